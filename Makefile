@@ -1,0 +1,63 @@
+# make run    serve the committed model and show what it decides about samples/
+# make test   lint, types and every test
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
+FACES ?= ../shared/faces
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--custom-compile-command "make locks" pyproject.toml
+
+.PHONY: run setup setup-training test lint tools bench train locks clean
+
+run: setup
+	@$(BIN)/python -m service.demo samples
+
+setup: .venv/cpu
+setup-training: .venv/training
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Lensgate needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+# A stamp for each lock: what is installed is exactly what the lock names, and nothing is installed twice.
+.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml | .venv/python
+	@echo "installing locks/$*.txt into .venv"
+	@$(PIP) --require-hashes -r locks/$*.txt
+	@$(PIP) --no-deps --editable .
+	@touch $@
+
+test: .venv/dev tools lint
+	$(BIN)/python -m pytest --cov --cov-fail-under=95
+
+lint: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# Some tests run Debian's Prometheus and docker-compose against the files in deploy/.
+tools:
+	@for tool in prometheus promtool docker-compose; do command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then echo "installing Debian's prometheus and docker-compose"; \
+		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		$$sudo apt-get -qq install --yes --no-install-recommends prometheus docker-compose >/dev/null; fi
+
+bench: setup
+	$(BIN)/python -m bench.decoding $(FACES)/originals
+	$(BIN)/python -m bench.startup
+
+# The faces are not part of the project; what they are and under which terms stands in the model's card.
+train: setup-training
+	$(BIN)/lensgate train draw --count 800 --seed 7 --out runs/drawn
+	$(BIN)/lensgate train all --data $(FACES) --data runs/drawn --work runs --out runs/models
+
+locks:
+	$(COMPILE) --extra service --extra cpu --extra training --group test --output-file locks/dev.txt
+	$(COMPILE) --extra service --extra cpu --extra training --constraint locks/dev.txt --output-file locks/training.txt
+	$(COMPILE) --extra service --extra cpu --constraint locks/dev.txt --output-file locks/cpu.txt
+	$(COMPILE) --extra service --extra gpu --constraint locks/dev.txt --output-file locks/gpu.txt
+
+clean:
+	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache .coverage*
