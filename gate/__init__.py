@@ -1,0 +1,30 @@
+"""The decision itself: image bytes -> pixels -> probability -> decision.
+
+Pure: no HTTP, no threads, no globals. The service, the training and the bulk runs all go through these names.
+`gate.scorer` needs the extra `cpu` or `gpu`, and is therefore imported by its own name.
+"""
+
+from gate.card import Card
+from gate.decision import Action, Band, Decision, Label, Reason, decide
+from gate.errors import GateError, ImageError, ModelError, ScoringError
+from gate.models import Model, ModelStore
+from gate.pixels import MAX_PIXELS, area_average, read_pixels
+
+__all__ = [
+    "MAX_PIXELS",
+    "Action",
+    "Band",
+    "Card",
+    "Decision",
+    "GateError",
+    "ImageError",
+    "Label",
+    "Model",
+    "ModelError",
+    "ModelStore",
+    "Reason",
+    "ScoringError",
+    "area_average",
+    "decide",
+    "read_pixels",
+]

@@ -1,0 +1,166 @@
+"""The model's card: what a model is, what it was trained on, how good it is and where it is unsure.
+
+`card.json` lies beside `model.onnx`; the same text less the hash is in the graph's metadata under `METADATA_KEY`.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gate.decision import Band, Label
+from gate.errors import ModelError
+
+METADATA_KEY = "lensgate.card"
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Input(_Part):
+    """The graph's one input: uint8 `[N, size, size, 3]`, RGB, shrunk by area averaging; N is free."""
+
+    name: Literal["image"] = "image"
+    size: Annotated[int, Field(ge=8, le=1024)]
+    dtype: Literal["uint8"] = "uint8"
+    layout: Literal["NHWC"] = "NHWC"
+    colour: Literal["RGB"] = "RGB"
+    resize: Literal["area"] = "area"
+    normalisation: Literal["in the graph"] = "in the graph"
+
+
+class CardBand(_Part):
+    """The band of uncertainty and how it was chosen."""
+
+    low: Probability = 0.4
+    high: Probability = 0.6
+    chosen_by: Literal["paper", "certified"] = "paper"
+    target_risk: Probability | None = None
+    confidence: Probability | None = None
+    coverage: Probability | None = None
+    accepted: int | None = None
+    errors: int | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        Band(self.low, self.high)
+        return self
+
+
+class Calibration(_Part):
+    """The logit is divided by `temperature` inside the graph; 1 leaves it alone."""
+
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+
+
+class NoveltyThreshold(_Part):
+    """Novelty above `value` is unfamiliar."""
+
+    value: float
+    chosen_by: str
+
+
+class DataSet(_Part):
+    """One data set that was learned from, with images per split and label."""
+
+    name: str
+    fingerprint: str
+    source: str
+    licence: str
+    images: dict[str, dict[Label, int]]
+
+
+class Interval(_Part):
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Metrics(_Part):
+    """How the exported model did on one test split of `images` pictures."""
+
+    images: int
+    accuracy: Interval
+    log_loss: Interval
+    coverage: Interval
+    selective_accuracy: Interval | None
+
+
+class Histogram(_Part):
+    """Counts of scores between neighbouring `edges`; what live scores are held against."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.edges) != len(self.counts) + 1:
+            raise ValueError("a histogram has one edge more than counts")
+        if list(self.edges) != sorted(set(self.edges)):
+            raise ValueError("a histogram's edges increase")
+        if min(self.counts) < 0 or sum(self.counts) == 0:
+            raise ValueError("a histogram counts at least one score, and none below zero")
+        return self
+
+
+class Training(_Part):
+    """Settings and seed of the run, enough to repeat it."""
+
+    command: str
+    seed: int
+    epochs: int
+    parameters: int
+    settings: dict[str, float | int | str | bool]
+
+
+class CardText(_Part):
+    """All of a card but the hash of the graph, which cannot be inside the graph."""
+
+    name: str
+    version: Version
+    created: datetime
+    input: Input
+    outputs: tuple[str, ...]
+    labels: tuple[Label, Label] = (Label.NO_GLASSES, Label.GLASSES)
+    band: CardBand
+    calibration: Calibration = Calibration()
+    novelty_threshold: NoveltyThreshold | None = None
+    data: tuple[DataSet, ...]
+    training: Training
+    metrics: dict[str, Metrics]
+    reference_histogram: Histogram
+    tools: dict[str, str]
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Self:
+        """Read a card from JSON.
+
+        Raises:
+            ModelError: it is no JSON, or not a card; the text says where.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
+            raise ModelError(f"the model's card is not valid: {faults}") from error
+
+
+class Card(CardText):
+    """A whole card, with the SHA-256 of `model.onnx` in hexadecimal."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def novelty_limit(self) -> float | None:
+        """Novelty above this is unfamiliar; None where the model does not judge it."""
+        return self.novelty_threshold.value if self.novelty_threshold else None
+
+    def text(self) -> CardText:
+        """The card less its hash, as the graph's metadata holds it."""
+        return CardText.model_validate(self.model_dump(exclude={"sha256"}))

@@ -1,0 +1,99 @@
+"""The folder of exported models: one sub-folder a version, and `CURRENT` naming the one that is served."""
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gate.card import Card
+from gate.errors import ModelError
+
+GRAPH_FILE = "model.onnx"
+CARD_FILE = "card.json"
+CURRENT_FILE = "CURRENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A graph whose hash matched its card; the bytes that were hashed are the bytes that are run."""
+
+    card: Card
+    graph: bytes = field(repr=False)
+
+
+class ModelStore:
+    """The versions of one model under `root / name`."""
+
+    def __init__(self, root: Path, name: str = "glasses") -> None:
+        self.folder = root / name
+        self.name = name
+
+    def versions(self) -> list[str]:
+        """Names of all version folders, in natural order: 2 before 10."""
+        if not self.folder.is_dir():
+            return []
+        found = (path.parent.name for path in self.folder.glob(f"*/{GRAPH_FILE}"))
+        return sorted((name for name in found if not name.startswith(".")), key=_natural)
+
+    def current(self) -> str:
+        """The version that `CURRENT` names.
+
+        Raises:
+            ModelError: there is no `CURRENT`, or it is empty.
+        """
+        path = self.folder / CURRENT_FILE
+        try:
+            version = path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: train a model, or promote one of {self.versions()}") from error
+        if not version:
+            raise ModelError(f"{path} is empty: promote one of {self.versions()}")
+        return version
+
+    def load(self, version: str | None = None) -> Model:
+        """Read one version, by default the current one, and hold its graph against its card.
+
+        Raises:
+            ModelError: a file is missing, the card is not valid, or names another model, version or hash.
+        """
+        version = self.current() if version is None else version
+        if version not in self.versions():
+            raise ModelError(f"there is no model {self.name!r} version {version!r} under {self.folder}")
+        folder = self.folder / version
+        try:
+            card = Card.parse((folder / CARD_FILE).read_bytes())
+            graph = (folder / GRAPH_FILE).read_bytes()
+        except OSError as error:
+            raise ModelError(f"model {self.name!r} version {version!r} is incomplete: {error}") from error
+        if (card.name, card.version) != (self.name, version):
+            raise ModelError(f"the card in {folder} is of model {card.name!r} version {card.version!r}")
+        if hashlib.sha256(graph).hexdigest() != card.sha256:
+            raise ModelError(f"{folder / GRAPH_FILE} is not the file its card was written for: the hashes differ")
+        return Model(card, graph)
+
+    def promote(self, version: str) -> None:
+        """Serve `version` from now on. It is verified first; `CURRENT` is replaced at once or not at all."""
+        self.load(version)
+        write_whole(self.folder / CURRENT_FILE, f"{version}\n".encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, finds the old one or the new one and nothing between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
+        try:
+            temporary.write(data)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+            # A temporary file is private to its owner; what is written here is for the service to read.
+            os.fchmod(temporary.fileno(), 0o644)
+            Path(temporary.name).replace(path)
+        except BaseException:
+            Path(temporary.name).unlink(missing_ok=True)
+            raise
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]

@@ -1,0 +1,171 @@
+"""Image bytes -> the model's pixels: one function for training records, the export check and the service."""
+
+import io
+from collections.abc import Callable
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from gate.errors import CorruptImage, ImageTooLarge, ImageTooSmall, NotSquare
+from gate.header import Format, Header, read_header
+
+MAX_PIXELS = 4096 * 4096
+"""Default limit on the pixels a header may announce: 48 MB of RGB."""
+
+Pixels = NDArray[np.uint8]
+
+
+def read_pixels(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decode a square PNG, JPEG or WebP image and shrink it to the model's input by area averaging.
+
+    Alpha is composited over black, grey becomes RGB, 16 bits become 8, EXIF orientation is applied. The limits are
+    checked on the header, before a pixel is decoded.
+
+    Args:
+        data: the file's bytes.
+        size: edge of the model's input, in pixels.
+        max_pixels: most pixels (width x height) that are decoded.
+
+    Returns:
+        uint8 `[size, size, 3]`, RGB.
+
+    Raises:
+        ImageError: one of its subclasses, naming what is wrong with the image.
+    """
+    header = read_header(data)
+    _check_size(header, size, max_pixels)
+    average = area_average(_flatten(_decode(data, header, size)), size)
+    pixels = np.empty((size, size, 3), np.uint8)
+    pixels[:] = _orient(average, header.orientation)  # Broadcasts grey.
+    return pixels
+
+
+def area_average(pixels: Pixels, size: int) -> Pixels:
+    """Shrink `pixels`, uint8 `[H, W, C]`, to `[size, size, C]`: each output pixel is the mean of the area it covers.
+
+    Pixels that an output pixel covers in part count by that part; the mean is rounded to the nearest grey level.
+    `H` and `W` are at least `size`.
+    """
+    height, width, channels = pixels.shape
+    if height % size or width % size:
+        rows = _average_rows(pixels, size)
+        columns = _average_rows(rows.swapaxes(0, 1), size).swapaxes(0, 1)
+        return np.rint(columns).astype(np.uint8)
+    tall, wide = height // size, width // size
+    # Rows first: they are contiguous, and 257 of them still fit 16 bits, so that the adds run at full vector width.
+    narrow = np.uint16 if tall <= 257 else np.uint32
+    bands = np.add.reduce(pixels.reshape(size, tall, width * channels), axis=1, dtype=narrow)
+    sums = np.add.reduce(bands.reshape(size, size, wide, channels), axis=2, dtype=np.uint32)
+    area = tall * wide
+    means: Pixels = ((sums + area // 2) // area).astype(np.uint8)
+    return means
+
+
+def _average_rows(pixels: NDArray[np.generic], size: int) -> NDArray[np.float32]:
+    """Means over axis 0, `[H, W, C]` -> float32 `[size, W, C]`, for any ratio `H / size` >= 1."""
+    ratio = pixels.shape[0] / size
+    means = np.empty((size, *pixels.shape[1:]), np.float32)
+    for index in range(size):
+        start, stop = index * ratio, (index + 1) * ratio
+        first, last = int(start), min(int(np.ceil(stop)), pixels.shape[0])
+        edges = np.arange(first, last, dtype=np.float32)
+        weights = np.minimum(edges + 1, stop) - np.maximum(edges, start)
+        means[index] = np.tensordot(weights / ratio, pixels[first:last].astype(np.float32), axes=1)
+    return means
+
+
+def _check_size(header: Header, size: int, max_pixels: int) -> None:
+    width, height = header.width, header.height
+    if width * height > max_pixels:
+        raise ImageTooLarge(f"the image is {width} x {height}: at most {max_pixels:,} pixels are decoded")
+    if width != height:
+        raise NotSquare(f"the image is {width} x {height}: crop it to a square portrait")
+    if width < size:
+        raise ImageTooSmall(f"the image is {width} x {height}: the model needs at least {size} x {size}")
+
+
+def _decode(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
+    fault: Exception | None = None
+    for decoder in _DECODERS[header.format]:
+        try:
+            pixels = decoder(data, header, size)
+        except MemoryError:
+            raise
+        except Exception as error:  # Decoders raise anything on damaged bytes; to a caller it all means the same.
+            fault = error
+            continue
+        if pixels.shape[0] != pixels.shape[1]:
+            raise CorruptImage(f"the {header.format} header and the picture in it disagree about its size")
+        return pixels
+    raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from fault
+
+
+def _decode_png(data: bytes, _header: Header, _size: int) -> NDArray[np.generic]:
+    return imagecodecs.png_decode(data)
+
+
+def _decode_webp(data: bytes, _header: Header, _size: int) -> NDArray[np.generic]:
+    return imagecodecs.webp_decode(data)
+
+
+def _decode_jpeg(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
+    """Let the DCT do most of the shrinking: at 1/8 only the mean of each 8 x 8 block is computed."""
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    # Only where output pixels begin and end with blocks: elsewhere a block's mean would leak into its neighbour.
+    scale = next((scale for scale in (8, 4, 2) if header.width % (scale * size) == 0), 1)
+    image.draft(None, (header.width // scale, header.height // scale))
+    return np.asarray(image.convert("RGB"))
+
+
+def _decode_with_pillow(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:
+    plugin = _PILLOW_PLUGINS[header.format]
+    # Pillow decodes a PNG without a look at its checksums; verify() reads them all, and leaves the image unusable.
+    plugin(io.BytesIO(data)).verify()
+    image = plugin(io.BytesIO(data))
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+
+
+def _flatten(pixels: NDArray[np.generic]) -> Pixels:
+    """Any decoder's output, `[H, W]` or `[H, W, 1..4]`, 8 or 16 bits -> uint8 `[H, W, 1 or 3]` without alpha."""
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, np.newaxis]
+    levels = pixels.view(np.uint8) if pixels.dtype == np.uint8 else _high_byte(pixels)
+    return _over_black(levels) if levels.shape[2] in (2, 4) else levels
+
+
+def _high_byte(pixels: NDArray[np.generic]) -> Pixels:
+    return (pixels.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
+
+
+def _over_black(pixels: Pixels) -> Pixels:
+    colour, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(colour)
+    return ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+
+
+def _orient(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply EXIF orientation to a square image; on the shrunken one it costs nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+_Decoder = Callable[[bytes, Header, int], NDArray[np.generic]]
+
+# The second is for what the first refuses though it is sound: an animated WebP, whose first frame is taken.
+_DECODERS: dict[Format, tuple[_Decoder, ...]] = {
+    Format.PNG: (_decode_png, _decode_with_pillow),
+    Format.JPEG: (_decode_jpeg,),
+    Format.WEBP: (_decode_webp, _decode_with_pillow),
+}
+_PILLOW_PLUGINS: dict[Format, Callable[[io.BytesIO], Image.Image]] = {
+    Format.PNG: PngImagePlugin.PngImageFile,
+    Format.WEBP: WebPImagePlugin.WebPImageFile,
+}

@@ -1,0 +1,172 @@
+"""The model at work: pixels in, probabilities out, on the CPU or on a CUDA device."""
+
+import importlib.metadata
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from gate.card import METADATA_KEY, CardText
+from gate.errors import DeviceError, ModelError, ScoringError
+from gate.models import Model
+from gate.pixels import Pixels
+
+Device = Literal["auto", "cpu", "cuda"]
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the model says of one image."""
+
+    probability: float
+    novelty: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the model says of N images, each array float32 `[N]`; `novelty` is None where the graph has none."""
+
+    probability: NDArray[np.float32]
+    novelty: NDArray[np.float32] | None
+
+    def each(self) -> list[Score]:
+        """One `Score` an image, in order."""
+        probabilities = map(_shortest, self.probability)
+        novelties = [None] * len(self.probability) if self.novelty is None else map(_shortest, self.novelty)
+        return [Score(probability, novelty) for probability, novelty in zip(probabilities, novelties, strict=True)]
+
+
+class Scorer:
+    """An ONNX Runtime session of one model. Safe to call from several threads.
+
+    Args:
+        model: the verified model.
+        device: `cuda` is an error where CUDA cannot be used; `auto` takes it where it can.
+
+    Raises:
+        DeviceError: the device or the runtime cannot be used.
+        ModelError: the graph does not load, or is not the one its card describes.
+    """
+
+    def __init__(self, model: Model, *, device: Device = "auto") -> None:
+        self.size = model.card.input.size
+        self._session = _open_session(model.graph, device)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._batch_sizes: tuple[int, ...] = ()
+        self._check_graph(model)
+        self._warm(1)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that runs the graph."""
+        return str(self._session.get_providers()[0])
+
+    def fix_batch_sizes(self, largest: int) -> None:
+        """Run powers of two up to `largest` only, each once now; other batches are filled up with black images."""
+        self._batch_sizes = tuple(2**power for power in range((largest - 1).bit_length() + 1))
+        for count in self._batch_sizes:
+            self._warm(count)
+
+    def score(self, images: Pixels) -> Scores:
+        """Score `images`, uint8 `[N, S, S, 3]`, N >= 1.
+
+        Raises:
+            ScoringError: the graph failed, or answered other than N probabilities.
+        """
+        count = len(images)
+        try:
+            values = self._session.run(self._outputs, {"image": self._fill(images)})
+        except Exception as error:  # ONNX Runtime's exceptions share no base of their own.
+            raise ScoringError(f"the model failed on a batch of {count}: {error}") from error
+        answers = dict(zip(self._outputs, (value[:count] for value in values), strict=True))
+        for name, answer in answers.items():
+            if answer.shape != (count,) or not np.isfinite(answer).all():
+                raise ScoringError(f"the model's {name} is not {count} finite numbers")
+        probability = answers["glasses_probability"]
+        if probability.min() < 0.0 or probability.max() > 1.0:
+            raise ScoringError("the model's glasses_probability lies outside [0, 1]")
+        return Scores(probability, answers.get("novelty"))
+
+    def _warm(self, count: int) -> None:
+        self.score(np.zeros((count, self.size, self.size, 3), np.uint8))
+
+    def _fill(self, images: Pixels) -> Pixels:
+        count = len(images)
+        target = next((size for size in self._batch_sizes if size >= count), count)
+        if target == count:
+            return images
+        filled = np.zeros((target, *images.shape[1:]), np.uint8)
+        filled[:count] = images
+        return filled
+
+    def _check_graph(self, model: Model) -> None:
+        card = model.card
+        found = {value.name: list(value.shape[1:]) for value in self._session.get_inputs()}
+        if found != {"image": [self.size, self.size, 3]}:
+            raise ModelError(f"the graph's inputs {found} are not the image of {self.size} pixels that its card names")
+        if set(self._outputs) != set(card.outputs) or "glasses_probability" not in self._outputs:
+            raise ModelError(f"the graph's outputs {self._outputs} are not the {list(card.outputs)} its card names")
+        inside = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
+        if CardText.parse(inside) != card.text():
+            raise ModelError("the card inside the graph differs from the card beside it")
+
+
+def _shortest(value: np.float32) -> float:
+    """0.9731 and not 0.9731000065803528: the shortest decimal that is still this float32.
+
+    Decisions are taken on the same number, so that none contradicts the probability shown beside it.
+    """
+    return float(str(value))
+
+
+def check_runtime() -> None:
+    """Refuse to run where `onnxruntime` and `onnxruntime-gpu` are both installed: each overwrites the other's files.
+
+    Raises:
+        DeviceError: both are there, or neither.
+    """
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
+    if len(installed) != 1:
+        found = "both are installed" if installed else "neither is installed"
+        raise DeviceError(f"the extras `cpu` and `gpu` exclude each other and one is needed, but {found}")
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _open_session(graph: bytes, device: Device) -> onnxruntime.InferenceSession:
+    check_runtime()
+    has_cuda = CUDA in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise DeviceError("LENSGATE_DEVICE=cuda, but this ONNX Runtime has no CUDA: install lensgate[gpu]")
+    use_cuda = has_cuda and device != "cpu"
+    if use_cuda:
+        onnxruntime.preload_dlls()  # Finds the CUDA and cuDNN libraries that pip installed beside it.
+    providers: list[Any] = [(CUDA, _CUDA_OPTIONS)] if use_cuda else []
+    try:
+        session = onnxruntime.InferenceSession(graph, _session_options(), providers=[*providers, CPU])
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own.
+        raise ModelError(f"ONNX Runtime cannot load the graph: {error}") from error
+    if device == "cuda" and session.get_providers()[0] != CUDA:
+        raise DeviceError("LENSGATE_DEVICE=cuda, but no CUDA device could be used: see ONNX Runtime's message above")
+    return session
+
+
+def _session_options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    # Decoding needs the cores more than a graph of 0.3 ms does, and a spinning thread would take them.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

@@ -1,0 +1,36 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import Process, Running, running_process, running_service
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def service() -> Iterator[Running]:
+    """A server around a fake model, with every setting at its default."""
+    with running_service() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def live_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The service as it ships: its own process, the committed model, the settings' defaults."""
+    environment = {**os.environ, "LENSGATE_MODELS": str(ROOT / "models")}
+    with running_process(tmp_path_factory.mktemp("live") / "service.log", environment) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def faces() -> Path:
+    """Labelled faces that are not part of the project; `LENSGATE_FACES` says where they lie."""
+    folder = Path(os.environ.get("LENSGATE_FACES", ROOT.parent / "shared/faces"))
+    if (folder / "train.csv").is_file():
+        return folder
+    reason = f"this test needs labelled faces in {folder}: set LENSGATE_FACES to a folder in the Kaggle layout"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,105 @@
+import importlib.metadata
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from gate import Model, ModelError, ScoringError
+from gate.errors import DeviceError
+from gate.scorer import Scorer, Scores, check_runtime
+from tests.support.images import flat
+from tests.support.models import brightness_graph, brightness_model, card_text, model_of
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Scorer:
+    return Scorer(brightness_model(), device="cpu")
+
+
+def test_a_batch_is_scored_in_order(scorer: Scorer) -> None:
+    scores = scorer.score(np.stack([flat(0, 32), flat(51, 32), flat(255, 32)]))
+    np.testing.assert_allclose(scores.probability, [0, 0.2, 1], atol=1e-6)
+    assert scores.novelty is None
+
+
+def test_each_score_is_the_shortest_decimal_of_its_float32() -> None:
+    scores = Scores(np.array([0.9731, 0.4], np.float32), np.array([1.25, 2], np.float32))
+    assert [(score.probability, score.novelty) for score in scores.each()] == [(0.9731, 1.25), (0.4, 2.0)]
+
+
+def test_fixed_batch_sizes_are_filled_up_and_cut_back() -> None:
+    scorer = Scorer(brightness_model(), device="cpu")
+    ran: list[int] = []
+    run = scorer._session.run
+
+    def spy(outputs: list[str], inputs: dict[str, Any]) -> Any:
+        ran.append(len(inputs["image"]))
+        return run(outputs, inputs)
+
+    scorer._session = SimpleNamespace(run=spy)
+    scorer.fix_batch_sizes(6)
+    assert ran == [1, 2, 4, 8]
+    scores = scorer.score(np.stack([flat(value, 32) for value in (0, 51, 102)]))
+    assert ran[-1] == 4
+    np.testing.assert_allclose(scores.probability, [0, 0.2, 0.4], atol=1e-6)
+
+
+def test_the_provider_is_named(scorer: Scorer) -> None:
+    assert scorer.provider == "CPUExecutionProvider"
+
+
+def test_an_image_of_another_size_is_a_scoring_error(scorer: Scorer) -> None:
+    with pytest.raises(ScoringError, match="batch of 1"):
+        scorer.score(flat(0, 16)[None])
+
+
+@pytest.mark.parametrize(("white", "fault"), [(0.0, "finite"), (100.0, r"outside \[0, 1\]")])
+def test_answers_that_are_no_probabilities_are_contained(white: float, fault: str) -> None:
+    graph = brightness_graph(32)
+    (constant,) = (value for value in graph.graph.initializer if value.name == "white")
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.asarray(np.float32(white)), "white"))
+    with pytest.raises(ScoringError, match=fault):
+        Scorer(model_of(graph, card_text())).score(flat(200, 32)[None])
+
+
+def test_cuda_that_is_not_there_is_an_error_and_no_fallback() -> None:
+    with pytest.raises(DeviceError, match=r"install lensgate\[gpu\]"):
+        Scorer(brightness_model(), device="cuda")
+
+
+def test_a_graph_that_is_none_is_refused() -> None:
+    with pytest.raises(ModelError, match="cannot load"):
+        Scorer(Model(brightness_model().card, b"no graph"))
+
+
+def test_a_card_of_another_size_is_refused() -> None:
+    with pytest.raises(ModelError, match="inputs"):
+        Scorer(model_of(brightness_graph(32), card_text(size=64)))
+
+
+def test_a_card_that_names_other_outputs_is_refused() -> None:
+    with pytest.raises(ModelError, match="outputs"):
+        Scorer(brightness_model(outputs=("glasses_probability", "novelty")))
+
+
+def test_a_card_that_was_changed_beside_the_graph_is_refused() -> None:
+    model = brightness_model()
+    changed = model.card.model_copy(update={"tools": {"keras": "0"}})
+    with pytest.raises(ModelError, match="differs from the card beside it"):
+        Scorer(Model(changed, model.graph))
+
+
+@pytest.mark.parametrize(
+    ("installed", "fault"),
+    [({"onnxruntime", "onnxruntime-gpu"}, "both are installed"), (set(), "neither is installed")],
+)
+def test_the_runtimes_exclude_each_other(installed: set[str], fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def distribution(name: str) -> None:
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    with pytest.raises(DeviceError, match=fault):
+        check_runtime()

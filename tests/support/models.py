@@ -1,0 +1,88 @@
+"""A real ONNX model that is small enough to reason about: the probability of glasses is the mean brightness."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from gate import Card, Label, Model
+from gate.card import METADATA_KEY, CardBand, CardText, DataSet, Histogram, Input, Training
+from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+
+BRIGHTNESS_OUTPUTS = ("glasses_probability", "glasses_logit")
+
+
+def card_text(version: str = "1", *, size: int = 32, **changes: Any) -> CardText:
+    """A card that is complete and says little; `changes` replaces members."""
+    fields: dict[str, Any] = {
+        "name": "glasses",
+        "version": version,
+        "created": datetime(2026, 1, 2, tzinfo=UTC),
+        "input": Input(size=size),
+        "outputs": BRIGHTNESS_OUTPUTS,
+        "band": CardBand(),
+        "data": (
+            DataSet(name="none", fingerprint="-", source="-", licence="MIT", images={"test": {Label.GLASSES: 1}}),
+        ),
+        "training": Training(command="-", seed=0, epochs=0, parameters=0, settings={}),
+        "metrics": {},
+        "reference_histogram": Histogram(edges=(0.0, 0.5, 1.0), counts=(50, 50)),
+        "tools": {},
+    }
+    return CardText(**{**fields, **changes})
+
+
+def brightness_model(version: str = "1", *, size: int = 32, **changes: Any) -> Model:
+    """`glasses_probability` is the mean of the image over 255; its logit is what it should be."""
+    return model_of(brightness_graph(size), card_text(version, size=size, **changes))
+
+
+def brightness_graph(size: int) -> onnx.ModelProto:
+    """The graph alone, without a card in it."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["glasses_probability"]),
+        helper.make_node("Clip", ["glasses_probability", "least", "most"], ["inside"]),
+        helper.make_node("Sub", ["one", "inside"], ["rest"]),
+        helper.make_node("Div", ["inside", "rest"], ["odds"]),
+        helper.make_node("Log", ["odds"], ["glasses_logit"]),
+    ]
+    constants: Mapping[str, Any] = {
+        "axes": np.array([1, 2, 3], np.int64),
+        "white": np.float32(255),
+        "one": np.float32(1),
+        "least": np.float32(1e-6),
+        "most": np.float32(1 - 1e-6),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in BRIGHTNESS_OUTPUTS],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def model_of(graph: onnx.ModelProto, text: CardText) -> Model:
+    """Put a card into a graph and the graph's hash into the card."""
+    helper.set_model_props(graph, {METADATA_KEY: text.model_dump_json()})
+    data = graph.SerializeToString()
+    return Model(Card(**dict(text), sha256=hashlib.sha256(data).hexdigest()), data)
+
+
+def write_model(root: Path, model: Model, *, current: bool = True) -> Path:
+    """Write a model as training would, under `root / glasses`; returns its folder."""
+    folder = root / model.card.name / model.card.version
+    folder.mkdir(parents=True)
+    (folder / GRAPH_FILE).write_bytes(model.graph)
+    (folder / CARD_FILE).write_text(model.card.model_dump_json(), encoding="utf-8")
+    if current:
+        (folder.parent / CURRENT_FILE).write_text(model.card.version, encoding="utf-8")
+    return folder

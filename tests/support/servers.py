@@ -1,0 +1,141 @@
+"""Real servers: one in a thread around a fake model, and one as the process that an operator starts."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+from gate.pixels import Pixels
+from gate.scorer import Scores
+from service.app import create_pipeline
+from service.pipeline import Pipeline
+from service.server import Server
+from service.settings import Settings
+from tests.support.models import brightness_model
+
+TIMEOUT = 20.0
+
+
+class FakeScorer:
+    """The probability is the mean brightness. It can be held up, and be made to fail."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.go = threading.Event()
+        self.go.set()
+        self.entered = threading.Event()
+        self.fault: Callable[[Pixels], BaseException | None] = lambda _: None
+
+    def score(self, images: Pixels) -> Scores:
+        """Score `[N, S, S, 3]` when `go` is set."""
+        self.entered.set()
+        assert self.go.wait(TIMEOUT)
+        self.batches.append(len(images))
+        if fault := self.fault(images):
+            raise fault
+        return Scores(images.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32) / np.float32(255), None)
+
+
+@dataclass
+class Running:
+    """A server in a thread, and everything a test may want to reach behind it."""
+
+    url: str
+    scorer: FakeScorer
+    pipeline: Pipeline
+    client: httpx.Client = field(repr=False)
+
+    def post(self, body: bytes, **query: str | int) -> httpx.Response:
+        """POST one image."""
+        return self.client.post("/v1/decisions", content=body, params=query)
+
+    @property
+    def inflight(self) -> int:
+        """Images between admission and answer."""
+        return self.pipeline._admission.images
+
+    @property
+    def queued(self) -> int:
+        """Images that wait for the model."""
+        return self.pipeline._batcher.queued
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample of /metrics."""
+        return read_metric(self.client, name, **labels)
+
+
+def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
+    """The value of the one sample with this name and, among others, these labels."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    (found,) = (sample for sample in samples if labels.items() <= sample.labels.items())
+    return float(found.value)
+
+
+@contextmanager
+def running_service(**settings: object) -> Iterator[Running]:
+    """Serve a fake model on a free port; drained and gone when the block ends."""
+    chosen = Settings(port=0, **settings)
+    scorer = FakeScorer()
+    pipeline = create_pipeline(chosen, scorer, brightness_model().card, provider="fake")
+    server = Server(chosen, pipeline)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    url = f"http://{host}:{port}"
+    try:
+        with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False) as client:
+            yield Running(url, scorer, pipeline, client)
+    finally:
+        scorer.go.set()
+        server.handle_exit(signal.SIGTERM, None)
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+@dataclass(frozen=True)
+class Process:
+    """`lensgate serve` as a process of its own."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+
+@contextmanager
+def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> Iterator[Process]:
+    """Start `lensgate serve` on a free port and wait until it is ready; killed if it has not left by itself."""
+    command = [sys.executable, "-m", "lensgate", "serve", "--port", "0", *flags]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stderr=sink, env=dict(environment))
+    try:
+        wait_until(lambda: process.poll() is not None or "running on" in log.read_text(), timeout=60)
+        match = re.search(r"running on (http://\S+)", log.read_text())
+        assert match, log.read_text()
+        yield Process(match[1], process, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until(true: Callable[[], object], *, timeout: float = TIMEOUT) -> None:
+    """Return as soon as it is true; fail if that takes too long."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
