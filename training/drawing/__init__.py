@@ -1,0 +1,1 @@
+"""Portraits drawn with numpy and Pillow: faces to test and demonstrate with that belong to nobody."""

@@ -1,0 +1,114 @@
+"""A data set of drawn faces on disk, in the layout of Kaggle's *Glasses or No Glasses*."""
+
+import csv
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from gate.models import write_whole
+from training.dataset import ABOUT_FILE, About
+from training.drawing.eyewear import Eyewear
+from training.drawing.portrait import draw_face
+from training.errors import DataError
+
+IMAGES = Path("faces-spring-2020", "faces-spring-2020")
+TABLE = "train.csv"
+ABOUT = About(source="drawn by `lensgate train draw`: nobody's picture", licence="MIT, as this project")
+COLUMNS = ("id", "glasses", "eyewear")
+SHARES = {Eyewear.NONE: 0.5, Eyewear.FRAMES: 0.27, Eyewear.SUNGLASSES: 0.13, Eyewear.FAINT: 0.1}
+COMPRESSION = 3  # Of PNG: 6, the default, takes twice as long on noise and saves a hundredth.
+
+
+def choose_eyewear(rng: np.random.Generator) -> Eyewear:
+    """A kind of eyewear, about as often as `SHARES` says; takes one number from the generator."""
+    return list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
+
+
+def face_generator(seed: int, face_id: int) -> np.random.Generator:
+    """The generator of one face: it depends on nothing but the seed and the id."""
+    return np.random.default_rng([seed, face_id])
+
+
+def draw_faces(
+    out: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    first_id: int = 1,
+    progress: bool = False,
+    workers: int | None = None,
+    size: int = 1024,
+) -> None:
+    """Draw `count` faces into `out`: images by id, and `train.csv` with `id,glasses,eyewear`.
+
+    A face depends on `seed` and its id alone. The table is written last and at once, and one from an earlier run is
+    taken away first, so that a folder with a table is a whole data set. `workers` defaults to all cores; 1 draws in
+    this process. More start new interpreters: a script that calls this needs `if __name__ == "__main__"`.
+
+    Raises:
+        DataError: `count` or `workers` is below 1, or `seed` or `first_id` is negative.
+    """
+    _check(count, seed=seed, first_id=first_id, workers=workers)
+    images = out / IMAGES
+    images.mkdir(parents=True, exist_ok=True)
+    (out / TABLE).unlink(missing_ok=True)
+    ids = range(first_id, first_id + count)
+    draw = partial(_draw_one, images, seed, size)
+    workers = min(count, workers or os.cpu_count() or 1)
+    kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
+    write_whole(out / ABOUT_FILE, ABOUT.model_dump_json(indent=2).encode())
+    _write_table(out / TABLE, zip(ids, kinds, strict=True))
+
+
+def _check(count: int, *, seed: int, first_id: int, workers: int | None) -> None:
+    if count < 1:
+        raise DataError(f"count is {count}, but a data set has at least 1 face")
+    if workers is not None and workers < 1:
+        raise DataError(f"workers is {workers}, but drawing takes at least 1 process")
+    if seed < 0 or first_id < 0:
+        raise DataError(f"seed is {seed} and first_id is {first_id}, but neither may be negative")
+
+
+def _mapped(draw: Callable[[int], Eyewear], ids: Iterable[int], *, workers: int) -> Iterator[Eyewear]:
+    if workers == 1:
+        yield from map(draw, ids)
+        return
+    # Pillow holds the GIL while it draws, so that threads would not help; a forked copy of a process that has
+    # threads, as TensorFlow's has, may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(draw, ids)
+
+
+def _draw_one(images: Path, seed: int, size: int, face_id: int) -> Eyewear:
+    rng = face_generator(seed, face_id)
+    eyewear = choose_eyewear(rng)
+    face = draw_face(rng, eyewear, size=size)
+    with _appearing(images / f"face-{face_id}.png") as partial_file:
+        face.save(partial_file, format="PNG", compress_level=COMPRESSION)
+    return eyewear
+
+
+def _write_table(table: Path, faces: Iterable[tuple[int, Eyewear]]) -> None:
+    with _appearing(table) as partial_file, partial_file.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        rows.writerows((face_id, int(kind is not Eyewear.NONE), kind.value) for face_id, kind in faces)
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A path to write to; the file takes its own name only once it is whole."""
+    partial_file = path.with_name(f".{path.name}.part")
+    try:
+        yield partial_file
+        partial_file.replace(path)
+    finally:
+        partial_file.unlink(missing_ok=True)
