@@ -1,0 +1,123 @@
+"""Labelled faces on disk, in the layout of Kaggle's *Glasses or No Glasses*.
+
+`train.csv` has the columns `id` and `glasses` (1 or 0); any others, the 512 latent ones among them, are passed over.
+`test.csv` has `id` and, in some data sets, `glasses`. Images are `face-<id>.png` or another ending, in one of the
+folders of `IMAGE_FOLDERS`. An `about.json` beside them, if there is one, names `source` and `licence`.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from training.errors import DataError
+
+ABOUT_FILE = "about.json"
+IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class About(BaseModel):
+    """Where a data set comes from and under which terms; a model learned from it repeats both in its card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = "not stated"
+    licence: str = "not stated"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One image; `glasses` is None where the data set does not say."""
+
+    name: str
+    path: Path
+    glasses: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """What `train.csv` and `test.csv` list and the disk holds; `problems` names, a line each, what it does not."""
+
+    name: str
+    folder: Path
+    about: About
+    train: tuple[Example, ...]
+    test: tuple[Example, ...]
+    problems: tuple[str, ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names, labels and sizes of all labelled images: another data set has another."""
+        digest = hashlib.sha256()
+        for example in (*self.train, *self.test):
+            digest.update(f"{example.name},{example.glasses},{example.path.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+
+def read_dataset(folder: Path) -> DataSet:
+    """Read the lists of a data set and find its images. No image is opened.
+
+    Raises:
+        DataError: there is no `train.csv`, it lacks a column, or not one labelled image is found.
+    """
+    table = folder / "train.csv"
+    if not table.is_file():
+        raise DataError(f"{table} does not exist: --data wants a folder in the Kaggle layout, with train.csv in it")
+    images = _find_images(folder)
+    problems: list[str] = []
+    train = tuple(_read_table(table, images, problems))
+    test_table = folder / "test.csv"
+    test = tuple(_read_table(test_table, images, problems)) if test_table.is_file() else ()
+    labelled = tuple(example for example in train if example.glasses is not None)
+    if not labelled:
+        raise DataError(f"not one labelled image was found under {folder}: {'; '.join(problems[:3])}")
+    return DataSet(folder.resolve().name, folder, _read_about(folder), labelled, test, tuple(problems))
+
+
+def _read_about(folder: Path) -> About:
+    path = folder / ABOUT_FILE
+    if not path.is_file():
+        return About()
+    try:
+        return About.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
+
+
+def _find_images(folder: Path) -> dict[str, Path]:
+    for candidate in IMAGE_FOLDERS:
+        found = {path.stem: path for path in _images_in(folder / candidate)}
+        if found:
+            return found
+    return {}
+
+
+def _images_in(folder: Path) -> Iterator[Path]:
+    # Sorted, so that of two files of one stem the same one is taken on every machine.
+    return (path for path in sorted(folder.glob("face-*")) if path.suffix.lower() in IMAGE_ENDINGS)
+
+
+def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> Iterator[Example]:
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file)
+        columns = rows.fieldnames or []
+        wanted = {"id", "glasses"} if table.name == "train.csv" else {"id"}
+        if missing := wanted - set(columns):
+            raise DataError(f"{table} has no column {' or '.join(sorted(missing))}")
+        seen: set[str] = set()
+        for row in rows:
+            # Kaggle's own file writes some integers as floats.
+            name = f"face-{(row['id'] or '').strip().removesuffix('.0')}"
+            label = (row.get("glasses") or "").strip().removesuffix(".0")
+            if name in seen:
+                problems.append(f"{table.name}: {name} is listed twice; the first line counts")
+            elif label not in ("0", "1", "") or (label == "" and "glasses" in columns):
+                problems.append(f"{table.name}: {name} has the label {label!r} instead of 0 or 1")
+            elif name not in images:
+                problems.append(f"{table.name}: {name} has no image")
+            else:
+                yield Example(name, images[name], None if label == "" else label == "1")
+            seen.add(name)

@@ -1,0 +1,134 @@
+"""A trained network -> `model.onnx` and `card.json`, checked against Keras before anything is written."""
+
+import hashlib
+import importlib.metadata
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from gate import Band, Card, Model, ModelStore
+from gate.card import METADATA_KEY, CardBand, CardText, Histogram, Input, Training
+from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from gate.pixels import Pixels
+from gate.scorer import Scorer
+from training.errors import ExportError
+from training.evaluate import evaluate_by_data_set, predict, reference_histogram
+from training.fit import Fitted
+from training.network import with_probability
+from training.records import Manifest, load_records
+from training.split import Split
+
+MODEL_NAME = "glasses"
+OPSET = 17
+CHECK_IMAGES = 256
+LARGEST_DIFFERENCE = 1e-5
+TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
+
+
+def export_model(fitted: Fitted, records: Path, out: Path, *, version: str | None = None, command: str) -> Card:
+    """Convert, check, evaluate and write one version under `out / glasses`; the first one becomes the current.
+
+    The folder of a version appears whole or not at all.
+
+    Raises:
+        ExportError: the graph and the network differ by more than 1e-5, or the version exists.
+    """
+    store = ModelStore(out, MODEL_NAME)
+    version = version or _next_version(store)
+    folder = store.folder / version
+    if folder.exists():
+        raise ExportError(f"{folder} exists: a version is never overwritten, name another with --version")
+    manifest = Manifest.read(records)
+    test = load_records(records, Split.TEST)
+    text = _write_text(fitted, manifest, version, command)
+    shipped = with_probability(fitted.network)
+    # The figures are those of the exported graph; they can be put into its card only once it has been run.
+    graph = to_onnx(shipped, manifest.size)
+    probability = predict(Scorer(_model(graph, text)), test)
+    metrics = evaluate_by_data_set(probability, test, Band(text.band.low, text.band.high))
+    text = text.model_copy(update={"metrics": metrics, "reference_histogram": reference_histogram(probability)})
+    model = _model(graph, text)
+    check_graph(shipped, Scorer(model), np.concatenate([load_records(records, split).images for split in Split]))
+    _write_version(model, folder)
+    if not (store.folder / CURRENT_FILE).exists():
+        store.promote(version)
+    return model.card
+
+
+def to_onnx(network: keras.Model, size: int) -> onnx.ModelProto:
+    """Convert a functional model that returns a dict; input `image` is uint8 `[N, size, size, 3]`, N free."""
+
+    @tf.function(  # type: ignore[untyped-decorator,unused-ignore]
+        input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
+    )
+    def answer(image: Any) -> Any:
+        return network(tf.cast(image, tf.float32), training=False)
+
+    graph: onnx.ModelProto
+    graph, _ = tf2onnx.convert.from_function(answer, input_signature=answer.input_signature, opset=OPSET)
+    return graph
+
+
+def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
+    """Hold graph against network on `images`; the largest difference in probability.
+
+    Raises:
+        ExportError: it is above 1e-5, or there are fewer than 256 images.
+    """
+    if len(images) < CHECK_IMAGES:
+        raise ExportError(f"the export is checked on {CHECK_IMAGES} images, but the records hold {len(images)}")
+    expected = network.predict(images.astype(np.float32), batch_size=64, verbose=0)["glasses_probability"]
+    found = np.concatenate([scorer.score(part).probability for part in np.array_split(images, 8)])
+    difference = float(np.abs(found - expected).max())
+    if difference > LARGEST_DIFFERENCE:
+        raise ExportError(f"the exported graph differs from the network by {difference:.1e} in probability")
+    return difference
+
+
+def _write_text(fitted: Fitted, manifest: Manifest, version: str, command: str) -> CardText:
+    return CardText(
+        name=MODEL_NAME,
+        version=version,
+        created=datetime.now(UTC).replace(microsecond=0),
+        input=Input(size=manifest.size),
+        outputs=("glasses_probability", "glasses_logit"),
+        band=CardBand(),
+        data=manifest.data,
+        training=Training(command=command, **fitted.run.model_dump()),
+        metrics={},
+        reference_histogram=Histogram(edges=(0.0, 1.0), counts=(1,)),
+        tools={name: importlib.metadata.version(name) for name in TOOLS},
+    )
+
+
+def _model(graph: onnx.ModelProto, text: CardText) -> Model:
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {METADATA_KEY: text.model_dump_json()})
+    data = graph.SerializeToString()
+    return Model(Card(**dict(text), sha256=hashlib.sha256(data).hexdigest()), data)
+
+
+def _next_version(store: ModelStore) -> str:
+    numbers = [int(version) for version in store.versions() if version.isdigit()]
+    return str(max(numbers, default=0) + 1)
+
+
+def _write_version(model: Model, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        (temporary / GRAPH_FILE).write_bytes(model.graph)
+        (temporary / CARD_FILE).write_text(model.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.chmod(0o755)
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

@@ -1,0 +1,31 @@
+"""The knobs of a training run, in one frozen object that goes into the model's card."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The paper's network and schedule, at 64 pixels, with augmentation."""
+
+    size: int = 64  # edge of the input; the paper compares 32, 64 and 128
+    filters: tuple[int, ...] = (32, 64, 128)  # one block each
+    kernel: int = 3
+    dropout: float = 0.5
+    batch_size: int = 32
+    learning_rate: float = 1e-3  # Adam's, at the start
+    decay_rate: float = 0.9  # the rate shrinks by this
+    decay_steps: int = 300  # every so many batches
+    epochs: int = 60  # at most
+    patience: int = 12  # epochs without a better validation loss before it stops
+    augment: bool = True  # mirrored, shifted, turned, zoomed, lit otherwise
+
+    def settings(self) -> dict[str, float | int | str | bool]:
+        """As it stands in the card."""
+        values = asdict(self)
+        return {**values, "filters": " ".join(map(str, self.filters))}
+
+    @classmethod
+    def from_options(cls, **options: Any) -> Self:
+        """The preset with those options that are not None."""
+        return replace(cls(), **{key: value for key, value in options.items() if value is not None})

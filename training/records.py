@@ -1,0 +1,203 @@
+"""TFRecord shards: the gate's own pixels, decoded once on all cores and read back for every epoch."""
+
+import itertools
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tqdm import tqdm
+
+from gate import ImageError, Label, read_pixels
+from gate.card import DataSet as CardDataSet
+from gate.models import write_whole
+from gate.pixels import Pixels
+from training.dataset import DataSet, Example
+from training.errors import DataError, RecordsError
+from training.split import Split, split_dataset
+
+SHARD_IMAGES = 450
+MANIFEST_FILE = "manifest.json"
+
+_FEATURES = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "glasses": tf.io.FixedLenFeature([], tf.int64),
+    "name": tf.io.FixedLenFeature([], tf.string),
+    "data_set": tf.io.FixedLenFeature([], tf.string),
+}
+
+
+class Manifest(BaseModel):
+    """What a folder of shards holds. Written last: a folder without one is not finished."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int
+    seed: int
+    data: tuple[CardDataSet, ...]
+    shards: dict[Split, tuple[str, ...]]
+    problems: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the manifest of `folder`.
+
+        Raises:
+            RecordsError: there is none, or it is not one.
+        """
+        try:
+            return cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RecordsError(f"{folder} holds no finished records: run `lensgate train prepare` first") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All images of a split in memory: uint8 `[N, S, S, 3]`, labels float32 `[N]`, and where each came from."""
+
+    images: Pixels
+    labels: NDArray[np.float32]
+    names: tuple[str, ...]
+    data_sets: tuple[str, ...]
+
+
+def write_records(datasets: Sequence[DataSet], out: Path, *, size: int, seed: int) -> Manifest:
+    """Split, decode and write `datasets` as shards of 450 images at `size` pixels.
+
+    Files that cannot be decoded are left out and named in the manifest's `problems`.
+
+    Raises:
+        DataError: a data set is too small to be split, or two share a name.
+    """
+    if len({data.name for data in datasets}) < len(datasets):
+        raise DataError("two data sets have the same folder name: rename one, so that figures can tell them apart")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST_FILE).unlink(missing_ok=True)
+    parts = [(data.name, split_dataset(data, seed=seed)) for data in datasets]
+    problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]
+    counts: Counter[tuple[str, Split, Label]] = Counter()
+    shards = {}
+    for split in Split:
+        items = [_Item(name, example) for name, splits in parts for example in splits[split]]
+        # Shuffled once here: neighbours in a shard should not all come from one data set.
+        random.Random(f"{seed} {split}").shuffle(items)
+        rows = _decode(items, size, f"{split}: decode", problems)
+        shards[split] = tuple(_write_shards(_counted(rows, split, counts), out, split))
+    about = tuple(_describe(data, counts) for data in datasets)
+    manifest = Manifest(size=size, seed=seed, data=about, shards=shards, problems=tuple(problems))
+    write_whole(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+    return manifest
+
+
+def tf_dataset(folder: Path, split: Split) -> Any:
+    """Stream a split as a `tf.data.Dataset` of (image uint8 `[S, S, 3]`, label float32 `[]`)."""
+    manifest = Manifest.read(folder)
+    parsed = _parsed(folder, manifest, split)
+    return parsed.map(lambda row: (_pixels(row, manifest.size), tf.cast(row["glasses"], tf.float32)))
+
+
+def load_records(folder: Path, split: Split) -> Records:
+    """Read a whole split into memory."""
+    manifest = Manifest.read(folder)
+    rows = list(_parsed(folder, manifest, split).as_numpy_iterator())
+    shape = (manifest.size, manifest.size, 3)
+    images = [np.frombuffer(row["image"], np.uint8).reshape(shape) for row in rows]
+    return Records(
+        images=np.stack(images) if images else np.empty((0, *shape), np.uint8),
+        labels=np.array([row["glasses"] for row in rows], np.float32),
+        names=tuple(row["name"].decode() for row in rows),
+        data_sets=tuple(row["data_set"].decode() for row in rows),
+    )
+
+
+def _parsed(folder: Path, manifest: Manifest, split: Split) -> Any:
+    files = [str(folder / name) for name in manifest.shards[split]]
+    if not all(Path(file).is_file() for file in files):
+        raise RecordsError(f"{folder} lacks shards that its manifest names: run `lensgate train prepare` again")
+    return tf.data.TFRecordDataset(files).map(lambda raw: tf.io.parse_single_example(raw, _FEATURES))
+
+
+def _pixels(row: Any, size: int) -> Any:
+    return tf.reshape(tf.io.decode_raw(row["image"], tf.uint8), (size, size, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    data_set: str
+    example: Example
+
+    @property
+    def label(self) -> Label:
+        return Label.GLASSES if self.example.glasses else Label.NO_GLASSES
+
+
+def _decode(items: Sequence[_Item], size: int, title: str, problems: list[str]) -> Iterator[tuple[_Item, Pixels]]:
+    """Decode on all cores, in order; the decoders release the GIL. What fails is named in `problems`."""
+
+    def read(item: _Item) -> Pixels | ImageError:
+        try:
+            return read_pixels(item.example.path.read_bytes(), size)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = tqdm(pool.map(read, items), desc=title, total=len(items), unit="image")
+        for item, outcome in zip(items, outcomes, strict=True):
+            if isinstance(outcome, ImageError):
+                problems.append(f"{item.data_set}: {item.example.path.name} is left out: {outcome}")
+            else:
+                yield item, outcome
+
+
+def _counted(
+    rows: Iterable[tuple[_Item, Pixels]], split: Split, counts: Counter[tuple[str, Split, Label]]
+) -> Iterator[bytes]:
+    for item, pixels in rows:
+        counts[item.data_set, split, item.label] += 1
+        yield _serialize(item, pixels)
+
+
+def _write_shards(rows: Iterable[bytes], out: Path, split: Split) -> Iterator[str]:
+    rows = iter(rows)
+    for index in itertools.count():
+        shard = list(itertools.islice(rows, SHARD_IMAGES))
+        if not shard:
+            return
+        name = f"{split}-{index:05d}.tfrecord"
+        with tf.io.TFRecordWriter(str(out / name)) as writer:
+            for row in shard:
+                writer.write(row)
+        yield name
+
+
+def _serialize(item: _Item, pixels: Pixels) -> bytes:
+    feature = {
+        "image": _bytes_feature(pixels.tobytes()),
+        "glasses": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(item.label is Label.GLASSES)])),
+        "name": _bytes_feature(item.example.name.encode()),
+        "data_set": _bytes_feature(item.data_set.encode()),
+    }
+    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    return serialized
+
+
+def _bytes_feature(value: bytes) -> Any:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _describe(data: DataSet, counts: Counter[tuple[str, Split, Label]]) -> CardDataSet:
+    return CardDataSet(
+        name=data.name,
+        fingerprint=data.fingerprint(),
+        source=data.about.source,
+        licence=data.about.licence,
+        images={split: {label: counts[data.name, split, label] for label in Label} for split in Split},
+    )
