@@ -1,0 +1,1 @@
+"""The online service: HTTP in, admission, decoding, natural batching, a decision out."""

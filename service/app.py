@@ -1,0 +1,70 @@
+"""The FastAPI app, wired: routes, error answers, telemetry and the end of the pipeline."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from gate import Card
+from service.batching import CanScore
+from service.errors import MalformedRequest, MethodNotAllowed, NotFound, ServiceError
+from service.metrics import Metrics
+from service.pipeline import Pipeline
+from service.routes import make_routes
+from service.settings import Settings
+from service.telemetry import OTHER, Telemetry, problem_response
+
+
+def create_pipeline(
+    settings: Settings, scorer: CanScore, card: Card, *, provider: str, registry: CollectorRegistry | None = None
+) -> Pipeline:
+    """A running pipeline for one model, with metrics in `registry` or in one of its own."""
+    band = settings.band(card.band)
+    metrics = Metrics(registry or CollectorRegistry(), card, band, provider=provider)
+    return Pipeline(settings, scorer, card, band=band, metrics=metrics)
+
+
+def create_app(pipeline: Pipeline) -> FastAPI:
+    """The app around a pipeline, which it closes when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        pipeline.close()
+
+    app = FastAPI(
+        title="Lensgate",
+        summary="The quality gate of a GAN image pipeline",
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    routes = make_routes(pipeline)
+    app.include_router(routes)
+    app.add_middleware(Telemetry, metrics=pipeline.metrics)
+    for kind in (ServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer_error)
+    pipeline.metrics.expect_routes([OTHER, *(route.path for route in routes.routes if isinstance(route, APIRoute))])
+    return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return problem_response(_translate(error), request.state.request_id)
+
+
+def _translate(error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, RequestValidationError):
+        faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+        return MalformedRequest("; ".join(faults))
+    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
+        return NotFound("there is nothing at this path: /docs lists what there is")
+    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
+        return MethodNotAllowed("this path has no such method: see Allow", headers=dict(error.headers or {}))
+    return MalformedRequest(str(error))

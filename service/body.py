@@ -1,0 +1,67 @@
+"""The body of a request: read under admission, and work that stops when its caller is gone."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.admission import Place
+from service.errors import ClientGone, MalformedRequest
+
+_Answer = TypeVar("_Answer")
+
+
+def content_length(request: Request) -> int | None:
+    """The announced size of the body, or None where it comes in chunks of its own.
+
+    Raises:
+        MalformedRequest: the header is no number.
+    """
+    text = request.headers.get("content-length")
+    if text is None:
+        return None
+    if not text.isdecimal():
+        raise MalformedRequest("Content-Length is not a number of bytes")
+    return int(text)
+
+
+async def read_body(request: Request, place: Place) -> bytes:
+    """Read the whole body, counting each part in `place` before it is kept.
+
+    Raises:
+        BodyTooLarge, Overloaded: there are more bytes than were announced, and no room for them.
+        ClientGone: the caller left in the middle.
+    """
+    parts = []
+    try:
+        async for part in request.stream():
+            place.receive(len(part))
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise ClientGone("the connection closed before the body was complete") from error
+    return b"".join(parts)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """Await `work`, and cancel it when the caller closes the connection first. The body has been read.
+
+    Raises:
+        ClientGone: nobody waits for the answer any more.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone("the connection closed before the answer")
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,139 @@
+"""What a caller can be told, each class with its status and its stable code.
+
+ServiceError
+├── MalformedRequest      400
+├── NotFound              404
+├── MethodNotAllowed      405
+├── BodyTooLarge          413
+├── InvalidImage          422, with the code of the image's fault
+├── Overloaded            429, with Retry-After
+├── ClientGone            499, which nobody is left to read
+├── Internal              500
+├── NotReady              503
+│   └── Draining
+└── DeadlineExceeded      504
+SettingsError             the service does not start
+"""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+from gate.errors import GateError, ImageError
+
+
+class ServiceError(Exception):
+    """Base of what is answered as `application/problem+json` (RFC 9457)."""
+
+    status: ClassVar[int] = 500
+    code: str = "internal"
+
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+
+    def problem(self, request_id: str) -> dict[str, str | int]:
+        """The body of the answer."""
+        return {
+            "type": "about:blank",
+            "title": _title(self.status),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "request_id": request_id,
+        }
+
+
+class MalformedRequest(ServiceError):
+    """A parameter or the framing of the request is wrong."""
+
+    status = 400
+    code = "malformed_request"
+
+
+class NotFound(ServiceError):
+    """There is nothing at this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(ServiceError):
+    """The path exists, but not with this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(ServiceError):
+    """More bytes than one image may have, announced or sent."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class InvalidImage(ServiceError):
+    """The image cannot be judged; the code is the gate's."""
+
+    status = 422
+    code = "invalid_image"
+
+    def __init__(self, error: ImageError) -> None:
+        super().__init__(str(error))
+        self.code = error.code
+
+
+class Overloaded(ServiceError):
+    """No place is free, or the deadline could not be met; `reason` is a label of `shed_total`."""
+
+    status = 429
+    code = "overloaded"
+
+    def __init__(self, detail: str, *, reason: str, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+        self.reason = reason
+
+
+class ClientGone(ServiceError):
+    """The caller closed the connection before the answer; the status is seen in metrics and log alone."""
+
+    status = 499
+    code = "client_gone"
+
+
+class Internal(ServiceError):
+    """A fault of ours; the text says nothing of it, the log does."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("an unexpected fault: the log has it under this request_id")
+
+
+class NotReady(ServiceError):
+    """The service cannot decide at present."""
+
+    status = 503
+    code = "not_ready"
+
+
+class Draining(NotReady):
+    """The service is about to leave and admits nothing more."""
+
+    code = "draining"
+
+
+class DeadlineExceeded(ServiceError):
+    """The answer would have come too late."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+class SettingsError(GateError):
+    """A setting does not fit; the service does not start."""
+
+
+def _title(status: int) -> str:
+    return "Client Closed Request" if status == ClientGone.status else HTTPStatus(status).phrase

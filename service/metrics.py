@@ -1,0 +1,180 @@
+"""Everything that is measured, in one registry that is passed in; every label value exists at 0 from the start."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gate import Action, Band, Card, Decision, Label, Reason
+from gate.errors import ImageError
+from service.admission import SHED_REASONS
+from service.errors import ServiceError
+
+WINDOW = 1_000
+"""Decisions that `reject_ratio` and `score_drift_psi` look back on."""
+
+DRIFT_MINIMUM = 200
+"""Scores below which chance alone would look like drift; until then `score_drift_psi` is not a number."""
+
+# From the 0.3 ms of a small graph to a deadline of some seconds, each step about twice the one before.
+_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+_TWENTIETHS = tuple(edge / 20 for edge in range(1, 21))
+
+
+Counts = NDArray[np.int64]
+_Kind = TypeVar("_Kind")
+
+
+class Metrics:
+    """The instruments of one service. Used from the event loop, but for the two that observe a batch."""
+
+    def __init__(self, registry: CollectorRegistry, card: Card, band: Band, *, provider: str) -> None:
+        self.registry = registry
+        self._version = card.version
+        self._reference = card.reference_histogram
+        self._rejects: deque[bool] = deque(maxlen=WINDOW)
+        self._scores: deque[float] = deque(maxlen=WINDOW)
+        self._make_decision_metrics(band)
+        self._make_request_metrics()
+        self._make_stage_metrics()
+        self._make_model_metrics(card, band, provider)
+
+    def observe_decision(self, probability: float, decision: Decision) -> None:
+        """Count one decision."""
+        self._decisions.labels(decision.action, decision.label, decision.reason, self._version).inc()
+        self._probability.observe(probability)
+        self._rejects.append(decision.action is Action.DISCARD)
+        self._scores.append(probability)
+
+    def observe_request(self, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def observe_image_error(self, code: str) -> None:
+        """Count one image that could not be judged."""
+        self._image_errors.labels(code).inc()
+
+    def observe_shed(self, reason: str) -> None:
+        """Count one image that was not admitted."""
+        self._shed.labels(reason).inc()
+
+    def observe_decode(self, seconds: float) -> None:
+        """Time one decode."""
+        self._decode_seconds.observe(seconds)
+
+    def observe_wait(self, seconds: float) -> None:
+        """Time one image's wait for the model."""
+        self._wait_seconds.observe(seconds)
+
+    def observe_batch(self, images: int, seconds: float) -> None:
+        """Time one run of the model on `images` images."""
+        self._batch_images.observe(images)
+        self._inference_seconds.observe(seconds)
+
+    def watch(self, *, queued_images: Callable[[], int], inflight_bytes: Callable[[], int]) -> None:
+        """Read the two depths where they are kept, at each scrape."""
+        self._queued_images.set_function(queued_images)
+        self._inflight_bytes.set_function(inflight_bytes)
+
+    def expect_routes(self, routes: Iterable[str]) -> None:
+        """Let each route's series exist before its first request."""
+        statuses = {200, *(kind.status for kind in _subclasses(ServiceError))}
+        for route in routes:
+            self._request_seconds.labels(route)
+            for status in statuses:
+                self._requests.labels(route, str(status))
+
+    def _make_decision_metrics(self, band: Band) -> None:
+        self._decisions = Counter(
+            "lensgate_decisions",
+            "Decisions taken",
+            ["decision", "label", "reason", "version"],
+            registry=self.registry,
+        )
+        for label, reason in product(Label, Reason):
+            action = Action.ACCEPT if reason is Reason.CONFIDENT else Action.DISCARD
+            self._decisions.labels(action, label, reason, self._version)
+        self._probability = Histogram(
+            "lensgate_glasses_probability",
+            "Probability that the person wears glasses",
+            buckets=sorted({*_TWENTIETHS, band.low, band.high}),
+            registry=self.registry,
+        )
+        self._gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,}").set_function(
+            lambda: sum(self._rejects) / len(self._rejects) if self._rejects else 0.0
+        )
+        self._gauge(
+            "score_drift_psi", f"Population stability index of the last {WINDOW:,} scores against the model's card"
+        ).set_function(self._drift)
+        self._image_errors = self._counter("image_errors", "Images that could not be judged", "code")
+        for kind in _subclasses(ImageError):
+            self._image_errors.labels(kind.code)
+
+    def _make_request_metrics(self) -> None:
+        self._requests = self._counter("requests", "Requests answered", "route", "status")
+        self._request_seconds = Histogram(
+            "lensgate_request_duration_seconds",
+            "From the request's first line to the answer's last byte",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._shed = self._counter("shed", "Images that were not admitted", "reason")
+        for reason in SHED_REASONS:
+            self._shed.labels(reason)
+        self._queued_images = self._gauge("queued_images", "Images that wait for the model")
+        self._inflight_bytes = self._gauge("inflight_bytes", "Bytes of bodies that are held")
+
+    def _make_stage_metrics(self) -> None:
+        self._decode_seconds = self._histogram("decode_seconds", "Decoding and shrinking one image", _SECONDS)
+        self._wait_seconds = self._histogram("queue_wait_seconds", "From decoded to taken by the model", _SECONDS)
+        self._inference_seconds = self._histogram("inference_seconds", "One run of the model", _SECONDS)
+        self._batch_images = self._histogram("batch_images", "Images in one run of the model", _IMAGES)
+
+    def _make_model_metrics(self, card: Card, band: Band, provider: str) -> None:
+        labels = ("name", "version", "sha256", "provider")
+        info = Gauge("lensgate_model_info", "The model that is served", labels, registry=self.registry)
+        info.labels(card.name, card.version, card.sha256, provider).set(1)
+        self._gauge("band_low", "Lower edge of the band of uncertainty").set(band.low)
+        self._gauge("band_high", "Upper edge of the band of uncertainty").set(band.high)
+        loads = self._counter("model_loads", "Attempts to load a model", "result")
+        loads.labels("failure")
+        loads.labels("success").inc()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"lensgate_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"lensgate_{name}", text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"lensgate_{name}", text, buckets=buckets, registry=self.registry)
+
+    def _drift(self) -> float:
+        if len(self._scores) < DRIFT_MINIMUM:
+            return float("nan")
+        counts, _ = np.histogram(tuple(self._scores), self._reference.edges)
+        return population_stability(counts, np.array(self._reference.counts))
+
+
+def population_stability(found: Counts, expected: Counts) -> float:
+    """Population stability index of two histograms over the same edges, counts `[B]` each; 0 is no drift.
+
+    Half a score is added to every count (Jeffreys' prior), so that an empty bin is surprising but not infinite.
+    """
+    shares = (found + 0.5) / (found + 0.5).sum()
+    reference = (expected + 0.5) / (expected + 0.5).sum()
+    return float(((shares - reference) * np.log(shares / reference)).sum())
+
+
+def _subclasses(base: type[_Kind]) -> set[type[_Kind]]:
+    found = set(base.__subclasses__())
+    for kind in tuple(found):
+        found |= _subclasses(kind)
+    return found

@@ -1,0 +1,128 @@
+"""The paths of the service. They translate between HTTP and the pipeline, and decide nothing."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from gate import Action, Card, Label, Reason
+from service.pipeline import Answer, Pipeline
+
+
+class BandAnswer(BaseModel):
+    """The band the decision was taken with."""
+
+    low: float
+    high: float
+
+
+class ModelAnswer(BaseModel):
+    """The model that scored."""
+
+    name: str
+    version: str
+
+
+class DecisionAnswer(BaseModel):
+    """One decision, as it is answered."""
+
+    id: str
+    glasses_probability: float
+    label: Label
+    decision: Action
+    reason: Reason
+    novelty: float | None
+    band: BandAnswer
+    model: ModelAnswer
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457); `code` is stable."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+
+
+_IMAGE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in ("image/png", "image/jpeg", "image/webp")
+        },
+    }
+}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
+    for status, text in {
+        400: "malformed_request",
+        413: "body_too_large",
+        422: "empty_image, unsupported_image, corrupt_image, image_too_large, image_too_small or not_square",
+        429: "overloaded; Retry-After says when to try again",
+        503: "not_ready or draining",
+        504: "deadline_exceeded",
+    }.items()
+}
+
+
+def make_routes(pipeline: Pipeline) -> APIRouter:
+    """All routes, bound to one pipeline."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/decisions",
+        responses={200: {"model": DecisionAnswer}, **_PROBLEMS},
+        openapi_extra=_IMAGE_BODY,
+        summary="Judge one image, sent as the raw body",
+    )
+    async def decide(
+        request: Request,
+        expected: Annotated[Label | None, Query(description="What the generator was asked for")] = None,
+        timeout_ms: Annotated[int | None, Query(ge=1, description="Answer within this time, or not at all")] = None,
+        identity: Annotated[
+            str | None, Query(alias="id", min_length=1, max_length=128, description="Comes back; made up if missing")
+        ] = None,
+    ) -> Response:
+        answer = await pipeline.answer(request, expected=expected, timeout_ms=timeout_ms)
+        body = _decision_body(identity or request.state.request_id, answer, pipeline)
+        request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
+        return JSONResponse(body)
+
+    @router.get("/v1/model", summary="The card of the model that is served")
+    async def model() -> Card:
+        return pipeline.card
+
+    @router.get("/livez", summary="200 unless only a restart helps")
+    async def livez() -> dict[str, str]:
+        pipeline.check_alive()
+        return {"status": "alive"}
+
+    @router.get("/readyz", summary="200 where requests may be sent")
+    async def readyz() -> dict[str, str]:
+        pipeline.check_ready()
+        return {"status": "ready"}
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(pipeline.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return router
+
+
+def _decision_body(identity: str, answer: Answer, pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "glasses_probability": answer.score.probability,
+        "label": answer.decision.label,
+        "decision": answer.decision.action,
+        "reason": answer.decision.reason,
+        "novelty": answer.score.novelty,
+        "band": {"low": pipeline.band.low, "high": pipeline.band.high},
+        "model": {"name": pipeline.card.name, "version": pipeline.card.version},
+    }

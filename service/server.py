@@ -1,0 +1,61 @@
+"""The process: load and verify the model, listen, and on SIGTERM finish what was admitted."""
+
+import logging
+from types import FrameType
+
+import uvicorn
+from prometheus_client import disable_created_metrics
+
+from gate import ModelStore
+from gate.scorer import CUDA, Scorer
+from service.app import create_app, create_pipeline
+from service.logs import configure_logging
+from service.pipeline import Pipeline
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def make_server(settings: Settings) -> "Server":
+    """Load the current model and wrap it in a server that is ready to run.
+
+    Raises:
+        GateError: the model, the device or a setting is at fault; the text says what to do.
+    """
+    configure_logging(settings.log_level)
+    # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    model = ModelStore(settings.models).load()
+    scorer = Scorer(model, device=settings.device)
+    if scorer.provider == CUDA:
+        # CUDA prepares itself anew for each batch size it meets: few are run, and all of them before it is ready.
+        scorer.fix_batch_sizes(settings.max_batch_size)
+    pipeline = create_pipeline(settings, scorer, model.card, provider=scorer.provider)
+    fields = {"model": model.card.name, "version": model.card.version, "provider": scorer.provider}
+    log.info("model loaded", extra={"fields": fields})
+    return Server(settings, pipeline)
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that closes admission the moment it is told to end, and then leaves with status 0."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(pipeline),
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                # Whoever was admitted is answered or times out within this.
+                timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
+            )
+        )
+        self._pipeline = pipeline
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Drain; a second signal does not wait."""
+        self._pipeline.drain()
+        self.force_exit = self.should_exit
+        self.should_exit = True

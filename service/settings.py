@@ -1,0 +1,91 @@
+"""All settings of the service in one frozen object: a flag wins over `LENSGATE_<NAME>`, that over the default."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gate import MAX_PIXELS, Band
+from gate.card import CardBand, Probability
+from service.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "LENSGATE_"
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Built once at start and passed down. Each field's description is its line in `lensgate serve --help`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path = Field(Path("models"), description="folder of exported models")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda is an error where there is none")
+    band_low: Probability | None = Field(None, description="discard from this probability on (the card's)")
+    band_high: Probability | None = Field(None, description="discard up to this probability (the card's)")
+    timeout_ms: Count = Field(10_000, description="deadline of a request; its own timeout_ms may only shorten it")
+    max_body_bytes: Count = Field(16 * 2**20, description="largest body of one image")
+    max_pixels: Count = Field(MAX_PIXELS, description="most pixels that are decoded, by the image's header")
+    max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
+    max_inflight_images: Count = Field(256, description="most images between admission and answer")
+    decode_threads: int = Field(0, ge=0, description="threads that decode; 0 is one per core")
+    max_batch_size: Count = Field(32, description="most images in one run of the model")
+    max_batch_delay_ms: float = Field(0.0, ge=0.0, description="longest wait for images still being decoded")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
+
+    @model_validator(mode="after")
+    def _band_is_ordered(self) -> Self:
+        if self.band_low is not None and self.band_high is not None:
+            Band(self.band_low, self.band_high)
+        return self
+
+    @classmethod
+    def load(cls, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
+        """Merge flags (those not None) over environment over defaults.
+
+        Raises:
+            SettingsError: a value does not fit; the text names the key as it was given.
+        """
+        variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in cls.model_fields}
+        given = {name: environment[key] for name, key in variables.items() if environment.get(key)}
+        chosen = {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**{**given, **chosen})
+        except ValidationError as error:
+            faults = (_describe(dict(fault), variables, chosen) for fault in error.errors())
+            raise SettingsError("; ".join(faults)) from error
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
+        for name, field in cls.model_fields.items():
+            note = "" if field.default is None else f" ({field.default})"
+            parser.add_argument(_flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
+
+    def band(self, card: CardBand) -> Band:
+        """The card's band with what the operator sets instead.
+
+        Raises:
+            SettingsError: the two together are no band.
+        """
+        low = card.low if self.band_low is None else self.band_low
+        high = card.high if self.band_high is None else self.band_high
+        try:
+            return Band(low, high)
+        except ValueError as error:
+            raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _describe(fault: dict[str, Any], variables: Mapping[str, str], flags: Mapping[str, Any]) -> str:
+    name = str(fault["loc"][0]) if fault["loc"] else "band_low"
+    key = _flag(name) if name in flags else variables[name]
+    return f"{key}: {fault['msg']}"

@@ -1,0 +1,96 @@
+import pytest
+
+from service.admission import Admission
+from service.errors import BodyTooLarge, Draining, Overloaded
+
+
+def admission(*, images: int = 4, total: int = 100, body: int = 50, workers: int = 2) -> Admission:
+    return Admission(max_images=images, max_bytes=total, max_body_bytes=body, workers=workers)
+
+
+def test_leaving_a_place_gives_everything_back() -> None:
+    door = admission()
+    with door.admit(30, 1.0) as place:
+        assert (door.images, door.bytes) == (1, 30)
+        place.release_bytes()
+        assert (door.images, door.bytes) == (1, 0)
+    assert (door.images, door.bytes) == (0, 0)
+
+
+def test_a_fault_gives_everything_back_too() -> None:
+    door = admission()
+    with pytest.raises(ZeroDivisionError), door.admit(None, 1.0) as place:
+        place.receive(20)
+        _ = 1 / 0
+    assert (door.images, door.bytes) == (0, 0)
+
+
+def test_the_last_place_is_taken_and_the_next_refused() -> None:
+    door = admission(images=2)
+    door.admit(1, 1.0)
+    door.admit(1, 1.0)
+    with pytest.raises(Overloaded) as refused:
+        door.admit(1, 1.0)
+    assert (refused.value.reason, refused.value.headers) == ("images", {"Retry-After": "1"})
+
+
+def test_bytes_are_reserved_when_they_are_announced() -> None:
+    door = admission()
+    door.admit(50, 1.0)
+    door.admit(50, 1.0)
+    with pytest.raises(Overloaded) as refused:
+        door.admit(1, 1.0)
+    assert refused.value.reason == "bytes"
+    assert door.images == 2
+
+
+def test_an_announced_body_that_is_too_large_is_refused_unread() -> None:
+    with pytest.raises(BodyTooLarge, match="50"):
+        admission().admit(51, 1.0)
+
+
+def test_a_body_of_unknown_length_is_counted_as_it_comes() -> None:
+    door = admission()
+    with door.admit(None, 1.0) as place:
+        place.receive(30)
+        assert door.bytes == 30
+        place.receive(20)
+        with pytest.raises(BodyTooLarge):
+            place.receive(1)
+
+
+def test_what_was_announced_is_not_counted_twice() -> None:
+    door = admission()
+    with door.admit(30, 1.0) as place:
+        place.receive(10)
+        place.receive(20)
+        assert door.bytes == 30
+
+
+def test_a_wait_beyond_the_deadline_is_refused_with_the_time_to_come_back() -> None:
+    door = admission(workers=2)
+    door.observe_decode(3.0)
+    door.admit(1, 1.0)
+    door.admit(1, 2.0)
+    assert door.predicted_wait() == pytest.approx(3.0)
+    with pytest.raises(Overloaded) as refused:
+        door.admit(1, 2.9)
+    assert (refused.value.reason, refused.value.headers) == ("deadline", {"Retry-After": "3"})
+    door.admit(1, 3.1)
+
+
+def test_the_time_an_image_takes_is_a_running_mean() -> None:
+    door = admission(workers=1)
+    door.admit(1, 1.0)
+    door.observe_decode(1.0)
+    assert door.predicted_wait() == 1.0
+    for _ in range(200):
+        door.observe_decode(3.0)
+    assert door.predicted_wait() == pytest.approx(3.0, abs=0.01)
+
+
+def test_a_draining_service_admits_nothing() -> None:
+    door = admission()
+    door.drain()
+    with pytest.raises(Draining):
+        door.admit(1, 1.0)

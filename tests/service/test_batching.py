@@ -1,0 +1,179 @@
+import threading
+from concurrent.futures import Future, wait
+
+import numpy as np
+import pytest
+
+from gate.scorer import Score, Scores
+from service.batching import Batcher
+from service.errors import NotReady
+from tests.support.images import flat
+from tests.support.servers import TIMEOUT, FakeScorer, wait_until
+
+
+class Watch:
+    """Keeps what a batcher reports."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.batches: list[tuple[int, float]] = []
+
+    def observe_wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def observe_batch(self, images: int, seconds: float) -> None:
+        self.batches.append((images, seconds))
+
+
+class Bench:
+    """A batcher with a fake model that is held until the test lets it go."""
+
+    def __init__(self, **options: object) -> None:
+        self.scorer, self.watch, self.now = FakeScorer(), Watch(), 0.0
+        arguments = {"max_batch_size": 4, "clock": lambda: self.now, **options}
+        self.batcher = Batcher(self.scorer, self.watch, **arguments)  # type: ignore[arg-type]
+
+    def hold(self) -> "Future[Score]":
+        """Submit a first image and wait until the model is busy with it."""
+        self.scorer.go.clear()
+        first = self.submit(0)
+        assert self.scorer.entered.wait(TIMEOUT)
+        return first
+
+    def submit(self, value: int) -> "Future[Score]":
+        return self.batcher.submit(flat(value, 8))
+
+    def close(self) -> None:
+        self.scorer.go.set()
+        self.batcher.close()
+
+
+def test_an_image_alone_is_not_kept_waiting() -> None:
+    bench = Bench()
+    assert bench.submit(51).result(TIMEOUT).probability == 0.2
+    assert bench.watch.batches == [(1, 0.0)]
+    bench.close()
+
+
+def test_what_came_meanwhile_is_the_next_batch() -> None:
+    bench = Bench()
+    first = bench.hold()
+    rest = [bench.submit(value) for value in (51, 102, 153, 204, 255)]
+    assert bench.batcher.queued == 5
+    bench.scorer.go.set()
+    assert [future.result(TIMEOUT).probability for future in (first, *rest)] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert bench.scorer.batches == [1, 4, 1]
+    bench.close()
+
+
+def test_waits_are_measured_from_arrival_to_taking() -> None:
+    bench = Bench()
+    first = bench.hold()
+    late = bench.submit(9)
+    bench.now = 2.5
+    bench.scorer.go.set()
+    wait([first, late], TIMEOUT)
+    bench.close()
+    assert bench.watch.waits == [0.0, 2.5]
+
+
+def test_a_cancelled_image_costs_no_inference() -> None:
+    bench = Bench()
+    first = bench.hold()
+    gone, kept = bench.submit(1), bench.submit(255)
+    assert gone.cancel()
+    bench.scorer.go.set()
+    assert kept.result(TIMEOUT).probability == 1.0
+    assert first.done()
+    assert bench.scorer.batches == [1, 1]
+    bench.close()
+
+
+def test_a_batch_of_cancelled_images_is_no_batch() -> None:
+    bench = Bench()
+    bench.hold()
+    assert bench.submit(1).cancel()
+    bench.close()
+    assert bench.scorer.batches == [1]
+
+
+def fails_on(value: int, images: np.ndarray) -> Exception | None:
+    return ValueError("poison") if (images[:, 0, 0, 0] == value).any() else None
+
+
+def test_one_image_that_breaks_a_batch_fails_alone() -> None:
+    bench = Bench()
+    bench.hold()
+    bench.scorer.fault = lambda images: fails_on(13, images)
+    good, bad, other = (bench.submit(value) for value in (51, 13, 255))
+    bench.scorer.go.set()
+    assert good.result(TIMEOUT).probability == 0.2
+    assert other.result(TIMEOUT).probability == 1.0
+    with pytest.raises(ValueError, match="poison"):
+        bad.result(TIMEOUT)
+    assert bench.scorer.batches == [1, 3, 1, 1, 1]
+    bench.close()
+
+
+def test_a_fault_that_passes_is_not_seen_by_anybody() -> None:
+    bench = Bench()
+    faults = iter([RuntimeError("a moment of weakness")])
+    bench.scorer.fault = lambda _: next(faults, None)
+    assert bench.submit(51).result(TIMEOUT).probability == 0.2
+    bench.close()
+
+
+def test_a_model_that_answers_too_few_is_contained(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    monkeypatch.setattr(bench.scorer, "score", lambda images: Scores(np.zeros(len(images) - 1, np.float32), None))
+    with pytest.raises(RuntimeError, match="0 of 1"):
+        bench.submit(1).result(TIMEOUT)
+    assert bench.batcher.is_alive
+    bench.close()
+
+
+def test_a_delay_waits_for_what_is_being_decoded() -> None:
+    decoding = 1
+    bench = Bench(max_batch_delay=TIMEOUT, decoding=lambda: decoding)
+    first = bench.submit(0)
+    second = bench.submit(255)
+    decoding = 0
+    third = bench.submit(51)
+    wait([first, second, third], TIMEOUT)
+    assert bench.scorer.batches == [3]
+    bench.close()
+
+
+def test_a_full_batch_ends_the_delay() -> None:
+    bench = Bench(max_batch_delay=TIMEOUT, decoding=lambda: 1)
+    wait([bench.submit(value) for value in range(4)], TIMEOUT)
+    assert bench.scorer.batches == [4]
+    bench.close()
+
+
+def test_closing_finishes_what_is_queued() -> None:
+    bench = Bench()
+    bench.hold()
+    queued = [bench.submit(value) for value in range(6)]
+    closer = threading.Thread(target=bench.batcher.close)
+    closer.start()
+    bench.scorer.go.set()
+    closer.join(TIMEOUT)
+    assert all(future.done() and future.exception() is None for future in queued)
+    with pytest.raises(NotReady):
+        bench.submit(1)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_thread_that_died() -> None:
+    bench = Bench()
+    busy_with = bench.hold()
+    queued = bench.submit(1)
+    bench.scorer.fault = lambda _: SystemExit("killed")
+    bench.scorer.go.set()
+    for future in (busy_with, queued):
+        with pytest.raises(NotReady, match="inference thread ended"):
+            future.result(TIMEOUT)
+    wait_until(lambda: not bench.batcher.is_alive)
+    with pytest.raises(NotReady):
+        bench.submit(2)

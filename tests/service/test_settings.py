@@ -1,0 +1,61 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from gate import Band
+from gate.card import CardBand
+from service.errors import SettingsError
+from service.settings import Settings
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default() -> None:
+    environment = {"LENSGATE_PORT": "1111", "LENSGATE_HOST": "0.0.0.0", "OTHER": "x"}
+    settings = Settings.load({"port": "2222", "device": None}, environment)
+    assert (settings.port, settings.host, settings.device) == (2222, "0.0.0.0", "auto")
+
+
+def test_an_empty_variable_is_one_that_is_not_set() -> None:
+    assert Settings.load({}, {"LENSGATE_BAND_LOW": ""}).band_low is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "named"),
+    [
+        ({}, {"LENSGATE_PORT": "many"}, "LENSGATE_PORT"),
+        ({"port": "-1"}, {"LENSGATE_PORT": "8000"}, "--port"),
+        ({"max_batch_size": "0"}, {}, "--max-batch-size"),
+        ({}, {"LENSGATE_DEVICE": "tpu"}, "LENSGATE_DEVICE"),
+        ({}, {"LENSGATE_BAND_LOW": "0.7", "LENSGATE_BAND_HIGH": "0.3"}, "LENSGATE_BAND_LOW"),
+        ({}, {"LENSGATE_BAND_HIGH": "1.5"}, "LENSGATE_BAND_HIGH"),
+    ],
+)
+def test_a_bad_value_names_its_key(flags: dict[str, str], environment: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        Settings.load(flags, environment)
+
+
+def test_every_setting_has_a_flag() -> None:
+    parser = argparse.ArgumentParser()
+    Settings.add_flags(parser)
+    options = parser.parse_args(["--models", "elsewhere", "--max-pixels", "5"])
+    settings = Settings.load(vars(options), {})
+    assert (settings.models, settings.max_pixels) == (Path("elsewhere"), 5)
+    assert set(vars(options)) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("settings", "band"),
+    [
+        (Settings(), Band(0.3, 0.7)),
+        (Settings(band_low=0.2), Band(0.2, 0.7)),
+        (Settings(band_low=0.45, band_high=0.5), Band(0.45, 0.5)),
+    ],
+)
+def test_the_operator_overrides_the_cards_band(settings: Settings, band: Band) -> None:
+    assert settings.band(CardBand(low=0.3, high=0.7)) == band
+
+
+def test_an_override_that_leaves_no_band_is_refused() -> None:
+    with pytest.raises(SettingsError, match="over the model's card"):
+        Settings(band_low=0.8).band(CardBand(low=0.3, high=0.7))
