@@ -1,0 +1,59 @@
+"""`lensgate classify`: the gate over image files, in this process and without a service."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from gate import Band, ImageError, Label, Model, ModelStore, decide, read_pixels
+from gate.scorer import Scorer
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of models (models)")
+    parser.add_argument("--version", help="the version (by default the current one)")
+    parser.add_argument("--expected", type=Label, choices=list(Label), help="what the generator was asked for")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+    parser.set_defaults(run=_classify)
+
+
+def _classify(options: argparse.Namespace) -> int:
+    model = ModelStore(options.models).load(options.version)
+    scorer = Scorer(model, device="cpu")
+    failed = False
+    for path in options.files:
+        row = _judge(path, scorer, model, options.expected)
+        failed |= "error" in row
+        print(json.dumps(row) if options.json else _line(row), flush=True)
+    return 1 if failed else 0
+
+
+def _judge(path: Path, scorer: Scorer, model: Model, expected: Label | None) -> dict[str, Any]:
+    card = model.card
+    try:
+        pixels = read_pixels(path.read_bytes(), scorer.size)
+    except (ImageError, OSError) as error:
+        return {"file": str(path), "error": getattr(error, "code", "unreadable_file"), "detail": str(error)}
+    (score,) = scorer.score(pixels[None]).each()
+    decision = decide(
+        score.probability,
+        Band(card.band.low, card.band.high),
+        novelty=score.novelty,
+        novelty_threshold=card.novelty_limit,
+        expected=expected,
+    )
+    return {
+        "file": str(path),
+        "glasses_probability": score.probability,
+        "label": decision.label,
+        "decision": decision.action,
+        "reason": decision.reason,
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"{row['file']:40} {row['error']}: {row['detail']}"
+    return f"{row['file']:40} {row['glasses_probability']:.4f}  {row['label']:10}  {row['decision']:7}  {row['reason']}"

@@ -1,0 +1,64 @@
+"""The one console script. Each command imports what it needs when it is chosen, and nothing else."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from gate.errors import GateError
+
+# The extras that bring a module, for the hint where it is missing.
+_EXTRAS = {
+    "fastapi": "service",
+    "uvicorn": "service",
+    "prometheus_client": "service",
+    "onnxruntime": "cpu (or gpu)",
+    "tensorflow": "training",
+    "keras": "training",
+    "sklearn": "training",
+    "tf2onnx": "training",
+    "tqdm": "training",
+}
+
+# Command -> (module, function that adds its options, one line for --help).
+_COMMANDS = {
+    "serve": ("service.command", "add_options", "answer POST /v1/decisions over HTTP"),
+    "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
+    "models": ("lensgate.models", "add_options", "list, verify and promote exported models"),
+    "train": ("training.steps", "add_steps", "train and export a model, step by step"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 for a fault that is named, 2 for wrong usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = _parse(arguments)
+        status: int | None = options.run(options)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        return _fail(f"this command needs {error.name}: install lensgate[{extra}]")
+    except KeyboardInterrupt:
+        return 130
+    except GateError as error:
+        return _fail(str(error))
+    return status or 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="lensgate", description="The quality gate of a GAN image pipeline.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    for name, (_, _, title) in _COMMANDS.items():
+        commands.add_parser(name, help=title, add_help=False)
+    chosen = parser.parse_known_args(arguments[:1])[0].command
+    module, function, title = _COMMANDS[chosen]
+    command = argparse.ArgumentParser(prog=f"lensgate {chosen}", description=title)
+    getattr(importlib.import_module(module), function)(command)
+    return command.parse_args(arguments[1:])
+
+
+def _fail(text: str) -> int:
+    print(f"lensgate: {text}", file=sys.stderr)
+    return 1

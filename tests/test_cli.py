@@ -1,0 +1,83 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lensgate.cli import main
+from tests.support.images import encode, flat, portrait
+from tests.support.models import brightness_model, write_model
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> str:
+    for version in ("1", "2"):
+        write_model(tmp_path / "models", brightness_model(version))
+    return str(tmp_path / "models")
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["classify"], ["models"], ["train"], ["train", "all"]])
+def test_every_command_explains_itself(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*command, "--help"])
+    assert left.value.code == 0
+    assert "usage: lensgate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["serve", "--no-such-flag"], ["train"]])
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        (["serve"], "fastapi", "lensgate[service]"),
+        (["classify", "x.png"], "onnxruntime", "lensgate[cpu (or gpu)]"),
+        (["train", "fit"], "tensorflow", "lensgate[training]"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    command: list[str], module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("service", "lensgate", "training")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "gate.scorer", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(command) == 1
+    assert extra in capsys.readouterr().err
+
+
+def test_files_are_decided_without_a_service(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dark.png").write_bytes(encode(flat(51)))
+    (tmp_path / "wide.png").write_bytes(encode(portrait(80)[:70]))
+    files = [str(tmp_path / name) for name in ("dark.png", "wide.png", "absent.png")]
+    assert main(["classify", "--json", "--models", models, "--expected", "glasses", *files]) == 1
+    dark, wide, absent = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (dark["glasses_probability"], dark["decision"], dark["reason"]) == (0.2, "discard", "contradicted")
+    assert wide["error"] == "not_square"
+    assert absent["error"] == "unreadable_file"
+
+
+def test_the_table_has_a_line_a_file(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "white.png").write_bytes(encode(flat(255)))
+    (tmp_path / "text.png").write_bytes(b"text")
+    assert main(["classify", "--models", models, str(tmp_path / "white.png")]) == 0
+    assert main(["classify", "--models", models, str(tmp_path / "text.png")]) == 1
+    white, text = capsys.readouterr().out.splitlines()
+    assert white.split()[1:] == ["1.0000", "glasses", "accept", "confident"]
+    assert "unsupported_image" in text
+
+
+def test_models_are_listed_verified_and_promoted(models: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "promote", "1", "--models", models]) == 0
+    (Path(models) / "glasses/2/model.onnx").write_bytes(b"")
+    assert main(["models", "verify", "2", "--models", models]) == 1
+    assert main(["models", "promote", "2", "--models", models]) == 1
+    assert "hashes differ" in capsys.readouterr().err
+    assert main(["models", "list", "--models", models]) == 0
+    one, two = capsys.readouterr().out.splitlines()
+    assert one.startswith("* 1 ")
+    assert "unusable" in two

@@ -1,0 +1,79 @@
+"""The arrows of the house: who may import whom, and what an import may cost."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"gate", "service", "training", "bulk", "client", "lensgate", "bench", "tests"}
+TENSORFLOW = {"tensorflow", "keras", "tf2onnx", "keras_tuner"}
+
+# What each package may import of ours; the console script alone sees them all, each when its command is chosen.
+MAY_IMPORT = {
+    "gate": set[str](),
+    "service": {"gate"},
+    "training": {"gate"},
+    "lensgate": {"gate"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The top-level names of everything a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield str(node.module).partition(".")[0]
+
+
+def package_imports(package: str) -> set[str]:
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    return {name for path in files for name in imports(path)}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_the_house_allows(package: str) -> None:
+    assert package_imports(package) & (FOLDERS - {package}) <= MAY_IMPORT[package]
+
+
+@pytest.mark.parametrize("package", sorted(set(MAY_IMPORT) - {"training"}))
+def test_tensorflow_is_imported_by_training_alone(package: str) -> None:
+    assert not package_imports(package) & TENSORFLOW
+
+
+def test_the_gate_knows_nothing_of_http() -> None:
+    assert not package_imports("gate") & {"fastapi", "starlette", "uvicorn", "asyncio", "http", "prometheus_client"}
+
+
+def test_the_wheel_holds_every_package() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert set(settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == set(MAY_IMPORT)
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in ran.stdout.split()}
+
+
+def test_the_service_pulls_in_no_tensorflow() -> None:
+    loaded = modules_after("import service.server, service.command, service.demo")
+    assert "fastapi" in loaded
+    assert not loaded & (TENSORFLOW | {"sklearn", "training"})
+
+
+def test_the_console_script_imports_nothing_of_a_command_before_it_is_chosen() -> None:
+    assert not modules_after("import lensgate.cli") & {"fastapi", "onnxruntime", *TENSORFLOW}
+
+
+@pytest.mark.parametrize("lock", sorted(path.name for path in (ROOT / "locks").glob("*.txt")))
+def test_no_lock_names_a_host(lock: str) -> None:
+    text = (ROOT / "locks" / lock).read_text()
+    assert "--hash=sha256:" in text
+    assert "://" not in text
