@@ -1,0 +1,119 @@
+"""A real Prometheus on this machine, for as long as a test needs one."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from .tools import ROOT, tool
+
+__all__ = ["Prometheus", "Sample", "project_config", "running_prometheus"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    labels: Mapping[str, str]
+    value: float
+
+
+class Prometheus:
+    """Asks one server. A query it does not accept is an AssertionError with its own words."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def query(self, expr: str) -> list[Sample]:
+        found = self._ask("/api/v1/query", query=expr)
+        return [Sample(series["metric"], float(series["value"][1])) for series in found]
+
+    def query_range(self, expr: str, *, seconds: float = 60, step: float = 1) -> list[Sample]:
+        """The series of the last `seconds`, each with its latest value."""
+        now = time.time()
+        found = self._ask("/api/v1/query_range", query=expr, start=now - seconds, end=now, step=step)
+        return [Sample(series["metric"], float(series["values"][-1][1])) for series in found]
+
+    def wait_for(
+        self, expr: str, accept: Callable[[list[Sample]], bool] = bool, *, instant: bool = True, timeout: float = 30
+    ) -> list[Sample]:
+        """Asks until the answer is accepted; the default accepts any series."""
+        ask = self.query if instant else self.query_range
+        deadline = time.monotonic() + timeout
+        while not accept(samples := ask(expr)):
+            assert time.monotonic() < deadline, f"after {timeout} s the answer is still {samples}\n{expr}"
+            time.sleep(0.25)
+        return samples
+
+    def _ask(self, path: str, **parameters: str | float) -> list[dict[str, Any]]:
+        answer = self._client.get(path, params=parameters)
+        body: dict[str, Any] = answer.json()
+        assert body["status"] == "success", f"{body.get('error')}\n{parameters['query']}"
+        result: list[dict[str, Any]] = body["data"]["result"]
+        return result
+
+
+def project_config(address: str) -> dict[str, Any]:
+    """The project's own configuration, pointed at `host:port` and made quick enough for a test."""
+    path = ROOT / "deploy/prometheus/prometheus.yml"
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(path.parent / pattern) for pattern in config["rule_files"]]
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [{"targets": [address]}]
+    return config
+
+
+@contextmanager
+def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheus]:
+    """Runs a server in `directory`, ready when it is handed out and gone when the block ends."""
+    file = directory / "prometheus.yml"
+    file.write_text(yaml.safe_dump(dict(config)))
+    address = f"127.0.0.1:{_free_port()}"
+    command = [
+        tool("prometheus"),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address={address}",
+    ]
+    log = directory / "prometheus.log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
+    try:
+        # A proxy of the environment is none of a loopback server's business.
+        with httpx.Client(base_url=f"http://{address}", timeout=10, trust_env=False) as client:
+            _wait_until_ready(client, process, log)
+            yield Prometheus(client)
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not _is_ready(client):
+        assert process.poll() is None, f"prometheus left with {process.returncode}\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"prometheus is not ready\n{log.read_text()}"
+        time.sleep(0.1)
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/-/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

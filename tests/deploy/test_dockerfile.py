@@ -1,0 +1,172 @@
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from .dockerfile import Instruction, Stage, closure, ignored, lineage, read_stages
+from .tools import ROOT
+
+STAGES = read_stages(ROOT / "deploy/Dockerfile")
+IMAGES = ("cpu", "gpu")
+IGNORE = [
+    line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.strip() and not line.startswith("#")
+]
+
+
+def stage(name: str) -> Stage:
+    return next(stage for stage in STAGES if stage.name == name)
+
+
+def effective(image: str, keyword: str) -> Instruction:
+    found = [found for stage in lineage(STAGES, image) if (found := stage.last(keyword))]
+    assert found, f"{image} has no {keyword}"
+    return found[0]
+
+
+def environment(image: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for stage in reversed(lineage(STAGES, image)):
+        for instruction in stage.instructions:
+            if instruction.keyword == "ENV":
+                found |= dict(pair.split("=", 1) for pair in instruction.value.split())
+    return found
+
+
+def sources() -> list[str]:
+    return [source for stage in STAGES for copy in stage.copies() if copy.stage is None for source in copy.sources]
+
+
+def files_of(source: str) -> list[str]:
+    path = ROOT / source
+    found = [path] if path.is_file() else [child for child in path.rglob("*") if child.is_file()]
+    return [str(file.relative_to(ROOT)) for file in found if "__pycache__" not in file.parts]
+
+
+def locked(image: str) -> dict[str, str]:
+    """What a lock pins: each distribution with the text of its entry."""
+    text = (ROOT / f"locks/{image}.txt").read_text()
+    entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
+    return {re.split(r"[=\[ ;]", entry, maxsplit=1)[0].lower(): entry for entry in entries}
+
+
+def test_the_last_stage_is_cpu_so_that_it_is_the_default() -> None:
+    assert STAGES[-1].name == "cpu"
+
+
+def test_all_stages_share_one_pinned_base() -> None:
+    names = {stage.name for stage in STAGES}
+    assert {stage.base for stage in STAGES} - names == {"python:${PYTHON_VERSION}-slim-bookworm"}
+    assert "ARG PYTHON_VERSION=3.12\n" in (ROOT / "deploy/Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(("image", "other"), [("cpu", "gpu"), ("gpu", "cpu")])
+def test_an_image_is_built_without_the_other_ones_stages(image: str, other: str) -> None:
+    built = closure(STAGES, image)
+    assert f"dependencies-{image}" in built
+    assert [name for name in built if name.endswith(other)] == []
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_user_is_a_number_and_not_root(image: str) -> None:
+    user, group = effective(image, "USER").value.split(":")
+    assert user.isdigit() and group.isdigit(), "Kubernetes' runAsNonRoot does not resolve a name"
+    assert int(user) > 0 and int(group) > 0
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_program_is_process_one_and_is_told_to_stop(image: str) -> None:
+    assert effective(image, "ENTRYPOINT").exec_form() == ["lensgate"]
+    assert effective(image, "CMD").exec_form() == ["serve"]
+    assert effective(image, "STOPSIGNAL").value == "SIGTERM"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_settings_of_the_service_are_set(image: str) -> None:
+    settings = {f"{name}={value}" for name, value in environment(image).items()}
+    assert {"LENSGATE_MODELS=/models", "LENSGATE_HOST=0.0.0.0", "LENSGATE_PORT=8000"} <= settings
+    assert effective(image, "EXPOSE").value == "8000"
+    assert ("/models", ("models",)) in {(copy.destination, copy.sources) for copy in stage(image).copies()}
+
+
+def test_only_the_gpu_image_asks_for_a_gpu() -> None:
+    wanted = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+    assert wanted.items() <= environment("gpu").items()
+    assert not wanted.keys() & environment("cpu").keys()
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_health_check_needs_no_program_but_python(image: str) -> None:
+    command = effective(image, "HEALTHCHECK").exec_form()
+    assert command is not None
+    assert command[:2] == ["python", "-c"]
+    assert "/readyz" in command[2]
+
+
+def test_dependencies_come_from_hashed_locks_alone() -> None:
+    runs = [i.value for s in STAGES for i in s.instructions if i.keyword == "RUN" and " install " in i.value]
+    assert runs
+    for run in runs:
+        assert "--require-hashes --only-binary :all: -r" in run or "--no-deps --no-index" in run, run
+
+
+@pytest.mark.parametrize("source", sources())
+def test_what_is_copied_exists_and_may_enter_the_build(source: str) -> None:
+    assert (ROOT / source).exists()
+    files = files_of(source)
+    assert files, f"{source} is empty"
+    assert [file for file in files if ignored(file, IGNORE)] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".env",
+        ".git/config",
+        ".venv/bin/python",
+        "gate/__pycache__/card.cpython-312.pyc",
+        "locks/dev.txt",
+        "samples/a.png",
+        "service/static/deep/__pycache__/x.pyc",
+        "tests/deploy/tools.py",
+    ],
+)
+def test_nothing_else_enters_the_build(path: str) -> None:
+    assert ignored(path, IGNORE)
+
+
+def test_every_package_of_the_wheel_is_copied() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert set(packages) <= {source for copy in stage("wheel").copies() for source in copy.sources}
+
+
+@pytest.mark.parametrize(
+    ("image", "runtime", "on_cuda"), [("cpu", "onnxruntime", False), ("gpu", "onnxruntime-gpu", True)]
+)
+def test_a_lock_holds_one_onnxruntime_and_no_tensorflow(image: str, runtime: str, on_cuda: bool) -> None:
+    pinned = locked(image)
+    assert {name for name in pinned if name.startswith("onnxruntime")} == {runtime}
+    assert any(name.startswith("nvidia-") for name in pinned) is on_cuda
+    assert {"fastapi", "uvicorn", "prometheus-client"} <= pinned.keys()
+    assert {"tensorflow", "keras", "pytest"} & pinned.keys() == set()
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_a_lock_hashes_everything_and_names_no_index(image: str) -> None:
+    assert [name for name, entry in locked(image).items() if "--hash=sha256:" not in entry] == []
+    assert "://" not in (ROOT / f"locks/{image}.txt").read_text()
+
+
+def test_the_reader_follows_docker_in_what_a_dockerignore_lets_through() -> None:
+    patterns = ["*", "!a", "!b/keep.txt", "**/*.py[cod]"]
+    through = [path for path in ("a/x.py", "a/d/x.pyc", "b/keep.txt", "b/other", "c") if not ignored(path, patterns)]
+    assert through == ["a/x.py", "b/keep.txt"]
+
+
+def test_the_reader_joins_lines_and_drops_comments(tmp_path: Path) -> None:
+    file = tmp_path / "Dockerfile"
+    file.write_text("ARG X=1\nFROM a AS b\n# no\nRUN one \\\n    # not this\n    && two\nCOPY --from=c /x /y\n")
+    (only,) = read_stages(file)
+    assert only.instructions == (Instruction("RUN", "one  && two"), Instruction("COPY", "--from=c /x /y"))
+    assert only.needs() == {"a", "c"}
