@@ -48,10 +48,13 @@ bench: setup
 	$(BIN)/python -m bench.decoding $(FACES)/originals
 	$(BIN)/python -m bench.startup
 
+TERMS = --source "faces=stand-in for Kaggle's Glasses or No Glasses: 2,313 GAN faces of eight collections, labelled by eye" \
+	--licence "faces=research, non-commercial; no terms for most of the pictures: see the data set's README"
+
 # The faces are not part of the project; what they are and under which terms stands in the model's card.
 train: setup-training
 	$(BIN)/lensgate train draw --count 800 --seed 7 --out runs/drawn
-	$(BIN)/lensgate train all --data $(FACES) --data runs/drawn --work runs --out runs/models
+	$(BIN)/lensgate train all --data $(FACES) --data runs/drawn --work runs --out runs/models $(TERMS)
 
 locks:
 	$(COMPILE) --extra service --extra cpu --extra training --group test --output-file locks/dev.txt

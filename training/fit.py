@@ -108,8 +108,8 @@ def _augmentation(seed: int) -> keras.Sequential:
     return keras.Sequential(
         [
             layers.RandomFlip("horizontal", seed=seed),
-            layers.RandomRotation(0.04, fill_mode="reflect", seed=seed + 1),
-            layers.RandomTranslation(0.08, 0.08, fill_mode="reflect", seed=seed + 2),
+            layers.RandomRotation(0.02, fill_mode="reflect", seed=seed + 1),
+            layers.RandomTranslation(0.06, 0.06, fill_mode="reflect", seed=seed + 2),
             layers.RandomZoom((-0.15, 0.15), fill_mode="reflect", seed=seed + 3),
             layers.RandomBrightness(0.15, value_range=(0, 255), seed=seed + 4),
             layers.RandomContrast(0.25, value_range=(0, 255), seed=seed + 5),

@@ -32,4 +32,5 @@ def with_probability(network: keras.Model) -> keras.Model:
 def _block(x: Any, filters: int, kernel: int, name: str) -> Any:
     x = keras.layers.Conv2D(filters, kernel, padding="same", activation="relu", name=f"{name}_convolution")(x)
     x = keras.layers.MaxPooling2D(2, name=f"{name}_pooling")(x)
-    return keras.layers.BatchNormalization(name=f"{name}_normalisation")(x)
+    # The default momentum averages over 100 batches: more than an epoch here, so that validation would lag behind.
+    return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_normalisation")(x)
