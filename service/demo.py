@@ -5,42 +5,44 @@ python -m service.demo samples
 
 import http.client
 import json
+import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from gate.errors import GateError
 from service.server import Server, make_server
 from service.settings import Settings
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
     """Run the service with the settings of the environment until Ctrl-C; 1 if it cannot start."""
     try:
-        settings = Settings.load({"log_level": "warning"})
+        settings = Settings.load({"log_level": "warning"}, environment)
         server = make_server(settings)
     except GateError as error:
         print(f"lensgate: {error}", file=sys.stderr)
         return 1
-    threading.Thread(target=_show, args=(server, settings, sorted(folder.iterdir())), daemon=True).start()
+    threading.Thread(target=_show, args=(server, sorted(folder.glob("*.png"))), daemon=True).start()
     server.run()
     return 0
 
 
-def _show(server: Server, settings: Settings, faces: list[Path]) -> None:
+def _show(server: Server, faces: list[Path]) -> None:
     while not server.started:
         time.sleep(0.01)
-    connection = http.client.HTTPConnection(settings.host, settings.port, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
     print(f"{'sample':28} {'probability':>11}  {'label':10}  {'decision':8}  reason")
     for face in faces:
         connection.request("POST", f"/v1/decisions?id={face.name}", face.read_bytes())
         print(_row(face.name, json.load(connection.getresponse())))
     connection.close()
-    address = f"http://{settings.host}:{settings.port}"
-    print(f"\nserving on {address}: /docs, /metrics, /v1/model. Ctrl-C ends it. Try:")
-    print(f"  curl --data-binary @{faces[0]} {address}/v1/decisions", flush=True)
+    print(f"\nserving on {server.url}: /docs, /metrics, /v1/model. Ctrl-C ends it. Try:")
+    print(f"  curl --data-binary @{faces[0]} {server.url}/v1/decisions", flush=True)
 
 
 def _row(name: str, answer: dict[str, Any]) -> str:

@@ -48,11 +48,19 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # Longer than the idle time of common balancers: whoever closes first must not be the server.
+                timeout_keep_alive=75,
                 # Whoever was admitted is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
             )
         )
         self._pipeline = pipeline
+
+    @property
+    def url(self) -> str:
+        """Where it listens, once `started`."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain; a second signal does not wait."""

@@ -92,11 +92,9 @@ def running_service(**settings: object) -> Iterator[Running]:
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    url = f"http://{host}:{port}"
     try:
-        with httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=False) as client:
-            yield Running(url, scorer, pipeline, client)
+        with httpx.Client(base_url=server.url, timeout=TIMEOUT, trust_env=False) as client:
+            yield Running(server.url, scorer, pipeline, client)
     finally:
         scorer.go.set()
         server.handle_exit(signal.SIGTERM, None)
