@@ -68,7 +68,7 @@ def fit_network(records: Path, out: Path, *, preset: Preset, seed: int) -> Fitte
     )
     train, validation = _training_batches(records, preset, seed), _batches(records, Split.VALIDATION, preset)
     stop = keras.callbacks.EarlyStopping("val_loss", patience=preset.patience, restore_best_weights=True)
-    history = network.fit(train, validation_data=validation, epochs=preset.epochs, callbacks=[stop])
+    history = network.fit(train, validation_data=validation, epochs=preset.epochs, callbacks=[stop], shuffle=False)
     run = Run(
         seed=seed,
         epochs=len(history.history["loss"]),
@@ -98,7 +98,8 @@ def _training_batches(records: Path, preset: Preset, seed: int) -> Any:
     batches = rows.batch(preset.batch_size)
     if preset.augment:
         augment = _augmentation(seed)
-        batches = batches.map(lambda image, label: (augment(image, training=True), label), tf.data.AUTOTUNE)
+        # One call after the other: in parallel, which batch gets which random numbers would be a matter of luck.
+        batches = batches.map(lambda image, label: (augment(image, training=True), label))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

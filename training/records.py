@@ -58,6 +58,10 @@ class Manifest(BaseModel):
         except (OSError, ValidationError) as error:
             raise RecordsError(f"{folder} holds no finished records: run `lensgate train prepare` first") from error
 
+    def count(self, split: Split) -> int:
+        """Images of a split, over all data sets and labels."""
+        return sum(sum(data.images[split].values()) for data in self.data)
+
 
 @dataclass(frozen=True, slots=True)
 class Records:
@@ -100,8 +104,10 @@ def write_records(datasets: Sequence[DataSet], out: Path, *, size: int, seed: in
 def tf_dataset(folder: Path, split: Split) -> Any:
     """Stream a split as a `tf.data.Dataset` of (image uint8 `[S, S, 3]`, label float32 `[]`)."""
     manifest = Manifest.read(folder)
-    parsed = _parsed(folder, manifest, split)
-    return parsed.map(lambda row: (_pixels(row, manifest.size), tf.cast(row["glasses"], tf.float32)))
+    rows = _parsed(folder, manifest, split)
+    pairs = rows.map(lambda row: (_pixels(row, manifest.size), tf.cast(row["glasses"], tf.float32)))
+    # Shards do not tell their length; without it Keras has no progress to show in the first epoch.
+    return pairs.apply(tf.data.experimental.assert_cardinality(manifest.count(split)))
 
 
 def load_records(folder: Path, split: Split) -> Records:

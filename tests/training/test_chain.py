@@ -154,7 +154,7 @@ def test_the_card_says_what_the_model_is(models: Path) -> None:
     card = ModelStore(models).load().card
     assert (card.version, card.input.size, card.outputs) == ("1", SIZE, ("glasses_probability", "glasses_logit"))
     assert (card.training.seed, card.training.command) == (1, "lensgate train export")
-    assert card.metrics["bars"].images == card.data[0].images["test"][Label.GLASSES] * 2
+    assert card.metrics["bars"].images == sum(card.data[0].images["test"].values())
     assert card.metrics["bars"].accuracy.value > 0.95
     assert sum(card.reference_histogram.counts) == card.metrics["bars"].images
     assert {"tensorflow", "keras", "tf2onnx", "onnxruntime"} <= set(card.tools)
