@@ -73,13 +73,15 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def submit(self, pixels: Pixels) -> "Future[Score]":
-        """Queue one image, uint8 `[S, S, 3]`. Cancel the future and the image costs no inference.
+    def submit(self, pixels: Pixels, *, waited: float = 0.0) -> "Future[Score]":
+        """Queue one image, uint8 `[S, S, 3]`, that waited some seconds elsewhere already.
+
+        Cancel the future and the image costs no inference.
 
         Raises:
             NotReady: the inference thread is gone.
         """
-        item = _Item(pixels, self._clock())
+        item = _Item(pixels, self._clock() - waited)
         with self._changed:
             if self._closing or not self.is_alive:
                 raise NotReady("the inference thread has ended: this replica decides nothing more")

@@ -5,9 +5,18 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from gate import read_pixels
 from gate.pixels import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """uint8 `[S, S, 3]`, and how many seconds the image waited for a thread before."""
+
+    pixels: Pixels
+    waited: float
 
 
 class DecodePool:
@@ -28,25 +37,30 @@ class DecodePool:
         self._observe = observe
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
 
-    async def decode(self, data: bytes) -> Pixels:
-        """Decode one image to uint8 `[S, S, 3]`. Cancelled while it waits, it costs no decode.
+    @property
+    def queued(self) -> int:
+        """Images that wait for a thread."""
+        return max(0, self.busy - self.threads)
+
+    async def decode(self, data: bytes) -> Decoded:
+        """Decode one image. Cancelled while it waits, it costs no decode.
 
         Raises:
             ImageError: the image cannot be judged.
         """
         self.busy += 1
         try:
-            pixels, seconds = await asyncio.wrap_future(self._pool.submit(self._timed, data))
+            decoded, seconds = await asyncio.wrap_future(self._pool.submit(self._timed, data, time.perf_counter()))
         finally:
             self.busy -= 1
         self._observe(seconds)
-        return pixels
+        return decoded
 
     def close(self) -> None:
         """Wait for the jobs under way and end the threads."""
         self._pool.shutdown()
 
-    def _timed(self, data: bytes) -> tuple[Pixels, float]:
+    def _timed(self, data: bytes, submitted: float) -> tuple[Decoded, float]:
         start = time.perf_counter()
         pixels = read_pixels(data, self._size, max_pixels=self._max_pixels)
-        return pixels, time.perf_counter() - start
+        return Decoded(pixels, start - submitted), time.perf_counter() - start

@@ -69,7 +69,7 @@ class Metrics:
         self._decode_seconds.observe(seconds)
 
     def observe_wait(self, seconds: float) -> None:
-        """Time one image's wait for the model."""
+        """Time one image's wait, for a decode thread and for the model together."""
         self._wait_seconds.observe(seconds)
 
     def observe_batch(self, images: int, seconds: float) -> None:
@@ -128,12 +128,14 @@ class Metrics:
         self._shed = self._counter("shed", "Images that were not admitted", "reason")
         for reason in SHED_REASONS:
             self._shed.labels(reason)
-        self._queued_images = self._gauge("queued_images", "Images that wait for the model")
+        self._queued_images = self._gauge("queued_images", "Images that wait for a decode thread or for the model")
         self._inflight_bytes = self._gauge("inflight_bytes", "Bytes of bodies that are held")
 
     def _make_stage_metrics(self) -> None:
         self._decode_seconds = self._histogram("decode_seconds", "Decoding and shrinking one image", _SECONDS)
-        self._wait_seconds = self._histogram("queue_wait_seconds", "From decoded to taken by the model", _SECONDS)
+        self._wait_seconds = self._histogram(
+            "queue_wait_seconds", "Waiting for a decode thread and for the model", _SECONDS
+        )
         self._inference_seconds = self._histogram("inference_seconds", "One run of the model", _SECONDS)
         self._batch_images = self._histogram("batch_images", "Images in one run of the model", _IMAGES)
 

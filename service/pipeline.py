@@ -59,7 +59,10 @@ class Pipeline:
             max_batch_delay=settings.max_batch_delay_ms / 1000,
             decoding=lambda: self._decoder.busy,
         )
-        metrics.watch(queued_images=lambda: self._batcher.queued, inflight_bytes=lambda: self._admission.bytes)
+        metrics.watch(
+            queued_images=lambda: self._decoder.queued + self._batcher.queued,
+            inflight_bytes=lambda: self._admission.bytes,
+        )
 
     async def answer(self, request: Request, *, expected: Label | None, timeout_ms: int | None) -> Answer:
         """Judge the one image that is the body of `request`.
@@ -105,10 +108,10 @@ class Pipeline:
         self._batcher.close()
 
     async def _judge(self, body: bytes, place: Place, expected: Label | None) -> Answer:
-        pixels = await self._decoder.decode(body)
+        decoded = await self._decoder.decode(body)
         del body
         place.release_bytes()
-        score = await asyncio.wrap_future(self._batcher.submit(pixels))
+        score = await asyncio.wrap_future(self._batcher.submit(decoded.pixels, waited=decoded.waited))
         decision = decide(
             score.probability,
             self.band,

@@ -77,6 +77,13 @@ def test_waits_are_measured_from_arrival_to_taking() -> None:
     assert bench.watch.waits == [0.0, 2.5]
 
 
+def test_a_wait_elsewhere_counts_as_well() -> None:
+    bench = Bench()
+    bench.batcher.submit(flat(1, 8), waited=1.5).result(TIMEOUT)
+    assert bench.watch.waits == [1.5]
+    bench.close()
+
+
 def test_a_cancelled_image_costs_no_inference() -> None:
     bench = Bench()
     first = bench.hold()

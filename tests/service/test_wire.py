@@ -310,6 +310,19 @@ def test_what_is_decided_is_counted(service: Running) -> None:
     assert service.metric("lensgate_request_duration_seconds_count", route="/v1/decisions") == 4
 
 
+def test_images_that_wait_are_counted_wherever_they_wait() -> None:
+    with running_service(decode_threads=1) as service, ThreadPoolExecutor(4) as pool:
+        service.scorer.go.clear()
+        first = pool.submit(service.post, WHITE)
+        assert service.scorer.entered.wait(TIMEOUT)
+        rest = [pool.submit(service.post, WHITE) for _ in range(3)]
+        wait_until(lambda: service.queued == 3)
+        assert service.metric("lensgate_queued_images") == 3
+        service.scorer.go.set()
+        assert {answer.result(TIMEOUT).status_code for answer in (first, *rest)} == {200}
+        assert service.metric("lensgate_queued_images") == 0
+
+
 def test_invented_paths_make_no_series(service: Running) -> None:
     for index in range(5):
         service.client.get(f"/invented/{index}")
