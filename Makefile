@@ -23,6 +23,8 @@ setup-training: .venv/training
 
 # A stamp for each lock: what is installed is exactly what the lock names, and nothing is installed twice.
 .venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml | .venv/python
+	@test $* = cpu || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
+		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
 	@$(PIP) --no-deps --editable .
@@ -39,20 +41,27 @@ lint: .venv/dev
 # Some tests run Debian's Prometheus and docker-compose against the files in deploy/.
 tools:
 	@for tool in prometheus promtool docker-compose; do command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then echo "installing Debian's prometheus and docker-compose"; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "install prometheus and docker-compose first" >&2; exit 1; }; \
+		echo "installing Debian's prometheus and docker-compose"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus docker-compose >/dev/null; fi
 
+# Real generator output where it is at hand, drawn faces elsewhere.
 bench: setup
-	$(BIN)/python -m bench.decoding $(FACES)/originals
+	$(BIN)/python -m bench.decoding $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.startup
 
+# What is said of the default data set holds for no other.
+ifeq ($(origin FACES),file)
 TERMS = --source "faces=stand-in for Kaggle's Glasses or No Glasses: 2,313 GAN faces of eight collections, labelled by eye" \
 	--licence "faces=research, non-commercial; no terms for most of the pictures: see the data set's README"
+endif
 
 # The faces are not part of the project; what they are and under which terms stands in the model's card.
 train: setup-training
+	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make train FACES=DIR" >&2; exit 1; }
 	$(BIN)/lensgate train draw --count 800 --seed 7 --out runs/drawn
 	$(BIN)/lensgate train all --data $(FACES) --data runs/drawn --work runs --out runs/models $(TERMS)
 

@@ -40,7 +40,7 @@ def _seconds_to_ready() -> float:
     with tempfile.TemporaryFile("w+b") as log:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "lensgate", "serve", "--port", "0"], stderr=log, env={**os.environ}
+            [sys.executable, "-m", "lensgate", "serve", "--port", "0", "--log-level", "info"], stderr=log
         )
         try:
             port = _port(process, log.fileno())

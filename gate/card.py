@@ -14,7 +14,8 @@ from gate.errors import ModelError
 METADATA_KEY = "lensgate.card"
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Version = Annotated[str, Field(pattern=VERSION_PATTERN)]
 
 
 class _Part(BaseModel):
@@ -110,9 +111,14 @@ class Histogram(_Part):
 
 
 class Training(_Part):
-    """Settings and seed of the run, enough to repeat it."""
+    """What repeats the run: its commands in order, the seeds of split and fit, the settings; and what it learned from.
 
-    command: str
+    `records` is the SHA-256 of the manifest of the TFRecord shards.
+    """
+
+    commands: tuple[str, ...]
+    records: str
+    split_seed: int
     seed: int
     epochs: int
     parameters: int

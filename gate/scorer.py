@@ -79,6 +79,18 @@ class Scorer:
         Raises:
             ScoringError: the graph failed, or answered other than N probabilities.
         """
+        answers = self.run(images)
+        probability = answers["glasses_probability"]
+        if probability.min() < 0.0 or probability.max() > 1.0:
+            raise ScoringError("the model's glasses_probability lies outside [0, 1]")
+        return Scores(probability, answers.get("novelty"))
+
+    def run(self, images: Pixels) -> dict[str, NDArray[np.float32]]:
+        """All outputs of the graph by name, each float32 `[N]`, for `images`, uint8 `[N, S, S, 3]`.
+
+        Raises:
+            ScoringError: the graph failed, or answered other than N finite numbers.
+        """
         count = len(images)
         try:
             values = self._session.run(self._outputs, {"image": self._fill(images)})
@@ -88,10 +100,7 @@ class Scorer:
         for name, answer in answers.items():
             if answer.shape != (count,) or not np.isfinite(answer).all():
                 raise ScoringError(f"the model's {name} is not {count} finite numbers")
-        probability = answers["glasses_probability"]
-        if probability.min() < 0.0 or probability.max() > 1.0:
-            raise ScoringError("the model's glasses_probability lies outside [0, 1]")
-        return Scores(probability, answers.get("novelty"))
+        return answers
 
     def _warm(self, count: int) -> None:
         self.score(np.zeros((count, self.size, self.size, 3), np.uint8))

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -56,6 +57,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     module, function, title = _COMMANDS[chosen]
     command = argparse.ArgumentParser(prog=f"lensgate {chosen}", description=title)
     getattr(importlib.import_module(module), function)(command)
+    # A model's card repeats the command it was made with.
+    command.set_defaults(command_line=shlex.join(["lensgate", *arguments]))
     return command.parse_args(arguments[1:])
 
 

@@ -6,9 +6,9 @@ folders of `IMAGE_FOLDERS`. An `about.json` beside them, if there is one, names 
 """
 
 import csv
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,6 +18,14 @@ from training.errors import DataError
 ABOUT_FILE = "about.json"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Split(StrEnum):
+    """What a part of a data set is used for: fitting, choosing when to stop, and nothing but the final figures."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
 
 
 class About(BaseModel):
@@ -49,32 +57,31 @@ class DataSet:
     test: tuple[Example, ...]
     problems: tuple[str, ...]
 
-    def fingerprint(self) -> str:
-        """SHA-256 over names, labels and sizes of all labelled images: another data set has another."""
-        digest = hashlib.sha256()
-        for example in (*self.train, *self.test):
-            digest.update(f"{example.name},{example.glasses},{example.path.stat().st_size}\n".encode())
-        return digest.hexdigest()
-
 
 def read_dataset(folder: Path) -> DataSet:
     """Read the lists of a data set and find its images. No image is opened.
 
+    An image that `test.csv` lists with a label is not trained on, whatever `train.csv` says.
+
     Raises:
-        DataError: there is no `train.csv`, it lacks a column, or not one labelled image is found.
+        DataError: there is no `train.csv`, a table is not UTF-8 or lacks a column, or not one labelled image is found.
     """
     table = folder / "train.csv"
     if not table.is_file():
         raise DataError(f"{table} does not exist: --data wants a folder in the Kaggle layout, with train.csv in it")
     images = _find_images(folder)
     problems: list[str] = []
-    train = tuple(_read_table(table, images, problems))
+    listed = _read_table(table, images, problems)
     test_table = folder / "test.csv"
     test = tuple(_read_table(test_table, images, problems)) if test_table.is_file() else ()
-    labelled = tuple(example for example in train if example.glasses is not None)
-    if not labelled:
+    held_out = {example.name for example in test if example.glasses is not None}
+    problems += [
+        f"train.csv: {one.name} is in test.csv too, and kept for testing" for one in listed if one.name in held_out
+    ]
+    train = tuple(example for example in listed if example.name not in held_out)
+    if not train:
         raise DataError(f"not one labelled image was found under {folder}: {'; '.join(problems[:3])}")
-    return DataSet(folder.resolve().name, folder, _read_about(folder), labelled, test, tuple(problems))
+    return DataSet(folder.absolute().name, folder, _read_about(folder), train, test, tuple(problems))
 
 
 def _read_about(folder: Path) -> About:
@@ -100,7 +107,14 @@ def _images_in(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.glob("face-*")) if path.suffix.lower() in IMAGE_ENDINGS)
 
 
-def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> Iterator[Example]:
+def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
+    try:
+        return list(_read_rows(table, images, problems))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} is not UTF-8: {error}") from error
+
+
+def _read_rows(table: Path, images: dict[str, Path], problems: list[str]) -> Iterator[Example]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         columns = rows.fieldnames or []

@@ -20,8 +20,9 @@ Floats = NDArray[np.float64]
 def predict(scorer: Scorer, records: Records, *, batch: int = 64) -> Floats:
     """Score every image of a split: float64 `[N]`."""
     starts = range(0, len(records.images), batch)
-    parts = [scorer.score(records.images[start : start + batch]).probability for start in starts]
-    return np.concatenate(parts).astype(np.float64)
+    # Score by score as the gate sees it, so that what lies on the band's edge is counted as the gate counts it.
+    parts = (scorer.score(records.images[start : start + batch]).each() for start in starts)
+    return np.array([score.probability for part in parts for score in part])
 
 
 def evaluate(probability: Floats, labels: NDArray[np.float32], band: Band) -> Metrics:
@@ -30,7 +31,7 @@ def evaluate(probability: Floats, labels: NDArray[np.float32], band: Band) -> Me
     Shares have Wilson's interval; the log loss, which is no share, has a bootstrap interval with a fixed seed.
     """
     correct = (probability >= 0.5) == (labels == 1)
-    accepted = (probability < band.low) | (probability > band.high)
+    accepted = np.array([one not in band for one in probability])
     losses = _log_losses(probability, labels)
     return Metrics(
         images=len(labels),

@@ -1,7 +1,7 @@
 """A trained network -> `model.onnx` and `card.json`, checked against Keras before anything is written."""
 
 import hashlib
-import importlib.metadata
+import re
 import shutil
 import tempfile
 from datetime import UTC, datetime
@@ -11,26 +11,27 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
 from gate import Band, Card, Model, ModelStore
-from gate.card import METADATA_KEY, CardBand, CardText, Histogram, Input, Training
-from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from gate.card import METADATA_KEY, VERSION_PATTERN, CardBand, CardText, Histogram, Input, Training
+from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.errors import ExportError
+from training.dataset import Split
+from training.errors import ExportError, RecordsError
 from training.evaluate import evaluate_by_data_set, predict, reference_histogram
-from training.fit import Fitted
+from training.fit import Fitted, Run
 from training.network import with_probability
 from training.records import Manifest, load_records
-from training.split import Split
 
 MODEL_NAME = "glasses"
 OPSET = 17
 CHECK_IMAGES = 256
 LARGEST_DIFFERENCE = 1e-5
-TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
+TOOLS = (keras, np, onnx, onnxruntime, tf, tf2onnx)
 
 
 def export_model(fitted: Fitted, records: Path, out: Path, *, version: str | None = None, command: str) -> Card:
@@ -39,28 +40,45 @@ def export_model(fitted: Fitted, records: Path, out: Path, *, version: str | Non
     The folder of a version appears whole or not at all.
 
     Raises:
-        ExportError: the graph and the network differ by more than 1e-5, or the version exists.
+        ExportError: the graph and the network differ by more than 1e-5, or the version cannot be written.
+        RecordsError: the network was not fitted to these records, so that their test split proves nothing.
     """
-    store = ModelStore(out, MODEL_NAME)
-    version = version or _next_version(store)
-    folder = store.folder / version
-    if folder.exists():
-        raise ExportError(f"{folder} exists: a version is never overwritten, name another with --version")
+    folder = new_version(out, version)
     manifest = Manifest.read(records)
+    if fitted.run.records != manifest.fingerprint():
+        raise RecordsError(f"the network was fitted to other records than {records}: run `lensgate train fit` again")
     test = load_records(records, Split.TEST)
-    text = _write_text(fitted, manifest, version, command)
+    text = _write_text(fitted, manifest, folder.name, command)
     shipped = with_probability(fitted.network)
     # The figures are those of the exported graph; they can be put into its card only once it has been run.
     graph = to_onnx(shipped, manifest.size)
-    probability = predict(Scorer(_model(graph, text)), test)
+    probability = predict(_scorer(graph, text), test)
     metrics = evaluate_by_data_set(probability, test, Band(text.band.low, text.band.high))
     text = text.model_copy(update={"metrics": metrics, "reference_histogram": reference_histogram(probability)})
     model = _model(graph, text)
-    check_graph(shipped, Scorer(model), np.concatenate([load_records(records, split).images for split in Split]))
+    check_graph(
+        shipped, Scorer(model, device="cpu"), np.concatenate([load_records(records, split).images for split in Split])
+    )
     _write_version(model, folder)
-    if not (store.folder / CURRENT_FILE).exists():
-        store.promote(version)
+    if not (folder.parent / CURRENT_FILE).exists():
+        ModelStore(out, MODEL_NAME).promote(folder.name)
     return model.card
+
+
+def new_version(out: Path, version: str | None) -> Path:
+    """The folder that an export of `version`, by default the next number, would write.
+
+    Raises:
+        ExportError: the version exists, or its name is none.
+    """
+    store = ModelStore(out, MODEL_NAME)
+    version = version or _next_version(store)
+    if not re.fullmatch(VERSION_PATTERN, version):
+        raise ExportError(f"{version!r} is no name for a version: letters, digits, '.', '_' and '-', 64 at most")
+    folder = store.folder / version
+    if folder.exists():
+        raise ExportError(f"{folder} exists: a version is never overwritten, name another with --version")
+    return folder
 
 
 def to_onnx(network: keras.Model, size: int) -> onnx.ModelProto:
@@ -78,19 +96,25 @@ def to_onnx(network: keras.Model, size: int) -> onnx.ModelProto:
 
 
 def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
-    """Hold graph against network on `images`; the largest difference in probability.
+    """Hold graph against network, output by output, on `images`; the largest difference.
+
+    That of a logit, which has no bounds, is taken relative to it where it is above 1.
 
     Raises:
         ExportError: it is above 1e-5, or there are fewer than 256 images.
     """
     if len(images) < CHECK_IMAGES:
         raise ExportError(f"the export is checked on {CHECK_IMAGES} images, but the records hold {len(images)}")
-    expected = network.predict(images.astype(np.float32), batch_size=64, verbose=0)["glasses_probability"]
-    found = np.concatenate([scorer.score(part).probability for part in np.array_split(images, 8)])
-    difference = float(np.abs(found - expected).max())
-    if difference > LARGEST_DIFFERENCE:
-        raise ExportError(f"the exported graph differs from the network by {difference:.1e} in probability")
-    return difference
+    expected = network.predict(images.astype(np.float32), batch_size=64, verbose=0)
+    parts = [scorer.run(part) for part in np.array_split(images, 8)]
+    differences = {
+        name: float((np.abs(np.concatenate([part[name] for part in parts]) - one) / np.maximum(1, np.abs(one))).max())
+        for name, one in expected.items()
+    }
+    name, largest = max(differences.items(), key=lambda pair: pair[1])
+    if not largest <= LARGEST_DIFFERENCE:
+        raise ExportError(f"the exported graph differs from the network by {largest:.1e} in {name}")
+    return largest
 
 
 def _write_text(fitted: Fitted, manifest: Manifest, version: str, command: str) -> CardText:
@@ -102,11 +126,21 @@ def _write_text(fitted: Fitted, manifest: Manifest, version: str, command: str) 
         outputs=("glasses_probability", "glasses_logit"),
         band=CardBand(),
         data=manifest.data,
-        training=Training(command=command, **fitted.run.model_dump()),
+        training=_training(fitted.run, manifest, command),
         metrics={},
         reference_histogram=Histogram(edges=(0.0, 1.0), counts=(1,)),
-        tools={name: importlib.metadata.version(name) for name in TOOLS},
+        tools={tool.__name__: str(tool.__version__) for tool in TOOLS},
     )
+
+
+def _training(run: Run, manifest: Manifest, command: str) -> Training:
+    # `train all` is one command for all three.
+    commands = dict.fromkeys((manifest.command, run.command, command))
+    return Training(commands=tuple(commands), split_seed=manifest.seed, **run.model_dump(exclude={"command"}))
+
+
+def _scorer(graph: onnx.ModelProto, text: CardText) -> Scorer:
+    return Scorer(_model(graph, text), device="cpu")
 
 
 def _model(graph: onnx.ModelProto, text: CardText) -> Model:
@@ -125,8 +159,8 @@ def _write_version(model: Model, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        (temporary / GRAPH_FILE).write_bytes(model.graph)
-        (temporary / CARD_FILE).write_text(model.card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(temporary / GRAPH_FILE, model.graph)
+        write_whole(temporary / CARD_FILE, (model.card.model_dump_json(indent=2) + "\n").encode())
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:

@@ -11,11 +11,11 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate.models import write_whole
+from training.dataset import Split
 from training.errors import RecordsError
 from training.network import build_network
 from training.preset import Preset
-from training.records import tf_dataset
-from training.split import Split
+from training.records import Manifest, tf_dataset
 
 NETWORK_FILE = "network.keras"
 RUN_FILE = "run.json"
@@ -27,6 +27,8 @@ class Run(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    command: str
+    records: str
     seed: int
     epochs: int
     parameters: int
@@ -53,12 +55,15 @@ class Fitted:
     run: Run
 
 
-def fit_network(records: Path, out: Path, *, preset: Preset, seed: int) -> Fitted:
+def fit_network(records: Path, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
     """Train on the train split, stop by the validation split, keep the best epoch; write network, history and run.
 
     Adam with an exponentially decaying rate minimises the binary cross-entropy.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RUN_FILE).unlink(missing_ok=True)
     keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
     network = build_network(preset)
     rate = keras.optimizers.schedules.ExponentialDecay(preset.learning_rate, preset.decay_steps, preset.decay_rate)
     network.compile(
@@ -66,17 +71,17 @@ def fit_network(records: Path, out: Path, *, preset: Preset, seed: int) -> Fitte
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
     )
-    train, validation = _training_batches(records, preset, seed), _batches(records, Split.VALIDATION, preset)
+    train, validation = training_batches(records, preset, seed), _batches(records, Split.VALIDATION, preset)
     stop = keras.callbacks.EarlyStopping("val_loss", patience=preset.patience, restore_best_weights=True)
     history = network.fit(train, validation_data=validation, epochs=preset.epochs, callbacks=[stop], shuffle=False)
     run = Run(
+        command=command,
+        records=Manifest.read(records).fingerprint(),
         seed=seed,
         epochs=len(history.history["loss"]),
         parameters=int(network.count_params()),
         settings=preset.settings(),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RUN_FILE).unlink(missing_ok=True)
     network.save(out / NETWORK_FILE)
     write_whole(out / HISTORY_FILE, _as_csv(history.history).encode())
     write_whole(out / RUN_FILE, run.model_dump_json(indent=2).encode())
@@ -93,7 +98,8 @@ def _batches(records: Path, split: Split, preset: Preset) -> Any:
     return tf_dataset(records, split).cache().batch(preset.batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _training_batches(records: Path, preset: Preset, seed: int) -> Any:
+def training_batches(records: Path, preset: Preset, seed: int) -> Any:
+    """The train split as a `tf.data.Dataset` of batches, shuffled anew and augmented anew in each epoch."""
     rows = tf_dataset(records, Split.TRAIN).cache().shuffle(10_000, seed=seed)
     batches = rows.batch(preset.batch_size)
     if preset.augment:

@@ -1,5 +1,6 @@
 """TFRecord shards: the gate's own pixels, decoded once on all cores and read back for every epoch."""
 
+import hashlib
 import itertools
 import os
 import random
@@ -20,9 +21,9 @@ from gate import ImageError, Label, read_pixels
 from gate.card import DataSet as CardDataSet
 from gate.models import write_whole
 from gate.pixels import Pixels
-from training.dataset import DataSet, Example
+from training.dataset import DataSet, Example, Split
 from training.errors import DataError, RecordsError
-from training.split import Split, split_dataset
+from training.split import split_dataset
 
 SHARD_IMAGES = 450
 MANIFEST_FILE = "manifest.json"
@@ -40,6 +41,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    command: str
     size: int
     seed: int
     data: tuple[CardDataSet, ...]
@@ -58,6 +60,10 @@ class Manifest(BaseModel):
         except (OSError, ValidationError) as error:
             raise RecordsError(f"{folder} holds no finished records: run `lensgate train prepare` first") from error
 
+    def fingerprint(self) -> str:
+        """SHA-256 of what the shards hold and how it was split, whenever and by whichever command it was made."""
+        return hashlib.sha256(self.model_dump_json(exclude={"command", "problems"}).encode()).hexdigest()
+
     def count(self, split: Split) -> int:
         """Images of a split, over all data sets and labels."""
         return sum(sum(data.images[split].values()) for data in self.data)
@@ -73,13 +79,13 @@ class Records:
     data_sets: tuple[str, ...]
 
 
-def write_records(datasets: Sequence[DataSet], out: Path, *, size: int, seed: int) -> Manifest:
+def write_records(datasets: Sequence[DataSet], out: Path, *, size: int, seed: int, command: str = "") -> Manifest:
     """Split, decode and write `datasets` as shards of 450 images at `size` pixels.
 
-    Files that cannot be decoded are left out and named in the manifest's `problems`.
+    Files that cannot be read, or are the same as one before, are left out and named in the manifest's `problems`.
 
     Raises:
-        DataError: a data set is too small to be split, or two share a name.
+        DataError: two data sets share a name, or one is too small for both labels to be in every split.
     """
     if len({data.name for data in datasets}) < len(datasets):
         raise DataError("two data sets have the same folder name: rename one, so that figures can tell them apart")
@@ -87,16 +93,16 @@ def write_records(datasets: Sequence[DataSet], out: Path, *, size: int, seed: in
     (out / MANIFEST_FILE).unlink(missing_ok=True)
     parts = [(data.name, split_dataset(data, seed=seed)) for data in datasets]
     problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]
-    counts: Counter[tuple[str, Split, Label]] = Counter()
+    tally = _Tally(problems)
     shards = {}
     for split in Split:
         items = [_Item(name, example) for name, splits in parts for example in splits[split]]
         # Shuffled once here: neighbours in a shard should not all come from one data set.
         random.Random(f"{seed} {split}").shuffle(items)
-        rows = _decode(items, size, f"{split}: decode", problems)
-        shards[split] = tuple(_write_shards(_counted(rows, split, counts), out, split))
-    about = tuple(_describe(data, counts) for data in datasets)
-    manifest = Manifest(size=size, seed=seed, data=about, shards=shards, problems=tuple(problems))
+        rows = tally.sift(_decode(items, size, f"{split}: decode"), split)
+        shards[split] = tuple(_write_shards(rows, out, split))
+    about = tuple(tally.describe(data) for data in datasets)
+    manifest = Manifest(command=command, size=size, seed=seed, data=about, shards=shards, problems=tuple(problems))
     write_whole(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     return manifest
 
@@ -145,30 +151,72 @@ class _Item:
         return Label.GLASSES if self.example.glasses else Label.NO_GLASSES
 
 
-def _decode(items: Sequence[_Item], size: int, title: str, problems: list[str]) -> Iterator[tuple[_Item, Pixels]]:
-    """Decode on all cores, in order; the decoders release the GIL. What fails is named in `problems`."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    item: _Item
+    pixels: Pixels | None
+    sha256: str
+    fault: str
 
-    def read(item: _Item) -> Pixels | ImageError:
+
+def _decode(items: Sequence[_Item], size: int, title: str) -> Iterator[_Outcome]:
+    """Decode on all cores, in order; the decoders release the GIL."""
+
+    def read(item: _Item) -> _Outcome:
         try:
-            return read_pixels(item.example.path.read_bytes(), size)
-        except ImageError as error:
-            return error
+            data = item.example.path.read_bytes()
+            return _Outcome(item, read_pixels(data, size), hashlib.sha256(data).hexdigest(), "")
+        except (ImageError, OSError) as error:
+            return _Outcome(item, None, "", str(error))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = tqdm(pool.map(read, items), desc=title, total=len(items), unit="image")
-        for item, outcome in zip(items, outcomes, strict=True):
-            if isinstance(outcome, ImageError):
-                problems.append(f"{item.data_set}: {item.example.path.name} is left out: {outcome}")
+        yield from tqdm(pool.map(read, items), desc=title, total=len(items), unit="image")
+
+
+class _Tally:
+    """Keeps count of what goes into the shards, and names in `problems` what does not."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self._problems = problems
+        self._counts: Counter[tuple[str, Split, Label]] = Counter()
+        self._names: dict[str, str] = {}
+        self._digests: dict[str, list[str]] = {}
+
+    def sift(self, outcomes: Iterable[_Outcome], split: Split) -> Iterator[bytes]:
+        """The records of those images that could be read and were not there before."""
+        for outcome in outcomes:
+            item, name = outcome.item, f"{outcome.item.data_set}: {outcome.item.example.path.name}"
+            if outcome.pixels is None:
+                self._problems.append(f"{name} is left out: {outcome.fault}")
+            elif twin := self._names.get(outcome.sha256):
+                # In two splits it would be learned by heart and then asked for.
+                self._problems.append(f"{name} is left out: it is the same file as {twin}")
             else:
-                yield item, outcome
+                self._names[outcome.sha256] = name
+                self._counts[item.data_set, split, item.label] += 1
+                line = f"{item.example.name},{item.label},{outcome.sha256}"
+                self._digests.setdefault(item.data_set, []).append(line)
+                yield _serialize(item, outcome.pixels)
 
+    def describe(self, data: DataSet) -> CardDataSet:
+        """The data set as the card names it.
 
-def _counted(
-    rows: Iterable[tuple[_Item, Pixels]], split: Split, counts: Counter[tuple[str, Split, Label]]
-) -> Iterator[bytes]:
-    for item, pixels in rows:
-        counts[item.data_set, split, item.label] += 1
-        yield _serialize(item, pixels)
+        Raises:
+            DataError: a split was left without one of the labels.
+        """
+        images = {split: {label: self._counts[data.name, split, label] for label in Label} for split in Split}
+        for split, labels in images.items():
+            if not all(labels.values()):
+                raise DataError(
+                    f"{data.folder}: after what was left out, the {split} split lacks one of the two labels"
+                )
+        return CardDataSet(
+            name=data.name,
+            fingerprint=hashlib.sha256("\n".join(sorted(self._digests[data.name])).encode()).hexdigest(),
+            source=data.about.source,
+            licence=data.about.licence,
+            images={split.value: labels for split, labels in images.items()},
+        )
 
 
 def _write_shards(rows: Iterable[bytes], out: Path, split: Split) -> Iterator[str]:
@@ -197,13 +245,3 @@ def _serialize(item: _Item, pixels: Pixels) -> bytes:
 
 def _bytes_feature(value: bytes) -> Any:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def _describe(data: DataSet, counts: Counter[tuple[str, Split, Label]]) -> CardDataSet:
-    return CardDataSet(
-        name=data.name,
-        fingerprint=data.fingerprint(),
-        source=data.about.source,
-        licence=data.about.licence,
-        images={split: {label: counts[data.name, split, label] for label in Label} for split in Split},
-    )

@@ -1,22 +1,12 @@
 """Train, validation and test: stratified by label, and the same for the same seed."""
 
-from enum import StrEnum
-
 from sklearn.model_selection import train_test_split
 
-from training.dataset import DataSet, Example
+from training.dataset import DataSet, Example, Split
 from training.errors import DataError
 
 VALIDATION_SHARE = 0.15
 TEST_SHARE = 0.15
-
-
-class Split(StrEnum):
-    """What a part of a data set is used for: fitting, choosing when to stop, and nothing but the final figures."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
 
 
 def split_dataset(data: DataSet, *, seed: int) -> dict[Split, list[Example]]:
@@ -32,8 +22,12 @@ def split_dataset(data: DataSet, *, seed: int) -> dict[Split, list[Example]]:
             rest, test = _cut(rest, TEST_SHARE, seed)
         train, validation = _cut(rest, VALIDATION_SHARE, seed + 1)
     except ValueError as error:
-        raise DataError(f"{data.folder} is too small to be split by label: {error}") from error
-    return {Split.TRAIN: train, Split.VALIDATION: validation, Split.TEST: test}
+        raise DataError(f"{data.folder} cannot be split by label: {error}") from error
+    splits = {Split.TRAIN: train, Split.VALIDATION: validation, Split.TEST: test}
+    for split, examples in splits.items():
+        if len({example.glasses for example in examples}) < 2:
+            raise DataError(f"{data.folder} cannot be split by label: its {split} split would lack one of the two")
+    return splits
 
 
 def _cut(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:

@@ -1,30 +1,37 @@
 """`lensgate train STEP`: each step alone, and all of them from raw images to a model that can be served."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gate import Band, ModelStore
-from gate.card import Metrics
-from training.dataset import About, DataSet, read_dataset
+from gate.card import Card, Metrics
+from training.dataset import About, DataSet, Split, read_dataset
 from training.draw import draw_faces
-from training.errors import DataError
+from training.errors import DataError, RecordsError
 from training.preset import Preset
-from training.split import Split
+
+if TYPE_CHECKING:
+    from training.records import Manifest
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy and scikit-learn take seeds below 2**32; the second cut of a split takes the next one."""
 
 
 def add_steps(parser: argparse.ArgumentParser) -> None:
     """Add the steps and their options to the parser of `lensgate train`."""
     steps = parser.add_subparsers(metavar="STEP", required=True)
-    _add(steps, _draw, "draw portraits with, without and with hardly visible glasses", _draw_options)
-    _add(steps, _prepare, "decode data sets into TFRecord shards", _data_options, _records_option)
-    _add(steps, _fit, "train the network on prepared records", _records_option, _run_option, _fit_options)
+    _add(steps, _draw, "draw portraits with, without and with hardly visible glasses", _seed_option, _draw_options)
+    _add(steps, _prepare, "decode data sets into TFRecord shards", _seed_option, _data_options, _records_option)
+    _add(steps, _fit, "train the network on prepared records", _seed_option, _records_option, _run_option, _fit_options)
     _add(steps, _export, "write model.onnx and its card", _records_option, _run_option, _export_options)
     _add(steps, _evaluate, "measure a model on the test split of prepared records", _records_option, _model_options)
-    _add(steps, _all, "prepare, fit and export", _data_options, _work_option, _fit_options, _export_options)
+    _add(
+        steps, _all, "prepare, fit and export", _seed_option, _data_options, _work_option, _fit_options, _export_options
+    )
 
 
 _Options = Callable[[argparse.ArgumentParser], None]
@@ -38,13 +45,16 @@ def _add(
 ) -> None:
     parser = steps.add_parser(step.__name__.removeprefix("_"), help=title, description=title)
     parser.set_defaults(run=step)
-    parser.add_argument("--seed", type=_natural, default=0, help="what is random repeats with the same seed (0)")
     for add in options:
         add(parser)
 
 
+def _seed_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=_seed, default=0, help="what is random repeats with the same seed (0)")
+
+
 def _draw_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--count", type=_natural, required=True, help="how many faces")
+    parser.add_argument("--count", type=_positive, required=True, help="how many faces")
     parser.add_argument("--out", type=Path, required=True, help="folder to write in the Kaggle layout")
 
 
@@ -74,8 +84,8 @@ def _work_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _fit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--epochs", type=_natural, help="at most so many epochs")
-    parser.add_argument("--batch-size", type=_natural, help="images a step")
+    parser.add_argument("--epochs", type=_positive, help="at most so many epochs")
+    parser.add_argument("--batch-size", type=_positive, help="images a step")
     parser.add_argument("--no-augment", dest="augment", action="store_false", default=None, help="images as they are")
 
 
@@ -96,7 +106,9 @@ def _draw(options: argparse.Namespace) -> None:
 def _prepare(options: argparse.Namespace) -> None:
     from training.records import write_records
 
-    manifest = write_records(_read_data(options), options.records, size=options.size, seed=options.seed)
+    manifest = write_records(
+        _read_data(options), options.records, size=options.size, seed=options.seed, command=options.command_line
+    )
     for problem in manifest.problems:
         print(problem, file=sys.stderr)
     for data in manifest.data:
@@ -115,7 +127,7 @@ def _fit(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         augment=options.augment,
     )
-    fit_network(options.records, options.run_folder, preset=preset, seed=options.seed)
+    fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -123,7 +135,7 @@ def _export(options: argparse.Namespace) -> None:
     from training.fit import load_fitted
 
     fitted = load_fitted(options.run_folder)
-    card = export_model(fitted, options.records, options.out, version=options.version, command=_command())
+    card = export_model(fitted, options.records, options.out, version=options.version, command=options.command_line)
     print(f"{card.name} {card.version}: {options.out / card.name / card.version}")
     _print_metrics(card.metrics)
 
@@ -131,23 +143,43 @@ def _export(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from gate.scorer import Scorer
     from training.evaluate import evaluate_by_data_set, predict
-    from training.records import load_records
+    from training.records import Manifest, load_records
 
     model = ModelStore(options.models).load(options.version)
+    _refuse_leak(model.card, Manifest.read(options.records))
     test = load_records(options.records, Split.TEST)
     band = Band(model.card.band.low, model.card.band.high)
     _print_metrics(evaluate_by_data_set(predict(Scorer(model), test), test, band))
 
 
+def _refuse_leak(card: Card, manifest: "Manifest") -> None:
+    """The test split of records that divide the model's own data otherwise holds images it was trained on."""
+    shared = {data.name for data in card.data if data.fingerprint in {one.fingerprint for one in manifest.data}}
+    if shared and card.training.split_seed != manifest.seed:
+        raise RecordsError(
+            f"the model learned from {sorted(shared)} split with --seed {card.training.split_seed}: prepare it so"
+        )
+
+
 def _all(options: argparse.Namespace) -> None:
+    from training.export import new_version
+
+    # What can be known to fail at the end is said before the hours of work.
+    options.version = new_version(options.out, options.version).name
     options.records, options.run_folder = options.work / "records", options.work / "fit"
     for step in (_prepare, _fit, _export):
         step(options)
 
 
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {LARGEST_SEED - 1}")
     return int(text)
 
 
@@ -170,10 +202,6 @@ def _split_text(argument: str) -> tuple[str, str]:
     if not separator:
         raise DataError(f"{argument!r} is not NAME=TEXT")
     return name, text
-
-
-def _command() -> str:
-    return shlex.join(["lensgate", *sys.argv[1:]])
 
 
 def _print_metrics(metrics: dict[str, Metrics]) -> None:

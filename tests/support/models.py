@@ -29,7 +29,7 @@ def card_text(version: str = "1", *, size: int = 32, **changes: Any) -> CardText
         "data": (
             DataSet(name="none", fingerprint="-", source="-", licence="MIT", images={"test": {Label.GLASSES: 1}}),
         ),
-        "training": Training(command="-", seed=0, epochs=0, parameters=0, settings={}),
+        "training": Training(commands=(), records="-", split_seed=0, seed=0, epochs=0, parameters=0, settings={}),
         "metrics": {},
         "reference_histogram": Histogram(edges=(0.0, 0.5, 1.0), counts=(50, 50)),
         "tools": {},

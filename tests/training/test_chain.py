@@ -1,7 +1,9 @@
 """From a folder of images to a model that is served, step by step and in one command."""
 
+import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -10,14 +12,13 @@ from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
-from training.dataset import read_dataset
+from training.dataset import Split, read_dataset
 from training.errors import DataError, ExportError, RecordsError
-from training.export import check_graph, export_model
-from training.fit import HISTORY_FILE, NETWORK_FILE, fit_network, load_fitted
+from training.export import check_graph, export_model, new_version
+from training.fit import HISTORY_FILE, NETWORK_FILE, fit_network, load_fitted, training_batches
 from training.network import build_network, with_probability
 from training.preset import Preset
 from training.records import SHARD_IMAGES, Manifest, load_records, write_records
-from training.split import Split
 
 SIZE = 32
 COUNT = 620
@@ -36,14 +37,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def records(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("records")
-    write_records([read_dataset(data)], out, size=SIZE, seed=0)
+    write_records([read_dataset(data)], out, size=SIZE, seed=0, command="lensgate train prepare")
     return out
 
 
 @pytest.fixture(scope="module")
 def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    fit_network(records, out, preset=Preset(size=SIZE, filters=(4, 8), epochs=6, augment=False), seed=1)
+    preset = Preset(size=SIZE, filters=(4, 8), epochs=6, augment=False)
+    fit_network(records, out, preset=preset, seed=1, command="lensgate train fit")
     return out
 
 
@@ -63,12 +65,11 @@ def test_records_hold_the_gates_own_pixels(data: Path, records: Path) -> None:
     assert set(found.data_sets) == {"bars"}
 
 
-def test_every_image_is_in_one_split_and_shards_hold_450(records: Path) -> None:
+def test_every_image_is_in_one_split(records: Path) -> None:
     manifest = Manifest.read(records)
     parts = {split: load_records(records, split) for split in Split}
     names = [name for part in parts.values() for name in part.names]
     assert len(names) == len(set(names)) == COUNT - 2
-    assert len(parts[Split.TRAIN].names) < SHARD_IMAGES
     assert manifest.shards[Split.TRAIN] == ("train-00000.tfrecord",)
     counted = manifest.data[0].images
     assert sum(count for labels in counted.values() for count in labels.values()) == COUNT - 2
@@ -102,20 +103,55 @@ def test_two_data_sets_of_one_name_are_refused(data: Path, tmp_path: Path) -> No
         write_records([read_dataset(data)] * 2, tmp_path, size=SIZE, seed=0)
 
 
-def test_the_network_is_the_papers() -> None:
-    network = build_network(Preset(size=64, filters=(32, 64, 128)))
+def test_the_network_is_made_of_the_papers_blocks() -> None:
+    network = build_network(Preset())
     kinds = [type(layer).__name__ for layer in network.layers]
     block = ["Conv2D", "MaxPooling2D", "BatchNormalization"]
-    assert kinds == ["InputLayer", "Rescaling", *block * 3, "Flatten", "Dropout", "Dense", "Reshape"]
+    assert kinds == ["InputLayer", "Rescaling", *block * 4, "Flatten", "Dropout", "Dense", "Reshape"]
     assert network.output.shape == (None,)
 
 
-def test_training_learns_stops_early_and_writes_its_history(run: Path) -> None:
+def test_training_learns_and_writes_its_history(run: Path) -> None:
     lines = (run / HISTORY_FILE).read_text().splitlines()
     assert lines[0].split(",") == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
     losses = [float(line.split(",")[2]) for line in lines[1:]]
     assert losses[-1] < losses[0] / 2
     assert load_fitted(run).run.epochs == len(lines) - 1
+
+
+def test_training_stops_early_and_keeps_its_best_epoch(records: Path, tmp_path: Path) -> None:
+    preset = Preset(size=SIZE, filters=(4,), epochs=60, patience=1, learning_rate=0.01)
+    fitted = fit_network(records, tmp_path, preset=preset, seed=2)
+    losses = [float(line.split(",")[4]) for line in (tmp_path / HISTORY_FILE).read_text().splitlines()[1:]]
+    assert len(losses) < 60
+    assert losses[-1] > min(losses)
+    validation = load_records(records, Split.VALIDATION)
+    found = fitted.network.evaluate(validation.images.astype(np.float32), validation.labels, verbose=0)[0]
+    assert found == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_augmentation_changes_every_image_each_time_and_repeats_with_its_seed(records: Path) -> None:
+    def epochs(seed: int) -> list[np.ndarray]:
+        batches = training_batches(records, Preset(size=SIZE), seed)
+        return [np.concatenate([image for image, _ in batches.as_numpy_iterator()]) for _ in range(2)]
+
+    first, second = epochs(7)
+    assert first.dtype == np.float32
+    assert 0 <= first.min() < first.max() <= 255
+    plain = load_records(records, Split.TRAIN).images.astype(np.float32)
+    for epoch in (first, second):
+        # However they are shuffled, hardly an image is left as it was.
+        assert np.mean([np.abs(plain - image).mean(axis=(1, 2, 3)).min() > 0.5 for image in epoch[:50]]) > 0.9
+    assert np.abs(first - second).mean() > 1
+    for epoch, again in zip((first, second), epochs(7), strict=True):
+        np.testing.assert_array_equal(epoch, again)
+
+
+def test_the_order_of_the_training_images_is_shuffled(records: Path) -> None:
+    batches = training_batches(records, Preset(size=SIZE, augment=False), 0)
+    first, second = (np.concatenate([image for image, _ in batches.as_numpy_iterator()]) for _ in range(2))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.sort(first.sum(axis=(1, 2, 3))), np.sort(second.sum(axis=(1, 2, 3))))
 
 
 def test_training_repeats_with_its_seed(records: Path, tmp_path: Path) -> None:
@@ -153,7 +189,8 @@ def test_a_pixel_value_is_normalised_inside_the_graph(models: Path) -> None:
 def test_the_card_says_what_the_model_is(models: Path) -> None:
     card = ModelStore(models).load().card
     assert (card.version, card.input.size, card.outputs) == ("1", SIZE, ("glasses_probability", "glasses_logit"))
-    assert (card.training.seed, card.training.command) == (1, "lensgate train export")
+    assert (card.training.split_seed, card.training.seed) == (0, 1)
+    assert card.training.commands == ("lensgate train prepare", "lensgate train fit", "lensgate train export")
     assert card.metrics["bars"].images == sum(card.data[0].images["test"].values())
     assert card.metrics["bars"].accuracy.value > 0.95
     assert sum(card.reference_histogram.counts) == card.metrics["bars"].images
@@ -161,14 +198,78 @@ def test_the_card_says_what_the_model_is(models: Path) -> None:
 
 
 def test_a_version_is_never_overwritten_and_the_next_is_not_served_unasked(
-    models: Path, run: Path, records: Path
+    models: Path, run: Path, records: Path, tmp_path: Path
 ) -> None:
-    before = ModelStore(models).load()
+    shutil.copytree(models, tmp_path, dirs_exist_ok=True)
+    before = ModelStore(tmp_path).load()
     with pytest.raises(ExportError, match="exists"):
-        export_model(load_fitted(run), records, models, version="1", command="-")
-    assert export_model(load_fitted(run), records, models, command="-").version == "2"
-    assert ModelStore(models).versions() == ["1", "2"]
-    assert ModelStore(models).load() == before
+        export_model(load_fitted(run), records, tmp_path, version="1", command="-")
+    assert export_model(load_fitted(run), records, tmp_path, command="-").version == "2"
+    assert ModelStore(tmp_path).versions() == ["1", "2"]
+    assert ModelStore(tmp_path).load() == before
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "glasses/2").iterdir()} == {0o644}
+
+
+@pytest.mark.parametrize("version", ["../evil", "v 1", "", ".hidden", "x" * 65])
+def test_a_name_that_is_no_version_is_refused_before_any_work(version: str, tmp_path: Path) -> None:
+    if version:
+        with pytest.raises(ExportError, match="no name for a version"):
+            new_version(tmp_path, version)
+    else:
+        assert new_version(tmp_path, version).name == "1"
+
+
+def test_a_network_is_not_exported_with_records_it_was_not_fitted_to(data: Path, run: Path, tmp_path: Path) -> None:
+    write_records([read_dataset(data)], tmp_path / "records", size=SIZE, seed=9)
+    with pytest.raises(RecordsError, match="fitted to other records"):
+        export_model(load_fitted(run), tmp_path / "records", tmp_path / "models", command="-")
+
+
+def test_a_model_is_not_measured_on_a_split_it_was_trained_on(
+    data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_records([read_dataset(data)], tmp_path, size=SIZE, seed=9)
+    assert main(["train", "evaluate", "--records", str(tmp_path), "--models", str(models)]) == 1
+    assert "split with --seed 0" in capsys.readouterr().err
+
+
+def test_the_same_file_twice_is_in_one_split_alone(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(60))
+    images = folder / "faces-spring-2020/faces-spring-2020"
+    for face in (11, 21, 31):
+        (images / f"face-{face}.png").write_bytes((images / "face-1.png").read_bytes())
+    manifest = write_records([read_dataset(folder)], tmp_path / "records", size=SIZE, seed=0)
+    assert sum("is the same file as" in problem for problem in manifest.problems) == 3
+    assert sum(manifest.count(split) for split in Split) == 57
+
+
+def test_a_fingerprint_changes_with_a_pixel_or_a_label_and_with_nothing_else(tmp_path: Path) -> None:
+    def fingerprint(folder: Path) -> str:
+        return write_records([read_dataset(folder)], folder / "out", size=SIZE, seed=0).data[0].fingerprint
+
+    one, same, other = (write_dataset(tmp_path / name / "set", half(60)) for name in "abc")
+    assert fingerprint(one) == fingerprint(same)
+    image = other / "faces-spring-2020/faces-spring-2020/face-5.png"
+    image.write_bytes(encode(barred(999, False)))
+    assert fingerprint(other) != fingerprint(one)
+    table = (same / "train.csv").read_text().splitlines()
+    table[1] = table[1][:-1] + "1"
+    (same / "train.csv").write_text("\n".join(table))
+    assert fingerprint(same) != fingerprint(one)
+
+
+def test_a_logit_that_differs_is_found_too(models: Path, run: Path, records: Path) -> None:
+    network = load_fitted(run).network
+    wrong = keras.Model(
+        network.input,
+        {
+            "glasses_probability": keras.layers.Activation("sigmoid")(network.output),
+            "glasses_logit": keras.layers.Rescaling(-3.0)(network.output),
+        },
+    )
+    images = np.concatenate([load_records(records, split).images for split in Split])
+    with pytest.raises(ExportError, match="in glasses_logit"):
+        check_graph(wrong, Scorer(ModelStore(models).load()), images)
 
 
 def test_a_graph_that_computes_something_else_is_not_shipped(models: Path, records: Path) -> None:

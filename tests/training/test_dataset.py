@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.datasets import half, write_dataset
-from training.dataset import read_dataset
+from training.dataset import Split, read_dataset
 from training.errors import DataError
-from training.split import Split, split_dataset
+from training.split import split_dataset
 
 
 @pytest.mark.parametrize("latents", [0, 512], ids=["without latents", "with latents"])
@@ -74,13 +74,16 @@ def test_source_and_licence_are_read_from_beside_the_images(tmp_path: Path) -> N
         read_dataset(folder)
 
 
-def test_the_fingerprint_changes_with_a_label(tmp_path: Path) -> None:
-    one = read_dataset(write_dataset(tmp_path / "a", {1: 0, 2: 1}))
-    same = read_dataset(write_dataset(tmp_path / "b", {1: 0, 2: 1}))
-    folder = tmp_path / "b"
-    assert one.fingerprint() == same.fingerprint()
-    (folder / "train.csv").write_text("id,glasses\n1,1\n2,1\n")
-    assert read_dataset(folder).fingerprint() != one.fingerprint()
+def test_what_is_listed_for_testing_is_not_trained_on(tmp_path: Path) -> None:
+    data = read_dataset(write_dataset(tmp_path / "set", half(40), test={3: 0, 4: 1, 100: 0}))
+    assert not {example.name for example in data.train} & {example.name for example in data.test}
+    assert "train.csv: face-4 is in test.csv too, and kept for testing" in data.problems
+
+
+def test_a_table_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_bytes(b"id,glasses\n\xff\xfe,1\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        read_dataset(tmp_path)
 
 
 def test_a_split_is_stratified_complete_and_repeats_with_its_seed(tmp_path: Path) -> None:
@@ -103,7 +106,9 @@ def test_a_labelled_test_table_is_the_test_split(tmp_path: Path) -> None:
     assert len(splits[Split.TRAIN]) + len(splits[Split.VALIDATION]) == 40
 
 
-def test_a_data_set_with_too_few_of_a_label_says_so(tmp_path: Path) -> None:
-    data = read_dataset(write_dataset(tmp_path / "set", {1: 0, 2: 0, 3: 0, 4: 1}))
-    with pytest.raises(DataError, match="too small"):
+@pytest.mark.parametrize("with_glasses", [1, 2])
+def test_a_data_set_with_too_few_of_a_label_says_so(with_glasses: int, tmp_path: Path) -> None:
+    labels = {index: int(index <= with_glasses) for index in range(1, 101)}
+    data = read_dataset(write_dataset(tmp_path / "set", labels))
+    with pytest.raises(DataError, match="cannot be split by label"):
         split_dataset(data, seed=0)

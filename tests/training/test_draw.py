@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.dataset import read_dataset
 from training.draw import Eyewear, choose_eyewear, draw_face, draw_faces
 from training.errors import DataError
 
@@ -126,3 +127,16 @@ def test_an_impossible_request_is_refused_before_anything_is_written(tmp_path: P
     with pytest.raises(DataError, match=next(iter(wrong))):
         draw_faces(tmp_path / "out", 1, **wrong)
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_were_not_drawn_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("id,glasses\n1,0\n")
+    with pytest.raises(DataError, match="was not drawn"):
+        draw_faces(tmp_path, 1, size=64, workers=1)
+    assert (tmp_path / "train.csv").read_text() == "id,glasses\n1,0\n"
+
+
+def test_a_drawn_set_says_so_and_may_be_drawn_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        draw_faces(tmp_path, 1, size=64, workers=1)
+    assert "draw" in read_dataset(tmp_path).about.source

@@ -56,6 +56,7 @@ def draw_faces(
         DataError: `count` or `workers` is below 1, or `seed` or `first_id` is negative.
     """
     _check(count, seed=seed, first_id=first_id, workers=workers)
+    _check_folder(out)
     images = out / IMAGES
     images.mkdir(parents=True, exist_ok=True)
     (out / TABLE).unlink(missing_ok=True)
@@ -74,6 +75,14 @@ def _check(count: int, *, seed: int, first_id: int, workers: int | None) -> None
         raise DataError(f"workers is {workers}, but drawing takes at least 1 process")
     if seed < 0 or first_id < 0:
         raise DataError(f"seed is {seed} and first_id is {first_id}, but neither may be negative")
+
+
+def _check_folder(out: Path) -> None:
+    """Somebody's labels are not overwritten: only a folder that was drawn is drawn again."""
+    about = out / ABOUT_FILE
+    drawn = about.is_file() and about.read_text(encoding="utf-8") == ABOUT.model_dump_json(indent=2)
+    if (out / TABLE).exists() and not drawn:
+        raise DataError(f"{out} holds a data set that was not drawn: draw into another folder")
 
 
 def _mapped(draw: Callable[[int], Eyewear], ids: Iterable[int], *, workers: int) -> Iterator[Eyewear]:
