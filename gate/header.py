@@ -1,6 +1,8 @@
 """Format, size and orientation of an image, read from its first bytes without decoding a pixel."""
 
+import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,9 +17,16 @@ _EXIF_PREFIX = b"Exif\x00\x00"
 
 # Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions.
 _JPEG_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_END_OF_HEADER = frozenset({0xD9, 0xDA})
+_JPEG_START_OF_SCAN = 0xDA
+_JPEG_END_OF_IMAGE = 0xD9
 _JPEG_APP1 = 0xE1
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\x01\xd0-\xd8])")
+
+# Far above what encoders write, and far below what would keep a core busy: every scan of a progressive JPEG is a walk
+# over all of its coefficients, and 16 bytes are enough for one.
+_JPEG_MOST_SCANS = 100
+_MOST_SEGMENTS = 1_000
+_MOST_PADDING = 64
 
 
 class Format(StrEnum):
@@ -30,12 +39,13 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Size as stored, before `orientation` (EXIF, 1 to 8) is applied."""
+    """Size as stored, before `orientation` (EXIF, 1 to 8) is applied; `channels` is 0 where it is not looked at."""
 
     format: Format
     width: int
     height: int
     orientation: int = 1
+    channels: int = 0
 
 
 def read_header(data: bytes) -> Header:
@@ -44,18 +54,18 @@ def read_header(data: bytes) -> Header:
     Raises:
         EmptyImage: there are no bytes.
         UnsupportedImage: the bytes are none of the three formats.
-        CorruptImage: the header ends early, or names a size of zero.
+        CorruptImage: the header ends early, names a size of zero, or is padded or split up as no encoder would.
     """
     if not data:
         raise EmptyImage("the image is empty: send the bytes of a PNG, JPEG or WebP file")
     image_format = _sniff(data)
     try:
-        width, height, exif = _READERS[image_format](data)
+        width, height, channels, exif = _READERS[image_format](data)
     except (struct.error, IndexError) as error:
         raise CorruptImage(f"the {image_format} header ends too early") from error
     if width < 1 or height < 1:
         raise CorruptImage(f"the {image_format} header names a size of {width} x {height}")
-    return Header(image_format, width, height, _orientation(exif))
+    return Header(image_format, width, height, _orientation(exif), channels)
 
 
 def _sniff(data: bytes) -> Format:
@@ -68,59 +78,68 @@ def _sniff(data: bytes) -> Format:
     raise UnsupportedImage("the bytes are no PNG, JPEG or WebP file")
 
 
-def _read_png(data: bytes) -> tuple[int, int, bytes]:
+_Fields = tuple[int, int, int, bytes]
+
+
+def _read_png(data: bytes) -> _Fields:
     width, height = struct.unpack_from(">4xII", data, len(_PNG_SIGNATURE) + 4)
-    # A scan for four bytes costs far less than a walk over some hundred IDAT chunks, and EXIF in a PNG is rare.
-    exif = b""
-    if b"eXIf" in data:
-        exif = next((body for kind, body in _png_chunks(data) if kind == b"eXIf"), b"")
-    return width, height, exif
+    return width, height, 0, _png_exif(data)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = len(_PNG_SIGNATURE)
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        yield kind, data[position + 8 : position + 8 + length] if kind == b"eXIf" else b""
-        position += length + 12
+def _png_exif(data: bytes) -> bytes:
+    """The EXIF chunk, which may stand before or after the picture: a scan for its name beats a walk over all chunks."""
+    position = data.find(b"eXIf")
+    if position < 4:
+        return b""
+    (length,) = struct.unpack_from(">I", data, position - 4)
+    end = position + 4 + length
+    # Four bytes of compressed picture may read the same; with its checksum they do not.
+    is_chunk = data[end : end + 4] == struct.pack(">I", zlib.crc32(data[position:end]))
+    return data[position + 4 : end] if is_chunk else b""
 
 
-def _read_jpeg(data: bytes) -> tuple[int, int, bytes]:
+def _read_jpeg(data: bytes) -> _Fields:
+    if data.count(b"\xff\xda") > _JPEG_MOST_SCANS:
+        raise CorruptImage(f"the jpeg has more than {_JPEG_MOST_SCANS} scans: no encoder writes so many")
+    size: tuple[int, int, int] | None = None
     exif = b""
     for marker, body in _jpeg_segments(data):
         if marker == _JPEG_APP1 and body.startswith(_EXIF_PREFIX):
             exif = exif or body[len(_EXIF_PREFIX) :]
-        elif marker in _JPEG_START_OF_FRAME:
-            height, width = struct.unpack_from(">xHH", body)
-            return width, height, exif
-    raise CorruptImage("the jpeg has no start of frame")
+        elif marker in _JPEG_START_OF_FRAME and size is None:
+            height, width, channels = struct.unpack_from(">xHHB", body)
+            size = width, height, channels
+    if size is None:
+        raise CorruptImage("the jpeg has no start of frame")
+    return *size, exif
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Markers and bodies up to the first scan."""
     position = 2
-    while (position := data.find(b"\xff", position)) != -1:
-        marker = data[position + 1]
-        if marker in _JPEG_END_OF_HEADER:
+    for _ in range(_MOST_SEGMENTS):
+        found = _JPEG_MARKER.search(data, position)
+        if found is None or found[1][0] in (_JPEG_START_OF_SCAN, _JPEG_END_OF_IMAGE):
             return
-        if marker in (0x00, 0xFF) or marker in _JPEG_STANDALONE:
-            position += 1
-            continue
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        yield marker, data[position + 4 : position + 2 + length]
-        position += 2 + length
+        if found.end() - position > _MOST_PADDING:
+            break
+        (length,) = struct.unpack_from(">H", data, found.end())
+        yield found[1][0], data[found.end() + 2 : found.end() + length]
+        position = found.end() + length
+    raise CorruptImage("the jpeg header is padded or split up as no encoder would")
 
 
-def _read_webp(data: bytes) -> tuple[int, int, bytes]:
+def _read_webp(data: bytes) -> _Fields:
     kind = data[12:16]
     if kind == b"VP8X":
         flags, width, height = data[20], _uint24(data, 24) + 1, _uint24(data, 27) + 1
-        return width, height, _webp_exif(data) if flags & 0x08 else b""
+        return width, height, 0, _webp_exif(data) if flags & 0x08 else b""
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, b""
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 0, b""
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF, b""
+        return width & 0x3FFF, height & 0x3FFF, 0, b""
     raise CorruptImage(f"the webp begins with an unknown chunk {kind!r}")
 
 
@@ -131,7 +150,9 @@ def _uint24(data: bytes, position: int) -> int:
 
 def _webp_exif(data: bytes) -> bytes:
     position = 12
-    while position + 8 <= len(data):
+    for _ in range(_MOST_SEGMENTS):
+        if position + 8 > len(data):
+            break
         kind, length = struct.unpack_from("<4sI", data, position)
         if kind == b"EXIF":
             return data[position + 8 : position + 8 + length].removeprefix(_EXIF_PREFIX)

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import imagecodecs
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, JpegImagePlugin, WebPImagePlugin
 
 from gate.errors import CorruptImage, ImageTooLarge, ImageTooSmall, NotSquare
 from gate.header import Format, Header, read_header
@@ -87,44 +88,51 @@ def _check_size(header: Header, size: int, max_pixels: int) -> None:
 
 
 def _decode(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
-    fault: Exception | None = None
-    for decoder in _DECODERS[header.format]:
-        try:
-            pixels = decoder(data, header, size)
-        except MemoryError:
-            raise
-        except Exception as error:  # Decoders raise anything on damaged bytes; to a caller it all means the same.
-            fault = error
-            continue
-        if pixels.shape[0] != pixels.shape[1]:
-            raise CorruptImage(f"the {header.format} header and the picture in it disagree about its size")
-        return pixels
-    raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from fault
+    try:
+        return _DECODERS[header.format](data, header, size)
+    except MemoryError:
+        raise
+    except Exception as error:  # Decoders raise anything on damaged bytes; to a caller it all means the same.
+        raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from error
 
 
-def _decode_png(data: bytes, _header: Header, _size: int) -> NDArray[np.generic]:
-    return imagecodecs.png_decode(data)
-
-
-def _decode_webp(data: bytes, _header: Header, _size: int) -> NDArray[np.generic]:
-    return imagecodecs.webp_decode(data)
+def _decode_png(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:
+    return _expect(imagecodecs.png_decode(data), header.width)
 
 
 def _decode_jpeg(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
-    """Let the DCT do most of the shrinking: at 1/8 only the mean of each 8 x 8 block is computed."""
-    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    """Let the DCT do most of the shrinking: at 1/8 only the mean of each 8 x 8 block is computed.
+
+    Strict: libjpeg itself would fill what is damaged with grey and call that a warning.
+    """
     # Only where output pixels begin and end with blocks: elsewhere a block's mean would leak into its neighbour.
-    scale = next((scale for scale in (8, 4, 2) if header.width % (scale * size) == 0), 1)
-    image.draft(None, (header.width // scale, header.height // scale))
-    return np.asarray(image.convert("RGB"))
+    # Less than 1/8 would be no mean of what the file holds: colour is stored coarser, and smoothed when enlarged.
+    edge = header.width // 8 if header.width % (8 * size) == 0 else header.width
+    if header.channels == 4:
+        return _decode_with_pillow(data, header, size)
+    return _expect(simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge), edge)
+
+
+def _decode_webp(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
+    try:
+        return _expect(imagecodecs.webp_decode(data), header.width)
+    except imagecodecs.WebpError:
+        # An animation is refused there; its first frame is what it shows.
+        return _decode_with_pillow(data, header, size)
 
 
 def _decode_with_pillow(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:
-    plugin = _PILLOW_PLUGINS[header.format]
-    # Pillow decodes a PNG without a look at its checksums; verify() reads them all, and leaves the image unusable.
-    plugin(io.BytesIO(data)).verify()
-    image = plugin(io.BytesIO(data))
+    image = _PILLOW_PLUGINS[header.format](io.BytesIO(data))
+    if image.size != (header.width, header.height):
+        raise ValueError("the picture's size is not the header's")
     return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+
+
+def _expect(pixels: NDArray[np.generic], edge: int) -> NDArray[np.generic]:
+    """What was checked on the header must be what was decoded, or the check was worth nothing."""
+    if pixels.shape[:2] != (edge, edge):
+        raise ValueError("the picture's size is not the header's")
+    return pixels
 
 
 def _flatten(pixels: NDArray[np.generic]) -> Pixels:
@@ -158,14 +166,8 @@ def _orient(pixels: Pixels, orientation: int) -> Pixels:
 
 
 _Decoder = Callable[[bytes, Header, int], NDArray[np.generic]]
-
-# The second is for what the first refuses though it is sound: an animated WebP, whose first frame is taken.
-_DECODERS: dict[Format, tuple[_Decoder, ...]] = {
-    Format.PNG: (_decode_png, _decode_with_pillow),
-    Format.JPEG: (_decode_jpeg,),
-    Format.WEBP: (_decode_webp, _decode_with_pillow),
-}
+_DECODERS: dict[Format, _Decoder] = {Format.PNG: _decode_png, Format.JPEG: _decode_jpeg, Format.WEBP: _decode_webp}
 _PILLOW_PLUGINS: dict[Format, Callable[[io.BytesIO], Image.Image]] = {
-    Format.PNG: PngImagePlugin.PngImageFile,
+    Format.JPEG: JpegImagePlugin.JpegImageFile,
     Format.WEBP: WebPImagePlugin.WebPImageFile,
 }

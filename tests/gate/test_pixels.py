@@ -1,4 +1,5 @@
 import io
+from collections.abc import Callable
 
 import imagecodecs
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_transparent_colour_of_a_png_is_black() -> None:
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
-@pytest.mark.parametrize("edge", [512, 1024, 1000, 777, 100])
+@pytest.mark.parametrize("edge", [1024, 512, 256, 128, 1000, 777, 100])
 def test_a_jpeg_shrunk_by_its_dct_agrees_with_the_whole_decode(edge: int, subsampling: str) -> None:
     data = encode(portrait(edge), "JPEG", quality=95, subsampling=subsampling)
     whole = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -200,6 +201,49 @@ def test_the_size_limit_counts_pixels() -> None:
     assert read_pixels(data, SIZE, max_pixels=128 * 128).shape == (SIZE, SIZE, 3)
     with pytest.raises(ImageTooLarge):
         read_pixels(data, SIZE, max_pixels=128 * 128 - 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: data[: len(data) // 2] + b"\xff\xd9", id="cut, with an end put on"),
+        pytest.param(lambda data: data[: len(data) // 2] + bytes(400) + data[len(data) // 2 + 400 :], id="overwritten"),
+        pytest.param(lambda data: data[:-2], id="without its end"),
+    ],
+)
+def test_a_jpeg_that_libjpeg_would_mend_is_corrupt(damage: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(CorruptImage):
+        read_pixels(damage(encode(portrait(512), "JPEG", quality=95)), SIZE)
+
+
+def test_a_second_header_does_not_get_past_the_limit() -> None:
+    small, huge = png_of(64, 64, bytes(64 * 193)), png_of(20_000, 20_000, b"")
+    second = huge[8 : 8 + 25]
+    with pytest.raises(CorruptImage):
+        read_pixels(small[:33] + second + small[33:], SIZE)
+
+
+def test_a_jpeg_with_endless_scans_is_refused() -> None:
+    data = encode(FACE, "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(CorruptImage, match="scans"):
+        read_pixels(data[:-2] + scan * 200 + data[-2:], SIZE)
+
+
+@pytest.mark.parametrize(
+    "filling", [b"\xff" * 2**20, bytes(2**20), b"\xff\xfe\x00\x02" * 2**18], ids=["fill", "junk", "comments"]
+)
+def test_a_padded_jpeg_header_is_refused_at_once(filling: bytes) -> None:
+    data = encode(FACE, "JPEG")
+    with pytest.raises(CorruptImage, match="padded"):
+        read_pixels(data[:20] + filling + data[20:], SIZE)
+
+
+def test_bytes_that_read_like_an_exif_chunk_are_none() -> None:
+    data = encode(flat(9))
+    comment = png_chunk(b"tEXt", b"Comment\x00....eXIfMM\x00*\x00\x00\x00\x08")
+    split = data.index(b"IDAT") - 4
+    assert read_pixels(data[:split] + comment + data[split:], SIZE).max() == 9
 
 
 @pytest.mark.parametrize("part", [b"IHDR", b"IDAT"])
