@@ -46,7 +46,7 @@ class ModelStore:
         path = self.folder / CURRENT_FILE
         try:
             version = path.read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{path} cannot be read: train a model, or promote one of {self.versions()}") from error
         if not version:
             raise ModelError(f"{path} is empty: promote one of {self.versions()}")

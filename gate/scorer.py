@@ -68,7 +68,10 @@ class Scorer:
         return str(self._session.get_providers()[0])
 
     def fix_batch_sizes(self, largest: int) -> None:
-        """Run powers of two up to `largest` only, each once now; other batches are filled up with black images."""
+        """Run powers of two only, up to the first that holds `largest` images, and each once now.
+
+        Batches between them are filled up with black images.
+        """
         self._batch_sizes = tuple(2**power for power in range((largest - 1).bit_length() + 1))
         for count in self._batch_sizes:
             self._warm(count)
@@ -116,12 +119,17 @@ class Scorer:
 
     def _check_graph(self, model: Model) -> None:
         card = model.card
-        found = {value.name: list(value.shape[1:]) for value in self._session.get_inputs()}
-        if found != {"image": [self.size, self.size, 3]}:
-            raise ModelError(f"the graph's inputs {found} are not the image of {self.size} pixels that its card names")
+        found = [(value.name, value.type, list(value.shape)) for value in self._session.get_inputs()]
+        fixed = [(name, kind, shape[1:]) for name, kind, shape in found]
+        if fixed != [("image", "tensor(uint8)", [self.size, self.size, 3])] or isinstance(found[0][2][0], int):
+            raise ModelError(f"the graph's inputs {found} are not the [N, {self.size}, {self.size}, 3] its card names")
         if set(self._outputs) != set(card.outputs) or "glasses_probability" not in self._outputs:
             raise ModelError(f"the graph's outputs {self._outputs} are not the {list(card.outputs)} its card names")
-        inside = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "{}")
+        if card.novelty_threshold and "novelty" not in self._outputs:
+            raise ModelError("the card has a novelty threshold, but the graph has no output novelty to hold against it")
+        inside = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if inside is None:
+            raise ModelError(f"the graph holds no card under {METADATA_KEY}: it was not exported by lensgate train")
         if CardText.parse(inside) != card.text():
             raise ModelError("the card inside the graph differs from the card beside it")
 
@@ -167,6 +175,8 @@ def _open_session(graph: bytes, device: Device) -> onnxruntime.InferenceSession:
         session = onnxruntime.InferenceSession(graph, _session_options(), providers=[*providers, CPU])
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own.
         raise ModelError(f"ONNX Runtime cannot load the graph: {error}") from error
+    # Left on, a CUDA fault at run time would quietly move the model to the CPU.
+    session.disable_fallback()
     if device == "cuda" and session.get_providers()[0] != CUDA:
         raise DeviceError("LENSGATE_DEVICE=cuda, but no CUDA device could be used: see ONNX Runtime's message above")
     return session

@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gate import Band, ImageError, Label, Model, ModelStore, decide, read_pixels
+from gate import Band, Card, ImageError, Label, ModelStore, decide, read_pixels
 from gate.scorer import Scorer
+from service.settings import Settings
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of models (models)")
+    parser.add_argument("--models", help="folder of models (LENSGATE_MODELS, or models)")
     parser.add_argument("--version", help="the version (by default the current one)")
     parser.add_argument("--expected", type=Label, choices=list(Label), help="what the generator was asked for")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
@@ -20,18 +21,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _classify(options: argparse.Namespace) -> int:
-    model = ModelStore(options.models).load(options.version)
+    settings = Settings.load({"models": options.models})
+    model = ModelStore(settings.models).load(options.version)
+    band = settings.band(model.card.band)
     scorer = Scorer(model, device="cpu")
     failed = False
     for path in options.files:
-        row = _judge(path, scorer, model, options.expected)
+        row = _judge(path, scorer, model.card, band=band, expected=options.expected)
         failed |= "error" in row
         print(json.dumps(row) if options.json else _line(row), flush=True)
     return 1 if failed else 0
 
 
-def _judge(path: Path, scorer: Scorer, model: Model, expected: Label | None) -> dict[str, Any]:
-    card = model.card
+def _judge(path: Path, scorer: Scorer, card: Card, *, band: Band, expected: Label | None) -> dict[str, Any]:
     try:
         pixels = read_pixels(path.read_bytes(), scorer.size)
     except (ImageError, OSError) as error:
@@ -39,7 +41,7 @@ def _judge(path: Path, scorer: Scorer, model: Model, expected: Label | None) -> 
     (score,) = scorer.score(pixels[None]).each()
     decision = decide(
         score.probability,
-        Band(card.band.low, card.band.high),
+        band,
         novelty=score.novelty,
         novelty_threshold=card.novelty_limit,
         expected=expected,

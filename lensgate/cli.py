@@ -13,7 +13,7 @@ _EXTRAS = {
     "fastapi": "service",
     "uvicorn": "service",
     "prometheus_client": "service",
-    "onnxruntime": "cpu (or gpu)",
+    "onnxruntime": "cpu",  # or gpu
     "tensorflow": "training",
     "keras": "training",
     "sklearn": "training",
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"this command needs {error.name}: install lensgate[{extra}]")
     except KeyboardInterrupt:
         return 130
-    except GateError as error:
+    except (GateError, OSError) as error:
         return _fail(str(error))
     return status or 0
 

@@ -1,10 +1,10 @@
 """`lensgate models`: which versions there are, whether they are whole, and which one is served."""
 
 import argparse
-from pathlib import Path
 
 from gate import ModelError, ModelStore
 from gate.scorer import Scorer
+from service.settings import Settings
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,18 +16,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("promote", _promote, "verify a version and make it the current one"),
     ):
         command = actions.add_parser(name, help=title, description=title)
-        command.add_argument("--models", type=Path, default=Path("models"), help="folder of models (models)")
+        command.add_argument("--models", help="folder of models (LENSGATE_MODELS, or models)")
         if action is not _list:
             command.add_argument("version", help="the version's name")
         command.set_defaults(run=action)
 
 
 def _list(options: argparse.Namespace) -> int:
-    store = ModelStore(options.models)
+    store = _store(options)
     current = store.current()
     for version in store.versions():
         print(f"{'*' if version == current else ' '} {version:12} {_describe(store, version)}")
     return 0
+
+
+def _store(options: argparse.Namespace) -> ModelStore:
+    return ModelStore(Settings.load({"models": options.models}).models)
 
 
 def _describe(store: ModelStore, version: str) -> str:
@@ -40,7 +44,7 @@ def _describe(store: ModelStore, version: str) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    model = ModelStore(options.models).load(options.version)
+    model = _store(options).load(options.version)
     Scorer(model, device="cpu")
     print(f"{model.card.name} {model.card.version} is whole: sha256 {model.card.sha256}")
     return 0
@@ -48,5 +52,5 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _promote(options: argparse.Namespace) -> int:
     _verify(options)
-    ModelStore(options.models).promote(options.version)
+    _store(options).promote(options.version)
     return 0

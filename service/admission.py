@@ -1,15 +1,13 @@
 """Who may come in: decided before a body is read, by its size, by bytes and images in flight and by the wait ahead."""
 
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from service.errors import BodyTooLarge, Draining, Overloaded
 
 SHED_REASONS = ("images", "bytes", "deadline")
-
-# The share of the newest decode time in the running mean: some thirty images back is forgotten.
-_MEAN_WEIGHT = 0.03
 
 
 class Admission:
@@ -19,17 +17,18 @@ class Admission:
         max_images: most images between admission and answer.
         max_bytes: most bytes of bodies held at a time.
         max_body_bytes: largest body of one image.
-        workers: how many images are decoded at a time.
+        predicted_wait: seconds until an image that came now would be answered.
     """
 
-    def __init__(self, *, max_images: int, max_bytes: int, max_body_bytes: int, workers: int) -> None:
+    def __init__(
+        self, *, max_images: int, max_bytes: int, max_body_bytes: int, predicted_wait: Callable[[], float]
+    ) -> None:
         self.images = 0
         self.bytes = 0
         self.max_body_bytes = max_body_bytes
         self._max_images = max_images
         self._max_bytes = max_bytes
-        self._workers = workers
-        self._seconds_per_image = 0.0
+        self._predicted_wait = predicted_wait
         self._draining = False
 
     def admit(self, content_length: int | None, timeout: float) -> "Place":
@@ -45,23 +44,12 @@ class Admission:
         self._check_body(content_length or 0)
         if self.images >= self._max_images:
             raise self._overloaded("images", f"{self.images} images are in flight")
-        if self.predicted_wait() > timeout:
-            raise self._overloaded(
-                "deadline", f"the wait is {self.predicted_wait():.1f} s, the deadline {timeout:.1f} s"
-            )
+        if (wait := self._predicted_wait()) > timeout:
+            raise self._overloaded("deadline", f"the wait is {wait:.1f} s, the deadline {timeout:.1f} s")
         place = Place(self)
         place.reserve(content_length or 0)
         self.images += 1
         return place
-
-    def predicted_wait(self) -> float:
-        """Seconds until an image that came now would be decoded."""
-        return self.images * self._seconds_per_image / self._workers
-
-    def observe_decode(self, seconds: float) -> None:
-        """Learn how long one image takes."""
-        weight = _MEAN_WEIGHT if self._seconds_per_image else 1.0
-        self._seconds_per_image += weight * (seconds - self._seconds_per_image)
 
     def drain(self) -> None:
         """Admit nothing more."""
@@ -83,7 +71,7 @@ class Admission:
         self.bytes += size
 
     def _overloaded(self, reason: str, detail: str) -> Overloaded:
-        retry_after = max(1, math.ceil(self.predicted_wait()))
+        retry_after = max(1, math.ceil(self._predicted_wait()))
         return Overloaded(f"{detail}: try again in {retry_after} s", reason=reason, retry_after=retry_after)
 
 

@@ -42,6 +42,7 @@ def create_app(pipeline: Pipeline) -> FastAPI:
         summary="The quality gate of a GAN image pipeline",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
     )
     routes = make_routes(pipeline)

@@ -1,5 +1,6 @@
 """Natural batching: one thread takes what is there, runs the model, and takes again. No timer, no tick."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from gate.pixels import Pixels
 from gate.scorer import Score, Scores
 from service.errors import NotReady
+from service.estimate import RunningMean
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ class BatchObserver(Protocol):
     def observe_batch(self, images: int, seconds: float) -> None: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Item:
     pixels: Pixels
     arrived: float
@@ -70,6 +72,7 @@ class Batcher:
         self._queue: deque[_Item] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._mean = RunningMean()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -87,7 +90,17 @@ class Batcher:
                 raise NotReady("the inference thread has ended: this replica decides nothing more")
             self._queue.append(item)
             self._changed.notify()
+        item.future.add_done_callback(lambda future: self._forget(item) if future.cancelled() else None)
         return item.future
+
+    def nudge(self) -> None:
+        """Look again whether there is anything to wait for: a decode ended without an image."""
+        with self._changed:
+            self._changed.notify()
+
+    def predicted_wait(self) -> float:
+        """Seconds until an image that came now would be taken."""
+        return len(self._queue) * self._mean.value
 
     @property
     def queued(self) -> int:
@@ -99,12 +112,16 @@ class Batcher:
         """Whether the inference thread runs."""
         return self._thread.is_alive()
 
-    def close(self) -> None:
-        """Finish what is queued, then end the thread."""
+    def close(self, *, timeout: float | None = None) -> None:
+        """Finish what is queued, then end the thread; wait for that so many seconds at most."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
+
+    def _forget(self, item: _Item) -> None:
+        with self._changed, contextlib.suppress(ValueError):
+            self._queue.remove(item)
 
     def _run(self) -> None:
         batch: list[_Item] = []
@@ -163,7 +180,9 @@ class Batcher:
     def _score(self, batch: list[_Item]) -> list[Score]:
         start = self._clock()
         scores = self._scorer.score(np.stack([item.pixels for item in batch]))
-        self._observer.observe_batch(len(batch), self._clock() - start)
+        seconds = self._clock() - start
+        self._mean.update(seconds / len(batch))
+        self._observer.observe_batch(len(batch), seconds)
         answers = scores.each()
         if len(answers) != len(batch):
             raise RuntimeError(f"the model answered {len(answers)} of {len(batch)} images")

@@ -22,7 +22,7 @@ from service.settings import Settings
 def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
     """Run the service with the settings of the environment until Ctrl-C; 1 if it cannot start."""
     try:
-        settings = Settings.load({"log_level": "warning"}, environment)
+        settings = Settings.load({}, {"LENSGATE_LOG_LEVEL": "warning", **environment})
         server = make_server(settings)
     except GateError as error:
         print(f"lensgate: {error}", file=sys.stderr)

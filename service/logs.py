@@ -30,3 +30,5 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # A decoder's warning about a picture is a line like any other, not text in between.
+    logging.captureWarnings(True)

@@ -39,25 +39,26 @@ class Pipeline:
         self.card = card
         self.band = band
         self.metrics = metrics
-        self._timeout = settings.timeout_ms / 1000
-        self._decoder = DecodePool(
-            card.input.size,
-            threads=settings.decode_threads,
-            max_pixels=settings.max_pixels,
-            observe=self._observe_decode,
-        )
-        self._admission = Admission(
-            max_images=settings.max_inflight_images,
-            max_bytes=settings.max_inflight_bytes,
-            max_body_bytes=settings.max_body_bytes,
-            workers=self._decoder.threads,
-        )
+        self._timeout_ms = settings.timeout_ms
         self._batcher = Batcher(
             scorer,
             metrics,
             max_batch_size=settings.max_batch_size,
             max_batch_delay=settings.max_batch_delay_ms / 1000,
             decoding=lambda: self._decoder.busy,
+        )
+        self._decoder = DecodePool(
+            card.input.size,
+            threads=settings.decode_threads,
+            max_pixels=settings.max_pixels,
+            observe=metrics.observe_decode,
+            on_idle=self._batcher.nudge,
+        )
+        self._admission = Admission(
+            max_images=settings.max_inflight_images,
+            max_bytes=settings.max_inflight_bytes,
+            max_body_bytes=settings.max_body_bytes,
+            predicted_wait=lambda: self._decoder.predicted_wait() + self._batcher.predicted_wait(),
         )
         metrics.watch(
             queued_images=lambda: self._decoder.queued + self._batcher.queued,
@@ -70,7 +71,7 @@ class Pipeline:
         Raises:
             ServiceError: one of its subclasses, naming what is wrong.
         """
-        timeout = min(self._timeout, (timeout_ms or float("inf")) / 1000)
+        timeout = min(self._timeout_ms, timeout_ms or self._timeout_ms) / 1000
         try:
             with self._admission.admit(content_length(request), timeout) as place:
                 async with asyncio.timeout(timeout):
@@ -102,10 +103,10 @@ class Pipeline:
         self._admission.drain()
 
     def close(self) -> None:
-        """Finish what is under way and end the threads."""
+        """End the threads. Whoever was admitted has been answered by now: what still runs is nobody's."""
         self.drain()
         self._decoder.close()
-        self._batcher.close()
+        self._batcher.close(timeout=1.0)
 
     async def _judge(self, body: bytes, place: Place, expected: Label | None) -> Answer:
         decoded = await self._decoder.decode(body)
@@ -121,7 +122,3 @@ class Pipeline:
         )
         self.metrics.observe_decision(score.probability, decision)
         return Answer(score, decision)
-
-    def _observe_decode(self, seconds: float) -> None:
-        self.metrics.observe_decode(seconds)
-        self._admission.observe_decode(seconds)

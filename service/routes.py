@@ -1,5 +1,6 @@
 """The paths of the service. They translate between HTTP and the pipeline, and decide nothing."""
 
+import inspect
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -8,6 +9,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from gate import Action, Card, Label, Reason
+from service.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    Internal,
+    InvalidImage,
+    MalformedRequest,
+    NotReady,
+    Overloaded,
+    ServiceError,
+)
+from service.identity import new_id
 from service.pipeline import Answer, Pipeline
 
 
@@ -58,17 +70,12 @@ _IMAGE_BODY = {
         },
     }
 }
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": text}
-    for status, text in {
-        400: "malformed_request",
-        413: "body_too_large",
-        422: "empty_image, unsupported_image, corrupt_image, image_too_large, image_too_small or not_square",
-        429: "overloaded; Retry-After says when to try again",
-        503: "not_ready or draining",
-        504: "deadline_exceeded",
-    }.items()
-}
+
+
+def _problems(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The errors of a route, as its documentation shows them."""
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {kind.status: {"description": inspect.getdoc(kind), "content": content} for kind in kinds}
 
 
 def make_routes(pipeline: Pipeline) -> APIRouter:
@@ -77,7 +84,10 @@ def make_routes(pipeline: Pipeline) -> APIRouter:
 
     @router.post(
         "/v1/decisions",
-        responses={200: {"model": DecisionAnswer}, **_PROBLEMS},
+        responses={
+            200: {"model": DecisionAnswer},
+            **_problems(MalformedRequest, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded),
+        },
         openapi_extra=_IMAGE_BODY,
         summary="Judge one image, sent as the raw body",
     )
@@ -86,11 +96,13 @@ def make_routes(pipeline: Pipeline) -> APIRouter:
         expected: Annotated[Label | None, Query(description="What the generator was asked for")] = None,
         timeout_ms: Annotated[int | None, Query(ge=1, description="Answer within this time, or not at all")] = None,
         identity: Annotated[
-            str | None, Query(alias="id", min_length=1, max_length=128, description="Comes back; made up if missing")
+            str | None,
+            # No control characters: it stands in logs and tables.
+            Query(alias="id", pattern=r"^[^\x00-\x1f\x7f]{1,128}$", description="Comes back; made up if missing"),
         ] = None,
     ) -> Response:
         answer = await pipeline.answer(request, expected=expected, timeout_ms=timeout_ms)
-        body = _decision_body(identity or request.state.request_id, answer, pipeline)
+        body = _decision_body(identity or new_id(), answer, pipeline)
         request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         return JSONResponse(body)
 
@@ -98,12 +110,14 @@ def make_routes(pipeline: Pipeline) -> APIRouter:
     async def model() -> Card:
         return pipeline.card
 
-    @router.get("/livez", summary="200 unless only a restart helps")
+    @router.head("/livez", include_in_schema=False)
+    @router.get("/livez", responses=_problems(NotReady), summary="200 unless only a restart helps")
     async def livez() -> dict[str, str]:
         pipeline.check_alive()
         return {"status": "alive"}
 
-    @router.get("/readyz", summary="200 where requests may be sent")
+    @router.head("/readyz", include_in_schema=False)
+    @router.get("/readyz", responses=_problems(NotReady), summary="200 where requests may be sent")
     async def readyz() -> dict[str, str]:
         pipeline.check_ready()
         return {"status": "ready"}

@@ -1,6 +1,7 @@
 """The process: load and verify the model, listen, and on SIGTERM finish what was admitted."""
 
 import logging
+import os
 from types import FrameType
 
 import uvicorn
@@ -60,10 +61,11 @@ class Server(uvicorn.Server):
     def url(self) -> str:
         """Where it listens, once `started`."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://{host}:{port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Drain; a second signal does not wait."""
+        """Drain; a second signal does not wait, not even for a thread that hangs."""
+        if self.should_exit:
+            os._exit(1)
         self._pipeline.drain()
-        self.force_exit = self.should_exit
         self.should_exit = True

@@ -20,7 +20,7 @@ Count = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """Built once at start and passed down. Each field's description is its line in `lensgate serve --help`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -34,14 +34,21 @@ class Settings(BaseModel):
     max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
     max_inflight_images: Count = Field(256, description="most images between admission and answer")
     decode_threads: int = Field(0, ge=0, description="threads that decode; 0 is one per core")
-    max_batch_size: Count = Field(32, description="most images in one run of the model")
-    max_batch_delay_ms: float = Field(0.0, ge=0.0, description="longest wait for images still being decoded")
+    max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
+    max_batch_delay_ms: float = Field(0.0, ge=0.0, le=1000.0, description="longest wait for images still being decoded")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
 
     @model_validator(mode="after")
     def _band_is_ordered(self) -> Self:
-        if self.band_low is not None and self.band_high is not None:
-            Band(self.band_low, self.band_high)
+        if self.band_low is not None and self.band_high is not None and self.band_low > self.band_high:
+            raise ValueError("LENSGATE_BAND_LOW is above LENSGATE_BAND_HIGH")
+        return self
+
+    @model_validator(mode="after")
+    def _one_image_fits(self) -> Self:
+        if self.max_inflight_bytes < self.max_body_bytes:
+            # Such an image would be told to come back later, for ever.
+            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
         return self
 
     @classmethod
@@ -86,6 +93,7 @@ def _flag(name: str) -> str:
 
 
 def _describe(fault: dict[str, Any], variables: Mapping[str, str], flags: Mapping[str, Any]) -> str:
-    name = str(fault["loc"][0]) if fault["loc"] else "band_low"
-    key = _flag(name) if name in flags else variables[name]
-    return f"{key}: {fault['msg']}"
+    if not fault["loc"]:  # A fault between two settings names both itself.
+        return str(fault["msg"])
+    name = str(fault["loc"][0])
+    return f"{_flag(name) if name in flags else variables[name]}: {fault['msg']}"

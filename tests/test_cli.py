@@ -35,7 +35,7 @@ def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     ("command", "module", "extra"),
     [
         (["serve"], "fastapi", "lensgate[service]"),
-        (["classify", "x.png"], "onnxruntime", "lensgate[cpu (or gpu)]"),
+        (["classify", "x.png"], "onnxruntime", "lensgate[cpu]"),
         (["train", "fit"], "tensorflow", "lensgate[training]"),
     ],
 )
@@ -69,6 +69,17 @@ def test_the_table_has_a_line_a_file(models: str, tmp_path: Path, capsys: pytest
     white, text = capsys.readouterr().out.splitlines()
     assert white.split()[1:] == ["1.0000", "glasses", "accept", "confident"]
     assert "unsupported_image" in text
+
+
+def test_the_environment_counts_as_it_does_for_the_service(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dark.png").write_bytes(encode(flat(51)))
+    monkeypatch.setenv("LENSGATE_MODELS", models)
+    monkeypatch.setenv("LENSGATE_BAND_LOW", "0.1")
+    assert main(["classify", "--json", str(tmp_path / "dark.png")]) == 0
+    assert json.loads(capsys.readouterr().out)["reason"] == "uncertain"
+    assert main(["models", "list"]) == 0
 
 
 def test_models_are_listed_verified_and_promoted(models: str, capsys: pytest.CaptureFixture[str]) -> None:

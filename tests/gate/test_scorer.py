@@ -1,3 +1,4 @@
+import hashlib
 import importlib.metadata
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ import onnx
 import pytest
 
 from gate import Model, ModelError, ScoringError
+from gate.card import NoveltyThreshold
 from gate.errors import DeviceError
 from gate.scorer import Scorer, Scores, check_runtime
 from tests.support.images import flat
@@ -103,3 +105,22 @@ def test_the_runtimes_exclude_each_other(installed: set[str], fault: str, monkey
     monkeypatch.setattr(importlib.metadata, "distribution", distribution)
     with pytest.raises(DeviceError, match=fault):
         check_runtime()
+
+
+def test_a_graph_for_one_image_at_a_time_is_refused() -> None:
+    graph = brightness_graph(32)
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    with pytest.raises(ModelError, match=r"\[N, 32, 32, 3\]"):
+        Scorer(model_of(graph, card_text()))
+
+
+def test_a_novelty_threshold_without_a_novelty_is_refused() -> None:
+    with pytest.raises(ModelError, match="no output novelty"):
+        Scorer(brightness_model(novelty_threshold=NoveltyThreshold(value=1.0, chosen_by="-")))
+
+
+def test_a_graph_without_a_card_inside_is_refused() -> None:
+    data = brightness_graph(32).SerializeToString()
+    card = brightness_model().card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    with pytest.raises(ModelError, match="holds no card"):
+        Scorer(Model(card, data))

@@ -2,10 +2,11 @@ import pytest
 
 from service.admission import Admission
 from service.errors import BodyTooLarge, Draining, Overloaded
+from service.estimate import RunningMean
 
 
-def admission(*, images: int = 4, total: int = 100, body: int = 50, workers: int = 2) -> Admission:
-    return Admission(max_images=images, max_bytes=total, max_body_bytes=body, workers=workers)
+def admission(*, images: int = 4, total: int = 100, body: int = 50, wait: float = 0.0) -> Admission:
+    return Admission(max_images=images, max_bytes=total, max_body_bytes=body, predicted_wait=lambda: wait)
 
 
 def test_leaving_a_place_gives_everything_back() -> None:
@@ -68,25 +69,21 @@ def test_what_was_announced_is_not_counted_twice() -> None:
 
 
 def test_a_wait_beyond_the_deadline_is_refused_with_the_time_to_come_back() -> None:
-    door = admission(workers=2)
-    door.observe_decode(3.0)
-    door.admit(1, 1.0)
-    door.admit(1, 2.0)
-    assert door.predicted_wait() == pytest.approx(3.0)
+    door = admission(wait=2.95)
     with pytest.raises(Overloaded) as refused:
         door.admit(1, 2.9)
     assert (refused.value.reason, refused.value.headers) == ("deadline", {"Retry-After": "3"})
-    door.admit(1, 3.1)
+    door.admit(1, 3.0)
 
 
 def test_the_time_an_image_takes_is_a_running_mean() -> None:
-    door = admission(workers=1)
-    door.admit(1, 1.0)
-    door.observe_decode(1.0)
-    assert door.predicted_wait() == 1.0
+    mean = RunningMean()
+    assert mean.value == 0.0
+    mean.update(1.0)
+    assert mean.value == 1.0
     for _ in range(200):
-        door.observe_decode(3.0)
-    assert door.predicted_wait() == pytest.approx(3.0, abs=0.01)
+        mean.update(3.0)
+    assert mean.value == pytest.approx(3.0, abs=0.01)
 
 
 def test_a_draining_service_admits_nothing() -> None:

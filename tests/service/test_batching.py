@@ -36,6 +36,7 @@ class Bench:
     def hold(self) -> "Future[Score]":
         """Submit a first image and wait until the model is busy with it."""
         self.scorer.go.clear()
+        self.scorer.entered.clear()
         first = self.submit(0)
         assert self.scorer.entered.wait(TIMEOUT)
         return first
@@ -151,6 +152,29 @@ def test_a_delay_waits_for_what_is_being_decoded() -> None:
     bench.close()
 
 
+def test_the_delay_ends_when_the_last_decode_ends_without_an_image() -> None:
+    decoding = 1
+    bench = Bench(max_batch_delay=TIMEOUT, decoding=lambda: decoding)
+    alone = bench.submit(51)
+    decoding = 0
+    bench.batcher.nudge()
+    assert alone.result(TIMEOUT / 2).probability == 0.2
+    bench.close()
+
+
+def test_the_wait_ahead_is_the_queue_times_what_an_image_takes() -> None:
+    bench = Bench()
+    bench.scorer.fault = lambda _: setattr(bench, "now", bench.now + 0.5)
+    bench.submit(1).result(TIMEOUT)
+    assert bench.batcher.predicted_wait() == 0.0
+    bench.hold()
+    queued = [bench.submit(1) for _ in range(3)]
+    assert bench.batcher.predicted_wait() == 1.5
+    assert queued[1].cancel()
+    assert (bench.batcher.queued, bench.batcher.predicted_wait()) == (2, 1.0)
+    bench.close()
+
+
 def test_a_full_batch_ends_the_delay() -> None:
     bench = Bench(max_batch_delay=TIMEOUT, decoding=lambda: 1)
     wait([bench.submit(value) for value in range(4)], TIMEOUT)
@@ -171,7 +195,6 @@ def test_closing_finishes_what_is_queued() -> None:
         bench.submit(1)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nobody_waits_for_a_thread_that_died() -> None:
     bench = Bench()
     busy_with = bench.hold()

@@ -48,6 +48,19 @@ def test_a_signal_ends_it_with_status_0_after_what_was_admitted(
         post(process, WHITE)
 
 
+def test_a_second_signal_does_not_wait(environment: dict[str, str], tmp_path: Path) -> None:
+    with running_process(tmp_path / "log", environment) as process:
+        address = urlsplit(process.url)
+        with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
+            connection.sendall(b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            wait_until(lambda: "inflight_bytes 9" in httpx.get(f"{process.url}/metrics", trust_env=False).text)
+            process.process.terminate()
+            wait_until(lambda: "Shutting down" in process.log.read_text())
+            assert process.process.poll() is None
+            process.process.terminate()
+            assert process.process.wait(TIMEOUT) == 1
+
+
 def test_every_line_of_the_log_is_json_and_a_request_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
     with running_process(tmp_path / "log", environment) as process:
         answer = post(process, WHITE)

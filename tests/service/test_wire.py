@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -91,7 +92,15 @@ def test_an_error_is_a_problem_document(service: Running) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [{"expected": "sunglasses"}, {"timeout_ms": "0"}, {"timeout_ms": "soon"}, {"id": ""}, {"id": "x" * 129}],
+    [
+        {"expected": "sunglasses"},
+        {"timeout_ms": "0"},
+        {"timeout_ms": "soon"},
+        {"id": ""},
+        {"id": "x" * 129},
+        {"id": "a\nb"},
+        {"id": "a\0"},
+    ],
 )
 def test_a_parameter_that_does_not_fit_is_a_400_that_names_it(service: Running, query: dict[str, str]) -> None:
     answer = service.post(WHITE, **query)
@@ -117,11 +126,16 @@ def test_a_request_id_that_does_not_fit_a_log_is_replaced(service: Running, sent
 
 
 def raw_request(running: Running, head: str, *, body: bytes = b"") -> bytes:
-    """The first bytes a server answers to a request that no HTTP library would send."""
+    """The problem document that a server answers to a request that no HTTP library would send."""
     address = urlsplit(running.url)
     with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
         connection.sendall(head.replace("\n", "\r\n").encode() + body)
-        return connection.recv(65536)
+        answer = b""
+        while b"}" not in answer:
+            part = connection.recv(65536)
+            assert part, answer
+            answer += part
+        return answer
 
 
 def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent() -> None:
@@ -155,12 +169,16 @@ def test_a_full_house_answers_429_unread_with_the_time_to_come_back() -> None:
 
 
 def test_bytes_in_flight_are_bounded_and_given_back() -> None:
-    with running_service(max_inflight_bytes=len(WHITE)) as service:
-        assert service.post(WHITE).status_code == 200
-        refused = service.post(WHITE + bytes(1))
-        assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+    half = 5000
+    with running_service(max_inflight_bytes=2 * half - 1, max_body_bytes=half) as service:
+        address = urlsplit(service.url)
+        with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
+            connection.sendall(f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: {half}\r\n\r\n".encode())
+            wait_until(lambda: service.metric("lensgate_inflight_bytes") == half)
+            refused = service.post(bytes(half))
+            assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
         assert service.metric("lensgate_shed_total", reason="bytes") == 1
-        assert service.metric("lensgate_inflight_bytes") == 0
+        wait_until(lambda: service.metric("lensgate_inflight_bytes") == 0)
         assert service.post(WHITE).status_code == 200
 
 
@@ -175,6 +193,23 @@ def test_a_deadline_ends_the_wait_and_saves_the_inference(service: Running) -> N
         assert first.result(TIMEOUT).status_code == 200
     assert service.post(WHITE).status_code == 200
     assert service.scorer.batches == [1, 1]
+
+
+def test_a_deadline_of_any_length_is_at_most_the_services(service: Running) -> None:
+    assert service.post(WHITE, timeout_ms=10**400).status_code == 200
+
+
+def test_a_slow_model_is_answered_with_429_before_it_is_too_late() -> None:
+    with running_service(max_batch_size=1) as service, ThreadPoolExecutor(8) as pool:
+        service.scorer.fault = lambda _: time.sleep(0.3)
+        assert service.post(WHITE).status_code == 200
+        service.scorer.go.clear()
+        inside = [pool.submit(service.post, WHITE) for _ in range(6)]
+        wait_until(lambda: service.queued == 5)
+        refused = service.post(WHITE, timeout_ms=1000)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+        service.scorer.go.set()
+        assert {answer.result(TIMEOUT).status_code for answer in inside} == {200}
 
 
 def test_a_body_that_does_not_come_is_cut_off_by_the_deadline(service: Running) -> None:
@@ -210,8 +245,12 @@ def test_good_images_among_bad_ones_get_the_answers_they_get_alone(service: Runn
     corrupt = {"code": "corrupt_image"}
     service.scorer.batches.clear()
     service.scorer.go.clear()
-    with ThreadPoolExecutor(64) as pool:
-        answers = [pool.submit(httpx.post, f"{service.url}/v1/decisions", content=body) for body in bodies]
+    limits = httpx.Limits(max_connections=64)
+    with (
+        ThreadPoolExecutor(64) as pool,
+        httpx.Client(base_url=service.url, timeout=60, trust_env=False, limits=limits) as client,
+    ):
+        answers = [pool.submit(client.post, "/v1/decisions", content=body) for body in bodies]
         wait_until(lambda: service.inflight == 56 and service.metric("lensgate_image_errors_total", **corrupt) == 16)
         service.scorer.go.set()
         together = [answer.result(TIMEOUT) for answer in answers]
@@ -231,7 +270,6 @@ def test_a_fault_of_ours_is_a_500_that_says_nothing(service: Running, caplog: py
     assert service.post(WHITE).status_code == 200
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_inference_thread_is_seen_by_both_probes(service: Running) -> None:
     assert [service.client.get(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
     service.scorer.fault = lambda _: SystemExit("killed")
@@ -266,8 +304,22 @@ def test_the_documentation_names_bodies_answers_and_errors(service: Running) -> 
     paths = service.client.get("/openapi.json").json()["paths"]
     operation = paths["/v1/decisions"]["post"]
     assert set(operation["requestBody"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
-    assert {"200", "400", "413", "422", "429", "503", "504"} <= set(operation["responses"])
     assert {parameter["name"] for parameter in operation["parameters"]} == {"expected", "timeout_ms", "id"}
+    statuses = {"200", "400", "413", "422", "429", "500", "503", "504"}
+    assert set(operation["responses"]) == statuses
+    for status in statuses - {"200"}:
+        ((kind, content),) = operation["responses"][status]["content"].items()
+        assert kind == "application/problem+json"
+        assert "code" in content["schema"]["properties"]
+    assert set(paths["/readyz"]["get"]["responses"]) == {"200", "503"}
+
+
+def test_a_probe_may_ask_for_the_head_alone(service: Running) -> None:
+    assert [service.client.head(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
+
+
+def test_a_path_is_taken_as_it_is_written(service: Running) -> None:
+    assert service.client.post("/v1/decisions/", content=WHITE).json()["code"] == "not_found"
 
 
 def test_every_label_value_exists_at_zero_from_the_start(service: Running) -> None:

@@ -15,12 +15,13 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from gate.pixels import Pixels
+from gate.pixels import Pixels, read_pixels
 from gate.scorer import Scores
 from service.app import create_pipeline
 from service.pipeline import Pipeline
 from service.server import Server
 from service.settings import Settings
+from tests.support.images import encode, flat
 from tests.support.models import brightness_model
 
 TIMEOUT = 20.0
@@ -92,6 +93,8 @@ def running_service(**settings: object) -> Iterator[Running]:
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
+    # A first decode loads and warms what later ones find; no test should measure that.
+    read_pixels(encode(flat(0)), 32)
     try:
         with httpx.Client(base_url=server.url, timeout=TIMEOUT, trust_env=False) as client:
             yield Running(server.url, scorer, pipeline, client)
