@@ -1,0 +1,32 @@
+"""The benches run and print what they promise; how fast anything is, is not a test's business."""
+
+import pytest
+
+from bench import decoding, startup
+from tests.conftest import ROOT
+
+
+def test_decoders_are_compared_in_one_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(decoding, "ROUNDS", 1)
+    monkeypatch.setattr(decoding, "PICTURES", 1)
+    assert decoding.main(ROOT / "samples") == 0
+    title, head, *lines = capsys.readouterr().out.splitlines()
+    assert "1 pictures" in title
+    assert "gate is faster by" in head
+    assert [line.split()[0] for line in lines] == ["png"] * 3 + ["jpeg"] * 3 + ["webp"] * 2
+    assert sum(line.endswith("1.00 x") and " gate " in line for line in lines) == 3
+
+
+def test_a_folder_without_pictures_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert decoding.main(ROOT / "locks") == 1
+    assert "locks" in capsys.readouterr().err
+
+
+def test_the_time_to_ready_is_split_into_its_parts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(startup, "RUNS", 1)
+    assert startup.main() == 0
+    *parts, ready = capsys.readouterr().out.splitlines()
+    assert len(parts) == len(startup.STAGES)
+    assert ready.startswith("exec to ready")
