@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,7 +116,11 @@ def test_make_run_shows_a_decision_for_every_sample_and_ends_on_ctrl_c() -> None
     command = [sys.executable, "-u", "-m", "service.demo", "samples"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
+        # A demo that says too little must fail here, not hang.
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
         lines = [process.stdout.readline() for _ in range(len(list((ROOT / "samples").glob("*.png"))) + 4)]
+        watchdog.cancel()
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT) == 0
     table, (_, serving, hint) = lines[:-3], lines[-3:]
