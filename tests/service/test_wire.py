@@ -257,6 +257,8 @@ def test_good_images_among_bad_ones_get_the_answers_they_get_alone(service: Runn
     assert [answer.status_code for answer in together] == [422 if i % 8 == 3 else 200 for i in range(64)]
     assert [answer.json().get("glasses_probability") for answer in together] == pytest.approx(alone, abs=1e-6)
     assert max(service.scorer.batches) > 1
+    alone_in_batch = service.metric("lensgate_batch_images_bucket", le="1.0")
+    assert alone_in_batch < service.metric("lensgate_batch_images_count")
 
 
 def test_a_fault_of_ours_is_a_500_that_says_nothing(service: Running, caplog: pytest.LogCaptureFixture) -> None:
