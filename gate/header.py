@@ -22,6 +22,9 @@ _JPEG_END_OF_IMAGE = 0xD9
 _JPEG_APP1 = 0xE1
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\x01\xd0-\xd8])")
 
+_WEBP_ANIMATION = 0x02
+_WEBP_EXIF = 0x08
+
 # Far above what encoders write, and far below what would keep a core busy: every scan of a progressive JPEG is a walk
 # over all of its coefficients, and 16 bytes are enough for one.
 _JPEG_MOST_SCANS = 100
@@ -39,13 +42,16 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Size as stored, before `orientation` (EXIF, 1 to 8) is applied; `channels` is 0 where it is not looked at."""
+    """Size as stored, before `orientation` (EXIF, 1 to 8) is applied.
+
+    `is_exotic`: a CMYK JPEG or an animated WebP, of which the first frame counts; the fast decoders read neither.
+    """
 
     format: Format
     width: int
     height: int
     orientation: int = 1
-    channels: int = 0
+    is_exotic: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -60,12 +66,12 @@ def read_header(data: bytes) -> Header:
         raise EmptyImage("the image is empty: send the bytes of a PNG, JPEG or WebP file")
     image_format = _sniff(data)
     try:
-        width, height, channels, exif = _READERS[image_format](data)
+        width, height, is_exotic, exif = _READERS[image_format](data)
     except (struct.error, IndexError) as error:
         raise CorruptImage(f"the {image_format} header ends too early") from error
     if width < 1 or height < 1:
         raise CorruptImage(f"the {image_format} header names a size of {width} x {height}")
-    return Header(image_format, width, height, _orientation(exif), channels)
+    return Header(image_format, width, height, _orientation(exif), is_exotic)
 
 
 def _sniff(data: bytes) -> Format:
@@ -78,12 +84,12 @@ def _sniff(data: bytes) -> Format:
     raise UnsupportedImage("the bytes are no PNG, JPEG or WebP file")
 
 
-_Fields = tuple[int, int, int, bytes]
+_Fields = tuple[int, int, bool, bytes]
 
 
 def _read_png(data: bytes) -> _Fields:
     width, height = struct.unpack_from(">4xII", data, len(_PNG_SIGNATURE) + 4)
-    return width, height, 0, _png_exif(data)
+    return width, height, False, _png_exif(data)
 
 
 def _png_exif(data: bytes) -> bytes:
@@ -101,17 +107,17 @@ def _png_exif(data: bytes) -> bytes:
 def _read_jpeg(data: bytes) -> _Fields:
     if data.count(b"\xff\xda") > _JPEG_MOST_SCANS:
         raise CorruptImage(f"the jpeg has more than {_JPEG_MOST_SCANS} scans: no encoder writes so many")
-    size: tuple[int, int, int] | None = None
+    frame: tuple[int, int, bool] | None = None
     exif = b""
     for marker, body in _jpeg_segments(data):
         if marker == _JPEG_APP1 and body.startswith(_EXIF_PREFIX):
             exif = exif or body[len(_EXIF_PREFIX) :]
-        elif marker in _JPEG_START_OF_FRAME and size is None:
+        elif marker in _JPEG_START_OF_FRAME and frame is None:
             height, width, channels = struct.unpack_from(">xHHB", body)
-            size = width, height, channels
-    if size is None:
+            frame = width, height, channels == 4
+    if frame is None:
         raise CorruptImage("the jpeg has no start of frame")
-    return *size, exif
+    return *frame, exif
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -133,13 +139,13 @@ def _read_webp(data: bytes) -> _Fields:
     kind = data[12:16]
     if kind == b"VP8X":
         flags, width, height = data[20], _uint24(data, 24) + 1, _uint24(data, 27) + 1
-        return width, height, 0, _webp_exif(data) if flags & 0x08 else b""
+        return width, height, bool(flags & _WEBP_ANIMATION), _webp_exif(data) if flags & _WEBP_EXIF else b""
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, 0, b""
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, False, b""
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
-        return width & 0x3FFF, height & 0x3FFF, 0, b""
+        return width & 0x3FFF, height & 0x3FFF, False, b""
     raise CorruptImage(f"the webp begins with an unknown chunk {kind!r}")
 
 

@@ -88,8 +88,9 @@ def _check_size(header: Header, size: int, max_pixels: int) -> None:
 
 
 def _decode(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
+    decoder = _decode_with_pillow if header.is_exotic else _DECODERS[header.format]
     try:
-        return _DECODERS[header.format](data, header, size)
+        return decoder(data, header, size)
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise anything on damaged bytes; to a caller it all means the same.
@@ -108,17 +109,11 @@ def _decode_jpeg(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
     # Only where output pixels begin and end with blocks: elsewhere a block's mean would leak into its neighbour.
     # Less than 1/8 would be no mean of what the file holds: colour is stored coarser, and smoothed when enlarged.
     edge = header.width // 8 if header.width % (8 * size) == 0 else header.width
-    if header.channels == 4:
-        return _decode_with_pillow(data, header, size)
     return _expect(simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge), edge)
 
 
-def _decode_webp(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
-    try:
-        return _expect(imagecodecs.webp_decode(data), header.width)
-    except imagecodecs.WebpError:
-        # An animation is refused there; its first frame is what it shows.
-        return _decode_with_pillow(data, header, size)
+def _decode_webp(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:
+    return _expect(imagecodecs.webp_decode(data), header.width)
 
 
 def _decode_with_pillow(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:

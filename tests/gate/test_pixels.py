@@ -10,6 +10,7 @@ from PIL import Image
 
 from gate import ImageError, area_average, read_pixels
 from gate.errors import CorruptImage, EmptyImage, ImageTooLarge, ImageTooSmall, NotSquare, UnsupportedImage
+from gate.header import read_header
 from tests.support.images import encode, exact_average, flat, interlaced_png, png_chunk, png_of, portrait
 
 SIZE = 64
@@ -109,6 +110,16 @@ def test_the_first_frame_of_an_animated_webp_is_taken() -> None:
     frames = [Image.fromarray(FACE), Image.fromarray(255 - FACE)]
     data = encode(frames[0], "WEBP", lossless=True, save_all=True, append_images=frames[1:], duration=100)
     assert largest_difference(data, AVERAGE) <= 1
+
+
+def test_frames_that_nobody_looks_at_are_not_decoded() -> None:
+    still = encode(FACE, "WEBP", lossless=True)
+    frames = [Image.fromarray(FACE), Image.fromarray(255 - FACE)]
+    data = encode(frames[0], "WEBP", lossless=True, save_all=True, append_images=frames[1:], duration=100)
+    assert not read_header(still).is_exotic
+    assert read_header(data).is_exotic
+    # The second frame is damaged, and the first one is still what the file shows.
+    assert largest_difference(data[:-200] + bytes(200), AVERAGE) <= 1
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
