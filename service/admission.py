@@ -25,7 +25,7 @@ class Admission:
     ) -> None:
         self.images = 0
         self.bytes = 0
-        self.max_body_bytes = max_body_bytes
+        self._max_body_bytes = max_body_bytes
         self._max_images = max_images
         self._max_bytes = max_bytes
         self._predicted_wait = predicted_wait
@@ -61,8 +61,8 @@ class Admission:
         return self._draining
 
     def _check_body(self, size: int) -> None:
-        if size > self.max_body_bytes:
-            raise BodyTooLarge(f"the body has {size:,} bytes or more: an image may have {self.max_body_bytes:,}")
+        if size > self._max_body_bytes:
+            raise BodyTooLarge(f"the body has {size:,} bytes or more: an image may have {self._max_body_bytes:,}")
 
     def _take_bytes(self, size: int, total: int) -> None:
         self._check_body(total)

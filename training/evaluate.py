@@ -1,7 +1,5 @@
 """How good the exported model is on images it did not learn from, each figure with its 95 % interval."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +34,7 @@ def evaluate(probability: Floats, labels: NDArray[np.float32], band: Band) -> Me
     return Metrics(
         images=len(labels),
         accuracy=wilson(int(correct.sum()), len(labels)),
-        log_loss=_bootstrap(losses, np.mean),
+        log_loss=_bootstrapped_mean(losses),
         coverage=wilson(int(accepted.sum()), len(labels)),
         selective_accuracy=wilson(int(correct[accepted].sum()), int(accepted.sum())) if accepted.any() else None,
     )
@@ -72,8 +70,8 @@ def _log_losses(probability: Floats, labels: NDArray[np.float32]) -> Floats:
     return losses
 
 
-def _bootstrap(values: Floats, statistic: Callable[[Floats], np.floating]) -> Interval:
+def _bootstrapped_mean(values: Floats) -> Interval:
     random = np.random.default_rng(0)
-    samples = [statistic(random.choice(values, len(values))) for _ in range(RESAMPLES)]
+    samples = [np.mean(random.choice(values, len(values))) for _ in range(RESAMPLES)]
     low, high = np.quantile(samples, [0.025, 0.975])
-    return Interval(value=float(statistic(values)), low=float(low), high=float(high))
+    return Interval(value=float(np.mean(values)), low=float(low), high=float(high))

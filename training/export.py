@@ -53,13 +53,12 @@ def export_model(fitted: Fitted, records: Path, out: Path, *, version: str | Non
     shipped = with_probability(fitted.network)
     # The figures are those of the exported graph; they can be put into its card only once it has been run.
     graph = to_onnx(shipped, manifest.size)
-    probability = predict(_scorer(graph, text), test)
+    probability = predict(Scorer(_model(graph, text), device="cpu"), test)
     metrics = evaluate_by_data_set(probability, test, Band(text.band.low, text.band.high))
     text = text.model_copy(update={"metrics": metrics, "reference_histogram": reference_histogram(probability)})
     model = _model(graph, text)
-    check_graph(
-        shipped, Scorer(model, device="cpu"), np.concatenate([load_records(records, split).images for split in Split])
-    )
+    learned = [load_records(records, split).images for split in (Split.TRAIN, Split.VALIDATION)]
+    check_graph(shipped, Scorer(model, device="cpu"), np.concatenate([*learned, test.images]))
     _write_version(model, folder)
     if not (folder.parent / CURRENT_FILE).exists():
         ModelStore(out, MODEL_NAME).promote(folder.name)
@@ -137,10 +136,6 @@ def _training(run: Run, manifest: Manifest, command: str) -> Training:
     # `train all` is one command for all three.
     commands = dict.fromkeys((manifest.command, run.command, command))
     return Training(commands=tuple(commands), split_seed=manifest.seed, **run.model_dump(exclude={"command"}))
-
-
-def _scorer(graph: onnx.ModelProto, text: CardText) -> Scorer:
-    return Scorer(_model(graph, text), device="cpu")
 
 
 def _model(graph: onnx.ModelProto, text: CardText) -> Model:

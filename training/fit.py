@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -35,7 +35,7 @@ class Run(BaseModel):
     settings: dict[str, float | int | str | bool]
 
     @classmethod
-    def read(cls, folder: Path) -> "Run":
+    def read(cls, folder: Path) -> Self:
         """Read `run.json`.
 
         Raises:

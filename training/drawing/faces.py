@@ -1,11 +1,11 @@
 """A data set of drawn faces on disk, in the layout of Kaggle's *Glasses or No Glasses*."""
 
 import csv
+import io
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -100,24 +100,15 @@ def _draw_one(images: Path, seed: int, size: int, face_id: int) -> Eyewear:
     rng = face_generator(seed, face_id)
     eyewear = choose_eyewear(rng)
     face = draw_face(rng, eyewear, size=size)
-    with _appearing(images / f"face-{face_id}.png") as partial_file:
-        face.save(partial_file, format="PNG", compress_level=COMPRESSION)
+    png = io.BytesIO()
+    face.save(png, format="PNG", compress_level=COMPRESSION)
+    write_whole(images / f"face-{face_id}.png", png.getvalue())
     return eyewear
 
 
 def _write_table(table: Path, faces: Iterable[tuple[int, Eyewear]]) -> None:
-    with _appearing(table) as partial_file, partial_file.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(COLUMNS)
-        rows.writerows((face_id, int(kind is not Eyewear.NONE), kind.value) for face_id, kind in faces)
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A path to write to; the file takes its own name only once it is whole."""
-    partial_file = path.with_name(f".{path.name}.part")
-    try:
-        yield partial_file
-        partial_file.replace(path)
-    finally:
-        partial_file.unlink(missing_ok=True)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows((face_id, int(kind is not Eyewear.NONE), kind.value) for face_id, kind in faces)
+    write_whole(table, text.getvalue().encode())
