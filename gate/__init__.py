@@ -8,7 +8,7 @@ from gate.card import Card
 from gate.decision import Action, Band, Decision, Label, Reason, decide
 from gate.errors import GateError, ImageError, ModelError, ScoringError
 from gate.models import Model, ModelStore
-from gate.pixels import MAX_PIXELS, area_average, read_pixels
+from gate.pixels import MAX_PIXELS, area_average, read_pixels, read_pixels_at
 
 __all__ = [
     "MAX_PIXELS",
@@ -27,4 +27,5 @@ __all__ = [
     "area_average",
     "decide",
     "read_pixels",
+    "read_pixels_at",
 ]

@@ -58,11 +58,28 @@ class Calibration(_Part):
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
 
 
+class Interval(_Part):
+    """An estimate with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Discarded(_Part):
+    """Of `images` that are no portrait, made of test portraits: the share discarded, and that as unfamiliar."""
+
+    images: int
+    discarded: Interval
+    unfamiliar: Interval
+
+
 class NoveltyThreshold(_Part):
-    """Novelty above `value` is unfamiliar."""
+    """Novelty above `value` is unfamiliar; `kinds` says what became of images that are no portrait, kind by kind."""
 
     value: float
     chosen_by: str
+    kinds: dict[str, Discarded] = {}
 
 
 class DataSet(_Part):
@@ -75,22 +92,18 @@ class DataSet(_Part):
     images: dict[str, dict[Label, int]]
 
 
-class Interval(_Part):
-    """An estimate with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 class Metrics(_Part):
-    """How the exported model did on one test split of `images` pictures."""
+    """How the exported model did on one test split of `images` pictures.
+
+    `coverage` is the share accepted, `unfamiliar` the share discarded for its novelty, where the model judges that.
+    """
 
     images: int
     accuracy: Interval
     log_loss: Interval
     coverage: Interval
     selective_accuracy: Interval | None
+    unfamiliar: Interval | None = None
 
 
 class Histogram(_Part):
@@ -143,6 +156,11 @@ class CardText(_Part):
     reference_histogram: Histogram
     tools: dict[str, str]
 
+    @property
+    def novelty_limit(self) -> float | None:
+        """Novelty above this is unfamiliar; None where the model does not judge it."""
+        return self.novelty_threshold.value if self.novelty_threshold else None
+
     @classmethod
     def parse(cls, text: str | bytes) -> Self:
         """Read a card from JSON.
@@ -161,11 +179,6 @@ class Card(CardText):
     """A whole card, with the SHA-256 of `model.onnx` in hexadecimal."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-    @property
-    def novelty_limit(self) -> float | None:
-        """Novelty above this is unfamiliar; None where the model does not judge it."""
-        return self.novelty_threshold.value if self.novelty_threshold else None
 
     def text(self) -> CardText:
         """The card less its hash, as the graph's metadata holds it."""

@@ -1,7 +1,7 @@
 """Image bytes -> the model's pixels: one function for training records, the export check and the service."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import imagecodecs
 import numpy as np
@@ -35,12 +35,31 @@ def read_pixels(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> Pixe
     Raises:
         ImageError: one of its subclasses, naming what is wrong with the image.
     """
-    header = read_header(data)
-    _check_size(header, size, max_pixels)
-    average = area_average(_flatten(_decode(data, header, size)), size)
-    pixels = np.empty((size, size, 3), np.uint8)
-    pixels[:] = _orient(average, header.orientation)  # Broadcasts grey.
+    (pixels,) = read_pixels_at(data, (size,), max_pixels=max_pixels)
     return pixels
+
+
+def read_pixels_at(data: bytes, sizes: Sequence[int], *, max_pixels: int = MAX_PIXELS) -> list[Pixels]:
+    """`read_pixels` for several models' inputs at once: the same pixels, decoded as seldom as can be.
+
+    Returns:
+        uint8 `[size, size, 3]` for each of `sizes`, in order.
+
+    Raises:
+        ImageError: as `read_pixels`, the image being too small for the largest size.
+    """
+    header = read_header(data)
+    _check_size(header, max(sizes), max_pixels)
+    decoded: dict[int, Pixels] = {}
+    found = []
+    for size in sizes:
+        edge = _decoded_edge(header, size)
+        if edge not in decoded:
+            decoded[edge] = _flatten(_decode(data, header, edge))
+        pixels = np.empty((size, size, 3), np.uint8)
+        pixels[:] = _orient(area_average(decoded[edge], size), header.orientation)  # Broadcasts grey.
+        found.append(pixels)
+    return found
 
 
 def area_average(pixels: Pixels, size: int) -> Pixels:
@@ -87,36 +106,41 @@ def _check_size(header: Header, size: int, max_pixels: int) -> None:
         raise ImageTooSmall(f"the image is {width} x {height}: the model needs at least {size} x {size}")
 
 
-def _decode(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
+def _decoded_edge(header: Header, size: int) -> int:
+    """The edge of what the decoder hands over: of a JPEG, the picture's own or an eighth of it."""
+    # Only where output pixels begin and end with blocks: elsewhere a block's mean would leak into its neighbour.
+    # Less than 1/8 would be no mean of what the file holds: colour is stored coarser, and smoothed when enlarged.
+    shrinks = header.format is Format.JPEG and not header.is_exotic and header.width % (8 * size) == 0
+    return header.width // 8 if shrinks else header.width
+
+
+def _decode(data: bytes, header: Header, edge: int) -> NDArray[np.generic]:
     decoder = _decode_with_pillow if header.is_exotic else _DECODERS[header.format]
     try:
-        return decoder(data, header, size)
+        return decoder(data, header, edge)
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise anything on damaged bytes; to a caller it all means the same.
         raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from error
 
 
-def _decode_png(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:
+def _decode_png(data: bytes, header: Header, _edge: int) -> NDArray[np.generic]:
     return _expect(imagecodecs.png_decode(data), header.width)
 
 
-def _decode_jpeg(data: bytes, header: Header, size: int) -> NDArray[np.generic]:
+def _decode_jpeg(data: bytes, _header: Header, edge: int) -> NDArray[np.generic]:
     """Let the DCT do most of the shrinking: at 1/8 only the mean of each 8 x 8 block is computed.
 
     Strict: libjpeg itself would fill what is damaged with grey and call that a warning.
     """
-    # Only where output pixels begin and end with blocks: elsewhere a block's mean would leak into its neighbour.
-    # Less than 1/8 would be no mean of what the file holds: colour is stored coarser, and smoothed when enlarged.
-    edge = header.width // 8 if header.width % (8 * size) == 0 else header.width
     return _expect(simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge), edge)
 
 
-def _decode_webp(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:
+def _decode_webp(data: bytes, header: Header, _edge: int) -> NDArray[np.generic]:
     return _expect(imagecodecs.webp_decode(data), header.width)
 
 
-def _decode_with_pillow(data: bytes, header: Header, _size: int) -> NDArray[np.generic]:
+def _decode_with_pillow(data: bytes, header: Header, _edge: int) -> NDArray[np.generic]:
     image = _PILLOW_PLUGINS[header.format](io.BytesIO(data))
     if image.size != (header.width, header.height):
         raise ValueError("the picture's size is not the header's")

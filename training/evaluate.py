@@ -1,11 +1,15 @@
 """How good the exported model is on images it did not learn from, each figure with its 95 % interval."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from gate import Band
-from gate.card import Histogram, Interval, Metrics
-from gate.scorer import Scorer
+from gate import Action, Band, Decision, Reason, decide
+from gate.card import CardText, Discarded, Histogram, Interval, Metrics
+from gate.pixels import Pixels
+from gate.scorer import Score, Scorer
+from training.outliers import JUDGED, make_outliers
 from training.records import Records
 
 Z_95 = 1.959964
@@ -13,40 +17,91 @@ RESAMPLES = 2_000
 HISTOGRAM_EDGES = tuple(round(edge / 20, 2) for edge in range(21))
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
-def predict(scorer: Scorer, records: Records, *, batch: int = 64) -> Floats:
-    """Score every image of a split: float64 `[N]`."""
-    starts = range(0, len(records.images), batch)
-    # Score by score as the gate sees it, so that what lies on the band's edge is counted as the gate counts it.
-    parts = (scorer.score(records.images[start : start + batch]).each() for start in starts)
-    return np.array([score.probability for part in parts for score in part])
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the gate says of `N` images: their scores, and the decision about each by the card's band and threshold."""
+
+    scores: tuple[Score, ...]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def probability(self) -> Floats:
+        """float64 `[N]`."""
+        return np.array([score.probability for score in self.scores])
+
+    @property
+    def accepted(self) -> Bools:
+        """bool `[N]`."""
+        return np.array([decision.action is Action.ACCEPT for decision in self.decisions], bool)
+
+    @property
+    def unfamiliar(self) -> Bools:
+        """bool `[N]`."""
+        return np.array([decision.reason is Reason.UNFAMILIAR for decision in self.decisions], bool)
 
 
-def evaluate(probability: Floats, labels: NDArray[np.float32], band: Band) -> Metrics:
-    """Hold probabilities, `[N]`, against labels, `[N]` of 0 and 1.
+def judge(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) -> Judged:
+    """Score and decide about images, uint8 `[N, S, S, 3]`, as the service does."""
+    starts = range(0, len(images), batch)
+    scores = tuple(score for start in starts for score in scorer.score(images[start : start + batch]).each())
+    band, threshold = Band(card.band.low, card.band.high), card.novelty_limit
+    decisions = tuple(
+        decide(score.probability, band, novelty=score.novelty, novelty_threshold=threshold) for score in scores
+    )
+    return Judged(scores, decisions)
+
+
+def evaluate(
+    probability: Floats, labels: NDArray[np.float32], band: Band, *, unfamiliar: Bools | None = None
+) -> Metrics:
+    """Hold probabilities, `[N]`, against labels, `[N]` of 0 and 1; `unfamiliar`, bool `[N]`, where that is judged.
 
     Shares have Wilson's interval; the log loss, which is no share, has a bootstrap interval with a fixed seed.
     """
-    correct = (probability >= 0.5) == (labels == 1)
+    count, correct = len(labels), (probability >= 0.5) == (labels == 1)
     accepted = np.array([one not in band for one in probability])
-    losses = _log_losses(probability, labels)
+    if unfamiliar is not None:
+        accepted &= ~unfamiliar
     return Metrics(
-        images=len(labels),
-        accuracy=wilson(int(correct.sum()), len(labels)),
-        log_loss=_bootstrapped_mean(losses),
-        coverage=wilson(int(accepted.sum()), len(labels)),
+        images=count,
+        accuracy=wilson(int(correct.sum()), count),
+        log_loss=_bootstrapped_mean(log_losses(probability, labels)),
+        coverage=wilson(int(accepted.sum()), count),
         selective_accuracy=wilson(int(correct[accepted].sum()), int(accepted.sum())) if accepted.any() else None,
+        unfamiliar=None if unfamiliar is None else wilson(int(unfamiliar.sum()), count),
     )
 
 
-def evaluate_by_data_set(probability: Floats, records: Records, band: Band) -> dict[str, Metrics]:
+def evaluate_by_data_set(judged: Judged, records: Records, card: CardText) -> dict[str, Metrics]:
     """`evaluate` for each data set of a split by itself: an easy one must not hide a hard one."""
-    origin = np.array(records.data_sets)
+    band, origin = Band(card.band.low, card.band.high), np.array(records.data_sets)
+    unfamiliar = judged.unfamiliar if "novelty" in card.outputs else None
     return {
-        str(name): evaluate(probability[origin == name], records.labels[origin == name], band)
+        str(name): evaluate(
+            judged.probability[origin == name],
+            records.labels[origin == name],
+            band,
+            unfamiliar=None if unfamiliar is None else unfamiliar[origin == name],
+        )
         for name in np.unique(origin)
     }
+
+
+def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: int) -> dict[str, Discarded]:
+    """What becomes of images that are no portrait, of every kind of `outliers.JUDGED`, made of `faces`."""
+    found = {}
+    for kind, images in make_outliers(faces, JUDGED, seed=seed).items():
+        judged = judge(scorer, card, images)
+        count = len(images)
+        found[kind] = Discarded(
+            images=count,
+            discarded=wilson(int((~judged.accepted).sum()), count),
+            unfamiliar=wilson(int(judged.unfamiliar.sum()), count),
+        )
+    return found
 
 
 def reference_histogram(probability: Floats) -> Histogram:
@@ -64,7 +119,8 @@ def wilson(hits: int, total: int) -> Interval:
     return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
 
 
-def _log_losses(probability: Floats, labels: NDArray[np.float32]) -> Floats:
+def log_losses(probability: Floats, labels: NDArray[np.float32]) -> Floats:
+    """`-log` of the probability of each right label, `[N]`."""
     right = np.where(labels == 1, probability, 1 - probability)
     losses: Floats = -np.log(np.clip(right, 1e-7, 1.0))
     return losses

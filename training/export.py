@@ -15,50 +15,61 @@ import onnxruntime
 import tensorflow as tf
 import tf2onnx
 
-from gate import Band, Card, Model, ModelStore
-from gate.card import METADATA_KEY, VERSION_PATTERN, CardBand, CardText, Histogram, Input, Training
+from gate import Card, Model, ModelStore
+from gate.card import METADATA_KEY, VERSION_PATTERN, Calibration, CardText, Histogram, Input, Training
 from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.dataset import Split
 from training.errors import ExportError, RecordsError
-from training.evaluate import evaluate_by_data_set, predict, reference_histogram
+from training.evaluate import discarded_by_kind, evaluate_by_data_set, judge, reference_histogram
 from training.fit import Fitted, Run
-from training.network import with_probability
-from training.records import Manifest, load_records
+from training.network import as_shipped
+from training.promise import Promised
+from training.records import Manifest, Records, load_records
 
 MODEL_NAME = "glasses"
 OPSET = 17
 CHECK_IMAGES = 256
+KIND_IMAGES = 200  # made into each kind of image that is no portrait
 LARGEST_DIFFERENCE = 1e-5
 LARGEST_RELATIVE_DIFFERENCE = 1e-4  # of a logit, which sums what a probability squeezes together
 TOOLS = (keras, np, onnx, onnxruntime, tf, tf2onnx)
 
 
-def export_model(fitted: Fitted, records: Path, out: Path, *, version: str | None = None, command: str) -> Card:
+def export_model(
+    fitted: Fitted,
+    records: Path,
+    out: Path,
+    *,
+    promised: Promised | None = None,
+    version: str | None = None,
+    command: str,
+) -> Card:
     """Convert, check, evaluate and write one version under `out / glasses`; the first one becomes the current.
 
-    The folder of a version appears whole or not at all.
+    `promised` is what calibration and certificate found; without it the logit is left as it is, the band is the
+    paper's and novelty is not judged. The folder of a version appears whole or not at all.
 
     Raises:
         ExportError: the graph and the network differ by more than 1e-5, or the version cannot be written.
         RecordsError: the network was not fitted to these records, so that their test split proves nothing.
     """
+    promised = promised or Promised()
     folder = new_version(out, version)
     manifest = Manifest.read(records)
     if fitted.run.records != manifest.fingerprint():
         raise RecordsError(f"the network was fitted to other records than {records}: run `lensgate train fit` again")
-    test = load_records(records, Split.TEST)
-    text = _write_text(fitted, manifest, folder.name, command)
-    shipped = with_probability(fitted.network)
+    size = int(fitted.run.settings["size"])
+    shipped = as_shipped(
+        fitted.network, temperature=promised.temperature, novelty=promised.novelty_output(fitted.network)
+    )
+    graph = to_onnx(shipped, size)
+    text = _write_text(fitted, manifest, promised, version=folder.name, command=command)
     # The figures are those of the exported graph; they can be put into its card only once it has been run.
-    graph = to_onnx(shipped, manifest.size)
-    probability = predict(Scorer(_model(graph, text), device="cpu"), test)
-    metrics = evaluate_by_data_set(probability, test, Band(text.band.low, text.band.high))
-    text = text.model_copy(update={"metrics": metrics, "reference_histogram": reference_histogram(probability)})
+    text = _measured(Scorer(_model(graph, text), device="cpu"), text, load_records(records, Split.TEST, size=size))
     model = _model(graph, text)
-    learned = [load_records(records, split).images for split in (Split.TRAIN, Split.VALIDATION)]
-    check_graph(shipped, Scorer(model, device="cpu"), np.concatenate([*learned, test.images]))
+    check_graph(shipped, Scorer(model, device="cpu"), load_records(records, *Split, size=size).images)
     _write_version(model, folder)
     if not (folder.parent / CURRENT_FILE).exists():
         ModelStore(out, MODEL_NAME).promote(folder.name)
@@ -116,19 +127,39 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
     return largest
 
 
-def _write_text(fitted: Fitted, manifest: Manifest, version: str, command: str) -> CardText:
+def _write_text(fitted: Fitted, manifest: Manifest, promised: Promised, *, version: str, command: str) -> CardText:
     return CardText(
         name=MODEL_NAME,
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
-        input=Input(size=manifest.size),
-        outputs=("glasses_probability", "glasses_logit"),
-        band=CardBand(),
+        input=Input(size=int(fitted.run.settings["size"])),
+        outputs=("glasses_probability", "glasses_logit", *(["novelty"] if promised.head else [])),
+        band=promised.card_band(),
+        calibration=Calibration(temperature=promised.temperature),
+        novelty_threshold=promised.card_threshold(),
         data=manifest.data,
         training=_training(fitted.run, manifest, command),
         metrics={},
         reference_histogram=Histogram(edges=(0.0, 1.0), counts=(1,)),
         tools={tool.__name__: str(tool.__version__) for tool in TOOLS},
+    )
+
+
+def _measured(scorer: Scorer, text: CardText, test: Records) -> CardText:
+    """The card with what the graph does on the test split, and on what was made of its portraits."""
+    judged = judge(scorer, text, test.images)
+    # What is live is held against images of the kind that something is promised of.
+    promised = np.isin(test.data_sets, [data.name for data in text.data if Split.CALIBRATION in data.images])
+    threshold = text.novelty_threshold
+    if threshold:
+        faces = test.select(promised).images[:KIND_IMAGES]
+        threshold = threshold.model_copy(update={"kinds": discarded_by_kind(scorer, text, faces, seed=0)})
+    return text.model_copy(
+        update={
+            "metrics": evaluate_by_data_set(judged, test, text),
+            "reference_histogram": reference_histogram(judged.probability[promised]),
+            "novelty_threshold": threshold,
+        }
     )
 
 

@@ -1,25 +1,34 @@
-"""Fit the network to a folder of records: the loop, its augmentation and its schedule."""
+"""Fit the network: one seeded loop that can be stopped at any moment, even killed, and goes on where it was."""
 
 import csv
+import hashlib
 import io
+import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate.models import write_whole
+from training.augment import augment
 from training.dataset import Split
 from training.errors import RecordsError
 from training.network import build_network
 from training.preset import Preset
-from training.records import Manifest, tf_dataset
+from training.progress import Progress, TrainingState
+from training.records import Manifest, Records, load_records
 
 NETWORK_FILE = "network.keras"
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
+STATE_FILE = "state.npz"
+
+History = dict[str, list[float]]
 
 
 class Run(BaseModel):
@@ -55,37 +64,42 @@ class Fitted:
     run: Run
 
 
-def fit_network(records: Path, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
-    """Train on the train split, stop by the validation split, keep the best epoch; write network, history and run.
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A network at its best epoch, and loss and accuracy of every epoch on both splits."""
 
-    Adam with an exponentially decaying rate minimises the binary cross-entropy.
+    network: keras.Model
+    history: History
+
+
+def fit_network(records: Path, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
+    """Train on the train split, watch the validation split, keep the best epoch; write network, history and run.
+
+    Run again after it was interrupted, it goes on after the last whole epoch, provided that it is the same run; a
+    finished one is not repeated.
     """
+    fingerprint = Manifest.read(records).fingerprint()
+    if (out / RUN_FILE).is_file():
+        found = Run.read(out)
+        if (found.records, found.seed, found.settings) == (fingerprint, seed, preset.settings()):
+            return load_fitted(out)
+        (out / RUN_FILE).unlink()
     out.mkdir(parents=True, exist_ok=True)
-    (out / RUN_FILE).unlink(missing_ok=True)
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    network = build_network(preset)
-    rate = keras.optimizers.schedules.ExponentialDecay(preset.learning_rate, preset.decay_steps, preset.decay_rate)
-    network.compile(
-        optimizer=keras.optimizers.Adam(rate),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
-    )
-    train, validation = training_batches(records, preset, seed), _batches(records, Split.VALIDATION, preset)
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=preset.patience, restore_best_weights=True)
-    history = network.fit(train, validation_data=validation, epochs=preset.epochs, callbacks=[stop], shuffle=False)
+    parts = (load_records(records, split, size=preset.size) for split in (Split.TRAIN, Split.VALIDATION))
+    trained = train_network(*parts, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
     run = Run(
         command=command,
-        records=Manifest.read(records).fingerprint(),
+        records=fingerprint,
         seed=seed,
-        epochs=len(history.history["loss"]),
-        parameters=int(network.count_params()),
+        epochs=len(trained.history["loss"]),
+        parameters=int(trained.network.count_params()),
         settings=preset.settings(),
     )
-    network.save(out / NETWORK_FILE)
-    write_whole(out / HISTORY_FILE, _as_csv(history.history).encode())
+    save_keras(trained.network, out / NETWORK_FILE)
+    write_whole(out / HISTORY_FILE, _as_csv(trained.history).encode())
     write_whole(out / RUN_FILE, run.model_dump_json(indent=2).encode())
-    return Fitted(network, run)
+    (out / STATE_FILE).unlink(missing_ok=True)
+    return Fitted(trained.network, run)
 
 
 def load_fitted(folder: Path) -> Fitted:
@@ -94,37 +108,132 @@ def load_fitted(folder: Path) -> Fitted:
     return Fitted(keras.models.load_model(folder / NETWORK_FILE), run)
 
 
-def _batches(records: Path, split: Split, preset: Preset) -> Any:
-    return tf_dataset(records, split).cache().batch(preset.batch_size).prefetch(tf.data.AUTOTUNE)
+def read_history(folder: Path) -> History:
+    """The curves of a finished run, by column of its `history.csv`, one value an epoch."""
+    Run.read(folder)
+    with (folder / HISTORY_FILE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
 
 
-def training_batches(records: Path, preset: Preset, seed: int) -> Any:
-    """The train split as a `tf.data.Dataset` of batches, shuffled anew and augmented anew in each epoch."""
-    rows = tf_dataset(records, Split.TRAIN).cache().shuffle(10_000, seed=seed)
-    batches = rows.batch(preset.batch_size)
-    if preset.augment:
-        augment = _augmentation(seed)
-        # One call after the other: in parallel, which batch gets which random numbers would be a matter of luck.
-        batches = batches.map(lambda image, label: (augment(image, training=True), label))
-    return batches.prefetch(tf.data.AUTOTUNE)
+def train_network(
+    train: Records, validation: Records, *, preset: Preset, seed: int, state: Path | None = None, title: str = ""
+) -> Trained:
+    """Minimise the binary cross-entropy with Adam; on all GPUs where there are several.
+
+    Args:
+        train: what it learns from.
+        validation: what says which epoch is the best.
+        preset: the knobs.
+        seed: the same seed gives the same network, interrupted or not.
+        state: file to keep the state in after each epoch; one from the same run is gone on from.
+        title: names the progress bar; none is shown where it is empty.
+    """
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    steps = max(1, len(train) // preset.batch_size)
+    with _devices(min(preset.batch_size, len(train))):
+        network = build_network(preset)
+        network.compile(
+            optimizer=keras.optimizers.Adam(_rate(preset, steps)),
+            # An axis that is none: one loss an image. Over the last axis it would be the mean of the batch, which
+            # Keras cannot divide among devices, so that each would count as a whole.
+            loss=keras.losses.BinaryCrossentropy(from_logits=True, axis=()),
+            metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+        )
+        network.optimizer.build(network.trainable_variables)
+        progress = Progress(preset, TrainingState(state, key=_key(train, preset, seed)), title=title)
+        first = progress.resume(network)
+        if first < preset.epochs and not progress.stopped:
+            network.fit(
+                training_batches(train, preset, seed=seed, first_epoch=first),
+                validation_data=_plain_batches(validation, preset),
+                initial_epoch=first,
+                epochs=preset.epochs,
+                steps_per_epoch=steps,
+                callbacks=[progress],
+                shuffle=False,
+                verbose=0,
+            )
+    progress.restore_best(network)
+    return Trained(network, progress.history)
 
 
-def _augmentation(seed: int) -> keras.Sequential:
-    """What a generator's portraits may differ by without a change of the answer."""
-    layers = keras.layers
-    return keras.Sequential(
-        [
-            layers.RandomFlip("horizontal", seed=seed),
-            layers.RandomRotation(0.02, fill_mode="reflect", seed=seed + 1),
-            layers.RandomTranslation(0.06, 0.06, fill_mode="reflect", seed=seed + 2),
-            layers.RandomZoom((-0.15, 0.15), fill_mode="reflect", seed=seed + 3),
-            layers.RandomBrightness(0.15, value_range=(0, 255), seed=seed + 4),
-            layers.RandomContrast(0.25, value_range=(0, 255), seed=seed + 5),
-        ]
+def predict_logits(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The network's logits, float64 `[N]`, for uint8 `[N, S, S, 3]`."""
+    return np.asarray(network.predict(images.astype(np.float32), batch_size=256, verbose=0), np.float64)
+
+
+def training_batches(train: Records, preset: Preset, *, seed: int, first_epoch: int = 0) -> Any:
+    """An endless `tf.data.Dataset` of (float32 `[B, S, S, 3]`, float32 `[B]`), shuffled and augmented by epoch.
+
+    What an epoch holds depends on the seed and its number alone. Images that do not fill a batch wait for another
+    epoch; where they do not even fill the first, it is as large as they are.
+    """
+    count, steps = len(train), max(1, len(train) // preset.batch_size)
+    images, labels = tf.constant(train.images), tf.constant(train.labels)
+
+    def epoch(number: Any) -> Any:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count), seed=tf.stack([tf.cast(number, tf.int32), seed])
+        )
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(preset.batch_size).take(steps)
+        return batches.enumerate(number * steps)
+
+    def batch(step: Any, index: Any) -> Any:
+        pixels = tf.cast(tf.gather(images, index), tf.float32)
+        if preset.augment:
+            pixels = augment(pixels, preset.augment, seed=tf.stack([tf.cast(step, tf.int32), seed]))
+        return pixels, tf.gather(labels, index)
+
+    batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch)
+    return batches.map(batch, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(2)
+
+
+def _plain_batches(records: Records, preset: Preset) -> Any:
+    # Keras wants the same number of the first batch's images on every device.
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
+    size = min(preset.batch_size, len(records) // devices * devices)
+    rows = tf.data.Dataset.from_tensor_slices((records.images, records.labels)).batch(size)
+    return rows.map(lambda image, label: (tf.cast(image, tf.float32), label)).cache().prefetch(2)
+
+
+def _rate(preset: Preset, steps: int) -> Any:
+    schedules = keras.optimizers.schedules
+    if preset.schedule == "exponential":
+        return schedules.ExponentialDecay(preset.learning_rate, preset.decay_steps, preset.decay_rate)
+    # One epoch to warm up in: the first batches of a fresh network point anywhere.
+    return schedules.CosineDecay(
+        0.0, max(1, preset.epochs - 1) * steps, warmup_target=preset.learning_rate, warmup_steps=steps
     )
 
 
-def _as_csv(history: dict[str, list[float]]) -> str:
+def _devices(batch: int) -> AbstractContextManager[Any]:
+    """As many GPUs together as divide a batch of so many images evenly, each with its part of every batch."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    count = max(count for count in range(1, len(devices) + 1) if batch % count == 0)
+    if count == 1:
+        return nullcontext()
+    names = [one.name for one in devices[:count]]
+    scope: AbstractContextManager[Any] = tf.distribute.MirroredStrategy(names).scope()
+    return scope
+
+
+def _key(train: Records, preset: Preset, seed: int) -> str:
+    digest = hashlib.sha256(train.images.tobytes())
+    digest.update(train.labels.tobytes())
+    return f"{digest.hexdigest()} {seed} {preset}"
+
+
+def save_keras(network: keras.Model, path: Path) -> None:
+    """Write a `.keras` file, whole or not at all."""
+    # Keras goes by the ending, so that the temporary file needs it too.
+    temporary = path.with_name(f".partial.{path.name}")
+    network.save(temporary)
+    temporary.replace(path)
+
+
+def _as_csv(history: History) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["epoch", *history])

@@ -1,12 +1,16 @@
-"""TFRecord shards: the gate's own pixels, decoded once on all cores and read back for every epoch."""
+"""TFRecord shards: the gate's own pixels, decoded once on all cores, and the table that says what each image is for.
 
+A folder of records holds `shards/<size>/*.tfrecord`, 450 images each, `images.csv` with label and split of every
+image, and `manifest.json`, which is written last. Pixels depend on the files alone, so that another seed or a
+corrected label decodes nothing again.
+"""
+
+import csv
 import hashlib
-import itertools
-import os
-import random
+import io
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,37 +19,44 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from tqdm import tqdm
 
-from gate import ImageError, Label, read_pixels
+from gate import Label
 from gate.card import DataSet as CardDataSet
 from gate.models import write_whole
 from gate.pixels import Pixels
-from training.dataset import DataSet, Example, Split
+from training.dataset import DataSet, Split
 from training.errors import DataError, RecordsError
-from training.split import split_dataset
+from training.likeness import group_near
+from training.shards import FEATURES, Block, Item, write_blocks
+from training.split import Picture, split_pictures
 
-SHARD_IMAGES = 450
 MANIFEST_FILE = "manifest.json"
+TABLE_FILE = "images.csv"
+COLUMNS = ("data_set", "name", "source", "split", "glasses", "given", "sha256")
 
-_FEATURES = {
-    "image": tf.io.FixedLenFeature([], tf.string),
-    "glasses": tf.io.FixedLenFeature([], tf.int64),
-    "name": tf.io.FixedLenFeature([], tf.string),
-    "data_set": tf.io.FixedLenFeature([], tf.string),
-}
+
+class Shard(BaseModel):
+    """One shard at one size; `glasses` is the share of its images that show them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    images: int
+    bytes: int
+    glasses: float
 
 
 class Manifest(BaseModel):
-    """What a folder of shards holds. Written last: a folder without one is not finished."""
+    """What a folder of records holds. Written last: a folder without one is not finished."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: str
-    size: int
     seed: int
+    seconds: float
     data: tuple[CardDataSet, ...]
-    shards: dict[Split, tuple[str, ...]]
+    shards: dict[int, tuple[Shard, ...]]
+    table: str
     problems: tuple[str, ...]
 
     @classmethod
@@ -53,195 +64,248 @@ class Manifest(BaseModel):
         """Read the manifest of `folder`.
 
         Raises:
-            RecordsError: there is none, or it is not one.
+            RecordsError: there is none, it is not one, or the table beside it was changed since.
         """
         try:
-            return cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+            manifest = cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+            table = (folder / TABLE_FILE).read_bytes()
         except (OSError, ValidationError) as error:
             raise RecordsError(f"{folder} holds no finished records: run `lensgate train prepare` first") from error
+        if hashlib.sha256(table).hexdigest() != manifest.table:
+            raise RecordsError(f"{folder / TABLE_FILE} was changed by hand: put corrections into corrections.csv")
+        return manifest
 
     def fingerprint(self) -> str:
-        """SHA-256 of what the shards hold and how it was split, whenever and by whichever command it was made."""
-        return hashlib.sha256(self.model_dump_json(exclude={"command", "problems"}).encode()).hexdigest()
+        """SHA-256 of the images, their labels and how they were split, at whatever size and by whichever command."""
+        return self.table
 
     def count(self, split: Split) -> int:
         """Images of a split, over all data sets and labels."""
-        return sum(sum(data.images[split].values()) for data in self.data)
+        return sum(sum(data.images.get(split, {}).values()) for data in self.data)
+
+    def the_size(self, size: int | None = None) -> int:
+        """`size` if it was prepared; the only one if none is asked for.
+
+        Raises:
+            RecordsError: it was not prepared, or there are several to choose from.
+        """
+        if size is None and len(self.shards) == 1:
+            return next(iter(self.shards))
+        if size is None:
+            raise RecordsError(f"the records hold the sizes {sorted(self.shards)}: choose one with --size")
+        if size not in self.shards:
+            raise RecordsError(f"the records hold the sizes {sorted(self.shards)}: prepare --size {size} first")
+        return size
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """All images of a split in memory: uint8 `[N, S, S, 3]`, labels float32 `[N]`, and where each came from."""
+    """Images in memory, uint8 `[N, S, S, 3]`, labels float32 `[N]`, and for each its name, data set and source."""
 
     images: Pixels
     labels: NDArray[np.float32]
     names: tuple[str, ...]
     data_sets: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Edge of the images in pixels."""
+        return self.images.shape[1]
+
+    def select(self, which: NDArray[np.generic]) -> "Records":
+        """Those images that a mask `[N]` of bool, or an array of indices, names."""
+        index = np.arange(len(self))[which]
+        columns = (tuple(column[one] for one in index) for column in (self.names, self.data_sets, self.sources))
+        return Records(self.images[index], self.labels[index], *columns)
+
+    def relabelled(self, labels: NDArray[np.float32]) -> "Records":
+        """The same images with other labels, `[N]`."""
+        return Records(self.images, labels, self.names, self.data_sets, self.sources)
 
 
-def write_records(datasets: Sequence[DataSet], out: Path, *, size: int, seed: int, command: str = "") -> Manifest:
-    """Split, decode and write `datasets` as shards of 450 images at `size` pixels.
+def join(*parts: Records) -> Records:
+    """One after the other; all of one size."""
+    columns = (
+        tuple(value for part in parts for value in column(part))
+        for column in (lambda one: one.names, lambda one: one.data_sets, lambda one: one.sources)
+    )
+    images = np.concatenate([part.images for part in parts])
+    return Records(images, np.concatenate([part.labels for part in parts]), *columns)
 
-    Files that cannot be read, or are the same as one before, are left out and named in the manifest's `problems`.
+
+def write_records(
+    datasets: Sequence[DataSet], out: Path, *, sizes: Sequence[int], seed: int, command: str = ""
+) -> Manifest:
+    """Decode `datasets` into shards at each of `sizes` pixels, once, and split them.
+
+    Run again it decodes only what is new or was not finished. Files that cannot be read, are the same as one before,
+    or nearly the same as one kept for testing, are left out and named in the manifest's `problems`.
 
     Raises:
         DataError: two data sets share a name, or one is too small for both labels to be in every split.
     """
     if len({data.name for data in datasets}) < len(datasets):
         raise DataError("two data sets have the same folder name: rename one, so that figures can tell them apart")
+    started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST_FILE).unlink(missing_ok=True)
-    parts = [(data.name, split_dataset(data, seed=seed)) for data in datasets]
+    sizes = sorted(set(sizes))
+    items = [item for data in datasets for item in _items(data)]
+    blocks = write_blocks(items, out, sizes=sizes)
     problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]
-    tally = _Tally(problems)
-    shards = {}
-    for split in Split:
-        items = [_Item(name, example) for name, splits in parts for example in splits[split]]
-        # Shuffled once here: neighbours in a shard should not all come from one data set.
-        random.Random(f"{seed} {split}").shuffle(items)
-        rows = tally.sift(_decode(items, size, f"{split}: decode"), split)
-        shards[split] = tuple(_write_shards(rows, out, split))
-    about = tuple(tally.describe(data) for data in datasets)
-    manifest = Manifest(command=command, size=size, seed=seed, data=about, shards=shards, problems=tuple(problems))
+    rows = _rows(datasets, items, blocks, seed=seed, problems=problems)
+    table = _as_csv(rows)
+    write_whole(out / TABLE_FILE, table)
+    manifest = Manifest(
+        command=command,
+        seed=seed,
+        seconds=round(time.monotonic() - started, 1),
+        data=tuple(_describe(data, rows) for data in datasets),
+        shards={size: tuple(_shard(out, block, size, rows) for block in blocks) for size in sizes},
+        table=hashlib.sha256(table).hexdigest(),
+        problems=tuple(problems),
+    )
     write_whole(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     return manifest
 
 
-def tf_dataset(folder: Path, split: Split) -> Any:
-    """Stream a split as a `tf.data.Dataset` of (image uint8 `[S, S, 3]`, label float32 `[]`)."""
-    manifest = Manifest.read(folder)
-    rows = _parsed(folder, manifest, split)
-    pairs = rows.map(lambda row: (_pixels(row, manifest.size), tf.cast(row["glasses"], tf.float32)))
-    # Shards do not tell their length; without it Keras has no progress to show in the first epoch.
-    return pairs.apply(tf.data.experimental.assert_cardinality(manifest.count(split)))
+def load_records(folder: Path, *splits: Split, size: int | None = None) -> Records:
+    """Read all images of some splits into memory, in the order of the table.
 
-
-def load_records(folder: Path, split: Split) -> Records:
-    """Read a whole split into memory."""
+    Raises:
+        RecordsError: the records are not finished, lack a shard, or do not have this size.
+    """
     manifest = Manifest.read(folder)
-    rows = list(_parsed(folder, manifest, split).as_numpy_iterator())
-    shape = (manifest.size, manifest.size, 3)
-    images = [np.frombuffer(row["image"], np.uint8).reshape(shape) for row in rows]
+    size = manifest.the_size(size)
+    rows = [row for row in _read_table(folder) if row.split in splits]
+    wanted = {(row.data_set, row.name): index for index, row in enumerate(rows)}
+    images = np.empty((len(rows), size, size, 3), np.uint8)
+    missing = set(wanted)
+    for record in _parsed(folder, manifest, size).as_numpy_iterator():
+        key = record["data_set"].decode(), record["name"].decode()
+        if key in missing:
+            images[wanted[key]] = np.frombuffer(record["image"], np.uint8).reshape(size, size, 3)
+            missing.remove(key)
+    if missing:
+        raise RecordsError(f"{folder} lacks images that its table names: run `lensgate train prepare` again")
     return Records(
-        images=np.stack(images) if images else np.empty((0, *shape), np.uint8),
-        labels=np.array([row["glasses"] for row in rows], np.float32),
-        names=tuple(row["name"].decode() for row in rows),
-        data_sets=tuple(row["data_set"].decode() for row in rows),
+        images,
+        np.array([row.glasses for row in rows], np.float32),
+        tuple(row.name for row in rows),
+        tuple(row.data_set for row in rows),
+        tuple(row.source for row in rows),
     )
 
 
-def _parsed(folder: Path, manifest: Manifest, split: Split) -> Any:
-    files = [str(folder / name) for name in manifest.shards[split]]
+@dataclass(frozen=True, slots=True)
+class _Row:
+    data_set: str
+    name: str
+    source: str
+    split: Split
+    glasses: bool
+    given: bool
+    sha256: str
+
+
+def _items(data: DataSet) -> list[Item]:
+    labelled_test = [example for example in data.test if example.glasses is not None]
+    return [Item(data.name, example, in_test=False) for example in data.train] + [
+        Item(data.name, example, in_test=True) for example in labelled_test
+    ]
+
+
+def _rows(
+    datasets: Sequence[DataSet], items: Sequence[Item], blocks: Sequence[Block], *, seed: int, problems: list[str]
+) -> list[_Row]:
+    """What becomes of every image that could be read; what of the others goes into `problems`."""
+    found = [one for block in blocks for one in block.found]
+    kept, seen = [], dict[str, str]()
+    for item, one in zip(items, found, strict=True):
+        if one.fault:
+            problems.append(f"{item.title} is left out: {one.fault}")
+        elif twin := seen.get(one.sha256):
+            problems.append(f"{item.title} is left out: it is the same file as {twin}")
+        else:
+            seen[one.sha256] = item.title
+            kept.append((item, one))
+    groups = group_near([one.likeness for _, one in kept])
+    rows = []
+    for data in datasets:
+        part = [
+            (item, one, group) for (item, one), group in zip(kept, groups, strict=True) if item.data_set == data.name
+        ]
+        pictures = [Picture(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
+        splits = split_pictures(pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder)
+        for (item, one, _), split in zip(part, splits, strict=True):
+            if split is None:
+                problems.append(f"{item.title} is left out: it is nearly the same as a picture kept for testing")
+            else:
+                rows.append(_row(item, split, one.sha256))
+    return rows
+
+
+def _row(item: Item, split: Split, sha256: str) -> _Row:
+    one = item.example
+    return _Row(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
+
+
+def _describe(data: DataSet, rows: Sequence[_Row]) -> CardDataSet:
+    """The data set as the card names it."""
+    mine = [row for row in rows if row.data_set == data.name]
+    counts = Counter((row.split, row.glasses) for row in mine)
+    digest = "\n".join(sorted(f"{row.name},{row.glasses},{row.sha256}" for row in mine))
+    splits = (split for split in Split if counts[split, True] or counts[split, False])
+    return CardDataSet(
+        name=data.name,
+        fingerprint=hashlib.sha256(digest.encode()).hexdigest(),
+        source=data.about.source,
+        licence=data.about.licence,
+        images={
+            split.value: {Label.GLASSES: counts[split, True], Label.NO_GLASSES: counts[split, False]}
+            for split in splits
+        },
+    )
+
+
+def _shard(out: Path, block: Block, size: int, rows: Sequence[_Row]) -> Shard:
+    labels = {row.sha256: row.glasses for row in rows}
+    shown = [labels[one.sha256] for one in block.found if one.sha256 in labels]
+    file = block.file(size)
+    images = sum(not one.fault for one in block.found)
+    share = round(float(np.mean(shown)), 4) if shown else 0.0
+    return Shard(file=file, images=images, bytes=(out / file).stat().st_size, glasses=share)
+
+
+def _as_csv(rows: Sequence[_Row]) -> bytes:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(
+        (row.data_set, row.name, row.source, row.split, int(row.glasses), int(row.given), row.sha256) for row in rows
+    )
+    return text.getvalue().encode()
+
+
+def _read_table(folder: Path) -> list[_Row]:
+    with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
+        return [
+            _Row(
+                **{key: row[key] for key in ("data_set", "name", "source", "sha256")},
+                split=Split(row["split"]),
+                glasses=row["glasses"] == "1",
+                given=row["given"] == "1",
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def _parsed(folder: Path, manifest: Manifest, size: int) -> Any:
+    files = [str(folder / shard.file) for shard in manifest.shards[size]]
     if not all(Path(file).is_file() for file in files):
         raise RecordsError(f"{folder} lacks shards that its manifest names: run `lensgate train prepare` again")
-    return tf.data.TFRecordDataset(files).map(lambda raw: tf.io.parse_single_example(raw, _FEATURES))
-
-
-def _pixels(row: Any, size: int) -> Any:
-    return tf.reshape(tf.io.decode_raw(row["image"], tf.uint8), (size, size, 3))
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    data_set: str
-    example: Example
-
-    @property
-    def label(self) -> Label:
-        return Label.GLASSES if self.example.glasses else Label.NO_GLASSES
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    item: _Item
-    pixels: Pixels | None
-    sha256: str
-    fault: str
-
-
-def _decode(items: Sequence[_Item], size: int, title: str) -> Iterator[_Outcome]:
-    """Decode on all cores, in order; the decoders release the GIL."""
-
-    def read(item: _Item) -> _Outcome:
-        try:
-            data = item.example.path.read_bytes()
-            return _Outcome(item, read_pixels(data, size), hashlib.sha256(data).hexdigest(), "")
-        except (ImageError, OSError) as error:
-            return _Outcome(item, None, "", str(error))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from tqdm(pool.map(read, items), desc=title, total=len(items), unit="image")
-
-
-class _Tally:
-    """Keeps count of what goes into the shards, and names in `problems` what does not."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self._problems = problems
-        self._counts: Counter[tuple[str, Split, Label]] = Counter()
-        self._names: dict[str, str] = {}
-        self._digests: dict[str, list[str]] = {}
-
-    def sift(self, outcomes: Iterable[_Outcome], split: Split) -> Iterator[bytes]:
-        """The records of those images that could be read and were not there before."""
-        for outcome in outcomes:
-            item, name = outcome.item, f"{outcome.item.data_set}: {outcome.item.example.path.name}"
-            if outcome.pixels is None:
-                self._problems.append(f"{name} is left out: {outcome.fault}")
-            elif twin := self._names.get(outcome.sha256):
-                # In two splits it would be learned by heart and then asked for.
-                self._problems.append(f"{name} is left out: it is the same file as {twin}")
-            else:
-                self._names[outcome.sha256] = name
-                self._counts[item.data_set, split, item.label] += 1
-                line = f"{item.example.name},{item.label},{outcome.sha256}"
-                self._digests.setdefault(item.data_set, []).append(line)
-                yield _serialize(item, outcome.pixels)
-
-    def describe(self, data: DataSet) -> CardDataSet:
-        """The data set as the card names it.
-
-        Raises:
-            DataError: a split was left without one of the labels.
-        """
-        images = {split: {label: self._counts[data.name, split, label] for label in Label} for split in Split}
-        for split, labels in images.items():
-            if not all(labels.values()):
-                raise DataError(
-                    f"{data.folder}: after what was left out, the {split} split lacks one of the two labels"
-                )
-        return CardDataSet(
-            name=data.name,
-            fingerprint=hashlib.sha256("\n".join(sorted(self._digests[data.name])).encode()).hexdigest(),
-            source=data.about.source,
-            licence=data.about.licence,
-            images={split.value: labels for split, labels in images.items()},
-        )
-
-
-def _write_shards(rows: Iterable[bytes], out: Path, split: Split) -> Iterator[str]:
-    rows = iter(rows)
-    for index in itertools.count():
-        shard = list(itertools.islice(rows, SHARD_IMAGES))
-        if not shard:
-            return
-        name = f"{split}-{index:05d}.tfrecord"
-        with tf.io.TFRecordWriter(str(out / name)) as writer:
-            for row in shard:
-                writer.write(row)
-        yield name
-
-
-def _serialize(item: _Item, pixels: Pixels) -> bytes:
-    feature = {
-        "image": _bytes_feature(pixels.tobytes()),
-        "glasses": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(item.label is Label.GLASSES)])),
-        "name": _bytes_feature(item.example.name.encode()),
-        "data_set": _bytes_feature(item.data_set.encode()),
-    }
-    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-    return serialized
-
-
-def _bytes_feature(value: bytes) -> Any:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    return tf.data.TFRecordDataset(files).map(lambda raw: tf.io.parse_single_example(raw, FEATURES))

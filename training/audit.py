@@ -1,0 +1,199 @@
+"""Labels that contradict the picture: networks that did not learn from an image say what it shows.
+
+Where many labels are wrong, a network learns some of the mistakes and overlooks the rarer label. So it is done in
+rounds, each on what the last one did not doubt, and each image is judged by networks of the other folds alone. How
+labels are weighed against probabilities is confident learning: Northcutt, Jiang and Chuang, JAIR 70 (2021).
+"""
+
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from cleanlab.filter import find_label_issues
+from cleanlab.rank import get_label_quality_scores
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from gate import Label
+from gate.models import write_whole
+from training.errors import DataError
+from training.fit import predict_logits, train_network
+from training.likeness import group_near, perceptual_hash
+from training.preset import Preset
+from training.progress import TrainingState
+from training.records import Records
+
+ISSUES_FILE = "label_issues.csv"
+PROPOSALS_FILE = "proposed_corrections.csv"
+
+AUDIT_PRESET = Preset(
+    size=32,
+    filters=(16, 32, 64),
+    dropout=0.3,
+    batch_size=16,
+    learning_rate=2e-3,
+    schedule="cosine",
+    augment=0.5,
+    epochs=10,
+    patience=0,
+)
+
+ROUNDS = 3
+FOLDS = 5
+
+Mask = NDArray[np.bool_]
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A label that the picture contradicts; `score` is the probability of the label given, so that 0 is the worst."""
+
+    data_set: str
+    name: str
+    given: Label
+    suggested: Label
+    score: float
+
+    @property
+    def number(self) -> str:
+        """The id as it stands in `train.csv`."""
+        return self.name.removeprefix("face-")
+
+
+def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: int = FOLDS, seed: int) -> list[Issue]:
+    """Find the labels of `records` that the pictures contradict, worst first.
+
+    Each fold's probabilities are kept in `out / folds`, and the state of one in training after every epoch: an audit
+    that was killed goes on from there, and one of other labels, images or settings starts anew.
+
+    Raises:
+        DataError: a label has fewer different pictures than there are folds.
+    """
+    parts = split_folds(records, folds=folds, seed=seed)
+    kept, logits = np.ones(len(records), np.bool_), np.zeros(len(records))
+    for number in range(ROUNDS):
+        found = np.zeros(len(records))
+        for fold, held_out in enumerate(parts):
+            path = out / "folds" / f"round-{number + 1}-fold-{fold + 1}.npz"
+            train = records.select(kept & ~held_out)
+            its_seed = seed + number * folds + fold
+            found[held_out] = _judge(train, records.select(held_out), path, preset=preset, seed=its_seed)
+        kept = ~_doubted(records, _probability(found))
+        # The first round's networks learned from all of the wrong labels: they only say what the others leave out.
+        logits += found if number else 0.0
+    return find_issues(records, _probability(logits / (ROUNDS - 1)))
+
+
+def find_issues(records: Records, probability: Probabilities) -> list[Issue]:
+    """Weigh the labels against out-of-fold probabilities of glasses, `[N]`; the issues are worst first."""
+    given, both = records.labels.astype(int), _both(probability)
+    found = find_label_issues(given, both, filter_by="low_normalized_margin", n_jobs=1)
+    score = get_label_quality_scores(given, both, method="self_confidence")
+    return [
+        Issue(
+            records.data_sets[index],
+            records.names[index],
+            given=_label(given[index]),
+            suggested=_label(1 - given[index]),
+            score=float(score[index]),
+        )
+        for index in sorted(np.flatnonzero(found), key=lambda index: (score[index], index))
+    ]
+
+
+def split_folds(records: Records, *, folds: int, seed: int) -> list[Mask]:
+    """The images that each fold holds out, `[N]` each: by label, and near-duplicates together.
+
+    Raises:
+        DataError: a label has fewer different pictures than there are folds.
+    """
+    groups = np.array(group_near([perceptual_hash(image) for image in records.images]), np.int64)
+    for label in Label:
+        different = len(set(groups[records.labels == (label is Label.GLASSES)]))
+        if different < folds:
+            raise DataError(f"{different} different pictures are labelled {label}: too few for {folds} folds")
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    chosen = splitter.split(records.images, records.labels, groups)
+    return [np.isin(np.arange(len(records)), held_out) for _, held_out in chosen]
+
+
+def write_issues(issues: Sequence[Issue], out: Path) -> list[Path]:
+    """Write `label_issues.csv`, and what may become a `corrections.csv`, one for each data set; returns the latter.
+
+    With several data sets the issues have a column `data_set`, and the proposals its name in theirs.
+    """
+    sets = defaultdict[str, list[Issue]](list)
+    for issue in issues:
+        sets[issue.data_set].append(issue)
+    head = ["id", "given", "suggested", "score"]
+    rows = [[one.number, one.given, one.suggested, f"{one.score:.6f}", one.data_set] for one in issues]
+    width = len(head) + (len(sets) > 1)
+    _write_table(out / ISSUES_FILE, [*head, "data_set"][:width], [row[:width] for row in rows])
+    proposals = []
+    for name, its in sets.items():
+        path = out / (PROPOSALS_FILE if len(sets) == 1 else f"{name}-{PROPOSALS_FILE}")
+        _write_table(path, ["id", "label", "reason"], [[one.number, one.suggested, _reason(one)] for one in its])
+        proposals.append(path)
+    return proposals
+
+
+def _judge(train: Records, held_out: Records, path: Path, *, preset: Preset, seed: int) -> Probabilities:
+    """Logits, `[N]`, of images that the network does not learn from; kept at `path`."""
+    kept = TrainingState(path, key=_key(train, held_out, preset, seed))
+    if (arrays := kept.read()) is not None:
+        return arrays["logits"]
+    keras.backend.clear_session()
+    state = path.with_suffix(".state")
+    # Without patience the last epoch is taken, whatever the validation says: a few images do for its curve.
+    watched = train.select(np.arange(min(len(train), preset.batch_size)))
+    trained = train_network(train, watched, preset=preset, seed=seed, state=state, title=path.stem)
+    mirrored = held_out.images[:, :, ::-1]
+    logits = (predict_logits(trained.network, held_out.images) + predict_logits(trained.network, mirrored)) / 2
+    kept.write({"logits": logits})
+    state.unlink()
+    return logits
+
+
+def _key(train: Records, held_out: Records, preset: Preset, seed: int) -> str:
+    digest = hashlib.sha256()
+    for array in (train.images, train.labels, held_out.images):
+        digest.update(array.tobytes())
+    return f"{digest.hexdigest()} {seed} {preset}"
+
+
+def _doubted(records: Records, probability: Probabilities) -> Mask:
+    """More than are reported: to miss a good label costs the next round less than to learn a wrong one."""
+    doubted: Mask = find_label_issues(
+        records.labels.astype(int), _both(probability), filter_by="prune_by_noise_rate", n_jobs=1
+    )
+    return doubted
+
+
+def _probability(logits: Probabilities) -> Probabilities:
+    return 1 / (1 + np.exp(-logits))
+
+
+def _both(probability: Probabilities) -> Probabilities:
+    return np.stack([1 - probability, probability], axis=1)
+
+
+def _label(glasses: int) -> Label:
+    return Label.GLASSES if glasses else Label.NO_GLASSES
+
+
+def _reason(issue: Issue) -> str:
+    return f"audit: {issue.given} is only {issue.score:.1%} probable"
+
+
+def _write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerows([head, *rows])
+    write_whole(path, text.getvalue().encode())

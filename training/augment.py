@@ -1,0 +1,78 @@
+"""What a generator's portraits may differ by without a change of the answer, drawn anew for every batch.
+
+Random numbers depend on the seeds of the batch alone, so that a run that was interrupted goes on as it would have.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+LARGEST_TURN = 0.13  # radians
+LARGEST_ZOOM = 0.15
+LARGEST_SHIFT = 0.06  # of the picture's edge
+LARGEST_CONTRAST = 0.3
+LARGEST_BRIGHTNESS = 38.0  # grey levels
+LARGEST_CAST = 0.12  # of a colour channel
+LEAST_SATURATION, LARGEST_SATURATION = 0.5, 0.3  # less and more than it was
+
+
+def augment(images: Any, strength: float, *, seed: Any) -> Any:
+    """Mirror, turn, shift, zoom and light `images`, float32 `[N, S, S, 3]` in 0..255, each by chance.
+
+    Args:
+        images: a batch.
+        strength: 1 reaches as far as the constants above; 0 leaves only the mirroring.
+        seed: two integers, `[2]`; the same two repeat the same pictures.
+    """
+    chance = _Chance(tf.shape(images)[0], tf.cast(seed, tf.int32), strength)
+    return tf.clip_by_value(_lit(_moved(images, chance), chance), 0.0, 255.0)
+
+
+class _Chance:
+    """One number an image, uniform between -limit and limit (times the strength); each call draws new ones."""
+
+    def __init__(self, count: Any, seed: Any, strength: float) -> None:
+        self._count, self._seed, self._strength, self._calls = count, seed, strength, 0
+
+    def __call__(self, low: float, high: float, *shape: int) -> Any:
+        self._calls += 1
+        seed = tf.stack([self._seed[0] * 64 + self._calls, self._seed[1]])
+        low, high = low * self._strength, high * self._strength
+        return tf.random.stateless_uniform((self._count, *shape), seed, low, high)
+
+    def sign(self) -> Any:
+        """-1 or 1, whatever the strength."""
+        self._calls += 1
+        seed = tf.stack([self._seed[0] * 64 + self._calls, self._seed[1]])
+        return tf.sign(tf.random.stateless_uniform((self._count,), seed, -1.0, 1.0))
+
+
+def _moved(images: Any, chance: _Chance) -> Any:
+    """One resampling for everything that moves pixels: each more would blur them again."""
+    edge = tf.cast(tf.shape(images)[1], tf.float32)
+    centre = (edge - 1) / 2
+    turn, zoom = chance(-LARGEST_TURN, LARGEST_TURN), tf.exp(chance(-LARGEST_ZOOM, LARGEST_ZOOM))
+    x, y = (chance(-LARGEST_SHIFT, LARGEST_SHIFT) * edge for _ in range(2))
+    mirror = chance.sign()
+    cos, sin = tf.cos(turn) * zoom, tf.sin(turn) * zoom
+    zero = tf.zeros_like(cos)
+    rows = [cos * mirror, -sin, centre * (1 - cos * mirror + sin) + x]
+    rows += [sin * mirror, cos, centre * (1 - sin * mirror - cos) + y, zero, zero]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack(rows, axis=1),
+        output_shape=tf.shape(images)[1:3],
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+        fill_value=0.0,
+    )
+
+
+def _lit(images: Any, chance: _Chance) -> Any:
+    mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+    contrast = tf.exp(chance(-LARGEST_CONTRAST, LARGEST_CONTRAST, 1, 1, 1))
+    brightness = chance(-LARGEST_BRIGHTNESS, LARGEST_BRIGHTNESS, 1, 1, 1)
+    images = (images - mean) * contrast + mean + brightness
+    images = images * (1 + chance(-LARGEST_CAST, LARGEST_CAST, 1, 1, 3))
+    grey = tf.reduce_mean(images, axis=3, keepdims=True)
+    return grey + (images - grey) * (1 + chance(-LEAST_SATURATION, LARGEST_SATURATION, 1, 1, 1))

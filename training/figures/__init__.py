@@ -1,0 +1,34 @@
+"""Every figure of the paper and of the report, each a function from numbers to a matplotlib `Figure`.
+
+They are narrow enough to be read on a phone, and in colours that the colour-blind tell apart (M. Okabe and K. Ito).
+No pyplot and no state: what draws them may run in several threads, and needs no display.
+"""
+
+from training.figures.charts import (
+    Mark,
+    compared,
+    curve,
+    novelty_histogram,
+    reliability_diagram,
+    risk_coverage_chart,
+    score_histogram,
+)
+from training.figures.pictures import Picture, feature_maps, label_grid, picture_grid, prediction_grid
+from training.figures.style import as_png, as_svg
+
+__all__ = [
+    "Mark",
+    "Picture",
+    "as_png",
+    "as_svg",
+    "compared",
+    "curve",
+    "feature_maps",
+    "label_grid",
+    "novelty_histogram",
+    "picture_grid",
+    "prediction_grid",
+    "reliability_diagram",
+    "risk_coverage_chart",
+    "score_histogram",
+]

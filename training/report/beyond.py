@@ -1,0 +1,155 @@
+"""What was found beside this one model: doubtful labels, settings that were varied, runs that were compared."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from gate.card import Interval
+from training.compare import Comparison, Pair
+from training.dataset import Split
+from training.errors import RecordsError
+from training.figures import Picture, compared, picture_grid
+from training.records import load_records
+from training.report.evidence import Evidence, read_finding
+from training.report.page import Absent, Html, Section, Shown, element, paragraph, table
+from training.report.summary import baseline
+from training.report.words import count, number, share
+from training.study import Difference, Mean, Study, Summary
+
+ISSUES_FILE = "label_issues.csv"
+WORST = 25
+
+
+def issues(evidence: Evidence) -> Section | Absent:
+    """Images whose label the audit doubts, worst first."""
+    title, folder = "Doubtful labels", evidence.sources.audit
+    if folder is None:
+        return Absent(title, f"lensgate train audit --records {evidence.sources.records}")
+    rows = _read_issues(folder / ISSUES_FILE)
+    if not rows:
+        return Section("issues", title, (paragraph("The audit doubts no label."),))
+    records = load_records(evidence.sources.records, *Split, size=evidence.card.input.size)
+    images = dict(zip(records.names, records.images, strict=True))
+    known = [row for row in rows if _name(row["id"]) in images][:WORST]
+    pictures = [
+        Picture(images[_name(row["id"])], f"{_name(row['id'])}\n{_label(row['given'])}?\n{float(row['score']):.3f}")
+        for row in known
+    ]
+    caption = (
+        f"The {len(known)} most doubtful of {count(len(rows), 'label')}: the label given, and how well the picture "
+        "fits it by models that did not learn from it. A person decides: corrections.csv takes the verdicts."
+    )
+    return Section("issues", title, (Shown("label-issues", picture_grid(pictures), caption),))
+
+
+def studies(evidence: Evidence) -> Section | Absent:
+    """Each study: a table, the intervals, and which differences are more than luck."""
+    title = "Studies"
+    if not evidence.sources.studies:
+        return Absent(title, f"lensgate train study resolution --records {evidence.sources.records} --out runs/study")
+    parts = [part for folder in evidence.sources.studies for part in _study(folder)]
+    return Section("studies", title, tuple(parts))
+
+
+def comparison(evidence: Evidence) -> Section | Absent:
+    """Several runs on the same test images."""
+    title, folder = "Models compared", evidence.sources.comparison
+    if folder is None:
+        command = f"lensgate train compare --records {evidence.sources.records} --run A --run B --out runs/comparison"
+        return Absent(title, command)
+    found = read_finding(folder / "comparison.json", Comparison, step="compare")
+    head = ("run", "pixels", "parameters", "errors", "accuracy [95 %]", "log loss [95 %]")
+    rows = [
+        (
+            one.run,
+            str(one.settings.get("size", "-")),
+            f"{one.parameters:,}",
+            str(one.errors),
+            share(one.accuracy),
+            number(one.log_loss),
+        )
+        for one in found.runs
+    ]
+    accuracies = {one.run: one.accuracy for one in found.runs}
+    only = evidence.own[0] if len(evidence.card.metrics) == 1 else None
+    floor = baseline(evidence, only) if only else None
+    caption = f"The same {count(found.runs[0].images, 'test image')} for all: what separates the models are few images."
+    chart = Shown("compared", compared(_shortened(accuracies), baseline=floor), caption)
+    return Section("comparison", title, (table(head, rows), *map(_paired, found.pairs), chart))
+
+
+def _read_issues(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if missing := {"id", "given", "suggested", "score"} - set(rows.fieldnames or []):
+                raise RecordsError(f"{path} has no column {' or '.join(sorted(missing))}: run `lensgate train audit`")
+            return list(rows)
+    except OSError as error:
+        raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
+
+
+def _name(text: str) -> str:
+    return f"face-{text.removeprefix('face-')}"
+
+
+def _label(text: str) -> str:
+    return text.replace("_", " ")
+
+
+def _study(folder: Path) -> Iterator[Html | Shown]:
+    study = read_finding(folder / "study.json", Study, step="study")
+    subject = {"sources": "the source that was left out, and measured on"}.get(study.kind, study.kind.replace("-", " "))
+    yield element("h3", f"Varied: {subject}")
+    head = (
+        subject.partition(",")[0],
+        "runs",
+        "images",
+        "accuracy [95 %]",
+        "log loss [95 %]",
+        "seconds",
+        "MB of records",
+    )
+    yield table(head, [_summarised(one) for one in study.summaries])
+    yield from _differences(study.differences)
+    for metric in ("accuracy", "log_loss"):
+        means = {one.value: _interval(getattr(one, metric)) for one in study.summaries}
+        quantity = metric.replace("_", " ")
+        caption = f"{quantity.capitalize()} by {subject}: the mean over seeds; intervals are of that mean alone."
+        yield Shown(f"study-{study.kind}-{metric}", compared(means, quantity=quantity), caption)
+    if study.failed:
+        yield paragraph(f"Failed: {'; '.join(study.failed)}.")
+
+
+def _summarised(one: Summary) -> tuple[str, ...]:
+    seconds = "-" if one.seconds is None else f"{one.seconds:,.0f}"
+    measured = (share(_interval(one.accuracy)), number(_interval(one.log_loss)))
+    return one.value, str(one.runs), f"{one.images:,}", *measured, seconds, f"{one.bytes / 1e6:.1f}"
+
+
+def _differences(differences: tuple[Difference, ...]) -> Iterator[Html]:
+    for one in (one for one in differences if one.real):
+        low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
+        metric = one.metric.replace("_", " ")
+        yield paragraph(f"The {metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f}).")
+    others = "No other difference" if any(one.real for one in differences) else "No difference"
+    yield paragraph(f"{others} is more than seeds make (t test paired by seed, Holm's correction).")
+
+
+def _paired(pair: Pair) -> Html:
+    return paragraph(
+        f"{pair.other} has {pair.only_other_wrong} wrong that {pair.first} has right, and {pair.only_first_wrong} the "
+        f"other way (McNemar's exact p {pair.mcnemar_p:.3f}). Its log loss less that one's: {number(pair.log_loss_difference)}."
+    )
+
+
+def _interval(mean: Mean) -> Interval:
+    """One seed leaves no interval, which is drawn as a point."""
+    low, high = (mean.value if end is None else end for end in (mean.low, mean.high))
+    return Interval(value=mean.value, low=low, high=high)
+
+
+def _shortened(runs: dict[str, Interval]) -> dict[str, Interval]:
+    """By the last part of their folders, where that tells them apart."""
+    short = {Path(run).name: one for run, one in runs.items()}
+    return short if len(short) == len(runs) else runs

@@ -1,0 +1,117 @@
+"""Everything a report is made from, read once and held against each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import keras
+from pydantic import BaseModel, ValidationError
+
+from gate import ModelStore
+from gate.card import Card
+from gate.scorer import Scorer
+from training.dataset import Split
+from training.errors import RecordsError
+from training.fit import History, Run, load_fitted, read_history
+from training.promise import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised
+from training.records import Manifest, Records, load_records
+from training.report.scored import Gate, Scored
+
+_Finding = TypeVar("_Finding", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where it all lies; what is None was not asked for."""
+
+    records: Path
+    run: Path
+    models: Path
+    version: str | None = None
+    audit: Path | None = None
+    studies: tuple[Path, ...] = ()
+    comparison: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that the sections take from; what is None was not made."""
+
+    sources: Sources
+    card: Card
+    gate: Gate
+    manifest: Manifest
+    run: Run
+    network: keras.Model
+    history: History
+    train: Records
+    test: Scored
+    calibrated: Calibrated | None
+    certified: Certified | None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Names of the data sets that something is promised of: not those that were only learned from as well."""
+        return tuple(data.name for data in self.card.data if Split.CALIBRATION in data.images)
+
+
+def gather(sources: Sources) -> Evidence:
+    """Read everything and score the test split.
+
+    Raises:
+        RecordsError: something is not finished, or model, run and records do not belong together.
+        ModelError: there is no such model.
+    """
+    model = ModelStore(sources.models).load(sources.version)
+    manifest, fitted = Manifest.read(sources.records), load_fitted(sources.run)
+    _check_belonging(model.card, fitted.run, manifest, sources)
+    size = model.card.input.size
+    gate = Gate(Scorer(model, device="cpu"), model.card)
+    return Evidence(
+        sources=sources,
+        card=model.card,
+        gate=gate,
+        manifest=manifest,
+        run=fitted.run,
+        network=fitted.network,
+        history=read_history(sources.run),
+        train=load_records(sources.records, Split.TRAIN, size=size),
+        test=gate.score(load_records(sources.records, Split.TEST, size=size)),
+        calibrated=_read(sources.run / CALIBRATION_FILE, Calibrated),
+        certified=_read(sources.run / CERTIFICATE_FILE, Certified),
+    )
+
+
+def read_finding(path: Path, kind: type[_Finding], *, step: str) -> _Finding:
+    """What another step wrote.
+
+    Raises:
+        RecordsError: it has not, or it is something else.
+    """
+    found = _read(path, kind)
+    if found is None:
+        raise RecordsError(f"{path} does not exist: run `lensgate train {step}` first")
+    return found
+
+
+def _read(path: Path, kind: type[_Finding]) -> _Finding | None:
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise RecordsError(f"{path} is not what this version writes: run the step that wrote it again") from error
+
+
+def _check_belonging(card: Card, run: Run, manifest: Manifest, sources: Sources) -> None:
+    """Figures of one model beside curves of another would be worse than no page."""
+    title = f"model {card.name} version {card.version}"
+    if card.training.records != manifest.fingerprint():
+        raise RecordsError(f"{title} learned from other records than {sources.records}: name its own with --records")
+    if (run.records, run.seed, run.settings) != (card.training.records, card.training.seed, card.training.settings):
+        raise RecordsError(f"{title} was exported from another run than {sources.run}: name its own with --run")
+    promised = Promised.read(sources.run)
+    if (promised.card_band(), promised.temperature) != (card.band, card.calibration.temperature):
+        raise RecordsError(
+            f"{title} was exported before {sources.run} was calibrated or certified: run `lensgate train export` again"
+        )

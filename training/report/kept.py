@@ -1,0 +1,144 @@
+"""What the gate keeps, and how much of it is wrong: the band, its certificate, and the images it discards."""
+
+import numpy as np
+
+from gate import Band, Reason
+from training.calibrate import clopper_pearson
+from training.certify import (
+    Certificate,
+    RawBand,
+    SelectiveRisk,
+    TestedBand,
+    describe,
+    probability_band,
+    risk_coverage,
+    selective_risk,
+)
+from training.figures import Mark, picture_grid, risk_coverage_chart
+from training.report.evidence import Evidence
+from training.report.page import Absent, Html, Section, Shown, element, folded, paragraph, table
+from training.report.results import picture
+from training.report.scored import Scored
+from training.report.words import edges, percent, share
+
+PAPER = Band()
+EXAMPLES = 10
+CALIBRATION = "calibration"
+MEANING = {
+    Reason.UNCERTAIN: "the probability lies in the band.",
+    Reason.UNFAMILIAR: "the image is too unlike the training images, whatever its probability.",
+    Reason.CONTRADICTED: "the label is sure, but the data set, here in the generator's place, says the other.",
+}
+
+
+def certificate(evidence: Evidence) -> Section | Absent:
+    """What was certified, and every band that was tested for it."""
+    title, found = "The certificate", evidence.certified
+    if found is None:
+        sources = evidence.sources
+        return Absent(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
+    temperature = evidence.card.calibration.temperature
+    rows = [_tested(row, temperature) for row in found.certificate.tested]
+    tested = table(("band", "accepted", "wrong", "bound on the risk", "certified"), rows)
+    said = paragraph(describe(found.certificate, temperature=temperature))
+    return Section("certificate", title, (said, folded(f"The bands tested in turn, widest first: {len(rows)}", tested)))
+
+
+def band(evidence: Evidence) -> Section:
+    """The band in use beside the paper's, and the errors among the accepted at every coverage."""
+    measured = _measured(evidence)
+    head = ("split", "band", "accepted", "wrong", "share accepted [95 %]", "share wrong [95 %]")
+    rows = [_row(split, title, one) for split, bands in measured.items() for title, one in bands.items()]
+    found = evidence.certified
+    curves = {CALIBRATION: found.risk_coverage} if found else {}
+    curves |= {name: risk_coverage(part.logit, part.records.labels) for name, part in _tests(evidence).items()}
+    first = next(iter(measured))
+    target = found.certificate.target_risk if found and found.certificate.cost_ratio == 1 else None
+    caption = (
+        "Accepting the surest images alone, from few on the left to all on the right, how many of them are labelled "
+        f"wrongly. Images discarded as unfamiliar are left out. The bands stand where they are on the {first} split."
+    )
+    chart = Shown(
+        "risk-coverage", risk_coverage_chart(curves, _marks(evidence, measured[first]), target=target), caption
+    )
+    return Section("band", "What the band keeps", (table(head, rows, words=2), chart))
+
+
+def discarded(evidence: Evidence) -> Section:
+    """Test images that the gate would not keep, by reason."""
+    parts = [_examples(evidence.test, reason) for reason in MEANING]
+    return Section("discarded", "Discarded test images", tuple(parts))
+
+
+def _tests(evidence: Evidence) -> dict[str, Scored]:
+    """The test split of each data set that something is promised of; familiar images alone."""
+    parts = ((name, part) for name, part in evidence.test.by_data_set() if name in evidence.own)
+    return {f"test: {name}": part.select(~part.judged.unfamiliar) for name, part in parts}
+
+
+def _bands(evidence: Evidence) -> dict[str, Band]:
+    chosen = evidence.gate.band
+    if chosen == PAPER:
+        return {"the paper's, in use": PAPER}
+    return {"in use": chosen, "the paper's": PAPER}
+
+
+def _measured(evidence: Evidence) -> dict[str, dict[str, SelectiveRisk]]:
+    """By split and by band; what was certified counts the calibration split its own way."""
+    bands = _bands(evidence)
+    measured = {}
+    if found := evidence.certified:
+        own = found.paper if evidence.gate.band == PAPER else _of_certificate(found.certificate)
+        measured[CALIBRATION] = dict(zip(_titles(bands), (own, found.paper), strict=False))
+    for name, part in _tests(evidence).items():
+        # The graph's logit is divided by the temperature already.
+        raw = {
+            title: RawBand.from_probability(one, 1.0) for title, one in zip(_titles(bands), bands.values(), strict=True)
+        }
+        measured[name] = {title: selective_risk(part.logit, part.records.labels, one) for title, one in raw.items()}
+    return measured
+
+
+def _titles(bands: dict[str, Band]) -> list[str]:
+    return [f"{title}, {edges(one)}" for title, one in bands.items()]
+
+
+def _of_certificate(found: Certificate) -> SelectiveRisk:
+    risk = clopper_pearson(found.errors, found.accepted) if found.accepted else None
+    return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=found.coverage, risk=risk)
+
+
+def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[Mark]:
+    certified = evidence.certified is not None and evidence.certified.certificate.certified
+    bounds = [evidence.certified.certificate.risk_bound] if evidence.certified and certified else []
+    marks = []
+    for index, (title, one) in enumerate(measured.items()):
+        bound = bounds[index] if index < len(bounds) else None
+        marks.append(Mark(title, one.coverage.value, one.risk.value if one.risk else 0.0, bound))
+    return marks
+
+
+def _row(split: str, title: str, one: SelectiveRisk) -> tuple[str, ...]:
+    return split, title, f"{one.accepted:,}", f"{one.errors:,}", share(one.coverage), share(one.risk)
+
+
+def _tested(row: TestedBand, temperature: float) -> tuple[str, ...]:
+    written = edges(probability_band(row.band, temperature))
+    return (
+        written,
+        f"{row.accepted:,}",
+        f"{row.errors:,}",
+        percent(row.bound, decimals=2),
+        "yes" if row.certified else "no",
+    )
+
+
+def _examples(test: Scored, reason: Reason) -> Html | Shown:
+    found = np.flatnonzero([one.reason is reason for one in test.expecting])
+    if not len(found):
+        return paragraph(element("strong", f"{reason.capitalize()}: "), f"none of the {len(test):,} test images.")
+    shown = found[np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int)]
+    pictures = [picture(test.records.images[one], test.probability[one]) for one in shown]
+    part = percent(len(found) / len(test))
+    caption = f"{len(found):,} of {len(test):,} test images ({part}) are {reason}: {MEANING[reason]}"
+    return Shown(f"discarded-{reason}", picture_grid(pictures, heading=reason), caption)

@@ -1,0 +1,123 @@
+"""How the exported graph does on images it did not learn from: its predictions, mistakes and probabilities."""
+
+from collections import Counter
+
+import numpy as np
+
+from gate import Reason
+from gate.pixels import Pixels
+from training.calibrate import CalibrationFindings
+from training.figures import Picture, picture_grid, prediction_grid, reliability_diagram, score_histogram
+from training.figures.style import GLASSES, NO_GLASSES
+from training.report.evidence import Evidence
+from training.report.page import Absent, Html, Section, Shown, element, paragraph, table
+from training.report.scored import Scored
+from training.report.words import count, edges
+
+SURE = 10
+UNSURE = 10
+MISTAKES = 20
+
+
+def results(evidence: Evidence) -> Section:
+    """What became of every test image, and pictures of the predictions and of the mistakes."""
+    head = ("test split", "label", "images", "kept, right", "kept, wrong", "uncertain", "unfamiliar")
+    parts: list[Html | Shown] = [
+        paragraph(
+            "Each score is that of the exported graph, taken as the service takes it, and each decision the gate's: "
+            f"a probability from {edges(evidence.card.band)}, edges included, is uncertain."
+        ),
+        table(head, [row for name, part in evidence.test.by_data_set() for row in _fates(name, part)], words=2),
+    ]
+    for name, part in evidence.test.by_data_set():
+        parts += [element("h3", f"Data set {name}"), _scores(evidence, name, part)]
+        parts += [*_mistakes(name, part), _predictions(evidence, name, part)]
+    return Section("results", "Results on the test split", tuple(parts))
+
+
+def calibration(evidence: Evidence) -> Section | Absent:
+    """Whether a probability means what it says, before and after the temperature."""
+    title, sources = "Calibration", evidence.sources
+    if evidence.calibrated is None:
+        return Absent(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
+    found = evidence.calibrated.calibration
+    said = paragraph(
+        f"On the {count(found.images, 'image')} of the calibration split, which nothing was learned from, the logits "
+        f"are divided by {found.temperature:.3f}. That changes no label, only how sure the model says it is."
+    )
+    diagram = Shown(
+        "reliability",
+        reliability_diagram(found.reliability_before, found.reliability_after),
+        "What was seen against what was said, in groups of about as many images each, with exact binomial 95 % "
+        "intervals. On the diagonal a probability means what it says.",
+    )
+    return Section("calibration", title, (said, _calibration_table(found), diagram))
+
+
+def picture(image: Pixels, probability: float, *, word: str = "", marked: bool = False) -> Picture:
+    """An image with its probability, in the colour of the label that this gives."""
+    colour = GLASSES if probability >= 0.5 else NO_GLASSES
+    return Picture(image, f"{word}\n{probability:.3f}".strip(), colour, marked)
+
+
+def _calibration_table(found: CalibrationFindings) -> Html:
+    rows = [
+        (name, f"{one.log_loss:.4f}", f"{one.brier:.4f}", f"{one.expected_calibration_error:.4f}")
+        for name, one in (("before", found.before), ("after", found.after))
+    ]
+    return table(("", "log loss", "Brier score", "expected calibration error"), rows)
+
+
+def _fates(name: str, part: Scored) -> list[tuple[str, ...]]:
+    rows = []
+    for label, title in ((1, "glasses"), (0, "no glasses")):
+        mine = part.select(part.records.labels == label)
+        reasons = [one.reason for one in mine.judged.decisions]
+        fates = Counter(zip(reasons, mine.wrong.tolist(), strict=True))
+        kept = (fates[Reason.CONFIDENT, False], fates[Reason.CONFIDENT, True])
+        lost = (reasons.count(Reason.UNCERTAIN), reasons.count(Reason.UNFAMILIAR))
+        rows.append((name, title, *(f"{amount:,}" for amount in (len(mine), *kept, *lost))))
+    return rows
+
+
+def _scores(evidence: Evidence, name: str, part: Scored) -> Shown:
+    figure = score_histogram(part.probability, part.records.labels, evidence.gate.band)
+    return Shown(
+        f"scores-{name}", figure, f"Probabilities on the test split of {name}. What lies in the band is discarded."
+    )
+
+
+def _predictions(evidence: Evidence, name: str, part: Scored) -> Shown:
+    order = np.argsort(part.probability, kind="stable")
+    inside = np.array([score in evidence.gate.band for score in part.probability[order]], bool)
+    sure, unsure = order[~inside], order[inside]
+    chosen = sure[np.linspace(0, len(sure) - 1, min(SURE, len(sure))).astype(int)]
+    # Of the unsure ones those nearest to a half.
+    nearest = unsure[np.argsort(np.abs(part.probability[unsure] - 0.5), kind="stable")[:UNSURE]]
+    images, scores = part.records.images, part.probability
+    pictures = [picture(images[one], scores[one]) for one in chosen]
+    pictures += [picture(images[one], scores[one], marked=True) for one in sorted(nearest, key=lambda one: scores[one])]
+    said = (
+        f"Framed, with the eyes enlarged: {len(nearest)} of the {len(unsure)} that lie in the band."
+        if len(unsure)
+        else "None lies in the band."
+    )
+    caption = f"Test images of {name} with their probability of glasses, from the least to the greatest. {said}"
+    return Shown(f"predictions-{name}", prediction_grid(pictures), caption)
+
+
+def _mistakes(name: str, part: Scored) -> list[Html | Shown]:
+    wrong = np.flatnonzero(part.wrong)
+    if not len(wrong):
+        return [paragraph(f"Not one test image of {name} is labelled wrongly.")]
+    worst = wrong[np.argsort(-np.abs(part.probability[wrong] - 0.5), kind="stable")]
+    names = part.records.names
+    pictures = [
+        picture(part.records.images[one], part.probability[one], word=_short(names[one])) for one in worst[:MISTAKES]
+    ]
+    caption = f"Mistakes on {name}, surest first: {len(pictures)} of {count(len(wrong), 'image')} labelled wrongly."
+    return [Shown(f"mistakes-{name}", picture_grid(pictures), caption)]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 12 else f"…{name[-11:]}"

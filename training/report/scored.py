@@ -1,0 +1,95 @@
+"""Labelled images with what the gate says of each: every score is the exported graph's, as the service takes it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gate import Band, Decision, Label, decide
+from gate.card import Card
+from gate.pixels import Pixels
+from gate.scorer import Scorer
+from training.evaluate import Bools, Floats, Judged, judge
+from training.records import Records
+
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """`N` images: what was judged, their logits float64 `[N]`, and the decisions if the gate expected their labels."""
+
+    records: Records
+    judged: Judged
+    logit: Floats
+    expecting: tuple[Decision, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def probability(self) -> Floats:
+        """float64 `[N]`."""
+        return self.judged.probability
+
+    @property
+    def wrong(self) -> Bools:
+        """Whether the label that the gate gives is not the data set's, bool `[N]`."""
+        wrong: Bools = (self.probability >= 0.5) != (self.records.labels == 1)
+        return wrong
+
+    @property
+    def novelty(self) -> Floats | None:
+        """float64 `[N]`, or None where the model does not judge it."""
+        return novelties(self.judged)
+
+    def select(self, which: NDArray[np.generic]) -> "Scored":
+        """Those that a mask of bool, or an array of indices, names."""
+        index = np.arange(len(self))[which]
+        columns = (self.judged.scores, self.judged.decisions, self.expecting)
+        scores, decisions, expecting = (tuple(column[one] for one in index) for column in columns)
+        return Scored(self.records.select(index), Judged(scores, decisions), self.logit[index], expecting)
+
+    def by_data_set(self) -> Iterator[tuple[str, "Scored"]]:
+        """Each data set by itself."""
+        origin = np.array(self.records.data_sets)
+        for name in dict.fromkeys(self.records.data_sets):
+            yield name, self.select(origin == name)
+
+
+class Gate:
+    """The exported model with its card's band and threshold."""
+
+    def __init__(self, scorer: Scorer, card: Card) -> None:
+        self.band = Band(card.band.low, card.band.high)
+        self._scorer = scorer
+        self._card = card
+
+    def judge(self, images: Pixels) -> Judged:
+        """What the service would say of images, uint8 `[N, S, S, 3]`."""
+        return judge(self._scorer, self._card, images)
+
+    def score(self, records: Records) -> Scored:
+        """The same, with their labels and logits beside it."""
+        judged = self.judge(records.images)
+        starts = range(0, len(records), _BATCH)
+        logits = [self._scorer.run(records.images[start : start + _BATCH])["glasses_logit"] for start in starts]
+        labels = [Label.GLASSES if shown else Label.NO_GLASSES for shown in records.labels]
+        expecting = tuple(
+            decide(
+                score.probability,
+                self.band,
+                novelty=score.novelty,
+                novelty_threshold=self._card.novelty_limit,
+                expected=label,
+            )
+            for score, label in zip(judged.scores, labels, strict=True)
+        )
+        return Scored(records, judged, np.concatenate(logits).astype(np.float64), expecting)
+
+
+def novelties(judged: Judged) -> Floats | None:
+    """float64 `[N]`, or None where the model does not judge it."""
+    found = [score.novelty for score in judged.scores if score.novelty is not None]
+    return np.array(found) if found else None

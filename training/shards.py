@@ -1,0 +1,168 @@
+"""Blocks of 450 images, decoded on all cores into one TFRecord shard a size; each is there whole or not at all."""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from pydantic import BaseModel, ConfigDict, ValidationError
+from tqdm import tqdm
+
+from gate import ImageError, read_pixels_at
+from gate.models import write_whole
+from gate.pixels import Pixels
+from training.dataset import Example
+from training.likeness import perceptual_hash
+
+SHARD_IMAGES = 450
+FOLDER = "shards"
+FORMAT = "2"
+"""Goes into the name of every block: what another version of this code wrote is decoded again."""
+
+FEATURES = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "name": tf.io.FixedLenFeature([], tf.string),
+    "data_set": tf.io.FixedLenFeature([], tf.string),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image to decode, and whether its data set keeps it for testing."""
+
+    data_set: str
+    example: Example
+    in_test: bool
+
+    @property
+    def title(self) -> str:
+        """How problems name it."""
+        return f"{self.data_set}: {self.example.path.name}"
+
+
+class Found(BaseModel):
+    """What decoding one image gave: hashes of the file and of the picture, or the fault that stopped it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    likeness: str
+    fault: str
+
+
+class Block(BaseModel):
+    """The index of one block, written after its shards: a block without one is not finished."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    found: tuple[Found, ...]
+
+    def file(self, size: int) -> str:
+        """The shard at `size` pixels, relative to the records."""
+        return f"{FOLDER}/{size}/{self.name}.tfrecord"
+
+
+def write_blocks(items: Sequence[Item], out: Path, *, sizes: Sequence[int]) -> list[Block]:
+    """Write `items` in order as blocks of 450 under `out / shards`, and take away what is left of others.
+
+    A block that an earlier run finished from the same files is not decoded again.
+    """
+    parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
+    names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
+    done = {name: _finished(out, name, sizes) for name in names}
+    todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        decoded = tqdm(pool.map(lambda item: _decode(item, sizes), todo), desc="decode", total=len(todo), unit="image")
+        outcomes = iter(decoded)
+        blocks = [
+            done[name]
+            or _write_block(out, name, sizes, list(zip(part, itertools.islice(outcomes, len(part)), strict=True)))
+            for name, part in zip(names, parts, strict=True)
+        ]
+        decoded.close()
+    _sweep(out, blocks, sizes)
+    return blocks
+
+
+def _key(part: Sequence[Item]) -> str:
+    """Changes with any file of the block, with their order and with this format."""
+    lines = [FORMAT]
+    for item in part:
+        path = item.example.path
+        state = path.stat() if path.is_file() else None
+        lines.append(f"{item.data_set},{item.example.name},{path},{state and (state.st_size, state.st_mtime_ns)}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def _finished(out: Path, name: str, sizes: Sequence[int]) -> Block | None:
+    try:
+        block = Block.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return block if all((out / block.file(size)).is_file() for size in sizes) else None
+
+
+_Outcome = tuple[Found, list[Pixels]]
+
+
+def _decode(item: Item, sizes: Sequence[int]) -> _Outcome:
+    try:
+        data = item.example.path.read_bytes()
+        pixels = read_pixels_at(data, sizes)
+    except (ImageError, OSError) as error:
+        return Found(sha256="", likeness="", fault=str(error)), []
+    found = Found(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
+    return found, pixels
+
+
+def _write_block(out: Path, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[Item, _Outcome]]) -> Block:
+    block = Block(name=name, found=tuple(found for _, (found, _) in outcomes))
+    for index, size in enumerate(sizes):
+        rows = [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels]
+        _write_shard(out / block.file(size), rows)
+    write_whole(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
+    return block
+
+
+def _write_shard(path: Path, rows: Sequence[tuple[Item, Pixels]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    with tf.io.TFRecordWriter(str(temporary)) as writer:
+        for item, pixels in rows:
+            writer.write(_serialize(item, pixels))
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _serialize(item: Item, pixels: Pixels) -> bytes:
+    feature = {
+        "image": _bytes_feature(pixels.tobytes()),
+        "name": _bytes_feature(item.example.name.encode()),
+        "data_set": _bytes_feature(item.data_set.encode()),
+    }
+    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    return serialized
+
+
+def _bytes_feature(value: bytes) -> Any:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _sweep(out: Path, blocks: Sequence[Block], sizes: Sequence[int]) -> None:
+    """Shards of files that have changed since, or that a crash left half-written."""
+    named = {out / FOLDER / f"{block.name}.json" for block in blocks}
+    named |= {out / block.file(size) for block in blocks for size in sizes}
+    for path in _files(out / FOLDER):
+        if path not in named:
+            path.unlink()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())

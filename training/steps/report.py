@@ -1,0 +1,46 @@
+"""The step that tells of a model: `report`."""
+
+import argparse
+from pathlib import Path
+
+from training.steps import options as option
+from training.steps.options import Steps, add_step
+
+
+def add_to(steps: Steps) -> None:
+    """Add this step."""
+    title = "write one page about a model, with every figure in it"
+    add_step(steps, "report", _report, title, [option.records, option.run, option.models, _options])
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--audit", type=Path, metavar="DIR", help="folder of an audit of the labels, to show the worst")
+    add(
+        "--study",
+        type=Path,
+        action="append",
+        default=[],
+        dest="studies",
+        metavar="DIR",
+        help="folder of a study, to show its table; may be given again",
+    )
+    add("--comparison", type=Path, metavar="DIR", help="folder of a comparison of models, to show it")
+    add("--out", type=Path, default=Path("runs"), help="report.html goes there, or the name of a .html file (runs)")
+    add("--figures", type=Path, metavar="DIR", help="save each figure there as a PNG file as well")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from training.report import Sources, write_report
+
+    sources = Sources(
+        records=options.records,
+        run=options.run_folder,
+        models=options.models,
+        version=options.version,
+        audit=options.audit,
+        studies=tuple(options.studies),
+        comparison=options.comparison,
+    )
+    page = write_report(sources, options.out, figures=options.figures)
+    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
