@@ -16,6 +16,12 @@ _EXTRAS = {
     "onnxruntime": "cpu",  # or gpu
     "tensorflow": "training",
     "keras": "training",
+    "keras_tuner": "training",
+    "cleanlab": "training",
+    "imagehash": "training",
+    "matplotlib": "training",
+    "scipy": "training",
+    "skimage": "training",
     "sklearn": "training",
     "tf2onnx": "training",
     "tqdm": "training",

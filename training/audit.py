@@ -8,7 +8,6 @@ labels are weighed against probabilities is confident learning: Northcutt, Jiang
 import csv
 import hashlib
 import io
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,8 @@ from training.records import Records
 ISSUES_FILE = "label_issues.csv"
 PROPOSALS_FILE = "proposed_corrections.csv"
 
+FOLDS_FOLDER = "folds"
+
 AUDIT_PRESET = Preset(
     size=32,
     filters=(16, 32, 64),
@@ -40,15 +41,19 @@ AUDIT_PRESET = Preset(
     learning_rate=2e-3,
     schedule="cosine",
     augment=0.5,
-    epochs=10,
+    epochs=12,
     patience=0,
 )
+"""CLAIM
 
-ROUNDS = 3
+    python -m bench.audit ../shared/faces
+"""
+
 FOLDS = 5
+ROUNDS = 2
 
 Mask = NDArray[np.bool_]
-Probabilities = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +75,25 @@ class Issue:
 def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: int = FOLDS, seed: int) -> list[Issue]:
     """Find the labels of `records` that the pictures contradict, worst first.
 
-    Each fold's probabilities are kept in `out / folds`, and the state of one in training after every epoch: an audit
-    that was killed goes on from there, and one of other labels, images or settings starts anew.
+    Each fold's logits are kept in `out / folds`, and the state of one in training after every epoch: an audit that was
+    killed goes on from there, and one of other labels, images or settings starts anew.
 
     Raises:
         DataError: a label has fewer different pictures than there are folds.
     """
     parts = split_folds(records, folds=folds, seed=seed)
-    kept, logits = np.ones(len(records), np.bool_), np.zeros(len(records))
-    for number in range(ROUNDS):
-        found = np.zeros(len(records))
+    learned_from, logits = np.ones(len(records), np.bool_), np.zeros(len(records))
+    for turn in range(ROUNDS):
         for fold, held_out in enumerate(parts):
-            path = out / "folds" / f"round-{number + 1}-fold-{fold + 1}.npz"
-            train = records.select(kept & ~held_out)
-            its_seed = seed + number * folds + fold
-            found[held_out] = _judge(train, records.select(held_out), path, preset=preset, seed=its_seed)
-        kept = ~_doubted(records, _probability(found))
-        # The first round's networks learned from all of the wrong labels: they only say what the others leave out.
-        logits += found if number else 0.0
-    return find_issues(records, _probability(logits / (ROUNDS - 1)))
+            path = out / FOLDS_FOLDER / f"round-{turn + 1}-fold-{fold + 1}.npz"
+            train = records.select(learned_from & ~held_out)
+            its_seed = seed + turn * folds + fold
+            logits[held_out] = _judge(train, records.select(held_out), path, preset=preset, seed=its_seed)
+        learned_from = ~_doubted(records, _probability(logits))
+    return find_issues(records, _probability(logits))
 
 
-def find_issues(records: Records, probability: Probabilities) -> list[Issue]:
+def find_issues(records: Records, probability: Floats) -> list[Issue]:
     """Weigh the labels against out-of-fold probabilities of glasses, `[N]`; the issues are worst first."""
     given, both = records.labels.astype(int), _both(probability)
     found = find_label_issues(given, both, filter_by="low_normalized_margin", n_jobs=1)
@@ -124,38 +126,37 @@ def split_folds(records: Records, *, folds: int, seed: int) -> list[Mask]:
     return [np.isin(np.arange(len(records)), held_out) for _, held_out in chosen]
 
 
-def write_issues(issues: Sequence[Issue], out: Path) -> list[Path]:
-    """Write `label_issues.csv`, and what may become a `corrections.csv`, one for each data set; returns the latter.
+def write_issues(issues: Sequence[Issue], out: Path, *, data_sets: Sequence[str]) -> list[Path]:
+    """Write `label_issues.csv`, and for each data set what may become its `corrections.csv`; returns the latter.
 
-    With several data sets the issues have a column `data_set`, and the proposals its name in theirs.
+    Where several data sets were audited, the issues have a column `data_set`, and proposals its name in theirs.
     """
-    sets = defaultdict[str, list[Issue]](list)
-    for issue in issues:
-        sets[issue.data_set].append(issue)
-    head = ["id", "given", "suggested", "score"]
-    rows = [[one.number, one.given, one.suggested, f"{one.score:.6f}", one.data_set] for one in issues]
-    width = len(head) + (len(sets) > 1)
-    _write_table(out / ISSUES_FILE, [*head, "data_set"][:width], [row[:width] for row in rows])
+    several = len(data_sets) > 1
+    rows = [[one.number, one.given, one.suggested, f"{one.score:.4g}", one.data_set] for one in issues]
+    head = ["id", "given", "suggested", "score", "data_set"]
+    width = len(head) if several else len(head) - 1
+    _write_table(out / ISSUES_FILE, [row[:width] for row in [head, *rows]])
     proposals = []
-    for name, its in sets.items():
-        path = out / (PROPOSALS_FILE if len(sets) == 1 else f"{name}-{PROPOSALS_FILE}")
-        _write_table(path, ["id", "label", "reason"], [[one.number, one.suggested, _reason(one)] for one in its])
+    for name in data_sets:
+        path = out / (f"{name}-{PROPOSALS_FILE}" if several else PROPOSALS_FILE)
+        lines = [[one.number, one.suggested, _reason(one)] for one in issues if one.data_set == name]
+        _write_table(path, [["id", "label", "reason"], *lines])
         proposals.append(path)
     return proposals
 
 
-def _judge(train: Records, held_out: Records, path: Path, *, preset: Preset, seed: int) -> Probabilities:
+def _judge(train: Records, held_out: Records, path: Path, *, preset: Preset, seed: int) -> Floats:
     """Logits, `[N]`, of images that the network does not learn from; kept at `path`."""
     kept = TrainingState(path, key=_key(train, held_out, preset, seed))
     if (arrays := kept.read()) is not None:
         return arrays["logits"]
-    keras.backend.clear_session()
+    keras.backend.clear_session()  # Ten networks in a row would otherwise all stay in memory.
     state = path.with_suffix(".state")
     # Without patience the last epoch is taken, whatever the validation says: a few images do for its curve.
     watched = train.select(np.arange(min(len(train), preset.batch_size)))
     trained = train_network(train, watched, preset=preset, seed=seed, state=state, title=path.stem)
     mirrored = held_out.images[:, :, ::-1]
-    logits = (predict_logits(trained.network, held_out.images) + predict_logits(trained.network, mirrored)) / 2
+    logits: Floats = (predict_logits(trained.network, held_out.images) + predict_logits(trained.network, mirrored)) / 2
     kept.write({"logits": logits})
     state.unlink()
     return logits
@@ -168,7 +169,7 @@ def _key(train: Records, held_out: Records, preset: Preset, seed: int) -> str:
     return f"{digest.hexdigest()} {seed} {preset}"
 
 
-def _doubted(records: Records, probability: Probabilities) -> Mask:
+def _doubted(records: Records, probability: Floats) -> Mask:
     """More than are reported: to miss a good label costs the next round less than to learn a wrong one."""
     doubted: Mask = find_label_issues(
         records.labels.astype(int), _both(probability), filter_by="prune_by_noise_rate", n_jobs=1
@@ -176,11 +177,11 @@ def _doubted(records: Records, probability: Probabilities) -> Mask:
     return doubted
 
 
-def _probability(logits: Probabilities) -> Probabilities:
+def _probability(logits: Floats) -> Floats:
     return 1 / (1 + np.exp(-logits))
 
 
-def _both(probability: Probabilities) -> Probabilities:
+def _both(probability: Floats) -> Floats:
     return np.stack([1 - probability, probability], axis=1)
 
 
@@ -189,11 +190,10 @@ def _label(glasses: int) -> Label:
 
 
 def _reason(issue: Issue) -> str:
-    return f"audit: {issue.given} is only {issue.score:.1%} probable"
+    return f"audit: the probability of {issue.given} is {issue.score:.2g}"
 
 
-def _write_table(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerows([head, *rows])
+    csv.writer(text, lineterminator="\n").writerows(rows)
     write_whole(path, text.getvalue().encode())

@@ -10,9 +10,9 @@ from PIL import Image
 from gate import read_pixels
 from gate.header import read_header
 from gate.models import write_whole
-from training.audit import Issue
+from training.audit import PROPOSALS_FILE, Issue
 from training.dataset import CORRECTIONS_FILE, UNCLEAR
-from training.report.page import POLICY, Html, element, joined, paragraph
+from training.report.page import POLICY, Html, code, element, joined, paragraph
 
 SHEET_FILE = "label_issues.html"
 EDGE = 160
@@ -44,10 +44,10 @@ figure { margin: 0; overflow: hidden; border: 1px solid var(--rule); border-radi
 img { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; }
 figcaption { padding: .45rem .6rem .55rem; font-size: .875rem; line-height: 1.4; }
 figcaption div { display: flex; justify-content: space-between; gap: .5rem; }
-.place { color: var(--muted); font-variant-numeric: tabular-nums; }
-s { color: var(--muted); }
-.glasses { color: var(--glasses); font-weight: 600; }
-.no_glasses { color: var(--no-glasses); font-weight: 600; }
+figcaption span { color: var(--muted); font-variant-numeric: tabular-nums; }
+figcaption b { color: var(--ink); }
+figcaption .glasses { color: var(--glasses); }
+figcaption .no_glasses { color: var(--no-glasses); }
 @media (max-width: 40rem) {
   body { padding: .5rem .5rem 2rem; }
   header { padding: 1rem .75rem; }
@@ -76,28 +76,29 @@ def write_contact_sheet(
     tiles = (
         _tile(place, one, images[one.data_set, one.name], several=several) for place, one in enumerate(shown, start=1)
     )
-    head = element("header", *_head(len(issues), len(shown), audited), paragraph(element("code", command)))
+    head = element("header", *_head(len(issues), len(shown), audited), paragraph(code(command)))
     page = _page(head, element("main", *tiles))
     write_whole(out / SHEET_FILE, page.encode())
     return out / SHEET_FILE
 
 
 def _head(issues: int, shown: int, audited: int) -> list[Html]:
-    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) contradict what the picture shows"
+    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) seem to contradict the picture"
     rest = f"; the worst {shown:,} are below." if shown < issues else "."
     return [
         element("h1", "Doubtful labels"),
         paragraph(count, rest),
         paragraph(
-            "Worst first. Under each picture: the label given, the label suggested, and how probable the given one is "
-            "to networks that did not learn from the picture. They err too: a person decides."
+            "Worst first. Under each picture: the label it was given, what a network that did not learn from the "
+            "picture says it shows, and the score: how probable the given label is to that network. Networks err too: a person "
+            "decides."
         ),
         element(
             "ol",
-            element("li", "In the proposed corrections beside this page, delete the lines where the label was right."),
-            element("li", "Where an eye cannot tell, write ", element("code", UNCLEAR), ": the image is left out."),
+            element("li", "In ", code(PROPOSALS_FILE), " beside this page, delete the lines where the label was right."),
+            element("li", "Where an eye cannot tell, write ", code(UNCLEAR), ": the image is left out."),
             element(
-                "li", "Put what is left into ", element("code", CORRECTIONS_FILE), " beside the data set's train.csv, ",
+                "li", "Put what is left into ", code(CORRECTIONS_FILE), " beside the data set's train.csv, ",
                 "after the lines that are there already. Every later step uses it; train.csv itself stays as it is.",
             ),
         ),
@@ -119,14 +120,23 @@ def _page(head: Html, body: Html) -> str:
 
 def _tile(place: int, issue: Issue, image: Path, *, several: bool) -> Html:
     title = f"{issue.data_set} {issue.number}" if several else issue.number
-    picture = Html(f'<img src="{_data_uri(image)}" alt="" width="{EDGE}" height="{EDGE}" loading="lazy">')
+    picture = Html(f'<img src="{_data_uri(image)}" alt="" width="{EDGE}" height="{EDGE}">')
     caption = element(
         "figcaption",
-        element("div", element("b", title), element("span", f"#{place}", class_="place")),
-        element("div", element("s", _words(issue.given)), element("span", f"{issue.score:.1%}", class_="place")),
-        element("div", element("span", _words(issue.suggested), class_=issue.suggested)),
+        _line(element("b", title), f"#{place}"),
+        _line("given", _words(issue.given)),
+        _line("shows", element("b", _words(issue.suggested), class_=issue.suggested)),
+        _line("score", _percent(issue.score)),
     )
     return element("figure", picture, caption)
+
+
+def _line(left: str, right: str) -> Html:
+    return element("div", element("span", left), element("span", right))
+
+
+def _percent(share: float) -> str:
+    return "< 0.1%" if share < 0.001 else f"{share:.1%}"
 
 
 def _data_uri(image: Path) -> str:

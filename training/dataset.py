@@ -97,11 +97,12 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> DataSet:
     images = _find_images(folder)
     problems: list[str] = []
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
-    listed = _corrected(_read_table(table, images, problems), changes, problems)
     test_table = folder / "test.csv"
+    in_train = _read_table(table, images, problems)
     in_test = _read_table(test_table, images, problems) if test_table.is_file() else []
-    test = tuple(_corrected(in_test, changes, problems))
-    problems += [f"corrections: {name} is in no table" for name in sorted(changes.keys() - _names(listed, in_test))]
+    listed, test = (_corrected(examples, changes, problems) for examples in (in_train, in_test))
+    known = {example.name for example in (*in_train, *in_test)}
+    problems += [f"corrections: {name} is in no table" for name in sorted(changes.keys() - known)]
     held_out = {example.name for example in test if example.glasses is not None}
     problems += [
         f"train.csv: {one.name} is in test.csv too, and kept for testing" for one in listed if one.name in held_out
@@ -109,7 +110,7 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> DataSet:
     train = tuple(example for example in listed if example.name not in held_out)
     if not train:
         raise DataError(f"not one labelled image was found under {folder}: {'; '.join(problems[:3])}")
-    return DataSet(folder.absolute().name, folder, _read_about(folder), train, test, tuple(problems))
+    return DataSet(folder.absolute().name, folder, _read_about(folder), train, tuple(test), tuple(problems))
 
 
 def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correction]:
@@ -150,10 +151,6 @@ def _corrected(examples: list[Example], changes: dict[str, Correction], problems
         else:
             kept.append(replace(example, glasses=change.glasses))
     return kept
-
-
-def _names(*lists: list[Example]) -> set[str]:
-    return {example.name for examples in lists for example in examples}
 
 
 def _name(text: str | None) -> str:

@@ -24,6 +24,7 @@ CELLS = 4  # Every block is averaged down to so many places an edge: where thing
 NEURONS = 32
 OUTLIERS = 600  # of each kind
 EPOCHS = 15
+CLIP = 8.0  # standard deviations
 ALLOWED = 0.01  # Share of good faces that may be discarded for it.
 
 
@@ -116,18 +117,18 @@ def load_head(folder: Path) -> keras.Model:
 
 def _head(good: NDArray[np.float32]) -> keras.Model:
     layers = keras.layers
-    scale = layers.Normalization(name="novelty_scale")
-    scale.adapt(good)
     inputs = keras.Input((good.shape[1],), name="novelty_features")
+    # Fixed to what the portraits have: a layer of its own kind would not become constants of the exported graph.
+    scale = layers.BatchNormalization(center=False, scale=False, trainable=False, name="novelty_scale")
+    x = layers.Rescaling(1.0, offset=CLIP, name="novelty_shift")(scale(inputs))
     # A feature far outside of what portraits have says no more for being farther.
-    x = layers.ReLU(max_value=16.0, name="novelty_clip")(
-        layers.Rescaling(1.0, 8.0, name="novelty_shift")(scale(inputs))
-    )
+    x = layers.ReLU(max_value=2 * CLIP, name="novelty_clip")(x)
     x = layers.Dense(NEURONS, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-4), name="novelty_dense")(
         x
     )
     x = layers.Dropout(0.3, name="novelty_dropout")(x)
     answer = layers.Dense(1, name="novelty_logit")(x)
+    scale.set_weights([good.mean(axis=0), good.var(axis=0)])
     return keras.Model(inputs, layers.Reshape((), name="novelty_squeeze")(answer), name="novelty")
 
 

@@ -163,7 +163,8 @@ def _shuffled_blocks(face: Pixels, count: int, rng: Random) -> Pixels:
     edge = size // count
     blocks = face.reshape(count, edge, count, edge, 3).swapaxes(1, 2).reshape(-1, edge, edge, 3)
     order = _derangement(count * count, rng)
-    return blocks[order].reshape(count, count, edge, edge, 3).swapaxes(1, 2).reshape(size, size, 3)
+    shuffled: Pixels = blocks[order].reshape(count, count, edge, edge, 3).swapaxes(1, 2).reshape(size, size, 3)
+    return shuffled
 
 
 def _close_crops(faces: Pixels, rng: Random) -> Pixels:
@@ -279,7 +280,8 @@ def make_outliers(faces: Pixels, kinds: Mapping[str, Kind], *, seed: int) -> dic
 
 
 def _levels(values: np.ndarray) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    levels: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return levels
 
 
 def _colour(rng: Random) -> tuple[int, int, int]:

@@ -1,6 +1,8 @@
 """The knobs of a training run, in one frozen object that goes into the model's card."""
 
+import json
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from training.errors import DataError
@@ -39,6 +41,18 @@ class Preset:
         values: dict[str, Any] = {**settings, "filters": tuple(int(one) for one in str(settings["filters"]).split())}
         return cls(**values)
 
+    @classmethod
+    def read(cls, path: Path) -> "Preset":
+        """The settings in a `best.json` of `lensgate train tune`.
+
+        Raises:
+            DataError: it is not there, or is none.
+        """
+        try:
+            return cls.from_settings(json.loads(path.read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} holds no settings: run `lensgate train tune` first") from error
+
     def changed(self, **options: Any) -> "Preset":
         """The preset with those options that are not None.
 
@@ -55,8 +69,11 @@ KNOBS = frozenset(field.name for field in fields(Preset))
 """Names of all settings; what a study varies and a tuner tries is one of these."""
 
 PRESETS = {
+    # The paper's: 3 blocks, an exponential schedule, images as they are.
     "paper": Preset(),
+    # The shipped model's: a fourth block and far augmentation for generators it has not seen, a cosine schedule so that
+    # the last epoch is a calm one.
     "gate": Preset(
-        filters=(16, 32, 64, 128), schedule="cosine", learning_rate=2e-3, augment=1.0, epochs=40, patience=0
+        filters=(32, 64, 128, 128), schedule="cosine", learning_rate=1e-3, augment=1.0, epochs=36, patience=0
     ),
 }

@@ -27,7 +27,8 @@ class TrainingState:
         if self._path is None or not self._path.is_file():
             return None
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            # From memory: of a file that is none, NumPy would leave the handle open.
+            with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
                 arrays = dict(file)
         except (OSError, ValueError, zipfile.BadZipFile):
             return None
@@ -37,7 +38,7 @@ class TrainingState:
         """Keep it, whole or not at all."""
         if self._path is not None:
             data = io.BytesIO()
-            np.savez(data, key=np.array(self._key), **arrays)
+            np.savez(data, allow_pickle=False, key=np.array(self._key), **arrays)
             write_whole(self._path, data.getvalue())
 
 

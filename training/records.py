@@ -114,7 +114,7 @@ class Records:
     @property
     def size(self) -> int:
         """Edge of the images in pixels."""
-        return self.images.shape[1]
+        return int(self.images.shape[1])
 
     def select(self, which: NDArray[np.generic]) -> "Records":
         """Those images that a mask `[N]` of bool, or an array of indices, names."""
@@ -129,12 +129,13 @@ class Records:
 
 def join(*parts: Records) -> Records:
     """One after the other; all of one size."""
-    columns = (
-        tuple(value for part in parts for value in column(part))
-        for column in (lambda one: one.names, lambda one: one.data_sets, lambda one: one.sources)
+    return Records(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        tuple(name for part in parts for name in part.names),
+        tuple(name for part in parts for name in part.data_sets),
+        tuple(name for part in parts for name in part.sources),
     )
-    images = np.concatenate([part.images for part in parts])
-    return Records(images, np.concatenate([part.labels for part in parts]), *columns)
 
 
 def write_records(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
-from gate import ImageError, read_pixels_at
+from gate import ImageError, read_pixels, read_pixels_at
 from gate.models import write_whole
 from gate.pixels import Pixels
 from training.dataset import Example
@@ -88,6 +88,19 @@ def write_blocks(items: Sequence[Item], out: Path, *, sizes: Sequence[int]) -> l
         decoded.close()
     _sweep(out, blocks, sizes)
     return blocks
+
+
+def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
+    """Each file's pixels, uint8 `[size, size, 3]`, or what is wrong with it; in order, decoded on all cores."""
+
+    def read(path: Path) -> Pixels | str:
+        try:
+            return read_pixels(path.read_bytes(), size)
+        except (ImageError, OSError) as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(read, paths)
 
 
 def _key(part: Sequence[Item]) -> str:

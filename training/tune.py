@@ -91,18 +91,6 @@ def tune(
     return None if found is None else _written(found, out, target, start)
 
 
-def read_preset(path: Path) -> Preset:
-    """The settings in a `best.json`.
-
-    Raises:
-        DataError: it is not there, or is none.
-    """
-    try:
-        return Preset.from_settings(json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} holds no settings: run `lensgate train tune` first") from error
-
-
 def _oracle(
     algorithm: Algorithm,
     space: keras_tuner.HyperParameters,

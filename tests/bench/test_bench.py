@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import decoding, startup
+from bench import decoding, preparing, startup
 from tests.conftest import ROOT
 
 
@@ -30,3 +30,16 @@ def test_the_time_to_ready_is_split_into_its_parts(
     *parts, ready = capsys.readouterr().out.splitlines()
     assert len(parts) == len(startup.STAGES)
     assert ready.startswith("exec to ready")
+
+
+def test_preparing_is_held_against_decoding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(preparing, "IMAGES", 40)
+    monkeypatch.setattr(preparing, "ROUNDS", 1)
+    assert preparing.main(ROOT / "samples") == 0
+    title, alone, whole = capsys.readouterr().out.splitlines()
+    assert title.startswith("40 PNG images")
+    assert "images/s" in alone
+    assert whole.endswith("of it")
+    assert preparing.main(ROOT / "locks") == 1

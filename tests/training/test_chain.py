@@ -16,9 +16,10 @@ from training.dataset import Split, read_dataset
 from training.errors import DataError, ExportError, RecordsError
 from training.export import check_graph, export_model, new_version
 from training.fit import HISTORY_FILE, NETWORK_FILE, fit_network, load_fitted, training_batches
-from training.network import build_network, with_probability
+from training.network import as_shipped, build_network
 from training.preset import Preset
-from training.records import SHARD_IMAGES, Manifest, load_records, write_records
+from training.records import Manifest, load_records, write_records
+from training.shards import SHARD_IMAGES
 
 SIZE = 32
 COUNT = 620
@@ -37,14 +38,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def records(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("records")
-    write_records([read_dataset(data)], out, size=SIZE, seed=0, command="lensgate train prepare")
+    write_records([read_dataset(data)], out, sizes=[SIZE], seed=0, command="lensgate train prepare")
     return out
 
 
 @pytest.fixture(scope="module")
 def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    preset = Preset(size=SIZE, filters=(4, 8), epochs=6, augment=False)
+    preset = Preset(size=SIZE, filters=(4, 8), epochs=6, augment=0.0)
     fit_network(records, out, preset=preset, seed=1, command="lensgate train fit")
     return out
 
@@ -70,7 +71,8 @@ def test_every_image_is_in_one_split(records: Path) -> None:
     parts = {split: load_records(records, split) for split in Split}
     names = [name for part in parts.values() for name in part.names]
     assert len(names) == len(set(names)) == COUNT - 2
-    assert manifest.shards[Split.TRAIN] == ("train-00000.tfrecord",)
+    assert [shard.images for shard in manifest.shards[SIZE]] == [449, 169]
+    assert all((records / shard.file).stat().st_size == shard.bytes for shard in manifest.shards[SIZE])
     counted = manifest.data[0].images
     assert sum(count for labels in counted.values() for count in labels.values()) == COUNT - 2
     assert counted["test"][Label.GLASSES] == int(parts[Split.TEST].labels.sum())
@@ -78,10 +80,10 @@ def test_every_image_is_in_one_split(records: Path) -> None:
 
 def test_more_than_450_images_take_another_shard(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert SHARD_IMAGES == 450
-    monkeypatch.setattr("training.records.SHARD_IMAGES", 100)
-    manifest = write_records([read_dataset(data)], tmp_path, size=SIZE, seed=0)
-    assert manifest.shards[Split.TRAIN] == tuple(f"train-{index:05d}.tfrecord" for index in range(5))
-    assert len(load_records(tmp_path, Split.TRAIN).names) == 446
+    monkeypatch.setattr("training.shards.SHARD_IMAGES", 100)
+    manifest = write_records([read_dataset(data)], tmp_path, sizes=[SIZE], seed=0)
+    assert [shard.images for shard in manifest.shards[SIZE]] == [99, 100, 100, 100, 100, 100, 19]
+    assert len(load_records(tmp_path, *Split)) == COUNT - 2
 
 
 def test_files_that_are_missing_or_damaged_are_named(records: Path) -> None:
@@ -93,21 +95,22 @@ def test_files_that_are_missing_or_damaged_are_named(records: Path) -> None:
 def test_records_that_are_not_finished_are_refused(records: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordsError, match="prepare"):
         load_records(tmp_path, Split.TRAIN)
-    (tmp_path / "manifest.json").write_text((records / "manifest.json").read_text())
+    for name in ("manifest.json", "images.csv"):
+        (tmp_path / name).write_text((records / name).read_text())
     with pytest.raises(RecordsError, match="lacks shards"):
         load_records(tmp_path, Split.TRAIN)
 
 
 def test_two_data_sets_of_one_name_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="same folder name"):
-        write_records([read_dataset(data)] * 2, tmp_path, size=SIZE, seed=0)
+        write_records([read_dataset(data)] * 2, tmp_path, sizes=[SIZE], seed=0)
 
 
 def test_the_network_is_made_of_the_papers_blocks() -> None:
     network = build_network(Preset())
     kinds = [type(layer).__name__ for layer in network.layers]
     block = ["Conv2D", "MaxPooling2D", "BatchNormalization"]
-    assert kinds == ["InputLayer", "Rescaling", *block * 4, "Flatten", "Dropout", "Dense", "Reshape"]
+    assert kinds == ["InputLayer", "Rescaling", *block * 3, "Flatten", "Dropout", "Dense", "Reshape"]
     assert network.output.shape == (None,)
 
 
@@ -130,12 +133,17 @@ def test_training_stops_early_and_keeps_its_best_epoch(records: Path, tmp_path: 
     assert found == pytest.approx(min(losses), rel=1e-3)
 
 
-def test_augmentation_changes_every_image_each_time_and_repeats_with_its_seed(records: Path) -> None:
-    def epochs(seed: int) -> list[np.ndarray]:
-        batches = training_batches(records, Preset(size=SIZE), seed)
-        return [np.concatenate([image for image, _ in batches.as_numpy_iterator()]) for _ in range(2)]
+def epochs_of(records: Path, preset: Preset, *, seed: int, first: int = 0, count: int = 2) -> list[np.ndarray]:
+    train = load_records(records, Split.TRAIN)
+    steps = len(train) // preset.batch_size
+    batches = training_batches(train, preset, seed=seed, first_epoch=first).take(steps * count)
+    images = np.concatenate([image for image, _ in batches.as_numpy_iterator()])
+    return np.split(images, count)
 
-    first, second = epochs(7)
+
+def test_augmentation_changes_every_image_each_time_and_repeats_with_its_seed(records: Path) -> None:
+    preset = Preset(size=SIZE, augment=1.0)
+    first, second = epochs_of(records, preset, seed=7)
     assert first.dtype == np.float32
     assert 0 <= first.min() < first.max() <= 255
     plain = load_records(records, Split.TRAIN).images.astype(np.float32)
@@ -143,19 +151,20 @@ def test_augmentation_changes_every_image_each_time_and_repeats_with_its_seed(re
         # However they are shuffled, hardly an image is left as it was.
         assert np.mean([np.abs(plain - image).mean(axis=(1, 2, 3)).min() > 0.5 for image in epoch[:50]]) > 0.9
     assert np.abs(first - second).mean() > 1
-    for epoch, again in zip((first, second), epochs(7), strict=True):
+    for epoch, again in zip((first, second), epochs_of(records, preset, seed=7), strict=True):
         np.testing.assert_array_equal(epoch, again)
+    # What an epoch holds depends on its number, not on where the run began.
+    np.testing.assert_array_equal(epochs_of(records, preset, seed=7, first=1, count=1)[0], second)
 
 
 def test_the_order_of_the_training_images_is_shuffled(records: Path) -> None:
-    batches = training_batches(records, Preset(size=SIZE, augment=False), 0)
-    first, second = (np.concatenate([image for image, _ in batches.as_numpy_iterator()]) for _ in range(2))
+    first, second = epochs_of(records, Preset(size=SIZE, batch_size=1), seed=0)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(np.sort(first.sum(axis=(1, 2, 3))), np.sort(second.sum(axis=(1, 2, 3))))
 
 
 def test_training_repeats_with_its_seed(records: Path, tmp_path: Path) -> None:
-    preset = Preset(size=SIZE, filters=(4,), epochs=1)
+    preset = Preset(size=SIZE, filters=(4,), epochs=1, augment=1.0)
     first, second, other = (
         fit_network(records, tmp_path / name, preset=preset, seed=seed).network.get_weights()
         for name, seed in (("a", 5), ("b", 5), ("c", 6))
@@ -177,7 +186,7 @@ def test_what_is_exported_is_right_and_equals_the_network(models: Path, run: Pat
     test = load_records(records, Split.TEST)
     assert ((scorer.score(test.images).probability >= 0.5) == (test.labels == 1)).mean() > 0.95
     everything = np.concatenate([load_records(records, split).images for split in Split])
-    assert check_graph(with_probability(load_fitted(run).network), scorer, everything) <= 1e-5
+    assert check_graph(as_shipped(load_fitted(run).network), scorer, everything) <= 1e-5
 
 
 def test_a_pixel_value_is_normalised_inside_the_graph(models: Path) -> None:
@@ -220,7 +229,7 @@ def test_a_name_that_is_no_version_is_refused_before_any_work(version: str, tmp_
 
 
 def test_a_network_is_not_exported_with_records_it_was_not_fitted_to(data: Path, run: Path, tmp_path: Path) -> None:
-    write_records([read_dataset(data)], tmp_path / "records", size=SIZE, seed=9)
+    write_records([read_dataset(data)], tmp_path / "records", sizes=[SIZE], seed=9)
     with pytest.raises(RecordsError, match="fitted to other records"):
         export_model(load_fitted(run), tmp_path / "records", tmp_path / "models", command="-")
 
@@ -228,7 +237,7 @@ def test_a_network_is_not_exported_with_records_it_was_not_fitted_to(data: Path,
 def test_a_model_is_not_measured_on_a_split_it_was_trained_on(
     data: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_records([read_dataset(data)], tmp_path, size=SIZE, seed=9)
+    write_records([read_dataset(data)], tmp_path, sizes=[SIZE], seed=9)
     assert main(["train", "evaluate", "--records", str(tmp_path), "--models", str(models)]) == 1
     assert "split with --seed 0" in capsys.readouterr().err
 
@@ -238,14 +247,14 @@ def test_the_same_file_twice_is_in_one_split_alone(tmp_path: Path) -> None:
     images = folder / "faces-spring-2020/faces-spring-2020"
     for face in (11, 21, 31):
         (images / f"face-{face}.png").write_bytes((images / "face-1.png").read_bytes())
-    manifest = write_records([read_dataset(folder)], tmp_path / "records", size=SIZE, seed=0)
+    manifest = write_records([read_dataset(folder)], tmp_path / "records", sizes=[SIZE], seed=0)
     assert sum("is the same file as" in problem for problem in manifest.problems) == 3
     assert sum(manifest.count(split) for split in Split) == 57
 
 
 def test_a_fingerprint_changes_with_a_pixel_or_a_label_and_with_nothing_else(tmp_path: Path) -> None:
     def fingerprint(folder: Path) -> str:
-        return write_records([read_dataset(folder)], folder / "out", size=SIZE, seed=0).data[0].fingerprint
+        return write_records([read_dataset(folder)], folder / "out", sizes=[SIZE], seed=0).data[0].fingerprint
 
     one, same, other = (write_dataset(tmp_path / name / "set", half(60)) for name in "abc")
     assert fingerprint(one) == fingerprint(same)
@@ -273,7 +282,7 @@ def test_a_logit_that_differs_is_found_too(models: Path, run: Path, records: Pat
 
 
 def test_a_graph_that_computes_something_else_is_not_shipped(models: Path, records: Path) -> None:
-    stranger = with_probability(build_network(Preset(size=SIZE, filters=(4, 8))))
+    stranger = as_shipped(build_network(Preset(size=SIZE, filters=(4, 8))))
     images = np.concatenate([load_records(records, split).images for split in Split])
     with pytest.raises(ExportError, match="differs"):
         check_graph(stranger, Scorer(ModelStore(models).load()), images)
@@ -282,14 +291,14 @@ def test_a_graph_that_computes_something_else_is_not_shipped(models: Path, recor
 def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
     model: Model = ModelStore(models).load()
     with pytest.raises(ExportError, match="256"):
-        check_graph(with_probability(load_fitted(run).network), Scorer(model), np.zeros((255, SIZE, SIZE, 3), np.uint8))
+        check_graph(as_shipped(load_fitted(run).network), Scorer(model), np.zeros((255, SIZE, SIZE, 3), np.uint8))
 
 
 def test_one_command_goes_the_whole_way(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, work = tmp_path / "models", tmp_path / "work"
     command = ["train", "all", "--data", str(data), "--out", str(out), "--work", str(work), "--size", "32"]
     terms = ["--licence", "bars=public domain", "--source", "bars=made for a test"]
-    assert main([*command, *terms, "--epochs", "1", "--batch-size", "64", "--no-augment"]) == 0
+    assert main([*command, *terms, "--epochs", "1", "--batch-size", "64", "--augment", "0"]) == 0
     printed = capsys.readouterr()
     assert "face-17.png is left out" in printed.err
     assert "log loss [95 %]" in printed.out

@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.datasets import half, write_dataset
-from training.dataset import Split, read_dataset
+from training.dataset import read_dataset
 from training.errors import DataError
-from training.split import split_dataset
 
 
 @pytest.mark.parametrize("latents", [0, 512], ids=["without latents", "with latents"])
@@ -86,29 +85,32 @@ def test_a_table_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
-def test_a_split_is_stratified_complete_and_repeats_with_its_seed(tmp_path: Path) -> None:
-    labels = {index: int(index % 5 == 0) for index in range(1, 101)}
-    data = read_dataset(write_dataset(tmp_path / "set", labels))
-    splits = split_dataset(data, seed=3)
-    names = [example.name for part in splits.values() for example in part]
-    assert sorted(names) == sorted(example.name for example in data.train)
-    assert {split: len(part) for split, part in splits.items()} == {"train": 72, "validation": 13, "test": 15}
-    for part in splits.values():
-        assert sum(bool(example.glasses) for example in part) / len(part) == pytest.approx(0.2, abs=0.05)
-    assert split_dataset(data, seed=3) == splits
-    assert split_dataset(data, seed=4) != splits
+def test_corrections_replace_labels_and_leave_out_what_is_unclear(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(6), test=half(2, first=10))
+    corrections = "id,label,reason\n1,glasses,seen\nface-2,unclear,hair\n10,glasses,\n99,no_glasses,?\n"
+    (folder / "corrections.csv").write_text(corrections)
+    data = read_dataset(folder)
+    assert [(one.name, one.glasses, one.given) for one in data.train[:2]] == [
+        ("face-1", True, False),
+        ("face-3", False, False),
+    ]
+    assert data.test[0].glasses is True
+    assert data.problems == ("corrections: face-2 is left out as unclear: hair", "corrections: face-99 is in no table")
 
 
-def test_a_labelled_test_table_is_the_test_split(tmp_path: Path) -> None:
-    data = read_dataset(write_dataset(tmp_path / "set", half(40), test=half(6, first=100)))
-    splits = split_dataset(data, seed=0)
-    assert splits[Split.TEST] == list(data.test)
-    assert len(splits[Split.TRAIN]) + len(splits[Split.VALIDATION]) == 40
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [("id,label\n", "no column reason"), ("id,label,reason\n1,maybe,\n", "'maybe'"), (None, "does not exist")],
+)
+def test_corrections_that_are_none_are_refused(tmp_path: Path, text: str | None, fault: str) -> None:
+    table = tmp_path / "mine.csv"
+    if text is not None:
+        table.write_text(text)
+    with pytest.raises(DataError, match=fault):
+        read_dataset(write_dataset(tmp_path / "set", half(4)), corrections=table)
 
 
-@pytest.mark.parametrize("with_glasses", [1, 2])
-def test_a_data_set_with_too_few_of_a_label_says_so(with_glasses: int, tmp_path: Path) -> None:
-    labels = {index: int(index <= with_glasses) for index in range(1, 101)}
-    data = read_dataset(write_dataset(tmp_path / "set", labels))
-    with pytest.raises(DataError, match="cannot be split by label"):
-        split_dataset(data, seed=0)
+def test_a_source_column_is_read(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(2))
+    (folder / "train.csv").write_text("id,glasses,source\n1,0,progan\n2,1,\n")
+    assert [one.source for one in read_dataset(folder).train] == ["progan", ""]

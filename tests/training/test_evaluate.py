@@ -41,3 +41,12 @@ def test_a_sure_mistake_has_a_finite_loss() -> None:
 def test_the_reference_histogram_counts_every_score() -> None:
     found = reference_histogram(np.array([0.0, 0.04, 0.5, 1.0]))
     assert (found.counts[0], found.counts[10], found.counts[-1], sum(found.counts)) == (2, 1, 1, 4)
+
+
+def test_what_is_unfamiliar_is_not_accepted() -> None:
+    unfamiliar = np.array([True, False, False])
+    found = evaluate(np.array([0.9, 0.1, 0.5]), np.array([0, 0, 1], np.float32), Band(), unfamiliar=unfamiliar)
+    assert found.unfamiliar is not None
+    assert (found.unfamiliar.value, found.coverage.value) == (1 / 3, 1 / 3)
+    assert found.selective_accuracy is not None
+    assert found.selective_accuracy.value == 1.0

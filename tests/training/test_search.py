@@ -31,7 +31,7 @@ from training.preset import PRESETS, Preset
 from training.records import load_records, write_records
 from training.search import Metrics, Trial, Values, bayesian, hyperband, listed, random, run_trials
 from training.study import Study, run_study
-from training.tune import read_preset, tune
+from training.tune import tune
 
 # Keras Tuner's locks call two names that Python is about to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
@@ -396,13 +396,13 @@ def test_tuning_finds_an_architecture_and_then_its_rate(
     rows = table(tmp_path / "a", "trials.csv")
     assert (rows[0]["filters"], rows[0]["blocks"], rows[0]["kernel"]) == ("4", "1", "3")
     best = min(rows, key=lambda row: float(row["log_loss"]))
-    found = read_preset(tmp_path / "a/best.json")
+    found = Preset.read(tmp_path / "a/best.json")
     assert (found.filters[0], len(found.filters), found.pooling) == (
         int(best["filters"]), int(best["blocks"]), best["pooling"],
     )  # fmt: skip
-    start = ["--from", str(tmp_path / "a/best.json")]
+    start = ["--preset-file", str(tmp_path / "a/best.json")]
     assert main(["train", "tune", "learning-rate", *given, *start, "--out", str(tmp_path / "b")]) == 0
-    rate = read_preset(tmp_path / "b/best.json")
+    rate = Preset.read(tmp_path / "b/best.json")
     assert rate.filters == found.filters
     assert {row["decay_rate"] for row in table(tmp_path / "b", "trials.csv")} > {"0.9"}
 
@@ -415,4 +415,4 @@ def test_hyperband_is_not_told_how_many_trials(records: Path, tmp_path: Path) ->
 def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text('{"filters": "4", "colour": "blue"}')
     with pytest.raises(DataError, match="no settings"):
-        read_preset(tmp_path / "best.json")
+        Preset.read(tmp_path / "best.json")

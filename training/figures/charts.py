@@ -142,10 +142,10 @@ def score_histogram(probability: Numbers, labels: Numbers, band: Band) -> Figure
 
 @styled
 def novelty_histogram(good: Numbers, strange: Numbers | None, threshold: float) -> Figure:
-    """Novelty `[N]` of faces as they should be and, where there are any, of images that are none."""
+    """Novelty `[N]` of portraits and, where there are any, of images that are none."""
     figure = Figure((WIDTH, 3.1), layout="constrained")
     axes = figure.subplots()
-    parts = [(good, "good faces", NO_GLASSES)] + ([(strange, "not good faces", GLASSES)] if strange is not None else [])
+    parts = [(good, "portraits", NO_GLASSES)] + ([(strange, "that are none", GLASSES)] if strange is not None else [])
     everything = np.concatenate([values for values, _, _ in parts])
     # A few of the strangest are far out, and would press all others into one bar.
     edges = np.linspace(everything.min(), max(threshold, np.quantile(everything, 0.98)) * 1.1, 2 * BINS + 1)

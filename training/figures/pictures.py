@@ -36,18 +36,16 @@ class Picture:
 @styled
 def label_grid(glasses: Pixels, no_glasses: Pixels) -> Figure:
     """Examples of both labels, uint8 `[N, S, S, 3]` each, under a heading each."""
-    rows = []
+    rows: list[_Row] = []
     for name, colour, images in (("glasses", GLASSES, glasses), ("no glasses", NO_GLASSES, no_glasses)):
-        first, *others = _rows([Picture(image) for image in images])
-        rows += [replace(first, heading=name, colour=colour), *others]
+        rows += _headed(_rows([Picture(image) for image in images]), name, colour)
     return _stack(rows)
 
 
 @styled
 def picture_grid(pictures: Sequence[Picture], *, heading: str = "") -> Figure:
     """Pictures, each over its caption of a few short lines."""
-    first, *others = _rows(pictures)
-    return _stack([replace(first, heading=heading), *others])
+    return _stack(_headed(_rows(pictures), heading))
 
 
 @styled
@@ -100,6 +98,10 @@ class _Row:
 
 def _rows(pictures: Sequence[Picture]) -> list[_Row]:
     return [_Row(tuple(pictures[start : start + COLUMNS])) for start in range(0, len(pictures), COLUMNS)]
+
+
+def _headed(rows: list[_Row], heading: str, colour: str = INK) -> list[_Row]:
+    return [replace(row, heading=heading, colour=colour) for row in rows[:1]] + rows[1:]
 
 
 def _stack(rows: Sequence[_Row]) -> Figure:

@@ -1,4 +1,7 @@
-"""How figures look, and how they leave: as SVG that takes the page's colours, or as PNG on white."""
+"""How figures look, and how they leave: as SVG that takes the page's colours, or as PNG on white.
+
+matplotlib keeps a list of fonts in the home folder; where that cannot be written, it says so and takes a temporary one.
+"""
 
 import functools
 import io

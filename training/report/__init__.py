@@ -8,7 +8,7 @@ from gate.models import write_whole
 from training.figures import as_png
 from training.report.beyond import comparison, issues, studies
 from training.report.evidence import Evidence, Sources, gather
-from training.report.kept import band, discarded
+from training.report.kept import band, certificate, discarded
 from training.report.learning import data, training
 from training.report.page import Absent, Section, Shown, render
 from training.report.repeat import absent, maps, repeat
@@ -21,7 +21,8 @@ __all__ = ["PAGE_FILE", "Sources", "write_report"]
 PAGE_FILE = "report.html"
 
 _SECTIONS = (
-    data, training, results, calibration, certificate, band, unfamiliar, discarded, issues, studies, comparison, maps, repeat,
+    data, training, results, calibration, certificate, band, unfamiliar, discarded,
+    issues, studies, comparison, maps, repeat,
 )  # fmt: skip
 
 

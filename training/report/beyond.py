@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gate.card import Interval
+from gate.pixels import Pixels
+from training.audit import ISSUES_FILE
 from training.compare import Comparison, Pair
 from training.dataset import Split
 from training.errors import RecordsError
@@ -16,7 +18,6 @@ from training.report.summary import baseline
 from training.report.words import count, number, share
 from training.study import Difference, Mean, Study, Summary
 
-ISSUES_FILE = "label_issues.csv"
 WORST = 25
 
 
@@ -24,20 +25,22 @@ def issues(evidence: Evidence) -> Section | Absent:
     """Images whose label the audit doubts, worst first."""
     title, folder = "Doubtful labels", evidence.sources.audit
     if folder is None:
-        return Absent(title, f"lensgate train audit --records {evidence.sources.records}")
+        return Absent(title, "lensgate train audit --data DIR --out runs/audit")
     rows = _read_issues(folder / ISSUES_FILE)
     if not rows:
         return Section("issues", title, (paragraph("The audit doubts no label."),))
-    records = load_records(evidence.sources.records, *Split, size=evidence.card.input.size)
-    images = dict(zip(records.names, records.images, strict=True))
-    known = [row for row in rows if _name(row["id"]) in images][:WORST]
+    images = _images(evidence)
+    known = [row for row in rows if _key(row, evidence) in images][:WORST]
     pictures = [
-        Picture(images[_name(row["id"])], f"{_name(row['id'])}\n{_label(row['given'])}?\n{float(row['score']):.3f}")
+        Picture(
+            images[_key(row, evidence)],
+            f"{_name(row['id'])}\n{_words(row['given'])}?\n{100 * float(row['score']):.1f} %",
+        )
         for row in known
     ]
     caption = (
-        f"The {len(known)} most doubtful of {count(len(rows), 'label')}: the label given, and how well the picture "
-        "fits it by models that did not learn from it. A person decides: corrections.csv takes the verdicts."
+        f"The {len(known)} most doubtful of {count(len(rows), 'label')}: the label given, and how probable it "
+        "is to networks that did not learn from the picture. A person decides: corrections.csv takes the verdicts."
     )
     return Section("issues", title, (Shown("label-issues", picture_grid(pictures), caption),))
 
@@ -89,12 +92,23 @@ def _read_issues(path: Path) -> list[dict[str, str]]:
         raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
 
 
+def _images(evidence: Evidence) -> dict[tuple[str, str], Pixels]:
+    """Every image of the records by data set and name."""
+    records = load_records(evidence.sources.records, *Split, size=evidence.card.input.size)
+    return dict(zip(zip(records.data_sets, records.names, strict=True), records.images, strict=True))
+
+
+def _key(row: dict[str, str], evidence: Evidence) -> tuple[str, str]:
+    """An audit of one data set does not name it: it is the one that something is promised of."""
+    return row.get("data_set") or evidence.own[0], _name(row["id"])
+
+
 def _name(text: str) -> str:
-    return f"face-{text.removeprefix('face-')}"
+    return f"face-{text}"
 
 
-def _label(text: str) -> str:
-    return text.replace("_", " ")
+def _words(label: str) -> str:
+    return label.replace("_", " ")
 
 
 def _study(folder: Path) -> Iterator[Html | Shown]:
@@ -139,7 +153,8 @@ def _differences(differences: tuple[Difference, ...]) -> Iterator[Html]:
 def _paired(pair: Pair) -> Html:
     return paragraph(
         f"{pair.other} has {pair.only_other_wrong} wrong that {pair.first} has right, and {pair.only_first_wrong} the "
-        f"other way (McNemar's exact p {pair.mcnemar_p:.3f}). Its log loss less that one's: {number(pair.log_loss_difference)}."
+        f"other way (McNemar's exact p {pair.mcnemar_p:.3f}). Its log loss less that one's is "
+        f"{number(pair.log_loss_difference)}."
     )
 
 

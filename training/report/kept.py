@@ -67,6 +67,8 @@ def band(evidence: Evidence) -> Section:
 def discarded(evidence: Evidence) -> Section:
     """Test images that the gate would not keep, by reason."""
     parts = [_examples(evidence.test, reason) for reason in MEANING]
+    # Figures first, so that they stand side by side.
+    parts.sort(key=lambda part: isinstance(part, Html))
     return Section("discarded", "Discarded test images", tuple(parts))
 
 

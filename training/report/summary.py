@@ -96,6 +96,7 @@ def _novelty(card: Card) -> str:
     said = f"Novelty above {threshold.value:.4g} is discarded as unfamiliar: {threshold.chosen_by}."
     if not threshold.kinds:
         return said
-    images = sum(one.images for one in threshold.kinds.values())
-    discarded = sum(one.images * one.discarded.value for one in threshold.kinds.values()) / images
-    return f"{said} Of {images:,} images of {len(threshold.kinds)} kinds that are no portrait {percent(discarded)} are discarded."
+    kinds = threshold.kinds.values()
+    images = sum(one.images for one in kinds)
+    discarded = percent(sum(one.images * one.discarded.value for one in kinds) / images)
+    return f"{said} Of {images:,} images that are no portrait, of {len(kinds)} kinds, {discarded} are discarded."

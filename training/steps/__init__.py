@@ -5,11 +5,11 @@ A step's module imports TensorFlow when the step runs: `--help` and a wrong opti
 
 import argparse
 
-from training.steps import data, model, report, study
+from training.steps import audit, data, model, report, study
 
 
 def add_steps(parser: argparse.ArgumentParser) -> None:
     """Add the steps and their options to the parser of `lensgate train`."""
     steps = parser.add_subparsers(metavar="STEP", required=True)
-    for module in (data, model, report, study):
+    for module in (data, model, audit, report, study):
         module.add_to(steps)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,8 +62,7 @@ def prepare(options: argparse.Namespace) -> None:
     manifest = write_records(
         datasets, options.records, sizes=options.sizes or [64], seed=options.seed, command=options.command_line
     )
-    for problem in manifest.problems:
-        print(problem, file=sys.stderr)
+    print_problems(manifest.problems)
     for data in manifest.data:
         for split, images in data.images.items():
             counts = ", ".join(f"{count} {label}" for label, count in images.items())
@@ -71,6 +71,12 @@ def prepare(options: argparse.Namespace) -> None:
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
     print(f"{manifest.seconds} s")
+
+
+def print_problems(problems: Sequence[str]) -> None:
+    """A line each, to standard error."""
+    for problem in problems:
+        print(problem, file=sys.stderr)
 
 
 def read_datasets(options: argparse.Namespace) -> list[DataSet]:

@@ -8,7 +8,7 @@ from gate import ModelStore
 from gate.card import Card, Metrics
 from training.dataset import Split
 from training.errors import RecordsError
-from training.steps import data
+from training.steps import audit, data, report
 from training.steps import options as option
 from training.steps.options import Steps, add_step
 
@@ -26,6 +26,8 @@ def add_to(steps: Steps) -> None:
     add_step(steps, "export", _export, "write model.onnx and its card", [*run, _export_options])
     title = "measure a model on the test split of prepared records"
     add_step(steps, "evaluate", _evaluate, title, [option.records, option.models])
+    title = "write probability and decision of the unlabelled images of a data set, or of any folder, as CSV"
+    add_step(steps, "predict", _predict, title, [option.models, _predict_options])
     everything = [option.seed, data.data_options, _work_option, option.preset, _promise_options, _export_options]
     add_step(steps, "all", _all, "prepare, audit, fit, calibrate, certify, export and report", everything)
 
@@ -41,6 +43,11 @@ def _work_option(parser: argparse.ArgumentParser) -> None:
 def _export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("models"), help="folder of models (models)")
     parser.add_argument("--version", help="name of the new version (the next number)")
+
+
+def _predict_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder in the Kaggle layout, or of images")
+    parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="table to write (predictions.csv)")
 
 
 def _promise_options(parser: argparse.ArgumentParser) -> None:
@@ -118,6 +125,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     _print_metrics(evaluate_by_data_set(judged, test, model.card))
 
 
+def _predict(options: argparse.Namespace) -> None:
+    from training.predict import find_images, predict_images
+
+    model = ModelStore(options.models).load(options.version)
+    found = predict_images(model, find_images(options.data), options.out)
+    print(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
+
+
 def _refuse_leak(card: Card, manifest: "Manifest") -> None:
     """The test split of records that divide the model's own data otherwise holds images it was trained on."""
     shared = {data.name for data in card.data if data.fingerprint in {one.fingerprint for one in manifest.data}}
@@ -132,10 +147,22 @@ def _all(options: argparse.Namespace) -> None:
 
     # What can be known to fail at the end is said before the minutes of work.
     options.version = new_version(options.out, options.version).name
-    options.records, options.run_folder = options.work / "records", options.work / "fit"
+    work: Path = options.work
+    options.records, options.run_folder, options.models = work / "records", work / "fit", options.out
     options.size = (options.sizes or [64])[0]
-    for step in (data.prepare, _fit, _calibrate, _certify, _export):
+    for step in (data.prepare, _audit, _fit, _calibrate, _certify, _export, _report):
         step(options)
+
+
+def _audit(options: argparse.Namespace) -> None:
+    # What was drawn is labelled as it was drawn; an audit looks at what people labelled.
+    changes: dict[str, object] = {"auxiliary": [], "sizes": None, "records": None, "epochs": None, "folds": audit.FOLDS}
+    audit.run(argparse.Namespace(**{**vars(options), **changes, "out": options.work / "audit"}))
+
+
+def _report(options: argparse.Namespace) -> None:
+    changes = {"audit": options.work / "audit", "studies": [], "comparison": None, "figures": None}
+    report.run(argparse.Namespace(**{**vars(options), **changes, "out": options.work}))
 
 
 def _print_metrics(metrics: dict[str, Metrics]) -> None:

@@ -47,15 +47,21 @@ def models(parser: argparse.ArgumentParser) -> None:
 def preset(parser: argparse.ArgumentParser) -> None:
     """--preset and what may be changed of it"""
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network and its training (paper)")
+    parser.add_argument("--preset-file", type=Path, metavar="FILE", help="settings found by tune, instead of --preset")
     parser.add_argument("--epochs", type=positive, help="at most so many epochs")
     parser.add_argument("--batch-size", type=positive, help="images a step")
     parser.add_argument("--augment", type=strength, metavar="STRENGTH", help="0: images as they are, 1: far from it")
 
 
 def chosen_preset(options: argparse.Namespace, **changes: Any) -> Preset:
-    """The preset that the options of `preset` name, with `changes`."""
+    """The preset that the options of `preset` name, with `changes`.
+
+    Raises:
+        DataError: the file of settings is none.
+    """
     changes = {"epochs": options.epochs, "batch_size": options.batch_size, "augment": options.augment, **changes}
-    return PRESETS[options.preset].changed(**changes)
+    start = Preset.read(options.preset_file) if options.preset_file else PRESETS[options.preset]
+    return start.changed(**changes)
 
 
 def positive(text: str) -> int:

@@ -10,7 +10,7 @@ from training.steps.options import Steps, add_step
 def add_to(steps: Steps) -> None:
     """Add this step."""
     title = "write one page about a model, with every figure in it"
-    add_step(steps, "report", _report, title, [option.records, option.run, option.models, _options])
+    add_step(steps, "report", run, title, [option.records, option.run, option.models, _options])
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,8 @@ def _options(parser: argparse.ArgumentParser) -> None:
     add("--figures", type=Path, metavar="DIR", help="save each figure there as a PNG file as well")
 
 
-def _report(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
+    """Write the page."""
     from training.report import Sources, write_report
 
     sources = Sources(

@@ -38,7 +38,6 @@ def _tune_options(parser: argparse.ArgumentParser) -> None:
     add("target", choices=("architecture", "learning-rate"), help="what is tried")
     add("--trials", type=option.positive, help="how many (10); hyperband settles that itself")
     add("--algorithm", choices=("random", "hyperband", "bayesian"), default="random", help="how it chooses (random)")
-    add("--from", type=Path, dest="start", metavar="FILE", help="start from this best.json instead of --preset")
 
 
 def _size(parser: argparse.ArgumentParser) -> None:
@@ -97,14 +96,8 @@ def _tune(options: argparse.Namespace) -> None:
 
 def _start(options: argparse.Namespace) -> Preset:
     from training.records import Manifest
-    from training.tune import read_preset
 
-    manifest = Manifest.read(options.records)
-    if options.start is None:
-        return option.chosen_preset(options, size=manifest.the_size(options.size))
-    preset = read_preset(options.start)
-    size = manifest.the_size(options.size or preset.size)
-    return preset.changed(size=size, epochs=options.epochs, batch_size=options.batch_size, augment=options.augment)
+    return option.chosen_preset(options, size=Manifest.read(options.records).the_size(options.size))
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -1,0 +1,82 @@
+"""Which novelty score tells portraits from what is none: the shipped head, the Mahalanobis distance, unseen kinds.
+
+    python -m bench.novelty runs/records runs/fit
+
+Every score reads the same features of the fitted network, and its threshold lets 1 % of the calibration portraits go.
+The table says which share of each kind lies above it. In the column `unseen` the head was fitted without that kind.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from gate.pixels import Pixels
+from training.dataset import Split
+from training.fit import load_fitted
+from training.novelty import features, fit_head, score_novelty, set_threshold
+from training.outliers import JUDGED, LEARNED, make_outliers
+from training.records import load_records
+
+IMAGES = 200
+# What is much like a kind counts as that kind.
+RELATED = {"upside down": ("upside down", "flipped"), "rows swapped": ("rows swapped", "blocks swapped")}
+
+Score = Callable[[Pixels], NDArray[np.floating]]
+
+
+def main(records: Path, run: Path) -> int:
+    """Print the table; the exit status."""
+    fitted = load_fitted(run)
+    size = int(fitted.run.settings["size"])
+    train, held, strangers = (
+        load_records(records, split, size=size).images for split in (Split.TRAIN, Split.CALIBRATION, Split.VALIDATION)
+    )
+    kinds = make_outliers(held[:IMAGES], JUDGED, seed=1)
+    head = _head_score(fitted.network, train, tuple(LEARNED))
+    distance = _mahalanobis(fitted.network, train)
+    print(f"{'':32} {'head':>6} {'unseen':>7} {'Mahalanobis':>12}")
+    faces = "validation portraits"
+    print(f"{faces:32} {_above(head, held, strangers):6.3f} {'':7} {_above(distance, held, strangers):12.3f}")
+    for kind, images in kinds.items():
+        left = tuple(one for one in LEARNED if one not in RELATED.get(kind, (kind,)))
+        whole = len(left) == len(LEARNED)
+        unseen = "" if whole else f"{_above(_head_score(fitted.network, train, left), held, images):.3f}"
+        print(f"{kind:32} {_above(head, held, images):6.3f} {unseen:>7} {_above(distance, held, images):12.3f}")
+    return 0
+
+
+def _above(score: Score, held: Pixels, images: Pixels) -> float:
+    return float((score(images) > set_threshold(score(held)).threshold).mean())
+
+
+def _head_score(network: keras.Model, faces: Pixels, kinds: tuple[str, ...]) -> Score:
+    head = fit_head(network, faces, seed=0, kinds={kind: LEARNED[kind] for kind in kinds})
+    return lambda images: score_novelty(network, head, images)
+
+
+def _mahalanobis(network: keras.Model, faces: Pixels) -> Score:
+    """With the covariance shrunk by a tenth towards a sphere: there are more features than can be told apart."""
+    reader = keras.Model(network.input, features(network))
+
+    def read(images: Pixels) -> NDArray[np.float64]:
+        return np.asarray(reader.predict(images.astype(np.float32), batch_size=256, verbose=0), np.float64)
+
+    known = read(faces)
+    centre, spread = known.mean(axis=0), np.cov(known.T)
+    shrunk = 0.9 * spread + 0.1 * np.eye(len(spread)) * np.trace(spread) / len(spread)
+    inverse = np.linalg.inv(shrunk)
+
+    def score(images: Pixels) -> NDArray[np.floating]:
+        away = read(images) - centre
+        distance: NDArray[np.float64] = np.einsum("ni,ij,nj->n", away, inverse, away)
+        return distance
+
+    return score
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,70 @@
+"""Images to TFRecords: what `lensgate train prepare` reaches of what the cores can decode.
+
+    python -m bench.preparing ../shared/faces/originals
+
+Both decode the same pictures, repeated to `IMAGES`, to 32, 64 and 128 pixels: once into nothing, on as many threads as
+there are cores, and once as the step does, into shards with hashes, table and manifest. Rounds alternate; a share is
+that of the medians.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from gate import read_pixels_at
+from training.dataset import About, DataSet, Example
+from training.preset import SIZES
+from training.records import write_records
+
+IMAGES = 300
+ROUNDS = 3
+
+
+def main(folder: Path) -> int:
+    """Print both rates and the share; the exit status."""
+    files = sorted(folder.glob("*.png"))
+    if not files:
+        print(f"there is no PNG file in {folder}", file=sys.stderr)
+        return 1
+    paths = [files[index % len(files)] for index in range(IMAGES)]
+    bare, whole = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(ROUNDS):
+            bare.append(IMAGES / _seconds_to_decode(paths))
+            whole.append(IMAGES / _seconds_to_prepare(paths, Path(scratch) / str(number)))
+    limit, reached = statistics.median(bare), statistics.median(whole)
+    print(f"{IMAGES} PNG images of {len(files)} files to {', '.join(map(str, SIZES))} pixels, {os.cpu_count()} cores")
+    print(f"decode alone      {limit:7.1f} images/s")
+    print(f"prepare           {reached:7.1f} images/s  {reached / limit:.2f} of it")
+    return 0
+
+
+def _seconds_to_decode(paths: list[Path]) -> float:
+    started = time.perf_counter()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(lambda path: read_pixels_at(path.read_bytes(), SIZES), paths):
+            pass
+    return time.perf_counter() - started
+
+
+def _seconds_to_prepare(paths: list[Path], out: Path) -> float:
+    """With links of names and contents of their own: the step would leave out a file it has seen."""
+    out.mkdir()
+    examples = []
+    for index, path in enumerate(paths):
+        copy = out / f"face-{index}.png"
+        # Bytes after the end of a PNG are passed over, and make it another file.
+        copy.write_bytes(path.read_bytes() + index.to_bytes(4, "big"))
+        examples.append(Example(copy.stem, copy, index % 2 == 0, given=index % 2 == 0))
+    data = DataSet("bench", out, About(), tuple(examples), (), (), auxiliary=True)
+    started = time.perf_counter()
+    write_records([data], out / "records", sizes=SIZES, seed=0)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "samples")))

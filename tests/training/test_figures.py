@@ -1,0 +1,217 @@
+"""Each figure shows what it was given, and leaves as SVG that fits into a page or as a PNG file."""
+
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from gate import Band
+from gate.card import Interval
+from tests.support.datasets import barred
+from training.calibrate import reliability
+from training.certify import risk_coverage
+from training.figures import (
+    Mark,
+    Picture,
+    as_png,
+    as_svg,
+    compared,
+    curve,
+    feature_maps,
+    label_grid,
+    novelty_histogram,
+    picture_grid,
+    prediction_grid,
+    reliability_diagram,
+    risk_coverage_chart,
+    score_histogram,
+)
+from training.figures.style import VARIABLES, WIDTH
+
+FACES = np.stack([barred(face, bool(face % 2), 20) for face in range(14)])
+LOGITS = np.linspace(-4, 4, 81)
+LABELS = (LOGITS + np.where(np.arange(81) % 9 == 0, -3, 1) > 0).astype(np.float32)
+
+
+def written(figure: Figure) -> list[str]:
+    """All text on a figure, legends and captions included."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", as_svg(figure, "text"))
+
+
+def line(axes: Axes, name: str) -> list[float]:
+    """The heights of the line that the legend calls so."""
+    (found,) = (one for one in axes.lines if one.get_label() == name)
+    return list(np.asarray(found.get_ydata(), float))
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_a_curve_shows_both_splits_and_the_epoch_that_was_kept(metric: str) -> None:
+    history = {metric: [0.9, 0.5, 0.4], f"val_{metric}": [0.8, 0.3, 0.6]}
+    figure = curve(history, metric, kept=2)
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", metric)
+    assert line(axes, "training") == [0.9, 0.5, 0.4]
+    assert line(axes, "validation") == [0.8, 0.3, 0.6]
+    assert line(axes, "epoch 2, kept: 0.300") == [0.3]
+    assert "epoch 2, kept: 0.300" in written(figure)
+
+
+def test_models_are_compared_by_value_and_interval_beside_the_baseline() -> None:
+    models = {"small": Interval(value=0.9, low=0.85, high=0.94), "$large$": Interval(value=0.95, low=0.95, high=0.95)}
+    figure = compared(models, baseline=0.8)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["small", "$large$"]
+    (points,) = axes.containers
+    assert list(points[0].get_xdata()) == [0.9, 0.95]
+    low, high = points[2][0].get_segments()[0][:, 0]
+    assert (low, high) == pytest.approx((0.85, 0.94))
+    assert {"$large$", "always the commoner label"} <= set(written(figure))
+    assert "always the commoner label" not in written(compared(models))
+
+
+def test_the_reliability_diagram_has_a_bar_for_each_bin_before_and_after() -> None:
+    said = 1 / (1 + np.exp(-LOGITS))
+    before, after = reliability(said, LABELS, bins=6), reliability(said**2, LABELS, bins=4)
+    (axes,) = reliability_diagram(before, after).axes
+    first, second = axes.containers
+    assert (first.get_label(), second.get_label()) == ("before", "after the temperature")
+    assert list(first[0].get_ydata()) == [one.observed.value for one in before]
+    assert list(second[0].get_xdata()) == [one.mean_probability for one in after]
+    for bar, one in zip(second[2][0].get_segments(), after, strict=True):
+        assert list(bar[:, 1]) == pytest.approx([one.observed.low, one.observed.high])
+
+
+def test_the_risk_coverage_chart_marks_bands_their_bound_and_the_aim() -> None:
+    found = risk_coverage(LOGITS, LABELS)
+    marks = [Mark("chosen", 0.7, 0.01, bound=0.03), Mark("the paper's", 0.9, 0.08)]
+    figure = risk_coverage_chart({"calibration": found}, marks, target=0.04)
+    (axes,) = figure.axes
+    assert line(axes, "calibration") == list(found.risk)
+    assert line(axes, "chosen") == [0.01]
+    assert line(axes, "the paper's") == [0.08]
+    assert line(axes, "its certified bound, 3 %") == [0.03]
+    assert line(axes, "aim: at most 4 %") == [0.04, 0.04]
+    low, high = axes.get_xlim()
+    assert low < 0.7
+    assert high > 1
+    assert axes.get_ylim()[1] > max(found.risk)
+
+
+def test_scores_are_counted_by_label_and_the_band_is_shaded() -> None:
+    probability, labels = np.array([0.02, 0.03, 0.5, 0.99, 1.0]), np.array([0, 0, 1, 1, 1])
+    figure = score_histogram(probability, labels, Band(0.4, 0.6))
+    heights = [[int(one.get_height()) for one in axes.containers[0]] for axes in figure.axes]
+    assert (heights[0][10], heights[0][19], sum(heights[0])) == (1, 2, 3)
+    assert (heights[1][0], sum(heights[1])) == (2, 2)
+    for axes in figure.axes:
+        (band,) = (patch for patch in axes.patches if patch.get_label() == "band 0.4 to 0.6")
+        assert band.get_window_extent().width > 0
+    assert {"3 with glasses", "2 with no glasses", "1"} <= set(written(figure))
+
+
+def test_novelty_shows_every_image_however_far_out_and_the_threshold() -> None:
+    good, strange = np.linspace(0, 1, 50), np.append(np.linspace(2, 5, 39), 1e6)
+    (axes,) = novelty_histogram(good, strange, 1.5).axes
+    for bars in axes.containers:
+        assert sum(one.get_height() for one in bars) == pytest.approx(1)
+    assert axes.get_xlim()[1] < 100
+    assert {"50 portraits", "40 that are none", "threshold 1.5"} == set(axes.get_legend_handles_labels()[1])
+    assert len(novelty_histogram(good, None, 1.5).axes[0].containers) == 1
+
+
+def test_the_grid_of_labels_holds_every_example_under_its_label() -> None:
+    figure = label_grid(FACES[:7], FACES[7:])
+    images = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
+    np.testing.assert_array_equal(np.stack(images), FACES)
+    assert [text for text in written(figure) if text] == ["glasses", "no glasses"]
+
+
+def test_a_label_without_examples_is_left_out() -> None:
+    figure = label_grid(FACES[:2], FACES[:0])
+    assert len(figure.axes) == 2
+    assert written(figure) == ["glasses"]
+
+
+def test_unsure_predictions_have_a_frame_and_their_eyes_enlarged() -> None:
+    sure = [Picture(face, f"sure {index}") for index, face in enumerate(FACES[:6])]
+    unsure = [Picture(FACES[7], "unsure", "#ff0000", marked=True)]
+    figure = prediction_grid([*sure, *unsure])
+    face, eyes = figure.axes[-2:]
+    assert len(figure.axes) == 8
+    np.testing.assert_array_equal(np.asarray(eyes.images[0].get_array()), FACES[7][7:12, 4:16])
+    assert face.get_position().width == pytest.approx(eyes.get_position().width)
+    assert eyes.get_position().y1 < face.get_position().y0
+    (box,) = face.patches
+    assert box.get_window_extent().width > 0
+    assert all(spine.get_edgecolor() == (1, 0, 0, 1) for spine in face.spines.values())
+    assert written(figure) == [*(f"sure {index}" for index in range(6)), "unsure"]
+
+
+def test_without_a_sure_or_an_unsure_prediction_the_others_are_shown() -> None:
+    assert len(prediction_grid([Picture(FACES[0], "sure")]).axes) == 1
+    assert len(prediction_grid([Picture(FACES[0], "unsure", marked=True)]).axes) == 2
+
+
+def test_a_grid_of_pictures_has_its_heading_and_captions_of_several_lines() -> None:
+    figure = picture_grid([Picture(face, f"a\n{index}") for index, face in enumerate(FACES)], heading="uncertain")
+    assert len(figure.axes) == len(FACES)
+    assert written(figure).count("uncertain") == 1
+    assert written(figure).count("a") == len(FACES)
+    bottom = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    assert bottom > 0
+
+
+def test_feature_maps_are_those_that_vary_most_of_every_block() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(10, 10, 9)), np.zeros((5, 5, 2))
+    first[..., 4] *= 100
+    figure = feature_maps(FACES[0], [first, second])
+    assert len(figure.axes) == 1 + 6 + 2
+    headings = [text for text in written(figure) if text]
+    assert headings == ["the image · 20 x 20", "block 1 · 10 x 10 · 9 maps", "block 2 · 5 x 5 · 2 maps"]
+    strongest = np.asarray(figure.axes[1].images[0].get_array(), int).sum(axis=2)
+    assert np.unravel_index(strongest.argmax(), (10, 10)) == np.unravel_index(first[..., 4].argmax(), (10, 10))
+
+
+def test_svg_fits_into_a_page_and_takes_its_colours() -> None:
+    figure = label_grid(FACES[:1], FACES[1:2])
+    svg = as_svg(figure, "grid")
+    assert svg.startswith("<svg")
+    assert svg.endswith("</svg>")
+    assert svg == as_svg(figure, "grid")
+    assert not re.search(r"http|<style|DejaVu|<\?xml|<!DOCTYPE", svg)
+    assert 'viewBox="0 0 ' in svg
+    assert not re.search(r"<svg[^>]* (width|height)=", svg)
+    assert "var(--glasses)" in svg
+    assert not [colour for colour in VARIABLES if f"fill: {colour}" in svg]
+
+
+def test_two_figures_on_one_page_share_no_id_that_differs() -> None:
+    curves = {"loss": [2, 1], "val_loss": [2.0, 1.0]}, {"loss": [9, 1, 1], "val_loss": [1.0, 1.0, 2.0]}
+    found = [as_svg(curve(one, "loss", kept=1), name) for one, name in zip(curves, "ab", strict=True)]
+    clips = [set(re.findall(r'<clipPath id="(\w+)"', svg)) for svg in found]
+    assert clips[0]
+    assert not clips[0] & clips[1]
+
+
+def test_text_that_looks_like_markup_or_mathematics_is_written_as_it_stands() -> None:
+    svg = as_svg(picture_grid([Picture(FACES[0], r"<b>$\frac$&")]), "hostile")
+    assert r"&lt;b&gt;$\frac$&amp;" in svg
+    assert "<b>" not in svg
+
+
+def test_png_is_as_wide_as_asked_for_on_white() -> None:
+    image = Image.open(io.BytesIO(as_png(curve({"loss": [1], "val_loss": [1]}, "loss", kept=1), dpi=100)))
+    assert image.size == (round(WIDTH * 100), 290)
+    assert image.convert("RGB").getpixel((0, 0)) == (254, 254, 254)
+
+
+def test_drawing_leaves_matplotlibs_own_settings_as_they_were() -> None:
+    before = dict(mpl.rcParams)
+    as_svg(curve({"loss": [1], "val_loss": [1]}, "loss", kept=1), "settings")
+    assert dict(mpl.rcParams) == before

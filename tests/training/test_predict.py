@@ -1,0 +1,40 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from gate import ModelStore, read_pixels
+from gate.scorer import Scorer
+from lensgate.cli import main
+from tests.conftest import ROOT
+from tests.support.datasets import half, write_dataset
+from training.errors import DataError
+from training.predict import find_images
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_unlabelled_images_of_a_data_set_are_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_dataset(tmp_path / "set", half(4), test={5: None, 6: None, 7: None})
+    image = folder / "faces-spring-2020/faces-spring-2020/face-6.png"
+    image.write_bytes(image.read_bytes()[:100])
+    out = tmp_path / "p.csv"
+    assert main(["train", "predict", "--data", str(folder), "--models", str(ROOT / "models"), "--out", str(out)]) == 0
+    assert "1 could not be read" in capsys.readouterr().out
+    found = rows(out)
+    assert [row["id"] for row in found] == ["5", "6", "7"]
+    assert "cannot be decoded" in found[1]["error"]
+    scorer = Scorer(ModelStore(ROOT / "models").load(), device="cpu")
+    pixels = read_pixels((image.parent / "face-5.png").read_bytes(), scorer.size)
+    (score,) = scorer.score(pixels[None]).each()
+    assert float(found[0]["glasses_probability"]) == score.probability
+    assert found[0]["decision"] in ("accept", "discard")
+
+
+def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
+    assert [path.name for path in find_images(ROOT / "samples")][:2] == ["faint-1.png", "faint-2.png"]
+    with pytest.raises(DataError, match="no image"):
+        find_images(tmp_path)

@@ -1,0 +1,143 @@
+"""From a fitted network to what it may promise, and into the exported graph."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from gate import Band, ModelStore
+from gate.scorer import Scorer
+from tests.support.datasets import half, write_dataset
+from training.certify import probability_band
+from training.dataset import Split, read_dataset
+from training.errors import DataError, RecordsError
+from training.evaluate import judge
+from training.export import export_model
+from training.fit import NETWORK_FILE, fit_network, load_fitted, predict_logits
+from training.novelty import below, load_head, score_novelty, set_threshold
+from training.outliers import JUDGED, LEARNED, make_outliers
+from training.preset import Preset
+from training.promise import CALIBRATION_FILE, Promised, calibrate_run, certify_run, first_coverage
+from training.records import load_records, write_records
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_dataset(tmp_path_factory.mktemp("data") / "bars", half(800))
+    out = tmp_path_factory.mktemp("records")
+    write_records([read_dataset(folder)], out, sizes=[32], seed=0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    fit_network(records, out, preset=Preset(size=32, filters=(4, 8), epochs=4), seed=1)
+    calibrate_run(records, out, seed=0)
+    certify_run(records, out, target_risk=0.05, confidence=0.95, cost_ratio=1.0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def models(records: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models")
+    export_model(load_fitted(run), records, out, promised=Promised.read(run), command="lensgate train export")
+    return out
+
+
+def test_temperature_band_and_threshold_are_in_graph_and_card(models: Path, run: Path, records: Path) -> None:
+    model, promised = ModelStore(models).load(), Promised.read(run)
+    card = model.card
+    assert card.outputs == ("glasses_probability", "glasses_logit", "novelty")
+    assert card.calibration.temperature == promised.temperature
+    assert card.band.chosen_by == "certified"
+    assert promised.certificate is not None
+    assert promised.certificate.band is not None
+    assert Band(card.band.low, card.band.high) == probability_band(promised.certificate.band, promised.temperature)
+    test = load_records(records, Split.TEST)
+    found = Scorer(model, device="cpu").run(test.images)
+    logits = predict_logits(load_fitted(run).network, test.images) / promised.temperature
+    np.testing.assert_allclose(found["glasses_logit"], logits, atol=1e-3)
+    np.testing.assert_allclose(found["glasses_probability"], expit(logits), atol=1e-5)
+    novelty = score_novelty(load_fitted(run).network, load_head(run), test.images)
+    np.testing.assert_allclose(found["novelty"], novelty, atol=1e-3)
+
+
+def test_good_faces_are_kept_and_what_is_no_portrait_is_not(models: Path, records: Path) -> None:
+    model = ModelStore(models).load()
+    scorer, card = Scorer(model, device="cpu"), model.card
+    test = load_records(records, Split.TEST)
+    assert judge(scorer, card, test.images).unfamiliar.mean() < 0.1
+    assert card.metrics["bars"].unfamiliar is not None
+    assert card.novelty_threshold is not None
+    assert set(card.novelty_threshold.kinds) == set(JUDGED)
+    for kind in ("black", "white", "noise", "upside down"):
+        assert card.novelty_threshold.kinds[kind].discarded.value > 0.9, kind
+
+
+def test_a_certificate_counts_only_calibration_images_below_the_threshold(run: Path, records: Path) -> None:
+    certificate = Promised.read(run).certificate
+    calibration = load_records(records, Split.CALIBRATION)
+    assert certificate is not None
+    findings = Promised.read(run).novelty
+    assert findings is not None
+    kept = below(score_novelty(load_fitted(run).network, load_head(run), calibration.images), findings)
+    assert certificate.images == kept.sum() == len(calibration) - findings.above - 1
+
+
+def test_a_threshold_lets_one_in_a_hundred_go() -> None:
+    novelty = np.random.default_rng(0).normal(size=515)
+    found = set_threshold(novelty)
+    assert (found.images, found.above) == (515, 5)
+    assert (novelty.astype(np.float32) > np.float32(found.threshold)).sum() == 5
+    assert below(novelty, found).sum() == 509
+    with pytest.raises(DataError, match="none"):
+        set_threshold(np.array([]))
+
+
+def test_the_sequence_starts_where_one_mistake_can_be_afforded() -> None:
+    assert first_coverage(515, target_risk=0.01, confidence=0.95) == pytest.approx(0.946, abs=1e-3)
+    assert first_coverage(2000, target_risk=0.01, confidence=0.95) == 0.8
+    assert first_coverage(50, target_risk=0.01, confidence=0.95) == 0.95
+
+
+def test_findings_of_another_fit_are_refused(run: Path, records: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordsError, match="no finished run"):
+        calibrate_run(records, tmp_path, seed=0)
+    for path in run.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / NETWORK_FILE).write_bytes(b"another")
+    with pytest.raises(RecordsError, match="another fit"):
+        Promised.read(tmp_path)
+    (tmp_path / CALIBRATION_FILE).write_text("{}")
+    with pytest.raises(RecordsError, match="cannot be read"):
+        Promised.read(tmp_path)
+    (tmp_path / CALIBRATION_FILE).unlink()
+    assert Promised.read(tmp_path) == Promised()
+
+
+def test_where_nothing_is_certified_the_papers_band_stays(run: Path, records: Path) -> None:
+    found = certify_run(records, run, target_risk=0.0001, confidence=0.95, cost_ratio=1.0)
+    assert not found.certificate.certified
+    assert found.certificate.images_needed is None or found.certificate.images_needed > found.certificate.images
+    band = Promised.read(run).card_band()
+    assert (band.low, band.high, band.chosen_by) == (0.4, 0.6, "paper")
+    certify_run(records, run, target_risk=0.05, confidence=0.95, cost_ratio=1.0)
+
+
+def test_outliers_repeat_with_their_seed_and_differ_from_their_faces(records: Path) -> None:
+    faces = load_records(records, Split.TEST).images[:8]
+    for kinds in (LEARNED, JUDGED):
+        one, same, other = (make_outliers(faces, kinds, seed=seed) for seed in (1, 1, 2))
+        for kind, images in one.items():
+            assert images.shape == faces.shape, kind
+            assert images.dtype == np.uint8, kind
+            np.testing.assert_array_equal(images, same[kind])
+            assert all(np.abs(a.astype(int) - b).max() > 10 for a, b in zip(images, faces, strict=True)), kind
+        assert not np.array_equal(one["noise"], other["noise"])
+
+
+def test_a_photograph_is_never_learned_from() -> None:
+    assert "photographs" in JUDGED
+    assert not {"photographs", "text, printed", "drawings, shipped"} & set(LEARNED)

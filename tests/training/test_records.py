@@ -1,0 +1,148 @@
+"""Records on disk: one decode, whole shards, a table that says what each image is for."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gate import read_pixels, read_pixels_at
+from gate.models import write_whole
+from tests.support.datasets import barred, half, write_dataset
+from tests.support.images import encode, portrait
+from training import shards
+from training.dataset import Split, read_dataset
+from training.errors import RecordsError
+from training.likeness import NEAR, group_near, perceptual_hash
+from training.records import Manifest, join, load_records, write_records
+
+IMAGES = "faces-spring-2020/faces-spring-2020"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "bars", half(120))
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with the names of what is decoded from now on."""
+    seen: list[str] = []
+    real = shards._decode
+
+    def decode(item: shards.Item, sizes: list[int]) -> object:
+        seen.append(item.example.name)
+        return real(item, sizes)
+
+    monkeypatch.setattr(shards, "_decode", decode)
+    return seen
+
+
+def test_one_decode_serves_several_sizes_with_the_gates_own_pixels(folder: Path, tmp_path: Path) -> None:
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[64, 32], seed=0)
+    for size in (32, 64):
+        found = load_records(tmp_path / "r", Split.TRAIN, size=size)
+        path = folder / IMAGES / f"{found.names[0]}.png"
+        np.testing.assert_array_equal(found.images[0], read_pixels(path.read_bytes(), size))
+    with pytest.raises(RecordsError, match="choose one"):
+        load_records(tmp_path / "r", Split.TRAIN)
+    with pytest.raises(RecordsError, match="prepare --size 128"):
+        load_records(tmp_path / "r", Split.TRAIN, size=128)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_pixels_at_several_sizes_are_those_of_each_size_alone(kind: str) -> None:
+    data = encode(portrait(512), kind)
+    for size, pixels in zip((32, 64, 128), read_pixels_at(data, (32, 64, 128)), strict=True):
+        np.testing.assert_array_equal(pixels, read_pixels(data, size))
+
+
+def test_an_interrupted_run_goes_on_with_the_block_it_was_at(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 50)
+    whole, out = tmp_path / "whole", tmp_path / "r"
+    expected = write_records([read_dataset(folder)], whole, sizes=[32], seed=0)
+    real = write_whole
+
+    def fail_at_second(path: Path, data: bytes) -> None:
+        if path.name.startswith("00001"):
+            raise KeyboardInterrupt
+        real(path, data)
+
+    monkeypatch.setattr(shards, "write_whole", fail_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        write_records([read_dataset(folder)], out, sizes=[32], seed=0)
+    with pytest.raises(RecordsError):
+        Manifest.read(out)
+    monkeypatch.setattr(shards, "write_whole", real)
+    seen = decoded(monkeypatch)
+    again = write_records([read_dataset(folder)], out, sizes=[32], seed=0)
+    assert len(seen) == 70
+    assert again.fingerprint() == expected.fingerprint()
+    np.testing.assert_array_equal(load_records(out, *Split).images, load_records(whole, *Split).images)
+
+
+def test_another_seed_or_a_corrected_label_decodes_nothing_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    seen = decoded(monkeypatch)
+    second = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=1)
+    (folder / "corrections.csv").write_text("id,label,reason\n1,glasses,seen\n")
+    third = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=1)
+    assert not seen
+    assert len({one.fingerprint() for one in (first, second, third)}) == 3
+    found = load_records(tmp_path / "r", *Split)
+    assert found.labels[found.names.index("face-1")] == 1
+
+
+def test_a_file_that_changed_is_decoded_again_and_the_old_shard_goes(folder: Path, tmp_path: Path) -> None:
+    before = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    (folder / IMAGES / "face-7.png").write_bytes(encode(barred(500, False)))
+    os.utime(folder / IMAGES / "face-7.png", (1, 1))
+    after = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert before.shards[32][0].file != after.shards[32][0].file
+    assert not (tmp_path / "r" / before.shards[32][0].file).exists()
+    assert before.fingerprint() != after.fingerprint()
+
+
+def test_a_table_that_was_edited_is_refused(folder: Path, tmp_path: Path) -> None:
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    table = tmp_path / "r/images.csv"
+    table.write_text(table.read_text().replace("train", "test", 1))
+    with pytest.raises(RecordsError, match=r"corrections\.csv"):
+        load_records(tmp_path / "r", Split.TRAIN)
+
+
+def test_the_same_picture_saved_otherwise_is_in_one_split_with_it(folder: Path, tmp_path: Path) -> None:
+    for face in (10, 20, 30, 40):
+        pixels = np.asarray(Image.open(folder / IMAGES / f"face-{face}.png"))
+        brighter = np.clip(pixels * 1.1, 0, 255).astype(np.uint8)
+        (folder / IMAGES / f"face-{face + 1000}.png").write_bytes(encode(brighter))
+    with (folder / "train.csv").open("a") as table:
+        table.writelines(f"{face + 1000},0,0,0,0,1\n" for face in (10, 20, 30, 40))
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[64], seed=0)
+    for split in Split:
+        names = set(load_records(tmp_path / "r", split).names)
+        assert all((f"face-{face}" in names) == (f"face-{face + 1000}" in names) for face in (10, 20, 30, 40))
+
+
+def test_likeness_joins_through_a_third_and_tells_strangers_apart() -> None:
+    def hashed(bits: int) -> str:
+        return f"{(1 << bits) - 1:064x}"
+
+    assert group_near([hashed(0), hashed(NEAR), hashed(2 * NEAR), hashed(3 * NEAR + 1)]) == [0, 0, 0, 3]
+    one, other = (perceptual_hash(portrait(64, seed=seed)) for seed in (1, 1))
+    assert one == other
+    assert len(one) == 64
+
+
+def test_records_are_chosen_from_and_joined(folder: Path, tmp_path: Path) -> None:
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    everything = load_records(tmp_path / "r", *Split)
+    bare, worn = (everything.select(everything.labels == label) for label in (0, 1))
+    both = join(bare, worn)
+    assert len(both) == len(everything)
+    assert set(both.names) == set(everything.names)
+    assert both.labels[: len(bare)].sum() == 0

@@ -1,0 +1,428 @@
+"""One page about a model: whole in itself, true to the card, and harmless whatever a data set is called."""
+
+import csv
+import re
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from gate import Band, Card, Label
+from gate.card import CardBand, Discarded, Interval, NoveltyThreshold
+from gate.card import Training as CardTraining
+from gate.scorer import Scorer
+from lensgate.cli import main
+from tests.support.datasets import half, write_dataset
+from tests.support.models import card_text, model_of, write_model
+from training.calibrate import Values, calibrate
+from training.certify import RawBand, certify, risk_coverage, selective_risk
+from training.compare import Comparison, Measured, Pair
+from training.dataset import Split, read_dataset
+from training.errors import RecordsError
+from training.evaluate import evaluate_by_data_set, judge, wilson
+from training.fit import HISTORY_FILE, NETWORK_FILE, RUN_FILE, Run
+from training.network import build_network
+from training.novelty import HEAD_FILE, NoveltyFindings
+from training.preset import Preset
+from training.promise import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised, fingerprint
+from training.records import Manifest, load_records, write_records
+from training.report import PAGE_FILE, Sources, write_report
+from training.report.words import number, percent, share
+from training.study import Difference, Mean, Study, Summary
+
+SIZE = 32
+HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""
+ESCAPED = "x&#x27;&quot;&gt;&lt;img src=y onerror=alert(1)&gt;&amp;$\\frac$"
+OUTPUTS = ("glasses_probability", "glasses_logit", "novelty")
+BAND = RawBand(low=-0.5, high=0.5)
+COMMAND = "lensgate train fit --records 'a & <b>'"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the report is made of, and the page with all of it."""
+
+    sources: Sources
+    card: Card
+    page: str
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Everything the steps before would have written, of a model that goes by brightness and is often unsure."""
+    folder = tmp_path_factory.mktemp("report")
+    data = write_dataset(folder / HOSTILE, half(160))
+    with (data / "train.csv").open("a") as table:
+        table.write("<script>alert(2)</script>,0,0,0,0,1\n")
+    manifest = write_records([read_dataset(data)], folder / "records", sizes=[SIZE], seed=0)
+    run = _write_run(folder / "run", manifest)
+    sources = Sources(records=folder / "records", run=folder / "run", models=folder / "models")
+    model = _write_model(sources, manifest, run)
+    sources = replace(sources, audit=_write_audit(folder / "audit"))
+    sources = replace(sources, studies=(_write_study(folder / "study"),), comparison=_write_comparison(folder / "all"))
+    page = write_report(sources, folder / "out").read_text()
+    return Made(sources, model, page)
+
+
+def _write_run(folder: Path, manifest: Manifest) -> Run:
+    folder.mkdir()
+    preset = Preset(size=SIZE, filters=(2, 4), epochs=3, patience=2)
+    network = build_network(preset)
+    network.save(folder / NETWORK_FILE)
+    network.save(folder / HEAD_FILE)
+    (folder / HISTORY_FILE).write_text(
+        "epoch,accuracy,loss,val_accuracy,val_loss\n1,.5,.7,.5,.7\n2,.6,.6,.7,.5\n3,.7,.5,.6,.6\n"
+    )
+    run = Run(
+        command=COMMAND,
+        records=manifest.fingerprint(),
+        seed=3,
+        epochs=3,
+        parameters=network.count_params(),
+        settings=preset.settings(),
+    )
+    (folder / RUN_FILE).write_text(run.model_dump_json())
+    return run
+
+
+def _write_model(sources: Sources, manifest: Manifest, run: Run) -> Card:
+    """A graph that is often unsure; its card has the figures that an export would have put there."""
+    text = card_text(
+        size=SIZE,
+        outputs=OUTPUTS,
+        data=manifest.data,
+        training=CardTraining(commands=("", COMMAND), split_seed=0, **run.model_dump(exclude={"command"})),
+        novelty_threshold=NoveltyThreshold(
+            value=1.3,
+            chosen_by="0 of 40",
+            kinds={"black": Discarded(images=40, discarded=wilson(40, 40), unfamiliar=wilson(9, 40))},
+        ),
+    )
+    held, test = (load_records(sources.records, split) for split in (Split.CALIBRATION, Split.TEST))
+    logits = Scorer(model_of(_graph(), text)).run(held.images)["glasses_logit"]
+    text = text.model_copy(update={"band": _write_promises(sources.run, logits, held.labels)})
+    metrics = evaluate_by_data_set(judge(Scorer(model_of(_graph(), text)), text, test.images), test, text)
+    model = model_of(_graph(), text.model_copy(update={"metrics": metrics}))
+    write_model(sources.models, model)
+    return model.card
+
+
+def _graph() -> onnx.ModelProto:
+    """The bar makes a picture darker; the noise in one pixel is what unsettles the logit, in another the novelty."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "places"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "darker"], ["bar"]),
+        helper.make_node("Add", ["bar", "offset"], ["centred"]),
+        *_pixel("noise"),
+        *_pixel("novelty"),
+        helper.make_node("Add", ["centred", "noise"], ["glasses_logit"]),
+        helper.make_node("Sigmoid", ["glasses_logit"], ["glasses_probability"]),
+    ]
+    constants: dict[str, Any] = {
+        "darker": np.float32(-0.12),
+        "offset": np.float32(0.12 * 130.65),
+        "places": np.array([1, 2, 3], np.int64),
+        **_constants("noise", row=2, middle=177.4, spread=1.6),
+        **_constants("novelty", row=25, middle=179.8, spread=2.0),
+    }
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "unsure",
+            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in OUTPUTS],
+            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+
+
+def _pixel(name: str) -> list[onnx.NodeProto]:
+    """The mean colour of one pixel, as far from its middle as there are spreads."""
+    return [
+        helper.make_node("Slice", ["pixels", f"{name}_from", f"{name}_to", "places"], [f"{name}_pixel"]),
+        helper.make_node("ReduceMean", [f"{name}_pixel", "places"], [f"{name}_mean"], keepdims=0),
+        helper.make_node("Sub", [f"{name}_mean", f"{name}_middle"], [f"{name}_centred"]),
+        helper.make_node("Div", [f"{name}_centred", f"{name}_spread"], [name]),
+    ]
+
+
+def _constants(name: str, *, row: int, middle: float, spread: float) -> dict[str, Any]:
+    return {
+        f"{name}_from": np.array([row, 2, 0], np.int64),
+        f"{name}_to": np.array([row + 1, 3, 3], np.int64),
+        f"{name}_middle": np.float32(middle),
+        f"{name}_spread": np.float32(spread),
+    }
+
+
+def _write_promises(run: Path, logits: Values, labels: Values) -> CardBand:
+    """Calibration and certificate of the logits as they are, at a temperature of 1."""
+    found = fingerprint(run)
+    findings = calibrate(logits, labels).model_copy(update={"temperature": 1.0})
+    novelty = NoveltyFindings(threshold=1.3, images=40, above=0)
+    certified = Certified(
+        run=found,
+        certificate=certify(logits, labels, [BAND], target_risk=0.9, confidence=0.5),
+        paper=selective_risk(logits, labels, RawBand.from_probability(Band(), 1.0)),
+        risk_coverage=risk_coverage(logits, labels),
+    )
+    calibrated = Calibrated(run=found, calibration=findings, novelty=novelty)
+    (run / CALIBRATION_FILE).write_text(calibrated.model_dump_json())
+    (run / CERTIFICATE_FILE).write_text(certified.model_dump_json())
+    return Promised.read(run).card_band()
+
+
+def _write_audit(folder: Path) -> Path:
+    folder.mkdir()
+    rows = [
+        ["id", "given", "suggested", "score"],
+        *([n, "glasses", "no_glasses", f"{n / 1000}"] for n in range(2, 60, 2)),
+    ]
+    with (folder / "label_issues.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+def _write_study(folder: Path) -> Path:
+    folder.mkdir()
+    summaries = tuple(
+        Summary(
+            value=value,
+            runs=runs,
+            accuracy=Mean(value=0.9, low=low, high=low and 0.95),
+            log_loss=Mean(value=0.2),
+            seconds=None,
+            bytes=2_000_000,
+            images=20,
+            standard_error=0.1,
+        )
+        for value, runs, low in (("32", 1, None), ("<64>", 3, 0.85))
+    )
+    lower = Difference(metric="log_loss", first="32", second="<64>", mean=-0.125, p=0.01, real=True)
+    study = Study(
+        kind="resolution",
+        records="",
+        settings={},
+        runs=(),
+        failed=("32, seed 1",),
+        summaries=summaries,
+        differences=(lower,),
+    )
+    (folder / "study.json").write_text(study.model_dump_json())
+    return folder
+
+
+def _write_comparison(folder: Path) -> Path:
+    folder.mkdir()
+    runs = tuple(
+        Measured(
+            run=f"runs/{name}",
+            images=24,
+            errors=errors,
+            accuracy=wilson(24 - errors, 24),
+            log_loss=Interval(value=0.1, low=0.05, high=0.2),
+            parameters=1234,
+            settings={"size": 32},
+        )
+        for name, errors in (("one", 3), ("<two>", 1))
+    )
+    pair = Pair(
+        first="runs/one",
+        other="runs/<two>",
+        only_first_wrong=2,
+        only_other_wrong=0,
+        mcnemar_p=0.5,
+        log_loss_difference=Interval(value=-0.02, low=-0.05, high=0.01),
+    )
+    (folder / "comparison.json").write_text(Comparison(records="", runs=runs, pairs=(pair,)).model_dump_json())
+    return folder
+
+
+def section(page: str, name: str) -> str:
+    """The text of one section, figures and markup left out."""
+    found = re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
+    assert found, f"the page has no section {name}"
+    return re.sub(r"\s+", " ", re.sub(r"<svg.*?</svg>|<[^>]+>", " ", found[1], flags=re.DOTALL)).replace("\xa0", " ")
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(made: Made) -> None:
+    assert """content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">""" in made.page
+    targets = re.findall(r"""\s(?:src|href|xlink:href|action|data|srcset)\s*=\s*["']?([^"'\s>]+)""", made.page)
+    assert targets
+    assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
+    assert not re.search(r"<(script|link|iframe|object|embed|base|form)|https?://|url\((?!#)|@import", made.page)
+    assert len(made.page) < 5_000_000
+
+
+def test_whatever_a_data_set_is_called_it_is_text(made: Made) -> None:
+    assert ESCAPED in made.page
+    assert "<img" not in made.page
+    assert not re.search(r"<[^>]*\sonerror=", re.sub(r'"[^"]*"', '""', made.page))
+    assert "&lt;script&gt;alert(2)&lt;/script&gt;" in section(made.page, "data")
+    assert "a &amp; &lt;b&gt;" in section(made.page, "repeat")
+
+
+def test_every_link_of_the_contents_leads_to_a_section(made: Made) -> None:
+    links = re.findall(r'<a href="#([\w-]+)">', made.page)
+    assert links == re.findall(r'<section id="([\w-]+)">', made.page)
+    expected = "data training results calibration certificate band unfamiliar discarded issues studies comparison"
+    assert links == [*expected.split(), "maps", "repeat"]
+
+
+def test_the_top_says_what_the_card_says(made: Made) -> None:
+    top = re.search(r"<header>(.*?)</header>", made.page, re.DOTALL)
+    assert top
+    (metrics,) = made.card.metrics.values()
+    assert metrics.selective_accuracy
+    assert 0 < metrics.coverage.value < 1
+    for written in (
+        *map(share, (metrics.accuracy, metrics.coverage, metrics.selective_accuracy, metrics.unfamiliar)),
+        number(metrics.log_loss),
+        f"is right in {percent(metrics.accuracy.value)}",
+        f"reach {percent(0.5)}",
+        f"keeps {percent(metrics.coverage.value)}",
+        f"{made.card.band.low:g} to {made.card.band.high:g}, certified",
+        "2 January 2026",
+        "With confidence 0.5 at most 90 % of the accepted images",
+        "40 images that are no portrait",
+    ):
+        assert written in top[1]
+
+
+def test_every_test_image_is_counted_once_by_what_became_of_it(made: Made) -> None:
+    rows = re.findall(
+        r"<tr>(.*?)</tr>", made.page[made.page.index('id="results"') : made.page.index('id="calibration"')]
+    )
+    counts = np.array([[int(cell) for cell in re.findall(r'class="number">(\d+)<', row)] for row in rows[1:]])
+    (metrics,) = made.card.metrics.values()
+    assert counts.shape == (2, 5)
+    assert (counts[:, 0] == counts[:, 1:].sum(axis=1)).all()
+    assert counts[:, 0].sum() == metrics.images
+    assert counts[:, 1:3].sum() / metrics.images == metrics.coverage.value
+    assert counts[:, 4].sum() > 0
+
+
+def test_the_data_are_counted_and_what_was_left_out_is_named(made: Made) -> None:
+    text = section(made.page, "data")
+    for split, labels in made.card.data[0].images.items():
+        assert f"{split} {sum(labels.values())} {labels[Label.GLASSES]} 50.0 %" in text
+    assert "1 file left out or remarked on" in text
+
+
+def test_training_names_the_epoch_that_was_kept_and_the_settings(made: Made) -> None:
+    text = section(made.page, "training")
+    assert "3 epochs over" in text
+    assert "Kept is epoch 2, the one of least validation loss." in text
+    assert "filters 2 4" in text
+    assert "patience 2" in text
+
+
+def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -> None:
+    text = section(made.page, "band")
+    band = f"{made.card.band.low:g} to {made.card.band.high:g}"
+    assert f"calibration in use, {band} {made.card.band.accepted} {made.card.band.errors} " in text
+    assert text.count("in use, ") == text.count("the paper's, 0.4 to 0.6") == 2
+    assert "The bands tested in turn, widest first: 1" in section(made.page, "certificate")
+
+
+def test_kinds_that_are_no_portrait_have_the_cards_shares(made: Made) -> None:
+    text = section(made.page, "unfamiliar")
+    assert "black 40 100.0 % [91.2, 100.0] 22.5 % [12.3, 37.5]" in text
+    assert "One image of each kind" in text
+
+
+def test_discarded_images_are_shown_by_reason(made: Made) -> None:
+    text = section(made.page, "discarded")
+    assert re.search(r"\d+ of 24 test images \(\d+\.\d %\) are unfamiliar", text)
+    assert re.search(r"\d+ of 24 test images \(\d+\.\d %\) are contradicted", text)
+
+
+def test_doubtful_labels_studies_and_comparisons_are_shown_where_given(made: Made) -> None:
+    assert "The 25 most doubtful of 29 labels" in section(made.page, "issues")
+    study = section(made.page, "studies")
+    assert "32 1 20 90.0 % [90.0, 90.0] 0.200 [0.200, 0.200] - 2.0" in study
+    assert "The log loss is 0.1250 higher with 32 than with &lt;64&gt; (p 0.010)." in study
+    assert "Failed: 32, seed 1." in study
+    compared = section(made.page, "comparison")
+    assert "runs/&lt;two&gt; 32 1,234 1 95.8 % [79.8, 99.3] 0.100 [0.050, 0.200]" in compared
+    assert "runs/&lt;two&gt; has 0 wrong that runs/one has right, and 2 the other way" in compared
+
+
+def test_it_can_be_repeated(made: Made) -> None:
+    text = section(made.page, "repeat")
+    for written in (made.card.sha256, made.card.training.records, made.card.data[0].fingerprint, "Seed of the fit 3"):
+        assert written in text
+
+
+def test_the_same_inputs_give_the_same_page(made: Made, tmp_path: Path) -> None:
+    assert write_report(made.sources, tmp_path / "again.html").read_text() == made.page
+
+
+def test_what_was_not_made_is_named_with_its_command(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole command, on a run that nothing was found of and with every figure saved as well."""
+    shutil.copytree(made.sources.run, tmp_path / "run")
+    for name in (CALIBRATION_FILE, CERTIFICATE_FILE, HEAD_FILE):
+        (tmp_path / "run" / name).unlink()
+    plain = made.card.text().model_copy(update={"band": CardBand(), "novelty_threshold": None, "version": "plain"})
+    write_model(tmp_path / "models", model_of(_graph(), plain))
+    command = ["train", "report", "--records", str(made.sources.records), "--run", str(tmp_path / "run")]
+    out = ["--models", str(tmp_path / "models"), "--version", "plain", "--out", str(tmp_path / "page")]
+    assert main([*command, *out, "--figures", str(tmp_path / "figures")]) == 0
+    assert str(tmp_path / "page" / PAGE_FILE) in capsys.readouterr().out
+    page = (tmp_path / "page" / PAGE_FILE).read_text()
+    assert "nothing is promised of the images that are kept" in page
+    assert "calibration in use" not in section(page, "band")
+    absent = section(page, "absent")
+    for step in ("calibrate", "certify", "audit", "study", "compare"):
+        assert f"lensgate train {step} " in absent
+    for name in ("calibration", "certificate", "unfamiliar", "issues", "studies", "comparison"):
+        assert f'<section id="{name}">' not in page
+    saved = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert len(saved) == page.count("<figure>")
+    assert all(re.fullmatch(r"\d\d-[A-Za-z0-9-]+\.png", name) for name in saved)
+    assert (tmp_path / "figures" / saved[0]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [({"seed": 4}, "another run"), ({"records": "0"}, "another run")],
+    ids=["the seed differs", "the records differ"],
+)
+def test_a_run_that_the_model_is_not_of_is_refused(
+    made: Made, tmp_path: Path, changes: dict[str, object], advice: str
+) -> None:
+    run = shutil.copytree(made.sources.run, tmp_path / "run")
+    (run / RUN_FILE).write_text(Run.read(run).model_copy(update=changes).model_dump_json())
+    with pytest.raises(RecordsError, match=advice):
+        write_report(replace(made.sources, run=run), tmp_path)
+
+
+def test_records_that_the_model_did_not_learn_from_are_refused(made: Made, tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "other", half(60))
+    write_records([read_dataset(data)], tmp_path / "records", sizes=[SIZE], seed=0)
+    with pytest.raises(RecordsError, match="other records"):
+        write_report(replace(made.sources, records=tmp_path / "records"), tmp_path)
+
+
+def test_a_model_that_was_exported_before_its_band_was_certified_is_refused(made: Made, tmp_path: Path) -> None:
+    write_model(tmp_path, model_of(_graph(), made.card.text().model_copy(update={"band": CardBand()})))
+    with pytest.raises(RecordsError, match="train export"):
+        write_report(replace(made.sources, models=tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["audit", "studies", "comparison"])
+def test_a_folder_that_holds_nothing_is_an_error_that_names_the_step(made: Made, tmp_path: Path, kind: str) -> None:
+    changed = replace(made.sources, **{kind: (tmp_path,) if kind == "studies" else tmp_path})
+    with pytest.raises(RecordsError, match=f"train {kind[:5].rstrip('i')}" if kind != "studies" else "train study"):
+        write_report(changed, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,55 @@
+from collections import Counter
+
+import pytest
+
+from training.dataset import Split
+from training.errors import DataError
+from training.split import Picture, split_pictures
+
+
+def pictures(count: int, *, tested: int = 0, every: int = 5) -> list[Picture]:
+    """`count` pictures, one in `every` with glasses, each a group of its own; the first `tested` are a test's."""
+    return [Picture(index % every == 0, index, index < tested) for index in range(count)]
+
+
+def split(given: list[Picture], *, seed: int = 0, auxiliary: bool = False) -> list[Split | None]:
+    return split_pictures(given, auxiliary=auxiliary, seed=seed, folder="here")
+
+
+def test_a_split_is_stratified_complete_and_repeats_with_its_seed() -> None:
+    given = pictures(200)
+    found = split(given, seed=3)
+    assert Counter(found) == {Split.TRAIN: 111, Split.VALIDATION: 17, Split.CALIBRATION: 42, Split.TEST: 30}
+    for part in Split:
+        labels = [one.glasses for one, its in zip(given, found, strict=True) if its is part]
+        assert sum(labels) / len(labels) == pytest.approx(0.2, abs=0.05)
+    assert split(given, seed=3) == found
+    assert split(given, seed=4) != found
+
+
+def test_a_labelled_test_table_is_the_test_split() -> None:
+    found = split(pictures(100, tested=20))
+    assert found[:20] == [Split.TEST] * 20
+    assert Split.TEST not in found[20:]
+
+
+def test_an_auxiliary_data_set_is_learned_from_and_tested_on_alone() -> None:
+    assert Counter(split(pictures(100), auxiliary=True)) == {Split.TRAIN: 85, Split.TEST: 15}
+
+
+def test_pictures_that_are_nearly_the_same_stay_together() -> None:
+    given = [Picture(index % 2 == 0, index // 4 * 2 + index % 2, False) for index in range(400)]
+    found = split(given)
+    for group in {one.group for one in given}:
+        assert len({its for one, its in zip(given, found, strict=True) if one.group == group}) == 1
+
+
+def test_what_is_near_to_a_test_picture_is_not_learned_from() -> None:
+    given = [*pictures(100, tested=20), Picture(False, 3, False)]
+    assert split(given)[-1] is None
+
+
+@pytest.mark.parametrize("with_glasses", [1, 2])
+def test_a_data_set_with_too_few_of_a_label_says_so(with_glasses: int) -> None:
+    with pytest.raises(DataError, match="cannot be split by label"):
+        split([Picture(index < with_glasses, index, False) for index in range(100)])

@@ -1,0 +1,87 @@
+"""Probability and decision for every image of a folder, labelled or not, as a table."""
+
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from gate import Action, Model
+from gate.models import write_whole
+from gate.pixels import Pixels
+from gate.scorer import Scorer
+from training.dataset import IMAGE_ENDINGS, IMAGE_FOLDERS, read_dataset
+from training.errors import DataError
+from training.evaluate import judge
+from training.shards import decode_images
+
+COLUMNS = ("id", "glasses_probability", "label", "decision", "reason", "novelty", "error")
+BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """How many images were accepted and discarded, and how many could not be read."""
+
+    accept: int
+    discard: int
+    error: int
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The images to predict: those that a `test.csv` lists without labels, or else all in the folder, by name.
+
+    Raises:
+        DataError: there are none.
+    """
+    if (folder / "train.csv").is_file() and (folder / "test.csv").is_file():
+        unlabelled = [example.path for example in read_dataset(folder).test if example.glasses is None]
+        if unlabelled:
+            return unlabelled
+    for candidate in (".", *IMAGE_FOLDERS):
+        found = [path for path in sorted((folder / candidate).glob("*")) if path.suffix.lower() in IMAGE_ENDINGS]
+        if found:
+            return found
+    raise DataError(f"there is no image in {folder}: files end in {', '.join(IMAGE_ENDINGS)}")
+
+
+def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predicted:
+    """Write one line an image, in order; one that cannot be read has an error instead of a decision."""
+    scorer = Scorer(model, device="cpu")
+    rows = list(_rows(scorer, model, images))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(rows)
+    write_whole(out, text.getvalue().encode())
+    decisions = [row[3] for row in rows]
+    return Predicted(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
+
+
+def _rows(scorer: Scorer, model: Model, images: Sequence[Path]) -> Iterator[tuple[object, ...]]:
+    read = tqdm(decode_images(images, scorer.size), desc="predict", total=len(images), unit="image")
+    for batch in _batched(zip(images, read, strict=True)):
+        good = [pixels for _, pixels in batch if not isinstance(pixels, str)]
+        lines = _lines(scorer, model, good)
+        for path, pixels in batch:
+            name = path.stem.removeprefix("face-")
+            yield (name, "", "", "", "", "", pixels) if isinstance(pixels, str) else (name, *next(lines), "")
+
+
+def _lines(scorer: Scorer, model: Model, good: Sequence[Pixels]) -> Iterator[tuple[object, ...]]:
+    if not good:
+        return
+    judged = judge(scorer, model.card, np.stack(good))
+    for score, decision in zip(judged.scores, judged.decisions, strict=True):
+        novelty = "" if score.novelty is None else score.novelty
+        yield score.probability, decision.label, decision.action, decision.reason, novelty
+
+
+def _batched(pairs: Iterable[tuple[Path, Pixels | str]]) -> Iterator[list[tuple[Path, Pixels | str]]]:
+    pairs = iter(pairs)
+    while batch := list(itertools.islice(pairs, BATCH)):
+        yield batch
