@@ -90,19 +90,22 @@ def _head(issues: int, shown: int, audited: int) -> list[Html]:
         paragraph(count, rest),
         paragraph(
             "Worst first. Under each picture: the label it was given, what a network that did not learn from the "
-            "picture says it shows, and the score: how probable the given label is to that network. Networks err too: a person "
-            "decides."
+            "picture says it shows, and the score: how probable the given label is to that network. Networks err too: "
+            "a person decides."
         ),
-        element(
-            "ol",
-            element("li", "In ", code(PROPOSALS_FILE), " beside this page, delete the lines where the label was right."),
-            element("li", "Where an eye cannot tell, write ", code(UNCLEAR), ": the image is left out."),
-            element(
-                "li", "Put what is left into ", code(CORRECTIONS_FILE), " beside the data set's train.csv, ",
-                "after the lines that are there already. Every later step uses it; train.csv itself stays as it is.",
-            ),
+        element("ol", *(element("li", *step) for step in _steps())),
+    ]
+
+
+def _steps() -> list[tuple[str, ...]]:
+    return [
+        ("In ", code(PROPOSALS_FILE), " beside this page, delete the lines of labels that were right."),
+        ("Where an eye cannot tell, write ", code(UNCLEAR), ": the image is left out."),
+        (
+            *("Put what is left into ", code(CORRECTIONS_FILE), " beside the data set's train.csv, after the lines "),
+            "that are there already. Every later step uses it; train.csv itself stays as it is.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _page(head: Html, body: Html) -> str:

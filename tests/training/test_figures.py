@@ -162,8 +162,9 @@ def test_a_grid_of_pictures_has_its_heading_and_captions_of_several_lines() -> N
     assert len(figure.axes) == len(FACES)
     assert written(figure).count("uncertain") == 1
     assert written(figure).count("a") == len(FACES)
-    bottom = min(axes.get_tightbbox().y0 for axes in figure.axes)
-    assert bottom > 0
+    below = [box.y0 for axes in figure.axes if (box := axes.get_tightbbox())]
+    assert len(below) == len(FACES)
+    assert min(below) > 0
 
 
 def test_feature_maps_are_those_that_vary_most_of_every_block() -> None:
@@ -192,7 +193,10 @@ def test_svg_fits_into_a_page_and_takes_its_colours() -> None:
 
 
 def test_two_figures_on_one_page_share_no_id_that_differs() -> None:
-    curves = {"loss": [2, 1], "val_loss": [2.0, 1.0]}, {"loss": [9, 1, 1], "val_loss": [1.0, 1.0, 2.0]}
+    curves: tuple[dict[str, list[float]], ...] = (
+        {"loss": [2, 1], "val_loss": [2, 1]},
+        {"loss": [9, 1, 1], "val_loss": [1, 1, 2]},
+    )
     found = [as_svg(curve(one, "loss", kept=1), name) for one, name in zip(curves, "ab", strict=True)]
     clips = [set(re.findall(r'<clipPath id="(\w+)"', svg)) for svg in found]
     assert clips[0]

@@ -1,18 +1,15 @@
 """What was found beside this one model: doubtful labels, settings that were varied, runs that were compared."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from gate.card import Interval
 from gate.pixels import Pixels
-from training.audit import ISSUES_FILE
-from training.compare import Comparison, Pair
+from training.compare import Pair
 from training.dataset import Split
-from training.errors import RecordsError
 from training.figures import Picture, compared, picture_grid
 from training.records import load_records
-from training.report.evidence import Evidence, read_finding
+from training.report.evidence import Evidence, Row
 from training.report.page import Absent, Html, Section, Shown, element, paragraph, table
 from training.report.summary import baseline
 from training.report.words import count, number, share
@@ -23,10 +20,9 @@ WORST = 25
 
 def issues(evidence: Evidence) -> Section | Absent:
     """Images whose label the audit doubts, worst first."""
-    title, folder = "Doubtful labels", evidence.sources.audit
-    if folder is None:
+    title, rows = "Doubtful labels", evidence.issues
+    if rows is None:
         return Absent(title, "lensgate train audit --data DIR --out runs/audit")
-    rows = _read_issues(folder / ISSUES_FILE)
     if not rows:
         return Section("issues", title, (paragraph("The audit doubts no label."),))
     images = _images(evidence)
@@ -48,19 +44,18 @@ def issues(evidence: Evidence) -> Section | Absent:
 def studies(evidence: Evidence) -> Section | Absent:
     """Each study: a table, the intervals, and which differences are more than luck."""
     title = "Studies"
-    if not evidence.sources.studies:
+    if not evidence.studies:
         return Absent(title, f"lensgate train study resolution --records {evidence.sources.records} --out runs/study")
-    parts = [part for folder in evidence.sources.studies for part in _study(folder)]
+    parts = [part for study in evidence.studies for part in _study(study)]
     return Section("studies", title, tuple(parts))
 
 
 def comparison(evidence: Evidence) -> Section | Absent:
     """Several runs on the same test images."""
-    title, folder = "Models compared", evidence.sources.comparison
-    if folder is None:
+    title, found = "Models compared", evidence.comparison
+    if found is None:
         command = f"lensgate train compare --records {evidence.sources.records} --run A --run B --out runs/comparison"
         return Absent(title, command)
-    found = read_finding(folder / "comparison.json", Comparison, step="compare")
     head = ("run", "pixels", "parameters", "errors", "accuracy [95 %]", "log loss [95 %]")
     rows = [
         (
@@ -81,24 +76,13 @@ def comparison(evidence: Evidence) -> Section | Absent:
     return Section("comparison", title, (table(head, rows), *map(_paired, found.pairs), chart))
 
 
-def _read_issues(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if missing := {"id", "given", "suggested", "score"} - set(rows.fieldnames or []):
-                raise RecordsError(f"{path} has no column {' or '.join(sorted(missing))}: run `lensgate train audit`")
-            return list(rows)
-    except OSError as error:
-        raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
-
-
 def _images(evidence: Evidence) -> dict[tuple[str, str], Pixels]:
     """Every image of the records by data set and name."""
     records = load_records(evidence.sources.records, *Split, size=evidence.card.input.size)
     return dict(zip(zip(records.data_sets, records.names, strict=True), records.images, strict=True))
 
 
-def _key(row: dict[str, str], evidence: Evidence) -> tuple[str, str]:
+def _key(row: Row, evidence: Evidence) -> tuple[str, str]:
     """An audit of one data set does not name it: it is the one that something is promised of."""
     return row.get("data_set") or evidence.own[0], _name(row["id"])
 
@@ -111,8 +95,7 @@ def _words(label: str) -> str:
     return label.replace("_", " ")
 
 
-def _study(folder: Path) -> Iterator[Html | Shown]:
-    study = read_finding(folder / "study.json", Study, step="study")
+def _study(study: Study) -> Iterator[Html | Shown]:
     subject = {"sources": "the source that was left out, and measured on"}.get(study.kind, study.kind.replace("-", " "))
     yield element("h3", f"Varied: {subject}")
     head = (

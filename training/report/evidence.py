@@ -1,5 +1,6 @@
 """Everything a report is made from, read once and held against each other."""
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,12 +11,18 @@ from pydantic import BaseModel, ValidationError
 from gate import ModelStore
 from gate.card import Card
 from gate.scorer import Scorer
+from training.audit import ISSUES_FILE
+from training.compare import Comparison
 from training.dataset import Split
 from training.errors import RecordsError
 from training.fit import History, Run, load_fitted, read_history
 from training.promise import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised
 from training.records import Manifest, Records, load_records
 from training.report.scored import Gate, Scored
+from training.study import Study
+
+Row = dict[str, str]
+"""A line of `label_issues.csv`: id, given, suggested, score, and data_set where there are several."""
 
 _Finding = TypeVar("_Finding", bound=BaseModel)
 
@@ -48,6 +55,9 @@ class Evidence:
     test: Scored
     calibrated: Calibrated | None
     certified: Certified | None
+    issues: tuple[Row, ...] | None
+    studies: tuple[Study, ...]
+    comparison: Comparison | None
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -56,7 +66,7 @@ class Evidence:
 
 
 def gather(sources: Sources) -> Evidence:
-    """Read everything and score the test split.
+    """Read everything and score the test split, which is what takes a while, last.
 
     Raises:
         RecordsError: something is not finished, or model, run and records do not belong together.
@@ -65,6 +75,10 @@ def gather(sources: Sources) -> Evidence:
     model = ModelStore(sources.models).load(sources.version)
     manifest, fitted = Manifest.read(sources.records), load_fitted(sources.run)
     _check_belonging(model.card, fitted.run, manifest, sources)
+    issues = None if sources.audit is None else _read_issues(sources.audit / ISSUES_FILE)
+    studies = tuple(_required(folder / "study.json", Study, step="study") for folder in sources.studies)
+    folder = sources.comparison
+    comparison = None if folder is None else _required(folder / "comparison.json", Comparison, step="compare")
     size = model.card.input.size
     gate = Gate(Scorer(model, device="cpu"), model.card)
     return Evidence(
@@ -79,15 +93,13 @@ def gather(sources: Sources) -> Evidence:
         test=gate.score(load_records(sources.records, Split.TEST, size=size)),
         calibrated=_read(sources.run / CALIBRATION_FILE, Calibrated),
         certified=_read(sources.run / CERTIFICATE_FILE, Certified),
+        issues=issues,
+        studies=studies,
+        comparison=comparison,
     )
 
 
-def read_finding(path: Path, kind: type[_Finding], *, step: str) -> _Finding:
-    """What another step wrote.
-
-    Raises:
-        RecordsError: it has not, or it is something else.
-    """
+def _required(path: Path, kind: type[_Finding], *, step: str) -> _Finding:
     found = _read(path, kind)
     if found is None:
         raise RecordsError(f"{path} does not exist: run `lensgate train {step}` first")
@@ -101,6 +113,17 @@ def _read(path: Path, kind: type[_Finding]) -> _Finding | None:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise RecordsError(f"{path} is not what this version writes: run the step that wrote it again") from error
+
+
+def _read_issues(path: Path) -> tuple[Row, ...]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = tuple(csv.DictReader(file))
+    except OSError as error:
+        raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
+    if any(not {"id", "given", "suggested", "score"} <= row.keys() for row in rows):
+        raise RecordsError(f"{path} is not what this version writes: run `lensgate train audit` again")
+    return rows
 
 
 def _check_belonging(card: Card, run: Run, manifest: Manifest, sources: Sources) -> None:

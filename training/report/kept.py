@@ -111,8 +111,9 @@ def _of_certificate(found: Certificate) -> SelectiveRisk:
 
 
 def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[Mark]:
-    certified = evidence.certified is not None and evidence.certified.certificate.certified
-    bounds = [evidence.certified.certificate.risk_bound] if evidence.certified and certified else []
+    found = evidence.certified.certificate if evidence.certified else None
+    # Where mistakes cost differently the bound is on their mean cost, which is no share.
+    bounds = [found.risk_bound] if found and found.certified and found.cost_ratio == 1 else []
     marks = []
     for index, (title, one) in enumerate(measured.items()):
         bound = bounds[index] if index < len(bounds) else None

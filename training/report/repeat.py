@@ -6,7 +6,7 @@ import numpy as np
 from training.figures import feature_maps
 from training.network import block_outputs
 from training.report.evidence import Evidence
-from training.report.page import Absent, Section, Shown, element, facts, lines, paragraph, table
+from training.report.page import Absent, Section, Shown, code, element, facts, lines, paragraph, table
 
 
 def maps(evidence: Evidence) -> Section:
@@ -43,13 +43,13 @@ def repeat(evidence: Evidence) -> Section:
             lines([command for command in card.training.commands if command]),
             facts([*seeds, *card.tools.items()]),
             element("h3", "Fingerprints (SHA-256)"),
-            table(("of", "value"), [(name, element("code", value)) for name, value in hashes], words=2),
+            table(("of", "value"), [(name, code(value)) for name, value in hashes], words=2),
         ),
     )
 
 
 def absent(parts: list[Absent]) -> Section:
     """What the page would show as well, had it been made."""
-    said = paragraph("Made by these commands, and then shown here by another `lensgate train report`:")
-    rows = [(part.title, element("code", part.command)) for part in parts]
+    said = paragraph("Made by these commands, and then shown by another ", code("lensgate train report"), ":")
+    rows = [(part.title, code(part.command)) for part in parts]
     return Section("absent", "Not on this page", (said, table(("part", "command"), rows, words=2)))

@@ -99,4 +99,6 @@ def _novelty(card: Card) -> str:
     kinds = threshold.kinds.values()
     images = sum(one.images for one in kinds)
     discarded = percent(sum(one.images * one.discarded.value for one in kinds) / images)
-    return f"{said} Of {images:,} images that are no portrait, of {len(kinds)} kinds, {discarded} are discarded."
+    return (
+        f"{said} Of {images:,} images that are no portrait, of {count(len(kinds), 'kind')}, {discarded} are discarded."
+    )
