@@ -44,9 +44,14 @@ AUDIT_PRESET = Preset(
     epochs=12,
     patience=0,
 )
-"""CLAIM
+"""Of 2,059 labels with 11.6 % flipped it finds .85 to .88 of the flips, and .89 to .91 of what it flags are flips.
 
     python -m bench.audit ../shared/faces
+
+Ten networks in two rounds take some 290 seconds of CPU. Tried on the way, each once: the first round's AUC was .93 with
+batches of 32 and a dropout of .5, .95 with batches of 16 and .3; 64 pixels gained as much at three times the cost; the
+second round took recall from .66 to .86, a third added nothing that one could rely on. Where no label is wrong on
+purpose, it flags 10 of 2,313: nine thin frames and a pair of sunglasses that the networks overlook.
 """
 
 FOLDS = 5

@@ -25,8 +25,8 @@ from gate.card import Interval
 from training.calibrate import Bools, Finding, Floats, Values, clopper_pearson, labelled
 from training.errors import DataError
 
-# Shares of the proposing split that the candidates accept: from 80 % on in steps of a quarter of a per cent.
-COVERAGES = tuple(round(0.8 + step / 400, 4) for step in range(81))
+# Shares of the proposing split that the candidates accept: from 80 % on in steps of a tenth of a per cent.
+COVERAGES = tuple(round(0.8 + step / 1000, 3) for step in range(201))
 # How far the graph's float32 may put a probability from the exact one: four steps below 1.
 FLOAT32_SLACK = 2.0**-22
 MOST_IMAGES = 10**9
@@ -284,9 +284,10 @@ def _band_text(raw: RawBand, temperature: float | None) -> str:
 
 
 def _proposed(margins: Floats, coverage: float, shift: float) -> RawBand:
-    # 1 - 0.8 is a float a little below 0.2, which would discard one of ten images and not two.
-    discarded = math.floor((1 - coverage) * len(margins) + 1e-9)
-    edge = float(margins[discarded - 1]) if discarded else -math.inf
+    # Rounded, as 1 - 0.8 is a float a little below 0.2. Between two images the edge is interpolated: where few are
+    # unsure, a step from one to the next would leave out most bands worth trying.
+    discarded = round((1 - coverage) * len(margins), 6)
+    edge = float(np.interp(discarded, np.arange(len(margins) + 1), [min(0.0, -shift), *margins]))
     return RawBand(low=min(0.0, -edge), high=max(0.0, edge + shift))
 
 

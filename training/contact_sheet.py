@@ -90,8 +90,8 @@ def _head(issues: int, shown: int, audited: int) -> list[Html]:
         paragraph(count, rest),
         paragraph(
             "Worst first. Under each picture: the label it was given, what a network that did not learn from the "
-            "picture says it shows, and the score: how probable the given label is to that network. Networks err too: "
-            "a person decides."
+            "picture takes it for, and the score: how probable the given label is to that network. Networks err too, "
+            "most often about thin frames: a person decides."
         ),
         element("ol", *(element("li", *step) for step in _steps())),
     ]
@@ -128,7 +128,7 @@ def _tile(place: int, issue: Issue, image: Path, *, several: bool) -> Html:
         "figcaption",
         _line(element("b", title), f"#{place}"),
         _line("given", _words(issue.given)),
-        _line("shows", element("b", _words(issue.suggested), class_=issue.suggested)),
+        _line("seen", element("b", _words(issue.suggested), class_=issue.suggested)),
         _line("score", _percent(issue.score)),
     )
     return element("figure", picture, caption)

@@ -6,24 +6,31 @@ Detection with Outlier Exposure* (2019), is the idea of fitting against made out
 against the Mahalanobis distance of the same features, and against kinds that the head was not shown.
 """
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from gate.pixels import Pixels
+from training.augment import augment
 from training.calibrate import Finding
 from training.errors import DataError, RecordsError
 from training.network import block_outputs
-from training.outliers import LEARNED, Kind, make_outliers
+from training.outliers import LEARNED, Kind
 
 HEAD_FILE = "novelty.keras"
 CELLS = 4  # Every block is averaged down to so many places an edge: where things are is what a face is made of.
 NEURONS = 32
-OUTLIERS = 600  # of each kind
-EPOCHS = 15
+COPIES = 3  # Augmented ones of each portrait: what the network learned from looks more familiar to it than it should.
+AUGMENT = 0.6
+OUTLIERS = 500  # of each kind
+MORE = {"half covered": 5, "rows swapped": 2}  # Kinds that are much like portraits, so many times as often.
+EPOCHS = 12
+BATCH = 256
 CLIP = 8.0  # standard deviations
 ALLOWED = 0.01  # Share of good faces that may be discarded for it.
 
@@ -47,7 +54,7 @@ def features(network: keras.Model) -> Any:
     return layers.Concatenate(name="features")(parts)
 
 
-def fit_head(network: keras.Model, faces: Pixels, *, seed: int, kinds: dict[str, Kind] | None = None) -> keras.Model:
+def fit_head(network: keras.Model, faces: Pixels, *, seed: int, kinds: Mapping[str, Kind] | None = None) -> keras.Model:
     """Fit a head, features float32 `[N, F]` -> novelty float32 `[N]`, that is above 0 for what is no portrait.
 
     Args:
@@ -58,16 +65,20 @@ def fit_head(network: keras.Model, faces: Pixels, *, seed: int, kinds: dict[str,
     """
     keras.utils.set_random_seed(seed)
     reader = keras.Model(network.input, features(network))
-    chosen = faces[np.random.default_rng(seed).permutation(len(faces))[:OUTLIERS]]
-    others = make_outliers(chosen, kinds or dict(LEARNED), seed=seed)
-    good = _read(reader, faces)
-    bad = np.concatenate([_read(reader, images) for images in others.values()])
+    portraits = [faces, *(_augmented(faces, seed=[seed, copy]) for copy in range(COPIES))]
+    good = np.concatenate([_read(reader, images) for images in portraits])
+    others = _outliers(np.concatenate(portraits), LEARNED if kinds is None else kinds, seed=seed)
+    bad = np.concatenate([_read(reader, images) for images in others])
     head = _head(good)
-    head.compile(keras.optimizers.Adam(1e-3), loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    steps = (len(good) + len(bad)) // BATCH * EPOCHS
+    head.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, max(1, steps))),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+    )
     answers = np.repeat([0.0, 1.0], [len(good), len(bad)])
     # Half of the weight each, however many outliers there are.
     weights = np.repeat([len(bad) / len(good), 1.0], [len(good), len(bad)])
-    head.fit(np.concatenate([good, bad]), answers, sample_weight=weights, epochs=EPOCHS, batch_size=128, verbose=0)
+    head.fit(np.concatenate([good, bad]), answers, sample_weight=weights, epochs=EPOCHS, batch_size=BATCH, verbose=0)
     return head
 
 
@@ -115,17 +126,31 @@ def load_head(folder: Path) -> keras.Model:
     return keras.models.load_model(path)
 
 
+def _augmented(faces: Pixels, *, seed: list[int]) -> Pixels:
+    moved = augment(tf.constant(faces.astype(np.float32)), AUGMENT, seed=tf.constant(seed))
+    found: Pixels = np.rint(moved.numpy()).astype(np.uint8)
+    return found
+
+
+def _outliers(portraits: Pixels, kinds: Mapping[str, Kind], *, seed: int) -> Iterator[Pixels]:
+    random = np.random.default_rng(seed)
+    for kind, make in kinds.items():
+        chosen = random.permutation(len(portraits))[: OUTLIERS * MORE.get(kind, 1)]
+        yield np.ascontiguousarray(make(portraits[chosen], random))
+
+
 def _head(good: NDArray[np.float32]) -> keras.Model:
     layers = keras.layers
     inputs = keras.Input((good.shape[1],), name="novelty_features")
-    # Fixed to what the portraits have: a layer of its own kind would not become constants of the exported graph.
+    # Fixed to what the portraits have. A Normalization layer would, but does not become constants of the graph.
     scale = layers.BatchNormalization(center=False, scale=False, trainable=False, name="novelty_scale")
-    x = layers.Rescaling(1.0, offset=CLIP, name="novelty_shift")(scale(inputs))
     # A feature far outside of what portraits have says no more for being farther.
+    x = layers.Rescaling(1.0, offset=CLIP, name="novelty_shift")(scale(inputs))
     x = layers.ReLU(max_value=2 * CLIP, name="novelty_clip")(x)
-    x = layers.Dense(NEURONS, activation="relu", kernel_regularizer=keras.regularizers.L2(1e-4), name="novelty_dense")(
-        x
-    )
+    x = layers.Rescaling(1.0, offset=-CLIP, name="novelty_back")(x)
+    x = layers.Dropout(0.4, name="novelty_features_dropout")(x)
+    weak = keras.regularizers.L2(1e-3)
+    x = layers.Dense(NEURONS, activation="relu", kernel_regularizer=weak, name="novelty_dense")(x)
     x = layers.Dropout(0.3, name="novelty_dropout")(x)
     answer = layers.Dense(1, name="novelty_logit")(x)
     scale.set_weights([good.mean(axis=0), good.var(axis=0)])

@@ -91,7 +91,7 @@ def broken_promises(
     *,
     target: float = TARGET,
     cost_ratio: float = 1.0,
-    coverages: tuple[float, ...] = COVERAGES[::4],
+    coverages: tuple[float, ...] = COVERAGES[::10],
 ) -> int:
     """How many of `SETS` calibration sets of 1,000 images lead to a band whose true risk is above `target`."""
     random = np.random.default_rng(7)
@@ -192,7 +192,7 @@ def test_what_is_certified_to_be_discarded_is_discarded(
 def test_candidates_go_from_wide_to_full_coverage_around_0() -> None:
     logits = np.random.default_rng(0).permutation(np.arange(-1_000, 1_000) + 0.25)
     bands = propose_bands(logits)
-    assert len(bands) == len(COVERAGES) == 81
+    assert len(bands) == len(COVERAGES) == 201
     assert [band.accepts(logits).mean() for band in bands] == pytest.approx(COVERAGES)
     assert all(band.low == -band.high for band in bands)
     assert (bands[0], bands[-1]) == (symmetric(199.75), POINT)
@@ -200,7 +200,13 @@ def test_candidates_go_from_wide_to_full_coverage_around_0() -> None:
 
 
 def test_candidates_that_are_the_same_are_tested_once() -> None:
-    assert propose_bands(np.array([-3.0, -1.0, 1.0, 3.0, 4.0])) == (symmetric(1.0), POINT)
+    logits = np.array([-3.0, -1.0, 1.0, 3.0, 4.0])
+    assert propose_bands(logits, coverages=(0.6, 0.8, 0.8, 1.0)) == (symmetric(1.0), POINT)
+
+
+def test_between_two_images_the_edge_is_interpolated() -> None:
+    bands = propose_bands(np.array([-3.0, -1.0, 2.0, 3.0, 4.0]), coverages=(0.7, 0.9))
+    assert bands == (symmetric(1.5), symmetric(0.5))
 
 
 def test_a_costly_wrong_glasses_moves_the_band_and_keeps_0_inside() -> None:
@@ -375,7 +381,7 @@ def test_the_promise_about_costs_is_kept_as_often_as_it_says() -> None:
     def certified(logits: Floats, labels: Floats, bands: tuple[RawBand, ...]) -> RawBand | None:
         return certify(logits, labels, bands, target_risk=0.08, confidence=1 - DELTA, cost_ratio=3.0).band
 
-    population, coverages = overconfident(noise=0.002), COVERAGES[::8]
+    population, coverages = overconfident(noise=0.002), COVERAGES[::20]
     assert broken_promises(population, certified, target=0.08, cost_ratio=3.0, coverages=coverages) <= allowed()
 
 
@@ -395,7 +401,7 @@ def test_mapie_has_the_same_p_values_but_for_its_rounding_and_ends_its_fixed_seq
     """
     random = np.random.default_rng(seed)
     population = overconfident(noise=0.01)
-    bands = propose_bands(population.draw(1_000, random)[0], coverages=COVERAGES[::4])
+    bands = propose_bands(population.draw(1_000, random)[0], coverages=COVERAGES[::10])
     logits, labels = population.draw(1_000, random)
     ours = certify(logits, labels, bands, target_risk=TARGET, confidence=1 - DELTA)
     errors, accepted = np.array([(row.errors, row.accepted) for row in ours.tested]).T

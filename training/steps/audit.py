@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     images = {(one.name, example.name): example.path for one in datasets for example in (*one.train, *one.test)}
     command = options.command_line
     page = write_contact_sheet(issues, options.out, images=images, audited=len(records), command=command)
-    print(f"{len(issues)} of {len(records)} labels contradict the picture: {page}")
+    print(f"{len(issues)} of {len(records)} labels seem to contradict the picture: {page}")
     for one, proposal in zip(datasets, proposals, strict=True):
         print(f"keep the right lines of {proposal} in {one.folder / CORRECTIONS_FILE}")
 
