@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
 FACES ?= ../shared/faces
+VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command "make locks" pyproject.toml
 
@@ -69,7 +70,8 @@ endif
 train: setup-training
 	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make train FACES=DIR" >&2; exit 1; }
 	$(BIN)/lensgate train draw --count 200 --seed 7 --out runs/drawn
-	$(BIN)/lensgate train all --data $(FACES) --auxiliary runs/drawn --preset gate --work runs --out runs/models $(TERMS)
+	$(BIN)/lensgate train all --data $(FACES) --auxiliary runs/drawn --preset gate --work runs --out runs/models \
+		--version $(VERSION) $(TERMS)
 
 locks:
 	$(COMPILE) --extra service --extra cpu --extra training --group test --output-file locks/dev.txt

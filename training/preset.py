@@ -74,6 +74,6 @@ PRESETS = {
     # The shipped model's: a fourth block and far augmentation for generators it has not seen, a cosine schedule so that
     # the last epoch is a calm one.
     "gate": Preset(
-        filters=(32, 64, 128, 128), schedule="cosine", learning_rate=1e-3, augment=0.6, epochs=40, patience=0
+        filters=(16, 32, 64, 128), schedule="cosine", learning_rate=2e-3, augment=0.6, epochs=50, patience=0
     ),
 }
