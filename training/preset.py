@@ -69,10 +69,12 @@ KNOBS = frozenset(field.name for field in fields(Preset))
 """Names of all settings; what a study varies and a tuner tries is one of these."""
 
 PRESETS = {
-    # The paper's: 3 blocks, an exponential schedule, images as they are.
+    # The paper's: three blocks, an exponential schedule, images as they are.
     "paper": Preset(),
-    # The shipped model's: a fourth block and far augmentation for generators it has not seen, a cosine schedule so that
-    # the last epoch is a calm one.
+    # The shipped model's. A fourth block and half the filters: a third of the multiplications, .46 ms an image on one
+    # core against 1.1. Augmented for generators it has not seen, on a cosine so that its last epoch is a calm one. On
+    # the 1,338 stand-in faces and 170 drawn ones of seed 0 it took 5 minutes on two busy cores and reached, on faces of
+    # other generators, .996 accuracy and .010 log loss: `make train`. Twice the filters reached .996 and .025.
     "gate": Preset(
         filters=(16, 32, 64, 128), schedule="cosine", learning_rate=2e-3, augment=0.6, epochs=50, patience=0
     ),
