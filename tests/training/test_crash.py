@@ -11,7 +11,7 @@ from tests.support.datasets import half, write_dataset
 from tests.support.servers import wait_until
 
 # What is there as soon as a step is under way or has just ended.
-MOMENTS = ("records/shards/*.json", "audit/folds/*", "fit/state.npz", "fit/network.keras", "fit/calibration.json")
+MOMENTS = ("records/shards/*.json", "audit/folds/*", "fit/state.npz", "fit/calibration.json")
 
 
 def begun(process: "subprocess.Popen[bytes]", work: Path, moment: str) -> bool:

@@ -155,8 +155,18 @@ def _all(options: argparse.Namespace) -> None:
 
 
 def _audit(options: argparse.Namespace) -> None:
+    from training.audit import AUDIT_PRESET
+
+    # At most so many epochs holds for its networks too.
+    epochs = min(AUDIT_PRESET.epochs, options.epochs or AUDIT_PRESET.epochs)
     # What was drawn is labelled as it was drawn; an audit looks at what people labelled.
-    changes: dict[str, object] = {"auxiliary": [], "sizes": None, "records": None, "epochs": None, "folds": audit.FOLDS}
+    changes: dict[str, object] = {
+        "auxiliary": [],
+        "sizes": None,
+        "records": None,
+        "epochs": epochs,
+        "folds": audit.FOLDS,
+    }
     audit.run(argparse.Namespace(**{**vars(options), **changes, "out": options.work / "audit"}))
 
 
