@@ -1,6 +1,8 @@
 """Who may come in: decided before a body is read, by its size, by bytes and images in flight and by the wait ahead."""
 
+import asyncio
 import math
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -30,45 +32,106 @@ class Admission:
         self._max_bytes = max_bytes
         self._predicted_wait = predicted_wait
         self._draining = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def admit(self, content_length: int | None, timeout: float) -> "Place":
+    def admit(self, content_length: int | None, timeout: float, *, max_body_bytes: int | None = None) -> "Place":
         """Take a place for one image of `content_length` bytes, if known, to be answered within `timeout` seconds.
+
+        `max_body_bytes` is for bodies that hold more than one image.
 
         Raises:
             Draining: the service is leaving.
-            BodyTooLarge: the body is announced to be larger than an image may be.
+            BodyTooLarge: the body is announced to be larger than it may be.
             Overloaded: images, bytes or the wait ahead are too many.
         """
-        if self._draining:
-            raise Draining("the service is shutting down: send this to another replica")
-        self._check_body(content_length or 0)
-        if self.images >= self._max_images:
-            raise self._overloaded("images", f"{self.images} images are in flight")
-        if (wait := self._predicted_wait()) > timeout:
-            raise self._overloaded("deadline", f"the wait is {wait:.1f} s, the deadline {timeout:.1f} s")
-        place = Place(self)
-        place.reserve(content_length or 0)
+        self._check_open()
+        place = Place(self, max_body_bytes or self._max_body_bytes)
+        place.check_body(content_length or 0)
+        self.check_wait(timeout)
+        self._take_images(1)
+        try:
+            place.reserve(content_length or 0)
+        except Overloaded:
+            self.images -= 1
+            raise
+        place.images = 1
+        return place
+
+    async def wait(self, size: int) -> "Place":
+        """A place for one image of `size` bytes, as soon as there is one: the back-pressure of a stream.
+
+        Those that wait come in one after the other, in the order in which they began to.
+
+        Raises:
+            Draining: the service is leaving.
+            BodyTooLarge: the image is larger than it may be.
+        """
+        place = Place(self, self._max_body_bytes)
+        place.check_body(size)
+        if self._waiting or not self._has_room(size):
+            await self._turn(size)
+        self._check_open()
         self.images += 1
+        place.images = 1
+        place.reserve(size)
+        self._wake()
         return place
 
     def drain(self) -> None:
         """Admit nothing more."""
         self._draining = True
+        self._wake()
 
     @property
     def is_draining(self) -> bool:
         """Whether `drain` was called."""
         return self._draining
 
-    def _check_body(self, size: int) -> None:
-        if size > self._max_body_bytes:
-            raise BodyTooLarge(f"the body has {size:,} bytes or more: an image may have {self._max_body_bytes:,}")
+    def check_wait(self, timeout: float) -> None:
+        """Raise Overloaded where an image that came now would be answered after more than `timeout` seconds."""
+        if (wait := self._predicted_wait()) > timeout:
+            raise self._overloaded("deadline", f"the wait is {wait:.1f} s, the deadline {timeout:.1f} s")
 
-    def _take_bytes(self, size: int, total: int) -> None:
-        self._check_body(total)
+    async def _turn(self, size: int) -> None:
+        """Return when all who waited before are in, and there is room or nothing more to wait for."""
+        mine = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            while not self._draining and not (self._waiting[0] is mine and self._has_room(size)):
+                await mine
+                place = self._waiting.index(mine)
+                mine = self._waiting[place] = asyncio.get_running_loop().create_future()
+        finally:
+            self._waiting.remove(mine)
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let those who wait look again: the first, or all of them when there is nothing to wait for."""
+        for waiting in tuple(self._waiting) if self._draining else tuple(self._waiting)[:1]:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def _has_room(self, size: int) -> bool:
+        return self.images < self._max_images and self.bytes + size <= self._max_bytes
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Draining("the service is shutting down: send this to another replica")
+
+    def _take_images(self, count: int) -> None:
+        if self.images + count > self._max_images:
+            raise self._overloaded("images", f"{self.images} images are in flight, {self._max_images} may be")
+        self.images += count
+
+    def _take_bytes(self, size: int) -> None:
         if self.bytes + size > self._max_bytes:
             raise self._overloaded("bytes", f"{self.bytes:,} bytes are in flight")
         self.bytes += size
+
+    def _give_back(self, *, images: int = 0, size: int = 0) -> None:
+        self.images -= images
+        self.bytes -= size
+        self._wake()
 
     def _overloaded(self, reason: str, detail: str) -> Overloaded:
         retry_after = max(1, math.ceil(self._predicted_wait()))
@@ -76,16 +139,28 @@ class Admission:
 
 
 class Place:
-    """One admitted image. Leaving its `with` block gives everything back."""
+    """One admitted body with one image or more. Leaving its `with` block gives everything back."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, max_body_bytes: int) -> None:
+        self.images = 0
         self._admission = admission
+        self._max_body_bytes = max_body_bytes
         self._reserved = 0
         self._received = 0
 
+    def check_body(self, size: int) -> None:
+        """Raise BodyTooLarge where a body of `size` bytes may not come in."""
+        if size > self._max_body_bytes:
+            raise BodyTooLarge(f"the body has {size:,} bytes or more: {self._max_body_bytes:,} are allowed")
+
     def reserve(self, size: int) -> None:
-        """Count `size` bytes that are announced, or more than were."""
-        self._admission._take_bytes(size, self._reserved + size)
+        """Count `size` bytes that are announced, or more than were.
+
+        Raises:
+            BodyTooLarge, Overloaded: as on admission.
+        """
+        self.check_body(self._reserved + size)
+        self._admission._take_bytes(size)
         self._reserved += size
 
     def receive(self, size: int) -> None:
@@ -98,9 +173,18 @@ class Place:
         if self._received > self._reserved:
             self.reserve(self._received - self._reserved)
 
+    def take_images(self, count: int) -> None:
+        """Count `count` images more: the body holds them.
+
+        Raises:
+            Overloaded: there is no place for them.
+        """
+        self._admission._take_images(count)
+        self.images += count
+
     def release_bytes(self) -> None:
         """The body is no longer held: it was decoded."""
-        self._admission.bytes -= self._reserved
+        self._admission._give_back(size=self._reserved)
         self._reserved = self._received = 0
 
     def __enter__(self) -> Self:
@@ -110,4 +194,5 @@ class Place:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release_bytes()
-        self._admission.images -= 1
+        self._admission._give_back(images=self.images)
+        self.images = 0

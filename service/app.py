@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gate import Card
-from service.batching import CanScore
+from service.engine import Loaded
 from service.errors import MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.metrics import Metrics
 from service.pipeline import Pipeline
@@ -20,13 +19,9 @@ from service.settings import Settings
 from service.telemetry import OTHER, Telemetry, problem_response
 
 
-def create_pipeline(
-    settings: Settings, scorer: CanScore, card: Card, *, provider: str, registry: CollectorRegistry | None = None
-) -> Pipeline:
+def create_pipeline(settings: Settings, loaded: Loaded, *, registry: CollectorRegistry | None = None) -> Pipeline:
     """A running pipeline for one model, with metrics in `registry` or in one of its own."""
-    band = settings.band(card.band)
-    metrics = Metrics(registry or CollectorRegistry(), card, band, provider=provider)
-    return Pipeline(settings, scorer, card, band=band, metrics=metrics)
+    return Pipeline(settings, loaded, metrics=Metrics(registry or CollectorRegistry()))
 
 
 def create_app(pipeline: Pipeline) -> FastAPI:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gate.pixels import Pixels
 from gate.scorer import Score, Scores
-from service.errors import NotReady
+from service.errors import DeadlineExceeded, NotReady
 from service.estimate import RunningMean
 
 log = logging.getLogger(__name__)
@@ -34,15 +34,31 @@ class BatchObserver(Protocol):
     def observe_batch(self, images: int, seconds: float) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of one item's images, in order, and when the model began and ended with them, by the clock."""
+
+    scores: list[Score]
+    started: float
+    ended: float
+
+
 @dataclass(slots=True, eq=False)
 class _Item:
     pixels: Pixels
     arrived: float
-    future: "Future[Score]" = field(default_factory=Future)
+    deadline: float
+    future: "Future[Scored]" = field(default_factory=Future)
+
+    @property
+    def images(self) -> int:
+        return len(self.pixels)
 
 
 class Batcher:
     """Owns the inference thread and the queue before it.
+
+    An item is one image or several that came together; it is never divided.
 
     Args:
         scorer: the model.
@@ -51,6 +67,7 @@ class Batcher:
         max_batch_delay: longest wait in seconds for images that are still being decoded; 0 never waits.
         decoding: how many images are being decoded.
         clock: seconds, monotonic.
+        prepare: is called once in the inference thread before anything else.
     """
 
     def __init__(
@@ -62,33 +79,37 @@ class Batcher:
         max_batch_delay: float = 0.0,
         decoding: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
+        self.max_batch_size = max_batch_size
         self._scorer = scorer
         self._observer = observer
-        self._max_batch_size = max_batch_size
         self._max_batch_delay = max_batch_delay
         self._decoding = decoding
         self._clock = clock
+        self._prepare = prepare
         self._queue: deque[_Item] = deque()
+        self._queued = 0
         self._changed = threading.Condition()
         self._closing = False
         self._mean = RunningMean()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def submit(self, pixels: Pixels, *, waited: float = 0.0) -> "Future[Score]":
-        """Queue one image, uint8 `[S, S, 3]`, that waited some seconds elsewhere already.
+    def submit(self, pixels: Pixels, *, waited: float = 0.0, deadline: float = float("inf")) -> "Future[Scored]":
+        """Queue one item, uint8 `[N, S, S, 3]` with N <= `max_batch_size`, that waited some seconds elsewhere already.
 
-        Cancel the future and the image costs no inference.
+        Cancel the future and the item costs no inference; neither does it once the clock has passed `deadline`.
 
         Raises:
             NotReady: the inference thread is gone.
         """
-        item = _Item(pixels, self._clock() - waited)
+        item = _Item(pixels, self._clock() - waited, deadline)
         with self._changed:
             if self._closing or not self.is_alive:
                 raise NotReady("the inference thread has ended: this replica decides nothing more")
             self._queue.append(item)
+            self._queued += item.images
             self._changed.notify()
         item.future.add_done_callback(lambda future: self._forget(item) if future.cancelled() else None)
         return item.future
@@ -100,12 +121,12 @@ class Batcher:
 
     def predicted_wait(self) -> float:
         """Seconds until an image that came now would be taken."""
-        return len(self._queue) * self._mean.value
+        return self._queued * self._mean.value
 
     @property
     def queued(self) -> int:
         """Images that wait for the model."""
-        return len(self._queue)
+        return self._queued
 
     @property
     def is_alive(self) -> bool:
@@ -122,10 +143,12 @@ class Batcher:
     def _forget(self, item: _Item) -> None:
         with self._changed, contextlib.suppress(ValueError):
             self._queue.remove(item)
+            self._queued -= item.images
 
     def _run(self) -> None:
         batch: list[_Item] = []
         try:
+            self._prepare()
             while batch := self._take():
                 self._answer(batch)
         except BaseException:
@@ -142,15 +165,29 @@ class Batcher:
                 if not self._queue:
                     return []
                 self._wait_for_decodes()
-                count = min(len(self._queue), self._max_batch_size)
-                taken = [self._queue.popleft() for _ in range(count)]
-            batch = [item for item in taken if item.future.set_running_or_notify_cancel()]
+                taken = self._pop_batch()
+            batch = [item for item in taken if item.future.set_running_or_notify_cancel() and self._is_in_time(item)]
         return batch
+
+    def _pop_batch(self) -> list[_Item]:
+        taken: list[_Item] = []
+        images = 0
+        while self._queue and images + self._queue[0].images <= self.max_batch_size:
+            taken.append(self._queue.popleft())
+            images += taken[-1].images
+        self._queued -= images
+        return taken
+
+    def _is_in_time(self, item: _Item) -> bool:
+        if self._clock() <= item.deadline:
+            return True
+        item.future.set_exception(DeadlineExceeded("the deadline passed while the image waited for the model"))
+        return False
 
     def _wait_for_decodes(self) -> None:
         if self._max_batch_delay > 0:
             self._changed.wait_for(
-                lambda: self._closing or len(self._queue) >= self._max_batch_size or not self._decoding(),
+                lambda: self._closing or self._queued >= self.max_batch_size or not self._decoding(),
                 timeout=self._max_batch_delay,
             )
 
@@ -159,40 +196,43 @@ class Batcher:
         for item in batch:
             self._observer.observe_wait(now - item.arrived)
         try:
-            scores = self._score(batch)
+            scored = self._score(batch)
         except Exception:
-            # One image, or one moment, may be at fault: the others must not pay for it.
-            log.warning("a batch of %d failed: each of its images is tried alone", len(batch), exc_info=True)
+            # One item, or one moment, may be at fault: the others must not pay for it.
+            log.warning("a batch of %d failed: each of its items is tried alone", len(batch), exc_info=True)
             for item in batch:
                 self._answer_alone(item)
             return
-        for item, score in zip(batch, scores, strict=True):
-            item.future.set_result(score)
+        for item, found in zip(batch, scored, strict=True):
+            item.future.set_result(found)
 
     def _answer_alone(self, item: _Item) -> None:
         try:
-            (score,) = self._score([item])
+            (found,) = self._score([item])
         except Exception as error:
             item.future.set_exception(error)
         else:
-            item.future.set_result(score)
+            item.future.set_result(found)
 
-    def _score(self, batch: list[_Item]) -> list[Score]:
+    def _score(self, batch: list[_Item]) -> list[Scored]:
+        pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([item.pixels for item in batch])
         start = self._clock()
-        scores = self._scorer.score(np.stack([item.pixels for item in batch]))
-        seconds = self._clock() - start
-        self._mean.update(seconds / len(batch))
-        self._observer.observe_batch(len(batch), seconds)
-        answers = scores.each()
-        if len(answers) != len(batch):
-            raise RuntimeError(f"the model answered {len(answers)} of {len(batch)} images")
-        return answers
+        answers = self._scorer.score(pixels)
+        end = self._clock()
+        self._mean.update((end - start) / len(pixels))
+        self._observer.observe_batch(len(pixels), end - start)
+        scores = answers.each()
+        if len(scores) != len(pixels):
+            raise RuntimeError(f"the model answered {len(scores)} of {len(pixels)} images")
+        rest = iter(scores)
+        return [Scored([next(rest) for _ in range(item.images)], start, end) for item in batch]
 
     def _abandon(self, batch: list[_Item]) -> None:
         """Nobody may wait for a thread that is gone: neither those it was busy with nor those in the queue."""
         with self._changed:
             self._closing = True
             left, self._queue = self._queue, deque()
+            self._queued = 0
         waiting = [item for item in left if item.future.set_running_or_notify_cancel()]
         for item in (*batch, *waiting):
             if not item.future.done():

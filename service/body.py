@@ -1,13 +1,16 @@
 """The body of a request: read under admission, and work that stops when its caller is gone."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.admission import Place
 from service.errors import ClientGone, MalformedRequest
+
+SINK = "lensgate.sink"
+"""Key of a request's scope: what stands there is called with each further part of the body, and `receive` is not."""
 
 _Answer = TypeVar("_Answer")
 
@@ -26,21 +29,35 @@ def content_length(request: Request) -> int | None:
     return int(text)
 
 
-async def read_body(request: Request, place: Place) -> bytes:
+async def read_body(request: Request, place: Place) -> bytearray:
     """Read the whole body, counting each part in `place` before it is kept.
 
     Raises:
         BodyTooLarge, Overloaded: there are more bytes than were announced, and no room for them.
         ClientGone: the caller left in the middle.
     """
-    parts = []
+    body = bytearray()
+    is_reserved = content_length(request) is not None
+    async for part in body_parts(request, place):
+        body += part
+        if is_reserved:
+            # The rest needs no counting and no holding back, only to be put down.
+            request.scope[SINK] = body.extend
+    return body
+
+
+async def body_parts(request: Request, place: Place) -> AsyncIterator[bytes]:
+    """The body part by part as it comes, each counted in `place` before it is handed on.
+
+    Raises:
+        BodyTooLarge, Overloaded, ClientGone: as `read_body`.
+    """
     try:
         async for part in request.stream():
             place.receive(len(part))
-            parts.append(part)
+            yield part
     except ClientDisconnect as error:
         raise ClientGone("the connection closed before the body was complete") from error
-    return b"".join(parts)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, _Answer]) -> _Answer:

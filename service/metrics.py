@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import product
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gate import Action, Band, Card, Decision, Label, Reason
+from gate.card import Histogram as ReferenceHistogram
 from gate.errors import ImageError
 from service.admission import SHED_REASONS
 from service.errors import ServiceError
@@ -33,21 +34,40 @@ _Kind = TypeVar("_Kind")
 class Metrics:
     """The instruments of one service. Used from the event loop, but for the two that observe a batch."""
 
-    def __init__(self, registry: CollectorRegistry, card: Card, band: Band, *, provider: str) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._version = card.version
-        self._reference = card.reference_histogram
+        self._reference: ReferenceHistogram | None = None
         self._rejects: deque[bool] = deque(maxlen=WINDOW)
         self._scores: deque[float] = deque(maxlen=WINDOW)
-        self._make_decision_metrics(band)
+        self._make_decision_metrics()
         self._make_request_metrics()
         self._make_stage_metrics()
-        self._make_model_metrics(card, band, provider)
+        self._make_model_metrics()
 
-    def observe_decision(self, probability: float, decision: Decision) -> None:
-        """Count one decision."""
-        self._decisions.labels(decision.action, decision.label, decision.reason, self._version).inc()
-        self._probability.observe(probability)
+    def serve(self, card: Card, band: Band, *, provider: str) -> None:
+        """Another version is served from now on, the first one at the start."""
+        self._reference = card.reference_histogram
+        self._rejects.clear()
+        self._scores.clear()
+        for label, reason in product(Label, Reason):
+            action = Action.ACCEPT if reason is Reason.CONFIDENT else Action.DISCARD
+            self._decisions.labels(action, label, reason, card.version)
+        self._make_probability_histogram(band)
+        self._model_info.clear()
+        self._model_info.labels(card.name, card.version, card.sha256, provider).set(1)
+        self._band_low.set(band.low)
+        self._band_high.set(band.high)
+        self.observe_load("success")
+
+    def observe_load(self, result: Literal["success", "failure"]) -> None:
+        """Count one attempt to load a model."""
+        self._loads.labels(result).inc()
+
+    def observe_decision(self, probability: float, decision: Decision, version: str) -> None:
+        """Count one decision that `version` took."""
+        self._decisions.labels(decision.action, decision.label, decision.reason, version).inc()
+        if self._probability is not None:
+            self._probability.observe(probability)
         self._rejects.append(decision.action is Action.DISCARD)
         self._scores.append(probability)
 
@@ -90,22 +110,15 @@ class Metrics:
             for status in statuses:
                 self._requests.labels(route, str(status))
 
-    def _make_decision_metrics(self, band: Band) -> None:
+    def _make_decision_metrics(self) -> None:
         self._decisions = Counter(
             "lensgate_decisions",
             "Decisions taken",
             ["decision", "label", "reason", "version"],
             registry=self.registry,
         )
-        for label, reason in product(Label, Reason):
-            action = Action.ACCEPT if reason is Reason.CONFIDENT else Action.DISCARD
-            self._decisions.labels(action, label, reason, self._version)
-        self._probability = Histogram(
-            "lensgate_glasses_probability",
-            "Probability that the person wears glasses",
-            buckets=sorted({*_TWENTIETHS, band.low, band.high}),
-            registry=self.registry,
-        )
+        self._probability: Histogram | None = None
+        self._probability_edges: list[float] = []
         self._gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,}").set_function(
             lambda: sum(self._rejects) / len(self._rejects) if self._rejects else 0.0
         )
@@ -115,6 +128,21 @@ class Metrics:
         self._image_errors = self._counter("image_errors", "Images that could not be judged", "code")
         for kind in _subclasses(ImageError):
             self._image_errors.labels(kind.code)
+
+    def _make_probability_histogram(self, band: Band) -> None:
+        """A histogram's edges cannot be moved: another band takes a new one, which Prometheus sees as a reset."""
+        edges = sorted({*_TWENTIETHS, band.low, band.high})
+        if edges == self._probability_edges:
+            return
+        if self._probability is not None:
+            self.registry.unregister(self._probability)
+        self._probability_edges = edges
+        self._probability = Histogram(
+            "lensgate_glasses_probability",
+            "Probability that the person wears glasses",
+            buckets=edges,
+            registry=self.registry,
+        )
 
     def _make_request_metrics(self) -> None:
         self._requests = self._counter("requests", "Requests answered", "route", "status")
@@ -139,15 +167,14 @@ class Metrics:
         self._inference_seconds = self._histogram("inference_seconds", "One run of the model", _SECONDS)
         self._batch_images = self._histogram("batch_images", "Images in one run of the model", _IMAGES)
 
-    def _make_model_metrics(self, card: Card, band: Band, provider: str) -> None:
+    def _make_model_metrics(self) -> None:
         labels = ("name", "version", "sha256", "provider")
-        info = Gauge("lensgate_model_info", "The model that is served", labels, registry=self.registry)
-        info.labels(card.name, card.version, card.sha256, provider).set(1)
-        self._gauge("band_low", "Lower edge of the band of uncertainty").set(band.low)
-        self._gauge("band_high", "Upper edge of the band of uncertainty").set(band.high)
-        loads = self._counter("model_loads", "Attempts to load a model", "result")
-        loads.labels("failure")
-        loads.labels("success").inc()
+        self._model_info = Gauge("lensgate_model_info", "The model that is served", labels, registry=self.registry)
+        self._band_low = self._gauge("band_low", "Lower edge of the band of uncertainty")
+        self._band_high = self._gauge("band_high", "Upper edge of the band of uncertainty")
+        self._loads = self._counter("model_loads", "Attempts to load a model", "result")
+        for result in ("failure", "success"):
+            self._loads.labels(result)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"lensgate_{name}", text, labels, registry=self.registry)
@@ -159,7 +186,7 @@ class Metrics:
         return Histogram(f"lensgate_{name}", text, buckets=buckets, registry=self.registry)
 
     def _drift(self) -> float:
-        if len(self._scores) < DRIFT_MINIMUM:
+        if self._reference is None or len(self._scores) < DRIFT_MINIMUM:
             return float("nan")
         counts, _ = np.histogram(tuple(self._scores), self._reference.edges)
         return population_stability(counts, np.array(self._reference.counts))

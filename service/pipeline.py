@@ -1,27 +1,45 @@
 """How a request flows: admission -> decode -> batch -> decision, and the order in which all of it ends."""
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 from starlette.requests import Request
 
-from gate import Band, Card, Decision, ImageError, Label, decide
+from gate import Decision, ImageError, Label, area_average, read_pixels
+from gate.pixels import Pixels
 from gate.scorer import Score
 from service.admission import Admission, Place
-from service.batching import Batcher, CanScore
 from service.body import content_length, read_body, while_connected
-from service.decoding import DecodePool
+from service.decoding import Decoded, DecodePool
+from service.engine import Engine, Loaded
 from service.errors import DeadlineExceeded, Draining, InvalidImage, NotReady, Overloaded
 from service.metrics import Metrics
 from service.settings import Settings
+from service.stages import Stages
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One image's score and what follows from it."""
+    """One image's score, what follows from it, and the version that says so."""
 
     score: Score
     decision: Decision
+    engine: Engine
+
+
+@dataclass(slots=True)
+class Job:
+    """One admitted body: the version it began with, its place, its deadline by the monotonic clock, its stages."""
+
+    engine: Engine
+    place: Place
+    deadline: float
+    stages: Stages = field(default_factory=Stages)
 
 
 class Pipeline:
@@ -29,40 +47,29 @@ class Pipeline:
 
     Args:
         settings: limits and sizes.
-        scorer: the model.
-        card: the model's card.
-        band: what is too uncertain.
+        loaded: the model.
         metrics: is told of everything.
     """
 
-    def __init__(self, settings: Settings, scorer: CanScore, card: Card, *, band: Band, metrics: Metrics) -> None:
-        self.card = card
-        self.band = band
+    def __init__(self, settings: Settings, loaded: Loaded, *, metrics: Metrics) -> None:
         self.metrics = metrics
-        self._timeout_ms = settings.timeout_ms
-        self._batcher = Batcher(
-            scorer,
-            metrics,
-            max_batch_size=settings.max_batch_size,
-            max_batch_delay=settings.max_batch_delay_ms / 1000,
-            decoding=lambda: self._decoder.busy,
-        )
-        self._decoder = DecodePool(
-            card.input.size,
+        self.settings = settings
+        self.decoder = DecodePool(
             threads=settings.decode_threads,
-            max_pixels=settings.max_pixels,
             observe=metrics.observe_decode,
-            on_idle=self._batcher.nudge,
+            on_idle=self._nudge,
         )
-        self._admission = Admission(
+        self.engine = self._start(loaded)
+        metrics.serve(self.engine.card, self.engine.band, provider=self.engine.provider)
+        self.admission = Admission(
             max_images=settings.max_inflight_images,
             max_bytes=settings.max_inflight_bytes,
             max_body_bytes=settings.max_body_bytes,
-            predicted_wait=lambda: self._decoder.predicted_wait() + self._batcher.predicted_wait(),
+            predicted_wait=lambda: self.decoder.predicted_wait() + self.engine.batcher.predicted_wait(),
         )
         metrics.watch(
-            queued_images=lambda: self._decoder.queued + self._batcher.queued,
-            inflight_bytes=lambda: self._admission.bytes,
+            queued_images=lambda: self.decoder.queued + self.engine.batcher.queued,
+            inflight_bytes=lambda: self.admission.bytes,
         )
 
     async def answer(self, request: Request, *, expected: Label | None, timeout_ms: int | None) -> Answer:
@@ -71,15 +78,43 @@ class Pipeline:
         Raises:
             ServiceError: one of its subclasses, naming what is wrong.
         """
-        timeout = min(self._timeout_ms, timeout_ms or self._timeout_ms) / 1000
+        async with self.job(request, timeout_ms=timeout_ms) as job:
+            with job.stages.measure("read"):
+                # The body is kept nowhere but in this list, so that it is freed once it is decoded.
+                body = [await read_body(request, job.place)]
+            return await while_connected(request, self.judge_body(job, body.pop(), expected=expected))
+
+    @asynccontextmanager
+    async def job(
+        self, request: Request, *, timeout_ms: int | None = None, max_body_bytes: int | None = None
+    ) -> AsyncIterator[Job]:
+        """Admit a request before its body is read, and hold it to its deadline.
+
+        `timeout_ms` can only shorten the service's own; `max_body_bytes` is for bodies of more than one image.
+
+        Raises:
+            ServiceError: it is not admitted, the deadline passes, or the block raised what a caller can be told.
+        """
+        timeout = min(self.settings.timeout_ms, timeout_ms or self.settings.timeout_ms) / 1000
+        deadline = time.monotonic() + timeout
         try:
-            with self._admission.admit(content_length(request), timeout) as place:
+            with (
+                self.reported(),
+                self.admission.admit(content_length(request), timeout, max_body_bytes=max_body_bytes) as place,
+                self.engine as engine,
+            ):
                 async with asyncio.timeout(timeout):
-                    # The body is passed on without a name here, so that it is freed once it is decoded.
-                    work = self._judge(await read_body(request, place), place, expected)
-                    return await while_connected(request, work)
+                    job = Job(engine, place, deadline)
+                    request.state.stages = job.stages
+                    yield job
         except TimeoutError as error:
             raise DeadlineExceeded(f"there was no answer within {timeout * 1000:.0f} ms") from error
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Count what was refused, and say of an image at fault what a caller can be told."""
+        try:
+            yield
         except ImageError as error:
             self.metrics.observe_image_error(error.code)
             raise InvalidImage(error) from error
@@ -87,38 +122,102 @@ class Pipeline:
             self.metrics.observe_shed(error.reason)
             raise
 
+    async def judge_body(self, job: Job, body: bytes | bytearray, *, expected: Label | None) -> Answer:
+        """Decode one image file and decide about it. The bytes of the job's place are given back in between.
+
+        Raises:
+            ImageError: the image cannot be judged.
+            DeadlineExceeded: the job's deadline passed before it was decoded, or before it was scored.
+        """
+        work = partial(read_pixels, size=job.engine.size, max_pixels=self.settings.max_pixels)
+        decoded = await self.decoder.run(work, body, deadline=job.deadline)
+        del body
+        job.place.release_bytes()
+        self._note_decode(job, decoded)
+        (answer,) = await self._score(job, decoded.made[np.newaxis], [expected], waited=decoded.waited)
+        return answer
+
+    async def judge_pixels(self, job: Job, pixels: Pixels, *, expected: Sequence[Label | None]) -> list[Answer]:
+        """Decide about N images at once, uint8 `[N, H, H, 3]`, H a multiple of the model's size.
+
+        Raises:
+            DeadlineExceeded: the job's deadline passed before they were shrunk, or before they were scored.
+        """
+        waited = 0.0
+        if pixels.shape[1] != job.engine.size:
+            shrunk = await self.decoder.run(partial(_shrink, size=job.engine.size), pixels, deadline=job.deadline)
+            self._note_decode(job, shrunk)
+            pixels, waited = shrunk.made, shrunk.waited
+        job.place.release_bytes()
+        return await self._score(job, pixels, expected, waited=waited)
+
     def check_alive(self) -> None:
         """Raise NotReady where only a restart helps."""
-        if not self._batcher.is_alive:
+        if not self.engine.batcher.is_alive:
             raise NotReady("the inference thread has ended")
 
     def check_ready(self) -> None:
         """Raise NotReady, or Draining, where requests should go elsewhere."""
         self.check_alive()
-        if self._admission.is_draining:
+        if self.admission.is_draining:
             raise Draining("the service is shutting down")
+
+    def swap(self, loaded: Loaded) -> None:
+        """Serve another version from now on; what began with the one before ends with it.
+
+        Raises:
+            SettingsError: the operator's band does not go with the new card's; nothing was changed.
+        """
+        new, old = self._start(loaded), self.engine
+        self.engine = new
+        self.metrics.serve(new.card, new.band, provider=new.provider)
+        old.retire()
 
     def drain(self) -> None:
         """Admit nothing more; what was admitted is finished."""
-        self._admission.drain()
+        self.admission.drain()
 
     def close(self) -> None:
         """End the threads. Whoever was admitted has been answered by now: what still runs is nobody's."""
         self.drain()
-        self._decoder.close()
-        self._batcher.close(timeout=1.0)
+        self.decoder.close()
+        self.engine.close(timeout=1.0)
 
-    async def _judge(self, body: bytes, place: Place, expected: Label | None) -> Answer:
-        decoded = await self._decoder.decode(body)
-        del body
-        place.release_bytes()
-        score = await asyncio.wrap_future(self._batcher.submit(decoded.pixels, waited=decoded.waited))
-        decision = decide(
-            score.probability,
-            self.band,
-            novelty=score.novelty,
-            novelty_threshold=self.card.novelty_limit,
-            expected=expected,
-        )
-        self.metrics.observe_decision(score.probability, decision)
-        return Answer(score, decision)
+    def _nudge(self) -> None:
+        self.engine.batcher.nudge()
+
+    def _start(self, loaded: Loaded) -> Engine:
+        return Engine(loaded, self.settings, observer=self.metrics, decoding=lambda: self.decoder.busy)
+
+    async def _score(
+        self, job: Job, pixels: Pixels, expected: Sequence[Label | None], *, waited: float
+    ) -> list[Answer]:
+        """Score uint8 `[N, S, S, 3]` in runs of what the model takes at most; the last run's times stand for all."""
+        batcher = job.engine.batcher
+        parts = [
+            asyncio.wrap_future(
+                batcher.submit(pixels[first : first + batcher.max_batch_size], waited=waited, deadline=job.deadline)
+            )
+            for first in range(0, len(pixels), batcher.max_batch_size)
+        ]
+        queued = time.monotonic()
+        found = [await part for part in parts] if len(parts) == 1 else await asyncio.gather(*parts)
+        job.stages.add("queue", queued, found[0].started)
+        for part in found:
+            job.stages.add("inference", part.started, part.ended)
+        scores = [score for part in found for score in part.scores]
+        return [self._decide(job.engine, score, wish) for score, wish in zip(scores, expected, strict=True)]
+
+    def _decide(self, engine: Engine, score: Score, expected: Label | None) -> Answer:
+        decision = engine.decide(score, expected)
+        self.metrics.observe_decision(score.probability, decision, engine.card.version)
+        return Answer(score, decision, engine)
+
+    @staticmethod
+    def _note_decode(job: Job, decoded: Decoded[Pixels]) -> None:
+        job.stages.add("queue", decoded.submitted, decoded.started)
+        job.stages.add("decode", decoded.started, decoded.ended)
+
+
+def _shrink(pixels: Pixels, size: int) -> Pixels:
+    return np.stack([area_average(image, size) for image in pixels])

@@ -102,13 +102,13 @@ def make_routes(pipeline: Pipeline) -> APIRouter:
         ] = None,
     ) -> Response:
         answer = await pipeline.answer(request, expected=expected, timeout_ms=timeout_ms)
-        body = _decision_body(identity or new_id(), answer, pipeline)
+        body = _decision_body(identity or new_id(), answer)
         request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         return JSONResponse(body)
 
     @router.get("/v1/model", summary="The card of the model that is served")
     async def model() -> Card:
-        return pipeline.card
+        return pipeline.engine.card
 
     @router.head("/livez", include_in_schema=False)
     @router.get("/livez", responses=_problems(NotReady), summary="200 unless only a restart helps")
@@ -129,7 +129,8 @@ def make_routes(pipeline: Pipeline) -> APIRouter:
     return router
 
 
-def _decision_body(identity: str, answer: Answer, pipeline: Pipeline) -> dict[str, Any]:
+def _decision_body(identity: str, answer: Answer) -> dict[str, Any]:
+    engine = answer.engine
     return {
         "id": identity,
         "glasses_probability": answer.score.probability,
@@ -137,6 +138,6 @@ def _decision_body(identity: str, answer: Answer, pipeline: Pipeline) -> dict[st
         "decision": answer.decision.action,
         "reason": answer.decision.reason,
         "novelty": answer.score.novelty,
-        "band": {"low": pipeline.band.low, "high": pipeline.band.high},
-        "model": {"name": pipeline.card.name, "version": pipeline.card.version},
+        "band": {"low": engine.band.low, "high": engine.band.high},
+        "model": {"name": engine.card.name, "version": engine.card.version},
     }

@@ -1,6 +1,5 @@
 """The process: load and verify the model, listen, and on SIGTERM finish what was admitted."""
 
-import logging
 import os
 from types import FrameType
 
@@ -8,13 +7,12 @@ import uvicorn
 from prometheus_client import disable_created_metrics
 
 from gate import ModelStore
-from gate.scorer import CUDA, Scorer
 from service.app import create_app, create_pipeline
+from service.loading import load_model
 from service.logs import configure_logging
 from service.pipeline import Pipeline
+from service.protocol import GateProtocol
 from service.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 def make_server(settings: Settings) -> "Server":
@@ -26,14 +24,7 @@ def make_server(settings: Settings) -> "Server":
     configure_logging(settings.log_level)
     # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    model = ModelStore(settings.models).load()
-    scorer = Scorer(model, device=settings.device)
-    if scorer.provider == CUDA:
-        # CUDA prepares itself anew for each batch size it meets: few are run, and all of them before it is ready.
-        scorer.fix_batch_sizes(settings.max_batch_size)
-    pipeline = create_pipeline(settings, scorer, model.card, provider=scorer.provider)
-    fields = {"model": model.card.name, "version": model.card.version, "provider": scorer.provider}
-    log.info("model loaded", extra={"fields": fields})
+    pipeline = create_pipeline(settings, load_model(ModelStore(settings.models), settings))
     return Server(settings, pipeline)
 
 
@@ -46,6 +37,7 @@ class Server(uvicorn.Server):
                 create_app(pipeline),
                 host=settings.host,
                 port=settings.port,
+                http=GateProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -2,27 +2,28 @@ import asyncio
 import gc
 import sys
 import threading
+from functools import partial
 
 import pytest
 
-from gate.pixels import Pixels
-from service import decoding
+from gate import read_pixels
 from service.decoding import DecodePool
-from tests.support.images import encode, flat, portrait
+from service.errors import DeadlineExceeded
+from tests.support.images import encode, portrait
 from tests.support.servers import TIMEOUT
 
 
-def test_what_is_cancelled_while_it_waits_is_never_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_cancelled_while_it_waits_is_never_decoded() -> None:
     go, decoded = threading.Event(), list[bytes]()
 
-    def read(data: bytes, size: int, *, max_pixels: int) -> Pixels:
+    def work(data: bytes) -> int:
         assert go.wait(TIMEOUT)
         decoded.append(data)
-        return flat(max_pixels % 256, size)
+        return len(data)
 
     async def run() -> None:
-        pool = DecodePool(8, threads=1, max_pixels=1000, observe=lambda _: None)
-        tasks = [asyncio.ensure_future(pool.decode(data)) for data in (b"first", b"second", b"third")]
+        pool = DecodePool(threads=1, observe=lambda _: None)
+        tasks = [asyncio.ensure_future(pool.run(work, data)) for data in (b"first", b"second", b"third")]
         await asyncio.sleep(0.01)
         assert (pool.busy, pool.queued) == (3, 2)
         tasks[1].cancel()
@@ -32,27 +33,38 @@ def test_what_is_cancelled_while_it_waits_is_never_decoded(monkeypatch: pytest.M
         assert not isinstance(first, BaseException)
         assert not isinstance(third, BaseException)
         assert third.waited > first.waited >= 0
+        assert (first.made, third.made) == (5, 5)
         assert (pool.busy, pool.queued) == (0, 0)
         pool.close()
 
-    monkeypatch.setattr(decoding, "read_pixels", read)
     asyncio.run(run())
     assert decoded == [b"first", b"third"]
 
 
-def test_a_body_is_let_go_when_its_caller_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    go = threading.Event()
-
-    def read(_: bytes, size: int, *, max_pixels: int) -> Pixels:
-        assert go.wait(TIMEOUT)
-        return flat(max_pixels % 256, size)
+def test_what_waited_past_its_deadline_is_never_decoded() -> None:
+    decoded = list[bytes]()
+    now = 10.0
 
     async def run() -> None:
-        pool = DecodePool(8, threads=1, max_pixels=1000, observe=lambda _: None)
-        running = asyncio.ensure_future(pool.decode(b"first"))
+        pool = DecodePool(threads=1, observe=lambda _: None, clock=lambda: now)
+        with pytest.raises(DeadlineExceeded):
+            await pool.run(decoded.append, b"late", deadline=9.0)
+        await pool.run(decoded.append, b"in time", deadline=10.0)
+        pool.close()
+
+    asyncio.run(run())
+    assert decoded == [b"in time"]
+
+
+def test_a_body_is_let_go_when_its_caller_is() -> None:
+    go = threading.Event()
+
+    async def run() -> None:
+        pool = DecodePool(threads=1, observe=lambda _: None)
+        running = asyncio.ensure_future(pool.run(lambda _: go.wait(TIMEOUT), b"first"))
         body = bytes(1000)
         held = sys.getrefcount(body)
-        waiting = asyncio.ensure_future(pool.decode(body))
+        waiting = asyncio.ensure_future(pool.run(len, body))
         await asyncio.sleep(0.01)
         assert sys.getrefcount(body) > held
         waiting.cancel()
@@ -66,7 +78,6 @@ def test_a_body_is_let_go_when_its_caller_is(monkeypatch: pytest.MonkeyPatch) ->
         assert pool.busy == 0
         pool.close()
 
-    monkeypatch.setattr(decoding, "read_pixels", read)
     asyncio.run(run())
 
 
@@ -74,8 +85,8 @@ def test_a_decode_that_nobody_waits_for_still_counts() -> None:
     idle = threading.Event()
 
     async def run() -> None:
-        pool = DecodePool(8, threads=1, max_pixels=2**22, observe=lambda _: None, on_idle=idle.set)
-        task = asyncio.ensure_future(pool.decode(encode(portrait(1024))))
+        pool = DecodePool(threads=1, observe=lambda _: None, on_idle=idle.set)
+        task = asyncio.ensure_future(pool.run(partial(read_pixels, size=8), encode(portrait(1024))))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gate.pixels import Pixels, read_pixels
 from gate.scorer import Scores
 from service.app import create_pipeline
+from service.engine import Loaded
 from service.pipeline import Pipeline
 from service.server import Server
 from service.settings import Settings
@@ -63,12 +64,12 @@ class Running:
     @property
     def inflight(self) -> int:
         """Images between admission and answer."""
-        return self.pipeline._admission.images
+        return self.pipeline.admission.images
 
     @property
     def queued(self) -> int:
         """Images that wait for the model."""
-        return self.pipeline._batcher.queued
+        return self.pipeline.engine.batcher.queued
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of /metrics."""
@@ -88,7 +89,7 @@ def running_service(**settings: object) -> Iterator[Running]:
     """Serve a fake model on a free port; drained and gone when the block ends."""
     chosen = Settings(port=0, **settings)
     scorer = FakeScorer()
-    pipeline = create_pipeline(chosen, scorer, brightness_model().card, provider="fake")
+    pipeline = create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake"))
     server = Server(chosen, pipeline)
     thread = threading.Thread(target=server.run)
     thread.start()
