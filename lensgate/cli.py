@@ -11,9 +11,12 @@ from gate.errors import GateError
 # The extras that bring a module, for the hint where it is missing.
 _EXTRAS = {
     "fastapi": "service",
+    "orjson": "service",
+    "python_multipart": "service",
     "uvicorn": "service",
     "prometheus_client": "service",
     "onnxruntime": "cpu",  # or gpu
+    "opentelemetry": "tracing",
     "tensorflow": "training",
     "keras": "training",
     "keras_tuner": "training",

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,19 +19,24 @@ from service.routes import make_routes
 from service.settings import Settings
 from service.telemetry import OTHER, Telemetry, problem_response
 
+if TYPE_CHECKING:
+    from service.tracing import Tracer
+
 
 def create_pipeline(settings: Settings, loaded: Loaded, *, registry: CollectorRegistry | None = None) -> Pipeline:
     """A running pipeline for one model, with metrics in `registry` or in one of its own."""
     return Pipeline(settings, loaded, metrics=Metrics(registry or CollectorRegistry()))
 
 
-def create_app(pipeline: Pipeline) -> FastAPI:
-    """The app around a pipeline, which it closes when it ends."""
+def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None) -> FastAPI:
+    """The app around a pipeline and a tracer, which it closes when it ends."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         pipeline.close()
+        if tracer is not None:
+            tracer.close()
 
     app = FastAPI(
         title="Lensgate",
@@ -39,10 +45,12 @@ def create_app(pipeline: Pipeline) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
+        # Ours knows the stages, takes nothing from the environment, and costs less.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     routes = make_routes(pipeline)
     app.include_router(routes)
-    app.add_middleware(Telemetry, metrics=pipeline.metrics)
+    app.add_middleware(Telemetry, metrics=pipeline.metrics, tracer=tracer)
     for kind in (ServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_error)
     pipeline.metrics.expect_routes([OTHER, *(route.path for route in routes.routes if isinstance(route, APIRoute))])

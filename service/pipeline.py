@@ -104,9 +104,7 @@ class Pipeline:
                 self.engine as engine,
             ):
                 async with asyncio.timeout(timeout):
-                    job = Job(engine, place, deadline)
-                    request.state.stages = job.stages
-                    yield job
+                    yield Job(engine, place, deadline, request.state.stages)
         except TimeoutError as error:
             raise DeadlineExceeded(f"there was no answer within {timeout * 1000:.0f} ms") from error
 

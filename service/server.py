@@ -2,6 +2,7 @@
 
 import os
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 from prometheus_client import disable_created_metrics
@@ -14,6 +15,9 @@ from service.pipeline import Pipeline
 from service.protocol import GateProtocol
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from service.tracing import Tracer
+
 
 def make_server(settings: Settings) -> "Server":
     """Load the current model and wrap it in a server that is ready to run.
@@ -25,16 +29,25 @@ def make_server(settings: Settings) -> "Server":
     # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     pipeline = create_pipeline(settings, load_model(ModelStore(settings.models), settings))
-    return Server(settings, pipeline)
+    return Server(settings, pipeline, tracer=_make_tracer(settings))
+
+
+def _make_tracer(settings: Settings) -> "Tracer | None":
+    if settings.traces_endpoint is None:
+        return None
+    # Half a second to import, and an extra: neither is for those who do not trace.
+    from service.tracing import Tracer  # noqa: PLC0415
+
+    return Tracer(settings.traces_endpoint)
 
 
 class Server(uvicorn.Server):
     """Uvicorn that closes admission the moment it is told to end, and then leaves with status 0."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+    def __init__(self, settings: Settings, pipeline: Pipeline, *, tracer: "Tracer | None" = None) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(pipeline),
+                create_app(pipeline, tracer=tracer),
                 host=settings.host,
                 port=settings.port,
                 http=GateProtocol,

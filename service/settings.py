@@ -36,6 +36,11 @@ class Settings(BaseModel):
     decode_threads: int = Field(0, ge=0, description="threads that decode; 0 is one per core")
     max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
     max_batch_delay_ms: float = Field(0.0, ge=0.0, le=1000.0, description="longest wait for images still being decoded")
+    traces_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="send traces there by OTLP/HTTP, such as http://collector:4318/v1/traces",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
 
     @model_validator(mode="after")

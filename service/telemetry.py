@@ -1,8 +1,9 @@
-"""The outermost layer of the app: an id, one log line and two metrics a request, and the last resort for a fault."""
+"""The outermost layer of the app: an id, a log line, two metrics and a trace a request; last resort for a fault."""
 
 import logging
 import re
 import time
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -11,6 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import ClientGone, Internal, ServiceError
 from service.identity import new_id
 from service.metrics import Metrics
+from service.stages import Stages
+
+if TYPE_CHECKING:
+    from service.tracing import Tracer
 
 OTHER = "other"
 """The route label of what is no route of ours: anybody can invent paths, and each would be a series for ever."""
@@ -20,20 +25,30 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 class Telemetry:
-    """ASGI middleware. The request's id is `scope["state"]["request_id"]`, taken over from `X-Request-ID` if sent."""
+    """ASGI middleware. The request's id is `scope["state"]["request_id"]`, taken over from `X-Request-ID` if sent.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    Args:
+        app: what it is around.
+        metrics: counts and times requests.
+        tracer: makes the spans, where traces are on.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: "Tracer | None" = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start = time.perf_counter()
+        started = time.monotonic()
         request_id = _take_over(Headers(scope=scope).get("x-request-id"))
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        # Filled in by whoever does the work.
+        state["stages"] = Stages()
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -50,20 +65,43 @@ class Telemetry:
             if status == 0:
                 await problem_response(Internal(), request_id)(scope, receive, send_with_id)
         finally:
-            self._observe(scope, status or ClientGone.status, time.perf_counter() - start, request_id)
+            self._observe(scope, status or ClientGone.status, started)
 
-    def _observe(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    def _observe(self, scope: Scope, status: int, started: float) -> None:
+        seconds = time.monotonic() - started
         route = getattr(scope.get("route"), "path", OTHER)
         self._metrics.observe_request(route, status, seconds)
-        fields = {
-            "request_id": request_id,
+        state = scope["state"]
+        fields: dict[str, Any] = {
+            "request_id": state["request_id"],
             "route": route,
             "status": status,
             "milliseconds": round(seconds * 1000, 3),
-            **scope["state"].get("log", {}),
+            **state.get("log", {}),
         }
+        if stages := state["stages"].milliseconds():
+            fields["stages"] = stages
+        if trace_id := self._trace(scope, route, status, started):
+            fields["trace_id"] = trace_id
         level = logging.INFO if status < 500 else logging.WARNING
         log.log(level, "%s %s", scope["method"], scope["path"], extra={"fields": fields})
+
+    def _trace(self, scope: Scope, route: str, status: int, started: float) -> str | None:
+        if self._tracer is None:
+            return None
+        return self._tracer.record(
+            f"{scope['method']} {route}",
+            scope["state"]["stages"].found,
+            started=started,
+            headers=Headers(scope=scope),
+            attributes={
+                "http.request.method": scope["method"],
+                "http.route": route,
+                "http.response.status_code": status,
+                "lensgate.request_id": scope["state"]["request_id"],
+                **{f"lensgate.{name}": str(value) for name, value in scope["state"].get("log", {}).items()},
+            },
+        )
 
 
 def problem_response(error: ServiceError, request_id: str) -> JSONResponse:

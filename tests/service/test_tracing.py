@@ -1,0 +1,154 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from service.stages import Stage, Stages
+from service.tracing import Tracer
+from tests.support.images import encode, flat
+from tests.support.models import brightness_model, write_model
+from tests.support.servers import TIMEOUT, running_process
+
+CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{CALLER}-00f067aa0ba902b7-01"
+
+
+def record(exporter: SpanExporter, *, status: int = 200, headers: dict[str, str] | None = None) -> str | None:
+    tracer = Tracer("http://unused", exporter=exporter)
+    stages = [Stage("read", 1.0, 1.5), Stage("decode", 1.5, 3.5)]
+    trace_id = tracer.record(
+        "POST /v1/decisions",
+        stages,
+        started=1.0,
+        headers=headers or {},
+        attributes={"http.response.status_code": status, "http.route": "/v1/decisions"},
+    )
+    tracer.close()
+    return trace_id
+
+
+def test_a_request_is_a_span_with_one_below_it_for_each_stage() -> None:
+    exporter = InMemorySpanExporter()
+    trace_id = record(exporter)
+    read, decode, request = exporter.get_finished_spans()
+    assert [span.name for span in (request, read, decode)] == ["POST /v1/decisions", "read", "decode"]
+    assert request.kind is SpanKind.SERVER
+    assert request.resource.attributes["service.name"] == "lensgate"
+    assert read.parent == decode.parent == request.context
+    assert trace_id == f"{request.context.trace_id:032x}"
+    assert decode.end_time is not None
+    assert decode.start_time is not None
+    assert decode.end_time - decode.start_time == 2_000_000_000
+    assert request.start_time == read.start_time
+
+
+def test_the_callers_trace_goes_on() -> None:
+    exporter = InMemorySpanExporter()
+    assert record(exporter, headers={"traceparent": TRACEPARENT}) == CALLER
+    request = exporter.get_finished_spans()[-1]
+    assert request.parent is not None
+    assert f"{request.parent.span_id:016x}" == "00f067aa0ba902b7"
+
+
+def test_a_caller_that_does_not_sample_is_obeyed() -> None:
+    exporter = InMemorySpanExporter()
+    assert record(exporter, headers={"traceparent": TRACEPARENT[:-1] + "0"}) is None
+    assert not exporter.get_finished_spans()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(422, StatusCode.UNSET), (500, StatusCode.ERROR)])
+def test_only_a_fault_of_ours_is_an_error(status: int, expected: StatusCode) -> None:
+    exporter = InMemorySpanExporter()
+    record(exporter, status=status)
+    assert exporter.get_finished_spans()[-1].status.status_code is expected
+
+
+def test_stages_of_one_name_are_summed() -> None:
+    now = 5.0
+    stages = Stages(clock=lambda: now)
+    stages.add("queue", 1.0, 1.25)
+    with stages.measure("decode"):
+        now = 5.5
+    stages.add("queue", 6.0, 6.25)
+    assert stages.milliseconds() == {"queue": 500.0, "decode": 500.0}
+
+
+@contextmanager
+def collector() -> Iterator[tuple[str, list[bytes]]]:
+    """An OTLP/HTTP collector that keeps what it is sent."""
+    bodies: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1/traces", bodies
+        finally:
+            server.shutdown()
+            thread.join(TIMEOUT)
+
+
+def test_a_collector_gets_the_stages_of_a_real_request_and_the_log_their_trace(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", brightness_model())
+    environment = {**os.environ, "LENSGATE_MODELS": str(tmp_path / "models")}
+    with collector() as (endpoint, bodies):
+        with running_process(tmp_path / "log", environment, "--traces-endpoint", endpoint) as process:
+            headers = {"traceparent": TRACEPARENT, "X-Request-ID": "abc-7"}
+            body = encode(flat(255))
+            httpx.post(f"{process.url}/v1/decisions", content=body, headers=headers, trust_env=False)
+        spans = [
+            span
+            for body in bodies
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+    assert {span.trace_id.hex() for span in spans} == {CALLER}
+    assert {"read", "decode", "queue", "inference", "POST /v1/decisions"} == {span.name for span in spans}
+    request = spans[-1]
+    assert all(request.start_time_unix_nano <= span.start_time_unix_nano for span in spans)
+    assert all(span.end_time_unix_nano <= request.end_time_unix_nano for span in spans)
+    attributes = {attribute.key: attribute.value for attribute in request.attributes}
+    assert attributes["lensgate.request_id"].string_value == "abc-7"
+    assert attributes["lensgate.decision"].string_value == "accept"
+    (line,) = (json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if "service.access" in line)
+    assert line["trace_id"] == CALLER
+    assert set(line["stages"]) == {"read", "queue", "decode", "inference"}
+
+
+def test_a_collector_that_is_gone_costs_no_answer_and_little_time_at_the_end(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", brightness_model())
+    environment = {**os.environ, "LENSGATE_MODELS": str(tmp_path / "models")}
+    with running_process(tmp_path / "log", environment, "--traces-endpoint", "http://127.0.0.1:9/v1/traces") as process:
+        answer = httpx.post(f"{process.url}/v1/decisions", content=encode(flat(255)), trust_env=False)
+        assert answer.status_code == 200
+        process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait(TIMEOUT) == 0
+
+
+def test_without_an_endpoint_the_sdk_is_not_imported() -> None:
+    code = "import sys, service.server; print(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
