@@ -1,23 +1,26 @@
-"""The FastAPI app, wired: routes, error answers, telemetry and the end of the pipeline."""
+"""The app, wired: the endpoints that images come in by, FastAPI behind them, telemetry round both."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
 
+from service.decisions import Decisions
 from service.engine import Loaded
-from service.errors import MalformedRequest, MethodNotAllowed, NotFound, ServiceError
+from service.errors import ServiceError
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.routes import make_routes
 from service.settings import Settings
-from service.telemetry import OTHER, Telemetry, problem_response
+from service.telemetry import OTHER, Telemetry, answer_error
 
 if TYPE_CHECKING:
     from service.tracing import Tracer
@@ -28,47 +31,46 @@ def create_pipeline(settings: Settings, loaded: Loaded, *, registry: CollectorRe
     return Pipeline(settings, loaded, metrics=Metrics(registry or CollectorRegistry()))
 
 
-def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None) -> FastAPI:
+def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None) -> ASGIApp:
     """The app around a pipeline and a tracer, which it closes when it ends."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: object) -> AsyncIterator[None]:
         yield
         pipeline.close()
         if tracer is not None:
             tracer.close()
 
-    app = FastAPI(
+    # Endpoints with an `operation` for the documentation; each is an ASGI app of its own.
+    endpoints = [Route("/v1/decisions", Decisions(pipeline), methods=["POST"])]
+    operations = make_routes(pipeline)
+    site = _make_site([*endpoints], operations)
+    paths = [route.path for route in (*endpoints, *operations.routes) if isinstance(route, Route | APIRoute)]
+    pipeline.metrics.expect_routes([OTHER, *paths])
+    return Telemetry(
+        Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
+        metrics=pipeline.metrics,
+        tracer=tracer,
+    )
+
+
+def _make_site(endpoints: list[Route], operations: Any) -> FastAPI:
+    """What is not hot: FastAPI, with the documentation of everything."""
+    site = FastAPI(
         title="Lensgate",
         summary="The quality gate of a GAN image pipeline",
-        lifespan=lifespan,
         redoc_url=None,
         redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
         # Ours knows the stages, takes nothing from the environment, and costs less.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    routes = make_routes(pipeline)
-    app.include_router(routes)
-    app.add_middleware(Telemetry, metrics=pipeline.metrics, tracer=tracer)
+    site.include_router(operations)
     for kind in (ServiceError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _answer_error)
-    pipeline.metrics.expect_routes([OTHER, *(route.path for route in routes.routes if isinstance(route, APIRoute))])
-    return app
-
-
-async def _answer_error(request: Request, error: Exception) -> Response:
-    return problem_response(_translate(error), request.state.request_id)
-
-
-def _translate(error: Exception) -> ServiceError:
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, RequestValidationError):
-        faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
-        return MalformedRequest("; ".join(faults))
-    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
-        return NotFound("there is nothing at this path: /docs lists what there is")
-    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
-        return MethodNotAllowed("this path has no such method: see Allow", headers=dict(error.headers or {}))
-    return MalformedRequest(str(error))
+        site.add_exception_handler(kind, answer_error)
+    document = get_openapi(title=site.title, version=site.version, summary=site.summary, routes=site.routes)
+    for route in endpoints:
+        if operation := getattr(route.endpoint, "operation", None):
+            document["paths"].setdefault(route.path, {})["post"] = operation
+    site.openapi = lambda: document  # type: ignore[method-assign]  # The way that FastAPI documents.
+    return site

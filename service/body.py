@@ -1,18 +1,19 @@
 """The body of a request: read under admission, and work that stops when its caller is gone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.admission import Place
 from service.errors import ClientGone, MalformedRequest
 
+GONE = "lensgate.gone"
+"""Key of a request's scope: what stands there is called when its connection is lost."""
+
 SINK = "lensgate.sink"
 """Key of a request's scope: what stands there is called with each further part of the body, and `receive` is not."""
-
-_Answer = TypeVar("_Answer")
 
 
 def content_length(request: Request) -> int | None:
@@ -60,25 +61,30 @@ async def body_parts(request: Request, place: Place) -> AsyncIterator[bytes]:
         raise ClientGone("the connection closed before the body was complete") from error
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, _Answer]) -> _Answer:
-    """Await `work`, and cancel it when the caller closes the connection first. The body has been read.
+@contextmanager
+def while_connected(request: Request) -> Iterator[None]:
+    """Cancel the block when the caller closes the connection first. The body has been read.
 
     Raises:
         ClientGone: nobody waits for the answer any more.
     """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_disconnected(request))
+    task = asyncio.current_task()
+    is_gone = False
+
+    def leave() -> None:
+        nonlocal is_gone
+        is_gone = True
+        if task is not None:
+            task.cancel()
+
+    request.scope[GONE] = leave
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone("the connection closed before the answer")
-        return task.result()
+        yield
+    except asyncio.CancelledError:
+        if not is_gone:
+            raise
+        if task is not None:
+            task.uncancel()
+        raise ClientGone("the connection closed before the answer") from None
     finally:
-        task.cancel()
-        watch.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        del request.scope[GONE]

@@ -40,6 +40,16 @@ class Job:
     place: Place
     deadline: float
     stages: Stages = field(default_factory=Stages)
+    started: float = field(default_factory=time.monotonic)
+    limit: asyncio.Timeout | None = None
+
+    def shorten(self, timeout: float) -> float:
+        """Answer within `timeout` seconds of the start, if that is earlier; returns the seconds that are left."""
+        self.deadline = min(self.deadline, self.started + timeout)
+        left = self.deadline - time.monotonic()
+        if self.limit is not None:
+            self.limit.reschedule(asyncio.get_running_loop().time() + left)
+        return left
 
 
 class Pipeline:
@@ -82,7 +92,8 @@ class Pipeline:
             with job.stages.measure("read"):
                 # The body is kept nowhere but in this list, so that it is freed once it is decoded.
                 body = [await read_body(request, job.place)]
-            return await while_connected(request, self.judge_body(job, body.pop(), expected=expected))
+            with while_connected(request):
+                return await self.judge_body(job, body.pop(), expected=expected)
 
     @asynccontextmanager
     async def job(
@@ -96,17 +107,20 @@ class Pipeline:
             ServiceError: it is not admitted, the deadline passes, or the block raised what a caller can be told.
         """
         timeout = min(self.settings.timeout_ms, timeout_ms or self.settings.timeout_ms) / 1000
-        deadline = time.monotonic() + timeout
+        started = time.monotonic()
+        job: Job | None = None
         try:
             with (
                 self.reported(),
                 self.admission.admit(content_length(request), timeout, max_body_bytes=max_body_bytes) as place,
                 self.engine as engine,
             ):
-                async with asyncio.timeout(timeout):
-                    yield Job(engine, place, deadline, request.state.stages)
+                async with asyncio.timeout(timeout) as limit:
+                    job = Job(engine, place, started + timeout, request.state.stages, started, limit)
+                    yield job
         except TimeoutError as error:
-            raise DeadlineExceeded(f"there was no answer within {timeout * 1000:.0f} ms") from error
+            given = (job.deadline if job else started + timeout) - started
+            raise DeadlineExceeded(f"there was no answer within {given * 1000:.0f} ms") from error
 
     @contextmanager
     def reported(self) -> Iterator[None]:
@@ -127,25 +141,38 @@ class Pipeline:
             ImageError: the image cannot be judged.
             DeadlineExceeded: the job's deadline passed before it was decoded, or before it was scored.
         """
-        work = partial(read_pixels, size=job.engine.size, max_pixels=self.settings.max_pixels)
-        decoded = await self.decoder.run(work, body, deadline=job.deadline)
+        decoded = await self.decode(job, body)
         del body
         job.place.release_bytes()
-        self._note_decode(job, decoded)
         (answer,) = await self._score(job, decoded.made[np.newaxis], [expected], waited=decoded.waited)
         return answer
 
-    async def judge_pixels(self, job: Job, pixels: Pixels, *, expected: Sequence[Label | None]) -> list[Answer]:
+    async def decode(self, job: Job, body: bytes | bytearray | memoryview) -> Decoded[Pixels]:
+        """The model's pixels of one image file, uint8 `[S, S, 3]`. A view is copied for as long as it is decoded.
+
+        Raises:
+            ImageError: the image cannot be judged.
+            DeadlineExceeded: the job's deadline passed before a thread was free.
+        """
+        work = partial(_read, size=job.engine.size, max_pixels=self.settings.max_pixels)
+        decoded = await self.decoder.run(work, body, deadline=job.deadline)
+        self._note_decode(job, decoded)
+        return decoded
+
+    async def judge_pixels(
+        self, job: Job, pixels: Pixels, *, expected: Sequence[Label | None], waited: float = 0.0
+    ) -> list[Answer]:
         """Decide about N images at once, uint8 `[N, H, H, 3]`, H a multiple of the model's size.
+
+        `waited` is how many seconds they waited already.
 
         Raises:
             DeadlineExceeded: the job's deadline passed before they were shrunk, or before they were scored.
         """
-        waited = 0.0
         if pixels.shape[1] != job.engine.size:
             shrunk = await self.decoder.run(partial(_shrink, size=job.engine.size), pixels, deadline=job.deadline)
             self._note_decode(job, shrunk)
-            pixels, waited = shrunk.made, shrunk.waited
+            pixels, waited = shrunk.made, waited + shrunk.waited
         job.place.release_bytes()
         return await self._score(job, pixels, expected, waited=waited)
 
@@ -215,6 +242,11 @@ class Pipeline:
     def _note_decode(job: Job, decoded: Decoded[Pixels]) -> None:
         job.stages.add("queue", decoded.submitted, decoded.started)
         job.stages.add("decode", decoded.started, decoded.ended)
+
+
+def _read(body: bytes | bytearray | memoryview, *, size: int, max_pixels: int) -> Pixels:
+    # What is no view is a whole body, as large as may be, and not copied.
+    return read_pixels(bytes(body) if isinstance(body, memoryview) else body, size, max_pixels=max_pixels)
 
 
 def _shrink(pixels: Pixels, size: int) -> Pixels:

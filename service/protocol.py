@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.body import SINK
+from service.body import GONE, SINK
 from service.errors import MalformedRequest
 from service.identity import new_id
 
@@ -30,8 +30,10 @@ class GateProtocol(HttpToolsProtocol):
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Wait no more, and tell whoever works on a request that nobody does."""
         self._stop_waiting()
+        if self.cycle is not None and (leave := self.cycle.scope.get(GONE)):
+            leave()  # type: ignore[operator]
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

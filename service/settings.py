@@ -30,6 +30,7 @@ class Settings(BaseModel):
     band_high: Probability | None = Field(None, description="discard up to this probability (the card's)")
     timeout_ms: Count = Field(10_000, description="deadline of a request; its own timeout_ms may only shorten it")
     max_body_bytes: Count = Field(16 * 2**20, description="largest body of one image")
+    max_tensor_bytes: Count = Field(64 * 2**20, description="largest body of one V2 request")
     max_pixels: Count = Field(MAX_PIXELS, description="most pixels that are decoded, by the image's header")
     max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
     max_inflight_images: Count = Field(256, description="most images between admission and answer")
@@ -41,6 +42,7 @@ class Settings(BaseModel):
         pattern="^https?://",
         description="send traces there by OTLP/HTTP, such as http://collector:4318/v1/traces",
     )
+    shared_memory: bool = Field(False, description="let V2 callers name any shared memory of this host")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
 
     @model_validator(mode="after")
@@ -54,6 +56,8 @@ class Settings(BaseModel):
         if self.max_inflight_bytes < self.max_body_bytes:
             # Such an image would be told to come back later, for ever.
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
+        if self.max_inflight_bytes < self.max_tensor_bytes:
+            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_TENSOR_BYTES")
         return self
 
     @classmethod

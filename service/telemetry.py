@@ -5,11 +5,14 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ClientGone, Internal, ServiceError
+from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.identity import new_id
 from service.metrics import Metrics
 from service.stages import Stages
@@ -45,6 +48,7 @@ class Telemetry:
             return
         started = time.monotonic()
         request_id = _take_over(Headers(scope=scope).get("x-request-id"))
+        scope["app"] = self  # Starlette's routes then raise what they would answer in plain text.
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         # Filled in by whoever does the work.
@@ -60,10 +64,11 @@ class Telemetry:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception:
-            log.exception("unexpected fault", extra={"fields": {"request_id": request_id}})
+        except Exception as error:
+            if (known := _translate(error)) is None:
+                log.exception("unexpected fault", extra={"fields": {"request_id": request_id}})
             if status == 0:
-                await problem_response(Internal(), request_id)(scope, receive, send_with_id)
+                await problem_response(known or Internal(), request_id)(scope, receive, send_with_id)
         finally:
             self._observe(scope, status or ClientGone.status, started)
 
@@ -104,11 +109,32 @@ class Telemetry:
         )
 
 
+async def answer_error(request: Request, error: Exception) -> Response:
+    """FastAPI's way to ask what to answer to an error."""
+    return problem_response(_translate(error) or Internal(), request.state.request_id)
+
+
 def problem_response(error: ServiceError, request_id: str) -> JSONResponse:
     """An error as RFC 9457 wants it."""
     return JSONResponse(
         error.problem(request_id), error.status, headers=error.headers, media_type="application/problem+json"
     )
+
+
+def _translate(error: Exception) -> ServiceError | None:
+    """What a caller can be told of an error; None for a fault of ours."""
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, RequestValidationError):
+        faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+        return MalformedRequest("; ".join(faults))
+    if not isinstance(error, HTTPException):
+        return None
+    if error.status_code == NotFound.status:
+        return NotFound("there is nothing at this path: /docs lists what there is")
+    if error.status_code == MethodNotAllowed.status:
+        return MethodNotAllowed("this path has no such method: see Allow", headers=dict(error.headers or {}))
+    return MalformedRequest(str(error))
 
 
 def _take_over(given: str | None) -> str:

@@ -1,0 +1,78 @@
+"""What `/docs` shows of the endpoints that FastAPI does not see."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.errors import ServiceError
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457); `code` is stable."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    request_id: str
+
+
+def describe_problems(kinds: Iterable[type[ServiceError]]) -> dict[int | str, dict[str, Any]]:
+    """The errors of an endpoint, by status."""
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {kind.status: {"description": inspect.getdoc(kind), "content": content} for kind in kinds}
+
+
+def describe_operation(
+    summary: str,
+    *,
+    query: type[BaseModel] | None = None,
+    body: Mapping[str, Any],
+    answer: type[BaseModel] | Mapping[str, Any],
+    errors: Iterable[type[ServiceError]],
+    answer_type: str = "application/json",
+) -> dict[str, Any]:
+    """One OpenAPI operation.
+
+    Args:
+        summary: its line in the list.
+        query: the model of its query.
+        body: schema by Content-Type.
+        answer: schema of what comes with 200, or the model of it.
+        errors: what may come instead.
+        answer_type: Content-Type of what comes with 200.
+    """
+    schema = answer if isinstance(answer, Mapping) else answer.model_json_schema(mode="serialization")
+    problems = {str(status): problem for status, problem in describe_problems(errors).items()}
+    return {
+        "summary": summary,
+        "parameters": _parameters(query) if query else [],
+        "requestBody": {"required": True, "content": {kind: {"schema": dict(part)} for kind, part in body.items()}},
+        "responses": {
+            "200": {"description": "The answer", "content": {answer_type: {"schema": _inline(schema)}}},
+            **problems,
+        },
+    }
+
+
+def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
+    properties = _inline(query.model_json_schema())["properties"]
+    return [
+        {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
+        for name, schema in properties.items()
+    ]
+
+
+def _inline(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:
+    """A JSON schema whose references are replaced by what they refer to: it will stand inside another document."""
+    if isinstance(schema, list):
+        return [_inline(part, definitions) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    definitions = schema.get("$defs", definitions or {})
+    if "$ref" in schema:
+        return _inline(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inline(part, definitions) for key, part in schema.items() if key != "$defs"}
