@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+import orjson
+
 
 class JsonFormatter(logging.Formatter):
     """Time, level, logger and message, then the members of `extra={"fields": {...}}`."""
@@ -20,7 +22,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:  # Half of a surrogate pair, a number past 64 bits: better slow than lost.
+            return json.dumps(line, default=str)
 
 
 def configure_logging(level: str) -> None:
@@ -30,5 +35,9 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # Where in the code a line comes from, in which thread and process, no line says: it need not be found out.
+    logging._srcfile = None  # type: ignore[attr-defined]
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False
     # A decoder's warning about a picture is a line like any other, not text in between.
     logging.captureWarnings(True)

@@ -56,7 +56,11 @@ class GateProtocol(HttpToolsProtocol):
             sink(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, and close."""
+        """Answer what is no HTTP, and close; a whole request before it is answered as if it had been the last."""
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
         error = MalformedRequest(msg)
         body = json.dumps(error.problem(new_id())).encode()
         head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)

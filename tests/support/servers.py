@@ -56,6 +56,12 @@ class Running:
     scorer: FakeScorer
     pipeline: Pipeline
     client: httpx.Client = field(repr=False)
+    server: Server = field(repr=False)
+    thread: threading.Thread = field(repr=False)
+
+    def stop(self) -> None:
+        """Tell it to end, as a signal would."""
+        self.server.handle_exit(signal.SIGTERM, None)
 
     def post(self, body: bytes, **query: str | int) -> httpx.Response:
         """POST one image."""
@@ -98,10 +104,11 @@ def running_service(**settings: object) -> Iterator[Running]:
     read_pixels(encode(flat(0)), 32)
     try:
         with httpx.Client(base_url=server.url, timeout=TIMEOUT, trust_env=False) as client:
-            yield Running(server.url, scorer, pipeline, client)
+            yield Running(server.url, scorer, pipeline, client, server, thread)
     finally:
         scorer.go.set()
-        server.handle_exit(signal.SIGTERM, None)
+        if not server.should_exit:
+            server.handle_exit(signal.SIGTERM, None)
         thread.join(TIMEOUT)
         assert not thread.is_alive()
 

@@ -1,0 +1,328 @@
+"""What goes wrong round the gate: what the caller sees, what the metrics say, and that the next request is served."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from gate.errors import ScoringError
+from gate.pixels import Pixels
+from gate.scorer import Scores
+from service import protocol
+from tests.support.images import encode, flat
+from tests.support.models import brightness_model, write_model
+from tests.support.servers import TIMEOUT, Process, Running, running_process, running_service, wait_until
+
+WHITE = encode(flat(255))
+HEAD = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(WHITE)}\r\n\r\n".encode()
+
+
+@contextmanager
+def connected(url: str) -> Iterator[socket.socket]:
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
+        yield connection
+
+
+def received(connection: socket.socket) -> bytes:
+    """What comes until the other side closes, or a JSON object is complete."""
+    answer = b""
+    while b"}" not in answer and (part := connection.recv(65536)):
+        answer += part
+    return answer
+
+
+def assert_serves(service: Running) -> None:
+    answer = service.post(WHITE)
+    assert (answer.status_code, answer.json()["glasses_probability"]) == (200, 1.0)
+    assert (service.inflight, service.metric("lensgate_inflight_bytes")) == (0, 0)
+
+
+def too_few(images: Pixels) -> Scores:
+    return Scores(np.zeros(len(images) - 1, np.float32), None)
+
+
+def nonsense(_: Pixels) -> Scores:
+    raise ScoringError("the model's glasses_probability is not 1 finite numbers")
+
+
+def broken(_: Pixels) -> Scores:
+    raise RuntimeError("the secret of the house")
+
+
+@pytest.mark.parametrize("fault", [too_few, nonsense, broken])
+def test_a_model_that_fails_always_is_a_500_until_it_recovers(
+    service: Running, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Pixels], Scores]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(service.scorer, "score", fault)
+        answers = [service.post(WHITE) for _ in range(3)]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(500, "internal")] * 3
+    assert all("secret" not in answer.text and "finite" not in answer.text for answer in answers)
+    assert service.metric("lensgate_requests_total", route="/v1/decisions", status="500") == 3
+    assert service.metric("lensgate_decisions_total", decision="accept", label="glasses", reason="confident") == 0
+    assert service.client.get("/readyz").status_code == 200
+    assert_serves(service)
+
+
+def test_a_model_that_fails_once_is_not_noticed(service: Running) -> None:
+    faults: Iterator[Exception] = iter([RuntimeError("a moment of weakness")])
+    service.scorer.fault = lambda _: next(faults, None)
+    assert_serves(service)
+    assert service.scorer.batches == [1, 1]
+
+
+def test_bytes_after_the_announced_body_are_no_part_of_it(service: Running) -> None:
+    with connected(service.url) as connection:
+        connection.sendall(HEAD + WHITE + b"and some more\r\n\r\n")
+        answer = received(connection)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b'"glasses_probability":1.0' in answer
+        assert connection.recv(1) == b""
+    assert_serves(service)
+
+
+def test_a_body_shorter_than_announced_is_cut_off_when_its_time_is_up() -> None:
+    with running_service(timeout_ms=200) as service, connected(service.url) as connection:
+        connection.sendall(HEAD + WHITE[:-1])
+        assert received(connection).startswith(b"HTTP/1.1 504 ")
+        assert service.metric("lensgate_requests_total", route="/v1/decisions", status="504") == 1
+        assert_serves(service)
+
+
+def test_bodies_that_trickle_hold_no_decode_thread_and_are_cut_off() -> None:
+    with running_service(timeout_ms=1500, decode_threads=1) as service, ExitStack() as stack:
+        slow = [stack.enter_context(connected(service.url)) for _ in range(8)]
+        for connection in slow:
+            connection.sendall(HEAD)
+        wait_until(lambda: service.inflight == 8)
+        for byte in WHITE[:3]:
+            for connection in slow:
+                connection.sendall(bytes([byte]))
+            assert service.post(WHITE).status_code == 200
+        assert all(received(connection).startswith(b"HTTP/1.1 504 ") for connection in slow)
+        assert service.metric("lensgate_decode_seconds_count") == 3
+        assert_serves(service)
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/deci", b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-Slow"])
+def test_a_connection_that_never_finishes_its_head_is_closed(
+    service: Running, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
+    with connected(service.url) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+    with connected(service.url) as connection:  # And so is one that begins a second request and leaves it there.
+        connection.sendall(HEAD + WHITE)
+        assert received(connection).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"POST /v1")
+        assert connection.recv(1) == b""
+    assert_serves(service)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["TLS", "half a line", "negative length", "length and chunks", "two lengths", "no chunk"],
+)
+def test_what_is_no_http_is_a_problem_document_and_the_end_of_the_connection(service: Running, sent: bytes) -> None:
+    with connected(service.url) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+    assert b'"malformed_request"' in answer
+    wait_until(lambda: service.inflight == 0)
+    assert_serves(service)
+
+
+def test_ten_thousand_tiny_requests_leave_nothing_behind(service: Running) -> None:
+    request = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connected(service.url)) for _ in range(20)]
+        for _ in range(500):
+            for connection in connections:
+                connection.sendall(request)
+            assert all(received(connection).startswith(b"HTTP/1.1 422 ") for connection in connections)
+    assert service.metric("lensgate_image_errors_total", code="unsupported_image") == 10_000
+    assert service.metric("lensgate_requests_total", route="/v1/decisions", status="422") == 10_000
+    assert_serves(service)
+
+
+def test_pipelined_requests_are_answered_in_order(service: Running) -> None:
+    fifth = encode(flat(51))
+    with connected(service.url) as connection:
+        other = HEAD.replace(str(len(WHITE)).encode(), str(len(fifth)).encode())
+        connection.sendall(HEAD + WHITE + other + fifth)
+        answers = b""
+        while answers.count(b"glasses_probability") < 2:
+            answers += connection.recv(65536)
+    assert answers.index(b'"glasses_probability":1.0') < answers.index(b'"glasses_probability":0.2')
+    assert_serves(service)
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_a_clock_that_jumps_moves_no_deadline(service: Running, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    service.scorer.go.clear()
+    with ThreadPoolExecutor(1) as pool:
+        inside = pool.submit(service.post, WHITE)
+        assert service.scorer.entered.wait(TIMEOUT)
+        now, nanoseconds = time.time, time.time_ns
+        monkeypatch.setattr(time, "time", lambda: now() + jump)
+        monkeypatch.setattr(time, "time_ns", lambda: nanoseconds() + int(jump * 1e9))
+        service.scorer.go.set()
+        assert inside.result(TIMEOUT).status_code == 200
+    assert service.metric("lensgate_queue_wait_seconds_sum") < TIMEOUT
+    assert_serves(service)
+
+
+@pytest.mark.parametrize("stage", ["body", "decode", "queue", "inference"])
+def test_what_was_admitted_is_answered_wherever_it_is_when_the_end_comes(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding = threading.Event()
+    with running_service() as service, ThreadPoolExecutor(2) as pool, connected(service.url) as connection:
+        if stage == "decode":
+            hold_decodes(service, monkeypatch, decoding)
+        service.scorer.go.clear()
+        first = pool.submit(service.post, WHITE) if stage in ("queue", "inference") else None
+        if first:
+            assert service.scorer.entered.wait(TIMEOUT)
+        connection.sendall(HEAD + (WHITE[:-1] if stage == "body" else WHITE if stage != "inference" else b""))
+        wait_until(lambda: service.inflight == (2 if first else 1))
+        if stage == "queue":
+            wait_until(lambda: service.queued == 1)
+        service.stop()
+        decoding.set()
+        service.scorer.go.set()
+        connection.sendall({"body": WHITE[-1:], "inference": WHITE}.get(stage, b""))
+        assert received(connection).startswith(b"HTTP/1.1 200 ")
+        if first:
+            assert first.result(TIMEOUT).status_code == 200
+        service.thread.join(TIMEOUT)
+        assert not service.thread.is_alive()
+
+
+def hold_decodes(service: Running, monkeypatch: pytest.MonkeyPatch, go: threading.Event) -> None:
+    run = service.pipeline.decoder.run
+
+    async def held(work: Callable[[Any], Any], given: Any, **options: Any) -> Any:
+        return await run(lambda value: work(value) if go.wait(TIMEOUT) else None, given, **options)
+
+    monkeypatch.setattr(service.pipeline.decoder, "run", held)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    write_model(tmp_path / "models", brightness_model())
+    return {**os.environ, "LENSGATE_MODELS": str(tmp_path / "models")}
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_loses_nothing_that_was_admitted(
+    sent: signal.Signals, environment: dict[str, str], tmp_path: Path
+) -> None:
+    body = encode(flat(255, 512))
+    answers: list[int] = []
+    with running_process(tmp_path / "log", environment) as process, ThreadPoolExecutor(16) as pool:
+        callers = [pool.submit(call_until_refused, process, body, answers) for _ in range(16)]
+        wait_until(lambda: len(answers) > 100)
+        process.process.send_signal(sent)
+        lost = [caller.result(TIMEOUT) for caller in callers]
+        assert process.process.wait(TIMEOUT) == 0
+    assert not any(lost)
+    assert set(answers) <= {200, 503}
+    admitted = process.log.read_text().count('"status":200')
+    assert answers.count(200) == admitted
+
+
+def call_until_refused(process: Process, body: bytes, answers: list[int]) -> int:
+    """POST over new connections until none is taken; returns how many answers broke off after they had begun."""
+    broken_off = 0
+    request = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    while True:
+        try:
+            with connected(process.url) as connection:
+                connection.sendall(request + body)
+                answer = received(connection)
+        except OSError:
+            return broken_off
+        if not answer:
+            return broken_off
+        answers.append(int(answer[9:12]))
+        broken_off += b"}" not in answer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def quiet_process(environment: dict[str, str], log: str, *, files: int | None = None) -> Iterator[str]:
+    """`lensgate serve` with its log in a file that may take none of it, and perhaps with few file descriptors."""
+    port = free_port()
+    command = [sys.executable, "-m", "lensgate", "serve", "--port", str(port)]
+
+    def limit() -> None:
+        if files is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+    with Path(log).open("wb") as sink:
+        process = subprocess.Popen(command, stderr=sink, env=environment, preexec_fn=limit)  # noqa: PLW1509
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: process.poll() is not None or is_ready(url), timeout=60)
+        yield url
+    finally:
+        process.terminate()
+        assert process.wait(TIMEOUT) == 0
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_log_that_takes_no_more_stops_nothing(environment: dict[str, str]) -> None:
+    with quiet_process(environment, "/dev/full") as url:
+        for _ in range(20):
+            answer = httpx.post(f"{url}/v1/decisions", content=WHITE, trust_env=False)
+            assert answer.status_code == 200
+
+
+def test_file_descriptors_that_run_out_are_waited_for(environment: dict[str, str]) -> None:
+    with quiet_process(environment, os.devnull, files=48) as url:
+        with ExitStack() as stack:
+            for _ in range(64):
+                stack.enter_context(connected(url))
+            time.sleep(0.2)
+        wait_until(lambda: is_ready(url))
+        assert httpx.post(f"{url}/v1/decisions", content=WHITE, trust_env=False, timeout=TIMEOUT).status_code == 200
