@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from gate import area_average, read_pixels
+from gate.png import ACCELERATED
 
 SIZE = 64
 ROUNDS = 6
@@ -65,7 +66,8 @@ def contenders(pictures: Sequence[bytes]) -> list[Contender]:
     jpeg = [_encode(image, "JPEG", quality=92) for image in images]
     webp = [_encode(image, "WEBP", quality=90) for image in images]
     return [
-        Contender("png", "gate (libpng)", gate, pictures),
+        Contender("png", f"gate ({_png_path()})", gate, pictures),
+        Contender("png", "libpng", whole(imagecodecs.png_decode), pictures),
         Contender("png", "libspng", whole(imagecodecs.spng_decode), pictures),
         Contender("png", "Pillow", pillow_box, pictures),
         Contender("jpeg", "gate (DCT-scaled)", gate, jpeg),
@@ -91,17 +93,21 @@ def main(folder: Path) -> int:
                 line.alone.append(_seconds(map, line))
                 line.together.append(_seconds(pool.map, line))
     print(f"{len(pictures)} pictures, {ROUNDS} rounds, {cores} cores, {platform.processor() or platform.machine()}")
-    print(f"{'format':6} {'decoder':22} {'ms alone':>9} {'ms all cores':>13} {'scaling':>8} {'gate is faster by':>18}")
+    print(f"{'format':6} {'decoder':32} {'ms alone':>9} {'ms all cores':>13} {'scaling':>8} {'gate is faster by':>18}")
     first: Contender | None = None
     for line in lines:
         first = line if first is None or first.format != line.format else first
         alone, together = _median(line.alone), _median(line.together)
         ratio = together / _median(first.together)
         print(
-            f"{line.format:6} {line.name:22} {alone * 1e3:9.2f} {together * 1e3:13.2f} "
+            f"{line.format:6} {line.name:32} {alone * 1e3:9.2f} {together * 1e3:13.2f} "
             f"{alone / together:8.2f} {ratio:16.2f} x"
         )
     return 0
+
+
+def _png_path() -> str:
+    return "libdeflate, own unfilter" if ACCELERATED else "libpng"
 
 
 def _encode(image: Image.Image, kind: str, *, quality: int) -> bytes:

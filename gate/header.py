@@ -9,9 +9,9 @@ from enum import StrEnum
 
 from PIL import ExifTags, Image
 
+from gate.chunks import PNG_SIGNATURE, Data, png_chunks
 from gate.errors import CorruptImage, EmptyImage, UnsupportedImage
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _EXIF_PREFIX = b"Exif\x00\x00"
 
@@ -54,7 +54,7 @@ class Header:
     is_exotic: bool = False
 
 
-def read_header(data: bytes) -> Header:
+def read_header(data: Data) -> Header:
     """Read the header of a PNG, JPEG or WebP file; the bytes decide, not a file name or Content-Type.
 
     Raises:
@@ -74,8 +74,8 @@ def read_header(data: bytes) -> Header:
     return Header(image_format, width, height, _orientation(exif), is_exotic)
 
 
-def _sniff(data: bytes) -> Format:
-    if data.startswith(_PNG_SIGNATURE):
+def _sniff(data: Data) -> Format:
+    if data.startswith(PNG_SIGNATURE):
         return Format.PNG
     if data.startswith(_JPEG_SIGNATURE):
         return Format.JPEG
@@ -84,31 +84,27 @@ def _sniff(data: bytes) -> Format:
     raise UnsupportedImage("the bytes are no PNG, JPEG or WebP file")
 
 
-_Fields = tuple[int, int, bool, bytes]
+_Fields = tuple[int, int, bool, Data]
 
 
-def _read_png(data: bytes) -> _Fields:
-    width, height = struct.unpack_from(">4xII", data, len(_PNG_SIGNATURE) + 4)
+def _read_png(data: Data) -> _Fields:
+    width, height = struct.unpack_from(">4xII", data, len(PNG_SIGNATURE) + 4)
     return width, height, False, _png_exif(data)
 
 
-def _png_exif(data: bytes) -> bytes:
-    """The EXIF chunk, which may stand before or after the picture: a scan for its name beats a walk over all chunks."""
-    position = data.find(b"eXIf")
-    if position < 4:
-        return b""
-    (length,) = struct.unpack_from(">I", data, position - 4)
-    end = position + 4 + length
-    # Four bytes of compressed picture may read the same; with its checksum they do not.
-    is_chunk = data[end : end + 4] == struct.pack(">I", zlib.crc32(data[position:end]))
-    return data[position + 4 : end] if is_chunk else b""
+def _png_exif(data: Data) -> Data:
+    """The EXIF chunk, which may stand before or after the picture, if its checksum is right."""
+    for kind, start, end in png_chunks(data):
+        if kind == b"eXIf" and data[end : end + 4] == struct.pack(">I", zlib.crc32(data[start - 4 : end])):
+            return data[start:end]
+    return b""
 
 
-def _read_jpeg(data: bytes) -> _Fields:
+def _read_jpeg(data: Data) -> _Fields:
     if data.count(b"\xff\xda") > _JPEG_MOST_SCANS:
         raise CorruptImage(f"the jpeg has more than {_JPEG_MOST_SCANS} scans: no encoder writes so many")
     frame: tuple[int, int, bool] | None = None
-    exif = b""
+    exif: Data = b""
     for marker, body in _jpeg_segments(data):
         if marker == _JPEG_APP1 and body.startswith(_EXIF_PREFIX):
             exif = exif or body[len(_EXIF_PREFIX) :]
@@ -120,7 +116,7 @@ def _read_jpeg(data: bytes) -> _Fields:
     return *frame, exif
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+def _jpeg_segments(data: Data) -> Iterator[tuple[int, Data]]:
     """Markers and bodies up to the first scan."""
     position = 2
     for _ in range(_MOST_SEGMENTS):
@@ -135,7 +131,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     raise CorruptImage("the jpeg header is padded or split up as no encoder would")
 
 
-def _read_webp(data: bytes) -> _Fields:
+def _read_webp(data: Data) -> _Fields:
     kind = data[12:16]
     if kind == b"VP8X":
         flags, width, height = data[20], _uint24(data, 24) + 1, _uint24(data, 27) + 1
@@ -149,12 +145,12 @@ def _read_webp(data: bytes) -> _Fields:
     raise CorruptImage(f"the webp begins with an unknown chunk {kind!r}")
 
 
-def _uint24(data: bytes, position: int) -> int:
+def _uint24(data: Data, position: int) -> int:
     low, high = struct.unpack_from("<HB", data, position)
     return int(low | high << 16)
 
 
-def _webp_exif(data: bytes) -> bytes:
+def _webp_exif(data: Data) -> Data:
     position = 12
     for _ in range(_MOST_SEGMENTS):
         if position + 8 > len(data):
@@ -166,7 +162,7 @@ def _webp_exif(data: bytes) -> bytes:
     return b""
 
 
-def _orientation(exif: bytes) -> int:
+def _orientation(exif: Data) -> int:
     if not exif:
         return 1
     tags = Image.Exif()

@@ -9,8 +9,10 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, WebPImagePlugin
 
+from gate.chunks import Data
 from gate.errors import CorruptImage, ImageTooLarge, ImageTooSmall, NotSquare
 from gate.header import Format, Header, read_header
+from gate.png import shrink_png
 
 MAX_PIXELS = 4096 * 4096
 """Default limit on the pixels a header may announce: 48 MB of RGB."""
@@ -18,14 +20,14 @@ MAX_PIXELS = 4096 * 4096
 Pixels = NDArray[np.uint8]
 
 
-def read_pixels(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_pixels(data: Data, size: int, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode a square PNG, JPEG or WebP image and shrink it to the model's input by area averaging.
 
     Alpha is composited over black, grey becomes RGB, 16 bits become 8, EXIF orientation is applied. The limits are
     checked on the header, before a pixel is decoded.
 
     Args:
-        data: the file's bytes.
+        data: the file's bytes; a bytearray must not be written to meanwhile.
         size: edge of the model's input, in pixels.
         max_pixels: most pixels (width x height) that are decoded.
 
@@ -39,7 +41,7 @@ def read_pixels(data: bytes, size: int, *, max_pixels: int = MAX_PIXELS) -> Pixe
     return pixels
 
 
-def read_pixels_at(data: bytes, sizes: Sequence[int], *, max_pixels: int = MAX_PIXELS) -> list[Pixels]:
+def read_pixels_at(data: Data, sizes: Sequence[int], *, max_pixels: int = MAX_PIXELS) -> list[Pixels]:
     """`read_pixels` for several models' inputs at once: the same pixels, decoded as seldom as can be.
 
     Returns:
@@ -50,16 +52,29 @@ def read_pixels_at(data: bytes, sizes: Sequence[int], *, max_pixels: int = MAX_P
     """
     header = read_header(data)
     _check_size(header, max(sizes), max_pixels)
+    shrunk = shrink_png(data, header, sizes) if header.format is Format.PNG else None
+    if shrunk is None:
+        shrunk = _shrink(data, header, sizes)
+    return [_upright(pixels, header.orientation) for pixels in shrunk]
+
+
+def _shrink(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels]:
+    """uint8 `[size, size, 1 or 3]` for each of `sizes`, as stored."""
     decoded: dict[int, Pixels] = {}
     found = []
     for size in sizes:
         edge = _decoded_edge(header, size)
         if edge not in decoded:
             decoded[edge] = _flatten(_decode(data, header, edge))
-        pixels = np.empty((size, size, 3), np.uint8)
-        pixels[:] = _orient(area_average(decoded[edge], size), header.orientation)  # Broadcasts grey.
-        found.append(pixels)
+        found.append(area_average(decoded[edge], size))
     return found
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """What the model takes: `[size, size, 3]`, turned as EXIF says, in one piece."""
+    upright = np.empty((*pixels.shape[:2], 3), np.uint8)
+    upright[:] = _orient(pixels, orientation)  # Broadcasts grey.
+    return upright
 
 
 def area_average(pixels: Pixels, size: int) -> Pixels:
@@ -114,7 +129,7 @@ def _decoded_edge(header: Header, size: int) -> int:
     return header.width // 8 if shrinks else header.width
 
 
-def _decode(data: bytes, header: Header, edge: int) -> NDArray[np.generic]:
+def _decode(data: Data, header: Header, edge: int) -> NDArray[np.generic]:
     decoder = _decode_with_pillow if header.is_exotic else _DECODERS[header.format]
     try:
         return decoder(data, header, edge)
@@ -124,11 +139,11 @@ def _decode(data: bytes, header: Header, edge: int) -> NDArray[np.generic]:
         raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from error
 
 
-def _decode_png(data: bytes, header: Header, _edge: int) -> NDArray[np.generic]:
+def _decode_png(data: Data, header: Header, _edge: int) -> NDArray[np.generic]:
     return _expect(imagecodecs.png_decode(data), header.width)
 
 
-def _decode_jpeg(data: bytes, _header: Header, edge: int) -> NDArray[np.generic]:
+def _decode_jpeg(data: Data, _header: Header, edge: int) -> NDArray[np.generic]:
     """Let the DCT do most of the shrinking: at 1/8 only the mean of each 8 x 8 block is computed.
 
     Strict: libjpeg itself would fill what is damaged with grey and call that a warning.
@@ -136,11 +151,11 @@ def _decode_jpeg(data: bytes, _header: Header, edge: int) -> NDArray[np.generic]
     return _expect(simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge), edge)
 
 
-def _decode_webp(data: bytes, header: Header, _edge: int) -> NDArray[np.generic]:
+def _decode_webp(data: Data, header: Header, _edge: int) -> NDArray[np.generic]:
     return _expect(imagecodecs.webp_decode(data), header.width)
 
 
-def _decode_with_pillow(data: bytes, header: Header, _edge: int) -> NDArray[np.generic]:
+def _decode_with_pillow(data: Data, header: Header, _edge: int) -> NDArray[np.generic]:
     image = _PILLOW_PLUGINS[header.format](io.BytesIO(data))
     if image.size != (header.width, header.height):
         raise ValueError("the picture's size is not the header's")
@@ -184,7 +199,7 @@ def _orient(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-_Decoder = Callable[[bytes, Header, int], NDArray[np.generic]]
+_Decoder = Callable[[Data, Header, int], NDArray[np.generic]]
 _DECODERS: dict[Format, _Decoder] = {Format.PNG: _decode_png, Format.JPEG: _decode_jpeg, Format.WEBP: _decode_webp}
 _PILLOW_PLUGINS: dict[Format, Callable[[io.BytesIO], Image.Image]] = {
     Format.JPEG: JpegImagePlugin.JpegImageFile,

@@ -1,4 +1,5 @@
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def sources() -> list[str]:
 def files_of(source: str) -> list[str]:
     path = ROOT / source
     found = [path] if path.is_file() else [child for child in path.rglob("*") if child.is_file()]
-    return [str(file.relative_to(ROOT)) for file in found if "__pycache__" not in file.parts]
+    made_here = [file for file in found if "__pycache__" in file.parts or file.suffix == ".so"]
+    return [str(file.relative_to(ROOT)) for file in found if file not in made_here]
 
 
 def locked(image: str) -> dict[str, str]:
@@ -104,7 +106,12 @@ def test_the_health_check_needs_no_program_but_python(image: str) -> None:
 
 
 def test_dependencies_come_from_hashed_locks_alone() -> None:
-    runs = [i.value for s in STAGES for i in s.instructions if i.keyword == "RUN" and " install " in i.value]
+    runs = [
+        i.value
+        for s in STAGES
+        for i in s.instructions
+        if i.keyword == "RUN" and re.search(r"\bpip\b.* install ", i.value)
+    ]
     assert runs
     for run in runs:
         assert "--require-hashes --only-binary :all: -r" in run or "--no-deps --no-index" in run, run
@@ -125,6 +132,7 @@ def test_what_is_copied_exists_and_may_enter_the_build(source: str) -> None:
         ".git/config",
         ".venv/bin/python",
         "gate/__pycache__/card.cpython-312.pyc",
+        "gate/scanlines.so",
         "locks/dev.txt",
         "samples/a.png",
         "service/static/deep/__pycache__/x.pyc",
@@ -139,6 +147,27 @@ def test_every_package_of_the_wheel_is_copied() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert set(packages) <= {source for copy in stage("wheel").copies() for source in copy.sources}
+
+
+def test_the_wheel_is_compiled_in_a_stage_that_no_image_inherits() -> None:
+    """The images copy what was built: no compiler and no package list of Debian's is in them."""
+    wheel = stage("wheel")
+    installs = next(i for i in wheel.instructions if i.keyword == "RUN" and "apt-get" in i.value)
+    copies = next(i for i in wheel.instructions if i.keyword == "COPY")
+    assert {"gcc", "libc6-dev"} <= set(installs.value.split())
+    assert wheel.instructions.index(installs) < wheel.instructions.index(copies), "a change of ours would repeat it"
+    assert "hatch_build.py" in copies.value
+    for image in IMAGES:
+        assert [i for s in lineage(STAGES, image) for i in s.instructions if "apt-get" in i.value] == []
+
+
+def test_a_wheel_that_nothing_was_compiled_for_stops_the_build(tmp_path: Path) -> None:
+    built = next(i.value for i in stage("wheel").instructions if "pip wheel" in i.value)
+    check = built.partition("&&")[2].replace("/wheel", str(tmp_path))
+    (tmp_path / "lensgate-0.1.0-py3-none-linux_x86_64.whl").touch()
+    assert subprocess.run(["sh", "-c", check], check=False).returncode == 0
+    (tmp_path / "lensgate-0.1.0-py3-none-any.whl").touch()
+    assert subprocess.run(["sh", "-c", check], check=False).returncode != 0
 
 
 @pytest.mark.parametrize(

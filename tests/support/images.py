@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.uint8]
+Levels = NDArray[np.int16]
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def portrait(size: int = 256, *, seed: int = 0) -> Pixels:
@@ -55,16 +58,41 @@ def interlaced_png(pixels: Pixels) -> bytes:
     return png_of(pixels.shape[1], pixels.shape[0], lines, interlace=1)
 
 
-def png_of(width: int, height: int, lines: bytes, *, interlace: int = 0) -> bytes:
-    """An 8-bit RGB PNG with any header over any scan lines, true or not."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlace)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in chunks)
+def png_of(width: int, height: int, lines: bytes, *, interlace: int = 0, colour: int = 2, split: int = 2**31) -> bytes:
+    """An 8-bit PNG, RGB unless `colour` says otherwise, with any header over any scan lines, true or not.
+
+    `split`: most bytes of the compressed picture in one chunk.
+    """
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, interlace)
+    stream = zlib.compress(lines)
+    parts = [(b"IDAT", stream[start : start + split]) for start in range(0, len(stream), split)]
+    chunks = ((b"IHDR", header), *parts, (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks)
+
+
+def filtered_png(pixels: Pixels, filters: Sequence[int], *, split: int = 2**31) -> bytes:
+    """A PNG of uint8 `[H, W, 3 or 4]`, row i under `filters[i % len(filters)]`: encoders leave no such choice."""
+    height, width, channels = pixels.shape
+    padded = np.pad(pixels, ((1, 0), (1, 0), (0, 0))).astype(np.int16)
+    left, up, corner = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
+    predicted = np.stack([np.zeros_like(left), left, up, (left + up) // 2, _paeth(left, up, corner)])
+    rows = np.arange(height)
+    kinds = np.resize(np.asarray(filters, np.uint8), height)
+    residues = (pixels - predicted[kinds, rows]).astype(np.uint8).reshape(height, width * channels)
+    lines = np.concatenate([kinds[:, None], residues], axis=1)
+    return png_of(width, height, lines.tobytes(), colour=2 if channels == 3 else 6, split=split)
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:
     """One chunk with its length and its checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _paeth(left: Levels, up: Levels, corner: Levels) -> Levels:
+    """The standard's words: whichever is nearest to left + up - corner, in this order."""
+    distances = np.abs(np.stack([up - corner, left - corner, left + up - 2 * corner]))
+    nearest: Levels = np.choose(distances.argmin(axis=0), [left, up, corner])
+    return nearest
 
 
 def _overlap(length: int, size: int) -> NDArray[np.float64]:

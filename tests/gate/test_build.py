@@ -1,0 +1,78 @@
+"""What the build does with `scanlines.c`, on machines with a compiler and without; hatchling itself stays out of it."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from gate import png
+from tests.conftest import ROOT
+
+
+class Plugin:
+    """As much of hatchling's interface as the hook uses."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.app = self
+        self.warnings: list[str] = []
+
+    def __class_getitem__(cls, _config: object) -> type["Plugin"]:
+        return cls
+
+    def display_warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    name = "hatchling.builders.hooks.plugin.interface"
+    interface = ModuleType(name)
+    vars(interface)["BuildHookInterface"] = Plugin
+    monkeypatch.setitem(sys.modules, name, interface)
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (tmp_path / "gate").mkdir()
+    shutil.copy(ROOT / "gate/scanlines.c", tmp_path / "gate")
+    return module.CompileHook(tmp_path)
+
+
+def built(hook: Any) -> dict[str, Any]:
+    data: dict[str, Any] = {"artifacts": [], "pure_python": True}
+    hook.initialize("standard", data)
+    return data
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+@pytest.mark.parametrize("named", ["", "no-such-compiler", "cc -g0"])
+def test_with_a_compiler_the_wheel_is_for_this_platform(
+    hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("CC", named)
+    data = built(hook)
+    assert data["artifacts"] == ["gate/scanlines.so"]
+    assert not data["pure_python"]
+    assert data["tag"].startswith("py3-none-")
+    assert set(data["tag"].split("-")[2]) & set("-.") == set()
+    assert png.load_library(tmp_path / "gate/scanlines.so") is not None
+    assert hook.warnings == []
+
+
+@pytest.mark.parametrize("compiler", [None, "false"])
+def test_without_one_the_wheel_is_pure_and_an_old_library_goes(
+    hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str | None
+) -> None:
+    (tmp_path / "gate/scanlines.so").write_bytes(b"of another machine")
+    if compiler:
+        (tmp_path / "cc").symlink_to(str(shutil.which(compiler)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert built(hook) == {"artifacts": [], "pure_python": True}
+    assert [path.name for path in (tmp_path / "gate").iterdir()] == ["scanlines.c"]
+    assert len(hook.warnings) == 1

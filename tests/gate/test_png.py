@@ -1,0 +1,416 @@
+"""The fast way through a PNG gives what libpng gives, bit for bit, or stands aside."""
+
+import io
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from gate import ImageError, png, read_pixels, read_pixels_at
+from gate.errors import CorruptImage
+from gate.header import read_header
+from tests.conftest import ROOT
+from tests.support.images import (
+    PNG_SIGNATURE,
+    Pixels,
+    encode,
+    filtered_png,
+    flat,
+    interlaced_png,
+    png_chunk,
+    png_of,
+    portrait,
+)
+
+SOURCE = ROOT / "gate/scanlines.c"
+COMPILER = shutil.which("cc")
+ALL_FILTERS = (4, 4, 4, 4, 0, 1, 2, 3, 4, 4, 4, 4, 3, 1, 4, 2, 2, 2, 2, 2, 1, 1, 1, 1, 3, 3, 3, 3, 0, 4, 0)
+
+compiled = pytest.mark.skipif(not png.ACCELERATED, reason="the installation found no C compiler")
+with_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+
+
+@contextmanager
+def decoded_by(shrink: Callable[..., int] | None) -> Iterator[None]:
+    """`None`: by libpng, as where the library is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(png, "_shrink", shrink)
+        yield
+
+
+def noise(edge: int, channels: int = 3, *, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (edge, edge, channels), dtype=np.uint8)
+
+
+def is_taken(data: bytes | bytearray, size: int) -> bool:
+    return png.shrink_png(data, read_header(data), (size,)) is not None
+
+
+def outcome(data: bytes, size: int) -> bytes | type[ImageError]:
+    try:
+        return read_pixels(data, size).tobytes()
+    except ImageError as error:
+        return type(error)
+
+
+def by_libpng(data: bytes, size: int) -> bytes | type[ImageError]:
+    with decoded_by(None):
+        return outcome(data, size)
+
+
+def chunks_of(pixels: Pixels) -> tuple[bytes, bytes, bytes]:
+    """The parts of a PNG: its header, its picture and its end."""
+    data = filtered_png(pixels, ALL_FILTERS)
+    end = data.index(b"IEND") - 4
+    return data[8:33], data[33:end], data[end:]
+
+
+def assert_same(data: bytes, size: int) -> None:
+    assert is_taken(data, size)
+    assert outcome(data, size) == by_libpng(data, size)
+
+
+@compiled
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize(("edge", "size"), [(64, 64), (64, 1), (66, 33), (63, 9), (5, 5), (1, 1), (300, 1), (258, 2)])
+def test_a_filter_is_undone_as_libpng_does(kind: int, channels: int, edge: int, size: int) -> None:
+    assert_same(filtered_png(noise(edge, channels), [kind]), size)
+
+
+@compiled
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("first", range(5))
+def test_any_filter_may_come_first_and_beside_any_other(first: int, channels: int) -> None:
+    filters = np.random.default_rng(first).integers(0, 5, 96)
+    filters[0] = first
+    assert_same(filtered_png(portrait(96)[:, :, [0, 1, 2, 1][:channels]], filters.tolist()), 32)
+
+
+@compiled
+@given(
+    shape=st.tuples(st.integers(1, 12), st.integers(1, 9), st.sampled_from([3, 4])),
+    filters=st.lists(st.integers(0, 4), min_size=1, max_size=40),
+    spread=st.sampled_from([255, 3]),
+    split=st.sampled_from([40, 100, 8192]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_picture_it_is_libpngs(
+    shape: tuple[int, int, int], filters: list[int], spread: int, split: int, seed: int
+) -> None:
+    size, ratio, channels = shape
+    # Neighbours that are alike try the ties of the Paeth filter.
+    pixels = noise(size * ratio, channels, seed=seed) % spread
+    assert_same(filtered_png(pixels, filters, split=split), size)
+
+
+@compiled
+def test_every_level_under_every_alpha_is_composited_as_libpngs_path_does() -> None:
+    levels, alphas = np.meshgrid(np.arange(256), np.arange(256))
+    pixels = np.stack([levels, 255 - levels, levels, alphas], axis=2).astype(np.uint8)
+    assert_same(filtered_png(pixels, [0, 4, 4, 4, 4]), 256)
+
+
+@compiled
+def test_sums_of_white_do_not_overflow() -> None:
+    for edge in (257, 258, 1030):
+        data = encode(flat(255, edge))
+        assert is_taken(data, 1)
+        assert read_pixels(data, 1).min() == 255
+
+
+@compiled
+def test_several_sizes_come_from_one_inflated_picture() -> None:
+    data = filtered_png(noise(96), ALL_FILTERS)
+    for size, pixels in zip((8, 32, 96), read_pixels_at(data, (8, 32, 96)), strict=True):
+        assert pixels.tobytes() == by_libpng(data, size)
+    assert png.shrink_png(data, read_header(data), (8, 7)) is None
+
+
+@compiled
+def test_threads_do_not_share_what_they_decode_in() -> None:
+    bodies = [filtered_png(noise(edge, 3 + edge % 2, seed=edge), ALL_FILTERS) for edge in range(64, 512, 24)]
+    bodies = [body for body in bodies if is_taken(body, 16)] * 6
+    expected = {body: by_libpng(body, 16) for body in bodies}
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda body: outcome(body, 16), bodies))
+    assert len(expected) == len(bodies) // 6
+    assert found == [expected[body] for body in bodies]
+
+
+def test_a_thread_keeps_no_huge_memory() -> None:
+    room = png.Room()
+    huge, small = room.of(17 * 2**20), room.of(1000)
+    assert not np.shares_memory(huge, small)
+    assert np.shares_memory(small, room.of(900))
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        *[("PNG", mode) for mode in ("RGB", "RGBA", "L", "P")],
+        *[("JPEG", mode) for mode in ("RGB", "L", "CMYK")],
+        *[("WEBP", mode) for mode in ("RGB", "RGBA")],
+        ("GIF", "P"),
+    ],
+)
+def test_a_bytearray_is_read_as_bytes_are(kind: str, mode: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.fromarray(portrait(128)).convert(mode), kind, exif=exif)
+    for cut in (len(data), 3000, 40, 14, 0):
+        taken = bytearray(data[:cut])
+        try:
+            found: bytes | type[ImageError] = read_pixels(taken, 32).tobytes()
+        except ImageError as error:
+            found = type(error)
+        assert found == outcome(data[:cut], 32)
+        taken.clear()  # Fails where anyone still holds on to it.
+
+
+def test_an_animated_webp_is_read_from_a_bytearray() -> None:
+    frames = [Image.fromarray(portrait(64, seed=seed)) for seed in (1, 2)]
+    data = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(read_pixels(bytearray(data), 32), read_pixels(data, 32))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(bytes(imagecodecs.png_encode(noise(64).astype(np.uint16) * 257)), id="16 bits"),
+        pytest.param(encode(Image.fromarray(portrait(64)).quantize(16)), id="palette"),
+        pytest.param(encode(Image.fromarray(portrait(64)).convert("L")), id="grey"),
+        pytest.param(encode(Image.fromarray(portrait(64)).convert("LA")), id="grey and alpha"),
+        pytest.param(interlaced_png(portrait(64)), id="interlaced"),
+        pytest.param(encode(portrait(64), transparency=(1, 2, 3)), id="a transparent colour"),
+        pytest.param(encode(portrait(65)), id="an edge that does not divide"),
+    ],
+)
+def test_what_is_not_ours_is_libpngs(data: bytes) -> None:
+    assert not is_taken(data, 32)
+    assert outcome(data, 32) == by_libpng(data, 32)
+
+
+def test_without_the_library_libpng_reads() -> None:
+    data = filtered_png(noise(64), ALL_FILTERS)
+    with decoded_by(None):
+        assert not is_taken(data, 32)
+        assert read_pixels(data, 32).shape == (32, 32, 3)
+
+
+def test_a_library_that_is_none_is_none(tmp_path: Path) -> None:
+    other = tmp_path / "scanlines.so"
+    assert png.load_library(other) is None
+    other.write_bytes(b"not for this machine")
+    assert png.load_library(other) is None
+
+
+HEADER, PICTURE, END = chunks_of(noise(16))
+STREAM = PICTURE[8:-4]
+NOTE = png_chunk(b"tEXt", b"Comment\x00hello")
+
+
+def spoilt(chunk: bytes) -> bytes:
+    return chunk[:-1] + bytes([chunk[-1] ^ 1])
+
+
+def split_at(position: int, *, between: bytes = b"") -> bytes:
+    return HEADER + png_chunk(b"IDAT", STREAM[:position]) + between + png_chunk(b"IDAT", STREAM[position:]) + END
+
+
+ODD_FILES = {
+    "trailing bytes": (True, HEADER + PICTURE + END + b"junk" * 10),
+    "a note before": (True, HEADER + NOTE + PICTURE + END),
+    "a note behind": (True, HEADER + PICTURE + NOTE + END),
+    "a damaged note": (True, HEADER + spoilt(NOTE) + PICTURE + END),
+    "an empty part first": (True, split_at(0)),
+    "an empty part last": (True, split_at(len(STREAM))),
+    "bytes behind the stream": (True, HEADER + png_chunk(b"IDAT", STREAM + b"123") + END),
+    "a part behind the stream": (True, HEADER + PICTURE + png_chunk(b"IDAT", b"123") + END),
+    "an end with something in it": (True, HEADER + PICTURE + png_chunk(b"IEND", b"123")),
+    "no end": (False, HEADER + PICTURE),
+    "half an end": (False, HEADER + PICTURE + END[:6]),
+    "a damaged end": (False, HEADER + PICTURE + spoilt(END)),
+    "no picture": (False, HEADER + END),
+    "an empty picture": (False, HEADER + png_chunk(b"IDAT", b"") + END),
+    "a damaged header": (False, spoilt(HEADER) + PICTURE + END),
+    "a damaged picture": (False, HEADER + spoilt(PICTURE) + END),
+    "a damaged checksum of the stream": (False, HEADER + png_chunk(b"IDAT", spoilt(STREAM)) + END),
+    "a stream that is cut": (False, HEADER + png_chunk(b"IDAT", STREAM[:-5]) + END),
+    "a note between the parts": (False, split_at(100, between=NOTE)),
+    "a second header": (False, HEADER + HEADER + PICTURE + END),
+    "a second header behind": (False, HEADER + PICTURE + HEADER + END),
+    "a palette that is a mere suggestion": (False, HEADER + png_chunk(b"PLTE", bytes(12)) + PICTURE + END),
+    "an unknown critical chunk": (False, HEADER + png_chunk(b"ABCD", b"") + PICTURE + END),
+    "an unknown critical chunk behind": (False, HEADER + PICTURE + png_chunk(b"ABCD", b"") + END),
+    "a name that is none": (False, HEADER + png_chunk(b"a\x00CD", b"") + PICTURE + END),
+    "a name that is reserved": (False, HEADER + png_chunk(b"abcd", b"") + PICTURE + END),
+    "an animation's control": (False, HEADER + png_chunk(b"fcTL", b"abc") + PICTURE + END),
+    "a length beyond all bounds": (False, HEADER + b"\xff\xff\xff\xfftEXt" + PICTURE + END),
+    "lines too many": (False, png_of(16, 16, zlib.decompress(STREAM) + b"123")[8:]),
+    "lines too few": (False, png_of(16, 16, zlib.decompress(STREAM)[:-1])[8:]),
+    "a filter that is none": (False, png_of(16, 16, bytes(49 * 9) + b"\x05" + bytes(48 + 49 * 6))[8:]),
+    "a window that is too small": (False, HEADER + png_chunk(b"IDAT", b"\x08\x1d" + STREAM[2:]) + END),
+    "more chunks than are looked at": (False, HEADER + png_chunk(b"teST", b"") * 10_000 + PICTURE + END),
+}
+
+
+@compiled
+@pytest.mark.parametrize("name", ODD_FILES)
+def test_an_odd_file_fares_as_it_does_with_libpng(name: str) -> None:
+    taken, rest = ODD_FILES[name]
+    assert is_taken(PNG_SIGNATURE + rest, 8) is taken
+    assert outcome(PNG_SIGNATURE + rest, 8) == by_libpng(PNG_SIGNATURE + rest, 8)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a damaged picture",
+        "a damaged checksum of the stream",
+        "a stream that is cut",
+        "lines too few",
+        "a filter that is none",
+        "an unknown critical chunk",
+        "a second header",
+        "no picture",
+    ],
+)
+def test_what_is_damaged_is_corrupt(name: str) -> None:
+    with pytest.raises(CorruptImage):
+        read_pixels(PNG_SIGNATURE + ODD_FILES[name][1], 8)
+
+
+@compiled
+@pytest.mark.parametrize("bits", [0x01, 0x20, 0xFF])
+def test_a_file_with_one_byte_changed_fares_as_it_does_with_libpng(bits: int) -> None:
+    sound = PNG_SIGNATURE + HEADER + NOTE + PICTURE + NOTE + END
+    for position in range(len(PNG_SIGNATURE), len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= bits
+        assert outcome(bytes(damaged), 8) == by_libpng(bytes(damaged), 8), position
+
+
+@compiled
+def test_a_file_cut_anywhere_fares_as_it_does_with_libpng() -> None:
+    sound = PNG_SIGNATURE + HEADER + NOTE + PICTURE + END
+    for length in range(len(sound)):
+        assert outcome(sound[:length], 8) == by_libpng(sound[:length], 8), length
+
+
+@compiled
+def test_a_stream_that_is_wrong_under_a_right_checksum_fares_as_it_does_with_libpng() -> None:
+    for position in range(len(STREAM)):
+        damaged = bytearray(STREAM)
+        damaged[position] ^= 0x10
+        data = PNG_SIGNATURE + HEADER + png_chunk(b"IDAT", bytes(damaged)) + END
+        assert outcome(data, 8) == by_libpng(data, 8), position
+
+
+@compiled
+@given(
+    fields=st.tuples(st.sampled_from([8, 16, 32]), *[st.integers(0, 17)] * 2, *[st.integers(0, 2)] * 3),
+    channels=st.sampled_from([3, 4]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_header_that_lies_fares_as_it_does_with_libpng(fields: tuple[int, ...], channels: int) -> None:
+    edge, *rest = fields
+    body = chunks_of(noise(16, channels))[1]
+    data = PNG_SIGNATURE + png_chunk(b"IHDR", struct.pack(">IIBBBBB", edge, edge, *rest)) + body + END
+    assert outcome(data, 8) == by_libpng(data, 8)
+
+
+@compiled
+def test_the_library_refuses_sizes_that_do_not_fit() -> None:
+    lines, means = np.zeros(16 * 49, np.uint8), np.zeros(8 * 8 * 3, np.uint8)
+    sound = {"length": lines.size, "width": 16, "height": 16, "channels": 3, "size": 8, "room": means.size}
+    changes = [{"length": 783}, {"length": 785}, {"width": 0}, {"height": 0}, {"size": 0}, {"size": 7}, {"size": 16}]
+    changes += [{"width": 2**63}, {"channels": 2}, {"channels": 4}, {"room": 191}, {"height": 2**32, "size": 2**32}]
+
+    def called_with(**sizes: int) -> int:
+        assert png._shrink is not None
+        *before, room = sizes.values()
+        return png._shrink(lines.ctypes.data, *before, means.ctypes.data, room)
+
+    assert called_with(**sound) == 0
+    assert {called_with(**sound | change) for change in changes} == {2}
+
+
+def build(folder: Path, *flags: str, sources: tuple[Path, ...] = (SOURCE,)) -> Path:
+    assert COMPILER is not None
+    target = folder / "built"
+    command = [COMPILER, "-std=c11", *flags, "-o", str(target), *map(str, sources)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return target
+
+
+@with_compiler
+def test_machines_without_the_vectors_get_the_same(tmp_path: Path) -> None:
+    strict = ("-O2", "-Wall", "-Wextra", "-Wconversion", "-Wno-sign-conversion", "-Werror")
+    plain = png.load_library(build(tmp_path, *strict, "-shared", "-fPIC", "-DLENSGATE_PLAIN"))
+    assert plain is not None
+    for edge, channels in ((96, 3), (96, 4), (66, 3), (33, 4)):
+        data = filtered_png(noise(edge, channels), ALL_FILTERS)
+        with decoded_by(plain):
+            assert is_taken(data, 3)
+            assert outcome(data, 3) == by_libpng(data, 3)
+    with decoded_by(plain), pytest.raises(CorruptImage):
+        read_pixels(PNG_SIGNATURE + ODD_FILES["a filter that is none"][1], 8)
+
+
+DRIVER = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+int lensgate_shrink(const uint8_t *, size_t, size_t, size_t, size_t, size_t, uint8_t *, size_t);
+int main(void) {
+    uint32_t n[5];
+    while (fread(n, sizeof n, 1, stdin)) {
+        const size_t room = (size_t)n[4] * n[4] * 3;
+        uint8_t *lines = malloc(n[0]), *means = malloc(room);
+        if (fread(lines, 1, n[0], stdin) != n[0]) return 1;
+        printf("%d", lensgate_shrink(lines, n[0], n[1], n[2], n[3], n[4], means, room));
+        fwrite(means, 1, 1, stdout);
+        free(lines);
+        free(means);
+    }
+    return 0;
+}
+"""
+
+
+@with_compiler
+@pytest.mark.parametrize("variant", ["VECTORS_IF_ANY", "LENSGATE_PLAIN"])
+def test_the_sanitizers_find_nothing(tmp_path: Path, variant: str) -> None:
+    """Each call gets memory of exactly its lengths, so that a stray byte is one too many."""
+    (tmp_path / "driver.c").write_text(DRIVER)
+    flags = ("-O1", "-g", f"-D{variant}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    try:
+        driver = build(tmp_path, *flags, sources=(SOURCE, tmp_path / "driver.c"))
+    except AssertionError:
+        pytest.skip("this compiler has no sanitizers")
+    calls = io.BytesIO()
+    random = np.random.default_rng(5)
+    shapes = [(w, h, c, s) for c in (3, 4) for s in (1, 2, 5) for w in (s, 3 * s, 8 * s) for h in (s, 2 * s, 7 * s)]
+    for width, height, channels, size in [*shapes, (2, 600, 3, 2), (600, 1, 4, 1)]:
+        lines = random.integers(0, 256, (height, 1 + width * channels), dtype=np.uint8)
+        lines[:, 0] %= 5 if height % 7 else 7
+        calls.write(struct.pack("5I", lines.size, width, height, channels, size) + lines.tobytes())
+    done = subprocess.run(
+        [driver], input=calls.getvalue(), capture_output=True, env={"ASAN_OPTIONS": "detect_leaks=0"}, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert set(done.stdout[::2]) == {ord("0"), ord("1")}
