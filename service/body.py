@@ -3,17 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.admission import Place
 from service.errors import ClientGone, MalformedRequest
 
+CONNECTION = "lensgate.connection"
+"""Key of a request's scope: the `Connection` that it came by, where the server knows of such a thing."""
+
 GONE = "lensgate.gone"
 """Key of a request's scope: what stands there is called when its connection is lost."""
 
-SINK = "lensgate.sink"
-"""Key of a request's scope: what stands there is called with each further part of the body, and `receive` is not."""
+
+class Connection(Protocol):
+    """What a connection can do beyond ASGI."""
+
+    def read_into(self, rest: memoryview) -> None:
+        """Put the rest of the body there, all of it; `receive` then says when it has come."""
+
+    def stop_reading(self) -> None:
+        """The body is given up in the middle, so that the answer is the last of this connection."""
 
 
 def content_length(request: Request) -> int | None:
@@ -37,13 +48,29 @@ async def read_body(request: Request, place: Place) -> bytearray:
         BodyTooLarge, Overloaded: there are more bytes than were announced, and no room for them.
         ClientGone: the caller left in the middle.
     """
+    length = content_length(request)
+    connection: Connection | None = request.scope.get(CONNECTION)
+    if length is not None and connection is not None:
+        return await _read_announced(request, place, length, connection)
     body = bytearray()
-    is_reserved = content_length(request) is not None
     async for part in body_parts(request, place):
         body += part
-        if is_reserved:
-            # The rest needs no counting and no holding back, only to be put down.
-            request.scope[SINK] = body.extend
+    return body
+
+
+async def _read_announced(request: Request, place: Place, length: int, connection: Connection) -> bytearray:
+    """Room for the body is reserved, so that it needs no counting and no holding back, only to be put down."""
+    body = bytearray(length)
+    rest = memoryview(body)
+    try:
+        async for part in body_parts(request, place):
+            rest[: len(part)] = part
+            rest = rest[len(part) :]
+            if part and rest:
+                connection.read_into(rest)
+    except BaseException:
+        connection.stop_reading()
+        raise
     return body
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.body import GONE, SINK
+from service.body import CONNECTION, GONE
 from service.errors import MalformedRequest
 from service.identity import new_id
 
@@ -14,15 +14,51 @@ HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
 
 
+class BodyReader(asyncio.BufferedProtocol):
+    """Stands in for a connection's protocol while the rest of a body goes from the socket straight into its buffer.
+
+    Args:
+        owner: whose place it takes.
+        rest: the buffer. Nothing is read past its end: what comes after it is another request.
+    """
+
+    def __init__(self, owner: "GateProtocol", rest: memoryview) -> None:
+        self._owner = owner
+        self._rest = rest
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Where the next bytes go."""
+        return self._rest
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many came."""
+        self._rest = self._rest[nbytes:]
+        if not self._rest:
+            self._owner.end_body()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The owner knows what to do."""
+        self._owner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The owner knows what to do."""
+        self._owner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The owner knows what to do."""
+        self._owner.resume_writing()
+
+
 class GateProtocol(HttpToolsProtocol):
     """What uvicorn's protocol does not do.
 
-    A body that a request has reserved room for goes straight into its buffer: uvicorn would copy it three times and
+    A body that a request has reserved room for goes straight into its buffer: uvicorn would copy it five times and
     stop the connection every 64 kB. A connection that sends no request, or half of one, is closed. What is no HTTP is
     answered as every other error is.
     """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _is_reading_into = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -47,13 +83,31 @@ class GateProtocol(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
 
-    def on_body(self, body: bytes) -> None:
-        """Put a part of a body where its request wants it."""
-        sink: Callable[[bytes], None] | None = self.scope.get(SINK)  # type: ignore[assignment]
-        if sink is None or self.cycle.response_complete:
-            super().on_body(body)
-        else:
-            sink(body)
+    def on_message_begin(self) -> None:
+        """Let the request find its connection."""
+        super().on_message_begin()
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]
+
+    def read_into(self, rest: memoryview) -> None:
+        """Put the rest of the body there, all of it; `receive` then says when it has come."""
+        self._is_reading_into = True
+        self.transport.set_protocol(BodyReader(self, rest))
+
+    def end_body(self) -> None:
+        """All of it has come. The parser has not seen it: the next request has one of its own."""
+        self._is_reading_into = False
+        self.transport.set_protocol(self)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's are.
+        self.on_message_complete()
+
+    def stop_reading(self) -> None:
+        """The body is given up in the middle. Where the next request begins nobody knows: there is none."""
+        if self._is_reading_into:
+            self._is_reading_into = False
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            self.transport.set_protocol(self)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and close; a whole request before it is answered as if it had been the last."""

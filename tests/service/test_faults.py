@@ -46,6 +46,11 @@ def received(connection: socket.socket) -> bytes:
     return answer
 
 
+def send_in_pieces(connection: socket.socket, sent: bytes, piece: int) -> None:
+    for start in range(0, len(sent), piece):
+        connection.sendall(sent[start : start + piece])
+
+
 def assert_serves(service: Running) -> None:
     answer = service.post(WHITE)
     assert (answer.status_code, answer.json()["glasses_probability"]) == (200, 1.0)
@@ -183,6 +188,32 @@ def test_pipelined_requests_are_answered_in_order(service: Running) -> None:
             answers += connection.recv(65536)
     assert answers.index(b'"glasses_probability":1.0') < answers.index(b'"glasses_probability":0.2')
     assert_serves(service)
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 70_000, 10**9])
+def test_a_body_is_whole_however_it_comes_and_so_is_what_follows_it(service: Running, piece: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (256 if piece > 1 else 32, 256 if piece > 1 else 32, 3), np.uint8)
+    bodies = [encode(noise), WHITE, encode(noise // 2), encode(noise // 4)]
+    alone = [service.post(body).json()["glasses_probability"] for body in bodies]
+    sent = b"".join(HEAD.replace(b"%d" % len(WHITE), b"%d" % len(body)) + body for body in bodies)
+    with connected(service.url) as connection, ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(send_in_pieces, connection, sent, piece)
+        answers = b""
+        while answers.count(b'"model"') < len(bodies):
+            answers += connection.recv(65536)
+        sending.result(TIMEOUT)
+    found = [float(part.partition(b",")[0]) for part in answers.split(b'"glasses_probability":')[1:]]
+    assert found == alone
+    assert_serves(service)
+
+
+def test_a_body_given_up_in_the_middle_is_the_last_of_its_connection() -> None:
+    with running_service(timeout_ms=200) as service, connected(service.url) as connection:
+        connection.sendall(HEAD.replace(b"%d" % len(WHITE), b"1000000") + bytes(300_000))
+        answer = received(connection)
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        assert b"connection: close" in answer
+        assert_serves(service)
 
 
 @pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
