@@ -3,13 +3,17 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from service.errors import BodyTooLarge, Draining, Overloaded
 
-SHED_REASONS = ("images", "bytes", "deadline")
+SHED_REASONS = ("images", "bytes", "deadline", "streams")
+
+# Streams come in as long as less than this share is taken: the rest is for who cannot wait.
+_STREAMS_SHARE = 0.75
 
 
 class Admission:
@@ -20,17 +24,29 @@ class Admission:
         max_bytes: most bytes of bodies held at a time.
         max_body_bytes: largest body of one image.
         predicted_wait: seconds until an image that came now would be answered.
+        max_streams: most streams of images at a time.
     """
 
     def __init__(
-        self, *, max_images: int, max_bytes: int, max_body_bytes: int, predicted_wait: Callable[[], float]
+        self,
+        *,
+        max_images: int,
+        max_bytes: int,
+        max_body_bytes: int,
+        predicted_wait: Callable[[], float],
+        max_streams: int = 32,
     ) -> None:
         self.images = 0
         self.bytes = 0
+        self.streams = 0
         self._max_body_bytes = max_body_bytes
         self._max_images = max_images
         self._max_bytes = max_bytes
         self._predicted_wait = predicted_wait
+        self._max_streams = max_streams
+        self._streams_images = max(1, int(max_images * _STREAMS_SHARE))
+        # One image of any size always fits where nothing else is.
+        self._streams_bytes = max(max_body_bytes, int(max_bytes * _STREAMS_SHARE))
         self._draining = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -57,10 +73,29 @@ class Admission:
         place.images = 1
         return place
 
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """Count one stream, whose images then `wait` for their places.
+
+        Raises:
+            Draining: the service is leaving.
+            Overloaded: there are as many streams as may be.
+        """
+        self._check_open()
+        if self.streams >= self._max_streams:
+            raise self._overloaded("streams", f"{self.streams} streams are open")
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
     async def wait(self, size: int) -> "Place":
         """A place for one image of `size` bytes, as soon as there is one: the back-pressure of a stream.
 
-        Those that wait come in one after the other, in the order in which they began to.
+        Those that wait come in one after the other, in the order in which they began to, and leave the last quarter of
+        images and bytes to those that are refused where there is no room. Reserve all that an image may come to need:
+        two that hold a part each and wait for more would wait for ever.
 
         Raises:
             Draining: the service is leaving.
@@ -112,7 +147,7 @@ class Admission:
                 waiting.set_result(None)
 
     def _has_room(self, size: int) -> bool:
-        return self.images < self._max_images and self.bytes + size <= self._max_bytes
+        return self.images < self._streams_images and self.bytes + size <= self._streams_bytes
 
     def _check_open(self) -> None:
         if self._draining:
@@ -182,10 +217,21 @@ class Place:
         self._admission._take_images(count)
         self.images += count
 
+    def keep(self, size: int) -> None:
+        """The body is complete and has `size` bytes: what was reserved beyond is given back."""
+        self._admission._give_back(size=self._reserved - size)
+        self._reserved = size
+
     def release_bytes(self) -> None:
         """The body is no longer held: it was decoded."""
-        self._admission._give_back(size=self._reserved)
-        self._reserved = self._received = 0
+        self.keep(0)
+        self._received = 0
+
+    def leave(self) -> None:
+        """Give everything back; a second time changes nothing."""
+        self.release_bytes()
+        self._admission._give_back(images=self.images)
+        self.images = 0
 
     def __enter__(self) -> Self:
         return self
@@ -193,6 +239,4 @@ class Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release_bytes()
-        self._admission._give_back(images=self.images)
-        self.images = 0
+        self.leave()

@@ -20,6 +20,8 @@ GONE = "lensgate.gone"
 class Connection(Protocol):
     """What a connection can do beyond ASGI."""
 
+    transport: asyncio.Transport
+
     def read_into(self, rest: memoryview) -> None:
         """Put the rest of the body there, all of it; `receive` then says when it has come."""
 

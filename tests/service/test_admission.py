@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from service.admission import Admission
@@ -6,7 +8,9 @@ from service.estimate import RunningMean
 
 
 def admission(*, images: int = 4, total: int = 100, body: int = 50, wait: float = 0.0) -> Admission:
-    return Admission(max_images=images, max_bytes=total, max_body_bytes=body, predicted_wait=lambda: wait)
+    return Admission(
+        max_images=images, max_bytes=total, max_body_bytes=body, predicted_wait=lambda: wait, max_streams=2
+    )
 
 
 def test_leaving_a_place_gives_everything_back() -> None:
@@ -91,3 +95,87 @@ def test_a_draining_service_admits_nothing() -> None:
     door.drain()
     with pytest.raises(Draining):
         door.admit(1, 1.0)
+
+
+def test_who_waits_comes_in_as_soon_as_there_is_room_and_in_order() -> None:
+    async def run() -> None:
+        door = admission(total=80)
+        first = await door.wait(50)
+        order: list[int] = []
+
+        async def enter(size: int) -> None:
+            with await door.wait(size):
+                order.append(size)
+                await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(enter(size)) for size in (40, 30, 1)]
+        await asyncio.sleep(0.01)
+        assert order == []
+        first.keep(20)
+        await asyncio.gather(*tasks)
+        assert order == [40, 30, 1]
+        first.leave()
+        first.leave()
+        assert (door.images, door.bytes) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_who_waits_leaves_a_quarter_to_those_who_do_not() -> None:
+    async def run() -> None:
+        door = admission(images=4, total=1000)
+        places = [await door.wait(1) for _ in range(3)]
+        waiting = asyncio.create_task(door.wait(1))
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        with door.admit(1, 1.0):
+            assert door.images == 4
+        places[0].leave()
+        with await waiting:
+            assert door.images == 3
+
+    asyncio.run(run())
+
+
+def test_one_who_waits_and_gives_up_holds_up_nobody() -> None:
+    async def run() -> None:
+        door = admission(images=1)
+        place = await door.wait(1)
+        first, second = (asyncio.create_task(door.wait(1)) for _ in range(2))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        place.leave()
+        (await asyncio.wait_for(second, 1)).leave()
+        assert (door.images, door.bytes) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_an_image_of_any_allowed_size_comes_in_where_nothing_else_is() -> None:
+    door = admission(total=50, body=50)
+    asyncio.run(door.wait(50)).leave()
+    with pytest.raises(BodyTooLarge):
+        asyncio.run(door.wait(51))
+
+
+def test_a_drain_ends_every_wait() -> None:
+    async def run() -> None:
+        door = admission(images=1)
+        await door.wait(1)
+        waiting = [asyncio.create_task(door.wait(1)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        door.drain()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(end) for end in ends] == [Draining] * 3
+
+    asyncio.run(run())
+
+
+def test_there_are_only_so_many_streams() -> None:
+    door = admission()
+    with door.stream(), door.stream():
+        with pytest.raises(Overloaded) as refused, door.stream():
+            pass
+        assert refused.value.reason == "streams"
+    with door.stream():
+        assert door.streams == 1

@@ -1,0 +1,177 @@
+import contextlib
+import gzip
+import io
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import MalformedRequest
+from service.streams.parts import IMAGE_SUFFIXES, Begin, End, Event
+from service.streams.tar import TarParser
+from tests.service.streams.uploads import Format, Member, archive, member, split
+
+FORMATS: list[Format] = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+SHARD = archive([("a.png", b"first" * 200), ("a.cls", b"1"), ("b/c.JPG", b""), ("d.webp", b"third")])
+
+contents = st.binary(max_size=1500)
+stems = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=130)
+names = st.builds("{}{}".format, stems, st.sampled_from([*IMAGE_SUFFIXES, ".PNG", ".cls", ".json", ""]))
+
+
+def parse(pieces: Iterable[bytes]) -> list[Member]:
+    """The images in an archive that is fed in pieces; it has to be complete."""
+    parser = TarParser()
+    events = [event for piece in pieces for event in parser.feed(piece)]
+    parser.close()
+    return images_of(events)
+
+
+def images_of(events: Iterable[Event]) -> list[Member]:
+    found: list[Member] = []
+    name, size, content = "", 0, b""
+    for event in events:
+        if isinstance(event, Begin):
+            assert event.size is not None
+            name, size, content = event.name, event.size, b""
+        elif isinstance(event, End):
+            assert len(content) == size
+            found.append((name, content))
+        else:
+            content += event
+    return found
+
+
+def by_tarfile(data: bytes) -> list[Member]:
+    """What the standard library reads."""
+    with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8", errors="replace") as tar:
+        files = [info for info in tar if info.isreg() and info.name.lower().endswith(IMAGE_SUFFIXES)]
+        return [(info.name, file.read()) for info in files if (file := tar.extractfile(info))]
+
+
+LONG = ["é" * 90 + ".png", "x" * 120 + ".webp"]  # In one piece past 100 bytes, which ustar has no room for.
+
+
+@pytest.mark.parametrize(
+    ("archive_format", "name"),
+    [
+        *product(FORMATS, ["a.png", "f/" * 60 + "b.png", "ü.jpeg"]),
+        *product(FORMATS[1:], LONG),
+    ],
+)
+def test_every_format_and_length_of_name(archive_format: Format, name: str) -> None:
+    members = [(name, b"content"), ("z.png", b"")]
+    data = archive(members, archive_format=archive_format)
+    assert parse([data]) == by_tarfile(data) == members
+
+
+@given(st.lists(st.tuples(names, contents), max_size=5), st.sampled_from(FORMATS[1:]), st.lists(st.integers(0)))
+def test_any_archive_in_any_pieces(members: list[Member], archive_format: Format, cuts: list[int]) -> None:
+    data = archive(members, archive_format=archive_format)
+    assert parse(split(data, cuts)) == by_tarfile(data)
+
+
+def test_an_archive_byte_by_byte() -> None:
+    expected = [("a.png", b"first" * 200), ("b/c.JPG", b""), ("d.webp", b"third")]
+    assert parse(bytes([byte]) for byte in SHARD) == expected
+
+
+def test_an_image_is_handed_on_as_it_comes_with_its_size_first() -> None:
+    parser = TarParser()
+    assert list(parser.feed(SHARD[:612])) == [Begin("a.png", 1000), (b"first" * 20)]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_what_is_no_file_is_no_image_and_has_no_content(kind: bytes) -> None:
+    info = tarfile.TarInfo("a.png")
+    info.type, info.linkname, info.size = kind, "b" * 120, 700
+    link = info.tobuf(tarfile.GNU_FORMAT)
+    assert parse([link + SHARD]) == parse([SHARD])
+
+
+def test_headers_for_all_members_are_skipped() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", pax_headers={"comment": "x" * 2000}) as tar:
+        tar.addfile(tarfile.TarInfo("a.png"))
+    assert parse([buffer.getvalue()]) == [("a.png", b"")]
+
+
+@pytest.mark.parametrize("archive_format", ["gnu", "posix"])
+def test_sparse_files_are_skipped(archive_format: str, tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        for hole in range(12):
+            file.seek(hole * 200_000)
+            file.write(b"island")
+    (tmp_path / "b.png").write_bytes(b"whole")
+    command = ["tar", "-c", "-S", f"--format={archive_format}", "-C", str(tmp_path), "a.png", "b.png"]
+    data = subprocess.run(command, capture_output=True, check=True).stdout
+    assert len(data) < 200_000
+    assert parse(split(data, range(0, len(data), 1000))) == [("b.png", b"whole")]
+
+
+@pytest.mark.parametrize("archive_format", FORMATS[1:])
+def test_a_size_that_eight_octal_digits_cannot_hold(archive_format: Format) -> None:
+    info = tarfile.TarInfo("a.png")
+    info.size = 2**34
+    assert list(TarParser().feed(info.tobuf(archive_format))) == [Begin("a.png", 2**34)]
+
+
+@pytest.mark.parametrize("cut", [1, 511, 512, 600, 1500, 2048, 5000])
+def test_an_archive_that_ends_too_early_is_malformed_after_what_was_whole(cut: int) -> None:
+    parser = TarParser()
+    whole = images_of(event for event in parser.feed(SHARD[:cut]))
+    assert whole == parse([SHARD])[: len(whole)]
+    end = SHARD.rindex(b"third") + 512 - SHARD.rindex(b"third") % 512
+    if cut <= end:
+        with pytest.raises(MalformedRequest, match="the archive ends"):
+            parser.close()
+
+
+def damaged_pax(records: bytes) -> bytes:
+    head = tarfile.TarInfo("x")
+    head.type, head.size = tarfile.XHDTYPE, len(records)
+    return head.tobuf(tarfile.USTAR_FORMAT) + records + bytes(-len(records) % 512) + SHARD
+
+
+def negative_size() -> bytes:
+    block = bytearray(member("a.png", b""))
+    block[124:136] = b"\xff" * 12
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (b"\x00" * 148 + b"x" * 364, "before its first member"),
+        (SHARD[:3072] + b"x" * 512, "in or after 'b/c.JPG'"),
+        (gzip.compress(SHARD) + bytes(512), "gzip"),
+        (negative_size(), "size -1"),
+        (damaged_pax(b"x path=a\n"), "damaged"),
+        (damaged_pax(b"99 path=a\n"), "damaged"),
+        (damaged_pax(b"8 path=a\n"), "damaged"),
+        (damaged_pax(b"5 path=abc\n"), "damaged"),
+        (damaged_pax(b"11 size=-5\n"), "size '-5'"),
+        (damaged_pax(b"11 size=\xc2\xb2\n"), "size"),
+        (damaged_pax(b"x" * 70_000), "70,000 bytes"),
+        (damaged_pax(b""), "0 bytes"),
+        (damaged_pax(b"10 path=a\n")[:1024] + bytes(1024), "no tar header"),
+        (archive([]) + b"more", "one archive"),
+    ],
+)
+def test_what_is_no_archive_is_malformed(data: bytes, named: str) -> None:
+    with pytest.raises(MalformedRequest, match=named):
+        parse([data])
+
+
+@given(st.integers(0, len(SHARD) - 1), st.binary(min_size=1, max_size=40), st.lists(st.integers(0)))
+def test_damage_of_any_kind_is_malformed_at_most(place: int, damage: bytes, cuts: list[int]) -> None:
+    data = SHARD[:place] + damage + SHARD[place + len(damage) :]
+    with contextlib.suppress(MalformedRequest):
+        parse(split(data, cuts))
