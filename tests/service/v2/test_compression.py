@@ -1,0 +1,64 @@
+"""Content-Encoding and Accept-Encoding, without a server."""
+
+import asyncio
+import gzip
+import random
+import zlib
+
+import pytest
+
+from service.admission import Admission, Place
+from service.errors import BodyTooLarge, MalformedRequest
+from service.v2.compression import choose_encoding, compress, decompress
+
+LIMIT = 3 * 2**20
+
+
+def place() -> Place:
+    admission = Admission(max_images=1, max_bytes=LIMIT, max_body_bytes=LIMIT, predicted_wait=lambda: 0.0)
+    return admission.admit(None, 1.0)
+
+
+def inflate(body: bytes, encoding: str) -> bytes:
+    return bytes(asyncio.run(decompress(bytearray(body), encoding, place())))
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [
+        (None, None),
+        ("", None),
+        ("gzip", "gzip"),
+        ("deflate", "deflate"),
+        ("GZIP", "gzip"),
+        ("gzip, deflate, br", "gzip"),
+        ("deflate, gzip", "deflate"),
+        ("gzip;q=0.5, deflate;q=0.8", "deflate"),
+        ("gzip;q=0", None),
+        ("gzip;q=soon", None),
+        ("gzip;q=nan", None),
+        ("br, zstd, *", None),
+        ("gzip;level=9", "gzip"),
+    ],
+)
+def test_the_callers_favourite_is_taken_of_those_that_are_known(accepted: str | None, chosen: str | None) -> None:
+    assert choose_encoding(accepted) == chosen
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity", " GZip "])
+@pytest.mark.parametrize("body", [b"", b"x", bytes(2**20), random.Random(1).randbytes(700_000)], ids=len)
+def test_what_was_compressed_comes_back(encoding: str, body: bytes) -> None:
+    name = encoding.strip().lower()
+    assert inflate(body if name == "identity" else compress(body, name), encoding) == body
+
+
+@pytest.mark.parametrize("behind", [b"x", bytes(100_000)])
+def test_nothing_may_follow(behind: bytes) -> None:
+    for whole in (gzip.compress(b"body"), gzip.compress(random.Random(1).randbytes(200_000))):
+        with pytest.raises(MalformedRequest):
+            inflate(whole + behind, "gzip")
+
+
+def test_a_bomb_ends_at_the_limit() -> None:
+    with pytest.raises(BodyTooLarge):
+        inflate(zlib.compress(bytes(50 * 2**20), 9), "deflate")
