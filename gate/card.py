@@ -6,7 +6,7 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gate.decision import Band, Label
 from gate.errors import ModelError
@@ -138,6 +138,18 @@ class Training(_Part):
     settings: dict[str, float | int | str | bool]
 
 
+class Golden(_Part):
+    """One drawn portrait and what the exported graph said of it; a real face is in no card.
+
+    `png` is the picture at the model's size, in JSON as base64; `novelty` is None where the graph has none.
+    """
+
+    name: str
+    png: Base64Bytes
+    glasses_probability: Probability
+    novelty: float | None = None
+
+
 class CardText(_Part):
     """All of a card but the hash of the graph, which cannot be inside the graph."""
 
@@ -155,6 +167,7 @@ class CardText(_Part):
     metrics: dict[str, Metrics]
     reference_histogram: Histogram
     tools: dict[str, str]
+    golden: tuple[Golden, ...] = ()
 
     @property
     def novelty_limit(self) -> float | None:

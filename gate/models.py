@@ -1,18 +1,24 @@
-"""The folder of exported models: one sub-folder a version, and `CURRENT` naming the one that is served."""
+"""The folder of exported models: one sub-folder a version, and `CURRENT` naming the one that is served.
+
+`HISTORY` names the versions that were current before, one a line, oldest first: what a rollback goes back to. The
+current version at its end counts for nothing: that is what a crash between the two files leaves.
+"""
 
 import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gate.card import Card
+from gate.card import VERSION_PATTERN, Card
 from gate.errors import ModelError
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
 CURRENT_FILE = "CURRENT"
+HISTORY_FILE = "HISTORY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,18 @@ class Model:
 
     card: Card
     graph: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """The version that is current again, and the ones between that are gone, latest first."""
+
+    version: str
+    passed_over: tuple[str, ...]
+
+
+Verify = Callable[[Model], object]
+"""Raises where a model must not be served."""
 
 
 class ModelStore:
@@ -41,7 +59,7 @@ class ModelStore:
         """The version that `CURRENT` names.
 
         Raises:
-            ModelError: there is no `CURRENT`, or it is empty.
+            ModelError: there is no `CURRENT`, or it is empty or holds no name.
         """
         path = self.folder / CURRENT_FILE
         try:
@@ -50,6 +68,8 @@ class ModelStore:
             raise ModelError(f"{path} cannot be read: train a model, or promote one of {self.versions()}") from error
         if not version:
             raise ModelError(f"{path} is empty: promote one of {self.versions()}")
+        if not re.fullmatch(VERSION_PATTERN, version):
+            raise ModelError(f"{path} holds no version's name: promote one of {self.versions()}")
         return version
 
     def load(self, version: str | None = None) -> Model:
@@ -73,10 +93,66 @@ class ModelStore:
             raise ModelError(f"{folder / GRAPH_FILE} is not the file its card was written for: the hashes differ")
         return Model(card, graph)
 
-    def promote(self, version: str) -> None:
-        """Serve `version` from now on. It is verified first; `CURRENT` is replaced at once or not at all."""
-        self.load(version)
+    def promote(self, version: str, *, verify: Verify = lambda _: None) -> None:
+        """Serve `version` from now on. `CURRENT` is replaced at once or not at all.
+
+        Raises:
+            ModelError: the version must not be served; `verify` says so too, of a model that was loaded.
+        """
+        verify(self.load(version))
+        past = self.history()
+        before = self._named()
+        if before not in (None, version, *past[-1:]):
+            # Before CURRENT: a crash in between leaves one line too many, which counts for nothing, and none too few.
+            self._write_history([*past, str(before)])
         write_whole(self.folder / CURRENT_FILE, f"{version}\n".encode())
+
+    def rollback(self, *, verify: Verify = lambda _: None) -> Rollback:
+        """Serve the version again that was current before this one; versions that are gone are passed over.
+
+        Raises:
+            ModelError: there is none, or it must not be served. Nothing was changed.
+        """
+        past, there, before = self.history(), self.versions(), self._named()
+        passed_over = []
+        while past and (past[-1] == before or past[-1] not in there):
+            version = past.pop()
+            if version != before:
+                passed_over.append(version)
+        if not past:
+            gone = f", less those that are gone: {', '.join(passed_over)}" if passed_over else ""
+            raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}")
+        version = past.pop()
+        verify(self.load(version))
+        # After CURRENT, or a crash in between would lose the version that is to come back.
+        write_whole(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        self._write_history(past)
+        return Rollback(version, tuple(passed_over))
+
+    def history(self) -> list[str]:
+        """The versions that were current before, oldest first.
+
+        Raises:
+            ModelError: `HISTORY` cannot be read.
+        """
+        path = self.folder / HISTORY_FILE
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{path} cannot be read: {error}") from error
+        return [line.strip() for line in lines if line.strip()]
+
+    def _named(self) -> str | None:
+        """What `CURRENT` names, if anything: a broken one must not keep another version from being promoted."""
+        try:
+            return self.current()
+        except ModelError:
+            return None
+
+    def _write_history(self, versions: list[str]) -> None:
+        write_whole(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
 
 
 def write_whole(path: Path, data: bytes) -> None:

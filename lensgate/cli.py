@@ -34,7 +34,7 @@ _EXTRAS = {
 _COMMANDS = {
     "serve": ("service.command", "add_options", "answer POST /v1/decisions over HTTP"),
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
-    "models": ("lensgate.models", "add_options", "list, verify and promote exported models"),
+    "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
     "train": ("training.steps", "add_steps", "train and export a model, step by step"),
 }
 

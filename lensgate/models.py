@@ -1,9 +1,13 @@
-"""`lensgate models`: which versions there are, whether they are whole, and which one is served."""
+"""`lensgate models`: which versions there are, whether they may be served, and which one is."""
 
 import argparse
+import sys
+from functools import partial
 
-from gate import ModelError, ModelStore
-from gate.scorer import Scorer
+from gate import Card, ModelError, ModelStore
+from gate.errors import GateError
+from gate.models import Model
+from service.loading import prepare_model
 from service.settings import Settings
 
 
@@ -12,45 +16,80 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     for name, action, title in (
         ("list", _list, "print every version, its test accuracy and the current one"),
-        ("verify", _verify, "load a version as the service would, and check card, hash and graph"),
-        ("promote", _promote, "verify a version and make it the current one"),
+        ("verify", _verify, "load a version as the service would: card, hash, graph, golden samples and band"),
+        ("promote", _promote, "verify a version and make it the current one: running services change to it"),
+        ("rollback", _rollback, "verify the version that was current before, and make it the current one again"),
     ):
         command = actions.add_parser(name, help=title, description=title)
         command.add_argument("--models", help="folder of models (LENSGATE_MODELS, or models)")
-        if action is not _list:
+        if action in (_verify, _promote):
             command.add_argument("version", help="the version's name")
         command.set_defaults(run=action)
 
 
 def _list(options: argparse.Namespace) -> int:
-    store = _store(options)
-    current = store.current()
-    for version in store.versions():
-        print(f"{'*' if version == current else ' '} {version:12} {_describe(store, version)}")
-    return 0
+    """Status 1 where what is current could not be served."""
+    settings, store = _open(options)
+    # For a list the CPU will do: CUDA takes seconds a version.
+    settings = settings.model_copy(update={"device": "cpu"})
+    current, fault = _current(store)
+    versions = store.versions()
+    for version in [*versions, *(name for name in (current,) if name and name not in versions)]:
+        try:
+            note = _describe(_verify_model(store.load(version), settings))
+        except GateError as error:
+            note = f"unusable: {error}"
+            fault = f"version {version} is promoted and cannot be served" if version == current else fault
+        print(f"{'*' if version == current else ' '} {version:12} {note}")
+    if fault:
+        print(f"lensgate: {fault}; a running service keeps the version it has", file=sys.stderr)
+    return 1 if fault else 0
 
 
-def _store(options: argparse.Namespace) -> ModelStore:
-    return ModelStore(Settings.load({"models": options.models}).models)
-
-
-def _describe(store: ModelStore, version: str) -> str:
+def _current(store: ModelStore) -> tuple[str | None, str | None]:
+    """The current version, or what keeps it from being known."""
     try:
-        card = store.load(version).card
+        return store.current(), None
     except ModelError as error:
-        return f"unusable: {error}"
+        return None, str(error)
+
+
+def _open(options: argparse.Namespace) -> tuple[Settings, ModelStore]:
+    settings = Settings.load({"models": options.models})
+    return settings, ModelStore(settings.models)
+
+
+def _verify_model(model: Model, settings: Settings) -> Card:
+    """Raises GateError where a service with these settings would not serve it."""
+    settings.band(model.card.band)
+    prepare_model(model, settings)
+    return model.card
+
+
+def _describe(card: Card) -> str:
     figures = ", ".join(f"{name} {metric.accuracy.value:.4f}" for name, metric in card.metrics.items())
     return f"{card.created:%Y-%m-%d}  {card.input.size} px  test accuracy: {figures}"
 
 
 def _verify(options: argparse.Namespace) -> int:
-    model = _store(options).load(options.version)
-    Scorer(model, device="cpu")
-    print(f"{model.card.name} {model.card.version} is whole: sha256 {model.card.sha256}")
+    settings, store = _open(options)
+    card = _verify_model(store.load(options.version), settings)
+    golden = f", {len(card.golden)} golden samples score as at export" if card.golden else ", no golden samples"
+    print(f"{card.name} {card.version} is whole: sha256 {card.sha256}{golden}")
     return 0
 
 
 def _promote(options: argparse.Namespace) -> int:
-    _verify(options)
-    _store(options).promote(options.version)
+    settings, store = _open(options)
+    store.promote(options.version, verify=partial(_verify_model, settings=settings))
+    print(f"{store.name} {options.version} is current")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    settings, store = _open(options)
+    done = store.rollback(verify=partial(_verify_model, settings=settings))
+    for version in done.passed_over:
+        print(f"lensgate: version {version} is gone: passed over", file=sys.stderr)
+    print(f"{store.name} {done.version} is current again")
     return 0

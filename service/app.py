@@ -1,10 +1,11 @@
 """The app, wired: the endpoints that images come in by, FastAPI behind them, telemetry round both."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
@@ -20,32 +21,51 @@ from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.routes import make_routes
 from service.settings import Settings
+from service.streams.routes import Batch
 from service.telemetry import OTHER, Telemetry, answer_error
+from service.v2.infer import Infer
+from service.v2.routes import make_v2_routes
+from service.v2.shared_memory import Regions
+from service.v2.statistics import Statistics
+from service.watching import ModelWatch
 
 if TYPE_CHECKING:
     from service.tracing import Tracer
 
 
-def create_pipeline(settings: Settings, loaded: Loaded, *, registry: CollectorRegistry | None = None) -> Pipeline:
-    """A running pipeline for one model, with metrics in `registry` or in one of its own."""
-    return Pipeline(settings, loaded, metrics=Metrics(registry or CollectorRegistry()))
+def create_pipeline(
+    settings: Settings, loaded: Loaded, *, shadow: Loaded | None = None, registry: CollectorRegistry | None = None
+) -> Pipeline:
+    """A running pipeline for one model and its shadow, with metrics in `registry` or in one of its own."""
+    return Pipeline(settings, loaded, metrics=Metrics(registry or CollectorRegistry()), shadow=shadow)
 
 
-def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None) -> ASGIApp:
-    """The app around a pipeline and a tracer, which it closes when it ends."""
+def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: ModelWatch | None = None) -> ASGIApp:
+    """The app around a pipeline and a tracer, which it closes when it ends; `watch` runs for as long."""
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
-        yield
+        async with watch or nullcontext():
+            yield
         pipeline.close()
         if tracer is not None:
             tracer.close()
 
+    regions = Regions(enabled=pipeline.settings.shared_memory)
+    statistics = Statistics()
+    infer = Infer(pipeline, regions, statistics)
     # Endpoints with an `operation` for the documentation; each is an ASGI app of its own.
-    endpoints = [Route("/v1/decisions", Decisions(pipeline), methods=["POST"])]
-    operations = make_routes(pipeline)
+    endpoints = [
+        Route("/v1/decisions", Decisions(pipeline), methods=["POST"]),
+        Route("/v1/decisions/batch", Batch(pipeline), methods=["POST"]),
+        Route("/v2/models/{name}/infer", infer, methods=["POST"]),
+        Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
+    ]
+    operations = [make_routes(pipeline), make_v2_routes(pipeline, regions, statistics)]
     site = _make_site([*endpoints], operations)
-    paths = [route.path for route in (*endpoints, *operations.routes) if isinstance(route, Route | APIRoute)]
+    routes = [*endpoints, *(route for router in operations for route in router.routes)]
+    # What is not documented, refusals and second spellings, makes its series when it is first asked for.
+    paths = [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]
     pipeline.metrics.expect_routes([OTHER, *paths])
     return Telemetry(
         Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
@@ -54,7 +74,7 @@ def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None) -> ASGIApp
     )
 
 
-def _make_site(endpoints: list[Route], operations: Any) -> FastAPI:
+def _make_site(endpoints: list[Route], operations: Iterable[APIRouter]) -> FastAPI:
     """What is not hot: FastAPI, with the documentation of everything."""
     site = FastAPI(
         title="Lensgate",
@@ -65,7 +85,8 @@ def _make_site(endpoints: list[Route], operations: Any) -> FastAPI:
         # Ours knows the stages, takes nothing from the environment, and costs less.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    site.include_router(operations)
+    for router in operations:
+        site.include_router(router)
     for kind in (ServiceError, RequestValidationError, HTTPException):
         site.add_exception_handler(kind, answer_error)
     document = get_openapi(title=site.title, version=site.version, summary=site.summary, routes=site.routes)

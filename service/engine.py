@@ -30,6 +30,7 @@ class Engine:
         settings: batch sizes, and the operator's band over the card's.
         observer: is told of waits and batches.
         decoding: how many images are being decoded.
+        prepare: is called once in the inference thread before anything else.
 
     Raises:
         SettingsError: the operator's band and the card's together are none.
@@ -42,6 +43,7 @@ class Engine:
         *,
         observer: BatchObserver,
         decoding: Callable[[], int] = lambda: 0,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.card = loaded.card
         self.provider = loaded.provider
@@ -52,6 +54,7 @@ class Engine:
             max_batch_size=settings.max_batch_size,
             max_batch_delay=settings.max_batch_delay_ms / 1000,
             decoding=decoding,
+            prepare=prepare,
         )
         self._users = 0
         self._retired = False

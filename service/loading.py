@@ -3,6 +3,9 @@
 import logging
 
 from gate import ModelStore
+from gate.errors import GateError
+from gate.golden import check_golden
+from gate.models import Model
 from gate.scorer import CUDA, Scorer
 from service.engine import Loaded
 from service.settings import Settings
@@ -16,12 +19,39 @@ def load_model(store: ModelStore, settings: Settings, version: str | None = None
     Raises:
         ModelError: it must not be served.
         DeviceError: the device cannot be used.
+        ScoringError: the model fails on its golden samples.
     """
-    model = store.load(version)
+    loaded = prepare_model(store.load(version), settings)
+    fields = {"model": loaded.card.name, "version": loaded.card.version, "provider": loaded.provider}
+    log.info("model loaded", extra={"fields": fields})
+    return loaded
+
+
+def load_shadow(store: ModelStore, settings: Settings) -> Loaded | None:
+    """The version that `LENSGATE_SHADOW_VERSION` names; None where it names none.
+
+    Raises:
+        GateError: it could not be served either; the text names the setting.
+    """
+    if settings.shadow_version is None:
+        return None
+    try:
+        loaded = load_model(store, settings, settings.shadow_version)
+        settings.band(loaded.card.band)
+    except GateError as error:
+        raise type(error)(f"LENSGATE_SHADOW_VERSION={settings.shadow_version}: {error}") from error
+    return loaded
+
+
+def prepare_model(model: Model, settings: Settings) -> Loaded:
+    """Put a model whose hash matched on its device, verify that it computes there what it should, and warm it.
+
+    Raises:
+        ModelError, DeviceError, ScoringError: as `load_model`.
+    """
     scorer = Scorer(model, device=settings.device)
+    check_golden(scorer, model.card)
     if scorer.provider == CUDA:
         # CUDA prepares itself anew for each batch size it meets: few are run, and all of them before it is ready.
         scorer.fix_batch_sizes(settings.max_batch_size)
-    fields = {"model": model.card.name, "version": model.card.version, "provider": scorer.provider}
-    log.info("model loaded", extra={"fields": fields})
     return Loaded(model.card, scorer, scorer.provider)

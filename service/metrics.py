@@ -24,6 +24,7 @@ DRIFT_MINIMUM = 200
 # From the 0.3 ms of a small graph to a deadline of some seconds, each step about twice the one before.
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+_DIFFERENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _TWENTIETHS = tuple(edge / 20 for edge in range(1, 21))
 
 
@@ -36,19 +37,25 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._version = ""
         self._reference: ReferenceHistogram | None = None
         self._rejects: deque[bool] = deque(maxlen=WINDOW)
         self._scores: deque[float] = deque(maxlen=WINDOW)
+        # By batch size, since the version is served: how many runs, and their seconds.
+        self.runs: dict[int, tuple[int, float]] = {}
         self._make_decision_metrics()
         self._make_request_metrics()
         self._make_stage_metrics()
         self._make_model_metrics()
+        self.shadow = ShadowMetrics(registry)
 
     def serve(self, card: Card, band: Band, *, provider: str) -> None:
         """Another version is served from now on, the first one at the start."""
+        self._version = card.version
         self._reference = card.reference_histogram
         self._rejects.clear()
         self._scores.clear()
+        self.runs.clear()
         for label, reason in product(Label, Reason):
             action = Action.ACCEPT if reason is Reason.CONFIDENT else Action.DISCARD
             self._decisions.labels(action, label, reason, card.version)
@@ -60,14 +67,17 @@ class Metrics:
         self.observe_load("success")
 
     def observe_load(self, result: Literal["success", "failure"]) -> None:
-        """Count one attempt to load a model."""
+        """Count one attempt to load the current model."""
         self._loads.labels(result).inc()
+        self._load_failed.set(result == "failure")
 
     def observe_decision(self, probability: float, decision: Decision, version: str) -> None:
         """Count one decision that `version` took."""
         self._decisions.labels(decision.action, decision.label, decision.reason, version).inc()
         if self._probability is not None:
             self._probability.observe(probability)
+        if version != self._version:
+            return  # What began before the swap says nothing of the version that is served.
         self._rejects.append(decision.action is Action.DISCARD)
         self._scores.append(probability)
 
@@ -96,6 +106,8 @@ class Metrics:
         """Time one run of the model on `images` images."""
         self._batch_images.observe(images)
         self._inference_seconds.observe(seconds)
+        count, total = self.runs.get(images, (0, 0.0))
+        self.runs[images] = (count + 1, total + seconds)
 
     def watch(self, *, queued_images: Callable[[], int], inflight_bytes: Callable[[], int]) -> None:
         """Read the two depths where they are kept, at each scrape."""
@@ -175,6 +187,7 @@ class Metrics:
         self._loads = self._counter("model_loads", "Attempts to load a model", "result")
         for result in ("failure", "success"):
             self._loads.labels(result)
+        self._load_failed = self._gauge("model_load_failed", "1 while CURRENT names what cannot be served")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"lensgate_{name}", text, labels, registry=self.registry)
@@ -190,6 +203,49 @@ class Metrics:
             return float("nan")
         counts, _ = np.histogram(tuple(self._scores), self._reference.edges)
         return population_stability(counts, np.array(self._reference.counts))
+
+
+class ShadowMetrics:
+    """What a version in the shadow of the served one would have said; all 0 where there is none. Safe in threads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._images = Counter(
+            "lensgate_shadow_images", "Images that the shadow was shown", ["result"], registry=registry
+        )
+        for result in ("scored", "dropped", "failed"):
+            self._images.labels(result)
+        self._disagreements = Counter(
+            "lensgate_shadow_disagreements",
+            "Images that the shadow labels, or decides about, otherwise than was answered",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in ("label", "decision"):
+            self._disagreements.labels(kind)
+        self._difference = Histogram(
+            "lensgate_shadow_score_difference",
+            "Between the shadow's probability and the one that was answered",
+            buckets=_DIFFERENCES,
+            registry=registry,
+        )
+        labels = ("name", "version", "sha256")
+        self._info = Gauge("lensgate_shadow_info", "The model in the shadow", labels, registry=registry)
+
+    def serve(self, card: Card) -> None:
+        """This version shadows."""
+        self._info.labels(card.name, card.version, card.sha256).set(1)
+
+    def observe(self, result: Literal["scored", "dropped", "failed"], images: int) -> None:
+        """Count what became of some images."""
+        self._images.labels(result).inc(images)
+
+    def compare(self, difference: float, *, label: bool, decision: bool) -> None:
+        """Note how far apart two probabilities are, and whether label and decision differ."""
+        self._difference.observe(difference)
+        if label:
+            self._disagreements.labels("label").inc()
+        if decision:
+            self._disagreements.labels("decision").inc()
 
 
 def population_stability(found: Counts, expected: Counts) -> float:

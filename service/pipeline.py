@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 
-from gate import Decision, ImageError, Label, area_average, read_pixels
+from gate import Decision, ImageError, Label
 from gate.pixels import Pixels
 from gate.scorer import Score
 from service.admission import Admission, Place
@@ -20,6 +20,7 @@ from service.engine import Engine, Loaded
 from service.errors import DeadlineExceeded, Draining, InvalidImage, NotReady, Overloaded
 from service.metrics import Metrics
 from service.settings import Settings
+from service.shadow import Shadow, Sizes, Views, join_views, read_views, shrink_views
 from service.stages import Stages
 
 
@@ -44,24 +45,31 @@ class Job:
     limit: asyncio.Timeout | None = None
 
     def shorten(self, timeout: float) -> float:
-        """Answer within `timeout` seconds of the start, if that is earlier; returns the seconds that are left."""
+        """Answer within `timeout` seconds of the start, if that is earlier; returns the seconds that are left.
+
+        Raises:
+            TimeoutError: none are.
+        """
         self.deadline = min(self.deadline, self.started + timeout)
         left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
         if self.limit is not None:
             self.limit.reschedule(asyncio.get_running_loop().time() + left)
         return left
 
 
 class Pipeline:
-    """Everything between a request and its answer. It owns the decode threads and the inference thread.
+    """Everything between a request and its answer. It owns the decode threads and the inference threads.
 
     Args:
         settings: limits and sizes.
         loaded: the model.
         metrics: is told of everything.
+        shadow: a model that scores the same images and answers nobody.
     """
 
-    def __init__(self, settings: Settings, loaded: Loaded, *, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, loaded: Loaded, *, metrics: Metrics, shadow: Loaded | None = None) -> None:
         self.metrics = metrics
         self.settings = settings
         self.decoder = DecodePool(
@@ -71,11 +79,13 @@ class Pipeline:
         )
         self.engine = self._start(loaded)
         metrics.serve(self.engine.card, self.engine.band, provider=self.engine.provider)
+        self.shadow = Shadow(shadow, settings, metrics=metrics.shadow) if shadow else None
         self.admission = Admission(
             max_images=settings.max_inflight_images,
             max_bytes=settings.max_inflight_bytes,
             max_body_bytes=settings.max_body_bytes,
             predicted_wait=lambda: self.decoder.predicted_wait() + self.engine.batcher.predicted_wait(),
+            max_streams=settings.max_streams,
         )
         metrics.watch(
             queued_images=lambda: self.decoder.queued + self.engine.batcher.queued,
@@ -141,40 +151,51 @@ class Pipeline:
             ImageError: the image cannot be judged.
             DeadlineExceeded: the job's deadline passed before it was decoded, or before it was scored.
         """
-        decoded = await self.decode(job, body)
+        decoded = [await self.decode(job, body)]
         del body
-        job.place.release_bytes()
-        (answer,) = await self._score(job, decoded.made[np.newaxis], [expected], waited=decoded.waited)
+        (answer,) = await self.judge_decoded(job, decoded, expected=[expected])
         return answer
 
-    async def decode(self, job: Job, body: bytes | bytearray | memoryview) -> Decoded[Pixels]:
-        """The model's pixels of one image file, uint8 `[S, S, 3]`. A view is copied for as long as it is decoded.
+    async def decode(self, job: Job, body: bytes | bytearray | memoryview) -> Decoded[Views]:
+        """Decode one image file. A view of a larger body is copied for as long as it is decoded.
 
         Raises:
             ImageError: the image cannot be judged.
             DeadlineExceeded: the job's deadline passed before a thread was free.
         """
-        work = partial(_read, size=job.engine.size, max_pixels=self.settings.max_pixels)
+        work = partial(_read, sizes=self._sizes(job), max_pixels=self.settings.max_pixels)
         decoded = await self.decoder.run(work, body, deadline=job.deadline)
         self._note_decode(job, decoded)
         return decoded
 
-    async def judge_pixels(
-        self, job: Job, pixels: Pixels, *, expected: Sequence[Label | None], waited: float = 0.0
+    async def judge_decoded(
+        self, job: Job, decoded: Sequence[Decoded[Views]], *, expected: Sequence[Label | None]
     ) -> list[Answer]:
-        """Decide about N images at once, uint8 `[N, H, H, 3]`, H a multiple of the model's size.
+        """Decide about all the images of the job at once. Nobody else holds its body any more.
 
-        `waited` is how many seconds they waited already.
+        Raises:
+            DeadlineExceeded: the job's deadline passed before they were scored.
+        """
+        job.place.release_bytes()
+        views = join_views([each.made for each in decoded])
+        return await self._score(job, views, expected, waited=max(each.waited for each in decoded))
+
+    async def judge_pixels(self, job: Job, pixels: Pixels, *, expected: Sequence[Label | None]) -> list[Answer]:
+        """Decide about N images at once, uint8 `[N, H, H, 3]`, H a multiple of the model's size.
 
         Raises:
             DeadlineExceeded: the job's deadline passed before they were shrunk, or before they were scored.
         """
-        if pixels.shape[1] != job.engine.size:
-            shrunk = await self.decoder.run(partial(_shrink, size=job.engine.size), pixels, deadline=job.deadline)
+        sizes = self._sizes(job)
+        if sizes.are_below(pixels.shape[1]):
+            shrunk = await self.decoder.run(partial(shrink_views, sizes=sizes), pixels, deadline=job.deadline)
             self._note_decode(job, shrunk)
-            pixels, waited = shrunk.made, waited + shrunk.waited
+            views, waited = shrunk.made, shrunk.waited
+        else:
+            views, waited = shrink_views(pixels, sizes), 0.0
+        del pixels
         job.place.release_bytes()
-        return await self._score(job, pixels, expected, waited=waited)
+        return await self._score(job, views, expected, waited=waited)
 
     def check_alive(self) -> None:
         """Raise NotReady where only a restart helps."""
@@ -207,6 +228,11 @@ class Pipeline:
         self.drain()
         self.decoder.close()
         self.engine.close(timeout=1.0)
+        if self.shadow is not None:
+            self.shadow.close()
+
+    def _sizes(self, job: Job) -> Sizes:
+        return Sizes(job.engine.size, None if self.shadow is None else self.shadow.size)
 
     def _nudge(self) -> None:
         self.engine.batcher.nudge()
@@ -214,11 +240,9 @@ class Pipeline:
     def _start(self, loaded: Loaded) -> Engine:
         return Engine(loaded, self.settings, observer=self.metrics, decoding=lambda: self.decoder.busy)
 
-    async def _score(
-        self, job: Job, pixels: Pixels, expected: Sequence[Label | None], *, waited: float
-    ) -> list[Answer]:
-        """Score uint8 `[N, S, S, 3]` in runs of what the model takes at most; the last run's times stand for all."""
-        batcher = job.engine.batcher
+    async def _score(self, job: Job, views: Views, expected: Sequence[Label | None], *, waited: float) -> list[Answer]:
+        """Score N images in runs of what the model takes at most; the last run's times stand for all."""
+        batcher, pixels = job.engine.batcher, views.served
         parts = [
             asyncio.wrap_future(
                 batcher.submit(pixels[first : first + batcher.max_batch_size], waited=waited, deadline=job.deadline)
@@ -231,7 +255,10 @@ class Pipeline:
         for part in found:
             job.stages.add("inference", part.started, part.ended)
         scores = [score for part in found for score in part.scores]
-        return [self._decide(job.engine, score, wish) for score, wish in zip(scores, expected, strict=True)]
+        answers = [self._decide(job.engine, score, wish) for score, wish in zip(scores, expected, strict=True)]
+        if self.shadow is not None:
+            self.shadow.follow(views.shadow, answers, expected)
+        return answers
 
     def _decide(self, engine: Engine, score: Score, expected: Label | None) -> Answer:
         decision = engine.decide(score, expected)
@@ -239,15 +266,11 @@ class Pipeline:
         return Answer(score, decision, engine)
 
     @staticmethod
-    def _note_decode(job: Job, decoded: Decoded[Pixels]) -> None:
+    def _note_decode(job: Job, decoded: Decoded[Any]) -> None:
         job.stages.add("queue", decoded.submitted, decoded.started)
         job.stages.add("decode", decoded.started, decoded.ended)
 
 
-def _read(body: bytes | bytearray | memoryview, *, size: int, max_pixels: int) -> Pixels:
+def _read(body: bytes | bytearray | memoryview, *, sizes: Sizes, max_pixels: int) -> Views:
     # What is no view is a whole body, as large as may be, and not copied.
-    return read_pixels(bytes(body) if isinstance(body, memoryview) else body, size, max_pixels=max_pixels)
-
-
-def _shrink(pixels: Pixels, size: int) -> Pixels:
-    return np.stack([area_average(image, size) for image in pixels])
+    return read_views(bytes(body) if isinstance(body, memoryview) else body, sizes=sizes, max_pixels=max_pixels)

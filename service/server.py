@@ -1,6 +1,7 @@
 """The process: load and verify the model, listen, and on SIGTERM finish what was admitted."""
 
 import os
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,12 @@ from prometheus_client import disable_created_metrics
 
 from gate import ModelStore
 from service.app import create_app, create_pipeline
-from service.loading import load_model
+from service.loading import load_model, load_shadow
 from service.logs import configure_logging
 from service.pipeline import Pipeline
 from service.protocol import GateProtocol
 from service.settings import Settings
+from service.watching import ModelWatch, read_state
 
 if TYPE_CHECKING:
     from service.tracing import Tracer
@@ -28,8 +30,14 @@ def make_server(settings: Settings) -> "Server":
     configure_logging(settings.log_level)
     # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    pipeline = create_pipeline(settings, load_model(ModelStore(settings.models), settings))
-    return Server(settings, pipeline, tracer=_make_tracer(settings))
+    store = ModelStore(settings.models)
+    seen = read_state(store)
+    load = partial(load_model, store, settings)
+    pipeline = create_pipeline(settings, load(), shadow=load_shadow(store, settings))
+    watch = ModelWatch(store, pipeline, load=load, seconds=settings.model_poll_seconds, seen=seen)
+    return Server(
+        settings, pipeline, tracer=_make_tracer(settings), watch=watch if settings.model_poll_seconds else None
+    )
 
 
 def _make_tracer(settings: Settings) -> "Tracer | None":
@@ -44,10 +52,17 @@ def _make_tracer(settings: Settings) -> "Tracer | None":
 class Server(uvicorn.Server):
     """Uvicorn that closes admission the moment it is told to end, and then leaves with status 0."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, *, tracer: "Tracer | None" = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        *,
+        tracer: "Tracer | None" = None,
+        watch: ModelWatch | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                create_app(pipeline, tracer=tracer),
+                create_app(pipeline, tracer=tracer, watch=watch),
                 host=settings.host,
                 port=settings.port,
                 http=GateProtocol,

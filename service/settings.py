@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gate import MAX_PIXELS, Band
-from gate.card import CardBand, Probability
+from gate.card import CardBand, Probability, Version
 from service.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "LENSGATE_"
@@ -25,6 +25,12 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     models: Path = Field(Path("models"), description="folder of exported models")
+    model_poll_seconds: float = Field(
+        1.0, ge=0.0, le=3600.0, description="how often CURRENT is looked at for another version to serve; 0 is never"
+    )
+    shadow_version: Version | None = Field(
+        None, description="score with this version too, behind every answer, and count where it differs"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda is an error where there is none")
     band_low: Probability | None = Field(None, description="discard from this probability on (the card's)")
     band_high: Probability | None = Field(None, description="discard up to this probability (the card's)")
@@ -34,6 +40,7 @@ class Settings(BaseModel):
     max_pixels: Count = Field(MAX_PIXELS, description="most pixels that are decoded, by the image's header")
     max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
     max_inflight_images: Count = Field(256, description="most images between admission and answer")
+    max_streams: Count = Field(32, description="most batch uploads at a time")
     decode_threads: int = Field(0, ge=0, description="threads that decode; 0 is one per core")
     max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
     max_batch_delay_ms: float = Field(0.0, ge=0.0, le=1000.0, description="longest wait for images still being decoded")
@@ -56,7 +63,7 @@ class Settings(BaseModel):
         if self.max_inflight_bytes < self.max_body_bytes:
             # Such an image would be told to come back later, for ever.
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
-        if self.max_inflight_bytes < self.max_tensor_bytes:
+        if self.max_inflight_bytes < self.max_tensor_bytes and "max_tensor_bytes" in self.model_fields_set:
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_TENSOR_BYTES")
         return self
 

@@ -68,7 +68,7 @@ class Telemetry:
             if (known := _translate(error)) is None:
                 log.exception("unexpected fault", extra={"fields": {"request_id": request_id}})
             if status == 0:
-                await problem_response(known or Internal(), request_id)(scope, receive, send_with_id)
+                await problem_response(known or Internal(), scope)(scope, receive, send_with_id)
         finally:
             self._observe(scope, status or ClientGone.status, started)
 
@@ -111,14 +111,15 @@ class Telemetry:
 
 async def answer_error(request: Request, error: Exception) -> Response:
     """FastAPI's way to ask what to answer to an error."""
-    return problem_response(_translate(error) or Internal(), request.state.request_id)
+    return problem_response(_translate(error) or Internal(), request.scope)
 
 
-def problem_response(error: ServiceError, request_id: str) -> JSONResponse:
-    """An error as RFC 9457 wants it."""
-    return JSONResponse(
-        error.problem(request_id), error.status, headers=error.headers, media_type="application/problem+json"
-    )
+def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
+    """An error as RFC 9457 wants it, and under `/v2` as clients of the Open Inference Protocol do too."""
+    body = error.problem(scope["state"]["request_id"])
+    if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
+        body["error"] = error.detail
+    return JSONResponse(body, error.status, headers=error.headers, media_type="application/problem+json")
 
 
 def _translate(error: Exception) -> ServiceError | None:

@@ -1,9 +1,12 @@
+import base64
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from gate.card import Golden
 from lensgate.cli import main
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -92,3 +95,48 @@ def test_models_are_listed_verified_and_promoted(models: str, capsys: pytest.Cap
     one, two = capsys.readouterr().out.splitlines()
     assert one.startswith("* 1 ")
     assert "unusable" in two
+
+
+def test_a_rollback_goes_back_and_says_what_it_passed_over(models: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(Path(models), brightness_model("3"), current=False)
+    for version in "123":
+        assert main(["models", "promote", version, "--models", models]) == 0
+    shutil.rmtree(Path(models) / "glasses/2")
+    capsys.readouterr()
+    assert main(["models", "rollback", "--models", models]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "glasses 1 is current again\n"
+    assert "version 2 is gone" in printed.err
+    assert main(["models", "rollback", "--models", models]) == 1
+    assert "no version to go back to" in capsys.readouterr().err
+
+
+def test_what_a_service_would_refuse_is_not_promoted_and_listed_as_such(
+    models: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample = Golden(name="bare", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=0.3)
+    write_model(Path(models), brightness_model("3", golden=(sample,)), current=False)
+    assert main(["models", "promote", "3", "--models", models]) == 1
+    monkeypatch.setenv("LENSGATE_BAND_LOW", "0.7")
+    assert main(["models", "promote", "1", "--models", models]) == 1
+    err = capsys.readouterr().err
+    assert "golden sample 'bare' scores otherwise" in err
+    assert "LENSGATE_BAND_LOW" in err
+    monkeypatch.delenv("LENSGATE_BAND_LOW")
+    (Path(models) / "glasses/CURRENT").write_text("3")
+    assert main(["models", "list", "--models", models]) == 1
+    printed = capsys.readouterr()
+    assert [line[0] for line in printed.out.splitlines()] == [" ", " ", "*"]
+    assert "unusable: the golden sample" in printed.out
+    assert "version 3 is promoted and cannot be served" in printed.err
+
+
+@pytest.mark.parametrize(("current", "named"), [("9", "version 9 is promoted"), ("", "CURRENT is empty")])
+def test_a_list_says_what_is_wrong_with_what_is_current(
+    current: str, named: str, models: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (Path(models) / "glasses/CURRENT").write_text(current)
+    assert main(["models", "list", "--models", models]) == 1
+    printed = capsys.readouterr()
+    assert named in printed.err
+    assert len(printed.out.splitlines()) == (3 if current else 2)

@@ -1,6 +1,9 @@
 """A trained network -> `model.onnx` and `card.json`, checked against Keras before anything is written."""
 
+import base64
+import functools
 import hashlib
+import io
 import re
 import shutil
 import tempfile
@@ -14,13 +17,16 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 import tf2onnx
+from PIL import Image
 
-from gate import Card, Model, ModelStore
-from gate.card import METADATA_KEY, VERSION_PATTERN, Calibration, CardText, Histogram, Input, Training
+from gate import Card, Model, ModelStore, area_average, read_pixels
+from gate.card import METADATA_KEY, VERSION_PATTERN, Calibration, CardText, Golden, Histogram, Input, Training
+from gate.golden import check_golden
 from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.dataset import Split
+from training.draw import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
 from training.evaluate import discarded_by_kind, evaluate_by_data_set, judge, reference_histogram
 from training.fit import Fitted, Run
@@ -34,6 +40,7 @@ CHECK_IMAGES = 256
 KIND_IMAGES = 200  # made into each kind of image that is no portrait
 LARGEST_DIFFERENCE = 1e-5
 LARGEST_RELATIVE_DIFFERENCE = 1e-4  # of a logit, which sums what a probability squeezes together
+GOLDEN_SEED = 11  # Of no data set's faces: what was learned by heart would prove little.
 TOOLS = (keras, np, onnx, onnxruntime, tf, tf2onnx)
 
 
@@ -67,9 +74,12 @@ def export_model(
     graph = to_onnx(shipped, size)
     text = _write_text(fitted, manifest, promised, version=folder.name, command=command)
     # The figures are those of the exported graph; they can be put into its card only once it has been run.
-    text = _measured(Scorer(_model(graph, text), device="cpu"), text, load_records(records, Split.TEST, size=size))
-    model = _model(graph, text)
-    check_graph(shipped, Scorer(model, device="cpu"), load_records(records, *Split, size=size).images)
+    scorer = Scorer(_model(graph, text), device="cpu")
+    text = _measured(scorer, text, load_records(records, Split.TEST, size=size))
+    model = _model(graph, text.model_copy(update={"golden": golden_samples(scorer)}))
+    exported = Scorer(model, device="cpu")
+    check_graph(shipped, exported, load_records(records, *Split, size=size).images)
+    check_golden(exported, model.card)
     _write_version(model, folder)
     if not (folder.parent / CURRENT_FILE).exists():
         ModelStore(out, MODEL_NAME).promote(folder.name)
@@ -125,6 +135,35 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
     if not largest <= LARGEST_DIFFERENCE:
         raise ExportError(f"the exported graph differs from the network by {largest:.1e} in probability")
     return largest
+
+
+def golden_samples(scorer: Scorer) -> tuple[Golden, ...]:
+    """A drawn portrait with each kind of eyewear, the same ones for every model, and what `scorer` says of them."""
+    samples = []
+    for eyewear in Eyewear:
+        png = _as_png(area_average(_golden_face(eyewear), scorer.size))
+        (score,) = scorer.score(read_pixels(png, scorer.size)[np.newaxis]).each()
+        samples.append(
+            Golden(
+                name=eyewear,
+                png=base64.b64encode(png),
+                glasses_probability=score.probability,
+                novelty=score.novelty,
+            )
+        )
+    return tuple(samples)
+
+
+@functools.cache
+def _golden_face(eyewear: Eyewear) -> Pixels:
+    rng = np.random.default_rng([GOLDEN_SEED, list(Eyewear).index(eyewear)])
+    return np.asarray(draw_face(rng, eyewear))
+
+
+def _as_png(pixels: Pixels) -> bytes:
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", optimize=True)
+    return png.getvalue()
 
 
 def _write_text(fitted: Fitted, manifest: Manifest, promised: Promised, *, version: str, command: str) -> CardText:

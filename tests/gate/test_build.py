@@ -49,7 +49,6 @@ def built(hook: Any) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 @pytest.mark.parametrize("named", ["", "no-such-compiler", "cc -g0"])
 def test_with_a_compiler_the_wheel_is_for_this_platform(
     hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str

@@ -1,10 +1,13 @@
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gate import Card, ModelError, ModelStore
-from gate.models import write_whole
+from gate import Card, Model, ModelError, ModelStore
+from gate import models as models_module
+from gate.models import Rollback, write_whole
 from tests.support.models import brightness_model, write_model
 
 
@@ -34,6 +37,117 @@ def test_a_version_that_is_broken_is_not_promoted(store: ModelStore) -> None:
     with pytest.raises(ModelError, match="hashes differ"):
         store.promote("2")
     assert store.current() == "10"
+
+
+def refuse(model: Model) -> None:
+    raise ModelError(f"not {model.card.version}")
+
+
+def test_a_version_that_does_not_pass_is_not_promoted(store: ModelStore) -> None:
+    with pytest.raises(ModelError, match="not 2"):
+        store.promote("2", verify=refuse)
+    assert (store.current(), store.history()) == ("10", [])
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> ModelStore:
+    """Versions 1 to 4, promoted in order."""
+    store = ModelStore(tmp_path)
+    for version in "1234":
+        write_model(tmp_path, brightness_model(version), current=False)
+        store.promote(version)
+    return store
+
+
+def test_what_was_current_is_kept_oldest_first(many: ModelStore) -> None:
+    assert (many.folder / "HISTORY").read_text() == "1\n2\n3\n"
+
+
+def test_the_same_version_again_is_no_history(many: ModelStore) -> None:
+    many.promote("4")
+    assert many.history() == ["1", "2", "3"]
+
+
+def test_each_rollback_goes_back_further(many: ModelStore) -> None:
+    assert [many.rollback() for _ in range(3)] == [Rollback(version, ()) for version in "321"]
+    with pytest.raises(ModelError, match="no version to go back to"):
+        many.rollback()
+    assert many.current() == "1"
+
+
+def test_a_promotion_after_a_rollback_goes_back_to_what_was_rolled_back_to(many: ModelStore) -> None:
+    many.rollback()
+    many.promote("1")
+    assert [many.rollback().version for _ in range(3)] == ["3", "2", "1"]
+
+
+def test_versions_that_are_gone_are_passed_over(many: ModelStore) -> None:
+    for version in "32":
+        shutil.rmtree(many.folder / version)
+    assert many.rollback() == Rollback("1", ("3", "2"))
+    with pytest.raises(ModelError, match=r"no version to go back to$"):
+        many.rollback()
+
+
+def test_where_all_are_gone_nothing_changes(many: ModelStore) -> None:
+    for version in "123":
+        shutil.rmtree(many.folder / version)
+    with pytest.raises(ModelError, match="less those that are gone: 3, 2, 1"):
+        many.rollback()
+    assert (many.current(), many.history()) == ("4", ["1", "2", "3"])
+
+
+def test_a_version_that_does_not_pass_is_not_rolled_back_to(many: ModelStore) -> None:
+    (many.folder / "3/model.onnx").write_bytes(b"other")
+    with pytest.raises(ModelError, match="hashes differ"):
+        many.rollback()
+    with pytest.raises(ModelError, match="not 2"):
+        many.promote("2", verify=refuse)
+    assert (many.current(), many.history()) == ("4", ["1", "2", "3"])
+
+
+@pytest.mark.parametrize("current", [None, b"", b"../4\n", b"\xff", b"4\0"])
+def test_a_broken_current_can_be_mended(many: ModelStore, current: bytes | None) -> None:
+    path = many.folder / "CURRENT"
+    path.unlink() if current is None else path.write_bytes(current)
+    with pytest.raises(ModelError, match="CURRENT"):
+        many.current()
+    assert many.rollback().version == "3"
+    path.unlink() if current is None else path.write_bytes(current)
+    many.promote("4")
+    assert (many.current(), many.history()) == ("4", ["1", "2"])
+
+
+def test_a_history_that_cannot_be_read_is_named(many: ModelStore) -> None:
+    (many.folder / "HISTORY").write_bytes(b"\xff")
+    with pytest.raises(ModelError, match="HISTORY cannot be read"):
+        many.rollback()
+
+
+@pytest.mark.parametrize("survived", [0, 1])
+@pytest.mark.parametrize("change", [lambda store: store.promote("1"), lambda store: store.rollback()])
+def test_a_crash_between_two_files_loses_no_version(
+    many: ModelStore, change: Callable[[ModelStore], object], survived: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def crash(path: Path, data: bytes) -> None:
+        if len(written) == survived:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_whole(path, data)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(models_module, "write_whole", crash)
+        change(many)
+    past = {"4": ["3", "2", "1"], "3": ["2", "1"]}[many.current()]
+    assert [many.rollback().version for _ in past] == past
+
+
+def test_a_rollback_that_crashed_after_a_gone_version_does_not_stay_where_it_is(many: ModelStore) -> None:
+    shutil.rmtree(many.folder / "3")
+    (many.folder / "CURRENT").write_text("2\n")
+    assert many.rollback().version == "1"
 
 
 @pytest.mark.parametrize("version", ["3", "..", "../glasses/2", ""])

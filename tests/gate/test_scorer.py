@@ -1,5 +1,6 @@
 import hashlib
 import importlib.metadata
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +47,34 @@ def test_fixed_batch_sizes_are_filled_up_and_cut_back() -> None:
     scores = scorer.score(np.stack([flat(value, 32) for value in (0, 51, 102)]))
     assert ran[-1] == 4
     np.testing.assert_allclose(scores.probability, [0, 0.2, 0.4], atol=1e-6)
+
+
+@pytest.mark.parametrize("largest", [None, 6])
+def test_bound_buffers_give_the_same_results(largest: int | None) -> None:
+    scorer, bound = (Scorer(brightness_model(), device="cpu", io_binding=binds) for binds in (False, True))
+    for one in (scorer, bound) if largest else ():
+        one.fix_batch_sizes(largest or 1)
+    random = np.random.default_rng(0)
+    for count in (1, 3, 5, 2):
+        # Every other line of larger images: no buffer of its own.
+        images = random.integers(0, 256, (count, 64, 32, 3), np.uint8)[:, ::2]
+        expected = scorer.run(images)
+        for name, found in bound.run(images).items():
+            np.testing.assert_array_equal(found, expected[name])
+
+
+def test_bound_buffers_are_no_threads_but_its_own() -> None:
+    bound = Scorer(brightness_model(), device="cpu", io_binding=True)
+    images = [np.stack([flat(value, 32)] * 3) for value in range(0, 250, 10)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: bound.score(image).probability, images * 4))
+    for image, probability in zip(images * 4, found, strict=True):
+        np.testing.assert_allclose(probability, [image[0, 0, 0, 0] / 255] * 3, atol=1e-6)
+
+
+def test_a_fault_behind_bound_buffers_is_a_scoring_error() -> None:
+    with pytest.raises(ScoringError, match="batch of 1"):
+        Scorer(brightness_model(), device="cpu", io_binding=True).score(flat(0, 16)[None])
 
 
 def test_the_provider_is_named(scorer: Scorer) -> None:

@@ -37,17 +37,19 @@ def card_text(version: str = "1", *, size: int = 32, **changes: Any) -> CardText
     return CardText(**{**fields, **changes})
 
 
-def brightness_model(version: str = "1", *, size: int = 32, **changes: Any) -> Model:
-    """`glasses_probability` is the mean of the image over 255; its logit is what it should be."""
-    return model_of(brightness_graph(size), card_text(version, size=size, **changes))
+def brightness_model(version: str = "1", *, size: int = 32, inverted: bool = False, **changes: Any) -> Model:
+    """`glasses_probability` is the mean of the image over 255, or 1 less that; its logit is what it should be."""
+    return model_of(brightness_graph(size, inverted=inverted), card_text(version, size=size, **changes))
 
 
-def brightness_graph(size: int) -> onnx.ModelProto:
+def brightness_graph(size: int, *, inverted: bool = False) -> onnx.ModelProto:
     """The graph alone, without a card in it."""
+    end = (["one", "bright"], "Sub") if inverted else (["bright"], "Identity")
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Div", ["mean", "white"], ["glasses_probability"]),
+        helper.make_node("Div", ["mean", "white"], ["bright"]),
+        helper.make_node(end[1], end[0], ["glasses_probability"]),
         helper.make_node("Clip", ["glasses_probability", "least", "most"], ["inside"]),
         helper.make_node("Sub", ["one", "inside"], ["rest"]),
         helper.make_node("Div", ["inside", "rest"], ["odds"]),

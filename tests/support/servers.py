@@ -91,11 +91,11 @@ def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
 
 
 @contextmanager
-def running_service(**settings: object) -> Iterator[Running]:
+def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iterator[Running]:
     """Serve a fake model on a free port; drained and gone when the block ends."""
     chosen = Settings(port=0, **settings)
     scorer = FakeScorer()
-    pipeline = create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake"))
+    pipeline = create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake"), shadow=shadow)
     server = Server(chosen, pipeline)
     thread = threading.Thread(target=server.run)
     thread.start()

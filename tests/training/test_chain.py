@@ -7,14 +7,15 @@ import keras
 import numpy as np
 import pytest
 
-from gate import Label, Model, ModelStore, read_pixels
+from gate import Label, Model, ModelStore, area_average, read_pixels
 from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
 from training.dataset import Split, read_dataset
+from training.draw import Eyewear, draw_face
 from training.errors import DataError, ExportError, RecordsError
-from training.export import check_graph, export_model, new_version
+from training.export import GOLDEN_SEED, check_graph, export_model, new_version
 from training.fit import HISTORY_FILE, NETWORK_FILE, fit_network, load_fitted, training_batches
 from training.network import as_shipped, build_network
 from training.preset import Preset
@@ -204,6 +205,19 @@ def test_the_card_says_what_the_model_is(models: Path) -> None:
     assert card.metrics["bars"].accuracy.value > 0.95
     assert sum(card.reference_histogram.counts) == card.metrics["bars"].images
     assert {"tensorflow", "keras", "tf2onnx", "onnxruntime"} <= set(card.tools)
+
+
+def test_the_card_carries_drawn_portraits_and_their_scores(models: Path) -> None:
+    model = ModelStore(models).load()
+    assert [sample.name for sample in model.card.golden] == list(Eyewear)
+    scorer = Scorer(model)
+    for sample in model.card.golden:
+        pixels = read_pixels(sample.png, SIZE)
+        kind = Eyewear(sample.name)
+        drawn = draw_face(np.random.default_rng([GOLDEN_SEED, list(Eyewear).index(kind)]), kind)
+        np.testing.assert_array_equal(pixels, area_average(np.asarray(drawn), SIZE))
+        (score,) = scorer.score(pixels[None]).each()
+        assert (score.probability, score.novelty) == (sample.glasses_probability, sample.novelty)
 
 
 def test_a_version_is_never_overwritten_and_the_next_is_not_served_unasked(

@@ -1,0 +1,111 @@
+"""Follows `models/<name>/CURRENT` while the service runs: what it names is loaded, verified and served."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gate import ModelError, ModelStore
+from gate.errors import GateError
+from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from service.engine import Loaded
+from service.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+State = tuple[object, ...]
+"""What is compared to see that something changed: the version's name, and what the file system says of its files."""
+
+
+class ModelWatch:
+    """Looks at `CURRENT` for as long as its `async with` block lasts.
+
+    What cannot be served leaves the version that is; it is tried again once `CURRENT` or that version's files change.
+    Files are read and models are loaded in a thread.
+
+    Args:
+        store: the models.
+        pipeline: is told to swap.
+        load: loads and verifies what is current.
+        seconds: between two looks.
+        seen: `read_state` from before the first model was loaded.
+    """
+
+    def __init__(
+        self, store: ModelStore, pipeline: Pipeline, *, load: Callable[[], Loaded], seconds: float, seen: State
+    ) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._load = load
+        self._seconds = seconds
+        self._seen = seen
+        self._task: asyncio.Task[None] | None = None
+
+    async def look(self) -> None:
+        """Load what is current if it changed since the last look, and serve it if that may be."""
+        state = await asyncio.to_thread(read_state, self._store)
+        if state == self._seen or self._pipeline.admission.is_draining:
+            return
+        # Noted before it is loaded: what is written meanwhile is another change.
+        self._seen = state
+        try:
+            self._serve(await asyncio.to_thread(self._load))
+        except Exception as error:  # Whatever is wrong with the new version, the old one is not.
+            self._keep(error)
+
+    def _serve(self, loaded: Loaded) -> None:
+        served = self._pipeline.engine.card
+        if loaded.card == served:
+            self._pipeline.metrics.observe_load("success")
+        elif not self._pipeline.admission.is_draining:
+            self._pipeline.swap(loaded)
+            log.info("another version is served", extra={"fields": {"version": loaded.card.version}})
+
+    def _keep(self, error: Exception) -> None:
+        self._pipeline.metrics.observe_load("failure")
+        served = self._pipeline.engine.card.version
+        log.error(
+            "the current model cannot be served, version %s still is: %s",
+            served,
+            error,
+            extra={"fields": {"version": served}},
+            exc_info=None if isinstance(error, GateError) else error,
+        )
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds)
+            await self.look()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+
+def read_state(store: ModelStore) -> State:
+    """What `CURRENT` names, and inode, size and times of it and of that version's files; None for what is not there."""
+    files = [store.folder / CURRENT_FILE]
+    version = None
+    with contextlib.suppress(ModelError, OSError):
+        version = store.current()
+        files += (store.folder / version / name for name in (GRAPH_FILE, CARD_FILE))
+    return (version, *map(_stamp, files))
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,390 @@
+"""Another version under a running service: what it names is served, or the one before still is."""
+
+import asyncio
+import base64
+import itertools
+import logging
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gate import Model, ModelStore
+from gate.card import CardBand, Golden
+from service.app import create_pipeline
+from service.engine import Loaded
+from service.errors import SettingsError
+from service.loading import load_model
+from service.pipeline import Answer, Job, Pipeline
+from service.server import make_server
+from service.settings import Settings
+from service.watching import ModelWatch, read_state
+from tests.support.images import encode, flat
+from tests.support.models import brightness_model, write_model
+from tests.support.servers import TIMEOUT, FakeScorer, read_metric, wait_until
+
+DIM = flat(51, 64)  # Brightness 0.2.
+
+
+class Watched:
+    """A pipeline that serves version 1 of a real store, and a watch over it that looks when it is told to."""
+
+    def __init__(self, root: Path, **settings: object) -> None:
+        write_model(root, brightness_model("1"))
+        self.root = root
+        self.store = ModelStore(root)
+        self.settings = Settings.model_validate({"models": root, **settings})
+        self.loads = 0
+        seen = read_state(self.store)
+        self.pipeline = create_pipeline(self.settings, load_model(self.store, self.settings))
+        self.watch = ModelWatch(self.store, self.pipeline, load=self.load, seconds=0.005, seen=seen)
+
+    def load(self) -> Loaded:
+        self.loads += 1
+        return load_model(self.store, self.settings)
+
+    def look(self) -> str:
+        """Look once; the version that is served then."""
+        asyncio.run(self.watch.look())
+        return self.served
+
+    def add(self, model: Model) -> None:
+        write_model(self.root, model)
+
+    @property
+    def served(self) -> str:
+        return self.pipeline.engine.card.version
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.pipeline.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
+
+    @property
+    def failures(self) -> tuple[float | None, float | None]:
+        """How many loads failed, and whether what is current is not what is served."""
+        return self.metric("model_loads_total", result="failure"), self.metric("model_load_failed")
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    watched = Watched(tmp_path)
+    yield watched
+    watched.pipeline.close()
+
+
+def golden(probability: float) -> tuple[Golden, ...]:
+    return (Golden(name="dim", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=probability),)
+
+
+def test_what_does_not_change_is_not_loaded(watched: Watched) -> None:
+    assert [watched.look() for _ in range(3)] == ["1"] * 3
+    assert watched.loads == 0
+
+
+def test_a_version_that_is_promoted_is_served(watched: Watched) -> None:
+    watched.add(brightness_model("2", golden=golden(0.2)))
+    old = watched.pipeline.engine
+    assert watched.look() == "2"
+    assert watched.loads == 1
+    assert watched.metric("model_loads_total", result="success") == 2
+    assert watched.failures == (0, 0)
+    assert watched.look() == "2"
+    assert watched.loads == 1
+    wait_until(lambda: not old.batcher.is_alive)
+
+
+def test_the_same_version_promoted_again_is_not_swapped(watched: Watched) -> None:
+    engine = watched.pipeline.engine
+    watched.store.promote("1")
+    watched.look()
+    assert watched.loads == 1
+    assert watched.pipeline.engine is engine
+
+
+def test_other_files_under_the_same_name_are_served_too(watched: Watched) -> None:
+    shutil.rmtree(watched.root / "glasses/1")
+    watched.add(brightness_model("1", size=64))
+    watched.look()
+    assert watched.pipeline.engine.size == 64
+
+
+def break_graph(watched: Watched) -> None:
+    (watched.root / "glasses/2/model.onnx").write_bytes(b"half")
+
+
+def break_card(watched: Watched) -> None:
+    (watched.root / "glasses/2/card.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("model", "spoil", "named"),
+    [
+        (brightness_model("2"), break_graph, "hashes differ"),
+        (brightness_model("2"), break_card, "card is not valid"),
+        (brightness_model("2", golden=golden(0.3)), None, "golden sample 'dim'"),
+        (brightness_model("2", band=CardBand(low=0.1, high=0.2)), None, "LENSGATE_BAND_LOW"),
+    ],
+)
+def test_a_version_that_fails_leaves_the_old_one_and_says_so_once(
+    model: Model,
+    spoil: Callable[[Watched], None] | None,
+    named: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched(tmp_path, band_low=0.3)
+    watched.add(model)
+    if spoil:
+        spoil(watched)
+    assert [watched.look() for _ in range(3)] == ["1"] * 3
+    assert watched.loads == 1
+    assert watched.failures == (1, 1)
+    (line,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert named in line.getMessage()
+    assert "version 1 still is" in line.getMessage()
+    shutil.rmtree(tmp_path / "glasses/2")
+    watched.add(brightness_model("2"))
+    assert watched.look() == "2"
+    assert watched.failures == (1, 0)
+    watched.pipeline.close()
+
+
+def test_a_fault_that_nobody_thought_of_is_contained(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> Loaded:
+        raise RuntimeError("no memory for it")
+
+    monkeypatch.setattr("tests.service.test_watching.load_model", fail)
+    watched.add(brightness_model("2"))
+    assert watched.look() == "1"
+    assert "no memory for it" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def remove_current(glasses: Path) -> None:
+    (glasses / "CURRENT").unlink()
+
+
+def empty_current(glasses: Path) -> None:
+    (glasses / "CURRENT").write_text("")
+
+
+def garble_current(glasses: Path) -> None:
+    (glasses / "CURRENT").write_bytes(b"\xff\x00")
+
+
+def name_a_missing_version(glasses: Path) -> None:
+    (glasses / "CURRENT").write_text("7")
+
+
+def make_current_a_folder(glasses: Path) -> None:
+    (glasses / "CURRENT").unlink()
+    (glasses / "CURRENT").mkdir()
+
+
+def empty_the_folder(glasses: Path) -> None:
+    shutil.rmtree(glasses)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        remove_current,
+        empty_current,
+        garble_current,
+        name_a_missing_version,
+        make_current_a_folder,
+        empty_the_folder,
+    ],
+)
+def test_whatever_becomes_of_the_folder_the_old_version_is_served_until_it_is_mended(
+    harm: Callable[[Path], None], watched: Watched
+) -> None:
+    glasses = watched.root / "glasses"
+    engine = watched.pipeline.engine
+    harm(glasses)
+    assert [watched.look() for _ in range(3)] == ["1"] * 3
+    assert watched.failures == (1, 1)
+    shutil.rmtree(glasses, ignore_errors=True)
+    watched.add(brightness_model("1"))
+    watched.look()
+    assert watched.failures == (1, 0)
+    assert watched.pipeline.engine is engine
+    watched.add(brightness_model("2"))
+    assert watched.look() == "2"
+
+
+def test_a_service_that_drains_changes_no_more(watched: Watched) -> None:
+    watched.add(brightness_model("2"))
+    watched.pipeline.drain()
+    assert watched.look() == "1"
+    assert watched.loads == 0
+
+
+def test_a_version_that_was_loaded_while_the_service_began_to_drain_is_not_served(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(store: ModelStore, settings: Settings) -> Loaded:
+        watched.pipeline.admission._draining = True
+        return load_model(store, settings)
+
+    monkeypatch.setattr(watched.watch, "_load", partial(load, watched.store, watched.settings))
+    watched.add(brightness_model("2"))
+    assert watched.look() == "1"
+
+
+def test_it_looks_for_as_long_as_its_block_lasts(watched: Watched) -> None:
+    async def scenario() -> None:
+        async with watched.watch:
+            watched.add(brightness_model("2"))
+            while watched.served != "2":
+                await asyncio.sleep(0.005)
+        watched.add(brightness_model("3"))
+        await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT))
+    assert watched.served == "2"
+
+
+def fake(version: str, *, scorer: FakeScorer | None = None, **changes: Any) -> Loaded:
+    return Loaded(brightness_model(version, **changes).card, scorer or FakeScorer(), "fake")
+
+
+async def judge(pipeline: Pipeline, *, meanwhile: Callable[[], object]) -> Answer:
+    """One request: admitted, then `meanwhile`, then decoded and scored."""
+    with pipeline.engine as engine, pipeline.admission.admit(0, 10.0) as place:
+        meanwhile()
+        return await pipeline.judge_body(Job(engine, place, float("inf")), encode(DIM), expected=None)
+
+
+@pytest.mark.parametrize("ending", [lambda _: None, lambda pipeline: pipeline.drain()])
+def test_what_was_admitted_before_a_swap_is_answered_by_the_version_it_began_with(
+    ending: Callable[[Pipeline], None],
+) -> None:
+    pipeline = create_pipeline(Settings(), fake("1", size=64))
+    old = pipeline.engine
+
+    def swap_twice() -> None:
+        ending(pipeline)
+        pipeline.swap(fake("2", size=32))
+        between = pipeline.engine
+        pipeline.swap(fake("3", size=16))
+        wait_until(lambda: not between.batcher.is_alive)
+        assert old.batcher.is_alive
+
+    answer = asyncio.run(judge(pipeline, meanwhile=swap_twice))
+    assert (answer.engine.card.version, answer.engine.size, answer.score.probability) == ("1", 64, 0.2)
+    wait_until(lambda: not old.batcher.is_alive)
+    assert (pipeline.engine.card.version, pipeline.engine.batcher.is_alive) == ("3", True)
+    pipeline.close()
+    wait_until(lambda: not pipeline.engine.batcher.is_alive)
+
+
+def test_a_request_that_is_given_up_does_not_keep_the_old_version_alive() -> None:
+    async def scenario(pipeline: Pipeline) -> None:
+        scorer.go.clear()
+        request = asyncio.create_task(judge(pipeline, meanwhile=lambda: None))
+        await asyncio.to_thread(scorer.entered.wait, TIMEOUT)
+        pipeline.swap(fake("2"))
+        request.cancel()
+        await asyncio.wait([request])
+
+    scorer = FakeScorer()
+    pipeline = create_pipeline(Settings(), fake("1", scorer=scorer))
+    old = pipeline.engine
+    asyncio.run(scenario(pipeline))
+    scorer.go.set()
+    wait_until(lambda: not old.batcher.is_alive)
+
+
+def test_a_band_that_is_none_leaves_everything_as_it_was() -> None:
+    pipeline = create_pipeline(Settings(band_low=0.3), fake("1"))
+    engine, threads = pipeline.engine, threading.active_count()
+    with pytest.raises(SettingsError):
+        pipeline.swap(fake("2", band=CardBand(low=0.1, high=0.2)))
+    assert (pipeline.engine, threading.active_count()) == (engine, threads)
+    pipeline.close()
+
+
+def test_the_metrics_are_those_of_the_new_version_and_the_old_ones_decisions_stay() -> None:
+    pipeline = create_pipeline(Settings(), fake("1"))
+
+    def metric(name: str, /, **labels: str) -> float | None:
+        return pipeline.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
+
+    def decisions(version: str) -> float | None:
+        labels = {"decision": "accept", "label": "no_glasses", "reason": "confident", "version": version}
+        return metric("decisions_total", **labels)
+
+    def info(loaded: Loaded) -> float | None:
+        card = loaded.card
+        return metric("model_info", name="glasses", version=card.version, sha256=card.sha256, provider="fake")
+
+    new = fake("2", band=CardBand(low=0.15, high=0.33))
+    asyncio.run(judge(pipeline, meanwhile=lambda: None))
+    asyncio.run(judge(pipeline, meanwhile=lambda: pipeline.swap(new)))
+    assert (decisions("1"), decisions("2")) == (2, 0)
+    assert (info(fake("1")), info(new)) == (None, 1)
+    assert (metric("band_low"), metric("band_high")) == (0.15, 0.33)
+    assert metric("glasses_probability_bucket", le="0.33") == 1  # The one that ended after the swap.
+    assert metric("reject_ratio") == 0
+    asyncio.run(judge(pipeline, meanwhile=lambda: None))
+    assert metric("reject_ratio") == 1
+    pipeline.swap(fake("3", band=CardBand(low=0.15, high=0.33)))
+    assert metric("glasses_probability_bucket", le="0.33") == 2  # The same edges: no reset.
+    assert metric("reject_ratio") == 0
+    pipeline.close()
+
+
+def is_served(client: httpx.Client, version: str) -> bool:
+    return bool(client.get("/v1/model").json()["version"] == version)
+
+
+def test_no_request_is_dropped_while_versions_of_two_sizes_take_turns(tmp_path: Path) -> None:
+    write_model(tmp_path, brightness_model("1", size=32))
+    write_model(tmp_path, brightness_model("2", size=64, inverted=True), current=False)
+    before = threading.enumerate()
+    server = make_server(Settings(models=tmp_path, port=0, model_poll_seconds=0.02, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    body = encode(DIM)
+    done = threading.Event()
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT, trust_env=False) as client, ThreadPoolExecutor(8) as pool:
+
+        def ask(_: int) -> list[tuple[int, str, float]]:
+            found = []
+            for count in itertools.count():
+                answer = client.post("/v1/decisions", content=body)
+                fields = answer.json()
+                version = fields.get("model", {}).get("version")
+                found.append((answer.status_code, version, fields.get("glasses_probability")))
+                if count >= 25 and done.is_set():
+                    return found
+            raise AssertionError
+
+        asked = [pool.submit(ask, index) for index in range(8)]
+        try:
+            for version in "21212":
+                ModelStore(tmp_path).promote(version)
+                wait_until(partial(is_served, client, version))
+        finally:
+            done.set()
+        answers = [answer for task in asked for answer in task.result(TIMEOUT)]
+        # A look in the midst of a promotion may load twice what it swaps once.
+        assert read_metric(client, "lensgate_model_loads_total", result="success") >= 6
+        assert read_metric(client, "lensgate_model_loads_total", result="failure") == 0
+        running = [each.name for each in threading.enumerate() if each not in before and each.name == "inference"]
+    assert len(answers) >= 200
+    assert set(answers) == {(200, "1", 0.2), (200, "2", 0.8)}
+    assert len(running) == 1
+    server.handle_exit(signal.SIGTERM, None)
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
