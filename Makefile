@@ -8,7 +8,7 @@ VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	--custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test lint tools bench bench-training train locks clean
+.PHONY: run setup setup-training test lint tools bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -31,7 +31,7 @@ setup-training: .venv/training
 	@$(PIP) --no-deps --editable .
 	@touch $@
 
-test: .venv/dev tools lint
+test: tools .venv/dev lint
 	$(BIN)/python -m pytest --cov --cov-fail-under=95
 
 lint: .venv/dev
@@ -39,21 +39,36 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Some tests run Debian's Prometheus and docker-compose against the files in deploy/.
+# Some tests run Debian's Prometheus and docker-compose against the files in deploy/, some what a compiler made.
 tools:
-	@for tool in prometheus promtool docker-compose; do command -v $$tool >/dev/null || missing=1; done; \
+	@for tool in prometheus promtool docker-compose wrk cc; do command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
-		command -v apt-get >/dev/null || { echo "install prometheus and docker-compose first" >&2; exit 1; }; \
-		echo "installing Debian's prometheus and docker-compose"; \
+		command -v apt-get >/dev/null || { echo "install prometheus, docker-compose, wrk and a C compiler first" >&2; exit 1; }; \
+		echo "installing Debian's prometheus, docker-compose, wrk and gcc"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-		$$sudo apt-get -qq install --yes --no-install-recommends prometheus docker-compose >/dev/null; fi
+		$$sudo apt-get -qq install --yes --no-install-recommends prometheus docker-compose \
+		wrk gcc libc6-dev >/dev/null; fi
 
 # Real generator output where it is at hand, drawn faces elsewhere.
-bench: setup-training
+bench: setup-training bench-tools
 	$(BIN)/python -m bench.decoding $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.preparing $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
+
+# wrk makes the load; Triton, of the servers compared, runs with Debian 12's own Python alone, and is reported as
+# missing where there is none.
+bench-tools:
+	@if ! command -v wrk >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 >/dev/null 2>&1; then \
+		command -v apt-get >/dev/null || { echo "install wrk first" >&2; exit 1; }; \
+		echo "installing Debian's wrk and python3.11"; \
+		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		$$sudo apt-get -qq update; \
+		$$sudo apt-get -qq install --yes --no-install-recommends wrk >/dev/null || exit 1; \
+		$$sudo apt-get -qq install --yes --no-install-recommends python3.11 python3.11-venv libpython3.11 >/dev/null \
+			|| echo "Triton is left out"; fi
 
 # Trains for as long as it takes; the second reads what `make train` left in runs/.
 bench-training: setup-training
