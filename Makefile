@@ -32,7 +32,7 @@ setup-training: .venv/training
 	@touch $@
 
 test: tools .venv/dev lint
-	$(BIN)/python -m pytest --cov --cov-fail-under=95
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-fail-under=95
 
 lint: .venv/dev
 	$(BIN)/ruff check

@@ -36,8 +36,7 @@ def configure_logging(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Where in the code a line comes from, in which thread and process, no line says: it need not be found out.
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.logAsyncioTasks = False
     # A decoder's warning about a picture is a line like any other, not text in between.
     logging.captureWarnings(True)

@@ -1,5 +1,6 @@
 """The process: load and verify the model, listen, and on SIGTERM finish what was admitted."""
 
+import logging
 import os
 from functools import partial
 from types import FrameType
@@ -9,6 +10,7 @@ import uvicorn
 from prometheus_client import disable_created_metrics
 
 from gate import ModelStore
+from gate.png import ACCELERATED
 from service.app import create_app, create_pipeline
 from service.loading import load_model, load_shadow
 from service.logs import configure_logging
@@ -20,6 +22,8 @@ from service.watching import ModelWatch, read_state
 if TYPE_CHECKING:
     from service.tracing import Tracer
 
+log = logging.getLogger(__name__)
+
 
 def make_server(settings: Settings) -> "Server":
     """Load the current model and wrap it in a server that is ready to run.
@@ -30,6 +34,8 @@ def make_server(settings: Settings) -> "Server":
     configure_logging(settings.log_level)
     # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
+    if not ACCELERATED:
+        log.warning("PNGs are decoded by libpng, at half the speed: no C compiler was found at the installation")
     store = ModelStore(settings.models)
     seen = read_state(store)
     load = partial(load_model, store, settings)
@@ -66,6 +72,8 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 http=GateProtocol,
+                # Who is behind a proxy is of no account here.
+                proxy_headers=False,
                 log_config=None,
                 access_log=False,
                 server_header=False,
