@@ -5,8 +5,9 @@ BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
 FACES ?= ../shared/faces
 VERSION ?= 2
-COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	--custom-compile-command "make locks" pyproject.toml
+# Extras stay: without them older releases of pip take what an extra stands at for unpinned once a newer one is out.
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
+	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
 .PHONY: run setup setup-training test lint tools bench bench-tools bench-training train locks clean
 
@@ -43,7 +44,8 @@ lint: .venv/dev
 tools:
 	@for tool in prometheus promtool docker-compose wrk cc; do command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then \
-		command -v apt-get >/dev/null || { echo "install prometheus, docker-compose, wrk and a C compiler first" >&2; exit 1; }; \
+		command -v apt-get >/dev/null \
+			|| { echo "install prometheus, docker-compose, wrk and a C compiler first" >&2; exit 1; }; \
 		echo "installing Debian's prometheus, docker-compose, wrk and gcc"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
