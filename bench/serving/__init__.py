@@ -1,0 +1,1 @@
+"""The service under load, held against what the cores could do without it and against other servers of models."""

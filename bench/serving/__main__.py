@@ -1,0 +1,115 @@
+"""The serving benchmark: eleven rows, each a ratio of figures from one run on this machine.
+
+    python -m bench.serving --rows 1,2,9 --seconds 2
+
+Prints a table, and writes `serving.csv` and `serving.png` into `--out`. The peers of rows 2 to 4 are installed into
+`--peers`, each into an environment of its own, on the first run.
+"""
+
+import argparse
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import startup
+from bench.serving.aims import AIMS
+from bench.serving.bench import Bench
+from bench.serving.contenders import PICTURES, ROOT, peer_versions
+from bench.serving.latency import added, busy
+from bench.serving.limits import InProcess
+from bench.serving.machine import describe
+from bench.serving.overload import overload
+from bench.serving.posts import read_pictures
+from bench.serving.report import Measure, Row, draw, write_csv
+from bench.serving.tensors import batches, single
+from bench.serving.throughput import against_peers, share_of_cores
+from gate import ModelStore
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 whether or not the aims are met."""
+    options = _parser().parse_args(arguments)
+    began = time.monotonic()
+    model = ModelStore(ROOT / "models").load()
+    graph = ROOT / "models" / model.card.name / model.card.version / "model.onnx"
+    pictures = read_pictures(options.images)
+    bench = Bench(pictures, InProcess(model), graph, options.peers, options.seconds, options.rounds)
+    rows = sorted(_measure(bench, options.rows), key=lambda row: row.number)
+    head = [*describe(), peer_versions(), _setting(bench, model.card.version, time.monotonic() - began)]
+    print("\n".join(head), f"row  {'':56} {'figure':>10}  {'aim':>8}  met", sep="\n")
+    for row in rows:
+        print("\n".join(row.lines()))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_csv(rows, options.out / "serving.csv")
+    draw(rows, "\n".join(head), options.out / "serving.png")
+    print(f"written: {options.out / 'serving.csv'}, {options.out / 'serving.png'}")
+    return 0
+
+
+def _measure(bench: Bench, numbers: Sequence[int]) -> list[Row]:
+    steps: list[tuple[set[int], Callable[[], list[Row]]]] = [
+        ({1}, lambda: [share_of_cores(bench)]),
+        ({2, 3, 4}, lambda: against_peers(bench, numbers)),
+        ({5}, lambda: [batches(bench)]),
+        ({6}, lambda: [single(bench)]),
+        ({7}, lambda: [added(bench)]),
+        ({8}, lambda: [busy(bench)]),
+        ({9, 10}, lambda: overload(bench)),
+        ({11}, lambda: [_ready(bench)]),
+    ]
+    rows: list[Row] = []
+    for own, measure in steps:
+        if own & set(numbers):
+            print(f"measuring {' and '.join(map(str, sorted(own & set(numbers))))}", file=sys.stderr, flush=True)
+            rows += _safely(measure, own & set(numbers))
+    return [row for row in rows if row.number in numbers]
+
+
+def _safely(measure: Callable[[], list[Row]], numbers: set[int]) -> list[Row]:
+    """A row that cannot be measured is one that says why."""
+    try:
+        return measure()
+    except Exception as error:  # Whatever it is, the other rows are worth having.
+        print(f"not measured: {error!r}", file=sys.stderr, flush=True)
+        return [Row(number, None, notes=[f"not measured: {error!r}"]) for number in numbers]
+
+
+def _ready(bench: Bench) -> Row:
+    """Row 11."""
+    seconds = [startup._seconds_to_ready() for _ in range(2 * bench.rounds + 1)]
+    return Row(11, statistics.median(seconds), [Measure("exec to ready", "s", seconds)])
+
+
+def _setting(bench: Bench, version: str, seconds: float) -> str:
+    size = statistics.mean(len(data) for data in bench.pictures) / 1e6
+    return (
+        f"{len(bench.pictures)} pictures of {size:.2f} MB, model {version} at {bench.limit.size} pixels, "
+        f"{bench.rounds} rounds, turns of {bench.seconds:g} s, {seconds / 60:.0f} min in all"
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(number) for number in text.split(",")]
+    if unknown := set(numbers) - set(AIMS):
+        raise argparse.ArgumentTypeError(f"there is no row {min(unknown)}")
+    return numbers
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=_numbers, default=list(AIMS), help="numbers with commas between (all)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long one turn is; open loops are longer (5)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (3)")
+    parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
+    parser.add_argument("--peers", type=Path, default=ROOT / "runs/peers", help="the peers' environments (runs/peers)")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs/bench", help="for CSV and plot (runs/bench)")
+    return parser
+
+
+if __name__ == "__main__":
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    sys.exit(main())

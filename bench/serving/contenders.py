@@ -1,0 +1,213 @@
+"""Who is measured: the service as it ships, and each peer with the decoder its users have or with ours."""
+
+import http.client
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from bench.serving.environments import python_of, version_of
+from bench.serving.posts import Post, encoded_post, image_post, read_tensors
+from bench.serving.processes import Running, StartError, running
+
+ROOT = Path(__file__).parents[2]
+_FACES = ROOT.parent / "shared/faces/originals"
+PICTURES = _FACES if _FACES.is_dir() else ROOT / "samples"
+"""Real generator output where it is at hand, drawn faces elsewhere."""
+TOLERANCE = 0.02
+"""Decoders that shrink in another way differ by less in the probability; another model differs by more."""
+
+
+RECOVERY_SECONDS = 60.0
+
+
+class WrongAnswerError(RuntimeError):
+    """A contender does not answer what the others do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server that classifies pictures. `command` is for a port."""
+
+    name: str
+    command: Callable[[int], Sequence[str]]
+    post: Callable[[bytes], Post]
+    probability: Callable[[bytes], float]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def running(self, picture: bytes) -> Iterator[Running]:
+        """Serve until the block ends; it begins when `picture` is answered.
+
+        Raises:
+            StartError: it is not.
+        """
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment}
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            running(
+                self.command,
+                lambda port: self.answers(port, picture),
+                environment=environment,
+                folder=Path(folder),
+            ) as server,
+        ):
+            yield server
+
+    def answers(self, port: int, picture: bytes) -> bool:
+        """Whether `picture` is answered."""
+        try:
+            self.classify(port, picture)
+        except (OSError, ValueError, http.client.HTTPException):
+            return False
+        return True
+
+    def wait(self, port: int, picture: bytes) -> None:
+        """Return when `picture` is answered, and with it whatever was before.
+
+        Raises:
+            StartError: nothing is answered for `RECOVERY_SECONDS`.
+        """
+        deadline = time.monotonic() + RECOVERY_SECONDS
+        while not self.answers(port, picture):
+            if time.monotonic() > deadline:
+                raise StartError(f"it does not recover within {RECOVERY_SECONDS:g} s")
+            time.sleep(0.1)
+
+    def classify(self, port: int, picture: bytes) -> float:
+        """The probability it answers.
+
+        Raises:
+            OSError, HTTPException, ValueError: it answers none.
+        """
+        return self.probability(exchange(port, self.post(picture)).body)
+
+    def check(self, port: int, expected: Mapping[bytes, float]) -> None:
+        """Hold its answers against the probabilities `expected` of pictures.
+
+        Raises:
+            WrongAnswerError: one differs by more than `TOLERANCE`.
+        """
+        for number, (picture, probability) in enumerate(expected.items(), 1):
+            answered = self.classify(port, picture)
+            if abs(answered - probability) > TOLERANCE:
+                raise WrongAnswerError(f"picture {number}: it answers {answered:.4f}, not {probability:.4f}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A 200; `header_length` is that of the JSON before binary tensors, if there are any."""
+
+    body: bytes
+    header_length: int | None
+
+
+def exchange(port: int, post: Post) -> Reply:
+    """Send one request of its own, and take an answer with any framing HTTP allows.
+
+    Raises:
+        OSError, HTTPException: there is none.
+        ValueError: it is not 200.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("POST", post.path, post.body, dict(post.headers))
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise ValueError(f"the answer is {answer.status}: {body[:200].decode(errors='replace')}")
+        length = answer.getheader("Inference-Header-Content-Length")
+        return Reply(body, int(length) if length else None)
+    finally:
+        connection.close()
+
+
+def lensgate() -> Contender:
+    """The service with every setting at its default; its log is written, to a file."""
+    return Contender(
+        "Lensgate",
+        lambda port: [sys.executable, "-m", "lensgate", "serve", "--port", str(port)],
+        lambda data: image_post("/v1/decisions", data),
+        _probability,
+        {"LENSGATE_MODELS": str(ROOT / "models")},
+    )
+
+
+def _probability(answer: bytes) -> float:
+    return float(json.loads(answer)["glasses_probability"])
+
+
+def _tensor_probability(answer: bytes) -> float:
+    return float(read_tensors(answer)["glasses_probability"][0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Peer:
+    title: str
+    distribution: str
+    post: Callable[[bytes], Post]
+    arguments: Callable[[int], Sequence[str]] | None = None
+    """What the interpreter is given; the peer's server file if None."""
+    probability: Callable[[bytes], float] = _probability
+
+
+_PEERS = {
+    "triton": _Peer("Triton", "nvidia-pytriton", encoded_post, probability=_tensor_probability),
+    "mosec": _Peer("mosec", "mosec", lambda data: image_post("/inference", data)),
+    "bentoml": _Peer(
+        "BentoML",
+        "bentoml",
+        lambda data: image_post("/classify", data),
+        lambda port: [
+            *("-m", "bentoml", "serve", "bench.serving.peers.bentoml_server:Glasses"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+        ],
+    ),
+    "ray": _Peer("Ray Serve", "ray", lambda data: image_post("/classify", data)),
+    "litserve": _Peer("LitServe", "litserve", lambda data: image_post("/predict", data)),
+}
+PEERS = tuple(_PEERS)
+_ENVIRONMENT = {
+    # Neither reports home.
+    "BENTOML_DO_NOT_TRACK": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray Serve reads these when it is imported.
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+}
+
+
+def peer_versions() -> str:
+    """For the head of the table."""
+    found = (f"{one.distribution} {version_of(name, one.distribution)}" for name, one in _PEERS.items())
+    return "peers: " + ", ".join(found)
+
+
+def peer(
+    name: str, *, decoder: str, model: Path, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> Contender:
+    """One of `PEERS` with `decoder` `pillow` or `gate`, installed into `folder` if it is not there.
+
+    `settings` are environment variables that its server file names; its defaults are what `tuning` found best.
+
+    Raises:
+        InstallError: it cannot be installed.
+    """
+    found = _PEERS[name]
+    python = str(python_of(name, folder))
+    script = [str(ROOT / f"bench/serving/peers/{name}_server.py")]
+    arguments = found.arguments or (lambda _: script)
+    environment = {"PEER_MODEL": str(model), "PEER_DECODER": decoder, **_ENVIRONMENT, **settings}
+    return Contender(
+        found.title,
+        lambda port: [python, *arguments(port)],
+        found.post,
+        found.probability,
+        environment,
+    )

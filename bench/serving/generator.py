@@ -1,0 +1,147 @@
+"""The process behind the open loop: carries out one plan in one thread, with as little work a request as can be.
+
+python -m bench.serving.generator PLAN    # the JSON file that bench.serving.openloop writes; prints a Result
+"""
+
+import dataclasses
+import gc
+import json
+import random
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+
+from bench.serving.channel import Channel, End, Exchange
+from bench.serving.openloop import EXPECT_BYTES, Plan, Result
+from bench.serving.posts import Post
+
+MOST_REQUESTS = 200_000
+_SWEEP_SECONDS = 0.05
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+
+
+def arrivals(plan: Plan) -> Iterator[float]:
+    """When requests fall due, in seconds from the start, in order; never more than `MOST_REQUESTS`."""
+    if not plan.poisson:
+        count = round(plan.rate * plan.seconds)
+        yield from ((number + 0.5) / plan.rate for number in range(min(count, MOST_REQUESTS)))
+        return
+    rng = random.Random(plan.seed)
+    due = 0.0
+    for _ in range(MOST_REQUESTS):
+        due += rng.expovariate(plan.rate)
+        if due > plan.seconds:
+            return
+        yield due
+
+
+class Generator:
+    """Carries out one plan."""
+
+    def __init__(self, plan: Plan, posts: Sequence[Post]) -> None:
+        self._plan = plan
+        self._posts = cycle([_prepare(post, expects=plan.expects) for post in posts])
+        self._epoll = select.epoll()
+        self._channels: dict[int, Channel] = {}
+        self._free: list[Channel] = []
+        self._busy = 0
+        self._waiting: deque[Exchange] = deque()
+        self._stop = 0.0
+        self._result = Result(seconds=plan.seconds)
+
+    def run(self) -> Result:
+        """Until every request has ended."""
+        due = self._schedule()
+        sweep = 0.0
+        while due or self._waiting or self._busy:
+            now = time.perf_counter()
+            while due and due[0].due <= now:
+                self._take(due.popleft(), now)
+            self._poll(min(due[0].due if due else sweep, sweep) - time.perf_counter())
+            # After what has come was read: nobody may be given up on whose answer lies there.
+            if (now := time.perf_counter()) >= sweep:
+                sweep = now + _SWEEP_SECONDS
+                self._check(now)
+        self._result.cpu = time.process_time()
+        return self._result
+
+    def _schedule(self) -> deque[Exchange]:
+        start = time.perf_counter() + 0.1
+        self._stop = start + self._plan.seconds
+        due = deque(Exchange(start + offset, *next(self._posts)) for offset in arrivals(self._plan))
+        self._result.due = len(due)
+        return due
+
+    def _take(self, exchange: Exchange, now: float) -> None:
+        if channel := self._channel():
+            self._begin(channel, exchange, now)
+        else:
+            self._waiting.append(exchange)
+
+    def _channel(self) -> Channel | None:
+        while self._free:
+            channel = self._free.pop()
+            if channel.is_open:
+                return channel
+        if len(self._channels) >= self._plan.connections:
+            return None
+        channel = Channel(self._plan.port)
+        self._channels[channel.fileno()] = channel
+        self._epoll.register(channel.fileno(), _EVENTS)
+        return channel
+
+    def _begin(self, channel: Channel, exchange: Exchange, now: float) -> None:
+        self._result.lag = max(self._result.lag, (now - exchange.due) * 1e3)
+        self._busy += 1
+        channel.begin(exchange, now)
+
+    def _poll(self, wait: float) -> None:
+        # Of the two, only select keeps time to less than a millisecond.
+        select.select([self._epoll], [], [], max(0.0, wait))
+        for descriptor, _ in self._epoll.poll(0):
+            channel = self._channels[descriptor]
+            now = time.perf_counter()
+            self._settle(descriptor, channel, channel.handle(now), now)
+
+    def _check(self, now: float) -> None:
+        for descriptor, channel in list(self._channels.items()):
+            self._settle(descriptor, channel, channel.check(now, self._plan.timeout), now)
+        while self._waiting and now - self._waiting[0].due > self._plan.timeout:
+            exchange = self._waiting.popleft()
+            exchange.finish(End.UNSENT, now)
+            self._result.count(exchange, self._stop)
+
+    def _settle(self, descriptor: int, channel: Channel, finished: Exchange | None, now: float) -> None:
+        if not channel.is_open:
+            del self._channels[descriptor]  # The kernel took it out of the epoll set when it was closed.
+        if finished is None:
+            return
+        self._busy -= 1
+        self._result.count(finished, self._stop)
+        if channel.is_open:
+            self._free.append(channel)
+        if self._waiting and (following := self._channel()):
+            self._begin(following, self._waiting.popleft(), now)
+
+
+def _prepare(post: Post, *, expects: bool) -> tuple[bytes, memoryview, bool]:
+    waits = expects and len(post.body) > EXPECT_BYTES
+    return post.head(expect=waits), memoryview(post.body), waits
+
+
+def main(file: Path) -> int:
+    """Print the result of the plan in `file`; the exit status."""
+    given = json.loads(file.read_text())
+    posts = [Post(one["path"], Path(one["body"]).read_bytes(), one["headers"]) for one in given["posts"]]
+    gc.disable()  # Its pauses would be taken for the server's; nothing here grows without bound.
+    result = Generator(Plan(**given["plan"]), posts).run()
+    print(json.dumps(dataclasses.asdict(result)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

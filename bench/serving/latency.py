@@ -1,0 +1,87 @@
+"""Rows 7 and 8: what the service adds to one image, and what waiting adds when it is busy."""
+
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+
+from bench.serving.bench import Bench
+from bench.serving.client import latencies
+from bench.serving.contenders import lensgate
+from bench.serving.openloop import Plan, offer
+from bench.serving.report import Measure, Row
+from bench.serving.wrk import drive
+
+BUSY = 0.7
+"""Share of the peak that is offered in row 8."""
+_TURNS = 4
+"""How many turns long an open loop is: the 99th percentile of few requests says little."""
+
+
+def added(bench: Bench) -> Row:
+    """Row 7: one connection, one request at a time."""
+    ours = lensgate()
+    posts = [ours.post(data) for data in bench.pictures]
+    with ours.running(bench.pictures[0]) as server:
+        latencies(server.port, posts, seconds=bench.warm_seconds)
+        found = bench.alternate(
+            {
+                "in-process": lambda: median(bench.limit.latencies(bench.pictures, seconds=bench.seconds)),
+                "Lensgate": lambda: median(latencies(server.port, posts, seconds=bench.seconds)),
+            }
+        )
+    bare = Measure("in-process, one thread, median", "ms", found["in-process"])
+    served = Measure("Lensgate, one connection, median", "ms", found["Lensgate"])
+    return Row(7, served.median - bare.median, [bare, served])
+
+
+@dataclass(slots=True)
+class _Rounds:
+    """What each round found: milliseconds, and images a second for `peak`."""
+
+    unloaded: list[float] = field(default_factory=list)
+    peak: list[float] = field(default_factory=list)
+    poisson: list[float] = field(default_factory=list)
+    even: list[float] = field(default_factory=list)
+    median: list[float] = field(default_factory=list)
+    lags: list[float] = field(default_factory=list)
+    refused: int = 0
+    """Requests that were not answered 200."""
+
+
+def busy(bench: Bench) -> Row:
+    """Row 8: every request goes the way of a well-behaved client, which asks before it sends a megabyte."""
+    ours = lensgate()
+    posts = [ours.post(data) for data in bench.pictures]
+    found = _Rounds()
+    with ours.running(bench.pictures[0]) as server:
+        drive(server.port, posts, seconds=bench.warm_seconds)
+        for seed in range(bench.rounds):
+            found.unloaded.append(median(latencies(server.port, posts, seconds=bench.seconds, expect=True)))
+            found.peak.append(drive(server.port, posts, seconds=bench.seconds).rate)
+            for poisson in (True, False):
+                plan = Plan(server.port, BUSY * median(found.peak), _TURNS * bench.seconds, poisson=poisson, seed=seed)
+                result = offer(plan, posts)
+                found.refused += result.due - len(result.latencies)
+                (found.poisson if poisson else found.even).append(quantiles(result.latencies, n=100)[98])
+                if poisson:
+                    found.median.append(median(result.latencies))
+                found.lags.append(result.lag)
+    return _row(found)
+
+
+def _row(found: _Rounds) -> Row:
+    unloaded = Measure("unloaded median", "ms", found.unloaded)
+    poisson = Measure(f"p99 at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.poisson)
+    even = Measure(f"p99 at {BUSY:.0%} of the peak, even arrivals", "ms", found.even)
+    measures = [
+        Measure("peak", "images/s", found.peak),
+        unloaded,
+        Measure(f"median at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.median),
+        poisson,
+        even,
+    ]
+    notes = [
+        f"with even arrivals {even.median / unloaded.median:.2f} x",
+        f"the generator was late by {max(found.lags):.1f} ms at most, which counts as latency",
+    ]
+    fault = f"{found.refused} requests were not answered 200" if found.refused else ""
+    return Row(8, poisson.median / unloaded.median, measures, notes, fault)

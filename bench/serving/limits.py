@@ -1,0 +1,87 @@
+"""What the cores can do without a server: the bound that a service is held against."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from gate import Model, read_pixels
+from gate.scorer import Scorer
+
+Batch = NDArray[np.uint8]
+_Item = TypeVar("_Item")
+
+
+class InProcess:
+    """Decode, shrink and score in this process, with the service's own decoder and session."""
+
+    def __init__(self, model: Model) -> None:
+        self._scorer = Scorer(model, device="cpu")
+        self._graph = model.graph
+
+    @property
+    def size(self) -> int:
+        """Edge of the model's input in pixels."""
+        return self._scorer.size
+
+    def pixels(self, data: bytes) -> Batch:
+        """One picture, uint8 `[1, S, S, 3]`."""
+        return read_pixels(data, self.size)[np.newaxis]
+
+    def probability(self, data: bytes) -> float:
+        """One picture from bytes to its probability."""
+        return float(self._scorer.score(self.pixels(data)).probability[0])
+
+    def rate(self, pictures: Sequence[bytes], *, threads: int, seconds: float) -> float:
+        """Pictures a second on so many threads."""
+        with ThreadPoolExecutor(threads) as pool:
+            turns = [itertools.islice(itertools.cycle(pictures), turn, None) for turn in range(threads)]
+            return sum(pool.map(lambda own: _rate(self.probability, own, seconds), turns))
+
+    def latencies(self, pictures: Sequence[bytes], *, seconds: float) -> list[float]:
+        """Milliseconds of each picture, one after the other."""
+        return timed(self.probability, pictures, seconds)
+
+    def batches(self, batch: Batch, *, seconds: float) -> float:
+        """Images a second of bare `session.run` in one thread, with the session's options of the service."""
+        return _batches(self._scorer._session, batch, seconds)
+
+    def batches_by_default(self, batch: Batch, *, seconds: float) -> float:
+        """The same with ONNX Runtime's default options, which use every core."""
+        session = onnxruntime.InferenceSession(self._graph, providers=["CPUExecutionProvider"])
+        return _batches(session, batch, seconds)
+
+
+def timed(work: Callable[[_Item], object], items: Iterable[_Item], seconds: float) -> list[float]:
+    """Milliseconds of `work` on each of `items`, over and over, until so many seconds are gone."""
+    found = []
+    end = time.perf_counter() + seconds
+    for item in itertools.cycle(items):
+        start = time.perf_counter()
+        work(item)
+        stop = time.perf_counter()
+        found.append((stop - start) * 1e3)
+        if stop > end:
+            break
+    return found
+
+
+def _rate(work: Callable[[_Item], object], items: Iterable[_Item], seconds: float) -> float:
+    """Items a second."""
+    start = time.perf_counter()
+    for count, item in enumerate(items, 1):
+        work(item)
+        if (spent := time.perf_counter() - start) >= seconds:
+            return count / spent
+    raise ValueError("there are no items")
+
+
+def _batches(session: Any, batch: Batch, seconds: float) -> float:
+    names = [output.name for output in session.get_outputs()]
+    feeds = itertools.repeat({"image": batch})
+    return len(batch) * _rate(lambda feed: session.run(names, feed), feeds, seconds)

@@ -1,0 +1,101 @@
+"""Rows 5 and 6: tensors through the Open Inference Protocol, against the bare model and against a bare endpoint."""
+
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from bench.serving.bench import Bench
+from bench.serving.contenders import TOLERANCE, Contender, WrongAnswerError, exchange, lensgate
+from bench.serving.posts import Post, pixels_post, read_tensors
+from bench.serving.report import Measure, Row
+from bench.serving.wrk import drive
+
+BATCH = 32
+_BATCH_CONNECTIONS = 4
+"""Enough that one batch is always ready, and fewer images than the service takes in at a time."""
+
+
+def batches(bench: Bench, ours: Contender | None = None) -> Row:
+    """Row 5."""
+    ours = ours or lensgate()
+    chosen = list(islice(cycle(bench.pictures), BATCH))
+    batch = np.concatenate([bench.limit.pixels(data) for data in chosen])
+    post = pixels_post(batch, binary_answer=True)
+    with ours.running(bench.pictures[0]) as server:
+        _check(server.port, post, [bench.limit.probability(data) for data in chosen])
+        drive(server.port, [post], seconds=bench.warm_seconds, connections=_BATCH_CONNECTIONS)
+        found = bench.alternate(
+            {
+                "bare": lambda: bench.limit.batches(batch, seconds=bench.seconds),
+                "default": lambda: bench.limit.batches_by_default(batch, seconds=bench.seconds),
+                "Lensgate": lambda: (
+                    BATCH * drive(server.port, [post], seconds=bench.seconds, connections=_BATCH_CONNECTIONS).rate
+                ),
+            }
+        )
+    bare, default, served = (
+        Measure("session.run, the service's options, one thread", "images/s", found["bare"]),
+        Measure("session.run, default options, every core", "images/s", found["default"]),
+        Measure(f"Lensgate, [{BATCH},S,S,3]", "images/s", found["Lensgate"]),
+    )
+    share = served.median / bare.median
+    notes = [f"{served.median / default.median:.2f} of session.run with default options"]
+    return Row(5, share, [bare, default, served], notes)
+
+
+def single(bench: Bench, ours: Contender | None = None) -> Row:
+    """Row 6: the bare endpoint answers, byte for byte, what the service answered."""
+    ours = ours or lensgate()
+    data = bench.pictures[0]
+    post = pixels_post(bench.limit.pixels(data), binary_answer=False)
+    with tempfile.TemporaryDirectory() as scratch, ours.running(data) as server:
+        _check(server.port, post, [bench.limit.probability(data)])
+        answer = Path(scratch) / "answer.json"
+        answer.write_bytes(exchange(server.port, post).body)
+        with twin(bench.limit.size, post, answer).running(data) as bare:
+            ports = {"bare": bare.port, "Lensgate": server.port}
+            for port in ports.values():
+                drive(port, [post], seconds=bench.warm_seconds)
+            turns: dict[str, Callable[[], float]] = {
+                name: partial(_rate, port, post, bench.seconds) for name, port in ports.items()
+            }
+            turns["model"] = partial(bench.limit.batches, bench.limit.pixels(data), seconds=bench.seconds)
+            found = bench.alternate(turns)
+    endpoint, model, served = (
+        Measure("bare Starlette endpoint, the same JSON", "requests/s", found["bare"]),
+        Measure("bare session.run [1,S,S,3], one thread", "requests/s", found["model"]),
+        Measure("Lensgate, [1,S,S,3]", "requests/s", found["Lensgate"]),
+    )
+    notes = [f"{served.median / min(endpoint.median, model.median):.2f} of the slower of endpoint and model"]
+    return Row(6, served.median / endpoint.median, [endpoint, model, served], notes)
+
+
+def twin(size: int, post: Post, answer: Path | None = None) -> Contender:
+    """The bare endpoint; whatever picture it is asked about, it is sent `post`."""
+    arguments = [str(size), *([str(answer)] if answer else [])]
+    return Contender(
+        "bare endpoint",
+        lambda port: [sys.executable, "-m", "bench.serving.twin", str(port), *arguments],
+        lambda _: post,
+        lambda body: float(read_tensors(body)["glasses_probability"][0]),
+    )
+
+
+def _rate(port: int, post: Post, seconds: float) -> float:
+    return drive(port, [post], seconds=seconds).rate
+
+
+def _check(port: int, post: Post, expected: list[float]) -> None:
+    reply = exchange(port, post)
+    outputs = read_tensors(reply.body, reply.header_length)
+    for name in ("glasses_probability", "novelty", "decision", "reason"):
+        if len(outputs.get(name, [])) != len(expected):
+            raise WrongAnswerError(f"{name} is not {len(expected)} values")
+    answered = np.array(outputs["glasses_probability"], np.float64)
+    if np.abs(answered - expected).max() > TOLERANCE:
+        raise WrongAnswerError("the probabilities are not those of the model")

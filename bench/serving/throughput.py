@@ -1,0 +1,121 @@
+"""Rows 1 to 4: pictures a second, as a share of what the cores can do, and against other servers."""
+
+import http.client
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.serving.bench import Bench
+from bench.serving.contenders import PEERS, Contender, WrongAnswerError, lensgate, peer
+from bench.serving.environments import InstallError
+from bench.serving.posts import as_jpeg
+from bench.serving.processes import Running, StartError
+from bench.serving.report import Measure, Row
+from bench.serving.wrk import drive
+
+_FAILURES = (InstallError, StartError, WrongAnswerError, RuntimeError, OSError, ValueError, http.client.HTTPException)
+
+
+@dataclass(frozen=True, slots=True)
+class _Contest:
+    """One row against the peers."""
+
+    number: int
+    decoder: str
+    format: str
+
+
+_CONTESTS = (_Contest(2, "pillow", "PNG"), _Contest(3, "gate", "PNG"), _Contest(4, "pillow", "JPEG"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Duel:
+    """Images a second of a peer and of the service in the same rounds."""
+
+    title: str
+    theirs: Sequence[float]
+    ours: Sequence[float]
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ours) / statistics.median(self.theirs)
+
+
+def share_of_cores(bench: Bench) -> Row:
+    """Row 1."""
+    ours = lensgate()
+    with ours.running(bench.pictures[0]) as server:
+        turn = _turn(bench, ours, server, bench.pictures)
+        found = bench.alternate(
+            {
+                "in-process": lambda: bench.limit.rate(bench.pictures, threads=bench.cores, seconds=bench.seconds),
+                "Lensgate": turn,
+            }
+        )
+    measures = [
+        Measure(f"in-process, {bench.cores} threads", "images/s", found["in-process"]),
+        Measure("Lensgate, PNG", "images/s", found["Lensgate"]),
+    ]
+    share = measures[1].median / measures[0].median
+    return Row(1, share, measures)
+
+
+def against_peers(bench: Bench, numbers: Sequence[int]) -> list[Row]:
+    """Rows 2, 3 and 4, those that are asked for. Each peer runs alone beside the service and takes turns with it."""
+    contests = [contest for contest in _CONTESTS if contest.number in numbers]
+    duels: dict[int, list[_Duel]] = {contest.number: [] for contest in contests}
+    failures: dict[int, list[str]] = {contest.number: [] for contest in contests}
+    pictures = {"PNG": bench.pictures, "JPEG": as_jpeg(bench.pictures)}
+    for decoder in ("pillow", "gate"):
+        mine = [contest for contest in contests if contest.decoder == decoder]
+        for name in PEERS if mine else ():
+            try:
+                found = _fight(bench, name, {contest.format: pictures[contest.format] for contest in mine}, decoder)
+            except _FAILURES as error:
+                print(f"{name} with {decoder}: not measured: {error}", file=sys.stderr, flush=True)
+                for contest in mine:
+                    failures[contest.number].append(f"{name} was not measured: {error}")
+            else:
+                for contest in mine:
+                    duels[contest.number].append(found[contest.format])
+    return [_row(contest, duels[contest.number], failures[contest.number]) for contest in contests]
+
+
+def _fight(bench: Bench, name: str, formats: dict[str, Sequence[bytes]], decoder: str) -> dict[str, _Duel]:
+    rival, ours = peer(name, decoder=decoder, model=bench.graph, folder=bench.peers), lensgate()
+    with ours.running(bench.pictures[0]) as mine, rival.running(bench.pictures[0]) as theirs:
+        turns: dict[str, Callable[[], float]] = {}
+        for kind, pictures in formats.items():
+            turns[f"theirs {kind}"] = _turn(bench, rival, theirs, pictures)
+            turns[f"ours {kind}"] = _turn(bench, ours, mine, pictures)
+        found = bench.alternate(turns)
+    duels = {kind: _Duel(rival.name, found[f"theirs {kind}"], found[f"ours {kind}"]) for kind in formats}
+    for kind, duel in duels.items():
+        print(f"{rival.name} with {decoder}, {kind}: {duel.ratio:.2f} x", file=sys.stderr, flush=True)
+    return duels
+
+
+def _turn(bench: Bench, contender: Contender, server: Running, pictures: Sequence[bytes]) -> Callable[[], float]:
+    """One turn of a contender that was found to answer what it should, and is warm."""
+    contender.check(server.port, {data: bench.limit.probability(data) for data in pictures})
+    posts = [contender.post(data) for data in pictures]
+    drive(server.port, posts, seconds=bench.warm_seconds)
+
+    def turn() -> float:
+        try:
+            return drive(server.port, posts, seconds=bench.seconds).rate
+        except RuntimeError as error:
+            raise RuntimeError(f"{contender.name}: {error}") from error
+
+    return turn
+
+
+def _row(contest: _Contest, duels: Sequence[_Duel], failures: Sequence[str]) -> Row:
+    duels = sorted(duels, key=lambda duel: duel.ratio)
+    measures = []
+    for duel in duels:
+        measures.append(Measure(f"{duel.title}, {contest.format}", "images/s", duel.theirs))
+        measures.append(Measure(f"Lensgate beside {duel.title}, {contest.format}", "images/s", duel.ours))
+    notes = [", ".join(f"{duel.title} {duel.ratio:.2f} x" for duel in duels), *failures]
+    return Row(contest.number, min((duel.ratio for duel in duels), default=None), measures, notes)

@@ -1,0 +1,63 @@
+"""The least a server can do for a tensor: a bare Starlette endpoint that reads the same body and answers the same JSON.
+
+    python -m bench.serving.twin PORT SIZE [ANSWER]    # ANSWER: a file with the JSON; made up if missing
+
+Rows that need the service's V2 endpoint are held against it; its uvicorn is set up as the service's.
+"""
+
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from bench.serving.posts import INFER
+
+
+def make_twin(size: int, answer: dict[str, Any] | None = None) -> Starlette:
+    """The app; without an `answer` one is made up for as many images, uint8 `[size, size, 3]`, as the body holds."""
+
+    async def infer(request: Request) -> JSONResponse:
+        body = await request.body()
+        if answer is not None:
+            return JSONResponse(answer)
+        header = int(request.headers["inference-header-content-length"])
+        return JSONResponse(made_up((len(body) - header) // (size * size * 3)))
+
+    return Starlette(routes=[Route(INFER, infer, methods=["POST"])])
+
+
+@functools.cache
+def made_up(count: int) -> dict[str, Any]:
+    """What a V2 server could answer for `count` images."""
+    outputs = {
+        "glasses_probability": ("FP32", 0.9731),
+        "novelty": ("FP32", -11.346122),
+        "decision": ("BYTES", "accept"),
+        "reason": ("BYTES", "confident"),
+    }
+    return {
+        "model_name": "glasses",
+        "model_version": "1",
+        "outputs": [
+            {"name": name, "datatype": kind, "shape": [count], "data": [value] * count}
+            for name, (kind, value) in outputs.items()
+        ],
+    }
+
+
+def main(port: int, size: int, answer: Path | None = None) -> int:
+    """Serve on 127.0.0.1; the exit status."""
+    app = make_twin(size, json.loads(answer.read_text()) if answer else None)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:4])))
