@@ -27,6 +27,7 @@ def test_what_is_cancelled_while_it_waits_is_never_decoded() -> None:
         await asyncio.sleep(0.01)
         assert (pool.busy, pool.queued) == (3, 2)
         tasks[1].cancel()
+        await asyncio.wait([tasks[1]])
         go.set()
         first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(second, asyncio.CancelledError)
