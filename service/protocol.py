@@ -14,51 +14,76 @@ HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
 
 
+_SCRATCH_BYTES = 2**18
+
+
 class BodyReader(asyncio.BufferedProtocol):
-    """Stands in for a connection's protocol while the rest of a body goes from the socket straight into its buffer.
+    """Stands in for a connection's protocol while the rest of a body comes, which the parser need not see.
+
+    Nothing is read past the end of the body: what comes after it is another request.
 
     Args:
         owner: whose place it takes.
-        rest: the buffer. Nothing is read past its end: what comes after it is another request.
+        length: how many bytes are to come.
     """
 
+    def __init__(self, owner: "GateProtocol", length: int) -> None:
+        self.owner = owner
+        self.length = length
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So many came."""
+        self.length -= nbytes
+        if not self.length:
+            self.owner.end_body()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The owner knows what to do."""
+        self.owner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The owner knows what to do."""
+        self.owner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The owner knows what to do."""
+        self.owner.resume_writing()
+
+
+class Filling(BodyReader):
+    """Puts the rest of a body from the socket straight into its buffer, `rest`."""
+
     def __init__(self, owner: "GateProtocol", rest: memoryview) -> None:
-        self._owner = owner
+        super().__init__(owner, len(rest))
         self._rest = rest
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Where the next bytes go."""
-        return self._rest
+        return self._rest[-self.length :]
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """So many came."""
-        self._rest = self._rest[nbytes:]
-        if not self._rest:
-            self._owner.end_body()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The owner knows what to do."""
-        self._owner.connection_lost(exc)
+class Discarding(BodyReader):
+    """Throws the rest of a body away: its request has been answered, and the caller may not look before it is sent."""
 
-    def pause_writing(self) -> None:
-        """The owner knows what to do."""
-        self._owner.pause_writing()
+    # What is written there is never read, so that all connections may write to the same bytes.
+    _scratch = memoryview(bytearray(_SCRATCH_BYTES))
 
-    def resume_writing(self) -> None:
-        """The owner knows what to do."""
-        self._owner.resume_writing()
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Where the next bytes go."""
+        return self._scratch[: self.length]
 
 
 class GateProtocol(HttpToolsProtocol):
     """What uvicorn's protocol does not do.
 
     A body that a request has reserved room for goes straight into its buffer: uvicorn would copy it five times and
-    stop the connection every 64 kB. A connection that sends no request, or half of one, is closed. What is no HTTP is
-    answered as every other error is.
+    stop the connection every 64 kB. A body whose request was refused is passed over without a copy. A connection that
+    sends no request, or half of one, is closed. What is no HTTP is answered as every other error is.
     """
 
     _head_timer: asyncio.TimerHandle | None = None
     _is_reading_into = False
+    _seen = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -86,12 +111,26 @@ class GateProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Let the request find its connection."""
         super().on_message_begin()
+        self._seen = 0
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
+
+    def on_body(self, body: bytes) -> None:
+        """Count what the parser sees of a body."""
+        self._seen += len(body)
+        super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """Read past the rest of a body that was answered before it had come, at the least cost."""
+        super().on_response_complete()
+        if self.transport.is_closing() or not self.cycle.response_complete:
+            return  # Where requests are sent in one go the next has begun by now.
+        if self.cycle.more_body and (rest := self._announced() - self._seen) > 0:
+            self.transport.set_protocol(Discarding(self, rest))
 
     def read_into(self, rest: memoryview) -> None:
         """Put the rest of the body there, all of it; `receive` then says when it has come."""
         self._is_reading_into = True
-        self.transport.set_protocol(BodyReader(self, rest))
+        self.transport.set_protocol(Filling(self, rest))
 
     def end_body(self) -> None:
         """All of it has come. The parser has not seen it: the next request has one of its own."""
@@ -120,6 +159,10 @@ class GateProtocol(HttpToolsProtocol):
         head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + head + body)
         self.transport.close()
+
+    def _announced(self) -> int:
+        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
+        return lengths[0] if lengths else 0
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)

@@ -207,6 +207,18 @@ def test_a_body_is_whole_however_it_comes_and_so_is_what_follows_it(service: Run
     assert_serves(service)
 
 
+@pytest.mark.parametrize("piece", [1000, 10**9])
+def test_a_body_that_was_refused_is_read_past_and_the_connection_goes_on(piece: int) -> None:
+    with running_service(max_body_bytes=10_000) as service, connected(service.url) as connection:
+        refused = HEAD.replace(b"%d" % len(WHITE), b"3000000")
+        for _ in range(2):
+            connection.sendall(refused)
+            assert received(connection).startswith(b"HTTP/1.1 413 ")
+            send_in_pieces(connection, bytes(3_000_000) + HEAD + WHITE, piece)
+            assert received(connection).startswith(b"HTTP/1.1 200 ")
+        assert_serves(service)
+
+
 def test_a_body_given_up_in_the_middle_is_the_last_of_its_connection() -> None:
     with running_service(timeout_ms=200) as service, connected(service.url) as connection:
         connection.sendall(HEAD.replace(b"%d" % len(WHITE), b"1000000") + bytes(300_000))
