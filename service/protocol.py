@@ -124,6 +124,7 @@ class GateProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing() or not self.cycle.response_complete:
             return  # Where requests are sent in one go the next has begun by now.
+        self.cycle.body.clear()  # Beginnings of refused bodies would be kept until the next request.
         if self.cycle.more_body and (rest := self._announced() - self._seen) > 0:
             self.transport.set_protocol(Discarding(self, rest))
 
