@@ -116,7 +116,7 @@ class Pipeline:
         Raises:
             ServiceError: it is not admitted, the deadline passes, or the block raised what a caller can be told.
         """
-        timeout = min(self.settings.timeout_ms, timeout_ms or self.settings.timeout_ms) / 1000
+        timeout = self.settings.timeout(timeout_ms)
         started = time.monotonic()
         job: Job | None = None
         try:
@@ -241,15 +241,16 @@ class Pipeline:
         return Engine(loaded, self.settings, observer=self.metrics, decoding=lambda: self.decoder.busy)
 
     async def _score(self, job: Job, views: Views, expected: Sequence[Label | None], *, waited: float) -> list[Answer]:
-        """Score N images in runs of what the model takes at most; the last run's times stand for all."""
+        """Score N images in runs of what the model takes at most; they wait together until the first run begins."""
         batcher, pixels = job.engine.batcher, views.served
+        # Before they are handed over: the model may have begun by the time that is done.
+        queued = time.monotonic()
         parts = [
             asyncio.wrap_future(
                 batcher.submit(pixels[first : first + batcher.max_batch_size], waited=waited, deadline=job.deadline)
             )
             for first in range(0, len(pixels), batcher.max_batch_size)
         ]
-        queued = time.monotonic()
         found = [await part for part in parts] if len(parts) == 1 else await asyncio.gather(*parts)
         job.stages.add("queue", queued, found[0].started)
         for part in found:

@@ -90,6 +90,10 @@ class Settings(BaseModel):
             note = "" if field.default is None else f" ({field.default})"
             parser.add_argument(_flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
 
+    def timeout(self, asked_ms: int | None) -> float:
+        """Seconds until the deadline of who asks for `asked_ms`, which can only shorten it."""
+        return min(self.timeout_ms, asked_ms or self.timeout_ms) / 1000
+
     def band(self, card: CardBand) -> Band:
         """The card's band with what the operator sets instead.
 

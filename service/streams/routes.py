@@ -93,7 +93,6 @@ class Batch:
         self._pipeline.check_ready()
         query = read_query(request, BatchQuery)
         parser = make_parser(request.headers)
-        most = self._pipeline.settings.timeout_ms
         exchange = Exchange(
             self._pipeline,
             parser,
@@ -101,7 +100,7 @@ class Batch:
             receive=receive,
             send=send,
             expected=query.expected,
-            timeout=min(most, query.timeout_ms or most) / 1000,
+            timeout=self._pipeline.settings.timeout(query.timeout_ms),
         )
         with self._pipeline.reported(), self._pipeline.admission.stream():
             try:

@@ -127,6 +127,7 @@ def test_a_collector_gets_the_stages_of_a_real_request_and_the_log_their_trace(t
         ]
     assert {span.trace_id.hex() for span in spans} == {CALLER}
     assert {"read", "decode", "queue", "inference", "POST /v1/decisions"} == {span.name for span in spans}
+    assert all(span.start_time_unix_nano <= span.end_time_unix_nano for span in spans)
     request = spans[-1]
     assert all(request.start_time_unix_nano <= span.start_time_unix_nano for span in spans)
     assert all(span.end_time_unix_nano <= request.end_time_unix_nano for span in spans)
