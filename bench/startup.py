@@ -22,7 +22,7 @@ STAGES = (
 
 def main() -> int:
     """Measure and print."""
-    ready = statistics.median(_seconds_to_ready() for _ in range(RUNS))
+    ready = statistics.median(seconds_to_ready() for _ in range(RUNS))
     for title, code in STAGES:
         seconds = statistics.median(_seconds_to_run(code) for _ in range(RUNS))
         print(f"{title:36} {seconds:5.2f} s  {seconds / ready:5.0%}")
@@ -36,14 +36,15 @@ def _seconds_to_run(code: str) -> float:
     return time.perf_counter() - start
 
 
-def _seconds_to_ready() -> float:
+def seconds_to_ready() -> float:
+    """How long one start takes."""
     with tempfile.TemporaryFile("w+b") as log:
         start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-m", "lensgate", "serve", "--port", "0", "--log-level", "info"], stderr=log
         )
         try:
-            port = _port(process, log.fileno())
+            port = port_of(process, log.fileno())
             while not _is_ready(port):
                 time.sleep(0.002)
             return time.perf_counter() - start
@@ -52,7 +53,8 @@ def _seconds_to_ready() -> float:
             process.wait(10)
 
 
-def _port(process: "subprocess.Popen[bytes]", log: int) -> int:
+def port_of(process: "subprocess.Popen[bytes]", log: int) -> int:
+    """The port that a `lensgate serve` says it listens on, in the file that its standard error goes to."""
     while process.poll() is None:
         match = re.search(rb"running on http://[^:]+:(\d+)", os.pread(log, 1 << 16, 0))
         if match:

@@ -11,18 +11,19 @@ import http.client
 import itertools
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from bench.serving.processes import MemoryWatch, memory
+from bench.startup import port_of
 
 SINGLE_IMAGES = 200
 PRINT_SECONDS = 5.0
@@ -42,37 +43,18 @@ class Face:
 
 
 @dataclass
-class Memory:
-    """The resident memory of a process, printed while the block runs."""
+class Progress:
+    """How much was sent, said now and then with the memory it takes."""
 
-    pid: int
     sent: int = 0
-    most: int = 0
-    _ended: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    _start: float = field(default_factory=time.monotonic)
+    _shown: float = field(default_factory=time.monotonic)
 
-    def now(self) -> int:
-        """Resident bytes."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def __enter__(self) -> "Memory":
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _watch(self) -> None:
-        start = shown = time.monotonic()
-        while not self._ended.wait(0.05):
-            self.most = max(self.most, self.now())
-            if (now := time.monotonic()) - shown >= PRINT_SECONDS:
-                shown = now
-                print(f"{now - start:8.0f} s {self.sent / 1e9:8.2f} GB sent {self.now() / 1e6:8.1f} MB resident")
+    def show(self, resident: float) -> None:
+        """Take note of the resident memory in MB."""
+        if (now := time.monotonic()) - self._shown >= PRINT_SECONDS:
+            self._shown = now
+            print(f"{now - self._start:8.0f} s {self.sent / 1e9:8.2f} GB sent {resident:8.1f} MB resident")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryFile("w+b") as log:
         process = subprocess.Popen([sys.executable, "-m", "lensgate", "serve", "--port", "0"], stderr=log)
         try:
-            _measure(process, _port(process, log.fileno()), faces, size=int(options.gigabytes * 1e9))
+            _measure(process, port_of(process, log.fileno()), faces, size=int(options.gigabytes * 1e9))
         finally:
             process.terminate()
             process.wait(20)
@@ -98,22 +80,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(process: "subprocess.Popen[bytes]", port: int, faces: Sequence[Face], *, size: int) -> None:
     _singles(port, faces)
     before = _singles(port, faces)
-    memory = Memory(process.pid)
-    resident = memory.now()
-    with memory:
+    resident = memory(process.pid, "VmRSS")
+    progress = Progress()
+    with MemoryWatch(process.pid, period=0.05, on_sample=progress.show) as watch:
         start = time.perf_counter()
-        summary = _stream(port, faces, size, memory)
+        summary = _stream(port, faces, size, progress)
         pace = sum(summary.values()) / (time.perf_counter() - start)
     after = _singles(port, faces)
     single = (before + after) / 2
-    print(f"{memory.sent / 1e9:.2f} GB in one upload, {sum(summary.values()):,} images: {summary}")
-    print(f"resident: {resident / 1e6:.1f} MB before, at most {memory.most / 1e6:.1f} MB while it went through")
+    print(f"{progress.sent / 1e9:.2f} GB in one upload, {sum(summary.values()):,} images: {summary}")
+    print(f"resident: {resident:.1f} MB before, at most {watch.peak:.1f} MB while it went through")
     print(f"{pace:6.1f} images/s in the stream")
     print(f"{single:6.1f} images/s one a request on {_cores()} connections ({before:.1f} before, {after:.1f} after)")
     print(f"{pace / single:6.2f} of the pace of single images")
 
 
-def _stream(port: int, faces: Sequence[Face], size: int, memory: Memory) -> dict[str, int]:
+def _stream(port: int, faces: Sequence[Face], size: int, progress: Progress) -> dict[str, int]:
     """Send an archive of about `size` bytes and read the lines meanwhile; the counts of its last line."""
     head = b"POST /v1/decisions/batch HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-tar\r\n"
 
@@ -121,7 +103,7 @@ def _stream(port: int, faces: Sequence[Face], size: int, memory: Memory) -> dict
         connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         for part in _archive(faces, size):
             connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
-            memory.sent += len(part)
+            progress.sent += len(part)
         connection.sendall(b"0\r\n\r\n")
 
     # HTTPConnection opens another connection for the rest of a body whose answer has begun.
@@ -167,15 +149,6 @@ def _post(port: int, faces: Iterator[Face]) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def _port(process: "subprocess.Popen[bytes]", log: int) -> int:
-    while process.poll() is None:
-        match = re.search(rb"running on http://[^:]+:(\d+)", os.pread(log, 1 << 16, 0))
-        if match:
-            return int(match[1])
-        time.sleep(0.002)
-    raise SystemExit(os.pread(log, 1 << 16, 0).decode())
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def _safely(measure: Callable[[], list[Row]], numbers: set[int]) -> list[Row]:
 
 def _ready(bench: Bench) -> Row:
     """Row 11."""
-    seconds = [startup._seconds_to_ready() for _ in range(2 * bench.rounds + 1)]
+    seconds = [startup.seconds_to_ready() for _ in range(2 * bench.rounds + 1)]
     return Row(11, statistics.median(seconds), [Measure("exec to ready", "s", seconds)])
 
 

@@ -35,7 +35,7 @@ class Running:
 
     def peak_memory(self) -> float:
         """The most the process ever had resident, in MB of a million bytes."""
-        return _memory(self.pid, "VmHWM")
+        return memory(self.pid, "VmHWM")
 
 
 @contextmanager
@@ -83,10 +83,17 @@ def free_port() -> int:
 
 
 class MemoryWatch:
-    """Samples the resident memory of a process while the block runs; `peak` is the most seen, in MB."""
+    """Samples the resident memory of a process while the block runs; `peak` is the most seen, in MB.
 
-    def __init__(self, pid: int, *, period: float = 0.2) -> None:
+    Args:
+        pid: the process.
+        period: seconds between two samples.
+        on_sample: is told each of them, in MB.
+    """
+
+    def __init__(self, pid: int, *, period: float = 0.2, on_sample: Callable[[float], None] = lambda _: None) -> None:
         self.peak = 0.0
+        self._on_sample = on_sample
         self._pid = pid
         self._period = period
         self._ended = threading.Event()
@@ -104,10 +111,13 @@ class MemoryWatch:
 
     def _run(self) -> None:
         while not self._ended.wait(self._period):
-            self.peak = max(self.peak, _memory(self._pid, "VmRSS"))
+            resident = memory(self._pid, "VmRSS")
+            self.peak = max(self.peak, resident)
+            self._on_sample(resident)
 
 
-def _memory(pid: int, name: str) -> float:
+def memory(pid: int, name: str) -> float:
+    """A figure of /proc/<pid>/status in MB, `VmRSS` or `VmHWM`; 0 where it is not there."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,6 +1,5 @@
 """A real Prometheus on this machine, for as long as a test needs one."""
 
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,8 @@ from typing import Any
 
 import httpx
 import yaml
+
+from tests.support.servers import free_port
 
 from .tools import ROOT, tool
 
@@ -74,7 +75,7 @@ def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[P
     """Runs a server in `directory`, ready when it is handed out and gone when the block ends."""
     file = directory / "prometheus.yml"
     file.write_text(yaml.safe_dump(dict(config)))
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     command = [
         tool("prometheus"),
         f"--config.file={file}",
@@ -111,9 +112,3 @@ def _is_ready(client: httpx.Client) -> bool:
         return client.get("/-/ready").is_success
     except httpx.TransportError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

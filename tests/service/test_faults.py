@@ -25,7 +25,7 @@ from gate.scorer import Scores
 from service import protocol
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
-from tests.support.servers import TIMEOUT, Process, Running, running_process, running_service, wait_until
+from tests.support.servers import TIMEOUT, Process, Running, free_port, running_process, running_service, wait_until
 
 WHITE = encode(flat(255))
 HEAD = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(WHITE)}\r\n\r\n".encode()
@@ -318,12 +318,6 @@ def call_until_refused(process: Process, body: bytes, answers: list[int]) -> int
             return broken_off
         answers.append(int(answer[9:12]))
         broken_off += b"}" not in answer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
