@@ -61,9 +61,7 @@ def _open(options: argparse.Namespace) -> tuple[Settings, ModelStore]:
 
 def _verify_model(model: Model, settings: Settings) -> Card:
     """Raises GateError where a service with these settings would not serve it."""
-    settings.band(model.card.band)
-    prepare_model(model, settings)
-    return model.card
+    return prepare_model(model, settings).card
 
 
 def _describe(card: Card) -> str:

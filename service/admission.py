@@ -64,13 +64,12 @@ class Admission:
         place = Place(self, max_body_bytes or self._max_body_bytes)
         place.check_body(content_length or 0)
         self.check_wait(timeout)
-        self._take_images(1)
+        place.take_images(1)
         try:
             place.reserve(content_length or 0)
         except Overloaded:
-            self.images -= 1
+            place.leave()
             raise
-        place.images = 1
         return place
 
     @contextmanager
@@ -106,8 +105,7 @@ class Admission:
         if self._waiting or not self._has_room(size):
             await self._turn(size)
         self._check_open()
-        self.images += 1
-        place.images = 1
+        place.take_images(1)
         place.reserve(size)
         self._wake()
         return place

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
-from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
@@ -87,7 +86,7 @@ def _make_site(endpoints: list[Route], operations: Iterable[APIRouter]) -> FastA
     )
     for router in operations:
         site.include_router(router)
-    for kind in (ServiceError, RequestValidationError, HTTPException):
+    for kind in (ServiceError, HTTPException):
         site.add_exception_handler(kind, answer_error)
     document = get_openapi(title=site.title, version=site.version, summary=site.summary, routes=site.routes)
     for route in endpoints:

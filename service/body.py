@@ -53,19 +53,20 @@ async def read_body(request: Request, place: Place) -> bytearray:
     length = content_length(request)
     connection: Connection | None = request.scope.get(CONNECTION)
     if length is not None and connection is not None:
-        return await _read_announced(request, place, length, connection)
+        return await _read_announced(request, length, connection)
     body = bytearray()
-    async for part in body_parts(request, place):
+    async for part in body_parts(request):
+        place.receive(len(part))
         body += part
     return body
 
 
-async def _read_announced(request: Request, place: Place, length: int, connection: Connection) -> bytearray:
+async def _read_announced(request: Request, length: int, connection: Connection) -> bytearray:
     """Room for the body is reserved, so that it needs no counting and no holding back, only to be put down."""
     body = bytearray(length)
     rest = memoryview(body)
     try:
-        async for part in body_parts(request, place):
+        async for part in body_parts(request):
             rest[: len(part)] = part
             rest = rest[len(part) :]
             if part and rest:
@@ -76,15 +77,14 @@ async def _read_announced(request: Request, place: Place, length: int, connectio
     return body
 
 
-async def body_parts(request: Request, place: Place) -> AsyncIterator[bytes]:
-    """The body part by part as it comes, each counted in `place` before it is handed on.
+async def body_parts(request: Request) -> AsyncIterator[bytes]:
+    """The body part by part as it comes.
 
     Raises:
-        BodyTooLarge, Overloaded, ClientGone: as `read_body`.
+        ClientGone: the caller left in the middle.
     """
     try:
         async for part in request.stream():
-            place.receive(len(part))
             yield part
     except ClientDisconnect as error:
         raise ClientGone("the connection closed before the body was complete") from error

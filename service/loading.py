@@ -17,6 +17,7 @@ def load_model(store: ModelStore, settings: Settings, version: str | None = None
     """Load one version, by default the current one.
 
     Raises:
+        SettingsError: the operator's band does not go with the card's.
         ModelError: it must not be served.
         DeviceError: the device cannot be used.
         ScoringError: the model fails on its golden samples.
@@ -36,19 +37,18 @@ def load_shadow(store: ModelStore, settings: Settings) -> Loaded | None:
     if settings.shadow_version is None:
         return None
     try:
-        loaded = load_model(store, settings, settings.shadow_version)
-        settings.band(loaded.card.band)
+        return load_model(store, settings, settings.shadow_version)
     except GateError as error:
         raise type(error)(f"LENSGATE_SHADOW_VERSION={settings.shadow_version}: {error}") from error
-    return loaded
 
 
 def prepare_model(model: Model, settings: Settings) -> Loaded:
     """Put a model whose hash matched on its device, verify that it computes there what it should, and warm it.
 
     Raises:
-        ModelError, DeviceError, ScoringError: as `load_model`.
+        SettingsError, ModelError, DeviceError, ScoringError: as `load_model`.
     """
+    settings.band(model.card.band)  # Raises; nothing need be put on a device for that.
     scorer = Scorer(model, device=settings.device)
     check_golden(scorer, model.card)
     if scorer.provider == CUDA:

@@ -5,7 +5,6 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -126,9 +125,6 @@ def _translate(error: Exception) -> ServiceError | None:
     """What a caller can be told of an error; None for a fault of ours."""
     if isinstance(error, ServiceError):
         return error
-    if isinstance(error, RequestValidationError):
-        faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
-        return MalformedRequest("; ".join(faults))
     if not isinstance(error, HTTPException):
         return None
     if error.status_code == NotFound.status:

@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 from gate import Action, ImageError
 from service.body import read_body, while_connected
 from service.decoding import Decoded
-from service.engine import Engine
 from service.errors import MalformedRequest, NotFound
 from service.pipeline import Answer, Job, Pipeline
 from service.shadow import Views
@@ -42,8 +41,6 @@ class Infer:
         self._pipeline = pipeline
         self._settings = pipeline.settings
         self._max_body_bytes = min(self._settings.max_tensor_bytes, self._settings.max_inflight_bytes)
-        self._card = pipeline.engine.card
-        self._served = served(self._card, self._settings)
         self._regions = regions
         self._statistics = statistics
 
@@ -62,7 +59,7 @@ class Infer:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, job: Job) -> Response:
-        model = self._model(job.engine)
+        model = served(job.engine.card, self._settings)
         check_model(model, request.path_params)
         with job.stages.measure("read"):
             # The body is kept nowhere but here, so that it is freed once its pixels are the model's.
@@ -79,12 +76,6 @@ class Infer:
         self._statistics.succeed(model.version, job.stages, seconds=ended - job.started, encoding=ended - encoding)
         request.state.log = _log_fields(asked, answers)
         return response
-
-    def _model(self, engine: Engine) -> Served:
-        # Made anew only where another version is served than last time.
-        if engine.card is not self._card:
-            self._card, self._served = engine.card, served(engine.card, self._settings)
-        return self._served
 
     async def _read(self, request: Request, job: Job) -> bytes | bytearray:
         body = await read_body(request, job.place)

@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
 
+from service.body import body_parts
 from service.documentation import describe_problems
-from service.errors import BodyTooLarge, ClientGone, DeadlineExceeded, MalformedRequest, NotFound, NotReady
+from service.errors import BodyTooLarge, DeadlineExceeded, MalformedRequest, NotFound, NotReady
 from service.pipeline import Pipeline
 from service.v2 import describe
 from service.v2.codec import Served
@@ -159,12 +159,10 @@ async def _small_body(request: Request) -> dict[str, Any]:
     body = bytearray()
     try:
         async with asyncio.timeout(_SMALL_BODY_SECONDS):
-            async for part in request.stream():
+            async for part in body_parts(request):
                 body += part
                 if len(body) > _SMALL_BODY:
                     raise BodyTooLarge(f"the body has more than {_SMALL_BODY:,} bytes")
-    except ClientDisconnect as error:
-        raise ClientGone("the connection closed before the body was complete") from error
     except TimeoutError as error:
         raise DeadlineExceeded(f"the body did not come within {_SMALL_BODY_SECONDS:.0f} s") from error
     try:
