@@ -1,13 +1,11 @@
 """Natural batching: one thread takes what is there, runs the model, and takes again. No timer, no tick."""
 
-import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -43,29 +41,41 @@ class Scored:
     ended: float
 
 
+Done = Callable[[Scored | Exception], None]
+"""Is told what became of an item, in the inference thread."""
+
+
 @dataclass(slots=True, eq=False)
-class _Item:
+class Item:
+    """One image or several that came together; never divided."""
+
     pixels: Pixels
     arrived: float
     deadline: float
-    future: "Future[Scored]" = field(default_factory=Future)
+    done: Done | None
 
     @property
     def images(self) -> int:
+        """How many."""
         return len(self.pixels)
+
+    def settle(self, outcome: Scored | Exception) -> None:
+        """Say what became of it, once."""
+        if self.done is not None:
+            done, self.done = self.done, None
+            done(outcome)
 
 
 class Batcher:
     """Owns the inference thread and the queue before it.
 
-    An item is one image or several that came together; it is never divided.
-
     Args:
         scorer: the model.
         observer: is told of waits and batches, from the inference thread.
         max_batch_size: most images in one run.
-        max_batch_delay: longest wait in seconds for images that are still being decoded; 0 never waits.
-        decoding: how many images are being decoded.
+        max_batch_delay: longest wait in seconds for more images while there is a backlog; 0 never waits.
+        backlog: seconds of decoding that wait for a thread. While these are more than the model needs for what it has,
+            every core has something better to do than to run it, and a run of several images costs each of them less.
         clock: seconds, monotonic.
         prepare: is called once in the inference thread before anything else.
     """
@@ -77,7 +87,7 @@ class Batcher:
         *,
         max_batch_size: int,
         max_batch_delay: float = 0.0,
-        decoding: Callable[[], int] = lambda: 0,
+        backlog: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
@@ -85,10 +95,10 @@ class Batcher:
         self._scorer = scorer
         self._observer = observer
         self._max_batch_delay = max_batch_delay
-        self._decoding = decoding
+        self._backlog = backlog
         self._clock = clock
         self._prepare = prepare
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[Item] = deque()
         self._queued = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -96,26 +106,44 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def submit(self, pixels: Pixels, *, waited: float = 0.0, deadline: float = float("inf")) -> "Future[Scored]":
+    def submit(self, pixels: Pixels, done: Done, *, waited: float = 0.0, deadline: float = float("inf")) -> Item:
         """Queue one item, uint8 `[N, S, S, 3]` with N <= `max_batch_size`, that waited some seconds elsewhere already.
 
-        Cancel the future and the item costs no inference; neither does it once the clock has passed `deadline`.
+        Once the clock has passed `deadline` it costs no inference.
 
         Raises:
             NotReady: the inference thread is gone.
         """
-        item = _Item(pixels, self._clock() - waited, deadline)
+        item = Item(pixels, self._clock() - waited, deadline, done)
         with self._changed:
             if self._closing or not self.is_alive:
                 raise NotReady("the inference thread has ended: this replica decides nothing more")
             self._queue.append(item)
             self._queued += item.images
-            self._changed.notify()
-        item.future.add_done_callback(lambda future: self._forget(item) if future.cancelled() else None)
-        return item.future
+            # What waits for a full batch is not woken by each image of it.
+            if len(self._queue) == 1 or self._is_ripe():
+                self._changed.notify()
+        return item
+
+    def drop(self, item: Item) -> bool:
+        """Forget an item that nobody waits for any more; False where it is too late."""
+        with self._changed:
+            try:
+                self._queue.remove(item)
+            except ValueError:
+                return False
+            self._queued -= item.images
+            return True
+
+    def drop_all(self) -> int:
+        """Forget all that waits; how many images that were."""
+        with self._changed:
+            dropped, self._queued = self._queued, 0
+            self._queue.clear()
+            return dropped
 
     def nudge(self) -> None:
-        """Look again whether there is anything to wait for: a decode ended without an image."""
+        """Look again whether there is anything to wait for: nothing waits to be decoded any more."""
         with self._changed:
             self._changed.notify()
 
@@ -140,13 +168,8 @@ class Batcher:
             self._changed.notify()
         self._thread.join(timeout)
 
-    def _forget(self, item: _Item) -> None:
-        with self._changed, contextlib.suppress(ValueError):
-            self._queue.remove(item)
-            self._queued -= item.images
-
     def _run(self) -> None:
-        batch: list[_Item] = []
+        batch: list[Item] = []
         try:
             self._prepare()
             while batch := self._take():
@@ -156,21 +179,22 @@ class Batcher:
         finally:
             self._abandon(batch)
 
-    def _take(self) -> list[_Item]:
+    def _take(self) -> list[Item]:
         """Wait for images; an empty list means that the batcher is closed and its queue is empty."""
-        batch: list[_Item] = []
+        batch: list[Item] = []
         while not batch:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return []
-                self._wait_for_decodes()
+                if self._max_batch_delay > 0:
+                    self._changed.wait_for(self._is_ripe, timeout=self._max_batch_delay)
                 taken = self._pop_batch()
-            batch = [item for item in taken if item.future.set_running_or_notify_cancel() and self._is_in_time(item)]
+            batch = [item for item in taken if self._is_in_time(item)]
         return batch
 
-    def _pop_batch(self) -> list[_Item]:
-        taken: list[_Item] = []
+    def _pop_batch(self) -> list[Item]:
+        taken: list[Item] = []
         images = 0
         while self._queue and images + self._queue[0].images <= self.max_batch_size:
             taken.append(self._queue.popleft())
@@ -178,20 +202,17 @@ class Batcher:
         self._queued -= images
         return taken
 
-    def _is_in_time(self, item: _Item) -> bool:
+    def _is_in_time(self, item: Item) -> bool:
         if self._clock() <= item.deadline:
             return True
-        item.future.set_exception(DeadlineExceeded("the deadline passed while the image waited for the model"))
+        item.settle(DeadlineExceeded("the deadline passed while the image waited for the model"))
         return False
 
-    def _wait_for_decodes(self) -> None:
-        if self._max_batch_delay > 0:
-            self._changed.wait_for(
-                lambda: self._closing or self._queued >= self.max_batch_size or not self._decoding(),
-                timeout=self._max_batch_delay,
-            )
+    def _is_ripe(self) -> bool:
+        """Whether nothing is gained by waiting for another image."""
+        return self._closing or self._queued >= self.max_batch_size or self._backlog() <= self.predicted_wait()
 
-    def _answer(self, batch: list[_Item]) -> None:
+    def _answer(self, batch: list[Item]) -> None:
         now = self._clock()
         for item in batch:
             self._observer.observe_wait(now - item.arrived)
@@ -204,17 +225,17 @@ class Batcher:
                 self._answer_alone(item)
             return
         for item, found in zip(batch, scored, strict=True):
-            item.future.set_result(found)
+            item.settle(found)
 
-    def _answer_alone(self, item: _Item) -> None:
+    def _answer_alone(self, item: Item) -> None:
         try:
             (found,) = self._score([item])
         except Exception as error:
-            item.future.set_exception(error)
+            item.settle(error)
         else:
-            item.future.set_result(found)
+            item.settle(found)
 
-    def _score(self, batch: list[_Item]) -> list[Scored]:
+    def _score(self, batch: list[Item]) -> list[Scored]:
         pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([item.pixels for item in batch])
         start = self._clock()
         answers = self._scorer.score(pixels)
@@ -227,13 +248,11 @@ class Batcher:
         rest = iter(scores)
         return [Scored([next(rest) for _ in range(item.images)], start, end) for item in batch]
 
-    def _abandon(self, batch: list[_Item]) -> None:
+    def _abandon(self, batch: list[Item]) -> None:
         """Nobody may wait for a thread that is gone: neither those it was busy with nor those in the queue."""
         with self._changed:
             self._closing = True
             left, self._queue = self._queue, deque()
             self._queued = 0
-        waiting = [item for item in left if item.future.set_running_or_notify_cancel()]
-        for item in (*batch, *waiting):
-            if not item.future.done():
-                item.future.set_exception(NotReady("the inference thread ended before this image was scored"))
+        for item in (*batch, *left):
+            item.settle(NotReady("the inference thread ended before this image was scored"))

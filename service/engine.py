@@ -29,7 +29,7 @@ class Engine:
         loaded: the model.
         settings: batch sizes, and the operator's band over the card's.
         observer: is told of waits and batches.
-        decoding: how many images are being decoded.
+        backlog: seconds of decoding that wait for a thread.
         prepare: is called once in the inference thread before anything else.
 
     Raises:
@@ -42,7 +42,7 @@ class Engine:
         settings: Settings,
         *,
         observer: BatchObserver,
-        decoding: Callable[[], int] = lambda: 0,
+        backlog: Callable[[], float] = lambda: 0.0,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.card = loaded.card
@@ -53,7 +53,7 @@ class Engine:
             observer,
             max_batch_size=settings.max_batch_size,
             max_batch_delay=settings.max_batch_delay_ms / 1000,
-            decoding=decoding,
+            backlog=backlog,
             prepare=prepare,
         )
         self._users = 0

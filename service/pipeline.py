@@ -16,8 +16,10 @@ from gate.scorer import Score
 from service.admission import Admission, Place
 from service.body import content_length, read_body, while_connected
 from service.decoding import Decoded, DecodePool
+from service.batching import Scored
 from service.engine import Engine, Loaded
 from service.errors import DeadlineExceeded, Draining, InvalidImage, NotReady, Overloaded
+from service.handover import call_in_loop, settle
 from service.metrics import Metrics
 from service.settings import Settings
 from service.shadow import Shadow, Sizes, Views, join_views, read_views, shrink_views
@@ -75,7 +77,7 @@ class Pipeline:
         self.decoder = DecodePool(
             threads=settings.decode_threads,
             observe=metrics.observe_decode,
-            on_idle=self._nudge,
+            on_caught_up=self._nudge,
         )
         self.engine = self._start(loaded)
         metrics.serve(self.engine.card, self.engine.band, provider=self.engine.provider)
@@ -238,7 +240,7 @@ class Pipeline:
         self.engine.batcher.nudge()
 
     def _start(self, loaded: Loaded) -> Engine:
-        return Engine(loaded, self.settings, observer=self.metrics, decoding=lambda: self.decoder.busy)
+        return Engine(loaded, self.settings, observer=self.metrics, backlog=self.decoder.backlog)
 
     async def _score(self, job: Job, views: Views, expected: Sequence[Label | None], *, waited: float) -> list[Answer]:
         """Score N images in runs of what the model takes at most; they wait together until the first run begins."""
@@ -246,12 +248,10 @@ class Pipeline:
         # Before they are handed over: the model may have begun by the time that is done.
         queued = time.monotonic()
         parts = [
-            asyncio.wrap_future(
-                batcher.submit(pixels[first : first + batcher.max_batch_size], waited=waited, deadline=job.deadline)
-            )
+            self._score_part(job, pixels[first : first + batcher.max_batch_size], waited)
             for first in range(0, len(pixels), batcher.max_batch_size)
         ]
-        found = [await part for part in parts] if len(parts) == 1 else await asyncio.gather(*parts)
+        found = [await parts[0]] if len(parts) == 1 else await asyncio.gather(*parts)
         job.stages.add("queue", queued, found[0].started)
         for part in found:
             job.stages.add("inference", part.started, part.ended)
@@ -260,6 +260,17 @@ class Pipeline:
         if self.shadow is not None:
             self.shadow.follow(views.shadow, answers, expected)
         return answers
+
+    async def _score_part(self, job: Job, pixels: Pixels, waited: float) -> Scored:
+        batcher = job.engine.batcher
+        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+        done = partial(call_in_loop, future.get_loop(), settle, future)
+        item = batcher.submit(pixels, done, waited=waited, deadline=job.deadline)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            batcher.drop(item)
+            raise
 
     def _decide(self, engine: Engine, score: Score, expected: Label | None) -> Answer:
         decision = engine.decide(score, expected)

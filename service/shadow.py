@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -83,7 +82,6 @@ class Shadow:
         self._max_images = max_images
         self._lock = threading.Lock()
         self._held = 0
-        self._pending: set[Future[Scored]] = set()
         self._ended = False
         metrics.serve(loaded.card)
 
@@ -114,10 +112,7 @@ class Shadow:
 
     def close(self) -> None:
         """Drop what waits and end the thread."""
-        with self._lock:
-            pending = tuple(self._pending)
-        for future in pending:
-            future.cancel()
+        self._metrics.observe("dropped", self._engine.batcher.drop_all())
         self._engine.close(timeout=1.0)
 
     def _submit(self, pixels: Pixels, judged: Sequence[Judged], expected: Sequence[Label | None]) -> None:
@@ -126,15 +121,11 @@ class Shadow:
             return
         try:
             # A copy: what is a part of a request's tensor would keep all of it.
-            future = self._engine.batcher.submit(pixels.copy())
+            self._engine.batcher.submit(pixels.copy(), partial(self._finish, judged, expected))
         except NotReady as error:
             self._give_back(len(pixels))
             self._metrics.observe("failed", len(pixels))
             self._log_end(error)
-            return
-        with self._lock:
-            self._pending.add(future)
-        future.add_done_callback(partial(self._finish, judged, expected))
 
     def _take(self, count: int) -> bool:
         with self._lock:
@@ -152,19 +143,15 @@ class Shadow:
             self._ended = True
             log.error("the shadow has ended and follows no more: %s", error)
 
-    def _finish(self, judged: Sequence[Judged], expected: Sequence[Label | None], future: "Future[Scored]") -> None:
-        """Runs in the inference thread, or where the future is cancelled."""
-        with self._lock:
-            self._pending.discard(future)
+    def _finish(self, judged: Sequence[Judged], expected: Sequence[Label | None], outcome: Scored | Exception) -> None:
+        """Runs in the inference thread."""
         self._give_back(len(judged))
-        if future.cancelled():
-            self._metrics.observe("dropped", len(judged))
-        elif future.exception() is not None:
+        if isinstance(outcome, Exception):
             self._metrics.observe("failed", len(judged))
-        else:
-            self._metrics.observe("scored", len(judged))
-            for answer, score, wish in zip(judged, future.result().scores, expected, strict=True):
-                self._compare(answer, score, wish)
+            return
+        self._metrics.observe("scored", len(judged))
+        for answer, score, wish in zip(judged, outcome.scores, expected, strict=True):
+            self._compare(answer, score, wish)
 
     def _compare(self, answer: Judged, score: Score, expected: Label | None) -> None:
         decision = self._engine.decide(score, expected)

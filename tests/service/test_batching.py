@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gate.scorer import Scores
-from service.batching import Batcher, Scored
+from service.batching import Batcher, Item, Scored
 from service.errors import NotReady
 from tests.support.images import flat
 from tests.support.servers import TIMEOUT, FakeScorer, wait_until
@@ -41,8 +41,21 @@ class Bench:
         assert self.scorer.entered.wait(TIMEOUT)
         return first
 
-    def submit(self, value: int) -> "Future[Scored]":
-        return self.batcher.submit(flat(value, 8)[None])
+    def submit(self, value: int, **options: float) -> "Future[Scored]":
+        return self.enter(value, **options)[1]
+
+    def enter(self, value: int, **options: float) -> tuple[Item, "Future[Scored]"]:
+        """Submit, for those who may drop it again."""
+        future: Future[Scored] = Future()
+
+        def done(outcome: Scored | Exception) -> None:
+            # A future takes one outcome: a second would kill the inference thread.
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        return self.batcher.submit(flat(value, 8)[None], done, **options), future
 
     def close(self) -> None:
         self.scorer.go.set()
@@ -85,27 +98,32 @@ def test_waits_are_measured_from_arrival_to_taking() -> None:
 
 def test_a_wait_elsewhere_counts_as_well() -> None:
     bench = Bench()
-    bench.batcher.submit(flat(1, 8)[None], waited=1.5).result(TIMEOUT)
+    bench.submit(1, waited=1.5).result(TIMEOUT)
     assert bench.watch.waits == [1.5]
     bench.close()
 
 
-def test_a_cancelled_image_costs_no_inference() -> None:
+def test_a_dropped_image_costs_no_inference() -> None:
     bench = Bench()
     first = bench.hold()
-    gone, kept = bench.submit(1), bench.submit(255)
-    assert gone.cancel()
+    (item, gone), kept = bench.enter(1), bench.submit(255)
+    assert bench.batcher.drop(item)
+    assert not bench.batcher.drop(item)
     bench.scorer.go.set()
     assert probability(kept) == 1.0
     assert first.done()
+    assert not gone.done()
     assert bench.scorer.batches == [1, 1]
     bench.close()
 
 
-def test_a_batch_of_cancelled_images_is_no_batch() -> None:
+def test_a_batch_of_dropped_images_is_no_batch() -> None:
     bench = Bench()
     bench.hold()
-    assert bench.submit(1).cancel()
+    bench.submit(1)
+    bench.submit(2)
+    assert bench.batcher.drop_all() == 2
+    assert bench.batcher.queued == 0
     bench.close()
     assert bench.scorer.batches == [1]
 
@@ -145,25 +163,42 @@ def test_a_model_that_answers_too_few_is_contained(monkeypatch: pytest.MonkeyPat
     bench.close()
 
 
-def test_a_delay_waits_for_what_is_being_decoded() -> None:
-    decoding = 1
-    bench = Bench(max_batch_delay=TIMEOUT, decoding=lambda: decoding)
+def test_a_delay_waits_while_decoding_is_further_behind() -> None:
+    backlog = 1.0
+    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: backlog)
     first = bench.submit(0)
     second = bench.submit(255)
-    decoding = 0
+    backlog = 0.0
     third = bench.submit(51)
     wait([first, second, third], TIMEOUT)
     assert bench.scorer.batches == [3]
     bench.close()
 
 
-def test_the_delay_ends_when_the_last_decode_ends_without_an_image() -> None:
-    decoding = 1
-    bench = Bench(max_batch_delay=TIMEOUT, decoding=lambda: decoding)
+def test_the_delay_ends_when_nothing_waits_to_be_decoded() -> None:
+    backlog = 1.0
+    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: backlog)
     alone = bench.submit(51)
-    decoding = 0
+    backlog = 0.0
     bench.batcher.nudge()
     assert probability(alone) == 0.2
+    bench.close()
+
+
+def test_the_delay_is_no_longer_than_it_may_be() -> None:
+    bench = Bench(max_batch_delay=0.01, backlog=lambda: 1.0)
+    assert probability(bench.submit(51)) == 0.2
+    bench.close()
+
+
+def test_a_model_that_is_further_behind_than_decoding_is_never_idle() -> None:
+    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: 1.0)
+    bench.scorer.fault = lambda _: setattr(bench, "now", bench.now + 0.6)
+    wait([bench.submit(value) for value in range(4)], TIMEOUT)
+    # An image takes .15 s now: four are a batch, and none of three waits for a fourth when the backlog is less.
+    bench.batcher._backlog = lambda: 0.4
+    wait([bench.submit(value) for value in range(3)], TIMEOUT)
+    assert bench.scorer.batches == [4, 3]
     bench.close()
 
 
@@ -173,15 +208,15 @@ def test_the_wait_ahead_is_the_queue_times_what_an_image_takes() -> None:
     bench.submit(1).result(TIMEOUT)
     assert bench.batcher.predicted_wait() == 0.0
     bench.hold()
-    queued = [bench.submit(1) for _ in range(3)]
+    queued = [bench.enter(1) for _ in range(3)]
     assert bench.batcher.predicted_wait() == 1.5
-    assert queued[1].cancel()
+    assert bench.batcher.drop(queued[1][0])
     assert (bench.batcher.queued, bench.batcher.predicted_wait()) == (2, 1.0)
     bench.close()
 
 
 def test_a_full_batch_ends_the_delay() -> None:
-    bench = Bench(max_batch_delay=TIMEOUT, decoding=lambda: 1)
+    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: 1.0)
     wait([bench.submit(value) for value in range(4)], TIMEOUT)
     assert bench.scorer.batches == [4]
     bench.close()

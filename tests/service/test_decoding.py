@@ -83,15 +83,59 @@ def test_a_body_is_let_go_when_its_caller_is() -> None:
 
 
 def test_a_decode_that_nobody_waits_for_still_counts() -> None:
-    idle = threading.Event()
+    seconds = list[float]()
 
     async def run() -> None:
-        pool = DecodePool(threads=1, observe=lambda _: None, on_idle=idle.set)
+        pool = DecodePool(threads=1, observe=seconds.append)
         task = asyncio.ensure_future(pool.run(partial(read_pixels, size=8), encode(portrait(1024))))
         await asyncio.sleep(0)
+        while pool._jobs.qsize():
+            await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.wait([task])
+        assert pool.busy == 1
+        while pool.busy:
+            await asyncio.sleep(0.001)
+        pool.close()
+
+    asyncio.run(asyncio.wait_for(run(), TIMEOUT))
+    assert len(seconds) == 1
+
+
+def test_whoever_waits_for_a_thread_is_the_backlog() -> None:
+    go, caught_up = threading.Event(), list[int]()
+
+    async def run() -> None:
+        now = iter([0.0, 0.0, 0.5, 0.5, *[1.0] * 99])
+        pool = DecodePool(
+            threads=1, observe=lambda _: None, on_caught_up=lambda: caught_up.append(pool.busy), clock=lambda: next(now)
+        )
+        await pool.run(len, b"first")  # Half a second.
+        assert (pool.backlog(), pool.predicted_wait(), caught_up) == (0.0, 0.0, [])
+        waiting = [asyncio.ensure_future(pool.run(lambda _: go.wait(TIMEOUT), b"")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert (pool.backlog(), pool.predicted_wait()) == (1.0, 1.5)
+        go.set()
+        await asyncio.gather(*waiting)
+        assert caught_up == [1]
         pool.close()
 
     asyncio.run(run())
-    assert idle.wait(TIMEOUT)
+
+
+def test_the_threads_end_when_the_pool_is_closed_and_not_by_any_fault() -> None:
+    async def run() -> None:
+        pool = DecodePool(threads=2, observe=lambda _: None)
+        mine = [each for each in threading.enumerate() if each not in before]
+        assert len(mine) == 2
+        for _ in range(4):
+            with pytest.raises(SystemExit):
+                await pool.run(sys.exit, 1)
+        assert (await pool.run(len, b"next")).made == 4
+        pool.close()
+        for each in mine:
+            await asyncio.to_thread(each.join, TIMEOUT)
+            assert not each.is_alive()
+
+    before = threading.enumerate()
+    asyncio.run(run())
