@@ -14,9 +14,9 @@ from gate import Decision, ImageError, Label
 from gate.pixels import Pixels
 from gate.scorer import Score
 from service.admission import Admission, Place
+from service.batching import Scored
 from service.body import content_length, read_body, while_connected
 from service.decoding import Decoded, DecodePool
-from service.batching import Scored
 from service.engine import Engine, Loaded
 from service.errors import DeadlineExceeded, Draining, InvalidImage, NotReady, Overloaded
 from service.handover import call_in_loop, settle
@@ -262,9 +262,12 @@ class Pipeline:
         return answers
 
     async def _score_part(self, job: Job, pixels: Pixels, waited: float) -> Scored:
-        batcher = job.engine.batcher
-        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        done = partial(call_in_loop, future.get_loop(), settle, future)
+        batcher, loop = job.engine.batcher, asyncio.get_running_loop()
+        future: asyncio.Future[Scored] = loop.create_future()
+
+        def done(outcome: Scored | Exception) -> None:
+            call_in_loop(loop, settle, future, outcome)
+
         item = batcher.submit(pixels, done, waited=waited, deadline=job.deadline)
         try:
             return await future
