@@ -1,4 +1,7 @@
-"""Natural batching: one thread takes what is there, runs the model, and takes again. No timer, no tick."""
+"""Natural batching: one thread takes what is there, runs the model, and takes again.
+
+It waits for more, and not for long, only while decoding is further behind than the model.
+"""
 
 import logging
 import threading
@@ -63,7 +66,10 @@ class Item:
         """Say what became of it, once."""
         if self.done is not None:
             done, self.done = self.done, None
-            done(outcome)
+            try:
+                done(outcome)
+            except Exception:
+                log.exception("what became of an image could not be told")
 
 
 class Batcher:
@@ -73,7 +79,8 @@ class Batcher:
         scorer: the model.
         observer: is told of waits and batches, from the inference thread.
         max_batch_size: most images in one run.
-        max_batch_delay: longest wait in seconds for more images while there is a backlog; 0 never waits.
+        max_batch_delay: longest wait in seconds for more images while there is a backlog; 0 never waits. Nobody is kept
+            waiting who has less time left than two of these.
         backlog: seconds of decoding that wait for a thread. While these are more than the model needs for what it has,
             every core has something better to do than to run it, and a run of several images costs each of them less.
         clock: seconds, monotonic.
@@ -100,6 +107,7 @@ class Batcher:
         self._prepare = prepare
         self._queue: deque[Item] = deque()
         self._queued = 0
+        self._hurried = False
         self._changed = threading.Condition()
         self._closing = False
         self._mean = RunningMean()
@@ -114,12 +122,14 @@ class Batcher:
         Raises:
             NotReady: the inference thread is gone.
         """
-        item = Item(pixels, self._clock() - waited, deadline, done)
+        now = self._clock()
+        item = Item(pixels, now - waited, deadline, done)
         with self._changed:
             if self._closing or not self.is_alive:
                 raise NotReady("the inference thread has ended: this replica decides nothing more")
             self._queue.append(item)
             self._queued += item.images
+            self._hurried |= deadline - now < 2 * self._max_batch_delay
             # What waits for a full batch is not woken by each image of it.
             if len(self._queue) == 1 or self._is_ripe():
                 self._changed.notify()
@@ -143,9 +153,10 @@ class Batcher:
             return dropped
 
     def nudge(self) -> None:
-        """Look again whether there is anything to wait for: nothing waits to be decoded any more."""
+        """Look again whether there is anything to wait for: the backlog is less."""
         with self._changed:
-            self._changed.notify()
+            if self._queue and self._is_ripe():
+                self._changed.notify()
 
     def predicted_wait(self) -> float:
         """Seconds until an image that came now would be taken."""
@@ -200,6 +211,7 @@ class Batcher:
             taken.append(self._queue.popleft())
             images += taken[-1].images
         self._queued -= images
+        self._hurried &= bool(self._queue)
         return taken
 
     def _is_in_time(self, item: Item) -> bool:
@@ -210,7 +222,8 @@ class Batcher:
 
     def _is_ripe(self) -> bool:
         """Whether nothing is gained by waiting for another image."""
-        return self._closing or self._queued >= self.max_batch_size or self._backlog() <= self.predicted_wait()
+        is_due = self._closing or self._hurried or self._queued >= self.max_batch_size
+        return is_due or self._backlog() <= self.predicted_wait()
 
     def _answer(self, batch: list[Item]) -> None:
         now = self._clock()

@@ -1,15 +1,16 @@
 """The pool that turns bodies into pixels, one image a job; the decoders release the GIL."""
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from service.errors import DeadlineExceeded
+from service.errors import DeadlineExceeded, NotReady
 from service.estimate import RunningMean
 from service.handover import call_in_loop, settle
 
@@ -51,12 +52,12 @@ class _Job(Generic[_Given, _Made]):
 class DecodePool:
     """Decodes on `threads` threads, straight down to the model's size, so that only kilobytes wait in the queue.
 
-    All but the work itself happens in the event loop, so that nothing needs a lock.
+    The threads do the work and nothing else: what is counted is counted in the event loop, and needs no lock.
 
     Args:
         threads: how many jobs run at a time; 0 is one per core this process may use.
         observe: is told the seconds of each job.
-        on_caught_up: is called when no job waits for a thread any more.
+        on_end: is called when a job has ended, or nobody wants it any more, so that the backlog is less.
         clock: seconds, monotonic.
     """
 
@@ -65,22 +66,23 @@ class DecodePool:
         *,
         threads: int,
         observe: Callable[[float], None],
-        on_caught_up: Callable[[], None] = lambda: None,
+        on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
         self._observe = observe
-        self._on_caught_up = on_caught_up
+        self._on_end = on_end
         self._clock = clock
         self._mean = RunningMean()
         self._busy = 0
+        self._closed = False
         self._jobs: SimpleQueue[_Job[Any, Any] | None] = SimpleQueue()
         for number in range(self.threads):
             threading.Thread(target=self._run_jobs, name=f"decode-{number}", daemon=True).start()
 
     @property
     def busy(self) -> int:
-        """Jobs that wait for a thread or have one, those whose caller is gone but that still run among them."""
+        """Jobs that have not ended, as far as the event loop knows, those whose caller is gone among them."""
         return self._busy
 
     @property
@@ -104,7 +106,10 @@ class DecodePool:
         Raises:
             ImageError: what `work` raises where the image cannot be judged.
             DeadlineExceeded: the clock passed `deadline` before a thread was free.
+            NotReady: the pool is closed.
         """
+        if self._closed:
+            raise NotReady("the decode threads have ended: this replica decides nothing more")
         job = _Job(work, given, self._clock(), deadline, asyncio.get_running_loop().create_future())
         del given  # It ends with the work, or with the caller.
         self._busy += 1
@@ -116,16 +121,21 @@ class DecodePool:
                 job.given = None
                 self._leave()
             raise
+        finally:
+            del job  # An error knows this frame by its traceback, and the job knows the error.
 
     def close(self) -> None:
-        """End the threads; a decode under way is left to end by itself, which it does within seconds."""
+        """Drop what waits and end the threads, each after the decode that it is busy with."""
+        self._closed = True
+        with contextlib.suppress(Empty):
+            while job := self._jobs.get_nowait():
+                job.future.cancel()
         for _ in range(self.threads):
             self._jobs.put(None)
 
     def _leave(self) -> None:
         self._busy -= 1
-        if self._busy == self.threads:
-            self._on_caught_up()
+        self._on_end()
 
     def _run_jobs(self) -> None:
         while job := self._jobs.get():
@@ -135,7 +145,7 @@ class DecodePool:
 
     def _run_job(self, job: _Job[Any, Any]) -> None:
         given, job.given = job.given, None
-        outcome: Decoded[Any] | BaseException
+        outcome: Decoded[Any] | Exception
         started = self._clock()
         seconds = None
         if started > job.deadline:
@@ -143,16 +153,19 @@ class DecodePool:
         else:
             try:
                 outcome = Decoded(job.work(given), job.submitted, started, self._clock())
-            except BaseException as error:  # Whatever it is, it is the caller's to see, and the thread goes on.
+            except Exception as error:
                 outcome = error
+            except BaseException as error:  # Asyncio would end the event loop by it.
+                outcome = RuntimeError(f"decoding ended by {error!r}")
             seconds = self._clock() - started
         del given
         call_in_loop(job.future.get_loop(), self._end, job, outcome, seconds)
-        del outcome  # An error knows this frame by its traceback, and the two would keep each other.
+        del job, outcome  # As above.
 
-    def _end(self, job: _Job[Any, _Made], outcome: Decoded[_Made] | BaseException, seconds: float | None) -> None:
-        self._leave()
+    def _end(self, job: _Job[Any, _Made], outcome: Decoded[_Made] | Exception, seconds: float | None) -> None:
         if seconds is not None:
             self._mean.update(seconds)
             self._observe(seconds)
         settle(job.future, outcome)
+        # After whoever waits for it has gone on, so that a batch that was held for more is not run without this one.
+        asyncio.get_running_loop().call_soon(self._leave)

@@ -77,7 +77,7 @@ class Pipeline:
         self.decoder = DecodePool(
             threads=settings.decode_threads,
             observe=metrics.observe_decode,
-            on_caught_up=self._nudge,
+            on_end=self._nudge,
         )
         self.engine = self._start(loaded)
         metrics.serve(self.engine.card, self.engine.band, provider=self.engine.provider)

@@ -1,6 +1,5 @@
 """The process: load and verify the model, listen, and on SIGTERM finish what was admitted."""
 
-import gc
 import logging
 import os
 from functools import partial
@@ -42,12 +41,9 @@ def make_server(settings: Settings) -> "Server":
     load = partial(load_model, store, settings)
     pipeline = create_pipeline(settings, load(), shadow=load_shadow(store, settings))
     watch = ModelWatch(store, pipeline, load=load, seconds=settings.model_poll_seconds, seen=seen)
-    tracer = _make_tracer(settings)
-    server = Server(settings, pipeline, tracer=tracer, watch=watch if settings.model_poll_seconds else None)
-    # What is there now stays: a full collection that looks through it all would stop every request for 46 ms.
-    gc.collect()
-    gc.freeze()
-    return server
+    return Server(
+        settings, pipeline, tracer=_make_tracer(settings), watch=watch if settings.model_poll_seconds else None
+    )
 
 
 def _make_tracer(settings: Settings) -> "Tracer | None":

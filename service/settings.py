@@ -44,7 +44,7 @@ class Settings(BaseModel):
     decode_threads: int = Field(0, ge=0, description="threads that decode; 0 is one per core")
     max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
     max_batch_delay_ms: float = Field(
-        10.0, ge=0.0, le=1000.0, description="longest wait for a larger batch while images wait to be decoded"
+        20.0, ge=0.0, le=1000.0, description="longest wait for a larger batch while images wait to be decoded"
     )
     traces_endpoint: str | None = Field(
         None,

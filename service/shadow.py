@@ -112,7 +112,9 @@ class Shadow:
 
     def close(self) -> None:
         """Drop what waits and end the thread."""
-        self._metrics.observe("dropped", self._engine.batcher.drop_all())
+        dropped = self._engine.batcher.drop_all()
+        self._give_back(dropped)
+        self._metrics.observe("dropped", dropped)
         self._engine.close(timeout=1.0)
 
     def _submit(self, pixels: Pixels, judged: Sequence[Judged], expected: Sequence[Label | None]) -> None:

@@ -64,10 +64,12 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            if (known := _translate(error)) is None:
+            # In no variable of this frame, which the error knows by its traceback: the two would keep each other, and
+            # the body that could not be decoded.
+            if _translate(error) is None:
                 log.exception("unexpected fault", extra={"fields": {"request_id": request_id}})
             if status == 0:
-                await problem_response(known or Internal(), scope)(scope, receive, send_with_id)
+                await problem_response(_translate(error) or Internal(), scope)(scope, receive, send_with_id)
         finally:
             self._observe(scope, status or ClientGone.status, started)
 

@@ -163,25 +163,73 @@ def test_a_model_that_answers_too_few_is_contained(monkeypatch: pytest.MonkeyPat
     bench.close()
 
 
+class Backlog:
+    """Seconds of decoding ahead; tells when the inference thread has asked, and so waits for more."""
+
+    def __init__(self) -> None:
+        self.seconds = 1.0
+        self._asked = threading.Event()
+
+    def __call__(self) -> float:
+        if threading.current_thread().name == "inference":
+            self._asked.set()
+        return self.seconds
+
+    def await_hold(self) -> None:
+        assert self._asked.wait(TIMEOUT)
+
+
+def settled(*futures: "Future[Scored]") -> bool:
+    return not wait(futures, TIMEOUT).not_done
+
+
 def test_a_delay_waits_while_decoding_is_further_behind() -> None:
-    backlog = 1.0
-    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: backlog)
+    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
     first = bench.submit(0)
+    backlog.await_hold()
     second = bench.submit(255)
-    backlog = 0.0
+    assert bench.scorer.batches == []
+    backlog.seconds = 0.0
     third = bench.submit(51)
-    wait([first, second, third], TIMEOUT)
-    assert bench.scorer.batches == [3]
+    assert settled(first, second, third)
+    assert sum(bench.scorer.batches) == 3
+    assert bench.scorer.batches[0] >= 2
     bench.close()
 
 
-def test_the_delay_ends_when_nothing_waits_to_be_decoded() -> None:
-    backlog = 1.0
-    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: backlog)
+def test_the_delay_ends_when_the_backlog_does() -> None:
+    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
     alone = bench.submit(51)
-    backlog = 0.0
+    backlog.await_hold()
+    bench.batcher.nudge()
+    assert not alone.done()
+    backlog.seconds = 0.0
     bench.batcher.nudge()
     assert probability(alone) == 0.2
+    bench.close()
+
+
+def test_what_is_dropped_during_the_delay_is_no_batch() -> None:
+    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
+    item, _ = bench.enter(1)
+    backlog.await_hold()
+    assert bench.batcher.drop(item)
+    backlog.seconds = 0.0
+    assert probability(bench.submit(51)) == 0.2
+    assert bench.scorer.batches == [1]
+    bench.close()
+
+
+@pytest.mark.parametrize("first", [float("inf"), 1.0])
+def test_who_has_little_time_left_is_not_kept_waiting(first: float) -> None:
+    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
+    futures = [bench.submit(0, deadline=first)]
+    if first > 1.0:
+        backlog.await_hold()
+        futures.append(bench.submit(255, deadline=1.0))
+    assert settled(*futures)
+    bench.submit(51)
+    assert bench.batcher.queued == 1  # The hurry was theirs.
     bench.close()
 
 
@@ -192,12 +240,13 @@ def test_the_delay_is_no_longer_than_it_may_be() -> None:
 
 
 def test_a_model_that_is_further_behind_than_decoding_is_never_idle() -> None:
-    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: 1.0)
+    backlog = Backlog()
+    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=backlog)
     bench.scorer.fault = lambda _: setattr(bench, "now", bench.now + 0.6)
-    wait([bench.submit(value) for value in range(4)], TIMEOUT)
+    assert settled(*(bench.submit(value) for value in range(4)))
     # An image takes .15 s now: four are a batch, and none of three waits for a fourth when the backlog is less.
-    bench.batcher._backlog = lambda: 0.4
-    wait([bench.submit(value) for value in range(3)], TIMEOUT)
+    backlog.seconds = 0.4
+    assert settled(*(bench.submit(value) for value in range(3)))
     assert bench.scorer.batches == [4, 3]
     bench.close()
 
@@ -216,8 +265,8 @@ def test_the_wait_ahead_is_the_queue_times_what_an_image_takes() -> None:
 
 
 def test_a_full_batch_ends_the_delay() -> None:
-    bench = Bench(max_batch_delay=TIMEOUT, backlog=lambda: 1.0)
-    wait([bench.submit(value) for value in range(4)], TIMEOUT)
+    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=lambda: 1.0)
+    assert settled(*(bench.submit(value) for value in range(4)))
     assert bench.scorer.batches == [4]
     bench.close()
 
@@ -247,3 +296,19 @@ def test_nobody_waits_for_a_thread_that_died() -> None:
     wait_until(lambda: not bench.batcher.is_alive)
     with pytest.raises(NotReady):
         bench.submit(2)
+
+
+def test_one_who_cannot_be_told_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.hold()
+
+    def done(_: Scored | Exception) -> None:
+        raise ValueError("too much")
+
+    bench.batcher.submit(flat(1, 8)[None], done)
+    rest = bench.submit(51)
+    bench.scorer.go.set()
+    assert probability(rest) == 0.2
+    assert bench.batcher.is_alive
+    bench.close()
+    assert [record.message for record in caplog.records] == ["what became of an image could not be told"]

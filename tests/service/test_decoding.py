@@ -2,14 +2,12 @@ import asyncio
 import gc
 import sys
 import threading
-from functools import partial
+import weakref
 
 import pytest
 
-from gate import read_pixels
 from service.decoding import DecodePool
-from service.errors import DeadlineExceeded
-from tests.support.images import encode, portrait
+from service.errors import DeadlineExceeded, NotReady
 from tests.support.servers import TIMEOUT
 
 
@@ -85,15 +83,21 @@ def test_a_body_is_let_go_when_its_caller_is() -> None:
 def test_a_decode_that_nobody_waits_for_still_counts() -> None:
     seconds = list[float]()
 
+    entered, go = threading.Event(), threading.Event()
+
+    def work(_: bytes) -> None:
+        entered.set()
+        assert go.wait(TIMEOUT)
+
     async def run() -> None:
         pool = DecodePool(threads=1, observe=seconds.append)
-        task = asyncio.ensure_future(pool.run(partial(read_pixels, size=8), encode(portrait(1024))))
+        task = asyncio.ensure_future(pool.run(work, b""))
         await asyncio.sleep(0)
-        while pool._jobs.qsize():
-            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(entered.wait, TIMEOUT)
         task.cancel()
         await asyncio.wait([task])
         assert pool.busy == 1
+        go.set()
         while pool.busy:
             await asyncio.sleep(0.001)
         pool.close()
@@ -103,21 +107,26 @@ def test_a_decode_that_nobody_waits_for_still_counts() -> None:
 
 
 def test_whoever_waits_for_a_thread_is_the_backlog() -> None:
-    go, caught_up = threading.Event(), list[int]()
+    go, ends = threading.Event(), list[float]()
 
     async def run() -> None:
         now = iter([0.0, 0.0, 0.5, 0.5, *[1.0] * 99])
         pool = DecodePool(
-            threads=1, observe=lambda _: None, on_caught_up=lambda: caught_up.append(pool.busy), clock=lambda: next(now)
+            threads=1, observe=lambda _: None, on_end=lambda: ends.append(pool.backlog()), clock=lambda: next(now)
         )
         await pool.run(len, b"first")  # Half a second.
-        assert (pool.backlog(), pool.predicted_wait(), caught_up) == (0.0, 0.0, [])
+        await asyncio.sleep(0)
+        assert (pool.backlog(), pool.predicted_wait(), ends) == (0.0, 0.0, [0.0])
         waiting = [asyncio.ensure_future(pool.run(lambda _: go.wait(TIMEOUT), b"")) for _ in range(3)]
         await asyncio.sleep(0)
         assert (pool.backlog(), pool.predicted_wait()) == (1.0, 1.5)
+        waiting.pop().cancel()
+        await asyncio.sleep(0)
+        assert ends == [0.0, 0.5]
         go.set()
         await asyncio.gather(*waiting)
-        assert caught_up == [1]
+        await asyncio.sleep(0)
+        assert len(ends) == 4
         pool.close()
 
     asyncio.run(run())
@@ -129,13 +138,63 @@ def test_the_threads_end_when_the_pool_is_closed_and_not_by_any_fault() -> None:
         mine = [each for each in threading.enumerate() if each not in before]
         assert len(mine) == 2
         for _ in range(4):
-            with pytest.raises(SystemExit):
+            with pytest.raises(RuntimeError, match=r"ended by SystemExit\(1\)"):
                 await pool.run(sys.exit, 1)
         assert (await pool.run(len, b"next")).made == 4
         pool.close()
+        with pytest.raises(NotReady):
+            await pool.run(len, b"too late")
         for each in mine:
             await asyncio.to_thread(each.join, TIMEOUT)
             assert not each.is_alive()
 
     before = threading.enumerate()
     asyncio.run(run())
+
+
+def test_closing_drops_what_waits() -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def work(_: bytes) -> bool:
+        entered.set()
+        return go.wait(TIMEOUT)
+
+    async def run() -> None:
+        pool = DecodePool(threads=1, observe=lambda _: None)
+        inside, waits = (asyncio.ensure_future(pool.run(work, b"")) for _ in range(2))
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(entered.wait, TIMEOUT)
+        pool.close()
+        await asyncio.wait([waits])
+        assert waits.cancelled()
+        go.set()
+        assert (await inside).made
+
+    asyncio.run(run())
+
+
+def test_a_body_at_fault_is_let_go_with_its_error() -> None:
+    class Body:
+        """What can be watched, as bytes cannot."""
+
+    def work(body: Body) -> None:
+        raise ValueError(f"{body} is none")
+
+    async def fail(pool: DecodePool, body: list[Body]) -> "weakref.ref[Body]":
+        gone = weakref.ref(body[0])
+        with pytest.raises(ValueError, match="is none"):
+            await pool.run(work, body.pop())
+        return gone
+
+    async def run() -> None:
+        pool = DecodePool(threads=1, observe=lambda _: None)
+        gone = await asyncio.ensure_future(fail(pool, [Body()]))
+        await asyncio.sleep(0.01)
+        assert gone() is None
+        pool.close()
+
+    gc.disable()
+    try:
+        asyncio.run(run())
+    finally:
+        gc.enable()

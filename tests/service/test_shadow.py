@@ -153,7 +153,7 @@ def test_closing_drops_what_waits(held: Kept) -> None:
     wait_until(lambda: held.images == (0, 1, 0))
     scorer.go.set()
     closing.join(5)
-    assert held.images == (4, 1, 0)
+    assert (held.images, held.shadow.held) == ((4, 1, 0), 0)
     assert not held.shadow.is_alive
 
 
