@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line on standard error."""
 
+import io
 import json
 import logging
 import sys
@@ -30,6 +31,9 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logging(level: str) -> None:
     """Send every logger of the process, uvicorn's among them, to standard error as JSON."""
+    if sys.stderr and sys.stderr is sys.__stderr__:
+        # What a full device does not take is lost. A buffer would keep it to the end, and the exit status would be 120.
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

@@ -331,7 +331,8 @@ def quiet_process(environment: dict[str, str], log: str, *, files: int | None = 
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     with Path(log).open("wb") as sink:
-        process = subprocess.Popen(command, stderr=sink, env=environment, preexec_fn=limit)  # noqa: PLW1509
+        buffered = {name: value for name, value in environment.items() if name != "PYTHONUNBUFFERED"}
+        process = subprocess.Popen(command, stderr=sink, env=buffered, preexec_fn=limit)  # noqa: PLW1509
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: process.poll() is not None or is_ready(url), timeout=60)
