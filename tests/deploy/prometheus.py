@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.support.servers import free_port
+from bench.serving.processes import free_port
 
 from .tools import ROOT, tool
 

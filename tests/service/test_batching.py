@@ -49,7 +49,7 @@ class Bench:
         future: Future[Scored] = Future()
 
         def done(outcome: Scored | Exception) -> None:
-            # A future takes one outcome: a second would kill the inference thread.
+            # A future takes one outcome: of a second the log would tell.
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)
             else:

@@ -82,7 +82,6 @@ def test_a_body_is_let_go_when_its_caller_is() -> None:
 
 def test_a_decode_that_nobody_waits_for_still_counts() -> None:
     seconds = list[float]()
-
     entered, go = threading.Event(), threading.Event()
 
     def work(_: bytes) -> None:

@@ -19,13 +19,14 @@ import httpx
 import numpy as np
 import pytest
 
+from bench.serving.processes import free_port
 from gate.errors import ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scores
 from service import protocol
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
-from tests.support.servers import TIMEOUT, Process, Running, free_port, running_process, running_service, wait_until
+from tests.support.servers import TIMEOUT, Process, Running, running_process, running_service, wait_until
 
 WHITE = encode(flat(255))
 HEAD = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(WHITE)}\r\n\r\n".encode()
