@@ -91,10 +91,10 @@ train: setup-training
 		--version $(VERSION) $(TERMS)
 
 locks:
-	$(COMPILE) --extra service --extra cpu --extra tracing --extra training --group test --output-file locks/dev.txt
-	$(COMPILE) --extra service --extra cpu --extra tracing --extra training --constraint locks/dev.txt --output-file locks/training.txt
-	$(COMPILE) --extra service --extra cpu --extra tracing --constraint locks/dev.txt --output-file locks/cpu.txt
-	$(COMPILE) --extra service --extra gpu --extra tracing --constraint locks/dev.txt --output-file locks/gpu.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra training --group test --output-file locks/dev.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra training --constraint locks/dev.txt --output-file locks/training.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --constraint locks/dev.txt --output-file locks/cpu.txt
+	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --constraint locks/dev.txt --output-file locks/gpu.txt
 
 clean:
 	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache .coverage*

@@ -1,11 +1,12 @@
 """The app, wired: the endpoints that images come in by, FastAPI behind them, telemetry round both."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
@@ -18,6 +19,10 @@ from service.engine import Loaded
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.pipeline import Pipeline
+from service.records.recorder import Recorder
+from service.records.routes import make_record_routes
+from service.records.store import Store
+from service.records.writing import Limits
 from service.routes import make_routes
 from service.settings import Settings
 from service.streams.routes import Batch
@@ -35,8 +40,23 @@ if TYPE_CHECKING:
 def create_pipeline(
     settings: Settings, loaded: Loaded, *, shadow: Loaded | None = None, registry: CollectorRegistry | None = None
 ) -> Pipeline:
-    """A running pipeline for one model and its shadow, with metrics in `registry` or in one of its own."""
-    return Pipeline(settings, loaded, metrics=Metrics(registry or CollectorRegistry()), shadow=shadow)
+    """A running pipeline for one model and its shadow, with metrics in `registry` or in one of its own.
+
+    Raises:
+        SettingsError: the settings name no store that decisions could be kept in.
+    """
+    metrics = Metrics(registry or CollectorRegistry())
+    return Pipeline(settings, loaded, metrics=metrics, shadow=shadow, make_recorder=_recorder_maker(settings, metrics))
+
+
+def _recorder_maker(settings: Settings, metrics: Metrics) -> Callable[[Callable[[], bool]], Recorder] | None:
+    if settings.records_url == "off":
+        return None
+    limits = Limits(settings.records_max_rows, settings.records_max_days, settings.records_max_image_bytes)
+    store = Store(settings.records_url)
+    return lambda is_busy: Recorder(
+        store, metrics.records, limits=limits, max_pixels=settings.max_pixels, is_busy=is_busy
+    )
 
 
 def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: ModelWatch | None = None) -> ASGIApp:
@@ -60,8 +80,11 @@ def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: Mod
         Route("/v2/models/{name}/infer", infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]
-    operations = [make_routes(pipeline), make_v2_routes(pipeline, regions, statistics)]
+    store = pipeline.recorder.store if pipeline.recorder else None
+    operations = [make_routes(pipeline), make_v2_routes(pipeline, regions, statistics), make_record_routes(store)]
     site = _make_site([*endpoints], operations)
+    # The same path with another method: the router would answer that there is none.
+    endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
     routes = [*endpoints, *(route for router in operations for route in router.routes)]
     # What is not documented, refusals and second spellings, makes its series when it is first asked for.
     paths = [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]
@@ -86,7 +109,7 @@ def _make_site(endpoints: list[Route], operations: Iterable[APIRouter]) -> FastA
     )
     for router in operations:
         site.include_router(router)
-    for kind in (ServiceError, HTTPException):
+    for kind in (ServiceError, HTTPException, RequestValidationError):
         site.add_exception_handler(kind, answer_error)
     document = get_openapi(title=site.title, version=site.version, summary=site.summary, routes=site.routes)
     for route in endpoints:

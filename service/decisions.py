@@ -20,7 +20,8 @@ from service.errors import (
     Overloaded,
 )
 from service.identity import new_id
-from service.pipeline import Answer, Pipeline
+from service.job import Answer, Asked
+from service.pipeline import Pipeline
 from service.query import read_query
 
 # No control characters: it stands in logs and tables.
@@ -82,8 +83,8 @@ class Decisions:
         """Answer one request."""
         request = Request(scope, receive)
         query = read_query(request, DecisionQuery)
-        answer = await self._pipeline.answer(request, expected=query.expected, timeout_ms=query.timeout_ms)
-        body = decision_body(query.identity or new_id(), answer)
+        asked = Asked(query.identity or new_id(), query.expected)
+        body = decision_body(asked.identity, await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms))
         request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
 

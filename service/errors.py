@@ -2,15 +2,21 @@
 
 ServiceError
 ├── MalformedRequest      400
+├── Unauthorized          401, with WWW-Authenticate
+├── Forbidden             403
 ├── NotFound              404
 ├── MethodNotAllowed      405
+├── Conflict              409
 ├── BodyTooLarge          413
 ├── InvalidImage          422, with the code of the image's fault
 ├── Overloaded            429, with Retry-After
+├── RateLimited           429, with Retry-After
+├── HeaderTooLarge        431
 ├── ClientGone            499, which nobody is left to read
 ├── Internal              500
 ├── NotReady              503
-│   └── Draining
+│   ├── Draining
+│   └── RecordsUnavailable
 └── DeadlineExceeded      504
 SettingsError             the service does not start
 """
@@ -51,6 +57,23 @@ class MalformedRequest(ServiceError):
     code = "malformed_request"
 
 
+class Unauthorized(ServiceError):
+    """No token, or none that is known."""
+
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(ServiceError):
+    """The token is known, and not for this; or the request comes from a page of another host."""
+
+    status = 403
+    code = "forbidden"
+
+
 class NotFound(ServiceError):
     """There is nothing at this path."""
 
@@ -63,6 +86,13 @@ class MethodNotAllowed(ServiceError):
 
     status = 405
     code = "method_not_allowed"
+
+
+class Conflict(ServiceError):
+    """What is asked for does not go with what somebody else did meanwhile."""
+
+    status = 409
+    code = "conflict"
 
 
 class BodyTooLarge(ServiceError):
@@ -94,6 +124,23 @@ class Overloaded(ServiceError):
         self.reason = reason
 
 
+class RateLimited(ServiceError):
+    """This token has sent more requests than it may."""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class HeaderTooLarge(ServiceError):
+    """The head of the request is longer than it may be."""
+
+    status = 431
+    code = "header_too_large"
+
+
 class ClientGone(ServiceError):
     """The caller closed the connection before the answer; the status is seen in metrics and log alone."""
 
@@ -122,6 +169,12 @@ class Draining(NotReady):
     """The service is about to leave and admits nothing more."""
 
     code = "draining"
+
+
+class RecordsUnavailable(NotReady):
+    """The store of decisions cannot be read or written at present; decisions go on."""
+
+    code = "records_unavailable"
 
 
 class DeadlineExceeded(ServiceError):

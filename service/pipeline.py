@@ -1,64 +1,33 @@
 """How a request flows: admission -> decode -> batch -> decision, and the order in which all of it ends."""
 
 import asyncio
+import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 
-from gate import Decision, ImageError, Label
+from gate import ImageError, Label
 from gate.pixels import Pixels
 from gate.scorer import Score
-from service.admission import Admission, Place
+from service.admission import Admission
 from service.batching import Scored
 from service.body import content_length, read_body, while_connected
 from service.decoding import Decoded, DecodePool
 from service.engine import Engine, Loaded
 from service.errors import DeadlineExceeded, Draining, InvalidImage, NotReady, Overloaded
 from service.handover import call_in_loop, settle
+from service.job import Answer, Asked, Job
 from service.metrics import Metrics
+from service.records.entry import Entry
+from service.records.evidence import Source
+from service.records.recorder import Recorder, is_drawn
 from service.settings import Settings
 from service.shadow import Shadow, Sizes, Views, join_views, read_views, shrink_views
-from service.stages import Stages
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One image's score, what follows from it, and the version that says so."""
-
-    score: Score
-    decision: Decision
-    engine: Engine
-
-
-@dataclass(slots=True)
-class Job:
-    """One admitted body: the version it began with, its place, its deadline by the monotonic clock, its stages."""
-
-    engine: Engine
-    place: Place
-    deadline: float
-    stages: Stages = field(default_factory=Stages)
-    started: float = field(default_factory=time.monotonic)
-    limit: asyncio.Timeout | None = None
-
-    def shorten(self, timeout: float) -> float:
-        """Answer within `timeout` seconds of the start, if that is earlier; returns the seconds that are left.
-
-        Raises:
-            TimeoutError: none are.
-        """
-        self.deadline = min(self.deadline, self.started + timeout)
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        if self.limit is not None:
-            self.limit.reschedule(asyncio.get_running_loop().time() + left)
-        return left
 
 
 class Pipeline:
@@ -69,11 +38,21 @@ class Pipeline:
         loaded: the model.
         metrics: is told of everything.
         shadow: a model that scores the same images and answers nobody.
+        make_recorder: makes what writes down the decisions, given what says whether images wait to be decoded.
     """
 
-    def __init__(self, settings: Settings, loaded: Loaded, *, metrics: Metrics, shadow: Loaded | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        loaded: Loaded,
+        *,
+        metrics: Metrics,
+        shadow: Loaded | None = None,
+        make_recorder: Callable[[Callable[[], bool]], Recorder] | None = None,
+    ) -> None:
         self.metrics = metrics
         self.settings = settings
+        self.recorder = make_recorder(lambda: self.decoder.queued > 0) if make_recorder else None
         self.decoder = DecodePool(
             threads=settings.decode_threads,
             observe=metrics.observe_decode,
@@ -94,7 +73,7 @@ class Pipeline:
             inflight_bytes=lambda: self.admission.bytes,
         )
 
-    async def answer(self, request: Request, *, expected: Label | None, timeout_ms: int | None) -> Answer:
+    async def answer(self, request: Request, asked: Asked, *, timeout_ms: int | None) -> Answer:
         """Judge the one image that is the body of `request`.
 
         Raises:
@@ -105,7 +84,7 @@ class Pipeline:
                 # The body is kept nowhere but in this list, so that it is freed once it is decoded.
                 body = [await read_body(request, job.place)]
             with while_connected(request):
-                return await self.judge_body(job, body.pop(), expected=expected)
+                return await self.judge_body(job, body.pop(), asked)
 
     @asynccontextmanager
     async def job(
@@ -146,8 +125,10 @@ class Pipeline:
             self.metrics.observe_shed(error.reason)
             raise
 
-    async def judge_body(self, job: Job, body: bytes | bytearray, *, expected: Label | None) -> Answer:
-        """Decode one image file and decide about it. The bytes of the job's place are given back in between.
+    async def judge_body(self, job: Job, body: bytes | bytearray, asked: Asked) -> Answer:
+        """Decode one image file and decide about it.
+
+        The bytes of the job's place are given back in between, or after it where decisions are recorded.
 
         Raises:
             ImageError: the image cannot be judged.
@@ -155,7 +136,7 @@ class Pipeline:
         """
         decoded = [await self.decode(job, body)]
         del body
-        (answer,) = await self.judge_decoded(job, decoded, expected=[expected])
+        (answer,) = await self.judge_decoded(job, decoded, [asked])
         return answer
 
     async def decode(self, job: Job, body: bytes | bytearray | memoryview) -> Decoded[Views]:
@@ -165,24 +146,26 @@ class Pipeline:
             ImageError: the image cannot be judged.
             DeadlineExceeded: the job's deadline passed before a thread was free.
         """
-        work = partial(_read, sizes=self._sizes(job), max_pixels=self.settings.max_pixels)
+        work = partial(
+            _read,
+            sizes=self._sizes(job),
+            max_pixels=self.settings.max_pixels,
+            is_recorded=self.recorder is not None,
+        )
         decoded = await self.decoder.run(work, body, deadline=job.deadline)
         self._note_decode(job, decoded)
         return decoded
 
-    async def judge_decoded(
-        self, job: Job, decoded: Sequence[Decoded[Views]], *, expected: Sequence[Label | None]
-    ) -> list[Answer]:
+    async def judge_decoded(self, job: Job, decoded: Sequence[Decoded[Views]], asked: Sequence[Asked]) -> list[Answer]:
         """Decide about all the images of the job at once. Nobody else holds its body any more.
 
         Raises:
             DeadlineExceeded: the job's deadline passed before they were scored.
         """
-        job.place.release_bytes()
         views = join_views([each.made for each in decoded])
-        return await self._score(job, views, expected, waited=max(each.waited for each in decoded))
+        return await self._score(job, views, asked, waited=max(each.waited for each in decoded))
 
-    async def judge_pixels(self, job: Job, pixels: Pixels, *, expected: Sequence[Label | None]) -> list[Answer]:
+    async def judge_pixels(self, job: Job, pixels: Pixels, asked: Sequence[Asked]) -> list[Answer]:
         """Decide about N images at once, uint8 `[N, H, H, 3]`, H a multiple of the model's size.
 
         Raises:
@@ -190,14 +173,14 @@ class Pipeline:
         """
         sizes = self._sizes(job)
         if sizes.are_below(pixels.shape[1]):
-            shrunk = await self.decoder.run(partial(shrink_views, sizes=sizes), pixels, deadline=job.deadline)
+            work = partial(_shrink, sizes=sizes, is_recorded=self.recorder is not None)
+            shrunk = await self.decoder.run(work, pixels, deadline=job.deadline)
             self._note_decode(job, shrunk)
             views, waited = shrunk.made, shrunk.waited
         else:
-            views, waited = shrink_views(pixels, sizes), 0.0
+            views, waited = _shrink(pixels, sizes=sizes, is_recorded=self.recorder is not None), 0.0
         del pixels
-        job.place.release_bytes()
-        return await self._score(job, views, expected, waited=waited)
+        return await self._score(job, views, asked, waited=waited)
 
     def check_alive(self) -> None:
         """Raise NotReady where only a restart helps."""
@@ -232,6 +215,8 @@ class Pipeline:
         self.engine.close(timeout=1.0)
         if self.shadow is not None:
             self.shadow.close()
+        if self.recorder is not None:
+            self.recorder.close()
 
     def _sizes(self, job: Job) -> Sizes:
         return Sizes(job.engine.size, None if self.shadow is None else self.shadow.size)
@@ -242,8 +227,10 @@ class Pipeline:
     def _start(self, loaded: Loaded) -> Engine:
         return Engine(loaded, self.settings, observer=self.metrics, backlog=self.decoder.backlog)
 
-    async def _score(self, job: Job, views: Views, expected: Sequence[Label | None], *, waited: float) -> list[Answer]:
+    async def _score(self, job: Job, views: Views, asked: Sequence[Asked], *, waited: float) -> list[Answer]:
         """Score N images in runs of what the model takes at most; they wait together until the first run begins."""
+        if not views.sources:
+            job.place.release_bytes()
         batcher, pixels = job.engine.batcher, views.served
         # Before they are handed over: the model may have begun by the time that is done.
         queued = time.monotonic()
@@ -256,9 +243,11 @@ class Pipeline:
         for part in found:
             job.stages.add("inference", part.started, part.ended)
         scores = [score for part in found for score in part.scores]
-        answers = [self._decide(job.engine, score, wish) for score, wish in zip(scores, expected, strict=True)]
+        answers = [self._decide(job.engine, score, each.expected) for score, each in zip(scores, asked, strict=True)]
         if self.shadow is not None:
-            self.shadow.follow(views.shadow, answers, expected)
+            self.shadow.follow(views.shadow, answers, [each.expected for each in asked])
+        if self.recorder is not None:
+            self._record(self.recorder, job, answers, asked=asked, sources=views.sources)
         return answers
 
     async def _score_part(self, job: Job, pixels: Pixels, waited: float) -> Scored:
@@ -280,12 +269,41 @@ class Pipeline:
         self.metrics.observe_decision(score.probability, decision, engine.card.version)
         return Answer(score, decision, engine)
 
+    def _record(
+        self,
+        recorder: Recorder,
+        job: Job,
+        answers: Sequence[Answer],
+        *,
+        asked: Sequence[Asked],
+        sources: Sequence[Source],
+    ) -> None:
+        latency = time.monotonic() - job.started
+        for answer, each, source in zip(answers, asked, sources, strict=True):
+            entry = Entry(
+                each.identity,
+                answer.score,
+                answer.decision,
+                each.expected,
+                answer.engine.band,
+                answer.engine.card,
+                latency,
+                audit=is_drawn(answer.decision, random.random(), self.settings.audit_ratio),
+            )
+            recorder.record(entry, source)
+
     @staticmethod
     def _note_decode(job: Job, decoded: Decoded[Any]) -> None:
         job.stages.add("queue", decoded.submitted, decoded.started)
         job.stages.add("decode", decoded.started, decoded.ended)
 
 
-def _read(body: bytes | bytearray | memoryview, *, sizes: Sizes, max_pixels: int) -> Views:
+def _read(body: bytes | bytearray | memoryview, *, sizes: Sizes, max_pixels: int, is_recorded: bool) -> Views:
     # What is no view is a whole body, as large as may be, and not copied.
-    return read_views(bytes(body) if isinstance(body, memoryview) else body, sizes=sizes, max_pixels=max_pixels)
+    views = read_views(bytes(body) if isinstance(body, memoryview) else body, sizes=sizes, max_pixels=max_pixels)
+    return replace(views, sources=(body,)) if is_recorded else views
+
+
+def _shrink(pixels: Pixels, *, sizes: Sizes, is_recorded: bool) -> Views:
+    views = shrink_views(pixels, sizes)
+    return replace(views, sources=tuple(pixels)) if is_recorded else views

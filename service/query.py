@@ -1,6 +1,7 @@
 """The query of a request, checked by a pydantic model."""
 
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -19,5 +20,9 @@ def read_query(request: Request, kind: type[_Query]) -> _Query:
     try:
         return kind.model_validate(dict(request.query_params))
     except ValidationError as error:
-        faults = (f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
-        raise MalformedRequest("; ".join(faults)) from error
+        raise MalformedRequest(describe_faults(error.errors())) from error
+
+
+def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
+    """What pydantic finds, each with the name of the value at fault; what is between two values names both itself."""
+    return "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" if len(fault["loc"]) else fault["msg"] for fault in faults)

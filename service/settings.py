@@ -24,6 +24,22 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="serve /metrics, /livez and /readyz on this port alone, without tokens"
+    )
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; needs tls_key")
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's key")
+    tokens: Path | None = Field(None, description="TOML file of bearer tokens; without it nobody is asked for one")
+    allow_unauthenticated: bool = Field(
+        False, description="listen on other addresses than loopback without tokens all the same"
+    )
+    records_url: str = Field(
+        "sqlite:///lensgate.db", description="where decisions are kept: sqlite:///FILE, postgresql://..., or off"
+    )
+    records_max_rows: Count = Field(1_000_000, description="most decisions kept; the oldest go first")
+    records_max_days: Count = Field(30, description="longest time that a decision is kept")
+    records_max_image_bytes: Count = Field(2**30, description="most bytes of small JPEGs kept; the oldest go first")
+    audit_ratio: Probability = Field(0.001, description="share of accepted images that are kept for review too")
     models: Path = Field(Path("models"), description="folder of exported models")
     model_poll_seconds: float = Field(
         1.0, ge=0.0, le=3600.0, description="how often CURRENT is looked at for another version to serve; 0 is never"
@@ -37,6 +53,7 @@ class Settings(BaseModel):
     timeout_ms: Count = Field(10_000, description="deadline of a request; its own timeout_ms may only shorten it")
     max_body_bytes: Count = Field(16 * 2**20, description="largest body of one image")
     max_tensor_bytes: Count = Field(64 * 2**20, description="largest body of one V2 request")
+    max_header_bytes: Count = Field(16 * 2**10, description="largest head of a request")
     max_pixels: Count = Field(MAX_PIXELS, description="most pixels that are decoded, by the image's header")
     max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
     max_inflight_images: Count = Field(256, description="most images between admission and answer")
@@ -67,6 +84,12 @@ class Settings(BaseModel):
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
         if self.max_inflight_bytes < self.max_tensor_bytes and "max_tensor_bytes" in self.model_fields_set:
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_TENSOR_BYTES")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("LENSGATE_TLS_CERTIFICATE and LENSGATE_TLS_KEY go together")
         return self
 
     @classmethod

@@ -20,6 +20,7 @@ from service.batching import Scored
 from service.engine import Engine, Loaded
 from service.errors import NotReady
 from service.metrics import ShadowMetrics
+from service.records.evidence import Source
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,13 @@ class Sizes:
 class Views:
     """The same N images for the model that answers and for its shadow, uint8 `[N, S, S, 3]` each.
 
-    `shadow` is None where nothing shadows, or where the images are too small for it.
+    `shadow` is None where nothing shadows, or where the images are too small for it. `sources`, what each image came
+    as, are there where decisions are recorded.
     """
 
     served: Pixels
     shadow: Pixels | None
+    sources: tuple[Source, ...] = ()
 
 
 class Judged(Protocol):
@@ -192,7 +195,8 @@ def join_views(parts: Sequence[Views]) -> Views:
         return parts[0]
     shadows = [part.shadow for part in parts if part.shadow is not None]
     shadow = np.concatenate(shadows) if len(shadows) == len(parts) else None
-    return Views(np.concatenate([part.served for part in parts]), shadow)
+    sources = tuple(source for part in parts for source in part.sources)
+    return Views(np.concatenate([part.served for part in parts]), shadow, sources)
 
 
 def _shrink(pixels: Pixels, size: int) -> Pixels:

@@ -5,6 +5,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.identity import new_id
 from service.metrics import Metrics
+from service.query import describe_faults
 from service.stages import Stages
 
 if TYPE_CHECKING:
@@ -127,6 +129,8 @@ def _translate(error: Exception) -> ServiceError | None:
     """What a caller can be told of an error; None for a fault of ours."""
     if isinstance(error, ServiceError):
         return error
+    if isinstance(error, RequestValidationError):
+        return MalformedRequest(describe_faults(error.errors()))
     if not isinstance(error, HTTPException):
         return None
     if error.status_code == NotFound.status:

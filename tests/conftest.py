@@ -30,8 +30,10 @@ def service() -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def live_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """The service as it ships: its own process, the committed model, the settings' defaults."""
-    environment = {**os.environ, "LENSGATE_MODELS": str(ROOT / "models")}
-    with running_process(tmp_path_factory.mktemp("live") / "service.log", environment) as process:
+    folder = tmp_path_factory.mktemp("live")
+    records = f"sqlite:///{folder / 'lensgate.db'}"
+    environment = {**os.environ, "LENSGATE_MODELS": str(ROOT / "models"), "LENSGATE_RECORDS_URL": records}
+    with running_process(folder / "service.log", environment) as process:
         yield process
 
 

@@ -128,14 +128,14 @@ def exchange(port: int, post: Post) -> Reply:
         connection.close()
 
 
-def lensgate() -> Contender:
-    """The service with every setting at its default; its log is written, to a file."""
+def lensgate(name: str = "Lensgate", settings: Mapping[str, str] = MappingProxyType({})) -> Contender:
+    """The service with every setting at its default but `settings`; log and records are written, to files."""
     return Contender(
-        "Lensgate",
+        name,
         lambda port: [sys.executable, "-m", "lensgate", "serve", "--port", str(port)],
         lambda data: image_post("/v1/decisions", data),
         _probability,
-        {"LENSGATE_MODELS": str(ROOT / "models")},
+        {"LENSGATE_MODELS": str(ROOT / "models"), **settings},
     )
 
 

@@ -11,7 +11,8 @@ from gate import Label
 from service.admission import Place
 from service.decisions import decision_body
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
-from service.pipeline import Job, Pipeline
+from service.job import Asked, Job
+from service.pipeline import Pipeline
 from service.streams.connection import Watch
 from service.streams.intake import Intake, Line, error_line
 from service.streams.ordered import Ordered
@@ -128,7 +129,7 @@ class Exchange:
             with self._pipeline.reported(), self._pipeline.engine as engine:
                 async with asyncio.timeout(self._timeout):
                     job = Job(engine, place, time.monotonic() + self._timeout)
-                    answer = await self._pipeline.judge_body(job, bodies.pop(), expected=self._expected)
+                    answer = await self._pipeline.judge_body(job, bodies.pop(), Asked(identity, self._expected))
         except TimeoutError:
             text = f"there was no answer within {self._timeout * 1000:.0f} ms"
             return error_line(DeadlineExceeded(text), identity)

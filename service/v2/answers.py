@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from service.errors import MalformedRequest
-from service.pipeline import Answer
+from service.job import Answer
 from service.v2.codec import InferRequest, Served, SharedPart
 from service.v2.tensors import pack_floats, pack_texts
 

@@ -13,7 +13,8 @@ from gate import Action, ImageError
 from service.body import read_body, while_connected
 from service.decoding import Decoded
 from service.errors import MalformedRequest, NotFound
-from service.pipeline import Answer, Job, Pipeline
+from service.job import Answer, Asked, Job
+from service.pipeline import Pipeline
 from service.shadow import Views
 from service.v2.answers import encode_answer
 from service.v2.codec import InferRequest, Served, SharedPart, parse_request
@@ -99,11 +100,11 @@ class Infer:
     async def _judge(self, job: Job, asked: InferRequest) -> list[Answer]:
         # What is taken is held by those it is handed to alone: nothing here keeps the body longer than they do.
         if (pixels := asked.take_pixels()) is not None:
-            judging = self._pipeline.judge_pixels(job, pixels, expected=asked.expected)
+            judging = self._pipeline.judge_pixels(job, pixels, _name_images(asked))
             del pixels
             return await judging
         decoded = await self._decode(job, asked.take_files())
-        return await self._pipeline.judge_decoded(job, decoded, expected=asked.expected)
+        return await self._pipeline.judge_decoded(job, decoded, _name_images(asked))
 
     async def _decode(self, job: Job, files: Sequence[memoryview]) -> list[Decoded[Views]]:
         """Decode all files; the first fault ends them all."""
@@ -149,6 +150,15 @@ def _header_length(request: Request) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
         raise MalformedRequest(f"{_HEADER_LENGTH} is not a number of bytes")
     return int(text)
+
+
+def _name_images(asked: InferRequest) -> list[Asked]:
+    """What is recorded of each image: the request's id, and which one it was where there are several."""
+    if not asked.identity:
+        return [Asked(expected=expected) for expected in asked.expected]
+    if asked.count == 1:
+        return [Asked(asked.identity[:128], asked.expected[0])]
+    return [Asked(f"{asked.identity[:128]}.{index}", expected) for index, expected in enumerate(asked.expected)]
 
 
 def _log_fields(asked: InferRequest, answers: Sequence[Answer]) -> dict[str, str | int]:

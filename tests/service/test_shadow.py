@@ -20,8 +20,8 @@ from gate.pixels import Pixels, read_pixels, read_pixels_at
 from gate.scorer import Score, Scores
 from lensgate.cli import main
 from service.engine import Loaded
+from service.job import Answer
 from service.metrics import ShadowMetrics
-from service.pipeline import Answer
 from service.settings import Settings
 from service.shadow import Shadow, Sizes, read_views, shrink_views
 from tests.support.images import encode, flat, portrait

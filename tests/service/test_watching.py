@@ -21,8 +21,9 @@ from gate.card import CardBand, Golden
 from service.app import create_pipeline
 from service.engine import Loaded
 from service.errors import SettingsError
+from service.job import Answer, Asked, Job
 from service.loading import load_model
-from service.pipeline import Answer, Job, Pipeline
+from service.pipeline import Pipeline
 from service.server import make_server
 from service.settings import Settings
 from service.watching import ModelWatch, read_state
@@ -261,7 +262,7 @@ async def judge(pipeline: Pipeline, *, meanwhile: Callable[[], object]) -> Answe
     """One request: admitted, then `meanwhile`, then decoded and scored."""
     with pipeline.engine as engine, pipeline.admission.admit(0, 10.0) as place:
         meanwhile()
-        return await pipeline.judge_body(Job(engine, place, float("inf")), encode(DIM), expected=None)
+        return await pipeline.judge_body(Job(engine, place, float("inf")), encode(DIM), Asked())
 
 
 @pytest.mark.parametrize("ending", [lambda _: None, lambda pipeline: pipeline.drain()])

@@ -93,7 +93,7 @@ def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
 @contextmanager
 def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iterator[Running]:
     """Serve a fake model on a free port; drained and gone when the block ends."""
-    chosen = Settings(port=0, **settings)
+    chosen = Settings(port=0, **{"records_url": "off", **settings})
     scorer = FakeScorer()
     pipeline = create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake"), shadow=shadow)
     server = Server(chosen, pipeline)
@@ -127,7 +127,7 @@ def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> I
     """Start `lensgate serve` on a free port and wait until it is ready; killed if it has not left by itself."""
     command = [sys.executable, "-m", "lensgate", "serve", "--port", "0", *flags]
     with log.open("wb") as sink:
-        process = subprocess.Popen(command, stderr=sink, env=dict(environment))
+        process = subprocess.Popen(command, stderr=sink, env={"LENSGATE_RECORDS_URL": "off", **environment})
     try:
         wait_until(lambda: process.poll() is not None or "running on" in log.read_text(), timeout=60)
         match = re.search(r"running on (http://\S+)", log.read_text())

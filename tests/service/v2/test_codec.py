@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gate import Action, Decision, Label, Reason
 from gate.scorer import Score
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
-from service.pipeline import Answer
+from service.job import Answer
 from service.v2.answers import encode_answer
 from service.v2.codec import MAX_JSON_BYTES, InferRequest, Served, SharedPart, parse_request
 

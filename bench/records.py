@@ -1,0 +1,107 @@
+"""What it costs to record decisions: images a second at full load with records on, as a share of those with them off.
+
+    python -m bench.records --images ../shared/faces/originals
+
+PNG and JPEG files, 16 connections; two servers take turns. What records leave out at full load is in the columns
+behind: of the decisions those that were written, of their images those that were hashed, and of the discarded ones
+those of which a small picture was made. In the last row everything is discarded.
+"""
+
+import argparse
+import re
+import statistics
+import sys
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.serving.contenders import PICTURES, Contender, lensgate
+from bench.serving.posts import as_jpeg, read_pictures
+from bench.serving.processes import Running
+from bench.serving.wrk import drive
+
+WANTED = 0.95
+_OFF = {"LENSGATE_RECORDS_URL": "off"}
+_DISCARD = {"LENSGATE_BAND_LOW": "0", "LENSGATE_BAND_HIGH": "1"}
+_WARM_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One setting with records off and on, and whether the aim is for it."""
+
+    title: str
+    off: Contender
+    on: Contender
+    jpeg: bool = False
+    has_aim: bool = True
+
+
+PAIRS = (
+    _Pair("PNG", lensgate("off", _OFF), lensgate("on")),
+    _Pair("JPEG", lensgate("off", _OFF), lensgate("on"), jpeg=True),
+    _Pair("PNG, all discarded", lensgate("off", _OFF | _DISCARD), lensgate("on", _DISCARD), has_aim=False),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 if the aim is missed."""
+    options = _parser().parse_args(arguments)
+    pictures = read_pictures(options.images)
+    columns = {"off": 8, "on": 8, "share": 8, "wanted": 8, "written": 9, "hashed": 8, "pictures": 10}
+    print("images/s, records".ljust(20) + "".join(name.rjust(width) for name, width in columns.items()))
+    shares = [_measure(pair, pictures, seconds=options.seconds, rounds=options.rounds) for pair in PAIRS]
+    return int(any(share < WANTED for share, pair in zip(shares, PAIRS, strict=True) if pair.has_aim))
+
+
+def _measure(pair: _Pair, pictures: Sequence[bytes], *, seconds: float, rounds: int) -> float:
+    sent = as_jpeg(pictures) if pair.jpeg else pictures
+    posts = [pair.on.post(data) for data in sent]
+    with ExitStack() as stack:
+        servers = [stack.enter_context(one.running(sent[0])) for one in (pair.off, pair.on)]
+        rates: list[list[float]] = [[], []]
+        for server in servers:
+            drive(server.port, posts, seconds=_WARM_SECONDS)
+        for number in range(rounds):
+            for index in (0, 1) if number % 2 == 0 else (1, 0):
+                rates[index].append(drive(servers[index].port, posts, seconds=seconds).rate)
+        off, on = map(statistics.median, rates)
+        wanted = f"{WANTED:.2f}" if pair.has_aim else "-"
+        print(f"{pair.title:20}{off:8.1f}{on:8.1f}{on / off:8.3f}{wanted:>8}{_kept(servers[1])}", flush=True)
+    return on / off
+
+
+def _kept(server: Running) -> str:
+    """The columns behind the rates."""
+    samples = _samples(server)
+    decided, discarded = _sum(samples, "decisions_total"), _sum(samples, "decisions_total", "discard")
+    written, hashed, pictures = (
+        _sum(samples, f"{name}_total", "written") for name in ("records", "record_hashes", "record_images")
+    )
+    return f"{written / decided:9.3f}{hashed / decided:8.3f}{pictures / max(1.0, discarded):10.3f}"
+
+
+def _samples(server: Running) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text.splitlines()
+
+
+def _sum(samples: Sequence[str], name: str, label: str = "") -> float:
+    """Of all samples of a metric that have this label value."""
+    found = (line for line in samples if re.match(rf"lensgate_{name}\b.*{label}", line))
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.records")
+    parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long one turn is (8)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often (5)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

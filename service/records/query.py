@@ -1,0 +1,157 @@
+"""Which decisions are asked for, and how they are found: filters, newest first, page by page."""
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy import ColumnElement, Connection, Select, or_, select
+
+from gate import Action, Label, Reason
+from gate.card import Probability
+from service.errors import NotFound
+from service.records.store import Store
+from service.records.tables import decisions, images, verdicts
+from service.records.verdict import Verdict
+from service.records.view import COLUMNS, SOURCES, read_record
+
+DEFAULT_LIMIT = 100
+PAGE = 1_000
+"""Records that are read in one transaction."""
+
+RecordId = Annotated[str, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$")]
+
+
+class Filters(BaseModel):
+    """What has to hold of a decision; what is not given holds of all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: Action | None = None
+    reason: Reason | None = None
+    label: Label | None = None
+    expected: Label | None = None
+    verdict: Verdict | None = None
+    version: Annotated[str, Field(max_length=64)] | None = None
+    id: Annotated[str, Field(max_length=160)] | None = Field(None, description="As the caller called the image")
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(None, description="Of the image's bytes")
+    audit: bool | None = Field(None, description="Whether it is one of the audit sample")
+    since: datetime | None = Field(None, description="From this time on; UTC where it names no zone")
+    until: datetime | None = Field(None, description="Before this time")
+    min_probability: Probability | None = None
+    max_probability: Probability | None = None
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Self:
+        if _is_above(self.min_probability, self.max_probability):
+            raise ValueError("min_probability is above max_probability")
+        if self.since and self.until and _utc(self.since) > _utc(self.until):
+            raise ValueError("since is after until")
+        return self
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """The same in SQL."""
+        columns = decisions.c
+        for name in ("decision", "reason", "label", "expected", "version", "id", "sha256", "audit"):
+            if (value := getattr(self, name)) is not None:
+                yield columns[name] == value
+        if self.verdict is not None:
+            yield verdicts.c.verdict == self.verdict
+        if self.since is not None:
+            yield columns.time >= _microseconds(self.since)
+        if self.until is not None:
+            yield columns.time < _microseconds(self.until)
+        if self.min_probability is not None:
+            yield columns.probability >= self.min_probability
+        if self.max_probability is not None:
+            yield columns.probability <= self.max_probability
+
+
+class Page(Filters):
+    """Which part of them, and how it is written."""
+
+    limit: int | None = Field(None, ge=1, description=f"Most decisions: at most {PAGE:,} of JSON, 100 by default")
+    cursor: RecordId | None = Field(None, description="`next` of the page before: go on after it")
+    format: Literal["json", "csv", "ndjson"] | None = Field(None, description="Instead of Accept; json by default")
+
+
+_NEWEST = decisions.c.record.desc()
+
+
+def find_page(store: Store, page: Page) -> tuple[list[dict[str, Any]], str | None]:
+    """The newest decisions after the cursor, and the cursor of the page after them, if there is one.
+
+    Raises:
+        RecordsUnavailable: the store cannot be read.
+    """
+    limit = min(page.limit or DEFAULT_LIMIT, PAGE)
+    with store.begin() as connection:
+        found = _read(connection, page, after=page.cursor, limit=limit + 1)
+    shown = found[:limit]
+    return shown, shown[-1]["record"] if len(found) > limit else None
+
+
+def find_all(store: Store, page: Page) -> Iterator[list[dict[str, Any]]]:
+    """All decisions after the cursor, the newest first, some at a time, so that their number costs no memory.
+
+    Raises:
+        RecordsUnavailable: the store cannot be read.
+    """
+    after, left = page.cursor, page.limit or sys.maxsize
+    while left:
+        with store.begin() as connection:
+            found = _read(connection, page, after=after, limit=min(PAGE, left))
+        yield found
+        left -= len(found)
+        if len(found) < PAGE:
+            return
+        after = found[-1]["record"]
+
+
+def find_one(store: Store, name: str) -> dict[str, Any]:
+    """The decision with this `record`, or the newest with this `id`.
+
+    Raises:
+        NotFound: there is none.
+        RecordsUnavailable: the store cannot be read.
+    """
+    query = select(*COLUMNS).select_from(SOURCES).where(or_(decisions.c.record == name, decisions.c.id == name))
+    with store.begin() as connection:
+        row = connection.execute(query.order_by((decisions.c.record == name).desc(), _NEWEST).limit(1)).one_or_none()
+    if row is None:
+        raise NotFound("no decision is recorded under this name: it may be too old, or not written yet")
+    return read_record(row)
+
+
+def find_image(store: Store, record: str) -> bytes:
+    """The JPEG that is kept for a record.
+
+    Raises:
+        NotFound: there is none.
+        RecordsUnavailable: the store cannot be read.
+    """
+    with store.begin() as connection:
+        jpeg = connection.scalar(select(images.c.jpeg).where(images.c.record == record))
+    if jpeg is None:
+        raise NotFound("no image is kept under this name: only of discarded ones and of the audit sample, for a time")
+    return bytes(jpeg)
+
+
+def _read(connection: Connection, filters: Filters, *, after: str | None, limit: int) -> list[dict[str, Any]]:
+    query: Select[Any] = select(*COLUMNS).select_from(SOURCES).where(*filters.conditions())
+    if after is not None:
+        query = query.where(decisions.c.record < after)
+    return [read_record(row) for row in connection.execute(query.order_by(_NEWEST).limit(limit))]
+
+
+def _is_above(low: float | None, high: float | None) -> bool:
+    return low is not None and high is not None and low > high
+
+
+def _utc(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _microseconds(time: datetime) -> int:
+    return round(_utc(time).timestamp() * 1e6)

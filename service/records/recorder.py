@@ -1,0 +1,172 @@
+"""Takes decisions from the event loop and writes them behind the answers, in batches, whatever the store does."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from gate import Action, Decision
+from service.errors import RecordsUnavailable
+from service.records.entry import Entry
+from service.records.evidence import Source
+from service.records.examiner import Examiner, Picture
+from service.records.metrics import RecordMetrics
+from service.records.store import Store
+from service.records.writing import Limits, prune, write
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS = 20_000
+"""Most decisions that wait to be written: some 20 MB. Further ones are dropped."""
+
+FLUSH_SECONDS = 0.25
+EXAMINE_SECONDS = 0.5
+"""How long a decision waits for the hash of its image. With the above, what a killed process takes along."""
+
+PRUNE_SECONDS = 60.0
+_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+
+
+class Recorder:
+    """Owns the thread that writes, and the one that examines. `record` is for the event loop.
+
+    While the store takes nothing, decisions wait, and beyond `max_rows` are dropped; no answer waits or fails.
+
+    Args:
+        store: where to.
+        metrics: is told of everything.
+        limits: what is kept, and for how long.
+        max_pixels: most pixels that are decoded.
+        is_busy: whether images wait to be decoded.
+        max_rows: most decisions that wait.
+        prune_seconds: how often what is too old or too much is deleted.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: RecordMetrics,
+        *,
+        limits: Limits,
+        max_pixels: int,
+        is_busy: Callable[[], bool] = lambda: False,
+        max_rows: int = MAX_ROWS,
+        prune_seconds: float = PRUNE_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self._metrics = metrics
+        self._limits = limits
+        self._max_rows = max_rows
+        self._prune_seconds = prune_seconds
+        self._clock = clock
+        self._rows: deque[Entry] = deque()
+        self._pictures: deque[Picture] = deque()
+        self._writing: tuple[Sequence[Entry], Sequence[Picture]] = ((), ())
+        self._examiner = Examiner(self._pictures.append, metrics, max_pixels=max_pixels, is_busy=is_busy)
+        self._ended = threading.Event()
+        self._is_failing = False
+        metrics.watch(lambda: self.queued)
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Decisions that are not written yet."""
+        return len(self._rows) + len(self._writing[0])
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the store took nothing the last time."""
+        return self._is_failing
+
+    def record(self, entry: Entry, source: Source) -> None:
+        """Write it down some time, and keep a small picture of what people may want to see. Returns at once."""
+        if self.queued >= self._max_rows:
+            self._metrics.observe_rows("dropped")
+            return
+        # The row first: it is then written no later than its picture.
+        self._rows.append(entry)
+        self._examiner.submit(entry, source)
+
+    def close(self, *, timeout: float = 5.0) -> None:
+        """Write what waits, for so many seconds at most; what is left then is counted as dropped."""
+        deadline = time.monotonic() + timeout
+        self._examiner.close(timeout=timeout / 2)
+        self._ended.set()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if left := self.queued:
+            self._metrics.observe_rows("dropped", left)
+            log.error("%d decisions could not be recorded before the end", left)
+        self.store.close()
+
+    def _run(self) -> None:
+        attempts, pruned = 0, float("-inf")
+        while not (self._ended.wait(self._pause(attempts)) and not self._take()):
+            attempts = 0 if self._write() else attempts + 1
+            if self._ended.is_set() and attempts:
+                return
+            if not attempts and time.monotonic() - pruned > self._prune_seconds and self._prune():
+                pruned = time.monotonic()
+
+    @staticmethod
+    def _pause(attempts: int) -> float:
+        return _RETRY_SECONDS[min(attempts, len(_RETRY_SECONDS)) - 1] if attempts else FLUSH_SECONDS
+
+    def _take(self) -> bool:
+        """Take what has come, unless something is still to be written; whether there is anything."""
+        if not any(self._writing):
+            # Pictures first: whatever row they belong to has then been taken before, or is now.
+            pictures = [self._pictures.popleft() for _ in range(len(self._pictures))]
+            self._writing = (list(self._take_rows(self._clock() - EXAMINE_SECONDS)), pictures)
+        return any(self._writing)
+
+    def _take_rows(self, patience: float) -> Iterator[Entry]:
+        while self._rows and (self._ended.is_set() or self._rows[0].is_examined or self._rows[0].time < patience):
+            entry = self._rows.popleft()
+            entry.is_written = True
+            yield entry
+
+    def _write(self) -> bool:
+        if not self._take():
+            return True
+        rows, pictures = self._writing
+        started = time.monotonic()
+        try:
+            faulty = write(self.store, [entry.row() for entry in rows], pictures)
+        except RecordsUnavailable as error:
+            self._fail(error)
+            return False
+        self._succeed(time.monotonic() - started)
+        self._metrics.observe_rows("dropped", faulty)
+        self._metrics.observe_rows("written", len(rows) - faulty)
+        self._metrics.observe_images("written", len(pictures))
+        self._writing = ((), ())
+        return True
+
+    def _prune(self) -> bool:
+        """Delete what is too old or too much; whether there is no more of it."""
+        try:
+            return not prune(self.store, self._limits, now=self._clock())
+        except RecordsUnavailable as error:
+            self._fail(error)
+            return True
+
+    def _fail(self, error: RecordsUnavailable) -> None:
+        self._metrics.observe_failure()
+        if not self._is_failing:
+            self._is_failing = True
+            log.error("decisions wait to be recorded: %s", error.detail)
+
+    def _succeed(self, seconds: float) -> None:
+        self._metrics.observe_write(seconds)
+        if self._is_failing:
+            self._is_failing = False
+            log.warning("decisions are recorded again")
+
+
+def is_drawn(decision: Decision, draw: float, ratio: float) -> bool:
+    """Whether this image is one of the audit sample, of the accepted ones; `draw` is uniform in [0, 1)."""
+    return decision.action is Action.ACCEPT and draw < ratio

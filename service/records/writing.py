@@ -1,0 +1,121 @@
+"""What the recorder does to the store: insert, and delete what is too old or too much."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
+
+from service.errors import RecordsUnavailable
+from service.records.examiner import Picture
+from service.records.store import Store
+from service.records.tables import decisions, images, verdicts
+
+log = logging.getLogger(__name__)
+
+PRUNE_ROWS = 5_000
+"""Most rows that are deleted in one transaction, so that none takes long."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is kept at most: decisions, days, and bytes of pictures. What has a verdict is kept beyond them."""
+
+    max_rows: int
+    max_days: float
+    max_image_bytes: int
+
+
+def write(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) -> int:
+    """Insert all of it in one transaction; what is there already is left alone. Returns how many rows are at fault.
+
+    Where the database refuses a row for what is in it, that row is left out and the others are written.
+
+    Raises:
+        RecordsUnavailable: the database takes nothing; nothing was written.
+    """
+    if not _is_refused(store, rows, pictures):
+        return 0
+    refused = [row for row in rows if _is_refused(store, [row], ())]
+    gone = {row["record"] for row in refused}
+    for picture in pictures:
+        if picture.record not in gone:
+            _is_refused(store, (), [picture])
+    return len(refused)
+
+
+def prune(store: Store, limits: Limits, *, now: float) -> bool:
+    """Delete the oldest of what is too much, some thousand at a time; whether there may be more.
+
+    Raises:
+        RecordsUnavailable: the database takes nothing.
+    """
+    with store.begin() as connection:
+        oldest = round((now - limits.max_days * 86_400) * 1e6)
+        deleted = _delete(connection, decisions, PRUNE_ROWS, decisions.c.time < oldest)
+        extra = _count(connection, select(func.count()).select_from(decisions)) - limits.max_rows
+        deleted += _delete(connection, decisions, min(extra, PRUNE_ROWS - deleted))
+        held = _count(connection, select(func.coalesce(func.sum(images.c.bytes), 0)))
+        if held > limits.max_image_bytes:
+            share = (held - limits.max_image_bytes) / held
+            count = _count(connection, select(func.count()).select_from(images))
+            deleted += _delete(connection, images, min(int(count * share) + 1, PRUNE_ROWS - deleted))
+    return deleted >= PRUNE_ROWS
+
+
+def _is_refused(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) -> bool:
+    """Whether nothing was inserted, because of what is in it."""
+    try:
+        with store.begin() as connection:
+            _insert(connection, decisions, rows)
+            _keep_pictures(connection, pictures)
+    except RecordsUnavailable as error:
+        # What the database says of a value is no sign that it is away.
+        if not isinstance(error.__cause__, DataError | IntegrityError):
+            raise
+        log.error("a decision cannot be recorded: %s", error.detail)
+        return True
+    except UnicodeEncodeError as error:
+        log.error("a decision cannot be recorded: %s", error)
+        return True
+    return False
+
+
+def _keep_pictures(connection: Connection, pictures: Sequence[Picture]) -> None:
+    known = _known(connection, [picture.record for picture in pictures])
+    kept = [picture for picture in pictures if picture.record in known]
+    rows = [{"record": one.record, "bytes": len(one.jpeg), "jpeg": one.jpeg} for one in kept]
+    _insert(connection, images, rows)
+    if kept:  # The row may have been written before there was a hash.
+        late = update(decisions).where(decisions.c.record == bindparam("of")).values(sha256=bindparam("hash"))
+        connection.execute(late, [{"of": one.record, "hash": one.sha256} for one in kept])
+
+
+def _known(connection: Connection, records: Sequence[str]) -> set[str]:
+    """Those of the records that are there still: what was deleted for its age needs no picture."""
+    return set(connection.scalars(select(decisions.c.record).where(decisions.c.record.in_(records))))
+
+
+def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    if rows:
+        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+        # Written twice where the first answer was lost on its way.
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+
+
+def _delete(connection: Connection, table: Table, count: int, *conditions: ColumnElement[bool]) -> int:
+    """Delete the oldest `count` rows that meet the conditions and have no verdict; returns how many there were."""
+    if count <= 0:
+        return 0
+    reviewed = exists().where(verdicts.c.record == table.c.record)
+    oldest = select(table.c.record).where(~reviewed, *conditions).order_by(table.c.record).limit(count).subquery()
+    return connection.execute(delete(table).where(table.c.record.in_(select(oldest.c.record)))).rowcount
+
+
+def _count(connection: Connection, statement: Select[Any]) -> int:
+    return int(connection.scalar(statement))

@@ -1,0 +1,49 @@
+"""Stores of both kinds, and decisions to put into them."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from gate import Action, Band, Decision, Label, Reason
+from gate.scorer import Score
+from service.identity import new_id
+from service.records.entry import Entry
+from service.records.query import Page, find_page
+from service.records.store import Store
+from service.records.writing import write
+from tests.support.models import brightness_model
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
+CARD = brightness_model().card
+
+
+def entry(identity: str = "face", *, discarded: bool = False, **changes: Any) -> Entry:
+    """One decision at noon, confident unless it is `discarded`."""
+    decision = Decision(
+        Label.GLASSES,
+        Action.DISCARD if discarded else Action.ACCEPT,
+        Reason.UNCERTAIN if discarded else Reason.CONFIDENT,
+    )
+    made = Entry(identity, Score(0.5 if discarded else 0.9, 0.1), decision, None, Band(), CARD, 0.012)
+    made.time = NOON
+    made.sha256 = f"{random.getrandbits(256):064x}"
+    return replace(made, **changes)
+
+
+def put(store: Store, entries: Sequence[Entry]) -> list[str]:
+    """Write them; their records, in order, which is that of their time."""
+    for one in entries:
+        one.record = new_id()
+    records = sorted(one.record for one in entries)
+    for one, record in zip(entries, records, strict=True):
+        one.record = record
+    assert write(store, [one.row() for one in entries], ()) == 0
+    return records
+
+
+def names(store: Store, **filters: Any) -> list[str]:
+    """The ids of the decisions that are found, the newest first."""
+    found, _ = find_page(store, Page(**filters))
+    return [record["id"] for record in found]

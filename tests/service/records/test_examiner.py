@@ -1,0 +1,152 @@
+"""Hashes and small pictures, in the time that decisions leave."""
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+from prometheus_client import CollectorRegistry
+
+from service.records.entry import Entry
+from service.records.evidence import Source, digest, preview
+from service.records.examiner import ACCEPTED_BYTES, MAX_BYTES, Examiner, Picture
+from service.records.metrics import RecordMetrics
+from tests.support.images import encode, flat, portrait
+from tests.support.servers import TIMEOUT, wait_until
+
+from .stores import entry
+
+BODY = encode(portrait(512))
+
+
+@contextmanager
+def examining(
+    registry: CollectorRegistry, *, is_busy: bool = False, sleep: Callable[[float], object] = lambda _: None
+) -> Iterator[tuple[Examiner, list[Picture]]]:
+    pictures: list[Picture] = []
+    made = Examiner(pictures.append, RecordMetrics(registry), max_pixels=10**7, is_busy=lambda: is_busy, sleep=sleep)
+    try:
+        yield made, pictures
+    finally:
+        made.close(timeout=TIMEOUT)
+
+
+def fresh(name: str = "face", *, discarded: bool = False) -> Entry:
+    return entry(name, discarded=discarded, sha256=None)
+
+
+def dropped(registry: CollectorRegistry, what: str) -> float | None:
+    return registry.get_sample_value(f"lensgate_record_{what}_total", {"result": "dropped"})
+
+
+def test_the_hash_is_that_of_the_bytes_that_came() -> None:
+    assert digest(BODY) == digest(bytearray(BODY)) == digest(memoryview(b"x" + BODY)[1:])
+    assert digest(BODY) == hashlib.sha256(BODY).hexdigest()
+    pixels = portrait(64)
+    assert digest(pixels) == hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize(("size", "kept"), [(1024, 256), (600, 256), (256, 256), (100, 100)])
+def test_a_picture_shows_what_the_file_shows(kind: str, size: int, kept: int) -> None:
+    pixels = portrait(size)
+    small = Image.open(io.BytesIO(preview(encode(pixels, kind), max_pixels=10**7)))
+    assert (small.format, small.size, small.mode) == ("JPEG", (kept, kept), "RGB")
+    expected = np.asarray(Image.fromarray(pixels).resize((kept, kept), Image.Resampling.BOX), np.float64)
+    assert np.abs(np.asarray(small, np.float64) - expected).mean() < 6
+
+
+def test_a_picture_of_pixels_is_theirs() -> None:
+    small = Image.open(io.BytesIO(preview(flat(200, 512), max_pixels=10**7)))
+    assert small.size == (256, 256)
+    assert np.abs(np.asarray(small, np.int64) - 200).max() <= 2
+
+
+def test_a_turned_photograph_stands_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Turn by 90 degrees to the right.
+    half = np.concatenate([np.zeros((512, 256, 3), np.uint8), np.full((512, 256, 3), 255, np.uint8)], axis=1)
+    small = np.asarray(Image.open(io.BytesIO(preview(encode(half, "JPEG", exif=exif), max_pixels=10**7))))
+    assert small[:100].mean() < 10
+    assert small[-100:].mean() > 245
+
+
+def test_what_was_discarded_is_examined_before_what_was_accepted() -> None:
+    first, accepted, urgent = fresh(), fresh(), fresh(discarded=True)
+    go = threading.Event()
+    seen: list[tuple[bool, bool]] = []
+
+    def hold(_: float) -> None:
+        seen.append((urgent.is_examined, accepted.is_examined))
+        go.wait(TIMEOUT)
+
+    with examining(CollectorRegistry(), is_busy=True, sleep=hold) as (examiner, _):
+        examiner.submit(first, BODY)
+        wait_until(lambda: first.is_examined)
+        examiner.submit(accepted, BODY)
+        examiner.submit(urgent, BODY)
+        go.set()
+        wait_until(lambda: len(seen) == 3)
+    assert seen == [(False, False), (True, False), (True, True)]
+
+
+def test_while_images_wait_to_be_decoded_it_mostly_sleeps() -> None:
+    slept: list[float] = []
+    with examining(CollectorRegistry(), is_busy=True, sleep=slept.append) as (examiner, _):
+        made = fresh(discarded=True)
+        examiner.submit(made, BODY)
+        wait_until(lambda: slept)
+    with examining(CollectorRegistry(), is_busy=False, sleep=slept.append) as (examiner, _):
+        examiner.submit(fresh(), BODY)
+    assert len(slept) == 1
+    assert slept[0] > 0
+
+
+@pytest.mark.parametrize(("discarded", "limit"), [(False, ACCEPTED_BYTES), (True, MAX_BYTES)])
+def test_what_there_is_no_room_for_is_recorded_without_hash_and_picture(*, discarded: bool, limit: int) -> None:
+    registry = CollectorRegistry()
+    with examining(registry) as (examiner, pictures):
+        made = fresh(discarded=discarded)
+        examiner.submit(made, np.zeros((limit // 3 + 1, 1, 3), np.uint8))
+        assert made.is_examined
+        assert made.sha256 is None
+    assert dropped(registry, "hashes") == 1
+    assert dropped(registry, "images") == int(discarded)
+    assert not pictures
+
+
+def test_room_comes_back_when_an_image_was_examined() -> None:
+    registry = CollectorRegistry()
+    with examining(registry) as (examiner, _):
+        half = bytes(ACCEPTED_BYTES // 2 + 1)
+        for _ in range(3):
+            made = fresh()
+            examiner.submit(made, half)
+            wait_until(lambda made=made: made.is_examined)  # type: ignore[misc]
+            wait_until(lambda: examiner.held == 0)
+    assert dropped(registry, "hashes") == 0
+
+
+def test_what_is_written_already_is_not_hashed_any_more() -> None:
+    registry = CollectorRegistry()
+    with examining(registry) as (examiner, _):
+        made = fresh()
+        made.is_written = True
+        examiner.submit(made, BODY)
+        wait_until(lambda: made.is_examined)
+        assert made.sha256 is None
+    assert dropped(registry, "hashes") == 1
+
+
+@pytest.mark.parametrize("source", [BODY[:100], b"no image"])
+def test_what_makes_no_picture_is_counted_and_ends_nothing(source: Source) -> None:
+    registry = CollectorRegistry()
+    with examining(registry) as (examiner, pictures):
+        examiner.submit(fresh(discarded=True), source)
+        examiner.submit(fresh(discarded=True), BODY)
+    assert dropped(registry, "images") == 1
+    assert [picture.sha256 for picture in pictures] == [digest(BODY)]

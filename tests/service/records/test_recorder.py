@@ -1,0 +1,158 @@
+"""Decisions go behind the answers to the store, whatever the store does."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Connection
+
+from gate import Action
+from service.errors import RecordsUnavailable
+from service.records.metrics import RecordMetrics
+from service.records.query import find_image, find_one
+from service.records.recorder import Recorder, is_drawn
+from service.records.store import Store
+from service.records.writing import Limits
+from tests.support.images import encode, flat, portrait
+from tests.support.servers import wait_until
+
+from .stores import entry, names
+
+LIMITS = Limits(max_rows=10**6, max_days=10**4, max_image_bytes=10**9)
+BODY = encode(portrait(512))
+
+
+class Breakable(Store):
+    """A store that can be taken away."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.is_away = threading.Event()
+        self.asked = threading.Event()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        self.asked.set()
+        if self.is_away.is_set():
+            raise RecordsUnavailable("it is away")
+        with super().begin() as connection:
+            yield connection
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def breakable(tmp_path: Path) -> Iterator[Breakable]:
+    store = Breakable(f"sqlite:///{tmp_path / 'records.db'}")
+    yield store
+    store.close()
+
+
+@contextmanager
+def recording(
+    store: Store, registry: CollectorRegistry, *, max_rows: int = 1_000, prune_seconds: float = 60.0
+) -> Iterator[Recorder]:
+    recorder = Recorder(
+        store,
+        RecordMetrics(registry),
+        limits=LIMITS,
+        max_pixels=10**7,
+        max_rows=max_rows,
+        prune_seconds=prune_seconds,
+    )
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+def rows(registry: CollectorRegistry, result: str) -> float | None:
+    return registry.get_sample_value("lensgate_records_total", {"result": result})
+
+
+def test_a_decision_can_be_read_a_moment_later(store: Store, registry: CollectorRegistry) -> None:
+    with recording(store, registry) as recorder:
+        recorder.record(entry("one", sha256=None), BODY)
+        wait_until(lambda: rows(registry, "written"))
+        assert find_one(store, "one")["sha256"]
+        assert find_one(store, "one")["image"] is None
+
+
+def test_a_picture_is_kept_of_what_was_discarded_and_of_the_audit_sample(
+    store: Store, registry: CollectorRegistry
+) -> None:
+    kept = [entry("discarded", discarded=True), entry("audited", audit=True)]
+    with recording(store, registry) as recorder:
+        for one in [*kept, entry("accepted")]:
+            recorder.record(one, BODY)
+        wait_until(lambda: registry.get_sample_value("lensgate_record_images_total", {"result": "written"}) == 2)
+        assert all(find_image(store, one.record).startswith(b"\xff\xd8") for one in kept)
+
+
+def test_closing_writes_what_waits(store: Store, registry: CollectorRegistry) -> None:
+    with recording(store, registry) as recorder:
+        for number in range(50):
+            recorder.record(entry(str(number), discarded=number % 10 == 0), encode(flat(number)))
+    assert len(names(store)) == 50
+    assert rows(registry, "written") == 50
+    assert registry.get_sample_value("lensgate_record_images_total", {"result": "written"}) == 5
+
+
+def test_while_the_store_is_away_decisions_wait_and_then_are_written(
+    breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    breakable.is_away.set()
+    with recording(breakable, registry) as recorder, caplog.at_level(logging.WARNING):
+        recorder.record(entry("waits"), BODY)
+        wait_until(lambda: recorder.is_failing)
+        assert registry.get_sample_value("lensgate_records_failing") == 1
+        assert registry.get_sample_value("lensgate_record_failures_total")
+        breakable.is_away.clear()
+        wait_until(lambda: rows(registry, "written"))
+        assert registry.get_sample_value("lensgate_records_failing") == 0
+        assert names(breakable) == ["waits"]
+    assert "decisions are recorded again" in caplog.messages
+
+
+def test_decisions_beyond_the_limit_are_dropped_and_counted(breakable: Breakable, registry: CollectorRegistry) -> None:
+    breakable.is_away.set()
+    with recording(breakable, registry, max_rows=3) as recorder:
+        for number in range(5):
+            recorder.record(entry(str(number)), BODY)
+        assert recorder.queued == 3
+        assert rows(registry, "dropped") == 2
+        breakable.is_away.clear()
+        wait_until(lambda: rows(registry, "written") == 3)
+    assert set(names(breakable)) == {"0", "1", "2"}
+
+
+def test_what_a_store_that_is_away_never_took_is_counted_as_dropped_at_the_end(
+    breakable: Breakable, registry: CollectorRegistry
+) -> None:
+    breakable.is_away.set()
+    with recording(breakable, registry) as recorder:
+        recorder.record(entry(), BODY)
+        wait_until(breakable.asked.is_set)
+    assert rows(registry, "dropped") == 1
+
+
+def test_what_is_too_old_is_deleted_while_it_runs(store: Store, registry: CollectorRegistry) -> None:
+    with recording(store, registry, prune_seconds=0.0) as recorder:
+        recorder.record(entry("old", time=0.0), BODY)
+        wait_until(lambda: rows(registry, "written"))
+        recorder.record(entry("new"), BODY)
+        wait_until(lambda: names(store) == ["new"])
+
+
+@pytest.mark.parametrize(("discarded", "draw", "drawn"), [(False, 0.09, True), (False, 0.1, False), (True, 0.0, False)])
+def test_the_audit_sample_is_drawn_from_what_was_accepted(*, discarded: bool, draw: float, drawn: bool) -> None:
+    decision = entry(discarded=discarded).decision
+    assert (decision.action is Action.DISCARD) is discarded
+    assert is_drawn(decision, draw, 0.1) is drawn

@@ -1,0 +1,237 @@
+"""The record over HTTP: every way of asking leaves one, and it can be found, filtered and taken along."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+
+from tests.support.images import encode, flat
+from tests.support.servers import Running, running_service, wait_until
+
+BLACK, GREY, WHITE = (encode(flat(value)) for value in (0, 128, 255))
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Iterator[Running]:
+    with running_service(records_url=f"sqlite:///{tmp_path / 'records.db'}", audit_ratio=0.0) as running:
+        yield running
+
+
+def written(service: Running, count: int) -> None:
+    wait_until(lambda: service.metric("lensgate_records_total", result="written") >= count)
+
+
+def ask(service: Running, **query: str | int | float) -> dict[str, Any]:
+    answer = service.client.get("/v1/decisions", params=query)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def ids(service: Running, **query: str | int | float) -> list[str]:
+    return [record["id"] for record in ask(service, **query)["decisions"]]
+
+
+def test_a_decision_is_read_back_as_it_was_answered(recording: Running) -> None:
+    answer = recording.post(GREY, id="grey", expected="glasses").json()
+    written(recording, 1)
+    (record,) = ask(recording)["decisions"]
+    assert {name: record[name] for name in answer} == answer
+    assert record["expected"] == "glasses"
+    assert record["sha256"] == hashlib.sha256(GREY).hexdigest()
+    assert recording.client.get("/v1/decisions/grey").json() == record
+    assert recording.client.get(f"/v1/decisions/{record['record']}").json() == record
+
+
+def test_what_was_discarded_keeps_a_small_picture(recording: Running) -> None:
+    recording.post(GREY, id="grey")
+    recording.post(WHITE, id="white")
+    wait_until(lambda: recording.metric("lensgate_record_images_total", result="written"))
+    written(recording, 2)
+    image = ask(recording, id="grey")["decisions"][0]["image"]
+    answer = recording.client.get(image)
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.content.startswith(b"\xff\xd8")
+    assert ask(recording, id="white")["decisions"][0]["image"] is None
+
+
+def test_every_image_of_an_upload_is_recorded(recording: Running) -> None:
+    files = [("image", ("a/white.png", WHITE)), ("image", ("bad.png", b"bad")), ("image", ("black.png", BLACK))]
+    recording.client.post("/v1/decisions/batch", files=files)
+    written(recording, 2)
+    assert set(ids(recording)) == {"a/white.png", "black.png"}
+    assert recording.client.get("/v1/decisions/a/white.png").json()["label"] == "glasses"
+
+
+def test_every_image_of_a_tensor_is_recorded(recording: Running) -> None:
+    client = triton.InferenceServerClient(recording.url.removeprefix("http://"))
+    pixels = np.stack([flat(255, 64), flat(128, 64)])
+    image = triton.InferInput("image", list(pixels.shape), "UINT8")
+    image.set_data_from_numpy(pixels)
+    client.infer("glasses", [image], request_id="pair")
+    client.infer("glasses", [image])
+    client.close()
+    written(recording, 4)
+    wait_until(lambda: recording.metric("lensgate_record_images_total", result="written") == 2)
+    first, second = (recording.client.get(f"/v1/decisions/pair.{index}").json() for index in (0, 1))
+    assert first["sha256"] == hashlib.sha256(pixels[0].tobytes()).hexdigest()
+    assert (first["decision"], second["decision"]) == ("accept", "discard")
+    assert len(set(ids(recording))) == 4
+
+
+def test_an_image_file_in_a_tensor_is_recorded_by_its_own_bytes(recording: Running) -> None:
+    client = triton.InferenceServerClient(recording.url.removeprefix("http://"))
+    files = np.array([WHITE, GREY], dtype=np.object_)
+    image = triton.InferInput("encoded_image", [2], "BYTES")
+    image.set_data_from_numpy(files)
+    client.infer("glasses", [image], request_id="files")
+    client.close()
+    written(recording, 2)
+    assert recording.client.get("/v1/decisions/files.1").json()["sha256"] == hashlib.sha256(GREY).hexdigest()
+
+
+def test_an_image_that_could_not_be_judged_leaves_no_record(recording: Running) -> None:
+    recording.post(b"no image", id="bad")
+    recording.post(WHITE, id="good")
+    written(recording, 1)
+    assert ids(recording) == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"decision": "accept"}, ["white", "black"]),
+        ({"reason": "uncertain"}, ["grey"]),
+        ({"reason": "contradicted"}, ["wrong"]),
+        ({"label": "no_glasses"}, ["wrong", "black"]),
+        ({"expected": "glasses"}, ["wrong"]),
+        ({"version": "1"}, ["wrong", "white", "grey", "black"]),
+        ({"version": "2"}, []),
+        ({"min_probability": 0.4, "max_probability": 0.6}, ["grey"]),
+        ({"id": "grey"}, ["grey"]),
+        ({"sha256": hashlib.sha256(BLACK).hexdigest()}, ["wrong", "black"]),
+        ({"audit": "true"}, []),
+        ({"verdict": "unclear"}, []),
+        ({"since": "2020-01-01T00:00:00Z"}, ["wrong", "white", "grey", "black"]),
+        ({"until": "2020-01-01"}, []),
+        ({"since": "2020-01-01", "until": "2999-01-01T00:00:00+02:00", "label": "glasses"}, ["white", "grey"]),
+    ],
+    ids=str,
+)
+def test_decisions_are_found_by(recording: Running, query: dict[str, str | float], found: list[str]) -> None:
+    for body, name in ((BLACK, "black"), (GREY, "grey"), (WHITE, "white")):
+        recording.post(body, id=name)
+    recording.post(BLACK, id="wrong", expected="glasses")
+    written(recording, 4)
+    assert ids(recording, **query) == found
+
+
+def test_pages_are_gone_through_by_their_cursor_while_more_comes(recording: Running) -> None:
+    for number in range(7):
+        recording.post(WHITE, id=str(number))
+    written(recording, 7)
+    first = ask(recording, limit=3)
+    recording.post(WHITE, id="late")
+    written(recording, 8)
+    second = ask(recording, limit=3, cursor=first["next"])
+    third = ask(recording, limit=3, cursor=second["next"])
+    found = [record["id"] for page in (first, second, third) for record in page["decisions"]]
+    assert found == ["6", "5", "4", "3", "2", "1", "0"]
+    assert third["next"] is None
+
+
+def test_all_of_it_can_be_taken_along_as_lines_of_json(recording: Running) -> None:
+    for number in range(3):
+        recording.post(WHITE, id=str(number))
+    written(recording, 3)
+    answer = recording.client.get("/v1/decisions", headers={"Accept": "application/x-ndjson"})
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in answer.text.splitlines()] == ask(recording)["decisions"]
+
+
+def test_a_table_is_harmless_in_a_spreadsheet(recording: Running) -> None:
+    recording.post(GREY, id="=1+1")
+    written(recording, 1)
+    answer = recording.client.get("/v1/decisions", params={"format": "csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    (row,) = csv.DictReader(io.StringIO(answer.text))
+    assert row["id"] == "'=1+1"
+    assert (row["band_low"], row["model_version"], row["decision"]) == ("0.4", "1", "discard")
+
+
+def test_an_empty_table_has_its_head(recording: Running) -> None:
+    lines = recording.client.get("/v1/decisions", params={"format": "csv"}).text.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("record,id,time,sha256,")
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("limit=0", "limit"),
+        ("cursor=x", "cursor"),
+        ("decision=maybe", "decision"),
+        ("min_probability=2", "min_probability"),
+        ("min_probability=0.9&max_probability=0.1", "min_probability is above max_probability"),
+        ("since=yesterday", "since"),
+        ("since=2026-02-01&until=2026-01-01", "since is after until"),
+        ("colour=red", "colour"),
+        ("format=xml", "format"),
+        ("sha256=0", "sha256"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused_by_name(recording: Running, query: str, complaint: str) -> None:
+    answer = recording.client.get(f"/v1/decisions?{query}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+    assert complaint in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions/nobody", "/v1/decisions/nobody/image", "/v1/decisions/a%2Fb/image"])
+def test_what_is_not_there_is_not_found(recording: Running, path: str) -> None:
+    answer = recording.client.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_with_records_off_it_says_how_to_turn_them_on(service: Running) -> None:
+    answer = service.client.get("/v1/decisions")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "LENSGATE_RECORDS_URL" in answer.json()["detail"]
+
+
+def test_a_store_that_is_away_harms_no_decision(tmp_path: Path) -> None:
+    (tmp_path / "records.db").mkdir()
+    with running_service(records_url=f"sqlite:///{tmp_path / 'records.db'}") as service:
+        assert service.post(WHITE).json()["decision"] == "accept"
+        wait_until(lambda: service.metric("lensgate_records_failing") == 1)
+        answer = service.client.get("/v1/decisions")
+        assert (answer.status_code, answer.json()["code"]) == (503, "records_unavailable")
+        assert service.client.get("/readyz").status_code == 200
+
+
+def test_the_bytes_of_a_body_are_given_back_with_its_answer(recording: Running) -> None:
+    recording.post(GREY)
+    assert recording.pipeline.admission.bytes == 0
+    assert recording.inflight == 0
+
+
+def test_the_audit_sample_is_drawn_by_its_ratio(tmp_path: Path) -> None:
+    with running_service(records_url=f"sqlite:///{tmp_path / 'records.db'}", audit_ratio=1.0) as service:
+        service.post(WHITE, id="white")
+        service.post(GREY, id="grey")
+        wait_until(lambda: service.metric("lensgate_record_images_total", result="written") == 2)
+        written(service, 2)
+        assert ids(service, audit="true") == ["white"]
+        assert ids(service, audit="false") == ["grey"]
+
+
+def test_the_documentation_shows_both_methods_of_a_path(recording: Running) -> None:
+    paths = recording.client.get("/openapi.json").json()["paths"]
+    assert set(paths["/v1/decisions"]) == {"get", "post"}
+    assert "RecordPage" in json.dumps(paths["/v1/decisions"]["get"]["responses"]["200"])

@@ -1,0 +1,146 @@
+"""What is inserted, what is refused, and what is deleted, in SQLite and in PostgreSQL."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from service.errors import RecordsUnavailable
+from service.records.examiner import Picture
+from service.records.query import find_image, find_one
+from service.records.store import Store
+from service.records.tables import decisions, images, verdicts
+from service.records.writing import Limits, prune, write
+
+from .stores import NOON, entry, names, put
+
+DAY = 86_400.0
+ROOMY = Limits(max_rows=10**6, max_days=30, max_image_bytes=10**9)
+
+
+def count(store: Store, table: object = decisions) -> int:
+    with store.begin() as connection:
+        return int(connection.scalar(select(func.count()).select_from(table)))  # type: ignore[arg-type]
+
+
+def add_pictures(store: Store, records: list[str], *, size: int = 100) -> None:
+    write(store, (), [Picture(record, b"x" * size, "0" * 64) for record in records])
+
+
+def say(store: Store, record: str) -> None:
+    with store.begin() as connection:
+        connection.execute(insert(verdicts).values(record=record, verdict="glasses", reviewer="ann", time=1))
+
+
+def test_what_is_written_is_read_back_whole(store: Store) -> None:
+    made = entry("a face", discarded=True)
+    put(store, [made])
+    found = find_one(store, "a face")
+    assert found == {
+        "record": made.record,
+        "id": "a face",
+        "time": "2026-05-01T12:00:00.000000Z",
+        "sha256": made.sha256,
+        "glasses_probability": 0.5,
+        "label": "glasses",
+        "decision": "discard",
+        "reason": "uncertain",
+        "novelty": 0.1,
+        "expected": None,
+        "band": {"low": 0.4, "high": 0.6},
+        "model": {"name": "glasses", "version": "1"},
+        "latency_ms": 12.0,
+        "audit": False,
+        "image": None,
+        "verdict": None,
+    }
+
+
+def test_what_was_written_before_the_answer_was_lost_is_not_written_twice(store: Store) -> None:
+    made = entry()
+    assert write(store, [made.row()], ()) == 0
+    assert write(store, [made.row(), entry().row()], ()) == 0
+    assert count(store) == 2
+
+
+@pytest.mark.parametrize("fault", ["\ud800", "x" * 10**6 + "\x00"])
+def test_a_row_at_fault_is_left_out_and_harms_no_other(store: Store, fault: str) -> None:
+    bad = entry(fault)
+    rows = [entry("before").row(), bad.row(), entry("after").row()]
+    refused = write(store, rows, [Picture(str(rows[0]["record"]), b"jpeg", "1" * 64), Picture(bad.record, b"", "")])
+    assert set(names(store)) >= {"before", "after"}
+    assert refused == 3 - count(store)
+    assert find_image(store, str(rows[0]["record"])) == b"jpeg"
+
+
+def test_a_hash_that_came_late_is_written_with_the_picture(store: Store) -> None:
+    (record,) = put(store, [entry("late", sha256=None)])
+    write(store, (), [Picture(record, b"jpeg", "a" * 64)])
+    assert find_one(store, "late")["sha256"] == "a" * 64
+    assert find_one(store, "late")["image"] == f"/v1/decisions/{record}/image"
+
+
+def test_a_picture_whose_decision_was_deleted_meanwhile_is_no_fault(store: Store) -> None:
+    assert write(store, [entry("kept").row()], [Picture("0" * 26, b"jpeg", "a" * 64)]) == 0
+    assert (count(store), count(store, images)) == (1, 0)
+
+
+def test_what_is_too_old_is_deleted_with_its_picture(store: Store) -> None:
+    records = put(store, [entry("old", time=NOON - 31 * DAY), entry("new", time=NOON - 29 * DAY)])
+    add_pictures(store, records)
+    assert not prune(store, ROOMY, now=NOON)
+    assert names(store) == ["new"]
+    assert count(store, images) == 1
+
+
+def test_of_too_many_the_oldest_go(store: Store) -> None:
+    put(store, [entry(str(number)) for number in range(5)])
+    prune(store, Limits(max_rows=2, max_days=30, max_image_bytes=10**9), now=NOON)
+    assert names(store) == ["4", "3"]
+
+
+def test_pictures_that_are_too_much_go_and_their_decisions_stay(store: Store) -> None:
+    add_pictures(store, put(store, [entry(str(number)) for number in range(10)]))
+    prune(store, Limits(max_rows=10**6, max_days=30, max_image_bytes=500), now=NOON)
+    kept = [name for name in names(store) if find_one(store, name)["image"]]
+    assert kept == ["9", "8", "7", "6"]
+    assert count(store) == 10
+
+
+def test_what_a_person_has_judged_outlives_every_limit(store: Store) -> None:
+    records = put(store, [entry("judged", time=NOON - 99 * DAY), entry("other", time=NOON - 99 * DAY)])
+    add_pictures(store, records)
+    say(store, records[0])
+    prune(store, Limits(max_rows=1, max_days=1, max_image_bytes=1), now=NOON)
+    assert names(store) == ["judged"]
+    assert find_image(store, records[0])
+
+
+def test_much_is_deleted_a_part_at_a_time(store: Store) -> None:
+    write(store, [entry(time=NOON - 99 * DAY).row() for _ in range(5_010)], ())
+    assert prune(store, ROOMY, now=NOON)
+    assert count(store) == 10
+    assert not prune(store, ROOMY, now=NOON)
+    assert count(store) == 0
+
+
+def test_a_file_that_is_no_database_is_said_to_be_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    path.write_bytes(b"this is no database at all, and long enough to be seen as none" * 20)
+    store = Store(f"sqlite:///{path}")
+    with pytest.raises(RecordsUnavailable, match="not a database"):
+        write(store, [entry().row()], ())
+    store.close()
+
+
+def test_a_database_of_another_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE lensgate_schema (version INTEGER)")
+        connection.execute("INSERT INTO lensgate_schema VALUES (99)")
+    connection.close()
+    store = Store(f"sqlite:///{path}")
+    with pytest.raises(RecordsUnavailable, match="another release"):
+        write(store, [entry().row()], ())
+    store.close()
