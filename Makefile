@@ -40,17 +40,21 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Some tests run Debian's Prometheus and docker-compose against the files in deploy/, some what a compiler made.
+# Some tests run Debian's servers and its browser against the service and the files in deploy/, some what a compiler
+# made. PostgreSQL is run by the tests themselves: its package need not start one.
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc openssl chromium
 tools:
-	@for tool in prometheus promtool docker-compose wrk cc; do command -v $$tool >/dev/null || missing=1; done; \
+	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
-		command -v apt-get >/dev/null \
-			|| { echo "install prometheus, docker-compose, wrk and a C compiler first" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, docker-compose, wrk and gcc"; \
+		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, openssl, chromium and postgresql"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
+		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-		$$sudo apt-get -qq install --yes --no-install-recommends prometheus docker-compose \
-		wrk gcc libc6-dev >/dev/null; fi
+		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
+		wrk gcc libc6-dev openssl chromium postgresql >/dev/null; fi
 
 # Real generator output where it is at hand, drawn faces elsewhere.
 bench: setup-training bench-tools

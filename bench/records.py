@@ -63,7 +63,7 @@ def _measure(pair: _Pair, pictures: Sequence[bytes], *, seconds: float, rounds: 
         servers = [stack.enter_context(one.running(sent[0])) for one in (pair.off, pair.on)]
         rates: list[list[float]] = [[], []]
         for server in servers:
-            drive(server.port, posts, seconds=_WARM_SECONDS)
+            drive(server.port, posts, seconds=min(_WARM_SECONDS, seconds))
         for number in range(rounds):
             for index in (0, 1) if number % 2 == 0 else (1, 0):
                 rates[index].append(drive(servers[index].port, posts, seconds=seconds).rate)

@@ -48,11 +48,14 @@ class RecordMetrics:
         self._hashes.labels(result).inc()
 
     def observe_write(self, seconds: float) -> None:
-        """Time one transaction, which ended well."""
+        """Time one transaction that ended well."""
         self._seconds.observe(seconds)
-        self._failing.set(0)
 
     def observe_failure(self) -> None:
         """Count one that did not."""
         self._failures.inc()
         self._failing.set(1)
+
+    def observe_recovery(self) -> None:
+        """The store takes decisions again."""
+        self._failing.set(0)

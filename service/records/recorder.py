@@ -61,6 +61,7 @@ class Recorder:
         self._limits = limits
         self._max_rows = max_rows
         self._prune_seconds = prune_seconds
+        self._next_prune = float("-inf")
         self._clock = clock
         self._rows: deque[Entry] = deque()
         self._pictures: deque[Picture] = deque()
@@ -103,13 +104,29 @@ class Recorder:
         self.store.close()
 
     def _run(self) -> None:
-        attempts, pruned = 0, float("-inf")
+        attempts = 0
         while not (self._ended.wait(self._pause(attempts)) and not self._take()):
-            attempts = 0 if self._write() else attempts + 1
+            attempts = 0 if self._work() else attempts + 1
             if self._ended.is_set() and attempts:
                 return
-            if not attempts and time.monotonic() - pruned > self._prune_seconds and self._prune():
-                pruned = time.monotonic()
+
+    def _work(self) -> bool:
+        """Write and delete what is due; whether the store took it."""
+        try:
+            self._write()
+            self._prune()
+        except RecordsUnavailable as error:
+            self._fail(error.detail)
+            return False
+        except Exception:
+            # The thread must not end by it: nothing would be recorded from then on, and nobody would know.
+            log.exception("unexpected fault: some decisions are not recorded")
+            self._metrics.observe_rows("dropped", len(self._writing[0]))
+            self._writing = ((), ())
+            self._fail("an unexpected fault")
+            return False
+        self._recover()
+        return True
 
     @staticmethod
     def _pause(attempts: int) -> float:
@@ -129,41 +146,35 @@ class Recorder:
             entry.is_written = True
             yield entry
 
-    def _write(self) -> bool:
+    def _write(self) -> None:
         if not self._take():
-            return True
+            return
         rows, pictures = self._writing
         started = time.monotonic()
-        try:
-            faulty = write(self.store, [entry.row() for entry in rows], pictures)
-        except RecordsUnavailable as error:
-            self._fail(error)
-            return False
-        self._succeed(time.monotonic() - started)
+        faulty = write(self.store, [entry.row() for entry in rows], pictures)
+        self._metrics.observe_write(time.monotonic() - started)
         self._metrics.observe_rows("dropped", faulty)
         self._metrics.observe_rows("written", len(rows) - faulty)
         self._metrics.observe_images("written", len(pictures))
         self._writing = ((), ())
-        return True
 
-    def _prune(self) -> bool:
-        """Delete what is too old or too much; whether there is no more of it."""
-        try:
-            return not prune(self.store, self._limits, now=self._clock())
-        except RecordsUnavailable as error:
-            self._fail(error)
-            return True
+    def _prune(self) -> None:
+        """Delete what is too old or too much, a part at a time: where there is more, the next comes soon."""
+        if time.monotonic() < self._next_prune:
+            return
+        if not prune(self.store, self._limits, now=self._clock()):
+            self._next_prune = time.monotonic() + self._prune_seconds
 
-    def _fail(self, error: RecordsUnavailable) -> None:
+    def _fail(self, detail: str) -> None:
         self._metrics.observe_failure()
         if not self._is_failing:
             self._is_failing = True
-            log.error("decisions wait to be recorded: %s", error.detail)
+            log.error("decisions wait to be recorded: %s", detail)
 
-    def _succeed(self, seconds: float) -> None:
-        self._metrics.observe_write(seconds)
+    def _recover(self) -> None:
         if self._is_failing:
             self._is_failing = False
+            self._metrics.observe_recovery()
             log.warning("decisions are recorded again")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from gate import Action
 from service.errors import RecordsUnavailable
@@ -20,6 +20,7 @@ from service.records.writing import Limits
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import wait_until
 
+from .conftest import make_database
 from .stores import entry, names
 
 LIMITS = Limits(max_rows=10**6, max_days=10**4, max_image_bytes=10**9)
@@ -115,10 +116,31 @@ def test_while_the_store_is_away_decisions_wait_and_then_are_written(
         assert registry.get_sample_value("lensgate_records_failing") == 1
         assert registry.get_sample_value("lensgate_record_failures_total")
         breakable.is_away.clear()
-        wait_until(lambda: rows(registry, "written"))
-        assert registry.get_sample_value("lensgate_records_failing") == 0
+        wait_until(lambda: registry.get_sample_value("lensgate_records_failing") == 0)
         assert names(breakable) == ["waits"]
     assert "decisions are recorded again" in caplog.messages
+
+
+def test_a_store_that_comes_back_before_there_is_anything_to_write_is_no_longer_said_to_fail(
+    breakable: Breakable, registry: CollectorRegistry
+) -> None:
+    breakable.is_away.set()
+    with recording(breakable, registry) as recorder:
+        wait_until(lambda: recorder.is_failing)
+        breakable.is_away.clear()
+        wait_until(lambda: registry.get_sample_value("lensgate_records_failing") == 0)
+
+
+def test_a_fault_of_ours_costs_one_batch_and_not_the_thread(
+    breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with recording(breakable, registry) as recorder:
+        recorder.record(entry("odd", expected="no label"), BODY)  # It has no value: `row` fails.
+        wait_until(lambda: rows(registry, "dropped") == 1)
+        assert "unexpected fault" in caplog.text
+        recorder.record(entry("good"), BODY)
+        wait_until(lambda: rows(registry, "written") == 1)
+        assert names(breakable) == ["good"]
 
 
 def test_decisions_beyond_the_limit_are_dropped_and_counted(breakable: Breakable, registry: CollectorRegistry) -> None:
@@ -141,6 +163,20 @@ def test_what_a_store_that_is_away_never_took_is_counted_as_dropped_at_the_end(
         recorder.record(entry(), BODY)
         wait_until(breakable.asked.is_set)
     assert rows(registry, "dropped") == 1
+
+
+def test_connections_that_the_server_cut_are_made_anew(postgres: str, registry: CollectorRegistry) -> None:
+    store, other = (Store(make_database(postgres)) for _ in range(2))
+    with recording(store, registry) as recorder:
+        recorder.record(entry("before"), BODY)
+        wait_until(lambda: rows(registry, "written") == 1)
+        with other.begin() as connection:
+            cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+            connection.execute(text(cut), {"name": store.engine.url.database})
+        recorder.record(entry("after"), BODY)
+        wait_until(lambda: rows(registry, "written") == 2)
+        assert names(store) == ["after", "before"]
+    other.close()
 
 
 def test_what_is_too_old_is_deleted_while_it_runs(store: Store, registry: CollectorRegistry) -> None:
