@@ -24,7 +24,7 @@ FLUSH_SECONDS = 0.25
 EXAMINE_SECONDS = 0.5
 """How long a decision waits for the hash of its image. With the above, what a killed process takes along."""
 
-PRUNE_SECONDS = 60.0
+PRUNE_SECONDS = 300.0
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 
