@@ -35,6 +35,7 @@ _COMMANDS = {
     "serve": ("service.command", "add_options", "answer POST /v1/decisions over HTTP"),
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
     "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
+    "tokens": ("lensgate.tokens", "add_options", "make, list and revoke the tokens that a service asks for"),
     "train": ("training.steps", "add_steps", "train and export a model, step by step"),
 }
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from service.errors import BodyTooLarge, Draining, Overloaded
 
-SHED_REASONS = ("images", "bytes", "deadline", "streams")
+SHED_REASONS = ("images", "bytes", "deadline", "streams", "rate_limit")
 
 # Streams come in as long as less than this share is taken: the rest is for who cannot wait.
 _STREAMS_SHARE = 0.75

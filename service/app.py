@@ -1,32 +1,39 @@
-"""The app, wired: the endpoints that images come in by, FastAPI behind them, telemetry round both."""
+"""The app, wired: the endpoints that images come in by, the site behind them, access and telemetry round both."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, FastAPI
-from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
+from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
-from starlette.exceptions import HTTPException
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from service.access.exposure import expects_loopback
+from service.access.middleware import Access
+from service.access.routes import make_session_routes
+from service.access.tokens import open_tokens
 from service.decisions import Decisions
 from service.engine import Loaded
-from service.errors import ServiceError
 from service.metrics import Metrics
+from service.pages.routes import make_page_routes
+from service.pages.sampler import Sampler
 from service.pipeline import Pipeline
+from service.probes import make_probe_routes
 from service.records.recorder import Recorder
 from service.records.routes import make_record_routes
 from service.records.store import Store
 from service.records.writing import Limits
+from service.review.audit import Served
+from service.review.metrics import ReviewMetrics, ReviewWatch
+from service.review.routes import make_review_routes
 from service.routes import make_routes
 from service.settings import Settings
+from service.site import make_site
 from service.streams.routes import Batch
-from service.telemetry import OTHER, Telemetry, answer_error
+from service.telemetry import OTHER, RECORD, Telemetry
 from service.v2.infer import Infer
 from service.v2.routes import make_v2_routes
 from service.v2.shared_memory import Regions
@@ -49,6 +56,54 @@ def create_pipeline(
     return Pipeline(settings, loaded, metrics=metrics, shadow=shadow, make_recorder=_recorder_maker(settings, metrics))
 
 
+def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: ModelWatch | None = None) -> ASGIApp:
+    """The app around a pipeline and a tracer, which it closes when it ends; `watch` runs for as long.
+
+    Raises:
+        SettingsError: there is no file of tokens where the settings name one, or it cannot be read.
+    """
+    settings, metrics = pipeline.settings, pipeline.metrics
+    tokens = open_tokens(settings, metrics.registry)
+    sampler = Sampler(pipeline)
+    reviews = ReviewMetrics(metrics.registry)
+    store = pipeline.recorder.store if pipeline.recorder else None
+    served = partial(_served, pipeline)
+    regions, statistics = Regions(enabled=settings.shared_memory), Statistics()
+    endpoints = _make_endpoints(pipeline, regions, statistics)
+    routers = [
+        make_routes(pipeline),
+        make_v2_routes(pipeline, regions, statistics),
+        make_record_routes(store),
+        make_review_routes(store, served=served, metrics=reviews),
+        make_page_routes(sampler),
+        make_session_routes(tokens),
+        *([make_probe_routes(pipeline)] if settings.metrics_port is None else []),
+    ]
+    metrics.expect_routes([OTHER, RECORD, *_documented(endpoints, routers)])
+    site = make_site(routers, endpoints)
+    # The same path with another method: the router would answer that there is none.
+    endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for beside in (watch, sampler, ReviewWatch(store, reviews, served=served)):
+                if beside is not None:
+                    await stack.enter_async_context(beside)
+            yield
+        pipeline.close()
+        if tracer is not None:
+            tracer.close()
+
+    access = Access(
+        Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
+        tokens,
+        is_local=expects_loopback(settings),
+        on_limit=partial(metrics.observe_shed, "rate_limit"),
+    )
+    return Telemetry(access, metrics=metrics, tracer=tracer)
+
+
 def _recorder_maker(settings: Settings, metrics: Metrics) -> Callable[[Callable[[], bool]], Recorder] | None:
     if settings.records_url == "off":
         return None
@@ -59,61 +114,22 @@ def _recorder_maker(settings: Settings, metrics: Metrics) -> Callable[[Callable[
     )
 
 
-def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: ModelWatch | None = None) -> ASGIApp:
-    """The app around a pipeline and a tracer, which it closes when it ends; `watch` runs for as long."""
+def _served(pipeline: Pipeline) -> Served:
+    return Served.of(pipeline.engine.card, pipeline.engine.band)
 
-    @asynccontextmanager
-    async def lifespan(_: object) -> AsyncIterator[None]:
-        async with watch or nullcontext():
-            yield
-        pipeline.close()
-        if tracer is not None:
-            tracer.close()
 
-    regions = Regions(enabled=pipeline.settings.shared_memory)
-    statistics = Statistics()
+def _make_endpoints(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> list[Route]:
+    """What images come in by, with an `operation` for the documentation; each is an ASGI app of its own."""
     infer = Infer(pipeline, regions, statistics)
-    # Endpoints with an `operation` for the documentation; each is an ASGI app of its own.
-    endpoints = [
+    return [
         Route("/v1/decisions", Decisions(pipeline), methods=["POST"]),
         Route("/v1/decisions/batch", Batch(pipeline), methods=["POST"]),
         Route("/v2/models/{name}/infer", infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]
-    store = pipeline.recorder.store if pipeline.recorder else None
-    operations = [make_routes(pipeline), make_v2_routes(pipeline, regions, statistics), make_record_routes(store)]
-    site = _make_site([*endpoints], operations)
-    # The same path with another method: the router would answer that there is none.
-    endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
-    routes = [*endpoints, *(route for router in operations for route in router.routes)]
-    # What is not documented, refusals and second spellings, makes its series when it is first asked for.
-    paths = [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]
-    pipeline.metrics.expect_routes([OTHER, *paths])
-    return Telemetry(
-        Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
-        metrics=pipeline.metrics,
-        tracer=tracer,
-    )
 
 
-def _make_site(endpoints: list[Route], operations: Iterable[APIRouter]) -> FastAPI:
-    """What is not hot: FastAPI, with the documentation of everything."""
-    site = FastAPI(
-        title="Lensgate",
-        summary="The quality gate of a GAN image pipeline",
-        redoc_url=None,
-        redirect_slashes=False,
-        swagger_ui_oauth2_redirect_url=None,
-        # Ours knows the stages, takes nothing from the environment, and costs less.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
-    )
-    for router in operations:
-        site.include_router(router)
-    for kind in (ServiceError, HTTPException, RequestValidationError):
-        site.add_exception_handler(kind, answer_error)
-    document = get_openapi(title=site.title, version=site.version, summary=site.summary, routes=site.routes)
-    for route in endpoints:
-        if operation := getattr(route.endpoint, "operation", None):
-            document["paths"].setdefault(route.path, {})["post"] = operation
-    site.openapi = lambda: document  # type: ignore[method-assign]  # The way that FastAPI documents.
-    return site
+def _documented(endpoints: list[Route], routers: list[APIRouter]) -> list[str]:
+    """The paths of all operations; refusals and second spellings make their series when they are first asked for."""
+    routes = [*endpoints, *(route for router in routers for route in router.routes)]
+    return [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]

@@ -2,17 +2,24 @@
 
 import asyncio
 import json
+import sys
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.body import CONNECTION, GONE
-from service.errors import MalformedRequest
+from service.errors import HeaderTooLarge, MalformedRequest, ServiceError
 from service.identity import new_id
 
 HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
 
+MAX_HEADER_BYTES = 16 * 2**10
+"""Of a request's first line and headers, where nothing else is said."""
+
+CLOSE_SECONDS = 1.0
+"""From the last answer of a connection to its end, for a caller that does not close it."""
 
 _SCRATCH_BYTES = 2**18
 
@@ -73,17 +80,37 @@ class Discarding(BodyReader):
         return self._scratch[: self.length]
 
 
+class Closing(Discarding):
+    """Throws away what comes after the last answer: unread it would reset the connection, and the answer be lost."""
+
+    def __init__(self, owner: "GateProtocol") -> None:
+        super().__init__(owner, sys.maxsize)
+
+
 class GateProtocol(HttpToolsProtocol):
     """What uvicorn's protocol does not do.
 
     A body that a request has reserved room for goes straight into its buffer: uvicorn would copy it five times and
     stop the connection every 64 kB. A body whose request was refused is passed over without a copy. A connection that
-    sends no request, or half of one, is closed. What is no HTTP is answered as every other error is.
+    sends no request, or half of one, is closed. What is no HTTP is answered as every other error is, and so is a head
+    that is longer than it may be, before all of it is there.
+
+    Args:
+        max_header_bytes: of a request's first line, its headers and what follows a body in chunks.
     """
 
     _head_timer: asyncio.TimerHandle | None = None
     _is_reading_into = False
     _seen = 0
+    _head_bytes = 0
+    # Received since the parser last said something: it keeps what has no end yet.
+    _silent_bytes = 0
+    _is_silent = True
+    _fault: ServiceError | None = None
+
+    def __init__(self, *given: Any, max_header_bytes: int = MAX_HEADER_BYTES, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._max_header_bytes = max_header_bytes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -99,12 +126,43 @@ class GateProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; what is left is the beginning of a head, or a body that somebody reads."""
-        super().data_received(data)
+        if self.transport.is_closing():
+            return  # TLS hands on what it had, and nobody would be there to answer.
+        rest = memoryview(data)
+        while rest:
+            # Of a head in pieces no larger than it may be: only of a piece in which nothing ends is it known that all of
+            # it belongs to what has no end.
+            length = len(rest) if self._is_in_body() else self._max_header_bytes
+            self._parse(rest[:length])
+            if self.transport.get_protocol() is not self:
+                return  # It was refused.
+            rest = rest[length:]
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._wait_for_head()
 
+    def _parse(self, data: memoryview) -> None:
+        self._is_silent = True
+        super().data_received(data)  # type: ignore[arg-type]  # The parser takes any buffer.
+        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
+        if self._silent_bytes > self._max_header_bytes:
+            self._refuse(self._header_too_large())
+
+    def _is_in_body(self) -> bool:
+        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+
+    def on_url(self, url: bytes) -> None:
+        """Count a part of the first line."""
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        self._count_head(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The request begins."""
+        self._is_silent = False
         self._stop_waiting()
         super().on_headers_complete()
 
@@ -112,10 +170,12 @@ class GateProtocol(HttpToolsProtocol):
         """Let the request find its connection."""
         super().on_message_begin()
         self._seen = 0
+        self._head_bytes = 0
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
 
     def on_body(self, body: bytes) -> None:
         """Count what the parser sees of a body."""
+        self._is_silent = False
         self._seen += len(body)
         super().on_body(body)
 
@@ -149,17 +209,54 @@ class GateProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.transport.set_protocol(self)
 
+    def shutdown(self) -> None:
+        """Close it once it is idle; over TLS without waiting for a caller that does not answer to that."""
+        super().shutdown()
+        if self.scheme == "https" and self.transport.is_closing():
+            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, and close; a whole request before it is answered as if it had been the last."""
-        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
-            self.cycle.keep_alive = False
-            self.flow.pause_reading()
-            return
-        error = MalformedRequest(msg)
+        """The parser has stopped: say why."""
+        self._refuse(self._fault or MalformedRequest(msg))
+
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer what is no request, and close; a whole one before it is answered as if it had been the last."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            if not self.cycle.more_body:
+                self.cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            if self.cycle.response_started:
+                self.transport.close()  # Whatever was said now would be taken for a part of the answer.
+                return
+            self._give_up_cycle()
         body = json.dumps(error.problem(new_id())).encode()
         head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + head + body)
-        self.transport.close()
+        self._close_slowly()
+
+    def _give_up_cycle(self) -> None:
+        """Its body will not come: who reads it is told so, and what it answers goes nowhere."""
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+
+    def _close_slowly(self) -> None:
+        self.transport.set_protocol(Closing(self))
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._stop_waiting()
+        self._head_timer = self.loop.call_later(CLOSE_SECONDS, self._give_up)
+
+    def _count_head(self, length: int) -> None:
+        self._is_silent = False
+        self._head_bytes += length
+        if self._head_bytes > self._max_header_bytes:
+            self._fault = self._header_too_large()
+            raise ValueError  # The parser stops.
+
+    def _header_too_large(self) -> HeaderTooLarge:
+        return HeaderTooLarge(f"the head of the request has more than {self._max_header_bytes:,} bytes")
 
     def _announced(self) -> int:
         lengths = [int(value) for name, value in self.headers if name == b"content-length"]

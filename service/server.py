@@ -1,21 +1,30 @@
 """The process: load and verify the model, listen, and on SIGTERM finish what was admitted."""
 
+import contextlib
 import logging
 import os
+import socket
+import ssl
+import sys
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
 from prometheus_client import disable_created_metrics
+from uvicorn.config import STARTUP_FAILURE
 
 from gate import ModelStore
 from gate.png import ACCELERATED
+from service.access.exposure import check_exposure
+from service.access.metrics import CertificateMetrics
+from service.access.tls import Certificate
 from service.app import create_app, create_pipeline
+from service.listening import make_config, url_of
 from service.loading import load_model, load_shadow
 from service.logs import configure_logging
 from service.pipeline import Pipeline
-from service.protocol import GateProtocol
+from service.probes import make_probe_server
 from service.settings import Settings
 from service.watching import ModelWatch, read_state
 
@@ -31,6 +40,7 @@ def make_server(settings: Settings) -> "Server":
     Raises:
         GateError: the model, the device or a setting is at fault; the text says what to do.
     """
+    check_exposure(settings)
     configure_logging(settings.log_level)
     # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -66,30 +76,50 @@ class Server(uvicorn.Server):
         tracer: "Tracer | None" = None,
         watch: ModelWatch | None = None,
     ) -> None:
+        self._pipeline = pipeline
+        self._certificate = _load_certificate(settings, CertificateMetrics(pipeline.metrics.registry))
+        self._probes = make_probe_server(pipeline)
+        self._beside = contextlib.AsyncExitStack()
         super().__init__(
-            uvicorn.Config(
+            make_config(
                 create_app(pipeline, tracer=tracer, watch=watch),
-                host=settings.host,
+                settings,
                 port=settings.port,
-                http=GateProtocol,
-                # Who is behind a proxy is of no account here.
-                proxy_headers=False,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                # Longer than the idle time of common balancers: whoever closes first must not be the server.
-                timeout_keep_alive=75,
                 # Whoever was admitted is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
+                ssl_context_factory=partial(_context, self._certificate) if self._certificate else None,
             )
         )
-        self._pipeline = pipeline
 
     @property
     def url(self) -> str:
         """Where it listens, once `started`."""
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return url_of(self.servers[0].sockets[0], scheme="https" if self._certificate else "http")
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where `/metrics` and probes are, once `started`, if not at `url`."""
+        return self._probes.url if self._probes else None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. The probes' port is taken first, and answers once the other does."""
+        if self._probes:
+            try:
+                self._probes.bind()
+            except OSError as error:
+                log.error("LENSGATE_METRICS_PORT: %s", error)
+                self._pipeline.close()
+                sys.exit(STARTUP_FAILURE)
+        await super().startup(sockets)
+        if self._probes:
+            await self._beside.enter_async_context(self._probes)
+        if self._certificate:
+            await self._beside.enter_async_context(self._certificate.watch)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what was admitted; the probes are answered until that is done."""
+        await super().shutdown(sockets)
+        await self._beside.aclose()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain; a second signal does not wait, not even for a thread that hangs."""
@@ -97,3 +127,13 @@ class Server(uvicorn.Server):
             os._exit(1)
         self._pipeline.drain()
         self.should_exit = True
+
+
+def _load_certificate(settings: Settings, metrics: CertificateMetrics) -> Certificate | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_certificate, settings.tls_key, metrics=metrics)
+
+
+def _context(certificate: Certificate, *_: object) -> ssl.SSLContext:
+    return certificate.context

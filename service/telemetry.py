@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 OTHER = "other"
 """The route label of what is no route of ours: anybody can invent paths, and each would be a series for ever."""
 
+RECORD = "GET /v1/decisions"
+"""The route label of reading the record: objectives for decisions, which have the same path, are not about it."""
+
 log = logging.getLogger("service.access")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -78,6 +81,8 @@ class Telemetry:
     def _observe(self, scope: Scope, status: int, started: float) -> None:
         seconds = time.monotonic() - started
         route = getattr(scope.get("route"), "path", OTHER)
+        if route == "/v1/decisions" and scope["method"] == "GET":
+            route = RECORD
         self._metrics.observe_request(route, status, seconds)
         state = scope["state"]
         fields: dict[str, Any] = {
@@ -87,6 +92,9 @@ class Telemetry:
             "milliseconds": round(seconds * 1000, 3),
             **state.get("log", {}),
         }
+        principal = state.get("principal")
+        if principal is not None and not principal.is_anonymous:
+            fields["principal"] = principal.name
         if stages := state["stages"].milliseconds():
             fields["stages"] = stages
         if trace_id := self._trace(scope, route, status, started):

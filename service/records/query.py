@@ -120,7 +120,7 @@ def find_one(store: Store, name: str) -> dict[str, Any]:
     with store.begin() as connection:
         row = connection.execute(query.order_by((decisions.c.record == name).desc(), _NEWEST).limit(1)).one_or_none()
     if row is None:
-        raise NotFound("no decision is recorded under this name: it may be too old, or not written yet")
+        raise NotFound("no decision is recorded under this name: too old, or not written yet; one with a slash: ?id=")
     return read_record(row)
 
 

@@ -52,7 +52,7 @@ def make_record_routes(store: Store | None) -> APIRouter:
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
         return Response(find_image(existing(store), record), media_type="image/jpeg", headers=headers)
 
-    @router.get("/v1/decisions/{name:path}", response_model=Record, summary="One decision, by `record` or `id`")
+    @router.get("/v1/decisions/{name}", response_model=Record, summary="One decision, by `record` or `id`")
     def decision(name: str) -> Response:
         return _json(find_one(existing(store), name))
 

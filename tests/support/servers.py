@@ -130,7 +130,7 @@ def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> I
         process = subprocess.Popen(command, stderr=sink, env={"LENSGATE_RECORDS_URL": "off", **environment})
     try:
         wait_until(lambda: process.poll() is not None or "running on" in log.read_text(), timeout=60)
-        match = re.search(r"running on (http://\S+)", log.read_text())
+        match = re.search(r"running on (https?://\S+)", log.read_text())
         assert match, log.read_text()
         yield Process(match[1], process, log)
     finally:

@@ -1,0 +1,153 @@
+"""`lensgate tokens`: make, list and revoke the tokens that a service asks for. Running services notice."""
+
+import argparse
+import math
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from service.access.principal import Scope
+from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_tokens
+from service.errors import SettingsError
+
+_HEADER = re.compile(r"\s*\[\[\s*token\s*\]\]\s*(#.*)?")
+_ANY_HEADER = re.compile(r"\s*\[.*")
+_NOTHING = re.compile(r"\s*(#.*)?")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    for name, action, title in (
+        ("add", _add, "make a token, print it this once, and keep its hash in the file"),
+        ("list", _list, "print the tokens' names, scopes, rates and ends"),
+        ("revoke", _revoke, "take a token out of the file: its sessions end with it"),
+    ):
+        command = actions.add_parser(name, help=title, description=title)
+        command.add_argument("--file", type=Path, help="file of tokens (LENSGATE_TOKENS, or tokens.toml)")
+        if action is not _list:
+            command.add_argument("name", help="whose it is: stands in logs and beside verdicts")
+        if action is _add:
+            _add_limits(command)
+        command.set_defaults(run=action)
+
+
+def _add_limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scopes", default="", help=f"of {', '.join(Scope)}, with commas in between; none by default")
+    command.add_argument("--requests-per-second", type=float, help="how often it may ask (no limit)")
+    command.add_argument("--burst", type=int, help="how many requests may come at once (one second's)")
+    command.add_argument("--days", type=float, help="how long it is good for (for ever)")
+
+
+def _add(options: argparse.Namespace) -> int:
+    path = _path(options)
+    before = path.read_text("utf-8") if path.exists() else ""
+    token = make_token()
+    after = f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{_entry(options, token)}"
+    # Read as the service would, the tokens before it too: what is wrong is said before anything is written.
+    parse_tokens(after, source=str(path))
+    _write(path, after)
+    print(f"{path}: {options.name} added; only its hash is kept, so keep this:", file=sys.stderr)
+    print(token)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    tokens = read_tokens(_path(options))
+    rows = [("name", "scopes", "requests/s", "ends"), *map(_row, tokens)]
+    for name, scopes, rate, expires in rows:
+        print(f"{name:24} {scopes:20} {rate:>10}  {expires}")
+    return 0
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    path = _path(options)
+    before = read_tokens(path)
+    places = [place for place, token in enumerate(before) if token.name == options.name]
+    if not places:
+        raise SettingsError(f"{path}: there is no token {options.name!r}: `lensgate tokens list` prints them")
+    text = _without(path.read_text("utf-8"), places[0])
+    if text is None or parse_tokens(text, source=str(path)) != tuple(
+        token for token in before if token.name != options.name
+    ):
+        raise SettingsError(f"{path}: its layout is not known: take the entry of {options.name!r} out by hand")
+    _write(path, text)
+    print(f"{path}: {options.name} revoked")
+    return 0
+
+
+def _path(options: argparse.Namespace) -> Path:
+    given: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS") or "tokens.toml")
+    return given.resolve()  # A link stays a link.
+
+
+def _entry(options: argparse.Namespace, token: str) -> str:
+    lines = [
+        "[[token]]",
+        f"name = {_quote(options.name)}",
+        f'sha256 = "{hash_token(token)}"',
+        f"scopes = [{', '.join(_quote(name.strip()) for name in options.scopes.split(',') if name.strip())}]",
+    ]
+    if options.requests_per_second is not None:
+        lines.append(f"requests_per_second = {options.requests_per_second}")
+    if options.burst is not None:
+        lines.append(f"burst = {options.burst}")
+    if options.days is not None:
+        lines.append(f"expires = {_end(options.days)}")
+    return "\n".join(lines) + "\n"
+
+
+def _end(days: float) -> str:
+    if not (math.isfinite(days) and 0 < days <= 36_500):
+        raise SettingsError(f"--days {days:g}: a token is good for more than 0 days and at most 36500")
+    return f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _quote(text: str) -> str:
+    # What else would have to be escaped is no name and no scope, and is refused as such.
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _row(token: Token) -> tuple[str, str, str, str]:
+    rate = "" if token.requests_per_second is None else f"{token.requests_per_second:g}"
+    return token.name, ",".join(sorted(token.scopes)) or "-", rate, describe_expiry(token)
+
+
+def _without(text: str, place: int) -> str | None:
+    """The text less its `place`-th entry; comments before the next one stay. None where it is laid out otherwise."""
+    lines = text.splitlines(keepends=True)
+    heads = [number for number, line in enumerate(lines) if _HEADER.fullmatch(line.rstrip("\r\n"))]
+    if place >= len(heads):
+        return None
+    first, end = heads[place], _end_of_entry(lines, heads[place])
+    return "".join([*lines[:first], *lines[end:]])
+
+
+def _end_of_entry(lines: Sequence[str], first: int) -> int:
+    end = next((number for number in range(first + 1, len(lines)) if _ANY_HEADER.match(lines[number])), len(lines))
+    while end < len(lines) and end > first + 1 and _NOTHING.fullmatch(lines[end - 1].rstrip("\r\n")):
+        end -= 1
+    return end
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file in one step. A new one is its owner's alone; an old one keeps its owner and mode."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            if path.exists():
+                found = path.stat()
+                os.fchmod(file.fileno(), found.st_mode & 0o777)
+                if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(file.fileno(), found.st_uid, found.st_gid)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""Who may do what: bearer tokens, sessions of browsers, and what is refused."""

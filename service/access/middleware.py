@@ -1,0 +1,189 @@
+"""ASGI middleware between telemetry and the routes: who asks, whether they may, and how often."""
+
+import hmac
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.access.limits import RateLimits
+from service.access.origin import check_host, check_origin
+from service.access.policy import PAGES, SAFE_METHODS, Need, Open, need_of
+from service.access.principal import ANYBODY, NOBODY, Principal
+from service.access.principal import Scope as Permission
+from service.access.sessions import Session, find_session, has_cookie
+from service.access.tokens import Token, TokenFile
+from service.errors import Forbidden, MalformedRequest, RateLimited, Unauthorized
+
+_MAX_SECRET = 512
+_SEEN = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site", b"x-csrf-token"})
+
+
+class Access:
+    """Decides before the body is read. `scope["state"]` is given the `principal`, and the `session` of a browser.
+
+    What it refuses it raises: telemetry answers. It follows the file of tokens for as long as the app lives.
+
+    Args:
+        app: what it is around.
+        tokens: who may come in; None where nobody is asked.
+        is_local: whether only names of this machine are served, where nobody is asked.
+        on_limit: is told of each request that came too early.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: TokenFile | None,
+        *,
+        is_local: bool,
+        on_limit: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._is_local = is_local
+        self._on_limit = on_limit
+        self._limits = RateLimits(clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request pass, refuse it, or lead it to the login."""
+        if scope["type"] == "lifespan":
+            async with nullcontext() if self._tokens is None else self._tokens.watch:
+                await self._app(scope, receive, send)
+        elif scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+        elif login := self._admit(scope):
+            await login(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _admit(self, scope: Scope) -> RedirectResponse | None:
+        """None where the request may pass; otherwise where it is led instead.
+
+        Raises:
+            ServiceError: it may not pass.
+        """
+        need, headers, state = need_of(scope["method"], scope["path"]), _read_headers(scope), scope["state"]
+        if self._tokens is None:
+            self._check_page(scope, headers, need)
+            state["principal"] = ANYBODY
+            return None
+        if need is Open.TO_ALL:
+            if scope["method"] not in SAFE_METHODS:
+                headers.check_origin()
+            state["principal"] = NOBODY
+            return None
+        try:
+            token, session = self._identify(scope["method"], headers, self._tokens)
+        except Unauthorized:
+            if login := _login(scope, headers):
+                return login
+            raise
+        self._check_rate(token, self._tokens)
+        principal = token.principal
+        if isinstance(need, Permission) and not principal.may(need):
+            if login := _login(scope, headers, missing=need):
+                return login
+            raise Forbidden(_missing(principal, need))
+        state["principal"], state["session"] = principal, session
+        return None
+
+    def _check_page(self, scope: Scope, headers: "_Headers", need: Need) -> None:
+        """Nobody is asked for a token: a browser could still be made to ask by a page that its user did not trust."""
+        changes = scope["method"] not in SAFE_METHODS
+        if changes:
+            headers.check_origin()
+        # Programs may call this machine what they like. Browsers send Host, and Origin with whatever changes something.
+        is_page = headers.origin is not None or not changes
+        if self._is_local and is_page and headers.host and need is not Open.TO_ALL:
+            check_host(headers.host)
+
+    def _identify(self, method: str, headers: "_Headers", tokens: TokenFile) -> tuple[Token, Session | None]:
+        if headers.authorization is not None:
+            return self._find_bearer(headers.authorization, tokens), None
+        if not has_cookie(headers.cookie):
+            raise Unauthorized("a token is needed: Authorization: Bearer TOKEN")
+        session = find_session(headers.cookie, tokens)
+        if session is None:
+            tokens.metrics.observe_failure()
+            raise Unauthorized("the session is over: log in again at /login")
+        if method not in SAFE_METHODS:
+            headers.check_origin()
+            if not hmac.compare_digest(headers.csrf.encode("latin-1"), session.csrf.encode()):
+                raise Forbidden("a session needs the X-CSRF-Token that GET /v1/session answers with")
+        return session.token, session
+
+    def _find_bearer(self, authorization: str, tokens: TokenFile) -> Token:
+        scheme, _, secret = authorization.partition(" ")
+        secret = secret.strip()
+        token = tokens.find(secret) if scheme.lower() == "bearer" and 0 < len(secret) <= _MAX_SECRET else None
+        if token is None:
+            tokens.metrics.observe_failure()
+            raise Unauthorized("the token is not known, or its time is over: Authorization: Bearer TOKEN")
+        return token
+
+    def _check_rate(self, token: Token, tokens: TokenFile) -> None:
+        try:
+            self._limits.take(token, known=tokens.tokens)
+        except RateLimited:
+            self._on_limit()
+            raise
+
+
+@dataclass(slots=True)
+class _Headers:
+    """What of a request's head says who asks."""
+
+    authorization: str | None = None
+    cookie: str = ""
+    host: str = ""
+    origin: str | None = None
+    site: str | None = None
+    csrf: str = ""
+
+    def check_origin(self) -> None:
+        """Raise Forbidden where a page of another site asks."""
+        check_origin(origin=self.origin, site=self.site, host=self.host)
+
+
+def _read_headers(scope: Scope) -> _Headers:
+    found: dict[bytes, str] = {}
+    for name, value in scope["headers"]:
+        if name not in _SEEN:
+            continue
+        text = value.decode("latin-1")
+        if name not in found:
+            found[name] = text
+        elif name == b"cookie":  # HTTP/2 may bring it in parts, and a proxy hand them on.
+            found[name] += f"; {text}"
+        else:
+            raise MalformedRequest(f"the header {name.decode()} is there twice")
+    return _Headers(
+        found.get(b"authorization"),
+        found.get(b"cookie", ""),
+        found.get(b"host", ""),
+        found.get(b"origin"),
+        found.get(b"sec-fetch-site"),
+        found.get(b"x-csrf-token", ""),
+    )
+
+
+def _login(scope: Scope, headers: _Headers, missing: Permission | None = None) -> RedirectResponse | None:
+    """Where a person who opens a page is led; None for a program, or where it is no page."""
+    if scope["path"] not in PAGES or scope["method"] not in SAFE_METHODS or headers.authorization is not None:
+        return None
+    query = scope["query_string"].decode("latin-1")
+    wanted = quote(scope["path"] + (f"?{query}" if query else ""), safe="/")
+    reason = f"&missing={missing}" if missing else ""
+    return RedirectResponse(f"/login?next={wanted}{reason}", 303, headers={"Cache-Control": "no-store"})
+
+
+def _missing(principal: Principal, need: Permission) -> str:
+    text = f"the token of {principal.name} has not the scope {need}, which this takes"
+    return f"{text}, or there is nothing at this path" if need is Permission.ADMIN else text

@@ -1,0 +1,68 @@
+"""What each path takes: the one table, read from the top; what is not in it takes `admin`."""
+
+from enum import Enum
+
+from service.access.principal import Scope
+
+
+class Open(Enum):
+    """What needs no scope."""
+
+    TO_ALL = "no token"
+    TO_KNOWN = "any token that is known"
+
+
+Need = Scope | Open
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, 9.2.1)."""
+
+PAGES = frozenset({"/", "/review", "/docs"})
+"""What people open in a browser: without a session they are led to the login."""
+
+_GET = ("GET", "HEAD")
+_ANY = ("GET", "HEAD", "POST", "PUT", "DELETE")
+
+# A path that ends in * stands for every path that begins like it. The router takes paths as they are, decoded once,
+# and so does this: /v1//decisions, or a slash at the end, is another path to both.
+_TABLE: tuple[tuple[tuple[str, ...], str, Need], ...] = (
+    (_GET, "/livez", Open.TO_ALL),
+    (_GET, "/readyz", Open.TO_ALL),
+    (_GET, "/v2/health/live", Open.TO_ALL),
+    (_GET, "/v2/health/ready", Open.TO_ALL),
+    (_GET, "/login", Open.TO_ALL),
+    (_GET, "/static/*", Open.TO_ALL),
+    (("POST",), "/v1/session", Open.TO_ALL),
+    (("GET", "HEAD", "DELETE"), "/v1/session", Open.TO_KNOWN),
+    (_GET, "/metrics", Open.TO_KNOWN),
+    (_GET, "/v1/model", Open.TO_KNOWN),
+    (_GET, "/docs", Open.TO_KNOWN),
+    (_GET, "/openapi.json", Open.TO_KNOWN),
+    (_GET, "/", Scope.REVIEW),
+    (_GET, "/review", Scope.REVIEW),
+    (_GET, "/v1/operations", Scope.REVIEW),
+    (_GET, "/v1/decisions", Scope.REVIEW),
+    (_GET, "/v1/decisions/*", Scope.REVIEW),
+    (_ANY, "/v1/review/*", Scope.REVIEW),
+    (("POST",), "/v1/decisions", Scope.DECIDE),
+    (("POST",), "/v1/decisions/batch", Scope.DECIDE),
+    (("POST",), "/v2/systemsharedmemory/*", Scope.ADMIN),
+    (("POST",), "/v2/cudasharedmemory/*", Scope.ADMIN),
+    (("POST",), "/v2/*", Scope.DECIDE),
+    (_GET, "/v2", Open.TO_KNOWN),
+    (_GET, "/v2/*", Open.TO_KNOWN),
+)
+
+_EXACT = {(method, path): need for methods, path, need in _TABLE if path[-1] != "*" for method in methods}
+_PREFIXES = [(methods, path[:-1], need) for methods, path, need in _TABLE if path[-1] == "*"]
+
+
+def need_of(method: str, path: str) -> Need:
+    """What a request takes. A path that is spelled out goes before one that only begins like it."""
+    exact = _EXACT.get((method, path))
+    if exact is not None:
+        return exact
+    for methods, prefix, need in _PREFIXES:
+        if method in methods and path.startswith(prefix):
+            return need
+    return Scope.ADMIN

@@ -1,0 +1,109 @@
+"""`/v1/session`: a browser shows its token once, and goes by a cookie from then on."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.access.principal import Principal, Scope
+from service.access.sessions import Session, clear_cookie, open_session, set_cookie
+from service.access.tokens import Token, TokenFile
+from service.body import body_parts
+from service.documentation import describe_problems
+from service.errors import BodyTooLarge, Conflict, DeadlineExceeded, Forbidden, MalformedRequest, Unauthorized
+
+_MAX_BODY = 4096
+_SECONDS = 5.0
+
+
+class Login(BaseModel):
+    """What a browser shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class SessionAnswer(BaseModel):
+    """Who is logged in; `csrf` is for X-CSRF-Token, and null for who comes with a token or needs none."""
+
+    access: Literal["on", "off"]
+    name: str
+    scopes: list[Scope]
+    csrf: str | None
+
+
+def make_session_routes(tokens: TokenFile | None) -> APIRouter:
+    """The three, for these tokens; None where nobody is asked for one."""
+    router = APIRouter(tags=["Session"])
+    body = {"required": True, "content": {"application/json": {"schema": Login.model_json_schema()}}}
+
+    @router.head("/v1/session", include_in_schema=False)
+    @router.get("/v1/session", responses=describe_problems([Unauthorized]), summary="Who is logged in")
+    async def show(request: Request, response: Response) -> SessionAnswer:
+        response.headers["Cache-Control"] = "no-store"
+        return _describe(request.state.principal, getattr(request.state, "session", None), is_on=tokens is not None)
+
+    @router.post(
+        "/v1/session",
+        responses=describe_problems([MalformedRequest, Unauthorized, Forbidden, Conflict]),
+        openapi_extra={"requestBody": body},
+        summary="Log in: set the session's cookie",
+    )
+    async def log_in(request: Request, response: Response) -> SessionAnswer:
+        if tokens is None:
+            raise Conflict("nobody is asked for a token here: LENSGATE_TOKENS is not set")
+        token = _find(await _read_login(request), tokens)
+        session = open_session(token, now=tokens.now())
+        response.headers["Set-Cookie"] = set_cookie(session, is_secure=_is_secure(request))
+        response.headers["Cache-Control"] = "no-store"
+        return _describe(token.principal, session, is_on=True)
+
+    @router.delete("/v1/session", status_code=204, summary="Log out: take the cookie away")
+    async def log_out(request: Request, response: Response) -> None:
+        response.headers["Set-Cookie"] = clear_cookie(is_secure=_is_secure(request))
+
+    return router
+
+
+def _describe(principal: Principal, session: Session | None, *, is_on: bool) -> SessionAnswer:
+    return SessionAnswer(
+        access="on" if is_on else "off",
+        name=principal.name,
+        scopes=sorted(principal.scopes),
+        csrf=session.csrf if session else None,
+    )
+
+
+def _find(login: Login, tokens: TokenFile) -> Token:
+    token = tokens.find(login.token.strip())
+    if token is None:
+        # No lock after so many failures: 256 random bits are not guessed, and a lock would shut out who has a token.
+        tokens.metrics.observe_failure()
+        raise Unauthorized("the token is not known, or its time is over")
+    return token
+
+
+async def _read_login(request: Request) -> Login:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # A form of another site could send any other type.
+        raise MalformedRequest("the Content-Type is not application/json")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_SECONDS):
+            async for part in body_parts(request):
+                body += part
+                if len(body) > _MAX_BODY:
+                    raise BodyTooLarge(f"a login has at most {_MAX_BODY:,} bytes")
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the body did not come within {_SECONDS:.0f} s") from error
+    try:
+        return Login.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise MalformedRequest('the body is not {"token": "..."}') from error
+
+
+def _is_secure(request: Request) -> bool:
+    # Behind a proxy that ends TLS the scheme is http, but the browser says what it sees; it would deceive itself alone.
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")

@@ -1,0 +1,94 @@
+"""Sessions of browsers: a signed cookie, which every replica can read and none has to keep."""
+
+import hmac
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from service.access.tokens import Token, TokenFile
+
+COOKIE = "lensgate_session"
+SECONDS = 12 * 3600
+"""How long a session lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that has shown a token.
+
+    The keys come from the token's hash: a session ends with its token, and outlives a restart.
+    """
+
+    token: Token
+    expires: int
+    nonce: str
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's value."""
+        return f"{self._text}:{self._sign('session')}"
+
+    @property
+    def csrf(self) -> str:
+        """What a page sends along with what changes something, and a page of another site cannot know."""
+        return self._sign("csrf")
+
+    @property
+    def _text(self) -> str:
+        return f"{self.token.name}:{self.expires}:{self.nonce}"
+
+    def _sign(self, purpose: str) -> str:
+        return hmac.digest(bytes.fromhex(self.token.sha256), f"{purpose}:{self._text}".encode(), "sha256").hex()
+
+
+def open_session(token: Token, *, now: float) -> Session:
+    """A new session of whoever holds the token."""
+    return Session(token, int(now) + SECONDS, secrets.token_hex(16))
+
+
+def find_session(header: str, tokens: TokenFile) -> Session | None:
+    """The session in a Cookie header; None where there is none, or it is over."""
+    for value in _cookies(header):
+        if session := _read(value, tokens):
+            return session
+    return None
+
+
+def has_cookie(header: str) -> bool:
+    """Whether a Cookie header holds a session, be it over or not."""
+    return next(_cookies(header), None) is not None
+
+
+def set_cookie(session: Session, *, is_secure: bool) -> str:
+    """The Set-Cookie header that begins a session."""
+    return _set_cookie(session.cookie, seconds=SECONDS, is_secure=is_secure)
+
+
+def clear_cookie(*, is_secure: bool) -> str:
+    """The Set-Cookie header that ends a session."""
+    return _set_cookie("", seconds=0, is_secure=is_secure)
+
+
+def _set_cookie(value: str, *, seconds: int, is_secure: bool) -> str:
+    secure = "; Secure" if is_secure else ""
+    return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+
+
+def _cookies(header: str) -> Iterator[str]:
+    # Another site of this domain may set a cookie of the same name: one that is not ours hides none that is.
+    for part in header.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            yield value
+
+
+def _read(value: str, tokens: TokenFile) -> Session | None:
+    name, _, rest = value.partition(":")
+    expires, _, rest = rest.partition(":")
+    nonce = rest.partition(":")[0]
+    token = tokens.named(name)
+    if token is None or not expires.isascii() or not expires.isdigit() or len(expires) > 12:
+        return None
+    session = Session(token, int(expires), nonce)
+    is_ours = hmac.compare_digest(session.cookie.encode(), value.encode("latin-1"))
+    return session if is_ours and session.expires > tokens.now() else None

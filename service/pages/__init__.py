@@ -1,0 +1,1 @@
+"""The pages for a browser, served as they lie in `static/`."""

@@ -1,0 +1,74 @@
+"""The files that browsers load: read once, answered with a tag of their content and headers that bind the page."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from fastapi import Request, Response
+
+from service.errors import NotFound
+
+_FOLDER = Path(__file__).parent / "static"
+_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Kept, and asked for each time: a page never runs with the scripts of the version before.
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file as it is answered."""
+
+    body: bytes
+    media_type: str
+    tag: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Take it from the disk."""
+        body = path.read_bytes()
+        return cls(body, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+    def answer(self, request: Request) -> Response:
+        """The file, or 304 where the browser has it."""
+        headers = {**_HEADERS, "ETag": self.tag}
+        if _matches(request.headers.get("if-none-match", ""), self.tag):
+            return Response(status_code=304, headers=headers)
+        return Response(self.body, headers=headers, media_type=self.media_type)
+
+
+class Assets:
+    """All files of one folder by name; there is nothing else, whatever path is asked for."""
+
+    def __init__(self, folder: Path = _FOLDER) -> None:
+        self._assets: Mapping[str, Asset] = {
+            path.name: Asset.read(path) for path in folder.iterdir() if path.suffix in _MEDIA_TYPES
+        }
+
+    def find(self, name: str) -> Asset:
+        """The file of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if name not in self._assets:
+            raise NotFound("the pages have no such file")
+        return self._assets[name]
+
+
+def _matches(given: str, tag: str) -> bool:
+    return any(each.strip().removeprefix("W/") in (tag, "*") for each in given.split(","))

@@ -1,0 +1,210 @@
+"""Looks at the service every few seconds, and shows it to whoever asks, at most once a second anew."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal, Self
+
+from service.errors import NotReady
+from service.pages.history import LATENCY_STEPS, History, RecentScores, Tick
+from service.pages.reading import read_counts, read_stages, read_values
+from service.pages.snapshot import (
+    BandState,
+    DriftState,
+    LatencyState,
+    LoadState,
+    ModelState,
+    Operations,
+    RecordsState,
+    ShadowState,
+    rebin,
+    show_history,
+    show_scores,
+    show_stage,
+)
+from service.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+STEP_SECONDS = 5.0
+FRESH_SECONDS = 1.0
+"""How long one answer is good for everybody."""
+
+_GAUGES = ("lensgate_reject_ratio", "lensgate_score_drift_psi", "lensgate_score_drift_limit")
+_SHADOW = ("lensgate_shadow_info", "lensgate_shadow_images_total", "lensgate_shadow_disagreements_total")
+_RECORDS = ("lensgate_records_total",)
+
+
+class Sampler:
+    """Samples for as long as its `async with` block lasts. Used from the event loop alone.
+
+    Args:
+        pipeline: what is looked at.
+        seconds: between two samples.
+        clock: seconds that only go forward.
+        wall: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        seconds: float = STEP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._pipeline = pipeline
+        self._registry = pipeline.metrics.registry
+        self._seconds = seconds
+        self._clock = clock
+        self._wall = wall
+        self._started = wall()
+        self._served: tuple[str, float] = (pipeline.engine.card.sha256, self._started)
+        self._history = History()
+        self._scores = RecentScores()
+        self._shown: tuple[float, bytes] = (-math.inf, b"")
+        self._task: asyncio.Task[None] | None = None
+
+    def sample(self) -> None:
+        """Note where the counters stand."""
+        self._note_version()
+        tick = self._tick()
+        self._history.add(tick, read_stages(self._registry))
+        self._scores.add(tick.counts.scores, of=self._pipeline.engine.card.sha256)
+
+    def show(self) -> bytes:
+        """The service at this moment as JSON; made anew at most once a second, however many ask."""
+        made, body = self._shown
+        if self._clock() - made >= FRESH_SECONDS:
+            body = self.look().model_dump_json().encode()
+            self._shown = (self._clock(), body)
+        return body
+
+    def look(self) -> Operations:
+        """The service at this moment."""
+        self._note_version()
+        tick = self._tick()
+        values = read_values(self._registry, (*_GAUGES, *_SHADOW, *_RECORDS))
+        card = self._pipeline.engine.card
+        return Operations(
+            time=tick.time,
+            state=self._state(),
+            started=self._started,
+            decisions=tick.counts.decisions,
+            reject_ratio=_finite(values[("lensgate_reject_ratio",)]) if tick.counts.decisions else None,
+            model=self._model(),
+            shadow=_shadow(values),
+            history=show_history(self._history.steps(tick)),
+            scores=show_scores(self._scores.add(tick.counts.scores, of=card.sha256), rebin(card.reference_histogram)),
+            drift=DriftState(
+                psi=_finite(values[("lensgate_score_drift_psi",)]),
+                limit=_finite(values[("lensgate_score_drift_limit",)]),
+            ),
+            latency=self._latency(),
+            load=self._load(),
+            records=self._records(values),
+        )
+
+    def _note_version(self) -> None:
+        served = self._pipeline.engine.card.sha256
+        if served != self._served[0]:
+            self._served = (served, self._wall())
+
+    def _tick(self) -> Tick:
+        return Tick(self._wall(), self._clock(), read_counts(self._registry))
+
+    def _state(self) -> Literal["ready", "draining", "failed"]:
+        try:
+            self._pipeline.check_alive()
+        except NotReady:
+            return "failed"
+        return "draining" if self._pipeline.admission.is_draining else "ready"
+
+    def _model(self) -> ModelState:
+        engine = self._pipeline.engine
+        card, band = engine.card, engine.band
+        own = (band.low, band.high) == (card.band.low, card.band.high)
+        return ModelState(
+            name=card.name,
+            version=card.version,
+            sha256=card.sha256,
+            provider=engine.provider,
+            since=self._served[1],
+            band=BandState(
+                low=band.low,
+                high=band.high,
+                chosen_by=card.band.chosen_by if own else "operator",
+                target_risk=card.band.target_risk if own else None,
+                confidence=card.band.confidence if own else None,
+            ),
+        )
+
+    def _latency(self) -> LatencyState:
+        stages = [show_stage(stage, buckets) for stage, buckets in self._history.latencies().items()]
+        return LatencyState(seconds=self._seconds * LATENCY_STEPS, stages=stages)
+
+    def _load(self) -> LoadState:
+        pipeline = self._pipeline
+        return LoadState(
+            queued_images=pipeline.decoder.queued + pipeline.engine.batcher.queued,
+            inflight_images=pipeline.admission.images,
+            max_inflight_images=pipeline.settings.max_inflight_images,
+            inflight_bytes=pipeline.admission.bytes,
+            max_inflight_bytes=pipeline.settings.max_inflight_bytes,
+            batch_uploads=pipeline.admission.streams,
+        )
+
+    def _records(self, values: dict[tuple[str, ...], float]) -> RecordsState:
+        recorder = self._pipeline.recorder
+        if recorder is None:
+            return RecordsState(state="off", queued=0, written=0, dropped=0)
+        return RecordsState(
+            state="failing" if recorder.is_failing else "ok",
+            queued=recorder.queued,
+            written=int(values[("lensgate_records_total", "written")]),
+            dropped=int(values[("lensgate_records_total", "dropped")]),
+        )
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds)
+            try:
+                self.sample()
+            except Exception:  # A page that shows less is no reason to end a service, not even to end it badly.
+                log.exception("the metrics could not be sampled")
+
+    async def __aenter__(self) -> Self:
+        self.sample()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+
+def _shadow(values: dict[tuple[str, ...], float]) -> ShadowState | None:
+    version = next((name[2] for name in values if name[0] == "lensgate_shadow_info"), None)
+    if version is None:
+        return None
+    images, other = "lensgate_shadow_images_total", "lensgate_shadow_disagreements_total"
+    return ShadowState(
+        version=version,
+        scored=int(values[(images, "scored")]),
+        dropped=int(values[(images, "dropped")]),
+        failed=int(values[(images, "failed")]),
+        label_disagreements=int(values[(other, "label")]),
+        decision_disagreements=int(values[(other, "decision")]),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,11 @@
+// The end of the header: who is logged in, and the way out.
+
+import { logOut, session } from "/static/api.js";
+import { byId, h } from "/static/dom.js";
+
+export async function showSession() {
+  const { access, name } = await session();
+  if (access !== "on") return;
+  const button = h("button", { type: "button", class: "button button--small", onclick: logOut }, "Log out");
+  byId("session").replaceChildren(h("span", { class: "soft small" }, name), button);
+}

@@ -1,0 +1,70 @@
+// Draws the histogram of scores: the card's behind, the latest in front, the band across; the axis of shares is log.
+
+import { LEFT, RIGHT, canvas, horizontal, linear, rectangle } from "/static/axes.js";
+import { svg } from "/static/dom.js";
+import { count, percent } from "/static/format.js";
+
+const TOP = 22;
+const BOTTOM = 34;
+const LEAST = 0.0005;
+const LINES = [0.001, 0.01, 0.1, 1];
+
+export function drawHistogram(place, scores, band) {
+  if (!place.clientWidth) return;
+  const width = place.clientWidth;
+  const height = width < 480 ? 230 : 330;
+  const base = height - BOTTOM;
+  const x = linear(0, 1, LEFT, width - RIGHT);
+  const log = linear(Math.log10(LEAST), 0, base, TOP);
+  const y = (share) => (share > LEAST ? log(Math.log10(share)) : base);
+  place.replaceChildren(
+    canvas(
+      place,
+      height,
+      { role: "img", "aria-label": describe(scores, band) },
+      rectangle(x(band.low), x(band.high), TOP, base, { class: "band" }),
+      LINES.map((share) => horizontal(y(share), width, percent(share, share < 0.01 ? 1 : 0))),
+      scores.counts.map((images, bin) => drawBin(scores, bin, images, { x, y, base })),
+      [band.low, band.high].map((edge) => drawEdge(x(edge), base)),
+      label(x((band.low + band.high) / 2), TOP - 8, "discarded as uncertain", "middle"),
+      svg("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: base, y2: base }),
+      [0, 0.25, 0.5, 0.75, 1].map((at) => label(x(at), base + 15, String(at), "middle")),
+      label(x(0.5), base + 31, "probability of glasses", "middle"),
+    ),
+  );
+}
+
+function drawBin(scores, bin, images, { x, y, base }) {
+  const [left, right] = [x(bin / 20), x((bin + 1) / 20)];
+  const share = scores.total ? images / scores.total : 0;
+  const inset = (right - left) * 0.22;
+  const told = `${range(bin)}: ${count(images)} images, ${percent(share)}; card ${percent(scores.reference[bin])}`;
+  return svg(
+    "g",
+    {},
+    svg("title", {}, told),
+    rectangle(left + 1, right - 1, y(scores.reference[bin]), base, { class: "bar--reference" }),
+    rectangle(left + inset, right - inset, y(share), base, { class: "bar" }),
+  );
+}
+
+function drawEdge(x, base) {
+  return svg("line", { class: "band-edge", x1: x, x2: x, y1: TOP, y2: base });
+}
+
+function label(x, y, text, anchor) {
+  return svg("text", { x, y, "text-anchor": anchor }, text);
+}
+
+export function range(bin) {
+  return `${(bin / 20).toFixed(2)} to ${((bin + 1) / 20).toFixed(2)}`;
+}
+
+function describe(scores, band) {
+  if (!scores.total) return "Histogram of scores: none yet";
+  const low = scores.counts.slice(0, 10).reduce((all, images) => all + images, 0);
+  return (
+    `Histogram of the latest ${count(scores.total)} scores: ${percent(low / scores.total)} below 0.5, ` +
+    `${percent(1 - low / scores.total)} above. The band is ${band.low} to ${band.high}. The table below has every bin.`
+  );
+}

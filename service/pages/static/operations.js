@@ -1,0 +1,107 @@
+// The operations page: asks for a snapshot every two seconds and hands it to the parts of the page.
+
+import { api } from "/static/api.js";
+import { Banners } from "/static/banners.js";
+import { byId, h, say } from "/static/dom.js";
+import { clock, count, percent, rate } from "/static/format.js";
+import { showSession } from "/static/header.js";
+import { drawHistogram, range } from "/static/histogram.js";
+import { Latest } from "/static/latest.js";
+import { Poll } from "/static/poll.js";
+import { readOut, summarise, toMinutes, toPoints } from "/static/series.js";
+import { showLoad, showStages, showTiles } from "/static/tiles.js";
+import { TimeChart } from "/static/timechart.js";
+import { makeTry } from "/static/try.js";
+
+const page = {
+  snapshot: null,
+  banners: new Banners(() => poll.now()),
+  latest: new Latest(byId("latest")),
+  chart: new TimeChart(byId("history"), (point) => readHistory(point)),
+};
+
+const poll = new Poll(async (signal) => {
+  try {
+    page.snapshot = await api("/v1/operations", { signal });
+  } catch (error) {
+    fail(error);
+    throw error;
+  }
+  show(page.snapshot);
+});
+
+function show(snapshot) {
+  page.banners.answered(snapshot);
+  const content = byId("content");
+  content.hidden = false;
+  content.classList.remove("is-stale");
+  showTiles(snapshot);
+  showStages(snapshot.latency.stages);
+  showLoad(snapshot);
+  showHistory(snapshot);
+  showScores(snapshot);
+  page.latest.follow(snapshot);
+  content.setAttribute("aria-busy", "false");
+}
+
+function fail(error) {
+  if (error.status === 401) return;
+  const content = byId("content");
+  content.hidden = error.status === 403;
+  content.classList.toggle("is-stale", page.snapshot !== null);
+  page.banners.failed(error, page.snapshot);
+}
+
+function showHistory(snapshot) {
+  const isEmpty = snapshot.decisions === 0;
+  byId("empty").hidden = !isEmpty;
+  for (const id of ["history", "history-legend", "history-readout", "history-details"]) byId(id).hidden = isEmpty;
+  if (isEmpty) return;
+  page.chart.show(toPoints(snapshot.history), snapshot.time);
+  byId("history-table").replaceChildren(...toMinutes(snapshot.history).map(minuteRow));
+}
+
+function readHistory(point) {
+  if (page.snapshot) say(byId("history-readout"), point ? readOut(point) : summarise(page.snapshot.history));
+}
+
+function minuteRow(minute) {
+  const cells = [count(minute.images), rate(minute.perSecond), percent(minute.rejected), ...minute.reasons.map(count)];
+  return row(clock(minute.time * 1000), cells);
+}
+
+function showScores({ scores, model }) {
+  drawHistogram(byId("scores"), scores, model.band);
+  const some = `The latest ${count(scores.total)} scores of version ${model.version}`;
+  const latest = scores.total ? some : "No scores yet";
+  say(byId("scores-note"), `${latest}; behind them those of the model's card. Shares are on a logarithmic axis.`);
+  const cells = (images, bin) => [
+    count(images),
+    percent(scores.total ? images / scores.total : null),
+    percent(scores.reference[bin]),
+  ];
+  byId("scores-table").replaceChildren(...scores.counts.map((images, bin) => row(range(bin), cells(images, bin))));
+}
+
+function row(head, cells) {
+  return h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", { class: "number" }, cell)));
+}
+
+function offerCommand() {
+  const command = `curl --data-binary @face.png '${location.origin}/v1/decisions?id=face'`;
+  byId("curl").textContent = command;
+  byId("copy").addEventListener("click", async () => {
+    const copied = await navigator.clipboard.writeText(command).then(
+      () => true,
+      () => false,
+    );
+    if (!copied) getSelection().selectAllChildren(byId("curl"));
+    byId("copy").textContent = copied ? "Copied" : "Selected: press Ctrl C";
+  });
+}
+
+new ResizeObserver(() => page.snapshot && showScores(page.snapshot)).observe(byId("scores"));
+offerCommand();
+makeTry(() => poll.now());
+showSession().catch(() => {}); // What is wrong with the service, the poll says.
+poll.now();

@@ -1,0 +1,172 @@
+// Draws reject rate, stacked by reason, above throughput, over one axis of time; a cursor follows pointer and keys.
+
+import { LEFT, RIGHT, canvas, horizontal, linear, roundUp } from "/static/axes.js";
+import { svg } from "/static/dom.js";
+import { clock, percent } from "/static/format.js";
+import { REASONS, WINDOW_SECONDS, readOut } from "/static/series.js";
+
+const TOP = 26;
+const REJECT = 128;
+const BETWEEN = 46;
+const THROUGHPUT = 84;
+const BOTTOM = 22;
+const HEIGHT = TOP + REJECT + BETWEEN + THROUGHPUT + BOTTOM;
+
+export class TimeChart {
+  #place;
+  #onRead;
+  #points = [];
+  #now = 0;
+  #chosen = null;
+
+  // `onRead` is told of the point under the cursor, or null.
+  constructor(place, onRead) {
+    this.#place = place;
+    this.#onRead = onRead;
+    new ResizeObserver(() => this.#draw()).observe(place);
+    place.addEventListener("pointermove", (event) => this.#choose(this.#nearest(event)));
+    place.addEventListener("pointerleave", () => this.#choose(null));
+    place.addEventListener("keydown", (event) => this.#press(event));
+    place.addEventListener("blur", () => this.#choose(null));
+  }
+
+  show(points, now) {
+    // The cursor stays at its time, though the points move on.
+    const time = this.#points[this.#chosen]?.time;
+    this.#points = points;
+    this.#now = now;
+    const found = points.findIndex((point) => point.time >= time - 0.01);
+    this.#chosen = time === undefined || found < 0 ? null : found;
+    this.#draw();
+    this.#announce();
+  }
+
+  #press(event) {
+    const last = this.#points.length - 1;
+    const from = this.#chosen ?? last;
+    const steps = { ArrowLeft: from - 1, ArrowRight: from + 1, ArrowDown: from - 1, ArrowUp: from + 1 };
+    const jumps = { Home: 0, End: last, PageDown: from - 12, PageUp: from + 12 };
+    const wanted = { ...steps, ...jumps }[event.key];
+    if (event.key === "Escape") this.#choose(null);
+    if (wanted === undefined || last < 0) return;
+    event.preventDefault();
+    this.#choose(Math.min(last, Math.max(0, this.#chosen === null && event.key === "ArrowLeft" ? last : wanted)));
+  }
+
+  #choose(index) {
+    if (index === this.#chosen) return;
+    this.#chosen = index;
+    this.#draw();
+    this.#announce();
+  }
+
+  #announce() {
+    const last = this.#points.length - 1;
+    const index = this.#chosen ?? last;
+    const point = this.#points[index];
+    this.#place.setAttribute("aria-valuemax", Math.max(0, last));
+    this.#place.setAttribute("aria-valuenow", Math.max(0, index));
+    this.#place.setAttribute("aria-valuetext", point ? readOut(point) : "nothing yet");
+    this.#onRead(this.#chosen === null ? null : point);
+  }
+
+  #nearest(event) {
+    if (!this.#points.length) return null;
+    const x = event.clientX - this.#place.getBoundingClientRect().left;
+    const distances = this.#points.map((point) => Math.abs(this.#x()(point.time) - x));
+    return distances.indexOf(Math.min(...distances));
+  }
+
+  #x() {
+    return linear(this.#now - WINDOW_SECONDS, this.#now, LEFT, this.#place.clientWidth - RIGHT);
+  }
+
+  #draw() {
+    if (!this.#place.clientWidth) return;
+    const width = this.#place.clientWidth;
+    const top = Math.min(1, roundUp(Math.max(...this.#points.map((point) => point.rejected ?? 0), 0), 0.05));
+    const most = roundUp(Math.max(...this.#points.map((point) => point.perSecond), 0), 1);
+    const y = linear(0, top, TOP + REJECT, TOP);
+    const base = TOP + REJECT + BETWEEN + THROUGHPUT;
+    const v = linear(0, most, base, base - THROUGHPUT);
+    const inside = this.#points.filter((point) => point.time > this.#now - WINDOW_SECONDS);
+    this.#place.replaceChildren(
+      canvas(
+        this.#place,
+        HEIGHT,
+        { "aria-hidden": "true" },
+        title("Rejected, of the 30 s before", 11),
+        [0, top / 2, top].map((at) => horizontal(y(at), width, percent(at, top < 0.1 && at ? 1 : 0))),
+        ...this.#areas(inside, y),
+        title("Images/s", base - THROUGHPUT - 15),
+        [0, most].map((at) => horizontal(v(at), width, String(at))),
+        ...this.#throughput(inside, v),
+        this.#times(width),
+        this.#cursor(y, v),
+      ),
+    );
+  }
+
+  #areas(points, y) {
+    const x = this.#x();
+    return REASONS.map((reason, index) => {
+      const low = (point) => point.shares.slice(0, index).reduce((all, share) => all + share, 0);
+      const paths = runs(points).map((run) => {
+        const upper = run.map((point) => `${x(point.time)},${y(low(point) + point.shares[index])}`);
+        const lower = run.map((point) => `${x(point.time)},${y(low(point))}`).reverse();
+        return `M${[...upper, ...lower].join("L")}Z`;
+      });
+      return svg("path", { class: `area--${reason}`, d: paths.join("") });
+    });
+  }
+
+  #throughput(points, v) {
+    if (!points.length) return [];
+    const x = this.#x();
+    const line = points.map((point) => `${x(point.time)},${v(point.perSecond)}`).join("L");
+    const [first, last] = [points[0], points.at(-1)];
+    const area = `M${x(first.time)},${v(0)}L${line}L${x(last.time)},${v(0)}Z`;
+    return [
+      svg("path", { class: "area--throughput", d: area }),
+      svg("path", { class: "line--throughput", d: `M${line}` }),
+    ];
+  }
+
+  #times(width) {
+    const x = this.#x();
+    const step = width < 480 ? 300 : 180;
+    const first = Math.ceil((this.#now - WINDOW_SECONDS) / step) * step;
+    const ticks = Array.from({ length: WINDOW_SECONDS / step + 1 }, (_, index) => first + index * step);
+    const shown = ticks.filter((time) => time <= this.#now && x(time) > LEFT + 12 && x(time) < width - 24);
+    const label = (time) =>
+      svg("text", { x: x(time), y: HEIGHT - 5, "text-anchor": "middle" }, clock(time * 1000).slice(0, 5));
+    return svg("g", {}, shown.map(label));
+  }
+
+  #cursor(y, v) {
+    const point = this.#points[this.#chosen];
+    if (!point) return null;
+    const x = this.#x()(point.time);
+    const heights = [v(point.perSecond), ...(point.rejected === null ? [] : [y(point.rejected)])];
+    return svg(
+      "g",
+      {},
+      svg("line", { class: "cursor", x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM }),
+      heights.map((height) => svg("circle", { class: "cursor-dot", cx: x, cy: height, r: 3.5 })),
+    );
+  }
+}
+
+function title(text, y) {
+  return svg("text", { class: "strong", x: 0, y }, text);
+}
+
+// Points in a row that have a reject rate.
+function runs(points) {
+  const found = [[]];
+  for (const point of points) {
+    if (point.rejected === null) found.push([]);
+    else found.at(-1).push(point);
+  }
+  return found.filter((run) => run.length > 1);
+}

@@ -1,0 +1,98 @@
+"""The error among accepted images, measured on the audit sample: accepted images drawn by chance that people judged."""
+
+import math
+from dataclasses import dataclass
+
+from pydantic import BaseModel, Field
+from sqlalchemy import Connection, func, literal, select
+
+from gate import Band, Card
+from service.records.tables import decisions, images, verdicts
+from service.records.verdict import Verdict
+from service.review.binomial import clopper_pearson
+from service.review.kind import IS_AUDITED
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What decides at present; `certified_risk` is what its card promises of this very band, if anything."""
+
+    version: str
+    band: Band
+    certified_risk: float | None
+
+    @classmethod
+    def of(cls, card: Card, band: Band) -> "Served":
+        """A version with the band it decides by. A band that the operator set is certified by nobody."""
+        is_certified = card.band.chosen_by == "certified" and band == Band(card.band.low, card.band.high)
+        return cls(card.version, band, card.band.target_risk if is_certified else None)
+
+
+class Audit(BaseModel):
+    """All that was drawn from what this version accepted with this band, and what came out.
+
+    The interval is exact (Clopper-Pearson, 95 %) and holds where the judged are a fair part of the drawn. The last two
+    hold whatever the `open` ones show: all labelled rightly, or all wrongly.
+    """
+
+    version: str
+    certified_risk: float | None = Field(description="Share of errors that the model's card promises not to pass")
+    drawn: int = Field(description="Accepted images in the sample")
+    images: int = Field(description="Of these, judged glasses or no_glasses")
+    errors: int = Field(description="Of these, labelled otherwise by the model")
+    unclear: int = Field(description="Judged unclear")
+    waiting: int = Field(description="Not judged yet")
+    lost: int = Field(description="Of these, without a picture that could be judged")
+    error_ratio: float | None
+    error_lower: float | None
+    error_upper: float | None
+    least_possible: float | None
+    most_possible: float | None
+
+
+def read_audit(connection: Connection, served: Served) -> Audit:
+    """Count the whole audit sample of what is served, the unclear and the waiting ones apart."""
+    judged = verdicts.c.verdict.in_([Verdict.GLASSES, Verdict.NO_GLASSES])
+    waiting = verdicts.c.verdict.is_(None)
+    counts = (
+        func.count().label("drawn"),
+        func.count().filter(judged).label("images"),
+        func.count().filter(judged, verdicts.c.verdict != decisions.c.label).label("errors"),
+        func.count().filter(verdicts.c.verdict == Verdict.UNCLEAR).label("unclear"),
+        func.count().filter(waiting).label("waiting"),
+        func.count().filter(waiting, images.c.record.is_(None)).label("lost"),
+    )
+    row = connection.execute(
+        select(*counts)
+        .select_from(
+            decisions.outerjoin(verdicts, verdicts.c.record == decisions.c.record).outerjoin(
+                images, images.c.record == decisions.c.record
+            )
+        )
+        .where(
+            IS_AUDITED,
+            decisions.c.version == served.version,
+            decisions.c.band_low == literal(served.band.low),
+            decisions.c.band_high == literal(served.band.high),
+        )
+    ).one()
+    return _estimate(served, **row._mapping)
+
+
+def _estimate(served: Served, *, drawn: int, images: int, errors: int, unclear: int, waiting: int, lost: int) -> Audit:
+    lower, upper = clopper_pearson(errors, images)
+    return Audit(
+        version=served.version,
+        certified_risk=served.certified_risk,
+        drawn=drawn,
+        images=images,
+        errors=errors,
+        unclear=unclear,
+        waiting=waiting,
+        lost=lost,
+        error_ratio=errors / images if images else None,
+        error_lower=None if math.isnan(lower) else lower,
+        error_upper=None if math.isnan(upper) else upper,
+        least_possible=errors / drawn if drawn else None,
+        most_possible=(errors + drawn - images) / drawn if drawn else None,
+    )

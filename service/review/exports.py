@@ -1,0 +1,156 @@
+"""What people said, as training reads it: a table of corrections, and a labelled folder in the Kaggle layout."""
+
+import csv
+import io
+import json
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import PurePosixPath
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
+from sqlalchemy import ColumnElement, Row, Select, exists, literal, select, tuple_
+
+from gate import Label
+from service.records.store import Store
+from service.records.tables import decisions, images, verdicts
+from service.records.view import show_time
+
+FOLDER = "reviewed"
+"""What the tar unpacks to, and so the name of the data set."""
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+_LINES = 10_000
+_PICTURES = 64  # Of some 15 kB each.
+_BLOCK = 512
+_ABOUT = {"source": "images that a Lensgate service kept for review, at most 256 x 256, labelled by its reviewers"}
+
+
+class Ids(StrEnum):
+    """What `id` is in a table of corrections: our own name of an image, or that which its caller gave."""
+
+    RECORD = "record"
+    CALLER = "caller"
+
+
+def write_corrections(store: Store, ids: Ids, *, page: int = _LINES) -> Iterator[str]:
+    """The lines of `corrections.csv`, the oldest verdict first: of two about one image the later one counts.
+
+    Raises:
+        RecordsUnavailable: the store cannot be read; before the first line, or later in the middle.
+    """
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(("id", "label", "reason"))
+    for rows in _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page):
+        for row in rows:
+            table.writerow((_name(row.record if ids is Ids.RECORD else _stem(row.id)), row.verdict, _reason(row)))
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def write_dataset(store: Store, *, page: int = _PICTURES) -> Iterator[bytes]:
+    """A tar: `faces/face-<record>.jpg`, `about.json` and at last `train.csv`, of what shows glasses or shows none.
+
+    Of verdicts on the same bytes the latest counts. It is made as it is sent: its size costs no memory.
+
+    Raises:
+        RecordsUnavailable: the store cannot be read; before the first byte, or later in the middle.
+    """
+    with SpooledTemporaryFile(max_size=2**20, mode="w+b") as table:
+        table.write(b"id,glasses\n")
+        for rows in _pages(store, _labelled(), (verdicts.c.record,), size=page):
+            yield b"".join(_member(f"faces/{_name(row.record)}.jpg", row.jpeg, at=row.time) for row in rows)
+            table.writelines(b"%s,%d\n" % (_name(row.record).encode(), row.verdict == Label.GLASSES) for row in rows)
+        now = round(time.time() * 1e6)
+        yield _member("about.json", json.dumps(_ABOUT).encode(), at=now)
+        yield from _large_member("train.csv", table, at=now)
+    yield bytes(2 * _BLOCK)
+
+
+def _corrections() -> Select[Any]:
+    return select(
+        verdicts.c.record,
+        decisions.c.id,
+        decisions.c.probability,
+        decisions.c.label,
+        decisions.c.reason,
+        verdicts.c.verdict,
+        verdicts.c.reviewer,
+        verdicts.c.time,
+    ).join(decisions, decisions.c.record == verdicts.c.record)
+
+
+def _labelled() -> Select[Any]:
+    """Pictures with a definite verdict, but for those on the same bytes as a later one."""
+    again, later = decisions.alias(), verdicts.alias()
+    is_overruled = exists().where(
+        again.c.sha256 == decisions.c.sha256,
+        later.c.record == again.c.record,
+        tuple_(later.c.time, later.c.record) > tuple_(verdicts.c.time, verdicts.c.record),
+    )
+    return (
+        select(verdicts.c.record, verdicts.c.verdict, verdicts.c.time, images.c.jpeg)
+        .join(decisions, decisions.c.record == verdicts.c.record)
+        .join(images, images.c.record == verdicts.c.record)
+        .where(verdicts.c.verdict.in_(list(Label)), ~is_overruled)
+    )
+
+
+def _pages(
+    store: Store, query: Select[Any], key: Sequence[ColumnElement[Any]], *, size: int
+) -> Iterator[Sequence[Row[Any]]]:
+    """All rows in the order of `key`, some at a time, each page in a transaction of its own; the first may be empty."""
+    first = query.order_by(*key).limit(size)
+    page = first
+    while True:
+        with store.begin() as connection:
+            rows = connection.execute(page).all()
+        yield rows
+        if len(rows) < size:
+            return
+        last = (literal(rows[-1]._mapping[column], column.type) for column in key)
+        page = first.where(tuple_(*key) > tuple_(*last))
+
+
+def _name(identity: str) -> str:
+    """As training names an image. A spreadsheet takes no cell for a formula that begins like this."""
+    return f"face-{identity.removeprefix('face-')}"
+
+
+def _stem(identity: str) -> str:
+    """What a caller called an image that they sent as a file: without folder and ending."""
+    path = PurePosixPath(identity)
+    return (path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name) or identity
+
+
+def _reason(row: Row[Any]) -> str:
+    said = f"{row.label} ({row.probability:.4f}, {row.reason})"
+    return f"judged by {row.reviewer} on {show_time(row.time)[:10]}; the model said {said}"
+
+
+def _member(name: str, data: bytes, *, at: int) -> bytes:
+    return _header(name, len(data), at=at) + data + _padding(len(data))
+
+
+def _large_member(name: str, file: IO[bytes], *, at: int) -> Iterator[bytes]:
+    size = file.tell()
+    file.seek(0)
+    yield _header(name, size, at=at)
+    while chunk := file.read(2**16):
+        yield chunk
+    yield _padding(size)
+
+
+def _header(name: str, size: int, *, at: int) -> bytes:
+    member = tarfile.TarInfo(f"{FOLDER}/{name}")
+    member.size, member.mtime = size, at // 10**6
+    return member.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % _BLOCK)

@@ -1,0 +1,157 @@
+"""`/v1/review`: claims, verdicts, skips, progress and exports. None of it runs in the event loop."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import chain
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.documentation import describe_problems
+from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
+from service.records.query import RecordId
+from service.records.routes import existing
+from service.records.store import Store
+from service.records.verdict import Verdict
+from service.records.view import Record, show_time
+from service.review.audit import Served
+from service.review.exports import Ids, write_corrections, write_dataset
+from service.review.kind import Kind
+from service.review.metrics import ReviewMetrics
+from service.review.progress import Progress, read_progress
+from service.review.queue import ReviewQueue
+from service.review.reviewer import Name, find_reviewer
+
+MOST_CLAIMED = 100
+
+_Part = TypeVar("_Part", str, bytes)
+
+
+class Judging(BaseModel):
+    """Who judges; with tokens it is the token's name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reviewer: Name | None = None
+
+
+class Claim(Judging):
+    """What to keep for this reviewer."""
+
+    count: Annotated[int, Field(ge=1, le=MOST_CLAIMED)] = 10
+    kind: Kind = Kind.ALL
+
+
+class Claimed(BaseModel):
+    """Images that nobody else is shown before `expires`, the oldest first."""
+
+    images: list[Record]
+    expires: datetime
+
+
+class Said(Judging):
+    """What an image shows."""
+
+    verdict: Verdict
+
+
+class Kept(BaseModel):
+    """A verdict as it was kept."""
+
+    record: str
+    verdict: Verdict
+    reviewer: str
+
+
+Who = Annotated[Name | None, Query(description="Who judges; with tokens it is the token's name")]
+
+
+def make_review_routes(store: Store | None, *, served: Callable[[], Served], metrics: ReviewMetrics) -> APIRouter:
+    """All of them; without a store they say so.
+
+    Args:
+        store: where records and verdicts lie.
+        served: what decides at present; the audit is about that.
+        metrics: is told of verdicts.
+    """
+    problems = (MalformedRequest, Forbidden, NotFound, RecordsUnavailable)
+    router = APIRouter(prefix="/v1/review", tags=["review"], responses=describe_problems(problems))
+    _add_claims(router, store)
+    _add_verdicts(router, store, metrics)
+    _add_skips(router, store)
+    _add_reading(router, store, served)
+    return router
+
+
+def _add_claims(router: APIRouter, store: Store | None) -> None:
+    @router.post("/claims", response_model=Claimed, summary="Keep images for this reviewer; again, to keep them longer")
+    def claim(request: Request, body: Claim) -> Response:
+        found, expires = _queue(store).claim(find_reviewer(request, body.reviewer), count=body.count, kind=body.kind)
+        return _json({"images": found, "expires": show_time(expires)})
+
+    @router.delete("/claims", status_code=204, summary="Leave them to others")
+    def release(request: Request, reviewer: Who = None) -> None:
+        _queue(store).release(find_reviewer(request, reviewer))
+
+
+def _add_verdicts(router: APIRouter, store: Store | None, metrics: ReviewMetrics) -> None:
+    conflict = describe_problems([Conflict])
+
+    @router.put("/verdicts/{record}", responses=conflict, summary="Say what an image shows")
+    def judge(request: Request, record: RecordId, body: Said) -> Kept:
+        who = find_reviewer(request, body.reviewer)
+        if _queue(store).judge(who, record, body.verdict):
+            metrics.observe_verdict(body.verdict)
+        return Kept(record=record, verdict=body.verdict, reviewer=who.name)
+
+    @router.delete("/verdicts/{record}", status_code=204, responses=conflict, summary="Take a verdict back")
+    def retract(request: Request, record: RecordId, reviewer: Who = None) -> None:
+        _queue(store).retract(find_reviewer(request, reviewer), record)
+
+
+def _add_skips(router: APIRouter, store: Store | None) -> None:
+    conflict = describe_problems([Conflict])
+
+    @router.post("/skips/{record}", status_code=204, summary="Leave an image to others")
+    def skip(request: Request, record: RecordId, body: Judging) -> None:
+        _queue(store).skip(find_reviewer(request, body.reviewer), record)
+
+    @router.delete("/skips/{record}", status_code=204, responses=conflict, summary="Take a skip back")
+    def unskip(request: Request, record: RecordId, reviewer: Who = None) -> None:
+        _queue(store).unskip(find_reviewer(request, reviewer), record)
+
+    @router.delete("/skips", status_code=204, summary="Take all of one's skips back")
+    def unskip_all(request: Request, reviewer: Who = None) -> None:
+        _queue(store).unskip_all(find_reviewer(request, reviewer))
+
+
+def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Served]) -> None:
+    @router.get("/progress", summary="How far the review is, and what the audit comes to")
+    def progress(request: Request, reviewer: Who = None) -> Progress:
+        return read_progress(existing(store), find_reviewer(request, reviewer), served())
+
+    @router.get("/corrections.csv", response_class=Response, summary="All verdicts, as training reads corrections")
+    def corrections(ids: Ids = Ids.RECORD) -> Response:
+        return _download(write_corrections(existing(store), ids), "corrections.csv", "text/csv")
+
+    @router.get("/dataset.tar", response_class=Response, summary="Labelled images in the Kaggle layout")
+    def dataset() -> Response:
+        return _download(write_dataset(existing(store)), "dataset.tar", "application/x-tar")
+
+
+def _queue(store: Store | None) -> ReviewQueue:
+    return ReviewQueue(existing(store))
+
+
+def _download(parts: Iterator[_Part], name: str, media_type: str) -> StreamingResponse:
+    # The first part before the answer begins: what is wrong with the store can still be said.
+    parts = chain([next(parts)], parts)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return StreamingResponse(parts, media_type=media_type, headers=headers)
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

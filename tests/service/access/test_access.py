@@ -1,0 +1,283 @@
+"""Tokens, sessions and rates on a running service."""
+
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.service.access.keys import bearer, token_of, write_tokens
+from tests.support.images import encode, flat
+from tests.support.servers import TIMEOUT, Running, read_metric, running_service, wait_until
+
+WHITE = encode(flat(255))
+ENTRIES = {
+    "gen": 'scopes = ["decide"]',
+    "eva": 'scopes = ["review"]',
+    "boss": 'scopes = ["admin"]',
+    "prometheus": "scopes = []",
+    "slow": 'scopes = ["decide"]\nrequests_per_second = 0.001\nburst = 2',
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    path = write_tokens(tmp_path_factory.mktemp("access") / "tokens.toml", ENTRIES)
+    with running_service(tokens=path) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(service: Running) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=TIMEOUT, trust_env=False) as client:
+        yield client
+
+
+def log_in(browser: httpx.Client, name: str) -> dict[str, object]:
+    answer = browser.post("/v1/session", json={"token": token_of(name)})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "status"),
+    [
+        ("gen", "POST", "/v1/decisions", 200),
+        ("boss", "POST", "/v1/decisions", 200),
+        ("eva", "POST", "/v1/decisions", 403),
+        ("prometheus", "POST", "/v1/decisions", 403),
+        ("prometheus", "GET", "/metrics", 200),
+        ("gen", "GET", "/v1/decisions", 403),
+        ("gen", "POST", "/v2/systemsharedmemory/unregister", 403),
+        ("boss", "POST", "/v2/systemsharedmemory/unregister", 400),
+        ("gen", "GET", "/v1/nothing", 403),
+        ("boss", "GET", "/v1/nothing", 404),
+    ],
+)
+def test_a_token_is_for_its_scopes(service: Running, name: str, method: str, path: str, status: int) -> None:
+    body = WHITE if path == "/v1/decisions" and method == "POST" else b""
+    assert service.client.request(method, path, content=body, headers=bearer(name)).status_code == status
+
+
+def test_a_refusal_is_a_problem_that_says_what_is_missing(service: Running) -> None:
+    unknown = service.client.post("/v1/decisions", content=WHITE)
+    assert (unknown.status_code, unknown.json()["code"]) == (401, "unauthorized")
+    assert unknown.headers["WWW-Authenticate"] == "Bearer"
+    assert unknown.json()["request_id"] == unknown.headers["X-Request-ID"]
+    lacking = service.client.post("/v1/decisions", content=WHITE, headers=bearer("eva"))
+    assert (lacking.status_code, lacking.json()["code"]) == (403, "forbidden")
+    assert "the scope decide" in lacking.json()["detail"]
+
+
+def test_probes_take_no_token(service: Running) -> None:
+    for path in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"):
+        assert service.client.get(path).status_code == 200
+
+
+def test_a_v2_refusal_has_the_member_that_clients_of_triton_show(service: Running) -> None:
+    assert (
+        service.client.post("/v2/models/glasses/infer", content=b"{}").json()["error"].startswith("a token is needed")
+    )
+
+
+def test_two_authorizations_are_none(service: Running) -> None:
+    twice = [("Authorization", f"Bearer {token_of('gen')}"), ("Authorization", "Bearer x")]
+    assert service.client.get("/v1/model", headers=twice).status_code == 400
+
+
+def test_a_wrong_token_is_not_mended_by_a_session(browser: httpx.Client) -> None:
+    log_in(browser, "eva")
+    assert browser.get("/v1/session").status_code == 200
+    assert browser.get("/v1/session", headers={"Authorization": "Bearer x"}).status_code == 401
+
+
+@pytest.mark.parametrize("length", [300, 3_000_000])
+def test_a_body_is_not_waited_for_and_the_connection_goes_on(service: Running, length: int) -> None:
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
+        connection.sendall(b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        allowed = f"Authorization: Bearer {token_of('gen')}\r\n".encode()
+        head = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%b\r\n" % (len(WHITE), allowed)
+        connection.sendall(bytes(length) + head + WHITE)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert service.inflight == 0
+
+
+def test_a_token_that_asks_too_often_is_told_when_to_come_back(service: Running) -> None:
+    read = read_metric
+    with httpx.Client(base_url=service.url, headers=bearer("prometheus"), trust_env=False) as prometheus:
+        before = read(prometheus, "lensgate_shed_total", reason="rate_limit")
+        answers = [service.client.post("/v1/decisions", content=WHITE, headers=bearer("slow")) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
+        assert answers[2].json()["code"] == "rate_limited"
+        assert 990 <= int(answers[2].headers["Retry-After"]) <= 1000
+        assert read(prometheus, "lensgate_shed_total", reason="rate_limit") - before == 2
+    assert service.client.post("/v1/decisions", content=WHITE, headers=bearer("gen")).status_code == 200
+
+
+def test_callers_that_are_not_known_are_counted(service: Running) -> None:
+    with httpx.Client(base_url=service.url, headers=bearer("prometheus"), trust_env=False) as prometheus:
+        before = read_metric(prometheus, "lensgate_authentication_failures_total")
+        service.client.get("/v1/model", headers={"Authorization": "Bearer x"})
+        service.client.get("/v1/model", headers={"Cookie": "lensgate_session=x"})
+        service.client.post("/v1/session", json={"token": "x"})
+        service.client.get("/v1/model")  # Who shows nothing has not failed.
+        assert read_metric(prometheus, "lensgate_authentication_failures_total") - before == 3
+
+
+def test_the_log_says_who_asked_and_never_the_token(service: Running, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        service.client.get("/v1/model", headers=bearer("prometheus"))
+    (line,) = (record for record in caplog.records if record.name == "service.access")
+    assert line.__dict__["fields"]["principal"] == "prometheus"
+    assert token_of("prometheus") not in json.dumps([record.__dict__ for record in caplog.records], default=str)
+
+
+def test_a_file_that_changes_is_gone_by_without_a_restart(tmp_path: Path) -> None:
+    path = write_tokens(tmp_path / "tokens.toml", {"gen": 'scopes = ["decide"]'})
+    with running_service(tokens=path) as service:
+        assert service.client.get("/v1/model", headers=bearer("gen")).status_code == 200
+        write_tokens(path, {"eva": 'scopes = ["review"]'})
+        wait_until(lambda: service.client.get("/v1/model", headers=bearer("gen")).status_code == 401)
+        assert service.client.get("/v1/model", headers=bearer("eva")).status_code == 200
+        path.write_text("nonsense")
+        with httpx.Client(base_url=service.url, headers=bearer("eva"), trust_env=False) as eva:
+            wait_until(lambda: read_metric(eva, "lensgate_tokens_load_failed") == 1)
+
+
+def test_a_browser_logs_in_and_out(browser: httpx.Client) -> None:
+    assert browser.get("/v1/session").status_code == 401
+    who = log_in(browser, "eva")
+    assert (who["access"], who["name"], who["scopes"]) == ("on", "eva", ["review"])
+    assert browser.get("/v1/session").json() == who
+    assert browser.delete("/v1/session").status_code == 403
+    out = browser.delete("/v1/session", headers={"X-CSRF-Token": str(who["csrf"])})
+    assert (out.status_code, out.content) == (204, b"")
+    assert browser.get("/v1/session").status_code == 401
+
+
+def test_a_wrong_token_begins_no_session(browser: httpx.Client) -> None:
+    answer = browser.post("/v1/session", json={"token": "lensgate_wrong"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b'{"token": "x"}', "text/plain", 400),
+        (b"token=x", "application/x-www-form-urlencoded", 400),
+        (b"", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'{"token": 5}', "application/json", 400),
+        (b'{"token": "x", "next": "y"}', "application/json", 400),
+        (b'{"token": "%b"}' % (b"x" * 513), "application/json", 400),
+        (b'{"token": "%b"}' % (b"x" * 5000), "application/json", 413),
+        (b'{"token": "\\ud800"}', "application/json", 400),
+        (b'{"token": "x"}', "application/json; charset=utf-8", 401),
+    ],
+)
+def test_a_login_that_is_none_is_refused(browser: httpx.Client, body: bytes, kind: str, status: int) -> None:
+    answer = browser.post("/v1/session", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == status, answer.text
+
+
+def test_a_page_of_another_site_cannot_log_a_browser_in(browser: httpx.Client) -> None:
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
+        answer = browser.post("/v1/session", json={"token": token_of("eva")}, headers=headers)
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+
+
+def test_what_a_session_changes_takes_the_csrf_token(browser: httpx.Client) -> None:
+    csrf = str(log_in(browser, "gen")["csrf"])
+    assert browser.post("/v1/decisions", content=WHITE).status_code == 403
+    wrong = browser.post("/v1/decisions", content=WHITE, headers={"X-CSRF-Token": csrf[:-1]})
+    assert (wrong.status_code, "X-CSRF-Token" in wrong.json()["detail"]) == (403, True)
+    assert browser.post("/v1/decisions", content=WHITE, headers={"X-CSRF-Token": csrf}).status_code == 200
+    strange = {"X-CSRF-Token": csrf, "Origin": "https://evil.example"}
+    assert browser.post("/v1/decisions", content=WHITE, headers=strange).status_code == 403
+    assert browser.get("/v1/model").status_code == 200
+
+
+def test_the_csrf_token_of_one_session_is_not_anothers(service: Running, browser: httpx.Client) -> None:
+    csrf = str(log_in(browser, "gen")["csrf"])
+    with httpx.Client(base_url=service.url, trust_env=False) as other:
+        log_in(other, "gen")
+        assert other.post("/v1/decisions", content=WHITE, headers={"X-CSRF-Token": csrf}).status_code == 403
+
+
+def test_a_session_has_the_scopes_of_its_token(browser: httpx.Client) -> None:
+    csrf = str(log_in(browser, "eva")["csrf"])
+    assert browser.post("/v1/decisions", content=WHITE, headers={"X-CSRF-Token": csrf}).status_code == 403
+
+
+def test_a_cookie_is_secure_where_the_browser_came_by_tls_to_a_proxy(browser: httpx.Client) -> None:
+    headers = {"Origin": "https://gate.example", "Host": "gate.example"}
+    cookie = browser.post("/v1/session", json={"token": token_of("eva")}, headers=headers).headers["set-cookie"]
+    assert cookie.endswith("; HttpOnly; SameSite=Strict; Secure")
+    cookie = browser.post("/v1/session", json={"token": token_of("eva")}).headers["set-cookie"]
+    assert cookie.endswith("; HttpOnly; SameSite=Strict")
+
+
+def test_a_page_without_a_session_leads_to_the_login(browser: httpx.Client) -> None:
+    answer = browser.get("/review?kind=audit&x=%2F%2Fevil")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/login?next=/review%3Fkind%3Daudit%26x%3D%252F%252Fevil"
+    assert browser.get("/v1/operations").status_code == 401
+    assert browser.post("/").status_code == 401
+
+
+def test_a_page_that_a_session_may_not_see_leads_to_the_login_that_says_so(browser: httpx.Client) -> None:
+    log_in(browser, "gen")
+    assert browser.get("/").headers["location"] == "/login?next=/&missing=review"
+    assert browser.get("/", headers=bearer("gen")).status_code == 403
+
+
+def test_without_tokens_everybody_may_do_everything() -> None:
+    with running_service() as service:
+        assert service.client.get("/v1/session").json() == {
+            "access": "off",
+            "name": "anonymous",
+            "scopes": ["admin", "decide", "review"],
+            "csrf": None,
+        }
+        assert service.post(WHITE).status_code == 200
+        assert service.client.get("/metrics").status_code == 200
+        assert service.client.post("/v1/session", json={"token": "x"}).status_code == 409
+
+
+def test_without_tokens_a_page_of_another_site_may_change_nothing() -> None:
+    with running_service() as service:
+        host = urlsplit(service.url).netloc
+        own = {"Origin": service.url, "Sec-Fetch-Site": "same-origin"}
+        assert service.client.post("/v1/decisions", content=WHITE, headers=own).status_code == 200
+        for headers in (
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Origin": f"http://evil.example:{urlsplit(service.url).port}", "Host": host},
+        ):
+            answer = service.client.post("/v1/decisions", content=WHITE, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), headers
+
+
+def test_without_tokens_a_name_that_was_bent_to_this_machine_is_refused() -> None:
+    rebound = {"Host": "evil.example:8000"}
+    with running_service() as service:
+        for path in ("/", "/v1/model", "/metrics", "/v1/session"):
+            assert service.client.get(path, headers=rebound).status_code == 403
+        from_page = {**rebound, "Origin": "http://evil.example:8000"}
+        assert service.client.post("/v1/decisions", content=WHITE, headers=from_page).status_code == 403
+        assert service.client.get("/livez", headers=rebound).status_code == 200
+        assert service.client.get("/v1/model", headers={"Host": "localhost:8000"}).status_code == 200
+        # No browser: it would have sent an Origin.
+        assert service.client.post("/v1/decisions", content=WHITE, headers=rebound).status_code == 200
+    with running_service(allow_unauthenticated=True) as service:
+        assert service.client.get("/v1/model", headers=rebound).status_code == 200

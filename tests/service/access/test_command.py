@@ -1,0 +1,123 @@
+"""`lensgate tokens`."""
+
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lensgate.cli import main
+from service.access.tokens import hash_token, read_tokens
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tokens.toml"
+
+
+def run(path: Path, *arguments: str) -> int:
+    return main(["tokens", *arguments, "--file", str(path)])
+
+
+def test_a_token_is_printed_once_and_only_its_hash_is_kept(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(path, "add", "gen", "--scopes", "decide, review", "--requests-per-second", "5", "--days", "1") == 0
+    printed = capsys.readouterr()
+    token = printed.out.strip()
+    assert token.startswith("lensgate_")
+    assert token not in path.read_text() + printed.err
+    (entry,) = read_tokens(path)
+    assert (entry.name, sorted(entry.scopes), entry.requests_per_second) == ("gen", ["decide", "review"], 5.0)
+    assert entry.sha256 == hash_token(token)
+    assert entry.expires is not None
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_there_stays_as_it_is(path: Path) -> None:
+    before = f"# Ours.\n[[token]]\nname = 'eva'   # the reviewer\nsha256 = '{'a' * 64}'\nscopes = [\n  'review',\n]"
+    path.write_text(before)
+    path.chmod(0o640)
+    assert run(path, "add", "gen") == 0
+    assert path.read_text().startswith(before + "\n[[token]]")
+    assert [entry.name for entry in read_tokens(path)] == ["eva", "gen"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["add", "eva"], "name of token 2"),
+        (["add", "two words"], "name"),
+        (["add", 'a"\nb'], "tokens.toml"),
+        (["add", "gen", "--scopes", "everything"], "scopes"),
+        (["add", "gen", "--scopes", 'decide"]\nname = "x'], "tokens.toml"),
+        (["add", "gen", "--requests-per-second", "0"], "requests_per_second"),
+        (["add", "gen", "--burst", "3"], "burst needs"),
+        (["add", "gen", "--days", "0"], "--days"),
+        (["add", "gen", "--days", "nan"], "--days"),
+        (["revoke", "adam"], "no token 'adam'"),
+    ],
+)
+def test_what_does_not_fit_changes_nothing(
+    path: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(path, "add", "eva", "--scopes", "review") == 0
+    before = path.read_text()
+    assert run(path, *arguments) == 1
+    assert named in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def test_a_revoked_token_is_gone_and_the_rest_stays(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("a", "b", "c")
+    entries = [
+        f"# About {name}.\n[[token]]\nname = '{name}'\nsha256 = '{name * 64}'\nscopes = []\n\n" for name in names
+    ]
+    for place, name in enumerate(names):
+        path.write_text("".join(entries))
+        assert run(path, "revoke", name) == 0
+        left = path.read_text()
+        assert [entry["name"] for entry in tomllib.loads(left)["token"]] == [*names[:place], *names[place + 1 :]]
+        assert all(f"# About {other}." in left for other in names)
+        assert "revoked" in capsys.readouterr().out
+    path.write_text(entries[0])
+    assert run(path, "revoke", "a") == 0
+    assert read_tokens(path) == ()
+
+
+def test_a_layout_that_is_not_known_is_left_to_its_author(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.write_text(f"token = [{{name = 'eva', sha256 = '{'a' * 64}', scopes = []}}]\n")
+    before = path.read_text()
+    assert run(path, "revoke", "eva") == 1
+    assert "by hand" in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+def test_a_link_to_the_file_stays_a_link(path: Path, tmp_path: Path) -> None:
+    assert run(path, "add", "eva") == 0
+    link = tmp_path / "link.toml"
+    link.symlink_to(path)
+    assert run(link, "add", "gen") == 0
+    assert link.is_symlink()
+    assert len(read_tokens(path)) == 2
+
+
+def test_the_list_says_everything_but_the_hash(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = f"[[token]]\nname = 'old'\nsha256 = '{'a' * 64}'\nscopes = []\nexpires = 2020-01-01T00:00:00Z\n"
+    path.write_text(ended)
+    path.chmod(0o600)
+    assert run(path, "add", "gen", "--scopes", "decide", "--requests-per-second", "2.5") == 0
+    capsys.readouterr()
+    assert run(path, "list") == 0
+    printed = capsys.readouterr().out
+    _, old, gen = printed.splitlines()
+    assert old.split() == ["old", "-", "2020-01-01", "00:00Z", "(over)"]
+    assert gen.split() == ["gen", "decide", "2.5", "never"]
+    assert "a" * 64 not in printed
+
+
+def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LENSGATE_TOKENS", str(path))
+    assert main(["tokens", "add", "gen"]) == 0
+    assert len(read_tokens(path)) == 1
+    assert main(["tokens", "list", "--file", str(path.with_name("absent.toml"))]) == 1

@@ -1,0 +1,31 @@
+"""Where it may listen without tokens."""
+
+from pathlib import Path
+
+import pytest
+
+from lensgate.cli import main
+from service.access.exposure import check_exposure, expects_loopback
+from service.errors import SettingsError
+from service.settings import Settings
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_on_loopback_nobody_needs_a_token(host: str) -> None:
+    check_exposure(Settings(host=host))
+    assert expects_loopback(Settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "gate.example", "localhost.example"])
+def test_elsewhere_it_takes_tokens_or_a_word(host: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"(?s)lensgate tokens add.*LENSGATE_ALLOW_UNAUTHENTICATED"):
+        check_exposure(Settings(host=host))
+    check_exposure(Settings(host=host, tokens=tmp_path / "tokens.toml"))
+    check_exposure(Settings(host=host, allow_unauthenticated=True))
+    assert not expects_loopback(Settings(host=host, allow_unauthenticated=True))
+
+
+def test_the_service_refuses_to_start_in_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lensgate: LENSGATE_HOST=0.0.0.0 can be reached")

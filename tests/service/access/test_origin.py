@@ -1,0 +1,70 @@
+"""What pages of other sites may not ask for, and names that are not this machine's."""
+
+import pytest
+
+from service.access.origin import check_host, check_origin, is_loopback, is_same_host
+from service.errors import Forbidden
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("http://localhost", "localhost:80"),
+        ("https://gate.example", "gate.example"),
+        ("https://gate.example:443", "GATE.example"),
+        ("http://[::1]:8000", "[::1]:8000"),
+    ],
+)
+def test_a_page_of_the_same_host(origin: str, host: str) -> None:
+    assert is_same_host(origin, host)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://evil.example", "127.0.0.1:8000"),
+        ("http://127.0.0.1:9000", "127.0.0.1:8000"),
+        ("http://127.0.0.1.evil.example:8000", "127.0.0.1:8000"),
+        ("http://127.0.0.1:8000@evil.example", "127.0.0.1:8000"),
+        ("null", "127.0.0.1:8000"),
+        ("null", ""),
+        ("", ""),
+        ("http://", ""),
+        ("http://[", "["),
+        ("http://x:port", "x:port"),
+        ("file://", "127.0.0.1"),
+    ],
+)
+def test_a_page_of_another_host(origin: str, host: str) -> None:
+    assert not is_same_host(origin, host)
+    with pytest.raises(Forbidden):
+        check_origin(origin=origin, site=None, host=host)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_browser_that_says_the_page_is_of_another_site_is_believed(site: str) -> None:
+    with pytest.raises(Forbidden):
+        check_origin(origin=None, site=site, host="127.0.0.1")
+    check_origin(origin=None, site="same-origin", host="127.0.0.1")
+    check_origin(origin=None, site="none", host="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "localhost:1", "x.localhost", "[::1]:8000"]
+)
+def test_names_of_this_machine(host: str) -> None:
+    check_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "x", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "["]
+)
+def test_names_of_others(host: str) -> None:
+    with pytest.raises(Forbidden, match=r"127\.0\.0\.1 or localhost"):
+        check_host(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "gate", "::ffff:127.0.0.1"])
+def test_what_is_no_loopback_address(host: str) -> None:
+    assert not is_loopback(host)

@@ -1,0 +1,124 @@
+"""Metrics and probes on a port of their own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.server import Server
+from tests.service.access.keys import bearer, write_tokens
+from tests.support.images import encode, flat
+from tests.support.models import brightness_model, write_model
+from tests.support.servers import TIMEOUT, Running, running_process, running_service, wait_until
+
+WHITE = encode(flat(255))
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Running]:
+    path = write_tokens(tmp_path / "tokens.toml", {"boss": 'scopes = ["admin"]'})
+    with running_service(tokens=path, metrics_port=0, max_inflight_images=1) as running:
+        yield running
+
+
+@pytest.fixture
+def probes(service: Running) -> Iterator[httpx.Client]:
+    assert service.server.metrics_url
+    with httpx.Client(base_url=service.server.metrics_url, timeout=TIMEOUT, trust_env=False) as client:
+        yield client
+
+
+def test_metrics_and_probes_are_there_without_a_token_and_nothing_else_is(probes: httpx.Client) -> None:
+    for path in ("/metrics", "/livez", "/readyz"):
+        assert probes.get(path).status_code == 200
+        assert probes.head(path).status_code == 200
+        assert probes.post(path).status_code == 405
+    for path in ("/", "/v1/model", "/v1/decisions", "/docs", "/openapi.json", "/v2/health/ready", "/login"):
+        assert probes.get(path).json()["code"] == "not_found"
+    assert "lensgate_queued_images 0.0" in probes.get("/metrics").text
+
+
+def test_the_main_port_then_has_them_no_more(service: Running) -> None:
+    for path in ("/metrics", "/livez", "/readyz"):
+        assert service.client.get(path, headers=bearer("boss")).status_code == 404
+    assert service.client.get("/v2/health/ready").status_code == 200
+
+
+def test_they_answer_while_nobody_else_is_admitted(service: Running, probes: httpx.Client) -> None:
+    service.scorer.go.clear()
+    first = threading.Thread(target=lambda: service.client.post("/v1/decisions", content=WHITE, headers=bearer("boss")))
+    first.start()
+    wait_until(lambda: service.inflight == 1)
+    with httpx.Client(base_url=service.url, headers=bearer("boss"), trust_env=False) as other:
+        assert other.post("/v1/decisions", content=WHITE).status_code == 429
+    assert probes.get("/readyz").status_code == 200
+    service.scorer.go.set()
+    first.join(TIMEOUT)
+
+
+def test_they_answer_until_what_was_admitted_is_finished(service: Running, probes: httpx.Client) -> None:
+    service.scorer.go.clear()
+    answers: list[int] = []
+    first = threading.Thread(
+        target=lambda: answers.append(
+            service.client.post("/v1/decisions", content=WHITE, headers=bearer("boss")).status_code
+        )
+    )
+    first.start()
+    wait_until(lambda: service.inflight == 1)
+    service.stop()
+    wait_until(lambda: not service.server.servers[0].is_serving())
+    assert (probes.get("/readyz").status_code, probes.get("/livez").status_code) == (503, 200)
+    assert "lensgate_decisions_total" in probes.get("/metrics").text
+    service.scorer.go.set()
+    first.join(TIMEOUT)
+    assert answers == [200]
+    service.thread.join(TIMEOUT)
+    with pytest.raises(httpx.TransportError):
+        probes.get("/livez")
+
+
+def test_it_does_not_start_on_a_port_that_is_taken(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", brightness_model())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "lensgate", "serve", "--port", "0", "--metrics-port"]
+        ran = subprocess.run(
+            [*command, str(taken.getsockname()[1])],
+            env={**os.environ, "LENSGATE_MODELS": str(tmp_path / "models"), "LENSGATE_RECORDS_URL": "off"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 3
+    assert "LENSGATE_METRICS_PORT" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_log_of_a_process_says_where_they_are(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", brightness_model())
+    environment = {**os.environ, "LENSGATE_MODELS": str(tmp_path / "models")}
+    with running_process(tmp_path / "log", environment, "--metrics-port", "0") as process:
+        wait_until(lambda: "metrics on" in process.log.read_text())
+        found = re.search(r"metrics on (http://\S+?)\"", process.log.read_text())
+        assert found
+        assert httpx.get(f"{found[1]}/readyz", trust_env=False).status_code == 200
+        assert httpx.get(f"{process.url}/readyz", trust_env=False).status_code == 404
+        process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait(TIMEOUT) == 0
+        assert "Traceback" not in process.log.read_text()
+
+
+def test_without_the_setting_there_is_no_second_port() -> None:
+    with running_service() as service:
+        assert isinstance(service.server, Server)
+        assert service.server.metrics_url is None
+        assert service.client.get("/metrics").status_code == 200

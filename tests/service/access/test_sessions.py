@@ -1,0 +1,101 @@
+"""The cookie of a session: whose it is, and what makes it nobody's."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.access.metrics import AccessMetrics
+from service.access.sessions import SECONDS, find_session, open_session, set_cookie
+from service.access.tokens import TokenFile
+from tests.service.access.keys import token_of, write_tokens
+
+NOW = 1_000_000.0
+
+
+def tokens_at(path: Path, now: float = NOW) -> TokenFile:
+    return TokenFile(path, AccessMetrics(CollectorRegistry()), now=lambda: now)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_tokens(tmp_path / "tokens.toml", {"eva": "scopes = ['review']", "adam": "scopes = ['admin']"})
+
+
+@pytest.fixture
+def cookie(path: Path) -> str:
+    tokens = tokens_at(path)
+    token = tokens.find(token_of("eva"))
+    assert token
+    return f"lensgate_session={open_session(token, now=NOW).cookie}"
+
+
+def test_a_cookie_names_its_token_on_every_replica(path: Path, cookie: str) -> None:
+    session = find_session(cookie, tokens_at(path))
+    assert session
+    assert session.token.name == "eva"
+
+
+def test_it_is_over_after_twelve_hours(path: Path, cookie: str) -> None:
+    assert find_session(cookie, tokens_at(path, NOW + SECONDS - 1))
+    assert find_session(cookie, tokens_at(path, NOW + SECONDS)) is None
+
+
+def test_it_ends_with_its_token(path: Path, cookie: str) -> None:
+    write_tokens(path, {"adam": "scopes = ['admin']"})
+    assert find_session(cookie, tokens_at(path)) is None
+    write_tokens(path, {"eva": "scopes = ['review']\nexpires = 1970-01-02T00:00:00Z"})
+    assert find_session(cookie, tokens_at(path)) is None
+    path.write_text(path.read_text().replace("expires = 1970-01-02T00:00:00Z", ""))
+    assert find_session(cookie, tokens_at(path))
+
+
+def test_another_token_of_the_same_name_is_another_key(path: Path, cookie: str) -> None:
+    before = tokens_at(path).named("eva")
+    assert before
+    path.write_text(path.read_text().replace(before.sha256, "0" * 64))
+    assert find_session(cookie, tokens_at(path)) is None
+
+
+def test_nothing_of_it_can_be_changed(path: Path, cookie: str) -> None:
+    tokens = tokens_at(path)
+    name, _, value = cookie.partition("=")
+    who, expires, nonce, signature = value.split(":")
+    for changed in (
+        f"adam:{expires}:{nonce}:{signature}",
+        f"{who}:{int(expires) + 1}:{nonce}:{signature}",
+        f"{who}:{expires}:{nonce[:-1]}:{signature}",
+        f"{who}:{expires}:{nonce}:{signature[:-1]}",
+        f"{who}:{expires}:{nonce}:",
+        f"{who}:{expires}:{nonce}:{signature}:",
+        f"{who}:0{expires}:{nonce}:{signature}",
+        f"{who}:{expires}",
+        f"{who}:-1:{nonce}:{signature}",
+        f"{who}:²:{nonce}:{signature}",
+        f"{who}:{'9' * 400}:{nonce}:{signature}",
+        "",
+        "\xff",
+    ):
+        assert find_session(f"{name}={changed}", tokens) is None, changed
+
+
+def test_a_strange_cookie_of_the_same_name_hides_no_good_one(path: Path, cookie: str) -> None:
+    assert find_session(f"a=b; lensgate_session=x; {cookie}; c", tokens_at(path))
+    assert find_session("a=b; other_lensgate_session=x", tokens_at(path)) is None
+
+
+def test_two_sessions_of_one_token_are_different(path: Path) -> None:
+    token = tokens_at(path).named("eva")
+    assert token
+    one, other = open_session(token, now=NOW), open_session(token, now=NOW)
+    assert one.cookie != other.cookie
+    assert one.csrf != other.csrf
+    assert one.csrf not in one.cookie
+
+
+def test_the_cookie_is_for_this_site_alone_and_for_no_script(path: Path) -> None:
+    token = tokens_at(path).named("eva")
+    assert token
+    plain, secure = (set_cookie(open_session(token, now=NOW), is_secure=is_secure) for is_secure in (False, True))
+    assert plain.endswith("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict")
+    assert secure.endswith("; SameSite=Strict; Secure")

@@ -1,0 +1,230 @@
+"""TLS: bodies, refusals and renewals, on both event loops."""
+
+import shutil
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from service.access.tls import load_context
+from service.app import create_pipeline
+from service.engine import Loaded
+from service.errors import SettingsError
+from service.server import Server
+from service.settings import Settings
+from tests.service.access.certificates import Files, make_certificate
+from tests.support.images import encode, flat
+from tests.support.models import brightness_model
+from tests.support.servers import TIMEOUT, FakeScorer, read_metric, wait_until
+
+WHITE = encode(flat(255))
+NOISE = encode(np.random.default_rng(1).integers(0, 256, (700, 700, 3), np.uint8))
+
+
+@dataclass
+class Secured:
+    server: Server
+    files: Files
+    scorer: FakeScorer
+    thread: threading.Thread
+
+    @contextmanager
+    def connected(self, context: ssl.SSLContext | None = None) -> Iterator[ssl.SSLSocket]:
+        address = urlsplit(self.server.url)
+        with (
+            socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as plain,
+            (context or self.files.trust()).wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+        ):
+            yield connection
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.server.url, verify=self.files.trust(), timeout=TIMEOUT, trust_env=False)
+
+    def stop(self) -> None:
+        if not self.server.should_exit:
+            self.server.handle_exit(signal.SIGTERM, None)
+        self.thread.join(TIMEOUT)
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def secured(folder: Path, loop: str = "uvloop", **settings: object) -> Iterator[Secured]:
+    files = make_certificate(folder)
+    chosen = Settings(port=0, records_url="off", tls_certificate=files.certificate, tls_key=files.key, **settings)
+    scorer = FakeScorer()
+    server = Server(chosen, create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake")))
+    server.config.loop = loop
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    running = Secured(server, files, scorer, thread)
+    try:
+        yield running
+    finally:
+        scorer.go.set()
+        running.stop()
+
+
+def head(length: int, path: str = "/v1/decisions") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+def received(connection: ssl.SSLSocket, until: bytes = b"}", *, times: int = 1) -> bytes:
+    answer = b""
+    while answer.count(until) < times:
+        part = connection.recv(65536)
+        assert part, answer
+        answer += part
+    return answer
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_large_images_are_decided_on_one_connection(tmp_path: Path, loop: str) -> None:
+    assert len(NOISE) > 1_400_000
+    with secured(tmp_path, loop) as service, service.client() as client:
+        assert service.server.url.startswith("https://127.0.0.1:")
+        found = [client.post("/v1/decisions", content=body) for body in (NOISE, WHITE, NOISE, WHITE)]
+        assert [answer.status_code for answer in found] == [200] * 4
+        values = [answer.json()["glasses_probability"] for answer in found]
+        assert values[1] == values[3] == 1.0
+        assert values[0] == values[2] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("piece", [1000, 70_000, 10**9])
+def test_a_body_is_whole_however_it_comes_and_so_is_what_follows_it(tmp_path: Path, loop: str, piece: int) -> None:
+    sent = b"".join(head(len(body)) + body for body in (NOISE, WHITE, NOISE))
+    with secured(tmp_path, loop) as service, service.connected() as connection:
+        for start in range(0, len(sent), piece):
+            connection.sendall(sent[start : start + piece])
+        answers = received(connection, b'"model"', times=3)
+    assert answers.count(b"HTTP/1.1 200 ") == 3
+
+
+def test_a_body_that_was_refused_is_read_past_and_the_connection_goes_on(tmp_path: Path, loop: str) -> None:
+    with secured(tmp_path, loop, max_body_bytes=10_000) as service, service.connected() as connection:
+        for _ in range(2):
+            connection.sendall(head(3_000_000))
+            assert received(connection).startswith(b"HTTP/1.1 413 ")
+            connection.sendall(bytes(3_000_000) + head(len(WHITE)) + WHITE)
+            assert received(connection, b'"model"').startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_given_up_in_the_middle_is_the_last_of_its_connection(tmp_path: Path, loop: str) -> None:
+    with secured(tmp_path, loop, timeout_ms=1_500) as service, service.connected() as connection:
+        connection.sendall(head(1_000_000) + bytes(300_000))
+        answer = received(connection)
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        assert b"connection: close" in answer
+        with service.client() as client:
+            assert client.post("/v1/decisions", content=WHITE).status_code == 200
+
+
+def test_a_caller_that_goes_away_frees_its_place(tmp_path: Path, loop: str) -> None:
+    with secured(tmp_path, loop) as service:
+        admission = service.server._pipeline.admission
+        for sent in (head(1_000_000) + bytes(300_000), head(len(WHITE)) + WHITE):
+            service.scorer.go.clear()
+            with service.connected() as connection:
+                connection.sendall(sent)
+                wait_until(lambda: admission.images == 1)
+            wait_until(lambda: admission.images == 0)
+            service.scorer.go.set()
+
+
+def test_a_batch_is_answered_while_it_comes(tmp_path: Path, loop: str) -> None:
+    files = [("file", (f"{number}.png", NOISE if number % 2 else WHITE)) for number in range(12)]
+    with secured(tmp_path, loop) as service, service.client() as client:
+        lines = client.post("/v1/decisions/batch", files=files).text.splitlines()
+    assert len(lines) == 13
+    assert lines[-1] == '{"summary":{"accept":6,"discard":6,"error":0}}'
+
+
+def test_a_head_that_is_too_long_is_answered(tmp_path: Path, loop: str) -> None:
+    with secured(tmp_path, loop) as service, service.connected() as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX: " + b"x" * 100_000)
+        assert received(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_who_speaks_no_tls_is_sent_away(tmp_path: Path, loop: str) -> None:
+    with secured(tmp_path, loop) as service:
+        with pytest.raises(httpx.TransportError):
+            httpx.get(service.server.url.replace("https", "http"), trust_env=False, timeout=TIMEOUT)
+        with service.client() as client:
+            assert client.get("/livez").status_code == 200
+
+
+def test_old_versions_of_tls_are_refused(tmp_path: Path) -> None:
+    with secured(tmp_path) as service:
+        old = service.files.trust()
+        old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        with pytest.warns(DeprecationWarning):
+            old.maximum_version = ssl.TLSVersion.TLSv1_1
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises(ssl.SSLError), service.connected(old):
+            pass
+        with service.connected() as connection:
+            assert connection.version() == "TLSv1.3"
+
+
+def test_the_end_waits_for_no_idle_caller(tmp_path: Path, loop: str, caplog: pytest.LogCaptureFixture) -> None:
+    with secured(tmp_path, loop) as service, service.connected() as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        received(connection)
+        service.stop()
+    assert "timeout graceful shutdown exceeded" not in caplog.text
+
+
+def test_a_session_by_tls_has_a_secure_cookie(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(f'[[token]]\nname = "eva"\nsha256 = "{_HASH_OF_X}"\nscopes = ["review"]\n')
+    with secured(tmp_path, tokens=tokens) as service, service.client() as client:
+        assert client.post("/v1/session", json={"token": "x"}).headers["set-cookie"].endswith("; Secure")
+        assert client.get("/v1/session").json()["name"] == "eva"
+
+
+_HASH_OF_X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+
+
+def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(tmp_path: Path, loop: str) -> None:
+    (tmp_path / "new").mkdir()
+    with secured(tmp_path, loop) as service, service.client() as old_client:
+        assert old_client.get("/livez").status_code == 200
+        renewed = make_certificate(tmp_path / "new")
+        # The key first, as anyone may do: for a moment the two do not belong together.
+        shutil.copy(renewed.key, service.files.key)
+        wait_until(lambda: read_metric(old_client, "lensgate_certificate_load_failed") == 1)
+        with service.connected():
+            pass
+        shutil.copy(renewed.certificate, service.files.certificate)
+        wait_until(lambda: read_metric(old_client, "lensgate_certificate_load_failed") == 0)
+        with service.connected(renewed.trust()) as connection:
+            connection.sendall(head(len(WHITE)) + WHITE)
+            assert received(connection, b'"model"').startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_certificate_that_cannot_be_used_keeps_it_from_starting(tmp_path: Path) -> None:
+    one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
+    locked = make_certificate(tmp_path, "locked", is_locked=True)
+    (tmp_path / "text").write_text("text")
+    for certificate, key, named in (
+        (one.certificate, other.key, "another certificate"),
+        (one.certificate, tmp_path / "absent", "LENSGATE_TLS_KEY"),
+        (tmp_path, one.key, "LENSGATE_TLS_CERTIFICATE"),
+        (tmp_path / "text", one.key, "no PEM"),
+        (locked.certificate, locked.key, "a key with a password"),
+    ):
+        with pytest.raises(SettingsError, match=named):
+            load_context(certificate, key)

@@ -1,0 +1,69 @@
+"""The review's routes alone, on a real port, with whoever a test wants logged in."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gate import Band
+from service.access.principal import ANYBODY, Principal
+from service.errors import ServiceError
+from service.metrics import Metrics
+from service.records.store import Store
+from service.review.audit import Served
+from service.review.metrics import ReviewMetrics
+from service.review.routes import make_review_routes
+from service.telemetry import Telemetry, answer_error
+from tests.support.servers import TIMEOUT, wait_until
+
+
+@dataclass
+class Site:
+    """A running site; `principal` can be changed while it runs."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    client: httpx.Client = field(default_factory=httpx.Client)
+    principal: Principal = ANYBODY
+
+    def make_app(self, store: Store | None) -> ASGIApp:
+        """The routes, within what the service has around them."""
+        served = Served("1", Band(0.4, 0.6), 0.01)
+        app = FastAPI()
+        app.include_router(make_review_routes(store, served=lambda: served, metrics=ReviewMetrics(self.registry)))
+        for kind in (ServiceError, RequestValidationError):
+            app.add_exception_handler(kind, answer_error)
+
+        async def log_in(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["state"]["principal"] = self.principal
+            await app(scope, receive, send)
+
+        return Telemetry(log_in, Metrics(CollectorRegistry()))
+
+    def put(self, record: str, verdict: str, **body: str) -> httpx.Response:
+        """Say what an image shows."""
+        return self.client.put(f"/v1/review/verdicts/{record}", json={"verdict": verdict, **body})
+
+
+@contextmanager
+def running_site(store: Store | None) -> Iterator[Site]:
+    """Serve it on a free port."""
+    site = Site()
+    config = uvicorn.Config(site.make_app(store), port=0, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT, trust_env=False) as site.client:
+            yield site
+    finally:
+        server.should_exit = True
+        thread.join(TIMEOUT)

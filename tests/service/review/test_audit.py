@@ -1,0 +1,137 @@
+import asyncio
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from scipy.stats import binomtest
+
+from gate import Band, Card
+from gate.card import CardBand
+from service.records.store import Store
+from service.records.tables import verdicts
+from service.records.verdict import Verdict
+from service.review.audit import Audit, Served, read_audit
+from service.review.metrics import ReviewMetrics, ReviewWatch
+from service.review.queue import ReviewQueue
+from service.review.reviewer import Reviewer
+from tests.service.review.decisions import audited, decision, fill
+from tests.support.models import brightness_model
+from tests.support.servers import TIMEOUT
+
+ANNA = Reviewer("Anna")
+SERVED = Served("1", Band(0.4, 0.6), 0.01)
+
+
+def audit(store: Store, served: Served = SERVED) -> Audit:
+    with store.begin() as connection:
+        return read_audit(connection, served)
+
+
+def judge(store: Store, *said: str, **changes: Any) -> None:
+    records = fill(store, [audited(**changes) for _ in said])
+    for record, verdict in zip(records, said, strict=True):
+        ReviewQueue(store).judge(ANNA, record, Verdict(verdict))
+
+
+def card(**band: Any) -> Card:
+    return brightness_model(band=CardBand(**band)).card
+
+
+def test_an_error_is_a_verdict_that_is_not_the_models_label(store: Store) -> None:
+    judge(store, *["glasses"] * 18, "no_glasses", "unclear")
+    judge(store, "no_glasses", "glasses", label="no_glasses", probability=0.01)
+    fill(store, [audited() for _ in range(3)])
+    fill(store, [audited()], jpeg=None)
+    found = audit(store)
+    exact = binomtest(2, 21).proportion_ci(0.95, "exact")
+    assert (found.drawn, found.images, found.errors, found.unclear, found.waiting, found.lost) == (26, 21, 2, 1, 4, 1)
+    assert found.error_ratio == pytest.approx(2 / 21)
+    assert (found.error_lower, found.error_upper) == pytest.approx((exact.low, exact.high))
+    assert (found.least_possible, found.most_possible) == pytest.approx((2 / 26, 7 / 26))
+
+
+def test_discarded_images_and_other_versions_and_bands_say_nothing_of_it(store: Store) -> None:
+    judge(store, "no_glasses", version="0")
+    judge(store, "no_glasses", band_low=0.3)
+    judge(store, "no_glasses", band_high=0.7)
+    (discarded,) = fill(store, [decision()])
+    ReviewQueue(store).judge(ANNA, discarded, Verdict.NO_GLASSES)
+    found = audit(store)
+    assert (found.drawn, found.errors) == (0, 0)
+    assert (found.error_ratio, found.error_lower, found.error_upper, found.most_possible) == (None,) * 4
+
+
+def test_a_band_with_many_digits_is_found_again(store: Store) -> None:
+    band = Band(0.1 + 0.2, 2 / 3)
+    judge(store, "glasses", band_low=band.low, band_high=band.high)
+    assert audit(store, Served("1", band, None)).images == 1
+
+
+@pytest.mark.parametrize(
+    ("served", "expected"),
+    [
+        (Served.of(card(), Band()), None),
+        (Served.of(card(low=0.2, high=0.8, chosen_by="certified", target_risk=0.01), Band(0.2, 0.8)), 0.01),
+        (Served.of(card(low=0.2, high=0.8, chosen_by="certified", target_risk=0.01), Band(0.3, 0.8)), None),
+    ],
+    ids=["the paper's band", "a certified band", "the operator's band instead of the certified one"],
+)
+def test_only_the_certified_band_promises_something(served: Served, expected: float | None) -> None:
+    assert served.certified_risk == expected
+
+
+def test_the_metrics_show_what_was_counted(store: Store) -> None:
+    registry = CollectorRegistry()
+    metrics = ReviewMetrics(registry)
+    watch = ReviewWatch(store, metrics, served=lambda: SERVED)
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"lensgate_{name}", labels)
+
+    for name in ("audit_error_ratio", "audit_error_lower", "audit_error_upper", "certified_risk"):
+        assert value(name) != value(name)
+    asyncio.run(watch.look())
+    assert value("certified_risk") == 0.01
+    assert value("audit_error_ratio") != value("audit_error_ratio")
+    judge(store, *["glasses"] * 9, "no_glasses")
+    fill(store, [decision(), decision(), audited()])
+    asyncio.run(watch.look())
+    assert value("review_queue_images", kind="discarded") == 2
+    assert value("review_queue_images", kind="audit") == 1
+    assert (value("audit_images"), value("audit_errors"), value("audit_error_ratio")) == (10, 1, 0.1)
+    exact = binomtest(1, 10).proportion_ci(0.95, "exact")
+    assert (value("audit_error_lower"), value("audit_error_upper")) == pytest.approx((exact.low, exact.high))
+
+
+def test_it_is_counted_again_and_again_whatever_the_store_does(store: Store) -> None:
+    registry = CollectorRegistry()
+    judge(store, "glasses")
+    counted = asyncio.Event()
+
+    def served() -> Served:
+        # Asked at the beginning of each count: the first has ended when the third begins.
+        asked.append(1)
+        if len(asked) == 2:
+            raise RuntimeError("a fault of ours")
+        if len(asked) == 3:
+            counted.set()
+        return SERVED
+
+    async def run() -> None:
+        async with ReviewWatch(store, ReviewMetrics(registry), served=served, seconds=0.0):
+            await asyncio.wait_for(counted.wait(), TIMEOUT)
+
+    asked: list[int] = []
+    asyncio.run(run())
+    assert registry.get_sample_value("lensgate_audit_images") == 1
+
+
+def test_a_store_that_fails_leaves_what_was_counted_last(store: Store) -> None:
+    registry = CollectorRegistry()
+    watch = ReviewWatch(store, ReviewMetrics(registry), served=lambda: SERVED)
+    judge(store, "glasses")
+    asyncio.run(watch.look())
+    with store.begin() as connection:
+        verdicts.drop(connection)
+    asyncio.run(watch.look())
+    assert registry.get_sample_value("lensgate_audit_images") == 1

@@ -1,0 +1,40 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from service.review.binomial import clopper_pearson
+
+
+@st.composite
+def counts(draw: st.DrawFn) -> tuple[int, int]:
+    images = draw(st.integers(1, 20_000))
+    return draw(st.integers(0, images)), images
+
+
+@settings(deadline=None)
+@given(counts())
+def test_the_interval_is_that_of_scipy(counted: tuple[int, int]) -> None:
+    errors, images = counted
+    expected = binomtest(errors, images).proportion_ci(0.95, "exact")
+    assert clopper_pearson(errors, images) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("errors", "images"),
+    [(0, 1), (1, 1), (0, 50), (50, 50), (1, 500), (3, 10**6), (500_000, 10**6), (10**6 - 1, 10**6)],
+)
+def test_it_holds_at_the_ends_and_for_many_images(errors: int, images: int) -> None:
+    expected = binomtest(errors, images).proportion_ci(0.95, "exact")
+    assert clopper_pearson(errors, images) == pytest.approx((expected.low, expected.high), abs=1e-8)
+
+
+def test_less_confidence_is_a_narrower_interval() -> None:
+    expected = binomtest(2, 40).proportion_ci(0.8, "exact")
+    assert clopper_pearson(2, 40, confidence=0.8) == pytest.approx((expected.low, expected.high))
+
+
+def test_nothing_counted_is_no_number() -> None:
+    assert all(math.isnan(bound) for bound in clopper_pearson(0, 0))

@@ -1,0 +1,255 @@
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+from sqlalchemy import delete, select
+
+from service.errors import Conflict, NotFound, RecordsUnavailable
+from service.records.store import Store
+from service.records.tables import claims, decisions, images, verdicts
+from service.records.verdict import Verdict
+from service.review.kind import Kind
+from service.review.queue import LEASE_SECONDS, ReviewQueue
+from service.review.reviewer import Reviewer
+from tests.service.review.decisions import audited, decision, fill
+
+ANNA, BELA, ADMIN = Reviewer("Anna"), Reviewer("Béla"), Reviewer("Cleo", is_admin=True)
+
+
+@dataclass
+class Clock:
+    seconds: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(store: Store, clock: Clock) -> ReviewQueue:
+    return ReviewQueue(store, clock=clock)
+
+
+def claim(queue: ReviewQueue, reviewer: Reviewer = ANNA, count: int = 100, kind: Kind = Kind.ALL) -> list[str]:
+    return [image["record"] for image in queue.claim(reviewer, count=count, kind=kind)[0]]
+
+
+def said(store: Store) -> Sequence[tuple[str, str, str, int]]:
+    with store.begin() as connection:
+        return [tuple(row) for row in connection.execute(select(verdicts).order_by(verdicts.c.record))]
+
+
+def test_the_oldest_images_are_claimed_first_and_kept_for_five_minutes(
+    store: Store, queue: ReviewQueue, clock: Clock
+) -> None:
+    records = fill(store, [decision() for _ in range(5)])
+    found, expires = queue.claim(ANNA, count=3, kind=Kind.ALL)
+    assert [image["record"] for image in found] == records[:3]
+    assert found[0]["image"] == f"/v1/decisions/{records[0]}/image"
+    assert expires == (clock() + LEASE_SECONDS) * 1e6
+    assert claim(queue, BELA) == records[3:]
+
+
+def test_claiming_again_renews_and_fills_up(store: Store, queue: ReviewQueue, clock: Clock) -> None:
+    records = fill(store, [decision() for _ in range(6)])
+    assert claim(queue, BELA, 1) == records[:1]
+    assert claim(queue, ANNA, 2) == records[1:3]
+    clock.seconds += LEASE_SECONDS - 1
+    assert claim(queue, ANNA, 4) == records[1:5]
+    clock.seconds += 2
+    assert claim(queue, BELA) == [records[0], records[5]]
+
+
+def test_what_is_kept_comes_before_older_images_that_became_free(
+    store: Store, queue: ReviewQueue, clock: Clock
+) -> None:
+    records = fill(store, [decision() for _ in range(4)])
+    claim(queue, BELA, 2)
+    clock.seconds += 10
+    assert claim(queue, ANNA, 2) == records[2:]
+    clock.seconds += LEASE_SECONDS - 5
+    assert claim(queue, ANNA, 2) == records[2:]
+    assert claim(queue, ANNA, 3) == [records[0], *records[2:]]
+
+
+def test_only_what_waits_and_has_a_picture_is_shown(store: Store, queue: ReviewQueue) -> None:
+    (discarded,) = fill(store, [decision()])
+    (drawn,) = fill(store, [audited()])
+    fill(store, [decision(), audited()], jpeg=None)
+    fill(store, [decision(decision="accept", reason="confident")])
+    assert claim(queue, kind=Kind.DISCARDED) == [discarded]
+    assert claim(queue, kind=Kind.AUDIT) == [drawn]
+    assert claim(queue) == sorted([discarded, drawn])
+    queue.judge(ANNA, drawn, Verdict.UNCLEAR)
+    assert claim(queue) == [discarded]
+
+
+def test_a_verdict_is_kept_with_reviewer_and_time(store: Store, queue: ReviewQueue, clock: Clock) -> None:
+    (record,) = fill(store, [decision()])
+    assert claim(queue) == [record]
+    assert queue.judge(ANNA, record, Verdict.NO_GLASSES)
+    assert said(store) == [(record, "no_glasses", "Anna", clock() * 1e6)]
+    with store.begin() as connection:
+        assert connection.scalar(select(claims.c.record)) is None
+
+
+def test_the_same_verdict_again_changes_nothing_and_another_replaces_it(
+    store: Store, queue: ReviewQueue, clock: Clock
+) -> None:
+    (record,) = fill(store, [decision()])
+    first = clock() * 1e6
+    queue.judge(ANNA, record, Verdict.GLASSES)
+    clock.seconds += 1
+    assert not queue.judge(ANNA, record, Verdict.GLASSES)
+    assert said(store) == [(record, "glasses", "Anna", first)]
+    assert queue.judge(ANNA, record, Verdict.UNCLEAR)
+    assert said(store) == [(record, "unclear", "Anna", first + 1e6)]
+
+
+def test_nobody_judges_what_another_judged_or_looks_at(store: Store, queue: ReviewQueue) -> None:
+    judged, claimed = fill(store, [decision(), decision()])
+    queue.judge(ANNA, judged, Verdict.GLASSES)
+    claim(queue, ANNA)
+    with pytest.raises(Conflict, match="Anna has judged"):
+        queue.judge(BELA, judged, Verdict.NO_GLASSES)
+    with pytest.raises(Conflict, match="looks at this image"):
+        queue.judge(BELA, claimed, Verdict.NO_GLASSES)
+    assert [row[:3] for row in said(store)] == [(judged, "glasses", "Anna")]
+
+
+def test_a_late_verdict_counts_unless_somebody_else_took_the_image(
+    store: Store, queue: ReviewQueue, clock: Clock
+) -> None:
+    first, second = fill(store, [decision(), decision()])
+    claim(queue, ANNA)
+    clock.seconds += LEASE_SECONDS + 1
+    queue.judge(ANNA, first, Verdict.GLASSES)
+    assert claim(queue, BELA) == [second]
+    with pytest.raises(Conflict):
+        queue.judge(ANNA, second, Verdict.GLASSES)
+
+
+def test_a_verdict_taken_back_keeps_the_image_for_its_reviewer(store: Store, queue: ReviewQueue) -> None:
+    (record,) = fill(store, [decision()])
+    queue.judge(ANNA, record, Verdict.GLASSES)
+    for _ in range(2):
+        queue.retract(ANNA, record)
+        assert said(store) == []
+        assert claim(queue, BELA) == []
+    assert claim(queue, ANNA) == [record]
+
+
+def test_only_an_admin_takes_another_s_verdict_back(store: Store, queue: ReviewQueue) -> None:
+    (record,) = fill(store, [decision()])
+    queue.judge(ANNA, record, Verdict.GLASSES)
+    with pytest.raises(Conflict, match="Anna has judged"):
+        queue.retract(BELA, record)
+    assert len(said(store)) == 1
+    queue.retract(ADMIN, record)
+    assert said(store) == []
+    queue.judge(ADMIN, record, Verdict.UNCLEAR)
+
+
+def test_a_skipped_image_is_for_others_until_the_skip_is_taken_back(store: Store, queue: ReviewQueue) -> None:
+    first, second = fill(store, [decision(), decision()])
+    claim(queue, ANNA)
+    for _ in range(2):
+        queue.skip(ANNA, first)
+    assert claim(queue, ANNA) == [second]
+    assert claim(queue, BELA) == [first]
+    with pytest.raises(Conflict, match="looks at this image"):
+        queue.unskip(ANNA, first)
+    assert claim(queue, ANNA) == [second]  # What could not be taken back stays skipped.
+    queue.release(BELA)
+    queue.unskip(ANNA, first)
+    assert claim(queue, ANNA) == [first, second]
+
+
+def test_all_that_was_skipped_can_be_seen_again(store: Store, queue: ReviewQueue) -> None:
+    records = fill(store, [decision() for _ in range(3)])
+    for record in records:
+        queue.skip(ANNA, record)
+    assert claim(queue) == []
+    queue.unskip_all(ANNA)
+    assert claim(queue) == records
+
+
+@pytest.mark.parametrize("kind", ["unknown", "accepted", "deleted"])
+def test_nobody_is_asked_about_other_images(store: Store, queue: ReviewQueue, kind: str) -> None:
+    (record,) = fill(store, [decision(**({"decision": "accept"} if kind == "accepted" else {}))])
+    if kind == "unknown":
+        record = "0" * 26
+    if kind == "deleted":
+        with store.begin() as connection:
+            connection.execute(delete(decisions))
+    for act in (lambda: queue.judge(ANNA, record, Verdict.GLASSES), lambda: queue.skip(ANNA, record)):
+        with pytest.raises(NotFound, match="nobody is asked"):
+            act()
+    for take_back in (queue.retract, queue.unskip):
+        with pytest.raises(NotFound, match="nobody is asked"):
+            take_back(ANNA, record)
+
+
+def test_a_verdict_counts_though_its_picture_was_deleted_meanwhile(store: Store, queue: ReviewQueue) -> None:
+    (record,) = fill(store, [decision()])
+    claim(queue)
+    with store.begin() as connection:
+        connection.execute(delete(images))
+    assert claim(queue) == []
+    assert queue.judge(ANNA, record, Verdict.GLASSES)
+
+
+def test_many_reviewers_at_once_never_see_the_same_image(store: Store) -> None:
+    records = fill(store, [decision() for _ in range(120)])
+    start = threading.Barrier(6)
+
+    def review(name: str) -> list[str]:
+        # A store of its own, as another process has.
+        own = Store(store.engine.url.render_as_string(hide_password=False))
+        queue, seen = ReviewQueue(own), []
+        start.wait()
+        while found := claim(queue, Reviewer(name), 7):
+            for record in found:
+                assert queue.judge(Reviewer(name), record, Verdict.GLASSES)
+            seen += found
+        own.close()
+        return seen
+
+    with ThreadPoolExecutor(6) as threads:
+        seen = [record for part in threads.map(review, "ABCDEF") for record in part]
+    assert sorted(seen) == records
+    assert len(said(store)) == 120
+
+
+def test_of_two_who_judge_an_unclaimed_image_at_once_one_is_told(store: Store) -> None:
+    queue = ReviewQueue(store)
+    records = fill(store, [decision() for _ in range(20)])
+    start = threading.Barrier(2)
+
+    def judge(reviewer: Reviewer) -> int:
+        refused = 0
+        for record in records:
+            start.wait()
+            try:
+                queue.judge(reviewer, record, Verdict.GLASSES)
+            except Conflict:
+                refused += 1
+        return refused
+
+    with ThreadPoolExecutor(2) as threads:
+        refused = list(threads.map(judge, [ANNA, BELA]))
+    assert sum(refused) == len(said(store)) == 20
+
+
+def test_a_store_that_is_gone_is_an_error_of_its_own(store: Store, queue: ReviewQueue) -> None:
+    with store.begin() as connection:
+        for table in (claims, verdicts):
+            table.drop(connection)
+    with pytest.raises(RecordsUnavailable, match="does not answer"):
+        queue.claim(ANNA, count=1, kind=Kind.ALL)

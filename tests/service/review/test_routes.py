@@ -1,0 +1,161 @@
+import csv
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.access.principal import Principal, Scope
+from service.records.store import Store
+from service.records.tables import verdicts
+from tests.service.review.decisions import audited, decision, fill
+from tests.service.review.site import Site, running_site
+
+NOBODY = "0" * 26
+"""A record that there is not."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path}/records.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def site(store: Store) -> Iterator[Site]:
+    with running_site(store) as site:
+        yield site
+
+
+def test_images_are_claimed_judged_and_counted(store: Store, site: Site) -> None:
+    records = fill(store, [decision("0" * 25 + "1"), audited("0" * 25 + "2"), decision("0" * 25 + "3")])
+    found = site.client.post("/v1/review/claims", json={"count": 2, "reviewer": "Anna"}).json()
+    assert [image["record"] for image in found["images"]] == records[:2]
+    assert found["expires"].endswith("Z")
+    assert site.put(records[0], "glasses", reviewer="Anna").json() == {
+        "record": records[0],
+        "verdict": "glasses",
+        "reviewer": "Anna",
+    }
+    assert site.client.post(f"/v1/review/skips/{records[1]}", json={"reviewer": "Anna"}).status_code == 204
+    progress = site.client.get("/v1/review/progress", params={"reviewer": "Anna"}).json()
+    assert progress["waiting"] == {"discarded": 1, "audit": 1}
+    assert progress["mine"] == {"glasses": 1, "no_glasses": 0, "unclear": 0, "skipped": 1}
+    assert progress["audit"]["drawn"] == progress["audit"]["waiting"] == 1
+    other = site.client.get("/v1/review/progress", params={"reviewer": "Béla"}).json()
+    assert other["mine"] == {"glasses": 0, "no_glasses": 0, "unclear": 0, "skipped": 0}
+    assert other["verdicts"]["glasses"] == 1
+
+
+def test_a_verdict_counts_once_however_often_it_is_sent(store: Store, site: Site) -> None:
+    (record,) = fill(store, [decision()])
+    for verdict in ("glasses", "glasses", "unclear"):
+        assert site.put(record, verdict, reviewer="Anna").status_code == 200
+    counted = {
+        v: site.registry.get_sample_value("lensgate_verdicts_total", {"verdict": v}) for v in ("glasses", "unclear")
+    }
+    assert counted == {"glasses": 1, "unclear": 1}
+
+
+def test_what_is_taken_back_waits_again(store: Store, site: Site) -> None:
+    (record,) = fill(store, [decision()])
+    who = {"reviewer": "Anna"}
+    site.put(record, "glasses", **who)
+    for path in (f"verdicts/{record}", f"verdicts/{record}", f"skips/{record}", "skips", "claims"):
+        assert site.client.delete(f"/v1/review/{path}", params=who).status_code == 204
+    assert site.client.get("/v1/review/progress", params=who).json()["waiting"]["discarded"] == 1
+
+
+def test_who_comes_second_is_told_of_the_first(store: Store, site: Site) -> None:
+    (record,) = fill(store, [decision()])
+    site.put(record, "glasses", reviewer="Anna")
+    answer = site.put(record, "no_glasses", reviewer="Béla")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "Anna has judged" in answer.json()["detail"]
+
+
+def test_a_token_s_name_is_the_reviewer_s(store: Store, site: Site) -> None:
+    (record,) = fill(store, [decision()])
+    site.principal = Principal("carla", frozenset({Scope.REVIEW}))
+    assert site.put(record, "glasses", reviewer="Anna").status_code == 403
+    assert site.put(record, "glasses").json()["reviewer"] == "carla"
+    site.principal = Principal("boss", frozenset({Scope.ADMIN}))
+    assert site.client.delete(f"/v1/review/verdicts/{record}").status_code == 204
+
+
+def test_nobody_logged_in_may_be_anybody_but_no_admin(store: Store, site: Site) -> None:
+    (record,) = fill(store, [decision()])
+    site.put(record, "glasses", reviewer="Anna")
+    assert site.client.delete(f"/v1/review/verdicts/{record}", params={"reviewer": "Béla"}).status_code == 409
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a\nb", "a\0b", "\u202eanna", "x" * 65, None, 7])
+def test_a_name_is_something_to_print(site: Site, name: object) -> None:
+    body = {} if name is None else {"reviewer": name}
+    answer = site.client.post("/v1/review/claims", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+    assert "reviewer" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "claims", {"count": 0}),
+        ("POST", "claims", {"count": 101}),
+        ("POST", "claims", {"kind": "accepted"}),
+        ("POST", "claims", {"colour": "red"}),
+        ("PUT", f"verdicts/{NOBODY}", {"verdict": "maybe"}),
+        ("PUT", f"verdicts/{NOBODY}", {}),
+        ("PUT", "verdicts/face-1", {"verdict": "glasses"}),
+        ("POST", "skips/%00", {}),
+    ],
+)
+def test_what_does_not_fit_is_a_problem_of_the_caller(
+    site: Site, method: str, path: str, body: dict[str, object]
+) -> None:
+    answer = site.client.request(method, f"/v1/review/{path}", json={"reviewer": "Anna", **body})
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+
+
+def test_a_body_that_is_no_json_is_a_problem_of_the_caller(site: Site) -> None:
+    assert site.client.post("/v1/review/claims", content=b"{").status_code == 400
+
+
+def test_an_unknown_record_is_not_found(site: Site) -> None:
+    assert site.put(NOBODY, "glasses", reviewer="Anna").status_code == 404
+
+
+def test_exports_are_downloads(store: Store, site: Site) -> None:
+    (record,) = fill(store, [decision(id="7.png")])
+    site.put(record, "no_glasses", reviewer="Anna")
+    table = site.client.get("/v1/review/corrections.csv", params={"ids": "caller"})
+    assert table.headers["content-type"].startswith("text/csv")
+    assert table.headers["content-disposition"] == 'attachment; filename="corrections.csv"'
+    assert [(line["id"], line["label"]) for line in csv.DictReader(io.StringIO(table.text))] == [
+        ("face-7", "no_glasses")
+    ]
+    tar = site.client.get("/v1/review/dataset.tar")
+    assert tar.headers["content-type"] == "application/x-tar"
+    with tarfile.open(fileobj=io.BytesIO(tar.content)) as members:
+        assert members.getnames() == [f"reviewed/faces/face-{record}.jpg", "reviewed/about.json", "reviewed/train.csv"]
+
+
+PATHS = ["progress?reviewer=Anna", "corrections.csv", "dataset.tar"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_where_records_are_off_it_is_said(path: str) -> None:
+    with running_site(None) as site:
+        answer = site.client.get(f"/v1/review/{path}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "records are off" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_failing_store_is_said_before_an_answer_begins(store: Store, site: Site, path: str) -> None:
+    with store.begin() as connection:
+        verdicts.drop(connection)
+    answer = site.client.get(f"/v1/review/{path}")
+    assert (answer.status_code, answer.json()["code"]) == (503, "records_unavailable")
