@@ -130,8 +130,8 @@ class GateProtocol(HttpToolsProtocol):
             return  # TLS hands on what it had, and nobody would be there to answer.
         rest = memoryview(data)
         while rest:
-            # Of a head in pieces no larger than it may be: only of a piece in which nothing ends is it known that all of
-            # it belongs to what has no end.
+            # Of a head in pieces no larger than it may be: only of one in which nothing ends is it known that all of it
+            # belongs to what has no end.
             length = len(rest) if self._is_in_body() else self._max_header_bytes
             self._parse(rest[:length])
             if self.transport.get_protocol() is not self:

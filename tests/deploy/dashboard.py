@@ -1,23 +1,26 @@
-"""The dashboard, the recording rules and the names in their queries, as the tests ask for them."""
+"""The dashboards and the names in their queries, as the tests ask for them."""
 
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
-
-import yaml
 
 from .tools import ROOT
 
-__all__ = ["DASHBOARD", "Query", "fill", "names", "panels", "queries", "read_dashboard", "rules", "variables"]
+__all__ = ["BOARDS", "FOLDER", "Query", "fill", "names", "panels", "queries", "read_board", "variables"]
 
-DASHBOARD = ROOT / "deploy/grafana/dashboards/lensgate.json"
+FOLDER = ROOT / "deploy/grafana/dashboards"
+BOARDS = ("lensgate", "models")
+"""Those that ask Prometheus; the third shows the runbooks."""
+
 # Grafana fills these in itself: at least four scrapes for the first, the range on screen for the last.
 _BUILT_IN = {"__rate_interval": "1m", "__interval": "5s", "__range": "5m"}
 
 
 @dataclass(frozen=True)
 class Query:
+    board: str
     panel: str
     ref: str
     expr: str
@@ -25,39 +28,43 @@ class Query:
     instant: bool
 
     def __str__(self) -> str:
-        return f"{self.panel} {self.ref}"
+        return f"{self.board}: {self.panel} {self.ref}"
 
 
-def read_dashboard() -> dict[str, Any]:
-    board: dict[str, Any] = json.loads(DASHBOARD.read_text())
+@cache
+def read_board(name: str) -> dict[str, Any]:
+    board: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
     return board
 
 
-def panels() -> list[dict[str, Any]]:
-    """Every panel that shows something; a row only groups them."""
-    return [panel for panel in read_dashboard()["panels"] if panel["type"] != "row"]
+def panels(name: str) -> list[dict[str, Any]]:
+    """Every panel of a dashboard that shows something; a row only groups them."""
+    return [panel for panel in read_board(name)["panels"] if panel["type"] != "row"]
 
 
 def queries() -> list[Query]:
-    return [
-        Query(panel["title"], target["refId"], target["expr"], target["legendFormat"], target["instant"])
-        for panel in panels()
-        for target in panel["targets"]
-    ]
+    """What the panels and the annotations of every dashboard ask."""
+    found = []
+    for board in BOARDS:
+        for panel in panels(board):
+            found += [
+                Query(board, panel["title"], target["refId"], target["expr"], target["legendFormat"], target["instant"])
+                for target in panel["targets"]
+            ]
+        found += [
+            Query(board, note["name"], "annotation", note["expr"], note["titleFormat"], instant=False)
+            for note in read_board(board)["annotations"]["list"]
+        ]
+    return found
 
 
-def variables() -> dict[str, dict[str, Any]]:
-    return {variable["name"]: variable for variable in read_dashboard()["templating"]["list"]}
+def variables(board: str) -> dict[str, dict[str, Any]]:
+    return {variable["name"]: variable for variable in read_board(board)["templating"]["list"]}
 
 
-def rules() -> list[dict[str, Any]]:
-    document = yaml.safe_load((ROOT / "deploy/prometheus/rules/lensgate.yml").read_text())
-    return [rule for group in document["groups"] for rule in group["rules"]]
-
-
-def fill(expr: str) -> str:
+def fill(expr: str, board: str) -> str:
     """A query as Grafana sends it when every choice stands at All."""
-    values = {name: variable["allValue"] for name, variable in variables().items() if "allValue" in variable}
+    values = {name: variable["allValue"] for name, variable in variables(board).items() if "allValue" in variable}
     return re.sub(r"\$(?:\{(\w+)}|(\w+))", lambda match: (_BUILT_IN | values)[match[1] or match[2]], expr)
 
 

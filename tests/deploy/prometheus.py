@@ -1,4 +1,4 @@
-"""A real Prometheus on this machine, for as long as a test needs one."""
+"""A real Prometheus and a real Alertmanager on this machine, for as long as a test needs them."""
 
 import subprocess
 import time
@@ -15,7 +15,7 @@ from bench.serving.processes import free_port
 
 from .tools import ROOT, tool
 
-__all__ = ["Prometheus", "Sample", "project_config", "running_prometheus"]
+__all__ = ["Prometheus", "Sample", "project_config", "running_alertmanager", "running_prometheus"]
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,23 @@ class Sample:
 
 
 class Prometheus:
-    """Asks one server. A query it does not accept is an AssertionError with its own words."""
+    """Asks one server, of the present or of one moment. A query it does not accept is an AssertionError."""
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: httpx.Client, *, at: float | None = None) -> None:
         self._client = client
+        self._at = at
+
+    def as_of_now(self) -> "Prometheus":
+        """The same server, which is asked about this moment however much later."""
+        return Prometheus(self._client, at=time.time())
 
     def query(self, expr: str) -> list[Sample]:
-        found = self._ask("/api/v1/query", query=expr)
+        found = self._ask("/api/v1/query", query=expr, time=self._at or time.time())
         return [Sample(series["metric"], float(series["value"][1])) for series in found]
 
     def query_range(self, expr: str, *, seconds: float = 60, step: float = 1) -> list[Sample]:
         """The series of the last `seconds`, each with its latest value."""
-        now = time.time()
+        now = self._at or time.time()
         found = self._ask("/api/v1/query_range", query=expr, start=now - seconds, end=now, step=step)
         return [Sample(series["metric"], float(series["values"][-1][1])) for series in found]
 
@@ -51,6 +56,11 @@ class Prometheus:
             time.sleep(0.25)
         return samples
 
+    def alerts(self, name: str) -> list[dict[str, Any]]:
+        """The alerts of this name that are pending or firing now."""
+        found: list[dict[str, Any]] = self._client.get("/api/v1/alerts").raise_for_status().json()["data"]["alerts"]
+        return [alert for alert in found if alert["labels"]["alertname"] == name]
+
     def _ask(self, path: str, **parameters: str | float) -> list[dict[str, Any]]:
         answer = self._client.get(path, params=parameters)
         body: dict[str, Any] = answer.json()
@@ -59,22 +69,23 @@ class Prometheus:
         return result
 
 
-def project_config(address: str) -> dict[str, Any]:
-    """The project's own configuration, pointed at `host:port` and made quick enough for a test."""
+def project_config(address: str, *, alertmanager: str | None = None) -> dict[str, Any]:
+    """The project's own configuration, pointed at `host:port` of each and made quick enough for a test."""
     path = ROOT / "deploy/prometheus/prometheus.yml"
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(path.parent / pattern) for pattern in config["rule_files"]]
     (job,) = config["scrape_configs"]
     job["static_configs"] = [{"targets": [address]}]
+    (manager,) = config["alerting"]["alertmanagers"]
+    manager["static_configs"] = [{"targets": [alertmanager]}] if alertmanager else []
     return config
 
 
 @contextmanager
 def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheus]:
     """Runs a server in `directory`, ready when it is handed out and gone when the block ends."""
-    file = directory / "prometheus.yml"
-    file.write_text(yaml.safe_dump(dict(config)))
+    file = _write(config, directory / "prometheus.yml")
     address = f"127.0.0.1:{free_port()}"
     command = [
         tool("prometheus"),
@@ -82,14 +93,41 @@ def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[P
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address={address}",
     ]
-    log = directory / "prometheus.log"
+    with _running(command, address, directory / "prometheus.log") as client:
+        yield Prometheus(client)
+
+
+@contextmanager
+def running_alertmanager(config: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    """Runs one in `directory` and hands out its `host:port` when it is ready; gone when the block ends."""
+    file = _write(config, directory / "alertmanager.yml")
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        tool("prometheus-alertmanager"),
+        f"--config.file={file}",
+        f"--storage.path={directory / 'alertmanager'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    ]
+    with _running(command, address, directory / "alertmanager.log"):
+        yield address
+
+
+def _write(config: Mapping[str, Any], file: Path) -> Path:
+    file.write_text(yaml.safe_dump(dict(config)))
+    return file
+
+
+@contextmanager
+def _running(command: list[str], address: str, log: Path) -> Iterator[httpx.Client]:
+    """Runs a server of the Prometheus family until the block ends; hands out a client once it is ready."""
     with log.open("w") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
     try:
         # A proxy of the environment is none of a loopback server's business.
         with httpx.Client(base_url=f"http://{address}", timeout=10, trust_env=False) as client:
             _wait_until_ready(client, process, log)
-            yield Prometheus(client)
+            yield client
     finally:
         process.terminate()
         try:
@@ -102,8 +140,8 @@ def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[P
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 30
     while not _is_ready(client):
-        assert process.poll() is None, f"prometheus left with {process.returncode}\n{log.read_text()}"
-        assert time.monotonic() < deadline, f"prometheus is not ready\n{log.read_text()}"
+        assert process.poll() is None, f"{log.stem} left with {process.returncode}\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"{log.stem} is not ready\n{log.read_text()}"
         time.sleep(0.1)
 
 

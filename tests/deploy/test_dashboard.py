@@ -5,10 +5,15 @@ from typing import Any
 import pytest
 import yaml
 
-from .dashboard import DASHBOARD, fill, names, panels, queries, read_dashboard, rules, variables
+from deploy.grafana.runbooks import render
+
+from .dashboard import BOARDS, FOLDER, Query, fill, names, panels, queries, read_board, variables
+from .rules import alerts, recordings
 from .tools import ROOT
 
 PROVISIONING = ROOT / "deploy/grafana/provisioning"
+EVERY = (*BOARDS, "runbooks")
+PANELS = [pytest.param(panel, id=f"{board}: {panel['title']}") for board in BOARDS for panel in panels(board)]
 
 
 def document(path: str) -> dict[str, Any]:
@@ -16,16 +21,35 @@ def document(path: str) -> dict[str, Any]:
     return parsed
 
 
-def test_the_dashboard_is_provisioned_and_not_edited() -> None:
-    board = read_dashboard()
-    assert board["uid"] == "lensgate"
+def all_links() -> list[tuple[str, str]]:
+    """Title and address of every link of every dashboard and panel."""
+    boards = [read_board(name) for name in EVERY]
+    holders = [*boards, *(panel for board in boards for panel in board["panels"])]
+    return [(link["title"], link["url"]) for holder in holders for link in holder.get("links", ())]
+
+
+def test_every_dashboard_that_is_there_is_tested() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(EVERY)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_dashboard_is_provisioned_and_not_edited(name: str) -> None:
+    board = read_board(name)
+    assert board["uid"] == ("lensgate" if name == "lensgate" else f"lensgate-{name}")
+    assert board["title"].startswith("Lensgate")
+    assert board["description"].endswith(".")
     assert board["editable"] is False
-    assert board["refresh"] == "5s"
     assert board["schemaVersion"] >= 39
     assert board["id"] is None, "an id belongs to one Grafana's database"
 
 
-@pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_dashboard_keeps_itself_up_to_date(name: str) -> None:
+    board = read_board(name)
+    assert board["refresh"] in board["timepicker"]["refresh_intervals"]
+
+
+@pytest.mark.parametrize("panel", PANELS)
 def test_every_panel_explains_itself(panel: dict[str, Any]) -> None:
     assert panel["title"]
     assert panel["description"].endswith(".")
@@ -33,15 +57,33 @@ def test_every_panel_explains_itself(panel: dict[str, Any]) -> None:
     assert panel["targets"]
 
 
-def test_panels_have_ids_and_titles_of_their_own() -> None:
-    every = read_dashboard()["panels"]
+@pytest.mark.parametrize("panel", PANELS)
+def test_the_steps_of_a_threshold_rise(panel: dict[str, Any]) -> None:
+    if panel["type"] == "heatmap":
+        assert "thresholds" not in panel["fieldConfig"]["defaults"], "its colours are a scale"
+        return
+    first, *others = (step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"])
+    assert first is None, "the colour of everything below"
+    assert others == sorted(set(others))
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_the_queries_of_a_panel_have_letters_of_their_own(panel: dict[str, Any]) -> None:
+    letters = [target["refId"] for target in panel["targets"]]
+    assert sorted(set(letters)) == sorted(letters)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_panels_have_ids_and_titles_of_their_own(name: str) -> None:
+    every = read_board(name)["panels"]
     for key in ("id", "title"):
         assert len({panel[key] for panel in every}) == len(every)
 
 
-def test_panels_fit_the_grid_and_do_not_overlap() -> None:
+@pytest.mark.parametrize("name", EVERY)
+def test_panels_fit_the_grid_and_do_not_overlap(name: str) -> None:
     taken: set[tuple[int, int]] = set()
-    for panel in read_dashboard()["panels"]:
+    for panel in read_board(name)["panels"]:
         place = panel["gridPos"]
         columns = range(place["x"], place["x"] + place["w"])
         cells = set(itertools.product(columns, range(place["y"], place["y"] + place["h"])))
@@ -54,24 +96,68 @@ def test_panels_fit_the_grid_and_do_not_overlap() -> None:
 
 def test_every_query_goes_to_the_chosen_data_source() -> None:
     chosen = {"type": "prometheus", "uid": "${datasource}"}
-    asked = [target["datasource"] for panel in panels() for target in panel["targets"]]
+    asked = [target["datasource"] for board in BOARDS for panel in panels(board) for target in panel["targets"]]
+    asked += [note["datasource"] for board in BOARDS for note in read_board(board)["annotations"]["list"]]
     assert [source for source in asked if source != chosen] == []
 
 
-def test_every_variable_in_a_query_is_known() -> None:
-    assert list(variables()) == ["datasource", "job", "version"]
-    assert [query.expr for query in queries() if "$" in fill(query.expr)] == []
+@pytest.mark.parametrize("board", BOARDS)
+def test_every_variable_in_a_query_is_known(board: str) -> None:
+    assert list(variables(board)) == ["datasource", "job", "version"]
+    assert [query.expr for query in queries() if query.board == board and "$" in fill(query.expr, board)] == []
 
 
-def test_every_query_keeps_to_the_chosen_job() -> None:
-    assert [query.expr for query in queries() if 'job=~"$job"' not in query.expr] == []
+@pytest.mark.parametrize("query", queries(), ids=str)
+def test_every_query_keeps_to_the_chosen_job(query: Query) -> None:
+    # What is expected is so of every job, and an alert that no gate answers is of none.
+    belongs_to_all = query.expr.startswith(("all:", "sum(ALERTS{"))
+    assert belongs_to_all or 'job=~"$job"' in query.expr
 
 
 def test_every_recorded_series_that_is_shown_is_recorded() -> None:
-    recorded = {rule["record"] for rule in rules()}
+    recorded = {rule["record"] for rule in recordings()}
     shown = {name for query in queries() for name in names(query.expr) if ":" in name}
     assert shown
     assert shown <= recorded
+
+
+@pytest.mark.parametrize("title", ["Reject rate now", "Reject rate, last 1,000 decisions", "Reject rate over time"])
+def test_a_reject_rate_changes_its_colour_where_it_leaves_the_expected_range(title: str) -> None:
+    (expected,) = (rule["expr"] for rule in recordings() if rule["record"].endswith(":expected_high"))
+    (panel,) = (panel for panel in panels("lensgate") if panel["title"] == title)
+    edges = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+    assert expected == f"vector({edges[1]})"
+
+
+def test_the_objectives_that_are_shown_are_those_that_are_kept() -> None:
+    for title, objective in (("Requests that got", "availability"), ("Decisions within", "latency")):
+        (rule,) = (rule for rule in recordings() if rule["record"] == f"all:lensgate_{objective}:objective")
+        (panel,) = (panel for panel in panels("lensgate") if panel["title"].startswith(title))
+        *_, good = (step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"])
+        assert rule["expr"] == f"vector({good})"
+        assert f"Objective {good * 100:g} %." in panel["description"]
+
+
+def test_every_link_leads_to_a_dashboard_or_the_runbook_of_its_name() -> None:
+    uids = {read_board(name)["uid"] for name in EVERY}
+    runbooks = {panel["id"]: panel["title"] for panel in read_board("runbooks")["panels"]}
+    assert all_links()
+    for title, url in all_links():
+        found = re.fullmatch(r"/d/([\w-]+)(?:\?viewPanel=panel-(\d+))?", url)
+        assert found is not None, url
+        assert found[1] in uids
+        if found[2]:
+            assert title == f"Runbook: {runbooks[int(found[2])]}"
+
+
+def test_every_alert_has_a_panel_that_links_to_its_runbook() -> None:
+    linked = {title.removeprefix("Runbook: ") for title, _ in all_links() if title.startswith("Runbook: ")}
+    assert linked == {rule["alert"] for rule in alerts()}
+
+
+def test_the_runbooks_shown_are_those_in_the_documentation() -> None:
+    shown = (FOLDER / "runbooks.json").read_text()
+    assert shown == render(), "run python deploy/grafana/runbooks.py"
 
 
 def test_grafana_finds_what_is_provisioned() -> None:
@@ -81,10 +167,10 @@ def test_grafana_finds_what_is_provisioned() -> None:
     scraped_every = document("deploy/prometheus/prometheus.yml")["global"]["scrape_interval"]
     host, port = re.fullmatch(r"http://(\w+):(\d+)", source["url"]).groups()  # type: ignore[union-attr]
     assert services[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
-    assert source["uid"] == variables()["datasource"]["current"]["value"]
+    assert [variables(board)["datasource"]["current"]["value"] for board in BOARDS] == [source["uid"]] * len(BOARDS)
     assert source["jsonData"]["timeInterval"] == scraped_every
     mounts = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
     assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
     assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]
     home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert home == f"{provider['options']['path']}/{DASHBOARD.name}"
+    assert home == f"{provider['options']['path']}/lensgate.json"

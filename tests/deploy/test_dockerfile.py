@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from .dockerfile import Instruction, Stage, closure, ignored, lineage, read_stages
+from deploy.rehearsal.dockerfile import Instruction, Stage, closure, ignored, lineage, read_ignore, read_stages
+
 from .tools import ROOT
 
 STAGES = read_stages(ROOT / "deploy/Dockerfile")
 IMAGES = ("cpu", "gpu")
-IGNORE = [
-    line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.strip() and not line.startswith("#")
-]
+IGNORE = read_ignore(ROOT / ".dockerignore")
 
 
 def stage(name: str) -> Stage:
@@ -30,7 +29,7 @@ def environment(image: str) -> dict[str, str]:
     for stage in reversed(lineage(STAGES, image)):
         for instruction in stage.instructions:
             if instruction.keyword == "ENV":
-                found |= dict(pair.split("=", 1) for pair in instruction.value.split())
+                found |= instruction.assignments(found)
     return found
 
 
@@ -98,11 +97,17 @@ def test_only_the_gpu_image_asks_for_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_the_health_check_needs_no_program_but_python(image: str) -> None:
-    command = effective(image, "HEALTHCHECK").exec_form()
-    assert command is not None
-    assert command[:2] == ["python", "-c"]
-    assert "/readyz" in command[2]
+def test_records_have_a_folder_that_the_user_alone_can_use(image: str) -> None:
+    (made,) = (i.value for s in lineage(STAGES, image) for i in s.instructions if i.value.endswith(" /data"))
+    owner = effective(image, "USER").value.split(":")
+    assert made == f"install --directory --owner={owner[0]} --group={owner[1]} --mode=700 /data"
+    assert effective(image, "VOLUME").value == "/data"
+    assert environment(image)["LENSGATE_RECORDS_URL"] == "sqlite:////data/lensgate.db"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_nobody_comes_in_without_a_token_unless_who_starts_it_says_so(image: str) -> None:
+    assert "LENSGATE_ALLOW_UNAUTHENTICATED" not in environment(image)
 
 
 def test_dependencies_come_from_hashed_locks_alone() -> None:
@@ -185,17 +190,3 @@ def test_a_lock_holds_one_onnxruntime_and_no_tensorflow(image: str, runtime: str
 def test_a_lock_hashes_everything_and_names_no_index(image: str) -> None:
     assert [name for name, entry in locked(image).items() if "--hash=sha256:" not in entry] == []
     assert "://" not in (ROOT / f"locks/{image}.txt").read_text()
-
-
-def test_the_reader_follows_docker_in_what_a_dockerignore_lets_through() -> None:
-    patterns = ["*", "!a", "!b/keep.txt", "**/*.py[cod]"]
-    through = [path for path in ("a/x.py", "a/d/x.pyc", "b/keep.txt", "b/other", "c") if not ignored(path, patterns)]
-    assert through == ["a/x.py", "b/keep.txt"]
-
-
-def test_the_reader_joins_lines_and_drops_comments(tmp_path: Path) -> None:
-    file = tmp_path / "Dockerfile"
-    file.write_text("ARG X=1\nFROM a AS b\n# no\nRUN one \\\n    # not this\n    && two\nCOPY --from=c /x /y\n")
-    (only,) = read_stages(file)
-    assert only.instructions == (Instruction("RUN", "one  && two"), Instruction("COPY", "--from=c /x /y"))
-    assert only.needs() == {"a", "c"}

@@ -1,45 +1,66 @@
-"""A real Prometheus scrapes a real server, and answers what the dashboard will ask."""
+"""A real Prometheus scrapes a real server, and answers what the dashboards will ask."""
 
 import os
 import re
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .dashboard import Query, fill, names, queries, rules, variables
-from .dockerfile import lineage, read_stages
+from tests.support.servers import running_process
+
+from .dashboard import BOARDS, Query, fill, names, queries, variables
 from .prometheus import Prometheus, project_config, running_prometheus
+from .rules import RUNBOOKS, alerts, recordings
 from .tools import ROOT
-
-
-class LiveService(Protocol):
-    @property
-    def url(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class Scraped:
+    """`then` is Prometheus as it was when all was seen: rates do not sink while tests go on."""
+
     prometheus: Prometheus
+    then: Prometheus
+    url: str
     decisions: list[str]
 
 
 @pytest.fixture(scope="module")
-def scraped(live_service: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """A Prometheus that saw the service before and after some decisions, and those decisions."""
-    config = project_config(urlsplit(live_service.url).netloc)
-    with running_prometheus(config, tmp_path_factory.mktemp("prometheus")) as prometheus:
-        (before,) = prometheus.wait_for("sum(lensgate_decisions_total)")
-        decisions = decide(live_service.url)
-        after = before.value + len(decisions)
-        prometheus.wait_for("sum(lensgate_decisions_total)", lambda found: bool(found) and found[0].value >= after)
-        yield Scraped(prometheus, decisions)
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
+    """A service with everything switched on that is measured, and a Prometheus that saw what it decided.
+
+    Two versions decided one after the other, the first of them was then in the shadow, and all of it was recorded.
+    """
+    folder = tmp_path_factory.mktemp("live")
+    shutil.copytree(ROOT / "models", folder / "models")
+    current = folder / "models/glasses/CURRENT"
+    served = current.read_text()
+    current.write_text("1\n")
+    settings = {"MODELS": folder / "models", "SHADOW_VERSION": 1, "RECORDS_URL": f"sqlite:///{folder}/records.db"}
+    environment = os.environ | {f"LENSGATE_{name}": str(value) for name, value in settings.items()}
+    with (
+        running_process(folder / "service.log", environment) as service,
+        running_prometheus(project_config(urlsplit(service.url).netloc), folder) as prometheus,
+    ):
+        prometheus.wait_for('sum(lensgate_decisions_total{version="1"}) == 0')
+        decisions = decide(service.url)
+        current.write_text(served)
+        prometheus.wait_for('sum(lensgate_decisions_total{version!="1"}) == 0')
+        decisions += decide(service.url)
+        prometheus.wait_for(f"sum(lensgate_decisions_total) == {len(decisions)}")
+        for seen in (
+            "count(job_version:lensgate_discards_per_decisions:ratio_rate5m) == 2",
+            "job:lensgate_failed_per_requests:ratio_rate3d",
+            "job:lensgate_slow_per_requests:ratio_rate3d",
+            'increase(lensgate_shadow_images_total{result="scored"}[1m]) > 0',
+            'increase(lensgate_records_total{result="written"}[1m]) > 0',
+        ):
+            prometheus.wait_for(seen)
+        yield Scraped(prometheus, prometheus.as_of_now(), service.url, decisions)
 
 
 def decide(url: str) -> list[str]:
@@ -62,12 +83,42 @@ def exposed(url: str) -> set[str]:
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
-def test_every_metric_that_is_queried_is_exposed(live_service: LiveService) -> None:
-    asked = [query.expr for query in queries()] + [rule["expr"] for rule in rules()]
-    asked += [variable["definition"] for variable in variables().values() if "definition" in variable]
+def test_every_metric_that_is_queried_is_exposed(scraped: Scraped) -> None:
+    asked = [query.expr for query in queries()] + [rule["expr"] for rule in (*alerts(), *recordings())]
+    asked += [variables(board)[name]["definition"] for board in BOARDS for name in ("job", "version")]
     queried = {name for expr in asked for name in names(expr) if ":" not in name}
     assert queried
-    assert queried - exposed(live_service.url) == set()
+    assert queried - exposed(scraped.url) == set()
+
+
+def test_every_metric_in_a_runbook_is_exposed(scraped: Scraped) -> None:
+    named = names(RUNBOOKS.read_text().replace('"', ""))
+    assert {name for name in named if ":" not in name} - exposed(scraped.url) == set()
+
+
+@pytest.mark.parametrize("expr", sorted(set(re.findall(r"`([^`]*lensgate_[^`]*)`", RUNBOOKS.read_text()))))
+def test_prometheus_accepts_every_query_of_the_runbooks(scraped: Scraped, expr: str) -> None:
+    scraped.then.query(expr)
+
+
+def test_the_latency_objective_is_an_edge_of_the_histogram(scraped: Scraped) -> None:
+    asked = {edge for rule in recordings() for edge in re.findall(r'le="([^"]+)"', rule["expr"])}
+    assert asked
+    for edge in asked:
+        assert scraped.then.query(f'lensgate_request_duration_seconds_bucket{{route="/v1/decisions", le="{edge}"}}')
+
+
+def test_every_label_that_a_rule_asks_for_is_one_that_the_service_gives(scraped: Scraped) -> None:
+    exprs = [rule["expr"] for rule in (*alerts(), *recordings())]
+    asked = {found for expr in exprs for found in re.findall(r"(lensgate_\w+)\{(\w[^}]*)}", expr)}
+    assert asked
+    assert [f"{name}{{{labels}}}" for name, labels in asked if not scraped.then.query(f"{name}{{{labels}}}")] == []
+
+
+def test_nobody_is_called_while_all_is_well(scraped: Scraped) -> None:
+    """Of the decisions half are discarded on purpose, and they are too few to say so."""
+    assert scraped.prometheus.alerts("LensgateRejectRateHigh") == []
+    assert scraped.prometheus.alerts("LensgateDown") == []
 
 
 def test_prometheus_answers_the_reject_rate(scraped: Scraped) -> None:
@@ -83,33 +134,26 @@ def test_prometheus_answers_the_reject_rate(scraped: Scraped) -> None:
 
 
 @pytest.mark.parametrize("query", queries(), ids=str)
-def test_prometheus_answers_what_the_dashboard_asks(scraped: Scraped, query: Query) -> None:
-    series = scraped.prometheus.wait_for(fill(query.expr), instant=query.instant)
+def test_prometheus_answers_what_the_dashboards_ask(scraped: Scraped, query: Query) -> None:
+    ask = scraped.then.query if query.instant else scraped.then.query_range
+    series = ask(fill(query.expr, query.board))
+    assert series
     for label in re.findall(r"{{(\w+)}}", query.legend):
         assert any(found.labels.get(label) for found in series), f"no series has the label {label} of the legend"
 
 
+@pytest.mark.parametrize("board", BOARDS)
 @pytest.mark.parametrize("name", ["job", "version"])
-def test_prometheus_offers_the_choices_of_a_variable(scraped: Scraped, name: str) -> None:
-    match = re.fullmatch(r"label_values\((.+), (\w+)\)", variables()[name]["definition"])
+def test_prometheus_offers_the_choices_of_a_variable(scraped: Scraped, board: str, name: str) -> None:
+    match = re.fullmatch(r"label_values\((.+), (\w+)\)", variables(board)[name]["definition"])
     assert match is not None
-    values = scraped.prometheus.wait_for(f"count by ({match[2]}) ({fill(match[1])})")
+    values = scraped.then.query(f"count by ({match[2]}) ({fill(match[1], board)})")
+    assert len(values) == {"job": 1, "version": 2}[name]
     assert all(value.labels[match[2]] for value in values)
 
 
-def test_the_health_check_of_the_image_tells_ready_from_gone(live_service: LiveService) -> None:
-    check = next(
-        found
-        for stage in lineage(read_stages(ROOT / "deploy/Dockerfile"), "cpu")
-        if (found := stage.last("HEALTHCHECK")) is not None
-    ).exec_form()
-    assert check is not None
-    assert healthy(check, port=urlsplit(live_service.url).port)
-    assert not healthy(check, port=1)
-
-
-def healthy(check: list[str], *, port: int | None) -> bool:
-    """Runs a health check as the container would, behind a proxy that answers nobody."""
-    env = os.environ | {"LENSGATE_PORT": str(port), "http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
-    ran = subprocess.run([sys.executable, *check[1:]], env=env, capture_output=True, timeout=30, check=False)
-    return ran.returncode == 0
+def test_two_versions_are_compared(scraped: Scraped) -> None:
+    (query,) = (query for query in queries() if str(query) == "models: Reject rate by version A")
+    rates = {series.labels["version"]: series.value for series in scraped.then.query(fill(query.expr, query.board))}
+    assert len(rates) == 2
+    assert all(0 < rate < 1 for rate in rates.values())

@@ -1,44 +1,80 @@
 import re
+from pathlib import Path
 
+import pytest
 import yaml
 
-from .dashboard import rules
+from .rules import FOLDER, TESTS, groups, recordings
 from .tools import ROOT, output
 
-CONFIG = "deploy/prometheus/prometheus.yml"
-RULES = "deploy/prometheus/rules/lensgate.yml"
-RULE_TESTS = "deploy/prometheus/tests/lensgate_test.yml"
+CONFIG = FOLDER / "prometheus.yml"
 
 
 def test_the_configuration_is_valid() -> None:
-    assert "1 rule files found" in output("promtool", "check", "config", CONFIG)
+    said = output("promtool", "check", "config", str(CONFIG))
+    assert f"{len(list(FOLDER.glob('rules/*.yml')))} rule files found" in said
 
 
-def test_the_rules_are_valid() -> None:
-    assert f"SUCCESS: {len(rules())} rules found" in output("promtool", "check", "rules", RULES)
+def test_the_configuration_of_alertmanager_is_valid() -> None:
+    assert "2 receivers" in output("amtool", "check-config", str(FOLDER / "alertmanager.yml"))
 
 
-def test_the_rules_compute_what_they_should() -> None:
-    assert "SUCCESS" in output("promtool", "test", "rules", RULE_TESTS)
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("rules/*.yml")), ids=lambda file: file.stem)
+def test_the_rules_are_valid(file: Path) -> None:
+    count = sum(len(group["rules"]) for group in yaml.safe_load(file.read_text())["groups"])
+    assert f"SUCCESS: {count} rules found" in output("promtool", "check", "rules", "--lint-fatal", str(file))
 
 
-def test_every_rule_is_tested() -> None:
-    cases = yaml.safe_load((ROOT / RULE_TESTS).read_text())["tests"]
-    asked = " ".join(test["expr"] for case in cases for test in case["promql_expr_test"])
-    assert {rule["record"] for rule in rules()} <= set(re.findall(r"\w+:\w+:\w+", asked))
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
+def test_the_rules_do_what_they_should(file: Path) -> None:
+    assert "SUCCESS" in output("promtool", "test", "rules", str(file))
 
 
-def test_a_rule_is_named_by_level_metric_and_operation() -> None:
-    for rule in rules():
+def test_every_recorded_series_is_tested() -> None:
+    cases = [case for file in TESTS for case in yaml.safe_load(file.read_text())["tests"]]
+    asked = " ".join(test["expr"] for case in cases for test in case.get("promql_expr_test", ()))
+    assert {rule["record"] for rule in recordings()} <= set(re.findall(r"\w+:\w+:\w+", asked))
+
+
+def test_a_recorded_series_is_named_by_level_metric_and_operation() -> None:
+    for rule in recordings():
         level, metric, operation = rule["record"].split(":")
-        assert metric.startswith("lensgate_")
-        assert operation.endswith("rate5m")
+        assert metric.startswith("lensgate_"), rule
+        if level == "all":
+            assert re.fullmatch(r"vector\([\d.]+\)", rule["expr"]), "a constant belongs to every job"
+            continue
+        assert re.search(r"(rate|increase)\d+[mhd]$", operation), rule
         kept = {label for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in labels.split(", ")}
-        assert set(level.split("_")) == (kept - {"le"}) | rule.get("labels", {}).keys()
+        # What is computed of recorded series alone has the labels of their level.
+        kept |= {label for inner in re.findall(r"(\w+):lensgate_", rule["expr"]) for label in inner.split("_")}
+        assert "job" in level.split("_"), rule
+        assert set(level.split("_")) <= kept | rule.get("labels", {}).keys(), rule
+
+
+def test_the_windows_of_a_series_are_those_of_its_name() -> None:
+    for rule in recordings():
+        if window := re.search(r"(?:rate|increase)(\d+[mhd])$", rule["record"]):
+            assert set(re.findall(r"\[(\w+)]", rule["expr"])) <= {window[1]}, rule
+
+
+def test_no_two_groups_have_the_same_name() -> None:
+    named = [group["name"] for group in groups()]
+    assert sorted(set(named)) == sorted(named)
 
 
 def test_the_gate_is_scraped_every_five_seconds() -> None:
-    (job,) = yaml.safe_load((ROOT / CONFIG).read_text())["scrape_configs"]
+    config = yaml.safe_load(CONFIG.read_text())
+    (job,) = config["scrape_configs"]
     assert job["job_name"] == "lensgate"
-    assert job["static_configs"] == [{"targets": ["gate:8000"]}]
-    assert yaml.safe_load((ROOT / CONFIG).read_text())["global"]["scrape_interval"] == "5s"
+    (target,) = (target for static in job["static_configs"] for target in static["targets"])
+    assert target.partition(":")[0] == "gate"
+    assert config["global"]["scrape_interval"] == "5s"
+
+
+def test_alerts_go_to_the_alertmanager_that_compose_starts() -> None:
+    config = yaml.safe_load(CONFIG.read_text())
+    ((static,),) = (found["static_configs"] for found in config["alerting"]["alertmanagers"])
+    ((host, port),) = (target.split(":") for target in static["targets"])
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][host]
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert "./deploy/prometheus/alertmanager.yml:/etc/alertmanager/alertmanager.yml:ro" in service["volumes"]

@@ -1,0 +1,228 @@
+"""Takes the pictures of the pages that are in `docs/`: a service with drawn faces, a quarter of an hour in a minute.
+
+    python -m bench.screenshots docs/screenshots
+
+The decisions are the shipped model's, about faces drawn for this; only the time between them is made up.
+"""
+
+import argparse
+import io
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+from PIL import Image
+from playwright.sync_api import Browser, Page
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gate import Label, ModelStore
+from service.app import create_pipeline
+from service.loading import load_model
+from service.pages.history import STEPS
+from service.pages.routes import make_page_routes
+from service.pages.sampler import STEP_SECONDS, Sampler
+from service.server import Server
+from service.settings import Settings
+from tests.browser.browser import running_browser
+from training.draw import Eyewear, choose_eyewear, draw_face
+
+FACES = 120
+SIZE = 512
+WIDTHS = (1440, 390)
+SCHEMES = ("light", "dark")
+_LIMIT = 200_000
+
+
+@dataclass
+class Pace:
+    """A clock for the sampler: every step takes its whole time, though it passes in a moment."""
+
+    left: int = STEPS
+
+    @property
+    def behind(self) -> float:
+        """Seconds that it still has to make up for."""
+        return self.left * STEP_SECONDS
+
+    def clock(self) -> float:
+        """Seconds that only go forward."""
+        return time.monotonic() - self.behind
+
+    def wall(self) -> float:
+        """Seconds since 1970, right at the end."""
+        return time.time() - self.behind
+
+
+@dataclass(frozen=True)
+class Face:
+    """What a generator made, and what it had been asked for."""
+
+    name: str
+    picture: Image.Image
+    expected: Label
+
+    @cached_property
+    def body(self) -> bytes:
+        """As a JPEG."""
+        buffer = io.BytesIO()
+        self.picture.save(buffer, "JPEG", quality=92)
+        return buffer.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve, fill and photograph; 1 if a picture came out too large for a repository."""
+    options = _parser().parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    pace = Pace()
+    with tempfile.TemporaryDirectory() as scratch, _serving(Path(scratch), pace) as (url, sampler):
+        print(f"drawing {FACES} faces")
+        faces = [_draw(number) for number in range(FACES)]
+        print("sending them")
+        _send(url, faces, sampler=sampler, pace=pace)
+        sizes = [path.stat().st_size for path in _photograph(url, options.folder, faces[0])]
+    return int(max(sizes) > _LIMIT)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    return parser
+
+
+@contextmanager
+def _serving(folder: Path, pace: Pace) -> Iterator[tuple[str, Sampler]]:
+    settings = Settings(port=0, records_url=f"sqlite:///{folder / 'records.db'}", audit_ratio=0.05, log_level="error")
+    pipeline = create_pipeline(settings, load_model(ModelStore(settings.models), settings))
+    server = Server(settings, pipeline)
+    sampler = Sampler(pipeline, seconds=3600, clock=pace.clock, wall=pace.wall)
+    inner: Any = server.config.app
+    server.config.app = _with_sampler(inner, sampler)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield server.url, sampler
+    finally:
+        server.handle_exit(signal.SIGTERM, None)
+        thread.join()
+
+
+def _with_sampler(inner: ASGIApp, sampler: Sampler) -> ASGIApp:
+    """The app with a sampler whose time is made up."""
+    site = FastAPI()
+    site.include_router(make_page_routes(sampler))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = scope["type"] == "http" and scope["path"] == "/v1/operations"
+        await (site if is_ours else inner)(scope, receive, send)
+
+    return app
+
+
+def _draw(number: int) -> Face:
+    """One face; a tenth each come out spoiled, and not as they were ordered."""
+    rng = np.random.default_rng([2026, number])
+    eyewear = choose_eyewear(rng)
+    picture = draw_face(rng, eyewear, size=SIZE)
+    if number % 10 == 7:
+        picture = _spoil(picture, rng)
+    wears = eyewear is not Eyewear.NONE
+    expected = wears != (number % 10 == 3)
+    return Face(f"gan-{number:05}", picture, Label.GLASSES if expected else Label.NO_GLASSES)
+
+
+def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """As a generator that collapsed leaves it: half a face, or one upside down."""
+    if rng.random() < 0.5:
+        return picture.transpose(Image.Transpose.ROTATE_180)
+    half = picture.copy()
+    half.paste((20, 20, 24), (0, SIZE // 2, SIZE, SIZE))
+    return half
+
+
+def _send(url: str, faces: Sequence[Face], *, sampler: Sampler, pace: Pace) -> None:
+    """A wave of traffic over the whole history. Most of it is accepted; what is not comes in a burst."""
+    rng = np.random.default_rng(1)
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        kept = [face for face in faces if _post(client, face) == "accept"]
+        for step in range(STEPS):
+            everything = 0.6 if 95 < step < 110 else 0.1
+            for _ in range(int(rng.poisson(6 + 4 * np.sin(step / 23)))):
+                pool = faces if rng.random() < everything else kept
+                _post(client, pool[int(rng.integers(len(pool)))])
+            pace.left -= 1
+            sampler.sample()
+
+
+def _post(client: httpx.Client, face: Face) -> str:
+    query = {"id": face.name, "expected": face.expected.value}
+    answer = client.post("/v1/decisions", content=face.body, params=query).raise_for_status()
+    return str(answer.json()["decision"])
+
+
+def _photograph(url: str, folder: Path, face: Face) -> Iterator[Path]:
+    shots: dict[str, Callable[[Page], None]] = {
+        "operations": partial(_show_operations, face=face),
+        "review": _show_review,
+        "review-grid": _show_grid,
+    }
+    with running_browser() as browser:
+        for (name, show), width, scheme in product(shots.items(), WIDTHS, SCHEMES):
+            path = folder / f"{name}-{width}-{scheme}.png"
+            page = _open(browser, url, width=width, scheme=scheme)
+            show(page)
+            page.evaluate("Promise.allSettled([...document.images].map((image) => image.decode()))")
+            page.screenshot(path=path, full_page=True)
+            page.context.close()
+            _shrink(path)
+            print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
+            yield path
+
+
+def _open(browser: Browser, url: str, *, width: int, scheme: Any) -> Page:
+    viewport: Any = {"width": width, "height": 900}
+    return browser.new_context(base_url=url, viewport=viewport, color_scheme=scheme).new_page()
+
+
+def _show_operations(page: Page, face: Face) -> None:
+    page.goto("/")
+    page.set_input_files("#file", {"name": f"{face.name}.jpg", "mimeType": "image/jpeg", "buffer": face.body})
+    for selector in (".verdict-body", ".thumb img", "#stages svg"):
+        page.wait_for_selector(selector)
+
+
+def _show_review(page: Page) -> None:
+    page.goto("/review")
+    page.get_by_label("Your name").fill("Anna")
+    page.keyboard.press("Enter")
+    page.get_by_role("img", name="A portrait to judge").wait_for()
+
+
+def _show_grid(page: Page) -> None:
+    _show_review(page)
+    page.keyboard.press("2")
+    page.wait_for_selector(".tile img")
+
+
+def _shrink(path: Path) -> None:
+    """A page has few colours: a palette of them takes a third of the bytes."""
+    with Image.open(path) as picture:
+        reduced = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_urlsafe
+
+import pytest
+from playwright.sync_api import Browser, expect
+from sqlalchemy import select
+
+from service.access.tokens import hash_token
+from service.records.tables import verdicts
+from service.records.verdict import Verdict
+from service.review.queue import ReviewQueue
+from service.review.reviewer import Reviewer
+from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, tab_to
+from tests.browser.desk import Desk, button, open_desk, saved, shown
+from tests.service.review.decisions import audited, fill
+
+
+@pytest.fixture
+def desk(browser: Browser, tmp_path: Path) -> Iterator[Desk]:
+    with open_desk(browser, tmp_path) as desk:
+        yield desk
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")])
+def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) -> None:
+    desk.fill(6, expected="no_glasses")
+    with desk.sit_down(width=width, scheme=scheme) as page:
+        shown(page, "face-0")
+        expect(page.get_by_role("img", name="A portrait to judge")).to_be_visible()
+        expect(
+            page.get_by_role("img", name="probability of glasses 0.510; discarded from 0.400 to 0.600")
+        ).to_be_visible()
+        check_accessibility(page)
+        check_width(page)
+        for name in ("Glasses", "No glasses", "Unclear", "Skip"):
+            button(page, name)
+        shown(page, "face-4")
+        desk.awaits(face_0="glasses", face_1="no_glasses", face_2="unclear")
+        for identity in ("face-3", "face-2"):
+            button(page, "Undo")
+            shown(page, identity)
+        desk.awaits(face_0="glasses", face_1="no_glasses")
+        expect(page.locator("#waiting-discarded")).to_have_text("4")
+        expect(page.locator("#sitting-count")).to_have_text("2")
+        page.locator("[value=grid] + span").click()
+        expect(page.locator(".tile")).to_have_count(4)
+        page.locator(".tile").nth(3).click()
+        button(page, "No glasses")
+        desk.awaits(face_0="glasses", face_1="no_glasses", face_5="no_glasses")
+        check_accessibility(page)
+        check_width(page)
+        button(page, "Help")
+        expect(page.get_by_role("dialog", name="Help")).to_be_visible()
+        check_accessibility(page)
+        button(page, "Close")
+        expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_a_review_by_keyboard_alone(desk: Desk) -> None:
+    desk.fill(5)
+    with open_page(desk.browser, desk.running.url) as page:
+        page.goto("/review")
+        expect(page.get_by_label("Your name")).to_be_focused()
+        page.keyboard.type("Anna")
+        page.keyboard.press("Enter")
+        shown(page, "face-0")
+        for key in ("g", "N", "u", "s"):
+            page.keyboard.press(key)
+        shown(page, "face-4")
+        for key in ("z", "Backspace"):
+            page.keyboard.press(key)
+        shown(page, "face-2")
+        page.keyboard.press("n")
+        desk.awaits(face_0="glasses", face_1="no_glasses", face_2="no_glasses")
+        expect(page.get_by_role("status").filter(has_text="no glasses. Next:")).to_be_attached()
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog", name="Help")).to_be_visible()
+        page.keyboard.press("g")  # Nobody judges what the help lies over.
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
+        shown(page, "face-3")
+        tab_to(page, "[data-act=unclear]")
+        page.keyboard.press("Enter")
+        shown(page, "face-4")
+        desk.awaits(face_0="glasses", face_1="no_glasses", face_2="no_glasses", face_3="unclear")
+
+
+def test_the_grid_is_walked_by_arrows_and_keeps_its_focus(desk: Desk) -> None:
+    desk.fill(30)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.keyboard.press("2")
+        tiles = page.locator(".tile")
+        expect(tiles).to_have_count(24)
+        tab_to(page, ".tile")
+        for key in (
+            "ArrowRight",
+            "ArrowRight",
+            "ArrowLeft",
+            "End",
+            "Home",
+            "ArrowDown",
+            "ArrowUp",
+            "ArrowUp",
+            "ArrowRight",
+        ):
+            page.keyboard.press(key)
+        expect(tiles.nth(1)).to_be_focused()
+        page.keyboard.press("g")
+        expect(tiles.nth(2)).to_be_focused()
+        expect(tiles.nth(1)).to_have_accessible_name("Image 2 of 24: glasses; the model: glasses 0.510, uncertain")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("n")  # Said otherwise after all.
+        desk.awaits(face_1="no_glasses")
+        page.keyboard.press("z")
+        desk.awaits(face_1="glasses")
+        page.keyboard.press("z")
+        desk.awaits()
+        expect(tiles.nth(1)).to_be_focused()
+        for _ in range(24):
+            page.keyboard.press("u")
+        expect(tiles).to_have_count(6)
+        expect(tiles.first).to_be_focused()
+        saved(page)
+        assert set(desk.said().values()) == {"unclear"}
+        assert len(desk.said()) == 24
+
+
+def test_two_reviewers_never_see_the_same_image(desk: Desk) -> None:
+    desk.fill(36)
+    with desk.sit_down("Anna") as first, desk.sit_down("Béla") as second:
+        shown(first, "face-0")
+        shown(second, "face-30")
+        for _ in range(6):
+            second.keyboard.press("n")
+        expect(second.get_by_text("No discarded image waits for a verdict.")).to_be_visible()
+        expect(second.get_by_text("more are being looked at by others")).to_be_visible()
+        saved(second)
+    assert sorted(desk.said()) == [f"face-{index}" for index in range(30, 36)]
+
+
+def test_what_was_skipped_can_be_had_again(desk: Desk) -> None:
+    desk.fill(2)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.keyboard.press("s")
+        page.keyboard.press("s")
+        button(page, "Show the 2 again")
+        shown(page, "face-0")
+        page.keyboard.press("g")
+        desk.awaits(face_0="glasses")
+
+
+def test_the_audit_hides_the_models_answer_until_the_verdict(desk: Desk) -> None:
+    fill(desk.store, [audited(id=f"audit-{index}") for index in range(4)])
+    desk.fill(1)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        expect(page.locator(".scale-value")).to_contain_text("0.510")
+        page.get_by_text("Audit", exact=True).click()
+        expect(page.locator(".veil")).to_be_visible()
+        expect(page.locator(".scale-value")).to_be_hidden()
+        expect(page.get_by_text("Reason")).to_be_hidden()
+        page.keyboard.press("n")
+        expect(page.get_by_text("Last: no glasses; the model said glasses 0.980")).to_be_visible()
+        page.keyboard.press("g")
+        expect(page.locator("#audit-body")).to_contain_text("50.00 % 1 of 2 labelled wrongly".replace(" %", "\u202f%"))
+        expect(page.locator("#audit-body")).to_contain_text("Of 4 drawn, 2 not judged")
+        expect(page.locator("#audit-body")).to_contain_text("25.0\u202f% to 75.0\u202f%")
+        expect(page.locator("#audit-body")).to_contain_text("not certified")
+        page.get_by_label("Model's answer").select_option("always shown")
+        expect(page.locator(".scale-value")).to_contain_text("0.980")
+        page.get_by_text("Discarded", exact=True).click()
+        page.get_by_label("Model's answer").select_option("always hidden")
+        shown(page, "face-0")
+        expect(page.locator(".veil")).to_be_visible()
+
+
+def test_name_view_and_answer_are_remembered(desk: Desk) -> None:
+    desk.fill(3)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.keyboard.press("2")
+        page.get_by_label("Model's answer").select_option("always hidden")
+        page.reload()
+        expect(page.locator(".tile")).to_have_count(3)
+        expect(page.get_by_label("Model's answer")).to_have_value("hidden")
+        expect(page.locator("#who")).to_contain_text("Anna")
+        button(page, "Change")
+        page.get_by_label("Your name").fill("Béla")
+        page.keyboard.press("Enter")
+        expect(page.locator("#who")).to_contain_text("Béla")
+        expect(page.get_by_text("3 more are being looked at by others")).to_be_visible()
+
+
+def test_single_keys_can_be_switched_off(desk: Desk) -> None:
+    desk.fill(2)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.keyboard.press("?")
+        page.get_by_label("Single keys judge").uncheck()
+        button(page, "Close")
+        page.keyboard.press("g")
+        button(page, "No glasses")
+        desk.awaits(face_0="no_glasses")
+
+
+def test_what_was_judged_is_downloaded(desk: Desk) -> None:
+    (record,) = desk.fill(1)
+    ReviewQueue(desk.store).judge(Reviewer("Anna"), record, Verdict.GLASSES)
+    with desk.sit_down() as page:
+        for name, text in (
+            ("corrections.csv", f"face-{record},glasses"),
+            ("corrections.csv by callers' ids", "face-0,glasses"),
+        ):
+            with page.expect_download() as download:
+                page.get_by_role("link", name=name, exact=True).click()
+            assert text in download.value.path().read_text()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="dataset.tar").click()
+        assert download.value.suggested_filename == "dataset.tar"
+        assert record.encode() in download.value.path().read_bytes()
+
+
+def test_with_tokens_the_reviewer_is_who_logged_in(browser: Browser, tmp_path: Path) -> None:
+    secret = token_urlsafe()
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(f'[[token]]\nname = "carla"\nsha256 = "{hash_token(secret)}"\nscopes = ["review"]\n')
+    tokens.chmod(0o600)
+    with open_desk(browser, tmp_path, tokens=tokens) as desk:
+        desk.fill(2)
+        with open_page(browser, desk.running.url) as page:
+            page.request.post("/v1/session", data={"token": secret})
+            page.goto("/review")
+            shown(page, "face-0")
+            expect(page.locator("#who")).to_have_text("carla")
+            expect(page.get_by_role("button", name="Change")).to_be_hidden()
+            page.keyboard.press("g")
+            page.keyboard.press("n")
+            page.keyboard.press("z")
+            desk.awaits(face_0="glasses")
+            saved(page)
+            with desk.store.begin() as connection:
+                assert connection.scalar(select(verdicts.c.reviewer)) == "carla"

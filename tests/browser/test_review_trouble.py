@@ -1,0 +1,121 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from service.records.verdict import Verdict
+from service.review.queue import ReviewQueue
+from service.review.reviewer import Reviewer
+from tests.browser.browser import NARROW, check_accessibility, check_width, open_page
+from tests.browser.desk import REFUSED, Desk, button, held_back, open_desk, saved, shown
+from tests.support.servers import running_service
+
+
+@pytest.fixture
+def desk(browser: Browser, tmp_path: Path) -> Iterator[Desk]:
+    with open_desk(browser, tmp_path) as desk:
+        yield desk
+
+
+def test_the_next_image_is_there_before_the_verdict_is_saved(desk: Desk) -> None:
+    desk.fill(5)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        with held_back(page, "PUT", "**/v1/review/verdicts/*"):
+            for number, key in enumerate("gnu", start=1):
+                page.keyboard.press(key)
+                shown(page, f"face-{number}")
+                assert page.locator(".portrait").evaluate("picture => picture.complete && picture.naturalWidth > 0")
+            expect(page.locator("#saving")).to_have_text("saving 3")
+            assert desk.said() == {}
+        saved(page)
+        desk.awaits(face_0="glasses", face_1="no_glasses", face_2="unclear")
+
+
+def test_what_is_not_saved_is_sent_again_and_held_on_to(desk: Desk) -> None:
+    desk.fill(3)
+    with desk.sit_down(allowed=REFUSED) as page:
+        shown(page, "face-0")
+        problem = {"status": 503, "code": "records_unavailable", "detail": "the record of decisions does not answer"}
+        page.route("**/v1/review/verdicts/*", lambda route: route.fulfill(status=503, json=problem))
+        page.keyboard.press("g")
+        page.keyboard.press("n")
+        expect(page.locator("#saving")).to_have_text("2 not saved, trying again")
+        with page.expect_event("dialog") as leaving:
+            page.close(run_before_unload=True)
+        assert leaving.value.type == "beforeunload"
+        leaving.value.dismiss()
+        page.unroute("**/v1/review/verdicts/*")
+        page.evaluate("dispatchEvent(new Event('online'))")
+        saved(page)
+        desk.awaits(face_0="glasses", face_1="no_glasses")
+
+
+def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
+    records = desk.fill(3)
+    with desk.sit_down(allowed=REFUSED) as page:
+        shown(page, "face-0")
+        # The claim has expired, and somebody else was quicker.
+        late = ReviewQueue(desk.store, clock=lambda: 4e9)
+        late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
+        page.keyboard.press("g")
+        expect(page.get_by_role("alert")).to_contain_text("Your verdict on face-0 does not count: Béla has judged")
+        shown(page, "face-1")
+        page.keyboard.press("n")
+        desk.awaits(face_0="unclear", face_1="no_glasses")
+        check_accessibility(page)
+        button(page, "Close")
+        expect(page.locator("#notices")).to_be_empty()
+        page.keyboard.press("z")
+        page.keyboard.press("z")  # There is nothing of ours to take back any more.
+        desk.awaits(face_0="unclear")
+
+
+def test_nothing_waits_until_something_does(desk: Desk) -> None:
+    with desk.sit_down(width=NARROW) as page:
+        expect(page.get_by_text("No discarded image waits for a verdict.")).to_be_visible()
+        check_accessibility(page)
+        check_width(page)
+        desk.fill(1)
+        button(page, "Look again")
+        shown(page, "face-0")
+
+
+def test_records_that_are_off_are_said(browser: Browser) -> None:
+    with running_service() as running, open_page(browser, running.url, width=NARROW, allowed=REFUSED) as page:
+        page.goto("/review")
+        page.get_by_label("Your name").fill("Anna")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("Records are off.")).to_be_visible()
+        expect(page.locator("#side")).to_be_hidden()
+        check_accessibility(page)
+        check_width(page)
+
+
+def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
+    desk.fill(1)
+    with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
+        problem = {"status": 503, "code": "records_unavailable", "detail": "the record of decisions does not answer"}
+        page.route("**/v1/review/**", lambda route: route.fulfill(status=503, json=problem))
+        page.goto("/review")
+        page.get_by_label("Your name").fill("Anna")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("No images can be had at present.")).to_be_visible()
+        expect(page.get_by_text("the record of decisions does not answer")).to_be_visible()
+        check_accessibility(page)
+        page.unroute("**/v1/review/**")
+        button(page, "Try now")
+        shown(page, "face-0")
+
+
+def test_a_picture_that_is_gone_is_said(desk: Desk) -> None:
+    desk.fill(2)
+    with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
+        page.route("**/v1/decisions/*/image", lambda route: route.fulfill(status=404))
+        page.goto("/review")
+        page.get_by_label("Your name").fill("Anna")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("The picture is not kept any more. Skip it.")).to_be_visible()
+        page.keyboard.press("s")
+        shown(page, "face-1")

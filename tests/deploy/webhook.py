@@ -1,0 +1,52 @@
+"""A small server that takes what Alertmanager sends."""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+__all__ = ["Inbox", "running_webhook"]
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """What came, in the order in which it did: the path that it was sent to, and the message."""
+
+    url: str
+    messages: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
+
+    def wait_for(self, alert: str, *, timeout: float) -> tuple[str, dict[str, Any]]:
+        """The first message that is of this alert; fails where none comes within so many seconds of the last."""
+        while True:
+            path, message = self.messages.get(timeout=timeout)
+            if message["groupLabels"]["alertname"] == alert:
+                return path, message
+
+
+@contextmanager
+def running_webhook() -> Iterator[Inbox]:
+    """Listen on a free port until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            inbox.messages.put((self.path, json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """What came is in the inbox."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        inbox = Inbox(f"http://127.0.0.1:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield inbox
+        finally:
+            server.shutdown()
+            thread.join()
