@@ -60,6 +60,7 @@ tools:
 bench: setup-training bench-tools
 	$(BIN)/python -m bench.decoding $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.records --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.preparing $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
 

@@ -27,7 +27,10 @@ def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
     except GateError as error:
         print(f"lensgate: {error}", file=sys.stderr)
         return 1
-    threading.Thread(target=_show, args=(server, sorted(folder.glob("*.png"))), daemon=True).start()
+    # Where it asks for tokens or speaks TLS, callers know more than this one does.
+    is_plain = settings.tokens is None and settings.tls_certificate is None
+    faces = sorted(folder.glob("*.png")) if is_plain else []
+    threading.Thread(target=_show, args=(server, faces), daemon=True).start()
     server.run()
     return 0
 
@@ -35,14 +38,20 @@ def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
 def _show(server: Server, faces: list[Path]) -> None:
     while not server.started:
         time.sleep(0.01)
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    if faces:
+        _decide(server.url, faces)
+    print(f"\nserving on {server.url}/ for people; /docs, /metrics, /v1/model. Ctrl-C ends it.", flush=True)
+    if faces:
+        print(f"  curl --data-binary @{faces[0]} {server.url}/v1/decisions", flush=True)
+
+
+def _decide(url: str, faces: list[Path]) -> None:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     print(f"{'sample':28} {'probability':>11}  {'label':10}  {'decision':8}  reason")
     for face in faces:
         connection.request("POST", f"/v1/decisions?id={face.name}", face.read_bytes())
         print(_row(face.name, json.load(connection.getresponse())))
     connection.close()
-    print(f"\nserving on {server.url}: /docs, /metrics, /v1/model. Ctrl-C ends it. Try:")
-    print(f"  curl --data-binary @{faces[0]} {server.url}/v1/decisions", flush=True)
 
 
 def _row(name: str, answer: dict[str, Any]) -> str:

@@ -115,22 +115,41 @@ def test_the_samples_are_decided_as_they_were_drawn(client: httpx.Client) -> Non
         assert unsure or (found["glasses_probability"] >= 0.5) == drawn_with, sample.name
 
 
-def test_make_run_shows_a_decision_for_every_sample_and_ends_on_ctrl_c() -> None:
-    environment = {**os.environ, "LENSGATE_PORT": "0", "LENSGATE_MODELS": str(ROOT / "models")}
+def said_by_make_run(count: int, **settings: str) -> list[str]:
+    """The first lines, before it is ended by Ctrl-C."""
+    environment = {
+        **os.environ,
+        "LENSGATE_PORT": "0",
+        "LENSGATE_MODELS": str(ROOT / "models"),
+        "LENSGATE_RECORDS_URL": "off",
+        **settings,
+    }
     command = [sys.executable, "-u", "-m", "service.demo", "samples"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
         # A demo that says too little must fail here, not hang.
         watchdog = threading.Timer(60, process.kill)
         watchdog.start()
-        lines = [process.stdout.readline() for _ in range(len(list((ROOT / "samples").glob("*.png"))) + 4)]
+        lines = [process.stdout.readline() for _ in range(count)]
         watchdog.cancel()
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT) == 0
+    return lines
+
+
+def test_make_run_shows_a_decision_for_every_sample_and_ends_on_ctrl_c() -> None:
+    lines = said_by_make_run(len(list((ROOT / "samples").glob("*.png"))) + 4)
     table, (_, serving, hint) = lines[:-3], lines[-3:]
     assert all("accept" in row or "discard" in row for row in table[1:])
     assert "serving on http://127.0.0.1:" in serving
     assert "curl --data-binary @samples/" in hint
+
+
+def test_make_run_shows_no_samples_to_a_service_that_asks_for_tokens(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(f'[[token]]\nname = "one"\nsha256 = "{"0" * 64}"\nscopes = []\n')
+    _, serving = said_by_make_run(2, LENSGATE_TOKENS=str(tokens))
+    assert "serving on http://127.0.0.1:" in serving
 
 
 def test_make_run_says_what_keeps_it_from_starting(capsys: pytest.CaptureFixture[str]) -> None:
