@@ -1,17 +1,19 @@
 """`lensgate tokens`: make, list and revoke the tokens that a service asks for. Running services notice."""
 
 import argparse
+import contextlib
+import fcntl
 import math
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from service.access.principal import Scope
-from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_tokens
+from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_text, read_tokens
 from service.errors import SettingsError
 
 _HEADER = re.compile(r"\s*\[\[\s*token\s*\]\]\s*(#.*)?")
@@ -44,13 +46,13 @@ def _add_limits(command: argparse.ArgumentParser) -> None:
 
 
 def _add(options: argparse.Namespace) -> int:
-    path = _path(options)
-    before = path.read_text("utf-8") if path.exists() else ""
-    token = make_token()
-    after = f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{_entry(options, token)}"
-    # Read as the service would, the tokens before it too: what is wrong is said before anything is written.
-    parse_tokens(after, source=str(path))
-    _write(path, after)
+    path, token = _path(options), make_token()
+    with _locked(path):
+        before = read_text(path) if path.exists() else ""
+        after = f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{_entry(options, token)}"
+        # Read as the service would, the tokens before it too: what is wrong is said before anything is written.
+        parse_tokens(after, source=str(path))
+        _write(path, after)
     print(f"{path}: {options.name} added; only its hash is kept, so keep this:", file=sys.stderr)
     print(token)
     return 0
@@ -66,18 +68,22 @@ def _list(options: argparse.Namespace) -> int:
 
 def _revoke(options: argparse.Namespace) -> int:
     path = _path(options)
-    before = read_tokens(path)
-    places = [place for place, token in enumerate(before) if token.name == options.name]
-    if not places:
-        raise SettingsError(f"{path}: there is no token {options.name!r}: `lensgate tokens list` prints them")
-    text = _without(path.read_text("utf-8"), places[0])
-    if text is None or parse_tokens(text, source=str(path)) != tuple(
-        token for token in before if token.name != options.name
-    ):
-        raise SettingsError(f"{path}: its layout is not known: take the entry of {options.name!r} out by hand")
-    _write(path, text)
+    with _locked(path):
+        text = read_text(path)
+        _write(path, _less(text, options.name, parse_tokens(text, source=str(path)), path))
     print(f"{path}: {options.name} revoked")
     return 0
+
+
+def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
+    """The text without the token of this name, and with all others."""
+    place = next((place for place, token in enumerate(tokens) if token.name == name), None)
+    if place is None:
+        raise SettingsError(f"{path}: there is no token {name!r}: `lensgate tokens list` prints them")
+    less = _without(text, place)
+    if less is None or parse_tokens(less, source=str(path)) != (*tokens[:place], *tokens[place + 1 :]):
+        raise SettingsError(f"{path}: its layout is not known: take the entry of {name!r} out by hand")
+    return less
 
 
 def _path(options: argparse.Namespace) -> Path:
@@ -132,6 +138,18 @@ def _end_of_entry(lines: Sequence[str], first: int) -> int:
     while end < len(lines) and end > first + 1 and _NOTHING.fullmatch(lines[end - 1].rstrip("\r\n")):
         end -= 1
     return end
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let no other command change the file meanwhile: what it wrote would be lost."""
+    # The folder, for the file itself is another one after each change.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,8 +7,38 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.errors import SettingsError
 from service.protocol import GateProtocol
 from service.settings import Settings
+
+
+def check_ports(settings: Settings) -> None:
+    """Find out in a moment, before a model is loaded, what would keep the service from listening.
+
+    Raises:
+        SettingsError: the address is none of this machine's, or a port is taken.
+    """
+    if settings.metrics_port and settings.metrics_port == settings.port:
+        raise SettingsError(f"LENSGATE_PORT and LENSGATE_METRICS_PORT are both {settings.port}: each needs its own")
+    for name, port in (("LENSGATE_PORT", settings.port), ("LENSGATE_METRICS_PORT", settings.metrics_port)):
+        if port is not None:
+            _check_port(settings.host, port, f"LENSGATE_HOST={settings.host} {name}={port}")
+
+
+def _check_port(host: str, port: int, settings: str) -> None:
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                tried.bind(address)
+    except OSError as error:
+        raise SettingsError(f"{settings}: {error.strerror}") from error
+    except UnicodeError as error:  # No name may look like that.
+        raise SettingsError(f"{settings}: there is no such host") from error
 
 
 def make_config(app: ASGIApp, settings: Settings, *, port: int, **more: Any) -> uvicorn.Config:
@@ -17,6 +47,8 @@ def make_config(app: ASGIApp, settings: Settings, *, port: int, **more: Any) -> 
         app,
         host=settings.host,
         port=port,
+        # Another protocol on the same port would pass telemetry by, and has limits of its own.
+        ws="none",
         http=partial(GateProtocol, max_header_bytes=settings.max_header_bytes),  # type: ignore[arg-type]
         # Who is behind a proxy is of no account here.
         proxy_headers=False,

@@ -50,9 +50,15 @@ def make_probe_server(pipeline: Pipeline) -> "ProbeServer | None":
     settings = pipeline.settings
     if settings.metrics_port is None:
         return None
-    config = make_config(_make_app(pipeline), settings, port=settings.metrics_port, lifespan="off")
-    config.timeout_graceful_shutdown = 1
-    return ProbeServer(config)
+    return ProbeServer(
+        make_config(
+            _make_app(pipeline),
+            settings,
+            port=settings.metrics_port,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+    )
 
 
 def _make_app(pipeline: Pipeline) -> ASGIApp:

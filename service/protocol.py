@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sys
 from typing import Any
 
@@ -11,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.body import CONNECTION, GONE
 from service.errors import HeaderTooLarge, MalformedRequest, ServiceError
 from service.identity import new_id
+
+log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
@@ -93,7 +96,7 @@ class GateProtocol(HttpToolsProtocol):
     A body that a request has reserved room for goes straight into its buffer: uvicorn would copy it five times and
     stop the connection every 64 kB. A body whose request was refused is passed over without a copy. A connection that
     sends no request, or half of one, is closed. What is no HTTP is answered as every other error is, and so is a head
-    that is longer than it may be, before all of it is there.
+    that is longer than it may be, before all of it is there. Who offers another protocol is answered in this one.
 
     Args:
         max_header_bytes: of a request's first line, its headers and what follows a body in chunks.
@@ -106,6 +109,8 @@ class GateProtocol(HttpToolsProtocol):
     # Received since the parser last said something: it keeps what has no end yet.
     _silent_bytes = 0
     _is_silent = True
+    # While the parser is told again how the body comes, which the request itself has said.
+    _is_retelling = False
     _fault: ServiceError | None = None
 
     def __init__(self, *given: Any, max_header_bytes: int = MAX_HEADER_BYTES, **named: Any) -> None:
@@ -142,32 +147,67 @@ class GateProtocol(HttpToolsProtocol):
 
     def _parse(self, data: memoryview) -> None:
         self._is_silent = True
-        super().data_received(data)  # type: ignore[arg-type]  # The parser takes any buffer.
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._fault or MalformedRequest("the request is no HTTP/1.1"))
+            return
         self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
         if self._silent_bytes > self._max_header_bytes:
             self._refuse(self._header_too_large())
+
+    def _feed(self, data: memoryview) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._go_on_with_body()
+            else:
+                return
+
+    def _go_on_with_body(self) -> None:
+        """Take what follows for the body that was announced; the parser takes it for the protocol that was offered."""
+        framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
+        self.parser = _make_parser(self)
+        self._is_retelling = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n")
+        for header in framing:
+            self.parser.feed_data(b"%b: %b\r\n" % header)
+        # Without a body its end is told at once.
+        self.parser.feed_data(b"\r\n")
+        self._is_retelling = False
 
     def _is_in_body(self) -> bool:
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the first line."""
+        if self._is_retelling:
+            return
         self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header."""
+        if self._is_retelling:
+            return
         self._count_head(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The request begins."""
+        if self._is_retelling:
+            return
         self._is_silent = False
         self._stop_waiting()
         super().on_headers_complete()
 
     def on_message_begin(self) -> None:
         """Let the request find its connection."""
+        if self._is_retelling:
+            return
         super().on_message_begin()
         self._seen = 0
         self._head_bytes = 0
@@ -178,6 +218,11 @@ class GateProtocol(HttpToolsProtocol):
         self._is_silent = False
         self._seen += len(body)
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of it has come, unless another protocol was offered: the parser has then not looked for a body."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Read past the rest of a body that was answered before it had come, at the least cost."""
@@ -197,8 +242,7 @@ class GateProtocol(HttpToolsProtocol):
         """All of it has come. The parser has not seen it: the next request has one of its own."""
         self._is_reading_into = False
         self.transport.set_protocol(self)
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's are.
+        self.parser = _make_parser(self)
         self.on_message_complete()
 
     def stop_reading(self) -> None:
@@ -215,10 +259,6 @@ class GateProtocol(HttpToolsProtocol):
         if self.scheme == "https" and self.transport.is_closing():
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
-    def send_400_response(self, msg: str) -> None:
-        """The parser has stopped: say why."""
-        self._refuse(self._fault or MalformedRequest(msg))
-
     def _refuse(self, error: ServiceError) -> None:
         """Answer what is no request, and close; a whole one before it is answered as if it had been the last."""
         if self.cycle is not None and not self.cycle.response_complete:
@@ -230,7 +270,9 @@ class GateProtocol(HttpToolsProtocol):
                 self.transport.close()  # Whatever was said now would be taken for a part of the answer.
                 return
             self._give_up_cycle()
-        body = json.dumps(error.problem(new_id())).encode()
+        request_id = new_id()
+        log.info("refused: %s", error.detail, extra={"fields": {"request_id": request_id, "status": error.status}})
+        body = json.dumps(error.problem(request_id)).encode()
         head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + head + body)
         self._close_slowly()
@@ -274,3 +316,9 @@ class GateProtocol(HttpToolsProtocol):
         self._head_timer = None
         if not self.transport.is_closing():
             self.transport.close()
+
+
+def _make_parser(protocol: GateProtocol) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's are.
+    return parser

@@ -20,7 +20,7 @@ from service.access.exposure import check_exposure
 from service.access.metrics import CertificateMetrics
 from service.access.tls import Certificate
 from service.app import create_app, create_pipeline
-from service.listening import make_config, url_of
+from service.listening import check_ports, make_config, url_of
 from service.loading import load_model, load_shadow
 from service.logs import configure_logging
 from service.pipeline import Pipeline
@@ -41,6 +41,7 @@ def make_server(settings: Settings) -> "Server":
         GateError: the model, the device or a setting is at fault; the text says what to do.
     """
     check_exposure(settings)
+    check_ports(settings)
     configure_logging(settings.log_level)
     # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]

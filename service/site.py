@@ -1,6 +1,8 @@
 """What is not hot: FastAPI, with the documentation of every endpoint, also of those that it does not see."""
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -31,5 +33,20 @@ def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastA
     for route in endpoints:
         if operation := getattr(route.endpoint, "operation", None):
             document["paths"].setdefault(route.path, {})["post"] = operation
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _name_parts(path, operation)
+    # Not needed where nobody is asked for a token, nor for what is open to all.
+    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}, {}]
     site.openapi = lambda: document  # type: ignore[method-assign]  # The way that FastAPI documents.
     return site
+
+
+def _name_parts(path: str, operation: dict[str, Any]) -> None:
+    """Document the parts of a path that its endpoint takes from the request itself."""
+    parameters = operation.setdefault("parameters", [])
+    known = {each["name"] for each in parameters if each["in"] == "path"}
+    for name in re.findall(r"{(\w+)}", path):
+        if name not in known:
+            parameters.append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})

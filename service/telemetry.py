@@ -25,7 +25,7 @@ OTHER = "other"
 """The route label of what is no route of ours: anybody can invent paths, and each would be a series for ever."""
 
 RECORD = "GET /v1/decisions"
-"""The route label of reading the record: objectives for decisions, which have the same path, are not about it."""
+"""The route label of reading the record, and of methods that this path has not: objectives are for decisions alone."""
 
 log = logging.getLogger("service.access")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -81,7 +81,7 @@ class Telemetry:
     def _observe(self, scope: Scope, status: int, started: float) -> None:
         seconds = time.monotonic() - started
         route = getattr(scope.get("route"), "path", OTHER)
-        if route == "/v1/decisions" and scope["method"] == "GET":
+        if route == "/v1/decisions" and scope["method"] != "POST":
             route = RECORD
         self._metrics.observe_request(route, status, seconds)
         state = scope["state"]

@@ -24,6 +24,8 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_MAX_BYTES = 2**20
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 """Names stand in logs, in cookies and beside verdicts."""
 
@@ -40,8 +42,8 @@ class Token(BaseModel):
     name: Annotated[str, Field(pattern=NAME)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     scopes: frozenset[Scope]
-    requests_per_second: Annotated[float, Field(strict=True, gt=0)] | None = None
-    burst: Annotated[int, Field(strict=True, ge=1)] | None = None
+    requests_per_second: Annotated[float, Field(strict=True, ge=1e-6, le=1e9)] | None = None
+    burst: Annotated[int, Field(strict=True, ge=1, le=10**9)] | None = None
     expires: AwareDatetime | None = None
 
     @model_validator(mode="after")
@@ -85,7 +87,7 @@ def parse_tokens(text: str, *, source: str) -> tuple[Token, ...]:
     """
     try:
         found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # Numbers too long, or brackets too deep, are no TOMLDecodeError.
         raise SettingsError(f"{source}: {error}") from error
     entries = found.pop("token", [])
     if found or not isinstance(entries, list):
@@ -119,22 +121,36 @@ def _check_unique(values: list[str], what: str) -> None:
         seen.add(value)
 
 
+def read_text(path: Path) -> str:
+    """The text of a file of tokens.
+
+    Raises:
+        SettingsError: it cannot be read, or is no such file.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # A pipe would be waited for.
+            raise SettingsError(f"the tokens in {path} cannot be read: it is no file")
+        with path.open("rb") as file:
+            found = file.read(_MAX_BYTES + 1)
+        if len(found) > _MAX_BYTES:
+            raise SettingsError(f"the tokens in {path} cannot be read: it has more than {_MAX_BYTES:,} bytes")
+        text = found.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the tokens in {path} cannot be read: {error}") from error
+    if mode & stat.S_IROTH:
+        # A group may have to read it: that is how Kubernetes mounts a secret.
+        log.warning("every user of this machine can read %s: sessions can be made of the hashes in it", path)
+    return text
+
+
 def read_tokens(path: Path) -> tuple[Token, ...]:
     """The tokens in a file.
 
     Raises:
         SettingsError: it cannot be read, or what it holds does not fit.
     """
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the tokens in {path} cannot be read: {error}") from error
-    tokens = parse_tokens(text, source=str(path))
-    if mode & stat.S_IROTH:
-        # A group may have to read it: that is how Kubernetes mounts a secret.
-        log.warning("every user of this machine can read %s: sessions can be made of the hashes in it", path)
-    return tokens
+    return parse_tokens(read_text(path), source=str(path))
 
 
 class TokenFile:

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+log = logging.getLogger(__name__)
 
 SECONDS = 1.0
 """Between two looks."""
@@ -20,7 +23,7 @@ class FileWatch:
 
     Args:
         paths: the files.
-        changed: reads them again; it raises nothing, and is called in a thread.
+        changed: reads them again; it is called in a thread, and what it raises is logged.
         seconds: between two looks.
     """
 
@@ -44,7 +47,10 @@ class FileWatch:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._seconds)
-            await asyncio.to_thread(self.look)
+            try:
+                await asyncio.to_thread(self.look)
+            except Exception:  # Whatever is wrong with this change, the next one may be a token that is revoked.
+                log.exception("a change of %s could not be taken up", ", ".join(map(str, self._paths)))
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())

@@ -90,16 +90,17 @@ class Sampler:
         tick = self._tick()
         values = read_values(self._registry, (*_GAUGES, *_SHADOW, *_RECORDS))
         card = self._pipeline.engine.card
+        scores = self._scores.add(tick.counts.scores, of=card.sha256)
         return Operations(
             time=tick.time,
             state=self._state(),
             started=self._started,
             decisions=tick.counts.decisions,
-            reject_ratio=_finite(values[("lensgate_reject_ratio",)]) if tick.counts.decisions else None,
+            reject_ratio=_finite(values[("lensgate_reject_ratio",)]) if any(scores) else None,
             model=self._model(),
             shadow=_shadow(values),
             history=show_history(self._history.steps(tick)),
-            scores=show_scores(self._scores.add(tick.counts.scores, of=card.sha256), rebin(card.reference_histogram)),
+            scores=show_scores(scores, rebin(card.reference_histogram)),
             drift=DriftState(
                 psi=_finite(values[("lensgate_score_drift_psi",)]),
                 limit=_finite(values[("lensgate_score_drift_limit",)]),

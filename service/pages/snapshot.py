@@ -120,7 +120,9 @@ class Operations(_Part):
     state: Literal["ready", "draining", "failed"]
     started: float = Field(description="When the process began, seconds since 1970")
     decisions: int = Field(description="All since the start")
-    reject_ratio: float | None = Field(description="Share of discarded images among the last 1,000")
+    reject_ratio: float | None = Field(
+        description="Share of discarded images among the last 1,000 of the served version; null before"
+    )
     model: ModelState
     shadow: ShadowState | None
     history: HistoryState

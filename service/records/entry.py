@@ -8,6 +8,7 @@ from typing import Any
 from gate import Action, Band, Card, Decision, Label
 from gate.scorer import Score
 from service.identity import new_id
+from service.records.text import storable
 
 
 @dataclass(slots=True)
@@ -15,7 +16,7 @@ class Entry:
     """Everything about one decision that can be read back.
 
     `identity` is what the caller calls the image, `latency` the seconds from the request's first line to the decision.
-    `sha256` is filled in before `is_examined`, or never.
+    `sha256` is filled in before `is_examined`, or never; `taken` is `time` by a clock that nobody sets.
     """
 
     identity: str
@@ -27,6 +28,7 @@ class Entry:
     latency: float
     audit: bool = False
     record: str = field(default_factory=new_id)
+    taken: float = field(default_factory=time.monotonic)
     time: float = field(default_factory=time.time)
     sha256: str | None = None
     is_examined: bool = False
@@ -41,7 +43,7 @@ class Entry:
         """The columns of the table `decisions`."""
         return {
             "record": self.record,
-            "id": self.identity,
+            "id": storable(self.identity),
             "time": round(self.time * 1e6),
             "sha256": self.sha256,
             "probability": self.score.probability,

@@ -44,16 +44,18 @@ class Examiner:
         metrics: is told of everything.
         max_pixels: most pixels that are decoded.
         is_busy: whether images wait to be decoded.
+        cores: of which this work may take its share; where there is none given, those that there are.
         sleep: waits so many seconds.
     """
 
     def __init__(
         self,
-        done: Callable[[Picture], None],
+        done: Callable[[Entry, Picture], None],
         metrics: RecordMetrics,
         *,
         max_pixels: int,
         is_busy: Callable[[], bool] = lambda: False,
+        cores: int | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._done = done
@@ -61,7 +63,8 @@ class Examiner:
         self._max_pixels = max_pixels
         self._is_busy = is_busy
         self._sleep = sleep
-        self._share = BUSY_SHARE * len(os.sched_getaffinity(0))
+        # Of one core: there is one thread.
+        self._share = min(1.0, BUSY_SHARE * (cores or len(os.sched_getaffinity(0))))
         self._held = 0
         self._is_closed = False
         self._looked_at: deque[tuple[Entry, Source]] = deque()
@@ -96,7 +99,7 @@ class Examiner:
     def _run(self) -> None:
         while job := self._take():
             started = time.thread_time()
-            self._examine(*job)
+            self._try(*job)
             with self._changed:
                 self._held -= size_of(job[1])
             del job  # It would be kept until the next one comes.
@@ -110,6 +113,14 @@ class Examiner:
                 self._changed.wait()
             queue = self._looked_at or self._accepted
             return queue.popleft() if queue else None
+
+    def _try(self, entry: Entry, source: Source) -> None:
+        """Examine it. The thread must not end by a fault: nothing would be examined from then on."""
+        try:
+            self._examine(entry, source)
+        except Exception:
+            log.exception("an image that was judged cannot be examined", extra={"fields": {"record": entry.record}})
+            self._give_up(entry)
 
     def _examine(self, entry: Entry, source: Source) -> None:
         if entry.is_written and not entry.is_looked_at:
@@ -129,7 +140,7 @@ class Examiner:
             log.exception("no picture of an image that was judged", extra={"fields": {"record": entry.record}})
             self._metrics.observe_images("dropped")
         else:
-            self._done(Picture(entry.record, jpeg, sha256))
+            self._done(entry, Picture(entry.record, jpeg, sha256))
 
     def _give_up(self, entry: Entry) -> None:
         entry.is_examined = True

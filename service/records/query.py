@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from sqlalchemy import ColumnElement, Connection, Select, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from gate import Action, Label, Reason
 from gate.card import Probability
 from service.errors import NotFound
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
+from service.records.text import storable
 from service.records.verdict import Verdict
 from service.records.view import COLUMNS, SOURCES, read_record
 
@@ -55,13 +56,17 @@ class Filters(BaseModel):
         columns = decisions.c
         for name in ("decision", "reason", "label", "expected", "version", "id", "sha256", "audit"):
             if (value := getattr(self, name)) is not None:
-                yield columns[name] == value
+                yield columns[name] == (storable(value) if isinstance(value, str) else value)
         if self.verdict is not None:
             yield verdicts.c.verdict == self.verdict
         if self.since is not None:
-            yield columns.time >= _microseconds(self.since)
+            since = _microseconds(self.since)
+            yield columns.time >= since
+            yield columns.record >= _first_record(since - _SLACK)
         if self.until is not None:
-            yield columns.time < _microseconds(self.until)
+            until = _microseconds(self.until)
+            yield columns.time < until
+            yield columns.record < _first_record(until + _SLACK)
         if self.min_probability is not None:
             yield columns.probability >= self.min_probability
         if self.max_probability is not None:
@@ -77,6 +82,8 @@ class Page(Filters):
 
 
 _NEWEST = decisions.c.record.desc()
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_SLACK = 60 * 10**6  # A record's name is made a moment before its time is taken, and the clock may be set between.
 
 
 def find_page(store: Store, page: Page) -> tuple[list[dict[str, Any]], str | None]:
@@ -116,9 +123,13 @@ def find_one(store: Store, name: str) -> dict[str, Any]:
         NotFound: there is none.
         RecordsUnavailable: the store cannot be read.
     """
-    query = select(*COLUMNS).select_from(SOURCES).where(or_(decisions.c.record == name, decisions.c.id == name))
+    query, name = select(*COLUMNS).select_from(SOURCES).order_by(_NEWEST).limit(1), storable(name)
     with store.begin() as connection:
-        row = connection.execute(query.order_by((decisions.c.record == name).desc(), _NEWEST).limit(1)).one_or_none()
+        # One after the other: each has its index, and one `id` may be that of a million.
+        row = (
+            connection.execute(query.where(decisions.c.record == name)).one_or_none()
+            or connection.execute(query.where(decisions.c.id == name)).one_or_none()
+        )
     if row is None:
         raise NotFound("no decision is recorded under this name: too old, or not written yet; one with a slash: ?id=")
     return read_record(row)
@@ -132,7 +143,7 @@ def find_image(store: Store, record: str) -> bytes:
         RecordsUnavailable: the store cannot be read.
     """
     with store.begin() as connection:
-        jpeg = connection.scalar(select(images.c.jpeg).where(images.c.record == record))
+        jpeg = connection.scalar(select(images.c.jpeg).where(images.c.record == storable(record)))
     if jpeg is None:
         raise NotFound("no image is kept under this name: only of discarded ones and of the audit sample, for a time")
     return bytes(jpeg)
@@ -151,6 +162,12 @@ def _is_above(low: float | None, high: float | None) -> bool:
 
 def _utc(time: datetime) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _first_record(microseconds: int) -> str:
+    """What sorts before all records of that time and after: those are read in their order, and no others."""
+    milliseconds = max(0, microseconds // 1000)
+    return "".join(_ALPHABET[milliseconds >> shift & 31] for shift in range(45, -1, -5))
 
 
 def _microseconds(time: datetime) -> int:

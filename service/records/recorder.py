@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 20_000
 """Most decisions that wait to be written: some 20 MB. Further ones are dropped."""
 
+MAX_PICTURES = 4_000
+"""Most pictures that wait to be written: some 60 MB. Of further decisions there is none."""
+
 FLUSH_SECONDS = 0.25
 EXAMINE_SECONDS = 0.5
 """How long a decision waits for the hash of its image. With the above, what a killed process takes along."""
@@ -40,6 +43,7 @@ class Recorder:
         max_pixels: most pixels that are decoded.
         is_busy: whether images wait to be decoded.
         max_rows: most decisions that wait.
+        max_pictures: most pictures that wait.
         prune_seconds: how often what is too old or too much is deleted.
         clock: seconds since 1970.
     """
@@ -53,6 +57,7 @@ class Recorder:
         max_pixels: int,
         is_busy: Callable[[], bool] = lambda: False,
         max_rows: int = MAX_ROWS,
+        max_pictures: int = MAX_PICTURES,
         prune_seconds: float = PRUNE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,13 +65,14 @@ class Recorder:
         self._metrics = metrics
         self._limits = limits
         self._max_rows = max_rows
+        self._max_pictures = max_pictures
         self._prune_seconds = prune_seconds
         self._next_prune = float("-inf")
         self._clock = clock
         self._rows: deque[Entry] = deque()
-        self._pictures: deque[Picture] = deque()
+        self._pictures: deque[tuple[Entry, Picture]] = deque()
         self._writing: tuple[Sequence[Entry], Sequence[Picture]] = ((), ())
-        self._examiner = Examiner(self._pictures.append, metrics, max_pixels=max_pixels, is_busy=is_busy)
+        self._examiner = Examiner(self._keep, metrics, max_pixels=max_pixels, is_busy=is_busy)
         self._ended = threading.Event()
         self._is_failing = False
         metrics.watch(lambda: self.queued)
@@ -88,7 +94,6 @@ class Recorder:
         if self.queued >= self._max_rows:
             self._metrics.observe_rows("dropped")
             return
-        # The row first: it is then written no later than its picture.
         self._rows.append(entry)
         self._examiner.submit(entry, source)
 
@@ -102,6 +107,12 @@ class Recorder:
             self._metrics.observe_rows("dropped", left)
             log.error("%d decisions could not be recorded before the end", left)
         self.store.close()
+
+    def _keep(self, entry: Entry, picture: Picture) -> None:
+        if len(self._pictures) + len(self._writing[1]) < self._max_pictures:
+            self._pictures.append((entry, picture))
+        else:
+            self._metrics.observe_images("dropped")
 
     def _run(self) -> None:
         attempts = 0
@@ -122,6 +133,7 @@ class Recorder:
             # The thread must not end by it: nothing would be recorded from then on, and nobody would know.
             log.exception("unexpected fault: some decisions are not recorded")
             self._metrics.observe_rows("dropped", len(self._writing[0]))
+            self._metrics.observe_images("dropped", len(self._writing[1]))
             self._writing = ((), ())
             self._fail("an unexpected fault")
             return False
@@ -135,13 +147,21 @@ class Recorder:
     def _take(self) -> bool:
         """Take what has come, unless something is still to be written; whether there is anything."""
         if not any(self._writing):
-            # Pictures first: whatever row they belong to has then been taken before, or is now.
-            pictures = [self._pictures.popleft() for _ in range(len(self._pictures))]
-            self._writing = (list(self._take_rows(self._clock() - EXAMINE_SECONDS)), pictures)
+            rows = list(self._take_rows(time.monotonic() - EXAMINE_SECONDS))
+            self._writing = (rows, list(self._take_pictures()))
         return any(self._writing)
 
+    def _take_pictures(self) -> Iterator[Picture]:
+        """Those whose row is taken. The others wait for theirs, which another before it may hold up."""
+        for _ in range(len(self._pictures)):
+            entry, picture = self._pictures.popleft()
+            if entry.is_written:
+                yield picture
+            else:
+                self._pictures.append((entry, picture))
+
     def _take_rows(self, patience: float) -> Iterator[Entry]:
-        while self._rows and (self._ended.is_set() or self._rows[0].is_examined or self._rows[0].time < patience):
+        while self._rows and (self._ended.is_set() or self._rows[0].is_examined or self._rows[0].taken < patience):
             entry = self._rows.popleft()
             entry.is_written = True
             yield entry

@@ -1,22 +1,22 @@
 """The database that decisions are kept in: SQLite or PostgreSQL, and what is set of either."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, func, insert, make_url, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from service.errors import RecordsUnavailable, SettingsError
+from service.records import sqlite
 from service.records.tables import SCHEMA_VERSION, metadata, schema
 
 log = logging.getLogger(__name__)
 
 _KEY = "LENSGATE_RECORDS_URL"
-_BUSY_SECONDS = 5
+_OPEN_SECONDS = 3.0
+_ALONE = 0x1E256A7E  # Any number, the same in all processes.
 
 
 class Store:
@@ -30,7 +30,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine = _make_engine(_parse(url))
+        self.engine, self._give_up = _make_engine(_parse(url))
         self._lock = Lock()
         self._is_open = False
 
@@ -53,26 +53,56 @@ class Store:
             self._open()
             with self.engine.begin() as connection:
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
+            # It may come back as another, without tables.
+            self._is_open = False
             raise RecordsUnavailable(f"the record of decisions does not answer: {_brief(error)}") from error
 
+    @contextmanager
+    def begin_alone(self) -> Iterator[Connection]:
+        """The same for what reviewers say and for deletion, which wait for each other.
+
+        So no verdict goes with a decision that is just being deleted. In SQLite all that write wait for each other.
+
+        Raises:
+            RecordsUnavailable: the database cannot be reached, read or written.
+        """
+        with self.begin() as connection:
+            self._keep_out_others(connection)
+            yield connection
+
     def close(self) -> None:
-        """Give back all connections."""
+        """Give back all connections, and end what waits for an answer of PostgreSQL."""
+        self._give_up()
         self.engine.dispose()
 
     def _open(self) -> None:
-        with self._lock:
-            if self._is_open:
-                return
-            with self.engine.begin() as connection:
-                metadata.create_all(connection)
-                versions = set(connection.scalars(select(schema.c.version)))
-                if not versions:
-                    connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-            if versions - {SCHEMA_VERSION}:
-                raise RecordsUnavailable(f"{self} was written by another release: its schema is {max(versions)}")
-            self._is_open = True
-            log.info("decisions are kept in %s", self)
+        if self._is_open:
+            return
+        # Many that wait for each other would each wait for a dead database.
+        if not self._lock.acquire(timeout=_OPEN_SECONDS):
+            raise RecordsUnavailable("the record of decisions does not answer: it is being opened")
+        try:
+            if not self._is_open:
+                self._make_tables()
+        finally:
+            self._lock.release()
+
+    def _make_tables(self) -> None:
+        with self.engine.begin() as connection:
+            self._keep_out_others(connection)
+            metadata.create_all(connection)
+            versions = set(connection.scalars(select(schema.c.version)))
+            if not versions:
+                connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+        if versions - {SCHEMA_VERSION}:
+            raise RecordsUnavailable(f"{self} was written by another release: its schema is {max(versions)}")
+        self._is_open = True
+        log.info("decisions are kept in %s", self)
+
+    def _keep_out_others(self, connection: Connection) -> None:
+        if not self.is_sqlite:
+            connection.execute(select(func.pg_advisory_xact_lock(_ALONE)))
 
 
 def _parse(text: str) -> URL:
@@ -89,32 +119,17 @@ def _parse(text: str) -> URL:
     return url
 
 
-def _make_engine(url: URL) -> Engine:
+def _make_engine(url: URL) -> tuple[Engine, Callable[[], None]]:
     if url.drivername == "sqlite":
-        return _make_sqlite(url)
+        return sqlite.make_engine(url), lambda: None
     try:
-        # What waits in the pool may have been cut off meanwhile; a database that is gone says so within this time.
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": _BUSY_SECONDS})
+        # An extra, and not for those who use SQLite.
+        from service.records import postgres  # noqa: PLC0415
+
+        return postgres.make_engine(url)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(f"{_KEY}: PostgreSQL needs its driver: pip install 'lensgate[postgres]'") from error
 
 
-def _make_sqlite(url: URL) -> Engine:
-    path = Path(str(url.database))
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
-
-    @event.listens_for(engine, "do_connect")
-    def make_folder(*_: object) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
-        # Readers and the writer do not wait for each other; what is committed outlives the process, if not the power.
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    return engine
-
-
-def _brief(error: SQLAlchemyError) -> str:
+def _brief(error: SQLAlchemyError | OSError) -> str:
     return str(getattr(error, "orig", None) or error).strip().split("\n")[0]

@@ -26,7 +26,7 @@ decisions = Table(
     "decisions",
     metadata,
     Column("record", String(26), primary_key=True),
-    Column("id", String(160), nullable=False, index=True),
+    Column("id", String(160), nullable=False),
     Column("time", BigInteger, nullable=False, index=True),
     # Missing where there was no time for it: see the examiner.
     Column("sha256", String(64), index=True),
@@ -44,6 +44,8 @@ decisions = Table(
     # Drawn by chance from what was accepted, to be looked at by people as well.
     Column("audit", Boolean, nullable=False),
 )
+# The newest of one name, which callers may give to all their images.
+Index("decisions_named", decisions.c.id, decisions.c.record)
 Index(
     "decisions_discarded",
     decisions.c.record,
@@ -65,6 +67,8 @@ images = Table(
     Column("bytes", Integer, nullable=False),
     Column("jpeg", LargeBinary, nullable=False),
 )
+# To count them without reading them.
+Index("images_bytes", images.c.record, images.c.bytes)
 
 # What people said. A decision that has a verdict is never deleted for its age.
 verdicts = Table(
@@ -74,6 +78,16 @@ verdicts = Table(
     Column("verdict", String(16), nullable=False),
     Column("reviewer", String(128), nullable=False),
     Column("time", BigInteger, nullable=False),
+)
+
+# Of the audit sample, what was deleted before anybody judged it: those that remain are not all that were drawn.
+lost_audits = Table(
+    "lost_audits",
+    metadata,
+    Column("version", String(64), primary_key=True),
+    Column("band_low", Float(53), primary_key=True),
+    Column("band_high", Float(53), primary_key=True),
+    Column("images", BigInteger, nullable=False),
 )
 
 # Who looks at what, so that nobody else is shown it before `expires`.

@@ -1,18 +1,30 @@
 """What the recorder does to the store: insert, and delete what is too old or too much."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, delete, exists, func, select, update
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
 from service.records.examiner import Picture
 from service.records.store import Store
-from service.records.tables import decisions, images, verdicts
+from service.records.tables import decisions, images, lost_audits, verdicts
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +36,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is kept at most: decisions, days, and bytes of pictures. What has a verdict is kept beyond them."""
+    """What is kept at most: decisions, days, and bytes of pictures. What has a verdict is kept, and not counted."""
 
     max_rows: int
     max_days: float
@@ -55,16 +67,13 @@ def prune(store: Store, limits: Limits, *, now: float) -> bool:
     Raises:
         RecordsUnavailable: the database takes nothing.
     """
-    with store.begin() as connection:
+    with store.begin_alone() as connection:
         oldest = round((now - limits.max_days * 86_400) * 1e6)
-        deleted = _delete(connection, decisions, PRUNE_ROWS, decisions.c.time < oldest)
-        extra = _count(connection, select(func.count()).select_from(decisions)) - limits.max_rows
-        deleted += _delete(connection, decisions, min(extra, PRUNE_ROWS - deleted))
-        held = _count(connection, select(func.coalesce(func.sum(images.c.bytes), 0)))
-        if held > limits.max_image_bytes:
-            share = (held - limits.max_image_bytes) / held
-            count = _count(connection, select(func.count()).select_from(images))
-            deleted += _delete(connection, images, min(int(count * share) + 1, PRUNE_ROWS - deleted))
+        deleted = _delete_decisions(connection, PRUNE_ROWS, before=oldest)
+        kept = _count(connection, select(func.count()).select_from(decisions))
+        kept -= _count(connection, select(func.count()).select_from(verdicts))
+        deleted += _delete_decisions(connection, min(kept - limits.max_rows, PRUNE_ROWS - deleted))
+        deleted += _delete_images(connection, limits.max_image_bytes, most=PRUNE_ROWS - deleted)
     return deleted >= PRUNE_ROWS
 
 
@@ -79,9 +88,6 @@ def _is_refused(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) 
         if not isinstance(error.__cause__, DataError | IntegrityError):
             raise
         log.error("a decision cannot be recorded: %s", error.detail)
-        return True
-    except UnicodeEncodeError as error:
-        log.error("a decision cannot be recorded: %s", error)
         return True
     return False
 
@@ -103,18 +109,50 @@ def _known(connection: Connection, records: Sequence[str]) -> set[str]:
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     if rows:
-        dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
         # Written twice where the first answer was lost on its way.
-        connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+        connection.execute(_dialect(connection).insert(table).on_conflict_do_nothing(), list(rows))
 
 
-def _delete(connection: Connection, table: Table, count: int, *conditions: ColumnElement[bool]) -> int:
-    """Delete the oldest `count` rows that meet the conditions and have no verdict; returns how many there were."""
+def _delete_decisions(connection: Connection, count: int, *, before: int | None = None) -> int:
+    """Delete the oldest `count` without a verdict, or those of them that are from before a time; returns how many."""
     if count <= 0:
         return 0
-    reviewed = exists().where(verdicts.c.record == table.c.record)
-    oldest = select(table.c.record).where(~reviewed, *conditions).order_by(table.c.record).limit(count).subquery()
-    return connection.execute(delete(table).where(table.c.record.in_(select(oldest.c.record)))).rowcount
+    columns = decisions.c
+    drawn = (columns.audit, columns.version, columns.band_low, columns.band_high)
+    gone = connection.execute(_delete_oldest(decisions, count, before=before).returning(*drawn)).all()
+    lost = Counter(tuple(row[1:]) for row in gone if row.audit)
+    for (version, low, high), number in lost.items():
+        values = {"version": version, "band_low": low, "band_high": high, "images": number}
+        new = _dialect(connection).insert(lost_audits).values(values)
+        more = lost_audits.c.images + new.excluded.images
+        connection.execute(
+            new.on_conflict_do_update(index_elements=lost_audits.primary_key.columns, set_={"images": more})
+        )
+    return len(gone)
+
+
+def _delete_images(connection: Connection, max_bytes: int, *, most: int) -> int:
+    unjudged = ~exists().where(verdicts.c.record == images.c.record)
+    sums = select(func.count(), func.coalesce(func.sum(images.c.bytes), 0)).where(unjudged)
+    count, held = connection.execute(sums).one()
+    if held <= max_bytes or most <= 0:
+        return 0
+    share = (held - max_bytes) / held
+    return connection.execute(_delete_oldest(images, min(int(count * share) + 1, most))).rowcount
+
+
+def _delete_oldest(table: Table, count: int, *, before: int | None = None) -> Delete:
+    judged = exists().where(verdicts.c.record == table.c.record)
+    oldest = select(table.c.record).where(~judged).limit(count)
+    if before is None:
+        oldest = oldest.order_by(table.c.record)
+    else:  # By the index on `time`: where nothing is too old, nothing is read.
+        oldest = oldest.where(table.c.time < before).order_by(table.c.time)
+    return delete(table).where(table.c.record.in_(select(oldest.subquery().c.record)))
+
+
+def _dialect(connection: Connection) -> Any:
+    return sqlite if connection.dialect.name == "sqlite" else postgresql
 
 
 def _count(connection: Connection, statement: Select[Any]) -> int:

@@ -1,13 +1,14 @@
 """The error among accepted images, measured on the audit sample: accepted images drawn by chance that people judged."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
 
 from gate import Band, Card
-from service.records.tables import decisions, images, verdicts
+from service.records.tables import decisions, images, lost_audits, verdicts
 from service.records.verdict import Verdict
 from service.review.binomial import clopper_pearson
 from service.review.kind import IS_AUDITED
@@ -41,8 +42,8 @@ class Audit(BaseModel):
     images: int = Field(description="Of these, judged glasses or no_glasses")
     errors: int = Field(description="Of these, labelled otherwise by the model")
     unclear: int = Field(description="Judged unclear")
-    waiting: int = Field(description="Not judged yet")
-    lost: int = Field(description="Of these, without a picture that could be judged")
+    waiting: int = Field(description="Not judged")
+    lost: int = Field(description="Of these, without a picture that could be judged: deleted, or never made")
     error_ratio: float | None
     error_lower: float | None
     error_upper: float | None
@@ -69,14 +70,17 @@ def read_audit(connection: Connection, served: Served) -> Audit:
                 images, images.c.record == decisions.c.record
             )
         )
-        .where(
-            IS_AUDITED,
-            decisions.c.version == served.version,
-            decisions.c.band_low == literal(served.band.low),
-            decisions.c.band_high == literal(served.band.high),
-        )
+        .where(IS_AUDITED, *_is_by(decisions, served))
     ).one()
-    return _estimate(served, **row._mapping)
+    gone = connection.scalar(select(lost_audits.c.images).where(*_is_by(lost_audits, served))) or 0
+    found = {name: row._mapping[name] + gone for name in ("drawn", "waiting", "lost")}
+    return _estimate(served, **{**row._mapping, **found})
+
+
+def _is_by(table: Table, served: Served) -> Iterator[ColumnElement[bool]]:
+    yield table.c.version == served.version
+    yield table.c.band_low == literal(served.band.low)
+    yield table.c.band_high == literal(served.band.high)
 
 
 def _estimate(served: Served, *, drawn: int, images: int, errors: int, unclear: int, waiting: int, lost: int) -> Audit:

@@ -1,7 +1,6 @@
 """Who is shown which image, and what they say of it: claims, verdicts and skips, for any number of reviewers at once.
 
-Each step is one transaction whose first statement writes, so that SQLite lets one reviewer in at a time; in PostgreSQL
-a lock does the same for claims, and everything else touches one row.
+Each step is one transaction that lets nobody else in: in SQLite because its first statement writes.
 """
 
 import time
@@ -16,7 +15,6 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
-    func,
     literal,
     or_,
     select,
@@ -34,8 +32,6 @@ from service.review.reviewer import Reviewer
 
 LEASE_SECONDS = 300
 """How long an image is kept for who claimed it."""
-
-_CLAIM_LOCK = 0x1E256A7E  # Any number, the same in all processes.
 
 
 class ReviewQueue:
@@ -59,9 +55,7 @@ class ReviewQueue:
         """
         now = self._now()
         expires = now + LEASE_SECONDS * 10**6
-        with self._store.begin() as connection:
-            if not self._store.is_sqlite:
-                connection.execute(select(func.pg_advisory_xact_lock(_CLAIM_LOCK)))
+        with self._store.begin_alone() as connection:
             kept = self._renew(connection, reviewer, kind=kind, count=count, expires=expires)
             if len(kept) < count:
                 kept += self._take(connection, reviewer, kind=kind, count=count - len(kept), now=now, expires=expires)
@@ -71,7 +65,7 @@ class ReviewQueue:
 
     def release(self, reviewer: Reviewer) -> None:
         """Keep nothing for this reviewer any more."""
-        with self._store.begin() as connection:
+        with self._store.begin_alone() as connection:
             connection.execute(delete(claims).where(claims.c.reviewer == reviewer.name))
 
     def judge(self, reviewer: Reviewer, record: str, verdict: Verdict) -> bool:
@@ -82,7 +76,7 @@ class ReviewQueue:
             Conflict: somebody else has judged it, or looks at it now.
         """
         now = self._now()
-        with self._store.begin() as connection:
+        with self._store.begin_alone() as connection:
             source = select(
                 decisions.c.record, literal(verdict.value), literal(reviewer.name), literal(now, BigInteger)
             ).where(decisions.c.record == record, Kind.ALL.condition(), ~_is_others(decisions.c.record, reviewer, now))
@@ -107,7 +101,7 @@ class ReviewQueue:
             NotFound: nobody is asked about such an image.
             Conflict: the verdict is another's, and the reviewer is no admin; or another looks at the image now.
         """
-        with self._store.begin() as connection:
+        with self._store.begin_alone() as connection:
             own = verdicts.c.reviewer == reviewer.name
             condition = verdicts.c.record == record if reviewer.is_admin else and_(verdicts.c.record == record, own)
             connection.execute(delete(verdicts).where(condition))
@@ -119,7 +113,7 @@ class ReviewQueue:
         Raises:
             NotFound: nobody is asked about such an image.
         """
-        with self._store.begin() as connection:
+        with self._store.begin_alone() as connection:
             source = select(decisions.c.record, literal(reviewer.name), literal(self._now(), BigInteger)).where(
                 decisions.c.record == record, Kind.ALL.condition()
             )
@@ -135,13 +129,13 @@ class ReviewQueue:
             NotFound: nobody is asked about such an image.
             Conflict: somebody else has judged it meanwhile, or looks at it now.
         """
-        with self._store.begin() as connection:
+        with self._store.begin_alone() as connection:
             connection.execute(delete(skips).where(skips.c.record == record, skips.c.reviewer == reviewer.name))
             self._hold(connection, reviewer, record)
 
     def unskip_all(self, reviewer: Reviewer) -> None:
         """Show this reviewer again what they skipped."""
-        with self._store.begin() as connection:
+        with self._store.begin_alone() as connection:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
     def _renew(self, connection: Connection, reviewer: Reviewer, *, kind: Kind, count: int, expires: int) -> list[str]:

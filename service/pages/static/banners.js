@@ -2,6 +2,7 @@
 
 import { byId, h } from "/static/dom.js";
 import { count, moment } from "/static/format.js";
+import { isAbove } from "/static/series.js";
 
 const STATES = {
   ready: ["Ready", "good"],
@@ -71,7 +72,7 @@ function troubles({ state, records, drift }) {
   const found = [];
   if (state in STATE_TROUBLES) found.push(STATE_TROUBLES[state]);
   if (records.state === "failing") found.push(["warn", recordsTrouble(records)]);
-  if (drift.psi !== null && drift.limit !== null && drift.psi > drift.limit) found.push(["warn", driftTrouble(drift)]);
+  if (isAbove(drift)) found.push(["warn", driftTrouble(drift)]);
   return found;
 }
 

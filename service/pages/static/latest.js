@@ -12,6 +12,7 @@ export class Latest {
   #place;
   #seen = null;
   #records = null;
+  #asking = false;
 
   constructor(place) {
     this.#place = place;
@@ -26,16 +27,20 @@ export class Latest {
       );
       return;
     }
+    // A slow store is not asked again before it has answered.
+    if (this.#asking) return;
     if (!this.#isDue(time, records)) {
       if (this.#records) this.#age();
       return;
     }
     this.#seen = records.written;
+    this.#asking = true;
     try {
       this.#show((await api(PATH, { signal: AbortSignal.timeout(10_000) })).decisions, time);
     } catch (error) {
       this.#fail(error);
     }
+    this.#asking = false;
   }
 
   #isDue(time, { written }) {

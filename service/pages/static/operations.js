@@ -1,6 +1,6 @@
 // The operations page: asks for a snapshot every two seconds and hands it to the parts of the page.
 
-import { api } from "/static/api.js";
+import { api, session } from "/static/api.js";
 import { Banners } from "/static/banners.js";
 import { byId, h, say } from "/static/dom.js";
 import { clock, count, percent, rate } from "/static/format.js";
@@ -74,7 +74,7 @@ function showScores({ scores, model }) {
   drawHistogram(byId("scores"), scores, model.band);
   const some = `The latest ${count(scores.total)} scores of version ${model.version}`;
   const latest = scores.total ? some : "No scores yet";
-  say(byId("scores-note"), `${latest}; behind them those of the model's card. Shares are on a logarithmic axis.`);
+  say(byId("scores-note"), `${latest}; in grey those of the model's card. Shares are on a logarithmic axis.`);
   const cells = (images, bin) => [
     count(images),
     percent(scores.total ? images / scores.total : null),
@@ -87,11 +87,19 @@ function row(head, cells) {
   return h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", { class: "number" }, cell)));
 }
 
+function showCommand(access) {
+  const token = access === "on" ? '-H "Authorization: Bearer $TOKEN" ' : "";
+  say(byId("curl"), `curl ${token}--data-binary @face.png '${location.origin}/v1/decisions?id=face'`);
+}
+
 function offerCommand() {
-  const command = `curl --data-binary @face.png '${location.origin}/v1/decisions?id=face'`;
-  byId("curl").textContent = command;
+  showCommand("off");
+  session().then(
+    ({ access }) => showCommand(access),
+    () => {},
+  );
   byId("copy").addEventListener("click", async () => {
-    const copied = await navigator.clipboard.writeText(command).then(
+    const copied = await navigator.clipboard.writeText(byId("curl").textContent).then(
       () => true,
       () => false,
     );

@@ -40,6 +40,11 @@ export function recent(history, name, seconds) {
   return last < 0 ? 0 : sum(history[name], firstWithin(history, last, seconds), last);
 }
 
+// Whether scores have drifted further than chance explains; what is not known has not.
+export function isAbove({ psi, limit }) {
+  return psi !== null && limit !== null && psi > limit;
+}
+
 // The same by the minute, the latest first.
 export function toMinutes(history) {
   const minutes = [];

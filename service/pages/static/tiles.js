@@ -2,7 +2,7 @@
 
 import { byId, h, say, svg } from "/static/dom.js";
 import { UNKNOWN, bytes, clock, count, milliseconds, moment, percent, probability, rate } from "/static/format.js";
-import { recent, throughput } from "/static/series.js";
+import { isAbove, recent, throughput } from "/static/series.js";
 
 const STAGES = {
   decode: ["Decode", "Decoding and shrinking one image"],
@@ -14,9 +14,10 @@ const PROVIDERS = { CPUExecutionProvider: "CPU", CUDAExecutionProvider: "CUDA" }
 const DAY = 86_400;
 
 export function showTiles(snapshot) {
-  const { load, latency, drift, model, decisions, history, time } = snapshot;
+  const { load, latency, drift, model, decisions, history, scores, time } = snapshot;
   const request = latency.stages.find((stage) => stage.stage === "request");
-  const images = decisions ? `of the last ${count(Math.min(1000, decisions))} images` : "no image yet";
+  // Both look back no further than to when this version was first served.
+  const images = scores.total ? `of the last ${count(Math.min(1000, scores.total))} images` : "no image yet";
   tile("reject", percent(snapshot.reject_ratio), images);
   tile("throughput", rate(throughput(history)), `images/s; ${count(decisions)} since the start`);
   const median = request?.count ? `median ${milliseconds(request.p50)}` : "nothing in the last minute";
@@ -24,8 +25,9 @@ export function showTiles(snapshot) {
   const inflight = `${count(load.inflight_images)} of ${count(load.max_inflight_images)} in flight`;
   tile("queue", count(load.queued_images), inflight);
   tile("drift", drift.psi === null ? UNKNOWN : drift.psi.toFixed(3), driftNote(drift));
-  byId("drift").classList.toggle("is-above", drift.psi !== null && drift.psi > drift.limit);
+  byId("drift").classList.toggle("is-above", isAbove(drift));
   const since = time - model.since < DAY ? clock(model.since * 1000) : moment(model.since * 1000);
+  byId("model").title = `${model.name} ${model.version}`;
   tile("model", `${model.name} ${model.version}`, `${PROVIDERS[model.provider] ?? model.provider}, since ${since}`);
 }
 
@@ -54,9 +56,9 @@ function tile(id, value, note) {
   say(byId(`${id}-note`), note);
 }
 
-function driftNote({ psi, limit }) {
-  if (psi === null) return "from 200 scores on";
-  return limit === null ? "PSI" : `${psi > limit ? "above" : "within"} the limit ${limit.toFixed(3)}`;
+function driftNote(drift) {
+  if (drift.psi === null) return "from 200 scores on";
+  return drift.limit === null ? "PSI" : `${isAbove(drift) ? "above" : "within"} the limit ${drift.limit.toFixed(3)}`;
 }
 
 function stageRow(stage, longest) {

@@ -2,7 +2,7 @@
 
 import { LEFT, RIGHT, canvas, horizontal, linear, roundUp } from "/static/axes.js";
 import { svg } from "/static/dom.js";
-import { clock, percent } from "/static/format.js";
+import { clock, count, percent } from "/static/format.js";
 import { REASONS, WINDOW_SECONDS, readOut } from "/static/series.js";
 
 const TOP = 26;
@@ -99,7 +99,7 @@ export class TimeChart {
         [0, top / 2, top].map((at) => horizontal(y(at), width, percent(at, top < 0.1 && at ? 1 : 0))),
         ...this.#areas(inside, y),
         title("Images/s", base - THROUGHPUT - 15),
-        [0, most].map((at) => horizontal(v(at), width, String(at))),
+        [0, most].map((at) => horizontal(v(at), width, count(at))),
         ...this.#throughput(inside, v),
         this.#times(width),
         this.#cursor(y, v),
@@ -161,12 +161,13 @@ function title(text, y) {
   return svg("text", { class: "strong", x: 0, y }, text);
 }
 
-// Points in a row that have a reject rate.
+// Points in a row that have a reject rate, from the beginning of the first one's step on: one alone has a width too.
 function runs(points) {
   const found = [[]];
-  for (const point of points) {
+  points.forEach((point, index) => {
     if (point.rejected === null) found.push([]);
-    else found.at(-1).push(point);
-  }
+    else if (index && points[index - 1].rejected === null) found.at(-1).push({ ...point, time: points[index - 1].time });
+    if (point.rejected !== null) found.at(-1).push(point);
+  });
   return found.filter((run) => run.length > 1);
 }

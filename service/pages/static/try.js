@@ -14,22 +14,24 @@ const REASONS = {
 
 let file = null;
 let preview = null;
+let others = 0;
 let turn = 0;
 
 // `onDecided` is told when there is something new to see in the numbers.
 export function makeTry(onDecided) {
   const input = byId("file");
   const decide = () => judge(onDecided);
-  input.addEventListener("change", () => take(input.files[0], decide));
+  input.addEventListener("change", () => take(input.files, decide));
   byId("expected").addEventListener("change", () => file && decide());
   acceptDrops((dropped) => take(dropped, decide));
 }
 
-function take(given, decide) {
-  if (!given) return;
-  file = given;
+function take(files, decide) {
+  if (!files.length) return;
+  file = files[0];
+  others = files.length - 1;
   if (preview) URL.revokeObjectURL(preview);
-  preview = URL.createObjectURL(given);
+  preview = URL.createObjectURL(file);
   // The same file can be chosen again.
   byId("file").value = "";
   decide();
@@ -47,7 +49,7 @@ async function judge(onDecided) {
   );
   // An earlier image whose answer is late must not replace a later one's.
   if (mine !== turn) return;
-  say(h("div", { class: "verdict-body" }, picture(), h("div", { class: "verdict-facts" }, ...shown.parts)));
+  say(h("div", { class: "verdict-body" }, picture(), h("div", { class: "verdict-facts" }, ...shown.parts, ignored())));
   shown.after();
   onDecided();
 }
@@ -94,6 +96,11 @@ function refused(error) {
   return { parts, after: () => {} };
 }
 
+function ignored() {
+  const many = others > 1 ? `The ${others} other files were` : "The other file was";
+  return others ? h("p", { class: "soft small" }, `${many} not sent: this page takes one image at a time.`) : null;
+}
+
 function picture() {
   const image = h("img", { src: preview, alt: `The image ${file.name}` });
   // What is no image that this browser can show has no picture.
@@ -120,6 +127,6 @@ function acceptDrops(onDrop) {
     if (!carries(event)) return;
     event.preventDefault();
     curtain.hidden = true;
-    onDrop(event.dataTransfer.files[0]);
+    onDrop(event.dataTransfer.files);
   });
 }

@@ -239,6 +239,14 @@ def test_a_page_that_a_session_may_not_see_leads_to_the_login_that_says_so(brows
     assert browser.get("/", headers=bearer("gen")).status_code == 403
 
 
+def test_only_decisions_are_measured_as_decisions() -> None:
+    with running_service() as service:
+        for method in ("HEAD", "PUT", "DELETE", "OPTIONS"):
+            assert service.client.request(method, "/v1/decisions").status_code == 405
+        assert service.metric("lensgate_requests_total", route="/v1/decisions", status="405") == 0
+        assert service.metric("lensgate_requests_total", route="GET /v1/decisions", status="405") == 4
+
+
 def test_without_tokens_everybody_may_do_everything() -> None:
     with running_service() as service:
         assert service.client.get("/v1/session").json() == {

@@ -2,6 +2,7 @@
 
 import stat
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,21 @@ def test_a_layout_that_is_not_known_is_left_to_its_author(path: Path, capsys: py
     assert run(path, "revoke", "eva") == 1
     assert "by hand" in capsys.readouterr().err
     assert path.read_text() == before
+
+
+def test_tokens_that_are_added_at_one_time_are_all_kept(path: Path) -> None:
+    names = [f"token-{number}" for number in range(12)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        assert set(threads.map(lambda name: run(path, "add", name), names)) == {0}
+    assert sorted(entry.name for entry in read_tokens(path)) == sorted(names)
+
+
+@pytest.mark.parametrize("action", ["add", "revoke"])
+def test_a_file_that_is_no_text_is_left_alone(path: Path, action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path.write_bytes(b"\xff\xfe")
+    assert run(path, action, "gen") == 1
+    assert "cannot be read" in capsys.readouterr().err
+    assert path.read_bytes() == b"\xff\xfe"
 
 
 def test_a_link_to_the_file_stays_a_link(path: Path, tmp_path: Path) -> None:

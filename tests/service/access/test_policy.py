@@ -139,8 +139,10 @@ def test_a_websocket_is_not_opened(service: Running) -> None:
     answer = ask(
         service,
         "GET /v1/model HTTP/1.1",
+        "Connection: Upgrade",
         "Upgrade: websocket",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         "Sec-WebSocket-Version: 13",
     )
-    assert not answer.startswith((b"HTTP/1.1 101", b"HTTP/1.1 200"))
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"application/problem+json" in answer

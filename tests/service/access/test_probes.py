@@ -13,11 +13,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.app import create_pipeline
+from service.engine import Loaded
 from service.server import Server
+from service.settings import Settings
 from tests.service.access.keys import bearer, write_tokens
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
-from tests.support.servers import TIMEOUT, Running, running_process, running_service, wait_until
+from tests.support.servers import TIMEOUT, FakeScorer, Running, running_process, running_service, wait_until
 
 WHITE = encode(flat(255))
 
@@ -98,9 +101,19 @@ def test_it_does_not_start_on_a_port_that_is_taken(tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
-    assert ran.returncode == 3
-    assert "LENSGATE_METRICS_PORT" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("lensgate: LENSGATE_HOST=127.0.0.1 LENSGATE_METRICS_PORT=")
+
+
+def test_a_port_that_is_taken_while_the_model_loads_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = Settings(port=0, metrics_port=taken.getsockname()[1], records_url="off")
+        server = Server(settings, create_pipeline(settings, Loaded(brightness_model().card, FakeScorer(), "fake")))
+        with pytest.raises(SystemExit) as left:
+            server.run()
+    assert left.value.code == 3
+    assert "LENSGATE_METRICS_PORT" in caplog.text
 
 
 def test_the_log_of_a_process_says_where_they_are(tmp_path: Path) -> None:

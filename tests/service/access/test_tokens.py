@@ -1,6 +1,7 @@
 """The file of tokens: what it may hold, and what becomes of one that changes."""
 
 import logging
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,6 +65,10 @@ def test_a_rate_without_a_burst_lets_one_seconds_requests_come_at_once() -> None
         (entry(colour='"red"'), "colour"),
         (entry(requests_per_second="0"), "requests_per_second"),
         (entry(requests_per_second="inf"), "requests_per_second"),
+        (entry(requests_per_second="5e-324"), "requests_per_second"),
+        (entry(requests_per_second="1", burst=f"1{'0' * 400}"), "burst"),
+        (entry(requests_per_second="1", burst="1" * 5000), "tokens.toml"),
+        (f"x = {'[' * 5000}", "tokens.toml"),
         (entry(requests_per_second='"5"'), "requests_per_second"),
         (entry(burst="5"), "burst needs requests_per_second"),
         (entry(requests_per_second="1", burst="0"), "burst"),
@@ -92,6 +97,15 @@ def test_a_file_without_tokens_lets_nobody_in(tmp_path: Path, registry: Collecto
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="absent"):
         read_tokens(tmp_path / "absent.toml")
+
+
+def test_what_is_no_file_of_tokens_is_not_waited_for_nor_read_to_its_end(tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large"
+    os.mkfifo(pipe)
+    large.write_bytes(b"#" * (2**20 + 1))
+    for path, named in ((pipe, "no file"), (tmp_path, "no file"), (large, "more than 1,048,576 bytes")):
+        with pytest.raises(SettingsError, match=named):
+            read_tokens(path)
 
 
 def test_a_token_is_found_by_itself_alone(tmp_path: Path, registry: CollectorRegistry) -> None:

@@ -116,6 +116,7 @@ def test_another_version_is_served_since_it_was_first_seen() -> None:
     assert (before, shown.model.since) == (1e9 + 100, 1e9 + 160)
     assert shown.model.version == "2"
     assert shown.scores.total == 0
+    assert shown.reject_ratio is None
 
 
 def test_the_operators_band_is_not_called_the_cards() -> None:

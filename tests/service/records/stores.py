@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import create_engine, make_url, text
+
 from gate import Action, Band, Decision, Label, Reason
 from gate.scorer import Score
 from service.identity import new_id
@@ -47,3 +49,13 @@ def names(store: Store, **filters: Any) -> list[str]:
     """The ids of the decisions that are found, the newest first."""
     found, _ = find_page(store, Page(**filters))
     return [record["id"] for record in found]
+
+
+def is_waiting(server: str, store: Store, event: str) -> bool:
+    """Whether a connection to the store's database waits for this."""
+    engine = create_engine(make_url(server).set(drivername="postgresql+psycopg"))
+    activity = "SELECT count(*) FROM pg_stat_activity WHERE datname = :name AND wait_event = :event"
+    with engine.connect() as connection:
+        found = connection.scalar(text(activity), {"name": store.engine.url.database, "event": event})
+    engine.dispose()
+    return bool(found)

@@ -25,10 +25,21 @@ BODY = encode(portrait(512))
 
 @contextmanager
 def examining(
-    registry: CollectorRegistry, *, is_busy: bool = False, sleep: Callable[[float], object] = lambda _: None
+    registry: CollectorRegistry,
+    *,
+    is_busy: bool = False,
+    cores: int | None = None,
+    sleep: Callable[[float], object] = lambda _: None,
 ) -> Iterator[tuple[Examiner, list[Picture]]]:
     pictures: list[Picture] = []
-    made = Examiner(pictures.append, RecordMetrics(registry), max_pixels=10**7, is_busy=lambda: is_busy, sleep=sleep)
+    made = Examiner(
+        lambda _, picture: pictures.append(picture),
+        RecordMetrics(registry),
+        max_pixels=10**7,
+        is_busy=lambda: is_busy,
+        cores=cores,
+        sleep=sleep,
+    )
     try:
         yield made, pictures
     finally:
@@ -104,6 +115,23 @@ def test_while_images_wait_to_be_decoded_it_mostly_sleeps() -> None:
         examiner.submit(fresh(), BODY)
     assert len(slept) == 1
     assert slept[0] > 0
+
+
+def test_of_many_cores_it_takes_no_more_than_the_one_it_runs_on() -> None:
+    slept: list[float] = []
+    with examining(CollectorRegistry(), is_busy=True, cores=64, sleep=slept.append) as (examiner, _):
+        examiner.submit(fresh(), BODY)
+        wait_until(lambda: slept)
+    assert slept == [0.0]
+
+
+def test_a_fault_of_ours_costs_one_image_and_not_the_thread() -> None:
+    registry = CollectorRegistry()
+    with examining(registry) as (examiner, pictures):
+        examiner.submit(fresh(discarded=True), [1, 2])  # type: ignore[arg-type]
+        examiner.submit(fresh(discarded=True), BODY)
+    assert len(pictures) == 1
+    assert (dropped(registry, "hashes"), dropped(registry, "images")) == (1, 1)
 
 
 @pytest.mark.parametrize(("discarded", "limit"), [(False, ACCEPTED_BYTES), (True, MAX_BYTES)])

@@ -1,10 +1,13 @@
 """Decisions go behind the answers to the store, whatever the store does."""
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,6 +15,7 @@ from sqlalchemy import Connection, text
 
 from gate import Action
 from service.errors import RecordsUnavailable
+from service.records.entry import Entry
 from service.records.metrics import RecordMetrics
 from service.records.query import find_image, find_one
 from service.records.recorder import Recorder, is_drawn
@@ -56,9 +60,28 @@ def breakable(tmp_path: Path) -> Iterator[Breakable]:
     store.close()
 
 
+class Unexamined(Entry):
+    """One that the examiner never comes to."""
+
+    __slots__ = ()
+
+    is_examined = property(lambda _: False, lambda *_: None)
+
+
+def unexamined(name: str, **changes: Any) -> Entry:
+    made = entry(name, **changes)
+    made.__class__ = Unexamined
+    return made
+
+
 @contextmanager
 def recording(
-    store: Store, registry: CollectorRegistry, *, max_rows: int = 1_000, prune_seconds: float = 60.0
+    store: Store,
+    registry: CollectorRegistry,
+    *,
+    max_rows: int = 1_000,
+    max_pictures: int = 1_000,
+    prune_seconds: float = 60.0,
 ) -> Iterator[Recorder]:
     recorder = Recorder(
         store,
@@ -66,6 +89,7 @@ def recording(
         limits=LIMITS,
         max_pixels=10**7,
         max_rows=max_rows,
+        max_pictures=max_pictures,
         prune_seconds=prune_seconds,
     )
     try:
@@ -76,6 +100,10 @@ def recording(
 
 def rows(registry: CollectorRegistry, result: str) -> float | None:
     return registry.get_sample_value("lensgate_records_total", {"result": result})
+
+
+def images(registry: CollectorRegistry, result: str) -> float | None:
+    return registry.get_sample_value("lensgate_record_images_total", {"result": result})
 
 
 def test_a_decision_can_be_read_a_moment_later(store: Store, registry: CollectorRegistry) -> None:
@@ -95,6 +123,36 @@ def test_a_picture_is_kept_of_what_was_discarded_and_of_the_audit_sample(
             recorder.record(one, BODY)
         wait_until(lambda: registry.get_sample_value("lensgate_record_images_total", {"result": "written"}) == 2)
         assert all(find_image(store, one.record).startswith(b"\xff\xd8") for one in kept)
+
+
+def test_a_picture_waits_for_a_row_that_another_holds_up(breakable: Breakable, registry: CollectorRegistry) -> None:
+    first, second = unexamined("first", taken=math.inf), entry("second", discarded=True)
+    with recording(breakable, registry, prune_seconds=0.0) as recorder:
+        recorder.record(first, BODY)
+        recorder.record(second, BODY)
+        wait_until(lambda: second.is_examined)
+        for _ in range(2):  # The thread comes by.
+            breakable.asked.clear()
+            wait_until(breakable.asked.is_set)
+        assert names(breakable) == []
+    assert find_image(breakable, second.record).startswith(b"\xff\xd8")
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(breakable: Breakable, registry: CollectorRegistry) -> None:
+    with recording(breakable, registry) as recorder:
+        recorder.record(unexamined("one", time=time.time() + 3600), BODY)
+        wait_until(lambda: rows(registry, "written") == 1)
+
+
+def test_pictures_beyond_the_limit_are_dropped_and_counted(breakable: Breakable, registry: CollectorRegistry) -> None:
+    breakable.is_away.set()
+    with recording(breakable, registry, max_pictures=2) as recorder:
+        for number in range(5):
+            recorder.record(entry(str(number), discarded=True), BODY)
+        wait_until(lambda: images(registry, "dropped") == 3)
+        breakable.is_away.clear()
+        wait_until(lambda: images(registry, "written") == 2)
+        wait_until(lambda: rows(registry, "written") == 5)
 
 
 def test_closing_writes_what_waits(store: Store, registry: CollectorRegistry) -> None:

@@ -10,11 +10,12 @@ from gate.card import CardBand
 from service.records.store import Store
 from service.records.tables import verdicts
 from service.records.verdict import Verdict
+from service.records.writing import Limits, prune
 from service.review.audit import Audit, Served, read_audit
 from service.review.metrics import ReviewMetrics, ReviewWatch
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
-from tests.service.review.decisions import audited, decision, fill
+from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT
 
@@ -48,6 +49,19 @@ def test_an_error_is_a_verdict_that_is_not_the_models_label(store: Store) -> Non
     assert found.error_ratio == pytest.approx(2 / 21)
     assert (found.error_lower, found.error_upper) == pytest.approx((exact.low, exact.high))
     assert (found.least_possible, found.most_possible) == pytest.approx((2 / 26, 7 / 26))
+
+
+def test_what_was_deleted_before_it_was_judged_still_counts_as_drawn(store: Store) -> None:
+    judge(store, "glasses", "no_glasses")
+    fill(store, [decision()])
+    for _ in range(2):
+        fill(store, [audited() for _ in range(3)])
+        fill(store, [audited(version="0")])
+        prune(store, Limits(max_rows=1, max_days=1, max_image_bytes=1), now=NOW + 10**7)
+    found = audit(store)
+    assert (found.drawn, found.images, found.waiting, found.lost) == (8, 2, 6, 6)
+    assert (found.least_possible, found.most_possible) == pytest.approx((1 / 8, 7 / 8))
+    assert audit(store, Served("0", SERVED.band, None)).lost == 2
 
 
 def test_discarded_images_and_other_versions_and_bands_say_nothing_of_it(store: Store) -> None:

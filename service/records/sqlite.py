@@ -1,0 +1,48 @@
+"""Connections to one SQLite file, which may be moved away or replaced under them."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
+
+BUSY_SECONDS = 5
+
+_PRAGMAS = (
+    # Readers and the writer do not wait for each other; what is committed outlives the process, if not the power.
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+)
+
+
+def make_engine(url: URL) -> Engine:
+    """An engine for `sqlite:///FILE`; the folder is made where there is none."""
+    path = Path(str(url.database))
+    engine = create_engine(url, pool_timeout=BUSY_SECONDS, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "do_connect")
+    def make_folder(*_: object) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").close()
+        record.info["file"] = _identify(path)
+
+    @event.listens_for(engine, "checkout")
+    def check(_: object, record: Any, __: object) -> None:
+        # What is written to a file that was deleted is accepted, and nowhere.
+        if record.info["file"] != _identify(path):
+            raise InvalidatePoolError(f"{path} is gone, or another file than before")
+
+    return engine
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,35 @@
+"""The OpenAPI document is one that its readers can work with."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.servers import running_service
+
+
+@pytest.fixture(scope="module")
+def document() -> Iterator[dict[str, Any]]:
+    with running_service() as service:
+        yield service.client.get("/openapi.json").json()
+
+
+def test_each_part_of_a_path_is_a_parameter(document: dict[str, Any]) -> None:
+    assert "/v2/models/{name}/infer" in document["paths"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            named = [each for each in operation["parameters"] if each["in"] == "path"]
+            assert sorted(each["name"] for each in named) == sorted(re.findall(r"{(\w+)}", path)), (method, path)
+            assert all(each["required"] for each in named)
+
+
+def test_each_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    references = set(re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document)))
+    assert references
+    assert references <= set(document["components"]["schemas"])
+
+
+def test_a_token_may_be_given(document: dict[str, Any]) -> None:
+    assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    assert document["security"] == [{"token": []}, {}]

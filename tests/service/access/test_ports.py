@@ -1,0 +1,46 @@
+"""What would keep the service from listening is said before a model is loaded."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from service.errors import SettingsError
+from service.listening import check_ports
+from service.settings import Settings
+from tests.support.servers import running_service
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting(taken: int) -> None:
+    with pytest.raises(SettingsError, match=f"LENSGATE_PORT={taken}: Address already in use"):
+        check_ports(Settings(port=taken))
+    with pytest.raises(SettingsError, match=f"LENSGATE_METRICS_PORT={taken}: Address already in use"):
+        check_ports(Settings(port=0, metrics_port=taken))
+
+
+@pytest.mark.parametrize("host", ["..", "a" * 70, "192.0.2.1", "::ffff:0:0:0:1"])
+def test_an_address_that_is_not_of_this_machine_is_named(host: str) -> None:
+    with pytest.raises(SettingsError, match="LENSGATE_HOST="):
+        check_ports(Settings(host=host, port=0))
+
+
+def test_two_ports_are_not_one() -> None:
+    with pytest.raises(SettingsError, match="both 8000"):
+        check_ports(Settings(port=8000, metrics_port=8000))
+    check_ports(Settings(port=0, metrics_port=0))
+
+
+def test_a_port_that_was_looked_at_can_be_listened_on() -> None:
+    with running_service() as service:
+        port = service.server.servers[0].sockets[0].getsockname()[1]
+        with pytest.raises(SettingsError, match="already in use"):
+            check_ports(Settings(port=port))
+    check_ports(Settings(port=port))
+    with running_service() as service:
+        assert service.client.get("/livez").status_code == 200

@@ -1,0 +1,33 @@
+"""Files that are looked at while the service runs."""
+
+import asyncio
+import queue
+from pathlib import Path
+
+import pytest
+
+from service.access.watching import FileWatch
+from tests.support.servers import TIMEOUT
+
+
+def test_a_change_that_cannot_be_taken_up_does_not_hide_the_next(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens.toml"
+    found: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def take_up() -> None:
+        text = path.read_text()
+        found.put(text)
+        if text == "broken":
+            raise MemoryError
+
+    async def watch() -> None:
+        async with FileWatch([path], take_up, seconds=0.001):
+            for text in ("broken", "whole"):
+                path.with_suffix(".new").write_text(text)
+                path.with_suffix(".new").replace(path)
+                assert await asyncio.to_thread(found.get, timeout=TIMEOUT) == text
+
+    asyncio.run(watch())
+    assert "tokens.toml could not be taken up" in caplog.text

@@ -1,0 +1,133 @@
+"""Databases that go, hang, or come back as another."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, select, text
+from sqlalchemy.exc import OperationalError
+
+from service.errors import NotFound, RecordsUnavailable
+from service.records import postgres as connections
+from service.records.query import Page, find_image, find_one
+from service.records.store import Store
+from service.records.tables import decisions
+from tests.support.servers import TIMEOUT, wait_until
+
+from .conftest import make_database
+from .stores import entry, is_waiting, names, put
+
+
+def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    store = Store(f"sqlite:///{path}")
+    put(store, [entry("before")])
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(RecordsUnavailable, match="no such table"):
+        names(store)
+    put(store, [entry("after")])
+    assert path.exists()
+    assert names(store) == ["after"]
+    store.close()
+
+
+def test_a_folder_that_cannot_be_made_is_a_store_that_is_away(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = Store(f"sqlite:///{tmp_path / 'file' / 'records.db'}")
+    with pytest.raises(RecordsUnavailable, match="does not answer"):
+        names(store)
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_name_that_a_database_does_not_take_is_kept_and_found_all_the_same(store: Store, name: str) -> None:
+    put(store, [entry(name)])
+    assert names(store, id=name.replace("\ud800", "\0")) == ["a\ufffdb"]
+    assert find_one(store, name)["id"] == "a\ufffdb"
+    with pytest.raises(NotFound):
+        find_image(store, name)
+
+
+def test_a_record_wins_over_a_decision_that_is_called_like_it(store: Store) -> None:
+    first = entry("first")
+    put(store, [first])
+    put(store, [entry(first.record)])
+    assert find_one(store, first.record)["id"] == "first"
+
+
+def test_a_server_that_is_silent_is_given_up(postgres: str) -> None:
+    engine, _ = connections.make_engine(make_url(postgres).set(drivername="postgresql+psycopg"), seconds=0.2)
+    with pytest.raises(OperationalError, match="does not answer"), engine.begin() as connection:
+        connection.execute(text("SELECT pg_sleep(600)"))
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_closing_a_store_ends_what_waits_for_its_server(postgres: str) -> None:
+    store = Store(make_database(postgres))
+    put(store, [entry()])
+
+    def hang() -> None:
+        with pytest.raises(RecordsUnavailable, match="does not answer"), store.begin() as connection:
+            connection.execute(text("SELECT pg_sleep(600)"))
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    wait_until(lambda: is_waiting(postgres, store, "PgSleep"))
+    store.close()
+    # Less than what it would have waited for by itself.
+    thread.join(connections.SILENT_SECONDS / 2)
+    assert not thread.is_alive()
+
+
+def test_two_that_come_to_an_empty_database_at_once_both_find_their_tables(store_url: str) -> None:
+    stores = [Store(store_url) for _ in range(2)]
+    start = threading.Barrier(2)
+    done: list[int] = []
+
+    def write(store: Store) -> None:
+        start.wait(TIMEOUT)
+        for _ in range(3):  # As the recorder does.
+            try:
+                put(store, [entry()])
+            except RecordsUnavailable:
+                continue
+            done.append(1)
+            return
+
+    threads = [threading.Thread(target=write, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT)
+    assert len(done) == len(names(stores[0])) == 2
+    for store in stores:
+        store.close()
+
+
+def test_a_span_of_time_has_all_that_was_decided_in_it_and_nothing_else(store: Store) -> None:
+    made = [entry(str(number)) for number in range(5)]
+    now = datetime.now(UTC).timestamp()
+    for number, one in enumerate(made):
+        one.time = now + number
+    put(store, made)
+    moments = [datetime.fromtimestamp(one.time, UTC) for one in made]
+    assert names(store, since=moments[1], until=moments[4]) == ["3", "2", "1"]
+    assert names(store, since=datetime(1, 1, 1), until=datetime.max) == ["4", "3", "2", "1", "0"]
+    assert names(store, until=datetime(1, 1, 1)) == []
+
+
+def test_a_span_of_time_is_found_without_reading_what_is_outside(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'records.db'}")
+    put(store, [entry()])
+    conditions = Page(since=datetime.now(UTC), until=datetime.now(UTC)).conditions()
+    query = select(decisions.c.id).where(*conditions).order_by(decisions.c.record.desc())
+    with store.begin() as connection:
+        statement = query.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = connection.execute(text(f"EXPLAIN QUERY PLAN {statement}")).all()
+    (step,) = plan
+    assert "(record>? AND record<?)" in step.detail
+    store.close()
