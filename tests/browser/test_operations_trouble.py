@@ -1,0 +1,169 @@
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.browser.browser import check_accessibility, open_page
+from tests.browser.panel import BLANK, SNAPSHOT, change_snapshot, refuse, wait_for_numbers
+from tests.support.servers import Running, running_service
+
+
+def test_drift_whose_limit_is_not_known_is_no_trouble(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        change_snapshot(page, lambda snapshot: snapshot.update(drift={"psi": 0.3, "limit": None}))
+        page.goto("/")
+        expect(page.locator("#drift")).to_have_text("0.300")
+        expect(page.locator("#drift")).to_have_class("value")
+
+
+def test_with_records_off_it_is_said_and_nothing_is_asked_for(browser: Browser, idle: Running) -> None:
+    asked: list[str] = []
+    with open_page(browser, idle.url) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto("/")
+        expect(page.locator("#latest")).to_contain_text("Records are off.")
+        expect(page.locator("#load")).to_contain_text("off")
+    assert not [url for url in asked if "/v1/decisions" in url]
+
+
+def test_before_the_first_answer_the_places_of_the_numbers_are_kept(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        page.route(SNAPSHOT, lambda _: None)
+        page.goto("/")
+        expect(page.locator("#content")).to_have_attribute("aria-busy", "true")
+        expect(page.locator(".skeleton")).to_have_count(6)
+        expect(page.locator("#state")).to_have_text("Loading")
+        check_accessibility(page)
+
+
+def test_records_that_fail_are_told_and_do_not_hide_the_rest(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url, allowed=["503"]) as page:
+        change_snapshot(page, lambda snapshot: snapshot["records"].update(state="failing", dropped=1200, queued=7))
+        page.route("**/v1/decisions?*", refuse(503, "records_unavailable", "the database is locked"))
+        page.goto("/")
+        expect(page.locator("#banners")).to_contain_text("Decisions cannot be recorded at present")
+        expect(page.locator("#banners")).to_contain_text("1\u202f200 were not recorded")
+        expect(page.locator("#latest")).to_contain_text("the database is locked")
+        expect(page.locator("#history")).to_be_visible()
+        check_accessibility(page)
+
+
+def test_a_store_that_is_slow_is_asked_once_at_a_time(browser: Browser, busy: Running) -> None:
+    asked: list[Route] = []
+
+    def hold(route: Route) -> None:
+        asked.append(route)
+
+    with open_page(browser, busy.url) as page:
+        page.route("**/v1/decisions?*", hold)
+        page.goto("/")
+        wait_for_numbers(page)
+        for _ in range(3):
+            with page.expect_response(SNAPSHOT):
+                hide(page, is_hidden=False)
+        assert len(asked) == 1
+        asked[0].continue_()
+        expect(page.locator(".thumb")).to_have_count(12)
+
+
+def test_scores_that_drift_are_told(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        change_snapshot(page, lambda snapshot: snapshot.update(drift={"psi": 0.31, "limit": 0.12}))
+        page.goto("/")
+        expect(page.locator("#banners")).to_contain_text("The scores have drifted")
+        expect(page.locator("#drift-note")).to_have_text("above the limit 0.120")
+
+
+def test_a_dead_inference_thread_is_told(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        change_snapshot(page, lambda snapshot: snapshot.update(state="failed"))
+        page.goto("/")
+        expect(page.locator("#banners")).to_contain_text("The inference thread has ended")
+        expect(page.locator("#state")).to_have_text("Failed")
+
+
+def test_a_service_that_drains_says_so(browser: Browser) -> None:
+    with running_service() as service, open_page(browser, service.url) as page:
+        service.pipeline.drain()
+        page.goto("/")
+        expect(page.locator("#banners")).to_contain_text("The service is shutting down")
+        expect(page.locator("#state")).to_have_text("Draining")
+
+
+def test_a_service_that_is_away_leaves_its_last_numbers_dimmed_until_it_is_back(
+    browser: Browser, busy: Running
+) -> None:
+    with open_page(browser, busy.url, allowed=["ERR_FAILED"]) as page:
+        page.goto("/")
+        wait_for_numbers(page)
+        page.route(SNAPSHOT, lambda route: route.abort())
+        expect(page.locator("#banners")).to_contain_text("The service does not answer")
+        expect(page.locator("#banners")).to_contain_text("What you see is of")
+        expect(page.locator("#content")).to_have_class("operations is-stale")
+        expect(page.locator("#state")).to_have_text("No connection")
+        check_accessibility(page)
+        page.unroute(SNAPSHOT)
+        page.get_by_role("button", name="Try now").click()
+        expect(page.locator("#banners")).to_be_hidden()
+        expect(page.locator("#content")).to_have_class("operations")
+
+
+def test_who_may_not_see_the_numbers_is_told_what_to_ask_for(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url, allowed=["403"]) as page:
+        page.route(SNAPSHOT, refuse(403, "forbidden", "this token has no scope review"))
+        page.goto("/")
+        expect(page.locator("#banners")).to_contain_text("this token has no scope review")
+        expect(page.locator("#content")).to_be_hidden()
+        check_accessibility(page)
+
+
+def test_who_is_not_logged_in_is_led_to_the_login_and_back(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url, allowed=["401"]) as page:
+        page.route(SNAPSHOT, refuse(401, "unauthorized", "no session"))
+        page.route("**/login?*", lambda route: route.fulfill(body=BLANK, content_type="text/html"))
+        page.goto("/")
+        page.wait_for_url("**/login?next=%2F")
+
+
+def test_a_hidden_tab_asks_for_nothing(browser: Browser, idle: Running) -> None:
+    asked: list[str] = []
+    with open_page(browser, idle.url) as page:
+        page.clock.install()
+        page.goto("/")
+        wait_for_numbers(page)
+        hide(page, is_hidden=True)
+        page.on("request", lambda request: asked.append(request.url))
+        page.clock.run_for(60_000)
+        assert asked == []
+        with page.expect_request(SNAPSHOT):
+            hide(page, is_hidden=False)
+
+
+def hide(page: Page, *, is_hidden: bool) -> None:
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        is_hidden,
+    )
+
+
+def test_a_service_that_is_away_is_asked_ever_more_rarely_until_it_answers(browser: Browser, idle: Running) -> None:
+    with open_page(browser, idle.url) as page:
+        # A document without scripts: nobody else sets timers.
+        page.route("**/blank", lambda route: route.fulfill(body=BLANK, content_type="text/html"))
+        page.goto("/blank")
+        delays = page.evaluate(
+            """async () => {
+                const { Poll } = await import("/static/poll.js");
+                const delays = [];
+                const work = async () => { if (delays.length < 6) throw new Error("away"); };
+                await new Promise((done) => {
+                    window.setTimeout = (again, delay) => {
+                        delays.push(delay);
+                        delays.length < 7 ? again() : done();
+                    };
+                    new Poll(work).now();
+                });
+                return delays;
+            }"""
+        )
+    assert delays == [4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 2_000]

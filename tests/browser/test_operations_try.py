@@ -1,0 +1,127 @@
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.browser.browser import check_accessibility, open_page, tab_to
+from tests.browser.panel import BRIGHT, GREY, drop, file_of, wait_for_numbers
+from tests.service.access.keys import token_of, write_tokens
+from tests.support.images import encode
+from tests.support.servers import Running, running_service
+
+
+def test_an_image_is_chosen_by_keyboard_and_decided_about(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        # Chromium is told to report choosers once somebody listens, and a key may be faster than that.
+        page.on("filechooser", lambda _: None)
+        page.goto("/")
+        tab_to(page, "#file")
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files(file_of(BRIGHT))
+        verdict = page.locator("#verdict")
+        expect(verdict).to_contain_text("Accepted")
+        expect(verdict).to_contain_text("probability 0.980")
+        expect(verdict.get_by_role("img", name="The image mine.png")).to_be_visible()
+        expect(verdict.get_by_role("img", name="the band is 0.400 to 0.600")).to_be_visible()
+
+
+def test_an_image_is_dropped_anywhere_and_decided_about(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        page.goto("/")
+        wait_for_numbers(page)
+        drop(page, file_of(GREY, "dropped.png"))
+        expect(page.locator("#verdict")).to_contain_text("Discarded")
+        expect(page.locator("#verdict")).to_contain_text("too uncertain to keep")
+        expect(page.locator(".thumb").first).to_contain_text("dropped.png")
+
+
+def test_of_several_files_the_first_is_decided_about_and_the_others_are_mentioned(
+    browser: Browser, busy: Running
+) -> None:
+    with open_page(browser, busy.url) as page:
+        page.goto("/")
+        wait_for_numbers(page)
+        drop(page, file_of(GREY, "first.png"), file_of(BRIGHT, "second.png"))
+        expect(page.locator("#verdict")).to_contain_text("Discarded")
+        expect(page.locator("#verdict")).to_contain_text("The other file was not sent")
+        drop(page, file_of(BRIGHT, "alone.png"))
+        expect(page.locator("#verdict")).to_contain_text("Accepted")
+        expect(page.locator("#verdict")).not_to_contain_text("not sent")
+
+
+def test_what_the_generator_was_asked_for_changes_the_decision(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        page.goto("/")
+        page.set_input_files("#file", file_of(BRIGHT))
+        expect(page.locator("#verdict")).to_contain_text("Accepted")
+        page.get_by_label("The generator was asked for").select_option("no_glasses")
+        expect(page.locator("#verdict")).to_contain_text("It shows glasses, and no glasses was asked for.")
+
+
+def test_what_is_no_image_is_told_why_it_has_no_decision(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url, allowed=["422"]) as page:
+        page.goto("/")
+        page.set_input_files("#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image at all"})
+        expect(page.locator("#verdict")).to_contain_text("No decision")
+        expect(page.locator("#verdict")).to_contain_text("422 unsupported_image")
+        expect(page.locator("#verdict")).to_contain_text("no picture")
+
+
+def test_the_same_file_can_be_chosen_again(browser: Browser, busy: Running, tmp_path: Path) -> None:
+    chosen = tmp_path / "again.png"
+    chosen.write_bytes(encode(BRIGHT))
+    with open_page(browser, busy.url) as page:
+        page.goto("/")
+        for _ in range(2):
+            with page.expect_response("**/v1/decisions?id=again.png"):
+                page.set_input_files("#file", chosen)
+
+
+def test_a_service_that_has_decided_nothing_says_how_to_begin(browser: Browser, idle: Running) -> None:
+    with open_page(browser, idle.url) as page:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.goto("/")
+        expect(page.get_by_text("No image has been decided about yet.")).to_be_visible()
+        expect(page.locator("#history")).to_be_hidden()
+        tab_to(page, "#copy")
+        page.keyboard.press("Enter")
+        expect(page.locator("#copy")).to_have_text("Copied")
+        command = page.evaluate("navigator.clipboard.readText()")
+        assert command == f"curl --data-binary @face.png '{idle.url}/v1/decisions?id=face'"
+        check_accessibility(page)
+
+
+def test_without_the_clipboard_the_command_is_selected(browser: Browser, idle: Running) -> None:
+    with open_page(browser, idle.url) as page:
+        page.add_init_script("navigator.clipboard.writeText = () => Promise.reject(new Error('not allowed'))")
+        page.goto("/")
+        page.click("#copy")
+        expect(page.locator("#copy")).to_have_text("Selected: press Ctrl C")
+        assert "curl --data-binary" in page.evaluate("getSelection().toString()")
+
+
+def test_who_logged_in_tries_an_image_and_logs_out(browser: Browser, tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens.toml", {"eva": 'scopes = ["review", "decide"]'})
+    with running_service(tokens=tokens) as service, open_page(browser, service.url) as page:
+        page.goto("/")
+        page.get_by_label("Token").fill(token_of("eva"))
+        page.keyboard.press("Enter")
+        expect(page.locator("#session")).to_contain_text("eva")
+        expect(page.locator("#curl")).to_contain_text('-H "Authorization: Bearer $TOKEN"')
+        page.set_input_files("#file", file_of(BRIGHT))
+        expect(page.locator("#verdict")).to_contain_text("Accepted")
+        page.get_by_role("button", name="Log out").click()
+        page.wait_for_url("**/login")
+        page.goto("/")
+        expect(page).to_have_url(f"{service.url}/login?next=/")
+
+
+def test_who_may_look_and_not_decide_is_told_so(browser: Browser, tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens.toml", {"eva": 'scopes = ["review"]'})
+    with running_service(tokens=tokens) as service, open_page(browser, service.url, allowed=["403"]) as page:
+        page.goto("/")
+        page.get_by_label("Token").fill(token_of("eva"))
+        page.keyboard.press("Enter")
+        wait_for_numbers(page)
+        page.set_input_files("#file", file_of(BRIGHT))
+        expect(page.locator("#verdict")).to_contain_text("403 forbidden")
