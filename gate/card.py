@@ -51,6 +51,10 @@ class CardBand(_Part):
         Band(self.low, self.high)
         return self
 
+    def is_kept_by(self, band: Band) -> bool:
+        """Whether what decides is this band, and no operator's: only then holds what is promised of it."""
+        return band == Band(self.low, self.high)
+
 
 class Calibration(_Part):
     """The logit is divided by `temperature` inside the graph; 1 leaves it alone."""

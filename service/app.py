@@ -1,6 +1,6 @@
 """The app, wired: the endpoints that images come in by, the site behind them, access and telemetry round both."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,10 +22,8 @@ from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
 from service.pipeline import Pipeline
 from service.probes import make_probe_routes
-from service.records.recorder import Recorder
 from service.records.routes import make_record_routes
 from service.records.store import Store
-from service.records.writing import Limits
 from service.review.audit import Served
 from service.review.metrics import ReviewMetrics, ReviewWatch
 from service.review.routes import make_review_routes
@@ -52,8 +50,9 @@ def create_pipeline(
     Raises:
         SettingsError: the settings name no store that decisions could be kept in.
     """
+    store = None if settings.records_url == "off" else Store(settings.records_url)
     metrics = Metrics(registry or CollectorRegistry())
-    return Pipeline(settings, loaded, metrics=metrics, shadow=shadow, make_recorder=_recorder_maker(settings, metrics))
+    return Pipeline(settings, loaded, metrics=metrics, shadow=shadow, store=store)
 
 
 def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: ModelWatch | None = None) -> ASGIApp:
@@ -102,16 +101,6 @@ def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: Mod
         on_limit=partial(metrics.observe_shed, "rate_limit"),
     )
     return Telemetry(access, metrics=metrics, tracer=tracer)
-
-
-def _recorder_maker(settings: Settings, metrics: Metrics) -> Callable[[Callable[[], bool]], Recorder] | None:
-    if settings.records_url == "off":
-        return None
-    limits = Limits(settings.records_max_rows, settings.records_max_days, settings.records_max_image_bytes)
-    store = Store(settings.records_url)
-    return lambda is_busy: Recorder(
-        store, metrics.records, limits=limits, max_pixels=settings.max_pixels, is_busy=is_busy
-    )
 
 
 def _served(pipeline: Pipeline) -> Served:

@@ -8,7 +8,7 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect, Request
 
 from service.admission import Place
-from service.errors import ClientGone, MalformedRequest
+from service.errors import BodyTooLarge, ClientGone, DeadlineExceeded, MalformedRequest
 
 CONNECTION = "lensgate.connection"
 """Key of a request's scope: the `Connection` that it came by, where the server knows of such a thing."""
@@ -88,6 +88,26 @@ async def body_parts(request: Request) -> AsyncIterator[bytes]:
             yield part
     except ClientDisconnect as error:
         raise ClientGone("the connection closed before the body was complete") from error
+
+
+async def read_small(request: Request, *, limit: int, seconds: float) -> bytes:
+    """A body that takes no place: a few kilobytes of JSON.
+
+    Raises:
+        BodyTooLarge: it has more bytes than `limit`.
+        DeadlineExceeded: it did not come in time.
+        ClientGone: the caller left in the middle.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in body_parts(request):
+                body += part
+                if len(body) > limit:
+                    raise BodyTooLarge(f"the body has more than {limit:,} bytes")
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the body did not come within {seconds:.0f} s") from error
+    return bytes(body)
 
 
 @contextmanager

@@ -83,8 +83,9 @@ class Decisions:
         """Answer one request."""
         request = Request(scope, receive)
         query = read_query(request, DecisionQuery)
-        asked = Asked(query.identity or new_id(), query.expected)
-        body = decision_body(asked.identity, await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms))
+        identity = query.identity or new_id()
+        asked = Asked(identity, query.expected)
+        body = decision_body(identity, await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms))
         request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
 

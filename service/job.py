@@ -8,15 +8,14 @@ from gate import Decision, Label
 from gate.scorer import Score
 from service.admission import Place
 from service.engine import Engine
-from service.identity import new_id
 from service.stages import Stages
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a caller says of an image: its name, made up where there is none, and what the generator was asked for."""
+    """What a caller says of an image: its name, if it has one, and what the generator was asked for."""
 
-    identity: str = field(default_factory=new_id)
+    identity: str | None = None
     expected: Label | None = None
 
 

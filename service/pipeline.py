@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,6 +26,8 @@ from service.metrics import Metrics
 from service.records.entry import Entry
 from service.records.evidence import Source
 from service.records.recorder import Recorder, is_drawn
+from service.records.store import Store
+from service.records.writing import Limits
 from service.settings import Settings
 from service.shadow import Shadow, Sizes, Views, join_views, read_views, shrink_views
 
@@ -38,7 +40,7 @@ class Pipeline:
         loaded: the model.
         metrics: is told of everything.
         shadow: a model that scores the same images and answers nobody.
-        make_recorder: makes what writes down the decisions, given what says whether images wait to be decoded.
+        store: where decisions are written down.
     """
 
     def __init__(
@@ -48,11 +50,10 @@ class Pipeline:
         *,
         metrics: Metrics,
         shadow: Loaded | None = None,
-        make_recorder: Callable[[Callable[[], bool]], Recorder] | None = None,
+        store: Store | None = None,
     ) -> None:
         self.metrics = metrics
         self.settings = settings
-        self.recorder = make_recorder(lambda: self.decoder.queued > 0) if make_recorder else None
         self.decoder = DecodePool(
             threads=settings.decode_threads,
             observe=metrics.observe_decode,
@@ -61,6 +62,7 @@ class Pipeline:
         self.engine = self._start(loaded)
         metrics.serve(self.engine.card, self.engine.band, provider=self.engine.provider)
         self.shadow = Shadow(shadow, settings, metrics=metrics.shadow) if shadow else None
+        self.recorder = self._make_recorder(store) if store else None
         self.admission = Admission(
             max_images=settings.max_inflight_images,
             max_bytes=settings.max_inflight_bytes,
@@ -69,9 +71,14 @@ class Pipeline:
             max_streams=settings.max_streams,
         )
         metrics.watch(
-            queued_images=lambda: self.decoder.queued + self.engine.batcher.queued,
+            queued_images=lambda: self.queued_images,
             inflight_bytes=lambda: self.admission.bytes,
         )
+
+    @property
+    def queued_images(self) -> int:
+        """Images that wait for a decode thread or for the model."""
+        return self.decoder.queued + self.engine.batcher.queued
 
     async def answer(self, request: Request, asked: Asked, *, timeout_ms: int | None) -> Answer:
         """Judge the one image that is the body of `request`.
@@ -223,6 +230,16 @@ class Pipeline:
 
     def _nudge(self) -> None:
         self.engine.batcher.nudge()
+
+    def _make_recorder(self, store: Store) -> Recorder:
+        settings = self.settings
+        return Recorder(
+            store,
+            self.metrics.records,
+            limits=Limits(settings.records_max_rows, settings.records_max_days, settings.records_max_image_bytes),
+            max_pixels=settings.max_pixels,
+            is_busy=lambda: self.decoder.queued > 0,
+        )
 
     def _start(self, loaded: Loaded) -> Engine:
         return Engine(loaded, self.settings, observer=self.metrics, backlog=self.decoder.backlog)

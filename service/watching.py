@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from gate import ModelError, ModelStore
 from gate.errors import GateError
 from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from service.background import Repeated
 from service.engine import Loaded
+from service.files import stamp
 from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -20,7 +19,7 @@ State = tuple[object, ...]
 """What is compared to see that something changed: the version's name, and what the file system says of its files."""
 
 
-class ModelWatch:
+class ModelWatch(Repeated):
     """Looks at `CURRENT` for as long as its `async with` block lasts.
 
     What cannot be served leaves the version that is; it is tried again once `CURRENT` or that version's files change.
@@ -37,14 +36,13 @@ class ModelWatch:
     def __init__(
         self, store: ModelStore, pipeline: Pipeline, *, load: Callable[[], Loaded], seconds: float, seen: State
     ) -> None:
+        super().__init__(seconds=seconds, fault="the current model could not be looked at")
         self._store = store
         self._pipeline = pipeline
         self._load = load
-        self._seconds = seconds
         self._seen = seen
-        self._task: asyncio.Task[None] | None = None
 
-    async def look(self) -> None:
+    async def turn(self) -> None:
         """Load what is current if it changed since the last look, and serve it if that may be."""
         state = await asyncio.to_thread(read_state, self._store)
         if state == self._seen or self._pipeline.admission.is_draining:
@@ -75,23 +73,6 @@ class ModelWatch:
             exc_info=None if isinstance(error, GateError) else error,
         )
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._seconds)
-            await self.look()
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
 
 def read_state(store: ModelStore) -> State:
     """What `CURRENT` names, and inode, size and times of it and of that version's files; None for what is not there."""
@@ -100,12 +81,4 @@ def read_state(store: ModelStore) -> State:
     with contextlib.suppress(ModelError, OSError):
         version = store.current()
         files += (store.folder / version / name for name in (GRAPH_FILE, CARD_FILE))
-    return (version, *map(_stamp, files))
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return (version, *map(stamp, files))

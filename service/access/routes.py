@@ -1,6 +1,5 @@
 """`/v1/session`: a browser shows its token once, and goes by a cookie from then on."""
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -9,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.access.principal import Principal, Scope
 from service.access.sessions import Session, clear_cookie, open_session, set_cookie
 from service.access.tokens import Token, TokenFile
-from service.body import body_parts
+from service.body import read_small
 from service.documentation import describe_problems
-from service.errors import BodyTooLarge, Conflict, DeadlineExceeded, Forbidden, MalformedRequest, Unauthorized
+from service.errors import Conflict, Forbidden, MalformedRequest, Unauthorized
 
 _MAX_BODY = 4096
 _SECONDS = 5.0
@@ -89,17 +88,9 @@ async def _read_login(request: Request) -> Login:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         # A form of another site could send any other type.
         raise MalformedRequest("the Content-Type is not application/json")
-    body = bytearray()
+    body = await read_small(request, limit=_MAX_BODY, seconds=_SECONDS)
     try:
-        async with asyncio.timeout(_SECONDS):
-            async for part in body_parts(request):
-                body += part
-                if len(body) > _MAX_BODY:
-                    raise BodyTooLarge(f"a login has at most {_MAX_BODY:,} bytes")
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"the body did not come within {_SECONDS:.0f} s") from error
-    try:
-        return Login.model_validate_json(bytes(body))
+        return Login.model_validate_json(body)
     except ValidationError as error:
         raise MalformedRequest('the body is not {"token": "..."}') from error
 

@@ -1,14 +1,11 @@
 """Looks at the service every few seconds, and shows it to whoever asks, at most once a second anew."""
 
-import asyncio
-import contextlib
-import logging
 import math
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Literal, Self
 
+from service.background import Repeated
 from service.errors import NotReady
 from service.pages.history import LATENCY_STEPS, History, RecentScores, Tick
 from service.pages.reading import read_counts, read_stages, read_values
@@ -28,8 +25,6 @@ from service.pages.snapshot import (
 )
 from service.pipeline import Pipeline
 
-log = logging.getLogger(__name__)
-
 STEP_SECONDS = 5.0
 FRESH_SECONDS = 1.0
 """How long one answer is good for everybody."""
@@ -39,7 +34,7 @@ _SHADOW = ("lensgate_shadow_info", "lensgate_shadow_images_total", "lensgate_sha
 _RECORDS = ("lensgate_records_total",)
 
 
-class Sampler:
+class Sampler(Repeated):
     """Samples for as long as its `async with` block lasts. Used from the event loop alone.
 
     Args:
@@ -57,9 +52,9 @@ class Sampler:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(seconds=seconds, fault="the metrics could not be sampled")
         self._pipeline = pipeline
         self._registry = pipeline.metrics.registry
-        self._seconds = seconds
         self._clock = clock
         self._wall = wall
         self._started = wall()
@@ -67,7 +62,14 @@ class Sampler:
         self._history = History()
         self._scores = RecentScores()
         self._shown: tuple[float, bytes] = (-math.inf, b"")
-        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.sample()
+        return await super().__aenter__()
+
+    async def turn(self) -> None:
+        """Sample."""
+        self.sample()
 
     def sample(self) -> None:
         """Note where the counters stand."""
@@ -128,7 +130,7 @@ class Sampler:
     def _model(self) -> ModelState:
         engine = self._pipeline.engine
         card, band = engine.card, engine.band
-        own = (band.low, band.high) == (card.band.low, card.band.high)
+        own = card.band.is_kept_by(band)
         return ModelState(
             name=card.name,
             version=card.version,
@@ -151,7 +153,7 @@ class Sampler:
     def _load(self) -> LoadState:
         pipeline = self._pipeline
         return LoadState(
-            queued_images=pipeline.decoder.queued + pipeline.engine.batcher.queued,
+            queued_images=pipeline.queued_images,
             inflight_images=pipeline.admission.images,
             max_inflight_images=pipeline.settings.max_inflight_images,
             inflight_bytes=pipeline.admission.bytes,
@@ -169,27 +171,6 @@ class Sampler:
             written=int(values[("lensgate_records_total", "written")]),
             dropped=int(values[("lensgate_records_total", "dropped")]),
         )
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._seconds)
-            try:
-                self.sample()
-            except Exception:  # A page that shows less is no reason to end a service, not even to end it badly.
-                log.exception("the metrics could not be sampled")
-
-    async def __aenter__(self) -> Self:
-        self.sample()
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
 
 def _shadow(values: dict[tuple[str, ...], float]) -> ShadowState | None:

@@ -15,11 +15,11 @@ from service.records.text import storable
 class Entry:
     """Everything about one decision that can be read back.
 
-    `identity` is what the caller calls the image, `latency` the seconds from the request's first line to the decision.
+    `identity` is what the caller calls the image, if anything; `latency` is in seconds from the request's first line.
     `sha256` is filled in before `is_examined`, or never; `taken` is `time` by a clock that nobody sets.
     """
 
-    identity: str
+    identity: str | None
     score: Score
     decision: Decision
     expected: Label | None
@@ -43,7 +43,7 @@ class Entry:
         """The columns of the table `decisions`."""
         return {
             "record": self.record,
-            "id": storable(self.identity),
+            "id": storable(self.identity or self.record),
             "time": round(self.time * 1e6),
             "sha256": self.sha256,
             "probability": self.score.probability,

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from gate import Action, Label, Reason
 from gate.card import Probability
 from service.errors import NotFound
+from service.identity import least_id
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
 from service.records.text import storable
@@ -82,7 +83,6 @@ class Page(Filters):
 
 
 _NEWEST = decisions.c.record.desc()
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SLACK = 60 * 10**6  # A record's name is made a moment before its time is taken, and the clock may be set between.
 
 
@@ -165,9 +165,8 @@ def _utc(time: datetime) -> datetime:
 
 
 def _first_record(microseconds: int) -> str:
-    """What sorts before all records of that time and after: those are read in their order, and no others."""
-    milliseconds = max(0, microseconds // 1000)
-    return "".join(_ALPHABET[milliseconds >> shift & 31] for shift in range(45, -1, -5))
+    """Where records of that time begin: those of a range are read in their order, and no others."""
+    return least_id(max(0, microseconds // 1000))
 
 
 def _microseconds(time: datetime) -> int:

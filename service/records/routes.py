@@ -1,16 +1,13 @@
 """`GET /v1/decisions`: the record, read back. None of it runs in the event loop."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from service.answers import download, json_response, write_table
 from service.documentation import describe_problems
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.records.query import Page, find_all, find_image, find_one, find_page
@@ -41,10 +38,12 @@ def make_record_routes(store: Store | None) -> APIRouter:
     @router.get("/v1/decisions", response_model=RecordPage, summary="Decisions that were taken, the newest first")
     def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
-        if kind != "json":
-            return _stream(find_all(existing(store), page), kind)
+        if kind == "csv":
+            return download(_write_csv(find_all(existing(store), page)), "decisions.csv", media_type=_CSV)
+        if kind == "ndjson":
+            return download(_write_lines(find_all(existing(store), page)), "decisions.ndjson", media_type=_NDJSON)
         found, after = find_page(existing(store), page)
-        return _json({"decisions": found, "next": after})
+        return json_response({"decisions": found, "next": after})
 
     @router.get("/v1/decisions/{record}/image", response_class=Response, summary="What is kept of an image, a JPEG")
     def image(record: str) -> Response:
@@ -54,7 +53,7 @@ def make_record_routes(store: Store | None) -> APIRouter:
 
     @router.get("/v1/decisions/{name}", response_model=Record, summary="One decision, by `record` or `id`")
     def decision(name: str) -> Response:
-        return _json(find_one(existing(store), name))
+        return json_response(find_one(existing(store), name))
 
     return router
 
@@ -70,34 +69,17 @@ def existing(store: Store | None) -> Store:
     return store
 
 
-def _json(body: object) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")
-
-
-def _stream(pages: Iterator[Records], kind: str) -> StreamingResponse:
-    # The first page before the answer begins: what is wrong with the store can still be said.
-    pages = chain([next(pages)], pages)
-    name = f"decisions.{kind}"
-    write, media_type = (_write_csv, _CSV) if kind == "csv" else (_write_lines, _NDJSON)
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(write(pages), media_type=media_type, headers=headers)
-
-
 def _write_lines(pages: Iterator[Records]) -> Iterator[bytes]:
     for page in pages:
         yield b"".join(orjson.dumps(record) + b"\n" for record in page)
 
 
 def _write_csv(pages: Iterator[Records]) -> Iterator[str]:
-    buffer = io.StringIO()
-    write: Callable[[Iterable[Any]], Any] = csv.writer(buffer).writerow
-    write(FLAT_NAMES)
-    for page in pages:
-        for record in page:
-            write(_harmless(value) for value in flatten(record).values())
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+    return write_table(FLAT_NAMES, (map(_flat_row, page) for page in pages))
+
+
+def _flat_row(record: dict[str, Any]) -> list[Any]:
+    return [_harmless(value) for value in flatten(record).values()]
 
 
 def _harmless(value: Any) -> Any:

@@ -4,8 +4,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, func, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, Table, func, insert, make_url, select
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from service.errors import RecordsUnavailable, SettingsError
@@ -103,6 +106,11 @@ class Store:
     def _keep_out_others(self, connection: Connection) -> None:
         if not self.is_sqlite:
             connection.execute(select(func.pg_advisory_xact_lock(_ALONE)))
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An insert that can be told what to do about rows that are there already."""
+    return (sqlite_dialect if connection.dialect.name == "sqlite" else postgresql_dialect).insert(table)
 
 
 def _parse(text: str) -> URL:

@@ -18,12 +18,11 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
 from service.records.examiner import Picture
-from service.records.store import Store
+from service.records.store import Store, insert_into
 from service.records.tables import decisions, images, lost_audits, verdicts
 
 log = logging.getLogger(__name__)
@@ -110,7 +109,7 @@ def _known(connection: Connection, records: Sequence[str]) -> set[str]:
 def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     if rows:
         # Written twice where the first answer was lost on its way.
-        connection.execute(_dialect(connection).insert(table).on_conflict_do_nothing(), list(rows))
+        connection.execute(insert_into(connection, table).on_conflict_do_nothing(), list(rows))
 
 
 def _delete_decisions(connection: Connection, count: int, *, before: int | None = None) -> int:
@@ -123,7 +122,7 @@ def _delete_decisions(connection: Connection, count: int, *, before: int | None 
     lost = Counter(tuple(row[1:]) for row in gone if row.audit)
     for (version, low, high), number in lost.items():
         values = {"version": version, "band_low": low, "band_high": high, "images": number}
-        new = _dialect(connection).insert(lost_audits).values(values)
+        new = insert_into(connection, lost_audits).values(values)
         more = lost_audits.c.images + new.excluded.images
         connection.execute(
             new.on_conflict_do_update(index_elements=lost_audits.primary_key.columns, set_={"images": more})
@@ -149,10 +148,6 @@ def _delete_oldest(table: Table, count: int, *, before: int | None = None) -> De
     else:  # By the index on `time`: where nothing is too old, nothing is read.
         oldest = oldest.where(table.c.time < before).order_by(table.c.time)
     return delete(table).where(table.c.record.in_(select(oldest.subquery().c.record)))
-
-
-def _dialect(connection: Connection) -> Any:
-    return sqlite if connection.dialect.name == "sqlite" else postgresql
 
 
 def _count(connection: Connection, statement: Select[Any]) -> int:

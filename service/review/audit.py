@@ -25,7 +25,7 @@ class Served:
     @classmethod
     def of(cls, card: Card, band: Band) -> "Served":
         """A version with the band it decides by. A band that the operator set is certified by nobody."""
-        is_certified = card.band.chosen_by == "certified" and band == Band(card.band.low, card.band.high)
+        is_certified = card.band.chosen_by == "certified" and card.band.is_kept_by(band)
         return cls(card.version, band, card.band.target_risk if is_certified else None)
 
 

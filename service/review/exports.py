@@ -1,7 +1,5 @@
 """What people said, as training reads it: a table of corrections, and a labelled folder in the Kaggle layout."""
 
-import csv
-import io
 import json
 import tarfile
 import time
@@ -14,6 +12,7 @@ from typing import IO, Any
 from sqlalchemy import ColumnElement, Row, Select, exists, literal, select, tuple_
 
 from gate import Label
+from service.answers import write_table
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
 from service.records.view import show_time
@@ -42,15 +41,9 @@ def write_corrections(store: Store, ids: Ids, *, page: int = _LINES) -> Iterator
     Raises:
         RecordsUnavailable: the store cannot be read; before the first line, or later in the middle.
     """
-    buffer = io.StringIO()
-    table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(("id", "label", "reason"))
-    for rows in _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page):
-        for row in rows:
-            table.writerow((_name(row.record if ids is Ids.RECORD else _stem(row.id)), row.verdict, _reason(row)))
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+    pages = _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page)
+    lines = ([_correction(row, ids) for row in rows] for rows in pages)
+    return write_table(("id", "label", "reason"), lines, line_end="\n")
 
 
 def write_dataset(store: Store, *, page: int = _PICTURES) -> Iterator[bytes]:
@@ -126,6 +119,10 @@ def _stem(identity: str) -> str:
     """What a caller called an image that they sent as a file: without folder and ending."""
     path = PurePosixPath(identity)
     return (path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name) or identity
+
+
+def _correction(row: Row[Any], ids: Ids) -> tuple[str, str, str]:
+    return _name(row.record if ids is Ids.RECORD else _stem(row.id)), row.verdict, _reason(row)
 
 
 def _reason(row: Row[Any]) -> str:

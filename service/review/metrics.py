@@ -2,21 +2,17 @@
 
 import asyncio
 import contextlib
-import logging
 import math
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from service.background import Repeated
 from service.errors import RecordsUnavailable
 from service.records.store import Store
 from service.records.verdict import Verdict
 from service.review.audit import Audit, Served, read_audit
 from service.review.progress import Waiting, read_waiting
-
-log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 10.0
 _END_SECONDS = 1.0
@@ -71,7 +67,7 @@ class ReviewMetrics:
         self._certified.set(_number(served.certified_risk))
 
 
-class ReviewWatch:
+class ReviewWatch(Repeated):
     """Counts, in a thread, for as long as its `async with` block lasts. What a failing store said last stays.
 
     Args:
@@ -89,44 +85,19 @@ class ReviewWatch:
         served: Callable[[], Served],
         seconds: float = REFRESH_SECONDS,
     ) -> None:
+        # A count that is under way gives its connection back; one that hangs is not waited for.
+        super().__init__(seconds=seconds, fault="the review cannot be counted", at_once=True, patience=_END_SECONDS)
         self._store = store
         self._metrics = metrics
         self._served = served
-        self._seconds = seconds
-        self._ended = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
-    async def look(self) -> None:
+    async def turn(self) -> None:
         """Count once."""
         served = self._served()
         self._metrics.promise(served)
         if self._store is not None:
             with contextlib.suppress(RecordsUnavailable):  # The recorder says so.
                 self._metrics.update(*await asyncio.to_thread(_count, self._store, served))
-
-    async def _run(self) -> None:
-        while not self._ended.is_set():
-            try:
-                await self.look()
-            except Exception:
-                log.exception("the review cannot be counted")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), self._seconds)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task:
-            self._ended.set()
-            # A count that is under way gives its connection back; one that hangs is not waited for.
-            await asyncio.wait([self._task], timeout=_END_SECONDS)
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
 
 
 def _count(store: Store, served: Served) -> tuple[Waiting, Audit]:

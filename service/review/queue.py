@@ -20,10 +20,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from service.errors import Conflict, NotFound
-from service.records.store import Store
+from service.records.store import Store, insert_into
 from service.records.tables import claims, decisions, images, skips, verdicts
 from service.records.verdict import Verdict
 from service.records.view import COLUMNS, SOURCES, read_record
@@ -80,7 +79,7 @@ class ReviewQueue:
             source = select(
                 decisions.c.record, literal(verdict.value), literal(reviewer.name), literal(now, BigInteger)
             ).where(decisions.c.record == record, Kind.ALL.condition(), ~_is_others(decisions.c.record, reviewer, now))
-            statement = self._insert(verdicts).from_select(["record", "verdict", "reviewer", "time"], source)
+            statement = insert_into(connection, verdicts).from_select(["record", "verdict", "reviewer", "time"], source)
             new = statement.excluded
             changed = connection.scalar(
                 statement.on_conflict_do_update(
@@ -117,7 +116,7 @@ class ReviewQueue:
             source = select(decisions.c.record, literal(reviewer.name), literal(self._now(), BigInteger)).where(
                 decisions.c.record == record, Kind.ALL.condition()
             )
-            statement = self._insert(skips).from_select(["record", "reviewer", "time"], source)
+            statement = insert_into(connection, skips).from_select(["record", "reviewer", "time"], source)
             connection.execute(statement.on_conflict_do_nothing())
             _check_asked(connection, record)
             connection.execute(delete(claims).where(claims.c.record == record, claims.c.reviewer == reviewer.name))
@@ -167,15 +166,12 @@ class ReviewQueue:
 
     def _upsert(self, connection: Connection, source: Select[Any], *, where: ColumnElement[bool]) -> list[str]:
         """Claim what `source` finds, also what is claimed already where that may be; returns what is claimed now."""
-        statement = self._insert(claims).from_select(["record", "reviewer", "expires"], source)
+        statement = insert_into(connection, claims).from_select(["record", "reviewer", "expires"], source)
         new = statement.excluded
         statement = statement.on_conflict_do_update(
             index_elements=["record"], set_={"reviewer": new.reviewer, "expires": new.expires}, where=where
         )
         return list(connection.scalars(statement.returning(claims.c.record)))
-
-    def _insert(self, table: Any) -> Any:
-        return (sqlite if self._store.is_sqlite else postgresql).insert(table)
 
     def _now(self) -> int:
         return round(self._clock() * 1e6)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from itertools import chain
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
-import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.answers import download, json_response
 from service.documentation import describe_problems
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.records.query import RecordId
@@ -90,7 +89,7 @@ def _add_claims(router: APIRouter, store: Store | None) -> None:
     @router.post("/claims", response_model=Claimed, summary="Keep images for this reviewer; again, to keep them longer")
     def claim(request: Request, body: Claim) -> Response:
         found, expires = _queue(store).claim(find_reviewer(request, body.reviewer), count=body.count, kind=body.kind)
-        return _json({"images": found, "expires": show_time(expires)})
+        return json_response({"images": found, "expires": show_time(expires)})
 
     @router.delete("/claims", status_code=204, summary="Leave them to others")
     def release(request: Request, reviewer: Who = None) -> None:
@@ -147,11 +146,4 @@ def _queue(store: Store | None) -> ReviewQueue:
 
 
 def _download(parts: Iterator[_Part], name: str, media_type: str) -> StreamingResponse:
-    # The first part before the answer begins: what is wrong with the store can still be said.
-    parts = chain([next(parts)], parts)
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(parts, media_type=media_type, headers=headers)
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")
+    return download(parts, name, media_type=media_type, headers={"Cache-Control": "no-store"})

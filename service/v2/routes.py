@@ -1,14 +1,14 @@
 """The paths under `/v2` beside `infer`: health, metadata, statistics, shared memory."""
 
-import asyncio
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from service.body import body_parts
+from service.answers import json_response
+from service.body import read_small
 from service.documentation import describe_problems
-from service.errors import BodyTooLarge, DeadlineExceeded, MalformedRequest, NotFound, NotReady
+from service.errors import MalformedRequest, NotFound, NotReady
 from service.pipeline import Pipeline
 from service.v2 import describe
 from service.v2.codec import Served
@@ -36,12 +36,12 @@ def _add_health(router: APIRouter, pipeline: Pipeline) -> None:
     @router.get("/health/live", responses=describe_problems([NotReady]), summary="200 unless only a restart helps")
     async def live(_: Request) -> Response:
         pipeline.check_alive()
-        return _json({"live": True})
+        return json_response({"live": True})
 
     @router.get("/health/ready", responses=describe_problems([NotReady]), summary="200 where requests may be sent")
     async def ready(_: Request) -> Response:
         pipeline.check_ready()
-        return _json({"ready": True})
+        return json_response({"ready": True})
 
     @router.get(
         "/models/{name}/ready", responses=describe_problems([NotFound, NotReady]), summary="200 where the model answers"
@@ -50,7 +50,7 @@ def _add_health(router: APIRouter, pipeline: Pipeline) -> None:
     async def model_ready(request: Request) -> Response:
         model = _model(pipeline, request)
         pipeline.check_ready()
-        return _json({"name": model.name, "ready": True})
+        return json_response({"name": model.name, "ready": True})
 
 
 def _add_statistics(router: APIRouter, pipeline: Pipeline, statistics: Statistics) -> None:
@@ -59,23 +59,25 @@ def _add_statistics(router: APIRouter, pipeline: Pipeline, statistics: Statistic
     @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
     async def stats(request: Request) -> Response:
         model = _model(pipeline, request)
-        return _json({"model_stats": [statistics.describe(model.name, model.version, dict(pipeline.metrics.runs))]})
+        return json_response(
+            {"model_stats": [statistics.describe(model.name, model.version, dict(pipeline.metrics.runs))]}
+        )
 
 
 def _add_model(router: APIRouter, pipeline: Pipeline) -> None:
     @router.get("", summary="Name, version and extensions of the server")
     async def server(_: Request) -> Response:
-        return _json(describe.server_metadata(pipeline.settings))
+        return json_response(describe.server_metadata(pipeline.settings))
 
     @router.get("/models/{name}", responses=describe_problems([NotFound]), summary="Inputs and outputs of the model")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(request: Request) -> Response:
-        return _json(describe.model_metadata(_model(pipeline, request)))
+        return json_response(describe.model_metadata(_model(pipeline, request)))
 
     @router.get("/models/{name}/config", responses=describe_problems([NotFound]), summary="The model's configuration")
     @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
     async def config(request: Request) -> Response:
-        return _json(describe.model_config(_model(pipeline, request)))
+        return json_response(describe.model_config(_model(pipeline, request)))
 
 
 def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
@@ -84,7 +86,7 @@ def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
         only_ready = (await _small_body(request)).get("ready", False)
         reason = _why_not_ready(pipeline)
         entries = [describe.repository_entry(_model(pipeline, request), reason)]
-        return _json([] if only_ready and reason else entries)
+        return json_response([] if only_ready and reason else entries)
 
     @router.post("/repository/models/{name}/load", include_in_schema=False)
     @router.post("/repository/models/{name}/unload", include_in_schema=False)
@@ -96,7 +98,7 @@ def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
     @router.get("/systemsharedmemory/status", summary="The registered regions of shared memory")
     @router.get("/systemsharedmemory/region/{region}/status", include_in_schema=False)
     async def status(request: Request) -> Response:
-        return _json(regions.status(request.path_params.get("region")))
+        return json_response(regions.status(request.path_params.get("region")))
 
     @router.post("/systemsharedmemory/region/{region}/register", summary="Register a region of shared memory")
     async def register(request: Request) -> Response:
@@ -107,13 +109,13 @@ def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
         if offset < 0 or size < 1:
             raise MalformedRequest("a region's offset is 0 or more and its byte_size 1 or more")
         regions.register(request.path_params["region"], key, offset=offset, size=size)
-        return _json({})
+        return json_response({})
 
     @router.post("/systemsharedmemory/unregister", summary="Forget the registered regions")
     @router.post("/systemsharedmemory/region/{region}/unregister", include_in_schema=False)
     async def unregister(request: Request) -> Response:
         regions.unregister(request.path_params.get("region"))
-        return _json({})
+        return json_response({})
 
 
 def _add_refusals(router: APIRouter) -> None:
@@ -150,21 +152,9 @@ def _why_not_ready(pipeline: Pipeline) -> str | None:
     return None
 
 
-def _json(body: object) -> Response:
-    return Response(orjson.dumps(body), media_type="application/json")
-
-
 async def _small_body(request: Request) -> dict[str, Any]:
     """The JSON object that is the body; an empty body is an empty one."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_SMALL_BODY_SECONDS):
-            async for part in body_parts(request):
-                body += part
-                if len(body) > _SMALL_BODY:
-                    raise BodyTooLarge(f"the body has more than {_SMALL_BODY:,} bytes")
-    except TimeoutError as error:
-        raise DeadlineExceeded(f"the body did not come within {_SMALL_BODY_SECONDS:.0f} s") from error
+    body = await read_small(request, limit=_SMALL_BODY, seconds=_SMALL_BODY_SECONDS)
     try:
         found = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError as error:

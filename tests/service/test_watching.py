@@ -53,7 +53,7 @@ class Watched:
 
     def look(self) -> str:
         """Look once; the version that is served then."""
-        asyncio.run(self.watch.look())
+        asyncio.run(self.watch.turn())
         return self.served
 
     def add(self, model: Model) -> None:

@@ -67,3 +67,4 @@ def running_site(store: Store | None) -> Iterator[Site]:
     finally:
         server.should_exit = True
         thread.join(TIMEOUT)
+        assert not thread.is_alive()

@@ -104,12 +104,12 @@ def test_the_metrics_show_what_was_counted(store: Store) -> None:
 
     for name in ("audit_error_ratio", "audit_error_lower", "audit_error_upper", "certified_risk"):
         assert value(name) != value(name)
-    asyncio.run(watch.look())
+    asyncio.run(watch.turn())
     assert value("certified_risk") == 0.01
     assert value("audit_error_ratio") != value("audit_error_ratio")
     judge(store, *["glasses"] * 9, "no_glasses")
     fill(store, [decision(), decision(), audited()])
-    asyncio.run(watch.look())
+    asyncio.run(watch.turn())
     assert value("review_queue_images", kind="discarded") == 2
     assert value("review_queue_images", kind="audit") == 1
     assert (value("audit_images"), value("audit_errors"), value("audit_error_ratio")) == (10, 1, 0.1)
@@ -144,8 +144,8 @@ def test_a_store_that_fails_leaves_what_was_counted_last(store: Store) -> None:
     registry = CollectorRegistry()
     watch = ReviewWatch(store, ReviewMetrics(registry), served=lambda: SERVED)
     judge(store, "glasses")
-    asyncio.run(watch.look())
+    asyncio.run(watch.turn())
     with store.begin() as connection:
         verdicts.drop(connection)
-    asyncio.run(watch.look())
+    asyncio.run(watch.turn())
     assert registry.get_sample_value("lensgate_audit_images") == 1

@@ -1,0 +1,41 @@
+"""Answers that several endpoints give in the same way: JSON, and files that are made while they are sent."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+_Part = TypeVar("_Part", str, bytes)
+
+
+def json_response(body: object) -> Response:
+    """The body as JSON, which is not checked once more."""
+    return Response(orjson.dumps(body), media_type="application/json")
+
+
+def download(
+    parts: Iterator[_Part], name: str, *, media_type: str, headers: Mapping[str, str] | None = None
+) -> StreamingResponse:
+    """A file of this name. Its first part is made before the answer begins: what is wrong can still be said then."""
+    parts = chain([next(parts)], parts)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', **(headers or {})}
+    return StreamingResponse(parts, media_type=media_type, headers=headers)
+
+
+def write_table(
+    head: Sequence[str], pages: Iterable[Iterable[Iterable[Any]]], *, line_end: str = "\r\n"
+) -> Iterator[str]:
+    """CSV, a part for each page of rows; the head is in the first."""
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator=line_end)
+    table.writerow(head)
+    for rows in pages:
+        table.writerows(rows)
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
