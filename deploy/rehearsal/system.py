@@ -62,7 +62,7 @@ def pip_environment(environment: Mapping[str, str] = os.environ) -> dict[str, st
 def pip_configuration(environment: Mapping[str, str], *, home: Path | None = None) -> list[Bind]:
     """pip's files, and what files and variables name on this disk, as a build may see it."""
     own = (home or Path.home()) / ".config/pip/pip.conf"
-    files = {Path("/etc/pip.conf"): "/etc/pip.conf", own: "/root/.config/pip/pip.conf"}
+    files = {Path("/etc/pip.conf"): "/etc/pip.conf", own: "/.config/pip/pip.conf"}
     binds = [Bind(path, target) for path, target in files.items() if path.is_file()]
     texts = [*environment.values(), *(bind.source.read_text() for bind in binds)]
     return [*binds, *(Bind(path, str(path)) for path in sorted(_local_paths(texts)))]
@@ -80,7 +80,7 @@ def run_step(step: Step, *, environment: Mapping[str, str], binds: Sequence[Bind
     network = [Bind(Path(name), name) for name in ("/etc/resolv.conf", "/etc/hosts")]
     seen = [*network, *binds, *step.binds]
     with _mount_points(step.root, seen):
-        variables = {"HOME": "/root", **environment, **step.environment}
+        variables = {"HOME": "/", **environment, **step.environment}
         command = ["chroot", str(step.root), "/bin/sh", "-c", f'cd "$0" && {step.command}', step.workdir]
         _run(
             *("unshare", "--mount", "--pid", "--fork", "--kill-child"),

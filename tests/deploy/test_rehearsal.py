@@ -168,6 +168,6 @@ def test_what_pips_configuration_names_on_this_disk_is_seen_by_a_build(tmp_path:
     write(tmp_path, {"home/.config/pip/pip.conf": lines})
     binds = pip_configuration({"PIP_CERT": f"{tmp_path}/cert.pem"}, home=tmp_path / "home")
     seen = {bind.target: bind.source for bind in binds}
-    assert seen.pop("/root/.config/pip/pip.conf") == tmp_path / "home/.config/pip/pip.conf"
+    assert seen.pop("/.config/pip/pip.conf") == tmp_path / "home/.config/pip/pip.conf"
     wanted = [tmp_path / name for name in ("wheels", "index", "cert.pem")]
     assert {str(path): path for path in wanted}.items() <= seen.items()
