@@ -65,7 +65,7 @@ class Store:
     def begin_alone(self) -> Iterator[Connection]:
         """The same for what reviewers say and for deletion, which wait for each other.
 
-        So no verdict goes with a decision that is just being deleted. In SQLite all that write wait for each other.
+        So no verdict goes with a decision that is just being deleted.
 
         Raises:
             RecordsUnavailable: the database cannot be reached, read or written.
@@ -104,7 +104,10 @@ class Store:
         log.info("decisions are kept in %s", self)
 
     def _keep_out_others(self, connection: Connection) -> None:
-        if not self.is_sqlite:
+        if self.is_sqlite:
+            # Python begins a transaction at the first row that is written, and so not for tables that are made.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
             connection.execute(select(func.pg_advisory_xact_lock(_ALONE)))
 
 

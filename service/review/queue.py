@@ -1,6 +1,6 @@
 """Who is shown which image, and what they say of it: claims, verdicts and skips, for any number of reviewers at once.
 
-Each step is one transaction that lets nobody else in: in SQLite because its first statement writes.
+Each step is one transaction that lets nobody else in.
 """
 
 import time

@@ -83,9 +83,9 @@ def test_closing_a_store_ends_what_waits_for_its_server(postgres: str) -> None:
     assert not thread.is_alive()
 
 
-def test_two_that_come_to_an_empty_database_at_once_both_find_their_tables(store_url: str) -> None:
-    stores = [Store(store_url) for _ in range(2)]
-    start = threading.Barrier(2)
+def test_all_that_come_to_an_empty_database_at_once_find_their_tables(store_url: str) -> None:
+    stores = [Store(store_url) for _ in range(4)]
+    start = threading.Barrier(4)
     done: list[int] = []
 
     def write(store: Store) -> None:
@@ -103,7 +103,7 @@ def test_two_that_come_to_an_empty_database_at_once_both_find_their_tables(store
         thread.start()
     for thread in threads:
         thread.join(TIMEOUT)
-    assert len(done) == len(names(stores[0])) == 2
+    assert len(done) == len(names(stores[0])) == 4
     for store in stores:
         store.close()
 
