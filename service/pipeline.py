@@ -24,12 +24,15 @@ from service.handover import call_in_loop, settle
 from service.job import Answer, Asked, Job
 from service.metrics import Metrics
 from service.records.entry import Entry
-from service.records.evidence import Source
+from service.records.evidence import Source, bytes_to_detach
 from service.records.recorder import Recorder, is_drawn
 from service.records.store import Store
 from service.records.writing import Limits
 from service.settings import Settings
 from service.shadow import Shadow, Sizes, Views, join_views, read_views, shrink_views
+
+_INLINE_BYTES = 2**20
+"""Most bytes of images that are copied for the record in the event loop."""
 
 
 class Pipeline:
@@ -264,7 +267,9 @@ class Pipeline:
         if self.shadow is not None:
             self.shadow.follow(views.shadow, answers, [each.expected for each in asked])
         if self.recorder is not None:
-            self._record(self.recorder, job, answers, asked=asked, sources=views.sources)
+            record = partial(self._record, self.recorder, job, answers, asked=asked, sources=views.sources)
+            # Copied here, the largest body would keep everybody waiting for a tenth of a second.
+            await asyncio.to_thread(record) if bytes_to_detach(views.sources) > _INLINE_BYTES else record()
         return answers
 
     async def _score_part(self, job: Job, pixels: Pixels, waited: float) -> Scored:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Iterable
 
 import numpy as np
 import simplejpeg
@@ -30,6 +31,11 @@ def detach(source: Source) -> Source:
     if isinstance(source, np.ndarray):
         return source.copy()
     return bytes(source) if isinstance(source, memoryview) else source
+
+
+def bytes_to_detach(sources: Iterable[Source]) -> int:
+    """What `detach` copies of them."""
+    return sum(size_of(source) for source in sources if not isinstance(source, bytes | bytearray))
 
 
 def digest(source: Source) -> str:

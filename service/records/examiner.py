@@ -20,8 +20,11 @@ MAX_BYTES = 64 * 2**20
 ACCEPTED_BYTES = 16 * 2**20
 """Of these, most that images may have of which a hash is all that is kept."""
 
-BUSY_SHARE = 0.03
+BUSY_SHARE = 0.01
 """Of all cores' time, what this work takes while images wait to be decoded. What there is no time for is left out."""
+
+BURST_SECONDS = 0.01
+"""How long it works at a time then: to come for each image would interrupt the decisions a thousand times a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Examiner:
         max_pixels: most pixels that are decoded.
         is_busy: whether images wait to be decoded.
         cores: of which this work may take its share; where there is none given, those that there are.
+        burst_seconds: how long it works at a time while images wait to be decoded.
         sleep: waits so many seconds.
     """
 
@@ -56,6 +60,7 @@ class Examiner:
         max_pixels: int,
         is_busy: Callable[[], bool] = lambda: False,
         cores: int | None = None,
+        burst_seconds: float = BURST_SECONDS,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._done = done
@@ -63,6 +68,7 @@ class Examiner:
         self._max_pixels = max_pixels
         self._is_busy = is_busy
         self._sleep = sleep
+        self._burst_seconds = burst_seconds
         # Of one core: there is one thread.
         self._share = min(1.0, BUSY_SHARE * (cores or len(os.sched_getaffinity(0))))
         self._held = 0
@@ -97,14 +103,17 @@ class Examiner:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        rested = time.thread_time()
         while job := self._take():
-            started = time.thread_time()
             self._try(*job)
             with self._changed:
                 self._held -= size_of(job[1])
             del job  # It would be kept until the next one comes.
-            if self._is_busy() and not self._is_closed:
-                self._sleep((time.thread_time() - started) * (1 / self._share - 1))
+            worked = time.thread_time() - rested
+            if worked >= self._burst_seconds:
+                if self._is_busy() and not self._is_closed:
+                    self._sleep(worked * (1 / self._share - 1))
+                rested = time.thread_time()
 
     def _take(self) -> tuple[Entry, Source] | None:
         """The next one; None where there will be none."""

@@ -29,6 +29,7 @@ def examining(
     *,
     is_busy: bool = False,
     cores: int | None = None,
+    burst_seconds: float = 0.0,
     sleep: Callable[[float], object] = lambda _: None,
 ) -> Iterator[tuple[Examiner, list[Picture]]]:
     pictures: list[Picture] = []
@@ -38,6 +39,7 @@ def examining(
         max_pixels=10**7,
         is_busy=lambda: is_busy,
         cores=cores,
+        burst_seconds=burst_seconds,
         sleep=sleep,
     )
     try:
@@ -117,9 +119,20 @@ def test_while_images_wait_to_be_decoded_it_mostly_sleeps() -> None:
     assert slept[0] > 0
 
 
+def test_it_works_through_several_images_before_it_sleeps() -> None:
+    slept: list[float] = []
+    images = [fresh() for _ in range(ACCEPTED_BYTES // 2**16)]
+    with examining(CollectorRegistry(), is_busy=True, burst_seconds=0.002, sleep=slept.append) as (examiner, _):
+        for image in images:
+            examiner.submit(image, bytes(2**16))
+        wait_until(lambda: images[-1].is_examined)
+    assert 1 <= len(slept) < len(images) / 2
+    assert min(slept) > 0.002
+
+
 def test_of_many_cores_it_takes_no_more_than_the_one_it_runs_on() -> None:
     slept: list[float] = []
-    with examining(CollectorRegistry(), is_busy=True, cores=64, sleep=slept.append) as (examiner, _):
+    with examining(CollectorRegistry(), is_busy=True, cores=128, sleep=slept.append) as (examiner, _):
         examiner.submit(fresh(), BODY)
         wait_until(lambda: slept)
     assert slept == [0.0]

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from service.records.entry import Entry
+from service.records.evidence import Source
 from tests.support.images import encode, flat
 from tests.support.servers import Running, running_service, wait_until
 
@@ -84,6 +87,29 @@ def test_every_image_of_a_tensor_is_recorded(recording: Running) -> None:
     assert first["sha256"] == hashlib.sha256(pixels[0].tobytes()).hexdigest()
     assert (first["decision"], second["decision"]) == ("accept", "discard")
     assert len(set(ids(recording))) == 4
+
+
+@pytest.mark.parametrize(("size", "in_the_loop"), [(64, True), (1024, False)])
+def test_large_pixels_are_copied_outside_the_event_loop(
+    size: int, in_the_loop: bool, recording: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = recording.pipeline.recorder
+    assert recorder is not None
+    record, threads = recorder.record, list[int]()
+
+    def watch(entry: Entry, source: Source) -> None:
+        threads.append(threading.get_ident())
+        record(entry, source)
+
+    monkeypatch.setattr(recorder, "record", watch)
+    client = triton.InferenceServerClient(recording.url.removeprefix("http://"))
+    image = triton.InferInput("image", [1, size, size, 3], "UINT8")
+    image.set_data_from_numpy(flat(128, size)[None])
+    client.infer("glasses", [image], request_id="pixels")
+    client.close()
+    written(recording, 1)
+    assert [thread == recording.thread.ident for thread in threads] == [in_the_loop]
+    assert recording.client.get("/v1/decisions/pixels").json()["decision"] == "discard"
 
 
 def test_an_image_file_in_a_tensor_is_recorded_by_its_own_bytes(recording: Running) -> None:
