@@ -1,8 +1,12 @@
 """The benches run and print what they promise; how fast anything is, is not a test's business."""
 
+from functools import partial
+
 import pytest
 
-from bench import decoding, preparing, records, startup
+from bench import cuda, decoding, preparing, records, startup
+from bench.serving.wrk import drive
+from gate.errors import DeviceError
 from tests.conftest import ROOT
 
 
@@ -49,6 +53,7 @@ def test_the_cost_of_records_is_a_share_of_what_is_reached_without(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(records, "PAIRS", records.PAIRS[-2:])
+    monkeypatch.setattr(records, "drive", partial(drive, connections=1))
     status = records.main(["--images", str(ROOT / "samples"), "--seconds", "1", "--rounds", "1"])
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split()[-7:] == ["off", "on", "share", "wanted", "written", "hashed", "pictures"]
@@ -56,3 +61,19 @@ def test_the_cost_of_records_is_a_share_of_what_is_reached_without(
     found = [line[20:].split() for line in lines]
     assert all(float(value) > 0 for row in found for value in row[:3])
     assert status == int(any(float(row[2]) < records.WANTED for row in found[:1]))
+
+
+def test_a_device_is_held_against_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cuda.main(["--device", "cpu", "--rounds", "1"]) == 0
+    golden, decided, _, probability, novelty, _, *lines = capsys.readouterr().out.splitlines()
+    assert golden == "golden samples pass on CPUExecutionProvider and CPUExecutionProvider"
+    assert decided.startswith("of 6 images 0 are decided otherwise")
+    assert probability.split() == ["probability", "0.0e+00", "0.0e+00", "0.0e+00"]
+    assert novelty.split()[:4] == ["novelty", "0.0e+00", "0.0e+00", "0.0e+00"]
+    assert [int(line.split()[0]) for line in lines] == list(cuda.BATCHES)
+
+
+def test_a_device_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DeviceError, match=r"lensgate\[gpu\]"):
+        cuda.main(["--rounds", "1"])
+    assert not capsys.readouterr().out

@@ -1,0 +1,121 @@
+"""What a CUDA device gives: whether it says what the CPU says, and what an image costs on either.
+
+    python -m bench.cuda --images ../shared/faces/faces
+
+Needs the extra `gpu` and an NVIDIA GPU. Both scorers see the same pixels in the same batches, in turns; the CPU's has
+one thread, as in the service. The golden samples of the model's card are checked first, as at every start.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.serving.contenders import ROOT
+from gate import Band, Card, ModelStore, decide, read_pixels
+from gate.golden import CUDA_TOLERANCE, check_golden
+from gate.pixels import Pixels
+from gate.scorer import Device, Score, Scorer
+
+BATCHES = (1, 8, 32, 128)
+"""The service's own sizes are powers of two up to `LENSGATE_MAX_BATCH_SIZE`."""
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare, measure and print; 1 if the two differ by more than is allowed of golden samples."""
+    options = _parser().parse_args(arguments)
+    model = ModelStore(ROOT / "models").load()
+    cpu, device = (Scorer(model, device=name) for name in ("cpu", options.device))
+    for scorer in (cpu, device):
+        check_golden(scorer, model.card)
+    device.fix_batch_sizes(max(BATCHES))
+    print(f"golden samples pass on {cpu.provider} and {device.provider}")
+    images = _read(options.images, cpu.size, options.count)
+    difference = _compare(cpu, device, images, card=model.card)
+    print(f"{'images a batch':16}{'CPU ms':>10}{'device ms':>11}{'ratio':>8}   each of one image")
+    for count in BATCHES:
+        _measure(cpu, device, np.resize(images, (count, *images.shape[1:])), rounds=options.rounds)
+    return int(difference > CUDA_TOLERANCE)
+
+
+def _read(folder: Path, size: int, count: int) -> Pixels:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)[:count]
+    if not files:
+        raise SystemExit(f"there is no PNG, JPEG or WebP in {folder}")
+    return np.stack([read_pixels(path.read_bytes(), size) for path in files])
+
+
+def _compare(cpu: Scorer, device: Scorer, images: Pixels, *, card: Card) -> float:
+    """Print how far apart they are; the largest difference of a probability."""
+    pairs = list(zip(_scores(cpu, images), _scores(device, images), strict=True))
+    apart = np.array([abs(one.probability - other.probability) for one, other in pairs])
+    novelty = np.array([_relative(one.novelty, other.novelty) for one, other in pairs])
+    otherwise = sum(_decided(one, card) != _decided(other, card) for one, other in pairs)
+    print(f"of {len(images)} images {otherwise} are decided otherwise; the scores differ by")
+    print(f"{'':16}{'median':>10}{'99 %':>11}{'most':>10}")
+    print(f"{'probability':16}{_spread(apart)}")
+    print(f"{'novelty':16}{_spread(novelty)}   of its value, or of 1 where that is less")
+    return float(apart.max())
+
+
+def _scores(scorer: Scorer, images: Pixels) -> list[Score]:
+    parts = np.array_split(images, -(-len(images) // max(BATCHES)))
+    return [score for part in parts for score in scorer.score(part).each()]
+
+
+def _relative(one: float | None, other: float | None) -> float:
+    return 0.0 if one is None or other is None else abs(one - other) / max(1.0, abs(one))
+
+
+def _decided(score: Score, card: Card) -> str:
+    decision = decide(
+        score.probability,
+        Band(card.band.low, card.band.high),
+        novelty=score.novelty,
+        novelty_threshold=card.novelty_limit,
+    )
+    return decision.reason
+
+
+def _spread(values: NDArray[np.float64]) -> str:
+    return f"{np.median(values):10.1e}{np.quantile(values, 0.99):11.1e}{values.max():10.1e}"
+
+
+def _measure(cpu: Scorer, device: Scorer, batch: Pixels, *, rounds: int) -> None:
+    times: dict[Scorer, list[float]] = {cpu: [], device: []}
+    for number in range(rounds):
+        for scorer in (cpu, device) if number % 2 == 0 else (device, cpu):
+            times[scorer].append(_seconds(scorer, batch) / len(batch) * 1e3)
+    one, other = map(statistics.median, times.values())
+    print(f"{len(batch):<16}{one:10.4f}{other:11.4f}{one / other:8.1f}", flush=True)
+
+
+def _seconds(scorer: Scorer, batch: Pixels) -> float:
+    """Of one run, the best of three: what else the machine does is none of its cost."""
+    found = []
+    for _ in range(3):
+        started = time.perf_counter()
+        scorer.score(batch)
+        found.append(time.perf_counter() - started)
+    return min(found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.cuda")
+    parser.add_argument("--images", type=Path, default=ROOT / "samples", help="folder of images (samples/)")
+    parser.add_argument("--count", type=int, default=1_000, help="most of them that are compared (1,000)")
+    parser.add_argument("--rounds", type=int, default=9, help="how often (9)")
+    devices: tuple[Device, ...] = ("cuda", "cpu")
+    parser.add_argument("--device", choices=devices, default="cuda", help="cpu compares the CPU with itself")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
