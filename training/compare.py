@@ -17,6 +17,7 @@ from training.evaluate import RESAMPLES, log_losses, wilson
 from training.fit import load_fitted, predict_logits
 from training.preset import Preset
 from training.records import Manifest, load_records
+from training.storage import Place
 
 LEVEL = 0.05
 
@@ -58,7 +59,7 @@ class Comparison(_Part):
     pairs: tuple[Pair, ...]
 
 
-def compare_runs(records: Path, folders: Sequence[Path]) -> Comparison:
+def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
     """Measure finished runs on the test split, and hold each against the first, image by image.
 
     Accuracy has Wilson's interval, log loss a bootstrap's; McNemar's test is exact.
@@ -142,7 +143,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(one) for one in corrected]
 
 
-def _test_logits(records: Path, networks: Iterable[tuple[keras.Model, Preset]]) -> tuple[NDArray[np.float32], Floats]:
+def _test_logits(records: Place, networks: Iterable[tuple[keras.Model, Preset]]) -> tuple[NDArray[np.float32], Floats]:
     """Labels `[N]`, and logits `[runs, N]`: at every size the images come in the same order."""
     logits = []
     for network, preset in networks:

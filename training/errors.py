@@ -15,5 +15,17 @@ class RecordsError(TrainingError):
     """A folder of TFRecord shards that is missing, incomplete or was written for something else."""
 
 
+class DamagedError(RecordsError):
+    """A shard whose checksums do not fit what is in it."""
+
+
+class StorageError(TrainingError):
+    """Object storage that cannot be reached, refuses, or lacks the bucket."""
+
+
+class SearchError(TrainingError):
+    """A search on several machines whose chief and workers do not find each other any more."""
+
+
 class ExportError(TrainingError):
     """A network that must not be shipped: its graph does not compute what the network computes."""

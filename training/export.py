@@ -33,6 +33,7 @@ from training.fit import Fitted, Run
 from training.network import as_shipped
 from training.promise import Promised
 from training.records import Manifest, Records, load_records
+from training.storage import Place
 
 MODEL_NAME = "glasses"
 OPSET = 17
@@ -46,7 +47,7 @@ TOOLS = (keras, np, onnx, onnxruntime, tf, tf2onnx)
 
 def export_model(
     fitted: Fitted,
-    records: Path,
+    records: Place,
     out: Path,
     *,
     promised: Promised | None = None,

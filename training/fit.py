@@ -21,7 +21,8 @@ from training.errors import RecordsError
 from training.network import build_network
 from training.preset import Preset
 from training.progress import Progress, TrainingState
-from training.records import Manifest, Records, load_records
+from training.records import Manifest, Records, load_parts
+from training.storage import Place
 
 NETWORK_FILE = "network.keras"
 RUN_FILE = "run.json"
@@ -72,7 +73,7 @@ class Trained:
     history: History
 
 
-def fit_network(records: Path, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
+def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
     """Train on the train split, watch the validation split, keep the best epoch; write network, history and run.
 
     Run again after it was interrupted, it goes on after the last whole epoch, provided that it is the same run; a
@@ -85,8 +86,8 @@ def fit_network(records: Path, out: Path, *, preset: Preset, seed: int, command:
             return load_fitted(out)
         (out / RUN_FILE).unlink()
     out.mkdir(parents=True, exist_ok=True)
-    parts = (load_records(records, split, size=preset.size) for split in (Split.TRAIN, Split.VALIDATION))
-    trained = train_network(*parts, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
+    train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=preset.size, fingerprint=fingerprint)
+    trained = train_network(train, validation, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
     run = Run(
         command=command,
         records=fingerprint,
@@ -117,7 +118,7 @@ def read_history(folder: Path) -> History:
 
 
 def train_network(
-    train: Records, validation: Records, *, preset: Preset, seed: int, state: Path | None = None, title: str = ""
+    train: Records, validation: Records, *, preset: Preset, seed: int, state: Place | None = None, title: str = ""
 ) -> Trained:
     """Minimise the binary cross-entropy with Adam; on all GPUs where there are several.
 

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from training.errors import DataError
+from training.storage import Place
 
 SIZES = (32, 64, 128)
 """Edges of the input that the paper compares."""
@@ -42,7 +42,7 @@ class Preset:
         return cls(**values)
 
     @classmethod
-    def read(cls, path: Path) -> "Preset":
+    def read(cls, path: Place) -> "Preset":
         """The settings in a `best.json` of `lensgate train tune`.
 
         Raises:

@@ -3,15 +3,14 @@
 import io
 import json
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from gate.models import write_whole
 from training.preset import Preset
+from training.storage import Place, write_whole
 
 _Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -19,7 +18,7 @@ _Arrays = dict[str, np.ndarray[Any, Any]]
 class TrainingState:
     """The state's file; `key` says which run it is of, and a file of another is not gone on from."""
 
-    def __init__(self, path: Path | None, *, key: str) -> None:
+    def __init__(self, path: Place | None, *, key: str) -> None:
         self._path, self._key = path, key
 
     def read(self) -> _Arrays | None:

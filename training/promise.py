@@ -39,6 +39,7 @@ from training.novelty import (
     set_threshold,
 )
 from training.records import Manifest, load_records
+from training.storage import Place
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
@@ -119,7 +120,7 @@ class Promised:
         return NoveltyThreshold(value=found.threshold, chosen_by=chosen)
 
 
-def calibrate_run(records: Path, run: Path, *, seed: int) -> Calibrated:
+def calibrate_run(records: Place, run: Path, *, seed: int) -> Calibrated:
     """Fit temperature and novelty head to the run, set the threshold; write both into the run's folder.
 
     Raises:
@@ -140,7 +141,7 @@ def calibrate_run(records: Path, run: Path, *, seed: int) -> Calibrated:
     return found
 
 
-def certify_run(records: Path, run: Path, *, target_risk: float, confidence: float, cost_ratio: float) -> Certified:
+def certify_run(records: Place, run: Path, *, target_risk: float, confidence: float, cost_ratio: float) -> Certified:
     """Find the band that keeps the promise on the calibration split; write it into the run's folder.
 
     Bands are proposed by the validation split. Of the calibration split only those below the novelty threshold count:
@@ -192,7 +193,7 @@ def fingerprint(run: Path) -> str:
     return hashlib.sha256((run / NETWORK_FILE).read_bytes()).hexdigest()
 
 
-def _fitted(records: Path, run: Path) -> Fitted:
+def _fitted(records: Place, run: Path) -> Fitted:
     fitted = load_fitted(run)
     if fitted.run.records != Manifest.read(records).fingerprint():
         raise RecordsError(f"{run} was fitted to other records than {records}: run `lensgate train fit` again")

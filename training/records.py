@@ -5,34 +5,31 @@ image, and `manifest.json`, which is written last. Pixels depend on the files al
 corrected label decodes nothing again.
 """
 
-import csv
 import hashlib
-import io
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate import Label
 from gate.card import DataSet as CardDataSet
-from gate.models import write_whole
 from gate.pixels import Pixels
+from training.copies import forget, read_images
 from training.dataset import DataSet, Split
 from training.errors import DataError, RecordsError
 from training.likeness import group_near
-from training.shards import FEATURES, Block, Item, write_blocks
+from training.shards import FOLDER, Block, Item, write_blocks
 from training.split import Picture, split_pictures
+from training.storage import Place, sizes_of, write_whole
+from training.table import Row, from_csv, to_csv
 
 MANIFEST_FILE = "manifest.json"
 TABLE_FILE = "images.csv"
-COLUMNS = ("data_set", "name", "source", "split", "glasses", "given", "sha256")
 
 
 class Shard(BaseModel):
@@ -60,20 +57,28 @@ class Manifest(BaseModel):
     problems: tuple[str, ...]
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
+    def read(cls, folder: Place) -> Self:
         """Read the manifest of `folder`.
 
         Raises:
-            RecordsError: there is none, it is not one, or the table beside it was changed since.
+            RecordsError: there is none, it is not one, or the table beside it is not its own.
+            StorageError: the storage cannot be reached.
         """
+        return cls._read_with_table(folder)[0]
+
+    @classmethod
+    def _read_with_table(cls, folder: Place) -> tuple[Self, bytes]:
         try:
             manifest = cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
             table = (folder / TABLE_FILE).read_bytes()
         except (OSError, ValidationError) as error:
             raise RecordsError(f"{folder} holds no finished records: run `lensgate train prepare` first") from error
         if hashlib.sha256(table).hexdigest() != manifest.table:
-            raise RecordsError(f"{folder / TABLE_FILE} was changed by hand: put corrections into corrections.csv")
-        return manifest
+            raise RecordsError(
+                f"{folder / TABLE_FILE} is not what its manifest was written for. If it was changed by hand, put "
+                "corrections into corrections.csv; if `lensgate train prepare` is writing there, wait until it is done"
+            )
+        return manifest, table
 
     def fingerprint(self) -> str:
         """SHA-256 of the images, their labels and how they were split, at whatever size and by whichever command."""
@@ -139,7 +144,7 @@ def join(*parts: Records) -> Records:
 
 
 def write_records(
-    datasets: Sequence[DataSet], out: Path, *, sizes: Sequence[int], seed: int, command: str = ""
+    datasets: Sequence[DataSet], out: Place, *, sizes: Sequence[int], seed: int, command: str = ""
 ) -> Manifest:
     """Decode `datasets` into shards at each of `sizes` pixels, once, and split them.
 
@@ -148,25 +153,26 @@ def write_records(
 
     Raises:
         DataError: two data sets share a name, or one is too small for both labels to be in every split.
+        RecordsError: shards went while they were written.
+        StorageError: the storage cannot be reached, refuses, or lacks the bucket.
     """
     if len({data.name for data in datasets}) < len(datasets):
         raise DataError("two data sets have the same folder name: rename one, so that figures can tell them apart")
     started = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST_FILE).unlink(missing_ok=True)
     sizes = sorted(set(sizes))
     items = [item for data in datasets for item in _items(data)]
     blocks = write_blocks(items, out, sizes=sizes)
     problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]
     rows = _rows(datasets, items, blocks, seed=seed, problems=problems)
-    table = _as_csv(rows)
+    table = to_csv(rows)
     write_whole(out / TABLE_FILE, table)
     manifest = Manifest(
         command=command,
         seed=seed,
         seconds=round(time.monotonic() - started, 1),
         data=tuple(_describe(data, rows) for data in datasets),
-        shards={size: tuple(_shard(out, block, size, rows) for block in blocks) for size in sizes},
+        shards=_shards(out, blocks, sizes, rows),
         table=hashlib.sha256(table).hexdigest(),
         problems=tuple(problems),
     )
@@ -174,43 +180,30 @@ def write_records(
     return manifest
 
 
-def load_records(folder: Path, *splits: Split, size: int | None = None) -> Records:
+def load_records(folder: Place, *splits: Split, size: int | None = None) -> Records:
     """Read all images of some splits into memory, in the order of the table.
 
     Raises:
         RecordsError: the records are not finished, lack a shard, or do not have this size.
+        StorageError: the storage cannot be reached.
     """
-    manifest = Manifest.read(folder)
-    size = manifest.the_size(size)
-    rows = [row for row in _read_table(folder) if row.split in splits]
-    wanted = {(row.data_set, row.name): index for index, row in enumerate(rows)}
-    images = np.empty((len(rows), size, size, 3), np.uint8)
-    missing = set(wanted)
-    for record in _parsed(folder, manifest, size).as_numpy_iterator():
-        key = record["data_set"].decode(), record["name"].decode()
-        if key in missing:
-            images[wanted[key]] = np.frombuffer(record["image"], np.uint8).reshape(size, size, 3)
-            missing.remove(key)
-    if missing:
-        raise RecordsError(f"{folder} lacks images that its table names: run `lensgate train prepare` again")
-    return Records(
-        images,
-        np.array([row.glasses for row in rows], np.float32),
-        tuple(row.name for row in rows),
-        tuple(row.data_set for row in rows),
-        tuple(row.source for row in rows),
-    )
+    (found,) = _load(*Manifest._read_with_table(folder), folder, [splits], size)
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    data_set: str
-    name: str
-    source: str
-    split: Split
-    glasses: bool
-    given: bool
-    sha256: str
+def load_parts(
+    folder: Place, *splits: Split, size: int | None = None, fingerprint: str | None = None
+) -> tuple[Records, ...]:
+    """Each of some splits by itself, all from one reading.
+
+    Raises:
+        RecordsError: as `load_records`; or the records are not those with this fingerprint any more.
+        StorageError: the storage cannot be reached.
+    """
+    manifest, table = Manifest._read_with_table(folder)
+    if fingerprint not in (None, manifest.fingerprint()):
+        raise RecordsError(f"{folder} was prepared anew while this went on: run it again")
+    return _load(manifest, table, folder, [(split,) for split in splits], size)
 
 
 def _items(data: DataSet) -> list[Item]:
@@ -222,7 +215,7 @@ def _items(data: DataSet) -> list[Item]:
 
 def _rows(
     datasets: Sequence[DataSet], items: Sequence[Item], blocks: Sequence[Block], *, seed: int, problems: list[str]
-) -> list[_Row]:
+) -> list[Row]:
     """What becomes of every image that could be read; what of the others goes into `problems`."""
     found = [one for block in blocks for one in block.found]
     kept, seen = [], dict[str, str]()
@@ -250,12 +243,12 @@ def _rows(
     return rows
 
 
-def _row(item: Item, split: Split, sha256: str) -> _Row:
+def _row(item: Item, split: Split, sha256: str) -> Row:
     one = item.example
-    return _Row(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
+    return Row(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
 
 
-def _describe(data: DataSet, rows: Sequence[_Row]) -> CardDataSet:
+def _describe(data: DataSet, rows: Sequence[Row]) -> CardDataSet:
     """The data set as the card names it."""
     mine = [row for row in rows if row.data_set == data.name]
     counts = Counter((row.split, row.glasses) for row in mine)
@@ -273,40 +266,51 @@ def _describe(data: DataSet, rows: Sequence[_Row]) -> CardDataSet:
     )
 
 
-def _shard(out: Path, block: Block, size: int, rows: Sequence[_Row]) -> Shard:
+def _shards(
+    out: Place, blocks: Sequence[Block], sizes: Sequence[int], rows: Sequence[Row]
+) -> dict[int, tuple[Shard, ...]]:
+    held = {f"{FOLDER}/{name}": count for name, count in sizes_of(out / FOLDER).items()}
+    if any(block.file(size) not in held for block in blocks for size in sizes):
+        raise RecordsError(f"{out} lost shards meanwhile: does another `lensgate train prepare` write there?")
     labels = {row.sha256: row.glasses for row in rows}
+    return {size: tuple(_shard(block, block.file(size), held, labels) for block in blocks) for size in sizes}
+
+
+def _shard(block: Block, file: str, held: Mapping[str, int], labels: Mapping[str, bool]) -> Shard:
     shown = [labels[one.sha256] for one in block.found if one.sha256 in labels]
-    file = block.file(size)
     images = sum(not one.fault for one in block.found)
     share = round(float(np.mean(shown)), 4) if shown else 0.0
-    return Shard(file=file, images=images, bytes=(out / file).stat().st_size, glasses=share)
+    return Shard(file=file, images=images, bytes=held[file], glasses=share)
 
 
-def _as_csv(rows: Sequence[_Row]) -> bytes:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(
-        (row.data_set, row.name, row.source, row.split, int(row.glasses), int(row.given), row.sha256) for row in rows
+def _load(
+    manifest: Manifest, table: bytes, folder: Place, groups: Sequence[Sequence[Split]], size: int | None
+) -> tuple[Records, ...]:
+    """The images of each group of splits, from one pass over the shards."""
+    size = manifest.the_size(size)
+    rows = from_csv(table)
+    parts = [[row for row in rows if row.split in group] for group in groups]
+    images = [np.empty((len(part), size, size, 3), np.uint8) for part in parts]
+    missing = {
+        (row.data_set, row.name): place
+        for part, places in zip(parts, images, strict=True)
+        for row, place in zip(part, places, strict=True)
+    }
+    forget(folder, but={shard.file for shards in manifest.shards.values() for shard in shards})
+    for data_set, name, pixels in read_images(folder, {shard.file: shard.bytes for shard in manifest.shards[size]}):
+        place = missing.pop((data_set, name), None)
+        if place is not None:
+            place[...] = np.frombuffer(pixels, np.uint8).reshape(place.shape)
+    if missing:
+        raise RecordsError(f"{folder} lacks images that its table names: run `lensgate train prepare` again")
+    return tuple(_records(part, places) for part, places in zip(parts, images, strict=True))
+
+
+def _records(rows: Sequence[Row], images: Pixels) -> Records:
+    return Records(
+        images,
+        np.array([row.glasses for row in rows], np.float32),
+        tuple(row.name for row in rows),
+        tuple(row.data_set for row in rows),
+        tuple(row.source for row in rows),
     )
-    return text.getvalue().encode()
-
-
-def _read_table(folder: Path) -> list[_Row]:
-    with (folder / TABLE_FILE).open(newline="", encoding="utf-8") as file:
-        return [
-            _Row(
-                **{key: row[key] for key in ("data_set", "name", "source", "sha256")},
-                split=Split(row["split"]),
-                glasses=row["glasses"] == "1",
-                given=row["given"] == "1",
-            )
-            for row in csv.DictReader(file)
-        ]
-
-
-def _parsed(folder: Path, manifest: Manifest, size: int) -> Any:
-    files = [str(folder / shard.file) for shard in manifest.shards[size]]
-    if not all(Path(file).is_file() for file in files):
-        raise RecordsError(f"{folder} lacks shards that its manifest names: run `lensgate train prepare` again")
-    return tf.data.TFRecordDataset(files).map(lambda raw: tf.io.parse_single_example(raw, FEATURES))

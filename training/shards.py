@@ -1,11 +1,13 @@
 """Blocks of 450 images, decoded on all cores into one TFRecord shard a size; each is there whole or not at all."""
 
+import errno
 import hashlib
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +16,32 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
 from gate import ImageError, read_pixels, read_pixels_at
-from gate.models import write_whole
 from gate.pixels import Pixels
 from training.dataset import Example
+from training.errors import DamagedError
 from training.likeness import perceptual_hash
+from training.prefetch import prefetched
+from training.storage import Place, filled_whole, sizes_of, write_whole
 
 SHARD_IMAGES = 450
 FOLDER = "shards"
 FORMAT = "2"
 """Goes into the name of every block: what another version of this code wrote is decoded again."""
 
+READERS = 16
+"""Indexes of blocks that are read at the same time: in object storage each takes its while."""
+
 FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
     "name": tf.io.FixedLenFeature([], tf.string),
     "data_set": tf.io.FixedLenFeature([], tf.string),
 }
+
+Image = tuple[str, str, bytes]
+"""Data set, name, and pixels as a shard has them."""
+
+_OURS = re.compile(r"(\d+/)?\.?\d{5}-[0-9a-f]{12}\.")
+"""Names of shards and indexes, half-written ones too: a bucket may hold what is none of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +81,24 @@ class Block(BaseModel):
         return f"{FOLDER}/{size}/{self.name}.tfrecord"
 
 
-def write_blocks(items: Sequence[Item], out: Path, *, sizes: Sequence[int]) -> list[Block]:
+def write_blocks(items: Sequence[Item], out: Place, *, sizes: Sequence[int]) -> list[Block]:
     """Write `items` in order as blocks of 450 under `out / shards`, and take away what is left of others.
 
     A block that an earlier run finished from the same files is not decoded again.
     """
     parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
     names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
-    done = {name: _finished(out, name, sizes) for name in names}
+    done = _finished(out, names, sizes)
     todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = tqdm(pool.map(lambda item: _decode(item, sizes), todo), desc="decode", total=len(todo), unit="image")
-        outcomes = iter(decoded)
+    # Where the shards go takes longer than decoding, what is decoded must not pile up.
+    decode = prefetched(partial(_decode, sizes=sizes), todo, threads=os.cpu_count() or 1, ahead=2 * SHARD_IMAGES)
+    with decode as decoded, tqdm(decoded, desc="decode", total=len(todo), unit="image") as shown:
+        outcomes = iter(shown)
         blocks = [
             done[name]
             or _write_block(out, name, sizes, list(zip(part, itertools.islice(outcomes, len(part)), strict=True)))
             for name, part in zip(names, parts, strict=True)
         ]
-        decoded.close()
     _sweep(out, blocks, sizes)
     return blocks
 
@@ -99,8 +112,28 @@ def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
         except (ImageError, OSError) as error:
             return str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(read, paths)
+    with prefetched(read, paths, threads=os.cpu_count() or 1, ahead=SHARD_IMAGES) as decoded:
+        yield from decoded
+
+
+def read_shard(path: Path) -> Iterator[Image]:
+    """Every image of a shard; its checksums are checked.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it is not as it was written.
+    """
+    try:
+        raw = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "there is no such shard", str(path)) from error
+    except tf.errors.DataLossError as error:
+        raise DamagedError(f"{path} is damaged: {error.message}") from error
+    if not raw:
+        return iter(())
+    features = tf.io.parse_example(raw, FEATURES)
+    columns = (features[name].numpy() for name in ("data_set", "name", "image"))
+    return ((data_set.decode(), name.decode(), image) for data_set, name, image in zip(*columns, strict=True))
 
 
 def _key(part: Sequence[Item]) -> str:
@@ -113,12 +146,21 @@ def _key(part: Sequence[Item]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def _finished(out: Path, name: str, sizes: Sequence[int]) -> Block | None:
+def _finished(out: Place, names: Sequence[str], sizes: Sequence[int]) -> dict[str, Block | None]:
+    """The blocks that are whole, by name."""
+    files = sizes_of(out / FOLDER)
+    with prefetched(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
+        return dict(zip(names, blocks, strict=True))
+
+
+def _read_block(out: Place, files: Mapping[str, int], sizes: Sequence[int], name: str) -> Block | None:
+    if f"{name}.json" not in files:
+        return None
     try:
         block = Block.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    return block if all((out / block.file(size)).is_file() for size in sizes) else None
+    return block if all(block.file(size).removeprefix(f"{FOLDER}/") in files for size in sizes) else None
 
 
 _Outcome = tuple[Found, list[Pixels]]
@@ -134,7 +176,7 @@ def _decode(item: Item, sizes: Sequence[int]) -> _Outcome:
     return found, pixels
 
 
-def _write_block(out: Path, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[Item, _Outcome]]) -> Block:
+def _write_block(out: Place, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[Item, _Outcome]]) -> Block:
     block = Block(name=name, found=tuple(found for _, (found, _) in outcomes))
     for index, size in enumerate(sizes):
         rows = [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels]
@@ -143,15 +185,10 @@ def _write_block(out: Path, name: str, sizes: Sequence[int], outcomes: Sequence[
     return block
 
 
-def _write_shard(path: Path, rows: Sequence[tuple[Item, Pixels]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
+def _write_shard(shard: Place, rows: Sequence[tuple[Item, Pixels]]) -> None:
+    with filled_whole(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for item, pixels in rows:
             writer.write(_serialize(item, pixels))
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _serialize(item: Item, pixels: Pixels) -> bytes:
@@ -168,14 +205,10 @@ def _bytes_feature(value: bytes) -> Any:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def _sweep(out: Path, blocks: Sequence[Block], sizes: Sequence[int]) -> None:
+def _sweep(out: Place, blocks: Sequence[Block], sizes: Sequence[int]) -> None:
     """Shards of files that have changed since, or that a crash left half-written."""
-    named = {out / FOLDER / f"{block.name}.json" for block in blocks}
-    named |= {out / block.file(size) for block in blocks for size in sizes}
-    for path in _files(out / FOLDER):
-        if path not in named:
-            path.unlink()
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+    named = {f"{block.name}.json" for block in blocks}
+    named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}
+    for name in sizes_of(out / FOLDER).keys() - named:
+        if _OURS.match(name):
+            (out / FOLDER / name).unlink(missing_ok=True)

@@ -3,29 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from gate.models import write_whole
 from training.compare import LEVEL, holm, paired_p, t_interval
 from training.dataset import Split
 from training.errors import RecordsError
+from training.oracles import Values, listed
 from training.preset import PRESETS, SIZES, Preset
-from training.records import Manifest, Records, join, load_records
-from training.search import (
-    Measure,
-    Metrics,
-    Trial,
-    Values,
-    fingerprint,
-    listed,
-    run_trials,
-    train_and_measure,
-    write_table,
-)
+from training.records import Manifest, Records, join, load_parts, load_records
+from training.search import Measure, Metrics, Trial, fingerprint, run_trials, train_and_measure, write_table
+from training.storage import Place, write_whole
 
 BATCH_SIZES = (32, 64, 128)
 _NOT_TEST = (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
@@ -104,7 +94,7 @@ class Study(_Part):
 
 
 def run_study(
-    records: Path, out: Path, *, kind: Kind, preset: Preset, seeds: int, epochs: int | None = None
+    records: Place, out: Place, *, kind: Kind, preset: Preset, seeds: int, epochs: int | None = None
 ) -> Study | None:
     """Train with each value and the seeds from 0 on; write `study.csv` and `study.json` into `out`.
 
@@ -112,7 +102,7 @@ def run_study(
 
     Args:
         records: prepared ones, at the size of `preset`, or at several for their study.
-        out: folder to write into.
+        out: folder to write into; the same for all machines, if they all reach it.
         kind: what is varied; `sources` leaves out one after the other and measures on it.
         preset: holds everything else.
         seeds: trainings with each value.
@@ -126,7 +116,7 @@ def run_study(
     # Seeds outermost: what is there when it is killed compares all values.
     cases: list[Values] = [{"value": value, "seed": seed} for seed in range(seeds) for value in presets]
     key = fingerprint(manifest.fingerprint(), kind, {value: one.settings() for value, one in presets.items()})
-    trials = run_trials(listed(cases, key=key), _measure(kind, records, presets), out)
+    trials = run_trials(listed(cases, key=key), _measure(kind, records, manifest.fingerprint(), presets), out)
     if trials is None:
         return None
     study = _study(kind, manifest, preset, presets, trials)
@@ -135,10 +125,11 @@ def run_study(
     return study
 
 
-def _measure(kind: Kind, records: Path, presets: Mapping[str, Preset]) -> Measure:
-    def measure(values: Values, state: Path) -> Metrics:
+def _measure(kind: Kind, records: Place, prepared: str, presets: Mapping[str, Preset]) -> Measure:
+    def measure(values: Values, state: Place) -> Metrics:
         value, seed = str(values["value"]), int(values["seed"])
-        parts = _parts(kind, records, value, presets[value].size)
+        splits = load_parts(records, *_NOT_TEST, size=presets[value].size, fingerprint=prepared)
+        parts = _parts(kind, *splits, value=value)
         title = f"{kind} {value}, seed {seed}"
         return train_and_measure(parts, preset=presets[value], seed=seed, state=state, title=title)
 
@@ -161,7 +152,7 @@ def _study(
     )
 
 
-def _presets(kind: Kind, records: Path, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
+def _presets(kind: Kind, records: Place, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
     """What is trained, by the value that is varied."""
     if kind == "batch-size":
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}
@@ -180,9 +171,8 @@ def _several(presets: dict[str, Preset], advice: str) -> dict[str, Preset]:
     return presets
 
 
-def _parts(kind: Kind, records: Path, value: str, size: int) -> Parts:
+def _parts(kind: Kind, train: Records, validation: Records, calibration: Records, *, value: str) -> Parts:
     """What to train on, to stop by and to measure on."""
-    train, validation, calibration = (load_records(records, split, size=size) for split in _NOT_TEST)
     if kind != "sources":
         return train, validation, validation
     return _without(value, join(train, calibration), validation)

@@ -5,30 +5,19 @@ As the paper, first the architecture, and then, from the best one found, how fas
 
 import json
 from collections.abc import Callable
-from pathlib import Path
+from functools import cache
 from typing import Any, Literal
 
 import keras_tuner
 from pydantic import BaseModel, ConfigDict
 
-from gate.models import write_whole
 from training.dataset import Split
 from training.errors import DataError, TrainingError
+from training.oracles import OBJECTIVE, Values, Whole, bayesian, hyperband, random
 from training.preset import Preset
-from training.records import Manifest, load_records
-from training.search import (
-    OBJECTIVE,
-    Metrics,
-    Trial,
-    Values,
-    bayesian,
-    fingerprint,
-    hyperband,
-    random,
-    run_trials,
-    train_and_measure,
-    write_table,
-)
+from training.records import Manifest, Records, load_parts
+from training.search import Metrics, Trial, fingerprint, run_trials, train_and_measure, write_table
+from training.storage import Place, write_whole
 
 BEST_FILE = "best.json"
 TRIALS = 10
@@ -48,8 +37,8 @@ class Tuned(BaseModel):
 
 
 def tune(
-    records: Path,
-    out: Path,
+    records: Place,
+    out: Place,
     *,
     target: Target,
     start: Preset,
@@ -63,7 +52,7 @@ def tune(
 
     Args:
         records: prepared ones, at the size of `start`.
-        out: folder to write into.
+        out: folder to write into; the same for all machines, if they all reach it.
         target: what is tried.
         start: holds everything else, and is itself the first trial (but of hyperband). The learning rate's schedule
             is the exponential one, whichever it has.
@@ -76,16 +65,21 @@ def tune(
         RecordsError: the records do not have this size, or `out` holds the trials of something else.
         TrainingError: not one trial came to a result.
     """
-    key = fingerprint(Manifest.read(records).fingerprint(), target, algorithm, seed, start.settings())
+    prepared = Manifest.read(records).fingerprint()
+    key = fingerprint(prepared, target, algorithm, seed, start.settings())
     oracle = _oracle(algorithm, SPACES[target](start), key=key, trials=trials, seed=seed, epochs=start.epochs)
-    train, validation = (load_records(records, split, size=start.size) for split in (Split.TRAIN, Split.VALIDATION))
 
-    def measure(values: Values, state: Path) -> Metrics:
+    @cache
+    def parts() -> tuple[Records, Records, Records]:
+        # Not before the first trial: a chief needs none.
+        train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=start.size, fingerprint=prepared)
+        return train, validation, validation
+
+    def measure(values: Values, state: Place) -> Metrics:
         # Hyperband's longer trials begin anew: what an epoch does may depend on how many there are to be.
         preset = _preset(target, start, values).changed(epochs=values.get("tuner/epochs"))
-        parts = (train, validation, validation)
         title = ", ".join(f"{name} {value}" for name, value in values.items() if "/" not in name)
-        return train_and_measure(parts, preset=preset, seed=seed, state=state, title=title)
+        return train_and_measure(parts(), preset=preset, seed=seed, state=state, title=title)
 
     found = run_trials(oracle, measure, out)
     return None if found is None else _written(found, out, target, start)
@@ -99,7 +93,7 @@ def _oracle(
     trials: int | None,
     seed: int,
     epochs: int,
-) -> keras_tuner.Oracle:
+) -> Whole:
     if algorithm != "hyperband":
         choose = random if algorithm == "random" else bayesian
         return choose(space, key=key, trials=trials or TRIALS, seed=seed)
@@ -148,7 +142,7 @@ def _with(value: Any, *others: Any) -> list[Any]:
     return sorted({value, *others})
 
 
-def _written(trials: tuple[Trial, ...], out: Path, target: Target, start: Preset) -> Tuned:
+def _written(trials: tuple[Trial, ...], out: Place, target: Target, start: Preset) -> Tuned:
     finished = [trial for trial in trials if trial.metrics]
     if not finished:
         raise TrainingError(f"not one of {len(trials)} trials came to a result: take less filters, or a smaller rate")

@@ -3,33 +3,32 @@
 import csv
 import json
 import math
-import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count, cycle
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import keras_tuner
 import numpy as np
 import pytest
 from keras_tuner.engine.trial import Trial as TunerTrial
-from keras_tuner.src.distribute import oracle_chief
 
+from bench.serving.processes import free_port
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training import search, study
 from training.dataset import Split, read_dataset
-from training.errors import DataError, RecordsError
+from training.errors import DataError, RecordsError, SearchError
+from training.oracles import Values, Whole, bayesian, hyperband, listed, random
 from training.preset import PRESETS, Preset
-from training.records import load_records, write_records
-from training.search import Metrics, Trial, Values, bayesian, hyperband, listed, random, run_trials
+from training.records import load_parts, load_records, write_records
+from training.search import Metrics, Trial, run_trials
+from training.storage import Place
 from training.study import Study, run_study
 from training.tune import tune
 
@@ -39,8 +38,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is
 TINY = Preset(size=32, filters=(4,), epochs=1)
 CASES: list[Values] = [{"value": value} for value in range(8)]
 SECONDS = 300  # at most, on a machine that is busy
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["training.study", "training.tune", "keras_tuner.src.distribute.oracle_chief"])
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +68,6 @@ def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
-@pytest.fixture
-def fork() -> Iterator[Callable[..., BaseProcess]]:
-    """Starts a function in a process of its own, which has all it imports already."""
-    started: list[BaseProcess] = []
-
-    def start(target: Callable[..., None], *arguments: object) -> BaseProcess:
-        process = FORKS.Process(target=target, args=arguments)
-        process.start()
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
-
-
 def run_command(arguments: list[str], environment: dict[str, str]) -> None:
     """`lensgate` with a tiny network; what is trained is appended to trained.log in its folder."""
     os.environ.update(environment)
@@ -100,16 +80,14 @@ def run_command(arguments: list[str], environment: dict[str, str]) -> None:
         return measure(parts, title="", **options)
 
     study.train_and_measure = logged  # type: ignore[attr-defined]
-    # Keras Tuner's chief looks whether its last worker is done every 20 seconds.
-    oracle_chief.time = SimpleNamespace(sleep=lambda _: time.sleep(0.1))
     raise SystemExit(main(arguments))
 
 
 def drill(out: Path, die: int) -> None:
     """Run trials that train nothing; the process is killed at the `die`th saving, before it or after."""
-    save, calls = search._Whole.save, count(1)
+    save, calls = Whole.save, count(1)
 
-    def fatal_save(oracle: search._Whole) -> None:
+    def fatal_save(oracle: Whole) -> None:
         number = next(calls)
         if number == die and die % 2:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -117,11 +95,11 @@ def drill(out: Path, die: int) -> None:
         if number == die:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    search._Whole.save = fatal_save  # type: ignore[assignment,method-assign]
+    Whole.save = fatal_save  # type: ignore[assignment,method-assign]
 
-    def measure(values: Values, state: Path) -> Metrics:
+    def measure(values: Values, state: Place) -> Metrics:
         with (out / "trained.log").open("a") as file:
-            file.write(f"{state.parent.name}\n")
+            file.write(f"{str(state).split('/')[-2]}\n")
         return {"log_loss": float(values["rate"])}
 
     run_trials(random(space(), key="drill", trials=6, seed=0), measure, out)
@@ -153,7 +131,7 @@ def without_seconds(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{name: cell for name, cell in row.items() if name != "seconds"} for row in rows]
 
 
-def by_value(values: Values, state: Path) -> Metrics:
+def by_value(values: Values, state: Place) -> Metrics:
     del state
     return {"log_loss": float(values["value"])}
 
@@ -237,7 +215,7 @@ def test_a_kill_at_any_saving_neither_loses_nor_repeats_a_trial(
     assert values == [trial.values for trial in again or ()]
 
 
-def rated(values: Values, state: Path) -> Metrics:
+def rated(values: Values, state: Place) -> Metrics:
     del state
     return {"log_loss": float(values["rate"])}
 
@@ -245,10 +223,7 @@ def rated(values: Values, state: Path) -> Metrics:
 def test_machines_share_the_trials(
     command: list[str], undisturbed: Path, tmp_path: Path, fork: Callable[..., BaseProcess]
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port)}
+    address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(free_port())}
     processes = {}
     for name in ("chief", "one", "two"):
         # Each has its own disk.
@@ -269,6 +244,12 @@ def test_machines_share_the_trials(
     assert completed(tmp_path / "chief") == completed(undisturbed)
 
 
+def test_variables_that_are_not_all_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    with pytest.raises(SearchError, match="KERASTUNER_ORACLE_PORT"):
+        run_trials(listed(CASES, key="one"), by_value, tmp_path)
+
+
 def test_a_worker_does_not_run_the_trials_of_another_experiment(tmp_path: Path) -> None:
     oracle = listed(CASES, key="theirs")
     trial = TunerTrial(oracle.get_space(), trial_id="0")
@@ -285,7 +266,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
 def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
     ran: list[int] = []
 
-    def measure(values: Values, state: Path) -> Metrics:
+    def measure(values: Values, state: Place) -> Metrics:
         ran.append(int(values["value"]))
         return by_value(values, state)
 
@@ -297,7 +278,7 @@ def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> None:
-    def measure(values: Values, state: Path) -> Metrics:
+    def measure(values: Values, state: Place) -> Metrics:
         return {"log_loss": math.nan} if int(values["value"]) < 6 else by_value(values, state)
 
     found = run_trials(listed(CASES, key="one"), measure, tmp_path)
@@ -308,7 +289,7 @@ def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> No
 
 
 def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> None:
-    def measure(values: Values, state: Path) -> Metrics:
+    def measure(values: Values, state: Place) -> Metrics:
         if values["value"] == 2:
             raise RecordsError("no such records")
         return by_value(values, state)
@@ -324,7 +305,7 @@ def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> N
 def test_the_first_trial_is_what_is_there_and_bayes_looks_near_the_best(
     choose: Callable[..., keras_tuner.Oracle], tmp_path: Path
 ) -> None:
-    def measure(values: Values, state: Path) -> Metrics:
+    def measure(values: Values, state: Place) -> Metrics:
         del state
         return {"log_loss": (float(values["rate"]) - 0.3) ** 2}
 
@@ -347,7 +328,8 @@ def test_hyperband_trains_many_shortly_and_the_best_longer(tmp_path: Path) -> No
 
 
 def test_a_source_that_is_left_out_is_measured_on_and_nowhere_else(records: Path) -> None:
-    train, validation, measured = study._parts("sources", records, "a", 32)
+    splits = load_parts(records, Split.TRAIN, Split.VALIDATION, Split.CALIBRATION, size=32)
+    train, validation, measured = study._parts("sources", *splits, value="a")
     everything = load_records(records, Split.TRAIN, Split.VALIDATION, Split.CALIBRATION, size=32)
     assert sorted(measured.names) == sorted(
         name for name, source in zip(everything.names, everything.sources, strict=True) if source == "a"

@@ -19,6 +19,7 @@ from training.fit import History, Run, load_fitted, read_history
 from training.promise import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised
 from training.records import Manifest, Records, load_records
 from training.report.scored import Gate, Scored
+from training.storage import Place
 from training.study import Study
 
 Row = dict[str, str]
@@ -31,13 +32,13 @@ _Finding = TypeVar("_Finding", bound=BaseModel)
 class Sources:
     """Where it all lies; what is None was not asked for."""
 
-    records: Path
+    records: Place
     run: Path
     models: Path
     version: str | None = None
     audit: Path | None = None
-    studies: tuple[Path, ...] = ()
-    comparison: Path | None = None
+    studies: tuple[Place, ...] = ()
+    comparison: Place | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +100,14 @@ def gather(sources: Sources) -> Evidence:
     )
 
 
-def _required(path: Path, kind: type[_Finding], *, step: str) -> _Finding:
+def _required(path: Place, kind: type[_Finding], *, step: str) -> _Finding:
     found = _read(path, kind)
     if found is None:
         raise RecordsError(f"{path} does not exist: run `lensgate train {step}` first")
     return found
 
 
-def _read(path: Path, kind: type[_Finding]) -> _Finding | None:
+def _read(path: Place, kind: type[_Finding]) -> _Finding | None:
     if not path.is_file():
         return None
     try:

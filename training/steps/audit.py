@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.dataset import CORRECTIONS_FILE, DataSet, Split
@@ -13,6 +12,7 @@ from training.steps.options import Steps, add_step
 
 if TYPE_CHECKING:
     from training.records import Records
+    from training.storage import Place
 
 COMMAND = "lensgate train audit"
 FOLDS = 5
@@ -26,8 +26,8 @@ def add_to(steps: Steps) -> None:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", type=Path, required=True, help="folder for tables, page and what is kept to go on from")
-    add("--records", type=Path, help="folder for the decoded images, the audit's own (OUT/records)")
+    add("--out", type=option.local, required=True, help="folder for tables, page and what is kept to go on from")
+    add("--records", type=option.place, help="folder or URL for the decoded images, the audit's own (OUT/records)")
     add("--folds", type=_folds, default=FOLDS, help=f"parts, each judged by a network of the others ({FOLDS})")
     add("--epochs", type=option.positive, help="epochs of each network")
 
@@ -70,7 +70,7 @@ def _records(options: argparse.Namespace, datasets: list[DataSet], size: int) ->
     return load_records(folder, *Split)
 
 
-def _refuse_others(folder: Path) -> None:
+def _refuse_others(folder: "Place") -> None:
     """What `prepare` wrote would lose the other sizes, and with another seed its splits."""
     from training.records import MANIFEST_FILE, Manifest
 

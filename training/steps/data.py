@@ -26,10 +26,11 @@ def add_to(steps: Steps) -> None:
 def data_options(parser: argparse.ArgumentParser) -> None:
     """--data and what belongs to it"""
     add = parser.add_argument
-    add("--data", type=Path, action="append", required=True, help="folder in the Kaggle layout; may be given again")
+    title = "folder in the Kaggle layout; may be given again"
+    add("--data", type=option.local, action="append", required=True, help=title)
     add(
         "--auxiliary",
-        type=Path,
+        type=option.local,
         action="append",
         default=[],
         metavar="DIR",
@@ -92,7 +93,7 @@ def read_datasets(options: argparse.Namespace) -> list[DataSet]:
 
 def _draw_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=option.positive, required=True, help="how many faces")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write in the Kaggle layout")
+    parser.add_argument("--out", type=option.local, required=True, help="folder to write in the Kaggle layout")
 
 
 def _draw(options: argparse.Namespace) -> None:

@@ -37,17 +37,20 @@ def _size(parser: argparse.ArgumentParser) -> None:
 
 
 def _work_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--work", type=Path, default=Path("runs"), help="folder for records and the fit (runs)")
+    add = parser.add_argument
+    add("--work", type=option.local, default=Path("runs"), help="folder for audit, fit and report (runs)")
+    add("--records", type=option.place, help="folder for the shards, or its URL in object storage (WORK/records)")
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("models"), help="folder of models (models)")
+    parser.add_argument("--out", type=option.local, default=Path("models"), help="folder of models (models)")
     parser.add_argument("--version", help="name of the new version (the next number)")
 
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="folder in the Kaggle layout, or of images")
-    parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="table to write (predictions.csv)")
+    add = parser.add_argument
+    add("--data", type=option.local, required=True, help="folder in the Kaggle layout, or of images")
+    add("--out", type=option.local, default=Path("predictions.csv"), help="table to write (predictions.csv)")
 
 
 def _promise_options(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +151,8 @@ def _all(options: argparse.Namespace) -> None:
     # What can be known to fail at the end is said before the minutes of work.
     options.version = new_version(options.out, options.version).name
     work: Path = options.work
-    options.records, options.run_folder, options.models = work / "records", work / "fit", options.out
+    options.records = options.records or work / "records"
+    options.run_folder, options.models = work / "fit", options.out
     options.size = (options.sizes or [64])[0]
     for step in (data.prepare, _audit, _fit, _calibrate, _certify, _export, _report):
         step(options)

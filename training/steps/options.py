@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from training import storage
+from training.errors import DataError
 from training.preset import PRESETS, Preset
+from training.storage import Place
 
 LARGEST_SEED = 2**31 - 64
 """TensorFlow's stateless operations take seeds below 2**31; a run uses the next few as well."""
@@ -30,24 +33,29 @@ def seed(parser: argparse.ArgumentParser) -> None:
 
 def records(parser: argparse.ArgumentParser) -> None:
     """--records"""
-    parser.add_argument("--records", type=Path, default=Path("runs/records"), help="folder of shards (runs/records)")
+    parser.add_argument(
+        "--records",
+        type=place,
+        default=Path("runs/records"),
+        help="folder of shards, or its URL in object storage (runs/records)",
+    )
 
 
 def run(parser: argparse.ArgumentParser) -> None:
     """--run"""
-    parser.add_argument("--run", type=Path, default=Path("runs/fit"), dest="run_folder", help="folder of the fit")
+    parser.add_argument("--run", type=local, default=Path("runs/fit"), dest="run_folder", help="folder of the fit")
 
 
 def models(parser: argparse.ArgumentParser) -> None:
     """--models, --version"""
-    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of models (models)")
+    parser.add_argument("--models", type=local, default=Path("models"), help="folder of models (models)")
     parser.add_argument("--version", help="the version (by default the current one)")
 
 
 def preset(parser: argparse.ArgumentParser) -> None:
     """--preset and what may be changed of it"""
     parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network and its training (paper)")
-    parser.add_argument("--preset-file", type=Path, metavar="FILE", help="settings found by tune, instead of --preset")
+    parser.add_argument("--preset-file", type=place, metavar="FILE", help="settings found by tune, instead of --preset")
     parser.add_argument("--epochs", type=positive, help="at most so many epochs")
     parser.add_argument("--batch-size", type=positive, help="images a step")
     parser.add_argument("--augment", type=strength, metavar="STRENGTH", help="0: images as they are, 1: far from it")
@@ -62,6 +70,22 @@ def chosen_preset(options: argparse.Namespace, **changes: Any) -> Preset:
     changes = {"epochs": options.epochs, "batch_size": options.batch_size, "augment": options.augment, **changes}
     start = Preset.read(options.preset_file) if options.preset_file else PRESETS[options.preset]
     return start.changed(**changes)
+
+
+def place(text: str) -> Place:
+    """A folder or file of this machine, or an URL of object storage."""
+    try:
+        return storage.place(text)
+    except DataError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def local(text: str) -> Path:
+    """A folder or file of this machine."""
+    found = place(text)
+    if not isinstance(found, Path):
+        raise argparse.ArgumentTypeError(f"{text!r} is an URL, and this takes a folder or file of this machine")
+    return found
 
 
 def positive(text: str) -> int:

@@ -15,19 +15,20 @@ def add_to(steps: Steps) -> None:
 
 def _options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--audit", type=Path, metavar="DIR", help="folder of an audit of the labels, to show the worst")
+    add("--audit", type=option.local, metavar="DIR", help="folder of an audit of the labels, to show the worst")
     add(
         "--study",
-        type=Path,
+        type=option.place,
         action="append",
         default=[],
         dest="studies",
         metavar="DIR",
         help="folder of a study, to show its table; may be given again",
     )
-    add("--comparison", type=Path, metavar="DIR", help="folder of a comparison of models, to show it")
-    add("--out", type=Path, default=Path("runs"), help="report.html goes there, or the name of a .html file (runs)")
-    add("--figures", type=Path, metavar="DIR", help="save each figure there as a PNG file as well")
+    add("--comparison", type=option.place, metavar="DIR", help="folder of a comparison of models, to show it")
+    title = "report.html goes there, or the name of a .html file (runs)"
+    add("--out", type=option.local, default=Path("runs"), help=title)
+    add("--figures", type=option.local, metavar="DIR", help="save each figure there as a PNG file as well")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.errors import RecordsError
@@ -45,13 +44,14 @@ def _size(parser: argparse.ArgumentParser) -> None:
 
 
 def _out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="folder to write into; what is done there is kept")
+    parser.add_argument(
+        "--out", type=option.place, required=True, help="folder or URL to write into; what is done there is kept"
+    )
 
 
 def _runs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--run", type=Path, action="append", required=True, dest="runs", help="folder of a fit; the first is the basis"
-    )
+    title = "folder of a fit; the first is the basis"
+    parser.add_argument("--run", type=option.local, action="append", required=True, dest="runs", help=title)
 
 
 def _study(options: argparse.Namespace) -> None:
@@ -71,7 +71,7 @@ def _study(options: argparse.Namespace) -> None:
 
 
 def _tune(options: argparse.Namespace) -> None:
-    from training.search import OBJECTIVE
+    from training.oracles import OBJECTIVE
     from training.tune import BEST_FILE, tune
 
     tuned = tune(
@@ -101,9 +101,9 @@ def _start(options: argparse.Namespace) -> Preset:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from gate.models import write_whole
     from training.compare import compare_runs, comparison_rows
     from training.search import write_table
+    from training.storage import write_whole
 
     if len(options.runs) < 2:
         raise RecordsError("a comparison takes two runs: give --run again")

@@ -1,0 +1,194 @@
+"""Folders and object storage: the same calls and the same outcome, and errors that say what to do."""
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from s3fs import S3FileSystem  # type: ignore[import-untyped,unused-ignore]
+
+from training.errors import DataError, StorageError
+from training.prefetch import prefetched
+from training.storage import Place, Remote, filled_whole, place, remove, sizes_of, write_whole
+
+KINDS = ("folder", "memory", "s3")
+
+
+@pytest.fixture(params=KINDS)
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "folder":
+        return tmp_path / "records"
+    found: Remote = request.getfixturevalue("bucket" if request.param == "s3" else "memory")
+    return found / "records"
+
+
+def test_files_are_written_found_read_and_deleted(where: Place) -> None:
+    for name in ("b", "a/1", "a/2"):
+        write_whole(where / name, name.encode() * 3)
+    write_whole(where / "b", b"new")
+    assert sizes_of(where) == {"a/1": 9, "a/2": 9, "b": 3}
+    assert list(sizes_of(where)) == ["a/1", "a/2", "b"]
+    assert sizes_of(where / "a") == {"1": 9, "2": 9}
+    assert (where / "b").read_bytes() == b"new"
+    assert ((where / "b").is_file(), (where / "a").is_file(), (where / "c").is_file()) == (True, False, False)
+    assert ((where / "a").name, str(where / "b")) == ("a", f"{where}/b")
+    (where / "b").unlink()
+    (where / "b").unlink(missing_ok=True)
+    remove(where / "a")
+    remove(where / "a")
+    assert sizes_of(where) == {}
+
+
+def test_what_is_not_there_is_not_found(where: Place) -> None:
+    with pytest.raises(FileNotFoundError, match="records/none"):
+        (where / "none").read_bytes()
+    assert sizes_of(where / "none") == {}
+
+
+def test_what_is_not_there_cannot_be_deleted(memory: Remote) -> None:
+    with pytest.raises(FileNotFoundError, match="records/none"):
+        (memory / "none").unlink()
+
+
+def test_a_file_is_there_when_it_is_whole(where: Place) -> None:
+    with filled_whole(where / "32/shard.tfrecord") as temporary:
+        temporary.write_bytes(b"whole")
+        assert not (where / "32/shard.tfrecord").is_file()
+    with pytest.raises(KeyboardInterrupt), filled_whole(where / "32/shard.tfrecord") as temporary:
+        temporary.write_bytes(b"ha")
+        raise KeyboardInterrupt
+    assert (where / "32/shard.tfrecord").read_bytes() == b"whole"
+
+
+def test_a_name_that_is_a_pattern_names_itself_alone(bucket: Remote) -> None:
+    write_whole(bucket / "run[1]*" / "a", b"1")
+    write_whole(bucket / "run1" / "a", b"1")
+    assert sizes_of(bucket / "run[1]*") == {"a": 1}
+    remove(bucket / "run[1]*")
+    assert sizes_of(bucket) == {"run1/a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("runs/records", Path("runs/records")),
+        ("/data/a:b", Path("/data/a:b")),
+        ("file:///data/records", Path("/data/records")),
+        ("s3://bucket/records/", Remote("s3://bucket/records")),
+        ("GS://bucket", Remote("gs://bucket")),
+    ],
+)
+def test_a_place_is_a_folder_or_an_url(text: str, found: Place) -> None:
+    assert place(text) == found
+
+
+@pytest.mark.parametrize("text", ["s3://", "simplecache::s3://bucket/records", "s3://bucket::memory://x"])
+def test_an_url_of_more_or_of_nothing_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match="s3://BUCKET/records"):
+        place(text)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_bucket_that_is_missing_is_named() -> None:
+    lost = Remote("s3://lost/records")
+    for call in (lost.read_bytes, lambda: write_whole(lost, b""), lambda: sizes_of(lost), lost.unlink):
+        with pytest.raises(StorageError, match=r"s3://lost/records .* no such bucket"):
+            call()
+
+
+@pytest.mark.usefixtures("bucket")
+def test_who_has_no_credentials_hears_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    # It keeps what it found out.
+    S3FileSystem.clear_instance_cache()
+    record = Remote("s3://bucket/records")
+    for call in (record.read_bytes, record.is_file, lambda: write_whole(record, b""), record.unlink):
+        with pytest.raises(StorageError, match=r"credentials.* AWS_ACCESS_KEY_ID.* service account"):
+            call()
+    S3FileSystem.clear_instance_cache()
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StorageError, match=r"Protocol not known: nowhere"):
+        Remote("nowhere://bucket").read_bytes()
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(StorageError, match=r"fsspec.*lensgate\[training\]"):
+        Remote("s3://bucket").read_bytes()
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Storage as Google's that answers everything with the status in the list."""
+    status = [404]
+
+    class Answers(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = json.dumps({"error": {"code": status[0], "message": "Anonymous caller has no access"}}).encode()
+            self.send_response(status[0])
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+    yield status
+    server.shutdown()
+    server.server_close()
+
+
+def test_google_s_errors_are_told_apart(google: list[int]) -> None:
+    records = Remote("gs://bucket/records")
+    with pytest.raises(FileNotFoundError):
+        records.read_bytes()
+    with pytest.raises(StorageError, match="no such bucket"):
+        write_whole(records, b"")
+    google[0] = 401
+    with pytest.raises(StorageError, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        records.read_bytes()
+
+
+def test_work_is_done_ahead_in_order_and_no_more_than_so_much() -> None:
+    begun, most = list[int](), 0
+
+    def work(item: int) -> int:
+        begun.append(item)
+        return item * 2
+
+    with prefetched(work, range(50), threads=3, ahead=5) as results:
+        for taken, result in enumerate(results):
+            assert result == taken * 2
+            most = max(most, len(begun) - taken)
+    assert most <= 6
+
+
+def test_what_is_left_by_an_error_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, begun, shutdown = threading.Event(), list[int](), ThreadPoolExecutor.shutdown
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item:
+            told.wait()
+
+    def tell(pool: ThreadPoolExecutor, **options: bool) -> None:
+        shutdown(pool, wait=False, **options)
+        told.set()
+        shutdown(pool)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", tell)
+    with pytest.raises(KeyboardInterrupt), prefetched(work, range(50), threads=1, ahead=20) as results:
+        next(results)
+        raise KeyboardInterrupt
+    assert begun in ([0], [0, 1])
