@@ -1,4 +1,4 @@
-"""The paths of the pages: three documents, what they load, and the numbers behind the first of them."""
+"""The paths of the pages: four documents, what they load, and the numbers behind the first of them."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,12 @@ from service.pages.assets import Assets
 from service.pages.sampler import Sampler
 from service.pages.snapshot import Operations
 
-PAGES: Mapping[str, str] = {"/": "operations.html", "/review": "review.html", "/login": "login.html"}
+PAGES: Mapping[str, str] = {
+    "/": "operations.html",
+    "/review": "review.html",
+    "/docs": "docs.html",
+    "/login": "login.html",
+}
 
 
 def make_page_routes(sampler: Sampler, assets: Assets | None = None) -> APIRouter:

@@ -9,9 +9,9 @@ from tests.support.images import encode
 from tests.support.servers import Running, running_service, wait_until
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One browser for the tests of a module; each opens pages of its own with `open_page`."""
+    """One browser for all these tests; each opens pages of its own with `open_page`."""
     with running_browser() as running:
         yield running
 

@@ -145,6 +145,7 @@ def test_what_was_skipped_can_be_had_again(desk: Desk) -> None:
     with desk.sit_down() as page:
         shown(page, "face-0")
         page.keyboard.press("s")
+        shown(page, "face-1")
         page.keyboard.press("s")
         button(page, "Show the 2 again")
         shown(page, "face-0")
@@ -237,6 +238,7 @@ def test_with_tokens_the_reviewer_is_who_logged_in(browser: Browser, tmp_path: P
             expect(page.locator("#who")).to_have_text("carla")
             expect(page.get_by_role("button", name="Change")).to_be_hidden()
             page.keyboard.press("g")
+            shown(page, "face-1")
             page.keyboard.press("n")
             page.keyboard.press("z")
             desk.awaits(face_0="glasses")

@@ -40,6 +40,7 @@ def test_what_is_not_saved_is_sent_again_and_held_on_to(desk: Desk) -> None:
         problem = {"status": 503, "code": "records_unavailable", "detail": "the record of decisions does not answer"}
         page.route("**/v1/review/verdicts/*", lambda route: route.fulfill(status=503, json=problem))
         page.keyboard.press("g")
+        shown(page, "face-1")
         page.keyboard.press("n")
         expect(page.locator("#saving")).to_have_text("2 not saved, trying again")
         with page.expect_event("dialog") as leaving:

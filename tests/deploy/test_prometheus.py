@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def test_the_rules_are_valid(file: Path) -> None:
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
 def test_the_rules_do_what_they_should(file: Path) -> None:
-    assert "SUCCESS" in output("promtool", "test", "rules", str(file))
+    # A fifth of the time went into the collection of garbage.
+    assert "SUCCESS" in output("promtool", "test", "rules", str(file), env={**os.environ, "GOGC": "800"})
 
 
 def test_every_recorded_series_is_tested() -> None:

@@ -1,7 +1,6 @@
 """The shipped model behind the real service, on real GAN faces and on drawn ones."""
 
 import csv
-import io
 import os
 import signal
 import subprocess
@@ -75,9 +74,10 @@ def test_the_shipped_model_is_as_good_as_its_card_says(faces: Path) -> None:
 def test_the_format_of_a_file_hardly_matters(client: httpx.Client, faces: Path) -> None:
     spreads = []
     for path in sorted((faces / "originals").iterdir()):
-        image = Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
-        bodies = [encode(image), encode(image, "JPEG", quality=95), encode(image, "WEBP", quality=95)]
-        found = [probability(client, body) for body in bodies]
+        image = Image.open(path).convert("RGB")
+        png = encode(image, compress_level=1)
+        jpeg, webp = encode(image, "JPEG", quality=95), encode(image, "WEBP", quality=95, method=0)
+        found = [probability(client, body) for body in (png, jpeg, webp)]
         spreads.append(max(found) - min(found))
     assert np.mean(np.array(spreads) <= 0.05) >= 0.95
 

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from tests.support.servers import running_service
+from tests.support.servers import Running, running_service
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +34,17 @@ def test_each_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_a_token_may_be_given(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
     assert document["security"] == [{"token": []}, {}]
+
+
+def test_an_answer_that_is_never_given_is_not_documented(document: dict[str, Any]) -> None:
+    assert "ValidationError" not in str(document)
+    assert "400" in document["paths"]["/v1/decisions"]["get"]["responses"]
+
+
+def test_who_asks_first_together_gets_the_same(service: Running) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: service.client.get("/openapi.json"), range(16)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    head = service.client.head("/openapi.json")
+    assert (head.headers["content-type"], head.content) == ("application/json", b"")

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.pages.routes import PAGES
 from tests.support.servers import Running, running_service
 
 
@@ -12,25 +13,31 @@ def pages() -> Iterator[Running]:
         yield running
 
 
-def test_the_operations_page_is_answered_with_its_policy(pages: Running) -> None:
-    answer = pages.client.get("/")
+@pytest.mark.parametrize(
+    ("path", "title"), [("/", "Operations"), ("/review", "Review"), ("/docs", "API"), ("/login", "Log in")]
+)
+def test_a_page_is_answered_with_its_policy(pages: Running, path: str, title: str) -> None:
+    answer = pages.client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "<title>Operations" in answer.text
+    assert f"<title>{title} · Lensgate" in answer.text
 
 
-def test_a_page_has_no_script_and_no_style_inside(pages: Running) -> None:
-    text = pages.client.get("/").text
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_has_no_script_and_no_style_inside(pages: Running, path: str) -> None:
+    text = pages.client.get(path).text
     assert "<style" not in text
     assert " style=" not in text
     assert all("src=" in part.split(">")[0] for part in text.split("<script")[1:])
 
 
-def test_everything_that_a_page_names_is_there(pages: Running) -> None:
-    text = pages.client.get("/").text
+@pytest.mark.parametrize("path", PAGES)
+def test_everything_that_a_page_names_is_there_and_of_this_service(pages: Running, path: str) -> None:
+    text = pages.client.get(path).text
     named = {part.split('"')[0] for mark in ('src="', 'href="') for part in text.split(mark)[1:]}
+    assert all(name.startswith(("/", "#")) and not name.startswith("//") for name in named)
     files = {name for name in named if name.startswith("/static/")}
-    assert len(files) >= 4
+    assert len(files) >= 3
     assert {pages.client.get(name).status_code for name in files} == {200}
 
 
