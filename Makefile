@@ -33,7 +33,8 @@ setup-training: .venv/training
 	@touch $@
 
 test: tools .venv/dev lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-fail-under=95
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--cov --cov-fail-under=95
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -42,19 +43,19 @@ lint: .venv/dev
 
 # Some tests run Debian's servers and its browser against the service and the files in deploy/, some what a compiler
 # made. PostgreSQL is run by the tests themselves: its package need not start one.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc openssl chromium
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, openssl, chromium and postgresql"; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium and postgresql"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
 		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
-		wrk gcc libc6-dev openssl chromium postgresql >/dev/null; fi
+		wrk gcc libc6-dev curl openssl chromium postgresql >/dev/null; fi
 
 # Real generator output where it is at hand, drawn faces elsewhere.
 bench: setup-training bench-tools
@@ -96,8 +97,8 @@ train: setup-training
 		--version $(VERSION) $(TERMS)
 
 locks:
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra training --group test --output-file locks/dev.txt
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra training --constraint locks/dev.txt --output-file locks/training.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training --group test --output-file locks/dev.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training --constraint locks/dev.txt --output-file locks/training.txt
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --constraint locks/dev.txt --output-file locks/cpu.txt
 	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --constraint locks/dev.txt --output-file locks/gpu.txt
 

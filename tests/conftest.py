@@ -1,13 +1,45 @@
+import gc
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.servers import Process, Running, running_process, running_service
 
 ROOT = Path(__file__).parents[1]
+
+# A file each, the slowest first; they take from half a minute to one of a core.
+SLOWEST = (
+    "training/test_chain.py",
+    "training/test_crash.py",
+    "deploy/test_prometheus.py",
+    "service/test_live.py",
+    "service/test_faults.py",
+    "training/test_fit.py",
+    "training/test_promise.py",
+)
+MOST_WORKERS = 4
+
+# What 3,000 collected tests consist of stays to the end: to look through it again and again took a tenth of the time.
+gc.set_threshold(5_000, 20, 100)
+
+# How fast an example is says how much else the machine does.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: much of a test of a server is waiting."""
+    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no worker is left alone with it at the end."""
+    ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(autouse=True)
