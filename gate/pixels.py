@@ -92,7 +92,11 @@ def area_average(pixels: Pixels, size: int) -> Pixels:
     # Rows first: they are contiguous, and 257 of them still fit 16 bits, so that the adds run at full vector width.
     narrow = np.uint16 if tall <= 257 else np.uint32
     bands = np.add.reduce(pixels.reshape(size, tall, width * channels), axis=1, dtype=narrow)
-    sums = np.add.reduce(bands.reshape(size, size, wide, channels), axis=2, dtype=np.uint32)
+    blocks = bands.reshape(size, size, wide, channels)
+    # Column by column: along an axis this short a reduction takes three times as long.
+    sums = blocks[:, :, 0].astype(np.uint32)
+    for column in range(1, wide):
+        sums += blocks[:, :, column]
     area = tall * wide
     means: Pixels = ((sums + area // 2) // area).astype(np.uint8)
     return means
