@@ -1,0 +1,74 @@
+"""The libraries whose tensors the client takes, as far as they are installed, each on the best device it sees."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """How one makes tensors of arrays, and arrays of tensors, moves axes, and waits for what it began.
+
+    `device` is the name of its GPU, if it sees one.
+    """
+
+    name: str
+    device: str | None
+    load: Callable[[NDArray[Any]], Any]
+    permute: Callable[[Any, tuple[int, ...]], Any]
+    home: Callable[[Any], NDArray[Any]] = np.asarray
+    wait: Callable[[], object] = lambda: None
+    module: Any = None
+
+
+def find_libraries(names: Sequence[str]) -> Iterator[Library]:
+    """Those of `names` that can be imported."""
+    for name in names:
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            print(f"{name} is not installed")
+        else:
+            yield _MAKERS[name](module)
+
+
+def _numpy(_: Any) -> Library:
+    return Library("numpy", None, np.ascontiguousarray, np.transpose)
+
+
+def _torch(torch: Any) -> Library:
+    has_gpu = torch.cuda.is_available()
+    return Library(
+        "torch",
+        torch.cuda.get_device_name() if has_gpu else None,
+        lambda array: torch.from_numpy(array).to("cuda" if has_gpu else "cpu"),
+        torch.permute,
+        lambda tensor: tensor.cpu().numpy(),
+        torch.cuda.synchronize if has_gpu else lambda: None,
+        torch,
+    )
+
+
+def _jax(jax: Any) -> Library:
+    device = jax.devices()[0]
+    name = device.device_kind if device.platform == "gpu" else None
+    return Library("jax", name, jax.numpy.asarray, jax.numpy.transpose, wait=jax.effects_barrier)
+
+
+def _cupy(cupy: Any) -> Library:
+    name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    return Library("cupy", name, cupy.asarray, cupy.transpose, cupy.asnumpy, lambda: cupy.cuda.Device().synchronize())
+
+
+def _tensorflow(tf: Any) -> Library:
+    devices = tf.config.list_physical_devices("GPU")
+    name = devices[0].name if devices else None
+    return Library("tensorflow", name, tf.constant, tf.transpose, lambda tensor: np.asarray(tensor.numpy()))
+
+
+_MAKERS = {"numpy": _numpy, "torch": _torch, "jax": _jax, "cupy": _cupy, "tensorflow": _tensorflow}
+LIBRARIES = tuple(_MAKERS)

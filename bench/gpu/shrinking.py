@@ -1,0 +1,138 @@
+"""Tensors of every layout, shrunk where they are and held against plain sums in 64 bits."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from lensgate_client import to_uint8
+from lensgate_client.raster import open_raster
+from lensgate_client.shrink import THREADS, Pixels
+
+from bench.gpu.libraries import Library
+
+BATCH = 32
+_RUNS = 9
+_EDGES = ((1024, 64), (256, 32), (96, 32), (64, 64))
+_FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+def noise(count: int, edge: int, seed: int = 0) -> Pixels:
+    """Every level, and some rows of the extremes."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (count, edge, edge, 3), np.uint8)
+    rows = random.integers(0, 8, (count, edge))
+    pixels[rows == 0] = 0
+    pixels[rows == 1] = 255
+    return pixels
+
+
+def plain_average(images: Pixels, size: int) -> Pixels:
+    """What the gate does to files, in the plainest words: `[N, H, H, 3]` -> `[N, size, size, 3]`."""
+    count, ratio = len(images), images.shape[1] // size
+    sums = images.reshape(count, size, ratio, size, ratio, 3).sum(axis=(2, 4), dtype=np.int64)
+    means: Pixels = ((sums + ratio * ratio // 2) // (ratio * ratio)).astype(np.uint8)
+    return means
+
+
+def compare(library: Library) -> bool:
+    """Print a line for each layout; whether all are as they should be."""
+    alike: dict[str, list[bool]] = {}
+    for edge, size in _EDGES:
+        images = noise(10, edge)
+        wanted = plain_average(images, size)
+        for title, tensor in _layouts(library, images):
+            found = _shrink(tensor, size)
+            alike.setdefault(title, []).append(np.array_equal(found, wanted[: len(found)]))
+    times = {title: _time(library, tensor) for title, tensor in _layouts(library, noise(BATCH, 1024))}
+    for title, results in alike.items():
+        shown = "equal" if all(results) else "DIFFERENT"
+        print(f"{library.name:12}{title:32}{shown:>10}{times[title]:>12.3f}", flush=True)
+    return all(map(all, alike.values())) and _compare_levels(library)
+
+
+def _layouts(library: Library, images: Pixels) -> Iterator[tuple[str, Any]]:
+    last = library.load(images)
+    first = library.load(np.ascontiguousarray(images.transpose(_FIRST)))
+    yield "[N, H, H, 3]", last
+    yield "[N, 3, H, H]", first
+    yield "[N, H, H, 3] of [N, 3, H, H]", library.permute(first, _LAST)
+    yield "[N, 3, H, H] of [N, H, H, 3]", library.permute(last, _FIRST)
+    yield "every other image", library.load(np.repeat(images, 2, axis=0))[::2]
+    yield "[H, H, 3]", last[0]
+    yield "[3, H, H]", first[0]
+    if library.module is not None:
+        memory_format = library.module.channels_last
+        yield "channels_last", first.contiguous(memory_format=memory_format)
+        yield "in the processor's memory", library.module.from_numpy(images)
+        if library.device:
+            yield "the same, pinned", library.module.from_numpy(images).pin_memory()
+
+
+def _shrink(tensor: Any, size: int) -> Pixels:
+    raster = open_raster(tensor)
+    if not raster.fits(size):
+        raise AssertionError("whole ratios fit")
+    return raster.shrink(0, raster.count, size=size)
+
+
+def _time(library: Library, tensor: Any) -> float:
+    """Milliseconds an image, the pixels' way home in them; the median of some runs."""
+    found = []
+    for _ in range(_RUNS + 2):
+        library.wait()
+        start = time.perf_counter()
+        count = len(_shrink(tensor, 64))
+        found.append((time.perf_counter() - start) / count * 1e3)
+    return statistics.median(found[2:])
+
+
+def _compare_levels(library: Library) -> bool:
+    """Whether a network's output becomes the levels that StyleGAN's own code makes of it."""
+    values = np.random.default_rng(1).normal(0, 0.7, (4, 3, 64, 64)).astype(np.float32)
+    wanted = np.clip(values * np.float32(127.5) + np.float32(128), 0, 255).astype(np.uint8)
+    tensor = library.load(values)
+    found = to_uint8(tensor)
+    is_equal = np.array_equal(library.home(found), wanted)
+    if library.module is not None:
+        own = (tensor * 127.5 + 128).clamp(0, 255).to(library.module.uint8)
+        is_equal = is_equal and bool(library.module.equal(found, own))
+    print(f"{library.name:12}{'to_uint8':32}{'equal' if is_equal else 'DIFFERENT':>10}")
+    return is_equal
+
+
+def compare_streams(library: Library) -> bool:
+    """PyTorch: what is still being made on another stream is not read before it is there; and the memory it takes."""
+    torch = library.module
+    images = noise(BATCH, 1024, seed=2)
+    source = torch.from_numpy(images).cuda()
+    heavy = torch.rand(8192, 8192, device="cuda")
+    stream = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        for _ in range(10):
+            heavy = heavy @ heavy
+        made = source + (heavy[0, 0].isnan() * 0).to(torch.uint8)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        found = _shrink(made, 64)
+    is_equal = bool(np.array_equal(found, plain_average(images, 64)))
+    more = (torch.cuda.max_memory_allocated() - before) / 1e6
+    print(f"{library.name:12}{'on a stream of its own':32}{'equal' if is_equal else 'DIFFERENT':>10}")
+    print(f"{library.name:12}memory beyond the batch's {source.nbytes / 1e6:.0f} MB: {more:.0f} MB")
+    return is_equal
+
+
+def print_threads() -> None:
+    """What the processor takes for arrays, on one thread and on several."""
+    raster = open_raster(noise(BATCH, 1024))
+    with ThreadPoolExecutor(THREADS) as threads:
+        for title, pool in (("1 thread", None), (f"{THREADS} threads", threads)):
+            found = []
+            for _ in range(_RUNS):
+                start = time.perf_counter()
+                raster.shrink(0, BATCH, size=64, threads=pool)
+                found.append((time.perf_counter() - start) / BATCH * 1e3)
+            print(f"{'numpy':12}{title:42}{statistics.median(found):>12.3f}")

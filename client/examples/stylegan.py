@@ -1,0 +1,98 @@
+"""Draws faces with a StyleGAN2-ADA or StyleGAN3 network and keeps those that the gate accepts.
+
+    python stylegan.py --network ffhq.pkl --gate http://127.0.0.1:8000 --count 1000 --expected glasses --out faces
+
+Needs PyTorch, Pillow, and the generator's own repository on the path, whose `dnnlib` and `torch_utils` its pickles ask
+for. The images stay on the GPU: what travels to the gate are 12 kB of each.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dnnlib
+import legacy
+import torch
+from lensgate_client import FilterStats, Gate, GateFilter, GaveUp, Label, to_uint8
+from PIL import Image
+
+
+def keep(
+    gate: Gate,
+    batches: Iterable[Any],
+    save: Callable[[int, Any], object],
+    *,
+    count: int,
+    expected: Label | None = None,
+    max_reject_ratio: float = 0.9,
+) -> FilterStats:
+    """Save the first `count` images that the gate accepts.
+
+    Args:
+        gate: judges.
+        batches: what the network puts out, floating point `[N, 3, H, H]` from -1 to 1.
+        save: is given the number and the uint8 pixels `[3, H, H]` of each image that is kept.
+        count: how many.
+        expected: what the network is asked for.
+        max_reject_ratio: beyond it the network, or what is expected of it, is wrong.
+
+    Raises:
+        GaveUp: too many are rejected.
+    """
+    kept = GateFilter(gate, max_reject_ratio=max_reject_ratio)
+    for number, image in enumerate(kept.take(map(to_uint8, batches), count, expected=expected)):
+        save(number, image)
+    return kept.stats
+
+
+def draw(network: str, *, batch: int, truncation: float) -> Iterator[Any]:
+    """Batches of the network without end, float32 `[batch, 3, H, H]` on the GPU."""
+    device = torch.device("cuda")
+    with dnnlib.util.open_url(network) as file:
+        generator = legacy.load_network_pkl(file)["G_ema"].to(device).eval()
+    while True:
+        latents = torch.randn([batch, generator.z_dim], device=device)
+        labels = torch.zeros([batch, generator.c_dim], device=device)
+        with torch.inference_mode():
+            images = generator(latents, labels, truncation_psi=truncation)
+        # Not in there: what is handed over would be worked on in that mode.
+        yield images
+
+
+def save_png(folder: Path) -> Callable[[int, Any], None]:
+    """Writes `face-<number>.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def save(number: int, image: Any) -> None:
+        pixels = image.permute(1, 2, 0).cpu().numpy()
+        Image.fromarray(pixels).save(folder / f"face-{number:06}.png")
+
+    return save
+
+
+def main() -> int:
+    """Draw, keep, and say what became of it."""
+    parser = argparse.ArgumentParser(description="keeps the faces of a StyleGAN that a Lensgate accepts")
+    parser.add_argument("--network", required=True, help="pickle of the network, a file or a URL")
+    parser.add_argument("--gate", default="http://127.0.0.1:8000", help="URL of the gate; its token is LENSGATE_TOKEN")
+    parser.add_argument("--count", type=int, default=100, help="images to keep (100)")
+    parser.add_argument("--batch", type=int, default=32, help="images drawn at a time (32)")
+    parser.add_argument("--truncation", type=float, default=0.7, help="truncation psi (0.7)")
+    parser.add_argument("--expected", choices=["glasses", "no_glasses"], help="what the network is asked for")
+    parser.add_argument("--out", type=Path, default=Path("faces"), help="folder for the images (faces)")
+    options = parser.parse_args()
+    batches = draw(options.network, batch=options.batch, truncation=options.truncation)
+    with Gate(options.gate, os.environ.get("LENSGATE_TOKEN")) as gate:
+        try:
+            stats = keep(gate, batches, save_png(options.out), count=options.count, expected=options.expected)
+        except GaveUp as error:
+            print(error)
+            return 3
+    print(stats)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

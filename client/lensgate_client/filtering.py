@@ -1,0 +1,160 @@
+"""`GateFilter`: the images of a generator that the gate accepts, until there are enough."""
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+from contextlib import aclosing, closing
+from typing import Any, Generic, TypeVar
+
+from lensgate_client.aio import AsyncGate
+from lensgate_client.decision import Label
+from lensgate_client.gate import Gate
+from lensgate_client.images import Ask, check_label
+from lensgate_client.raster import count_of, is_batch
+from lensgate_client.sieve import FilterStats, Limits, Take
+from lensgate_client.sources import Given
+
+Source = Iterable[Any] | Callable[[], Any]
+"""What makes samples: an iterable of them, or a function that makes the next each time it is called.
+
+A sample is an image, a batch of images, or a list of samples.
+"""
+
+AsyncSource = Source | AsyncIterable[Any]
+"""The same, or an asynchronous iterable; the function may be asynchronous too."""
+
+_Held = tuple[Any, int | None]
+"""A sample, and which of its images, where it is a batch."""
+
+_Gate = TypeVar("_Gate", Gate, AsyncGate)
+
+
+class _Filter(Generic[_Gate]):
+    """What both filters share.
+
+    `stats` is of the `take` that was begun last.
+
+    Args:
+        gate: judges; it is not closed.
+        pixels: what the gate is shown of a sample, or an `Ask` of it, such as `to_uint8`; the sample itself if missing.
+        max_reject_ratio: share of the images that may be rejected, once `min_samples` were seen.
+        min_samples: before so many were seen no share says anything.
+        max_samples: most images that one `take` looks at; None is no limit.
+        ahead: requests to the gate that the generator is ahead of who takes the images.
+    """
+
+    def __init__(
+        self,
+        gate: _Gate,
+        *,
+        pixels: Callable[[Any], Given] | None = None,
+        max_reject_ratio: float = 0.9,
+        min_samples: int = 200,
+        max_samples: int | None = None,
+        ahead: int = 2,
+    ) -> None:
+        self.stats = FilterStats()
+        self._gate: _Gate = gate
+        self._pixels = pixels
+        self._limits = Limits(max_reject_ratio, min_samples, max_samples)
+        self._ahead = ahead
+
+    def _begin(self, count: int | None, expected: Label | None) -> Take:
+        check_label(expected)
+        take = Take(self._limits, count)
+        self.stats = take.stats
+        return take
+
+    def _show(self, sample: Any, held: deque[_Held]) -> Iterator[Given]:
+        """What the gate is asked; what is to be handed out for it goes into `held`, image by image."""
+        for each in sample if isinstance(sample, list) else (sample,):
+            given = each if self._pixels is None else self._pixels(each)
+            image = given.image if isinstance(given, Ask) else given
+            kept = each.image if isinstance(each, Ask) else each
+            held.extend((kept, index) for index in (range(count_of(image)) if is_batch(image) else (None,)))
+            yield given
+
+
+class GateFilter(_Filter[Gate]):
+    """Wraps a generator's sampling loop:
+
+        for image in GateFilter(gate).take(generate, 1000, expected="glasses"):
+            ...
+
+    What comes out are the generator's own images, whole and where they are. While the gate judges, the generator makes
+    the next.
+    """
+
+    def take(
+        self, source: Source, count: int | None = None, *, expected: Label | None = None
+    ) -> Generator[Any, None, None]:
+        """The first `count` accepted images, or all there are if it is None, in the order in which they were made.
+
+        Args:
+            source: makes samples.
+            count: how many images are wanted.
+            expected: what the generator is asked for.
+
+        Raises:
+            GaveUp: too many are rejected, or the samples end before there are enough.
+            GateError: the gate cannot be asked any further.
+        """
+        return self._take(self._begin(count, expected), source, expected)
+
+    def _take(self, take: Take, source: Source, expected: Label | None) -> Generator[Any, None, None]:
+        held = deque[_Held]()
+        shown = (given for sample in _samples(source) for given in self._show(sample, held))
+        with closing(self._gate.decide_stream(shown, expected, ahead=self._ahead)) as outcomes:
+            for outcome in outcomes:
+                sample, index = held.popleft()
+                if take.keeps(outcome):
+                    yield sample if index is None else sample[index]
+                if take.is_complete():
+                    return
+        take.end()
+
+
+class AsyncGateFilter(_Filter[AsyncGate]):
+    """`GateFilter` for asyncio: the same arguments and promises."""
+
+    def take(
+        self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """As `GateFilter.take`. Who leaves it early closes it with `contextlib.aclosing`."""
+        return self._take(self._begin(count, expected), source, expected)
+
+    async def _take(self, take: Take, source: AsyncSource, expected: Label | None) -> AsyncGenerator[Any, None]:
+        held = deque[_Held]()
+        shown = (given async for sample in _asamples(source) for given in self._show(sample, held))
+        async with aclosing(self._gate.decide_stream(shown, expected, ahead=self._ahead)) as outcomes:
+            async for outcome in outcomes:
+                sample, index = held.popleft()
+                if take.keeps(outcome):
+                    yield sample if index is None else sample[index]
+                if take.is_complete():
+                    return
+        take.end()
+
+
+def _samples(source: Source) -> Iterator[Any]:
+    if isinstance(source, Iterable):
+        yield from source
+        return
+    while True:
+        yield source()
+
+
+async def _asamples(source: AsyncSource) -> AsyncGenerator[Any, None]:
+    if isinstance(source, AsyncIterable):
+        async for sample in source:
+            yield sample
+    elif isinstance(source, Iterable):
+        for sample in source:
+            yield sample
+            await asyncio.sleep(0)
+    else:
+        while True:
+            sample = source()
+            yield await sample if inspect.isawaitable(sample) else sample
+            await asyncio.sleep(0)

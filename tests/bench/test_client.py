@@ -1,0 +1,20 @@
+"""The client's bench runs and prints what it promises."""
+
+import pytest
+
+from bench import client
+from tests.conftest import ROOT
+
+
+def test_pixels_are_held_against_files_in_one_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "BATCH", 6)
+    status = client.main(["--images", str(ROOT / "samples"), "--seconds", "0.1", "--rounds", "1"])
+    shrinking, head, *rows = capsys.readouterr().out.splitlines()
+    assert shrinking.startswith("1024 x 1024 to 64 x 64, ms an image: ")
+    assert head.split()[-4:] == ["PNG", "pixels", "ratio", "wanted"]
+    assert [row[:24].strip() for row in rows] == ["batches of 6", "one by one"]
+    ratios = [float(row.split()[-2]) for row in rows]
+    assert all(ratio > 0 for ratio in ratios)
+    assert status == int(ratios[0] < client.WANTED)

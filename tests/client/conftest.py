@@ -1,0 +1,36 @@
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.client.support import URL, Async, Clock, Either, Make, Sync
+
+
+@pytest.fixture(params=[Sync, Async], ids=["Gate", "AsyncGate"])
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Makes a gate object, of either class, that asks a real service."""
+    kind: type[Either] = request.param
+    transport = httpx.HTTPTransport if kind is Sync else httpx.AsyncHTTPTransport
+    with ExitStack() as stack:
+        # A transport of its own, so that no proxy of the environment comes between.
+        yield lambda url, **options: stack.enter_context(closing(kind(url, transport=transport(), **options)))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=[Sync, Async], ids=["Gate", "AsyncGate"])
+def script(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Make]:
+    """Makes a gate object, of either class, whose requests a function answers, and whose time is the clock's."""
+    kind: type[Either] = request.param
+
+    def build(answer: Any, **options: Any) -> Either:
+        settings = {"clock": clock, "on_sleep": clock.sleep, "chance": lambda: 0.5, **options}
+        return stack.enter_context(closing(kind(URL, transport=httpx.MockTransport(answer), **settings)))
+
+    with ExitStack() as stack:
+        yield build

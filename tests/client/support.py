@@ -1,0 +1,228 @@
+"""Both of the client's classes behind one that blocks, gates that follow a script, and a service that comes back."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from lensgate_client import AsyncGate, Decision, Gate, Label, Model, Outcome
+
+from service.app import create_pipeline
+from service.engine import Loaded
+from service.server import Server
+from service.settings import Settings
+from tests.support.models import brightness_model
+from tests.support.servers import TIMEOUT, FakeScorer, wait_until
+
+URL = "http://gate.test"
+
+
+class Clock:
+    """Time that passes where somebody sleeps, and nowhere else."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self._lock = threading.Lock()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self.slept.append(seconds)
+            self.now += seconds
+
+
+OnSleep = Callable[[float], object]
+
+
+class Sync:
+    """`Gate`."""
+
+    def __init__(self, url: str, *, on_sleep: OnSleep | None = None, **options: Any) -> None:
+        self.gate = Gate(url, sleep=on_sleep, **options)
+
+    def decide(self, image: Any, expected: Label | None = None, **options: Any) -> Decision:
+        return self.gate.decide(image, expected, **options)
+
+    def decide_many(self, images: Any, expected: Label | None = None, **options: Any) -> list[Outcome]:
+        return self.gate.decide_many(images, expected, **options)
+
+    def stream(self, images: Iterable[Any], expected: Label | None = None, **options: Any) -> Iterator[Outcome]:
+        return self.gate.decide_stream(images, expected, **options)
+
+    def model(self) -> Model:
+        return self.gate.model()
+
+    def shut(self) -> None:
+        self.gate.close()
+
+    def close(self) -> None:
+        self.shut()
+
+
+class Async:
+    """`AsyncGate` on an event loop of its own."""
+
+    def __init__(self, url: str, *, on_sleep: OnSleep | None = None, **options: Any) -> None:
+        self._runner = asyncio.Runner()
+        if on_sleep is not None:
+            options["sleep"] = _awaitable(on_sleep)
+        self.gate = AsyncGate(url, **options)
+
+    def decide(self, image: Any, expected: Label | None = None, **options: Any) -> Decision:
+        return self._runner.run(self.gate.decide(image, expected, **options))
+
+    def decide_many(self, images: Any, expected: Label | None = None, **options: Any) -> list[Outcome]:
+        return self._runner.run(self.gate.decide_many(images, expected, **options))
+
+    def stream(self, images: Iterable[Any], expected: Label | None = None, **options: Any) -> Iterator[Outcome]:
+        stream = self.gate.decide_stream(images, expected, **options)
+        try:
+            while True:
+                try:
+                    yield self._runner.run(_next(stream))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._runner.run(stream.aclose())
+
+    def model(self) -> Model:
+        return self._runner.run(self.gate.model())
+
+    def shut(self) -> None:
+        self._runner.run(self.gate.close())
+
+    def close(self) -> None:
+        self.shut()
+        self._runner.close()
+
+
+Either = Sync | Async
+Make = Callable[..., Either]
+
+
+def _awaitable(on_sleep: OnSleep) -> Callable[[float], Awaitable[None]]:
+    async def sleep(seconds: float) -> None:
+        on_sleep(seconds)
+
+    return sleep
+
+
+async def _next(stream: AsyncIterator[Outcome]) -> Outcome:
+    return await anext(stream)
+
+
+@dataclass
+class Script:
+    """What a gate answers, one after the other, the last of it for ever; an exception is raised."""
+
+    answers: list[httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]]
+    seen: list[httpx.Request] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            return answer(request)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+def problem(status: int, code: str, **headers: str) -> httpx.Response:
+    """As the gate says what is wrong."""
+    body = {"status": status, "code": code, "detail": f"it is {code}", "request_id": "r1"}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(
+        status, headers={"Content-Type": "application/problem+json", **named}, content=json.dumps(body)
+    )
+
+
+def accepted(request: httpx.Request) -> httpx.Response:
+    """The decision about a file, under the name that it was given."""
+    body = {
+        "id": request.url.params["id"],
+        "glasses_probability": 0.75,
+        "label": "glasses",
+        "decision": "accept",
+        "reason": "confident",
+        "novelty": 0.5,
+        "band": {"low": 0.4, "high": 0.6},
+        "model": {"name": "glasses", "version": "7"},
+    }
+    return httpx.Response(200, json=body)
+
+
+def card(size: int = 32, version: str = "7") -> httpx.Response:
+    """What `/v1/model` answers."""
+    return httpx.Response(200, json={"name": "glasses", "version": version, "input": {"size": size}})
+
+
+def judged(request: httpx.Request, *, version: str = "7") -> httpx.Response:
+    """Every image of a tensor, accepted."""
+    head = read_head(request)
+    count = head["inputs"][0]["shape"][0]
+    values = {"glasses_probability": 0.75, "decision": "accept", "reason": "confident"}
+    outputs = [{"name": name, "shape": [count], "data": [value] * count} for name, value in values.items()]
+    return httpx.Response(200, json={"model_name": "glasses", "model_version": version, "outputs": outputs})
+
+
+def read_head(request: httpx.Request) -> dict[str, Any]:
+    """The JSON of an inference request."""
+    length = int(request.headers["Inference-Header-Content-Length"])
+    head: dict[str, Any] = json.loads(request.content[:length])
+    return head
+
+
+class Site:
+    """Answers by path: `/v1/model`, decisions and inference; everything may be replaced."""
+
+    def __init__(self) -> None:
+        self.size = 32
+        self.version = "7"
+        self.seen: list[httpx.Request] = []
+        self.decide: Callable[[httpx.Request], httpx.Response] = accepted
+        self.infer: Callable[[httpx.Request], httpx.Response] = lambda request: judged(request, version=self.version)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        if request.url.path == "/v1/model":
+            return card(self.size, self.version)
+        return self.infer(request) if request.url.path.endswith("/infer") else self.decide(request)
+
+    @property
+    def paths(self) -> list[str]:
+        """What was asked for."""
+        return [request.url.path for request in self.seen]
+
+
+@contextmanager
+def service_at(port: int) -> Iterator[FakeScorer]:
+    """A real service around a fake model at this port, drained and gone when the block ends."""
+    settings = Settings(port=port, records_url="off")
+    scorer = FakeScorer()
+    server = Server(settings, create_pipeline(settings, Loaded(brightness_model().card, scorer, "fake")))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive())
+        yield scorer
+    finally:
+        scorer.go.set()
+        server.should_exit = True
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+def free_port() -> int:
+    """Nobody listens there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,228 @@
+"""Both classes against the real service."""
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lensgate_client import Ask, BadImage, Decision, Forbidden, ImageFailed, RateLimited, Unauthorized
+from PIL import Image
+
+from service.engine import Loaded
+from tests.client.support import Either, Make, free_port, service_at
+from tests.service.access.keys import token_of, write_tokens
+from tests.support.images import encode, flat, portrait
+from tests.support.models import brightness_model
+from tests.support.servers import TIMEOUT, Running, running_service, wait_until
+
+FACE = portrait(128)
+FILE = encode(FACE)
+BRIGHT = flat(250)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Running]:
+    with running_service() as running:
+        yield running
+
+
+def probability(outcome: Any) -> float:
+    assert isinstance(outcome, Decision), outcome
+    return outcome.glasses_probability
+
+
+def test_every_kind_of_image_is_decided_as_its_file_is(make: Make, service: Running, tmp_path: Path) -> None:
+    path = tmp_path / "face.png"
+    path.write_bytes(FILE)
+    gate = make(service.url)
+    wanted = service.post(FILE).json()["glasses_probability"]
+    planes = np.ascontiguousarray(FACE.transpose(2, 0, 1))
+    kinds: list[Any] = [FILE, bytearray(FILE), memoryview(FILE), path, str(path), Image.fromarray(FACE)]
+    kinds += [Image.open(io.BytesIO(FILE)), FACE, planes, FACE[None], planes[None], np.stack([FACE, FACE])]
+    for image in kinds[:-1]:
+        assert probability(gate.decide(image)) == wanted
+    assert [probability(outcome) for outcome in gate.decide_many(kinds)] == [wanted] * (len(kinds) + 1)
+    odd = portrait(100)
+    assert probability(gate.decide(odd)) == service.post(encode(odd)).json()["glasses_probability"]
+
+
+def test_an_answer_is_what_the_service_answers(make: Make, service: Running) -> None:
+    answered = service.post(FILE, id="face").json()
+    found = make(service.url).decide(FILE, id="face")
+    assert (found.id, found.label, found.decision, found.reason) == tuple(
+        answered[key] for key in ("id", "label", "decision", "reason")
+    )
+    assert found.band is not None
+    assert {"low": found.band.low, "high": found.band.high} == answered["band"]
+    assert {"name": found.model_name, "version": found.model_version} == answered["model"]
+
+
+def test_outcomes_stand_in_order_and_what_is_at_fault_harms_no_other(make: Make, service: Running) -> None:
+    levels = [flat(level) for level in range(40)]
+    images: list[Any] = [encode(level) if index % 3 else level for index, level in enumerate(levels)]
+    faults = {
+        2: b"",
+        5: "missing.png",
+        9: FACE[:100],
+        17: encode(FACE[:100]),
+        30: FACE.astype(np.float32),
+        39: FILE[:99],
+    }
+    for place, image in faults.items():
+        images[place] = image
+    outcomes = make(service.url).decide_many(images)
+    codes = {place: one.code for place, one in enumerate(outcomes) if isinstance(one, ImageFailed)}
+    assert codes == {
+        2: "empty_image",
+        5: "unreadable_file",
+        9: "not_square",
+        17: "not_square",
+        30: "unsupported_image",
+        39: "corrupt_image",
+    }
+    for place, outcome in enumerate(outcomes):
+        if place not in codes:
+            assert probability(outcome) == pytest.approx(place / 255, abs=1e-6)
+
+
+def test_a_batch_at_fault_fails_image_by_image(make: Make, service: Running) -> None:
+    outcomes = make(service.url).decide_many([BRIGHT, np.zeros((3, 64, 80, 3), np.uint8), BRIGHT])
+    assert [outcome.accepted for outcome in outcomes] == [True, False, False, False, True]
+
+
+def test_what_was_expected_may_be_said_of_all_or_of_each(make: Make, service: Running) -> None:
+    gate = make(service.url)
+    images: list[Any] = [BRIGHT, encode(BRIGHT), Ask(BRIGHT, "glasses"), Ask(encode(BRIGHT), "glasses")]
+    images += [Ask(np.stack([BRIGHT, BRIGHT]), "glasses"), BRIGHT]
+    outcomes = gate.decide_many(images, "no_glasses")
+    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, Decision)]
+    assert reasons == ["contradicted"] * 2 + ["confident"] * 4 + ["contradicted"]
+    assert gate.decide(BRIGHT, "glasses").accepted
+
+
+def recorded(service: Running, name: str) -> float:
+    wait_until(lambda: service.client.get(f"/v1/decisions/{name}").is_success)
+    return float(service.client.get(f"/v1/decisions/{name}").json()["glasses_probability"])
+
+
+def test_the_record_has_each_decision_under_its_id(make: Make, tmp_path: Path) -> None:
+    with running_service(records_url=f"sqlite:///{tmp_path / 'records.db'}") as service:
+        images = [BRIGHT, Ask(flat(20), id="dim one"), np.stack([flat(30), flat(40)]), encode(flat(50)), flat(60)]
+        outcomes = make(service.url).decide_many(images)
+        assert outcomes[1].id == "dim one"
+        assert len({outcome.id for outcome in outcomes}) == 6
+        for outcome in outcomes:
+            assert recorded(service, outcome.id) == pytest.approx(probability(outcome))
+
+
+def test_tokens_decide_who_may_ask_and_how_often(make: Make, tmp_path: Path) -> None:
+    entries = {
+        "gen": 'scopes = ["decide"]',
+        "eva": 'scopes = ["review"]',
+        "slow": 'scopes = ["decide"]\nrequests_per_second = 0.001\nburst = 2',
+    }
+    with running_service(tokens=write_tokens(tmp_path / "tokens.toml", entries)) as service:
+        assert make(service.url, token=token_of("gen")).decide_many([BRIGHT, FILE])
+        with pytest.raises(Unauthorized):
+            make(service.url).decide(BRIGHT)
+        with pytest.raises(Unauthorized):
+            make(service.url, token="lensgate_unknown").decide(FILE)  # noqa: S106 - nobody's
+        with pytest.raises(Forbidden):
+            make(service.url, token=token_of("eva")).decide(FILE)
+        slow = make(service.url, token=token_of("slow"))
+        assert slow.decide(BRIGHT).accepted
+        with pytest.raises(RateLimited) as caught:
+            slow.decide(BRIGHT)
+        assert caught.value.retry_after is not None
+        assert caught.value.retry_after > 500
+
+
+def test_an_overloaded_service_is_asked_again_when_it_says(make: Make) -> None:
+    with running_service(max_inflight_images=1) as service:
+        waits: list[float] = []
+        service.scorer.go.clear()
+        holding = service.client.build_request("POST", "/v1/decisions", content=FILE)
+
+        def release(seconds: float) -> None:
+            waits.append(seconds)
+            service.scorer.go.set()
+            wait_until(lambda: not service.inflight)
+
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(service.client.send, holding)
+            assert service.scorer.entered.wait(TIMEOUT)
+            gate = make(service.url, on_sleep=release)
+            assert gate.decide(BRIGHT).accepted
+            assert held.result().status_code == 200
+        assert len(waits) == 1
+        assert waits[0] >= 1.0
+
+
+def test_the_size_is_read_anew_when_another_model_is_served(make: Make) -> None:
+    with running_service() as service:
+        check_sizes(make(service.url), service)
+
+
+def check_sizes(gate: Either, service: Running) -> None:
+    assert gate.model().size == 32
+    wanted = probability(gate.decide(FACE))
+    sizes: list[int] = []
+    service.scorer.fault = lambda images: sizes.append(images.shape[1])
+    service.pipeline.swap(Loaded(brightness_model("2", size=64).card, service.scorer, "fake"))
+    assert gate.decide(FACE).model_version == "2"
+    assert all(one.accepted for one in gate.decide_many([BRIGHT, np.stack([BRIGHT] * 40), encode(BRIGHT)]))
+    assert gate.model().version == "2"
+    service.pipeline.swap(Loaded(brightness_model("3", size=32).card, service.scorer, "fake"))
+    assert [gate.decide(FACE).model_version for _ in range(2)] == ["3", "3"]
+    assert sizes[0] == 64
+    assert sizes[-1] == 32
+    assert probability(gate.decide(FACE)) == wanted
+
+
+def test_more_images_than_the_service_takes_in_are_sent_in_parts(make: Make) -> None:
+    with running_service(max_inflight_images=8) as service:
+        gate = make(service.url, concurrency=1)
+        assert all(outcome.accepted for outcome in gate.decide_many(np.stack([BRIGHT] * 70)))
+
+
+def test_a_stream_outlives_a_restart_and_asks_only_what_was_not_answered(make: Make) -> None:
+    port = free_port()
+    running = ExitStack()
+    scorers = [running.enter_context(service_at(port))]
+
+    def images() -> Iterator[Any]:
+        for level in range(60):
+            if level == 30:
+                running.close()
+                scorers.append(running.enter_context(service_at(port)))
+            yield flat(level) if level % 2 else encode(flat(level))
+
+    with running:
+        outcomes = list(make(f"http://127.0.0.1:{port}").stream(images()))
+    assert [round(probability(outcome) * 255) for outcome in outcomes] == list(range(60))
+    assert all(scorer.batches for scorer in scorers)
+    assert sum(sum(scorer.batches) for scorer in scorers) == 60
+
+
+def test_a_service_that_comes_late_is_waited_for(make: Make) -> None:
+    port = free_port()
+    waits: list[float] = []
+    with ExitStack() as stack:
+
+        def start(seconds: float) -> None:
+            waits.append(seconds)
+            stack.enter_context(service_at(port))
+
+        assert make(f"http://127.0.0.1:{port}", on_sleep=start).decide(BRIGHT).accepted
+    assert len(waits) == 1
+
+
+def test_an_image_that_is_refused_is_an_error_of_the_call(make: Make, service: Running) -> None:
+    with pytest.raises(BadImage) as caught:
+        make(service.url).decide(b"no image")
+    assert (caught.value.code, caught.value.status) == ("unsupported_image", 422)
+    assert caught.value.request_id
