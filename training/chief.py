@@ -34,8 +34,12 @@ PATIENCE = 3600.0
 
 POLL = 0.2
 
-# A machine that is gone closes no connection: without pings, a call to it would hang for a quarter of an hour.
-_PINGS = (
+_OPTIONS = (
+    # Linux would let a second chief listen beside the first, and give each some of the workers.
+    ("grpc.so_reuseport", 0),
+    # A proxy is there for the object storage, and leads to no chief.
+    ("grpc.enable_http_proxy", 0),
+    # A machine that is gone closes no connection: without pings, a call to it would hang for a quarter of an hour.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -53,7 +57,7 @@ def serve(oracle: Whole) -> None:
     """
     chief = Chief(oracle)
     # One thread: an oracle answers one worker after the other.
-    server = grpc.server(ThreadPoolExecutor(1), options=_PINGS)
+    server = grpc.server(ThreadPoolExecutor(1), options=_OPTIONS)
     protos.get_service_grpc().add_OracleServicer_to_server(chief, server)
     try:
         server.add_insecure_port(_address())
@@ -146,6 +150,9 @@ class Chief(OracleServicer):  # type: ignore[misc,unused-ignore]
             except Exception as error:
                 self._fault = error
                 context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            # Nobody is heard while one is answered, however long the storage takes for it: no worker is silent then.
+            deaf = self._clock() - self._last
+            self._heard = {worker: heard + deaf for worker, heard in self._heard.items()}
 
     def _silent(self, now: float) -> list[str]:
         return [worker for worker, heard in self._heard.items() if now - heard > LEASE]
@@ -164,7 +171,7 @@ class Client(OracleClient):  # type: ignore[misc,unused-ignore]
     def __init__(self, oracle: Whole) -> None:
         super().__init__(oracle)
         _log(f"asks the chief at {_address()}")
-        self._direct = protos.get_service_grpc().OracleStub(grpc.insecure_channel(_address(), options=_PINGS))
+        self._direct = protos.get_service_grpc().OracleStub(grpc.insecure_channel(_address(), options=_OPTIONS))
         self.stub = _Patient(self._direct)
 
     @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from training.errors import DamagedError, RecordsError, StorageError
 from training.prefetch import prefetched
 from training.shards import Image, read_shard
-from training.storage import Place, Remote, sizes_of, write_whole
+from training.storage import Place, Remote, write_whole
 
 AHEAD = 8
 """Shards that are fetched at the same time, and at most so many before they are read."""
@@ -43,8 +43,10 @@ def forget(records: Place, *, but: set[str]) -> None:
     """Delete the copies of shards that the records no longer have."""
     if isinstance(records, Remote):
         kept = folder_of(records)
-        for name in sizes_of(kept).keys() - but:
-            (kept / name).unlink(missing_ok=True)
+        # What another process is still writing has no such ending.
+        for copy in kept.rglob("*.tfrecord"):
+            if copy.relative_to(kept).as_posix() not in but:
+                copy.unlink(missing_ok=True)
 
 
 def folder_of(records: Remote) -> Path:

@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gate import Label
 from gate.card import DataSet as CardDataSet
@@ -37,7 +37,8 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str
+    # Copies are written by this name: what a bucket holds must not lead out of their folder.
+    file: str = Field(pattern=rf"^{FOLDER}/\d+/[\w-]+\.tfrecord$")
     images: int
     bytes: int
     glasses: float
@@ -204,6 +205,17 @@ def load_parts(
     if fingerprint not in (None, manifest.fingerprint()):
         raise RecordsError(f"{folder} was prepared anew while this went on: run it again")
     return _load(manifest, table, folder, [(split,) for split in splits], size)
+
+
+def read_sources(folder: Place, *splits: Split) -> set[str]:
+    """The sources of all images of some splits, by the table alone: a chief reads no shard.
+
+    Raises:
+        RecordsError: the records are not finished.
+        StorageError: the storage cannot be reached.
+    """
+    _, table = Manifest._read_with_table(folder)
+    return {row.source for row in from_csv(table) if row.split in splits}
 
 
 def _items(data: DataSet) -> list[Item]:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -20,7 +21,7 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial as TunerTrial
-from keras_tuner.src.distribute.utils import has_chief_oracle, is_chief_oracle
+from keras_tuner.src.distribute.utils import is_chief_oracle
 from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
@@ -35,6 +36,7 @@ from training.records import Records
 from training.storage import Place, remove, write_whole
 
 TRIALS_FOLDER = "trials"
+VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 Metrics = dict[str, float]
 Measure = Callable[[Values, Place], Metrics]
@@ -66,10 +68,10 @@ def run_trials(oracle: Whole, measure: Measure, out: Place) -> tuple[Trial, ...]
         SearchError: Keras Tuner's variables lack one, or chief and workers do not find each other.
         StorageError: what is kept of the trials cannot be written or read.
     """
-    try:
-        has_chief_oracle()
-    except RuntimeError as error:
-        raise SearchError(str(error)) from None
+    missing = [name for name in VARIABLES if name not in os.environ]
+    if missing and len(missing) < len(VARIABLES):
+        # Without an address, Keras Tuner would run the search a second time, into the same folder.
+        raise SearchError(f"{' and '.join(missing)} must be set as well, or none of {', '.join(VARIABLES)}")
     tuner = _Tuner(oracle, measure, out)
     try:
         tuner.search()

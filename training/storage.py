@@ -19,7 +19,7 @@ from gate import models
 from training.errors import DataError, StorageError
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
-_CREDENTIALS = re.compile(r"credential|anonymous|access key|token", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"credential|anonymous|access key|token|signature|denied|forbidden", re.IGNORECASE)
 _ADVICE = (
     "say who asks by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, or the "
     "service account of the pod"

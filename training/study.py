@@ -13,7 +13,7 @@ from training.dataset import Split
 from training.errors import RecordsError
 from training.oracles import Values, listed
 from training.preset import PRESETS, SIZES, Preset
-from training.records import Manifest, Records, join, load_parts, load_records
+from training.records import Manifest, Records, join, load_parts, read_sources
 from training.search import Measure, Metrics, Trial, fingerprint, run_trials, train_and_measure, write_table
 from training.storage import Place, write_whole
 
@@ -161,8 +161,8 @@ def _presets(kind: Kind, records: Place, manifest: Manifest, preset: Preset) -> 
     if kind == "resolution":
         sizes = [size for size in SIZES if size in manifest.shards]
         return _several({str(size): preset.changed(size=size) for size in sizes}, "prepare --size 32, 64 and 128")
-    known = load_records(records, *_NOT_TEST, size=preset.size).sources
-    return _several(dict.fromkeys(sorted(set(known) - {""}), preset), "give train.csv a column source")
+    known = read_sources(records, *_NOT_TEST)
+    return _several(dict.fromkeys(sorted(known - {""}), preset), "give train.csv a column source")
 
 
 def _several(presets: dict[str, Preset], advice: str) -> dict[str, Preset]:

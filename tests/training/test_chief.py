@@ -11,6 +11,7 @@ import pytest
 from keras_tuner.engine.trial import Trial as TunerTrial
 from keras_tuner.errors import FatalError
 from keras_tuner.src import protos
+from keras_tuner.src.distribute import oracle_client
 
 from bench.serving.processes import free_port
 from training import chief as module
@@ -129,6 +130,25 @@ def test_the_trial_of_a_silent_worker_is_given_to_the_next_and_counts_once(
     machines.end("0", 0.4)
     assert machines.losses == {"1": 0.5, "0": pytest.approx(0.3)}
     assert (machines.ask("a"), machines.ask("b")) == ("STOPPED", "STOPPED")
+
+
+def test_what_the_chief_s_own_storage_takes_makes_no_worker_silent(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.ask("a")
+    machines.ask("b")
+    save = Whole.save
+
+    def slow_save(oracle: Whole) -> None:
+        machines.now += 2 * LEASE
+        save(oracle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Whole, "save", slow_save)
+        machines.end("0")
+    assert machines.ask("a") == "IDLE", "the other was at work, and could not say so"
+    machines.now += LEASE + 1
+    assert machines.ask("a") == "1"
 
 
 def test_a_worker_that_comes_back_late_ends_its_trial_for_the_other(machines: Machines) -> None:
@@ -299,8 +319,25 @@ def test_an_address_that_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("address")
+def test_a_second_chief_at_the_address_of_the_first_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = grpc.server(ThreadPoolExecutor(1))
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(first.add_insecure_port("127.0.0.1:0")))
+    first.start()
+    monkeypatch.setattr(module, "PATIENCE", -1)
+    with pytest.raises(SearchError, match="the chief cannot listen"):
+        serve(an_oracle(tmp_path))
+    first.stop(None).wait()
+
+
+@pytest.mark.usefixtures("address")
 def test_chief_and_worker_speak_over_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(free_port()))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    # Where one of the two fails, the other does not wait for an hour.
+    monkeypatch.setattr(module, "PATIENCE", 60)
+    monkeypatch.setattr(oracle_client, "TIMEOUT", 60)
     oracle = an_oracle(tmp_path, 1)
     with ThreadPoolExecutor(1) as pool:
         served = pool.submit(serve, oracle)

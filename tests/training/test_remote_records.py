@@ -173,6 +173,24 @@ def test_a_shard_is_fetched_once_and_its_copy_goes_with_it(
     assert sizes_of(folder_of(memory)) == {shard.file: shard.bytes for shard in last.shards[32]}
 
 
+def test_a_copy_that_another_process_is_writing_is_left_alone(folder: Path, memory: Remote) -> None:
+    file = prepare(folder, memory).shards[32][0].file
+    half = (folder_of(memory) / file).with_suffix(".tfrecord.half")
+    half.parent.mkdir(parents=True)
+    half.touch()
+    load_records(memory, Split.TRAIN)
+    assert half.exists()
+
+
+@pytest.mark.parametrize("name", ["../../mine.tfrecord", "/mine.tfrecord", "shards/32/../mine.tfrecord"])
+def test_a_manifest_whose_shards_lie_elsewhere_is_none(folder: Path, memory: Remote, name: str) -> None:
+    """Whoever may write to the bucket would write to any file of whoever reads it."""
+    file = prepare(folder, memory).shards[32][0].file
+    write_whole(memory / MANIFEST_FILE, (memory / MANIFEST_FILE).read_bytes().replace(file.encode(), name.encode()))
+    with pytest.raises(RecordsError, match="no finished records"):
+        load_records(memory, Split.TRAIN)
+
+
 def test_a_damaged_copy_is_deleted_and_fetched_anew(folder: Path, memory: Remote) -> None:
     prepare(folder, memory)
     expected = load_records(memory, Split.TRAIN)

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -26,7 +27,7 @@ from training.dataset import Split, read_dataset
 from training.errors import DataError, RecordsError, SearchError
 from training.oracles import Values, Whole, bayesian, hyperband, listed, random
 from training.preset import PRESETS, Preset
-from training.records import load_parts, load_records, write_records
+from training.records import MANIFEST_FILE, TABLE_FILE, Manifest, load_parts, load_records, write_records
 from training.search import Metrics, Trial, run_trials
 from training.storage import Place
 from training.study import Study, run_study
@@ -244,9 +245,13 @@ def test_machines_share_the_trials(
     assert completed(tmp_path / "chief") == completed(undisturbed)
 
 
-def test_variables_that_are_not_all_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
-    with pytest.raises(SearchError, match="KERASTUNER_ORACLE_PORT"):
+@pytest.mark.parametrize("missing", search.VARIABLES)
+def test_variables_that_are_not_all_there_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    for name in set(search.VARIABLES) - {missing}:
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(SearchError, match=f"^{missing} must be set as well"):
         run_trials(listed(CASES, key="one"), by_value, tmp_path)
 
 
@@ -325,6 +330,12 @@ def test_hyperband_trains_many_shortly_and_the_best_longer(tmp_path: Path) -> No
     short = sorted(float(trial.values["rate"]) for trial in found if trial.values["tuner/bracket"] == 2)
     longest = [trial for trial in found if trial.values["tuner/bracket"] == 2 and trial.values["tuner/epochs"] == 9]
     assert [float(trial.values["rate"]) for trial in longest] == [short[0]]
+
+
+def test_the_sources_are_known_without_a_shard(records: Path, tmp_path: Path) -> None:
+    for name in (MANIFEST_FILE, TABLE_FILE):
+        shutil.copy(records / name, tmp_path / name)
+    assert study._presets("sources", tmp_path, Manifest.read(tmp_path), TINY).keys() == {"a", "b"}
 
 
 def test_a_source_that_is_left_out_is_measured_on_and_nowhere_else(records: Path) -> None:

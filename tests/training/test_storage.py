@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped,unused-ignore]
 from s3fs import S3FileSystem  # type: ignore[import-untyped,unused-ignore]
 
 from training.errors import DataError, StorageError
@@ -111,6 +112,15 @@ def test_who_has_no_credentials_hears_where_they_come_from(monkeypatch: pytest.M
         with pytest.raises(StorageError, match=r"credentials.* AWS_ACCESS_KEY_ID.* service account"):
             call()
     S3FileSystem.clear_instance_cache()
+
+
+def test_who_is_refused_hears_who_asks(memory: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
+    with pytest.raises(StorageError, match="Access Denied; say who asks by AWS_ACCESS_KEY_ID"):
+        write_whole(memory / "a", b"")
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
