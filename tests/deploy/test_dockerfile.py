@@ -1,3 +1,4 @@
+import itertools
 import re
 import subprocess
 import tomllib
@@ -11,6 +12,7 @@ from .tools import ROOT
 
 STAGES = read_stages(ROOT / "deploy/Dockerfile")
 IMAGES = ("cpu", "gpu")
+ALL_IMAGES = (*IMAGES, "training")
 IGNORE = read_ignore(ROOT / ".dockerignore")
 
 
@@ -61,14 +63,14 @@ def test_all_stages_share_one_pinned_base() -> None:
     assert "ARG PYTHON_VERSION=3.12\n" in (ROOT / "deploy/Dockerfile").read_text()
 
 
-@pytest.mark.parametrize(("image", "other"), [("cpu", "gpu"), ("gpu", "cpu")])
+@pytest.mark.parametrize(("image", "other"), list(itertools.permutations(ALL_IMAGES, 2)))
 def test_an_image_is_built_without_the_other_ones_stages(image: str, other: str) -> None:
     built = closure(STAGES, image)
     assert f"dependencies-{image}" in built
     assert [name for name in built if name.endswith(other)] == []
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", ALL_IMAGES)
 def test_the_user_is_a_number_and_not_root(image: str) -> None:
     user, group = effective(image, "USER").value.split(":")
     assert user.isdigit() and group.isdigit(), "Kubernetes' runAsNonRoot does not resolve a name"
@@ -80,6 +82,14 @@ def test_the_program_is_process_one_and_is_told_to_stop(image: str) -> None:
     assert effective(image, "ENTRYPOINT").exec_form() == ["lensgate"]
     assert effective(image, "CMD").exec_form() == ["serve"]
     assert effective(image, "STOPSIGNAL").value == "SIGTERM"
+
+
+def test_the_image_that_trains_is_asked_for_no_health_and_serves_nothing() -> None:
+    assert effective("training", "ENTRYPOINT").exec_form() == ["lensgate"]
+    assert effective("training", "CMD").exec_form() == ["--help"]
+    assert effective("training", "HEALTHCHECK").value == "NONE"
+    assert {"tensorflow", "pyarrow", "ray", "onnxruntime"} <= locked("training").keys()
+    assert not {"pytest", "onnxruntime-gpu"} & locked("training").keys()
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -186,7 +196,7 @@ def test_a_lock_holds_one_onnxruntime_and_no_tensorflow(image: str, runtime: str
     assert {"tensorflow", "keras", "pytest"} & pinned.keys() == set()
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", ALL_IMAGES)
 def test_a_lock_hashes_everything_and_names_no_index(image: str) -> None:
     assert [name for name, entry in locked(image).items() if "--hash=sha256:" not in entry] == []
     assert "://" not in (ROOT / f"locks/{image}.txt").read_text()
