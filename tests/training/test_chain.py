@@ -12,6 +12,7 @@ from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
+from training import novelty, steps
 from training.dataset import Split, read_dataset
 from training.draw import Eyewear, draw_face
 from training.errors import DataError, ExportError, RecordsError
@@ -308,7 +309,12 @@ def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
         check_graph(as_shipped(load_fitted(run).network), Scorer(model), np.zeros((255, SIZE, SIZE, 3), np.uint8))
 
 
-def test_one_command_goes_the_whole_way(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_command_goes_the_whole_way(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Short of what they are for, and the same way.
+    monkeypatch.setattr(steps.audit, "FOLDS", 2)
+    monkeypatch.setattr(novelty, "EPOCHS", 1)
     out, work = tmp_path / "models", tmp_path / "work"
     command = ["train", "all", "--data", str(data), "--out", str(out), "--work", str(work), "--size", "32"]
     terms = ["--licence", "bars=public domain", "--source", "bars=made for a test"]
