@@ -187,6 +187,7 @@ class AsyncGate:
                 yield failure
 
     async def _run(self, flow: Flow[_Result]) -> _Result:
+        self._check_open()
         try:
             send = next(flow)
             while True:
@@ -199,8 +200,7 @@ class AsyncGate:
         self._owner.check()
         if send.delay:
             await self._sleep(send.delay)
-        if self._is_closed:
-            return closed_error()
+        self._check_open()
         try:
             async with asyncio.timeout(send.seconds):
                 return reply_of(await self._http.request(**request_options(send)))
@@ -208,6 +208,10 @@ class AsyncGate:
             return DeadlineExceeded("the gate did not answer in time")
         except httpx.RequestError as error:
             return error_of_transport(error)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise closed_error()
 
 
 async def _open(image: ImageLike) -> bytes | Raster:

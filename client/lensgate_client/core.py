@@ -1,9 +1,8 @@
 """From images to decisions: which request is sent, and what follows from its answer. Without I/O, as `flow` is."""
 
-import time
+import math
 from collections.abc import Callable
 from functools import partial
-from random import random
 
 from lensgate_client.decision import ImageFailed, Model, Outcome
 from lensgate_client.errors import BadImage, RequestRefused, ServiceFault
@@ -47,11 +46,11 @@ class Core:
         timeout: float,
         concurrency: int,
         batch_size: int,
-        clock: Callable[[], float] = time.monotonic,
-        chance: Callable[[], float] = random,
+        clock: Callable[[], float],
+        chance: Callable[[], float],
     ) -> None:
-        if timeout <= 0 or concurrency < 1 or batch_size < 1:
-            raise ValueError("timeout is above 0, concurrency and batch_size are 1 or more")
+        if not 0 < timeout < math.inf or concurrency < 1 or batch_size < 1:
+            raise ValueError("timeout is above 0 and finite, concurrency and batch_size are 1 or more")
         self.concurrency = concurrency
         self.batch_size = batch_size
         self._timeout = timeout
@@ -59,8 +58,15 @@ class Core:
         self._model: Model | None = None
 
     def deadline(self, timeout: float | None) -> float:
-        """When a call that begins now has to end; `timeout` seconds, if given, stand for the usual ones."""
-        return self._exchange.deadline(self._timeout if timeout is None else timeout)
+        """When a call that begins now has to end; `timeout` seconds, if given, stand for the usual ones.
+
+        Raises:
+            ValueError: they have no end.
+        """
+        seconds = self._timeout if timeout is None else timeout
+        if not math.isfinite(seconds):
+            raise ValueError(f"timeout is a number of seconds, not {seconds}")
+        return self._exchange.deadline(seconds)
 
     def model(self, deadline: float, *, is_fresh: bool = False) -> Flow[Model]:
         """The model that is served; asked for again where `is_fresh`, and where an answer came from another."""

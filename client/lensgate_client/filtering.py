@@ -18,7 +18,9 @@ from lensgate_client.sources import Given
 Source = Iterable[Any] | Callable[[], Any]
 """What makes samples: an iterable of them, or a function that makes the next each time it is called.
 
-A sample is an image, a batch of images, or a list of samples.
+What it makes at a time is a sample, or a list of samples; a sample is an image or a batch of images. Each is a new one:
+it is handed out later than the next is made, and must not be overwritten by it. A function that makes none a thousand
+times in a row has ended.
 """
 
 AsyncSource = Source | AsyncIterable[Any]
@@ -26,6 +28,8 @@ AsyncSource = Source | AsyncIterable[Any]
 
 _Held = tuple[Any, int | None]
 """A sample, and which of its images, where it is a batch."""
+
+_MOST_EMPTY = 1000
 
 _Gate = TypeVar("_Gate", Gate, AsyncGate)
 
@@ -138,23 +142,34 @@ class AsyncGateFilter(_Filter[AsyncGate]):
 
 
 def _samples(source: Source) -> Iterator[Any]:
-    if isinstance(source, Iterable):
+    # What cannot be called may be a sequence without `__iter__`, as data sets are.
+    if isinstance(source, Iterable) or not callable(source):
         yield from source
         return
-    while True:
-        yield source()
+    empty = 0
+    while empty < _MOST_EMPTY:
+        sample = source()
+        empty = empty + 1 if _is_empty(sample) else 0
+        yield sample
 
 
 async def _asamples(source: AsyncSource) -> AsyncGenerator[Any, None]:
     if isinstance(source, AsyncIterable):
         async for sample in source:
             yield sample
-    elif isinstance(source, Iterable):
+    elif isinstance(source, Iterable) or not callable(source):
         for sample in source:
             yield sample
             await asyncio.sleep(0)
     else:
-        while True:
-            sample = source()
-            yield await sample if inspect.isawaitable(sample) else sample
+        empty = 0
+        while empty < _MOST_EMPTY:
+            made = source()
+            sample = await made if inspect.isawaitable(made) else made
+            empty = empty + 1 if _is_empty(sample) else 0
+            yield sample
             await asyncio.sleep(0)
+
+
+def _is_empty(sample: Any) -> bool:
+    return not sample if isinstance(sample, list) else count_of(sample) == 0

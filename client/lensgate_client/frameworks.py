@@ -121,13 +121,6 @@ class TensorFlow:
         return np.asarray(tensor.numpy())
 
 
-_KINDS: tuple[tuple[str, str, Callable[[Any], Framework]], ...] = (
-    ("torch", "Tensor", Torch),
-    ("tensorflow", "Tensor", TensorFlow),
-    ("cupy", "ndarray", ArrayApi),  # It follows the standard, and its arrays do not say so.
-)
-
-
 # Those that do not say it themselves by the standard's means, or did not always.
 _KNOWN: tuple[tuple[str, str, Callable[[Any], Framework]], ...] = (
     ("torch", "Tensor", Torch),
@@ -138,7 +131,7 @@ _KNOWN: tuple[tuple[str, str, Callable[[Any], Framework]], ...] = (
 
 def framework_of(tensor: Any) -> Framework | None:
     """Whose tensor it is; None where nothing is known of it."""
-    for name, title, kind in _KINDS:
+    for name, title, kind in _KNOWN:
         # Who has a tensor has imported what made it.
         module = sys.modules.get(name)
         if module is not None and isinstance(tensor, getattr(module, title, ())):

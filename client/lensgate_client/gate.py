@@ -172,7 +172,8 @@ class Gate:
     def close(self) -> None:
         """Begin nothing more, wait for what is under way, and close the connections."""
         self._closing.set()
-        self._senders.shutdown(cancel_futures=True)
+        # What was not begun is not cancelled: it finds the gate closed, and says so to who waits for it.
+        self._senders.shutdown()
         self._shrinkers.shutdown()
         self._http.close()
 
@@ -208,9 +209,15 @@ class Gate:
 
     def _submit(self, part: Part, *, timeout: float | None) -> Future[list[Outcome]]:
         self._owner.check()
-        if self._closing.is_set():
-            raise closed_error()
-        return self._senders.submit(self._judge, part, timeout)
+        try:
+            return self._senders.submit(self._judge, part, timeout)
+        except RuntimeError:
+            if not self._closing.is_set():
+                raise
+            # Not raised here: what was asked before may have been answered.
+            ticket = Future[list[Outcome]]()
+            ticket.set_exception(closed_error())
+            return ticket
 
     def _judge(self, part: Part, timeout: float | None) -> list[Outcome]:
         return self._run(self._core.judge(part, self._core.deadline(timeout)))
@@ -234,6 +241,7 @@ class Gate:
             yield from failures_of(ask, error)
 
     def _run(self, flow: Flow[_Result]) -> _Result:
+        self._check_open()
         try:
             send = next(flow)
             while True:
@@ -246,9 +254,12 @@ class Gate:
         self._owner.check()
         if send.delay:
             self._sleep(send.delay)
-        if self._closing.is_set():
-            return closed_error()
+        self._check_open()
         try:
             return reply_of(self._http.request(**request_options(send)))
         except httpx.RequestError as error:
             return error_of_transport(error)
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise closed_error()

@@ -11,13 +11,15 @@ from lensgate_client.errors import GaveUp
 class FilterStats:
     """Counts of the images that a filter has seen so far.
 
-    `discarded` is by the decision's reason, `errors` by the code of what could not be judged.
+    `discarded` is by the decision's reason, `errors` by the code of what could not be judged; `last_error` says what
+    was wrong with the last of these.
     """
 
     seen: int = 0
     accepted: int = 0
     discarded: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    last_error: str | None = None
 
     @property
     def reject_ratio(self) -> float:
@@ -38,6 +40,7 @@ class FilterStats:
             self.discarded[outcome.reason] += 1
         else:
             self.errors[outcome.code] += 1
+            self.last_error = outcome.detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,13 @@ class Limits:
     def check(self, stats: FilterStats) -> None:
         """Raise GaveUp where there is no sense in going on."""
         if stats.seen >= self.min_samples and stats.reject_ratio > self.max_reject_ratio:
-            raise GaveUp(
-                f"{stats}: {stats.reject_ratio:.1%} are rejected, {self.max_reject_ratio:.1%} may be; look at what the "
-                "generator makes, or at what it is expected to make"
+            raise _gave_up(
+                stats,
+                f"{stats.reject_ratio:.1%} are rejected, {self.max_reject_ratio:.1%} may be; look at what the "
+                "generator makes, or at what it is expected to make",
             )
         if self.max_samples is not None and stats.seen >= self.max_samples:
-            raise GaveUp(f"{stats}, and max_samples is {self.max_samples:,}")
+            raise _gave_up(stats, f"max_samples is {self.max_samples:,}")
 
 
 class Take:
@@ -100,4 +104,9 @@ class Take:
     def end(self) -> None:
         """The generator makes no more; raises GaveUp where that is too early."""
         if self._count is not None:
-            raise GaveUp(f"{self.stats}, the generator has ended, and {self._count:,} were asked for")
+            raise _gave_up(self.stats, f"the generator has ended, and {self._count:,} were asked for")
+
+
+def _gave_up(stats: FilterStats, reason: str) -> GaveUp:
+    last = "" if stats.last_error is None else f". What could not be judged last: {stats.last_error}"
+    return GaveUp(f"{stats}: {reason}{last}")

@@ -5,7 +5,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.client.support import URL, Async, Clock, Either, Make, Sync
+from tests.client.support import NO_TLS, URL, Async, Clock, Either, Make, Sync
+from tests.support.servers import Running, running_service
+
+
+@pytest.fixture(scope="package")
+def service() -> Iterator[Running]:
+    """One for all: whoever changes it changes it back."""
+    with running_service() as running:
+        yield running
 
 
 @pytest.fixture(params=[Sync, Async], ids=["Gate", "AsyncGate"])
@@ -15,7 +23,9 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     transport = httpx.HTTPTransport if kind is Sync else httpx.AsyncHTTPTransport
     with ExitStack() as stack:
         # A transport of its own, so that no proxy of the environment comes between.
-        yield lambda url, **options: stack.enter_context(closing(kind(url, transport=transport(), **options)))
+        yield lambda url, **options: stack.enter_context(
+            closing(kind(url, transport=transport(verify=NO_TLS), **options))
+        )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT, FakeScorer, wait_until
 
 URL = "http://gate.test"
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For transports that are not to read every certificate of this machine first, which takes longer than most tests."""
 
 
 class Clock:
@@ -110,7 +113,7 @@ Make = Callable[..., Either]
 
 def _awaitable(on_sleep: OnSleep) -> Callable[[float], Awaitable[None]]:
     async def sleep(seconds: float) -> None:
-        on_sleep(seconds)
+        await asyncio.to_thread(on_sleep, seconds)
 
     return sleep
 

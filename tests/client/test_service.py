@@ -1,6 +1,8 @@
 """Both classes against the real service."""
 
 import io
+import itertools
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,7 +15,7 @@ from lensgate_client import Ask, BadImage, Decision, Forbidden, ImageFailed, Rat
 from PIL import Image
 
 from service.engine import Loaded
-from tests.client.support import Either, Make, free_port, service_at
+from tests.client.support import Make, free_port, service_at
 from tests.service.access.keys import token_of, write_tokens
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model
@@ -25,8 +27,22 @@ BRIGHT = flat(250)
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Running]:
-    with running_service() as running:
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running_service(records_url=f"sqlite:///{tmp_path_factory.mktemp('records') / 'records.db'}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    slow = 'scopes = ["decide"]\nrequests_per_second = 0.001\nburst = 2'
+    entries = {"gen": 'scopes = ["decide"]', "eva": 'scopes = ["review"]', "slow-sync": slow, "slow-async": slow}
+    with running_service(tokens=write_tokens(tmp_path_factory.mktemp("tokens") / "tokens.toml", entries)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Running]:
+    with running_service(max_inflight_images=8) as running:
         yield running
 
 
@@ -109,116 +125,109 @@ def recorded(service: Running, name: str) -> float:
     return float(service.client.get(f"/v1/decisions/{name}").json()["glasses_probability"])
 
 
-def test_the_record_has_each_decision_under_its_id(make: Make, tmp_path: Path) -> None:
-    with running_service(records_url=f"sqlite:///{tmp_path / 'records.db'}") as service:
-        images = [BRIGHT, Ask(flat(20), id="dim one"), np.stack([flat(30), flat(40)]), encode(flat(50)), flat(60)]
-        outcomes = make(service.url).decide_many(images)
-        assert outcomes[1].id == "dim one"
-        assert len({outcome.id for outcome in outcomes}) == 6
-        for outcome in outcomes:
-            assert recorded(service, outcome.id) == pytest.approx(probability(outcome))
+def test_the_record_has_each_decision_under_its_id(make: Make, recording: Running) -> None:
+    gate = make(recording.url)
+    name = f"dim {type(gate).__name__}"
+    images = [BRIGHT, Ask(flat(20), id=name), np.stack([flat(30), flat(40)]), encode(flat(50)), flat(60)]
+    outcomes = gate.decide_many(images)
+    assert outcomes[1].id == name
+    assert len({outcome.id for outcome in outcomes}) == 6
+    for outcome in outcomes:
+        assert recorded(recording, outcome.id) == pytest.approx(probability(outcome))
 
 
-def test_tokens_decide_who_may_ask_and_how_often(make: Make, tmp_path: Path) -> None:
-    entries = {
-        "gen": 'scopes = ["decide"]',
-        "eva": 'scopes = ["review"]',
-        "slow": 'scopes = ["decide"]\nrequests_per_second = 0.001\nburst = 2',
-    }
-    with running_service(tokens=write_tokens(tmp_path / "tokens.toml", entries)) as service:
-        assert make(service.url, token=token_of("gen")).decide_many([BRIGHT, FILE])
-        with pytest.raises(Unauthorized):
-            make(service.url).decide(BRIGHT)
-        with pytest.raises(Unauthorized):
-            make(service.url, token="lensgate_unknown").decide(FILE)  # noqa: S106 - nobody's
-        with pytest.raises(Forbidden):
-            make(service.url, token=token_of("eva")).decide(FILE)
-        slow = make(service.url, token=token_of("slow"))
-        assert slow.decide(BRIGHT).accepted
-        with pytest.raises(RateLimited) as caught:
-            slow.decide(BRIGHT)
-        assert caught.value.retry_after is not None
-        assert caught.value.retry_after > 500
+def test_tokens_decide_who_may_ask_and_how_often(make: Make, guarded: Running) -> None:
+    assert make(guarded.url, token=token_of("gen")).decide_many([BRIGHT, FILE])
+    with pytest.raises(Unauthorized):
+        make(guarded.url).decide(BRIGHT)
+    with pytest.raises(Unauthorized):
+        make(guarded.url, token="lensgate_unknown").decide(FILE)  # noqa: S106 - nobody's
+    with pytest.raises(Forbidden):
+        make(guarded.url, token=token_of("eva")).decide(FILE)
+    kind = make(guarded.url)
+    slow = make(guarded.url, token=token_of(f"slow-{type(kind).__name__.lower()}"))
+    assert slow.decide(BRIGHT).accepted
+    with pytest.raises(RateLimited) as caught:
+        slow.decide(BRIGHT)
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after > 500
 
 
-def test_an_overloaded_service_is_asked_again_when_it_says(make: Make) -> None:
-    with running_service(max_inflight_images=1) as service:
-        waits: list[float] = []
-        service.scorer.go.clear()
-        holding = service.client.build_request("POST", "/v1/decisions", content=FILE)
+def test_an_overloaded_service_is_asked_again_when_it_says(make: Make, small: Running) -> None:
+    waits: list[float] = []
+    small.scorer.entered.clear()
+    small.scorer.go.clear()
+    holding = small.client.build_request("POST", "/v1/decisions", content=FILE)
 
-        def release(seconds: float) -> None:
-            waits.append(seconds)
-            service.scorer.go.set()
-            wait_until(lambda: not service.inflight)
+    def release(seconds: float) -> None:
+        waits.append(seconds)
+        small.scorer.go.set()
+        wait_until(lambda: not small.inflight)
 
-        with ThreadPoolExecutor(1) as pool:
-            held = pool.submit(service.client.send, holding)
-            assert service.scorer.entered.wait(TIMEOUT)
-            gate = make(service.url, on_sleep=release)
-            assert gate.decide(BRIGHT).accepted
-            assert held.result().status_code == 200
-        assert len(waits) == 1
-        assert waits[0] >= 1.0
-
-
-def test_the_size_is_read_anew_when_another_model_is_served(make: Make) -> None:
-    with running_service() as service:
-        check_sizes(make(service.url), service)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(small.client.send, holding)
+        assert small.scorer.entered.wait(TIMEOUT)
+        outcomes = make(small.url, on_sleep=release).decide_many(np.stack([BRIGHT] * 8))
+        assert all(outcome.accepted for outcome in outcomes)
+        assert held.result().status_code == 200
+    assert len(waits) == 1
+    assert waits[0] >= 1.0
 
 
-def check_sizes(gate: Either, service: Running) -> None:
+def test_the_size_is_read_anew_when_another_model_is_served(
+    make: Make, service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(service.scorer, "fault", lambda images: sizes.append(images.shape[1]))
+    gate = make(service.url)
     assert gate.model().size == 32
     wanted = probability(gate.decide(FACE))
-    sizes: list[int] = []
-    service.scorer.fault = lambda images: sizes.append(images.shape[1])
-    service.pipeline.swap(Loaded(brightness_model("2", size=64).card, service.scorer, "fake"))
+    serve(service, "2", size=64)
     assert gate.decide(FACE).model_version == "2"
     assert all(one.accepted for one in gate.decide_many([BRIGHT, np.stack([BRIGHT] * 40), encode(BRIGHT)]))
     assert gate.model().version == "2"
-    service.pipeline.swap(Loaded(brightness_model("3", size=32).card, service.scorer, "fake"))
+    serve(service, "3", size=32)
     assert [gate.decide(FACE).model_version for _ in range(2)] == ["3", "3"]
-    assert sizes[0] == 64
-    assert sizes[-1] == 32
+    assert (sizes[0], sizes[1], sizes[-1]) == (32, 64, 32)
     assert probability(gate.decide(FACE)) == wanted
 
 
-def test_more_images_than_the_service_takes_in_are_sent_in_parts(make: Make) -> None:
-    with running_service(max_inflight_images=8) as service:
-        gate = make(service.url, concurrency=1)
-        assert all(outcome.accepted for outcome in gate.decide_many(np.stack([BRIGHT] * 70)))
+def serve(service: Running, version: str, *, size: int) -> None:
+    service.pipeline.swap(Loaded(brightness_model(version, size=size).card, service.scorer, "fake"))
+
+
+def test_more_images_than_the_service_takes_in_are_sent_in_parts(make: Make, small: Running) -> None:
+    assert all(outcome.accepted for outcome in make(small.url, concurrency=1).decide_many(np.stack([BRIGHT] * 70)))
 
 
 def test_a_stream_outlives_a_restart_and_asks_only_what_was_not_answered(make: Make) -> None:
+    """The first is gone before its successor comes, which is when the client waits."""
     port = free_port()
-    running = ExitStack()
-    scorers = [running.enter_context(service_at(port))]
+    first, second = ExitStack(), ExitStack()
+    scorers = [first.enter_context(service_at(port))]
+    leaving = threading.Thread(target=first.close)
+    one_at_a_time = threading.Lock()
+
+    def succeed(_: float) -> None:
+        with one_at_a_time:
+            if len(scorers) == 1:
+                leaving.join()
+                scorers.append(second.enter_context(service_at(port)))
 
     def images() -> Iterator[Any]:
-        for level in range(60):
-            if level == 30:
-                running.close()
-                scorers.append(running.enter_context(service_at(port)))
-            yield flat(level) if level % 2 else encode(flat(level))
+        for number in itertools.count():
+            if number == 30:
+                leaving.start()
+            if number > 60 and len(scorers) == 2:
+                return
+            level = flat(number % 256)
+            yield level if number % 2 else encode(level)
 
-    with running:
-        outcomes = list(make(f"http://127.0.0.1:{port}").stream(images()))
-    assert [round(probability(outcome) * 255) for outcome in outcomes] == list(range(60))
+    with second:
+        outcomes = list(make(f"http://127.0.0.1:{port}", on_sleep=succeed).stream(images()))
+    assert [round(probability(outcome) * 255) for outcome in outcomes] == [n % 256 for n in range(len(outcomes))]
     assert all(scorer.batches for scorer in scorers)
-    assert sum(sum(scorer.batches) for scorer in scorers) == 60
-
-
-def test_a_service_that_comes_late_is_waited_for(make: Make) -> None:
-    port = free_port()
-    waits: list[float] = []
-    with ExitStack() as stack:
-
-        def start(seconds: float) -> None:
-            waits.append(seconds)
-            stack.enter_context(service_at(port))
-
-        assert make(f"http://127.0.0.1:{port}", on_sleep=start).decide(BRIGHT).accepted
-    assert len(waits) == 1
+    assert sum(sum(scorer.batches) for scorer in scorers) == len(outcomes)
 
 
 def test_an_image_that_is_refused_is_an_error_of_the_call(make: Make, service: Running) -> None:

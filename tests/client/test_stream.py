@@ -1,7 +1,6 @@
 """Streams: in order, no further ahead than said, and nothing lost where they end."""
 
 import asyncio
-import gc
 import io
 import itertools
 import threading
@@ -13,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from lensgate_client import Ask, AsyncGate, Decision, Gate, ImageFailed, ServiceFault, Unauthorized
+from lensgate_client import Ask, AsyncGate, Decision, Gate, GateError, ImageFailed, ServiceFault, Unauthorized
 from PIL import Image
 
 from tests.client.support import URL, Make, Site, accepted, judged, problem, read_head
@@ -103,8 +102,10 @@ def test_one_image_where_many_should_be_is_a_fault_of_the_program(script: Make, 
         list(asking.stream([FILE], ahead=0))
 
 
-@pytest.mark.parametrize(("image", "each", "packed"), [(FILE, 1, 1), (PIXELS, 1, 8), (np.stack([PIXELS] * 8), 8, 8)])
-@pytest.mark.parametrize(("ahead", "requests"), [(None, 4), (1, 1), (3, 3)])
+@pytest.mark.parametrize(
+    ("image", "each", "packed", "ahead", "requests"),
+    [(FILE, 1, 1, None, 4), (PIXELS, 1, 8, None, 4), (PIXELS, 1, 8, 1, 1), (np.stack([PIXELS] * 8), 8, 8, 3, 3)],
+)
 def test_an_iterable_without_end_is_pulled_from_only_as_outcomes_are_taken(
     script: Make, *, image: Any, each: int, packed: int, ahead: int | None, requests: int
 ) -> None:
@@ -322,7 +323,6 @@ def test_a_stream_that_is_left_early_leaves_nothing_behind() -> None:
             async with aclosing(gate.decide_stream(images())) as stream:
                 async for _ in stream:
                     break
-            gc.collect()
             await asyncio.wait_for(closed.wait(), 10)
             assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -344,6 +344,32 @@ def test_a_stream_of_threads_that_is_left_early_sends_nothing_more() -> None:
         stream.close()
         go.set()
     assert len(site.seen) <= 2
+
+
+def test_a_stream_whose_gate_is_closed_hands_out_what_was_answered_and_says_so() -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        entered.set()
+        assert go.wait(10)
+        return accepted(request)
+
+    gate = Gate(URL, transport=httpx.MockTransport(answer), concurrency=1)
+    taken: list[Any] = []
+
+    def take() -> None:
+        for outcome in gate.decide_stream(itertools.repeat(FILE)):
+            taken.append(outcome)
+
+    with ThreadPoolExecutor(2) as pool:
+        taking = pool.submit(take)
+        assert entered.wait(10)
+        closing = pool.submit(gate.close)
+        go.set()
+        with pytest.raises(GateError, match="closed"):
+            taking.result(10)
+        closing.result(10)
+    assert taken
 
 
 def test_a_cancelled_call_ends_what_it_began() -> None:
