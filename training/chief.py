@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import grpc  # type: ignore[import-untyped,unused-ignore]
+import grpc
 from keras_tuner.errors import FatalError
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer

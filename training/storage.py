@@ -158,7 +158,7 @@ def _asked(where: Remote, what: str, *, needs_bucket: bool = False) -> Iterator[
 
 def _connected(url: str) -> tuple[Any, str]:
     try:
-        import fsspec  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415 - A folder takes none.
+        import fsspec  # noqa: PLC0415 - A folder takes none.
 
         # Others write there as well: no listing is kept.
         found: tuple[Any, str] = fsspec.url_to_fs(url, use_listings_cache=False)

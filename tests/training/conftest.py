@@ -7,7 +7,7 @@ from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped,unused-ignore]
+import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc  # type: ignore[import-untyped,unused-ignore]
+import grpc
 import pytest
 from keras_tuner.engine.trial import Trial as TunerTrial
 from keras_tuner.errors import FatalError

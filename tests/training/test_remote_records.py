@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped,unused-ignore]
+from fsspec.implementations.memory import MemoryFileSystem
 
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem  # type: ignore[import-untyped,unused-ignore]
-from s3fs import S3FileSystem  # type: ignore[import-untyped,unused-ignore]
+from fsspec.implementations.memory import MemoryFileSystem
+from s3fs import S3FileSystem
 
 from training.errors import DataError, StorageError
 from training.prefetch import prefetched
