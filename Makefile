@@ -24,12 +24,12 @@ setup-training: .venv/training
 	@touch $@
 
 # A stamp for each lock: what is installed is exactly what the lock names, and nothing is installed twice.
-.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml hatch_build.py gate/scanlines.c | .venv/python
+.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/scanlines.c | .venv/python
 	@test $* = cpu || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
-	@$(PIP) --no-deps --editable .
+	@$(PIP) --no-deps --editable . $(if $(filter cpu,$*),,--editable client)
 	@touch $@
 
 test: tools .venv/dev lint
@@ -62,6 +62,8 @@ bench: setup-training bench-tools
 	$(BIN)/python -m bench.decoding $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.records --images $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.bulk --images $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.client --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.preparing $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
 

@@ -17,6 +17,11 @@ _EXTRAS = {
     "prometheus_client": "service",
     "onnxruntime": "cpu",  # or gpu
     "opentelemetry": "tracing",
+    "pyarrow": "bulk",
+    "fsspec": "bulk",
+    "s3fs": "bulk",
+    "gcsfs": "bulk",
+    "ray": "ray",
     "tensorflow": "training",
     "keras": "training",
     "keras_tuner": "training",
@@ -34,6 +39,7 @@ _EXTRAS = {
 _COMMANDS = {
     "serve": ("service.command", "add_options", "answer POST /v1/decisions over HTTP"),
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
+    "bulk": ("bulk.command", "add_options", "decide about millions of files, shards or rows"),
     "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
     "tokens": ("lensgate.tokens", "add_options", "make, list and revoke the tokens that a service asks for"),
     "train": ("training.steps", "add_steps", "train and export a model, step by step"),

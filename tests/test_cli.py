@@ -19,7 +19,7 @@ def models(tmp_path: Path) -> str:
     return str(tmp_path / "models")
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["classify"], ["models"], ["train"], ["train", "all"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["classify"], ["bulk"], ["models"], ["train"], ["train", "all"]])
 def test_every_command_explains_itself(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main([*command, "--help"])

@@ -16,6 +16,7 @@ TENSORFLOW = {"tensorflow", "keras", "tf2onnx", "keras_tuner"}
 # What each package may import of ours; the console script alone sees them all, each when its command is chosen.
 MAY_IMPORT = {
     "gate": set[str](),
+    "bulk": {"gate"},
     "service": {"gate"},
     "training": {"gate"},
     "lensgate": {"gate", "service"},
@@ -49,6 +50,12 @@ def test_tensorflow_is_imported_by_training_alone(package: str) -> None:
 
 def test_every_package_has_its_arrows() -> None:
     assert {*MAY_IMPORT, "bench", "tests"} == FOLDERS
+
+
+def test_the_client_imports_nothing_of_ours() -> None:
+    names = package_imports("client")
+    assert "httpx" in names
+    assert not names & FOLDERS
 
 
 def test_the_gate_knows_nothing_of_http() -> None:

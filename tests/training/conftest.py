@@ -1,7 +1,6 @@
 """What it takes to test many machines on one: processes, and object storage that speaks S3."""
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from multiprocessing.process import BaseProcess
@@ -9,8 +8,8 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.support.objects import running_s3
 from training.storage import Remote
 
 BUCKETS = count()
@@ -38,21 +37,8 @@ def fork() -> Iterator[Callable[..., BaseProcess]]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, str]]:
     """The variables by which a process finds the server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        # Of whoever runs the tests.
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1",
-    }
-    server.stop()
+    with running_s3() as environment:
+        yield environment
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Millions of files, shards or rows through the same gate, in one process or on Ray."""

@@ -1,0 +1,70 @@
+"""Accepted images as a WebDataset tar: their bytes and what lay beside them, unchanged."""
+
+import contextlib
+import io
+import tarfile
+from types import TracebackType
+from typing import Self
+
+from bulk.job import Job
+from bulk.part import Part, digest
+from bulk.places import Place
+from bulk.sources.sample import Sample
+from gate.header import Format, read_header
+
+ENDING = ".tar"
+
+_ENDINGS = {Format.PNG: "png", Format.JPEG: "jpg", Format.WEBP: "webp"}
+
+
+def kept_name(part: Part, job: Job) -> str:
+    """The name of the part's tar. Another state of the part has another name: what lies there need not be read."""
+    return f"{part.slot}-{digest([part.fingerprint, job.decision_key])[:8]}{ENDING}"
+
+
+class Keep:
+    """Writes a part's accepted samples as a tar at `path`; without any there is none. Same samples, same bytes.
+
+    It appears when the block ends, and never if that fails.
+    """
+
+    def __init__(self, place: Place, path: str) -> None:
+        self._place, self._path = place, path
+        self._stack = contextlib.ExitStack()
+        self._tar: tarfile.TarFile | None = None
+        self._keys: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, sample: Sample, image: bytes) -> None:
+        """The next sample."""
+        if self._tar is None:
+            file = self._stack.enter_context(self._place.publish(self._path))
+            self._tar = tarfile.open(file, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+            self._stack.enter_context(self._tar)
+        key = self._free(sample.key)
+        self._write(self._tar, f"{key}.{sample.ending or _ENDINGS[read_header(image).format]}", image)
+        for ending, data in sample.beside:
+            self._write(self._tar, f"{key}.{ending}" if ending else key, data)
+
+    def _free(self, key: str) -> str:
+        """Of two images under one key a reader would make one sample."""
+        found, number = key, 1
+        while found in self._keys:
+            number += 1
+            found = f"{key}~{number}"
+        self._keys.add(found)
+        return found
+
+    @staticmethod
+    def _write(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+        # Owner, mode and time as tarfile has them for nobody's file of 1970.
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))

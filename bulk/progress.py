@@ -1,0 +1,147 @@
+"""Progress on standard error: one line that is written anew on a terminal, a line now and then elsewhere."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TextIO
+
+from bulk.part import Part
+from bulk.tally import Counts
+
+_TERMINAL_SECONDS = 0.5
+_LOG_SECONDS = 10.0
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All there is: parts, and images where parts say beforehand how many they have."""
+
+    parts: int
+    images: int
+
+
+class Progress:
+    """Counts images of this run and shows them; from any thread.
+
+    Args:
+        stream: where it is shown.
+        clock: gives seconds.
+    """
+
+    def __init__(self, stream: TextIO, *, clock: Clock = time.monotonic) -> None:
+        self._stream, self._clock = stream, clock
+        self._is_terminal = stream.isatty()
+        self._every = _TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS
+        self._lock = threading.Lock()
+        self._counts = Counts()
+        self._parts = self._skipped_parts = self._skipped_images = 0
+        self._total: Total | None = None
+        self._start = self._shown = clock()
+        self._has_line = False
+
+    @property
+    def seconds(self) -> float:
+        """Since it was made."""
+        return self._clock() - self._start
+
+    def judged(self, counts: Counts) -> None:
+        """Some images were."""
+        with self._lock:
+            self._counts += counts
+            self._show_sometimes()
+
+    def finished(self) -> None:
+        """A part was."""
+        with self._lock:
+            self._parts += 1
+            self._show_sometimes()
+
+    def skipped(self, images: int) -> None:
+        """A part was done before."""
+        with self._lock:
+            self._skipped_parts += 1
+            self._skipped_images += images
+            self._show_sometimes()
+
+    def knows(self, total: Total) -> None:
+        """All of SRC has been listed."""
+        with self._lock:
+            self._total = total
+
+    def close(self) -> None:
+        """Leave the last state where a line was shown."""
+        with self._lock:
+            if self._has_line:
+                self._show()
+                if self._is_terminal:
+                    self._stream.write("\n")
+
+    def _show_sometimes(self) -> None:
+        if self._clock() - self._shown >= self._every:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown, self._has_line = self._clock(), True
+        line, width = self._line(), shutil.get_terminal_size().columns - 1
+        # What a longer line left there is overwritten; one that wraps could not be.
+        self._stream.write(f"\r{line[:width]:{width}}" if self._is_terminal else f"{line}\n")
+        self._stream.flush()
+
+    def _line(self) -> str:
+        counts = self._counts
+        done = self._parts + self._skipped_parts
+        left = self._left()
+        # What matters least comes last: on a narrow terminal it is cut off.
+        fields = [
+            f"{counts.images:,} images",
+            f"{counts.images / max(self.seconds, 1e-9):,.1f}/s",
+            *([] if left is None else [f"{timedelta(seconds=round(left))} left"]),
+            f"accepted {counts.accepted:,}",
+            f"discarded {counts.discarded:,}",
+            f"errors {counts.errors:,}",
+            f"part {done:,} of {self._total.parts:,}" if self._total else f"part {done:,}",
+        ]
+        return "  ".join(fields)
+
+    def _left(self) -> float | None:
+        """Seconds, as things went so far; by images where their number is known, or else by parts."""
+        if self._total is None:
+            return None
+        if self._total.images:
+            done, left = self._counts.images, self._total.images - self._skipped_images - self._counts.images
+        else:
+            done, left = self._parts, self._total.parts - self._skipped_parts - self._parts
+        return self.seconds * max(left, 0) / done if done else None
+
+
+class Survey:
+    """Counts parts on a thread of its own: the run itself lists them only as it goes."""
+
+    def __init__(self, parts: Iterable[Part], progress: Progress) -> None:
+        self._parts, self._progress = parts, progress
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._count, name="survey", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        # Not for ever: it may be in the middle of a listing, and who interrupts the run will not wait for that.
+        self._thread.join(timeout=1.0)
+
+    def _count(self) -> None:
+        parts = images = 0
+        try:
+            for part in self._parts:
+                parts, images = parts + 1, images + part.images
+                if self._stopped.is_set():
+                    return
+        except OSError:  # The run meets it too, and says so.
+            return
+        self._progress.knows(Total(parts, images))

@@ -1,0 +1,58 @@
+"""A run: what is to be done of SRC is found out, handed to an engine, and added up."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from bulk.destination import Destination
+from bulk.engine import Engine
+from bulk.errors import SourceError
+from bulk.job import Job
+from bulk.part import Part
+from bulk.progress import Progress, Survey
+from bulk.sources.source import Source
+from bulk.summary import Summary
+from bulk.tally import Tally
+
+
+def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress: Progress) -> Summary:
+    """Bring DST, and KEEP if there is one, to what SRC holds now. What is done already is not done again.
+
+    Args:
+        source: SRC.
+        job: what is done to it.
+        make_engine: gives who does it; called only where something is to be done.
+        progress: is told of everything.
+
+    Raises:
+        GateError: the run cannot begin or go on; what it has finished stays, and the next run goes on from there.
+        OSError: SRC cannot be listed, or DST cannot be written.
+    """
+    tally = Tally()
+    with Destination.opened(job) as destination, Survey(source.parts(), progress):
+        todo = _todo(source, destination, tally, progress)
+        first = next(todo, None)
+        if first is not None:
+            parts = itertools.chain([first], todo)
+            with closing(make_engine().run(parts, job, destination.known(), watch=progress.judged)) as results:
+                for result in results:
+                    destination.finish(result)
+                    tally.finish(result)
+                    progress.finished()
+        if not tally.slots:
+            raise SourceError(f"{source.url} holds nothing of the kind {source.kind}")
+        removed = destination.sweep(source, tally.slots)
+    return Summary(tally.sources, tally.skipped, tally.reused, removed, progress.seconds)
+
+
+def _todo(source: Source, destination: Destination, tally: Tally, progress: Progress) -> Iterator[Part]:
+    for part in source.parts():
+        if part.slot in tally.slots:  # Two patterns of one SRC may name the same file.
+            continue
+        shard = destination.done(part)
+        if shard is None:
+            tally.begin(part.slot)
+            yield part
+        else:
+            tally.skip(part.slot, shard.counts)
+            progress.skipped(shard.total.images)

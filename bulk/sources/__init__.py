@@ -1,0 +1,1 @@
+"""Where images come from: files of a folder, WebDataset tars, Parquet data sets."""

@@ -1,0 +1,99 @@
+"""Image files: a part is some hundred of them, cut by their names."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from bulk.errors import FileTooLarge
+from bulk.part import Item, Part, slot_name
+from bulk.places import Place, Remote
+from bulk.sources.cut import Cut
+from bulk.sources.files import Files
+from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+CUT = Cut()
+
+# What is fetched from an object store at once; the next such group is under way while one is judged.
+_GROUP_FILES = 32
+_GROUP_BYTES = 32 * 2**20
+
+
+def image_parts(files: Files, source: str, *, cut: Cut = CUT) -> Iterator[Part]:
+    """Parts of the images among `files`."""
+    root = files.root
+    images = (item for item in files if item.path.lower().endswith(ENDINGS))
+    for number, items in enumerate(cut.groups(images, root)):
+        # The first one is called by no file: others may come to lie before that.
+        start = _relative(items[0].path, root) if number else ""
+        slot = slot_name("images", start or root.rpartition("/")[2], source, start)
+        yield Part("images", source, root, slot, items, images=len(items))
+
+
+def read_images(part: Part, place: Place) -> Iterator[Sample]:
+    """A sample for each file of a part. What lies on this machine is read when it is asked for."""
+    if isinstance(place, Remote):
+        for group, found in _read_ahead(_groups(part.items), place):
+            for item in group:
+                yield _sample(item, part, place, partial(_take, found.get(item.path)))
+    else:
+        for item in part.items:
+            yield _sample(item, part, place, partial(_read, Path(item.path)))
+
+
+def _sample(item: Item, part: Part, place: Place, fetch: Fetch) -> Sample:
+    if (item.size or 0) > MAX_BYTES:
+        fetch = failing(FileTooLarge(f"{item.size:,} bytes: at most {MAX_BYTES:,} are read of a file"))
+    name = _relative(item.path, part.root)
+    stem, _, ending = name.rpartition(".")
+    folder = place.name(item.path).rpartition("/")[0] or "/"
+    return Sample(name, folder, fetch, item.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable("the file cannot be read", error) from error
+
+
+def _take(found: bytes | Exception | None) -> bytes:
+    if isinstance(found, Exception):
+        raise unreadable("the file cannot be read", found) from found
+    return found or b""
+
+
+def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        if group and (len(group) == _GROUP_FILES or size + (item.size or 0) > _GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += item.size or 0
+    yield group
+
+
+def _read_ahead(
+    groups: Iterable[list[Item]], place: Remote
+) -> Iterator[tuple[list[Item], Mapping[str, bytes | Exception]]]:
+    def load(group: list[Item]) -> Mapping[str, bytes | Exception]:
+        paths = [item.path for item in group if (item.size or 0) <= MAX_BYTES]
+        return dict(zip(paths, place.read(paths), strict=True))
+
+    coming: deque[tuple[list[Item], Future[Mapping[str, bytes | Exception]]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+        for group in groups:
+            coming.append((group, reader.submit(load, group)))
+            if len(coming) > 1:
+                first, found = coming.popleft()
+                yield first, found.result()
+        for last, found in coming:
+            yield last, found.result()
+
+
+def _relative(path: str, root: str) -> str:
+    return path.removeprefix(root).lstrip("/")

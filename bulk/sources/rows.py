@@ -1,0 +1,147 @@
+"""Parquet data sets: a part is one row group."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bulk.errors import CorruptShard, FileTooLarge, MissingImage, RowError, SourceError
+from bulk.job import Columns
+from bulk.part import Item, Part, slot_name
+from bulk.places import Place
+from bulk.sources.files import Files
+from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, read_label, unreadable
+
+ENDINGS = (".parquet", ".parq")
+
+# Of images of a megabyte each. What is read at once is a page, which is as large as its writer made it.
+_BATCH_ROWS = 16
+_BUFFER_BYTES = 2**20
+_ID, _IMAGE, _BYTES = "id", "image", "bytes"
+
+
+def row_parts(files: Files, source: str) -> Iterator[Part]:
+    """A part for each row group of each Parquet file among `files`; one for a file that cannot be read."""
+    root = files.root
+    for item in files:
+        if item.path.lower().endswith(ENDINGS) and not item.path.rpartition("/")[2].startswith("_"):
+            title = item.path.removeprefix(root).rpartition(".")[0]
+            for group, rows in enumerate(_row_counts(files.place, item)):
+                slot = slot_name("parquet", f"{title}-{group:04d}", files.place.name(item.path), str(group))
+                yield Part("parquet", source, root, slot, (item,), row_group=group, images=rows)
+
+
+def read_rows(part: Part, place: Place, columns: Columns) -> Iterator[Sample]:
+    """The rows of a row group, in order. What cannot be read any more is one last sample that fails."""
+    path = part.items[0].path
+    source = place.name(path)
+    try:
+        with _opened(place, path) as file:
+            yield from _Rows(file, source, columns).samples(part.row_group)
+    except (pa.ArrowException, SourceError) as error:
+        yield Sample("", source, failing(CorruptShard(f"the row group cannot be read from here on: {error}")))
+    except Exception as error:  # Stores' clients raise what they like, and Arrow OSError of what is damaged too.
+        yield Sample("", source, failing(unreadable("the row group cannot be read from here on", error)))
+
+
+def check_columns(place: Place, path: str, columns: Columns) -> None:
+    """Raise where `columns` are not in this file, or it cannot be told which holds the images.
+
+    Raises:
+        SourceError: so it is.
+        OSError, pyarrow.ArrowException: the file cannot be read.
+    """
+    with _opened(place, path) as file:
+        _Rows(file, path, columns)
+
+
+class _Rows:
+    """The columns of one file that count."""
+
+    def __init__(self, file: pq.ParquetFile, source: str, columns: Columns) -> None:
+        schema = file.schema_arrow
+        self._file = file
+        self._source = source
+        self._image = _image_column(schema, columns.image)
+        self._id = columns.id or (_ID if _ID in schema.names else None)
+        self._expected = columns.expected
+        for name in (self._id, self._expected):
+            if name is not None and name not in schema.names:
+                raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
+
+    def samples(self, group: int) -> Iterator[Sample]:
+        metadata = self._file.metadata
+        number = sum(metadata.row_group(before).num_rows for before in range(group))
+        names = [name for name in (self._image, self._id, self._expected) if name is not None]
+        for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names):
+            images = _bytes_of(batch.column(self._image))
+            for row in range(batch.num_rows):
+                yield self._sample(images[row], batch, row, number)
+                number += 1
+
+    def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
+        value = batch.column(self._id)[row].as_py() if self._id is not None else None
+        name = str(number if value is None else value)
+        try:
+            data = _data(image)
+            expected = read_label(batch.column(self._expected)[row].as_py()) if self._expected is not None else None
+        except RowError as error:
+            return Sample(name, self._source, failing(error))
+        return Sample(name, self._source, given(data), len(data), key=key_of(name), expected=expected)
+
+
+@contextlib.contextmanager
+def _opened(place: Place, path: str) -> Iterator[pq.ParquetFile]:
+    # Of a path Arrow reads without Python, and so beside it.
+    with contextlib.ExitStack() as stack:
+        source = path if place.is_local else stack.enter_context(place.open(path))
+        yield stack.enter_context(
+            pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
+        )
+
+
+def _row_counts(place: Place, item: Item) -> list[int]:
+    """Of each row group; of a file that cannot be read as if it had one, of which its worker then says why."""
+    try:
+        with _opened(place, item.path) as file:
+            metadata = file.metadata
+            return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    except (pa.ArrowException, OSError):
+        return [0]
+
+
+def _image_column(schema: pa.Schema, asked: str | None) -> str:
+    """The column asked for, the only one that could be it, or the one called `image`."""
+    found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
+    if asked is not None:
+        if asked not in found:
+            raise SourceError(f"the column {asked!r} holds no bytes; those that do: {', '.join(found) or 'none'}")
+        return asked
+    if len(found) == 1:
+        return found[0]
+    if _IMAGE in found:
+        return _IMAGE
+    raise SourceError(f"say with --image-column which column holds the images: {', '.join(found) or 'none has bytes'}")
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):  # As Hugging Face has it: the file's bytes and its path.
+        place = kind.get_field_index(_BYTES)
+        return place >= 0 and _holds_bytes(kind.field(place).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _bytes_of(column: pa.Array) -> pa.Array:
+    return pc.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column
+
+
+def _data(image: pa.Scalar) -> bytes:
+    if not image.is_valid:
+        raise MissingImage("the row's image is null: only bytes are read, and no file that a path names")
+    size = image.as_buffer().size
+    if size > MAX_BYTES:
+        raise FileTooLarge(f"{size:,} bytes: at most {MAX_BYTES:,} are read of an image")
+    data: bytes = image.as_py()
+    return data

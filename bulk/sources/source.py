@@ -1,0 +1,88 @@
+"""SRC: what the command was given, told apart and opened."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bulk.errors import SourceError
+from bulk.job import Columns
+from bulk.part import Kind, Part
+from bulk.places import Place, locate
+from bulk.sources import images, rows, shards
+from bulk.sources.files import Files
+from bulk.sources.sample import Sample
+
+_ENDINGS: Mapping[Kind, tuple[str, ...]] = {
+    "images": images.ENDINGS,
+    "webdataset": shards.ENDINGS,
+    "parquet": rows.ENDINGS,
+}
+_PARTS: Mapping[Kind, Callable[[Files, str], Iterator[Part]]] = {
+    "images": images.image_parts,
+    "webdataset": shards.tar_parts,
+    "parquet": rows.row_parts,
+}
+# Files that are looked at to find out what SRC holds.
+_LOOK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where images come from.
+
+    Args:
+        kind: how it is read.
+        url: SRC with its path made absolute: what `Part.source` says.
+        files: all its files, of which those of its kind count.
+    """
+
+    kind: Kind
+    url: str
+    files: Files
+
+    def parts(self) -> Iterator[Part]:
+        """All parts, in an order that depends on nothing but the files' names; listed while they are gone through."""
+        return _PARTS[self.kind](self.files, self.url)
+
+
+def open_source(url: str, options: Mapping[str, Any], *, kind: Kind | None = None) -> Source:
+    """Find out what SRC is; `kind` says it where files of several kinds lie together.
+
+    Raises:
+        SourceError: nothing that can be judged is there, or files of several kinds.
+        UsageError: no URL.
+        OSError: it cannot be listed.
+    """
+    place, path = locate(url, options)
+    files = Files.under(place, path)
+    return Source(kind or _find_kind(files, url), place.name(files.path), files)
+
+
+def read_part(part: Part, place: Place, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+    """The samples of a part in order; of a tar with the other members too if `whole`.
+
+    What cannot be read is a sample that fails, and never an exception.
+    """
+    match part.kind:
+        case "images":
+            return images.read_images(part, place)
+        case "webdataset":
+            return shards.read_tar(part, place, columns, whole=whole)
+        case "parquet":
+            return rows.read_rows(part, place, columns)
+
+
+def _find_kind(files: Files, url: str) -> Kind:
+    """From the first files there are; of many others, from the first one that says it."""
+    found: set[Kind] = set()
+    for number, item in enumerate(files):
+        found |= {kind for kind, endings in _ENDINGS.items() if item.path.lower().endswith(endings)}
+        if found and number >= _LOOK:
+            break
+    if not found:
+        endings = " ".join(itertools.chain(*_ENDINGS.values()))
+        raise SourceError(f"{url}: there is no such file, and nothing in it that ends in one of {endings}")
+    if len(found) > 1:
+        raise SourceError(f"{url} holds {' and '.join(sorted(found))}: say with --format which of them is meant")
+    return found.pop()

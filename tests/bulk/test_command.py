@@ -1,0 +1,165 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lensgate.cli import main
+from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, parquet_bytes, read_rows, tar_bytes, write_faces
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """Four images, of which one is discarded and one cannot be read."""
+    folder = write_faces(tmp_path / "faces", [LIGHT, GREY, DARK])
+    (folder / "text.png").write_bytes(b"text")
+    return folder
+
+
+def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["bulk", "--help"])
+    assert left.value.code == 0
+    printed = capsys.readouterr().out
+    assert "--max-reject-ratio VALUE" in printed
+    assert "(32)" in printed
+
+
+def test_too_much_rejected_is_status_3_and_what_cannot_be_judged_counts_as_rejected(
+    bulk: Bulk, faces: Path, tmp_path: Path
+) -> None:
+    assert bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.5").status == 0
+    ran = bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.49")
+    # All of SRC counts, and not only what this run had to do.
+    assert (ran.status, ran.summary["judged"]) == (3, 0)
+    assert "0.5000 of the images were rejected: more than --max-reject-ratio 0.49" in ran.err
+    assert ran.summary["reject_ratio"] == 0.5
+
+
+def test_the_summary_for_people_is_a_table_by_source(
+    bulk: Bulk, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_faces(faces / "more", [LIGHT])
+    assert main(["bulk", str(faces), str(tmp_path / "out"), "--models", str(bulk.models)]) == 0
+    head, first, more, total, last = capsys.readouterr().out.splitlines()
+    assert head.split() == ["source", "images", "accepted", "discarded", "errors", "rejected"]
+    assert first.split() == [str(faces), "4", "2", "1", "1", "0.5000"]
+    assert more.split() == [f"{faces}/more", "1", "1", "0", "0", "0.0000"]
+    assert total.split() == ["all", "5", "3", "1", "1", "0.4000"]
+    assert last.startswith("5 judged in ")
+    assert last.endswith("images/s; 0 done before, 0 scores known")
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--max-reject-ratio", "2"], "--max-reject-ratio: Input should be less than or equal to 1"),
+        (["--expected", "maybe"], "--expected: Input should be 'glasses' or 'no_glasses'"),
+        (["--expected", "glasses", "--expected-column", "x"], "give one of them"),
+        (["--ray-actors", "2"], "go with --engine ray"),
+        (["--storage-options", "{"], "--storage-options: no JSON"),
+        (["--band-low", "0.9", "--band-high", "0.1"], "--band-low and --band-high over the model's card"),
+        (["--expected-column", "x"], "image files have none"),
+        (["--image-column", "x"], "are of Parquet, and"),
+        (["--keep", "{tmp}/out/keep"], "lies in DST"),
+        (["--keep", "{tmp}/out"], "lies in DST"),
+        (["--device", "tpu"], "--device: Input should be"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_status_2_and_says_what_is_wrong(
+    flags: list[str], text: str, bulk: Bulk, faces: Path, tmp_path: Path
+) -> None:
+    ran = bulk(faces, tmp_path / "out", *(flag.replace("{tmp}", str(tmp_path)) for flag in flags))
+    assert (ran.status, ran.out) == (2, "")
+    assert text in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("src", "flags", "text"),
+    [
+        ("nowhere", [], "there is no such file, and nothing in it that ends in one of .png"),
+        ("faces", ["--version", "9"], "there is no model 'glasses' version '9'"),
+        ("faces", ["--device", "cuda"], "LENSGATE_DEVICE=cuda"),
+        ("mixed", [], "holds images and webdataset: say with --format"),
+    ],
+)
+def test_a_fault_has_a_name_and_status_1(src: str, flags: list[str], text: str, bulk: Bulk, faces: Path) -> None:
+    mixed = write_faces(faces.parent / "mixed", [1])
+    (mixed / "x.tar").write_bytes(tar_bytes({}))
+    ran = bulk(faces.parent / src, faces.parent / "out", *flags)
+    assert (ran.status, ran.out) == (1, "")
+    assert text in ran.err
+
+
+def test_of_a_url_that_nothing_is_known_of_nothing_is_done(bulk: Bulk, tmp_path: Path) -> None:
+    ran = bulk("nowhere://x", tmp_path / "out")
+    assert ran.status == 2
+    assert "nowhere://x: Protocol not known: nowhere" in ran.err
+
+
+def test_of_files_of_several_kinds_those_that_are_asked_for_count(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    (faces / "x.tar").write_bytes(tar_bytes({"a.png": b""}))
+    assert bulk(faces, tmp_path / "out", "--format", "images").summary["images"] == 4
+    # What was found there of another kind is as much there as before.
+    assert bulk(faces, tmp_path / "out", "--format", "webdataset").summary["removed_shards"] == 0
+    assert len(read_rows(tmp_path / "out")) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "flag"),
+    [("x.tar", tar_bytes({}), "--keep"), ("x.parquet", parquet_bytes({"image": [b""]}), "")],
+    ids=["tars", "tables"],
+)
+def test_what_is_written_must_not_lie_where_the_next_run_would_read_it(
+    name: str, data: bytes, flag: str, bulk: Bulk, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / name).write_bytes(data)
+    out, flags = (tmp_path / "out", [flag, str(source / "keep")]) if flag else (source / "out", [])
+    ran = bulk(source, out, *flags)
+    assert ran.status == 2
+    assert "the next run would look for images in it" in ran.err
+    # A pattern that looks no deeper does not find it.
+    assert bulk(source / f"*{Path(name).suffix}", out, *flags).status == 0
+
+
+def test_the_environment_counts_as_it_does_for_the_service(
+    bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LENSGATE_MODELS", str(bulk.models))
+    monkeypatch.setenv("LENSGATE_BAND_HIGH", "0.99")
+    assert main(["bulk", str(faces), str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["discarded"] == 2
+    monkeypatch.setenv("LENSGATE_BAND_LOW", "low")
+    assert main(["bulk", str(faces), str(tmp_path / "out")]) == 2
+    assert "LENSGATE_BAND_LOW: " in capsys.readouterr().err
+
+
+def test_relative_paths_are_of_the_folder_one_is_in(
+    bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bulk("faces", "out")
+    assert bulk(f"file://{faces}", tmp_path / "out").summary["skipped"] == 4
+    assert {row["source"] for row in read_rows(tmp_path / "out")} == {str(faces)}
+
+
+def test_an_empty_source_of_tars_is_an_empty_table(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_bytes({}))
+    assert main(["bulk", str(tmp_path / "*.tar"), str(tmp_path / "out"), "--models", str(bulk.models)]) == 0
+    assert read_rows(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(("module", "extra"), [("pyarrow", "bulk"), ("fsspec", "bulk"), ("ray", "ray")])
+def test_a_missing_extra_is_named(
+    module: str, extra: str, bulk: Bulk, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("bulk", module)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    ran = bulk(faces, faces.parent / "out", "--engine", "ray")
+    assert ran.status == 1
+    assert f"install lensgate[{extra}]" in ran.err

@@ -1,0 +1,138 @@
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from bulk.errors import Stopped
+from bulk.job import Job
+from bulk.judge import Judge, Judged
+from bulk.known import Known
+from bulk.sources.sample import Sample, given
+from gate import Band, ModelStore, ScoringError
+from gate.pixels import Pixels
+from gate.scorer import Scorer, Scores
+from tests.bulk.helpers import DARK, GREY, LIGHT, face
+from tests.conftest import ROOT
+from tests.support.images import encode, portrait
+from tests.support.models import brightness_model
+
+JOB = Job(brightness_model(), Band(), "out", batch_size=4)
+
+
+class Fake(Scorer):
+    """The brightness again; fails where `fails` says so of a batch."""
+
+    def __init__(self, fails: Callable[[Pixels], bool] = lambda _: False) -> None:
+        self.size = 32
+        self.batches: list[int] = []
+        self._fails = fails
+
+    def score(self, images: Pixels) -> Scores:
+        self.batches.append(len(images))
+        if self._fails(images):
+            raise ScoringError("the model failed")
+        return Scores(images.mean(axis=(1, 2, 3), dtype=np.float64).astype(np.float32) / np.float32(255), None)
+
+
+def samples(numbers: Sequence[int], *, size: int = 0) -> Iterator[Sample]:
+    return (Sample(str(number), "s", given(face(number)), size) for number in numbers)
+
+
+def judge_all(judge: Judge, found: Iterator[Sample]) -> list[Judged]:
+    with closing(judge.judge(found)) as batches:
+        return [judged for batch in batches for judged in batch]
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Judge]]:
+    """Makes judges, and closes them."""
+    made: list[Judge] = []
+
+    def make(scorer: Scorer, *, job: Job = JOB, known: Known | None = None, threads: int = 2) -> Judge:
+        made.append(Judge(job, known or Known.nothing(), scorer, threads=threads))
+        return made[-1]
+
+    yield make
+    for judge in made:
+        judge.close()
+
+
+Make = Callable[..., Judge]
+
+
+def test_every_batch_is_filled_up_to_one_size_and_order_is_kept(make: Make) -> None:
+    scorer = Fake()
+    judged = judge_all(make(scorer), samples(range(10)))
+    assert [each.row.id for each in judged] == [str(number) for number in range(10)]
+    assert scorer.batches == [4, 4, 4]
+
+
+def test_where_the_model_fails_on_one_image_the_others_are_scored(make: Make) -> None:
+    scorer = Fake(lambda images: bool((images[:, 5, 5, 0] == GREY).any()))
+    judged = judge_all(make(scorer), samples([LIGHT, GREY, DARK]))
+    assert [each.row.error and each.row.error.code for each in judged] == [None, "scoring_failed", None]
+    assert judged[0].row.score is not None
+
+
+def test_where_the_model_fails_on_everything_the_run_ends(make: Make) -> None:
+    with pytest.raises(ScoringError, match="the model failed"):
+        judge_all(make(Fake(lambda _: True)), samples([LIGHT]))
+
+
+def test_a_fault_that_nobody_foresaw_is_the_row_of_its_image_alone(make: Make) -> None:
+    def fetch() -> bytes:
+        raise ZeroDivisionError("nobody foresaw it")
+
+    judged = judge_all(make(Fake()), iter([Sample("a", "s", fetch), *samples([LIGHT])]))
+    assert [each.row.error and each.row.error.code for each in judged] == ["internal", None]
+    assert str(judged[0].row.error) == "ZeroDivisionError: nobody foresaw it"
+
+
+def test_where_memory_is_out_the_run_ends(make: Make) -> None:
+    def fetch() -> bytes:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        judge_all(make(Fake()), iter([Sample("a", "s", fetch)]))
+
+
+@pytest.mark.parametrize(("size", "most"), [(0, 16 + 8 + 1), (20 * 2**20, 2 + 1)], ids=["images", "bytes"])
+def test_no_more_is_read_ahead_than_the_window_holds(size: int, most: int, make: Make) -> None:
+    taken = 0
+
+    def counted() -> Iterator[Sample]:
+        nonlocal taken
+        for sample in samples(range(100), size=size):
+            taken += 1
+            yield sample
+
+    with closing(make(Fake()).judge(counted())) as batches:
+        for number, _ in enumerate(batches, start=1):
+            assert taken <= most + 4 * number
+
+
+def test_a_judge_that_is_stopped_ends_what_is_under_way(make: Make) -> None:
+    judge = make(Fake(), threads=1)
+    entered = threading.Event()
+
+    def fetch() -> bytes:
+        entered.set()
+        judge.stop()
+        return face(LIGHT)
+
+    with pytest.raises(Stopped):
+        judge_all(judge, iter([Sample("a", "s", fetch), *samples(range(50))]))
+    assert entered.is_set()
+
+
+def test_what_the_shipped_model_says_does_not_depend_on_how_batches_fall(make: Make) -> None:
+    model = ModelStore(ROOT / "models").load()
+    job = Job(model, Band(), "out")
+    judge = make(Scorer(model, device="cpu"), job=job)
+    found = [Sample(str(seed), "s", given(encode(portrait(64, seed=seed)))) for seed in range(40)]
+    whole = [each.row for each in judge_all(judge, iter(found))]
+    pieces = [each.row for start in range(0, 40, 7) for each in judge_all(judge, iter(found[start : start + 7]))]
+    assert whole == pieces
+    assert {row.error for row in whole} == {None}

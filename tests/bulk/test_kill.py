@@ -1,0 +1,92 @@
+"""The command as its own process, killed and interrupted while it works."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bulk.places import TEMPORARY
+from tests.bulk.helpers import read_rows, shards, tar_bytes
+from tests.conftest import ROOT
+from tests.support.images import encode, portrait
+
+TARS, IMAGES = 8, 40
+LIMIT = 60.0
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Tars of images that take their time to be decoded."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    data = encode(portrait(512))
+    for tar in range(TARS):
+        # What follows the end of a PNG changes its hash and nothing else.
+        members = {f"{image:03d}.png": data + bytes([tar, image]) for image in range(IMAGES)}
+        (folder / f"x-{tar}.tar").write_bytes(tar_bytes(members))
+    return folder
+
+
+@contextmanager
+def running(source: Path, out: Path, keep: Path, models: Path) -> Iterator["subprocess.Popen[str]"]:
+    flags = ["--keep", str(keep), "--models", str(models), "--json"]
+    command = [sys.executable, "-m", "lensgate", "bulk", str(source), str(out), *flags]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Until it holds; the process must not have ended by then."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def finish(source: Path, out: Path, keep: Path, models: Path) -> None:
+    with running(source, out, keep, models) as process:
+        printed = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, printed
+
+
+def test_runs_that_are_killed_leave_what_an_undisturbed_one_does(source: Path, models: Path, tmp_path: Path) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    for done in range(3):
+        with running(source, out, keep, models) as process:
+            # In the middle of a shard, and each time with more of them finished.
+            wait_for(lambda: len(list(out.glob("*.parquet"))) > done and any(out.glob(f"{TEMPORARY}*")), process)  # noqa: B023
+            process.send_signal(signal.SIGKILL)
+            process.wait(timeout=LIMIT)
+        assert 0 < len(list(out.glob("*.parquet"))) < TARS
+        assert len(read_rows(out)) % IMAGES == 0
+    finish(source, out, keep, models)
+    finish(source, tmp_path / "calm", tmp_path / "calm-keep", models)
+    assert shards(out) == shards(tmp_path / "calm")
+    assert shards(keep) == shards(tmp_path / "calm-keep")
+    assert len(shards(out)) == TARS
+    assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))
+
+
+def test_a_run_that_is_interrupted_ends_soon_leaves_nothing_half_and_says_so(
+    source: Path, models: Path, tmp_path: Path
+) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    with running(source, out, keep, models) as process:
+        wait_for(lambda: any(out.glob("*.parquet")), process)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    assert printed == ""
+    assert "the same command goes on from what is finished" in said
+    assert "Traceback" not in said
+    assert 0 < len(shards(out)) < TARS
+    assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))

@@ -1,0 +1,41 @@
+import hashlib
+import pickle
+
+import numpy as np
+
+from bulk.known import Known
+
+HASH = hashlib.sha256(b"one").digest()
+
+
+def hashes(count: int) -> list[bytes]:
+    found = [hashlib.sha256(bytes([number])).digest() for number in range(count)]
+    # NumPy takes zero bytes at the end of a fixed-width string for nothing.
+    return [*found, found[0][:31] + b"\0", found[1][:30] + b"\0\0", b"\0" * 32]
+
+
+def test_scores_are_found_by_the_hash_of_the_bytes() -> None:
+    keys = hashes(100)
+    probability = np.linspace(0, 1, len(keys), dtype=np.float32)
+    known = pickle.loads(pickle.dumps(Known.of(np.array(keys, "S32"), probability, -probability)))  # noqa: S301
+    for key, value in zip(keys, probability, strict=True):
+        score = known.find(key)
+        assert score is not None
+        assert np.float32(score.probability) == value
+        assert score.novelty == -score.probability
+    assert len(known) == len(keys)
+    assert known.find(hashlib.sha256(b"else").digest()) is None
+    assert known.find(b"\xff" * 32) is None
+
+
+def test_a_model_without_novelty_has_none_here_either() -> None:
+    known = Known.of(np.array([HASH], "S32"), np.zeros(1, np.float32), np.full(1, np.nan, np.float32))
+    score = known.find(HASH)
+    assert score is not None
+    assert score.novelty is None
+
+
+def test_of_one_image_scored_twice_one_score_is_kept_and_nothing_is_known_of_nothing() -> None:
+    twice = np.array([HASH] * 2, "S32")
+    assert len(Known.of(twice, np.zeros(2, np.float32), np.zeros(2, np.float32))) == 1
+    assert Known.nothing().find(b"x" * 32) is None

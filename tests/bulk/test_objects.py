@@ -1,0 +1,171 @@
+"""Sources and tables in object storage: S3 as moto's server speaks it, and fsspec's store in memory."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from bulk.places import Remote, locate
+from tests.bulk.helpers import (
+    ANONYMOUS,
+    DARK,
+    GREY,
+    LIGHT,
+    Bucket,
+    Bulk,
+    face,
+    parquet_bytes,
+    read_rows,
+    shards,
+    tar_bytes,
+    tar_members,
+    write_faces,
+)
+
+NUMBERS = [LIGHT, GREY, DARK]
+
+
+def put_faces(bucket: Bucket) -> None:
+    for number in NUMBERS:
+        bucket.put(f"faces/{'more/' if number == DARK else ''}face-{number:05d}.png", face(number))
+    bucket.put("faces/text.png", b"text")
+    bucket.put("faces/notes.txt", b"notes")
+
+
+def test_a_folder_of_a_bucket_becomes_a_table_in_it(s3: Bucket, bulk: Bulk) -> None:
+    put_faces(s3)
+    run = (f"{s3.url}/faces", f"{s3.url}/out", "--keep", f"{s3.url}/keep")
+    ran = bulk(*run)
+    assert ran.status == 0
+    rows = s3.rows("out")
+    assert [(row["id"], row["source"], row["decision"] or row["error"]) for row in rows] == [
+        ("face-00128.png", f"{s3.url}/faces", "discard"),
+        ("face-00250.png", f"{s3.url}/faces", "accept"),
+        ("text.png", f"{s3.url}/faces", "unsupported_image"),
+        ("more/face-00005.png", f"{s3.url}/faces/more", "accept"),
+    ]
+    (tar,) = s3.files("keep").values()
+    assert tar_members(tar) == {"face-00250.png": face(LIGHT), "more/face-00005.png": face(DARK)}
+    before = s3.files("out"), s3.files("keep")
+    assert bulk(*run).summary["judged"] == 0
+    # Where the state of what lies there is another one, the part is done again, and its older tar goes.
+    s3.put("faces/text.png", face(LIGHT + 1))
+    ran = bulk(*run)
+    assert (ran.summary["judged"], ran.summary["reused"], ran.summary["errors"]) == (4, 3, 0)
+    assert s3.files("out").keys() == before[0].keys()
+    assert len(s3.files("keep")) == 1
+    assert s3.files("keep").keys() != before[1].keys()
+
+
+def test_a_folder_that_takes_several_fetches_keeps_its_order(
+    s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulk.sources.images._GROUP_FILES", 3)
+    for number in range(10):
+        s3.put(f"faces/{number}.png", face(number))
+    bulk(f"{s3.url}/faces/*.png", tmp_path / "out")
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{number}.png" for number in range(10)]
+
+
+def test_an_image_that_is_gone_when_it_is_fetched_is_a_row(
+    s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_faces(s3)
+    read = Remote.read
+
+    def read_late(place: Remote, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        s3.store.rm_file(f"{s3.url}/faces/face-00250.png")
+        return read(place, paths)
+
+    monkeypatch.setattr(Remote, "read", read_late)
+    bulk(f"{s3.url}/faces/face*.png", tmp_path / "out")
+    assert [row["error"] for row in read_rows(tmp_path / "out")] == [None, "unreadable_file"]
+
+
+def test_shards_in_a_bucket_are_found_by_braces(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    for number in (0, 2):
+        s3.put(f"shards/x-{number:03d}.tar", tar_bytes({"a.png": face(LIGHT), "a.json": b'{"wants": 0}'}))
+    run = (s3.url + "/shards/x-{000..002}.tar", tmp_path / "out", "--expected-column", "wants")
+    assert bulk(*run).status == 0
+    found = [(row["source"], row["reason"] or row["error"]) for row in read_rows(tmp_path / "out")]
+    assert found == [
+        (f"{s3.url}/shards/x-000.tar", "contradicted"),
+        (f"{s3.url}/shards/x-001.tar", "unreadable_file"),
+        (f"{s3.url}/shards/x-002.tar", "contradicted"),
+    ]
+
+
+def test_a_tar_larger_than_a_read_arrives_whole(
+    s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulk.places._BLOCK_BYTES", 5_000)
+    s3.put("x.tar", tar_bytes({f"{number:03d}.png": face(number) for number in range(256)}))
+    ran = bulk(f"{s3.url}/x.tar", tmp_path / "out", "--keep", f"{s3.url}/keep")
+    assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)
+    (kept,) = s3.files("keep").values()
+    assert len(tar_members(kept)) == ran.summary["accepted"]
+
+
+def test_a_parquet_data_set_in_a_bucket_is_read(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    s3.put("data/x.parquet", parquet_bytes({"image": [face(number) for number in NUMBERS]}, rows=2))
+    s3.put("data/y.parquet", b"none")
+    options = json.dumps({"endpoint_url": s3.store.client_kwargs.get("endpoint_url"), "anon": False})
+    ran = bulk(f"{s3.url}/data", tmp_path / "out", "--storage-options", options)
+    assert (ran.summary["accepted"], ran.summary["discarded"], ran.summary["errors"]) == (2, 1, 1)
+    assert len(shards(tmp_path / "out")) == 3
+
+
+def test_a_store_that_does_not_answer_is_a_fault_with_a_name(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", [LIGHT])
+    options = json.dumps({"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 0}}})
+    for run in ((f"{s3.url}/faces", tmp_path / "out"), (faces, f"{s3.url}/out")):
+        ran = bulk(*run, "--storage-options", options)
+        assert ran.status == 1
+        assert "Could not connect" in ran.err
+
+
+def test_any_store_that_fsspec_knows_will_do(bulk: Bulk) -> None:
+    bucket = Bucket("memory://bulk", fsspec.filesystem("memory"))
+    put_faces(bucket)
+    run = ("memory://bulk/faces/**/*.png", "memory://bulk/out", "--keep", "memory://bulk/keep")
+    assert bulk(*run).status == 0
+    assert len(bucket.rows("out")) == 4
+    assert bulk(*run).summary["skipped"] == 4
+    bucket.store.rm(f"{bucket.url}/faces/text.png")
+    ran = bulk(*run)
+    assert (ran.summary["judged"], ran.summary["images"]) == (3, 3)
+    bucket.store.rm(bucket.url, recursive=True)
+
+
+def test_a_bucket_of_google_s_is_read_and_written_as_one_of_amazon_s(gcs: Bucket, bulk: Bulk) -> None:
+    put_faces(gcs)
+    gcs.put("shards/x.tar", tar_bytes({"a.png": face(LIGHT)}))
+    gcs.put("data/x.parquet", parquet_bytes({"image": [face(DARK)]}))
+    for source, images in (("faces", 4), ("shards/*.tar", 1), ("data", 1)):
+        flags = ["--keep", f"{gcs.url}/keep", "--storage-options", json.dumps(ANONYMOUS)]
+        assert bulk(f"{gcs.url}/{source}", f"{gcs.url}/out", *flags).summary["images"] == images
+        assert bulk(f"{gcs.url}/{source}", f"{gcs.url}/out", *flags).summary["judged"] == 0
+    found = [row["decision"] or row["error"] for row in gcs.rows("out")]
+    assert sorted(found) == ["accept"] * 4 + ["discard", "unsupported_image"]
+    assert len(gcs.files("keep")) == 3
+
+
+def test_what_is_on_its_way_to_a_store_has_no_name_that_a_killed_run_would_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place, path = locate("memory://bulk/x", {})
+    with pytest.raises(ZeroDivisionError), place.publish(path) as file:
+        file.write_bytes(b"half")
+        assert list(tmp_path.iterdir()) == []
+        raise ZeroDivisionError
+    assert place.look(path) is None
+    with place.publish(path) as file:
+        file.write_bytes(b"whole")
+    with place.open(path) as read:
+        assert read.read() == b"whole"
+    place.remove(path)
+    place.remove(path)

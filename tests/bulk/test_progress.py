@@ -1,0 +1,103 @@
+import io
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from bulk.part import Item, Part
+from bulk.progress import Progress, Survey, Total
+from bulk.summary import Summary
+from bulk.tally import Counts
+
+
+class Terminal(io.StringIO):
+    """A stream that people look at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_elsewhere_than_on_a_terminal_a_line_is_written_every_ten_seconds() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.judged(Counts(accepted=7, discarded=2, errors=1))
+    assert stream.getvalue() == ""
+    progress.close()
+    assert stream.getvalue() == ""
+    clock.now += 10
+    progress.judged(Counts(accepted=10))
+    assert stream.getvalue() == "20 images  2.0/s  accepted 17  discarded 2  errors 1  part 0\n"
+
+
+def test_on_a_terminal_one_line_is_written_anew_and_left_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "51")
+    stream, clock = Terminal(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.knows(Total(parts=4, images=0))
+    progress.skipped(5)
+    clock.now += 1
+    progress.finished()
+    progress.close()
+    first, second = stream.getvalue().split("\r")[1:]
+    assert first == "0 images  0.0/s  0:00:02 left  accepted 0  discarded 0  errors 0"[:50]
+    assert second == f"{first}\n"
+
+
+@pytest.mark.parametrize(("images", "left"), [(1_000, "0:01:20"), (0, "0:01:00")], ids=["by images", "by parts"])
+def test_the_time_left_is_told_from_what_was_judged_so_far(images: int, left: str) -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock=clock)
+    progress.knows(Total(parts=8, images=images))
+    progress.skipped(100)
+    clock.now += 9
+    progress.judged(Counts(accepted=100))
+    progress.finished()
+    clock.now += 1
+    progress.judged(Counts())
+    line = stream.getvalue().splitlines()[-1]
+    assert f"  {left} left  " in line
+    assert line.endswith("part 2 of 8")
+
+
+def test_parts_are_counted_beside_the_run() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock=clock)
+    all_counted = threading.Event()
+
+    def parts() -> Iterator[Part]:
+        for number in range(5):
+            yield Part("images", "s", "s", str(number), (Item("x", 1, ""),), images=3)
+        all_counted.set()
+
+    with Survey(parts(), progress):
+        assert all_counted.wait(20)
+    clock.now += 10
+    progress.judged(Counts(accepted=3))
+    assert stream.getvalue() == "3 images  0.3/s  0:00:40 left  accepted 3  discarded 0  errors 0  part 0 of 5\n"
+
+
+def test_of_many_sources_the_worst_are_shown() -> None:
+    sources = {f"source-{number:02d}": Counts(accepted=100 - number, discarded=number) for number in range(30)}
+    summary = Summary(sources, skipped=Counts(accepted=5), reused=2, removed=3, seconds=2.0)
+    lines = list(summary.lines())
+    assert lines[1].split()[0] == "source-10"
+    assert lines[-3] == "and 10 sources of which less was rejected"
+    assert lines[-1].endswith("5 done before, 2 scores known, 3 shards of what is gone removed")
+    assert summary.rate == (3_000 - 5) / 2
+    assert summary.total.reject_ratio == pytest.approx(0.145)
+
+
+def test_of_nothing_nothing_was_rejected() -> None:
+    summary = Summary({}, skipped=Counts(), reused=0, removed=0, seconds=0.0)
+    assert (summary.total.reject_ratio, summary.rate) == (0.0, 0.0)
+    assert next(summary.lines()).startswith("source ")

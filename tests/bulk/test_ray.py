@@ -1,0 +1,219 @@
+"""What the Ray engine decides without Ray: windows and attempts, the size of the pool, addresses, and unfit nodes."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulk.errors import EngineError
+from bulk.job import Job
+from bulk.known import Known
+from bulk.part import Item, Part
+from bulk.ray_actor import Orders, library_versions, open_worker
+from bulk.ray_attempts import LIMIT, Attempts, describe
+from bulk.ray_engine import RayEngine
+from bulk.ray_pool import Pool, explain, has_room, size_pool, wants_gpus
+from bulk.worker import Worker
+from gate import Band
+from tests.support.models import brightness_model
+
+
+def parts(count: int) -> Iterator[Part]:
+    for number in range(count):
+        yield Part("webdataset", "/source", "/source", f"slot-{number}", (Item(f"/source/{number}.tar", 1, ""),))
+
+
+def slots(found: list[Part]) -> list[int]:
+    return [int(part.slot.removeprefix("slot-")) for part in found]
+
+
+def test_parts_are_listed_no_further_than_a_window_needs() -> None:
+    listing = parts(10)
+    window = Attempts(listing).take(4)
+    assert (slots(window.parts), window.alone) == ([0, 1, 2, 3], False)
+    assert slots(list(listing)) == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_lost_part_is_run_again_alone_when_nothing_new_is_left() -> None:
+    attempts = Attempts(parts(3))
+    attempts.take(2)
+    assert attempts.finish("slot-1")
+    assert slots(attempts.settle()) == [0]
+    new = attempts.take(2)
+    assert (slots(new.parts), new.alone) == ([2], False)
+    attempts.finish("slot-2")
+    again = attempts.take(2)
+    assert (slots(again.parts), again.alone) == ([0], True)
+    attempts.finish("slot-0")
+    assert attempts.settle() == attempts.take(2).parts == []
+    attempts.check()
+
+
+def test_a_part_that_comes_back_twice_counts_once() -> None:
+    attempts = Attempts(parts(1))
+    attempts.take(1)
+    assert [attempts.finish("slot-0"), attempts.finish("slot-0")] == [True, False]
+
+
+def test_parts_that_are_lost_every_time_are_given_up_and_the_first_are_named() -> None:
+    attempts = Attempts(parts(5))
+    for _ in range(LIMIT):
+        attempts.check()
+        assert len(attempts.take(9).parts) == 5
+        attempts.settle()
+    assert attempts.take(9).parts == []
+    with pytest.raises(EngineError, match=r"each of the 3 times it worked on /source/0\.tar, .*2\.tar and 2 more; ev"):
+        attempts.check()
+
+
+def test_a_part_of_a_folder_is_described_by_its_first_file() -> None:
+    items = tuple(Item(f"/faces/{number}.png", 1, "") for number in range(3))
+    assert describe(Part("images", "/faces", "/faces", "slot", items)) == "/faces/0.png and the 2 files after it"
+    assert describe(Part("images", "/faces", "/faces", "slot", ())) == "slot"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "pool"),
+    [
+        ([{"CPU": 2.0}], {}, Pool(2, 1)),
+        ([{"CPU": 0.0}, {"CPU": 8.0}, {"CPU": 3.0}, {"memory": 1.0}], {}, Pool(11, 1)),
+        ([{"CPU": 8.0}, {"CPU": 3.0}], {"threads": 2}, Pool(5, 2)),
+        ([{"CPU": 2.0}], {"actors": 40}, Pool(40, 1)),
+        ([], {"actors": 4, "threads": 3}, Pool(4, 3)),
+        ([{"CPU": 16.0}, {"CPU": 16.0, "GPU": 2.0}], {"on_gpus": True}, Pool(2, 8, 1)),
+        ([{"CPU": 16.0, "GPU": 2.0}, {"CPU": 4.0, "GPU": 1.0}], {"on_gpus": True}, Pool(3, 4, 1)),
+        ([{"CPU": 6.0, "GPU": 4.0}], {"on_gpus": True, "threads": 2}, Pool(3, 2, 1)),
+    ],
+    ids=str,
+)
+def test_a_pool_fills_the_nodes(nodes: list[Mapping[str, float]], options: dict[str, Any], pool: Pool) -> None:
+    assert size_pool(nodes, **{"on_gpus": False, "actors": None, "threads": None, **options}) == pool
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "needed"),
+    [
+        ([{"CPU": 2.0}], {"threads": 4}, "4 CPUs"),
+        ([{"CPU": 2.0}], {"on_gpus": True}, "1 CPU and a GPU"),
+        ([], {}, "1 CPU"),
+    ],
+    ids=str,
+)
+def test_a_cluster_without_room_is_refused(
+    nodes: list[Mapping[str, float]], options: dict[str, Any], needed: str
+) -> None:
+    with pytest.raises(EngineError, match=f"no node of the Ray cluster has {needed}: it has .* --ray-actors"):
+        size_pool(nodes, **{"on_gpus": False, "actors": None, "threads": None, **options})
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "has_cuda", "wanted"),
+    [("cuda", 0.0, False, True), ("cpu", 1.0, True, False), ("auto", 1.0, True, True), ("auto", 1.0, False, False)],
+)
+def test_gpus_are_taken_on_demand_and_where_they_can_be_used(
+    device: Any, gpus: float, has_cuda: bool, wanted: bool
+) -> None:
+    assert wants_gpus(device, [{"CPU": 1.0}, {"GPU": gpus}], has_cuda=has_cuda) is wanted
+
+
+@pytest.mark.parametrize(
+    ("free", "pool", "enough"),
+    [
+        ({"CPU": 2.0}, Pool(9, 2), True),
+        ({"CPU": 1.0}, Pool(9, 2), False),
+        ({}, Pool(1, 1), False),
+        ({"CPU": 8.0}, Pool(1, 1, 1), False),
+    ],
+    ids=str,
+)
+def test_there_is_room_where_one_actor_fits(free: Mapping[str, float], pool: Pool, enough: bool) -> None:
+    assert has_room(free, pool) is enough
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("ray://head:10001", "ray://head:10001 is not the address of a cluster's head"),
+        ("head", "no Ray at head: Invalid address format"),
+        ("127.0.0.1:{free}", "no Ray at 127.0.0.1:.*refused"),
+    ],
+)
+def test_an_address_without_a_cluster_is_an_error_at_once(tmp_path: Path, address: str, reason: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    engine = RayEngine(address=address.format(free=free))
+    with pytest.raises(EngineError, match=f"{reason}.*ray job submit"):
+        list(engine.run(parts(1), job(tmp_path), Known.nothing(), watch=lambda _: None))
+
+
+def test_ray_address_counts_where_no_other_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://of-the-environment:1")
+    with pytest.raises(EngineError, match="of-the-environment"):
+        list(RayEngine().run(parts(1), job(tmp_path), Known.nothing(), watch=lambda _: None))
+    with pytest.raises(EngineError, match="of-the-flag"):
+        list(RayEngine(address="ray://of-the-flag:1").run(parts(1), job(tmp_path), Known.nothing(), watch=print))
+
+
+def test_without_parts_no_ray_is_needed(tmp_path: Path) -> None:
+    engine = RayEngine(address="ray://nowhere:1")
+    assert list(engine.run(iter(()), job(tmp_path), Known.nothing(), watch=lambda _: None)) == []
+
+
+def test_a_node_that_is_fit_gets_the_worker_of_the_job(tmp_path: Path) -> None:
+    (tmp_path / "marker").touch()
+    (tmp_path / "0.tar").write_bytes(b"-")
+    with open_worker(orders(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path)) as worker:
+        assert isinstance(worker, Worker)
+
+
+def test_a_node_with_other_libraries_is_refused(tmp_path: Path) -> None:
+    versions = library_versions()
+    assert versions["onnxruntime"]
+    with pytest.raises(EngineError, match=rf"onnxruntime {versions['onnxruntime']}, but .* with onnxruntime 0\.1: ta"):
+        open_worker(orders(tmp_path, versions={**versions, "onnxruntime": "0.1"}), part_of(tmp_path))
+    with pytest.raises(EngineError, match=r"has numpy \S+, but the run was started with numpy missing: tables would"):
+        open_worker(orders(tmp_path, versions={**versions, "numpy": ""}), part_of(tmp_path))
+
+
+@pytest.mark.parametrize("unseen", ["0.tar", "marker"])
+def test_a_node_that_does_not_see_src_or_dst_is_refused(tmp_path: Path, unseen: str) -> None:
+    for name in {"0.tar", "marker"} - {unseen}:
+        (tmp_path / name).touch()
+    with pytest.raises(EngineError, match=rf"cannot see {tmp_path / unseen}: SRC, DST and KEEP must lie where all nod"):
+        open_worker(orders(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path))
+
+
+def test_a_file_that_was_not_there_when_it_was_listed_says_nothing_about_the_node(tmp_path: Path) -> None:
+    with open_worker(orders(tmp_path), part_of(tmp_path, size=None)) as worker:
+        assert isinstance(worker, Worker)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "System error: No module named 'bulk.ray_actor'\n\nModuleNotFoundError",
+            "cannot import bulk.ray_actor: install",
+        ),
+        ("The actor died.\n  File x\nOutOfMemoryError: too much\n", "keep dying: OutOfMemoryError: too much"),
+    ],
+    ids=["not installed", "other"],
+)
+def test_what_ray_says_of_its_workers_is_told_in_a_line(text: str, told: str) -> None:
+    assert told in str(explain(text))
+
+
+def job(folder: Path) -> Job:
+    return Job(brightness_model(), Band(), str(folder))
+
+
+def orders(folder: Path, **changes: Any) -> Orders:
+    return Orders(
+        **{"job": job(folder), "known": Known.nothing(), "threads": 1, "versions": library_versions(), **changes}
+    )
+
+
+def part_of(folder: Path, *, size: int | None = 1) -> Part:
+    return Part("webdataset", str(folder), str(folder), "slot", (Item(str(folder / "0.tar"), size, ""),))

@@ -1,0 +1,200 @@
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bulk.folder import LOCK
+from bulk.places import TEMPORARY
+from tests.bulk.helpers import (
+    DARK,
+    GREY,
+    LIGHT,
+    Bulk,
+    face,
+    parquet_bytes,
+    read_rows,
+    shards,
+    tar_bytes,
+    tar_members,
+    write_faces,
+)
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    return write_faces(tmp_path / "faces", [LIGHT, GREY, DARK])
+
+
+def test_what_is_done_is_skipped_without_being_read(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    bulk(faces, tmp_path / "out")
+    before = shards(tmp_path / "out")
+    path = faces / "face-00250.png"
+    state = path.stat()
+    path.write_bytes(b"?" * state.st_size)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    ran = bulk(faces, tmp_path / "out")
+    assert (ran.summary["skipped"], ran.summary["judged"], ran.summary["accepted"]) == (3, 0, 2)
+    assert shards(tmp_path / "out") == before
+
+
+def test_files_with_other_times_are_hashed_and_not_scored_again(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    bulk(faces, tmp_path / "out")
+    before = read_rows(tmp_path / "out")
+    for path in faces.iterdir():
+        os.utime(path, ns=(0, 0))
+    ran = bulk(faces, tmp_path / "out")
+    assert (ran.summary["judged"], ran.summary["reused"]) == (3, 3)
+    assert read_rows(tmp_path / "out") == before
+
+
+def test_the_same_bytes_elsewhere_are_known_by_their_hash(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    bulk(faces, tmp_path / "out")
+    (tmp_path / "x.tar").write_bytes(tar_bytes({"a.png": face(LIGHT), "b.png": face(1), "c.png": b"broken"}))
+    ran = bulk(tmp_path / "x.tar", tmp_path / "out")
+    assert (ran.summary["judged"], ran.summary["reused"]) == (3, 1)
+    assert len(read_rows(tmp_path / "out")) == 6
+
+
+def test_another_band_decides_anew_by_the_scores_that_are_known(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    band = ["--band-low", "0.01", "--band-high", "0.1"]
+    bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep")
+    ran = bulk(faces, tmp_path / "out", *band, "--keep", tmp_path / "keep")
+    assert (ran.summary["judged"], ran.summary["reused"]) == (3, 3)
+    assert [row["decision"] for row in read_rows(tmp_path / "out")] == ["discard", "accept", "accept"]
+    bulk(faces, tmp_path / "fresh", *band, "--keep", tmp_path / "fresh-keep")
+    assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
+    # What the other band had kept is gone.
+    assert shards(tmp_path / "keep") == shards(tmp_path / "fresh-keep")
+
+
+@pytest.mark.parametrize("flags", [["--expected", "glasses"], ["--version", "1"]], ids=str)
+def test_another_rule_or_model_decides_anew(flags: list[str], bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    bulk(faces, tmp_path / "out")
+    ran = bulk(faces, tmp_path / "out", *flags)
+    assert (ran.summary["judged"], ran.summary["reused"]) == (3, 0 if "--version" in flags else 3)
+    bulk(faces, tmp_path / "fresh", *flags)
+    assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
+
+
+def test_what_may_pass_is_tried_again_and_what_will_not_is_left(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    (faces / "broken.png").write_bytes(b"broken")
+    bulk(faces, tmp_path / "out")
+    assert bulk(faces, tmp_path / "out").summary["judged"] == 0
+    (faces / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert bulk(faces, tmp_path / "out").summary["judged"] == 5
+    ran = bulk(faces, tmp_path / "out")
+    assert (ran.summary["judged"], ran.summary["reused"], ran.summary["errors"]) == (5, 3, 2)
+    (tmp_path / "nowhere.png").write_bytes(face(1))
+    assert bulk(faces, tmp_path / "out").summary["errors"] == 1
+
+
+def test_who_asks_later_for_the_accepted_images_gets_them_and_gets_lost_ones_again(
+    bulk: Bulk, faces: Path, tmp_path: Path
+) -> None:
+    keep = tmp_path / "keep"
+    bulk(faces, tmp_path / "out")
+    table = shards(tmp_path / "out")
+    assert bulk(faces, tmp_path / "out", "--keep", keep).summary["reused"] == 3
+    kept = shards(keep)
+    assert [tar_members(data) for data in kept.values()] == [
+        {"face-00005.png": face(DARK), "face-00250.png": face(LIGHT)}
+    ]
+    assert bulk(faces, tmp_path / "out", "--keep", keep).summary["judged"] == 0
+    shutil.rmtree(keep)
+    bulk(faces, tmp_path / "out", "--keep", keep)
+    assert shards(keep) == kept
+    assert shards(tmp_path / "out") == table
+
+
+def test_where_nothing_is_accepted_nothing_is_kept_and_nothing_is_missed(bulk: Bulk, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", [GREY])
+    bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep")
+    assert shards(tmp_path / "keep") == {}
+    assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").summary["judged"] == 0
+
+
+def test_what_has_gone_from_src_goes_from_the_table_and_nothing_else_does(bulk: Bulk, tmp_path: Path) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    for number in range(3):
+        (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
+    faces = write_faces(tmp_path / "faces", [DARK])
+    bulk(tmp_path / "*.tar", out, "--keep", keep)
+    bulk(faces, out, "--keep", keep)
+    (keep / "notes.tar").write_bytes(b"somebody's own")
+    (tmp_path / "x-1.tar").unlink()
+    ran = bulk(tmp_path / "*.tar", out, "--keep", keep)
+    assert (ran.summary["images"], ran.summary["removed_shards"]) == (2, 1)
+    assert sorted(row["source"] for row in read_rows(out)) == [
+        str(faces),
+        f"{tmp_path}/x-0.tar",
+        f"{tmp_path}/x-2.tar",
+    ]
+    assert len(shards(keep)) == 4
+
+
+def test_where_src_holds_nothing_any_more_nothing_is_removed(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    bulk(faces, tmp_path / "out", "--format", "images")
+    before = shards(tmp_path / "out")
+    for path in faces.iterdir():
+        path.unlink()
+    ran = bulk(faces, tmp_path / "out", "--format", "images")
+    assert ran.status == 1
+    assert "holds nothing of the kind images" in ran.err
+    assert shards(tmp_path / "out") == before
+
+
+def test_one_run_at_a_time_writes_to_a_folder(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    for name in ("out", "keep"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        with (tmp_path / name / LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            ran = bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep")
+        assert ran.status == 1
+        assert f"another run is writing to {tmp_path / name}" in ran.err
+    assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 0
+
+
+def test_what_a_killed_run_left_half_written_is_removed(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    for name in ("out", "keep"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{TEMPORARY}x").write_bytes(b"half")
+    bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep")
+    assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (parquet_bytes({"a": [1]}), "is none of this version's shards"),
+        (b"no table", "cannot be read: remove it and run again"),
+    ],
+    ids=["another table", "damaged"],
+)
+def test_a_folder_with_other_tables_is_refused(data: bytes, text: str, bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.parquet").write_bytes(data)
+    ran = bulk(faces, tmp_path / "out")
+    assert ran.status == 1
+    assert text in ran.err
+    assert "is a file: name a folder" in bulk(faces, tmp_path / "out" / "x.parquet").err
+
+
+def test_a_shard_under_another_s_name_is_refused(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    bulk(faces, tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("*.parquet")
+    shutil.copy(path, tmp_path / "out" / "copy.parquet")
+    assert "copy.parquet is none of this version's shards" in bulk(faces, tmp_path / "out").err
+
+
+def test_a_table_has_one_schema_whatever_is_in_it(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    bulk(write_faces(tmp_path / "broken", []) / "*.png", tmp_path / "out")
+    (tmp_path / "broken" / "x.png").write_bytes(b"x")
+    bulk(tmp_path / "broken", tmp_path / "out")
+    bulk(faces, tmp_path / "out", "--expected", "glasses")
+    schemas = {pq.read_schema(path).remove_metadata() for path in (tmp_path / "out").glob("*.parquet")}
+    assert len(schemas) == 1
+    assert pa.types.is_float64(schemas.pop().field("glasses_probability").type)

@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bulk.sources.sample import MAX_BYTES
+from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_members
+
+IMAGES = [face(number) for number in (LIGHT, GREY, DARK)]
+
+
+def test_each_row_group_becomes_a_shard_and_each_row_a_row(bulk: Bulk, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    for name in ("train-0", "train-1"):
+        (source / f"{name}.parquet").write_bytes(parquet_bytes({"image": IMAGES, "seed": [1, 2, 3]}, rows=2))
+    (source / "_metadata.parquet").write_bytes(b"")
+    ran = bulk(source, tmp_path / "out")
+    assert [name.rpartition("-")[0] for name in shards(tmp_path / "out")] == [
+        "train-0-0000",
+        "train-0-0001",
+        "train-1-0000",
+        "train-1-0001",
+    ]
+    rows = read_rows(tmp_path / "out")
+    assert [row["id"] for row in rows] == ["0", "1", "2"] * 2
+    assert {row["source"] for row in rows} == {f"{source}/train-0.parquet", f"{source}/train-1.parquet"}
+    assert (ran.summary["accepted"], ran.summary["discarded"]) == (4, 2)
+
+
+def test_columns_say_what_a_row_is_called_and_what_was_asked_for(bulk: Bulk, tmp_path: Path) -> None:
+    data = {
+        "id": [7, None, 9],
+        "wants": [1.0, 0.0, float("nan")],
+        "picture": IMAGES,
+        "latent": [b"1", b"2", b"3"],
+    }
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes(data | {"seed": ["a", "b", "b"]}))
+    flags = ["--image-column", "picture", "--expected-column", "wants"]
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out", *flags).status == 0
+    rows = read_rows(tmp_path / "out")
+    assert [(row["id"], row["expected"]) for row in rows] == [("7", "glasses"), ("1", "no_glasses"), ("9", None)]
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out", *flags, "--id-column", "seed").summary["judged"] == 3
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+def test_images_are_read_from_any_column_of_bytes(kind: pa.DataType, bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes({"any": pa.array(IMAGES, kind)}))
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out").summary["accepted"] == 2
+
+
+def test_data_sets_of_hugging_face_are_read_and_what_lies_elsewhere_is_an_error(bulk: Bulk, tmp_path: Path) -> None:
+    images = [
+        {"bytes": face(LIGHT), "path": "a.png"},
+        {"bytes": None, "path": "https://images.example/b.png"},
+        None,
+        {"bytes": b"", "path": None},
+        {"bytes": bytes(MAX_BYTES + 1), "path": None},
+    ]
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes({"image": images, "label": [0, 1, 0, 1, 0]}))
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out").status == 0
+    errors = [row["error"] for row in read_rows(tmp_path / "out")]
+    assert errors == [None, "missing_image", "missing_image", "empty_image", "file_too_large"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "flags", "text"),
+    [
+        ({"a": IMAGES, "b": IMAGES}, [], "say with --image-column which column holds the images: a, b"),
+        ({"a": [1, 2, 3]}, [], "none has bytes"),
+        ({"a": IMAGES}, ["--image-column", "b"], "the column 'b' holds no bytes; those that do: a"),
+        ({"a": IMAGES}, ["--id-column", "name"], "no column 'name', only a"),
+        ({"a": IMAGES}, ["--expected-column", "wants"], "no column 'wants', only a"),
+    ],
+)
+def test_columns_that_are_not_there_are_named_before_anything_is_done(
+    columns: dict[str, list[object]], flags: list[str], text: str, bulk: Bulk, tmp_path: Path
+) -> None:
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes(columns))
+    ran = bulk(tmp_path / "x.parquet", tmp_path / "out", *flags)
+    assert ran.status == 1
+    assert text in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_none_or_is_otherwise_is_one_row_and_the_rest_goes_on(bulk: Bulk, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / "a.parquet").write_bytes(parquet_bytes({"image": IMAGES}))
+    (source / "b.parquet").write_bytes(b"no table")
+    (source / "c.parquet").write_bytes(parquet_bytes({"picture": IMAGES, "image": [1, 2, 3]}))
+    (source / "d.parquet").write_bytes(parquet_bytes({"image": IMAGES})[:-9])
+    ran = bulk(source, tmp_path / "out", "--image-column", "image")
+    assert (ran.status, ran.summary["accepted"], ran.summary["errors"]) == (0, 2, 3)
+    assert {row["error"] for row in read_rows(tmp_path / "out")[3:]} == {"corrupt_shard"}
+
+
+def test_of_a_damaged_row_group_what_comes_before_counts(bulk: Bulk, tmp_path: Path) -> None:
+    images = [face(number, size=200) for number in range(200)]
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"image": images}), path, use_dictionary=False, compression="NONE", data_page_size=4096)
+    data = bytearray(path.read_bytes())
+    place = data.index(images[150]) - 200
+    data[place : place + 4_000] = b"\xff" * 4_000
+    path.write_bytes(data)
+    assert bulk(path, tmp_path / "out").status == 0
+    rows = read_rows(tmp_path / "out")
+    assert 100 < len(rows) < 200
+    assert rows[-1]["error"] in ("corrupt_shard", "unreadable_file")
+
+
+def test_kept_images_are_called_by_their_ids_whatever_these_are(bulk: Bulk, tmp_path: Path) -> None:
+    jpeg, webp = face(LIGHT, kind="JPEG"), face(DARK, kind="WEBP")
+    names = ["../up.1", "twice", "twice"]
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes({"image": [face(LIGHT), jpeg, webp], "id": names}))
+    bulk(tmp_path / "x.parquet", tmp_path / "out", "--keep", tmp_path / "keep")
+    (tar,) = shards(tmp_path / "keep").values()
+    assert tar_members(tar) == {"%2E%2E%2Fup%2E1.png": face(LIGHT), "twice.jpg": jpeg, "twice~2.webp": webp}
+
+
+def test_a_file_written_anew_with_fewer_row_groups_leaves_no_row_behind(bulk: Bulk, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_bytes(parquet_bytes({"image": IMAGES}, rows=1))
+    bulk(path, tmp_path / "out")
+    path.write_bytes(parquet_bytes({"image": IMAGES[:2]}, rows=1))
+    ran = bulk(path, tmp_path / "out")
+    assert (ran.summary["images"], ran.summary["removed_shards"], ran.summary["reused"]) == (2, 1, 2)
+    assert len(read_rows(tmp_path / "out")) == 2

@@ -1,0 +1,192 @@
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from bulk.sources.sample import MAX_BYTES
+from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, Row, face, read_rows, shards, tar_bytes, tar_members
+
+THREE = {f"{number:06d}.png": face(number) for number in (LIGHT, GREY, DARK)}
+
+
+def rows_of(bulk: Bulk, folder: Path, data: bytes, *flags: str) -> list[Row]:
+    """The table of one tar."""
+    (folder / "x.tar").write_bytes(data)
+    assert bulk(folder / "x.tar", folder / "out", *flags).status == 0
+    return read_rows(folder / "out")
+
+
+def test_each_tar_becomes_a_shard_and_each_sample_a_row(bulk: Bulk, tmp_path: Path) -> None:
+    source = tmp_path / "shards"
+    source.mkdir()
+    for number in range(3):
+        (source / f"faces-{number:03d}.tar").write_bytes(tar_bytes({f"{number}/a.png": face(LIGHT), "b.jpg": face(5)}))
+    ran = bulk(source, tmp_path / "out")
+    assert [name.rpartition("-")[0] for name in shards(tmp_path / "out")] == ["faces-000", "faces-001", "faces-002"]
+    rows = read_rows(tmp_path / "out")
+    assert [(row["id"], row["source"]) for row in rows[:3]] == [
+        ("0/a", f"{source}/faces-000.tar"),
+        ("b", f"{source}/faces-000.tar"),
+        ("1/a", f"{source}/faces-001.tar"),
+    ]
+    assert ran.summary["accepted"] == 6
+    assert set(ran.summary["sources"]) == {f"{source}/faces-{number:03d}.tar" for number in range(3)}
+
+
+def test_a_shard_that_is_missing_is_a_row_until_it_is_there(bulk: Bulk, tmp_path: Path) -> None:
+    for number in (0, 2):
+        (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes(THREE))
+    pattern = tmp_path / "x-{0..2}.tar"
+    ran = bulk(pattern, tmp_path / "out")
+    assert (ran.status, ran.summary["errors"]) == (0, 1)
+    (missing,) = [row for row in read_rows(tmp_path / "out") if row["error"]]
+    assert (missing["source"], missing["error"]) == (f"{tmp_path}/x-1.tar", "unreadable_file")
+    (tmp_path / "x-1.tar").write_bytes(tar_bytes(THREE))
+    ran = bulk(pattern, tmp_path / "out")
+    assert (ran.summary["images"], ran.summary["judged"], ran.summary["errors"]) == (9, 3, 0)
+
+
+def test_the_same_tar_has_one_shard_by_whatever_pattern_it_is_found(bulk: Bulk, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes(THREE))
+    bulk(tmp_path / "x-{0..1}.tar", tmp_path / "out")
+    ran = bulk(tmp_path / "x-*.tar", tmp_path / "out")
+    assert (ran.summary["skipped"], ran.summary["judged"]) == (6, 3)
+    ran = bulk(tmp_path / "x-{0,0,1}.tar", tmp_path / "out")
+    assert (ran.summary["images"], ran.summary["skipped"]) == (6, 6)
+    assert len(read_rows(tmp_path / "out")) == 9
+
+
+def test_the_generator_s_intent_is_read_from_the_json_beside_the_image(bulk: Bulk, tmp_path: Path) -> None:
+    asked: dict[str, object] = {"a": "glasses", "b": "no_glasses", "c": 1, "d": False, "e": None, "f": "maybe"}
+    members = [
+        (name, data)
+        for key, value in asked.items()
+        for name, data in ((f"{key}.json", json.dumps({"wants": value}).encode()), (f"{key}.png", face(LIGHT)))
+    ]
+    members += [("g.png", face(LIGHT)), ("g.json", b"{"), ("h.png", face(LIGHT)), ("i.png", face(1)), ("i.json", b"[]")]
+    members += [("j.png", face(1)), ("j.json", b"[" * 100_000)]
+    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "wants")
+    assert {row["id"]: row["expected"] for row in rows} == {
+        "a": "glasses",
+        "b": "no_glasses",
+        "c": "glasses",
+        "d": "no_glasses",
+        **dict.fromkeys("efghij"),
+    }
+    assert {row["id"]: row["reason"] or row["error"] for row in rows} == {
+        "a": "confident",
+        "b": "contradicted",
+        "c": "confident",
+        "d": "contradicted",
+        "e": "confident",
+        "f": "invalid_expected",
+        "g": "invalid_expected",
+        "h": "confident",
+        "i": "confident",
+        "j": "invalid_expected",
+    }
+
+
+def test_of_a_sample_the_plain_image_is_judged_and_one_without_is_an_error(bulk: Bulk, tmp_path: Path) -> None:
+    members = [
+        ("a.mask.png", face(DARK)),
+        ("a.PNG", face(LIGHT)),
+        ("a.txt", b"words"),
+        ("b.cond.jpeg", face(LIGHT)),
+        ("c.json", b"{}"),
+        ("README", b"no sample of this kind"),
+        ("._a.png", b"of another system"),
+    ]
+    rows = rows_of(bulk, tmp_path, tar_bytes(members))
+    assert [(row["id"], row["label"], row["error"]) for row in rows] == [
+        ("a", "glasses", None),
+        ("b", "glasses", None),
+        ("c", None, "missing_image"),
+        ("README", None, "missing_image"),
+    ]
+    assert rows[2]["detail"] == "the sample has no image, only .json"
+
+
+def test_links_and_members_beyond_all_bounds_are_errors_and_the_rest_goes_on(bulk: Bulk, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        link = tarfile.TarInfo("a.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "z.png"
+        tar.addfile(link)
+        folder = tarfile.TarInfo("folder")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        vast = tarfile.TarInfo("b.npy")
+        vast.size = MAX_BYTES + 1
+        tar.addfile(vast, io.BytesIO(bytes(MAX_BYTES + 1)))
+        for name in ("b.png", "c.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(face(LIGHT))
+            tar.addfile(info, io.BytesIO(face(LIGHT)))
+    rows = rows_of(bulk, tmp_path, buffer.getvalue())
+    assert {row["id"]: row["error"] for row in rows} == {"a": "missing_image", "b": "file_too_large", "c": None}
+
+
+HEADER = 512
+SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
+
+
+@pytest.mark.parametrize(
+    ("data", "readable"),
+    [
+        (tar_bytes(THREE)[: sum(SIZES[:2]) + HEADER + 20], 2),
+        (tar_bytes(THREE)[: sum(SIZES[:1]) + 100], 1),
+        (tar_bytes(THREE)[: sum(SIZES[:2])], 2),
+        (tar_bytes(THREE)[: SIZES[0]] + b"damaged!" + tar_bytes(THREE)[SIZES[0] + 8 :], 1),
+        (b"", 0),
+        (b"no tar at all" * 100, 0),
+        (gzip.compress(tar_bytes(THREE))[:-300], 0),
+    ],
+    ids=["within a member", "within a header", "between members", "damaged header", "empty", "no tar", "cut gzip"],
+)
+def test_of_a_damaged_tar_what_can_be_read_counts_and_the_rest_is_a_row(
+    data: bytes, readable: int, bulk: Bulk, tmp_path: Path
+) -> None:
+    rows = rows_of(bulk, tmp_path, data)
+    assert [row["error"] for row in rows] == [None] * readable + ["corrupt_shard"]
+    assert rows[-1]["source"] == f"{tmp_path}/x.tar"
+    # It is as damaged the next time: there is nothing to be had by reading it again.
+    assert bulk(tmp_path / "x.tar", tmp_path / "out").summary["skipped"] == readable + 1
+
+
+def test_compressed_tars_are_read_too(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "x.tgz").write_bytes(gzip.compress(tar_bytes(THREE)))
+    assert bulk(tmp_path / "*.tgz", tmp_path / "out").summary["images"] == 3
+
+
+def test_accepted_samples_are_kept_whole(bulk: Bulk, tmp_path: Path) -> None:
+    members = {
+        "a/1.json": b'{"seed": 7}',
+        "a/1.png": face(LIGHT),
+        "a/1.latent.npy": b"\x00\x01",
+        "a/2.png": face(GREY),
+        "a/2.json": b"{}",
+        "a/3.jpg": face(DARK),
+    }
+    rows_of(bulk, tmp_path, tar_bytes(members), "--keep", str(tmp_path / "keep"))
+    (name,) = shards(tmp_path / "keep")
+    kept = tar_members(shards(tmp_path / "keep")[name])
+    assert kept == {name: data for name, data in members.items() if name not in ("a/2.png", "a/2.json")}
+    assert next(iter(kept)) == "a/1.png"
+
+
+def test_a_tar_of_many_is_written_in_groups_and_reads_as_one(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tar_bytes({f"{number:03d}.png": face(number) for number in range(100)})
+    whole = rows_of(bulk, tmp_path, data)
+    monkeypatch.setattr("bulk.table._GROUP_ROWS", 32)
+    assert bulk(tmp_path / "x.tar", tmp_path / "pieces").status == 0
+    assert read_rows(tmp_path / "pieces") == whole
+    (path,) = (tmp_path / "pieces").glob("*.parquet")
+    assert pq.read_metadata(path).num_row_groups == 4
