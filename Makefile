@@ -43,19 +43,19 @@ lint: .venv/dev
 
 # Some tests run Debian's servers and its browser against the service and the files in deploy/, some what a compiler
 # made. PostgreSQL is run by the tests themselves: its package need not start one.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium and postgresql"; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx and postgresql"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
 		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
-		wrk gcc libc6-dev curl openssl chromium postgresql >/dev/null; fi
+		wrk gcc libc6-dev curl openssl chromium nginx postgresql >/dev/null; fi
 
 # Real generator output where it is at hand, drawn faces elsewhere.
 bench: setup-training bench-tools
@@ -66,17 +66,18 @@ bench: setup-training bench-tools
 	$(BIN)/python -m bench.client --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.preparing $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.scaling.check --images $(or $(wildcard $(FACES)/originals),samples)
 
-# wrk makes the load; Triton, of the servers compared, runs with Debian 12's own Python alone, and is reported as
-# missing where there is none.
+# wrk makes the load, nginx is the balancer; Triton, of the servers compared, runs with Debian 12's own Python alone, and
+# is reported as missing where there is none.
 bench-tools:
-	@if ! command -v wrk >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 >/dev/null 2>&1; then \
-		command -v apt-get >/dev/null || { echo "install wrk first" >&2; exit 1; }; \
-		echo "installing Debian's wrk and python3.11"; \
+	@if ! command -v wrk >/dev/null || ! command -v nginx >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 >/dev/null 2>&1; then \
+		command -v apt-get >/dev/null || { echo "install wrk and nginx first" >&2; exit 1; }; \
+		echo "installing Debian's wrk, nginx and python3.11"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		$$sudo apt-get -qq update; \
-		$$sudo apt-get -qq install --yes --no-install-recommends wrk >/dev/null || exit 1; \
+		$$sudo apt-get -qq install --yes --no-install-recommends wrk nginx >/dev/null || exit 1; \
 		$$sudo apt-get -qq install --yes --no-install-recommends python3.11 python3.11-venv libpython3.11 >/dev/null \
 			|| echo "Triton is left out"; fi
 

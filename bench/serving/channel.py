@@ -140,7 +140,17 @@ class Channel:
     def _finish(self, answer: Answer, now: float) -> Exchange | None:
         """What was not sent, the server would take for the next request: such a connection is of no more use."""
         early = self.exchange is not None and self.exchange.is_early
-        return self._end(End.ANSWERED, now, answer, keep=not (answer.closes or early))
+        return self._end(End.ANSWERED, now, answer, keep=not (answer.closes or early or self._is_over()))
+
+    def _is_over(self) -> bool:
+        """Whether the server has closed already: of an end that came with the answer nothing more is told."""
+        try:
+            self._socket.recv(1)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def _lose(self, now: float) -> Exchange | None:
         if self.exchange is None:

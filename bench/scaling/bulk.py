@@ -1,0 +1,50 @@
+"""What an image costs `lensgate bulk`: processor time of a long run less that of a short one, which is all start."""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.serving.contenders import ROOT
+
+
+def bulk_ms(pictures: Sequence[bytes], *, repeat: int) -> float:
+    """Milliseconds of a core an image, of pictures that are all in the long run `repeat` times more often.
+
+    Raises:
+        RuntimeError: a run ends with another status than 0; the text is what it said.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        short = _seconds(pictures, Path(name) / "short", times=1)
+        long = _seconds(pictures, Path(name) / "long", times=1 + repeat)
+    return (long - short) / (repeat * len(pictures)) * 1e3
+
+
+def _seconds(pictures: Sequence[bytes], folder: Path, *, times: int) -> float:
+    source = folder / "images"
+    source.mkdir(parents=True)
+    for number, data in enumerate(pictures):
+        original = source / f"{number}-0.{_ending(data)}"
+        original.write_bytes(data)
+        for turn in range(1, times):
+            (source / f"{number}-{turn}{original.suffix}").hardlink_to(original)
+    command = [sys.executable, "-m", "lensgate", "bulk", str(source), str(folder / "table"), "--models", "models"]
+    before = _children()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LENSGATE_")}
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise RuntimeError(f"lensgate bulk ended with status {ran.returncode}: {ran.stderr.strip()}")
+    return _children() - before
+
+
+def _children() -> float:
+    """Processor time of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _ending(data: bytes) -> str:
+    return "jpg" if data.startswith(b"\xff\xd8") else "png"

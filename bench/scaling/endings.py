@@ -1,0 +1,46 @@
+"""What becomes of images when one of two real replicas ends in the middle, by SIGTERM or by SIGKILL."""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.scaling.nginx import proxying
+from bench.serving.openloop import Plan, offer
+from bench.serving.posts import Post
+from bench.serving.processes import Running
+
+SIGNALS = (signal.SIGTERM, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How many images were sent, and how many answered 200."""
+
+    signal: str
+    sent: int
+    answered: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether none was lost: the simulation loses none where nginx passes them on."""
+        return self.answered == self.sent
+
+    def cells(self) -> list[str]:
+        """For the table."""
+        return [self.signal, f"{self.sent:,}", f"{self.sent - self.answered:,}"]
+
+
+def end_one(
+    replicas: Sequence[Running], posts: Sequence[Post], number: signal.Signals, *, rate: float, seconds: float
+) -> Ending:
+    """Send so many images a second to the replicas, the first of which is sent a signal after half of the time."""
+    with proxying([replica.port for replica in replicas]) as proxy:
+        timer = threading.Timer(seconds / 2, os.kill, (replicas[0].pid, number))
+        timer.start()
+        try:
+            result = offer(Plan(proxy.port, rate, seconds), posts)
+        finally:
+            timer.cancel()
+    return Ending(number.name, result.due, len(result.latencies))

@@ -1,0 +1,102 @@
+"""What the simulation foretells of a plan, beside what became of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from bench.scaling.arrivals import Arrival
+from bench.scaling.balancers import BALANCERS
+from bench.scaling.pair import REPLICAS, Expense
+from bench.scaling.replica import ANSWERED
+from bench.scaling.scenarios import percentile
+from bench.scaling.simulation import Cluster, simulate
+from bench.scaling.tables import number
+from bench.serving.generator import arrivals
+from bench.serving.openloop import Plan, Result
+
+MOST_OFF = {"goodput": 0.15, "p50": 0.25, "p99": 0.25}
+"""By how much of what was found each figure may be off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Bytes of a file, and milliseconds of a core to decode it."""
+
+    size: int
+    decode_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Images answered 200 a second while they were sent, and milliseconds of all that were answered 200."""
+
+    goodput: float
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, seconds: float, *, in_time: int, milliseconds: Sequence[float]) -> "Figures":
+        """From a run of so many seconds."""
+        ordered = sorted(milliseconds)
+        return cls(in_time / seconds, percentile(ordered, 0.5), percentile(ordered, 0.99))
+
+    @classmethod
+    def found(cls, result: Result) -> "Figures":
+        """What became of a plan."""
+        return cls.of(result.seconds, in_time=result.in_time, milliseconds=result.latencies)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run: the balancer's method, the load as a share of what the replicas can do, and both figures."""
+
+    method: str
+    load: float
+    rate: float
+    foretold: Figures
+    found: Figures
+    others: float
+    """Share of all cores that neither the run nor idleness took."""
+
+    def off(self, name: str) -> float:
+        """By how much of what was found the foretold figure is more."""
+        found: float = getattr(self.found, name)
+        return getattr(self.foretold, name) / found - 1 if found else math.inf
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no figure is further off than it may be."""
+        return all(abs(self.off(name)) <= most for name, most in MOST_OFF.items())
+
+    def cells(self) -> list[str]:
+        """For the table."""
+        figures = [
+            f"{number(getattr(self.foretold, name))} / {number(getattr(self.found, name))} ({self.off(name):+.0%})"
+            for name in MOST_OFF
+        ]
+        return [self.method, f"{self.load:g}", number(self.rate), *figures]
+
+
+def capacity(expense: Expense, *, is_alone: bool) -> float:
+    """Images a second that the replicas can do, with what else an image takes of their cores."""
+    return REPLICAS * 1e3 / (expense.replica + (0.0 if is_alone else expense.between))
+
+
+def foretell(plan: Plan, pictures: Sequence[Picture], expense: Expense, *, method: str, is_alone: bool) -> Figures:
+    """What the simulation says of a plan that sends these pictures in turn, before it is carried out."""
+    rest = max(0.0, expense.replica - fmean(picture.decode_ms for picture in pictures))
+    speed = 1.0 if is_alone else 1 - plan.rate * expense.between / 1e3 / REPLICAS
+    sent = [
+        Arrival(due, pictures[number % len(pictures)].size, (pictures[number % len(pictures)].decode_ms + rest) / 1e3)
+        for number, due in enumerate(arrivals(plan))
+    ]
+    answers = simulate(Cluster([speed] * REPLICAS, cores=1), BALANCERS[method](), sent)
+    # Nginx and the generator have each image before its replica has it.
+    later = expense.between / 1e3
+    answered = [(one.sent + one.seconds + later, one.seconds + later) for one in answers if one.status == ANSWERED]
+    return Figures.of(
+        plan.seconds,
+        in_time=sum(ended <= plan.seconds for ended, _ in answered),
+        milliseconds=[seconds * 1e3 for _, seconds in answered],
+    )

@@ -1,0 +1,56 @@
+"""What a planner brings: prices, and how loads and fleets are made up."""
+
+import argparse
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+
+def _input(default: float, text: str, *, least: float = 0.0, most: float = float("inf")) -> Any:
+    return field(default=default, metadata={"help": text, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Prices in dollars; each field is a flag of `bench.scaling.cost`."""
+
+    core_hour: float = _input(0.04, "price of a core for an hour")
+    gpu_hour: float = _input(2.5, "price of a GPU for an hour")
+    gigabyte: float = _input(0.023, "price of a gigabyte kept for a month")
+    egress: float = _input(0.01, "price of a gigabyte that leaves a zone for another")
+    peak: float = _input(3.0, "the busiest minutes' rate over the day's mean", least=1.0)
+    load: float = _input(0.6, "share of what a replica can do that the busiest minutes ask of it", least=0.01, most=1.0)
+    spare: int = _input(1, "replicas that may be missing")
+    replica_cores: int = _input(2, "cores of a replica", least=1)
+    bulk_load: float = _input(0.9, "share of its cores that a bulk run keeps busy", least=0.01, most=1.0)
+    discarded: float = _input(0.15, "share of images that is discarded, of which pictures are kept", most=1.0)
+    scrape_seconds: float = _input(15.0, "time between two scrapes of Prometheus", least=1.0)
+    sample_bytes: float = _input(2.0, "what Prometheus keeps of a sample on disk")
+    link: float = _input(1.0, "gigabytes a second of a machine's network, each way", least=0.001)
+    most_series: float = _input(1e6, "series that one Prometheus is to hold", least=1.0)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Add a flag for each field."""
+        for one in fields(cls):
+            parser.add_argument(
+                "--" + one.name.replace("_", "-"),
+                type=type(one.default),
+                default=one.default,
+                metavar="NUMBER",
+                help=f"{one.metadata['help']} ({one.default:g})",
+            )
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Self:
+        """What the flags say.
+
+        Raises:
+            ValueError: a number is out of its range; the text names the flag.
+        """
+        given = {one.name: getattr(options, one.name) for one in fields(cls)}
+        for one in fields(cls):
+            least, most = one.metadata["least"], one.metadata["most"]
+            if not least <= given[one.name] <= most:
+                flag = "--" + one.name.replace("_", "-")
+                raise ValueError(f"{flag} {given[one.name]:g} is not from {least:g} to {most:g}")
+        return cls(**given)

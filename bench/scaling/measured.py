@@ -1,0 +1,100 @@
+"""What was measured of one image and of one replica, and how: the file that cost and simulation reckon with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FILE = Path(__file__).with_name("measured.json")
+
+
+class MeasuredError(ValueError):
+    """The file with the measured figures cannot be used; the text says what to do."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Route(_Frozen):
+    """One way of an image to its decision over HTTP. Every figure is of one image, all but the quantiles means."""
+
+    title: str
+    images_per_request: int = Field(ge=1)
+    cpu_ms: float = Field(gt=0, description="processor time of the service at full load, records on")
+    loop_ms: float = Field(gt=0, description="processor time of the event loop, a part of cpu_ms; it is one thread")
+    decode_ms: tuple[float, ...] = Field(
+        min_length=2, description="processor time of decoding and shrinking alone: 21 quantiles, least to greatest"
+    )
+    request_bytes: float = Field(gt=0, description="head and body, as they are sent")
+    answer_bytes: float = Field(gt=0, description="head and body, as they come")
+    balancer_ms: float | None = Field(None, ge=0, description="processor time of nginx between client and service")
+
+    @property
+    def wire_bytes(self) -> float:
+        """Both ways."""
+        return self.request_bytes + self.answer_bytes
+
+
+class Bulk(_Frozen):
+    """One format without a server."""
+
+    title: str
+    bulk_ms: float = Field(gt=0, description="processor time of `lensgate bulk`, its start left out")
+
+
+class Database(_Frozen):
+    """What a database does with rows as the service writes and deletes them; `rows` were in it in the end."""
+
+    title: str
+    rows: int = Field(ge=1)
+    row_bytes: float = Field(gt=0, description="growth of the database by a decision, its indexes included")
+    insert_ms: float = Field(gt=0, description="time to insert a decision, of those in a transaction of 5,000")
+    count_seconds: float = Field(gt=0, description="time to find that nothing is to be deleted")
+    prune_rows: int = Field(ge=1)
+    prune_seconds: float = Field(gt=0, description="time to delete the oldest decisions, counting them included")
+
+
+class Measured(_Frozen):
+    """Everything, in the order in which it is printed."""
+
+    taken: str
+    machine: tuple[str, ...]
+    pictures: str
+    how: Mapping[str, str]
+    routes: Mapping[str, Route]
+    bulk: Mapping[str, Bulk]
+    model_ms: float = Field(gt=0, description="processor time of the model, 32 images a run")
+    hash_ms: float = Field(gt=0, description="processor time of SHA-256 over one PNG file")
+    shrink_ms: float = Field(gt=0, description="processor time to shrink 1024 x 1024 pixels in NumPy, at the caller")
+    picture_bytes: float = Field(gt=0, description="small JPEG that is kept of a discarded image")
+    series: int = Field(gt=0, description="samples in one answer of /metrics of a service that has answered everything")
+    databases: Mapping[str, Database]
+
+
+def load(file: Path = FILE) -> Measured:
+    """Read what `bench.scaling.measure` wrote.
+
+    Raises:
+        MeasuredError: there is no such file, or it is of another kind.
+    """
+    try:
+        return Measured.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MeasuredError(f"{file}: {reason}; python -m bench.scaling.measure --out {file} makes it anew") from error
+
+
+def save(measured: Measured, file: Path) -> None:
+    """Write it so that a difference can be read line by line."""
+    file.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def explanations() -> dict[str, str]:
+    """How each figure is obtained, by its name."""
+    return {
+        name: field.description
+        for kind in (Route, Bulk, Database, Measured)
+        for name, field in kind.model_fields.items()
+        if field.description
+    }

@@ -1,0 +1,103 @@
+"""Two real replicas, each with one decode thread on a core of its own, behind a real nginx."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from bench.scaling.processor import seconds_of, taken_by_others, ticks
+from bench.serving.contenders import Contender, lensgate
+from bench.serving.openloop import Plan, Result, offer
+from bench.serving.posts import Post
+from bench.serving.processes import Running
+from bench.serving.wrk import drive
+
+REPLICAS = 2
+
+
+class TooFewCoresError(RuntimeError):
+    """The replicas cannot have a core each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expense:
+    """Milliseconds of a core an image: of its replica, and of nginx and the load generator together."""
+
+    replica: float
+    between: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a plan, what its images took, and the share of all cores that others took meanwhile."""
+
+    result: Result
+    expense: Expense
+    others: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The replicas behind one nginx.
+
+    `is_alone` says whether they have their cores for themselves; where there are no others, nginx and the generator
+    work there too.
+    """
+
+    replicas: Sequence[Running]
+    proxy: Running
+    posts: Sequence[Post]
+    is_alone: bool
+
+    def plan(self, *, rate: float, seconds: float, seed: int = 0) -> Plan:
+        """So many images a second, as a Poisson process."""
+        return Plan(self.proxy.port, rate, seconds, seed=seed)
+
+    def start_seconds(self) -> float:
+        """What the generator takes of a core before the first image, which is no image's."""
+        return offer(Plan(self.proxy.port, 1.0, 1.0, poisson=False), self.posts).cpu
+
+    def send(self, plan: Plan, *, start_seconds: float) -> Sent:
+        """Carry out a plan."""
+        clock, spent = ticks(), self._spent()
+        result = offer(plan, self.posts)
+        replica, proxy = (after - before for before, after in zip(spent, self._spent(), strict=True))
+        others = taken_by_others(clock, ticks(), ours=replica + proxy + result.cpu)
+        answered = max(1, len(result.latencies))
+        expense = Expense(replica / answered * 1e3, (proxy + result.cpu - start_seconds) / max(1, result.due) * 1e3)
+        return Sent(result, expense, others)
+
+    def full_ms(self, seconds: float) -> float:
+        """Milliseconds of a core that an image takes of its replica when both are as busy as can be."""
+        before, _ = self._spent()
+        answered = drive(self.proxy.port, self.posts, seconds=seconds).requests
+        after, _ = self._spent()
+        return (after - before) / answered * 1e3
+
+    def _spent(self) -> tuple[float, float]:
+        return seconds_of(*(replica.pid for replica in self.replicas)), seconds_of(self.proxy.pid)
+
+
+@contextmanager
+def replicas(picture: bytes) -> Iterator[tuple[Sequence[Running], bool]]:
+    """Both of them, and whether they are alone on their cores: what is started in the block is kept from these.
+
+    Raises:
+        TooFewCoresError: there are less than two cores.
+        StartError: one does not start.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < REPLICAS:
+        raise TooFewCoresError(f"each of {REPLICAS} replicas needs a core of its own: there is one")
+    rest = cores[REPLICAS:]
+    with ExitStack() as stack:
+        found = [stack.enter_context(_pinned(core).running(picture)) for core in cores[:REPLICAS]]
+        stack.callback(os.sched_setaffinity, 0, cores)
+        os.sched_setaffinity(0, rest or cores)
+        yield found, bool(rest)
+
+
+def _pinned(core: int) -> Contender:
+    one = lensgate(settings={"LENSGATE_DECODE_THREADS": "1"})
+    return dataclasses.replace(one, command=lambda port: ["taskset", "--cpu-list", str(core), *one.command(port)])

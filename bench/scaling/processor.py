@@ -1,0 +1,63 @@
+"""Processor time, which a busy neighbour changes little, where wall-clock time is worth nothing beside one."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_QUANTILES = np.linspace(0.0, 1.0, 21)
+_Item = TypeVar("_Item")
+
+
+def seconds_of(*pids: int) -> float:
+    """Processor time of processes and of those that they started and that still run, in seconds."""
+    return sum(_read(Path(f"/proc/{pid}/stat")) for pid in _family(pids))
+
+
+def seconds_of_thread(pid: int) -> float:
+    """Processor time of the first thread of a process, in seconds."""
+    return _read(Path(f"/proc/{pid}/task/{pid}/stat"))
+
+
+def milliseconds(work: Callable[[_Item], object], items: Iterable[_Item]) -> list[float]:
+    """What `work` on each item takes of this thread."""
+    found = []
+    for item in items:
+        start = time.thread_time()
+        work(item)
+        found.append((time.thread_time() - start) * 1e3)
+    return found
+
+
+def quantiles(values: Sequence[float]) -> tuple[float, ...]:
+    """21 of them, from the least to the greatest."""
+    return tuple(round(float(value), 4) for value in np.quantile(values, _QUANTILES))
+
+
+def taken_by_others(before: Sequence[int], after: Sequence[int], *, ours: float) -> float:
+    """The share of all cores' time between two `ticks` that neither idled nor was `ours`, in seconds."""
+    spent = [late - early for early, late in zip(before, after, strict=True)]
+    idle, stolen_too = spent[3] + spent[4], sum(spent[:8])
+    return max(0.0, (stolen_too - idle - ours * _TICKS) / stolen_too) if stolen_too else 0.0
+
+
+def ticks() -> list[int]:
+    """What all cores together did since the machine began: user, nice, system, idle, iowait, irq, softirq, steal."""
+    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    return [int(field) for field in fields]
+
+
+def _family(pids: Iterable[int]) -> list[int]:
+    found = list(pids)
+    for pid in found:  # Grows as it goes.
+        found += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return found
+
+
+def _read(stat: Path) -> float:
+    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / _TICKS

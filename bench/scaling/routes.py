@@ -1,0 +1,52 @@
+"""The ways of an image to its decision that are measured, each with its requests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import numpy as np
+
+from bench.scaling.inprocess import BATCH, EDGE, InProcess, large_images
+from bench.scaling.saturation import Traffic
+from bench.serving.posts import Post, as_jpeg, image_post, pixels_post
+from gate.pixels import Pixels
+
+LARGE_IMAGES = 4
+_BATCH_CONNECTIONS = 4
+"""Enough that one batch is always ready, and fewer images than the service takes in at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way: what it is called, what is sent, and the quantiles of what decoding takes of a thread, in ms."""
+
+    title: str
+    traffic: Traffic
+    decode_ms: tuple[float, ...]
+
+
+def kinds(pictures: Sequence[bytes], bare: InProcess) -> Mapping[str, Kind]:
+    """All of them, made of the same PNG files."""
+    jpegs, large = as_jpeg(pictures), large_images(LARGE_IMAGES)
+    small = [bare.pixels(data) for data in pictures]
+    batch = np.stack(list(islice(cycle(small), BATCH)))
+    square = f"{bare.size} x {bare.size}"
+    return {
+        "png": Kind("PNG file", _files(pictures), bare.decode_ms(pictures)),
+        "jpeg": Kind("JPEG file, quality 92", _files(jpegs), bare.decode_ms(jpegs)),
+        "large": Kind(f"tensor {EDGE} x {EDGE}", Traffic([_tensor(one) for one in large]), bare.shrink_ms(large)),
+        "small": Kind(f"tensor {square}", Traffic([_tensor(one) for one in small]), (0.0, 0.0)),
+        "batch": Kind(
+            f"tensor {square}, {BATCH} a request",
+            Traffic([pixels_post(batch, binary_answer=True)], BATCH, _BATCH_CONNECTIONS),
+            (0.0, 0.0),
+        ),
+    }
+
+
+def _files(pictures: Sequence[bytes]) -> Traffic:
+    return Traffic([image_post("/v1/decisions", data) for data in pictures])
+
+
+def _tensor(image: Pixels) -> Post:
+    return pixels_post(image[np.newaxis], binary_answer=True)

@@ -1,0 +1,107 @@
+"""What an image costs the service at full load, and nginx before it: processor time and bytes on the wire."""
+
+import re
+import socket
+import statistics
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.scaling.processor import seconds_of, seconds_of_thread
+from bench.serving.answers import AnswerReader
+from bench.serving.posts import Post
+from bench.serving.processes import Running
+from bench.serving.wrk import drive
+
+_SETTLE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Requests, each with so many images, sent in turn by so many connections."""
+
+    posts: Sequence[Post]
+    images: int = 1
+    connections: int = 16
+
+    @property
+    def request_bytes(self) -> float:
+        """Of one image."""
+        return statistics.fmean(len(post.head()) + len(post.body) for post in self.posts) / self.images
+
+    def answer_bytes(self, port: int) -> float:
+        """Of one image."""
+        return statistics.fmean(_answer_bytes(port, post) for post in self.posts) / self.images
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Milliseconds of a core an image: of the service, of its event loop among that, and of nginx."""
+
+    service: float
+    loop: float
+    proxy: float
+
+
+def cost(service: Running, traffic: Traffic, *, seconds: float, proxy: Running | None = None) -> Cost:
+    """Keep the service busy for so many seconds, by way of `proxy` if there is one.
+
+    What is hashed and recorded behind the answers counts as well.
+    """
+    early, images = _spent(service, proxy), decisions(service.port)
+    drive((proxy or service).port, traffic.posts, seconds=seconds, connections=traffic.connections)
+    settle(service.port)
+    images = decisions(service.port) - images
+    spent = [(after - before) / images * 1e3 for before, after in zip(early, _spent(service, proxy), strict=True)]
+    return Cost(*spent)
+
+
+def _spent(service: Running, proxy: Running | None) -> tuple[float, float, float]:
+    # Python's first thread, which has the process's number, runs the event loop.
+    return seconds_of(service.pid), seconds_of_thread(service.pid), seconds_of(proxy.pid) if proxy else 0.0
+
+
+def decisions(port: int) -> float:
+    """How many the service at `port` has taken."""
+    return _sum(port, "lensgate_decisions_total")
+
+
+def series(port: int) -> int:
+    """Samples that Prometheus gets of it at a scrape."""
+    return len(_samples(port))
+
+
+def settle(port: int) -> None:
+    """Return when everything that the service decided is recorded.
+
+    Raises:
+        RuntimeError: that takes too long.
+    """
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while _sum(port, "lensgate_queued_records"):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"decisions are not recorded within {_SETTLE_SECONDS:g} s")
+        time.sleep(0.05)
+
+
+def _sum(port: int, name: str) -> float:
+    found = (line for line in _samples(port) if re.match(rf"{name}\b", line))
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+def _samples(port: int) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def _answer_bytes(port: int, post: Post) -> int:
+    reader, received = AnswerReader(), 0
+    with socket.create_connection(("127.0.0.1", port), 30.0) as connection:
+        connection.sendall(post.head() + post.body)
+        while data := connection.recv(1 << 16):
+            received += len(data)
+            if reader.feed(data):
+                return received
+    raise ConnectionError("the service closed the connection before it had answered")

@@ -1,0 +1,76 @@
+"""Tables as Markdown, printed and kept between two marks of a document, so that the two can be compared."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DocumentError(ValueError):
+    """A document has no place for a table; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`name` is what a document calls it by; cells are text already."""
+
+    name: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def refresh(file: Path, blocks: Mapping[str, str]) -> None:
+    """Put each block between its marks, `<!-- NAME -->` and `<!-- / -->`, in place of what stands there.
+
+    Raises:
+        DocumentError: a block has no marks there; nothing was written.
+    """
+    document = file.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        found = _pattern(re.escape(name)).search(document)
+        if found is None:
+            raise DocumentError(f"{file} has no place for {name}: write <!-- {name} --> and <!-- / --> where it goes")
+        document = f"{document[: found.start('block')]}\n{block}\n{document[found.end('block') :]}"
+    file.write_text(document, encoding="utf-8")
+
+
+def blocks(file: Path) -> dict[str, str]:
+    """What stands between the marks of a document, by name."""
+    found = _pattern("[a-z0-9-]+").finditer(file.read_text(encoding="utf-8"))
+    return {one["name"]: one["block"].strip("\n") for one in found}
+
+
+def by_name(tables: Iterable[Table]) -> dict[str, str]:
+    """Each table's text."""
+    return {table.name: str(table) for table in tables}
+
+
+def number(value: float, digits: int = 3) -> str:
+    """With so many digits that count, and commas: 1,230,000; 12.3; 0.0123; a dash for what is no number."""
+    if not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{digits}g}")
+    places = max(0, digits - len(str(int(abs(rounded)))) if abs(rounded) >= 1 else _places(rounded, digits))
+    return f"{rounded:,.{places}f}"
+
+
+def power(value: float) -> str:
+    """10^5 as it is written in a table; other numbers as they are."""
+    text = f"{value:.0e}"
+    mantissa, _, exponent = text.partition("e")
+    return f"10^{int(exponent)}" if mantissa == "1" and float(text) == value else number(value)
+
+
+def _places(value: float, digits: int) -> int:
+    return digits - 1 - int(f"{value:e}".partition("e")[2])
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(rf"<!-- (?P<name>{name}) -->(?P<block>.*?)<!-- / -->", re.DOTALL)
