@@ -149,6 +149,18 @@ def test_a_connection_that_ends_without_an_answer_is_lost() -> None:
     assert result.failures == {"lost": result.due}
 
 
+def test_a_connection_that_ends_with_its_answer_is_not_used_again() -> None:
+    async def curt(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(SMALL.body))
+        writer.write(OK)
+        writer.close()
+
+    with serving(curt) as port:
+        result = offer(Plan(port, 20, 0.5, poisson=False, connections=1), [SMALL])
+    assert result.statuses == {"200": result.due}
+
+
 def test_who_is_not_told_to_go_on_goes_on_after_a_second() -> None:
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
