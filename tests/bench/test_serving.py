@@ -5,6 +5,8 @@ import csv
 import hashlib
 import os
 import re
+import select
+import socket
 import struct
 import sys
 import threading
@@ -19,6 +21,7 @@ from bench.serving import __main__ as command
 from bench.serving import contenders, wrk
 from bench.serving.aims import AIMS
 from bench.serving.answers import Answer, AnswerReader
+from bench.serving.channel import Channel, End, Exchange
 from bench.serving.client import Client, latencies
 from bench.serving.environments import PEERS, python_of
 from bench.serving.openloop import EXPECT_BYTES, Plan, Result, offer
@@ -150,15 +153,21 @@ def test_a_connection_that_ends_without_an_answer_is_lost() -> None:
 
 
 def test_a_connection_that_ends_with_its_answer_is_not_used_again() -> None:
-    async def curt(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(len(SMALL.body))
-        writer.write(OK)
-        writer.close()
-
-    with serving(curt) as port:
-        result = offer(Plan(port, 20, 0.5, poisson=False, connections=1), [SMALL])
-    assert result.statuses == {"200": result.due}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        channel = Channel(listener.getsockname()[1])
+        server, _ = listener.accept()
+        exchange = Exchange(0.0, SMALL.head(), memoryview(SMALL.body), waits=False)
+        channel.begin(exchange, 0.0)
+        assert channel.handle(0.0) is None
+        with server:
+            server.recv(1 << 16)
+            server.sendall(OK)
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLRDHUP)
+    assert poll.poll(5000), "both are there before either is looked at"
+    assert channel.handle(1.0) is exchange
+    assert exchange.end is End.ANSWERED
+    assert not channel.is_open
 
 
 def test_who_is_not_told_to_go_on_goes_on_after_a_second() -> None:
