@@ -162,7 +162,9 @@ def train_network(
 
 def predict_logits(network: keras.Model, images: np.ndarray) -> np.ndarray:
     """The network's logits, float64 `[N]`, for uint8 `[N, S, S, 3]`."""
-    return np.asarray(network.predict(images.astype(np.float32), batch_size=256, verbose=0), np.float64)
+    strategy = network.distribute_strategy
+    size = _even_size(len(images), largest=256, devices=strategy.num_replicas_in_sync if strategy else 1)
+    return np.asarray(network.predict(images.astype(np.float32), batch_size=size, verbose=0), np.float64)
 
 
 def training_batches(train: Records, preset: Preset, *, seed: int, first_epoch: int = 0) -> Any:
@@ -192,11 +194,22 @@ def training_batches(train: Records, preset: Preset, *, seed: int, first_epoch: 
 
 
 def _plain_batches(records: Records, preset: Preset) -> Any:
-    # Keras wants the same number of the first batch's images on every device.
     devices = tf.distribute.get_strategy().num_replicas_in_sync
-    size = min(preset.batch_size, len(records) // devices * devices)
+    size = _even_size(len(records), largest=preset.batch_size, devices=devices)
     rows = tf.data.Dataset.from_tensor_slices((records.images, records.labels)).batch(size)
     return rows.map(lambda image, label: (tf.cast(image, tf.float32), label)).cache().prefetch(2)
+
+
+def _even_size(count: int, *, largest: int, devices: int) -> int:
+    """The largest batch that divides evenly among the devices, and the last one of which leaves none without an image.
+
+    Keras wants the first of every device to be of one size, and the last is dealt out in parts of that size. Not all of
+    TensorFlow's kernels take a batch of no images: oneDNN's on some processors do not. Where no size will do, it is the
+    largest.
+    """
+    most = min(largest, count) // devices * devices
+    sizes = range(most, 0, -devices)
+    return next((size for size in sizes if not 0 < count % size <= size // devices * (devices - 1)), most)
 
 
 def _rate(preset: Preset, steps: int) -> Any:

@@ -252,7 +252,7 @@ def test_the_output_of_wrk_is_read() -> None:
 def test_wrk_sends_what_it_is_given() -> None:
     with serving(late_or_busy) as port:
         load = wrk.drive(port, [SMALL], seconds=1, connections=4)
-    assert 1 <= load.requests <= 80
+    assert 1 <= load.requests <= 4 * (load.seconds / DELAY + 1)
     assert load.median >= DELAY * 1000
 
 

@@ -15,7 +15,7 @@ from tests.bulk.helpers import read_rows, shards, tar_bytes
 from tests.conftest import ROOT
 from tests.support.images import encode, portrait
 
-TARS, IMAGES = 8, 40
+TARS, IMAGES = 24, 40
 LIMIT = 60.0
 
 

@@ -33,7 +33,7 @@ def test_every_file_of_the_folder_is_used() -> None:
         written = yaml.safe_load(plan.read_text())
         paths = [*written["resources"], *(patch["path"] for patch in written.get("patches", []))]
         named |= {(plan.parent / path).resolve() for path in paths}
-    assert files - named == {KUBERNETES / "prometheus-adapter.yaml"}
+    assert files - named == {KUBERNETES / "prometheus-adapter.yaml", KUBERNETES / "bulk/rayjob.yaml"}
 
 
 def test_prometheus_rules_are_those_of_the_prometheus_folder() -> None:

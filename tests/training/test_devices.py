@@ -30,7 +30,7 @@ def train_on_both_and_on_one(out: Path) -> None:
     """Has a process to itself: TensorFlow takes its devices once."""
     halves = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], halves)
-    # The last batch of the validation split is one image, of which the second device has none.
+    # In batches of 16 the last of the validation split would be one image, and the second device would have none.
     everything = records(150)
     train, validation = everything.select(np.arange(101)), everything.select(np.arange(101, 150))
     preset = Preset(size=32, filters=(4,), dropout=0.0, epochs=2, batch_size=BATCH)
@@ -67,6 +67,22 @@ def test_two_devices_learn_as_one(found: dict[str, Any]) -> None:
 
 def test_two_devices_go_on_from_their_state(found: dict[str, Any]) -> None:
     assert found["resumed"] == found["both"]
+
+
+@pytest.mark.parametrize(
+    ("count", "largest", "devices", "size"),
+    [
+        (49, 16, 1, 16),
+        (10, 16, 1, 10),
+        (48, 16, 2, 16),
+        (49, 16, 2, 10),
+        (57, 16, 2, 16),
+        (5, 16, 4, 4),
+        (300, 256, 2, 198),
+    ],
+)
+def test_the_last_batch_leaves_no_device_without_an_image(count: int, largest: int, devices: int, size: int) -> None:
+    assert fit._even_size(count, largest=largest, devices=devices) == size
 
 
 @pytest.mark.parametrize(("batch", "devices"), [(32, 2), (15, 1), (1, 1)])
