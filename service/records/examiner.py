@@ -20,6 +20,10 @@ MAX_BYTES = 64 * 2**20
 ACCEPTED_BYTES = 16 * 2**20
 """Of these, most that images may have of which a hash is all that is kept."""
 
+BUSY_ACCEPTED_BYTES = 2 * 2**20
+"""Where images wait to be decoded, no more are taken in from here on: what is held long has left the caches meanwhile,
+and what takes its place there is cold too."""
+
 BUSY_SHARE = 0.01
 """Of all cores' time, what this work takes while images wait to be decoded. What there is no time for is left out."""
 
@@ -88,7 +92,7 @@ class Examiner:
         """Examine it some time, or never. Returns at once; `entry.is_examined` says when nothing more is to come."""
         size = size_of(source)
         with self._changed:
-            if self._is_closed or self._held + size > (MAX_BYTES if entry.is_looked_at else ACCEPTED_BYTES):
+            if self._is_closed or not self._has_room(entry, size):
                 self._give_up(entry)
                 return
             self._held += size
@@ -101,6 +105,13 @@ class Examiner:
             self._is_closed = True
             self._changed.notify()
         self._thread.join(timeout)
+
+    def _has_room(self, entry: Entry, size: int) -> bool:
+        if entry.is_looked_at:
+            return self._held + size <= MAX_BYTES
+        if self._is_busy() and self._held >= BUSY_ACCEPTED_BYTES:
+            return False
+        return self._held + size <= ACCEPTED_BYTES
 
     def _run(self) -> None:
         rested = time.thread_time()

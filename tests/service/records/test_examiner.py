@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from service.records.entry import Entry
 from service.records.evidence import Source, digest, preview
-from service.records.examiner import ACCEPTED_BYTES, MAX_BYTES, Examiner, Picture
+from service.records.examiner import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Examiner, Picture
 from service.records.metrics import RecordMetrics
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import TIMEOUT, wait_until
@@ -124,6 +124,7 @@ def test_it_works_through_several_images_before_it_sleeps() -> None:
     images = [fresh() for _ in range(ACCEPTED_BYTES // 2**16)]
     with examining(CollectorRegistry(), is_busy=True, burst_seconds=0.002, sleep=slept.append) as (examiner, _):
         for image in images:
+            wait_until(lambda: examiner.held < BUSY_ACCEPTED_BYTES)
             examiner.submit(image, bytes(2**16))
         wait_until(lambda: images[-1].is_examined)
     assert 1 <= len(slept) < len(images) / 2
@@ -158,6 +159,24 @@ def test_what_there_is_no_room_for_is_recorded_without_hash_and_picture(*, disca
     assert dropped(registry, "hashes") == 1
     assert dropped(registry, "images") == int(discarded)
     assert not pictures
+
+
+def test_while_images_wait_to_be_decoded_few_are_held_for_their_hash_alone() -> None:
+    go, held = threading.Event(), threading.Event()
+
+    def hold(_: float) -> None:
+        held.set()
+        go.wait(TIMEOUT)
+
+    with examining(CollectorRegistry(), is_busy=True, sleep=hold) as (examiner, _):
+        examiner.submit(fresh(), BODY)
+        assert held.wait(TIMEOUT)
+        images = [fresh(), fresh(), fresh(), fresh(discarded=True)]
+        for image in images:
+            examiner.submit(image, bytes(BUSY_ACCEPTED_BYTES - 1))
+        assert [image.is_examined for image in images] == [False, False, True, False]
+        go.set()
+    assert [image.sha256 is None for image in images] == [False, False, True, False]
 
 
 def test_room_comes_back_when_an_image_was_examined() -> None:
