@@ -36,7 +36,13 @@ def source(tmp_path: Path) -> Path:
 def running(source: Path, out: Path, keep: Path, models: Path) -> Iterator["subprocess.Popen[str]"]:
     flags = ["--keep", str(keep), "--models", str(models), "--json"]
     command = [sys.executable, "-m", "lensgate", "bulk", str(source), str(out), *flags]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell has what it runs in the background ignore Ctrl-C, and with these tests all that they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as process:
         try:
             yield process
         finally:
