@@ -23,12 +23,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bench.serving.contenders import PICTURES
 from bench.serving.posts import as_jpeg, read_pictures
+from bench.turns import alternate
 from bulk.engine import Engine
 from bulk.local import LocalEngine
 from bulk.progress import Progress
@@ -103,9 +105,7 @@ def contenders() -> dict[str, _Contender]:
 def _measure_speed(scratch: Path, pictures: Sequence[bytes], *, images: int, rounds: int) -> bool:
     few, many = (_repeat(pictures, scratch / f"{count}-png", count) for count in (FEW, FEW + images))
     lines = contenders()
-    for number in range(rounds):
-        for title in lines if number % 2 == 0 else reversed(lines):
-            lines[title].turn(few, many)
+    alternate({title: partial(line.turn, few, many) for title, line in lines.items()}, rounds=rounds)
     print(f"{images} PNG, {_CORES} cores".ljust(24) + f"{'images/s':>10}{'core ms':>9}{'share':>8}{'wanted':>8}  of")
     rates = {title: images / statistics.median(line.seconds) for title, line in lines.items()}
     met = True

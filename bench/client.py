@@ -28,6 +28,7 @@ from PIL import Image
 
 from bench.serving.contenders import PICTURES, lensgate
 from bench.serving.posts import read_pictures
+from bench.turns import alternate
 
 WANTED = 5.0
 BATCH = 32
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         _check(gate, chosen, batch)
         turns = {way.title: partial(_rate, gate, way, seconds=options.seconds) for way in (files, *ways)}
-        found = _alternate(turns, rounds=options.rounds)
+        found = _warmed(turns, rounds=options.rounds)
     print(f"images/s, {options.connections} connections".ljust(24) + "".join(n.rjust(w) for n, w in _COLUMNS.items()))
     ratios = [_print_row(way, found[files.title], found[way.title]) for way in ways]
     return int(any(ratio < WANTED for ratio, way in zip(ratios, ways, strict=True) if way.has_aim))
@@ -78,7 +79,7 @@ def _print_shrinking(batch: Pixels, *, rounds: int) -> None:
             "1 thread": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size)),
             f"{THREADS} threads": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size, threads=threads)),
         }
-        found = _alternate(turns, rounds=rounds)
+        found = _warmed(turns, rounds=rounds)
     edge = batch.shape[1]
     shown = ", ".join(f"{statistics.median(values):.2f} on {name}" for name, values in found.items())
     print(f"{edge} x {edge} to {size} x {size}, ms an image: {shown}")
@@ -90,15 +91,11 @@ def _milliseconds(work: Callable[[], object]) -> float:
     return (time.perf_counter() - start) / BATCH * 1e3
 
 
-def _alternate(turns: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
-    """Every turn once to warm up, then `rounds` times, there and back, so that a busy machine slows all alike."""
+def _warmed(turns: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+    """Every turn once to warm up, then in turns."""
     for turn in turns.values():
         turn()
-    found: dict[str, list[float]] = {name: [] for name in turns}
-    for number in range(rounds):
-        for name in list(turns)[:: 1 if number % 2 == 0 else -1]:
-            found[name].append(turns[name]())
-    return found
+    return alternate(turns, rounds=rounds)
 
 
 def _rate(gate: Gate, way: _Way, *, seconds: float) -> float:

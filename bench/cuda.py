@@ -11,21 +11,22 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.serving.contenders import ROOT
+from bench.turns import alternate
 from gate import Band, Card, ModelStore, decide, read_pixels
 from gate.golden import CUDA_TOLERANCE, check_golden
+from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Device, Score, Scorer
 
 BATCHES = (1, 8, 32, 128)
 """The service's own sizes are powers of two up to `LENSGATE_MAX_BATCH_SIZE`."""
-
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _read(folder: Path, size: int, count: int) -> Pixels:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)[:count]
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)[:count]
     if not files:
         raise SystemExit(f"there is no PNG, JPEG or WebP in {folder}")
     return np.stack([read_pixels(path.read_bytes(), size) for path in files])
@@ -89,22 +90,19 @@ def _spread(values: NDArray[np.float64]) -> str:
 
 
 def _measure(cpu: Scorer, device: Scorer, batch: Pixels, *, rounds: int) -> None:
-    times: dict[Scorer, list[float]] = {cpu: [], device: []}
-    for number in range(rounds):
-        for scorer in (cpu, device) if number % 2 == 0 else (device, cpu):
-            times[scorer].append(_seconds(scorer, batch) / len(batch) * 1e3)
-    one, other = map(statistics.median, times.values())
+    turns = {name: partial(_milliseconds, scorer, batch) for name, scorer in (("cpu", cpu), ("device", device))}
+    one, other = map(statistics.median, alternate(turns, rounds=rounds).values())
     print(f"{len(batch):<16}{one:10.4f}{other:11.4f}{one / other:8.1f}", flush=True)
 
 
-def _seconds(scorer: Scorer, batch: Pixels) -> float:
-    """Of one run, the best of three: what else the machine does is none of its cost."""
+def _milliseconds(scorer: Scorer, batch: Pixels) -> float:
+    """An image of one run, the best of three: what else the machine does is none of its cost."""
     found = []
     for _ in range(3):
         started = time.perf_counter()
         scorer.score(batch)
         found.append(time.perf_counter() - started)
-    return min(found)
+    return min(found) / len(batch) * 1e3
 
 
 def _parser() -> argparse.ArgumentParser:

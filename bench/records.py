@@ -15,12 +15,14 @@ import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.serving.contenders import PICTURES, Contender, lensgate
-from bench.serving.posts import as_jpeg, read_pictures
+from bench.serving.posts import Post, as_jpeg, read_pictures
 from bench.serving.processes import Running
 from bench.serving.wrk import drive
+from bench.turns import alternate
 
 WANTED = 0.95
 _OFF = {"LENSGATE_RECORDS_URL": "off"}
@@ -61,16 +63,19 @@ def _measure(pair: _Pair, pictures: Sequence[bytes], *, seconds: float, rounds: 
     posts = [pair.on.post(data) for data in sent]
     with ExitStack() as stack:
         servers = [stack.enter_context(one.running(sent[0])) for one in (pair.off, pair.on)]
-        rates: list[list[float]] = [[], []]
         for server in servers:
             drive(server.port, posts, seconds=min(_WARM_SECONDS, seconds))
-        for number in range(rounds):
-            for index in (0, 1) if number % 2 == 0 else (1, 0):
-                rates[index].append(drive(servers[index].port, posts, seconds=seconds).rate)
-        off, on = map(statistics.median, rates)
+        turns = {
+            name: partial(_rate, server, posts, seconds) for name, server in zip(("off", "on"), servers, strict=True)
+        }
+        off, on = map(statistics.median, alternate(turns, rounds=rounds).values())
         wanted = f"{WANTED:.2f}" if pair.has_aim else "-"
         print(f"{pair.title:20}{off:8.1f}{on:8.1f}{on / off:8.3f}{wanted:>8}{_kept(servers[1])}", flush=True)
     return on / off
+
+
+def _rate(server: Running, posts: Sequence[Post], seconds: float) -> float:
+    return drive(server.port, posts, seconds=seconds).rate
 
 
 def _kept(server: Running) -> str:

@@ -32,6 +32,10 @@ _MOST_SEGMENTS = 1_000
 _MOST_PADDING = 64
 
 
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+"""What the names of images end in, in lower case, where a name has to do: of one image the content decides."""
+
+
 class Format(StrEnum):
     """The image formats that are read."""
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate import Label
+from gate.header import IMAGE_ENDINGS
 from training.errors import DataError
 
 ABOUT_FILE = "about.json"
 CORRECTIONS_FILE = "corrections.csv"
 UNCLEAR = "unclear"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Split(StrEnum):

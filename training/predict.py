@@ -11,10 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from gate import Action, Model
+from gate.header import IMAGE_ENDINGS
 from gate.models import write_whole
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.dataset import IMAGE_ENDINGS, IMAGE_FOLDERS, read_dataset
+from training.dataset import IMAGE_FOLDERS, read_dataset
 from training.errors import DataError
 from training.evaluate import judge
 from training.shards import decode_images

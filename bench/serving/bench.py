@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.serving.limits import InProcess
+from bench.turns import alternate
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,4 @@ class Bench:
 
     def alternate(self, turns: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
         """Every turn once a round, forth and back, so that a busy machine slows all of them; each one's values."""
-        found: dict[str, list[float]] = {name: [] for name in turns}
-        for number in range(self.rounds):
-            for name in turns if number % 2 == 0 else reversed(list(turns)):
-                found[name].append(turns[name]())
-        return found
+        return alternate(turns, rounds=self.rounds)

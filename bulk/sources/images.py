@@ -12,8 +12,8 @@ from bulk.places import Place, Remote
 from bulk.sources.cut import Cut
 from bulk.sources.files import Files
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
+from gate.header import IMAGE_ENDINGS
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 CUT = Cut()
 
 # What is fetched from an object store at once; the next such group is under way while one is judged.
@@ -24,7 +24,7 @@ _GROUP_BYTES = 32 * 2**20
 def image_parts(files: Files, source: str, *, cut: Cut = CUT) -> Iterator[Part]:
     """Parts of the images among `files`."""
     root = files.root
-    images = (item for item in files if item.path.lower().endswith(ENDINGS))
+    images = (item for item in files if item.path.lower().endswith(IMAGE_ENDINGS))
     for number, items in enumerate(cut.groups(images, root)):
         # The first one is called by no file: others may come to lie before that.
         start = _relative(items[0].path, root) if number else ""

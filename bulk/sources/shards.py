@@ -12,9 +12,9 @@ from bulk.job import Columns
 from bulk.part import Part, slot_name
 from bulk.places import Place
 from bulk.sources.files import Files
-from bulk.sources.images import ENDINGS as IMAGE_ENDINGS
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given, read_label, unreadable
 from gate import Label
+from gate.header import IMAGE_ENDINGS
 
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 

@@ -12,9 +12,10 @@ from bulk.places import Place, locate
 from bulk.sources import images, rows, shards
 from bulk.sources.files import Files
 from bulk.sources.sample import Sample
+from gate.header import IMAGE_ENDINGS
 
 _ENDINGS: Mapping[Kind, tuple[str, ...]] = {
-    "images": images.ENDINGS,
+    "images": IMAGE_ENDINGS,
     "webdataset": shards.ENDINGS,
     "parquet": rows.ENDINGS,
 }

@@ -12,6 +12,7 @@ from typing import IO, Any
 from sqlalchemy import ColumnElement, Row, Select, exists, literal, select, tuple_
 
 from gate import Label
+from gate.header import IMAGE_ENDINGS
 from service.answers import write_table
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
@@ -20,7 +21,6 @@ from service.records.view import show_time
 FOLDER = "reviewed"
 """What the tar unpacks to, and so the name of the data set."""
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 _LINES = 10_000
 _PICTURES = 64  # Of some 15 kB each.

@@ -4,8 +4,9 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 
+from gate.header import IMAGE_ENDINGS
 from service.errors import MalformedRequest
-from service.streams.parts import IMAGE_SUFFIXES, Begin, End, Event
+from service.streams.parts import Begin, End, Event
 
 _BLOCK = tarfile.BLOCKSIZE
 _EXTENSION_LIMIT = 2**16
@@ -25,7 +26,7 @@ _WITHOUT_CONTENT = (
 
 
 class TarParser:
-    """The images of a tar archive: the files whose names end in one of `IMAGE_SUFFIXES`. Everything else is skipped.
+    """The images of a tar archive: the files whose names end in one of `IMAGE_ENDINGS`. Everything else is skipped.
 
     Global pax headers are skipped too: a path or a size for all members would make no archive.
     """
@@ -168,7 +169,7 @@ class TarParser:
 
 def _is_image(member: tarfile.TarInfo, name: str, extended: dict[str, str]) -> bool:
     is_whole_file = member.type in _FILES and not any(key.startswith("GNU.sparse.") for key in extended)
-    return is_whole_file and name.lower().endswith(IMAGE_SUFFIXES)
+    return is_whole_file and name.lower().endswith(IMAGE_ENDINGS)
 
 
 def _pax_records(data: bytes) -> dict[str, str]:

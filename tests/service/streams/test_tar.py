@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gate.header import IMAGE_ENDINGS
 from service.errors import MalformedRequest
-from service.streams.parts import IMAGE_SUFFIXES, Begin, End, Event
+from service.streams.parts import Begin, End, Event
 from service.streams.tar import TarParser
 from tests.service.streams.uploads import Format, Member, archive, member, split
 
@@ -21,7 +22,7 @@ SHARD = archive([("a.png", b"first" * 200), ("a.cls", b"1"), ("b/c.JPG", b""), (
 
 contents = st.binary(max_size=1500)
 stems = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=130)
-names = st.builds("{}{}".format, stems, st.sampled_from([*IMAGE_SUFFIXES, ".PNG", ".cls", ".json", ""]))
+names = st.builds("{}{}".format, stems, st.sampled_from([*IMAGE_ENDINGS, ".PNG", ".cls", ".json", ""]))
 
 
 def parse(pieces: Iterable[bytes]) -> list[Member]:
@@ -50,7 +51,7 @@ def images_of(events: Iterable[Event]) -> list[Member]:
 def by_tarfile(data: bytes) -> list[Member]:
     """What the standard library reads."""
     with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8", errors="replace") as tar:
-        files = [info for info in tar if info.isreg() and info.name.lower().endswith(IMAGE_SUFFIXES)]
+        files = [info for info in tar if info.isreg() and info.name.lower().endswith(IMAGE_ENDINGS)]
         return [(info.name, file.read()) for info in files if (file := tar.extractfile(info))]
 
 
