@@ -12,7 +12,7 @@ from bulk.errors import UsageError
 from bulk.job import Columns, Job
 from bulk.part import Kind
 from bulk.places import full_url
-from gate import Band, Label, ModelStore
+from gate import Label, ModelStore
 from gate.card import Probability, Version
 
 Count = Annotated[int, Field(ge=1)]
@@ -94,10 +94,8 @@ class Settings(BaseModel):
             UsageError: the band is none.
         """
         model = ModelStore(self.models).load(self.version)
-        low = model.card.band.low if self.band_low is None else self.band_low
-        high = model.card.band.high if self.band_high is None else self.band_high
         try:
-            band = Band(low, high)
+            band = model.card.band.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise UsageError(f"--band-low and --band-high over the model's card: {error}") from error
         columns = Columns(self.image_column, self.id_column, self.expected_column)

@@ -53,7 +53,15 @@ class CardBand(_Part):
 
     def is_kept_by(self, band: Band) -> bool:
         """Whether what decides is this band, and no operator's: only then holds what is promised of it."""
-        return band == Band(self.low, self.high)
+        return band == self.changed()
+
+    def changed(self, low: float | None = None, high: float | None = None) -> Band:
+        """This band, with the edges that are set instead.
+
+        Raises:
+            ValueError: with them it is none.
+        """
+        return Band(self.low if low is None else low, self.high if high is None else high)
 
 
 class Calibration(_Part):

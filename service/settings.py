@@ -125,10 +125,8 @@ class Settings(BaseModel):
         Raises:
             SettingsError: the two together are no band.
         """
-        low = card.low if self.band_low is None else self.band_low
-        high = card.high if self.band_high is None else self.band_high
         try:
-            return Band(low, high)
+            return card.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
 

@@ -47,7 +47,7 @@ def judge(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) ->
     """Score and decide about images, uint8 `[N, S, S, 3]`, as the service does."""
     starts = range(0, len(images), batch)
     scores = tuple(score for start in starts for score in scorer.score(images[start : start + batch]).each())
-    band, threshold = Band(card.band.low, card.band.high), card.novelty_limit
+    band, threshold = card.band.changed(), card.novelty_limit
     decisions = tuple(
         decide(score.probability, band, novelty=score.novelty, novelty_threshold=threshold) for score in scores
     )
@@ -77,7 +77,7 @@ def evaluate(
 
 def evaluate_by_data_set(judged: Judged, records: Records, card: CardText) -> dict[str, Metrics]:
     """`evaluate` for each data set of a split by itself: an easy one must not hide a hard one."""
-    band, origin = Band(card.band.low, card.band.high), np.array(records.data_sets)
+    band, origin = card.band.changed(), np.array(records.data_sets)
     unfamiliar = judged.unfamiliar if "novelty" in card.outputs else None
     return {
         str(name): evaluate(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gate import Band, Decision, Label, decide
+from gate import Decision, Label, decide
 from gate.card import Card
 from gate.pixels import Pixels
 from gate.scorer import Scorer
@@ -62,7 +62,7 @@ class Gate:
     """The exported model with its card's band and threshold."""
 
     def __init__(self, scorer: Scorer, card: Card) -> None:
-        self.band = Band(card.band.low, card.band.high)
+        self.band = card.band.changed()
         self._scorer = scorer
         self._card = card
 
