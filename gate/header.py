@@ -2,15 +2,15 @@
 
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from PIL import ExifTags, Image
 
-from gate.chunks import PNG_SIGNATURE, Data, png_chunks
+from gate.chunks import PNG_SIGNATURE, RGB, Data, png_header
 from gate.errors import CorruptImage, EmptyImage, UnsupportedImage
+from gate.png_metadata import read_exif
 
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _EXIF_PREFIX = b"Exif\x00\x00"
@@ -48,7 +48,8 @@ class Format(StrEnum):
 class Header:
     """Size as stored, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `is_exotic`: a CMYK JPEG or an animated WebP, of which the first frame counts; the fast decoders read neither.
+    `is_exotic`: a CMYK JPEG or an animated WebP, of which the first frame counts; the fast decoders read neither. Or a
+    PNG of 16-bit RGB, which may have to be decoded twice.
     """
 
     format: Format
@@ -92,16 +93,8 @@ _Fields = tuple[int, int, bool, Data]
 
 
 def _read_png(data: Data) -> _Fields:
-    width, height = struct.unpack_from(">4xII", data, len(PNG_SIGNATURE) + 4)
-    return width, height, False, _png_exif(data)
-
-
-def _png_exif(data: Data) -> Data:
-    """The EXIF chunk, which may stand before or after the picture, if its checksum is right."""
-    for kind, start, end in png_chunks(data):
-        if kind == b"eXIf" and data[end : end + 4] == struct.pack(">I", zlib.crc32(data[start - 4 : end])):
-            return data[start:end]
-    return b""
+    width, height, depth, colour = png_header(data)
+    return width, height, (depth, colour) == (16, RGB), read_exif(data)
 
 
 def _read_jpeg(data: Data) -> _Fields:
