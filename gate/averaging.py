@@ -76,7 +76,7 @@ def _average_blocks(pixels: Pixels, tall: int, wide: int) -> Pixels:
 
 
 def _average_rows(rows: Callable[[int, int], NDArray[np.generic]], length: int, size: int) -> NDArray[np.float32]:
-    """Means over axis 0 of `length` rows, `[W, C]` each -> float32 `[size, W, C]`, for any ratio `length / size` >= 1."""
+    """Means over axis 0 of `length` rows, `[W, C]` each -> float32 `[size, W, C]`, for any `length` >= `size`."""
     ratio = length / size
     means = []
     for index in range(size):

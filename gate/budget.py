@@ -37,9 +37,9 @@ class Budget(Protocol):
         ...
 
 
-def decoding_cost(header: Header) -> int:
-    """Bytes that decoding holds at most besides the file, by what the header says of it."""
-    return header.width * header.height * _BYTES_A_PIXEL[header.format] * (_TWICE if header.is_exotic else 1)
+def decoding_cost(header: Header, size: int) -> int:
+    """Bytes that decoding a file of `size` bytes holds at most, a copy of the file included."""
+    return size + header.width * header.height * _BYTES_A_PIXEL[header.format] * (_TWICE if header.is_exotic else 1)
 
 
 class DecodeBudget:

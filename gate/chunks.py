@@ -115,7 +115,7 @@ def read_picture(data: Data) -> PngPicture:
         elif not (kind.isalpha() and kind[:1].islower()):
             raise CorruptImage(f"the png has a chunk {kind!r} that its pixels need and that is not known")
     if not stream:
-        raise CorruptImage("the png has no IDAT chunk, or ends before it is whole")
+        raise CorruptImage("the png is damaged or incomplete: there is no whole IDAT chunk")
     return _picture(data, tables, stream)
 
 

@@ -1,14 +1,15 @@
 """Decode every kind of PNG with Pillow, from a file that holds nothing but its header and its compressed picture.
 
-It reads what `gate.png` leaves to it: grey, palettes, 16 bits, interlacing, transparent colours, odd edges. Text, colour
-profiles and animations never reach the decoder. Palette and transparency are applied here, on bands of rows: Pillow
-keeps eight bits a channel, and compares a transparent colour of sixteen with those. What it holds is 4 bytes a pixel.
+It reads what `gate.png` leaves to it: grey, palettes, 16 bits, interlacing, transparent colours, odd edges. Text,
+colour profiles and animations never reach the decoder. Palette and transparency are applied here, on bands of rows:
+Pillow keeps eight bits a channel, and compares a transparent colour of sixteen with those. It holds 4 bytes a pixel.
 """
 
 import io
 import struct
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cache, partial
 from itertools import accumulate
 
 import deflate
@@ -69,10 +70,10 @@ def _finish_grey(png: PngPicture, image: Image.Image) -> Rows:
         key &= 0xFF
 
     def rows(first: int, stop: int) -> Pixels:
-        levels = band_of(image, first, stop)
+        levels = band_of(image, first, stop).astype(np.uint16)
         if png.depth == 1:
-            levels = levels.astype(np.uint8) * np.uint8(255)
-        grey = (levels >> 8).astype(np.uint8) if png.depth == 16 else levels.astype(np.uint8)
+            levels *= 255
+        grey = (levels >> 8 if png.depth == 16 else levels).astype(np.uint8)
         if png.transparency:
             grey[levels == key] = 0
         return grey[:, :, np.newaxis]
@@ -82,20 +83,21 @@ def _finish_grey(png: PngPicture, image: Image.Image) -> Rows:
 
 def _finish_rgb(png: PngPicture, image: Image.Image) -> Rows:
     key = np.frombuffer(png.transparency, ">u2").astype(np.uint16)
-    low = _load(png, rawmode=_LOW_BYTES) if png.depth == 16 else None
+    is_deep = png.depth == 16
+    low = cache(partial(_load, png, rawmode=_LOW_BYTES))
 
     def rows(first: int, stop: int) -> Pixels:
         pixels = np.array(band_of(image, first, stop), np.uint8)
-        is_clear = _is_colour(pixels, key & 0xFF if low is None else key >> 8)
-        if low is not None:
-            is_clear &= _is_colour(band_of(low, first, stop), key & 0xFF)
+        is_clear = _is_colour(pixels, key >> 8 if is_deep else key & 0xFF)
+        if is_deep and is_clear.any():
+            is_clear &= _is_colour(band_of(low(), first, stop), key & 0xFF)
         pixels[is_clear] = 0
         return pixels
 
     return rows
 
 
-def _is_colour(pixels: NDArray[np.generic], colour: NDArray[np.uint16]) -> NDArray[np.bool_]:
+def _is_colour(pixels: NDArray[np.generic], colour: NDArray[np.integer]) -> NDArray[np.bool_]:
     found: NDArray[np.bool_] = pixels[:, :, 0] == colour[0]
     for channel in (1, 2):
         found &= pixels[:, :, channel] == colour[channel]

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -60,7 +61,7 @@ def read_pixels_at(
     """
     header = read_header(data)
     _check_size(header, max(sizes), max_pixels)
-    with nullcontext() if budget is None else budget.hold(decoding_cost(header)):
+    with nullcontext() if budget is None else budget.hold(decoding_cost(header, len(data))):
         shrunk = _shrink_png(data, header, sizes) if header.format is Format.PNG else _shrink(data, header, sizes)
     return [_upright(pixels, header.orientation) for pixels in shrunk]
 
@@ -71,7 +72,7 @@ def _shrink_png(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels
     shrunk = shrink_png(png, sizes)
     if shrunk is not None:
         return shrunk
-    picture = _decode(lambda: decode_png(png), header)
+    picture = _decode(partial(decode_png, png), header)
     return [average_picture(picture, size) for size in sizes]
 
 
@@ -83,7 +84,7 @@ def _shrink(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels]:
     for size in sizes:
         edge = _decoded_edge(header, size)
         if edge not in decoded:
-            decoded[edge] = _decode(lambda: decoder(data, header, edge), header)
+            decoded[edge] = _decode(partial(decoder, data, header, edge), header)
         found.append(average_picture(decoded[edge], size))
     return found
 

@@ -72,7 +72,9 @@ def _inflate(png: PngPicture) -> Pixels | None:
         return None
     length = png.height * (1 + png.width * _CHANNELS[png.colour])
     try:
-        lines = deflate.zlib_decompress(stream, length)  # Stops at `length` bytes: there is an error if more would come.
+        lines = deflate.zlib_decompress(
+            stream, length
+        )  # Stops at `length` bytes: there is an error if more would come.
     except deflate.DeflateError:
         return None
     return np.frombuffer(lines, np.uint8) if len(lines) == length else None
