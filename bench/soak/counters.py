@@ -1,0 +1,81 @@
+"""Hold the service's counters against what the client saw."""
+
+import re
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from bench.serving.posts import INFER
+from bench.soak.load import Seen
+from bench.soak.requests import NO_ROUTE
+
+INFER_ROUTE = "/v2/models/{name}/infer"
+GONE = "499"
+"""The status under which the service counts requests that the client left."""
+
+Samples = list[tuple[dict[str, str], float]]
+
+_SAMPLE = re.compile(r"lensgate_(\w+)\{(.*)\} (\S+)")
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def read_samples(port: int) -> dict[str, Samples]:
+    """The labelled samples of `/metrics` by name, each with its labels and its value."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found: dict[str, Samples] = {}
+    for name, labels, value in _SAMPLE.findall(text):
+        found.setdefault(name, []).append((dict(_LABEL.findall(labels)), float(value)))
+    return found
+
+
+class Counters:
+    """The service's counters from now on.
+
+    Args:
+        port: where the service listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._before = read_samples(port)
+
+    def differences(self, seen: Seen) -> Iterator[str]:
+        """What the service counted otherwise than the client, one text for each series; nothing where all agree."""
+        now = read_samples(self._port)
+        expectations: tuple[tuple[str, Mapping[tuple[str, ...], int], Sequence[str]], ...] = (
+            ("decisions_total", seen.decisions, ("decision", "reason")),
+            ("image_errors_total", {(code,): count for code, count in seen.image_errors.items()}, ("code",)),
+            ("requests_total", _routes(seen), ("route", "status")),
+        )
+        for name, expected, labels in expectations:
+            counted = _sums(now[name], labels)
+            counted.subtract(_sums(self._before[name], labels))
+            yield from _compare(name, expected, counted)
+
+
+def _sums(samples: Samples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """The values by these labels, over all others."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for labels, value in samples:
+        found[tuple(labels[name] for name in names)] += int(value)
+    return found
+
+
+def _routes(seen: Seen) -> dict[tuple[str, ...], int]:
+    """Answers by the route label and status; paths that are not routes share one label."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for (path, status), count in seen.statuses.items():
+        route = {INFER: INFER_ROUTE, NO_ROUTE: "other"}.get(path, path)
+        found[route, str(status)] += count
+    return dict(found)
+
+
+def _compare(name: str, expected: Mapping[tuple[str, ...], int], counted: Counter[tuple[str, ...]]) -> Iterator[str]:
+    routes = {labels[0] for labels in expected}
+    for labels in sorted({*expected, *counted}):
+        if name == "requests_total" and (labels[0] not in routes or labels[1] == GONE):
+            continue  # GETs are not compared, and a request that the client left has no answer.
+        if expected.get(labels, 0) != counted[labels]:
+            found, wanted = counted[labels], expected.get(labels, 0)
+            yield f"{name} {' '.join(labels)}: the service counted {found:,}, the client {wanted:,}"

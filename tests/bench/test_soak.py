@@ -1,0 +1,58 @@
+"""The soak test sends what it says, and notices where counters differ from what it saw."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from bench.serving.posts import read_pictures
+from bench.soak import __main__ as soak
+from bench.soak.counters import Counters
+from bench.soak.load import Seen, drive
+from bench.soak.requests import Images, Kind, make_kinds
+from tests.conftest import ROOT
+from tests.support.servers import running_service
+
+SAMPLES = ROOT / "samples"
+KINDS = make_kinds(Images(read_pictures(SAMPLES)))
+
+
+def test_mixed_load_is_counted_alike_on_both_sides() -> None:
+    with running_service() as service:
+        port = service.client.base_url.port
+        assert port is not None
+        counters = Counters(port)
+        seen = drive(port, KINDS, connections=4, seconds=4, seed=1)
+        assert soak.settled(counters, seen) == []
+        assert not seen.faults
+        assert seen.decisions
+        assert seen.image_errors
+        seen.decisions["accept", "confident"] += 1
+        (difference,) = counters.differences(seen)
+        assert difference.startswith("decisions_total accept confident")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_each_kind_makes_the_same_requests_for_the_same_seed(kind: Kind) -> None:
+    first, second = ([kind.make(rng) for _ in range(3)] for rng in (random.Random(7), random.Random(7)))
+    assert first == second
+    assert {request.method for request in first} <= {"GET", "POST"}
+
+
+def test_growth_is_measured_after_the_warm_up() -> None:
+    memory = soak.Memory(
+        minutes=[n / 10 for n in range(100)], megabytes=[500.0] * 20 + [100 + n / 10 for n in range(80)]
+    )
+    growth, level = memory.slope()
+    assert growth == pytest.approx(1.0)
+    assert 100 < level < 108
+
+
+def test_a_fault_of_the_service_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Seen(Counter({("PNG", 500): 1}), faults=["PNG: status 500"])
+    monkeypatch.setattr(soak, "drive", lambda *_, **__: broken)
+    monkeypatch.setattr(soak.Memory, "slope", lambda _: (0.0, 200.0))
+    assert soak.main(["--images", str(SAMPLES), "--minutes", "0.01"]) == 1
+    assert "WRONG: PNG: status 500" in capsys.readouterr().out
