@@ -9,15 +9,18 @@ from functools import partial
 from bulk.check import check_job
 from bulk.engine import Engine
 from bulk.errors import UsageError
+from bulk.interrupt import GRACE_SECONDS, RAY_GRACE_SECONDS, Interrupted, interruptible
 from bulk.local import LocalEngine
 from bulk.progress import Progress
 from bulk.run import run
 from bulk.settings import Settings, flag
 from bulk.sources.source import open_source
 from bulk.summary import Summary
+from bulk.urls import without_secrets
+from gate.errors import GateError
 
-USAGE, REJECTED = 2, 3
-"""Exit statuses: the arguments are wrong; too much was rejected."""
+FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
+"""Exit statuses: a fault; the arguments are wrong; too much was rejected; not one image could be judged."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,16 +39,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _bulk(options: argparse.Namespace) -> int:
     try:
         settings = Settings.load({name: getattr(options, name) for name in Settings.model_fields})
-        summary = _run(settings)
+        with interruptible(RAY_GRACE_SECONDS if settings.engine == "ray" else GRACE_SECONDS):
+            summary = _run(settings)
     except UsageError as error:
-        print(f"lensgate: {error}", file=sys.stderr)
-        return USAGE
+        return _fail(str(error), USAGE)
+    except Interrupted as error:
+        return _fail("stopped; the same command goes on from what is finished", error.status)
+    except (GateError, OSError) as error:
+        return _fail(str(error), FAULT)
     print(summary.to_json() if options.json else "\n".join(summary.lines()))
-    ratio, limit = summary.total.reject_ratio, settings.max_reject_ratio
-    if ratio <= limit:
-        return 0
-    print(f"lensgate: {ratio:.4f} of the images were rejected: more than --max-reject-ratio {limit:g}", file=sys.stderr)
-    return REJECTED
+    for warning in summary.warnings():
+        print(f"lensgate: {warning}", file=sys.stderr)
+    return _status(summary, settings.max_reject_ratio)
+
+
+def _status(summary: Summary, limit: float) -> int:
+    ratio = summary.total.reject_ratio
+    if ratio > limit:
+        return _fail(f"{ratio:.4f} of the images were rejected: more than --max-reject-ratio {limit:g}", REJECTED)
+    if summary.is_empty_handed:
+        return _fail("not one image could be judged: the column error of the table says why", NONE_JUDGED)
+    return 0
+
+
+def _fail(text: str, status: int) -> int:
+    # Stores repeat the URL that they were asked for in their errors.
+    print(f"lensgate: {without_secrets(text)}", file=sys.stderr)
+    return status
 
 
 def _run(settings: Settings) -> Summary:
@@ -53,12 +73,8 @@ def _run(settings: Settings) -> Summary:
     job = settings.job()
     check_job(source, job)
     progress = Progress(sys.stderr)
-    try:
-        with contextlib.closing(progress):
-            return run(source, job, partial(_make_engine, settings), progress=progress)
-    except KeyboardInterrupt:
-        print("lensgate: stopped; the same command goes on from what is finished", file=sys.stderr)
-        raise
+    with contextlib.closing(progress):
+        return run(source, job, partial(_make_engine, settings), progress=progress)
 
 
 def _make_engine(settings: Settings) -> Engine:

@@ -2,8 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -23,6 +24,14 @@ from bulk.tally import PartResult
 # Files that are read at a time: in an object store each is a request.
 _READERS = 32
 _KEPT = re.compile(r"(.+-[0-9a-f]{12})-[0-9a-f]{8}\.tar")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many shards were removed, and how many stayed since their folder could not be listed."""
+
+    removed: int
+    held_back: int
 
 
 class Destination:
@@ -79,14 +88,18 @@ class Destination:
         hashes, probability, novelty = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return Known.of(hashes, probability, novelty)
 
-    def sweep(self, source: Source, slots: Set[str]) -> int:
-        """Remove the shards of parts that are not in `source` any more, which now has `slots`; how many those were."""
+    def sweep(self, source: Source, slots: Set[str], *, unlisted: Sequence[str] = ()) -> Swept:
+        """Remove the shards of parts that are not in `source` any more, which now has `slots`.
+
+        A shard with rows from a folder that is `unlisted` stays: whether its images are gone is not known.
+        """
         of_source = {slot for slot, shard in self._shards.items() if shard.is_from(source.kind, source.url)}
         gone = of_source - slots
-        for slot in gone:
+        held_back = {slot for slot in gone if self._shards[slot].has_rows_under(unlisted)}
+        for slot in gone - held_back:
             self._table.remove(f"{slot}{ENDING}")
             self._keep_only(slot, None)
-        return len(gone)
+        return Swept(len(gone - held_back), len(held_back))
 
     def _scores(self, name: str) -> Scored:
         with self._table.opened(name) as file:

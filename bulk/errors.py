@@ -8,6 +8,8 @@ BulkError
 ├── Stopped             the run was told to stop; what was not finished is not there
 └── RowError            one row's image cannot be judged; `code` is stable and stands in the table
     ├── UnreadableFile  the file, or the rest of a shard, could not be fetched; tried again by the next run
+    ├── UnreadableFolder  a folder could not be listed; tried again by the next run
+    ├── NotAFile        a FIFO, socket or device with the name of an image or shard
     ├── FileTooLarge
     ├── CorruptShard    what follows in a tar or Parquet file cannot be read
     ├── MissingImage    a sample without an image
@@ -57,6 +59,20 @@ class UnreadableFile(RowError):
     """The file, or the rest of a shard, could not be fetched."""
 
     code = "unreadable_file"
+    may_pass = True
+
+
+class UnreadableFolder(RowError):
+    """The folder could not be listed; nothing in it was judged."""
+
+    code = "unreadable_folder"
+    may_pass = True
+
+
+class NotAFile(RowError):
+    """A FIFO, socket or device: opening one may block for ever."""
+
+    code = "not_a_file"
     may_pass = True
 
 

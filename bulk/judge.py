@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from bulk.job import Job
 from bulk.known import Known
 from bulk.sources.sample import Sample, failing
 from bulk.table import Row
+from bulk.urls import without_secrets
 from gate import Decision, DecodeBudget, ImageError, Label, ScoringError, decide, read_pixels
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
@@ -48,6 +50,15 @@ class _Examined:
     error: ImageError | RowError | None = None
 
 
+Fault = TypeVar("Fault", bound=BaseException)
+
+
+def _bare(error: Fault) -> Fault:
+    """Return the error without its traceback, whose frames hold the image: rows are held by the thousand."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 class Judge:
     """Examines samples on all of its threads, and scores them in batches on its caller's.
 
@@ -67,8 +78,8 @@ class Judge:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Let go of the threads."""
-        self._pool.shutdown(cancel_futures=True)
+        """Let go of the threads. Once stopped, those that still read or decode are not waited for."""
+        self._pool.shutdown(wait=not self._stopped.is_set(), cancel_futures=True)
 
     def stop(self) -> None:
         """Have everything that is under way end with `Stopped`."""
@@ -113,11 +124,11 @@ class Judge:
             score = self._known.find(sha256)
             pixels = read_pixels(data, self._scorer.size, budget=self._budget) if score is None else None
         except (ImageError, RowError) as fault:
-            error = fault
+            error = _bare(fault)
         except MemoryError:
             raise
         except Exception as fault:  # Of millions of images one must not end the run, whatever is the matter with it.
-            error = Internal(f"{type(fault).__name__}: {fault}")
+            error = Internal(without_secrets(f"{type(fault).__name__}: {fault}"))
         # Until the batch is full nothing holds on to bytes that nobody needs any more.
         light = replace(sample, fetch=_FETCHED)
         return _Examined(light, sha256, data if self._job.keep else None, pixels, score, error)

@@ -4,7 +4,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bulk.engine import Watch
 from bulk.job import Job
@@ -12,6 +12,9 @@ from bulk.known import Known
 from bulk.part import Part
 from bulk.tally import PartResult
 from bulk.worker import Worker
+
+# What parts that are under way may take to notice that the run was stopped.
+_STOP_SECONDS = 3.0
 
 
 class LocalEngine:
@@ -26,7 +29,8 @@ class LocalEngine:
     def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
         """As `Engine` says."""
         at_once = max(2, math.ceil(self._threads / 4))
-        with Worker(job, known, threads=self._threads, watch=watch) as worker, ThreadPoolExecutor(at_once) as pool:
+        pool = ThreadPoolExecutor(at_once)
+        with Worker(job, known, threads=self._threads, watch=watch) as worker:
             running: deque[Future[PartResult]] = deque()
             try:
                 for part in parts:
@@ -37,4 +41,6 @@ class LocalEngine:
                     yield running.popleft().result()
             finally:
                 worker.stop()
-                pool.shutdown(cancel_futures=True)
+                pool.shutdown(wait=False, cancel_futures=True)
+                # A read that hangs must not keep the run from ending.
+                wait(running, timeout=_STOP_SECONDS)

@@ -7,18 +7,28 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["images", "webdataset", "parquet"]
+Fault = Literal["unreadable_folder", "not_a_file"]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One file: its path in its store, its size in bytes, and what changes when it is written anew.
 
-    `size` is None where the file is not there.
+    `size` is None where the file is not there. `name` is what outputs call it, where `path` holds credentials. `fault`
+    is the code of the error that an entry is listed with instead of being read, and `detail` says why.
     """
 
     path: str
     size: int | None
     version: str
+    name: str = ""
+    fault: Fault | None = None
+    detail: str = ""
+
+    @property
+    def title(self) -> str:
+        """The path that outputs show."""
+        return self.name or self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class Part:
     @property
     def fingerprint(self) -> str:
         """Changes with any of its files."""
-        lines = (f"{item.path}\0{item.size}\0{item.version}" for item in self.items)
+        lines = (f"{item.title}\0{item.size}\0{item.version}" for item in self.items)
         return digest([self.kind, str(self.row_group), *lines])
 
 

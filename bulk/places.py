@@ -1,11 +1,12 @@
 """Places: where files lie, on this machine or in an object store, listed, read and written the same way."""
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -14,20 +15,23 @@ from fsspec.core import split_protocol
 
 from bulk.errors import UsageError
 from bulk.part import Item
+from bulk.urls import has_query, plain_url, refuse_password, url_path, without_secrets
 
 TEMPORARY = ".lensgate-part-"
 """What the name of a file begins with that is not whole yet."""
 
 _BLOCK_BYTES = 8 * 2**20
 # What changes when an object is written anew, in the words of the stores that fsspec knows; the first one counts.
-_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "updated", "mtime", "created")
+_VERSIONS = tuple("ETag etag md5Hash generation LastModified Last-Modified updated mtime created".split())
+_WEB = ("http", "https")
+_KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """One folder: its files and the paths of its folders, each sorted by name, hidden ones too.
 
-    The files can be gone through once.
+    The files can be iterated over once; FIFOs, sockets and devices among them have a `fault`.
     """
 
     files: Iterable[Item]
@@ -40,7 +44,19 @@ class Place(Protocol):
     is_local: bool
 
     def name(self, path: str) -> str:
-        """How a person would write it: an absolute path or a URL."""
+        """How a person would write it: an absolute path or a URL, without credentials."""
+        ...
+
+    def title(self, path: str) -> str:
+        """The path without credentials."""
+        ...
+
+    def pattern_text(self, path: str) -> str:
+        """The text of `path` in which `*`, `?` and `[` make a pattern."""
+        ...
+
+    def file_text(self, path: str) -> str:
+        """The text of `path` whose ending says what kind of file it is."""
         ...
 
     def is_folder(self, path: str) -> bool:
@@ -77,10 +93,14 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[Place, str]:
     protocol, path = split_protocol(url)
     if protocol in (None, "file", "local"):
         return Local(), os.path.normpath(Path(path).expanduser().absolute())
+    if protocol not in _WEB:
+        refuse_password(url)
     try:
         store = fsspec.filesystem(protocol, **{"use_listings_cache": False, **options})
     except Exception as error:  # Each store has its own: of its package, its options, its credentials.
-        raise UsageError(f"{url}: {error}") from error
+        raise UsageError(without_secrets(f"{url}: {error}")) from error
+    if protocol in _WEB:
+        return Web(store), url
     return Remote(store), str(store._strip_protocol(url))
 
 
@@ -102,6 +122,15 @@ class Local:
     def name(self, path: str) -> str:
         return path
 
+    def title(self, path: str) -> str:
+        return path
+
+    def pattern_text(self, path: str) -> str:
+        return path
+
+    def file_text(self, path: str) -> str:
+        return path
+
     def is_folder(self, path: str) -> bool:
         return Path(path).is_dir()
 
@@ -111,21 +140,21 @@ class Local:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
         except FileNotFoundError:
             return Listing((), ())
         root = folder.rstrip("/")
         # Looked at one by one: of a folder of millions nothing but names is held.
         items = (_local_item(f"{root}/{name}") for name in sorted(files))
-        return Listing(filter(None, items), [f"{root}/{name}" for name in sorted(folders)])
+        return Listing(items, [f"{root}/{name}" for name in sorted(folders)])
 
     def look(self, path: str) -> Item | None:
         item = _local_item(path)
-        return item if item and item.size is not None else None
+        return item if item.size is not None else None
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
         del ahead  # The system does so by itself.
-        return Path(path).open("rb")
+        return os.fdopen(_open_regular(path), "rb")
 
     @contextlib.contextmanager
     def publish(self, path: str) -> Iterator[Path]:
@@ -157,6 +186,15 @@ class Remote:
 
     def name(self, path: str) -> str:
         return str(self._store.unstrip_protocol(path))
+
+    def title(self, path: str) -> str:
+        return path
+
+    def pattern_text(self, path: str) -> str:
+        return path
+
+    def file_text(self, path: str) -> str:
+        return path
 
     def is_folder(self, path: str) -> bool:
         with _as_os_errors():
@@ -210,6 +248,46 @@ class Remote:
             self._store.rm_file(path)
 
 
+class Web(Remote):
+    """Files behind `http:` and `https:` URLs, which stay whole: a query may sign them, or choose the file."""
+
+    def name(self, path: str) -> str:
+        return plain_url(path)
+
+    def title(self, path: str) -> str:
+        return plain_url(path)
+
+    def pattern_text(self, path: str) -> str:
+        return url_path(path)
+
+    def file_text(self, path: str) -> str:
+        return url_path(path)
+
+    def is_folder(self, path: str) -> bool:
+        # The store would download a page, or a file that says no type, to look for links in it.
+        if has_query(path):
+            return False
+        try:
+            with _as_os_errors():
+                kind = self._store.info(path).get("mimetype")
+        except FileNotFoundError:
+            return False
+        return kind == "text/html" and super().is_folder(path)
+
+    def list(self, folder: str) -> Listing:
+        listing = super().list(folder)
+        # Pages of folders have links that sort them, and links to themselves.
+        files = [self._named(item) for item in listing.files if not item.path.partition("?")[0].endswith("/")]
+        return Listing(files, [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
+
+    def look(self, path: str) -> Item | None:
+        item = super().look(path)
+        return self._named(item) if item else None
+
+    def _named(self, item: Item) -> Item:
+        return replace(item, name=self.title(item.path))
+
+
 @contextlib.contextmanager
 def _as_os_errors() -> Iterator[None]:
     """Stores' clients raise what they like, such as for credentials that are missing."""
@@ -221,18 +299,43 @@ def _as_os_errors() -> Iterator[None]:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _local_item(path: str) -> Item | None:
-    """None of what is no file: who opened a pipe would wait for ever."""
+def _local_item(path: str) -> Item:
     try:
         state = Path(path).stat()
     except OSError:  # A link to nothing, or gone since it was listed.
         return Item(path, None, "")
-    return Item(path, state.st_size, str(state.st_mtime_ns)) if stat.S_ISREG(state.st_mode) else None
+    if fault := _not_regular(state.st_mode):
+        return Item(path, None, "", fault="not_a_file", detail=fault)
+    return Item(path, state.st_size, str(state.st_mtime_ns))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself, or into a folder that may not be entered.
+        return False
+
+
+def _not_regular(mode: int) -> str:
+    """Return why a file of this mode is not read; nothing for a regular file."""
+    if stat.S_ISREG(mode):
+        return ""
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
+    return f"{kind}: only regular files are read"
+
+
+def _open_regular(path: str) -> int:
+    """Open a regular file. A FIFO that took its place since it was listed does not block."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if fault := _not_regular(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, fault, path)
+    return handle
 
 
 def _remote_item(entry: Mapping[str, Any]) -> Item:
     version = next((str(entry[key]) for key in _VERSIONS if entry.get(key)), "")
-    return Item(str(entry["name"]), entry["size"], version)
+    return Item(str(entry["name"]), entry.get("size"), version)
 
 
 def _settle(path: str) -> None:

@@ -10,6 +10,7 @@ from bulk.errors import SourceError
 from bulk.job import Job
 from bulk.part import Part
 from bulk.progress import Progress, Survey
+from bulk.sources.ignored import Ignored, describe
 from bulk.sources.source import Source
 from bulk.summary import Summary
 from bulk.tally import Tally
@@ -28,9 +29,9 @@ def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress
         GateError: the run cannot begin or go on; what it has finished stays, and the next run goes on from there.
         OSError: SRC cannot be listed, or DST cannot be written.
     """
-    tally = Tally()
+    tally, ignored = Tally(), Ignored()
     with Destination.opened(job) as destination, Survey(source.parts(), progress):
-        todo = _todo(source, destination, tally, progress)
+        todo = _todo(source.parts(ignored), destination, tally, progress)
         first = next(todo, None)
         if first is not None:
             parts = itertools.chain([first], todo)
@@ -40,13 +41,22 @@ def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress
                     tally.finish(result)
                     progress.finished()
         if not tally.slots:
-            raise SourceError(f"{source.url} holds nothing of the kind {source.kind}")
-        removed = destination.sweep(source, tally.slots)
-    return Summary(tally.sources, tally.skipped, tally.reused, removed, progress.seconds)
+            there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+            raise SourceError(f"{source.url} holds nothing of the kind {source.kind}{there}")
+        swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
+    return Summary(
+        tally.sources,
+        tally.skipped,
+        tally.reused,
+        swept.removed,
+        progress.seconds,
+        ignored=ignored.counts,
+        held_back=swept.held_back,
+    )
 
 
-def _todo(source: Source, destination: Destination, tally: Tally, progress: Progress) -> Iterator[Part]:
-    for part in source.parts():
+def _todo(parts: Iterator[Part], destination: Destination, tally: Tally, progress: Progress) -> Iterator[Part]:
+    for part in parts:
         if part.slot in tally.slots:  # Two patterns of one SRC may name the same file.
             continue
         shard = destination.done(part)

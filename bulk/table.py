@@ -1,7 +1,7 @@
 """A shard of the table: one Parquet file a part, the same bytes whenever the same images are judged."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -43,8 +43,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-# Rows that are held before they are written: a tar may have millions.
+# Rows that are held before they are written, and characters of their ids and errors: a tar may have millions.
 _GROUP_ROWS = 16_384
+_GROUP_CHARACTERS = 16 * 2**20
+_DETAIL_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ class Shard:
         """Whether this is where its part was last found."""
         return (self.kind, self.source) == (kind, source)
 
+    def has_rows_under(self, folders: Iterable[str]) -> bool:
+        """Whether any of its rows is from one of `folders`, or from below it."""
+        names = [_text(folder) for folder in folders]
+        return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
+
     def is_of(self, part: Part, job: Job) -> bool:
         """Whether it says what the part would give now."""
         return (self.fingerprint, self.decision_key, self.may_pass) == (part.fingerprint, job.decision_key, False)
@@ -131,7 +138,7 @@ def _fields(row: Row, version: str) -> dict[str, object]:
         fields |= {"glasses_probability": row.score.probability, "novelty": row.score.novelty}
         fields |= {"label": row.decision.label, "decision": row.decision.action, "reason": row.decision.reason}
     if row.error is not None:
-        fields |= {"error": row.error.code, "detail": _text(str(row.error))}
+        fields |= {"error": row.error.code, "detail": _text(str(row.error)[:_DETAIL_CHARACTERS])}
     return fields
 
 
@@ -143,6 +150,7 @@ class TableWriter:
         self._may_pass = False
         self._version = version
         self._rows: list[Row] = []
+        self._characters = 0
         # Settings that decide about bytes are named, whatever a later Arrow makes of its defaults.
         self._writer = pq.ParquetWriter(
             path, SCHEMA, version="2.6", compression="zstd", compression_level=3, data_page_version="1.0"
@@ -157,10 +165,11 @@ class TableWriter:
     def add(self, row: Row) -> None:
         """The next row."""
         self._rows.append(row)
+        self._characters += len(row.id) + min(len(str(row.error or "")), _DETAIL_CHARACTERS)
         source = _text(row.source)
         self.counts[source] = self.counts.get(source, Counts()) + row.counts
         self._may_pass |= isinstance(row.error, RowError) and row.error.may_pass
-        if len(self._rows) == _GROUP_ROWS:
+        if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
             self._flush()
 
     def finish(self, part: Part, job: Job) -> None:
@@ -174,6 +183,7 @@ class TableWriter:
         if self._rows:
             self._writer.write_table(_table(self._rows, self._version), row_group_size=_GROUP_ROWS)
             self._rows.clear()
+            self._characters = 0
 
 
 def read_shard(metadata: pq.FileMetaData) -> Shard | None:

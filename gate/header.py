@@ -32,7 +32,7 @@ _MOST_SEGMENTS = 1_000
 _MOST_PADDING = 64
 
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".webp")
 """What the names of images end in, in lower case, where a name has to do: of one image the content decides."""
 
 

@@ -21,7 +21,7 @@ class Cut:
         """Items below `root` in their order, in groups: 256 each on average as things stand."""
         group: list[Item] = []
         for item in items:
-            if len(group) >= self.most or (len(group) >= self.least and self._begins(item.path.removeprefix(root))):
+            if len(group) >= self.most or (len(group) >= self.least and self._begins(item.title.removeprefix(root))):
                 yield tuple(group)
                 group = []
             group.append(item)

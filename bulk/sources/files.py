@@ -1,13 +1,28 @@
 """The files that SRC names: those under a folder, those that match a pattern, or one."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from bulk.part import Item
 from bulk.places import Place
-from bulk.sources.patterns import depth, expand_braces, fixed_folder, has_magic, matcher
+from bulk.sources.ignored import Ignored
+from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
+from bulk.sources.walk import Walk
+
+
+class Listed(Protocol):
+    """Files that parts are made of, and the folder that their ids are relative to."""
+
+    @property
+    def place(self) -> Place: ...
+
+    @property
+    def root(self) -> str: ...
+
+    def __iter__(self) -> Iterator[Item]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +52,10 @@ class Files:
         """The folder that ids are relative to."""
         if self.what == "folder":
             return self.path
+        name = self.place.title(self.path)
         if self.what == "file":
-            return self.path.rpartition("/")[0] or "/"
-        return os.path.commonpath([fixed_folder(text) for text in expand_braces(self.path)]) or "/"
+            return name.rpartition("/")[0] or "/"
+        return os.path.commonpath([fixed_folder(text) for text in expand_braces(name)]) or "/"
 
     def would_read(self, folder: str) -> bool:
         """Whether files in `folder`, or below it, may be among them."""
@@ -51,27 +67,46 @@ class Files:
         return any(matcher(pattern).match(folder) for pattern in patterns)
 
     def __iter__(self) -> Iterator[Item]:
+        """As `listed`, with nobody told of what is ignored."""
+        return self.listed(Ignored())
+
+    def listed(self, ignored: Ignored) -> Iterator[Item]:
         """The files, listed while they are gone through. One that a pattern names and that is not there has no size.
 
+        Entries that are ignored are counted in `ignored`; those that cannot be read have a fault.
+
         Raises:
-            OSError: a folder cannot be listed.
+            OSError: the first folder cannot be listed.
+            UsageError: a pattern is not valid.
         """
         if self.what == "folder":
-            return _walk(self.place, self.path, None)
+            return iter(Walk(self.place, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
         if self.what == "file":
             return filter(None, [self.place.look(self.path)])
-        return self._matching()
+        return self._matching(ignored)
 
-    def _matching(self) -> Iterator[Item]:
-        named = _Named(self.place)
+    def _matching(self, ignored: Ignored) -> Iterator[Item]:
+        named, before = _Named(self.place), _Before()
         for text in expand_braces(self.path):
-            if has_magic(text):
-                pattern = matcher(text)
-                for item in _walk(self.place, fixed_folder(text), depth(text)):
-                    if pattern.match(item.path):
+            if has_magic(self.place.pattern_text(text)):
+                for item in Walk(self.place, Glob(text), ignored):
+                    if item.path not in before:
                         yield item
-            else:
+                before.patterns.append(matcher(text))
+            elif text not in before:
+                before.names.add(text)
                 yield named.find(text)
+
+
+class _Before:
+    """What earlier patterns of one SRC name: a file that two of them name is judged once."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.patterns: list[re.Pattern[str]] = []
+
+    def __contains__(self, path: str) -> bool:
+        return path in self.names or any(pattern.match(path) for pattern in self.patterns)
 
 
 class _Named:
@@ -85,24 +120,18 @@ class _Named:
     def find(self, path: str) -> Item:
         folder = path.rpartition("/")[0]
         if folder != self._folder:
-            self._items = {item.path: item for item in self._place.list(folder or "/").files}
+            self._items = {item.path: item for item in self._list(folder or "/")}
             self._folder = folder
-        return self._items.get(path) or Item(path, None, "")
+        return self._items.get(path) or self._look(path) or Item(path, None, "", name=self._place.title(path))
 
+    def _list(self, folder: str) -> Iterable[Item]:
+        try:
+            return self._place.list(folder).files
+        except OSError:  # Of files whose names are known the folder need not be listed.
+            return ()
 
-def _walk(place: Place, folder: str, levels: int | None, above: tuple[str, ...] = ()) -> Iterator[Item]:
-    listing = place.list(folder)
-    for item in listing.files:
-        if not _is_hidden(item.path):
-            yield item
-    if levels == 0:
-        return
-    # A link to a folder above it would be followed for ever.
-    above = (*above, os.path.realpath(folder)) if place.is_local else above
-    for inner in listing.folders:
-        if not (_is_hidden(inner) or (place.is_local and os.path.realpath(inner) in above)):
-            yield from _walk(place, inner, None if levels is None else levels - 1, above)
-
-
-def _is_hidden(path: str) -> bool:
-    return path.rpartition("/")[2].startswith(".")
+    def _look(self, path: str) -> Item | None:
+        try:
+            return self._place.look(path)
+        except OSError:  # Its row says why when it is read.
+            return None

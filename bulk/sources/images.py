@@ -4,15 +4,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from bulk.errors import FileTooLarge
 from bulk.part import Item, Part, slot_name
 from bulk.places import Place, Remote
 from bulk.sources.cut import Cut
-from bulk.sources.files import Files
+from bulk.sources.files import Listed
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
-from gate.header import IMAGE_ENDINGS
 
 CUT = Cut()
 
@@ -21,13 +19,12 @@ _GROUP_FILES = 32
 _GROUP_BYTES = 32 * 2**20
 
 
-def image_parts(files: Files, source: str, *, cut: Cut = CUT) -> Iterator[Part]:
-    """Parts of the images among `files`."""
+def image_parts(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[Part]:
+    """Parts of `files`, all of them images."""
     root = files.root
-    images = (item for item in files if item.path.lower().endswith(IMAGE_ENDINGS))
-    for number, items in enumerate(cut.groups(images, root)):
+    for number, items in enumerate(cut.groups(files, root)):
         # The first one is called by no file: others may come to lie before that.
-        start = _relative(items[0].path, root) if number else ""
+        start = _relative(items[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)
         yield Part("images", source, root, slot, items, images=len(items))
 
@@ -40,29 +37,38 @@ def read_images(part: Part, place: Place) -> Iterator[Sample]:
                 yield _sample(item, part, place, partial(_take, found.get(item.path)))
     else:
         for item in part.items:
-            yield _sample(item, part, place, partial(_read, Path(item.path)))
+            yield _sample(item, part, place, partial(_read, place, item.path))
 
 
 def _sample(item: Item, part: Part, place: Place, fetch: Fetch) -> Sample:
     if (item.size or 0) > MAX_BYTES:
         fetch = failing(FileTooLarge(f"{item.size:,} bytes: at most {MAX_BYTES:,} are read of a file"))
-    name = _relative(item.path, part.root)
+    name = _relative(item.title, part.root)
     stem, _, ending = name.rpartition(".")
     folder = place.name(item.path).rpartition("/")[0] or "/"
     return Sample(name, folder, fetch, item.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
 
 
-def _read(path: Path) -> bytes:
+def _read(place: Place, path: str) -> bytes:
     try:
-        return path.read_bytes()
+        with place.open(path) as file:
+            # A file may have grown since it was listed, or grow as fast as it is read.
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise unreadable("the file cannot be read", error) from error
+        raise unreadable("the file cannot be read", error) from None
+    return _checked(data)
+
+
+def _checked(data: bytes) -> bytes:
+    if len(data) > MAX_BYTES:
+        raise FileTooLarge(f"more than {MAX_BYTES:,} bytes, which is the most that is read of a file")
+    return data
 
 
 def _take(found: bytes | Exception | None) -> bytes:
     if isinstance(found, Exception):
-        raise unreadable("the file cannot be read", found) from found
-    return found or b""
+        raise unreadable("the file cannot be read", found) from None
+    return _checked(found or b"")
 
 
 def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 
 from fsspec.utils import glob_translate
 
+from bulk.errors import UsageError
+
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAGIC = re.compile(r"[*?[]")
+_ANY_FOLDERS = "**"
 
 
 def expand_braces(text: str) -> Iterator[str]:
@@ -32,9 +35,59 @@ def fixed_folder(pattern: str) -> str:
     return pattern[: pattern.rfind("/", 0, _first_magic(pattern))] or "/"
 
 
-def depth(pattern: str) -> int | None:
-    """How many folders below its fixed one a glob can reach; None is any."""
-    return None if "**" in pattern else pattern.count("/", _first_magic(pattern))
+States = frozenset[int]
+"""How far along a glob a folder is, in path components; several where `**` leaves it open."""
+
+
+class Glob:
+    """A glob below its fixed folder, matched component by component, so that folders it cannot reach are not listed.
+
+    Args:
+        pattern: the glob.
+        folder: the fixed folder, where its own name may look like a pattern.
+
+    Raises:
+        UsageError: `**` is part of a longer component, or a `[...]` is none.
+    """
+
+    def __init__(self, pattern: str, folder: str | None = None) -> None:
+        self.folder = fixed_folder(pattern) if folder is None else folder
+        parts = pattern.removeprefix(self.folder).lstrip("/").split("/")
+        try:
+            self._parts = [None if part == _ANY_FOLDERS else re.compile(glob_translate(part)) for part in parts]
+        except (ValueError, re.error) as error:
+            raise UsageError(f"{pattern!r} is not a valid pattern: {error}") from error
+        self.start: States = self._open({0})
+
+    def step(self, states: States, name: str) -> States:
+        """Return the states of the file or folder `name` in a folder of these states."""
+        after = set[int]()
+        for state in states:
+            if state < len(self._parts):
+                part = self._parts[state]
+                if part is None:
+                    after |= {state} if state + 1 < len(self._parts) else {state, state + 1}
+                elif part.match(name):
+                    after.add(state + 1)
+        return self._open(after)
+
+    def is_match(self, states: States) -> bool:
+        """Return whether what has these states matches the whole glob."""
+        return len(self._parts) in states
+
+    def is_open(self, states: States) -> bool:
+        """Return whether anything in a folder of these states may match."""
+        return any(state < len(self._parts) for state in states)
+
+    def _open(self, states: set[int]) -> States:
+        """Add what follows a `**`, which may stand for no folder at all."""
+        found = set(states)
+        for state in states:
+            following = state
+            while following + 1 < len(self._parts) and self._parts[following] is None:
+                following += 1
+                found.add(following)
+        return frozenset(found)
 
 
 def matcher(pattern: str) -> re.Pattern[str]:

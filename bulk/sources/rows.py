@@ -11,7 +11,7 @@ from bulk.errors import CorruptShard, FileTooLarge, MissingImage, RowError, Sour
 from bulk.job import Columns
 from bulk.part import Item, Part, slot_name
 from bulk.places import Place
-from bulk.sources.files import Files
+from bulk.sources.files import Listed
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, read_label, unreadable
 
 ENDINGS = (".parquet", ".parq")
@@ -22,15 +22,14 @@ _BUFFER_BYTES = 2**20
 _ID, _IMAGE, _BYTES = "id", "image", "bytes"
 
 
-def row_parts(files: Files, source: str) -> Iterator[Part]:
-    """A part for each row group of each Parquet file among `files`; one for a file that cannot be read."""
+def row_parts(files: Listed, source: str) -> Iterator[Part]:
+    """A part for each row group of each of `files`; one for a file that cannot be read."""
     root = files.root
     for item in files:
-        if item.path.lower().endswith(ENDINGS) and not item.path.rpartition("/")[2].startswith("_"):
-            title = item.path.removeprefix(root).rpartition(".")[0]
-            for group, rows in enumerate(_row_counts(files.place, item)):
-                slot = slot_name("parquet", f"{title}-{group:04d}", files.place.name(item.path), str(group))
-                yield Part("parquet", source, root, slot, (item,), row_group=group, images=rows)
+        title = item.title.removeprefix(root).rpartition(".")[0]
+        for group, rows in enumerate(_row_counts(files.place, item)):
+            slot = slot_name("parquet", f"{title}-{group:04d}", files.place.name(item.path), str(group))
+            yield Part("parquet", source, root, slot, (item,), row_group=group, images=rows)
 
 
 def read_rows(part: Part, place: Place, columns: Columns) -> Iterator[Sample]:

@@ -6,6 +6,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from bulk.errors import InvalidExpected, RowError, UnreadableFile
+from bulk.urls import without_secrets
 from gate import Label
 
 MAX_BYTES = 64 * 2**20
@@ -58,7 +59,8 @@ def failing(error: RowError) -> Fetch:
 
 def unreadable(what: str, error: Exception) -> UnreadableFile:
     """The error of a row whose file could not be fetched."""
-    return UnreadableFile(f"{what}: {getattr(error, 'strerror', None) or error or type(error).__name__}")
+    reason = getattr(error, "strerror", None) or error or type(error).__name__
+    return UnreadableFile(without_secrets(f"{what}: {reason}"))
 
 
 def key_of(text: str, *, safe: str = "") -> str:

@@ -11,7 +11,7 @@ from bulk.errors import CorruptShard, FileTooLarge, InvalidExpected, MissingImag
 from bulk.job import Columns
 from bulk.part import Part, slot_name
 from bulk.places import Place
-from bulk.sources.files import Files
+from bulk.sources.files import Listed
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given, read_label, unreadable
 from gate import Label
 from gate.header import IMAGE_ENDINGS
@@ -34,13 +34,12 @@ class _Member:
         return f".{self.ending}".lower().endswith(IMAGE_ENDINGS)
 
 
-def tar_parts(files: Files, source: str) -> Iterator[Part]:
-    """A part for each tar among `files`. Its shard is called the same by whatever pattern the tar is found."""
+def tar_parts(files: Listed, source: str) -> Iterator[Part]:
+    """A part for each of `files`, all of them tars. Its shard is called the same by whatever pattern the tar is found."""
     root = files.root
     for item in files:
-        if item.path.lower().endswith(ENDINGS):
-            title = _split(item.path.removeprefix(root))[0]
-            yield Part("webdataset", source, root, slot_name("webdataset", title, files.place.name(item.path)), (item,))
+        title = _split(item.title.removeprefix(root))[0]
+        yield Part("webdataset", source, root, slot_name("webdataset", title, files.place.name(item.path)), (item,))
 
 
 def read_tar(part: Part, place: Place, columns: Columns, *, whole: bool) -> Iterator[Sample]:

@@ -10,8 +10,10 @@ from bulk.job import Columns
 from bulk.part import Kind, Part
 from bulk.places import Place, locate
 from bulk.sources import images, rows, shards
-from bulk.sources.files import Files
+from bulk.sources.files import Files, Listed
+from bulk.sources.ignored import Ignored, describe
 from bulk.sources.sample import Sample
+from bulk.sources.wanted import Wanted, fault_parts, read_faults
 from gate.header import IMAGE_ENDINGS
 
 _ENDINGS: Mapping[Kind, tuple[str, ...]] = {
@@ -19,7 +21,7 @@ _ENDINGS: Mapping[Kind, tuple[str, ...]] = {
     "webdataset": shards.ENDINGS,
     "parquet": rows.ENDINGS,
 }
-_PARTS: Mapping[Kind, Callable[[Files, str], Iterator[Part]]] = {
+_PARTS: Mapping[Kind, Callable[[Listed, str], Iterator[Part]]] = {
     "images": images.image_parts,
     "webdataset": shards.tar_parts,
     "parquet": rows.row_parts,
@@ -36,15 +38,26 @@ class Source:
         kind: how it is read.
         url: SRC with its path made absolute: what `Part.source` says.
         files: all its files, of which those of its kind count.
+        is_kind_given: whether the kind was said, so that one file that SRC names counts whatever it ends in.
     """
 
     kind: Kind
     url: str
     files: Files
+    is_kind_given: bool = False
 
-    def parts(self) -> Iterator[Part]:
-        """All parts, in an order that depends on nothing but the files' names; listed while they are gone through."""
-        return _PARTS[self.kind](self.files, self.url)
+    def parts(self, ignored: Ignored | None = None) -> Iterator[Part]:
+        """All parts, in an order that depends on nothing but the files' names; listed while they are gone through.
+
+        What is left out is counted in `ignored`. Entries that cannot be read are parts too, the last ones.
+
+        Raises:
+            OSError: the first folder cannot be listed.
+        """
+        counted = Ignored() if ignored is None else ignored
+        wanted = Wanted(self.files, self.kind, _ENDINGS[self.kind], counted, is_forced=self.is_kind_given)
+        yield from _PARTS[self.kind](wanted, self.url)
+        yield from fault_parts(wanted.faults, self.kind, self.url, self.files.root)
 
 
 def open_source(url: str, options: Mapping[str, Any], *, kind: Kind | None = None) -> Source:
@@ -57,7 +70,8 @@ def open_source(url: str, options: Mapping[str, Any], *, kind: Kind | None = Non
     """
     place, path = locate(url, options)
     files = Files.under(place, path)
-    return Source(kind or _find_kind(files, url), place.name(files.path), files)
+    name = place.name(files.path)
+    return Source(kind or _find_kind(files, name), name, files, is_kind_given=kind is not None)
 
 
 def read_part(part: Part, place: Place, columns: Columns, *, whole: bool) -> Iterator[Sample]:
@@ -65,6 +79,8 @@ def read_part(part: Part, place: Place, columns: Columns, *, whole: bool) -> Ite
 
     What cannot be read is a sample that fails, and never an exception.
     """
+    if part.items[0].fault:
+        return read_faults(part, place)
     match part.kind:
         case "images":
             return images.read_images(part, place)
@@ -77,13 +93,19 @@ def read_part(part: Part, place: Place, columns: Columns, *, whole: bool) -> Ite
 def _find_kind(files: Files, url: str) -> Kind:
     """From the first files there are; of many others, from the first one that says it."""
     found: set[Kind] = set()
-    for number, item in enumerate(files):
-        found |= {kind for kind, endings in _ENDINGS.items() if item.path.lower().endswith(endings)}
+    ignored = Ignored()
+    for number, item in enumerate(files.listed(ignored)):
+        name = files.place.file_text(item.path).rpartition("/")[2]
+        kinds = {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
+        found |= kinds
+        if not kinds and not item.fault:
+            ignored.add_file(name)
         if found and number >= _LOOK:
             break
     if not found:
         endings = " ".join(itertools.chain(*_ENDINGS.values()))
-        raise SourceError(f"{url}: there is no such file, and nothing in it that ends in one of {endings}")
+        there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+        raise SourceError(f"{url}: there is no such file, and nothing in it that ends in one of {endings}{there}")
     if len(found) > 1:
         raise SourceError(f"{url} holds {' and '.join(sorted(found))}: say with --format which of them is meant")
     return found.pop()

@@ -124,12 +124,6 @@ def test_names_need_not_be_unicode(bulk: Bulk, tmp_path: Path, capsys: pytest.Ca
     assert f"{faces}/\\xff " in capsys.readouterr().out
 
 
-def test_what_is_no_file_is_passed_over(bulk: Bulk, tmp_path: Path) -> None:
-    faces = write_faces(tmp_path / "faces", [LIGHT])
-    os.mkfifo(faces / "pipe.png")
-    assert bulk(faces, tmp_path / "out").summary["images"] == 1
-
-
 def test_one_more_file_rewrites_one_shard_of_many(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", range(1_500))
     bulk(faces, tmp_path / "out")

@@ -1,8 +1,11 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bulk.sources.patterns import depth, expand_braces, fixed_folder, has_magic, matcher
+from bulk.errors import UsageError
+from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
 
 
 @pytest.mark.parametrize(
@@ -23,17 +26,34 @@ def test_braces_expand_as_in_a_shell(pattern: str, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "folder", "levels"),
-    [
-        ("/a/b/*.png", "/a/b", 0),
-        ("/a/*/c/*.png", "/a", 2),
-        ("/a/**/*.png", "/a", None),
-        ("/*.png", "/", 0),
-        ("/a/x.tar", "/a", 0),
-    ],
+    ("pattern", "folder"),
+    [("/a/b/*.png", "/a/b"), ("/a/*/c/*.png", "/a"), ("/a/**/*.png", "/a"), ("/*.png", "/"), ("/a/x.tar", "/a")],
 )
-def test_a_pattern_says_where_to_look_and_how_deep(pattern: str, folder: str, levels: int | None) -> None:
-    assert (fixed_folder(pattern), depth(pattern)) == (folder, levels)
+def test_a_pattern_says_where_to_look(pattern: str, folder: str) -> None:
+    assert fixed_folder(pattern) == folder == Glob(pattern).folder
+
+
+COMPONENTS = st.sampled_from(["a", "b", "*", "?", "**", "a*", "[ab]", "*.png", "x.png"])
+NAMES = st.lists(st.sampled_from(["a", "b", "ab", "x.png", "a.png"]), min_size=1, max_size=5)
+
+
+@given(parts=st.lists(COMPONENTS, min_size=1, max_size=5), names=NAMES)
+def test_component_by_component_a_glob_matches_what_it_matches_as_a_whole(parts: list[str], names: list[str]) -> None:
+    pattern = "/".join(["/root", *parts])
+    glob = Glob(pattern, "/root")
+    states = glob.start
+    is_reached = True
+    for name in names[:-1]:
+        states = glob.step(states, name)
+        is_reached = is_reached and glob.is_open(states)
+    found = is_reached and glob.is_match(glob.step(states, names[-1]))
+    assert found == bool(matcher(pattern).match("/".join(["/root", *names])))
+
+
+@pytest.mark.parametrize("pattern", ["/a/b**/*.png", "/a/**b/x.png"])
+def test_what_is_not_a_valid_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(UsageError, match="is not a valid pattern"):
+        Glob(pattern)
 
 
 def test_a_glob_matches_whole_paths() -> None:

@@ -16,7 +16,7 @@ THREE = {f"{number:06d}.png": face(number) for number in (LIGHT, GREY, DARK)}
 def rows_of(bulk: Bulk, folder: Path, data: bytes, *flags: str) -> list[Row]:
     """The table of one tar."""
     (folder / "x.tar").write_bytes(data)
-    assert bulk(folder / "x.tar", folder / "out", *flags).status == 0
+    assert bulk(folder / "x.tar", folder / "out", *flags).status in (0, 4)
     return read_rows(folder / "out")
 
 

@@ -1,0 +1,102 @@
+"""Walk a folder tree: each real folder once, and one that cannot be listed never ends the walk."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bulk.part import Item
+from bulk.places import Place
+from bulk.sources.ignored import Ignored
+from bulk.sources.patterns import Glob, States
+
+
+class Walk:
+    """The files below a glob's fixed folder that match it, in an order that depends on their names alone.
+
+    Names that begin with `.` are counted in `ignored`. A folder that cannot be listed is an item with a fault. Links to
+    folders are followed; a folder that several paths lead to is walked once, by its real path where that is below the
+    fixed folder, else by the first one.
+    """
+
+    def __init__(self, place: Place, glob: Glob, ignored: Ignored) -> None:
+        self._place, self._glob, self._ignored = place, glob, ignored
+        self._seen: set[tuple[int, int, States]] = set()
+        self._root = os.path.realpath(glob.folder) if place.is_local else ""
+
+    def __iter__(self) -> Iterator[Item]:
+        """Walk it.
+
+        Raises:
+            OSError: the fixed folder itself cannot be listed.
+        """
+        # A stack and no recursion: paths may be thousands of folders deep.
+        waiting = [(self._glob.folder, self._glob.start)]
+        while waiting:
+            folder, states = waiting.pop()
+            if not self._enters(folder, states):
+                continue
+            try:
+                listing = self._place.list(folder)
+            except OSError as error:
+                if folder == self._glob.folder:
+                    raise
+                reason = error.strerror or str(error)
+                yield Item(folder, None, "", fault="unreadable_folder", detail=f"the folder cannot be listed: {reason}")
+                continue
+            for item in listing.files:
+                if self._is_wanted(_name(item.path), states):
+                    yield item
+            waiting += reversed(list(self._inner(listing.folders, states)))
+
+    def _is_wanted(self, name: str, states: States) -> bool:
+        if not self._glob.is_match(self._glob.step(states, name)):
+            return False
+        if name.startswith("."):
+            self._ignored.add("hidden files")
+            return False
+        return True
+
+    def _inner(self, folders: Sequence[str], states: States) -> Iterator[tuple[str, States]]:
+        for folder in folders:
+            name = _name(folder)
+            after = self._glob.step(states, name)
+            if not after:
+                continue
+            if name.startswith("."):
+                self._ignored.add("hidden folders")
+            elif self._glob.is_open(after):
+                yield folder, after
+            else:
+                # The glob names the folder, and nothing in it.
+                self._ignored.add("folders")
+
+    def _enters(self, folder: str, states: States) -> bool:
+        if not self._place.is_local:
+            return True
+        if folder != self._glob.folder and Path(folder).is_symlink() and self._is_walked_elsewhere(folder, states):
+            return False
+        try:
+            state = Path(folder).stat()
+        except OSError:  # Listing it says why.
+            return True
+        key = (state.st_dev, state.st_ino, states)
+        # Some network file systems number nothing.
+        if state.st_ino and key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _is_walked_elsewhere(self, link: str, states: States) -> bool:
+        """Whether the walk comes to the link's target by its real path too, and finds the same files there."""
+        real = os.path.realpath(link)
+        inside = f"{self._root.rstrip('/')}/"
+        if not f"{real}/".startswith(inside):
+            return False
+        there = self._glob.start
+        for name in filter(None, real.removeprefix(inside.rstrip("/")).split("/")):
+            there = frozenset() if name.startswith(".") else self._glob.step(there, name)
+        return there == states
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

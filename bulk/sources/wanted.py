@@ -1,0 +1,81 @@
+"""The files of one kind out of all that SRC holds; the others are counted, and odd entries become rows of their own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bulk.errors import NotAFile, RowError, UnreadableFolder
+from bulk.part import Fault, Item, Kind, Part, slot_name
+from bulk.places import Place
+from bulk.sources.files import Files
+from bulk.sources.ignored import Ignored
+from bulk.sources.sample import Sample, failing
+
+# Rows of one part of faults.
+_MOST = 512
+_ERRORS: dict[Fault, type[RowError]] = {"unreadable_folder": UnreadableFolder, "not_a_file": NotAFile}
+
+
+@dataclass(slots=True)
+class Wanted:
+    """The files of a `kind`, which end in one of `endings`; the one file that SRC names if `is_forced`, however it ends.
+
+    Iterating counts what is left out in `ignored`, and collects the entries that cannot be read in `faults`.
+    """
+
+    files: Files
+    kind: Kind
+    endings: tuple[str, ...]
+    ignored: Ignored
+    is_forced: bool = False
+    faults: list[Item] = field(default_factory=list)
+
+    @property
+    def place(self) -> Place:
+        """Where the files lie."""
+        return self.files.place
+
+    @property
+    def root(self) -> str:
+        """The folder that ids are relative to."""
+        return self.files.root
+
+    def __iter__(self) -> Iterator[Item]:
+        """List them.
+
+        Raises:
+            OSError: the first folder cannot be listed.
+        """
+        for item in self.files.listed(self.ignored):
+            name = self.place.file_text(item.path).rpartition("/")[2]
+            if item.fault == "unreadable_folder":
+                self.ignored.unlisted.append(self.place.name(item.path))
+                self.faults.append(item)
+            elif not self._is_wanted(name):
+                self.ignored.add_file(name)
+            elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets pass over such files.
+                self.ignored.add("names that begin with _")
+            elif item.fault:
+                self.faults.append(item)
+            else:
+                yield item
+
+    def _is_wanted(self, name: str) -> bool:
+        return (self.is_forced and self.files.what == "file") or name.lower().endswith(self.endings)
+
+
+def fault_parts(faults: list[Item], kind: Kind, source: str, root: str) -> Iterator[Part]:
+    """Parts of the entries that cannot be read, by their own: those of readable files do not depend on them."""
+    for number, start in enumerate(range(0, len(faults), _MOST)):
+        slot = slot_name(kind, f"unreadable-{number:04d}", source, "unreadable", str(number))
+        items = tuple(faults[start : start + _MOST])
+        yield Part(kind, source, root, slot, items, images=len(items) if kind != "webdataset" else 0)
+
+
+def read_faults(part: Part, place: Place) -> Iterator[Sample]:
+    """A sample that fails for each entry of a part of faults."""
+    for item in part.items:
+        name = item.title.removeprefix(part.root).lstrip("/")
+        folder = place.name(item.path).rpartition("/")[0] or "/"
+        if item.fault is not None:
+            name += "/" if item.fault == "unreadable_folder" else ""
+            yield Sample(name, folder, failing(_ERRORS[item.fault](item.detail)))

@@ -1,0 +1,60 @@
+"""Credentials in URLs: presigned queries and `user:password@` open a file and are never written down."""
+
+import hashlib
+import re
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from bulk.errors import UsageError
+
+# Query parameters that sign a URL or say how it is delivered: the file is the same one whatever they say.
+_SIGNING = re.compile(
+    r"x-(amz|goog|oss|ms)-.*|(aws|google|oss)accesskeyid|googleaccessid|key-pair-id|signature|expires|policy|"
+    r"(access_)?token|download|response-content-.*|sv|ss|srt?|si|sig|st|se|sp|spr|sip|sdd|sk(oid|tid|t|e|s|v)",
+    re.IGNORECASE,
+)
+_WEB_URL = re.compile(r"""(https?://)(?:[^\s/'"<>]*@)?([^\s?#'"<>]*)([?#][^\s'"<>]*)?""", re.IGNORECASE)
+_PASSWORD = re.compile(r"""(\w://)[^\s/'"<>@]*:[^\s/'"<>]*@""")
+
+
+def plain_url(url: str) -> str:
+    """Return a web URL as outputs show it: without credentials, query and fragment.
+
+    Where the query chooses the file (`?id=5`), a digest of it stands before the ending: `get~ef2d127d`.
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    chosen = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if not _SIGNING.fullmatch(pair[0])]
+    folder, slash, name = parts.path.rpartition("/")
+    if chosen:
+        stem, dot, ending = name.rpartition(".") if "." in name else (name, "", "")
+        name = f"{stem}~{hashlib.sha256(repr(chosen).encode()).hexdigest()[:8]}{dot}{ending}"
+    return f"{parts.scheme}://{host}{folder}{slash}{name}"
+
+
+def url_path(url: str) -> str:
+    """Return the path of a web URL, percent-decoded."""
+    return unquote(urlsplit(url).path)
+
+
+def has_query(url: str) -> bool:
+    """Return whether a web URL has a query."""
+    return bool(urlsplit(url).query)
+
+
+def without_secrets(text: str) -> str:
+    """Remove user names, passwords, queries and fragments from the URLs in a text."""
+    return _PASSWORD.sub(r"\1", _WEB_URL.sub(lambda found: f"{found[1]}{found[2]}{'?...' if found[3] else ''}", text))
+
+
+def refuse_password(url: str) -> None:
+    """Refuse a store's URL with a password in it.
+
+    Raises:
+        UsageError: it has one. The text does not repeat it.
+    """
+    host = url.partition("://")[2].partition("/")[0]
+    if ":" in host.rpartition("@")[0]:
+        raise UsageError(
+            f"{without_secrets(url)}: credentials do not belong into the URL: set them in the environment, or give "
+            "them with --storage-options"
+        )
