@@ -22,7 +22,17 @@ TEMPORARY = ".lensgate-part-"
 
 _BLOCK_BYTES = 8 * 2**20
 # What changes when an object is written anew, in the words of the stores that fsspec knows; the first one counts.
-_VERSIONS = tuple("ETag etag md5Hash generation LastModified Last-Modified updated mtime created".split())
+_VERSIONS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "generation",
+    "LastModified",
+    "Last-Modified",
+    "updated",
+    "mtime",
+    "created",
+)
 _WEB = ("http", "https")
 _KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 

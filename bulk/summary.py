@@ -16,8 +16,8 @@ class Summary:
     """All images of SRC by source, those of earlier runs too; of this run what it judged, skipped and removed.
 
     `reused`: images judged by scores that were known. `removed`: shards of parts that are not in SRC any more.
-    `held_back`: shards that stayed since their folder could not be listed. `ignored`: entries of SRC that are not of the
-    kind that is judged, by ending.
+    `held_back`: shards that stayed since their folder could not be listed. `ignored`: entries of SRC that are not of
+    the kind that is judged, by ending.
     """
 
     sources: Mapping[str, Counts]

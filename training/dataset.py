@@ -5,10 +5,11 @@
 folders of `IMAGE_FOLDERS`. An `about.json` beside them, if there is one, names `source` and `licence`. A column
 `source`, if there is one, says which generator or collection an image is from. Corrections of labels lie in a table of
 their own, `corrections.csv` with `id`, `label` and `reason`: what was given is never edited.
+
+Each line of a table is one row: it is read, or named with its number among the problems or in an error.
 """
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate import Label
 from gate.header import IMAGE_ENDINGS
+from training.csvfile import Line, read_table
 from training.errors import DataError
 
 ABOUT_FILE = "about.json"
@@ -89,13 +91,13 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> DataSet:
     default the `corrections.csv` in the folder, if there is one; what it calls unclear is left out.
 
     Raises:
-        DataError: there is no `train.csv`, a table is not UTF-8 or lacks a column, or not one labelled image is found.
+        DataError: there is no `train.csv`, a table cannot be read or lacks a column, or no labelled image is found.
     """
     table = folder / "train.csv"
     if not table.is_file():
         raise DataError(f"{table} does not exist: --data wants a folder in the Kaggle layout, with train.csv in it")
-    images = _find_images(folder)
     problems: list[str] = []
+    images = _find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
     test_table = folder / "test.csv"
     in_train = _read_table(table, images, problems)
@@ -117,27 +119,26 @@ def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correct
     """Read `id,label,reason`; the last line about an image counts. None of it where the table is not `required`.
 
     Raises:
-        DataError: the table is not there, is not UTF-8, lacks a column, or a label is not one of the three.
+        DataError: the table is not there, cannot be read, lacks a column, or a label is not one of the three.
     """
     if not table.is_file():
         if required:
             raise DataError(f"{table} does not exist: corrections are a CSV with the columns id, label and reason")
         return {}
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if missing := {"id", "label", "reason"} - set(rows.fieldnames or []):
-                raise DataError(f"{table} has no column {' or '.join(sorted(missing))}")
-            return {_name(row["id"]): _correction(table, row) for row in rows}
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table} is not UTF-8: {error}") from error
+    lines = read_table(table, {"id", "label", "reason"}).lines
+    return {_name(line.cells.get("id", "")): _correction(table, line) for line in lines}
 
 
-def _correction(table: Path, row: dict[str, str | None]) -> Correction:
-    label = (row["label"] or "").strip()
+def _correction(table: Path, line: Line) -> Correction:
+    if line.fault:
+        raise DataError(f"{table} line {line.number} has {line.fault}: quote a reason that holds a comma")
+    label = line.cells["label"].strip()
     if label not in (*Label, UNCLEAR):
-        raise DataError(f"{table}: {row['id']} has the label {label!r} instead of {', '.join(Label)} or {UNCLEAR}")
-    return Correction(None if label == UNCLEAR else label == Label.GLASSES, (row["reason"] or "").strip())
+        raise DataError(
+            f"{table} line {line.number}: {line.cells['id']} has the label {label!r} instead of {', '.join(Label)} or "
+            f"{UNCLEAR}"
+        )
+    return Correction(None if label == UNCLEAR else label == Label.GLASSES, line.cells["reason"].strip())
 
 
 def _corrected(examples: list[Example], changes: dict[str, Correction], problems: list[str]) -> list[Example]:
@@ -153,9 +154,9 @@ def _corrected(examples: list[Example], changes: dict[str, Correction], problems
     return kept
 
 
-def _name(text: str | None) -> str:
+def _name(text: str) -> str:
     # Kaggle's own file writes some integers as floats; people write both 12 and face-12.
-    return f"face-{(text or '').strip().removeprefix('face-').removesuffix('.0')}"
+    return f"face-{text.strip().removeprefix('face-').removesuffix('.0')}"
 
 
 def _read_about(folder: Path) -> About:
@@ -168,9 +169,13 @@ def _read_about(folder: Path) -> About:
         raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
 
 
-def _find_images(folder: Path) -> dict[str, Path]:
+def _find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
     for candidate in IMAGE_FOLDERS:
-        found = {path.stem: path for path in _images_in(folder / candidate)}
+        found: dict[str, Path] = {}
+        for path in _images_in(folder / candidate):
+            if path.stem in found:
+                problems.append(f"{found[path.stem].name} is passed over: {path.name} has the same name")
+            found[path.stem] = path
         if found:
             return found
     return {}
@@ -182,30 +187,31 @@ def _images_in(folder: Path) -> Iterator[Path]:
 
 
 def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
-    try:
-        return list(_read_rows(table, images, problems))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table} is not UTF-8: {error}") from error
+    required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
+    found = read_table(table, required, optional={"glasses", "source"})
+    seen: dict[str, int] = {}
+    examples = []
+    for line in found.lines:
+        example = _read_line(line, images, seen, is_labelled="glasses" in found.columns)
+        if isinstance(example, str):
+            problems.append(f"{table.name} line {line.number}: {example}")
+        else:
+            examples.append(example)
+        seen.setdefault(_name(line.cells["id"]), line.number)
+    return examples
 
 
-def _read_rows(table: Path, images: dict[str, Path], problems: list[str]) -> Iterator[Example]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        columns = rows.fieldnames or []
-        wanted = {"id", "glasses"} if table.name == "train.csv" else {"id"}
-        if missing := wanted - set(columns):
-            raise DataError(f"{table} has no column {' or '.join(sorted(missing))}")
-        seen: set[str] = set()
-        for row in rows:
-            name = _name(row["id"])
-            label = (row.get("glasses") or "").strip().removesuffix(".0")
-            if name in seen:
-                problems.append(f"{table.name}: {name} is listed twice; the first line counts")
-            elif label not in ("0", "1", "") or (label == "" and "glasses" in columns):
-                problems.append(f"{table.name}: {name} has the label {label!r} instead of 0 or 1")
-            elif name not in images:
-                problems.append(f"{table.name}: {name} has no image")
-            else:
-                glasses = None if label == "" else label == "1"
-                yield Example(name, images[name], glasses, (row.get("source") or "").strip(), glasses)
-            seen.add(name)
+def _read_line(line: Line, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool) -> Example | str:
+    """The row's image and label, or what is wrong with it."""
+    name = _name(line.cells["id"])
+    label = line.cells.get("glasses", "").strip().removesuffix(".0")
+    if line.fault:
+        return f"{name} has {line.fault}"
+    if name in seen:
+        return f"{name} is listed twice; the first line ({seen[name]}) counts"
+    if is_labelled and label not in ("0", "1"):
+        return f"{name} has the label {label!r} instead of 0 or 1"
+    if name not in images:
+        return f"{name} has no image"
+    glasses = label == "1" if is_labelled else None
+    return Example(name, images[name], glasses, line.cells.get("source", "").strip(), glasses)

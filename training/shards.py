@@ -108,7 +108,7 @@ def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
 
     def read(path: Path) -> Pixels | str:
         try:
-            return read_pixels(path.read_bytes(), size)
+            return read_pixels(_read_file(path), size)
         except (ImageError, OSError) as error:
             return str(error)
 
@@ -134,6 +134,13 @@ def read_shard(path: Path) -> Iterator[Image]:
     features = tf.io.parse_example(raw, FEATURES)
     columns = (features[name].numpy() for name in ("data_set", "name", "image"))
     return ((data_set.decode(), name.decode(), image) for data_set, name, image in zip(*columns, strict=True))
+
+
+def _read_file(path: Path) -> bytes:
+    # Opening a FIFO would wait for its writer for ever.
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "only regular files are read", str(path))
+    return path.read_bytes()
 
 
 def _key(part: Sequence[Item]) -> str:
@@ -168,7 +175,7 @@ _Outcome = tuple[Found, list[Pixels]]
 
 def _decode(item: Item, sizes: Sequence[int]) -> _Outcome:
     try:
-        data = item.example.path.read_bytes()
+        data = _read_file(item.example.path)
         pixels = read_pixels_at(data, sizes)
     except (ImageError, OSError) as error:
         return Found(sha256="", likeness="", fault=str(error)), []

@@ -75,9 +75,9 @@ class Glob:
         """Return whether what has these states matches the whole glob."""
         return len(self._parts) in states
 
-    def is_open(self, states: States) -> bool:
-        """Return whether anything in a folder of these states may match."""
-        return any(state < len(self._parts) for state in states)
+    def descend(self, states: States) -> States:
+        """Return those states of a folder from which something in it may match."""
+        return frozenset(state for state in states if state < len(self._parts))
 
     def _open(self, states: set[int]) -> States:
         """Add what follows a `**`, which may stand for no folder at all."""

@@ -12,7 +12,8 @@ from bulk.job import Columns
 from bulk.part import Item, Part, slot_name
 from bulk.places import Place
 from bulk.sources.files import Listed
-from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, read_label, unreadable
+from bulk.sources.intent import IntentColumn
+from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, unreadable
 
 ENDINGS = (".parquet", ".parq")
 
@@ -65,15 +66,16 @@ class _Rows:
         self._source = source
         self._image = _image_column(schema, columns.image)
         self._id = columns.id or (_ID if _ID in schema.names else None)
-        self._expected = columns.expected
-        for name in (self._id, self._expected):
+        for name in (self._id, columns.expected):
             if name is not None and name not in schema.names:
                 raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
+        self._expected = IntentColumn(schema, columns.expected, source) if columns.expected else None
 
     def samples(self, group: int) -> Iterator[Sample]:
         metadata = self._file.metadata
         number = sum(metadata.row_group(before).num_rows for before in range(group))
-        names = [name for name in (self._image, self._id, self._expected) if name is not None]
+        expected = self._expected and self._expected.name
+        names = [name for name in (self._image, self._id, expected) if name is not None]
         for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names):
             images = _bytes_of(batch.column(self._image))
             for row in range(batch.num_rows):
@@ -81,24 +83,41 @@ class _Rows:
                 number += 1
 
     def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
-        value = batch.column(self._id)[row].as_py() if self._id is not None else None
-        name = str(number if value is None else value)
+        name = str(number)
         try:
+            name = self._name(batch, row) or name
             data = _data(image)
-            expected = read_label(batch.column(self._expected)[row].as_py()) if self._expected is not None else None
+            expected = self._expected.read(batch.column(self._expected.name)[row]) if self._expected else None
         except RowError as error:
             return Sample(name, self._source, failing(error))
         return Sample(name, self._source, given(data), len(data), key=key_of(name), expected=expected)
 
+    def _name(self, batch: pa.RecordBatch, row: int) -> str | None:
+        if self._id is None:
+            return None
+        try:
+            value = batch.column(self._id)[row].as_py()
+        except Exception as error:  # Bytes that are not UTF-8, times that Python cannot hold.
+            raise CorruptShard(f"the row's {self._id!r} cannot be read: {error}") from None
+        return None if value is None else str(value)
+
 
 @contextlib.contextmanager
 def _opened(place: Place, path: str) -> Iterator[pq.ParquetFile]:
-    # Of a path Arrow reads without Python, and so beside it.
+    # Of a path Arrow reads without Python, and so beside it; it takes none that is not UTF-8.
     with contextlib.ExitStack() as stack:
-        source = path if place.is_local else stack.enter_context(place.open(path))
+        source = path if place.is_local and _is_unicode(path) else stack.enter_context(place.open(path))
         yield stack.enter_context(
             pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
         )
+
+
+def _is_unicode(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _row_counts(place: Place, item: Item) -> list[int]:
@@ -107,7 +126,7 @@ def _row_counts(place: Place, item: Item) -> list[int]:
         with _opened(place, item.path) as file:
             metadata = file.metadata
             return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    except (pa.ArrowException, OSError):
+    except Exception:  # Arrow raises what it likes about damaged files, and stores' clients do.
         return [0]
 
 

@@ -35,7 +35,7 @@ class _Member:
 
 
 def tar_parts(files: Listed, source: str) -> Iterator[Part]:
-    """A part for each of `files`, all of them tars. Its shard is called the same by whatever pattern the tar is found."""
+    """A part for each of `files`, all of them tars. Its shard has one name by whatever pattern the tar is found."""
     root = files.root
     for item in files:
         title = _split(item.title.removeprefix(root))[0]

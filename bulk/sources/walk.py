@@ -64,8 +64,8 @@ class Walk:
                 continue
             if name.startswith("."):
                 self._ignored.add("hidden folders")
-            elif self._glob.is_open(after):
-                yield folder, after
+            elif inside := self._glob.descend(after):
+                yield folder, inside
             else:
                 # The glob names the folder, and nothing in it.
                 self._ignored.add("folders")
@@ -94,7 +94,7 @@ class Walk:
             return False
         there = self._glob.start
         for name in filter(None, real.removeprefix(inside.rstrip("/")).split("/")):
-            there = frozenset() if name.startswith(".") else self._glob.step(there, name)
+            there = frozenset() if name.startswith(".") else self._glob.descend(self._glob.step(there, name))
         return there == states
 
 

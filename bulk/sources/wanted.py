@@ -17,7 +17,7 @@ _ERRORS: dict[Fault, type[RowError]] = {"unreadable_folder": UnreadableFolder, "
 
 @dataclass(slots=True)
 class Wanted:
-    """The files of a `kind`, which end in one of `endings`; the one file that SRC names if `is_forced`, however it ends.
+    """The files of a `kind`, which end in one of `endings`; the file that SRC names if `is_forced`, however it ends.
 
     Iterating counts what is left out in `ignored`, and collects the entries that cannot be read in `faults`.
     """

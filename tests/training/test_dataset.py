@@ -40,10 +40,10 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
         table.write("9,0,0,0,0,1\n3,0,0,0,0,1\n5,0,0,0,0,2\n6,0,0,0,0,\n")
     problems = read_dataset(folder).problems
     assert problems == (
-        "train.csv: face-9 has no image",
-        "train.csv: face-3 is listed twice; the first line counts",
-        "train.csv: face-5 has the label '2' instead of 0 or 1",
-        "train.csv: face-6 has the label '' instead of 0 or 1",
+        "train.csv line 6: face-9 has no image",
+        "train.csv line 7: face-3 is listed twice; the first line (4) counts",
+        "train.csv line 8: face-5 has the label '2' instead of 0 or 1",
+        "train.csv line 9: face-6 has the label '' instead of 0 or 1",
     )
 
 

@@ -120,7 +120,7 @@ def _read_issues(path: Path) -> tuple[Row, ...]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = tuple(csv.DictReader(file))
-    except OSError as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
     if any(not {"id", "given", "suggested", "score"} <= row.keys() for row in rows):
         raise RecordsError(f"{path} is not what this version writes: run `lensgate train audit` again")
