@@ -35,7 +35,7 @@ def _check_columns(source: Source, columns: Columns) -> None:
     if source.kind == "images" and columns.expected:
         raise UsageError("--expected-column is of shards: image files have none; --expected is for all of them")
     if source.kind == "parquet":
-        first = next(source.parts(), None)
+        first = next((part for part in source.parts() if not part.items[0].fault), None)
         try:
             if first is not None:
                 check_columns(source.files.place, first.items[0].path, columns)

@@ -106,7 +106,8 @@ class _Rows:
 def _opened(place: Place, path: str) -> Iterator[pq.ParquetFile]:
     # Of a path Arrow reads without Python, and so beside it; it takes none that is not UTF-8.
     with contextlib.ExitStack() as stack:
-        source = path if place.is_local and _is_unicode(path) else stack.enter_context(place.open(path))
+        opened = stack.enter_context(place.open(path))  # Refuses a FIFO, on which Arrow would wait for ever.
+        source = path if place.is_local and _is_unicode(path) else opened
         yield stack.enter_context(
             pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
         )

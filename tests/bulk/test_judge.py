@@ -1,4 +1,5 @@
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
@@ -136,3 +137,21 @@ def test_what_the_shipped_model_says_does_not_depend_on_how_batches_fall(make: M
     pieces = [each.row for start in range(0, 40, 7) for each in judge_all(judge, iter(found[start : start + 7]))]
     assert whole == pieces
     assert {row.error for row in whole} == {None}
+
+
+def test_rows_of_images_that_cannot_be_read_hold_no_image(make: Make) -> None:
+    broken = b"no image" + bytes(2**20)
+
+    def fetch() -> bytes:
+        return bytes(bytearray(broken))
+
+    judge = make(Fake())
+    tracemalloc.start()
+    try:
+        rows = [each.row for each in judge_all(judge, (Sample(str(n), "s", fetch) for n in range(200)))]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {row.error and row.error.code for row in rows} == {"unsupported_image"}
+    # With the frames of its traceback each row would hold a megabyte.
+    assert held < 20 * 2**20

@@ -1,3 +1,6 @@
+import io
+import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -5,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulk.sources.sample import MAX_BYTES
-from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_members
+from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_members, write_faces
 
 IMAGES = [face(number) for number in (LIGHT, GREY, DARK)]
 
@@ -128,3 +131,103 @@ def test_a_file_written_anew_with_fewer_row_groups_leaves_no_row_behind(bulk: Bu
     ran = bulk(path, tmp_path / "out")
     assert (ran.summary["images"], ran.summary["removed_shards"], ran.summary["reused"]) == (2, 1, 2)
     assert len(read_rows(tmp_path / "out")) == 2
+
+
+def class_labels(names: list[str] | None, values: list[object], kind: pa.DataType, *, feature: str = "") -> bytes:
+    """A Parquet file as Hugging Face's datasets write it, with an image and a label column."""
+    table = pa.table({"image": [face(number) for number in range(1, len(values) + 1)], "label": pa.array(values, kind)})
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    metadata = feature or json.dumps({"info": {"features": features}})
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), buffer)
+    return buffer.getvalue()
+
+
+def expected(bulk: Bulk, folder: Path, data: bytes) -> list[str | None]:
+    (folder / "x.parquet").write_bytes(data)
+    assert bulk(folder / "x.parquet", folder / "out", "--expected-column", "label").status in (0, 4)
+    return [row["error"] or row["expected"] for row in read_rows(folder / "out")]
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "found"),
+    [
+        (["glasses", "no_glasses"], [0, 1, None, -1, 2], ["glasses", "no_glasses", None, None, "invalid_expected"]),
+        (["no_glasses", "glasses"], [0, 1], ["no_glasses", "glasses"]),
+        ([" No Glasses", "GLASSES"], [0, 1], ["no_glasses", "glasses"]),
+        (["1", "0"], [0, 1], ["glasses", "no_glasses"]),
+        (["glasses", "sunglasses"], [0, 1], ["glasses", "invalid_expected"]),
+        (None, [0, 1], ["no_glasses", "glasses"]),
+    ],
+)
+def test_class_labels_mean_what_their_names_say_in_whatever_order(
+    names: list[str] | None, values: list[object], found: list[str | None], bulk: Bulk, tmp_path: Path
+) -> None:
+    assert expected(bulk, tmp_path, class_labels(names, values, pa.int64())) == found
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (class_labels(["cat", "dog"], [0, 1], pa.int64()), "the classes of the column 'label' in"),
+        (class_labels([], [0, 1], pa.int64()), "are none: expected are glasses and no_glasses"),
+        (class_labels(None, [0], pa.int64(), feature="{"), "what the numbers in 'label' mean is not known"),
+        (class_labels(None, [0], pa.int64(), feature="[]"), "what the numbers in 'label' mean is not known"),
+    ],
+)
+def test_classes_that_say_no_order_are_refused(data: bytes, text: str, bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(data)
+    ran = bulk(tmp_path / "x.parquet", tmp_path / "out", "--expected-column", "label")
+    assert ran.status == 1
+    assert text in ran.err
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "found"),
+    [
+        ([True, False, None], pa.bool_(), ["glasses", "no_glasses", None]),
+        ([1.0, 0.0, 0.5], pa.float32(), ["glasses", "no_glasses", "invalid_expected"]),
+        ([" GLASSES", "no_glasses ", "", "no glasses"], pa.large_string(), ["glasses", "no_glasses", "E", "E"]),
+        (["1", "0", "true", "yes"], pa.string(), ["glasses", "no_glasses", "glasses", "E"]),
+        (["glasses", "no_glasses"], pa.dictionary(pa.int32(), pa.string()), ["glasses", "no_glasses"]),
+        ([b"glasses", b"\xff"], pa.binary(), ["E", "E"]),
+        ([2, -1, 1], pa.int8(), ["E", "E", "glasses"]),
+        ([["glasses"], []], pa.list_(pa.string()), ["E", "E"]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, pa.DataType) else "",
+)
+def test_an_order_is_honoured_or_an_error_whatever_type_its_column_has(
+    values: list[object], kind: pa.DataType, found: list[str | None], bulk: Bulk, tmp_path: Path
+) -> None:
+    columns = {"image": [face(number) for number in range(len(values))], "label": pa.array(values, kind)}
+    data = parquet_bytes(columns)
+    (tmp_path / "x.parquet").write_bytes(data)
+    flags = ["--expected-column", "label", "--image-column", "image"]
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out", *flags).status in (0, 4)
+    rows = [row["error"] or row["expected"] for row in read_rows(tmp_path / "out")]
+    assert rows == ["invalid_expected" if each == "E" else each for each in found]
+
+
+def test_a_row_whose_id_cannot_be_read_is_one_error_and_the_rest_goes_on(bulk: Bulk, tmp_path: Path) -> None:
+    ends = pa.array([0, 1, 2, 3], pa.int32()).buffers()[1]
+    broken = pa.Array.from_buffers(pa.string(), 3, [None, ends, pa.py_buffer(b"a\xffc")])
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes({"image": IMAGES, "id": broken}))
+    bulk(tmp_path / "x.parquet", tmp_path / "out")
+    assert [(row["id"], row["error"]) for row in read_rows(tmp_path / "out")] == [
+        ("a", None),
+        ("1", "corrupt_shard"),
+        ("c", None),
+    ]
+
+
+def test_a_parquet_file_whose_name_is_not_unicode_is_read(bulk: Bulk, tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / os.fsdecode(b"caf\xe9.parquet")).write_bytes(parquet_bytes({"image": IMAGES}))
+    assert bulk(source, tmp_path / "out").summary["accepted"] == 2
+
+
+def test_a_column_that_folders_do_not_have_is_refused(bulk: Bulk, tmp_path: Path) -> None:
+    ran = bulk(write_faces(tmp_path / "faces", [LIGHT]), tmp_path / "out", "--expected-column", "label")
+    assert ran.status == 2
+    assert "--expected-column is of shards" in ran.err

@@ -1,0 +1,292 @@
+"""Entries of SRC that are no sound files of its kind: a row with an error or a counted note, never the end of a run."""
+
+import errno
+import itertools
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from bulk.part import Item
+from bulk.places import Listing, Local
+from bulk.sources.ignored import Ignored, describe
+from bulk.sources.patterns import Glob
+from bulk.sources.sample import MAX_BYTES
+from bulk.sources.walk import Walk
+from tests.bulk.helpers import DARK, LIGHT, Bucket, Bulk, face, parquet_bytes, read_rows, tar_bytes, write_faces
+
+
+def errors(folder: Path) -> dict[str, str | None]:
+    return {row["id"]: row["error"] for row in read_rows(folder)}
+
+
+def test_every_ending_of_the_three_formats_is_judged_and_others_are_counted(bulk: Bulk, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", [])
+    for name in ("a.JPG", "b.jfif", "c.jpe", "d.JPEG"):
+        (faces / name).write_bytes(face(LIGHT, kind="JPEG"))
+    for name in ("e.tiff", "f.TIFF", "g.tar.zst", "README", "h.0001", ".hidden.png"):
+        (faces / name).write_bytes(b"x")
+    (faces / ".cache").mkdir()
+    ran = bulk(faces, tmp_path / "out")
+    assert errors(tmp_path / "out") == dict.fromkeys(["a.JPG", "b.jfif", "c.jpe", "d.JPEG"])
+    assert ran.status == 0
+    assert ran.summary["ignored"] == {
+        ".0001": 1,
+        ".tar.zst": 1,
+        ".tiff": 2,
+        "hidden files": 1,
+        "hidden folders": 1,
+        "no ending": 1,
+    }
+    assert "7 files ignored: .tiff 2, .0001 1, .tar.zst 1" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "pattern", "ignored"),
+    [
+        ("a.png", face(LIGHT), "*", {".bz2x": 1, "folders": 1}),
+        ("a.tar", tar_bytes({"a.png": face(LIGHT)}), "", {".bz2x": 1}),
+        ("a.parquet", parquet_bytes({"image": [face(LIGHT)]}), "", {".bz2x": 1, "names that begin with _": 1}),
+    ],
+)
+def test_what_is_ignored_is_counted_in_every_kind_of_source(
+    name: str, data: bytes, pattern: str, ignored: dict[str, int], bulk: Bulk, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    (source / "empty").mkdir(parents=True)
+    (source / name).write_bytes(data)
+    (source / "b.bz2x").write_bytes(b"")
+    if name.endswith(".parquet"):
+        (source / "_metadata.parquet").write_bytes(b"")
+    ran = bulk(source / pattern if pattern else source, tmp_path / "out")
+    assert (ran.status, ran.summary["images"], ran.summary["ignored"]) == (0, 1, ignored)
+
+
+def test_what_is_ignored_in_a_store_is_counted_too(bulk: Bulk, tmp_path: Path) -> None:
+    bucket = Bucket("memory://ignored", fsspec.filesystem("memory"))
+    bucket.put("faces/a.png", face(LIGHT))
+    bucket.put("faces/b.gif", b"x")
+    bucket.put("faces/c.parquet", b"x")
+    ran = bulk(f"{bucket.url}/faces", tmp_path / "out", "--format", "images")
+    bucket.store.rm(bucket.url, recursive=True)
+    assert ran.summary["ignored"] == {".gif": 1, ".parquet": 1}
+    assert "2 files ignored: .gif 1, .parquet 1" in ran.err
+
+
+def test_where_everything_is_ignored_the_error_counts_it(bulk: Bulk, tmp_path: Path) -> None:
+    (write_faces(tmp_path / "faces", []) / "a.tiff").write_bytes(b"x")
+    for flags in ([], ["--format", "images"]):
+        ran = bulk(tmp_path / "faces", tmp_path / "out", *flags)
+        assert ran.status == 1
+        assert "(1 file ignored: .tiff 1)" in ran.err
+
+
+def test_endings_without_number_are_counted_together() -> None:
+    ignored = Ignored()
+    for number in range(1_000):
+        ignored.add_file(f"x.{number}")
+    assert sum(ignored.counts.values()) == 1_000
+    assert len(ignored.counts) <= 101
+    assert describe(ignored.counts).startswith("1,000 files ignored: others 900, .0 1, ")
+
+
+def test_one_file_counts_whatever_it_ends_in_if_its_kind_is_said(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "photo.bin").write_bytes(face(LIGHT))
+    assert bulk(tmp_path / "photo.bin", tmp_path / "out").status == 1
+    assert bulk(tmp_path / "photo.bin", tmp_path / "out", "--format", "images").summary["accepted"] == 1
+
+
+def test_odd_entries_are_rows_and_never_the_end_of_a_run(bulk: Bulk, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", [LIGHT])
+    os.mkfifo(faces / "fifo.png")
+    os.mkfifo(faces / "fifo")
+    (faces / "to-fifo.png").symlink_to(faces / "fifo")
+    (faces / "zero.png").symlink_to("/dev/zero")
+    (faces / "loop.png").symlink_to(faces / "loop.png")
+    (faces / "gone.png").symlink_to(faces / "nowhere")
+    (faces / "empty.png").write_bytes(b"")
+    (faces / os.fsdecode(b"\xff.png")).write_bytes(b"x")
+    (write_faces(faces / "folder.png", []) / "in.png").write_bytes(face(DARK))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(faces / "socket.png"))
+        ran = bulk(faces, tmp_path / "out")
+    assert ran.status == 0
+    assert errors(tmp_path / "out") == {
+        "face-00250.png": None,
+        "folder.png/in.png": None,
+        "empty.png": "empty_image",
+        "\\xff.png": "unsupported_image",
+        "gone.png": "unreadable_file",
+        "loop.png": "unreadable_file",
+        "fifo.png": "not_a_file",
+        "to-fifo.png": "not_a_file",
+        "zero.png": "not_a_file",
+        "socket.png": "not_a_file",
+    }
+    details = {row["id"]: row["detail"] for row in read_rows(tmp_path / "out")}
+    assert details["fifo.png"] == "a FIFO: only regular files are read"
+    assert details["zero.png"] == "a device: only regular files are read"
+    assert ran.summary["ignored"] == {"no ending": 1}
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.parquet"])
+def test_a_fifo_with_the_name_of_a_shard_is_a_row(name: str, bulk: Bulk, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    ran = bulk(tmp_path / name, tmp_path / "out")
+    assert (ran.status, errors(tmp_path / "out")) == (4, {name: "not_a_file"})
+    assert "not one image could be judged" in ran.err
+
+
+def test_a_fifo_that_took_a_file_s_place_does_not_block(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = write_faces(tmp_path / "faces", [LIGHT, DARK])
+    opened = Local.open
+
+    def open_late(place: Local, path: str, *, ahead: bool = False) -> Any:
+        if path.endswith("00005.png"):
+            Path(path).unlink()
+            os.mkfifo(path)
+        return opened(place, path, ahead=ahead)
+
+    monkeypatch.setattr(Local, "open", open_late)
+    bulk(faces, tmp_path / "out")
+    assert errors(tmp_path / "out") == {"face-00005.png": "unreadable_file", "face-00250.png": None}
+
+
+def test_a_file_that_grows_is_read_up_to_the_bound(bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = write_faces(tmp_path / "faces", [LIGHT])
+    opened = Local.open
+
+    def open_late(place: Local, path: str, *, ahead: bool = False) -> Any:
+        if path.endswith(".png"):
+            os.truncate(path, MAX_BYTES + 10)
+        return opened(place, path, ahead=ahead)
+
+    monkeypatch.setattr(Local, "open", open_late)
+    bulk(faces, tmp_path / "out")
+    assert errors(tmp_path / "out") == {"face-00250.png": "file_too_large"}
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Folders that cannot be listed: root, as which tests may run, may list any."""
+    names: set[str] = set()
+    scandir = os.scandir
+
+    def scan(path: Any) -> Any:
+        if Path(path).name in names:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    return names
+
+
+@pytest.mark.parametrize("source", ["faces", "faces/**/*.png", "faces/*/*.png"])
+def test_a_folder_that_may_not_be_listed_is_a_row(
+    source: str, bulk: Bulk, tmp_path: Path, forbidden: set[str]
+) -> None:
+    write_faces(tmp_path / "faces" / "a", [LIGHT])
+    write_faces(tmp_path / "faces" / "lost+found", [])
+    forbidden.add("lost+found")
+    ran = bulk(tmp_path / source, tmp_path / "out")
+    assert ran.status == 0
+    assert errors(tmp_path / "out") == {"a/face-00250.png": None, "lost+found/": "unreadable_folder"}
+    (row,) = (row for row in read_rows(tmp_path / "out") if row["error"])
+    assert row["detail"] == "the folder cannot be listed: Permission denied"
+
+
+@pytest.mark.parametrize(("name", "data"), [("x.tar", tar_bytes({"a.png": face(LIGHT)})), ("x.parquet", b"")])
+def test_beside_shards_too(name: str, data: bytes, bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
+    write_faces(tmp_path / "source" / "lost+found", [])
+    (tmp_path / "source" / name).write_bytes(data or parquet_bytes({"image": [face(LIGHT)]}))
+    forbidden.add("lost+found")
+    assert bulk(tmp_path / "source", tmp_path / "out").summary["accepted"] == 1
+    assert errors(tmp_path / "out")["lost+found/"] == "unreadable_folder"
+
+
+def test_what_lies_in_a_folder_that_cannot_be_listed_for_now_stays_in_the_table(
+    bulk: Bulk, tmp_path: Path, forbidden: set[str]
+) -> None:
+    for number in range(2):
+        write_faces(tmp_path / "source" / f"{number}", [])
+        (tmp_path / "source" / f"{number}" / "x.tar").write_bytes(tar_bytes({"a.png": face(LIGHT + number)}))
+    bulk(tmp_path / "source", tmp_path / "out")
+    forbidden.add("1")
+    (tmp_path / "source" / "0" / "x.tar").unlink()
+    (tmp_path / "source" / "y.tar").write_bytes(tar_bytes({"b.png": face(LIGHT)}))
+    ran = bulk(tmp_path / "source", tmp_path / "out")
+    assert (ran.summary["removed_shards"], ran.summary["held_back_shards"]) == (1, 1)
+    assert "1 shards stay that could not be checked" in ran.err
+    assert errors(tmp_path / "out") == {"a": None, "b": None, "1/": "unreadable_folder"}
+    forbidden.clear()
+    ran = bulk(tmp_path / "source", tmp_path / "out")
+    assert (ran.summary["skipped"], ran.summary["removed_shards"], ran.summary["errors"]) == (2, 1, 0)
+
+
+def test_a_source_that_cannot_be_listed_at_all_is_a_fault(bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
+    write_faces(tmp_path / "faces", [LIGHT])
+    forbidden.add("faces")
+    ran = bulk(tmp_path / "faces", tmp_path / "out")
+    assert ran.status == 1
+    assert "Permission denied" in ran.err
+
+
+@pytest.mark.parametrize("source", ["faces", "faces/**/*.png"])
+def test_folders_that_link_to_each_other_are_walked_once(source: str, bulk: Bulk, tmp_path: Path) -> None:
+    # Along every path there are ten million ways through ten of them.
+    names = [f"{number}" for number in range(10)]
+    for number, name in enumerate(names):
+        write_faces(tmp_path / "faces" / name, [number])
+    for one, other in itertools.permutations(names, 2):
+        (tmp_path / "faces" / one / f"to-{other}").symlink_to(tmp_path / "faces" / other)
+    assert bulk(tmp_path / source, tmp_path / "out").summary["images"] == 10
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{name}/face-0000{name}.png" for name in names]
+
+
+def test_a_link_is_followed_where_the_pattern_comes_to_its_target_by_no_other_way(bulk: Bulk, tmp_path: Path) -> None:
+    for run in ("run-1", "run-2"):
+        write_faces(tmp_path / "faces" / run / "0005", [LIGHT])
+        (tmp_path / "faces" / run / "latest").symlink_to("0005")
+    assert bulk(tmp_path / "faces/*/latest/*.png", tmp_path / "a").summary["images"] == 2
+    assert bulk(tmp_path / "faces/**/latest/*.png", tmp_path / "b").summary["images"] == 2
+    assert bulk(tmp_path / "faces/run-1/latest", tmp_path / "c").summary["images"] == 1
+    bulk(tmp_path / "faces", tmp_path / "d")
+    assert [row["id"] for row in read_rows(tmp_path / "d")] == [f"run-{n}/0005/face-00250.png" for n in (1, 2)]
+
+
+def test_of_two_links_to_one_folder_elsewhere_the_first_counts(bulk: Bulk, tmp_path: Path) -> None:
+    write_faces(tmp_path / "elsewhere", [LIGHT])
+    for name in ("b", "a"):
+        (write_faces(tmp_path / "faces", []) / name).symlink_to(tmp_path / "elsewhere")
+    bulk(tmp_path / "faces", tmp_path / "out")
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["a/face-00250.png"]
+
+
+def test_a_file_that_two_patterns_of_one_source_name_is_judged_once(bulk: Bulk, tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces", [LIGHT, DARK])
+    bulk(tmp_path / "faces/{face-00005,*,face-00250,f*}.png", tmp_path / "out")
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["face-00005.png", "face-00250.png"]
+
+
+class _Deep(Local):
+    """Folders in folders, `depth` of them, each with one file."""
+
+    is_local = False
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+
+    def list(self, folder: str) -> Listing:
+        folders = [f"{folder}/d"] if folder.count("/") < self._depth else []
+        return Listing([Item(f"{folder}/x.png", 1, "")], folders)
+
+
+def test_folders_may_be_thousands_deep() -> None:
+    found: Iterator[Item] = iter(Walk(_Deep(3_000), Glob("/r/**", "/r"), Ignored()))
+    assert sum(1 for _ in found) == 3_000

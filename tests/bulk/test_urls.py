@@ -1,0 +1,140 @@
+"""Web URLs: queries, fragments and passwords open files, and never reach a table, a tar, a name or a message."""
+
+import base64
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulk.urls import plain_url, without_secrets
+from tests.bulk.helpers import DARK, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_bytes, write_faces
+
+SECRETS = ("hush-1", "hush-2", "hush-3")
+QUERY = "X-Amz-Credential=hush-1%2F2026/eu&X-Amz-Signature=hush-2&response-content-disposition=x"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Serves `tmp_path/web`; `/locked` to one user alone, and `/get?id=N` without an ending."""
+    web = tmp_path / "web"
+    web.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(web))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def send_head(self) -> Any:
+            wanted = "Basic " + base64.b64encode(b"me:hush-3").decode()
+            if self.path.startswith("/locked") and self.headers["Authorization"] != wanted:
+                self.send_error(401)
+                return None
+            if self.path.startswith("/get?"):
+                self.path = f"/{self.path.rpartition('=')[2]}.png"
+            return super().send_head()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+def assert_no_secret(ran: Any, *folders: Path) -> None:
+    texts = [ran.out, ran.err]
+    for folder in filter(Path.is_dir, folders):
+        texts += [f"{name} {data.decode('latin-1')}" for name, data in shards(folder).items()]
+        texts += [str(row) for row in read_rows(folder)] if any(folder.glob("*.parquet")) else []
+    assert not [secret for secret in SECRETS for text in texts if secret in text]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "flags"),
+    [
+        ("a.tar", tar_bytes({"x.png": face(LIGHT)}), []),
+        ("a.tar", tar_bytes({"x.png": face(LIGHT)}), ["--format", "webdataset"]),
+        ("a%20b.png", face(LIGHT), []),
+        ("a.parquet", parquet_bytes({"image": [face(LIGHT)]}), []),
+        ("shard", tar_bytes({"x.png": face(LIGHT)}), ["--format", "webdataset"]),
+    ],
+)
+def test_a_signed_url_is_read_and_its_signature_is_written_nowhere(
+    name: str, data: bytes, flags: list[str], bulk: Bulk, server: str, tmp_path: Path
+) -> None:
+    (tmp_path / "web" / name.replace("%20", " ")).write_bytes(data)
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    ran = bulk(f"{server}/{name}?{QUERY}#part", out, "--keep", keep, *flags)
+    assert (ran.status, ran.summary["accepted"]) == (0, 1)
+    assert_no_secret(ran, out, keep)
+    assert server in read_rows(out)[0]["source"]
+    # Signed anew it is the same file, and done.
+    again = bulk(f"{server}/{name}?{QUERY.replace('hush-2', 'other')}", out, "--keep", keep, *flags)
+    assert (again.summary["skipped"], again.summary["removed_shards"]) == (1, 0)
+
+
+def test_a_password_in_a_url_opens_files_and_is_written_nowhere(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    (tmp_path / "web" / "locked").mkdir()
+    for number in range(2):
+        (tmp_path / "web" / "locked" / f"{number}.png").write_bytes(face(LIGHT + number))
+    url = server.replace("//", "//me:hush-3@") + "/locked/{0..2}.png"
+    ran = bulk(url, tmp_path / "out")
+    assert (ran.status, ran.summary["accepted"]) == (0, 2)
+    assert [row["error"] for row in read_rows(tmp_path / "out")] == [None, None, "unreadable_file"]
+    assert_no_secret(ran, tmp_path / "out")
+    for wrong in (f"{server.replace('//', '//you:hush-3@')}/locked/0.png", f"{server}/none.txt?{QUERY}"):
+        refused = bulk(wrong, tmp_path / "wrong")
+        assert refused.status in (1, 4)
+        assert_no_secret(refused, tmp_path / "wrong")
+
+
+def test_a_query_that_chooses_the_file_makes_a_name_of_its_own(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    for number, brightness in enumerate((LIGHT, DARK)):
+        (tmp_path / "web" / f"{number}.png").write_bytes(face(brightness))
+    for number in range(2):
+        assert bulk(f"{server}/get?id={number}", tmp_path / "out", "--format", "images").status == 0
+    ids = [row["id"] for row in read_rows(tmp_path / "out")]
+    assert len(set(ids)) == 2
+    assert all(name.startswith("get~") for name in ids)
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("http://h/a.tar", "http://h/a.tar"),
+        ("http://u:p@h:80/a/b.png?X-Goog-Signature=1#f", "http://h:80/a/b.png"),
+        ("https://u@[::1]/a?download=true", "https://[::1]/a"),
+        ("http://h/a?sv=1&sig=2&se=3", "http://h/a"),
+    ],
+)
+def test_a_plain_url_is_without_secrets(url: str, plain: str) -> None:
+    assert plain_url(url) == plain
+
+
+def test_a_query_that_matters_is_a_digest_before_the_ending() -> None:
+    assert plain_url("http://h/x.png?size=5") != plain_url("http://h/x.png?size=6")
+    assert plain_url("http://h/x.png?size=5").endswith(".png")
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("403, message='no', url='http://me:hush@h/a.tar?X=1'", "403, message='no', url='http://h/a.tar?...'"),
+        ("s3://key:hush@bucket/x failed", "s3://bucket/x failed"),
+        ("/data/a?b@c.png is gone", "/data/a?b@c.png is gone"),
+    ],
+)
+def test_texts_lose_secrets_and_nothing_else(text: str, plain: str) -> None:
+    assert without_secrets(text) == plain
+
+
+def test_a_password_in_a_store_s_url_is_refused(bulk: Bulk, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", [LIGHT])
+    for run in (("s3://key:hush-1@bucket/x", tmp_path / "out"), (faces, "s3://key:hush-1@bucket/x")):
+        ran = bulk(*run)
+        assert ran.status == 2
+        assert "credentials do not belong into the URL" in ran.err
+        assert_no_secret(ran)
