@@ -94,5 +94,7 @@ def test_no_lock_names_a_host(lock: str) -> None:
 @pytest.mark.parametrize("lock", ["dev", "training"])
 def test_a_lock_whose_environment_gets_the_client_holds_what_the_client_imports(lock: str) -> None:
     wanted = tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]["dependencies"]
-    pinned = re.findall(r"^([a-z0-9][a-z0-9._-]*)(?:\[[^]]*\])?==", (ROOT / f"locks/{lock}.txt").read_text(), re.MULTILINE)
+    pinned = re.findall(
+        r"^([a-z0-9][a-z0-9._-]*)(?:\[[^]]*\])?==", (ROOT / f"locks/{lock}.txt").read_text(), re.MULTILINE
+    )
     assert {re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0] for text in wanted} <= set(pinned)

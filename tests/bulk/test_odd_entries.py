@@ -54,7 +54,7 @@ def test_every_ending_of_the_three_formats_is_judged_and_others_are_counted(bulk
     ],
 )
 def test_what_is_ignored_is_counted_in_every_kind_of_source(
-    name: str, data: bytes, pattern: str, ignored: dict[str, int], bulk: Bulk, tmp_path: Path
+    name: str, data: bytes, pattern: str, ignored: dict[str, int], *, bulk: Bulk, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
     (source / "empty").mkdir(parents=True)
@@ -188,9 +188,7 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 @pytest.mark.parametrize("source", ["faces", "faces/**/*.png", "faces/*/*.png"])
-def test_a_folder_that_may_not_be_listed_is_a_row(
-    source: str, bulk: Bulk, tmp_path: Path, forbidden: set[str]
-) -> None:
+def test_a_folder_that_may_not_be_listed_is_a_row(source: str, bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
     write_faces(tmp_path / "faces" / "a", [LIGHT])
     write_faces(tmp_path / "faces" / "lost+found", [])
     forbidden.add("lost+found")

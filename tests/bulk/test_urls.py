@@ -63,7 +63,7 @@ def assert_no_secret(ran: Any, *folders: Path) -> None:
     ],
 )
 def test_a_signed_url_is_read_and_its_signature_is_written_nowhere(
-    name: str, data: bytes, flags: list[str], bulk: Bulk, server: str, tmp_path: Path
+    name: str, data: bytes, flags: list[str], *, bulk: Bulk, server: str, tmp_path: Path
 ) -> None:
     (tmp_path / "web" / name.replace("%20", " ")).write_bytes(data)
     out, keep = tmp_path / "out", tmp_path / "keep"

@@ -90,7 +90,8 @@ def test_more_than_450_images_take_another_shard(data: Path, tmp_path: Path, mon
 
 def test_files_that_are_missing_or_damaged_are_named(records: Path) -> None:
     missing, damaged = Manifest.read(records).problems
-    assert missing == "bars: train.csv: face-18 has no image"
+    assert missing.startswith("bars: train.csv line ")
+    assert missing.endswith(": face-18 has no image")
     assert damaged.startswith("bars: face-17.png is left out: the png image cannot be decoded")
 
 
