@@ -74,5 +74,5 @@ class Attempts:
 
 def describe(part: Part) -> str:
     """A part as a person would look for it: its file, or the first of its files."""
-    first = part.items[0].path if part.items else part.slot
+    first = part.items[0].title if part.items else part.slot
     return first if len(part.items) <= 1 else f"{first} and the {len(part.items) - 1} files after it"
