@@ -22,17 +22,7 @@ TEMPORARY = ".lensgate-part-"
 
 _BLOCK_BYTES = 8 * 2**20
 # What changes when an object is written anew, in the words of the stores that fsspec knows; the first one counts.
-_VERSIONS = (
-    "ETag",
-    "etag",
-    "md5Hash",
-    "generation",
-    "LastModified",
-    "Last-Modified",
-    "updated",
-    "mtime",
-    "created",
-)
+_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime", "created")
 _WEB = ("http", "https")
 _KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
