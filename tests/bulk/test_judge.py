@@ -1,7 +1,8 @@
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from bulk.job import Job
 from bulk.judge import Judge, Judged
 from bulk.known import Known
 from bulk.sources.sample import Sample, given
-from gate import Band, ModelStore, ScoringError
+from gate import Band, DecodeBudget, ModelStore, ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scorer, Scores
 from tests.bulk.helpers import DARK, GREY, LIGHT, face
@@ -155,3 +156,19 @@ def test_rows_of_images_that_cannot_be_read_hold_no_image(make: Make) -> None:
     assert {row.error and row.error.code for row in rows} == {"unsupported_image"}
     # With the frames of its traceback each row would hold a megabyte.
     assert held < 20 * 2**20
+
+
+def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., Judge]) -> None:
+    held: list[int] = []
+
+    class Watched(DecodeBudget):
+        @contextmanager
+        def hold(self, cost: int) -> Iterator[None]:
+            with super().hold(cost):
+                held.append(self.held)
+                yield
+
+    judge = make(Fake(), job=replace(JOB, max_decode_bytes=1), threads=4)
+    judge._budget = Watched(1)
+    assert len(judge_all(judge, samples(range(20)))) == 20
+    assert held == [1] * 20
