@@ -9,7 +9,6 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
-import onnxruntime
 import ray
 
 from bulk.engine import Watch
@@ -23,6 +22,7 @@ from bulk.ray_pool import Pool, has_room, run_window, size_pool, wants_gpus
 from bulk.ray_session import joined
 from bulk.tally import PartResult
 from bulk.worker import Worker
+from gate.runtime import onnxruntime
 from gate.scorer import CUDA
 
 _log = logging.getLogger(__name__)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from gate.card import METADATA_KEY, CardText
 from gate.errors import DeviceError, ModelError, ScoringError
 from gate.models import Model
 from gate.pixels import Pixels
+from gate.runtime import onnxruntime
 
 Device = Literal["auto", "cpu", "cuda"]
 

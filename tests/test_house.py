@@ -49,6 +49,20 @@ def test_tensorflow_is_imported_by_training_alone(package: str) -> None:
     assert not package_imports(package) & TENSORFLOW
 
 
+# A peer of the benchmark runs in an environment of its own, without `gate`.
+RUNTIME_IMPORTERS = {"gate/runtime.py", "bench/serving/peers/model.py"}
+
+
+def test_onnxruntime_is_imported_with_its_telemetry_off() -> None:
+    folders = [ROOT / name for name in (*FOLDERS, "client", "deploy", "docs")]
+    files = {path for folder in folders for path in folder.rglob("*.py")}
+    found = {path for path in files if "onnxruntime" in imports(path)}
+    assert {str(path.relative_to(ROOT)) for path in found} == RUNTIME_IMPORTERS
+    for path in found:
+        text = path.read_text(encoding="utf-8")
+        assert text.index('"ORT_DISABLE_TELEMETRY"] = "1"') < text.index("import onnxruntime  # noqa")
+
+
 def test_every_package_has_its_arrows() -> None:
     assert {*MAY_IMPORT, "bench", "tests"} == FOLDERS
 

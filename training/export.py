@@ -14,7 +14,6 @@ from typing import Any
 import keras
 import numpy as np
 import onnx
-import onnxruntime
 import tensorflow as tf
 import tf2onnx
 from PIL import Image
@@ -24,6 +23,7 @@ from gate.card import METADATA_KEY, VERSION_PATTERN, Calibration, CardText, Gold
 from gate.golden import check_golden
 from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
 from gate.pixels import Pixels
+from gate.runtime import onnxruntime
 from gate.scorer import Scorer
 from training.dataset import Split
 from training.draw import Eyewear, draw_face

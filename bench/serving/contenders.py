@@ -174,9 +174,10 @@ _PEERS = {
 }
 PEERS = tuple(_PEERS)
 _ENVIRONMENT = {
-    # Neither reports home.
+    # None of them reports home.
     "BENTOML_DO_NOT_TRACK": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "ORT_DISABLE_TELEMETRY": "1",
     # Ray Serve reads these when it is imported.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",

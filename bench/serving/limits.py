@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from gate import Model, read_pixels
+from gate.runtime import onnxruntime
 from gate.scorer import Scorer
 
 Batch = NDArray[np.uint8]

@@ -1,0 +1,14 @@
+"""Import ONNX Runtime with its telemetry off. Every other module takes it from here."""
+
+import os
+
+# From 1.29 on the official builds report to Microsoft, on Linux too: they write a device id below ~/.cache, look up a
+# host and delay the exit. The library reads this once, when it is loaded; calling it later is too late for the first
+# report.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime  # noqa: E402
+
+__all__ = ["onnxruntime"]
+
+onnxruntime.disable_telemetry_events()
