@@ -30,6 +30,7 @@ from service.review.routes import make_review_routes
 from service.routes import make_routes
 from service.settings import Settings
 from service.site import make_site
+from service.standard_streams import StreamMetrics
 from service.streams.routes import Batch
 from service.telemetry import OTHER, RECORD, Telemetry
 from service.v2.infer import Infer
@@ -64,6 +65,7 @@ def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: Mod
     settings, metrics = pipeline.settings, pipeline.metrics
     tokens = open_tokens(settings, metrics.registry)
     sampler = Sampler(pipeline)
+    StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)
     store = pipeline.recorder.store if pipeline.recorder else None
     served = partial(_served, pipeline)

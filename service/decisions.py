@@ -1,6 +1,6 @@
 """`POST /v1/decisions`: one image in, one decision out."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,13 +19,10 @@ from service.errors import (
     NotReady,
     Overloaded,
 )
-from service.identity import new_id
+from service.identity import Identity, new_id
 from service.job import Answer, Asked
 from service.pipeline import Pipeline
 from service.query import read_query
-
-# No control characters: it stands in logs and tables.
-Identity = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
 
 
 class DecisionQuery(BaseModel):

@@ -1,10 +1,46 @@
-"""Ids that sort by time: ULIDs (48 bits of milliseconds, 80 of chance, Crockford's base 32)."""
+"""Ids: the one rule that callers' ids are held to, and ULIDs for everything without one.
+
+A ULID sorts by time: 48 bits of milliseconds, 80 of chance, in Crockford's base 32.
+"""
 
 import random
+import re
 import time
+from typing import Annotated
+
+from pydantic import AfterValidator, WithJsonSchema
+
+ID_RULE = "1 to 128 characters, without control characters, line separators and marks that turn the writing direction"
+"""`ID_PATTERN` in words."""
+
+# They stand in logs, in tables and on pages: none may end a line there, move the cursor, or show another order.
+ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{1,128}$"
+
+_ID = re.compile(ID_PATTERN.removesuffix("$") + r"\Z")
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+
+
+def is_identity(text: str) -> bool:
+    """Return whether a caller may call an image, or a V2 request, that."""
+    return _ID.match(text) is not None
+
+
+def _checked(text: str) -> str:
+    if not is_identity(text):
+        raise ValueError(f"an id is {ID_RULE}")
+    return text
+
+
+Identity = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
+"""The id of an image or of a request, as its caller gives it."""
+
+
+def is_request_id(text: str) -> bool:
+    """Return whether `X-Request-ID` may be that: what fits a header, and so less than an id may hold."""
+    return _REQUEST_ID.fullmatch(text) is not None
 
 
 def new_id() -> str:

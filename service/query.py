@@ -1,8 +1,11 @@
-"""The query of a request, checked by a pydantic model."""
+"""The query of a request: names that are known, each with one value, checked by a pydantic model."""
 
+import difflib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
@@ -10,19 +13,76 @@ from service.errors import MalformedRequest
 
 _Query = TypeVar("_Query", bound=BaseModel)
 
+# Pages take what links to them bring along, and probes what a load balancer adds. Neither carries an order.
+_CHECKED = ("/v1/", "/v2")
+_PROBES = "/v2/health/"
+
 
 def read_query(request: Request, kind: type[_Query]) -> _Query:
-    """The query as `kind`; of a key that stands there twice the last counts.
+    """Read the query as `kind`.
 
     Raises:
-        MalformedRequest: a value does not fit; the text names its key.
+        MalformedRequest: a name is unknown or has two values, or a value does not fit; the text names it.
     """
+    check_names(request, names_of(kind))
     try:
         return kind.model_validate(dict(request.query_params))
     except ValidationError as error:
         raise MalformedRequest(describe_faults(error.errors())) from error
 
 
+async def check_query(request: Request) -> None:
+    """Check the names in the query of a FastAPI route against those that its endpoint declares.
+
+    Raises:
+        MalformedRequest: a name is unknown or has two values.
+    """
+    route = request.scope.get("route")
+    path: str = request.scope["path"]
+    if not request.scope["query_string"] or not path.startswith(_CHECKED) or path.startswith(_PROBES):
+        return
+    if isinstance(route, APIRoute):
+        check_names(request, _declared(route))
+
+
+def check_names(request: Request, known: Iterable[str]) -> None:
+    """Raise MalformedRequest where the query holds a name that is not `known`, or one with two values."""
+    seen: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name not in known:
+            raise MalformedRequest(unknown_name("the query", name, known))
+        if seen.setdefault(name, value) != value:
+            raise MalformedRequest(f"{name} is in the query twice, with two values")
+
+
+def unknown_name(where: str, name: str, known: Iterable[str]) -> str:
+    """Say that `where` takes no `name`, what it takes, and which of them may have been meant."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name[:64].lower(), names, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else ";"
+    return f"{where} takes no {name[:64]!r}{hint} it takes {', '.join(names) or 'nothing'}"
+
+
+@cache
+def names_of(kind: type[BaseModel]) -> frozenset[str]:
+    """Return the names under which a model reads its fields."""
+    return frozenset(field.alias or name for name, field in kind.model_fields.items())
+
+
 def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
     """What pydantic finds, each with the name of the value at fault; what is between two values names both itself."""
-    return "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" if len(fault["loc"]) else fault["msg"] for fault in faults)
+    return "; ".join(map(_describe, faults))
+
+
+def _describe(fault: Mapping[str, Any]) -> str:
+    text = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{fault['loc'][-1]}: {text}" if len(fault["loc"]) else text
+
+
+def _declared(route: APIRoute) -> frozenset[str]:
+    found: set[str] = set()
+    for parameter in route.dependant.query_params:
+        kind = parameter.field_info.annotation
+        is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
+        found |= names_of(kind) if is_model else {parameter.alias}
+    return frozenset(found)

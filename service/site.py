@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from service.errors import ServiceError
+from service.query import check_query
 from service.telemetry import answer_error
 
 # What FastAPI answers a parameter with that does not fit, and we do not: such an answer is a 400 like any other.
@@ -28,6 +29,7 @@ def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastA
         # FastAPI's own page loads its scripts from another host; ours, /docs, is one of the pages.
         openapi_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(check_query)],
         # Ours knows the stages, takes nothing from the environment, and costs less.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )

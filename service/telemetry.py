@@ -1,9 +1,9 @@
 """The outermost layer of the app: an id, a log line, two metrics and a trace a request; last resort for a fault."""
 
 import logging
-import re
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
-from service.identity import new_id
+from service.identity import is_identity, is_request_id, new_id
 from service.metrics import Metrics
 from service.query import describe_faults
 from service.stages import Stages
@@ -28,7 +28,9 @@ RECORD = "GET /v1/decisions"
 """The route label of reading the record, and of methods that this path has not: objectives are for decisions alone."""
 
 log = logging.getLogger("service.access")
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_MOST_DETAIL = 500
+_MOST_PATH = 256
+_BATCH = "/v1/decisions/batch"
 
 
 class Telemetry:
@@ -90,6 +92,7 @@ class Telemetry:
             "route": route,
             "status": status,
             "milliseconds": round(seconds * 1000, 3),
+            **_describe_failure(scope, status),
             **state.get("log", {}),
         }
         principal = state.get("principal")
@@ -100,7 +103,7 @@ class Telemetry:
         if trace_id := self._trace(scope, route, status, started):
             fields["trace_id"] = trace_id
         level = logging.INFO if status < 500 else logging.WARNING
-        log.log(level, "%s %s", scope["method"], scope["path"], extra={"fields": fields})
+        log.log(level, "%s %s", scope["method"], scope["path"][:_MOST_PATH], extra={"fields": fields})
 
     def _trace(self, scope: Scope, route: str, status: int, started: float) -> str | None:
         if self._tracer is None:
@@ -127,9 +130,12 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
     """An error as RFC 9457 wants it, and under `/v2` as clients of the Open Inference Protocol do too."""
-    body = error.problem(scope["state"]["request_id"])
+    scope["state"]["problem"] = error
+    body: dict[str, Any] = error.problem(scope["state"]["request_id"])
     if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
         body["error"] = error.detail
+    elif scope["path"] == _BATCH:  # What reads its answers line by line looks there.
+        body["error"] = {"code": error.code, "detail": error.detail}
     return JSONResponse(body, error.status, headers=error.headers, media_type="application/problem+json")
 
 
@@ -149,4 +155,19 @@ def _translate(error: Exception) -> ServiceError | None:
 
 
 def _take_over(given: str | None) -> str:
-    return given if given and _REQUEST_ID.fullmatch(given) else new_id()
+    return given if given and is_request_id(given) else new_id()
+
+
+def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
+    """Return what the line of a failed request says beyond that of another: code, detail, the caller's id."""
+    if status < 400:
+        return {}
+    fields: dict[str, Any] = {}
+    problem: ServiceError | None = scope["state"].get("problem")
+    if problem is None and status == ClientGone.status:
+        problem = ClientGone("the connection closed before the answer")
+    if problem is not None:
+        fields = {"code": problem.code, "detail": problem.detail[:_MOST_DETAIL]}
+    # It may have been refused before anything of it was read.
+    identity = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[-1]
+    return {**fields, "id": identity} if is_identity(identity) else fields

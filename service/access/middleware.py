@@ -85,13 +85,14 @@ class Access:
             if login := _login(scope, headers):
                 return login
             raise
+        # Before anything is refused: the log says whose request it was.
+        principal = state["principal"] = token.principal
         self._check_rate(token, self._tokens)
-        principal = token.principal
         if isinstance(need, Permission) and not principal.may(need):
             if login := _login(scope, headers, missing=need):
                 return login
             raise Forbidden(_missing(principal, need))
-        state["principal"], state["session"] = principal, session
+        state["session"] = session
         return None
 
     def _check_page(self, scope: Scope, headers: "_Headers", need: Need) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from service.admission import Place
-from service.decisions import Identity
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
+from service.identity import Identity
 from service.pipeline import Pipeline
 from service.streams.ordered import Ordered
 from service.streams.parts import Begin, End, Event

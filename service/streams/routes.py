@@ -106,7 +106,10 @@ class Batch:
             try:
                 await exchange.run()
             finally:
-                request.state.log = exchange.counts | {"ended": exchange.fault.code if exchange.fault else "complete"}
+                ended: dict[str, Any] = {"ended": "complete"}
+                if exchange.fault:
+                    ended = {"ended": exchange.fault.code, "detail": exchange.fault.detail[:500]}
+                request.state.log = exchange.counts | ended
 
 
 def make_parser(headers: Headers) -> Parser:

@@ -10,12 +10,14 @@ import orjson
 from gate import Label
 from gate.pixels import Pixels
 from service.errors import BodyTooLarge, MalformedRequest
+from service.identity import ID_RULE, is_identity
+from service.v2.members import check_members, check_order_is_unique
 from service.v2.tensors import Tensor, check_shape
 
 MAX_JSON_BYTES = 2 * 2**20
 """Largest JSON part. It takes some twenty times its size once it is parsed, and nothing else runs meanwhile."""
 
-_EXPECTED: dict[bytes, Label | None] = {b"": None, **{label.encode(): label for label in Label}}
+_EXPECTED = {label.encode(): label for label in Label}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def parse_request(
     *,
     served: Served,
     read_shared: Callable[[SharedPart], bytes],
+    identified: Callable[[str], object] = lambda _: None,
 ) -> InferRequest:
     """Read a request; the pixels of binary data are a view of `body`.
 
@@ -88,12 +91,16 @@ def parse_request(
         header_length: where the JSON ends, if not at the end.
         served: the model.
         read_shared: reads shared memory, or says why it cannot be.
+        identified: is told the caller's id, before anything else of the request can be at fault.
 
     Raises:
         MalformedRequest: the text says what is wrong with which part.
         BodyTooLarge: it holds more images, or more JSON, than a request may.
     """
     head, binary = _split(body, header_length)
+    if identity := _identity(head):
+        identified(identity)
+    check_members(head)
     parameters = _parameters(head, "the request")
     _check_stateless(parameters)
     tensors = _read_tensors(head, binary, read_shared)
@@ -102,7 +109,7 @@ def parse_request(
     if count > served.max_images:
         raise BodyTooLarge(f"{count:,} images in one request: {served.max_images:,} are allowed, split it")
     return InferRequest(
-        identity=_identity(head),
+        identity=identity,
         timeout=_timeout(parameters),
         pixels=pixels,
         files=files,
@@ -124,6 +131,7 @@ def _split(body: bytes | bytearray, header_length: int | None) -> tuple[dict[str
         raise MalformedRequest(f"the request is no JSON: {error}") from error
     if not isinstance(head, dict):
         raise MalformedRequest("the request is no JSON object")
+    check_order_is_unique(whole[:end])
     return head, whole[end:]
 
 
@@ -144,6 +152,8 @@ def _identity(head: dict[str, Any]) -> str | None:
     identity = head.get("id")
     if identity is not None and not isinstance(identity, str):
         raise MalformedRequest("the id of the request is no string")
+    if identity and not is_identity(identity):
+        raise MalformedRequest(f"the id of the request is not {ID_RULE}")
     return identity
 
 
@@ -257,9 +267,11 @@ def _check_vector(tensor: Tensor) -> None:
 def _expected(tensor: Tensor | None, parameters: dict[str, Any], count: int) -> list[Label | None]:
     said = parameters.get("expected")
     if tensor is None:
-        if said is not None and not isinstance(said, str):
+        if said is None:
+            return [None] * count
+        if not isinstance(said, str):
             raise MalformedRequest("expected is no string")
-        return [_label(said.encode() if said else b"", "the parameter expected")] * count
+        return [_label(said.encode(), "the parameter expected")] * count
     if said is not None:
         raise MalformedRequest("expected is both an input and a parameter")
     _check_vector(tensor)
@@ -268,9 +280,12 @@ def _expected(tensor: Tensor | None, parameters: dict[str, Any], count: int) -> 
     return [_label(bytes(element[:16]), f"expected[{index}]") for index, element in enumerate(tensor.elements())]
 
 
-def _label(text: bytes, where: str) -> Label | None:
+def _label(text: bytes, where: str) -> Label:
     if text not in _EXPECTED:
-        raise MalformedRequest(f"{where} is glasses, no_glasses or empty, not {text.decode(errors='replace')!r}")
+        raise MalformedRequest(
+            f"{where} is {text.decode(errors='replace')!r}, neither 'glasses' nor 'no_glasses': send images that "
+            "nothing was asked for in a request without expected"
+        )
     return _EXPECTED[text]
 
 

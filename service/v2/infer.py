@@ -15,6 +15,7 @@ from service.decoding import Decoded
 from service.errors import MalformedRequest, NotFound
 from service.job import Answer, Asked, Job
 from service.pipeline import Pipeline
+from service.query import check_names
 from service.shadow import Views
 from service.v2.answers import encode_answer
 from service.v2.codec import InferRequest, Served, SharedPart, parse_request
@@ -48,6 +49,7 @@ class Infer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whose path names the model and may name its version."""
         request = Request(scope, receive)
+        check_names(request, ())
         started = time.monotonic()
         version = self._pipeline.engine.card.version
         try:
@@ -66,7 +68,11 @@ class Infer:
             # The body is kept nowhere but here, so that it is freed once its pixels are the model's.
             body = [await self._read(request, job)]
         asked = parse_request(
-            body.pop(), _header_length(request), served=model, read_shared=partial(self._read_shared, job)
+            body.pop(),
+            _header_length(request),
+            served=model,
+            read_shared=partial(self._read_shared, job),
+            identified=partial(_note_identity, request),
         )
         self._make_room(job, asked)
         with while_connected(request):
@@ -152,18 +158,22 @@ def _header_length(request: Request) -> int | None:
     return int(text)
 
 
+def _note_identity(request: Request, identity: str) -> None:
+    request.state.log = {"id": identity}
+
+
 def _name_images(asked: InferRequest) -> list[Asked]:
     """What is recorded of each image: the request's id, and which one it was where there are several."""
     if not asked.identity:
         return [Asked(expected=expected) for expected in asked.expected]
     if asked.count == 1:
-        return [Asked(asked.identity[:128], asked.expected[0])]
-    return [Asked(f"{asked.identity[:128]}.{index}", expected) for index, expected in enumerate(asked.expected)]
+        return [Asked(asked.identity, asked.expected[0])]
+    return [Asked(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
 
 
 def _log_fields(asked: InferRequest, answers: Sequence[Answer]) -> dict[str, str | int]:
     accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
     fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
     if asked.identity:
-        fields["id"] = asked.identity[:128]
+        fields["id"] = asked.identity
     return fields

@@ -35,7 +35,7 @@ _REQUEST: dict[str, Any] = {
         "parameters": {
             "type": "object",
             "description": "timeout: microseconds, can only shorten the service's. expected: for all images. "
-            "binary_data_output. priority: accepted, there is one level. What is not known is ignored.",
+            "binary_data_output. priority: accepted, there is one level. Any other is an error.",
         },
     },
 }

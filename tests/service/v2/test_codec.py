@@ -89,11 +89,11 @@ def test_pixels_in_json_may_be_flat_or_nested(nested: bool) -> None:
 
 def test_files_and_what_was_asked_for_are_taken_apart() -> None:
     files = (b"\x89PNG", b"", b"\xff\xd8")
-    wishes = (b"glasses", b"", b"no_glasses")
+    wishes = (b"glasses", b"glasses", b"no_glasses")
     head = {"inputs": [texts("expected", *wishes), texts("encoded_image", *files)]}
     asked = parse(head, packed(*wishes) + packed(*files))
     assert [bytes(file) for file in asked.files] == list(files)
-    assert asked.expected == [Label.GLASSES, None, Label.NO_GLASSES]
+    assert asked.expected == [Label.GLASSES, Label.GLASSES, Label.NO_GLASSES]
 
 
 def test_one_wish_may_hold_for_all() -> None:
@@ -102,12 +102,12 @@ def test_one_wish_may_hold_for_all() -> None:
 
 
 def test_wishes_may_be_json_beside_binary_pixels() -> None:
-    wishes = {"name": "expected", "datatype": "BYTES", "shape": [2], "data": ["", "no_glasses"]}
-    assert parse({"inputs": [wishes, image(2)]}, PIXELS).expected == [None, Label.NO_GLASSES]
+    wishes = {"name": "expected", "datatype": "BYTES", "shape": [2], "data": ["glasses", "no_glasses"]}
+    assert parse({"inputs": [wishes, image(2)]}, PIXELS).expected == [Label.GLASSES, Label.NO_GLASSES]
 
 
-def test_parameters_are_read_and_unknown_ones_ignored() -> None:
-    given = {"timeout": 1500, "priority": 3, "mine": {"x": 1}, "sequence_id": 0}
+def test_parameters_are_read_and_what_other_clients_add_is_ignored() -> None:
+    given = {"timeout": 1500, "priority": 3, "content_type": "np", "triton_x": True, "sequence_id": 0}
     asked = parse({"id": "a", "parameters": given, "inputs": [image(2)]}, PIXELS)
     assert (asked.identity, asked.timeout, asked.count) == ("a", 0.0015, 2)
 

@@ -144,7 +144,7 @@ def test_a_choice_of_outputs_keeps_its_order_and_its_form(client: Any) -> None:
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_what_was_asked_of_the_generator_may_be_said_of_each(client: Any, binary: bool) -> None:
-    wishes = texts("glasses", "glasses", "")
+    wishes = texts("glasses", "glasses", "no_glasses")
     given = [tensor("image", PIXELS), tensor("expected", wishes, binary=binary)]
     assert as_bytes(client.infer("glasses", given).as_numpy("reason")) == [b"contradicted", b"confident", b"uncertain"]
 
@@ -179,7 +179,7 @@ def test_only_long_answers_are_compressed(served: Running) -> None:
 
 def test_bodies_that_are_made_and_parsed_by_hand(served: Running) -> None:
     body, length = triton.InferenceServerClient.generate_request_body(
-        [tensor("image", PIXELS), tensor("expected", texts("", "", ""))], request_id="by hand"
+        [tensor("image", PIXELS), tensor("expected", texts("no_glasses", "glasses", "glasses"))], request_id="by hand"
     )
     headers = {"Inference-Header-Content-Length": str(length), "Accept-Encoding": "identity"}
     answer = served.client.post("/v2/models/glasses/infer", content=body, headers=headers)
@@ -214,10 +214,16 @@ def test_the_asyncio_client(served: Running) -> None:
     asyncio.run(ask())
 
 
-def test_headers_and_query_parameters_are_taken(client: Any) -> None:
-    options = {"headers": {"X-Request-ID": "abc"}, "query_params": {"a": [1, 2], "b": "c"}}
-    assert client.is_server_ready(**options)
-    assert client.infer("glasses", [tensor("image", PIXELS)], **options).as_numpy("reason") is not None
+def test_headers_are_taken(client: Any) -> None:
+    headers = {"X-Request-ID": "abc"}
+    assert client.infer("glasses", [tensor("image", PIXELS)], headers=headers).as_numpy("reason") is not None
+
+
+def test_a_query_could_hold_an_order_and_is_refused_where_images_are_judged(client: Any) -> None:
+    query = {"expected": "glasses"}
+    assert client.is_server_ready(query_params=query)
+    assert "'expected'" in refusal(400, client.infer, "glasses", [tensor("image", PIXELS)], query_params=query)
+    assert "'expected'" in refusal(400, client.get_model_metadata, "glasses", query_params=query)
 
 
 def test_a_model_or_a_version_that_is_not_served_is_a_404_that_says_which_is(client: Any) -> None:

@@ -1,0 +1,181 @@
+"""Standard output and error that never block: a bounded queue and a thread for each, and what does not fit is counted.
+
+A pipe whose reader has stopped, a terminal under Ctrl-S and a journal that hangs take nothing; a thread that wrote to
+them would wait for ever, and with it the event loop, or the model.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import io
+import os
+import select
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+MAX_BYTES = 2**20
+"""Most bytes that wait to be written; what comes beyond is dropped."""
+
+CLOSE_SECONDS = 1.0
+"""Longest that the end of the process waits for what is still to be written."""
+
+
+class Sink:
+    """Write to a descriptor from a thread of its own. `put` returns at once, from any thread and from signal handlers.
+
+    Args:
+        descriptor: where to; left open.
+        recovered: makes a line of how many writes were dropped, once something is taken again.
+    """
+
+    def __init__(self, descriptor: int, recovered: Callable[[int], bytes]) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._recovered = recovered
+        self._told = 0
+        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        # Each is changed on one side alone: by `put` under the lock, and by the thread.
+        self._taken_in = self._written = 0
+        self._lock = threading.RLock()
+        self._is_closed = self._is_stalled = False
+        threading.Thread(target=self._run, name=f"write-{descriptor}", daemon=True).start()
+
+    def put(self, data: bytes) -> None:
+        """Write `data` some time, or drop it where too much waits already."""
+        with self._lock:
+            if self._is_closed:
+                self._write_last(data)
+            elif self._taken_in - self._written + len(data) > MAX_BYTES:
+                self.dropped += 1
+            else:
+                self._taken_in += len(data)
+                self._queue.put(data)
+
+    def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Write what waits, for so many seconds at most. What comes later is written at once, or not at all."""
+        done = threading.Event()
+        self._queue.put(done)
+        is_done = done.wait(timeout)
+        with self._lock:
+            self._is_stalled = not is_done
+            self._is_closed = True
+
+    def _write_last(self, data: bytes) -> None:
+        if not self._is_stalled:
+            with contextlib.suppress(OSError):
+                os.write(self._descriptor, data)
+
+    def _run(self) -> None:
+        while True:
+            given = self._queue.get()
+            if isinstance(given, threading.Event):
+                given.set()
+                continue
+            is_written = self._write(given)
+            self._written += len(given)
+            with self._lock:
+                self.dropped += not is_written
+            if is_written and self.dropped > self._told:
+                lost, self._told = self.dropped - self._told, self.dropped
+                self._write(self._recovered(lost))
+
+    def _write(self, data: bytes) -> bool:
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest) :]
+                except BlockingIOError:
+                    poll = select.poll()
+                    poll.register(self._descriptor, select.POLLOUT)
+                    poll.poll()
+        except OSError:  # A reader that is gone, or a full device. The next line may be taken again.
+            return False
+        return True
+
+
+class SinkStream(io.RawIOBase):
+    """A sink as a raw stream, for `print` and tracebacks."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Hand on a copy of `data`."""
+        copied = bytes(data)
+        self._sink.put(copied)
+        return len(copied)
+
+
+def open_sink(descriptor: int, recovered: Callable[[int], bytes]) -> Sink:
+    """Make descriptor 1 or 2 one that does not block, for code outside Python too, and open a sink on it."""
+    _ensure_open(descriptor)
+    with contextlib.suppress(OSError):
+        _unblock(descriptor)
+    sink = Sink(descriptor, recovered)
+    _sinks.append(sink)
+    atexit.register(sink.close)
+    return sink
+
+
+def text_stream(sink: Sink) -> io.TextIOWrapper:
+    """Return a text stream into a sink."""
+    buffer = io.BufferedWriter(SinkStream(sink))
+    return io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+class StreamMetrics(Collector):
+    """How much of what the process had to say was dropped; 0 from the start."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(self)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Read the sinks."""
+        yield CounterMetricFamily(
+            "lensgate_log_lines_dropped",
+            "Lines that standard error or output did not take",
+            value=sum(sink.dropped for sink in _sinks),
+        )
+
+
+_sinks: list[Sink] = []
+
+
+def _ensure_open(descriptor: int) -> None:
+    """Keep the number from being given to a file, such as a database, that C code would then write messages to."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != descriptor:
+            os.dup2(null, descriptor)
+            os.close(null)
+
+
+def _unblock(descriptor: int) -> None:
+    """Set O_NONBLOCK for this process alone: the flag belongs to the open file, which a shell shares with us."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode):  # Cannot be opened again. A service manager makes one for each service.
+        os.set_blocking(descriptor, False)
+    elif (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)) and sys.platform == "linux":
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
+        again = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | flags)
+        os.dup2(again, descriptor, inheritable=True)
+        os.close(again)

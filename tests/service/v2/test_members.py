@@ -1,0 +1,146 @@
+"""An order that was given is honoured or is an error: nothing of a request that is not known is passed over."""
+
+import string
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from gate import Label
+from service.errors import MalformedRequest
+from service.identity import ID_PATTERN, is_identity
+from service.v2.codec import InferRequest, Served, parse_request
+
+MODEL = Served("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
+PIXELS = np.zeros((1, 4, 4, 3), np.uint8).tobytes()
+IMAGE = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3], "parameters": {"binary_data_size": 48}}
+
+
+def parse(head: "dict[str, Any] | bytes", **options: Any) -> InferRequest:
+    text = head if isinstance(head, bytes) else orjson.dumps(head)
+    return parse_request(text + PIXELS, len(text), served=MODEL, read_shared=lambda _: b"", **options)
+
+
+def order(**changes: Any) -> dict[str, Any]:
+    """The input `expected` of one image, as JSON."""
+    return {"name": "expected", "datatype": "BYTES", "shape": [1], "data": ["glasses"], **changes}
+
+
+@pytest.mark.parametrize("head", [{"parameters": {"expected": "glasses"}}, {"inputs": [order(), IMAGE]}])
+def test_an_order_is_honoured(head: dict[str, Any]) -> None:
+    assert parse({"inputs": [IMAGE], **head}).expected == [Label.GLASSES]
+
+
+def misspelt(word: str) -> Iterator[str]:
+    """Everything that one slip of the hand makes of a word."""
+    for place, letter in enumerate(word):
+        yield word[:place] + word[place + 1 :]
+        yield word[:place] + letter.upper() + word[place + 1 :]
+        yield word[:place] + word[place : place + 2][::-1] + word[place + 2 :]
+        yield from (word[:place] + other + word[place:] for other in (letter, " ", "_", "\u0435"))
+        yield from (word[:place] + other + word[place + 1 :] for other in string.ascii_lowercase)
+    yield from (word.upper(), word.title(), f" {word}", f"{word} ", f"{word}\n", f'"{word}"', f"{word}\0", "")
+
+
+@pytest.mark.parametrize("name", sorted(set(misspelt("expected")) - {"expected"}))
+def test_a_misspelt_name_is_an_error_wherever_it_stands(name: str) -> None:
+    for head in (
+        {"parameters": {name: "glasses"}},
+        {name: "glasses"},
+        {"inputs": [order(name=name), IMAGE]},
+        {"inputs": [{**IMAGE, name: ["glasses"]}]},
+        {"inputs": [{**IMAGE, "parameters": {"binary_data_size": 48, name: "glasses"}}]},
+        {"outputs": [{"name": "reason", "parameters": {name: "glasses"}}]},
+    ):
+        with pytest.raises(MalformedRequest) as raised:
+            parse({"inputs": [IMAGE], **head})
+        assert "expected" in raised.value.detail or "takes" in raised.value.detail
+
+
+@pytest.mark.parametrize("value", sorted(set(misspelt("glasses")) - {"glasses"}))
+def test_a_misspelt_value_is_an_error(value: str) -> None:
+    for head in ({"parameters": {"expected": value}}, {"inputs": [order(data=[value]), IMAGE]}):
+        with pytest.raises(MalformedRequest, match="glasses"):
+            parse({"inputs": [IMAGE], **head})
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        order(datatype="STRING"),
+        order(datatype="bytes"),
+        order(shape=[2]),
+        order(shape=[2], data=["glasses"] * 2),
+        order(shape=[1, 1]),
+        order(data=[["glasses"]]),
+        order(data=[1]),
+        order(data=[None]),
+        order(data=[]),
+        order(data="glasses"),
+    ],
+)
+def test_an_order_in_the_wrong_form_is_an_error(given: dict[str, Any]) -> None:
+    with pytest.raises(MalformedRequest, match="expected"):
+        parse({"inputs": [IMAGE, given]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"inputs":[%s],"parameters":{"expected":"glasses"},"parameters":{}}',
+        b'{"inputs":[%s],"parameters":{"expected":"glasses","expected":"no_glasses"}}',
+        b'{"inputs":[%s],"parameters":{"\\u0065xpected":"glasses","expected":"no_glasses"}}',
+        b'{"inputs":[{"name":"expected","datatype":"BYTES","shape":[1],"data":["glasses"]}],"inputs":[%s]}',
+    ],
+)
+def test_an_order_that_a_second_member_would_replace_is_an_error(text: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="twice"):
+        parse(text % orjson.dumps(IMAGE))
+
+
+@pytest.mark.parametrize("rest", [b"[" * 1000 + b"]" * 1000, b"1" * 5000])
+def test_a_request_that_only_one_parser_reads_is_an_error(rest: bytes) -> None:
+    with pytest.raises(MalformedRequest):
+        parse(b'{"inputs":[%s],"parameters":{"expected":"glasses","headers":%s}}' % (orjson.dumps(IMAGE), rest))
+
+
+def test_what_other_clients_send_by_themselves_is_taken() -> None:
+    hints = {"content_type": "np", "headers": {"Accept": "*/*"}}
+    head = {
+        "id": "",
+        "model_name": "glasses",
+        "model_version": "1",
+        "inputs": [{**IMAGE, "parameters": {"binary_data_size": 48, **hints}}],
+        "outputs": [{"name": "reason", "parameters": {"binary_data": True, "classification": 0}}],
+        "parameters": {"triton_enable_empty_final_response": True, "priority": 0, "sequence_id": 0, **hints},
+    }
+    assert parse(head).count == 1
+
+
+def test_the_text_names_what_may_have_been_meant() -> None:
+    with pytest.raises(MalformedRequest, match=r"'Expcted', did you mean 'expected'\? it takes .*timeout"):
+        parse({"inputs": [IMAGE], "parameters": {"Expcted": "glasses"}})
+
+
+@pytest.mark.parametrize("identity", ["a\nb", "\x1b[2J", "a\x7f", "\x85", "\u2028", "\u202egnp.exe", "a" * 129])
+def test_an_id_that_could_forge_a_line_is_refused(identity: str) -> None:
+    assert not is_identity(identity)
+    with pytest.raises(MalformedRequest, match="the id of the request is not 1 to 128 characters"):
+        parse({"id": identity, "inputs": [IMAGE]})
+
+
+@pytest.mark.parametrize("identity", ["a", "Zoë 1.png", "../x", "👩\u200d🔬", "a" * 128])
+def test_an_id_may_be_any_name(identity: str) -> None:
+    told: list[str] = []
+    assert parse({"id": identity, "inputs": [IMAGE]}, identified=told.append).identity == identity
+    assert told == [identity]
+    assert ID_PATTERN.startswith("^")
+
+
+def test_the_id_is_told_before_anything_is_found_at_fault() -> None:
+    told: list[str] = []
+    with pytest.raises(MalformedRequest):
+        parse({"id": "mine", "inputs": 7, "outputs": [7]}, identified=told.append)
+    assert told == ["mine"]
