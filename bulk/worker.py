@@ -17,6 +17,7 @@ from bulk.tally import Counts, PartResult
 from gate import Action
 from gate.golden import check_golden
 from gate.scorer import Scorer
+from gate.time_limit import TimeLimit
 
 
 class Worker:
@@ -35,8 +36,10 @@ class Worker:
     def __init__(
         self, job: Job, known: Known, *, threads: int, watch: Callable[[Counts], None] = lambda _: None
     ) -> None:
-        scorer = Scorer(job.model, device=job.device)
-        check_golden(scorer, job.model.card)
+        with TimeLimit() as limit:
+            scorer = Scorer(job.model, device=job.device, limit=limit)
+            with scorer.limited(limit):
+                check_golden(scorer, job.model.card)
         self._job, self._watch = job, watch
         self._target, self._target_path = locate(job.target, job.storage_options)
         # Without KEEP there is nothing to write there.

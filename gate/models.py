@@ -14,11 +14,19 @@ from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
 from gate.errors import ModelError
+from gate.files import read_regular
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
 CURRENT_FILE = "CURRENT"
 HISTORY_FILE = "HISTORY"
+
+MAX_GRAPH_BYTES = 2**31
+"""What protobuf takes at most."""
+
+_MAX_CARD_BYTES = 64 * 2**20
+_MAX_NAME_BYTES = 4096
+_MAX_HISTORY_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class ModelStore:
         """
         path = self.folder / CURRENT_FILE
         try:
-            version = path.read_text(encoding="utf-8").strip()
+            version = read_regular(path, _MAX_NAME_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{path} cannot be read: train a model, or promote one of {self.versions()}") from error
         if not version:
@@ -83,8 +91,8 @@ class ModelStore:
             raise ModelError(f"there is no model {self.name!r} version {version!r} under {self.folder}")
         folder = self.folder / version
         try:
-            card = Card.parse((folder / CARD_FILE).read_bytes())
-            graph = (folder / GRAPH_FILE).read_bytes()
+            card = Card.parse(read_regular(folder / CARD_FILE, _MAX_CARD_BYTES))
+            graph = read_regular(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
         except OSError as error:
             raise ModelError(f"model {self.name!r} version {version!r} is incomplete: {error}") from error
         if (card.name, card.version) != (self.name, version):
@@ -137,7 +145,7 @@ class ModelStore:
         """
         path = self.folder / HISTORY_FILE
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_regular(path, _MAX_HISTORY_BYTES).decode().splitlines()
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:

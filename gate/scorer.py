@@ -1,6 +1,8 @@
 """The model at work: pixels in, probabilities out, on the CPU or on a CUDA device."""
 
 import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +14,7 @@ from gate.errors import DeviceError, ModelError, ScoringError
 from gate.models import Model
 from gate.pixels import Pixels
 from gate.runtime import onnxruntime
+from gate.time_limit import TimeLimit
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -48,26 +51,45 @@ class Scorer:
     Args:
         model: the verified model.
         device: `cuda` is an error where CUDA cannot be used; `auto` takes it where it can.
+        limit: ends the loading, where it is not to be the usual one; already begun.
         io_binding: let ONNX Runtime copy to and from the device by bound buffers; by default on CUDA alone.
 
     Raises:
         DeviceError: the device or the runtime cannot be used.
-        ModelError: the graph does not load, or is not the one its card describes.
+        ModelError: the graph does not load in time, or is not the one its card describes.
     """
 
-    def __init__(self, model: Model, *, device: Device = "auto", io_binding: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        device: Device = "auto",
+        limit: TimeLimit | None = None,
+        io_binding: bool | None = None,
+    ) -> None:
         self.size = model.card.input.size
-        self._session = _open_session(model.graph, device)
-        self._binds = self.provider == CUDA if io_binding is None else io_binding
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self._batch_sizes: tuple[int, ...] = ()
-        self._check_graph(model)
-        self._warm(1)
+        self._limit: TimeLimit | None = None
+        with TimeLimit() if limit is None else nullcontext(limit) as begun, self.limited(begun):
+            self._session = _open_session(model.graph, device, begun)
+            self._binds = self.provider == CUDA if io_binding is None else io_binding
+            self._outputs = [output.name for output in self._session.get_outputs()]
+            self._batch_sizes: tuple[int, ...] = ()
+            self._check_graph(model)
+            self._warm(1)
 
     @property
     def provider(self) -> str:
         """The execution provider that runs the graph."""
         return str(self._session.get_providers()[0])
+
+    @contextmanager
+    def limited(self, limit: TimeLimit) -> Iterator[None]:
+        """Hold the runs of the block, in this thread alone, to a limit that has begun."""
+        self._limit = limit
+        try:
+            yield
+        finally:
+            self._limit = None
 
     def fix_batch_sizes(self, largest: int) -> None:
         """Run powers of two only, up to the first that holds `largest` images, and each once now.
@@ -95,11 +117,13 @@ class Scorer:
 
         Raises:
             ScoringError: the graph failed, or answered other than N finite numbers.
+            ModelError: it ran into the limit that it is held to.
         """
         count = len(images)
         try:
             values = self._run(self._fill(images))
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own.
+            _check_time(self._limit, error)
             raise ScoringError(f"the model failed on a batch of {count}: {error}") from error
         answers = dict(zip(self._outputs, (value[:count] for value in values), strict=True))
         for name, answer in answers.items():
@@ -108,14 +132,15 @@ class Scorer:
         return answers
 
     def _run(self, images: Pixels) -> list[NDArray[np.float32]]:
+        options = self._limit and self._limit.run_options
         if not self._binds:
-            return list(self._session.run(self._outputs, {"image": images}))
+            return list(self._session.run(self._outputs, {"image": images}, options))
         # Made anew for each run: one that is shared would mix up the images of two threads.
         binding = self._session.io_binding()
         binding.bind_cpu_input("image", np.ascontiguousarray(images))
         for name in self._outputs:
             binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, options)
         return list(binding.copy_outputs_to_cpu())
 
     def _warm(self, count: int) -> None:
@@ -175,7 +200,14 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-def _open_session(graph: bytes, device: Device) -> onnxruntime.InferenceSession:
+def _check_time(limit: TimeLimit | None, error: Exception) -> None:
+    if limit is not None and limit.is_over:
+        raise ModelError(
+            f"the model was not loaded and proven within {limit.seconds:g} s: its graph may loop for ever"
+        ) from error
+
+
+def _open_session(graph: bytes, device: Device, limit: TimeLimit) -> onnxruntime.InferenceSession:
     check_runtime()
     has_cuda = CUDA in onnxruntime.get_available_providers()
     if device == "cuda" and not has_cuda:
@@ -185,8 +217,9 @@ def _open_session(graph: bytes, device: Device) -> onnxruntime.InferenceSession:
         onnxruntime.preload_dlls()  # Finds the CUDA and cuDNN libraries that pip installed beside it.
     providers: list[Any] = [(CUDA, _CUDA_OPTIONS)] if use_cuda else []
     try:
-        session = onnxruntime.InferenceSession(graph, _session_options(), providers=[*providers, CPU])
+        session = onnxruntime.InferenceSession(graph, _session_options(limit), providers=[*providers, CPU])
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own.
+        _check_time(limit, error)
         raise ModelError(f"ONNX Runtime cannot load the graph: {error}") from error
     # Left on, a CUDA fault at run time would quietly move the model to the CPU.
     session.disable_fallback()
@@ -195,8 +228,8 @@ def _open_session(graph: bytes, device: Device) -> onnxruntime.InferenceSession:
     return session
 
 
-def _session_options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
+def _session_options(limit: TimeLimit) -> onnxruntime.SessionOptions:
+    options = limit.session_options
     # Decoding needs the cores more than a graph of 0.3 ms does, and a spinning thread would take them.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -38,7 +38,7 @@ class JsonFormatter(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)[-MAX_EXCEPTION:]
         text = _dump({**line, **fields})
         if len(text) > MAX_LINE:
-            text = _dump({**line, "cut": text[:MAX_LINE // 4]})
+            text = _dump({**line, "cut": text[: MAX_LINE // 4]})
         return text
 
 
@@ -92,7 +92,7 @@ def _recovered(lost: int) -> bytes:
 
 def _clip(value: Any, length: int) -> Any:
     if isinstance(value, str | bytes | bytearray) and len(value) > length:
-        return f"{str(value[:length])}… ({len(value):,})"
+        return f"{value[:length]!s}… ({len(value):,})"
     return value
 
 

@@ -21,7 +21,7 @@ from service.access.metrics import CertificateMetrics
 from service.access.tls import Certificate
 from service.app import create_app, create_pipeline
 from service.listening import check_ports, make_config, url_of
-from service.loading import load_model, load_shadow
+from service.loading import load_model, load_shadow, load_within
 from service.logs import configure_logging
 from service.pipeline import Pipeline
 from service.probes import make_probe_server
@@ -50,7 +50,9 @@ def make_server(settings: Settings) -> "Server":
     store = ModelStore(settings.models)
     seen = read_state(store)
     load = partial(load_model, store, settings)
-    pipeline = create_pipeline(settings, load(), shadow=load_shadow(store, settings))
+    loaded = load_within(load, settings)
+    shadow = load_within(partial(load_shadow, store, settings), settings)
+    pipeline = create_pipeline(settings, loaded, shadow=shadow)
     watch = ModelWatch(store, pipeline, load=load, seconds=settings.model_poll_seconds, seen=seen)
     return Server(
         settings, pipeline, tracer=_make_tracer(settings), watch=watch if settings.model_poll_seconds else None

@@ -44,6 +44,9 @@ class Settings(BaseModel):
     model_poll_seconds: float = Field(
         1.0, ge=0.0, le=3600.0, description="how often CURRENT is looked at for another version to serve; 0 is never"
     )
+    model_load_seconds: float = Field(
+        120.0, gt=0.0, le=3600.0, description="longest that a model may take to load and to score its golden samples"
+    )
     shadow_version: Version | None = Field(
         None, description="score with this version too, behind every answer, and count where it differs"
     )

@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
+from functools import partial
 
 from gate import ModelError, ModelStore
 from gate.errors import GateError
 from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
 from service.background import Repeated
+from service.daemon_threads import start_daemon
 from service.engine import Loaded
 from service.files import stamp
+from service.loading import gave_up, longest_load
 from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -23,7 +27,8 @@ class ModelWatch(Repeated):
     """Looks at `CURRENT` for as long as its `async with` block lasts.
 
     What cannot be served leaves the version that is; it is tried again once `CURRENT` or that version's files change.
-    Files are read and models are loaded in a thread.
+    Files are read and models are loaded in a thread, which is given up where it takes too long, where something else
+    is current meanwhile, or where the service ends.
 
     Args:
         store: the models.
@@ -44,15 +49,33 @@ class ModelWatch(Repeated):
 
     async def turn(self) -> None:
         """Load what is current if it changed since the last look, and serve it if that may be."""
-        state = await asyncio.to_thread(read_state, self._store)
+        state = await self._read_state()
         if state == self._seen or self._pipeline.admission.is_draining:
             return
         # Noted before it is loaded: what is written meanwhile is another change.
         self._seen = state
         try:
-            self._serve(await asyncio.to_thread(self._load))
+            if (loaded := await self._load_current()) is not None:
+                self._serve(loaded)
         except Exception as error:  # Whatever is wrong with the new version, the old one is not.
             self._keep(error)
+
+    async def _load_current(self) -> Loaded | None:
+        """Load what is current; None where something else is before that is done."""
+        loading = asyncio.wrap_future(start_daemon(self._load, name="load"))
+        ended = time.monotonic() + longest_load(self._pipeline.settings)
+        while not (await asyncio.wait([loading], timeout=self._seconds))[0]:
+            if await self._read_state() != self._seen:
+                loading.cancel()
+                log.warning("a load was given up: another version, or other files, are current")
+                return None
+            if time.monotonic() > ended:
+                loading.cancel()
+                raise gave_up(self._pipeline.settings)
+        return loading.result()
+
+    async def _read_state(self) -> State:
+        return await asyncio.wrap_future(start_daemon(partial(read_state, self._store), name="look"))
 
     def _serve(self, loaded: Loaded) -> None:
         served = self._pipeline.engine.card

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.background import Repeated
+from service.daemon_threads import start_daemon
 from service.files import Stamp, stamp
 
 SECONDS = 1.0
@@ -31,7 +32,7 @@ class FileWatch(Repeated):
 
     async def turn(self) -> None:
         """Look, in a thread."""
-        await asyncio.to_thread(self.look)
+        await asyncio.wrap_future(start_daemon(self.look, name="look"))
 
     def look(self) -> None:
         """Have the files read again if one of them is another than at the last look."""

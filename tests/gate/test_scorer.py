@@ -37,7 +37,7 @@ def test_fixed_batch_sizes_are_filled_up_and_cut_back() -> None:
     ran: list[int] = []
     run = scorer._session.run
 
-    def spy(outputs: list[str], inputs: dict[str, Any]) -> Any:
+    def spy(outputs: list[str], inputs: dict[str, Any], _: object) -> Any:
         ran.append(len(inputs["image"]))
         return run(outputs, inputs)
 

@@ -72,6 +72,30 @@ def brightness_graph(size: int, *, inverted: bool = False) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+def endless_graph(size: int = 32) -> onnx.ModelProto:
+    """The same graph with a loop in it that takes longer than anybody lives."""
+    model = brightness_graph(size)
+    scalar = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["more"], ["again"]), helper.make_node("Identity", ["value"], ["same"])],
+        "body",
+        [
+            scalar("turn", TensorProto.INT64, []),
+            scalar("more", TensorProto.BOOL, []),
+            scalar("value", TensorProto.FLOAT, None),
+        ],
+        [scalar("again", TensorProto.BOOL, []), scalar("same", TensorProto.FLOAT, None)],
+    )
+    nodes = list(model.graph.node)
+    nodes[2].output[0] = "once"
+    loop = helper.make_node("Loop", ["turns", "true", "once"], ["bright"], body=body)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:3], loop, *nodes[3:]])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2**62, np.int64), "turns"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "true"))
+    return model
+
+
 def model_of(graph: onnx.ModelProto, text: CardText) -> Model:
     """Put a card into a graph and the graph's hash into the card."""
     helper.set_model_props(graph, {METADATA_KEY: text.model_dump_json()})

@@ -45,6 +45,18 @@ class NetworkTrace:
 def trace_network(folder: Path) -> NetworkTrace:
     """Compile the library that traces into `folder`."""
     (folder / "home").mkdir()
-    command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", folder / "trace.so", _SOURCE, "-ldl"]
+    command = [
+        "cc",
+        "-shared",
+        "-fPIC",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-o",
+        folder / "trace.so",
+        _SOURCE,
+        "-ldl",
+    ]
     subprocess.run(command, check=True)
     return NetworkTrace(folder)

@@ -14,7 +14,7 @@ from PIL import Image
 # A peer's environment holds no `gate`, whose adapter turns the telemetry off elsewhere.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 Pixels = NDArray[np.uint8]
 Decode = Callable[[bytes, int], Pixels]
