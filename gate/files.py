@@ -11,10 +11,8 @@ def read_regular(path: Path, limit: int) -> bytes:
     Raises:
         OSError: it cannot be read, is not a regular file, or has more bytes.
     """
-    # A FIFO that is opened so does not wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
+    with open(path, "rb", opener=_open_at_once) as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError(f"{path} is not a regular file")
         if found.st_size > limit:
@@ -23,3 +21,8 @@ def read_regular(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(f"{path} has more than the {limit:,} bytes that are read")
     return content
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A FIFO that is opened so does not wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)

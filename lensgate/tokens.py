@@ -70,7 +70,14 @@ def _revoke(options: argparse.Namespace) -> int:
     path = _path(options)
     with _locked(path):
         text = read_text(path)
-        _write(path, _less(text, options.name, parse_tokens(text, source=str(path)), path))
+        tokens = parse_tokens(text, source=str(path))
+        less = _less(text, options.name, tokens, path)
+        if len(tokens) == 1:
+            raise SettingsError(
+                f"{path}: {options.name!r} is the only token, and a running service would keep it: it takes no file "
+                "without tokens. Add another one first, or stop the service and delete the file"
+            )
+        _write(path, less)
     print(f"{path}: {options.name} revoked")
     return 0
 

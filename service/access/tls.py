@@ -4,11 +4,14 @@ import logging
 import ssl
 from pathlib import Path
 
+from gate.files import read_regular
 from service.access.metrics import CertificateMetrics
 from service.access.watching import FileWatch
 from service.errors import SettingsError
 
 log = logging.getLogger(__name__)
+
+_MAX_BYTES = 2**20
 
 
 class Certificate:
@@ -69,8 +72,7 @@ def load_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def _check_readable(path: Path, setting: str) -> None:
     try:
-        with path.open("rb") as file:
-            file.read(1)
+        read_regular(path, _MAX_BYTES)
     except OSError as error:
         raise SettingsError(f"{setting}: {error}") from error
 

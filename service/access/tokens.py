@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from prometheus_client import CollectorRegistry
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gate.files import read_regular
 from service.access.metrics import AccessMetrics
 from service.access.principal import ANONYMOUS_NAME, Principal, Scope
 from service.access.watching import FileWatch
@@ -128,14 +129,8 @@ def read_text(path: Path) -> str:
         SettingsError: it cannot be read, or is no such file.
     """
     try:
+        text = read_regular(path, _MAX_BYTES).decode("utf-8")
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # A pipe would be waited for.
-            raise SettingsError(f"the tokens in {path} cannot be read: it is no file")
-        with path.open("rb") as file:
-            found = file.read(_MAX_BYTES + 1)
-        if len(found) > _MAX_BYTES:
-            raise SettingsError(f"the tokens in {path} cannot be read: it has more than {_MAX_BYTES:,} bytes")
-        text = found.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the tokens in {path} cannot be read: {error}") from error
     if mode & stat.S_IROTH:
@@ -153,8 +148,20 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     return parse_tokens(read_text(path), source=str(path))
 
 
+def read_some_tokens(path: Path) -> tuple[Token, ...]:
+    """Read the tokens of a file that a service goes by: at least one, since an emptied file is most likely a mistake.
+
+    Raises:
+        SettingsError: it cannot be read, what it holds does not fit, or it holds none.
+    """
+    tokens = read_tokens(path)
+    if not tokens:
+        raise SettingsError(f"{path} holds no token, so that nobody could come in: `lensgate tokens add` makes one")
+    return tokens
+
+
 class TokenFile:
-    """The tokens in use: those of the file when it was last whole. Safe in threads.
+    """The tokens in use: those of the file when it was last whole, and not empty. Safe in threads.
 
     Args:
         path: the file.
@@ -170,12 +177,12 @@ class TokenFile:
         self.now = now
         self._path = path
         self.watch = FileWatch([path], self.load)
-        self.tokens = read_tokens(path)
+        self.tokens = read_some_tokens(path)
 
     def load(self) -> None:
         """Read the file again; one that cannot be used leaves the tokens as they are."""
         try:
-            self.tokens = read_tokens(self._path)
+            self.tokens = read_some_tokens(self._path)
         except SettingsError as error:
             self.metrics.observe_load(failed=True)
             log.error("the tokens stay as they were: %s", error)

@@ -82,8 +82,9 @@ def test_a_revoked_token_is_gone_and_the_rest_stays(path: Path, capsys: pytest.C
         assert all(f"# About {other}." in left for other in names)
         assert "revoked" in capsys.readouterr().out
     path.write_text(entries[0])
-    assert run(path, "revoke", "a") == 0
-    assert read_tokens(path) == ()
+    assert run(path, "revoke", "a") == 1
+    assert "is the only token" in capsys.readouterr().err
+    assert path.read_text() == entries[0]
 
 
 def test_a_layout_that_is_not_known_is_left_to_its_author(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

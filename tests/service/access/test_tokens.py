@@ -89,9 +89,39 @@ def test_a_token_in_the_place_of_its_hash_is_not_repeated_in_the_error() -> None
     assert "very-secret" not in str(error.value)
 
 
-def test_a_file_without_tokens_lets_nobody_in(tmp_path: Path, registry: CollectorRegistry) -> None:
-    tokens = open_file(write_tokens(tmp_path / "tokens.toml", {}), registry)
-    assert tokens.find(token_of("gen")) is None
+@pytest.mark.parametrize("text", ["", "\n", "# Nothing here.\n", "token = []\n", "\ufeff"])
+def test_a_service_does_not_start_with_a_file_without_tokens(
+    text: str, tmp_path: Path, registry: CollectorRegistry
+) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=r"tokens\.toml"):
+        open_file(path, registry)
+
+
+def test_no_part_of_a_file_and_nothing_in_its_place_ends_a_token(tmp_path: Path, registry: CollectorRegistry) -> None:
+    path = write_tokens(tmp_path / "tokens.toml", {"gen": 'scopes = ["decide"]'})
+    whole = path.read_bytes()
+    tokens = open_file(path, registry)
+    for end in range(len(whole) - 1):
+        path.write_bytes(whole[:end])
+        tokens.watch.look()
+        assert tokens.find(token_of("gen")), whole[:end]
+    assert registry.get_sample_value("lensgate_tokens_load_failed") == 1.0
+    path.unlink()
+    for replace in (
+        path.mkdir,
+        lambda: (path.rmdir(), os.mkfifo(path)),
+        lambda: (path.unlink(), path.symlink_to(path)),
+    ):
+        replace()
+        tokens.watch.look()
+        assert tokens.find(token_of("gen"))
+    path.unlink()
+    path.write_bytes(whole)
+    tokens.watch.look()
+    assert tokens.find(token_of("gen"))
+    assert registry.get_sample_value("lensgate_tokens_load_failed") == 0.0
 
 
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -103,7 +133,7 @@ def test_what_is_no_file_of_tokens_is_not_waited_for_nor_read_to_its_end(tmp_pat
     pipe, large = tmp_path / "pipe", tmp_path / "large"
     os.mkfifo(pipe)
     large.write_bytes(b"#" * (2**20 + 1))
-    for path, named in ((pipe, "no file"), (tmp_path, "no file"), (large, "more than 1,048,576 bytes")):
+    for path, named in ((pipe, "not a regular"), (tmp_path, "not a regular"), (large, "at most 1,048,576")):
         with pytest.raises(SettingsError, match=named):
             read_tokens(path)
 

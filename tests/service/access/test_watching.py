@@ -31,3 +31,20 @@ def test_a_change_that_cannot_be_taken_up_does_not_hide_the_next(
 
     asyncio.run(watch())
     assert "tokens.toml could not be taken up" in caplog.text
+
+
+def test_a_file_that_is_still_being_written_is_not_taken_up(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.write_text("whole")
+    found: list[str] = []
+    watch = FileWatch([path], lambda: found.append(path.read_text()))
+
+    async def grow() -> None:
+        for length in range(1, 6):
+            path.write_text("other"[:length])
+            await watch.turn()
+        assert found == []
+        await watch.turn()
+
+    asyncio.run(grow())
+    assert found == ["other"]
