@@ -1,12 +1,14 @@
 """The one console script. Each command imports what it needs when it is chosen, and nothing else."""
 
 import argparse
+import contextlib
 import importlib
 import shlex
 import sys
 from collections.abc import Sequence
 
 from gate.errors import GateError
+from lensgate.signals import Stopped, close_output, ended_cleanly
 
 # The extras that bring a module, for the hint where it is missing.
 _EXTRAS = {
@@ -47,18 +49,25 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 for a fault that is named, 2 for wrong usage."""
+    """Run one command; the exit status is 0, 1 for a fault that is named, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options = _parse(arguments)
-        status: int | None = options.run(options)
+        # A service has ways of its own to end.
+        with contextlib.nullcontext() if options.command_name == "serve" else ended_cleanly():
+            status: int | None = options.run(options)
+            sys.stdout.flush()
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}: install lensgate[{extra}]")
+    except Stopped as stopped:
+        return stopped.status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        return close_output()
     except (GateError, OSError) as error:
         return _fail(str(error))
     return status or 0
@@ -73,6 +82,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     module, function, title = _COMMANDS[chosen]
     command = argparse.ArgumentParser(prog=f"lensgate {chosen}", description=title)
     getattr(importlib.import_module(module), function)(command)
+    command.set_defaults(command_name=chosen)
     # A model's card repeats the command it was made with.
     command.set_defaults(command_line=shlex.join(["lensgate", *arguments]))
     return command.parse_args(arguments[1:])

@@ -15,6 +15,7 @@ from service.access.exposure import expects_loopback
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
+from service.background import Repeated
 from service.decisions import Decisions
 from service.engine import Loaded
 from service.metrics import Metrics
@@ -56,14 +57,25 @@ def create_pipeline(
     return Pipeline(settings, loaded, metrics=metrics, shadow=shadow, store=store)
 
 
-def create_app(pipeline: Pipeline, *, tracer: "Tracer | None" = None, watch: ModelWatch | None = None) -> ASGIApp:
+def create_app(
+    pipeline: Pipeline,
+    *,
+    tracer: "Tracer | None" = None,
+    watch: ModelWatch | None = None,
+    watches: list[Repeated] | None = None,
+) -> ASGIApp:
     """The app around a pipeline and a tracer, which it closes when it ends; `watch` runs for as long.
+
+    What looks for changed files is added to `watches`.
 
     Raises:
         SettingsError: there is no file of tokens where the settings name one, or it cannot be read.
     """
     settings, metrics = pipeline.settings, pipeline.metrics
     tokens = open_tokens(settings, metrics.registry)
+    if watches is not None:
+        watches += [watch] if watch else []
+        watches += [tokens.watch] if tokens else []
     sampler = Sampler(pipeline)
     StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)

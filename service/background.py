@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
+from service.handover import call_in_loop
+
 log = logging.getLogger(__name__)
 
 
@@ -14,7 +16,7 @@ class Repeated(ABC):
     """Takes a turn every so often for as long as its `async with` block lasts, whatever a turn raises.
 
     Args:
-        seconds: before a turn.
+        seconds: before a turn; 0 waits until `again` is called.
         fault: what the log says of a turn that raised.
         at_once: take the first turn without waiting.
         patience: seconds that a turn which is under way is given at the block's end.
@@ -25,14 +27,22 @@ class Repeated(ABC):
         self._fault = fault
         self._at_once = at_once
         self._patience = patience
-        self._ended = asyncio.Event()
+        self._is_ended = False
+        self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
     @abstractmethod
     async def turn(self) -> None:
         """Do it once."""
 
+    def again(self) -> None:
+        """Take a turn soon. May be called from signal handlers and from any thread."""
+        if self._loop is not None:
+            call_in_loop(self._loop, self._woken.set)
+
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -40,7 +50,8 @@ class Repeated(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task:
-            self._ended.set()
+            self._is_ended = True
+            self._woken.set()
             await asyncio.wait([self._task], timeout=self._patience)
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -49,7 +60,7 @@ class Repeated(ABC):
     async def _run(self) -> None:
         if not self._at_once:
             await self._wait()
-        while not self._ended.is_set():
+        while not self._is_ended:
             try:
                 await self.turn()
             except Exception:  # The next turn may be the one that matters, such as a token that is revoked.
@@ -58,4 +69,6 @@ class Repeated(ABC):
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), self._seconds)
+            await asyncio.wait_for(self._woken.wait(), self._seconds or None)
+        if not self._is_ended:
+            self._woken.clear()

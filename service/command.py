@@ -5,6 +5,7 @@ import gc
 
 from service.server import make_server
 from service.settings import Settings
+from service.signals import guard_start
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     flags = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
+    guard_start()
     server = make_server(Settings.load(flags))
     # What is there by now stays. A collection that looked through all of it would stop every request for 46 ms; the
     # second one lets the next come by what is new alone.

@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 from gate.errors import GateError
 from service.server import Server, make_server
 from service.settings import Settings
+from service.signals import guard_start
 
 
 def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
     """Run the service with the settings of the environment until Ctrl-C; 1 if it cannot start."""
+    guard_start()
     try:
         settings = Settings.load({}, {"LENSGATE_LOG_LEVEL": "warning", **environment})
         server = make_server(settings)

@@ -82,7 +82,9 @@ def _describe(fault: Mapping[str, Any]) -> str:
 def _declared(route: APIRoute) -> frozenset[str]:
     found: set[str] = set()
     for parameter in route.dependant.query_params:
-        kind = parameter.field_info.annotation
-        is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
-        found |= names_of(kind) if is_model else {parameter.alias}
+        kind: object = parameter.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found |= names_of(kind)
+        else:
+            found.add(parameter.alias)
     return frozenset(found)

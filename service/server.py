@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Iterator
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -20,12 +21,14 @@ from service.access.exposure import check_exposure
 from service.access.metrics import CertificateMetrics
 from service.access.tls import Certificate
 from service.app import create_app, create_pipeline
+from service.background import Repeated
 from service.listening import check_ports, make_config, url_of
 from service.loading import load_model, load_shadow, load_within
 from service.logs import configure_logging
 from service.pipeline import Pipeline
 from service.probes import make_probe_server
 from service.settings import Settings
+from service.signals import handled
 from service.watching import ModelWatch, read_state
 
 if TYPE_CHECKING:
@@ -54,9 +57,7 @@ def make_server(settings: Settings) -> "Server":
     shadow = load_within(partial(load_shadow, store, settings), settings)
     pipeline = create_pipeline(settings, loaded, shadow=shadow)
     watch = ModelWatch(store, pipeline, load=load, seconds=settings.model_poll_seconds, seen=seen)
-    return Server(
-        settings, pipeline, tracer=_make_tracer(settings), watch=watch if settings.model_poll_seconds else None
-    )
+    return Server(settings, pipeline, tracer=_make_tracer(settings), watch=watch)
 
 
 def _make_tracer(settings: Settings) -> "Tracer | None":
@@ -83,9 +84,10 @@ class Server(uvicorn.Server):
         self._certificate = _load_certificate(settings, CertificateMetrics(pipeline.metrics.registry))
         self._probes = make_probe_server(pipeline)
         self._beside = contextlib.AsyncExitStack()
+        self._watches: list[Repeated] = [self._certificate.watch] if self._certificate else []
         super().__init__(
             make_config(
-                create_app(pipeline, tracer=tracer, watch=watch),
+                create_app(pipeline, tracer=tracer, watch=watch, watches=self._watches),
                 settings,
                 port=settings.port,
                 # Whoever was admitted is answered or times out within this.
@@ -123,6 +125,17 @@ class Server(uvicorn.Server):
         """Finish what was admitted; the probes are answered until that is done."""
         await super().shutdown(sockets)
         await self._beside.aclose()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals for as long as the block lasts."""
+        with super().capture_signals(), handled(end=self.handle_exit, reload=self._reload):
+            yield
+
+    def _reload(self) -> None:
+        log.info("told to read model, tokens and certificate again")
+        for watch in self._watches:
+            watch.again()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain; a second signal does not wait, not even for a thread that hangs."""

@@ -19,6 +19,8 @@ from service.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
+_LOOK_SECONDS = 1.0
+
 State = tuple[object, ...]
 """What is compared to see that something changed: the version's name, and what the file system says of its files."""
 
@@ -34,7 +36,7 @@ class ModelWatch(Repeated):
         store: the models.
         pipeline: is told to swap.
         load: loads and verifies what is current.
-        seconds: between two looks.
+        seconds: between two looks; 0 looks only when `again` is called.
         seen: `read_state` from before the first model was loaded.
     """
 
@@ -46,6 +48,11 @@ class ModelWatch(Repeated):
         self._pipeline = pipeline
         self._load = load
         self._seen = seen
+
+    def again(self) -> None:
+        """Load what is current soon, whether it has changed or not."""
+        self._seen = ()
+        super().again()
 
     async def turn(self) -> None:
         """Load what is current if it changed since the last look, and serve it if that may be."""
@@ -64,7 +71,7 @@ class ModelWatch(Repeated):
         """Load what is current; None where something else is before that is done."""
         loading = asyncio.wrap_future(start_daemon(self._load, name="load"))
         ended = time.monotonic() + longest_load(self._pipeline.settings)
-        while not (await asyncio.wait([loading], timeout=self._seconds))[0]:
+        while not (await asyncio.wait([loading], timeout=self._seconds or _LOOK_SECONDS))[0]:
             if await self._read_state() != self._seen:
                 loading.cancel()
                 log.warning("a load was given up: another version, or other files, are current")

@@ -47,7 +47,8 @@ def test_a_missing_extra_is_named(
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in ("service", "lensgate", "training")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "gate.scorer", raising=False)
+    for name in ("gate.scorer", "gate.runtime", "gate.time_limit"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     assert main(command) == 1
     assert extra in capsys.readouterr().err

@@ -30,6 +30,11 @@ class FileWatch(Repeated):
         self._changed = changed
         self._seen = self._before = self._stamps()
 
+    def again(self) -> None:
+        """Have the files read again soon, whether they have changed or not."""
+        self._seen = []
+        super().again()
+
     async def turn(self) -> None:
         """Look, in a thread."""
         await asyncio.wrap_future(start_daemon(self._look_twice, name="look"))

@@ -45,7 +45,7 @@ class NetworkTrace:
 def trace_network(folder: Path) -> NetworkTrace:
     """Compile the library that traces into `folder`."""
     (folder / "home").mkdir()
-    command = [
+    command: list[str | Path] = [
         "cc",
         "-shared",
         "-fPIC",

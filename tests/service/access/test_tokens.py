@@ -109,15 +109,12 @@ def test_no_part_of_a_file_and_nothing_in_its_place_ends_a_token(tmp_path: Path,
         assert tokens.find(token_of("gen")), whole[:end]
     assert registry.get_sample_value("lensgate_tokens_load_failed") == 1.0
     path.unlink()
-    for replace in (
-        path.mkdir,
-        lambda: (path.rmdir(), os.mkfifo(path)),
-        lambda: (path.unlink(), path.symlink_to(path)),
-    ):
-        replace()
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path, tmp_path / "pipe", path):
+        path.symlink_to(other)
         tokens.watch.look()
         assert tokens.find(token_of("gen"))
-    path.unlink()
+        path.unlink()
     path.write_bytes(whole)
     tokens.watch.look()
     assert tokens.find(token_of("gen"))
@@ -133,7 +130,7 @@ def test_what_is_no_file_of_tokens_is_not_waited_for_nor_read_to_its_end(tmp_pat
     pipe, large = tmp_path / "pipe", tmp_path / "large"
     os.mkfifo(pipe)
     large.write_bytes(b"#" * (2**20 + 1))
-    for path, named in ((pipe, "not a regular"), (tmp_path, "not a regular"), (large, "at most 1,048,576")):
+    for path, named in ((pipe, "not a regular"), (tmp_path, "Is a directory"), (large, "at most 1,048,576")):
         with pytest.raises(SettingsError, match=named):
             read_tokens(path)
 

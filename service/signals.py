@@ -1,0 +1,39 @@
+"""What signals do to a service: end it, have it read its files again, or show what it does; none kills it at once."""
+
+import contextlib
+import faulthandler
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+_ERROR_OUTPUT = 2
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+def guard_start() -> None:
+    """Keep HUP and USR2 from ending the process while it starts, and let USR1 write the stacks of all threads."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError, ValueError):  # Without a standard error there is nowhere to write to.
+        faulthandler.register(signal.SIGUSR1, file=_ERROR_OUTPUT, all_threads=True)
+
+
+@contextlib.contextmanager
+def handled(*, end: Handler, reload: Callable[[], object]) -> Iterator[None]:
+    """For the block, have QUIT call `end` and HUP call `reload`. Only the main thread may set handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        signal.SIGQUIT: signal.signal(signal.SIGQUIT, end),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda *_: reload()),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

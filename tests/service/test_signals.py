@@ -1,0 +1,155 @@
+"""Signals under load: none loses a request, none but those that end a service ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.access.keys import bearer, write_tokens
+from tests.support.images import encode, flat
+from tests.support.models import brightness_model, write_model
+from tests.support.servers import TIMEOUT, Process, running_process, wait_until
+
+WHITE = encode(flat(255))
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    write_model(tmp_path / "models", brightness_model())
+    return {**os.environ, "LENSGATE_MODELS": str(tmp_path / "models")}
+
+
+@contextmanager
+def load_on(process: Process, found: list[int]) -> Iterator[None]:
+    """Four callers, each with a connection of its own, that ask until the block ends; `found` is given every status."""
+    done = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=process.url, timeout=TIMEOUT, trust_env=False) as client:
+            while not done.is_set():
+                found.append(client.post("/v1/decisions", content=WHITE).status_code)
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask) for _ in range(4)]
+        wait_until(lambda: len(found) > 8)
+        try:
+            yield
+        finally:
+            done.set()
+        for each in asked:
+            each.result(TIMEOUT)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_that_does_not_end_it_loses_no_request(
+    sent: signal.Signals, environment: dict[str, str], tmp_path: Path
+) -> None:
+    found: list[int] = []
+    with running_process(tmp_path / "log", environment) as process:
+        with load_on(process, found):
+            for _ in range(20):
+                process.process.send_signal(sent)
+                time.sleep(0.02)
+            asked = len(found)
+            wait_until(lambda: len(found) > asked + 8)
+        assert set(found) == {200}
+        if sent is signal.SIGUSR1:
+            assert "most recent call first" in process.log.read_text()
+        process.process.terminate()
+        assert process.process.wait(TIMEOUT) == 0
+
+
+def test_quit_ends_it_as_term_does(environment: dict[str, str], tmp_path: Path) -> None:
+    with running_process(tmp_path / "log", environment) as process:
+        process.process.send_signal(signal.SIGQUIT)
+        assert process.process.wait(TIMEOUT) == 0
+    assert "Finished server process" in process.log.read_text()
+
+
+def test_hup_reads_model_and_tokens_again_without_waiting_for_a_look(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    tokens = write_tokens(tmp_path / "tokens.toml", {"a": 'scopes = ["decide"]'})
+    with (
+        running_process(tmp_path / "log", environment, "--tokens", str(tokens), "--model-poll-seconds", "0") as process,
+        httpx.Client(base_url=process.url, timeout=TIMEOUT, trust_env=False) as client,
+    ):
+        write_model(tmp_path / "models", brightness_model("2"))
+        write_tokens(tokens, {"b": "scopes = []"})
+        time.sleep(0.1)
+        assert client.get("/v1/model", headers=bearer("a")).json()["version"] == "1"
+        process.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: client.get("/v1/model", headers=bearer("b")).json().get("version") == "2")
+        assert client.get("/v1/model", headers=bearer("a")).status_code == 401
+
+
+@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_while_it_starts_does_not_end_it(sent: signal.Signals) -> None:
+    code = (
+        "import os, signal; from service.signals import guard_start; guard_start()\n"
+        f"os.kill(os.getpid(), {int(sent)}); print('goes on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "goes on\n"
+
+
+def stop(sent: signal.Signals) -> Callable[["subprocess.Popen[str]"], None]:
+    def send(process: "subprocess.Popen[str]") -> None:
+        assert process.stdout
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(sent)
+
+    return send
+
+
+COMMAND = """
+import sys, time
+import lensgate.cli as cli
+def wait(_):
+    print("waits", flush=True)
+    try:
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+def add(command):
+    command.set_defaults(run=wait)
+cli._COMMANDS["bulk"] = ("__main__", "add", "")
+sys.exit(cli.main(["bulk"]))
+"""
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_command_ends_cleanly(sent: signal.Signals, status: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", COMMAND], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        stop(sent)(process)
+        assert process.stdout
+        assert process.stdout.read() == "cleaned up\n"
+        assert process.wait(TIMEOUT) == status
+
+
+def test_a_command_whose_reader_is_gone_ends_without_a_word() -> None:
+    command = COMMAND.replace("time.sleep(60)", "sys.stdin.read(); print('x' * 100_000)")
+    with subprocess.Popen(
+        [sys.executable, "-c", command],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr
+        assert process.stdout.readline() == "waits\n"
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == ""
+        assert process.wait(TIMEOUT) == 128 + signal.SIGPIPE
