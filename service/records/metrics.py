@@ -26,6 +26,11 @@ class RecordMetrics:
                 counter.labels(result)
         self._failures = Counter("lensgate_record_failures", "Attempts to write that failed", registry=registry)
         self._failing = Gauge("lensgate_records_failing", "1 while the store takes nothing", registry=registry)
+        self._clock_ahead = Gauge(
+            "lensgate_records_clock_ahead",
+            "1 while the clock is far ahead of the records, so that old ones are deleted in steps",
+            registry=registry,
+        )
         self._queued = Gauge("lensgate_queued_records", "Decisions that wait to be written", registry=registry)
         self._seconds = Histogram(
             "lensgate_record_write_seconds", "One transaction", buckets=_SECONDS, registry=registry
@@ -55,6 +60,10 @@ class RecordMetrics:
         """Count one that did not."""
         self._failures.inc()
         self._failing.set(1)
+
+    def observe_clock(self, *, is_ahead: bool) -> None:
+        """The clock was held against the records."""
+        self._clock_ahead.set(is_ahead)
 
     def observe_recovery(self) -> None:
         """The store takes decisions again."""

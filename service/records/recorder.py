@@ -12,8 +12,9 @@ from service.records.entry import Entry
 from service.records.evidence import Source
 from service.records.examiner import Examiner, Picture
 from service.records.metrics import RecordMetrics
+from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
-from service.records.writing import Limits, prune, write
+from service.records.writing import Limits, find_span, prune, write
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Recorder:
         max_rows: most decisions that wait.
         max_pictures: most pictures that wait.
         prune_seconds: how often what is too old or too much is deleted.
-        clock: seconds since 1970.
+        retention: what time ages are reckoned by.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Recorder:
         max_rows: int = MAX_ROWS,
         max_pictures: int = MAX_PICTURES,
         prune_seconds: float = PRUNE_SECONDS,
-        clock: Callable[[], float] = time.time,
+        retention: RetentionClock | None = None,
     ) -> None:
         self.store = store
         self._metrics = metrics
@@ -70,13 +71,13 @@ class Recorder:
         self._max_pictures = max_pictures
         self._prune_seconds = prune_seconds
         self._next_prune = float("-inf")
-        self._clock = clock
+        self._retention = retention or RetentionClock(limits.max_days * DAY)
         self._rows: deque[Entry] = deque()
         self._pictures: deque[tuple[Entry, Picture]] = deque()
         self._writing: tuple[Sequence[Entry], Sequence[Picture]] = ((), ())
         self._examiner = Examiner(self._keep, metrics, max_pixels=max_pixels, budget=budget, is_busy=is_busy)
         self._ended = threading.Event()
-        self._is_failing = False
+        self._is_failing = self._is_behind = False
         metrics.watch(lambda: self.queued)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -126,6 +127,8 @@ class Recorder:
     def _work(self) -> bool:
         """Write and delete what is due; whether the store took it."""
         try:
+            if not self._retention.is_begun:  # Before the first decision of this process is written.
+                self._retention.begin(find_span(self.store))
             self._write()
             self._prune()
         except RecordsUnavailable as error:
@@ -184,7 +187,12 @@ class Recorder:
         """Delete what is too old or too much, a part at a time: where there is more, the next comes soon."""
         if time.monotonic() < self._next_prune:
             return
-        if not prune(self.store, self._limits, now=self._clock()):
+        now, was_behind = self._retention.now(), self._is_behind
+        self._is_behind = self._retention.is_behind
+        self._metrics.observe_clock(is_ahead=self._is_behind)
+        if self._is_behind and not was_behind:
+            log.warning("the clock is far ahead of the records: old ones are deleted by and by, not at once")
+        if not prune(self.store, self._limits, now=now):
             self._next_prune = time.monotonic() + self._prune_seconds
 
     def _fail(self, detail: str) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
 from service.records.examiner import Picture
+from service.records.retention import Span
 from service.records.store import Store, insert_into
 from service.records.tables import decisions, images, lost_audits, verdicts
 
@@ -58,6 +59,19 @@ def write(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) -> int
         if picture.record not in gone:
             _is_refused(store, (), [picture])
     return len(refused)
+
+
+def find_span(store: Store) -> Span | None:
+    """Return the times of the oldest unjudged record and of the newest one; None where there is none.
+
+    Raises:
+        RecordsUnavailable: the store cannot be read.
+    """
+    unjudged = ~exists().where(verdicts.c.record == decisions.c.record)
+    with store.begin() as connection:
+        oldest = connection.scalar(select(func.min(decisions.c.time)).where(unjudged))
+        newest = connection.scalar(select(func.max(decisions.c.time)))
+    return None if oldest is None or newest is None else Span(oldest / 1e6, newest / 1e6)
 
 
 def prune(store: Store, limits: Limits, *, now: float) -> bool:

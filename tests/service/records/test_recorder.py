@@ -19,6 +19,7 @@ from service.records.entry import Entry
 from service.records.metrics import RecordMetrics
 from service.records.query import find_image, find_one
 from service.records.recorder import Recorder, is_drawn
+from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
 from service.records.writing import Limits
 from tests.support.images import encode, flat, portrait
@@ -82,6 +83,7 @@ def recording(
     max_rows: int = 1_000,
     max_pictures: int = 1_000,
     prune_seconds: float = 60.0,
+    retention: RetentionClock | None = None,
 ) -> Iterator[Recorder]:
     recorder = Recorder(
         store,
@@ -91,6 +93,7 @@ def recording(
         max_rows=max_rows,
         max_pictures=max_pictures,
         prune_seconds=prune_seconds,
+        retention=retention,
     )
     try:
         yield recorder
@@ -238,7 +241,8 @@ def test_connections_that_the_server_cut_are_made_anew(postgres: str, registry: 
 
 
 def test_what_is_too_old_is_deleted_while_it_runs(store: Store, registry: CollectorRegistry) -> None:
-    with recording(store, registry, prune_seconds=0.0) as recorder:
+    hasty = RetentionClock(30 * DAY, monotonic=lambda: time.monotonic() * 10**9)
+    with recording(store, registry, prune_seconds=0.0, retention=hasty) as recorder:
         recorder.record(entry("old", time=0.0), BODY)
         wait_until(lambda: rows(registry, "written"))
         recorder.record(entry("new"), BODY)

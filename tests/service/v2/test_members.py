@@ -108,7 +108,7 @@ def test_a_request_that_only_one_parser_reads_is_an_error(rest: bytes) -> None:
 
 def test_what_other_clients_send_by_themselves_is_taken() -> None:
     hints: dict[str, Any] = {"content_type": "np", "headers": {"Accept": "*/*"}}
-    head = {
+    head: dict[str, Any] = {
         "id": "",
         "model_name": "glasses",
         "model_version": "1",
