@@ -1,9 +1,10 @@
 import json
 import logging
+import sys
 
 import pytest
 
-from service.logs import JsonFormatter
+from service.logs import MAX_LINE, JsonFormatter
 
 
 def line(**fields: object) -> dict[str, object]:
@@ -28,3 +29,33 @@ def test_a_line_has_time_level_logger_message_and_what_was_added() -> None:
 @pytest.mark.parametrize("value", ["half a pair \ud800", 2**70, object, {1: 2}])
 def test_nothing_that_is_logged_is_too_odd_for_a_line(value: object) -> None:
     assert "id" in line(id=value)
+
+
+def formatted(message: str, **fields: object) -> str:
+    record = logging.LogRecord("name", logging.WARNING, "", 0, message, (), None)
+    record.fields = fields
+    return JsonFormatter().format(record)
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\r\nb", "\x1b[2J", "\x9b2J", "a\x85b", "\u2028", "\u2029", "\u202eb", "\x7f", "\0"]
+)
+def test_no_text_breaks_a_line_or_reaches_a_terminal(text: str) -> None:
+    found = formatted(text, id=text)
+    assert found.isprintable()
+    assert (json.loads(found)["message"], json.loads(found)["id"]) == (text, text)
+
+
+@pytest.mark.parametrize("value", ["x" * 10**6, b"x" * 10**6, ["x" * 1000] * 1000, {"a": "x" * 10**6}, 10**4000])
+def test_a_line_is_bounded(value: object) -> None:
+    found = formatted("x" * 10**6, detail=value)
+    assert len(found) < 2 * MAX_LINE
+    assert json.loads(found)["level"] == "warning"
+
+
+def test_the_end_of_a_long_traceback_is_kept() -> None:
+    try:
+        raise ValueError("x" * 10**6 + "the end")
+    except ValueError:
+        record = logging.LogRecord("name", logging.ERROR, "", 0, "fault", (), sys.exc_info())
+    assert json.loads(JsonFormatter().format(record))["exception"].endswith("the end")

@@ -1,0 +1,105 @@
+"""What is not known is refused with a hint, on every path; and the log says what was refused, to whom and why."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.access.keys import bearer, write_tokens
+from tests.support.images import encode, flat
+from tests.support.servers import TIMEOUT, Running, running_process, running_service
+
+WHITE = encode(flat(255))
+UNCHECKED = {"/livez", "/readyz", "/metrics", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("records")
+    with running_service(records_url=f"sqlite:///{folder / 'records.db'}") as running:
+        yield running
+
+
+def operations(running: Running) -> list[tuple[str, str]]:
+    """Method and path of all that is documented."""
+    paths = running.client.get("/openapi.json").json()["paths"]
+    found = [(method, path) for path, methods in paths.items() for method in methods]
+    assert len(found) > 25
+    return [(method, path) for method, path in found if path not in UNCHECKED]
+
+
+def test_every_path_refuses_a_name_that_it_does_not_know(recorded: Running) -> None:
+    for method, path in operations(recorded):
+        filled = path.format(name="glasses", record="01ARZ3NDEKTSV4RRFFQ69G5FAV", region="a", version="1")
+        answer = recorded.client.request(method, filled, params={"expcted": "glasses"}, content=b"")
+        assert answer.status_code == 400, (method, path, answer.text)
+        assert "'expcted'" in answer.json()["detail"], (method, path)
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions/batch"])
+@pytest.mark.parametrize("name", ["expcted", "Expected", "EXPECTED", "expected ", "expect", "exspected"])
+def test_a_misspelt_order_is_an_error_that_suggests_the_right_name(recorded: Running, path: str, name: str) -> None:
+    answer = recorded.client.post(path, params={name: "glasses"}, content=WHITE)
+    assert answer.status_code == 400
+    assert "did you mean 'expected'? it takes expected, " in answer.json()["detail"]
+    assert answer.json().get("error", {}).get("code") == ("malformed_request" if path.endswith("batch") else None)
+
+
+@pytest.mark.parametrize("value", ["", " glasses", "Glasses", "glasses\n", "no glasses", "none", "0"])
+def test_a_misspelt_value_is_an_error(recorded: Running, value: str) -> None:
+    assert recorded.client.post("/v1/decisions", params={"expected": value}, content=WHITE).status_code == 400
+
+
+def test_two_values_are_an_error_and_the_same_value_twice_is_one(recorded: Running) -> None:
+    path = "/v1/decisions?expected=glasses&expected="
+    refused = recorded.client.post(f"{path}no_glasses", content=WHITE)
+    assert (refused.status_code, "expected is in the query twice" in refused.text) == (400, True)
+    assert recorded.client.post(f"{path}glasses", content=WHITE).status_code == 200
+    assert recorded.client.get("/v1/decisions?decision=accept&decision=discard").status_code == 400
+
+
+def test_pages_and_probes_take_what_links_and_balancers_add(recorded: Running) -> None:
+    for path in ("/", "/login", "/livez", "/readyz", "/metrics", "/v2/health/live"):
+        assert recorded.client.get(path, params={"utm": "1"}).status_code == 200
+
+
+@pytest.mark.parametrize("identity", ["a\nb", "\x1b[2J", "\x85", "\u2028", "\u202egnp", "", "x" * 129])
+def test_an_id_that_could_forge_a_line_is_refused(recorded: Running, identity: str) -> None:
+    answer = recorded.client.post("/v1/decisions", params={"id": identity}, content=WHITE)
+    assert answer.status_code == 400
+    assert "an id is 1 to 128 characters" in answer.json()["detail"]
+
+
+def test_the_line_of_a_failed_request_says_what_failed_for_whom(tmp_path: Path) -> None:
+    tokens = write_tokens(
+        tmp_path / "tokens.toml",
+        {"gen": 'scopes = ["decide"]', "slow": 'scopes = ["decide"]\nrequests_per_second = 0.001\nburst = 1'},
+    )
+    v2 = {"id": "mine-v2", "inputs": [], "parameters": {"expcted": "glasses"}}
+    environment = {"LENSGATE_MODELS": str(Path(__file__).parents[2] / "models"), "LENSGATE_TOKENS": str(tokens)}
+    with (
+        running_process(tmp_path / "log", environment) as process,
+        httpx.Client(base_url=process.url, timeout=TIMEOUT, trust_env=False) as client,
+    ):
+        client.post("/v1/decisions?id=mine-1", content=b"no image", headers=bearer("gen"))
+        client.post("/v1/decisions?id=mine-2&expcted=glasses", content=WHITE, headers=bearer("gen"))
+        client.post("/v2/models/glasses/infer", json=v2, headers=bearer("gen"))
+        client.get("/v1/decisions?id=mine-4", headers=bearer("gen"))
+        client.post("/v1/decisions?id=mine-5", content=WHITE, headers=bearer("slow"))
+        client.post("/v1/decisions?id=mine-6", content=WHITE, headers=bearer("slow"))
+        client.post("/v1/decisions?id=mine-7", content=WHITE)
+        client.post("/v1/decisions?id=a%0Ab", content=WHITE, headers=bearer("gen"))
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    found = [line for line in lines if line["logger"] == "service.access" and line["status"] >= 400]
+    assert [(line["status"], line["code"], line.get("id"), line.get("principal")) for line in found] == [
+        (422, "unsupported_image", "mine-1", "gen"),
+        (400, "malformed_request", "mine-2", "gen"),
+        (400, "malformed_request", "mine-v2", "gen"),
+        (403, "forbidden", "mine-4", "gen"),
+        (429, "rate_limited", "mine-6", "slow"),
+        (401, "unauthorized", "mine-7", None),
+        (400, "malformed_request", None, "gen"),
+    ]
+    assert all(10 < len(line["detail"]) <= 500 for line in found)
