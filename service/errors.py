@@ -8,6 +8,7 @@ ServiceError
 ├── MethodNotAllowed      405
 ├── Conflict              409
 ├── BodyTooLarge          413
+├── ExpectationFailed     417
 ├── InvalidImage          422, with the code of the image's fault
 ├── Overloaded            429, with Retry-After
 ├── RateLimited           429, with Retry-After
@@ -100,6 +101,13 @@ class BodyTooLarge(ServiceError):
 
     status = 413
     code = "body_too_large"
+
+
+class ExpectationFailed(ServiceError):
+    """The request has an `Expect` that this service cannot meet."""
+
+    status = 417
+    code = "expectation_failed"
 
 
 class InvalidImage(ServiceError):

@@ -7,6 +7,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.connections import Connections
 from service.errors import SettingsError
 from service.protocol import GateProtocol
 from service.settings import Settings
@@ -49,7 +50,11 @@ def make_config(app: ASGIApp, settings: Settings, *, port: int, **more: Any) -> 
         port=port,
         # Another protocol on the same port would pass telemetry by, and has limits of its own.
         ws="none",
-        http=partial(GateProtocol, max_header_bytes=settings.max_header_bytes),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            GateProtocol,
+            connections=Connections(settings.max_connections),
+            max_header_bytes=settings.max_header_bytes,
+        ),
         # Who is behind a proxy is of no account here.
         proxy_headers=False,
         log_config=None,

@@ -1,19 +1,18 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with bodies put where they belong and heads that may not dawdle."""
 
 import asyncio
-import json
-import logging
-import sys
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.body import CONNECTION, GONE
-from service.errors import HeaderTooLarge, MalformedRequest, ServiceError
-from service.identity import new_id
-
-log = logging.getLogger(__name__)
+from service.connections import Connections
+from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
+from service.framing import HEAD_END, check_framing, may_be_request
+from service.half_close import HalfClose
+from service.passing import Closing, Discarding, Filling
+from service.refusals import make_refusal
 
 HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
@@ -24,70 +23,8 @@ MAX_HEADER_BYTES = 16 * 2**10
 CLOSE_SECONDS = 1.0
 """From the last answer of a connection to its end, for a caller that does not close it."""
 
-_SCRATCH_BYTES = 2**18
-
-
-class BodyReader(asyncio.BufferedProtocol):
-    """Stands in for a connection's protocol while the rest of a body comes, which the parser need not see.
-
-    Nothing is read past the end of the body: what comes after it is another request.
-
-    Args:
-        owner: whose place it takes.
-        length: how many bytes are to come.
-    """
-
-    def __init__(self, owner: "GateProtocol", length: int) -> None:
-        self.owner = owner
-        self.length = length
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """So many came."""
-        self.length -= nbytes
-        if not self.length:
-            self.owner.end_body()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The owner knows what to do."""
-        self.owner.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """The owner knows what to do."""
-        self.owner.pause_writing()
-
-    def resume_writing(self) -> None:
-        """The owner knows what to do."""
-        self.owner.resume_writing()
-
-
-class Filling(BodyReader):
-    """Puts the rest of a body from the socket straight into its buffer, `rest`."""
-
-    def __init__(self, owner: "GateProtocol", rest: memoryview) -> None:
-        super().__init__(owner, len(rest))
-        self._rest = rest
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Where the next bytes go."""
-        return self._rest[-self.length :]
-
-
-class Discarding(BodyReader):
-    """Throws the rest of a body away: its request has been answered, and the caller may not look before it is sent."""
-
-    # What is written there is never read, so that all connections may write to the same bytes.
-    _scratch = memoryview(bytearray(_SCRATCH_BYTES))
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Where the next bytes go."""
-        return self._scratch[: self.length]
-
-
-class Closing(Discarding):
-    """Throws away what comes after the last answer: unread it would reset the connection, and the answer be lost."""
-
-    def __init__(self, owner: "GateProtocol") -> None:
-        super().__init__(owner, sys.maxsize)
+DISCARD_SECONDS = 30.0
+"""In this time the rest of a body has to come that was answered early, or the connection is closed."""
 
 
 class GateProtocol(HttpToolsProtocol):
@@ -95,10 +32,14 @@ class GateProtocol(HttpToolsProtocol):
 
     A body that a request has reserved room for goes straight into its buffer: uvicorn would copy it five times and
     stop the connection every 64 kB. A body whose request was refused is passed over without a copy. A connection that
-    sends no request, or half of one, is closed. What is no HTTP is answered as every other error is, and so is a head
-    that is longer than it may be, before all of it is there. Who offers another protocol is answered in this one.
+    sends no request, or half of one, is closed, and so is one whose caller does not read. Requests are parsed one at a
+    time: while one is answered, what follows it stays unparsed, and the connection is not read. What is no HTTP is
+    answered as every other error is, and so is a head that is longer than it may be, before all of it is there. A
+    caller that offers another protocol is answered in this one. A caller that shuts down its side after a request
+    (not over TLS, which has no such thing) is answered.
 
     Args:
+        connections: all of this port.
         max_header_bytes: of a request's first line, its headers and what follows a body in chunks.
     """
 
@@ -112,19 +53,35 @@ class GateProtocol(HttpToolsProtocol):
     # While the parser is told again how the body comes, which the request itself has said.
     _is_retelling = False
     _fault: ServiceError | None = None
+    # Of the body; None for one in chunks.
+    _length: int | None = 0
+    _is_head_complete = False
+    # Received, and parsed up to there.
+    _unparsed = b""
+    _parsed = 0
+    # The last bytes that were parsed: the end of a head may come in parts.
+    _tail = b""
+    _has_ended = False
 
-    def __init__(self, *given: Any, max_header_bytes: int = MAX_HEADER_BYTES, **named: Any) -> None:
+    def __init__(
+        self, *given: Any, connections: Connections, max_header_bytes: int = MAX_HEADER_BYTES, **named: Any
+    ) -> None:
         super().__init__(*given, **named)
+        self._all = connections
         self._max_header_bytes = max_header_bytes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Begin to wait for a request, or close it where there are too many connections."""
         super().connection_made(transport)
+        if not self._all.enter(self):
+            transport.abort()
+            return
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, and tell whoever works on a request that nobody does."""
         self._stop_waiting()
+        self._all.leave(self)
         if self.cycle is not None and (leave := self.cycle.scope.get(GONE)):
             leave()  # type: ignore[operator]
         super().connection_lost(exc)
@@ -133,17 +90,64 @@ class GateProtocol(HttpToolsProtocol):
         """Parse; what is left is the beginning of a head, or a body that somebody reads."""
         if self.transport.is_closing():
             return  # TLS hands on what it had, and nobody would be there to answer.
-        rest = memoryview(data)
-        while rest:
-            # Of a head in pieces no larger than it may be: only of one in which nothing ends is it known that all of it
-            # belongs to what has no end.
-            length = len(rest) if self._is_in_body() else self._max_header_bytes
-            self._parse(rest[:length])
+        self._unparsed = self._unparsed[self._parsed :] + data if self._unparsed else data
+        self._parsed = 0
+        self._parse_unparsed()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer the request that is complete; a caller in the middle of one has left."""
+        if self.scheme == "https" or not self._is_answering():
+            return False
+        if not self._has_ended:
+            self._has_ended = True
+            self.cycle.keep_alive = bool(self._unparsed)
+            HalfClose(self.transport, is_answering=self._is_answering, may_probe=self._may_probe)
+        return True
+
+    def _may_probe(self) -> bool:
+        return not self.cycle.response_started and self.scope["http_version"] == "1.1"
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+
+    def _parse_unparsed(self) -> None:
+        """Parse up to the end of a request that is not answered yet; what follows it waits, and more is not read."""
+        data = self._unparsed
+        view = memoryview(data)
+        while self._parsed < len(data) and not self._is_answering():
+            start, self._parsed = self._parsed, self._find_end(data, self._parsed)
+            self._parse(view[start : self._parsed])
             if self.transport.get_protocol() is not self:
+                self._unparsed = b""
                 return  # It was refused.
-            rest = rest[length:]
+            self._tail = (self._tail + data[max(start, self._parsed - 3) : self._parsed])[-3:]
+        if self._parsed < len(data):
+            self._keep_unparsed()
+            return
+        self._unparsed = b""
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._wait_for_head()
+
+    def _keep_unparsed(self) -> None:
+        self.flow.pause_reading()
+        if not may_be_request(self._unparsed, self._parsed, self._max_header_bytes):
+            self.cycle.keep_alive = False
+            self._unparsed = b""
+
+    def _find_end(self, data: bytes, start: int) -> int:
+        """Find how far to parse: past the end of a head or of a body, where a request may be complete, no further."""
+        limit = len(data)
+        if self.cycle is not None and self.cycle.more_body:
+            if self._length is not None:
+                return min(limit, start + self._length - self._seen)
+        else:
+            # Of a head in pieces no larger than it may be: only of one in which nothing ends is it known that all of it
+            # belongs to what has no end.
+            limit = min(limit, start + self._max_header_bytes)
+        if (found := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
+            return start + found + len(HEAD_END) - len(self._tail)
+        found = data.find(HEAD_END, start, limit)
+        return limit if found < 0 else found + len(HEAD_END)
 
     def _parse(self, data: memoryview) -> None:
         self._is_silent = True
@@ -179,9 +183,6 @@ class GateProtocol(HttpToolsProtocol):
         self.parser.feed_data(b"\r\n")
         self._is_retelling = False
 
-    def _is_in_body(self) -> bool:
-        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
-
     def on_url(self, url: bytes) -> None:
         """Count a part of the first line."""
         if self._is_retelling:
@@ -194,14 +195,22 @@ class GateProtocol(HttpToolsProtocol):
         if self._is_retelling:
             return
         self._count_head(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        if not self._is_head_complete:  # What follows a body in chunks would pass for a header that access has seen.
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The request begins."""
+        """Begin the request."""
         if self._is_retelling:
             return
+        try:
+            self._length = check_framing(self.headers, version=self.parser.get_http_version())
+        except (MalformedRequest, ExpectationFailed) as error:
+            self._fault = error
+            raise
         self._is_silent = False
+        self._is_head_complete = True
         self._stop_waiting()
+        self._all.begin(self)
         super().on_headers_complete()
 
     def on_message_begin(self) -> None:
@@ -209,6 +218,7 @@ class GateProtocol(HttpToolsProtocol):
         if self._is_retelling:
             return
         super().on_message_begin()
+        self._is_head_complete = False
         self._seen = 0
         self._head_bytes = 0
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
@@ -221,26 +231,57 @@ class GateProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """All of it has come, unless another protocol was offered: the parser has then not looked for a body."""
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
+        if self.parser.should_upgrade():
+            return
+        if self.cycle.response_complete:
+            self.cycle.more_body = False
+            self._stop_waiting()
+            self._all.rest(self)
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Read past the rest of a body that was answered before it had come, at the least cost."""
+        """Go on with what was not parsed yet, or read past the rest of a body that was answered early."""
         super().on_response_complete()
-        if self.transport.is_closing() or not self.cycle.response_complete:
-            return  # Where requests are sent in one go the next has begun by now.
+        if self.transport.is_closing():
+            return
         self.cycle.body.clear()  # Beginnings of refused bodies would be kept until the next request.
-        if self.cycle.more_body and (rest := self._announced() - self._seen) > 0:
-            self.transport.set_protocol(Discarding(self, rest))
+        if self.cycle.more_body:
+            self._stop_waiting()
+            self._head_timer = self.loop.call_later(DISCARD_SECONDS, self._give_up)
+            if self._length is not None:
+                self.transport.set_protocol(Discarding(self, self._length - self._seen))
+        elif self._unparsed:
+            self.flow.pause_reading()
+            self.loop.call_soon(self._go_on)
+        else:
+            self._all.rest(self)
+
+    def _go_on(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._parse_unparsed()
+        if self._has_ended and not self._unparsed:
+            if self._is_answering():
+                self.cycle.keep_alive = False
+            else:
+                self.transport.close()  # The rest was no whole request.
 
     def read_into(self, rest: memoryview) -> None:
         """Put the rest of the body there, all of it; `receive` then says when it has come."""
         self._is_reading_into = True
         self.transport.set_protocol(Filling(self, rest))
 
+    def rest_of_body(self) -> int:
+        """Return how many bytes are still to come of a body that is put where `read_into` said."""
+        reader = self.transport.get_protocol()
+        return reader.length if isinstance(reader, Filling) else 0
+
     def end_body(self) -> None:
         """All of it has come. The parser has not seen it: the next request has one of its own."""
         self._is_reading_into = False
+        self._seen = self._length or 0
+        self._tail = b""
         self.transport.set_protocol(self)
         self.parser = _make_parser(self)
         self.on_message_complete()
@@ -270,11 +311,7 @@ class GateProtocol(HttpToolsProtocol):
                 self.transport.close()  # Whatever was said now would be taken for a part of the answer.
                 return
             self._give_up_cycle()
-        request_id = new_id()
-        log.info("refused: %s", error.detail, extra={"fields": {"request_id": request_id, "status": error.status}})
-        body = json.dumps(error.problem(request_id)).encode()
-        head = b"content-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[error.status] + head + body)
+        self.transport.write(make_refusal(error))
         self._close_slowly()
 
     def _give_up_cycle(self) -> None:
@@ -299,10 +336,6 @@ class GateProtocol(HttpToolsProtocol):
 
     def _header_too_large(self) -> HeaderTooLarge:
         return HeaderTooLarge(f"the head of the request has more than {self._max_header_bytes:,} bytes")
-
-    def _announced(self) -> int:
-        lengths = [int(value) for name, value in self.headers if name == b"content-length"]
-        return lengths[0] if lengths else 0
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)

@@ -64,6 +64,18 @@ class Settings(BaseModel):
     max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
     max_inflight_images: Count = Field(256, description="most images between admission and answer")
     max_streams: Count = Field(32, description="most batch uploads at a time")
+    max_connections: Count = Field(
+        1000, description="most open connections of a port; beyond it a new one takes the place of an idle one"
+    )
+    max_share_per_caller: float = Field(
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="most of the images, bytes and streams that one token, or address, holds with bodies still on the way",
+    )
+    min_body_rate: int = Field(
+        4096, ge=0, description="bytes a second that a body has to come at after a few seconds; 0 allows any rate"
+    )
     decode_threads: int = Field(0, ge=0, description="threads that decode; 0 is one per core")
     max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
     max_batch_delay_ms: float = Field(

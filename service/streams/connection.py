@@ -7,9 +7,6 @@ from starlette.types import Scope
 
 from service.body import CONNECTION
 
-# Where there is no such flag, a caller is seen to be gone once its connection is reset.
-_HUNG_UP = getattr(select, "POLLRDHUP", 0)
-
 
 class Watch:
     """Watches the connection that a request came by; where the server knows of none it sees and does nothing."""
@@ -19,12 +16,14 @@ class Watch:
         self._transport: asyncio.Transport | None = connection.transport if connection else None
         self._poll = select.poll()
         if self._transport is not None and not self._transport.is_closing():
-            self._poll.register(self._transport.get_extra_info("socket").fileno(), _HUNG_UP)
+            # POLLHUP and POLLERR are always told.
+            self._poll.register(self._transport.get_extra_info("socket").fileno(), 0)
 
     def is_gone(self) -> bool:
-        """Whether the caller has closed it, even where bytes of its are still unread.
+        """Return whether the connection is closed or was reset, even where bytes of the caller are still unread.
 
-        Where it had more than fits on the way and then closed in good order, only the next line to it finds out.
+        One that was closed in good order behind such bytes may be half-closed by a caller that waits for its answer:
+        the next line to it finds out.
         """
         if self._transport is None:
             return False
