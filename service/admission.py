@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from service.callers import Shares
 from service.errors import BodyTooLarge, Draining, Overloaded
 
 SHED_REASONS = ("images", "bytes", "deadline", "streams", "rate_limit")
@@ -25,6 +26,7 @@ class Admission:
         max_body_bytes: largest body of one image.
         predicted_wait: seconds until an image that came now would be answered.
         max_streams: most streams of images at a time.
+        share: of images, bytes and streams, for one caller whose bodies are still on the way.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Admission:
         max_body_bytes: int,
         predicted_wait: Callable[[], float],
         max_streams: int = 32,
+        share: float = 0.5,
     ) -> None:
         self.images = 0
         self.bytes = 0
@@ -47,13 +50,21 @@ class Admission:
         self._streams_images = max(1, int(max_images * _STREAMS_SHARE))
         # One image of any size always fits where nothing else is.
         self._streams_bytes = max(max_body_bytes, int(max_bytes * _STREAMS_SHARE))
+        self._shares = Shares(share, {"images": max_images, "bytes": max_bytes, "streams": max_streams})
         self._draining = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    def admit(self, content_length: int | None, timeout: float, *, max_body_bytes: int | None = None) -> "Place":
+    def admit(
+        self,
+        content_length: int | None,
+        timeout: float,
+        *,
+        max_body_bytes: int | None = None,
+        caller: str | None = None,
+    ) -> "Place":
         """Take a place for one image of `content_length` bytes, if known, to be answered within `timeout` seconds.
 
-        `max_body_bytes` is for bodies that hold more than one image.
+        `max_body_bytes` is for bodies that hold more than one image; without a `caller` no share is counted.
 
         Raises:
             Draining: the service is leaving.
@@ -61,11 +72,11 @@ class Admission:
             Overloaded: images, bytes or the wait ahead are too many.
         """
         self._check_open()
-        place = Place(self, max_body_bytes or self._max_body_bytes)
+        place = Place(self, max_body_bytes or self._max_body_bytes, caller=caller)
         place.check_body(content_length or 0)
         self.check_wait(timeout)
-        place.take_images(1)
         try:
+            place.take_images(1)
             place.reserve(content_length or 0)
         except Overloaded:
             place.leave()
@@ -73,7 +84,7 @@ class Admission:
         return place
 
     @contextmanager
-    def stream(self) -> Iterator[None]:
+    def stream(self, caller: str | None = None) -> Iterator[None]:
         """Count one stream, whose images then `wait` for their places.
 
         Raises:
@@ -83,11 +94,14 @@ class Admission:
         self._check_open()
         if self.streams >= self._max_streams:
             raise self._overloaded("streams", f"{self.streams} streams are open")
+        self._take_share(caller, "streams", 1)
         self.streams += 1
         try:
             yield
         finally:
             self.streams -= 1
+            if caller is not None:
+                self._shares.give_back(caller, "streams", 1)
 
     async def wait(self, size: int) -> "Place":
         """A place for one image of `size` bytes, as soon as there is one: the back-pressure of a stream.
@@ -161,6 +175,11 @@ class Admission:
             raise self._overloaded("bytes", f"{self.bytes:,} bytes are in flight")
         self.bytes += size
 
+    def _take_share(self, caller: str | None, kind: str, amount: int, *, own: int = 0) -> None:
+        if caller is not None and not self._shares.take(caller, kind, amount, own=own):
+            text = f"this caller's share of {kind} is taken by bodies on the way (LENSGATE_MAX_SHARE_PER_CALLER)"
+            raise self._overloaded(kind, text)
+
     def _give_back(self, *, images: int = 0, size: int = 0) -> None:
         self.images -= images
         self.bytes -= size
@@ -174,8 +193,10 @@ class Admission:
 class Place:
     """One admitted body with one image or more. Leaving its `with` block gives everything back."""
 
-    def __init__(self, admission: Admission, max_body_bytes: int) -> None:
+    def __init__(self, admission: Admission, max_body_bytes: int, *, caller: str | None = None) -> None:
         self.images = 0
+        # Whose share is counted, until the body has come.
+        self._caller = caller
         self._admission = admission
         self._max_body_bytes = max_body_bytes
         self._reserved = 0
@@ -193,7 +214,12 @@ class Place:
             BodyTooLarge, Overloaded: as on admission.
         """
         self.check_body(self._reserved + size)
-        self._admission._take_bytes(size)
+        self._admission._take_share(self._caller, "bytes", size, own=self._reserved)
+        try:
+            self._admission._take_bytes(size)
+        except Overloaded:
+            self._give_back_share(size=size)
+            raise
         self._reserved += size
 
     def receive(self, size: int) -> None:
@@ -212,11 +238,27 @@ class Place:
         Raises:
             Overloaded: there is no place for them.
         """
-        self._admission._take_images(count)
+        self._admission._take_share(self._caller, "images", count)
+        try:
+            self._admission._take_images(count)
+        except Overloaded:
+            self._give_back_share(images=count)
+            raise
         self.images += count
+
+    def complete(self) -> None:
+        """Count the caller's share no longer: the body has come."""
+        self._give_back_share(images=self.images, size=self._reserved)
+        self._caller = None
+
+    def _give_back_share(self, *, images: int = 0, size: int = 0) -> None:
+        if self._caller is not None:
+            self._admission._shares.give_back(self._caller, "images", images)
+            self._admission._shares.give_back(self._caller, "bytes", size)
 
     def keep(self, size: int) -> None:
         """The body is complete and has `size` bytes: what was reserved beyond is given back."""
+        self.complete()
         self._admission._give_back(size=self._reserved - size)
         self._reserved = size
 

@@ -18,6 +18,7 @@ from service.access.tokens import open_tokens
 from service.background import Repeated
 from service.decisions import Decisions
 from service.engine import Loaded
+from service.methods import Methods
 from service.metrics import Metrics
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
@@ -31,6 +32,7 @@ from service.review.routes import make_review_routes
 from service.routes import make_routes
 from service.settings import Settings
 from service.site import make_site
+from service.small_bodies import SmallBodies
 from service.standard_streams import StreamMetrics
 from service.streams.routes import Batch
 from service.telemetry import OTHER, RECORD, Telemetry
@@ -93,7 +95,8 @@ def create_app(
         *([make_probe_routes(pipeline)] if settings.metrics_port is None else []),
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(endpoints, routers)])
-    site = make_site(routers, endpoints)
+    site = SmallBodies(make_site(routers, endpoints), seconds=settings.timeout(None))
+    methods = Methods([*endpoints, *(route for router in routers for route in router.routes)])
     # The same path with another method: the router would answer that there is none.
     endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
 
@@ -114,7 +117,7 @@ def create_app(
         is_local=expects_loopback(settings),
         on_limit=partial(metrics.observe_shed, "rate_limit"),
     )
-    return Telemetry(access, metrics=metrics, tracer=tracer)
+    return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods)
 
 
 def _served(pipeline: Pipeline) -> Served:

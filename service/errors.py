@@ -7,6 +7,7 @@ ServiceError
 ├── NotFound              404
 ├── MethodNotAllowed      405
 ├── Conflict              409
+├── BodyTooSlow           408
 ├── BodyTooLarge          413
 ├── ExpectationFailed     417
 ├── InvalidImage          422, with the code of the image's fault
@@ -94,6 +95,13 @@ class Conflict(ServiceError):
 
     status = 409
     code = "conflict"
+
+
+class BodyTooSlow(ServiceError):
+    """The body comes in at less than the minimum rate."""
+
+    status = 408
+    code = "body_too_slow"
 
 
 class BodyTooLarge(ServiceError):

@@ -59,6 +59,8 @@ def _read_length(value: bytes) -> int:
 
 def _check_coding(value: bytes, version: str) -> None:
     if value.strip().lower() != b"chunked":
-        raise MalformedRequest("Transfer-Encoding may be chunked alone: send the body as it is, in chunks or with its length")
+        raise MalformedRequest(
+            "Transfer-Encoding may be chunked alone: send the body as it is, in chunks or with its length"
+        )
     if version != "1.1":
         raise MalformedRequest("HTTP/1.0 has no Transfer-Encoding: use HTTP/1.1, or send Content-Length")

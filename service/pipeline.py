@@ -17,6 +17,7 @@ from gate.scorer import Score
 from service.admission import Admission
 from service.batching import Scored
 from service.body import content_length, read_body, while_connected
+from service.callers import name_caller
 from service.decoding import Decoded, DecodePool
 from service.engine import Engine, Loaded
 from service.errors import DeadlineExceeded, Draining, InvalidImage, NotReady, Overloaded
@@ -73,6 +74,7 @@ class Pipeline:
             max_body_bytes=settings.max_body_bytes,
             predicted_wait=lambda: self.decoder.predicted_wait() + self.engine.batcher.predicted_wait(),
             max_streams=settings.max_streams,
+            share=settings.max_share_per_caller,
         )
         metrics.watch(
             queued_images=lambda: self.queued_images,
@@ -93,7 +95,7 @@ class Pipeline:
         async with self.job(request, timeout_ms=timeout_ms) as job:
             with job.stages.measure("read"):
                 # The body is kept nowhere but in this list, so that it is freed once it is decoded.
-                body = [await read_body(request, job.place)]
+                body = [await read_body(request, job.place, min_rate=self.settings.min_body_rate)]
             with while_connected(request):
                 return await self.judge_body(job, body.pop(), asked)
 
@@ -114,7 +116,12 @@ class Pipeline:
         try:
             with (
                 self.reported(),
-                self.admission.admit(content_length(request), timeout, max_body_bytes=max_body_bytes) as place,
+                self.admission.admit(
+                    content_length(request),
+                    timeout,
+                    max_body_bytes=max_body_bytes,
+                    caller=name_caller(request.scope),
+                ) as place,
                 self.engine as engine,
             ):
                 async with asyncio.timeout(timeout) as limit:

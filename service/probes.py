@@ -14,7 +14,9 @@ from starlette.types import ASGIApp
 from service.documentation import describe_problems
 from service.errors import NotReady, ServiceError
 from service.listening import make_config, url_of
+from service.methods import Methods
 from service.pipeline import Pipeline
+from service.small_bodies import SmallBodies
 from service.telemetry import Telemetry, answer_error
 
 log = logging.getLogger(__name__)
@@ -63,10 +65,12 @@ def make_probe_server(pipeline: Pipeline) -> "ProbeServer | None":
 
 def _make_app(pipeline: Pipeline) -> ASGIApp:
     site = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"auto_configure": False})
-    site.include_router(make_probe_routes(pipeline))
+    router = make_probe_routes(pipeline)
+    site.include_router(router)
     for kind in (ServiceError, HTTPException):
         site.add_exception_handler(kind, answer_error)
-    return Telemetry(site, metrics=pipeline.metrics)
+    bounded = SmallBodies(site, seconds=pipeline.settings.timeout(None))
+    return Telemetry(bounded, metrics=pipeline.metrics, methods=Methods(router.routes))
 
 
 class ProbeServer(uvicorn.Server):

@@ -71,7 +71,7 @@ class Settings(BaseModel):
         0.5,
         gt=0.0,
         le=1.0,
-        description="most of the images, bytes and streams that one token, or address, holds with bodies still on the way",
+        description="share of images, bytes and streams for one token, or address, whose bodies are on the way",
     )
     min_body_rate: int = Field(
         4096, ge=0, description="bytes a second that a body has to come at after a few seconds; 0 allows any rate"

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.identity import is_identity, is_request_id, new_id
+from service.methods import Methods
 from service.metrics import Metrics
 from service.query import describe_faults
 from service.stages import Stages
@@ -40,10 +41,14 @@ class Telemetry:
         app: what it is around.
         metrics: counts and times requests.
         tracer: makes the spans, where traces are on.
+        methods: of every path, for the `Allow` of a 405.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: "Tracer | None" = None) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: Methods | None = None
+    ) -> None:
         self._app = app
+        self._methods = methods
         self._metrics = metrics
         self._tracer = tracer
 
@@ -65,7 +70,10 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                if status == MethodNotAllowed.status and self._methods is not None:
+                    headers["Allow"] = self._methods.allowed(scope["path"])
             await send(message)
 
         try:

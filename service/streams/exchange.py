@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from gate import Label
 from service.admission import Place
+from service.body import Pace
 from service.decisions import decision_body
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
 from service.job import Asked, Job
@@ -53,13 +54,13 @@ class Exchange:
         self.fault: ServiceError | None = None
         self._pipeline = pipeline
         self._parser = parser
-        self._upload = Upload(receive)
         self._connection = Watch(scope)
         self._send = send
         self._request_id = scope["state"]["request_id"]
         self._expected = expected
         self._timeout = timeout
         self._patience = pipeline.settings.timeout_ms / 1000
+        self._upload = Upload(receive, Pace(pipeline.settings.min_body_rate, self._patience))
         # Enough that no thread waits while the images before its own are judged.
         self._lines: Ordered[Line] = Ordered(2 * pipeline.decoder.threads + 2)
         self._is_started = False

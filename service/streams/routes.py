@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gate import Label
+from service.callers import name_caller
 from service.decisions import DecisionAnswer
 from service.documentation import describe_operation
 from service.errors import Internal, MalformedRequest, NotReady, Overloaded
@@ -102,7 +103,7 @@ class Batch:
             expected=query.expected,
             timeout=self._pipeline.settings.timeout(query.timeout_ms),
         )
-        with self._pipeline.reported(), self._pipeline.admission.stream():
+        with self._pipeline.reported(), self._pipeline.admission.stream(name_caller(scope)):
             try:
                 await exchange.run()
             finally:

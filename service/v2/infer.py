@@ -85,7 +85,7 @@ class Infer:
         return response
 
     async def _read(self, request: Request, job: Job) -> bytes | bytearray:
-        body = await read_body(request, job.place)
+        body = await read_body(request, job.place, min_rate=self._settings.min_body_rate)
         encoding = request.headers.get("content-encoding")
         return body if encoding is None else await decompress(body, encoding, job.place)
 

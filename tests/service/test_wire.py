@@ -112,7 +112,7 @@ def test_a_path_or_a_method_that_is_not_there(service: Running) -> None:
     missing = service.client.get("/v2/nothing")
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
     wrong = service.client.put("/v1/decisions", content=WHITE)
-    assert (wrong.status_code, wrong.json()["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
+    assert (wrong.status_code, wrong.json()["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "GET, POST")
 
 
 @pytest.mark.parametrize("sent", ["short", "x" * 128])
