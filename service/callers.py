@@ -34,7 +34,7 @@ class Shares:
         self._held: Counter[tuple[str, str]] = Counter()
 
     def take(self, caller: str, kind: str, amount: int, *, own: int = 0) -> bool:
-        """Count `amount`; False where the caller holds too much. One body, of which `own` counts, may exceed it alone."""
+        """Count `amount`; False where the caller holds too much. One body, of `own` so far, may exceed it."""
         held = self._held[caller, kind]
         if held > own and held + amount > self._limits[kind]:
             return False

@@ -1,6 +1,8 @@
 """How every port of the service listens."""
 
+import asyncio
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -42,19 +44,27 @@ def _check_port(host: str, port: int, settings: str) -> None:
         raise SettingsError(f"{settings}: there is no such host") from error
 
 
-def make_config(app: ASGIApp, settings: Settings, *, port: int, **more: Any) -> uvicorn.Config:
-    """Uvicorn's configuration of one port; `more` is uvicorn's."""
+def make_config(
+    app: ASGIApp,
+    settings: Settings,
+    *,
+    port: int,
+    secured: Callable[[Callable[..., asyncio.Protocol]], Callable[..., asyncio.Protocol]] = lambda protocol: protocol,
+    **more: Any,
+) -> uvicorn.Config:
+    """Make uvicorn's configuration of one port; `secured` puts TLS before the protocol, `more` is uvicorn's."""
+    protocol = partial(
+        GateProtocol,
+        connections=Connections(settings.max_connections),
+        max_header_bytes=settings.max_header_bytes,
+    )
     return uvicorn.Config(
         app,
         host=settings.host,
         port=port,
         # Another protocol on the same port would pass telemetry by, and has limits of its own.
         ws="none",
-        http=partial(  # type: ignore[arg-type]
-            GateProtocol,
-            connections=Connections(settings.max_connections),
-            max_header_bytes=settings.max_header_bytes,
-        ),
+        http=secured(protocol),  # type: ignore[arg-type]
         # Who is behind a proxy is of no account here.
         proxy_headers=False,
         log_config=None,

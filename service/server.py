@@ -4,12 +4,11 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 import sys
 from collections.abc import Iterator
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from prometheus_client import disable_created_metrics
@@ -18,10 +17,12 @@ from uvicorn.config import STARTUP_FAILURE
 from gate import ModelStore
 from gate.png import ACCELERATED
 from service.access.exposure import check_exposure
+from service.access.handshake import secure
 from service.access.metrics import CertificateMetrics
 from service.access.tls import Certificate
 from service.app import create_app, create_pipeline
 from service.background import Repeated
+from service.connections import Handshakes
 from service.listening import check_ports, make_config, url_of
 from service.loading import load_model, load_shadow, load_within
 from service.logs import configure_logging
@@ -85,6 +86,7 @@ class Server(uvicorn.Server):
         self._probes = make_probe_server(pipeline)
         self._beside = contextlib.AsyncExitStack()
         self._watches: list[Repeated] = [self._certificate.watch] if self._certificate else []
+        self._handshakes = Handshakes()
         super().__init__(
             make_config(
                 create_app(pipeline, tracer=tracer, watch=watch, watches=self._watches),
@@ -92,9 +94,14 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 # Whoever was admitted is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
-                ssl_context_factory=partial(_context, self._certificate) if self._certificate else None,
+                **self._tls(),
             )
         )
+
+    def _tls(self) -> dict[str, Any]:
+        if self._certificate is None:
+            return {}
+        return {"secured": partial(secure, context=self._certificate.context, handshakes=self._handshakes)}
 
     @property
     def url(self) -> str:
@@ -123,6 +130,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what was admitted; the probes are answered until that is done."""
+        self._handshakes.close()
         await super().shutdown(sockets)
         await self._beside.aclose()
 
@@ -137,6 +145,10 @@ class Server(uvicorn.Server):
         for watch in self._watches:
             watch.again()
 
+    def _log_started_message(self, listeners: object) -> None:  # noqa: ARG002
+        # Uvicorn does not know of TLS here, and would name another scheme.
+        log.info("running on %s (Press CTRL+C to quit)", self.url)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain; a second signal does not wait, not even for a thread that hangs."""
         if self.should_exit:
@@ -149,7 +161,3 @@ def _load_certificate(settings: Settings, metrics: CertificateMetrics) -> Certif
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     return Certificate(settings.tls_certificate, settings.tls_key, metrics=metrics)
-
-
-def _context(certificate: Certificate, *_: object) -> ssl.SSLContext:
-    return certificate.context
