@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
-from service.access.exposure import expects_loopback
+from service.access.exposure import allowed_hosts
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
@@ -114,7 +114,7 @@ def create_app(
     access = Access(
         Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
         tokens,
-        is_local=expects_loopback(settings),
+        hosts=allowed_hosts(settings),
         on_limit=partial(metrics.observe_shed, "rate_limit"),
     )
     return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods)

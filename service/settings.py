@@ -33,6 +33,11 @@ class Settings(BaseModel):
     allow_unauthenticated: bool = Field(
         False, description="listen on other addresses than loopback without tokens all the same"
     )
+    allowed_hosts: str = Field(
+        "",
+        description="names beside localhost and addresses that browsers, and programs that read, may use; "
+        "comma-separated, * is any; checked without tokens, or where set",
+    )
     records_url: str = Field(
         "sqlite:///lensgate.db", description="where decisions are kept: sqlite:///FILE, postgresql://..., or off"
     )

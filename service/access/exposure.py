@@ -1,6 +1,6 @@
 """Who can reach the service, and that somebody has thought of it."""
 
-from service.access.origin import is_loopback
+from service.access.origin import AllowedHosts, is_loopback
 from service.errors import SettingsError
 from service.settings import Settings
 
@@ -20,6 +20,13 @@ def check_exposure(settings: Settings) -> None:
     )
 
 
-def expects_loopback(settings: Settings) -> bool:
-    """Whether only this machine's programs and browsers should come, none of which is asked for a token."""
-    return is_loopback(settings.host) and settings.tokens is None and not settings.allow_unauthenticated
+def allowed_hosts(settings: Settings) -> AllowedHosts | None:
+    """Return the names to serve browsers under; None where tokens are asked for and no names are set.
+
+    A page of another name has no token to send, and the cookie of a session goes to its own name alone.
+    """
+    if settings.tokens is not None and not settings.allowed_hosts:
+        return None
+    names = [name.strip() for name in settings.allowed_hosts.split(",")]
+    addresses_pass = not is_loopback(settings.host) or settings.allow_unauthenticated or settings.tokens is not None
+    return AllowedHosts([*filter(None, names), settings.host], addresses_pass=addresses_pass)

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access.limits import RateLimits
-from service.access.origin import check_host, check_origin
+from service.access.origin import AllowedHosts, check_origin
 from service.access.policy import PAGES, SAFE_METHODS, Need, Open, need_of
 from service.access.principal import ANYBODY, NOBODY, Principal
 from service.access.principal import Scope as Permission
@@ -31,7 +31,7 @@ class Access:
     Args:
         app: what it is around.
         tokens: who may come in; None where nobody is asked.
-        is_local: whether only names of this machine are served, where nobody is asked.
+        hosts: the names that browsers may use; None is any.
         on_limit: is told of each request that came too early.
         clock: seconds that only go forward.
     """
@@ -41,13 +41,13 @@ class Access:
         app: ASGIApp,
         tokens: TokenFile | None,
         *,
-        is_local: bool,
+        hosts: AllowedHosts | None,
         on_limit: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._tokens = tokens
-        self._is_local = is_local
+        self._hosts = hosts
         self._on_limit = on_limit
         self._limits = RateLimits(clock)
 
@@ -70,13 +70,13 @@ class Access:
             ServiceError: it may not pass.
         """
         need, headers, state = need_of(scope["method"], scope["path"]), _read_headers(scope), scope["state"]
+        self._check_host(scope, headers, need)
+        if scope["method"] not in SAFE_METHODS and (self._tokens is None or need is Open.TO_ALL):
+            headers.check_origin()
         if self._tokens is None:
-            self._check_page(scope, headers, need)
             state["principal"] = ANYBODY
             return None
         if need is Open.TO_ALL:
-            if scope["method"] not in SAFE_METHODS:
-                headers.check_origin()
             state["principal"] = NOBODY
             return None
         try:
@@ -95,15 +95,12 @@ class Access:
         state["session"] = session
         return None
 
-    def _check_page(self, scope: Scope, headers: "_Headers", need: Need) -> None:
-        """Nobody is asked for a token: a browser could still be made to ask by a page that its user did not trust."""
-        changes = scope["method"] not in SAFE_METHODS
-        if changes:
-            headers.check_origin()
-        # Programs may call this machine what they like. Browsers send Host, and Origin with whatever changes something.
-        is_page = headers.origin is not None or not changes
-        if self._is_local and is_page and headers.host and need is not Open.TO_ALL:
-            check_host(headers.host)
+    def _check_host(self, scope: Scope, headers: "_Headers", need: Need) -> None:
+        """Refuse a page that has made its own name mean this service: it would pass for one of ours."""
+        # Programs may call this service what they like. Browsers send Host, and Origin with whatever changes something.
+        is_page = headers.origin is not None or scope["method"] in SAFE_METHODS
+        if self._hosts is not None and is_page and headers.host and need is not Open.TO_ALL:
+            self._hosts.check(headers.host)
 
     def _identify(self, method: str, headers: "_Headers", tokens: TokenFile) -> tuple[Token, Session | None]:
         if headers.authorization is not None:

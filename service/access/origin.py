@@ -1,5 +1,6 @@
 """Pages of other sites: what they may not make a browser do here."""
 
+from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -22,16 +23,38 @@ def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
         )
 
 
-def check_host(host: str) -> None:
-    """Refuse names that somebody else's name server has made to mean this machine (DNS rebinding).
+class AllowedHosts:
+    """The names that a browser may know the service by, against DNS rebinding.
 
-    Raises:
-        Forbidden: `host` names no loopback address.
+    A page can make its own name mean any address, but no address mean another: IP addresses always pass, and so do
+    names of loopback.
+
+    Args:
+        names: others that pass; `*` is every name.
+        addresses_pass: whether addresses of other machines pass, as they must where others come in.
     """
-    if not is_loopback(_hostname(host)):
+
+    def __init__(self, names: Iterable[str], *, addresses_pass: bool) -> None:
+        self._names = frozenset(name.lower() for name in names)
+        self._addresses_pass = addresses_pass
+
+    def check(self, host: str) -> None:
+        """Refuse a `Host` that is none of these.
+
+        Raises:
+            Forbidden: the text says what to set.
+        """
+        name = _hostname(host)
+        if (
+            is_loopback(name)
+            or name in self._names
+            or "*" in self._names
+            or (self._addresses_pass and _is_address(name))
+        ):
+            return
         raise Forbidden(
-            f"{host[:100]!r} is no name of this machine alone: ask for 127.0.0.1 or localhost, "
-            "or set LENSGATE_ALLOW_UNAUTHENTICATED=true where a proxy in front decides who comes in"
+            f"{host[:100]!r} is no name that this service knows: ask for 127.0.0.1 or localhost, "
+            f"or add {name[:100]!r} to LENSGATE_ALLOWED_HOSTS"
         )
 
 
@@ -57,6 +80,14 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _hostname(host: str) -> str:

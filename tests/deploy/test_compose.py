@@ -134,7 +134,10 @@ def test_the_gate_is_told_nothing_but_settings(variant: str) -> None:
 
 
 def test_the_gate_starts_without_tokens_because_compose_says_so() -> None:
-    assert services("cpu")["gate"]["environment"] == {"LENSGATE_ALLOW_UNAUTHENTICATED": "true"}
+    assert services("cpu")["gate"]["environment"] == {
+        "LENSGATE_ALLOW_UNAUTHENTICATED": "true",
+        "LENSGATE_ALLOWED_HOSTS": "gate",
+    }
     assert "LENSGATE_ALLOW_UNAUTHENTICATED" not in (ROOT / "deploy/Dockerfile").read_text()
 
 

@@ -287,5 +287,19 @@ def test_without_tokens_a_name_that_was_bent_to_this_machine_is_refused() -> Non
         assert service.client.get("/v1/model", headers={"Host": "localhost:8000"}).status_code == 200
         # No browser: it would have sent an Origin.
         assert service.client.post("/v1/decisions", content=WHITE, headers=rebound).status_code == 200
-    with running_service(allow_unauthenticated=True) as service:
+
+
+def test_without_tokens_a_service_that_others_reach_is_read_under_its_addresses_and_names_alone() -> None:
+    rebound, named = {"Host": "evil.example:8000"}, {"Host": "gate:8000"}
+    with running_service(allow_unauthenticated=True, allowed_hosts="gate") as service:
+        for path in ("/v1/model", "/metrics", "/", "/v1/decisions"):
+            answer = service.client.get(path, headers=rebound)
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+            assert "LENSGATE_ALLOWED_HOSTS" in answer.json()["detail"]
+        from_page = {**rebound, "Origin": "http://evil.example:8000"}
+        assert service.client.post("/v1/decisions", content=WHITE, headers=from_page).status_code == 403
+        for headers in (named, {"Host": "10.1.2.3:8000"}, {"Host": "localhost"}):
+            assert service.client.get("/metrics", headers=headers).status_code == 200
+        assert service.client.get("/readyz", headers=rebound).status_code == 200
+    with running_service(allow_unauthenticated=True, allowed_hosts="*") as service:
         assert service.client.get("/v1/model", headers=rebound).status_code == 200

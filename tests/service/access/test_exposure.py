@@ -5,15 +5,19 @@ from pathlib import Path
 import pytest
 
 from lensgate.cli import main
-from service.access.exposure import check_exposure, expects_loopback
-from service.errors import SettingsError
+from service.access.exposure import allowed_hosts, check_exposure
+from service.errors import Forbidden, SettingsError
 from service.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
 def test_on_loopback_nobody_needs_a_token(host: str) -> None:
     check_exposure(Settings(host=host))
-    assert expects_loopback(Settings(host=host))
+    hosts = allowed_hosts(Settings(host=host))
+    assert hosts is not None
+    hosts.check("127.0.0.1:8000")
+    with pytest.raises(Forbidden):
+        hosts.check("192.0.2.1:8000")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "gate.example", "localhost.example"])
@@ -22,7 +26,20 @@ def test_elsewhere_it_takes_tokens_or_a_word(host: str, tmp_path: Path) -> None:
         check_exposure(Settings(host=host))
     check_exposure(Settings(host=host, tokens=tmp_path / "tokens.toml"))
     check_exposure(Settings(host=host, allow_unauthenticated=True))
-    assert not expects_loopback(Settings(host=host, allow_unauthenticated=True))
+    hosts = allowed_hosts(Settings(host=host, allow_unauthenticated=True))
+    assert hosts is not None
+    hosts.check("192.0.2.1:8000")
+    with pytest.raises(Forbidden):
+        hosts.check("evil.example:8000")
+
+
+def test_with_tokens_names_are_checked_where_they_are_set(tmp_path: Path) -> None:
+    assert allowed_hosts(Settings(tokens=tmp_path / "tokens.toml")) is None
+    hosts = allowed_hosts(Settings(tokens=tmp_path / "tokens.toml", allowed_hosts="gate.example, gate"))
+    assert hosts is not None
+    hosts.check("gate:8000")
+    with pytest.raises(Forbidden):
+        hosts.check("evil.example:8000")
 
 
 def test_the_service_refuses_to_start_in_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:

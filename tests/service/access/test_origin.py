@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.access.origin import check_host, check_origin, is_loopback, is_same_host
+from service.access.origin import AllowedHosts, check_origin, is_loopback, is_same_host
 from service.errors import Forbidden
 
 
@@ -54,7 +54,7 @@ def test_a_browser_that_says_the_page_is_of_another_site_is_believed(site: str) 
     "host", ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "localhost:1", "x.localhost", "[::1]:8000"]
 )
 def test_names_of_this_machine(host: str) -> None:
-    check_host(host)
+    AllowedHosts([], addresses_pass=False).check(host)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,15 @@ def test_names_of_this_machine(host: str) -> None:
 )
 def test_names_of_others(host: str) -> None:
     with pytest.raises(Forbidden, match=r"127\.0\.0\.1 or localhost"):
-        check_host(host)
+        AllowedHosts([], addresses_pass=False).check(host)
+
+
+@pytest.mark.parametrize("host", ["gate:8000", "GATE", "192.0.2.1:8000", "[2001:db8::1]", "127.0.0.1"])
+def test_names_that_were_set_and_all_addresses(host: str) -> None:
+    AllowedHosts(["Gate"], addresses_pass=True).check(host)
+    AllowedHosts(["*"], addresses_pass=False).check(host)
+    with pytest.raises(Forbidden, match=r"add 'evil\.example' to LENSGATE_ALLOWED_HOSTS"):
+        AllowedHosts(["gate"], addresses_pass=True).check("evil.example:8000")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "gate", "::ffff:127.0.0.1"])
