@@ -95,8 +95,13 @@ def create_app(
         *([make_probe_routes(pipeline)] if settings.metrics_port is None else []),
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(endpoints, routers)])
-    site = SmallBodies(make_site(routers, endpoints), seconds=settings.timeout(None))
-    methods = Methods([*endpoints, *(route for router in routers for route in router.routes)])
+    pages = make_site(routers, endpoints)
+    site = SmallBodies(pages, seconds=settings.timeout(None))
+    methods = Methods(
+        [*pages.routes, *(route for router in routers for route in router.routes)],
+        first=endpoints,
+        shared={"/v1/decisions"},
+    )
     # The same path with another method: the router would answer that there is none.
     endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
 

@@ -123,7 +123,9 @@ class Handshakes:
         """Count a handshake for as long as the block lasts."""
         self._waiting[transport] = None
         if len(self._waiting) > self._most:
-            next(iter(self._waiting)).abort()
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.abort()
         try:
             yield
         finally:

@@ -1,6 +1,6 @@
 """Which methods a path has, over all of an app's routes."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
@@ -10,16 +10,33 @@ class Methods:
     """The `Allow` of every path: one router alone would name the methods of the first route that fits.
 
     Args:
-        routes: all of the app.
+        routes: those that are asked last.
+        first: those that are asked before; where one has the path, the others are not asked.
+        shared: paths of which both are asked all the same.
     """
 
-    def __init__(self, routes: Iterable[BaseRoute]) -> None:
-        self._routes = [route for route in routes if isinstance(route, Route | APIRoute)]
+    def __init__(
+        self, routes: Iterable[BaseRoute], *, first: Iterable[BaseRoute] = (), shared: Container[str] = ()
+    ) -> None:
+        self._groups = [_with_methods(first), _with_methods(routes)]
+        self._shared = shared
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all routes."""
+        return [route.path for group in self._groups for route in group]
 
     def allowed(self, path: str) -> str:
         """Return the methods of a path, as `Allow` lists them."""
         found: set[str] = set()
-        for route in self._routes:
-            if route.path_regex.match(path):
-                found |= route.methods or set()
+        for group in self._groups:
+            for route in group:
+                if route.path_regex.match(path):
+                    found |= route.methods or set()
+            if found and path not in self._shared:
+                break
         return ", ".join(sorted(found))
+
+
+def _with_methods(routes: Iterable[BaseRoute]) -> list[Route | APIRoute]:
+    return [route for route in routes if isinstance(route, Route | APIRoute)]

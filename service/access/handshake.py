@@ -48,7 +48,8 @@ class Handshake(asyncio.Protocol):
             shaking = asyncio.create_task(self._shake(transport))
             await self._feed_early(transport)
             secured = await shaking
-        if secured is not None and not self._is_lost:
+        # A connection that is lost in the middle is no error to uvloop.
+        if secured is not None and not (self._is_lost or transport.is_closing()):
             self._hand_over(secured)
 
     async def _shake(self, transport: asyncio.Transport) -> asyncio.Transport | None:
