@@ -1,4 +1,4 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol, with bodies put where they belong and heads that may not dawdle."""
+"""HTTP/1.1 on one connection: zero-copy bodies, one request at a time, and limits in bytes and in time."""
 
 import asyncio
 from typing import Any
@@ -17,9 +17,6 @@ from service.refusals import make_refusal
 HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
 
-MAX_HEADER_BYTES = 16 * 2**10
-"""Of a request's first line and headers, where nothing else is said."""
-
 CLOSE_SECONDS = 1.0
 """From the last answer of a connection to its end, for a caller that does not close it."""
 
@@ -28,15 +25,14 @@ DISCARD_SECONDS = 30.0
 
 
 class GateProtocol(HttpToolsProtocol):
-    """What uvicorn's protocol does not do.
+    """Adds limits and zero-copy bodies to uvicorn's protocol.
 
-    A body that a request has reserved room for goes straight into its buffer: uvicorn would copy it five times and
-    stop the connection every 64 kB. A body whose request was refused is passed over without a copy. A connection that
-    sends no request, or half of one, is closed, and so is one whose caller does not read. Requests are parsed one at a
-    time: while one is answered, what follows it stays unparsed, and the connection is not read. What is no HTTP is
-    answered as every other error is, and so is a head that is longer than it may be, before all of it is there. A
-    caller that offers another protocol is answered in this one. A caller that shuts down its side after a request
-    (not over TLS, which has no such thing) is answered.
+    A body that a request has reserved room for goes straight into its buffer; uvicorn would copy it five times. A body
+    whose request was refused is passed over without a copy. A connection that sends no request, or half of one, is
+    closed, and so is one whose caller does not read. Requests are parsed one at a time: while one is answered, what
+    follows stays unparsed, and the connection is not read. Malformed requests, and heads that are too long, are
+    answered as every other error is. A caller that offers another protocol is answered in this one. A caller that
+    shuts down its side after a request is answered, but over TLS, which has no such thing.
 
     Args:
         connections: all of this port.
@@ -63,9 +59,7 @@ class GateProtocol(HttpToolsProtocol):
     _tail = b""
     _has_ended = False
 
-    def __init__(
-        self, *given: Any, connections: Connections, max_header_bytes: int = MAX_HEADER_BYTES, **named: Any
-    ) -> None:
+    def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*given, **named)
         self._all = connections
         self._max_header_bytes = max_header_bytes
@@ -76,7 +70,7 @@ class GateProtocol(HttpToolsProtocol):
         if not self._all.enter(self):
             transport.abort()
             return
-        self._wait_for_head()
+        self._close_after(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, and tell whoever works on a request that nobody does."""
@@ -126,7 +120,7 @@ class GateProtocol(HttpToolsProtocol):
             return
         self._unparsed = b""
         if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._wait_for_head()
+            self._close_after(HEAD_SECONDS)
 
     def _keep_unparsed(self) -> None:
         self.flow.pause_reading()
@@ -246,8 +240,7 @@ class GateProtocol(HttpToolsProtocol):
             return
         self.cycle.body.clear()  # Beginnings of refused bodies would be kept until the next request.
         if self.cycle.more_body:
-            self._stop_waiting()
-            self._head_timer = self.loop.call_later(DISCARD_SECONDS, self._give_up)
+            self._close_after(DISCARD_SECONDS)
             if self._length is not None:
                 self.transport.set_protocol(Discarding(self, self._length - self._seen))
         elif self._unparsed:
@@ -310,22 +303,18 @@ class GateProtocol(HttpToolsProtocol):
             if self.cycle.response_started:
                 self.transport.close()  # Whatever was said now would be taken for a part of the answer.
                 return
-            self._give_up_cycle()
+            # Its reader is told that the body will not come, and what it answers goes nowhere.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write(make_refusal(error))
         self._close_slowly()
-
-    def _give_up_cycle(self) -> None:
-        """Its body will not come: who reads it is told so, and what it answers goes nowhere."""
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
 
     def _close_slowly(self) -> None:
         self.transport.set_protocol(Closing(self))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._stop_waiting()
-        self._head_timer = self.loop.call_later(CLOSE_SECONDS, self._give_up)
+        self._close_after(CLOSE_SECONDS)
 
     def _count_head(self, length: int) -> None:
         self._is_silent = False
@@ -337,8 +326,9 @@ class GateProtocol(HttpToolsProtocol):
     def _header_too_large(self) -> HeaderTooLarge:
         return HeaderTooLarge(f"the head of the request has more than {self._max_header_bytes:,} bytes")
 
-    def _wait_for_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+    def _close_after(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._head_timer = self.loop.call_later(seconds, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._head_timer is not None:
