@@ -26,6 +26,7 @@ class TimeLimit:
     def __init__(self, seconds: float = LOAD_SECONDS) -> None:
         self.seconds = seconds
         self.run_options = onnxruntime.RunOptions()
+        self.run_options.log_severity_level = 4  # What goes wrong is raised; its own log is no JSON.
         self.session_options = onnxruntime.SessionOptions()
         self.is_over = False
         self._timer = threading.Timer(seconds, self._stop)

@@ -16,13 +16,13 @@ class Repeated(ABC):
     """Takes a turn every so often for as long as its `async with` block lasts, whatever a turn raises.
 
     Args:
-        seconds: before a turn; 0 waits until `again` is called.
+        seconds: before a turn; None waits until `again` is called.
         fault: what the log says of a turn that raised.
         at_once: take the first turn without waiting.
         patience: seconds that a turn which is under way is given at the block's end.
     """
 
-    def __init__(self, *, seconds: float, fault: str, at_once: bool = False, patience: float = 0.0) -> None:
+    def __init__(self, *, seconds: float | None, fault: str, at_once: bool = False, patience: float = 0.0) -> None:
         self._seconds = seconds
         self._fault = fault
         self._at_once = at_once
@@ -69,6 +69,6 @@ class Repeated(ABC):
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), self._seconds or None)
+            await asyncio.wait_for(self._woken.wait(), self._seconds)
         if not self._is_ended:
             self._woken.clear()

@@ -43,7 +43,7 @@ class ModelWatch(Repeated):
     def __init__(
         self, store: ModelStore, pipeline: Pipeline, *, load: Callable[[], Loaded], seconds: float, seen: State
     ) -> None:
-        super().__init__(seconds=seconds, fault="the current model could not be looked at")
+        super().__init__(seconds=seconds or None, fault="the current model could not be looked at")
         self._store = store
         self._pipeline = pipeline
         self._load = load

@@ -54,6 +54,7 @@ class Sampler(Repeated):
     ) -> None:
         super().__init__(seconds=seconds, fault="the metrics could not be sampled")
         self._pipeline = pipeline
+        self._step = seconds
         self._registry = pipeline.metrics.registry
         self._clock = clock
         self._wall = wall
@@ -148,7 +149,7 @@ class Sampler(Repeated):
 
     def _latency(self) -> LatencyState:
         stages = [show_stage(stage, buckets) for stage, buckets in self._history.latencies().items()]
-        return LatencyState(seconds=self._seconds * LATENCY_STEPS, stages=stages)
+        return LatencyState(seconds=self._step * LATENCY_STEPS, stages=stages)
 
     def _load(self) -> LoadState:
         pipeline = self._pipeline
