@@ -1,5 +1,6 @@
 # make run    serve the committed model and show what it decides about samples/
 # make test   lint, types and every test
+# make up     gate, Prometheus, Alertmanager and Grafana in containers
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
@@ -9,7 +10,7 @@ VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test lint tools bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-containers lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -35,6 +36,51 @@ setup-training: .venv/training
 test: tools .venv/dev lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-fail-under=95
+	$(MAKE) test-containers
+
+# The image and the compose files on a Docker engine that the tests start and end: its data, its socket and its network
+# are its own. Needs root.
+test-containers: container-tools .venv/dev
+	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI) $(BIN)/python -m pytest --numprocesses 0 --durations 5 tests/containers
+
+# Installed without being started.
+CONTAINER_TOOLS := dockerd debootstrap docker-compose iptables nsenter ip curl
+container-tools: tools
+	@for tool in $(CONTAINER_TOOLS); do PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "install first: $(CONTAINER_TOOLS)" >&2; exit 1; }; \
+		echo "installing Debian's docker.io, debootstrap, docker-compose, iptables and iproute2"; \
+		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+		policy=/usr/sbin/policy-rc.d; test -e $$policy || { \
+			printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod 755 $$policy; trap "$$sudo rm $$policy" EXIT; }; \
+		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		$$sudo apt-get -qq install --yes --no-install-recommends docker.io debootstrap docker-compose iptables \
+		iproute2 util-linux >/dev/null; fi
+
+# Prometheus, Alertmanager and Grafana read these files as users of their own, whatever the umask of the checkout.
+readable:
+	@chmod -R go+rX deploy/grafana deploy/prometheus
+
+up: readable
+	docker compose up --build
+
+# Behind a mirror: make image PIP_CONF=FILE APT_SOURCES=FILE CA=FILE, each as far as it is needed.
+TARGET ?= cpu
+image:
+	DOCKER_BUILDKIT=1 docker build --file deploy/Dockerfile --target $(TARGET) --tag lensgate:$(TARGET) \
+		$(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) \
+		$(if $(PIP_CONF),--secret id=pip.conf,src=$(PIP_CONF)) \
+		$(if $(APT_SOURCES),--secret id=apt.sources,src=$(APT_SOURCES)) $(if $(CA),--secret id=ca,src=$(CA)) .
+
+# Writes the base images with their digests of today into .env, which compose reads.
+pin:
+	@grep -v '^#' deploy/images.env | while IFS='=' read -r name image; do \
+		digest=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$$image") || exit 1; \
+		touch .env; sed -i "/^$$name=/d" .env; echo "$$name=$$image@$$digest" | tee -a .env; done
+
+# CycloneDX, of what .venv holds; an image has its own in /usr/share/doc/lensgate.
+sbom: .venv/dev
+	$(BIN)/python -m deploy.sbom --output runs/sbom.cdx.json
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -104,6 +150,7 @@ locks:
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training client/pyproject.toml --constraint locks/dev.txt --output-file locks/training.txt
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --constraint locks/dev.txt --output-file locks/cpu.txt
 	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --constraint locks/dev.txt --output-file locks/gpu.txt
+	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
 
 clean:
 	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache .coverage*

@@ -11,6 +11,9 @@ from tests.support.servers import Process, Running, running_process, running_ser
 
 ROOT = Path(__file__).parents[1]
 
+# `make test-containers` runs them, in one process: the engine that they share is a matter of minutes and of root.
+collect_ignore = ["containers"]
+
 # A file each, the slowest first; they take from half a minute to one of a core.
 SLOWEST = (
     "training/test_chain.py",

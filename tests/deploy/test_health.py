@@ -1,11 +1,12 @@
 """The image's HEALTHCHECK, run against real services in every place that /readyz may be at."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from bench.serving.processes import free_port
-from deploy.rehearsal.dockerfile import lineage, read_stages
 from tests.service.access.certificates import make_certificate
 from tests.support.servers import Running, running_service
 
@@ -13,9 +14,9 @@ from .tools import ROOT
 
 
 def command() -> list[str]:
-    stages = lineage(read_stages(ROOT / "deploy/Dockerfile"), "cpu")
-    (found,) = (check for stage in stages if (check := stage.last("HEALTHCHECK")))
-    return found.exec_form() or []
+    (found,) = re.findall(r"^HEALTHCHECK --.*\n +CMD (\[.*\])$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
+    words: list[str] = json.loads(found)
+    return words
 
 
 def port_of(url: str | None) -> str:

@@ -1,0 +1,145 @@
+"""What building the image asks of its surroundings, and what it leaves in the image."""
+
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from tests.containers.engine import Engine
+from tests.containers.images import MARK, Built
+
+SBOM = "/usr/share/doc/lensgate/sbom.cdx.json"
+TARGETS = ("cpu", "gpu", "training")
+# In the official base image pip is part of Python; what builds C, and Debian's package lists, are not.
+TOOLS = ("cc", "gcc", "g++", "clang", "ld", "as", "make", "git", "curl", "wget")
+
+
+def printed(engine: Engine, *command: str, image: str = "lensgate:cpu") -> str:
+    """Run a command in a container of an image as its own user, and return what it prints."""
+    entry, *words = command
+    return engine.output("run", "--rm", "--network=none", f"--entrypoint={entry}", image, *words)
+
+
+@pytest.fixture(scope="module")
+def saved(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every layer of the image, those that hide others too."""
+    archive = tmp_path_factory.mktemp("saved") / "image.tar"
+    engine.output("save", f"--output={archive}", "lensgate:cpu")
+    return archive
+
+
+def test_the_old_builder_refuses_at_the_first_step_that_runs(built: Built) -> None:
+    refusal = built.refusals["old builder"]
+    assert refusal.returncode != 0
+    assert "--mount option requires BuildKit" in refusal.stdout
+    assert re.findall(r"^Step \S+ : (RUN \S+)", refusal.stdout, re.MULTILINE) == ["RUN --mount=type=secret,id=apt.sources,target=/etc/apt/sources.list.d/debian.sources,mode=0444"]
+
+
+def test_a_base_without_a_way_out_cannot_be_built_on_without_secrets(built: Built) -> None:
+    """The images were built on it with them, so that all three secrets work, and none of them is required."""
+    refusal = built.refusals["without secrets"]
+    assert refusal.returncode != 0
+    assert "127.0.0.1" in refusal.stdout
+    assert "secret" not in refusal.stdout.partition("ERROR")[2]
+
+
+def test_a_base_image_can_be_named_by_its_digest(built: Built) -> None:
+    """No registry answers at that address, but the name was understood and asked for."""
+    refusal = built.refusals["digest"]
+    assert refusal.returncode != 0
+    assert f"127.0.0.1:9/python@sha256:{'0' * 64}" in refusal.stdout
+    assert "connection refused" in refusal.stdout
+
+
+def test_no_layer_holds_a_secret(saved: Path) -> None:
+    with tarfile.open(saved) as layers:
+        for layer in layers:
+            content = layers.extractfile(layer)
+            assert content is None or MARK.encode() not in content.read(), layer.name
+
+
+def test_no_layer_holds_what_the_image_does_not_need(saved: Path) -> None:
+    unwanted = ("/tests/", "/root/.cache/", "/pip/cache", ".venv/", ".git/", "/run/secrets/", "/opt/build/", "/wheel/")
+    found = set()
+    with tarfile.open(saved) as layers:
+        for layer in (member for member in layers if member.name.endswith("layer.tar")):
+            content = layers.extractfile(layer)
+            assert content is not None
+            with tarfile.open(fileobj=content) as files:
+                ours = (f"/{name}" for name in files.getnames() if not name.startswith("usr/"))
+                found |= {name for name in ours if any(part in name for part in unwanted)}
+    # Other people's packages bring tests of their own.
+    assert {name for name in found if "/site-packages/" not in name} == set()
+
+
+def test_the_image_holds_no_compiler(engine: Engine) -> None:
+    script = "import shutil, sys; print(*filter(shutil.which, sys.argv[1:]))"
+    assert printed(engine, "python", "-c", script, *TOOLS).split() == []
+
+
+def test_the_installed_package_holds_compiled_code(engine: Engine) -> None:
+    script = "from gate import png; print(png.__file__); import pathlib; print(*pathlib.Path(png.__file__).parent.glob('*.so'))"
+    assert "scanlines.so" in printed(engine, "python", "-c", script)
+
+
+def test_the_models_of_a_tight_checkout_can_be_read_and_not_written(engine: Engine) -> None:
+    assert "current" in printed(engine, "lensgate", "models", "list")
+    modes = printed(engine, "sh", "-c", "find /models -printf '%m %U\\n' | sort -u")
+    assert modes.split("\n") == ["755 0", ""]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_configuration_of_an_image(engine: Engine, target: str) -> None:
+    config = engine.inspect(f"lensgate:{target}")["Config"]
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == ["lensgate"]
+    assert config["Cmd"] == (["--help"] if target == "training" else ["serve"])
+    assert (config["Healthcheck"]["Test"] == ["NONE"]) is (target == "training")
+    assert ("LENSGATE_DEVICE=cuda" in config["Env"]) is (target == "gpu")
+    assert list(config["Volumes"]) == ["/data"]
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.version"] == "1.2.3"
+    assert labels["org.opencontainers.image.revision"] == "abcdef"
+    assert labels["lensgate.sbom"] == SBOM
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_bill_of_materials_of_an_image_lists_its_packages(engine: Engine, target: str) -> None:
+    sbom = json.loads(printed(engine, "cat", SBOM, image=f"lensgate:{target}"))
+    script = "from importlib.metadata import distributions as d; print(*{f'{x.name}=={x.version}' for x in d()})"
+    installed = printed(engine, "/opt/lensgate/bin/python", "-c", script, image=f"lensgate:{target}").split()
+    main = sbom["metadata"]["component"]
+    listed = {f"{part['name']}=={part.get('version')}" for part in (main, *sbom["components"])}
+    assert set(installed) <= listed
+    assert len(installed) > 5
+
+
+def test_the_bill_of_materials_is_valid_and_lists_compiled_libraries(engine: Engine) -> None:
+    text = printed(engine, "cat", SBOM)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    carried = {
+        (component["name"].lower(), library["name"]): library.get("version")
+        for component in json.loads(text)["components"]
+        for library in component.get("components", ())
+    }
+    for carrier, library in (("pillow", "libwebp"), ("psycopg-binary", "openssl"), ("python", "sqlite")):
+        assert carried[carrier, library], f"{carrier}: {library}"
+
+
+def test_the_size_of_the_image_is_reported(engine: Engine, notes: list[str]) -> None:
+    whole, base = (engine.inspect(image)["Size"] / 1e6 for image in ("lensgate:cpu", "nowhere"))
+    layers = engine.output("history", "--no-trunc", "--human=false", "--format={{.Size}} {{.CreatedBy}}", "lensgate:cpu")
+    named = {"dependencies": "/opt/lensgate /opt/lensgate", "package": "/wheel/*.whl", "models": "models /models"}
+    sizes = [
+        f"{name} {int(line.split()[0]) / 1e6:.1f} MB"
+        for name, text in named.items()
+        for line in layers.splitlines()
+        if text in line
+    ]
+    assert len(sizes) == len(named)
+    notes.append(f"lensgate:cpu: {whole:.0f} MB, {whole - base:.0f} MB above its base: {', '.join(sizes)}")
+    assert whole - base < 500

@@ -1,0 +1,51 @@
+"""The memory limit of the gate's container under pictures that are small as files and large when decoded."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.compose import Compose, running_project
+from tests.containers.engine import Engine
+from tests.containers.images import Built
+
+EDGE = 4096
+AT_ONCE = 16
+PEAK = ("sh", "-c", "cat /sys/fs/cgroup/memory.peak /sys/fs/cgroup/memory/memory.max_usage_in_bytes 2>/dev/null")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def large_png(edge: int) -> bytes:
+    """Encode a black picture with 16 bits a channel and alpha: `8 * edge**2` bytes of pixels in a thousandth of that."""
+    header = struct.pack(">IIBBBBB", edge, edge, 16, 6, 0, 0, 0)
+    row = b"\0" * (1 + 8 * edge)
+    compressor = zlib.compressobj(9)
+    pixels = b"".join([*(compressor.compress(row) for _ in range(edge)), compressor.flush()])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(scope="module")
+def gate(engine: Engine, built: Built) -> Iterator[Compose]:
+    with running_project(engine, built.checkout) as project:
+        project.up("gate")
+        yield project
+
+
+def test_sixteen_large_pictures_at_once_fit_the_limit(
+    gate: Compose, sample: Path, tmp_path: Path, notes: list[str]
+) -> None:
+    picture = tmp_path / "large.png"
+    picture.write_bytes(large_png(EDGE))
+    answers = gate.post_at_once(picture, AT_ONCE)
+    found = gate.inspect("gate")
+    peak = gate.execute("gate", *PEAK).stdout.strip()
+    notes.append(f"{AT_ONCE} large pictures: {sorted(status for status, _ in answers)}, at most {peak} bytes held")
+    assert found["HostConfig"]["Memory"] == 2 << 30
+    assert (found["State"]["OOMKilled"], found["RestartCount"]) == (False, 0)
+    assert {status for status, _ in answers} <= {200, 422, 429, 503, 504}
+    assert gate.post(sample)[0] == 200

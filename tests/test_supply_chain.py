@@ -1,0 +1,76 @@
+"""Floors for the compiled libraries that decode what senders send, whichever wheel carries them."""
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+from deploy.sbom.libraries import Library, installed_libraries
+
+ROOT = Path(__file__).parents[1]
+
+# Wheels with decoders that the gate calls. One that is not installed has no floor to keep.
+DECODERS = ("imagecodecs", "pillow", "simplejpeg")
+
+FLOORS = {
+    "libpng": "1.6.56",  # CVE-2026-33416, CVE-2026-33636
+    "libwebp": "1.6.0",
+    "libdeflate": "1.25",
+    "libjpeg-turbo": "3.1.3",
+}
+
+# No release of simplejpeg carries a newer one. 3.1.3 mends calls that nothing here makes (compression, YUV, Java, PPM).
+# 3.1.4 mends one that was reachable, the shrinking of lossless JPEGs: the gate hands those to Pillow
+# (tests/gate/test_lossless_jpeg.py).
+EXCEPTIONS = {("simplejpeg", "libjpeg-turbo"): "3.1.2"}
+
+LIBRARIES = installed_libraries()
+DECODING = [library for library in LIBRARIES if library.carrier in DECODERS and library.name in FLOORS]
+
+
+def number(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+def is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("library", DECODING, ids=lambda library: f"{library.carrier}: {library.name}")
+def test_a_bundled_decoder_is_new_enough(library: Library) -> None:
+    floor = EXCEPTIONS.get((library.carrier, library.name), FLOORS[library.name])
+    assert number(library.version) >= number(floor), f"{library.version} on Python {sys.version_info[:2]}"
+
+
+@pytest.mark.parametrize(("carrier", "name"), EXCEPTIONS)
+def test_an_exception_is_dropped_as_soon_as_it_is_not_needed(carrier: str, name: str) -> None:
+    found = [library.version for library in DECODING if (library.carrier, library.name) == (carrier, name)]
+    assert all(number(version) < number(FLOORS[name]) for version in found), "remove it from EXCEPTIONS"
+
+
+def test_every_installed_wheel_with_decoders_tells_its_libraries() -> None:
+    """A wheel that renames a library, or hides its version, must not fall out of the floors."""
+    known = {"imagecodecs": {"libpng", "libwebp", "libdeflate"}, "pillow": {"libwebp", "libpng"}}
+    known["simplejpeg"] = {"libjpeg-turbo"}
+    for carrier in filter(is_installed, DECODERS):
+        assert known[carrier] <= {library.name for library in DECODING if library.carrier == carrier and library.version}
+
+
+def test_no_other_wheel_of_the_service_carries_a_decoder() -> None:
+    """What a wheel brings along is found by the name of its files, also where no reader knows it."""
+    in_the_image = {name.lower() for name in re.findall(r"^([\w.-]+)==", (ROOT / "locks/cpu.txt").read_text(), re.MULTILINE)}
+    carriers = {library.carrier for library in LIBRARIES if library.name in FLOORS and library.carrier in in_the_image}
+    assert carriers <= set(DECODERS)
+
+
+@pytest.mark.parametrize("lock", ["cpu", "gpu", "training", "dev"])
+def test_a_lock_pins_one_release_of_pillow_for_every_python(lock: str) -> None:
+    """The floors are read on the Python that runs the tests; other wheels of the same release are built alike."""
+    pins = re.findall(r"^pillow==(\S+)(?: ; (.*?))? \\$", (ROOT / f"locks/{lock}.txt").read_text(), re.MULTILINE)
+    assert [marker for _, marker in pins] == [""]
