@@ -59,12 +59,16 @@ def test_every_installed_wheel_with_decoders_tells_its_libraries() -> None:
     known = {"imagecodecs": {"libpng", "libwebp", "libdeflate"}, "pillow": {"libwebp", "libpng"}}
     known["simplejpeg"] = {"libjpeg-turbo"}
     for carrier in filter(is_installed, DECODERS):
-        assert known[carrier] <= {library.name for library in DECODING if library.carrier == carrier and library.version}
+        assert known[carrier] <= {
+            library.name for library in DECODING if library.carrier == carrier and library.version
+        }
 
 
 def test_no_other_wheel_of_the_service_carries_a_decoder() -> None:
     """What a wheel brings along is found by the name of its files, also where no reader knows it."""
-    in_the_image = {name.lower() for name in re.findall(r"^([\w.-]+)==", (ROOT / "locks/cpu.txt").read_text(), re.MULTILINE)}
+    in_the_image = {
+        name.lower() for name in re.findall(r"^([\w.-]+)==", (ROOT / "locks/cpu.txt").read_text(), re.MULTILINE)
+    }
     carriers = {library.carrier for library in LIBRARIES if library.name in FLOORS and library.carrier in in_the_image}
     assert carriers <= set(DECODERS)
 

@@ -1,6 +1,7 @@
 """A project of docker-compose on the tests' own engine."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,11 +22,11 @@ GATE = "http://127.0.0.1:8000"
 class Compose:
     """`docker-compose` in a checkout, and what its services do."""
 
-    def __init__(self, engine: Engine, checkout: Path, *files: str) -> None:
+    def __init__(self, engine: Engine, checkout: Path, *files: str | Path) -> None:
         self.engine = engine
         self.checkout = checkout
-        self.password = "0123456789abcdef"
-        self._words = [word for file in (FILE, *files) for word in ("-f", file)]
+        self.password = secrets.token_hex(24)
+        self._words = [word for file in (FILE, *files) for word in ("-f", str(file))]
 
     def __call__(self, *words: str) -> None:
         """Run a command of docker-compose, which must succeed."""
@@ -36,14 +37,12 @@ class Compose:
             pytest.fail(f"docker-compose {' '.join(words)}\n{ran.stdout}", pytrace=False)
 
     def up(self, *services: str) -> None:
-        """Start services from the images that are there, and wait until those that say so are healthy."""
+        """Start services from the images that are there, and wait until the gate is ready."""
         self("up", "--detach", "--no-build", *services)
-        for service in services:
-            if "Health" in self.state(service):
-                self.wait_until_healthy(service)
-
-    def wait_until_healthy(self, service: str) -> None:
-        wait_for(lambda: self.state(service)["Health"]["Status"] == "healthy", f"{service} is healthy")
+        try:
+            wait_for(lambda: self.get(f"{GATE}/readyz") is not None, "the gate is ready")
+        except pytest.fail.Exception as failure:
+            pytest.fail("\n".join([str(failure), *self.logs("gate")[-20:]]), pytrace=False)
 
     def container(self, service: str) -> str:
         """Return the id of a service's container."""
@@ -87,7 +86,7 @@ class Compose:
 
 
 @contextmanager
-def running_project(engine: Engine, checkout: Path, *files: str) -> Iterator[Compose]:
+def running_project(engine: Engine, checkout: Path, *files: str | Path) -> Iterator[Compose]:
     """Hand over a project with nothing running; remove its containers, networks and volumes at the end."""
     compose = Compose(engine, checkout, *files)
     try:

@@ -26,8 +26,9 @@ MARK = "in-no-layer-of-an-image"
 """Stands in every secret of the builds."""
 
 # Configuration of the base that leads nowhere: what the secrets hold is the only way out.
+_NO_MIRROR = f"Types: deb\nURIs: http://127.0.0.1:9/\nSuites: {SUITE}\nComponents: main\n"
 NOWHERE = {
-    "etc/apt/sources.list.d/debian.sources": f"Types: deb\nURIs: http://127.0.0.1:9/\nSuites: {SUITE}\nComponents: main\n",
+    "etc/apt/sources.list.d/debian.sources": _NO_MIRROR,
     "etc/pip.conf": "[global]\nindex-url = https://127.0.0.1:9/simple\nretries = 0\n",
 }
 
@@ -35,7 +36,9 @@ NOWHERE = {
 _SMALL = re.compile(r"(annotated|imagecodecs|numpy|pillow|pydantic|simplejpeg|typing)")
 
 # How pip is told where packages come from, as far as it means something inside a container.
-_PIP_OPTION = re.compile(r"^(?::env:|\w+)\.(index-url|extra-index-url|trusted-host|proxy|timeout)='(.*)'$", re.MULTILINE)
+_PIP_OPTION = re.compile(
+    r"^(?::env:|\w+)\.(index-url|extra-index-url|trusted-host|proxy|timeout)='(.*)'$", re.MULTILINE
+)
 
 
 @dataclass
@@ -118,10 +121,14 @@ def _build_targets(engine: Engine, built: Built, folder: Path, *, base: str) -> 
     secrets = [f"--secret=id={name},src={path}" for name, path in _secrets(folder / "secrets").items()]
     version = ("--build-arg=VERSION=1.2.3", "--build-arg=REVISION=abcdef")
     words = (file, *behind, *secrets, *version)
-    built.logs["cpu"] = engine.build("lensgate:cpu", built.checkout, *words, "--target=cpu")
     small = _with_small_locks(built.checkout, folder / "small")
-    for target in ("gpu", "training"):
-        built.logs[target] = engine.build(f"lensgate:{target}", small, *words, f"--target={target}")
+    contexts = {"cpu": built.checkout, "gpu": small, "training": small}
+    with ThreadPoolExecutor() as beside:
+        started = {
+            target: beside.submit(engine.build, f"lensgate:{target}", context, *words, f"--target={target}")
+            for target, context in contexts.items()
+        }
+        built.logs |= {target: build.result() for target, build in started.items()}
     refused = {
         "old builder": ({"DOCKER_BUILDKIT": "0"}, (file,)),
         "without secrets": ({}, (file, *behind, "--target=dependencies-gpu", "--network=host")),

@@ -2,7 +2,7 @@
 
 import json
 import re
-import tarfile
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,26 +25,43 @@ def printed(engine: Engine, *command: str, image: str = "lensgate:cpu") -> str:
 
 
 @pytest.fixture(scope="module")
-def saved(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every layer of the image, those that hide others too."""
-    archive = tmp_path_factory.mktemp("saved") / "image.tar"
-    engine.output("save", f"--output={archive}", "lensgate:cpu")
-    return archive
+def layers(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every file and link of every layer above the base image, those that a later layer hides too."""
+    folders = layer_folders(engine, tmp_path_factory.mktemp("layers"))
+    paths = {f"/{path.relative_to(folder)}": path for folder in folders for path in folder.rglob("*")}
+    assert {"/data", "/models", "/opt/lensgate", SBOM} <= paths.keys()
+    return paths
+
+
+def layer_folders(engine: Engine, folder: Path) -> list[Path]:
+    image = engine.inspect("lensgate:cpu")
+    count = len(image["RootFS"]["Layers"]) - len(engine.inspect("nowhere")["RootFS"]["Layers"])
+    if places := image["GraphDriver"]["Data"]:
+        return [Path(places["UpperDir"]), *map(Path, places["LowerDir"].split(":"))][:count]
+    # The storage driver `vfs` keeps no layers apart: unpack what it saves.
+    engine.output("save", f"--output={folder / 'image.tar'}", "lensgate:cpu")
+    shutil.unpack_archive(folder / "image.tar", folder, filter="data")
+    names = json.loads((folder / "manifest.json").read_text())[0]["Layers"][-count:]
+    for name in names:
+        shutil.unpack_archive(folder / name, folder / "files" / Path(name).parent, format="tar", filter="tar")
+    return list((folder / "files").iterdir())
 
 
 def test_the_old_builder_refuses_at_the_first_step_that_runs(built: Built) -> None:
     refusal = built.refusals["old builder"]
     assert refusal.returncode != 0
     assert "--mount option requires BuildKit" in refusal.stdout
-    assert re.findall(r"^Step \S+ : (RUN \S+)", refusal.stdout, re.MULTILINE) == ["RUN --mount=type=secret,id=apt.sources,target=/etc/apt/sources.list.d/debian.sources,mode=0444"]
+    carried_out = re.findall(r"^Step \S+ : RUN (\S+)", refusal.stdout, re.MULTILINE)
+    assert len(carried_out) == 1
+    assert carried_out[0].startswith("--mount=")
 
 
 def test_a_base_without_a_way_out_cannot_be_built_on_without_secrets(built: Built) -> None:
     """The images were built on it with them, so that all three secrets work, and none of them is required."""
     refusal = built.refusals["without secrets"]
     assert refusal.returncode != 0
-    assert "127.0.0.1" in refusal.stdout
-    assert "secret" not in refusal.stdout.partition("ERROR")[2]
+    assert "no such secret" not in refusal.stdout
+    assert "No matching distribution found" in refusal.stdout or "Could not find a version" in refusal.stdout
 
 
 def test_a_base_image_can_be_named_by_its_digest(built: Built) -> None:
@@ -55,25 +72,24 @@ def test_a_base_image_can_be_named_by_its_digest(built: Built) -> None:
     assert "connection refused" in refusal.stdout
 
 
-def test_no_layer_holds_a_secret(saved: Path) -> None:
-    with tarfile.open(saved) as layers:
-        for layer in layers:
-            content = layers.extractfile(layer)
-            assert content is None or MARK.encode() not in content.read(), layer.name
+def test_no_layer_holds_a_secret(layers: dict[str, Path]) -> None:
+    files = [path for path in layers.values() if path.is_file() and not path.is_symlink()]
+    assert [path for path in files if MARK.encode() in path.read_bytes()] == []
 
 
-def test_no_layer_holds_what_the_image_does_not_need(saved: Path) -> None:
-    unwanted = ("/tests/", "/root/.cache/", "/pip/cache", ".venv/", ".git/", "/run/secrets/", "/opt/build/", "/wheel/")
-    found = set()
-    with tarfile.open(saved) as layers:
-        for layer in (member for member in layers if member.name.endswith("layer.tar")):
-            content = layers.extractfile(layer)
-            assert content is not None
-            with tarfile.open(fileobj=content) as files:
-                ours = (f"/{name}" for name in files.getnames() if not name.startswith("usr/"))
-                found |= {name for name in ours if any(part in name for part in unwanted)}
-    # Other people's packages bring tests of their own.
-    assert {name for name in found if "/site-packages/" not in name} == set()
+def test_no_layer_holds_what_the_image_does_not_need(layers: dict[str, Path]) -> None:
+    folders = {"/" + "/".join(name.split("/")[1:depth]) for name in layers for depth in (2, 3)}
+    assert folders <= {
+        "/",
+        *("/data", "/models", "/models/glasses", "/opt", "/opt/lensgate"),
+        *("/usr", "/usr/lib", "/usr/share"),  # The standard library's bytecode, and the bill of materials.
+        *("/tmp", "/wheel"),  # Empty: what a mount was mounted on.
+    }
+    ours = [name for name in layers if "/site-packages/" not in name]
+    assert [name for name in ours if any(part in name for part in ("/tests/", "/.cache/", "/.git"))] == []
+    installed = {name.partition("/site-packages/")[2].partition("/")[0] for name in layers}
+    assert {"gate", "service"} <= installed
+    assert not {"tests", "pip", "bench", "deploy"} & installed
 
 
 def test_the_image_holds_no_compiler(engine: Engine) -> None:
@@ -82,12 +98,12 @@ def test_the_image_holds_no_compiler(engine: Engine) -> None:
 
 
 def test_the_installed_package_holds_compiled_code(engine: Engine) -> None:
-    script = "from gate import png; print(png.__file__); import pathlib; print(*pathlib.Path(png.__file__).parent.glob('*.so'))"
-    assert "scanlines.so" in printed(engine, "python", "-c", script)
+    script = "from importlib.resources import files; print(*files('gate').glob('*.so'))"
+    assert printed(engine, "python", "-c", script).strip().endswith("/gate/scanlines.so")
 
 
 def test_the_models_of_a_tight_checkout_can_be_read_and_not_written(engine: Engine) -> None:
-    assert "current" in printed(engine, "lensgate", "models", "list")
+    assert "\n* " in printed(engine, "lensgate", "models", "list")
     modes = printed(engine, "sh", "-c", "find /models -printf '%m %U\\n' | sort -u")
     assert modes.split("\n") == ["755 0", ""]
 
@@ -118,9 +134,14 @@ def test_the_bill_of_materials_of_an_image_lists_its_packages(engine: Engine, ta
     assert len(installed) > 5
 
 
-def test_the_bill_of_materials_is_valid_and_lists_compiled_libraries(engine: Engine) -> None:
-    text = printed(engine, "cat", SBOM)
+def test_a_bill_of_materials_is_valid(engine: Engine) -> None:
+    """The small one: the build holds each against the schema, and that of the service takes many seconds."""
+    text = printed(engine, "cat", SBOM, image="lensgate:gpu")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+
+
+def test_the_bill_of_materials_lists_compiled_libraries(engine: Engine) -> None:
+    text = printed(engine, "cat", SBOM)
     carried = {
         (component["name"].lower(), library["name"]): library.get("version")
         for component in json.loads(text)["components"]
@@ -132,12 +153,13 @@ def test_the_bill_of_materials_is_valid_and_lists_compiled_libraries(engine: Eng
 
 def test_the_size_of_the_image_is_reported(engine: Engine, notes: list[str]) -> None:
     whole, base = (engine.inspect(image)["Size"] / 1e6 for image in ("lensgate:cpu", "nowhere"))
-    layers = engine.output("history", "--no-trunc", "--human=false", "--format={{.Size}} {{.CreatedBy}}", "lensgate:cpu")
+    columns = "--format={{.Size}} {{.CreatedBy}}"
+    history = engine.output("history", "--no-trunc", "--human=false", columns, "lensgate:cpu")
     named = {"dependencies": "/opt/lensgate /opt/lensgate", "package": "/wheel/*.whl", "models": "models /models"}
     sizes = [
         f"{name} {int(line.split()[0]) / 1e6:.1f} MB"
         for name, text in named.items()
-        for line in layers.splitlines()
+        for line in history.splitlines()
         if text in line
     ]
     assert len(sizes) == len(named)

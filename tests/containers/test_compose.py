@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from tests.containers.compose import Compose
 from tests.containers.engine import wait_for
 from tests.containers.images import Built
 
-COUNT = "import sqlite3; print(sqlite3.connect('/data/lensgate.db').execute('SELECT count(*) FROM decisions').fetchone()[0])"
+COUNT = """
+import sqlite3
+print(*sqlite3.connect("/data/lensgate.db").execute("SELECT count(*) FROM decisions").fetchone())
+"""
 
 
 def recorded(compose: Compose) -> int:
@@ -55,6 +59,7 @@ def test_the_data_folder_and_tmp_can_be_written_and_run_no_program(compose: Comp
 
 
 def test_the_gate_is_healthy_and_has_no_terminal(compose: Compose) -> None:
+    wait_for(lambda: compose.state("gate")["Health"]["Status"] != "starting", "the first health check")
     found = compose.inspect("gate")
     assert found["State"]["Health"]["Status"] == "healthy"
     assert found["Config"]["Tty"] is False
@@ -91,23 +96,37 @@ def test_a_hangup_does_not_end_the_gate(compose: Compose, sample: Path) -> None:
     assert compose.inspect("gate")["RestartCount"] == 0
 
 
-def test_every_line_of_the_log_is_json(compose: Compose, sample: Path) -> None:
-    compose.post(sample)
-    lines = compose.logs("gate")
-    assert lines
-    for line in lines:
-        assert isinstance(json.loads(line), dict), line
+@dataclass(frozen=True)
+class Stopped:
+    """What is left of a gate that `docker compose stop` has ended."""
+
+    status: int
+    log: list[str]
+    recorded_by_the_next: int
 
 
-def test_a_stop_ends_with_status_0_and_records_outlive_the_container(compose: Compose, sample: Path) -> None:
+@pytest.fixture(scope="module")
+def stopped(compose: Compose, sample: Path) -> Stopped:
+    """Stop the gate, remove its container and start another."""
     assert compose.post(sample)[0] == 200
     wait_for(lambda: recorded(compose) > 0, "a decision is recorded")
     compose("stop")
-    assert compose.state("gate")["ExitCode"] == 0
-    for line in compose.logs("gate"):
-        json.loads(line)
-    last = compose.container("gate")
+    status, log = compose.state("gate")["ExitCode"], compose.logs("gate")
     compose("down")
     compose.up("gate")
-    assert compose.container("gate") != last
-    assert recorded(compose) > 0
+    return Stopped(status, log, recorded(compose))
+
+
+def test_a_stop_ends_with_status_0(stopped: Stopped) -> None:
+    assert stopped.status == 0
+
+
+def test_records_outlive_the_container(stopped: Stopped) -> None:
+    assert stopped.recorded_by_the_next > 0
+
+
+def test_every_line_of_the_log_is_json_from_start_to_end(stopped: Stopped) -> None:
+    assert any("/v1/decisions" in line for line in stopped.log)
+    for line in stopped.log:
+        assert line.startswith("{"), line
+        json.loads(line)
