@@ -12,7 +12,7 @@ from deploy.sbom.libraries import Library, installed_libraries
 ROOT = Path(__file__).parents[1]
 
 # Wheels with decoders that the gate calls. One that is not installed has no floor to keep.
-DECODERS = ("imagecodecs", "pillow", "simplejpeg")
+DECODERS = ("deflate", "imagecodecs", "pillow", "simplejpeg")
 
 FLOORS = {
     "libpng": "1.6.56",  # CVE-2026-33416, CVE-2026-33636
@@ -57,7 +57,7 @@ def test_an_exception_is_dropped_as_soon_as_it_is_not_needed(carrier: str, name:
 def test_every_installed_wheel_with_decoders_tells_its_libraries() -> None:
     """A wheel that renames a library, or hides its version, must not fall out of the floors."""
     known = {"imagecodecs": {"libpng", "libwebp", "libdeflate"}, "pillow": {"libwebp", "libpng"}}
-    known["simplejpeg"] = {"libjpeg-turbo"}
+    known |= {"deflate": {"libdeflate"}, "simplejpeg": {"libjpeg-turbo"}}
     for carrier in filter(is_installed, DECODERS):
         assert known[carrier] <= {
             library.name for library in DECODING if library.carrier == carrier and library.version

@@ -1,4 +1,4 @@
-"""Read the versions of the compiled libraries inside installed wheels, from the libraries themselves.
+"""Read the versions of the compiled libraries inside installed wheels, from the libraries where they tell.
 
     python deploy/sbom/libraries.py    # prints a JSON list
 
@@ -16,7 +16,7 @@ import sys
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, files
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from pyexpat import EXPAT_VERSION
 from typing import Any
@@ -46,8 +46,8 @@ def installed_libraries() -> list[Library]:
         bundled = _bundled(carrier)
         if carrier != PYTHON and bundled is None:
             continue
-        versions = {name: version for name, version in read().items() if version}
-        found |= {Library(carrier, name, version) for name, version in versions.items()}
+        versions = read()
+        found |= {Library(carrier, name, number) for name, number in versions.items()}
         read_files = {_plain(_ALIASES.get(name, name)) for name in versions}
         names = {_stem(path) for path in bundled or ()}
         found |= {Library(carrier, name, "") for name in names if _plain(name) not in read_files}
@@ -99,19 +99,24 @@ def _pillow() -> dict[str, str]:
     dropped = {"zlib"} if linked["zlib-ng"] else set()
     # For FreeType's bitmap fonts: Pillow decodes PNG itself.
     versions["libpng"] = _libpng("pillow")
-    return {name: version for name, version in (versions | linked).items() if version and name not in dropped}
+    return {name: number for name, number in (versions | linked).items() if number and name not in dropped}
 
 
 def _imagecodecs() -> dict[str, str]:
     imagecodecs = importlib.import_module("imagecodecs")
     renamed = {"libjpeg_turbo": "libjpeg-turbo", "zlib_ng": "zlib-ng", "lcms2": "littlecms2", "libpng_apng": "libpng"}
     own = {"imagecodecs", "cython", "numpy", "numpy_abi", imagecodecs.__version__}
-    listed = {str(name): str(version) for name, version in imagecodecs.version(dict).items()}
+    listed = {str(name): str(text) for name, text in imagecodecs.version(dict).items()}
     return {
         renamed.get(name, name): number[0]
-        for name, version in listed.items()
-        if not {name, version} & own and (number := _NUMBER.match(version))
+        for name, text in listed.items()
+        if not {name, text} & own and (number := _NUMBER.match(text))
     }
+
+
+def _deflate() -> dict[str, str]:
+    # Linked statically, and libdeflate keeps its version in a header alone: this is what the wheel's changelog says.
+    return {"libdeflate": {"0.9.0": "1.26"}.get(version("deflate"), "")}
 
 
 def _simplejpeg() -> dict[str, str]:
@@ -166,6 +171,7 @@ def _first_number(text: str) -> str:
 
 
 _READERS: Mapping[str, Callable[[], dict[str, str]]] = {
+    "deflate": _deflate,
     "imagecodecs": _imagecodecs,
     "numpy": _numpy,
     "pillow": _pillow,

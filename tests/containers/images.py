@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,8 +33,8 @@ NOWHERE = {
     "etc/pip.conf": "[global]\nindex-url = https://127.0.0.1:9/simple\nretries = 0\n",
 }
 
-# What the wheel itself asks for, in a lock that stands for those of gigabytes.
-_SMALL = re.compile(r"(annotated|imagecodecs|numpy|pillow|pydantic|simplejpeg|typing)")
+# What pydantic needs; all else that the wheel needs without an extra is in pyproject.toml.
+_INDIRECT = ("annotated-types", "pydantic-core", "typing-extensions", "typing-inspection")
 
 # How pip is told where packages come from, as far as it means something inside a container.
 _PIP_OPTION = re.compile(
@@ -158,7 +159,9 @@ def _with_small_locks(checkout: Path, copy: Path) -> Path:
     """Copy a checkout with locks that fetch megabytes where its own fetch gigabytes."""
     shutil.copytree(checkout, copy)
     entries = re.split(r"^(?=[a-z])", (checkout / "locks/cpu.txt").read_text(), flags=re.MULTILINE)
-    text = "".join(entry for entry in entries if _SMALL.match(entry))
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[<>=!~\[ ;]", wanted, maxsplit=1)[0] for wanted in project["dependencies"]} | {*_INDIRECT}
+    text = "".join(entry for entry in entries if entry.partition("==")[0] in needed)
     for name in ("gpu", "training"):
         (copy / f"locks/{name}.txt").write_text(text)
     return copy
