@@ -1,23 +1,24 @@
 """Image bytes -> the model's pixels: one function for training records, the export check and the service."""
 
-import io
 from collections.abc import Callable, Sequence
 
 import imagecodecs
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, WebPImagePlugin
 
 from gate.chunks import Data
-from gate.errors import CorruptImage, ImageTooLarge, ImageTooSmall, NotSquare
+from gate.errors import CorruptImage, ImageError, ImageTooLarge, ImageTooSmall, NotSquare
 from gate.header import Format, Header, read_header
+from gate.jpeg import decode_jpeg
 from gate.png import shrink_png
+from gate.webp import decode_webp
 
 MAX_PIXELS = 4096 * 4096
 """Default limit on the pixels a header may announce: 48 MB of RGB."""
 
 Pixels = NDArray[np.uint8]
+
+_BAND = 256
 
 
 def read_pixels(data: Data, size: int, *, max_pixels: int = MAX_PIXELS) -> Pixels:
@@ -73,7 +74,7 @@ def _shrink(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels]:
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """What the model takes: `[size, size, 3]`, turned as EXIF says, in one piece."""
     upright = np.empty((*pixels.shape[:2], 3), np.uint8)
-    upright[:] = _orient(pixels, orientation)  # Broadcasts grey.
+    upright[:] = orient(pixels, orientation)  # Broadcasts grey.
     return upright
 
 
@@ -134,10 +135,9 @@ def _decoded_edge(header: Header, size: int) -> int:
 
 
 def _decode(data: Data, header: Header, edge: int) -> NDArray[np.generic]:
-    decoder = _decode_with_pillow if header.is_exotic else _DECODERS[header.format]
     try:
-        return decoder(data, header, edge)
-    except MemoryError:
+        return _DECODERS[header.format](data, header, edge)
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # Decoders raise anything on damaged bytes; to a caller it all means the same.
         raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from error
@@ -148,22 +148,11 @@ def _decode_png(data: Data, header: Header, _edge: int) -> NDArray[np.generic]:
 
 
 def _decode_jpeg(data: Data, _header: Header, edge: int) -> NDArray[np.generic]:
-    """Let the DCT do most of the shrinking: at 1/8 only the mean of each 8 x 8 block is computed.
-
-    Strict: libjpeg itself would fill what is damaged with grey and call that a warning.
-    """
-    return _expect(simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge), edge)
+    return _expect(decode_jpeg(data, edge), edge)
 
 
 def _decode_webp(data: Data, header: Header, _edge: int) -> NDArray[np.generic]:
-    return _expect(imagecodecs.webp_decode(data), header.width)
-
-
-def _decode_with_pillow(data: Data, header: Header, _edge: int) -> NDArray[np.generic]:
-    image = _PILLOW_PLUGINS[header.format](io.BytesIO(data))
-    if image.size != (header.width, header.height):
-        raise ValueError("the picture's size is not the header's")
-    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    return _expect(decode_webp(data), header.width)
 
 
 def _expect(pixels: NDArray[np.generic], edge: int) -> NDArray[np.generic]:
@@ -186,14 +175,19 @@ def _high_byte(pixels: NDArray[np.generic]) -> Pixels:
 
 
 def _over_black(pixels: Pixels) -> Pixels:
-    colour, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(colour)
-    return ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+    """Composite by bands of rows: whole, the products would take four times the memory of the colours."""
+    height, width, channels = pixels.shape
+    flat = np.empty((height, width, channels - 1), np.uint8)
+    for top in range(0, height, _BAND):
+        band = pixels[top : top + _BAND]
+        colour, alpha = band[:, :, :-1], band[:, :, -1:]
+        opaque = alpha.min() == 255
+        flat[top : top + _BAND] = colour if opaque else (colour.astype(np.uint16) * alpha + 127) // 255
+    return flat
 
 
-def _orient(pixels: Pixels, orientation: int) -> Pixels:
-    """Apply EXIF orientation to a square image; on the shrunken one it costs nothing."""
+def orient(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply EXIF orientation, 1 to 8; on the shrunken image it costs nothing."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -205,7 +199,3 @@ def _orient(pixels: Pixels, orientation: int) -> Pixels:
 
 _Decoder = Callable[[Data, Header, int], NDArray[np.generic]]
 _DECODERS: dict[Format, _Decoder] = {Format.PNG: _decode_png, Format.JPEG: _decode_jpeg, Format.WEBP: _decode_webp}
-_PILLOW_PLUGINS: dict[Format, Callable[[io.BytesIO], Image.Image]] = {
-    Format.JPEG: JpegImagePlugin.JpegImageFile,
-    Format.WEBP: WebPImagePlugin.WebPImageFile,
-}

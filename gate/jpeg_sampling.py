@@ -1,0 +1,138 @@
+"""Decode JPEGs whose sampling factors TurboJPEG has no name for, such as 4:1:0 and 3x1.
+
+Pillow reads them, but keeps libjpeg's warnings to itself: it fills damage with grey. No other decoder at hand is strict
+about them, so the coded data is checked by decoding it again with known changes, at half the size:
+
+- With other bytes put behind each interval of coded data the picture must stay the same. Where an interval is too
+  short, libjpeg takes these bytes in place of the zeros that it makes up.
+- With the last bytes of each interval changed, the picture must change in that interval. Where it stays, a damaged code
+  has made the decoder run out of blocks before it ran out of data. Progressive scans refine one another and hide such a
+  change: of those, only the first check is made.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin
+
+from gate.chunks import Data
+from gate.errors import CorruptImage, UnsupportedImage
+from gate.jpeg_header import JpegHead, Scan, coded_intervals, read_jpeg_head, read_scans
+
+Pixels = NDArray[np.uint8]
+_Interval = tuple[int, int]
+
+# Four decodes must fit into the time that one picture may take.
+_MOST_BYTES = 5_000_000
+_MOST_SCANS = 20
+
+_TAIL = 8
+"""Bytes at the end of an interval that are changed: libjpeg itself reads up to 8 ahead."""
+
+_FOREIGN = bytes(index * 73 % 251 for index in range(1, 65))
+_MASKS = (0x55, 0xAA)
+_BAND = 256
+
+
+def decode_unnamed_sampling(picture: Data, edge: int) -> Pixels:
+    """Decode a JPEG without metadata.
+
+    Returns:
+        uint8 `[edge, edge, 3]`, RGB.
+
+    Raises:
+        UnsupportedImage: it is too large, or coded arithmetically.
+        CorruptImage: it is damaged or incomplete.
+        OSError: Pillow cannot decode it.
+    """
+    head = read_jpeg_head(picture)
+    scans = read_scans(picture, head)
+    if len(picture) > _MOST_BYTES or len(scans) > _MOST_SCANS or head.frame.is_arithmetic:
+        raise UnsupportedImage("the jpeg has rare sampling factors and is too large to check: save it as 4:2:0")
+    _check_coded_data(picture, head, scans)
+    return rgb_of(_open(picture, edge))
+
+
+def rgb_of(image: Image.Image) -> Pixels:
+    """Convert a Pillow image to RGB by bands: whole, the conversion takes three times the memory."""
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _BAND):
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        rgb[top : top + _BAND] = np.asarray(band.convert("RGB"))
+    return rgb
+
+
+def _open(picture: Data, edge: int) -> Image.Image:
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(picture))
+    image.draft(None, (edge, edge))
+    image.load()
+    return image
+
+
+def _check_coded_data(picture: Data, head: JpegHead, scans: Sequence[Scan]) -> None:
+    intervals = [list(coded_intervals(picture, scan, head.frame)) for scan in scans]
+    for scan, found in zip(scans, intervals, strict=True):
+        _check_restarts(picture, head, scan, found)
+    half = head.frame.width // 2
+    expected = _open(picture, half)
+    followed = _rebuilt(picture, [each for found in intervals for each in found], lambda coded: coded + _FOREIGN)
+    if _differences(expected, _open(followed, half)).any():
+        raise CorruptImage("the jpeg's coded data ends too early: it is damaged or incomplete")
+    if len(scans) == 1 and len(scans[0].components) == len(head.frame.components):
+        _check_tails(picture, head, intervals[0], expected)
+
+
+def _check_restarts(picture: Data, head: JpegHead, scan: Scan, intervals: Sequence[_Interval]) -> None:
+    """The markers must be those that the restart interval promises, in order."""
+    units = head.frame.units(scan.components)
+    wanted = -(-units // head.restart_interval) if head.restart_interval else 1
+    markers = [picture[end + 1] for _, end in intervals[:-1]]
+    if len(intervals) != wanted or any(marker != 0xD0 + index % 8 for index, marker in enumerate(markers)):
+        raise CorruptImage("the jpeg's restart markers are damaged or missing")
+
+
+def _check_tails(picture: Data, head: JpegHead, intervals: Sequence[_Interval], expected: Image.Image) -> None:
+    mcu_width, mcu_height = head.frame.mcu
+    changed = np.zeros(head.frame.units((0, 1)), bool)
+    for mask in _MASKS:
+        altered = _rebuilt(picture, intervals, lambda coded, mask=mask: _altered(coded, mask))  # type: ignore[misc]
+        differs = _differences(expected, _open(altered, head.frame.width // 2))
+        changed |= _any_in_units(differs, mcu_width // 2, mcu_height // 2)
+    starts = np.arange(0, changed.size, head.restart_interval or changed.size)
+    if not np.logical_or.reduceat(changed, starts).all():
+        raise CorruptImage("the jpeg has more coded data than pixels: it is damaged")
+
+
+def _altered(coded: bytes, mask: int) -> bytes:
+    start = max(0, len(coded) - _TAIL)
+    start -= coded[max(0, start - 1) : start] == b"\xff"  # FF 00 is one byte of coded data.
+    tail = coded[start:].replace(b"\xff\x00", b"\xff")
+    return coded[:start] + bytes(min(byte ^ mask, 0xFE) for byte in tail)
+
+
+def _rebuilt(picture: Data, intervals: Sequence[_Interval], change: Callable[[bytes], bytes]) -> bytes:
+    parts: list[Data] = []
+    position = 0
+    for start, end in intervals:
+        parts += [picture[position:start], change(bytes(picture[start:end]))]
+        position = end
+    return b"".join([*parts, picture[position:]])
+
+
+def _differences(one: Image.Image, other: Image.Image) -> NDArray[np.bool_]:
+    """Where two images of the same size differ in any channel."""
+    differs = np.empty((one.height, one.width), bool)
+    for top in range(0, one.height, _BAND):
+        box = (0, top, one.width, min(top + _BAND, one.height))
+        pair = [np.asarray(image.crop(box)) for image in (one, other)]
+        differs[top : top + _BAND] = (pair[0] != pair[1]).reshape(*pair[0].shape[:2], -1).any(axis=2)
+    return differs
+
+
+def _any_in_units(differs: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
+    """Whether anything differs in each unit of `width` x `height` pixels, row by row."""
+    rows = np.logical_or.reduceat(differs, np.arange(0, differs.shape[0], height), axis=0)
+    units: NDArray[np.bool_] = np.logical_or.reduceat(rows, np.arange(0, differs.shape[1], width), axis=1)
+    return units.ravel()
