@@ -10,7 +10,7 @@ YCbCr, CMYK and YCCK as in libjpeg. CMYK samples are read as inverted, as Adobe 
 `(255 - c) * (255 - k) / 255`, as Pillow does.
 """
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import simplejpeg
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gate.chunks import Data
-from gate.jpeg_header import Frame, coded_intervals, read_jpeg_head, read_scans
+from gate.jpeg_header import Frame, read_jpeg_head
+from gate.jpeg_padding import without_padding
 from gate.jpeg_sampling import decode_unnamed_sampling, rgb_of
 
 Pixels = NDArray[np.uint8]
@@ -46,12 +47,10 @@ def decode_jpeg(data: Data, edge: int) -> Pixels:
     try:
         return _decode(picture, head.frame, edge)
     except ValueError:
-        for unpadded in _without_padding(picture):
-            try:
-                return _decode(unpadded, head.frame, edge)
-            except ValueError:
-                continue
-        raise
+        unpadded = without_padding(picture, partial(_is_sound, _colours(head.frame)))
+        if unpadded is None:
+            raise
+    return _decode(unpadded, head.frame, edge)
 
 
 def picture_of(data: Data) -> Data:
@@ -74,9 +73,13 @@ def _is_named(frame: Frame, picture: Data) -> bool:
 
 
 def _decode(picture: Data, frame: Frame, edge: int) -> Pixels:
-    is_cmyk = len(frame.components) == 4
-    pixels: Pixels = simplejpeg.decode_jpeg(picture, "CMYK" if is_cmyk else "RGB", min_height=edge, min_width=edge)
-    return _rgb_of_cmyk(pixels) if is_cmyk else pixels
+    colours = _colours(frame)
+    pixels: Pixels = simplejpeg.decode_jpeg(picture, colours, min_height=edge, min_width=edge)
+    return _rgb_of_cmyk(pixels) if colours == "CMYK" else pixels
+
+
+def _colours(frame: Frame) -> str:
+    return "CMYK" if len(frame.components) == 4 else "RGB"
 
 
 def _rgb_of_cmyk(inverted: Pixels) -> Pixels:
@@ -85,27 +88,9 @@ def _rgb_of_cmyk(inverted: Pixels) -> Pixels:
     return rgb_of(Image.frombuffer("CMYK", (width, height), inverted, "raw", "CMYK", 0, 1))
 
 
-def _without_padding(picture: Data) -> Iterator[bytes]:
-    """The picture without zeros before its restart markers and its end: first without any, then with one left.
-
-    Webcams and scanners pad with zeros. Coded data rarely ends with one, and then with one only.
-    """
-    head = read_jpeg_head(picture)
-    scans = read_scans(picture, head)
-    if len(scans) > 1:
-        return
-    intervals = list(coded_intervals(picture, scans[0], head.frame))
-    for kept in (b"", b"\x00"):
-        parts = [bytes(picture[: scans[0].start])]
-        for index, (start, end) in enumerate(intervals):
-            follows = intervals[index + 1][0] if index + 1 < len(intervals) else len(picture)
-            parts += [_trim(bytes(picture[start:end]), kept), picture[end:follows]]
-        yield b"".join(parts)
-
-
-def _trim(coded: bytes, kept: bytes) -> bytes:
-    trimmed = coded.rstrip(b"\x00")
-    if len(trimmed) == len(coded):
-        return coded
-    # The zero after FF belongs to it: together they are one byte of coded data.
-    return trimmed + (b"\x00" if trimmed.endswith(b"\xff") else kept)
+def _is_sound(colours: str, picture: bytes) -> bool:
+    try:
+        simplejpeg.decode_jpeg(picture, colours, min_height=1, min_width=1)
+    except ValueError:
+        return False
+    return True
