@@ -13,6 +13,9 @@ from gate.jpeg_header import Frame, JpegHead, coded_intervals, read_jpeg_head, r
 _MOST_CANDIDATES = 4_096
 """Intervals that are decoded alone: at some 20 µs each, more than the rows of any picture."""
 
+_MOST_BYTES = 5_000_000
+"""Each interval may be decoded three more times, within the time that one picture may take."""
+
 _LARGEST = 65_500
 _RESTART_INTERVAL = 0xDD
 
@@ -26,7 +29,7 @@ def without_padding(picture: Data, is_sound: Callable[[bytes], bool]) -> bytes |
     """
     head = read_jpeg_head(picture)
     scans = read_scans(picture, head)
-    if len(scans) > 1:
+    if len(scans) > 1 or len(picture) > _MOST_BYTES:
         return None
     lead = _Lead(picture, head, scans[0].start)
     intervals = list(coded_intervals(picture, scans[0], head.frame))

@@ -76,7 +76,8 @@ def sampled_jpeg(
         for each, levels, (h, v) in zip(coder, blocks, factors, strict=True):
             top, left = unit // columns * v, unit % columns * h
             bits += "".join(each.code(levels[top + y, left + x]) for y in range(v) for x in range(h))
-    return join(_head(width, height, factors, restart=restart, extra=extra, ids=ids), coded + _bytes(bits) + b"\xff\xd9")
+    head = _head(width, height, factors, restart=restart, extra=extra, ids=ids)
+    return join(head, coded + _bytes(bits) + b"\xff\xd9")
 
 
 def planes_of(pixels: Pixels, mode: str = "YCbCr") -> list[Pixels]:
@@ -144,7 +145,8 @@ def _head(
 def _tables() -> dict[int, dict[int, str]]:
     """Class and number of each standard Huffman table -> symbol -> code."""
     tables: dict[int, dict[int, str]] = {}
-    for marker, body in segments(encode(np.zeros((8, 8, 3), np.uint8), "JPEG"))[0]:
+    for marker, rest in segments(encode(np.zeros((8, 8, 3), np.uint8), "JPEG"))[0]:
+        body = rest
         while marker == 0xC4 and body:
             counts, code, position = body[1:17], 0, 17
             table = tables.setdefault(body[0], {})
