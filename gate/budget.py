@@ -5,6 +5,8 @@ container has. Images for which there is no room wait their turn, in the order i
 large ones are passed over for ever.
 """
 
+import contextlib
+import ctypes
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -15,14 +17,17 @@ from gate.errors import GateError
 from gate.header import Format, Header
 
 MAX_DECODE_BYTES = 512 * 2**20
-"""Default limit: 7 PNGs of 4096 x 4096 pixels, or 120 of 1024 x 1024, at a time."""
+"""Default limit: 6 PNGs of 4096 x 4096 pixels, or 100 of 1024 x 1024, at a time."""
 
-_BYTES_A_PIXEL = {Format.PNG: 4, Format.JPEG: 9, Format.WEBP: 12}
-"""The most that a decoder holds of a pixel. PNG: scan lines, or Pillow's picture; JPEG: RGB and the coefficients of a
-progressive file; WebP: two canvases and a frame of RGBA."""
+_BYTES_A_PIXEL = {Format.PNG: 5, Format.JPEG: 9, Format.WEBP: 12}
+"""The most that a decoder holds of a pixel. PNG: scan lines, or Pillow's picture and a band of it; JPEG: RGB and the
+coefficients of a progressive file; WebP: two canvases and a frame of RGBA."""
 
 _TWICE = 2
 """PNG of 16-bit RGB may be decoded twice; CMYK JPEG and animated WebP are converted."""
+
+_LARGE = 2**24
+"""Bytes from which on memory goes back to the system at once: glibc would keep up to 64 MB for each thread."""
 
 
 class DecodeCancelled(GateError):
@@ -80,6 +85,8 @@ class DecodeBudget:
         try:
             yield
         finally:
+            if cost >= _LARGE:
+                _return_memory()
             with self._changed:
                 self._held -= cost
                 self._changed.notify_all()
@@ -124,3 +131,9 @@ class Claim:
     def cancel(self) -> None:
         """Leave the queue. A decode that has begun is finished."""
         self._budget._cancel(self)
+
+
+def _return_memory() -> None:
+    """Have the allocator give back what is free; only glibc has, and needs, a function for it."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
