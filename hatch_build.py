@@ -1,4 +1,4 @@
-"""Compile `gate/scanlines.c` into the wheel where there is a C compiler; where there is none the gate uses libpng."""
+"""Compile `gate/scanlines.c` into the wheel where there is a C compiler; where there is none the gate uses Pillow."""
 
 import os
 import shlex
@@ -42,7 +42,7 @@ class CompileHook(BuildHookInterface[Any]):
         del version
         root = Path(self.root)
         if not compile_library(root / SOURCE, root / LIBRARY):
-            self.app.display_warning("no C compiler that works: PNGs will be decoded by libpng, at half the speed")
+            self.app.display_warning("no C compiler that works: PNGs will be decoded by Pillow, at half the speed")
             return
         build_data["artifacts"].append(LIBRARY)
         build_data["pure_python"] = False

@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from bulk.part import digest
-from gate import Band, Label, Model
+from gate import MAX_DECODE_BYTES, Band, Label, Model
 from gate.scorer import Device
 
 LAYOUT = "1"
@@ -38,6 +38,7 @@ class Job:
         batch_size: images in one run of the model, always this many: the last batch is filled up.
         expected: what the generator was asked for, of all images.
         columns: of shards.
+        max_decode_bytes: most bytes that the decoders of one process hold at a time.
         storage_options: what fsspec opens URLs with.
     """
 
@@ -49,6 +50,7 @@ class Job:
     batch_size: int = 32
     expected: Label | None = None
     columns: Columns = Columns()
+    max_decode_bytes: int = MAX_DECODE_BYTES
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -15,7 +15,7 @@ from bulk.job import Job
 from bulk.known import Known
 from bulk.sources.sample import Sample, failing
 from bulk.table import Row
-from gate import Decision, ImageError, Label, ScoringError, decide, read_pixels
+from gate import Decision, DecodeBudget, ImageError, Label, ScoringError, decide, read_pixels
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 
@@ -62,6 +62,7 @@ class Judge:
         self._job, self._known, self._scorer = job, known, scorer
         self._window = _WINDOW + 4 * threads
         self._window_bytes = _WINDOW_BYTES + threads * 4 * 2**20
+        self._budget = DecodeBudget(job.max_decode_bytes)
         self._stopped = threading.Event()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
@@ -110,7 +111,7 @@ class Judge:
             data = sample.fetch()
             sha256 = hashlib.sha256(data).digest()
             score = self._known.find(sha256)
-            pixels = read_pixels(data, self._scorer.size) if score is None else None
+            pixels = read_pixels(data, self._scorer.size, budget=self._budget) if score is None else None
         except (ImageError, RowError) as fault:
             error = fault
         except MemoryError:

@@ -24,7 +24,7 @@ PART, OUTCOME = "part", "outcome"
 """The columns of the batches that an actor is given and gives back, both of bytes: see `pack`."""
 
 # What the bytes of a table depend on, besides the job.
-_LIBRARIES = ("imagecodecs", "lensgate", "numpy", "pillow", "pyarrow", "simplejpeg")
+_LIBRARIES = ("deflate", "lensgate", "numpy", "pillow", "pyarrow", "simplejpeg")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 MakeWorker = Callable[..., Worker]

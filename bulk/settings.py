@@ -12,13 +12,13 @@ from bulk.errors import UsageError
 from bulk.job import Columns, Job
 from bulk.part import Kind
 from bulk.places import full_url
-from gate import Label, ModelStore
+from gate import MAX_DECODE_BYTES, Label, ModelStore
 from gate.card import Probability, Version
 
 Count = Annotated[int, Field(ge=1)]
 
 # What a run has in common with the service, and takes from the same variables.
-_SHARED = ("models", "device", "band_low", "band_high")
+_SHARED = ("models", "device", "band_low", "band_high", "max_decode_bytes")
 
 
 def _read_json(value: object) -> object:
@@ -51,6 +51,9 @@ class Settings(BaseModel):
     batch_size: Count = Field(32, le=1024, description="images in one run of the model")
     engine: Literal["local", "ray"] = Field("local", description="local: threads of this process; ray: a cluster")
     workers: Count | None = Field(None, description="threads that decode (one per core; with ray, of each actor: 1)")
+    max_decode_bytes: Count = Field(
+        MAX_DECODE_BYTES, description="most bytes that decoders hold at a time (with ray, of each actor); images wait"
+    )
     ray_address: str | None = Field(None, description="the cluster's address (one on this machine)")
     ray_actors: Count | None = Field(None, description="scoring actors (as many as the cluster has room for)")
     storage_options: Annotated[dict[str, Any], BeforeValidator(_read_json)] = Field(
@@ -108,6 +111,7 @@ class Settings(BaseModel):
             batch_size=self.batch_size,
             expected=self.expected,
             columns=columns,
+            max_decode_bytes=self.max_decode_bytes,
             storage_options=self.storage_options,
         )
 

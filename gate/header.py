@@ -1,15 +1,15 @@
 """Format, size and orientation of an image, read from its first bytes without decoding a pixel."""
 
 import struct
-import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gate.chunks import PNG_SIGNATURE, Data, png_chunks
+from gate.chunks import PNG_SIGNATURE, RGB, Data, png_header
 from gate.errors import CorruptImage, EmptyImage, UnsupportedImage
 from gate.exif import read_orientation
 from gate.file_type import describe_foreign
 from gate.jpeg_header import JPEG_SIGNATURE, read_jpeg_head, read_scans
+from gate.png_metadata import read_exif
 from gate.webp import is_webp, read_webp_header
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -28,7 +28,8 @@ class Format(StrEnum):
 class Header:
     """Size as stored, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `is_exotic`: a CMYK JPEG, which is not shrunk by its DCT, or an animated WebP, of which the first frame counts.
+    `is_exotic`: a CMYK JPEG, which is not shrunk by its DCT, an animated WebP, of which the first frame counts, or a
+    PNG of 16-bit RGB, which may have to be decoded twice.
     """
 
     format: Format
@@ -72,16 +73,8 @@ _Fields = tuple[int, int, bool, Data]
 
 
 def _read_png(data: Data) -> _Fields:
-    width, height = struct.unpack_from(">4xII", data, len(PNG_SIGNATURE) + 4)
-    return width, height, False, _png_exif(data)
-
-
-def _png_exif(data: Data) -> Data:
-    """The EXIF chunk, which may stand before or after the picture, if its checksum is right."""
-    for kind, start, end in png_chunks(data):
-        if kind == b"eXIf" and data[end : end + 4] == struct.pack(">I", zlib.crc32(data[start - 4 : end])):
-            return data[start:end]
-    return b""
+    width, height, depth, colour = png_header(data)
+    return width, height, (depth, colour) == (16, RGB), read_exif(data)
 
 
 def _read_jpeg(data: Data) -> _Fields:

@@ -14,27 +14,25 @@ from functools import partial
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 
+from gate.averaging import Picture, Pixels
 from gate.chunks import Data
 from gate.jpeg_header import Frame, read_jpeg_head
 from gate.jpeg_padding import without_padding
-from gate.jpeg_sampling import decode_unnamed_sampling, rgb_of
-
-Pixels = NDArray[np.uint8]
+from gate.jpeg_sampling import decode_unnamed_sampling
 
 _NAMED_SAMPLINGS = frozenset({(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)})
 
 
-def decode_jpeg(data: Data, edge: int) -> Pixels:
+def decode_jpeg(data: Data, edge: int) -> Picture:
     """Decode a square JPEG.
 
     The DCT does most of the shrinking where `edge` is less than the picture's: at 1/8 only the mean of each block of
     8 x 8 is computed.
 
     Returns:
-        uint8 `[edge, edge, 3]`, RGB.
+        RGB of `edge` x `edge`.
 
     Raises:
         ImageError: the file cannot be decoded.
@@ -72,20 +70,24 @@ def _is_named(frame: Frame, picture: Data) -> bool:
     return True
 
 
-def _decode(picture: Data, frame: Frame, edge: int) -> Pixels:
+def _decode(picture: Data, frame: Frame, edge: int) -> Picture:
     colours = _colours(frame)
     pixels: Pixels = simplejpeg.decode_jpeg(picture, colours, min_height=edge, min_width=edge)
-    return _rgb_of_cmyk(pixels) if colours == "CMYK" else pixels
+    height, width, _ = pixels.shape
+    rows = _rgb_of_cmyk if colours == "CMYK" else _unchanged
+    return Picture(height, width, lambda first, stop: rows(pixels[first:stop]))
 
 
 def _colours(frame: Frame) -> str:
     return "CMYK" if len(frame.components) == 4 else "RGB"
 
 
+def _unchanged(rgb: Pixels) -> Pixels:
+    return rgb
+
+
 def _rgb_of_cmyk(inverted: Pixels) -> Pixels:
-    height, width, _ = inverted.shape
-    np.invert(inverted, out=inverted)
-    return rgb_of(Image.frombuffer("CMYK", (width, height), inverted, "raw", "CMYK", 0, 1))
+    return np.asarray(Image.fromarray(255 - inverted, "CMYK").convert("RGB"))
 
 
 def _is_sound(colours: str, picture: bytes) -> bool:

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
+from gate.averaging import Picture, band_of
 from gate.chunks import Data
 from gate.errors import CorruptImage, UnsupportedImage
 from gate.jpeg_header import JpegHead, Scan, coded_intervals, read_jpeg_head, read_scans
 
-Pixels = NDArray[np.uint8]
 _Interval = tuple[int, int]
 
 # Four decodes must fit into the time that one picture may take.
@@ -36,11 +36,11 @@ _MASKS = (0x55, 0xAA)
 _BAND = 256
 
 
-def decode_unnamed_sampling(picture: Data, edge: int) -> Pixels:
+def decode_unnamed_sampling(picture: Data, edge: int) -> Picture:
     """Decode a JPEG without metadata.
 
     Returns:
-        uint8 `[edge, edge, 3]`, RGB.
+        RGB of `edge` x `edge`.
 
     Raises:
         UnsupportedImage: it is too large, or coded arithmetically.
@@ -52,16 +52,8 @@ def decode_unnamed_sampling(picture: Data, edge: int) -> Pixels:
     if len(picture) > _MOST_BYTES or len(scans) > _MOST_SCANS or head.frame.is_arithmetic:
         raise UnsupportedImage("the jpeg has rare sampling factors and is too large to check: save it as 4:2:0")
     _check_coded_data(picture, head, scans)
-    return rgb_of(_open(picture, edge))
-
-
-def rgb_of(image: Image.Image) -> Pixels:
-    """Convert a Pillow image to RGB by bands: whole, the conversion takes three times the memory."""
-    rgb = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, _BAND):
-        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
-        rgb[top : top + _BAND] = np.asarray(band.convert("RGB"))
-    return rgb
+    image = _open(picture, edge)
+    return Picture(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
 
 
 def _open(picture: Data, edge: int) -> Image.Image:

@@ -21,6 +21,14 @@
 #define VECTORS 0
 #endif
 
+/* Where the compiler may not use AVX itself, the machine still may have it, and callers may have used it. */
+#if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(__AVX__)
+#include <immintrin.h>
+#define LEAVES_AVX 1
+#else
+#define LEAVES_AVX 0
+#endif
+
 enum { DONE = 0, BAD_FILTER = 1, BAD_CALL = 2, NO_MEMORY = 3 };
 enum { NONE, SUB, UP, AVERAGE, PAETH };
 
@@ -83,7 +91,7 @@ static inline __m128i half_sum(__m128i a, __m128i b) {
     return _mm_sub_epi8(_mm_avg_epu8(a, b), odd);
 }
 
-static inline __m128i select(__m128i mask, __m128i yes, __m128i no) {
+static inline __m128i choose(__m128i mask, __m128i yes, __m128i no) {
     return _mm_or_si128(_mm_and_si128(mask, yes), _mm_andnot_si128(mask, no));
 }
 
@@ -118,7 +126,7 @@ static inline void undo_lanes(Group *group, const size_t channels, const int mix
         __m128i found;
         if (mixed) {
             const __m128i kept_left = _mm_and_si128(left, has_left), kept_up = _mm_and_si128(up, has_up);
-            found = select(averages, _mm_add_epi8(residue, half_sum(kept_left, kept_up)),
+            found = choose(averages, _mm_add_epi8(residue, half_sum(kept_left, kept_up)),
                            undo_paeth(residue, kept_left, kept_up, _mm_and_si128(corner, has_corner)));
         } else {
             found = undo_paeth(residue, left, up, corner);
@@ -278,6 +286,19 @@ static int is_sound(size_t length, size_t width, size_t height, size_t channels,
     return length == (uint64_t)height * (1 + (uint64_t)width * channels) && room == (uint64_t)size * size * 3;
 }
 
+#if LEAVES_AVX
+__attribute__((target("avx"))) static void clear_upper_halves(void) { _mm256_zeroupper(); }
+#endif
+
+/* Code of 128 bits runs at a fraction of its speed, or waits for the old upper halves at each instruction, after AVX code
+ * that left the upper halves of the registers in use. What ran before in this thread is not known here. */
+static void leave_avx(void) {
+#if LEAVES_AVX
+    if (__builtin_cpu_supports("avx"))
+        clear_upper_halves();
+#endif
+}
+
 /* Undo the filters of `length` bytes of scan lines, 8 bits, 3 (RGB) or 4 (RGBA) channels, and write size x size means
  * of RGB, alpha over black, to the `room` bytes of `means`. */
 __attribute__((visibility("default")))
@@ -285,6 +306,7 @@ int lensgate_shrink(const uint8_t *lines, size_t length, size_t width, size_t he
                     uint8_t *means, size_t room) {
     if (!is_sound(length, width, height, channels, size, room))
         return BAD_CALL;
+    leave_avx();
     Group group = {.channels = channels, .row_bytes = width * channels};
     Shrinking to = {.size = size, .tall = height / size, .wide = width / size, .means = means};
     const size_t pitch = (group.row_bytes + 2 * MARGIN + 15) / 16 * 16;

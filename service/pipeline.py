@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from gate import ImageError, Label
+from gate import Budget, DecodeBudget, ImageError, Label
 from gate.pixels import Pixels
 from gate.scorer import Score
 from service.admission import Admission
@@ -57,6 +57,7 @@ class Pipeline:
     ) -> None:
         self.metrics = metrics
         self.settings = settings
+        self.budget = DecodeBudget(settings.max_decode_bytes)
         self.decoder = DecodePool(
             threads=settings.decode_threads,
             observe=metrics.observe_decode,
@@ -150,19 +151,25 @@ class Pipeline:
         return answer
 
     async def decode(self, job: Job, body: bytes | bytearray | memoryview) -> Decoded[Views]:
-        """Decode one image file. A view of a larger body is copied for as long as it is decoded.
+        """Decode one image file, once there is memory for it. A view of a larger body is copied meanwhile.
 
         Raises:
             ImageError: the image cannot be judged.
             DeadlineExceeded: the job's deadline passed before a thread was free.
         """
+        claim = self.budget.claim()
         work = partial(
             _read,
             sizes=self._sizes(job),
             max_pixels=self.settings.max_pixels,
+            budget=claim,
             is_recorded=self.recorder is not None,
         )
-        decoded = await self.decoder.run(work, body, deadline=job.deadline)
+        try:
+            decoded = await self.decoder.run(work, body, deadline=job.deadline)
+        except asyncio.CancelledError:
+            claim.cancel()
+            raise
         self._note_decode(job, decoded)
         return decoded
 
@@ -241,6 +248,7 @@ class Pipeline:
             self.metrics.records,
             limits=Limits(settings.records_max_rows, settings.records_max_days, settings.records_max_image_bytes),
             max_pixels=settings.max_pixels,
+            budget=self.budget,
             is_busy=lambda: self.decoder.queued > 0,
         )
 
@@ -320,9 +328,12 @@ class Pipeline:
         job.stages.add("decode", decoded.started, decoded.ended)
 
 
-def _read(body: bytes | bytearray | memoryview, *, sizes: Sizes, max_pixels: int, is_recorded: bool) -> Views:
+def _read(
+    body: bytes | bytearray | memoryview, *, sizes: Sizes, max_pixels: int, budget: Budget, is_recorded: bool
+) -> Views:
     # What is no view is a whole body, as large as may be, and not copied.
-    views = read_views(bytes(body) if isinstance(body, memoryview) else body, sizes=sizes, max_pixels=max_pixels)
+    whole = bytes(body) if isinstance(body, memoryview) else body
+    views = read_views(whole, sizes=sizes, max_pixels=max_pixels, budget=budget)
     return replace(views, sources=(body,)) if is_recorded else views
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gate import MAX_PIXELS, Band
+from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
 from service.errors import SettingsError
 
@@ -55,6 +55,9 @@ class Settings(BaseModel):
     max_tensor_bytes: Count = Field(64 * 2**20, description="largest body of one V2 request")
     max_header_bytes: Count = Field(16 * 2**10, description="largest head of a request")
     max_pixels: Count = Field(MAX_PIXELS, description="most pixels that are decoded, by the image's header")
+    max_decode_bytes: Count = Field(
+        MAX_DECODE_BYTES, description="most bytes that decoders hold at a time; further images wait"
+    )
     max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
     max_inflight_images: Count = Field(256, description="most images between admission and answer")
     max_streams: Count = Field(32, description="most batch uploads at a time")

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gate import Decision, Label, area_average, read_pixels, read_pixels_at
+from gate import Budget, Decision, Label, area_average, read_pixels, read_pixels_at
 from gate.errors import ImageTooSmall
 from gate.pixels import Pixels
 from gate.scorer import Score
@@ -167,7 +167,7 @@ class Shadow:
         )
 
 
-def read_views(body: bytes | bytearray, *, sizes: Sizes, max_pixels: int) -> Views:
+def read_views(body: bytes | bytearray, *, sizes: Sizes, max_pixels: int, budget: Budget | None = None) -> Views:
     """One image file at both sizes, N = 1, decoded once where that can be.
 
     Raises:
@@ -175,9 +175,9 @@ def read_views(body: bytes | bytearray, *, sizes: Sizes, max_pixels: int) -> Vie
     """
     if sizes.shadow not in (None, sizes.served):
         with contextlib.suppress(ImageTooSmall):
-            served, shadow = read_pixels_at(body, (sizes.served, sizes.shadow), max_pixels=max_pixels)
+            served, shadow = read_pixels_at(body, (sizes.served, sizes.shadow), max_pixels=max_pixels, budget=budget)
             return Views(served[np.newaxis], shadow[np.newaxis])
-    pixels = read_pixels(body, sizes.served, max_pixels=max_pixels)[np.newaxis]
+    pixels = read_pixels(body, sizes.served, max_pixels=max_pixels, budget=budget)[np.newaxis]
     return Views(pixels, pixels if sizes.shadow == sizes.served else None)
 
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_DISTRIBUTIONS = ("numpy", "onnxruntime", "imagecodecs", "pillow", "starlette", "uvicorn", "uvloop", "httptools")
+_DISTRIBUTIONS = ("numpy", "onnxruntime", "deflate", "pillow", "starlette", "uvicorn", "uvloop", "httptools")
 
 
 def describe() -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from gate import area_average, read_pixels
+from gate import Budget, area_average, read_pixels
 from gate.header import Format, read_header
 from gate.jpeg import picture_of
 from gate.pixels import Pixels, orient
@@ -44,7 +44,7 @@ def digest(source: Source) -> str:
     return hashlib.sha256(np.ascontiguousarray(source).data if isinstance(source, np.ndarray) else source).hexdigest()
 
 
-def preview(source: Source, *, max_pixels: int) -> bytes:
+def preview(source: Source, *, max_pixels: int, budget: Budget | None = None) -> bytes:
     """A JPEG, 256 x 256 or what there is of a smaller image.
 
     Raises:
@@ -53,15 +53,15 @@ def preview(source: Source, *, max_pixels: int) -> bytes:
     if isinstance(source, np.ndarray):
         small = area_average(source, min(PREVIEW_SIZE, len(source)))
     else:
-        small = _shrink(bytes(source), max_pixels)
+        small = _shrink(bytes(source), max_pixels, budget)
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=_QUALITY))
 
 
-def _shrink(data: bytes, max_pixels: int) -> Pixels:
+def _shrink(data: bytes, max_pixels: int, budget: Budget | None) -> Pixels:
     header = read_header(data)
     if header.format is Format.JPEG:
         return _shrink_jpeg(data, header.orientation)
-    return read_pixels(data, min(PREVIEW_SIZE, header.width), max_pixels=max_pixels)
+    return read_pixels(data, min(PREVIEW_SIZE, header.width), max_pixels=max_pixels, budget=budget)
 
 
 def _shrink_jpeg(data: bytes, orientation: int) -> Pixels:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gate import Budget
 from service.records.entry import Entry
 from service.records.evidence import Source, detach, digest, preview, size_of
 from service.records.metrics import RecordMetrics
@@ -50,6 +51,7 @@ class Examiner:
         done: is given each picture, in this thread.
         metrics: is told of everything.
         max_pixels: most pixels that are decoded.
+        budget: where an image waits until there is memory to decode it.
         is_busy: whether images wait to be decoded.
         cores: of which this work may take its share; where there is none given, those that there are.
         burst_seconds: how long it works at a time while images wait to be decoded.
@@ -62,6 +64,7 @@ class Examiner:
         metrics: RecordMetrics,
         *,
         max_pixels: int,
+        budget: Budget | None = None,
         is_busy: Callable[[], bool] = lambda: False,
         cores: int | None = None,
         burst_seconds: float = BURST_SECONDS,
@@ -70,6 +73,7 @@ class Examiner:
         self._done = done
         self._metrics = metrics
         self._max_pixels = max_pixels
+        self._budget = budget
         self._is_busy = is_busy
         self._sleep = sleep
         self._burst_seconds = burst_seconds
@@ -155,7 +159,7 @@ class Examiner:
 
     def _picture(self, entry: Entry, source: Source, sha256: str) -> None:
         try:
-            jpeg = preview(source, max_pixels=self._max_pixels)
+            jpeg = preview(source, max_pixels=self._max_pixels, budget=self._budget)
         except Exception:
             log.exception("no picture of an image that was judged", extra={"fields": {"record": entry.record}})
             self._metrics.observe_images("dropped")

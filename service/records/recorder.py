@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from gate import Action, Decision
+from gate import Action, Budget, Decision
 from service.errors import RecordsUnavailable
 from service.records.entry import Entry
 from service.records.evidence import Source
@@ -41,6 +41,7 @@ class Recorder:
         metrics: is told of everything.
         limits: what is kept, and for how long.
         max_pixels: most pixels that are decoded.
+        budget: where an image waits until there is memory to decode it.
         is_busy: whether images wait to be decoded.
         max_rows: most decisions that wait.
         max_pictures: most pictures that wait.
@@ -55,6 +56,7 @@ class Recorder:
         *,
         limits: Limits,
         max_pixels: int,
+        budget: Budget | None = None,
         is_busy: Callable[[], bool] = lambda: False,
         max_rows: int = MAX_ROWS,
         max_pictures: int = MAX_PICTURES,
@@ -72,7 +74,7 @@ class Recorder:
         self._rows: deque[Entry] = deque()
         self._pictures: deque[tuple[Entry, Picture]] = deque()
         self._writing: tuple[Sequence[Entry], Sequence[Picture]] = ((), ())
-        self._examiner = Examiner(self._keep, metrics, max_pixels=max_pixels, is_busy=is_busy)
+        self._examiner = Examiner(self._keep, metrics, max_pixels=max_pixels, budget=budget, is_busy=is_busy)
         self._ended = threading.Event()
         self._is_failing = False
         metrics.watch(lambda: self.queued)

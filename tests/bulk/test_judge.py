@@ -1,6 +1,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from bulk.job import Job
 from bulk.judge import Judge, Judged
 from bulk.known import Known
 from bulk.sources.sample import Sample, given
-from gate import Band, ModelStore, ScoringError
+from gate import Band, DecodeBudget, ModelStore, ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scorer, Scores
 from tests.bulk.helpers import DARK, GREY, LIGHT, face
@@ -136,3 +137,19 @@ def test_what_the_shipped_model_says_does_not_depend_on_how_batches_fall(make: M
     pieces = [each.row for start in range(0, 40, 7) for each in judge_all(judge, iter(found[start : start + 7]))]
     assert whole == pieces
     assert {row.error for row in whole} == {None}
+
+
+def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., Judge]) -> None:
+    held: list[int] = []
+
+    class Watched(DecodeBudget):
+        @contextmanager
+        def hold(self, cost: int) -> Iterator[None]:
+            with super().hold(cost):
+                held.append(self.held)
+                yield
+
+    judge = make(Fake(), job=replace(JOB, max_decode_bytes=1), threads=4)
+    judge._budget = Watched(1)
+    assert len(judge_all(judge, samples(range(20)))) == 20
+    assert held == [1] * 20

@@ -3,11 +3,14 @@
 import importlib.util
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import deflate
 import pytest
+from PIL import features
 
 from gate import png
 from tests.conftest import ROOT
@@ -75,3 +78,15 @@ def test_without_one_the_wheel_is_pure_and_an_old_library_goes(
     assert built(hook) == {"artifacts": [], "pure_python": True}
     assert [path.name for path in (tmp_path / "gate").iterdir()] == ["scanlines.c"]
     assert len(hook.warnings) == 1
+
+
+def test_the_libraries_that_wheels_bundle_have_no_known_holes() -> None:
+    """libdeflate 1.25 or newer is in deflate 0.9, libwebp 1.6 in Pillow 12; libpng is in none of them."""
+    assert version_of(deflate.__version__) >= (0, 9)
+    assert version_of(str(features.version("webp"))) >= (1, 6, 0)
+    requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {"deflate>=0.9", "pillow>=12.0"} <= set(requirements)
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:3])

@@ -1,6 +1,7 @@
-"""The fast way through a PNG gives what libpng gives, bit for bit, or stands aside."""
+"""The fast way through a PNG gives what Pillow gives, bit for bit, or stands aside."""
 
 import io
+import re
 import struct
 import subprocess
 import zlib
@@ -9,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gate import ImageError, png, read_pixels, read_pixels_at
+from gate.chunks import read_picture
 from gate.errors import CorruptImage
 from gate.header import read_header
 from tests.conftest import ROOT
@@ -31,6 +32,7 @@ from tests.support.images import (
     png_of,
     portrait,
 )
+from tests.support.pngs import any_png
 
 SOURCE = ROOT / "gate/scanlines.c"
 ALL_FILTERS = (4, 4, 4, 4, 0, 1, 2, 3, 4, 4, 4, 4, 3, 1, 4, 2, 2, 2, 2, 2, 1, 1, 1, 1, 3, 3, 3, 3, 0, 4, 0)
@@ -38,7 +40,7 @@ ALL_FILTERS = (4, 4, 4, 4, 0, 1, 2, 3, 4, 4, 4, 4, 3, 1, 4, 2, 2, 2, 2, 2, 1, 1,
 
 @contextmanager
 def decoded_by(shrink: Callable[..., int] | None) -> Iterator[None]:
-    """`None`: by libpng, as where the library is missing."""
+    """`None`: by Pillow, as where the library is missing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(png, "_shrink", shrink)
         yield
@@ -49,7 +51,11 @@ def noise(edge: int, channels: int = 3, *, seed: int = 0) -> Pixels:
 
 
 def is_taken(data: bytes | bytearray, size: int) -> bool:
-    return png.shrink_png(data, read_header(data), (size,)) is not None
+    try:
+        read_header(data)
+        return png.shrink_png(read_picture(data), (size,)) is not None
+    except CorruptImage:
+        return False
 
 
 def outcome(data: bytes, size: int) -> bytes | type[ImageError]:
@@ -59,7 +65,7 @@ def outcome(data: bytes, size: int) -> bytes | type[ImageError]:
         return type(error)
 
 
-def by_libpng(data: bytes, size: int) -> bytes | type[ImageError]:
+def by_pillow(data: bytes, size: int) -> bytes | type[ImageError]:
     with decoded_by(None):
         return outcome(data, size)
 
@@ -73,13 +79,13 @@ def chunks_of(pixels: Pixels) -> tuple[bytes, bytes, bytes]:
 
 def assert_same(data: bytes, size: int) -> None:
     assert is_taken(data, size)
-    assert outcome(data, size) == by_libpng(data, size)
+    assert outcome(data, size) == by_pillow(data, size)
 
 
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("kind", range(5))
 @pytest.mark.parametrize(("edge", "size"), [(64, 64), (64, 1), (66, 33), (63, 9), (5, 5), (1, 1), (300, 1), (258, 2)])
-def test_a_filter_is_undone_as_libpng_does(kind: int, channels: int, edge: int, size: int) -> None:
+def test_a_filter_is_undone_as_pillow_does(kind: int, channels: int, edge: int, size: int) -> None:
     assert_same(filtered_png(noise(edge, channels), [kind]), size)
 
 
@@ -99,7 +105,7 @@ def test_any_filter_may_come_first_and_beside_any_other(first: int, channels: in
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_the_picture_it_is_libpngs(
+def test_whatever_the_picture_it_is_pillows(
     shape: tuple[int, int, int], filters: list[int], spread: int, split: int, seed: int
 ) -> None:
     size, ratio, channels = shape
@@ -108,7 +114,7 @@ def test_whatever_the_picture_it_is_libpngs(
     assert_same(filtered_png(pixels, filters, split=split), size)
 
 
-def test_every_level_under_every_alpha_is_composited_as_libpngs_path_does() -> None:
+def test_every_level_under_every_alpha_is_composited_as_pillows_path_does() -> None:
     levels, alphas = np.meshgrid(np.arange(256), np.arange(256))
     pixels = np.stack([levels, 255 - levels, levels, alphas], axis=2).astype(np.uint8)
     assert_same(filtered_png(pixels, [0, 4, 4, 4, 4]), 256)
@@ -124,25 +130,18 @@ def test_sums_of_white_do_not_overflow() -> None:
 def test_several_sizes_come_from_one_inflated_picture() -> None:
     data = filtered_png(noise(96), ALL_FILTERS)
     for size, pixels in zip((8, 32, 96), read_pixels_at(data, (8, 32, 96)), strict=True):
-        assert pixels.tobytes() == by_libpng(data, size)
-    assert png.shrink_png(data, read_header(data), (8, 7)) is None
+        assert pixels.tobytes() == by_pillow(data, size)
+    assert png.shrink_png(read_picture(data), (8, 7)) is None
 
 
 def test_threads_do_not_share_what_they_decode_in() -> None:
     bodies = [filtered_png(noise(edge, 3 + edge % 2, seed=edge), ALL_FILTERS) for edge in range(64, 512, 24)]
     bodies = [body for body in bodies if is_taken(body, 16)] * 6
-    expected = {body: by_libpng(body, 16) for body in bodies}
+    expected = {body: by_pillow(body, 16) for body in bodies}
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda body: outcome(body, 16), bodies))
     assert len(expected) == len(bodies) // 6
     assert found == [expected[body] for body in bodies]
-
-
-def test_a_thread_keeps_no_huge_memory() -> None:
-    room = png.Room()
-    huge, small = room.of(17 * 2**20), room.of(1000)
-    assert not np.shares_memory(huge, small)
-    assert np.shares_memory(small, room.of(900))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +176,7 @@ def test_an_animated_webp_is_read_from_a_bytearray() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(bytes(imagecodecs.png_encode(noise(64).astype(np.uint16) * 257)), id="16 bits"),
+        pytest.param(any_png(noise(64).astype(int) * 257, depth=16), id="16 bits"),
         pytest.param(encode(Image.fromarray(portrait(64)).quantize(16)), id="palette"),
         pytest.param(encode(Image.fromarray(portrait(64)).convert("L")), id="grey"),
         pytest.param(encode(Image.fromarray(portrait(64)).convert("LA")), id="grey and alpha"),
@@ -186,12 +185,12 @@ def test_an_animated_webp_is_read_from_a_bytearray() -> None:
         pytest.param(encode(portrait(65)), id="an edge that does not divide"),
     ],
 )
-def test_what_is_not_ours_is_libpngs(data: bytes) -> None:
+def test_what_is_not_ours_is_pillows(data: bytes) -> None:
     assert not is_taken(data, 32)
-    assert outcome(data, 32) == by_libpng(data, 32)
+    assert outcome(data, 32) == by_pillow(data, 32)
 
 
-def test_without_the_library_libpng_reads() -> None:
+def test_without_the_library_pillow_reads() -> None:
     data = filtered_png(noise(64), ALL_FILTERS)
     with decoded_by(None):
         assert not is_taken(data, 32)
@@ -228,9 +227,9 @@ ODD_FILES = {
     "bytes behind the stream": (True, HEADER + png_chunk(b"IDAT", STREAM + b"123") + END),
     "a part behind the stream": (True, HEADER + PICTURE + png_chunk(b"IDAT", b"123") + END),
     "an end with something in it": (True, HEADER + PICTURE + png_chunk(b"IEND", b"123")),
-    "no end": (False, HEADER + PICTURE),
-    "half an end": (False, HEADER + PICTURE + END[:6]),
-    "a damaged end": (False, HEADER + PICTURE + spoilt(END)),
+    "no end": (True, HEADER + PICTURE),
+    "half an end": (True, HEADER + PICTURE + END[:6]),
+    "a damaged end": (True, HEADER + PICTURE + spoilt(END)),
     "no picture": (False, HEADER + END),
     "an empty picture": (False, HEADER + png_chunk(b"IDAT", b"") + END),
     "a damaged header": (False, spoilt(HEADER) + PICTURE + END),
@@ -239,27 +238,28 @@ ODD_FILES = {
     "a stream that is cut": (False, HEADER + png_chunk(b"IDAT", STREAM[:-5]) + END),
     "a note between the parts": (False, split_at(100, between=NOTE)),
     "a second header": (False, HEADER + HEADER + PICTURE + END),
-    "a second header behind": (False, HEADER + PICTURE + HEADER + END),
-    "a palette that is a mere suggestion": (False, HEADER + png_chunk(b"PLTE", bytes(12)) + PICTURE + END),
+    "a second header behind": (True, HEADER + PICTURE + HEADER + END),
+    "a palette that is a mere suggestion": (True, HEADER + png_chunk(b"PLTE", bytes(12)) + PICTURE + END),
     "an unknown critical chunk": (False, HEADER + png_chunk(b"ABCD", b"") + PICTURE + END),
-    "an unknown critical chunk behind": (False, HEADER + PICTURE + png_chunk(b"ABCD", b"") + END),
+    "an unknown critical chunk behind": (True, HEADER + PICTURE + png_chunk(b"ABCD", b"") + END),
     "a name that is none": (False, HEADER + png_chunk(b"a\x00CD", b"") + PICTURE + END),
-    "a name that is reserved": (False, HEADER + png_chunk(b"abcd", b"") + PICTURE + END),
-    "an animation's control": (False, HEADER + png_chunk(b"fcTL", b"abc") + PICTURE + END),
+    "a name that is reserved": (True, HEADER + png_chunk(b"abcd", b"") + PICTURE + END),
+    "an animation's control": (True, HEADER + png_chunk(b"fcTL", b"abc") + PICTURE + END),
     "a length beyond all bounds": (False, HEADER + b"\xff\xff\xff\xfftEXt" + PICTURE + END),
     "lines too many": (False, png_of(16, 16, zlib.decompress(STREAM) + b"123")[8:]),
     "lines too few": (False, png_of(16, 16, zlib.decompress(STREAM)[:-1])[8:]),
     "a filter that is none": (False, png_of(16, 16, bytes(49 * 9) + b"\x05" + bytes(48 + 49 * 6))[8:]),
     "a window that is too small": (False, HEADER + png_chunk(b"IDAT", b"\x08\x1d" + STREAM[2:]) + END),
-    "more chunks than are looked at": (False, HEADER + png_chunk(b"teST", b"") * 10_000 + PICTURE + END),
+    "many chunks": (True, HEADER + png_chunk(b"teST", b"") * 10_000 + PICTURE + END),
+    "more chunks than are looked at": (False, HEADER + png_chunk(b"teST", b"") * 70_000 + PICTURE + END),
 }
 
 
 @pytest.mark.parametrize("name", ODD_FILES)
-def test_an_odd_file_fares_as_it_does_with_libpng(name: str) -> None:
+def test_an_odd_file_fares_as_it_does_with_pillow(name: str) -> None:
     taken, rest = ODD_FILES[name]
     assert is_taken(PNG_SIGNATURE + rest, 8) is taken
-    assert outcome(PNG_SIGNATURE + rest, 8) == by_libpng(PNG_SIGNATURE + rest, 8)
+    assert outcome(PNG_SIGNATURE + rest, 8) == by_pillow(PNG_SIGNATURE + rest, 8)
 
 
 @pytest.mark.parametrize(
@@ -281,26 +281,26 @@ def test_what_is_damaged_is_corrupt(name: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [0x01, 0x20, 0xFF])
-def test_a_file_with_one_byte_changed_fares_as_it_does_with_libpng(bits: int) -> None:
+def test_a_file_with_one_byte_changed_fares_as_it_does_with_pillow(bits: int) -> None:
     sound = PNG_SIGNATURE + HEADER + NOTE + PICTURE + NOTE + END
     for position in range(len(PNG_SIGNATURE), len(sound)):
         damaged = bytearray(sound)
         damaged[position] ^= bits
-        assert outcome(bytes(damaged), 8) == by_libpng(bytes(damaged), 8), position
+        assert outcome(bytes(damaged), 8) == by_pillow(bytes(damaged), 8), position
 
 
-def test_a_file_cut_anywhere_fares_as_it_does_with_libpng() -> None:
+def test_a_file_cut_anywhere_fares_as_it_does_with_pillow() -> None:
     sound = PNG_SIGNATURE + HEADER + NOTE + PICTURE + END
     for length in range(len(sound)):
-        assert outcome(sound[:length], 8) == by_libpng(sound[:length], 8), length
+        assert outcome(sound[:length], 8) == by_pillow(sound[:length], 8), length
 
 
-def test_a_stream_that_is_wrong_under_a_right_checksum_fares_as_it_does_with_libpng() -> None:
+def test_a_stream_that_is_wrong_under_a_right_checksum_fares_as_it_does_with_pillow() -> None:
     for position in range(len(STREAM)):
         damaged = bytearray(STREAM)
         damaged[position] ^= 0x10
         data = PNG_SIGNATURE + HEADER + png_chunk(b"IDAT", bytes(damaged)) + END
-        assert outcome(data, 8) == by_libpng(data, 8), position
+        assert outcome(data, 8) == by_pillow(data, 8), position
 
 
 @given(
@@ -308,11 +308,11 @@ def test_a_stream_that_is_wrong_under_a_right_checksum_fares_as_it_does_with_lib
     channels=st.sampled_from([3, 4]),
 )
 @settings(max_examples=100, deadline=None)
-def test_a_header_that_lies_fares_as_it_does_with_libpng(fields: tuple[int, ...], channels: int) -> None:
+def test_a_header_that_lies_fares_as_it_does_with_pillow(fields: tuple[int, ...], channels: int) -> None:
     edge, *rest = fields
     body = chunks_of(noise(16, channels))[1]
     data = PNG_SIGNATURE + png_chunk(b"IHDR", struct.pack(">IIBBBBB", edge, edge, *rest)) + body + END
-    assert outcome(data, 8) == by_libpng(data, 8)
+    assert outcome(data, 8) == by_pillow(data, 8)
 
 
 def test_the_library_refuses_sizes_that_do_not_fit() -> None:
@@ -346,9 +346,44 @@ def test_machines_without_the_vectors_get_the_same(tmp_path: Path) -> None:
         data = filtered_png(noise(edge, channels), ALL_FILTERS)
         with decoded_by(plain):
             assert is_taken(data, 3)
-            assert outcome(data, 3) == by_libpng(data, 3)
+            assert outcome(data, 3) == by_pillow(data, 3)
     with decoded_by(plain), pytest.raises(CorruptImage):
         read_pixels(PNG_SIGNATURE + ODD_FILES["a filter that is none"][1], 8)
+
+
+AVX_DRIVER = """
+#include <immintrin.h>
+#include <stdint.h>
+#include <stdio.h>
+int lensgate_shrink(const uint8_t *, size_t, size_t, size_t, size_t, size_t, uint8_t *, size_t);
+__attribute__((target("avx"))) int main(void) {
+    static uint8_t lines[4 * 13], means[3];
+    int64_t upper[2];
+    __asm__ volatile("vpcmpeqd %%xmm15, %%xmm15, %%xmm15; vinsertf128 $1, %%xmm15, %%ymm15, %%ymm15" ::: "xmm15");
+    if (lensgate_shrink(lines, sizeof lines, 4, 4, 3, 1, means, sizeof means)) return 2;
+    __asm__ volatile("vextractf128 $1, %%ymm15, %%xmm0; vmovups %%xmm0, %0" : "=m"(upper) :: "xmm0");
+    printf("%d", upper[0] || upper[1]);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(
+    not re.search(r"\bavx\b", Path("/proc/cpuinfo").read_text()), reason="needs a processor with AVX registers"
+)
+def test_what_avx_code_left_in_the_registers_is_cleared(tmp_path: Path) -> None:
+    """Old upper halves slow all code of 128 bits down: to half its speed, or to a quarter."""
+    (tmp_path / "driver.c").write_text(AVX_DRIVER)
+    driver = build(tmp_path, "-O2", "-mno-vzeroupper", sources=(SOURCE, tmp_path / "driver.c"))
+    assert subprocess.run([driver], capture_output=True, check=True).stdout == b"0"
+
+
+def test_the_library_hides_every_name_but_its_own(tmp_path: Path) -> None:
+    built = build(tmp_path, "-shared", "-fPIC", "-fvisibility=hidden")
+    names = subprocess.run(["nm", "-D", "--defined-only", built], capture_output=True, text=True, check=True).stdout
+    assert [line.split()[-1] for line in names.splitlines()] == ["lensgate_shrink"]
+    posix = {"select", "read", "write", "open", "close", "poll", "send", "recv", "accept", "bind", "listen", "index"}
+    assert posix.isdisjoint(re.findall(r"^static .*?(\w+)\(", SOURCE.read_text(), re.MULTILINE))
 
 
 DRIVER = """

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gate import ImageError, Label, decide
+from gate import Budget, ImageError, Label, decide
 from gate.card import CardBand
 from gate.decision import Band
 from gate.pixels import Pixels, read_pixels, read_pixels_at
@@ -268,9 +268,9 @@ def test_files_are_read_for_two_sizes_where_there_are_two(
 ) -> None:
     calls: list[tuple[int, ...]] = []
 
-    def spy(body: bytes, sizes: tuple[int, ...], *, max_pixels: int) -> list[Pixels]:
+    def spy(body: bytes, sizes: tuple[int, ...], *, max_pixels: int, budget: Budget | None) -> list[Pixels]:
         calls.append(sizes)
-        return read_pixels_at(body, sizes, max_pixels=max_pixels)
+        return read_pixels_at(body, sizes, max_pixels=max_pixels, budget=budget)
 
     monkeypatch.setattr("service.shadow.read_pixels_at", spy)
     views = read_views(encode(portrait(64)), sizes=Sizes(32, shadow), max_pixels=10**6)

@@ -1,0 +1,175 @@
+"""Decode every kind of PNG with Pillow, from a file that holds nothing but its header and its compressed picture.
+
+It reads what `gate.png` leaves to it: grey, palettes, 16 bits, interlacing, transparent colours, odd edges. Text,
+colour profiles and animations never reach the decoder. Palette and transparency are applied here, on bands of rows:
+Pillow keeps eight bits a channel, and compares a transparent colour of sixteen with those. It holds 4 bytes a pixel.
+"""
+
+import io
+import struct
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import cache, partial
+from itertools import accumulate
+
+import deflate
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from gate.averaging import Picture, Pixels, Rows, band_of
+from gate.chunks import GREY, PALETTE, PNG_SIGNATURE, RGB, PngPicture
+
+_LAST = 2**15
+"""Bytes of the last IDAT chunk. Pillow ends with the last row, and checks the sum behind it only if both come to it in
+one read: one chunk at most, and no more than 64 kB of it."""
+
+_LOW_BYTES = "RGB;16L"
+"""How Pillow reads RGB of 16 bits, big-endian, if it is to keep the lower byte of each."""
+
+
+def decode_png(png: PngPicture) -> Picture:
+    """Decode the whole picture.
+
+    Raises:
+        Exception: the compressed picture is damaged or too short; Pillow raises several kinds.
+    """
+    image = _load(png)
+    if image.size != (png.width, png.height):
+        raise ValueError("the picture's size is not the header's")
+    return Picture(png.height, png.width, _finish(png, image))
+
+
+def _finish(png: PngPicture, image: Image.Image) -> Rows:
+    """Rows without palette, alpha, or a colour that stands for it."""
+    if png.colour == PALETTE:
+        table = _palette_over_black(png)
+        return lambda first, stop: table[band_of(image, first, stop)]
+    if png.colour == GREY:
+        return _finish_grey(png, image)
+    if png.colour == RGB and png.transparency:
+        return _finish_rgb(png, image)
+    return lambda first, stop: band_of(image, first, stop).view(np.uint8)
+
+
+def _palette_over_black(png: PngPicture) -> Pixels:
+    """uint8 `[256, 3]`. Entries that the file lacks are black, as libpng has them."""
+    table = np.zeros((256, 4), np.uint8)
+    table[:, 3] = 255
+    entries = min(len(png.palette) // 3, 1 << png.depth)
+    table[:entries, :3] = np.frombuffer(png.palette, np.uint8).reshape(-1, 3)[:entries]
+    table[: len(png.transparency), 3] = np.frombuffer(png.transparency, np.uint8)
+    return ((table[:, :3].astype(np.uint16) * table[:, 3:] + 127) // 255).astype(np.uint8)
+
+
+def _finish_grey(png: PngPicture, image: Image.Image) -> Rows:
+    key = int.from_bytes(png.transparency)
+    if png.depth < 8:
+        key = (key & (1 << png.depth) - 1) * 255 // ((1 << png.depth) - 1)
+    elif png.depth == 8:
+        key &= 0xFF
+
+    def rows(first: int, stop: int) -> Pixels:
+        levels = band_of(image, first, stop).astype(np.uint16)
+        if png.depth == 1:
+            levels *= 255
+        grey = (levels >> 8 if png.depth == 16 else levels).astype(np.uint8)
+        if png.transparency:
+            grey[levels == key] = 0
+        return grey[:, :, np.newaxis]
+
+    return rows
+
+
+def _finish_rgb(png: PngPicture, image: Image.Image) -> Rows:
+    key = np.frombuffer(png.transparency, ">u2").astype(np.uint16)
+    is_deep = png.depth == 16
+    low = cache(partial(_load, png, rawmode=_LOW_BYTES))
+
+    def rows(first: int, stop: int) -> Pixels:
+        pixels = np.array(band_of(image, first, stop), np.uint8)
+        is_clear = _is_colour(pixels, key >> 8 if is_deep else key & 0xFF)
+        if is_deep and is_clear.any():
+            is_clear &= _is_colour(band_of(low(), first, stop), key & 0xFF)
+        pixels[is_clear] = 0
+        return pixels
+
+    return rows
+
+
+def _is_colour(pixels: NDArray[np.generic], colour: NDArray[np.integer]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = pixels[:, :, 0] == colour[0]
+    for channel in (1, 2):
+        found &= pixels[:, :, channel] == colour[channel]
+    return found
+
+
+def _load(png: PngPicture, *, rawmode: str | None = None) -> PngImagePlugin.PngImageFile:
+    image = PngImagePlugin.PngImageFile(io.BufferedReader(_Joined(_file(png)), 2**16))
+    if rawmode is not None:
+        image.tile = [tile._replace(args=rawmode) for tile in image.tile]
+    image.load()
+    return image
+
+
+def _file(png: PngPicture) -> Sequence[memoryview | bytes]:
+    """The parts of a file with this picture and nothing else. The picture itself is not copied."""
+    header = struct.pack(">IIBBBBB", png.width, png.height, png.depth, png.colour, 0, 0, png.is_interlaced)
+    first, last = _split(png.stream, sum(map(len, png.stream)) - _LAST)
+    parts = [PNG_SIGNATURE, *_chunk(b"IHDR", [header])]
+    for part in (first, last):
+        parts += _chunk(b"IDAT", part)
+    return [*parts, *_chunk(b"IEND", [])]
+
+
+def _split(parts: Sequence[memoryview], position: int) -> tuple[list[memoryview], list[memoryview]]:
+    first, last, start = [], [], 0
+    for part in parts:
+        cut = min(max(position - start, 0), len(part))
+        first.append(part[:cut])
+        last.append(part[cut:])
+        start += len(part)
+    return first, last
+
+
+def _chunk(kind: bytes, body: Sequence[memoryview | bytes]) -> list[memoryview | bytes]:
+    checksum = deflate.crc32(kind)
+    for part in body:
+        checksum = deflate.crc32(part, checksum)
+    return [struct.pack(">I", sum(map(len, body))) + kind, *body, struct.pack(">I", checksum)]
+
+
+class _Joined(io.RawIOBase):
+    """Several buffers, read as one file."""
+
+    def __init__(self, parts: Sequence[memoryview | bytes]) -> None:
+        self._parts = [part for part in parts if len(part)]
+        self._ends = list(accumulate(map(len, self._parts)))
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only positions from the start are known")
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        """Copy from one part at a time."""
+        index = bisect_right(self._ends, self._position)
+        if index == len(self._parts):
+            return 0
+        left = self._ends[index] - self._position
+        count = min(left, len(buffer))
+        start = len(self._parts[index]) - left
+        buffer[:count] = self._parts[index][start : start + count]
+        self._position += count
+        return count

@@ -1,0 +1,131 @@
+"""How a PNG is to be turned, and whether it is HDR, from chunks that no decoder is handed.
+
+Orientation is found where Pillow's `ImageOps.exif_transpose` finds it: in eXIf, else in a text chunk with an EXIF block
+in hexadecimal, as it was written before eXIf was standardised; else in XMP. Of compressed text 64 kB are inflated, of
+the last chunk of each kind alone.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+
+from PIL import ExifTags, Image
+
+from gate.chunks import Data, is_sound, png_chunks
+from gate.errors import UnsupportedImage
+
+_EXIF_PREFIX = b"Exif\x00\x00"
+_RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
+_XMP = b"XML:com.adobe.xmp"
+_KEYWORDS = (*_RAW_PROFILES, _XMP)
+
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+_LONGEST_KEYWORD = 79
+_MOST_TEXT = 2**16
+
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+"""Transfer functions of ITU-T H.273 under which the stored levels mean other shades than in sRGB."""
+
+
+def read_exif(data: Data) -> bytes:
+    """The EXIF block that says how the picture is turned, without its prefix; empty where nothing does.
+
+    Chunks whose checksum is wrong are left out.
+
+    Raises:
+        UnsupportedImage: the picture is HDR.
+        CorruptImage: there are too many chunks.
+    """
+    view = memoryview(data)
+    found: dict[bytes, memoryview] = {}
+    for kind, start, end in png_chunks(data):
+        name = _name(kind, data, start, end)
+        if name and is_sound(view, start, end):
+            found[name] = view[start - 4 : end]
+    _check_transfer(found.get(b"cICP"))
+    exif = _exif(found)
+    turn = _xmp_orientation(found.get(_XMP))
+    return _exif_of(turn) if turn is not None and not _names_orientation(exif) else exif
+
+
+def _name(kind: bytes, data: Data, start: int, end: int) -> bytes:
+    """What a chunk is kept as, or nothing."""
+    if kind in (b"eXIf", b"cICP"):
+        return kind
+    if kind not in _READERS:
+        return b""
+    keyword, _, _ = bytes(data[start : min(end, start + _LONGEST_KEYWORD + 1)]).partition(b"\x00")
+    return keyword if keyword in _KEYWORDS else b""
+
+
+def _check_transfer(chunk: memoryview | None) -> None:
+    transfer = chunk[5] if chunk is not None and len(chunk) == 8 else None
+    if transfer in _HDR_TRANSFERS:
+        raise UnsupportedImage(f"the png is HDR (cICP, {_HDR_TRANSFERS[transfer]}): convert it to sRGB")
+
+
+def _exif(found: dict[bytes, memoryview]) -> bytes:
+    if b"eXIf" in found:
+        return bytes(found[b"eXIf"][4:])
+    for keyword in _RAW_PROFILES:
+        if keyword in found:
+            return _from_hexadecimal(_text(found[keyword]))
+    return b""
+
+
+def _from_hexadecimal(text: bytes) -> bytes:
+    r"""The block of a raw profile, "\nexif\n    1234\n" and hexadecimal digits in lines."""
+    digits = b"".join(text.split(b"\n")[3:])
+    try:
+        block = bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
+    except ValueError:
+        return b""
+    return block.removeprefix(_EXIF_PREFIX)
+
+
+def _xmp_orientation(chunk: memoryview | None) -> int | None:
+    match = _XMP_ORIENTATION.search(_text(chunk)) if chunk is not None else None
+    return int(match[1]) if match else None
+
+
+def _names_orientation(exif: bytes) -> bool:
+    tags = Image.Exif()
+    try:
+        tags.load(_EXIF_PREFIX + exif)
+        return ExifTags.Base.Orientation in tags
+    except Exception:  # Whatever is wrong with the block, it says nothing.
+        return False
+
+
+def _exif_of(orientation: int) -> bytes:
+    """A block with this tag alone."""
+    return struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, ExifTags.Base.Orientation, 3, 1, orientation, 0, 0)
+
+
+def _text(chunk: memoryview) -> bytes:
+    """The text of a chunk, its name in front, without keyword; empty where it is not as it should be."""
+    body = bytes(chunk[4:])
+    _, _, rest = body.partition(b"\x00")
+    try:
+        return _READERS[bytes(chunk[:4])](rest)
+    except (ValueError, IndexError, zlib.error):
+        return b""
+
+
+def _international(rest: bytes) -> bytes:
+    is_compressed, method = rest[0], rest[1]
+    _, _, text = rest[2:].split(b"\x00", 2)
+    return _inflated(method, text) if is_compressed else text[:_MOST_TEXT]
+
+
+def _inflated(method: int, stream: bytes) -> bytes:
+    return zlib.decompressobj().decompress(stream, _MOST_TEXT) if method == 0 else b""
+
+
+_READERS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"tEXt": lambda rest: rest[:_MOST_TEXT],
+    b"zTXt": lambda rest: _inflated(rest[0], rest[1:]),
+    b"iTXt": _international,
+}
+"""What is behind the keyword of a chunk -> its text."""
