@@ -99,7 +99,7 @@ def describe_foreign(data: Data) -> str:
         return f"the bytes are an image with blanks or a byte order mark before it: {_WANTED} and nothing else"
     if start[4:8] == b"ftyp":
         return _text(_ISO_BRANDS.get(start[8:12], "a video or another file of the MP4 family"), _CONVERT)
-    for candidate in (start, stripped):
+    for candidate in (stripped, start):
         for kind in _KINDS:
             if kind.pattern.match(candidate):
                 return _text(kind.name, kind.advice)
