@@ -58,6 +58,9 @@ def sampled_jpeg(
     `restart`: units between restart markers; `extra`: segments in front.
     """
     height, width = planes[0].shape
+    head = _head(width, height, factors, restart=restart, extra=extra, ids=ids)
+    if len(planes) == 1:
+        factors = [(1, 1)]  # Of a single component those in the header say nothing.
     widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
     columns, rows = -(-width // (8 * widest)), -(-height // (8 * tallest))
     tables = _tables()
@@ -76,7 +79,6 @@ def sampled_jpeg(
         for each, levels, (h, v) in zip(coder, blocks, factors, strict=True):
             top, left = unit // columns * v, unit % columns * h
             bits += "".join(each.code(levels[top + y, left + x]) for y in range(v) for x in range(h))
-    head = _head(width, height, factors, restart=restart, extra=extra, ids=ids)
     return join(head, coded + _bytes(bits) + b"\xff\xd9")
 
 
