@@ -113,6 +113,12 @@ class JpegHead:
         return b"".join([b"\xff\xd8", *(view[start:end] for start, end in self.needed), view[self.scan :]])
 
 
+def with_size(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:
+    """Return a segment, with another width and height if it is the start of frame."""
+    width, height = size
+    return segment[:5] + struct.pack(">HH", height, width) + segment[9:] if segment[1] == frame.marker else segment
+
+
 def read_jpeg_head(data: Data) -> JpegHead:
     """Read the segments before the first scan.
 

@@ -4,11 +4,10 @@ Coded data may itself end with a zero. So each interval that does is decoded alo
 units, with and without its zeros, and the form that is whole is kept.
 """
 
-import struct
 from collections.abc import Callable, Iterator
 
 from gate.chunks import Data
-from gate.jpeg_header import Frame, JpegHead, coded_intervals, read_jpeg_head, read_scans
+from gate.jpeg_header import Frame, JpegHead, coded_intervals, read_jpeg_head, read_scans, with_size
 
 _MOST_CANDIDATES = 4_096
 """Intervals that are decoded alone: at some 20 µs each, more than the rows of any picture."""
@@ -61,7 +60,7 @@ class _Lead:
         else:
             return None
         segments = [bytes(self.picture[start:end]) for start, end in self._head.needed]
-        resized = [_resized(each, self.frame, size) for each in segments if each[1] != _RESTART_INTERVAL]
+        resized = [with_size(each, self.frame, size) for each in segments if each[1] != _RESTART_INTERVAL]
         scan_header = bytes(self.picture[self._head.scan : self._start])
         return b"".join([b"\xff\xd8", *resized, scan_header, coded, b"\xff\xd9"])
 
@@ -104,10 +103,3 @@ def _parts(picture: Data, intervals: list[tuple[int, int]], whole: dict[int, byt
 def _unit(frame: Frame) -> tuple[int, int]:
     width, height = frame.mcu
     return (8, 8) if len(frame.components) == 1 else (width, height)
-
-
-def _resized(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:
-    if segment[1] != frame.marker:
-        return segment
-    width, height = size
-    return segment[:5] + struct.pack(">HH", height, width) + segment[9:]

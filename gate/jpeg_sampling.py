@@ -22,7 +22,7 @@ from PIL import Image, JpegImagePlugin
 from gate.averaging import Picture, band_of
 from gate.chunks import Data
 from gate.errors import CorruptImage, UnsupportedImage
-from gate.jpeg_header import JpegHead, Scan, coded_intervals, read_jpeg_head, read_scans
+from gate.jpeg_header import JpegHead, Scan, coded_intervals, read_jpeg_head, read_scans, with_size
 
 _Interval = tuple[int, int]
 
@@ -30,11 +30,18 @@ _Interval = tuple[int, int]
 _MOST_BYTES = 5_000_000
 _MOST_SCANS = 20
 
+_CHECKED_AT = 2
+"""Half the size: a quarter of the memory, and enough coefficients for a change to show."""
+
+_QUANTIZATION = 0xDB
+
 _TAIL = 8
 """Bytes at the end of an interval that are changed: libjpeg itself reads up to 8 ahead."""
 
 _FOREIGN = bytes(index * 73 % 251 for index in range(1, 65))
-_MASKS = (0x55, 0xAA)
+_MASKS = (0x55, 0xAA, 0xFF, 0xF0, 0x3C, 0x91)
+"""Changes of these bytes, of which the later ones are tried where the earlier ones changed nothing."""
+
 _BAND = 256
 
 
@@ -51,35 +58,67 @@ def decode_unnamed_sampling(picture: Data, edge: int) -> Picture:
     """
     head = read_jpeg_head(picture)
     scans = read_scans(picture, head)
+    width, height = head.frame.mcu
+    if any(width % (8 * h) or height % (8 * v) for _, h, v in head.frame.components):
+        raise UnsupportedImage("the jpeg has sampling factors that are no fractions of each other: save it as 4:2:0")
     if len(picture) > _MOST_BYTES or len(scans) > _MOST_SCANS or head.frame.is_arithmetic:
         raise UnsupportedImage("the jpeg has rare sampling factors and is too large to check: save it as 4:2:0")
     _check_coded_data(picture, head, scans)
-    image = _open(picture, edge)
+    image = _open(picture, head.frame.width // edge)
     return Picture(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
 
 
-def _open(picture: Data, edge: int) -> Image.Image:
+def _open(picture: Data, scale: int) -> Image.Image:
+    """Decode at 1/1, 1/2, 1/4 or 1/8 of the size."""
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(picture))
-    image.draft(None, (edge, edge))
+    image.draft(None, (image.width // scale, image.height // scale))
     image.load()
     return image
 
 
 def _check_coded_data(picture: Data, head: JpegHead, scans: Sequence[Scan]) -> None:
-    intervals = [list(coded_intervals(picture, scan, head.frame)) for scan in scans]
-    for scan, found in zip(scans, intervals, strict=True):
-        _check_restarts(picture, head, scan, found)
-    half = head.frame.width // 2
-    expected = _open(picture, half)
-    followed = _rebuilt(picture, [each for found in intervals for each in found], lambda coded: coded + _FOREIGN)
-    if _differences(expected, _open(followed, half)).any():
+    for scan in scans:
+        _check_restarts(picture, head, scan)
+    is_interleaved = len(scans) == 1 and len(scans[0].components) == len(head.frame.components)
+    if is_interleaved:
+        picture = _widened(picture, head)
+        head = read_jpeg_head(picture)
+        scans = read_scans(picture, head)
+    intervals = [each for scan in scans for each in coded_intervals(picture, scan, head.frame)]
+    expected = _open(picture, _CHECKED_AT)
+    followed = _rebuilt(picture, intervals, lambda coded: coded + _FOREIGN)
+    if _differences(expected, _open(followed, _CHECKED_AT)).any():
         raise CorruptImage("the jpeg's coded data ends too early: it is damaged or incomplete")
-    if len(scans) == 1 and len(scans[0].components) == len(head.frame.components):
-        _check_tails(picture, head, intervals[0], expected)
+    if is_interleaved:
+        _check_tails(picture, head, intervals, expected)
 
 
-def _check_restarts(picture: Data, head: JpegHead, scan: Scan, intervals: Sequence[_Interval]) -> None:
+def _widened(picture: Data, head: JpegHead) -> bytes:
+    """The JPEG with a size of whole units, and greyer: changes must not lie outside the picture, or drown in black."""
+    frame = head.frame
+    width, height = (-(-edge // unit) * unit for edge, unit in zip((frame.width, frame.height), frame.mcu, strict=True))
+    segments = (_greyer(with_size(bytes(picture[start:end]), frame, (width, height))) for start, end in head.needed)
+    return b"".join([b"\xff\xd8", *segments, picture[head.scan :]])
+
+
+def _greyer(segment: bytes) -> bytes:
+    """A segment, if it holds quantization tables with half of the first, the mean's, factor in each."""
+    if segment[1] != _QUANTIZATION:
+        return segment
+    changed = bytearray(segment)
+    position = 4
+    while position < len(changed):
+        is_wide = changed[position] >> 4 != 0
+        first = slice(position + 1, position + 2 + is_wide)
+        factor = int.from_bytes(changed[first])
+        changed[first] = max(1, factor // 2).to_bytes(1 + is_wide)
+        position += 65 + 64 * is_wide
+    return bytes(changed)
+
+
+def _check_restarts(picture: Data, head: JpegHead, scan: Scan) -> None:
     """The markers must be those that the restart interval promises, in order."""
+    intervals = list(coded_intervals(picture, scan, head.frame))
     units = head.frame.units(scan.components)
     wanted = -(-units // head.restart_interval) if head.restart_interval else 1
     markers = [picture[end + 1] for _, end in intervals[:-1]]
@@ -95,10 +134,14 @@ def _check_tails(picture: Data, head: JpegHead, intervals: Sequence[_Interval], 
     # Upsampling smears a change into units beside it: neighbours are never changed together.
     stride = _stride(-(-head.frame.width // mcu_width) / length)
     is_used = np.zeros(len(intervals), bool)
-    for group, mask in product(range(min(stride, len(intervals))), _MASKS):
+    for mask, group in product(_MASKS, range(min(stride, len(intervals)))):
+        if is_used[group::stride].all():
+            continue
         altered = _rebuilt(picture, intervals[group::stride], partial(_altered, mask))
-        differs = _differences(expected, _open(altered, head.frame.width // 2))
-        changed = np.logical_or.reduceat(_any_in_units(differs, mcu_width // 2, mcu_height // 2), starts)
+        differs = _differences(expected, _open(altered, _CHECKED_AT))
+        changed = np.logical_or.reduceat(
+            _any_in_units(differs, mcu_width // _CHECKED_AT, mcu_height // _CHECKED_AT), starts
+        )
         is_used[group::stride] |= changed[group::stride]
     if not is_used.all():
         raise CorruptImage("the jpeg has more coded data than pixels: it is damaged")

@@ -75,13 +75,15 @@ def decode_webp(data: Data) -> Picture:
     """
     if data[12:16] != b"VP8X":
         return _picture(data)
-    if struct.unpack_from("<I", data, 4)[0] > len(data) - 8:
+    stop = 8 + struct.unpack_from("<I", data, 4)[0]
+    if stop > len(data):
         raise CorruptImage("the webp ends before its announced length: it is incomplete")
-    for kind, start, end in _chunks(data, _FIRST, len(data)):
+    # To the end: where bytes were lost or added, the chunks behind them no longer begin where they should.
+    for kind, start, end in list(_chunks(data, _FIRST, stop)):
         if kind == b"ANMF":
             return _on_canvas(data, start, _picture(_still(data, start + _FRAME_HEADER, end)))
         if kind in (b"ALPH", *_PICTURES):
-            return _picture(_still(data, start - 8, len(data)))
+            return _picture(_still(data, start - 8, stop))
     raise CorruptImage("the webp has no picture")
 
 
@@ -156,12 +158,12 @@ def _chunks(data: Data, position: int, stop: int, *, is_whole: bool = True) -> I
     `is_whole`: raise for a chunk that ends early; else stop before it.
     """
     for _ in range(_MOST_CHUNKS):
-        if position + 8 > stop:
+        if position >= stop or (not is_whole and position + 8 > stop):
             return
         kind, length = struct.unpack_from("<4sI", data, position)
         end = position + 8 + length
         if is_whole and end > stop:
-            raise CorruptImage("the webp has a chunk that ends early: it is incomplete")
+            raise CorruptImage("the webp has a chunk that ends early: it is damaged or incomplete")
         yield kind, position + 8, end
         position = end + length % 2
     raise CorruptImage(f"the webp has more than {_MOST_CHUNKS:,} chunks: no encoder writes so many")

@@ -178,6 +178,18 @@ def test_a_kind_that_no_decoder_reads_is_named(change: Callable[[bytes], bytes],
         read_pixels(join(changed, coded), SIZE)
 
 
+def test_sampling_factors_that_do_not_divide_each_other_are_named() -> None:
+    with pytest.raises(UnsupportedImage, match="sampling factors"):
+        read_pixels(sampled_jpeg(PLANES, ((3, 1), (2, 1), (1, 1))), SIZE)
+
+
+@pytest.mark.parametrize("edge", [33, 40, 47, 65])
+def test_units_that_reach_beyond_the_picture_are_read(edge: int) -> None:
+    for factors in ODD:
+        for seed in range(3):
+            assert_read_as_by_pillow(sampled_jpeg(planes_of(portrait(edge, seed=seed)), factors, restart=seed))
+
+
 @pytest.mark.parametrize("marker", [0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF])
 def test_hierarchical_jpegs_are_named(marker: int) -> None:
     parts, coded = segments(PLAIN)
