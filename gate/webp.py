@@ -110,9 +110,9 @@ def _still(data: Data, position: int, end: int) -> bytes:
     """A file of the picture that begins at `position`, with its alpha and nothing else."""
     alpha: bytes = b""
     for kind, start, stop in _chunks(data, position, end):
-        chunk = data[start - 8 : stop + stop % 2]
+        chunk = bytes(data[start - 8 : stop + (stop - start) % 2])
         if kind == b"ALPH" and not alpha:
-            alpha = bytes(chunk)
+            alpha = chunk
         elif kind in _PICTURES:
             extended = _extended(data, start) + alpha if alpha and kind == b"VP8 " else b""
             return b"".join([b"RIFF", struct.pack("<I", 4 + len(extended) + len(chunk)), b"WEBP", extended, chunk])
@@ -124,7 +124,7 @@ def _extended(data: Data, start: int) -> bytes:
     width, height = (edge & 0x3FFF for edge in struct.unpack_from("<HH", data, start + 6))
     if not width or not height:
         raise CorruptImage("the webp names a size of zero")
-    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    size: bytes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return struct.pack("<4sIB3x", b"VP8X", 10, _ALPHA) + size
 
 

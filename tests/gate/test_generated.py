@@ -128,7 +128,7 @@ DAMAGES: tuple[Callable[[Draw, bytes], bytes], ...] = (
 
 
 def by_pillow(data: bytes) -> Pixels:
-    image = Image.open(io.BytesIO(data), formats=["JPEG", "WEBP"])
+    image: Image.Image = Image.open(io.BytesIO(data), formats=["JPEG", "WEBP"])
     image.load()
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)

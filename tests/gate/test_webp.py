@@ -56,7 +56,7 @@ def extended(data: bytes, *extra: Chunk, flags: int = 0) -> bytes:
 
 
 def by_pillow(data: bytes) -> Pixels:
-    image = Image.open(io.BytesIO(data))
+    image: Image.Image = Image.open(io.BytesIO(data))
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
     return area_average(np.asarray(image.convert("RGB")), SIZE)
