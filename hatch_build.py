@@ -42,7 +42,7 @@ class CompileHook(BuildHookInterface[Any]):
         del version
         root = Path(self.root)
         if not compile_library(root / SOURCE, root / LIBRARY):
-            self.app.display_warning("no C compiler that works: PNGs will be decoded by Pillow, at half the speed")
+            self.app.display_warning("no C compiler that works: Pillow will decode PNGs, four times as slowly")
             return
         build_data["artifacts"].append(LIBRARY)
         build_data["pure_python"] = False

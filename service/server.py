@@ -46,7 +46,7 @@ def make_server(settings: Settings) -> "Server":
     # A second series beside each counter, for the time it was made, doubles what Prometheus stores and says nothing.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if not ACCELERATED:
-        log.warning("PNGs are decoded by Pillow, at half the speed: no C compiler was found at the installation")
+        log.warning("PNGs are decoded by Pillow, four times as slowly: no C compiler was found at installation")
     store = ModelStore(settings.models)
     seen = read_state(store)
     load = partial(load_model, store, settings)

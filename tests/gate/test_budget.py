@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -24,17 +25,22 @@ def decodes(budget: DecodeBudget, *costs: int) -> Iterator[list[tuple[int, threa
 
     try:
         for cost in costs:
-            end, before = threading.Event(), budget.waiting + budget.held
+            end = threading.Event()
             thread = threading.Thread(target=hold, args=(cost, end))
+            before = budget.waiting + budget.held
             thread.start()
             begun.append((cost, end, thread))
-            wait_until(lambda before=before: budget.waiting + budget.held > before)
+            wait_until(partial(_is_more, budget, before))
         yield begun
     finally:
         for _, end, _ in begun:
             end.set()
         for _, _, thread in begun:
             thread.join()
+
+
+def _is_more(budget: DecodeBudget, than: int) -> bool:
+    return budget.waiting + budget.held > than
 
 
 def test_what_does_not_fit_waits_and_is_not_overtaken() -> None:
