@@ -1,7 +1,7 @@
 """The segments of a JPEG file: its frame, its scans and their cost, found in linear time without decoding.
 
-Markers are searched with `bytes.find` and regular expressions that match two bytes, so that no input makes a search
-quadratic. The number of segments, scans and padding bytes is limited.
+Markers are searched with regular expressions that match two bytes, so that no input makes a search quadratic. The
+number of segments, scans and padding bytes is limited.
 """
 
 import re
@@ -21,7 +21,6 @@ _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
-_SCAN = b"\xff\xda"
 _RESTARTS = range(0xD0, 0xD8)
 _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 # The two application segments from which libjpeg infers the colour space.
@@ -154,9 +153,8 @@ def read_scans(data: Data, head: JpegHead) -> list[Scan]:
         CorruptImage: there are more than a decoder should be given, or a component is in none.
         struct.error, IndexError: the header of a scan ends early.
     """
-    scans = [_read_scan(data, head.scan)]
-    if data.find(_SCAN, scans[0].start) >= 0:
-        scans += _later_scans(data, scans[0].start)
+    first = _read_scan(data, head.scan)
+    scans = [first, *_later_scans(data, first.start)]
     _check_scans(head.frame, scans)
     return scans
 
