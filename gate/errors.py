@@ -31,7 +31,7 @@ class EmptyImage(ImageError):
 
 
 class UnsupportedImage(ImageError):
-    """The bytes begin like none of the formats that are read."""
+    """The bytes are none of the formats that are read, or of a kind that no decoder here reads, such as 12-bit JPEG."""
 
     code = "unsupported_image"
 

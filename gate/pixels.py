@@ -1,24 +1,23 @@
 """Image bytes -> the model's pixels: one function for training records, the export check and the service."""
 
-import io
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import simplejpeg
-from PIL import Image, JpegImagePlugin, WebPImagePlugin
 
-from gate.averaging import Picture, Pixels, area_average, average_picture, band_of
+from gate.averaging import Picture, Pixels, area_average, average_picture
 from gate.budget import Budget, decoding_cost
 from gate.chunks import Data, read_picture
 from gate.errors import CorruptImage, ImageError, ImageTooLarge, ImageTooSmall, NotSquare
 from gate.header import Format, Header, read_header
+from gate.jpeg import decode_jpeg
 from gate.pillow_png import decode_png
 from gate.png import shrink_png
+from gate.webp import decode_webp
 
-__all__ = ["MAX_PIXELS", "Pixels", "area_average", "read_pixels", "read_pixels_at"]
+__all__ = ["MAX_PIXELS", "Pixels", "area_average", "orient", "read_pixels", "read_pixels_at"]
 
 MAX_PIXELS = 4096 * 4096
 """Default limit on the pixels a header may announce: 48 MB of RGB."""
@@ -78,13 +77,12 @@ def _shrink_png(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels
 
 def _shrink(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels]:
     """As `_shrink_png`, for the other formats."""
-    decoder = _decoder(header)
     decoded: dict[int, Picture] = {}
     found = []
     for size in sizes:
         edge = _decoded_edge(header, size)
         if edge not in decoded:
-            decoded[edge] = _decode(partial(decoder, data, header, edge), header)
+            decoded[edge] = _decode(partial(_decode_picture, data, header, edge), header)
         found.append(average_picture(decoded[edge], size))
     return found
 
@@ -93,7 +91,7 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """What the model takes: `[size, size, 3]`, turned as EXIF says, in one piece."""
     upright = np.empty((*pixels.shape[:2], 3), np.uint8)
     levels = pixels[:, :, :3] if pixels.shape[2] > 2 else pixels[:, :, :1]
-    upright[:] = _orient(levels, orientation)  # Broadcasts grey.
+    upright[:] = orient(levels, orientation)  # Broadcasts grey.
     return upright
 
 
@@ -124,43 +122,10 @@ def _decode(decoder: Callable[[], _Made], header: Header) -> _Made:
         raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from error
 
 
-def _decode_jpeg(data: Data, _header: Header, edge: int) -> Picture:
-    """Let the DCT do most of the shrinking: at 1/8 only the mean of each 8 x 8 block is computed.
-
-    Strict: libjpeg itself would fill what is damaged with grey and call that a warning.
-    """
-    pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge)
-    _expect(pixels.shape[:2], edge)
-    return Picture(edge, edge, lambda first, stop: pixels[first:stop])
-
-
-class _StillWebP(WebPImagePlugin.WebPImageFile):
-    """Pillow's WebP reader, which frees libwebp's two canvases before it copies the frame.
-
-    They are half of the 260 MB that a picture of 4096 x 4096 pixels takes otherwise. If a release of Pillow works in
-    another way, the pixels stay the same.
-    """
-
-    def _get_next(self) -> tuple[bytes, int, int]:
-        frame = super()._get_next()
-        del self._decoder
-        return frame
-
-
-def _decode_webp(data: Data, header: Header, _edge: int) -> Picture:
-    """The first frame, of an animation too."""
-    return _load(_StillWebP(io.BytesIO(data)), header)
-
-
-def _decode_cmyk(data: Data, header: Header, _edge: int) -> Picture:
-    return _load(JpegImagePlugin.JpegImageFile(io.BytesIO(data)), header)
-
-
-def _load(image: Image.Image, header: Header) -> Picture:
-    """Decode, and convert bands of rows as they are asked for."""
-    _expect(image.size, header.width)
-    image.load()
-    return Picture(header.width, header.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
+def _decode_picture(data: Data, header: Header, edge: int) -> Picture:
+    picture = decode_jpeg(data, edge) if header.format is Format.JPEG else decode_webp(data)
+    _expect((picture.height, picture.width), edge)
+    return picture
 
 
 def _expect(size: tuple[int, ...], edge: int) -> None:
@@ -169,8 +134,8 @@ def _expect(size: tuple[int, ...], edge: int) -> None:
         raise ValueError("the picture's size is not the header's")
 
 
-def _orient(pixels: Pixels, orientation: int) -> Pixels:
-    """Apply EXIF orientation to a square image; on the shrunken one it costs nothing."""
+def orient(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply EXIF orientation, 1 to 8; on the shrunken image it costs nothing."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -178,9 +143,3 @@ def _orient(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
-
-
-def _decoder(header: Header) -> Callable[[Data, Header, int], Picture]:
-    if header.format is Format.WEBP:
-        return _decode_webp
-    return _decode_cmyk if header.is_exotic else _decode_jpeg

@@ -10,10 +10,11 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from gate.chunks import Data, is_sound, png_chunks
 from gate.errors import UnsupportedImage
+from gate.exif import find_orientation
 
 _EXIF_PREFIX = b"Exif\x00\x00"
 _RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
@@ -46,7 +47,7 @@ def read_exif(data: Data) -> bytes:
     _check_transfer(found.get(b"cICP"))
     exif = _exif(found)
     turn = _xmp_orientation(found.get(_XMP))
-    return _exif_of(turn) if turn is not None and not _names_orientation(exif) else exif
+    return _exif_of(turn) if turn is not None and find_orientation(exif) is None else exif
 
 
 def _name(kind: bytes, data: Data, start: int, end: int) -> bytes:
@@ -87,15 +88,6 @@ def _from_hexadecimal(text: bytes) -> bytes:
 def _xmp_orientation(chunk: memoryview | None) -> int | None:
     match = _XMP_ORIENTATION.search(_text(chunk)) if chunk is not None else None
     return int(match[1]) if match else None
-
-
-def _names_orientation(exif: bytes) -> bool:
-    tags = Image.Exif()
-    try:
-        tags.load(_EXIF_PREFIX + exif)
-        return ExifTags.Base.Orientation in tags
-    except Exception:  # Whatever is wrong with the block, it says nothing.
-        return False
 
 
 def _exif_of(orientation: int) -> bytes:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gate import Action, Label, Reason
+from gate.errors import UnsupportedImage
 from service.documentation import describe_operation
 from service.errors import (
     BodyTooLarge,
@@ -82,9 +83,22 @@ class Decisions:
         query = read_query(request, DecisionQuery)
         identity = query.identity or new_id()
         asked = Asked(identity, query.expected)
-        body = decision_body(identity, await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms))
+        try:
+            answer = await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms)
+        except InvalidImage as error:
+            raise _name_encoding(error, request) from error
+        body = decision_body(identity, answer)
         request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
+
+
+def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
+    """Say that Content-Encoding is not acted on where it may be why the bytes are no image."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if error.code != UnsupportedImage.code or encoding == "identity":
+        return error
+    text = f"{error.detail}; Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
+    return InvalidImage(UnsupportedImage(text))
 
 
 def decision_body(identity: str, answer: Answer) -> dict[str, Any]:

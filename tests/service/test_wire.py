@@ -81,6 +81,26 @@ def test_an_image_that_cannot_be_judged_is_a_422_with_its_code(service: Running,
     assert service.post(WHITE).status_code == 200
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+def test_an_encoded_body_is_refused_with_a_word_about_its_encoding(service: Running, encoding: str) -> None:
+    answer = service.client.post(
+        "/v1/decisions", content=b"\x1b\x07\x00encoded", headers={"Content-Encoding": encoding}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_image")
+    assert f"Content-Encoding '{encoding}' is not decoded" in answer.json()["detail"]
+
+
+def test_a_content_encoding_that_is_not_true_does_no_harm(service: Running) -> None:
+    answer = service.client.post("/v1/decisions", content=FIFTH, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 200
+
+
+def test_a_form_is_refused_with_a_word_about_the_raw_body(service: Running) -> None:
+    answer = service.client.post("/v1/decisions", files={"image": ("a.png", FIFTH)})
+    assert answer.json()["code"] == "unsupported_image"
+    assert "multipart form" in answer.json()["detail"]
+
+
 def test_an_error_is_a_problem_document(service: Running) -> None:
     answer = service.client.post("/v1/decisions", content=b"x", headers={"X-Request-ID": "abc-1"})
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,98 @@
+"""Decode JPEG files strictly: damage is an error, where libjpeg alone would fill it with grey and go on.
+
+libjpeg-turbo's TurboJPEG interface (simplejpeg) turns libjpeg's warnings into errors, and decodes nearly every file.
+It also warns of things that change no pixel: a broken ICC profile, bytes between segments, zeros before a restart
+marker. So it is handed only the segments that pixels depend on, and where it still refuses, a second time without that
+padding. Files whose sampling factors it has no name for go to `gate.jpeg_sampling`.
+
+Colour: pixels are taken as stored. ICC profiles are dropped and not applied. JFIF and Adobe markers decide between RGB,
+YCbCr, CMYK and YCCK as in libjpeg. CMYK samples are read as inverted, as Adobe writes them, and become RGB by
+`(255 - c) * (255 - k) / 255`, as Pillow does.
+"""
+
+from functools import partial
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from gate.averaging import Picture, Pixels
+from gate.chunks import Data
+from gate.jpeg_header import Frame, read_jpeg_head
+from gate.jpeg_padding import without_padding
+from gate.jpeg_sampling import decode_unnamed_sampling
+
+_NAMED_SAMPLINGS = frozenset({(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)})
+
+
+def decode_jpeg(data: Data, edge: int) -> Picture:
+    """Decode a square JPEG.
+
+    The DCT does most of the shrinking where `edge` is less than the picture's: at 1/8 only the mean of each block of
+    8 x 8 is computed.
+
+    Returns:
+        RGB of `edge` x `edge`.
+
+    Raises:
+        ImageError: the file cannot be decoded.
+        ValueError, OSError: it is damaged.
+    """
+    head = read_jpeg_head(data)
+    picture = head.picture(data)
+    if not _is_named(head.frame, picture):
+        return decode_unnamed_sampling(picture, edge)
+    try:
+        return _decode(picture, head.frame, edge)
+    except ValueError:
+        unpadded = without_padding(picture, partial(_is_sound, _colours(head.frame)))
+        if unpadded is None:
+            raise
+    return _decode(unpadded, head.frame, edge)
+
+
+def picture_of(data: Data) -> Data:
+    """Return a JPEG file without its metadata: no decoder has to look at EXIF or ICC."""
+    return read_jpeg_head(data).picture(data)
+
+
+def _is_named(frame: Frame, picture: Data) -> bool:
+    first, *others = (factors for _, *factors in frame.components)
+    if not others:
+        return True
+    luma = tuple(first)
+    if luma in _NAMED_SAMPLINGS and others in ([[1, 1]] * 2, [[1, 1], [1, 1], first]):
+        return True
+    try:
+        simplejpeg.decode_jpeg_header(picture, strict=False)
+    except ValueError as error:
+        return "subsampling" not in str(error)
+    return True
+
+
+def _decode(picture: Data, frame: Frame, edge: int) -> Picture:
+    colours = _colours(frame)
+    pixels: Pixels = simplejpeg.decode_jpeg(picture, colours, min_height=edge, min_width=edge)
+    height, width, _ = pixels.shape
+    rows = _rgb_of_cmyk if colours == "CMYK" else _unchanged
+    return Picture(height, width, lambda first, stop: rows(pixels[first:stop]))
+
+
+def _colours(frame: Frame) -> str:
+    return "CMYK" if len(frame.components) == 4 else "RGB"
+
+
+def _unchanged(rgb: Pixels) -> Pixels:
+    return rgb
+
+
+def _rgb_of_cmyk(inverted: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(255 - inverted, "CMYK").convert("RGB"))
+
+
+def _is_sound(colours: str, picture: bytes) -> bool:
+    try:
+        simplejpeg.decode_jpeg(picture, colours, min_height=1, min_width=1)
+    except ValueError:
+        return False
+    return True

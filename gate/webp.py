@@ -1,0 +1,174 @@
+"""Read the header of a WebP file, and decode its first frame.
+
+libwebp is handed the chunks that pixels depend on: VP8 or VP8L, and ALPH. Of an animation that is the first frame, put
+onto a transparent canvas as libwebp's own animation decoder does; later frames cost nothing. ICC profiles are dropped
+and not applied: pixels are taken as stored.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import WebPImagePlugin
+
+from gate.averaging import Picture, Pixels, band_of
+from gate.chunks import Data
+from gate.errors import CorruptImage
+
+_Chunk = tuple[bytes, int, int]
+
+_FIRST = 12
+_ANIMATION, _EXIF, _ALPHA = 0x02, 0x08, 0x10
+_FRAME_HEADER = 16
+_PICTURES = (b"VP8 ", b"VP8L")
+
+# Far more than the frames of an animation, and 20 ms at most.
+_MOST_CHUNKS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class WebpFields:
+    """Size of the canvas, whether it is animated, and the EXIF block."""
+
+    width: int
+    height: int
+    is_animated: bool = False
+    exif: Data = b""
+
+
+def is_webp(data: Data) -> bool:
+    """Whether the bytes begin as a WebP file does."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def read_webp_header(data: Data) -> WebpFields:
+    """Read size, animation and EXIF block.
+
+    Raises:
+        CorruptImage: the file begins with an unknown chunk, or has too many.
+        struct.error, IndexError: it ends early.
+    """
+    kind = data[12:16]
+    if kind == b"VP8X":
+        flags, width, height = data[20], _uint24(data, 24) + 1, _uint24(data, 27) + 1
+        return WebpFields(width, height, bool(flags & _ANIMATION), _exif(data) if flags & _EXIF else b"")
+    if kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return WebpFields((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return WebpFields(width & 0x3FFF, height & 0x3FFF)
+    raise CorruptImage(f"the webp begins with an unknown chunk {kind!r}")
+
+
+def decode_webp(data: Data) -> Picture:
+    """Decode the first frame.
+
+    Returns:
+        RGB or RGBA of the canvas, composited over black.
+
+    Raises:
+        CorruptImage: a chunk ends early, or the frame does not lie on the canvas.
+        OSError, SyntaxError, ValueError: libwebp cannot decode the picture.
+    """
+    if data[12:16] != b"VP8X":
+        return _picture(data)
+    stop = 8 + struct.unpack_from("<I", data, 4)[0]
+    if stop > len(data):
+        raise CorruptImage("the webp ends before its announced length: it is incomplete")
+    # To the end: where bytes were lost or added, the chunks behind them no longer begin where they should.
+    for kind, start, end in list(_chunks(data, _FIRST, stop)):
+        if kind == b"ANMF":
+            return _on_canvas(data, start, _picture(_still(data, start + _FRAME_HEADER, end)))
+        if kind in (b"ALPH", *_PICTURES):
+            return _picture(_still(data, start - 8, stop))
+    raise CorruptImage("the webp has no picture")
+
+
+class _StillWebP(WebPImagePlugin.WebPImageFile):
+    """Pillow's WebP reader, which frees libwebp's two canvases before it copies the frame.
+
+    They are half of the 260 MB that a picture of 4096 x 4096 pixels takes otherwise. If a release of Pillow works in
+    another way, the pixels stay the same.
+    """
+
+    def _get_next(self) -> tuple[bytes, int, int]:
+        frame = super()._get_next()
+        del self._decoder
+        return frame
+
+
+def _picture(still: Data) -> Picture:
+    image = _StillWebP(io.BytesIO(still))
+    image.load()
+    return Picture(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
+
+
+def _still(data: Data, position: int, end: int) -> bytes:
+    """A file of the picture that begins at `position`, with its alpha and nothing else."""
+    alpha: bytes = b""
+    for kind, start, stop in _chunks(data, position, end):
+        chunk = bytes(data[start - 8 : stop + (stop - start) % 2])
+        if kind == b"ALPH" and not alpha:
+            alpha = chunk
+        elif kind in _PICTURES:
+            extended = _extended(data, start) + alpha if alpha and kind == b"VP8 " else b""
+            return b"".join([b"RIFF", struct.pack("<I", 4 + len(extended) + len(chunk)), b"WEBP", extended, chunk])
+    raise CorruptImage("the webp has a frame without a picture")
+
+
+def _extended(data: Data, start: int) -> bytes:
+    """The VP8X chunk that tells libwebp to look for alpha, with the size that the VP8 picture names."""
+    width, height = (edge & 0x3FFF for edge in struct.unpack_from("<HH", data, start + 6))
+    if not width or not height:
+        raise CorruptImage("the webp names a size of zero")
+    size: bytes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return struct.pack("<4sIB3x", b"VP8X", 10, _ALPHA) + size
+
+
+def _on_canvas(data: Data, start: int, frame: Picture) -> Picture:
+    left, top, width, height = (_uint24(data, start + 3 * index) for index in range(4))
+    left, top, width, height = 2 * left, 2 * top, width + 1, height + 1
+    canvas_width, canvas_height = _uint24(data, 24) + 1, _uint24(data, 27) + 1
+    if (frame.width, frame.height) != (width, height) or left + width > canvas_width or top + height > canvas_height:
+        raise CorruptImage("the webp's first frame does not lie on its canvas")
+
+    def rows(first: int, stop: int) -> Pixels:
+        band = np.zeros((stop - first, canvas_width, 3), np.uint8)
+        begin, end = max(first, top), min(stop, top + height)
+        if begin < end:
+            band[begin - first : end - first, left : left + width] = frame.rows(begin - top, end - top)[:, :, :3]
+        return band
+
+    return frame if (width, height) == (canvas_width, canvas_height) else Picture(canvas_height, canvas_width, rows)
+
+
+def _exif(data: Data) -> Data:
+    for kind, start, end in _chunks(data, _FIRST, len(data), is_whole=False):
+        if kind == b"EXIF":
+            return data[start:end]
+    return b""
+
+
+def _chunks(data: Data, position: int, stop: int, *, is_whole: bool = True) -> Iterator[_Chunk]:
+    """Name, start and end of each chunk's body.
+
+    `is_whole`: raise for a chunk that ends early; else stop before it.
+    """
+    for _ in range(_MOST_CHUNKS):
+        if position >= stop or (not is_whole and position + 8 > stop):
+            return
+        kind, length = struct.unpack_from("<4sI", data, position)
+        end = position + 8 + length
+        if is_whole and end > stop:
+            raise CorruptImage("the webp has a chunk that ends early: it is damaged or incomplete")
+        yield kind, position + 8, end
+        position = end + length % 2
+    raise CorruptImage(f"the webp has more than {_MOST_CHUNKS:,} chunks: no encoder writes so many")
+
+
+def _uint24(data: Data, position: int) -> int:
+    low, high = struct.unpack_from("<HB", data, position)
+    return int(low | high << 16)
