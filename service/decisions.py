@@ -90,7 +90,7 @@ class Decisions:
         await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
 
 
-def decision_body(identity: str, answer: Answer) -> dict[str, Any]:
+def decision_body(identity: str | None, answer: Answer) -> dict[str, Any]:
     """One decision as every way of asking for it answers it."""
     engine = answer.engine
     return {

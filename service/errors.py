@@ -9,6 +9,7 @@ ServiceError
 ├── Conflict              409
 ├── BodyTooLarge          413
 ├── InvalidImage          422, with the code of the image's fault
+├── MissingImage          422, of one image among many
 ├── Overloaded            429, with Retry-After
 ├── RateLimited           429, with Retry-After
 ├── HeaderTooLarge        431
@@ -111,6 +112,13 @@ class InvalidImage(ServiceError):
     def __init__(self, error: ImageError) -> None:
         super().__init__(str(error))
         self.code = error.code
+
+
+class MissingImage(ServiceError):
+    """A member of a tar that names an image and does not hold it."""
+
+    status = 422
+    code = "missing_image"
 
 
 class Overloaded(ServiceError):

@@ -86,8 +86,8 @@ def test_the_generator_s_intent_is_read_from_the_json_beside_the_image(bulk: Bul
         "e": "confident",
         "f": "invalid_expected",
         "g": "invalid_expected",
-        "h": "confident",
-        "i": "confident",
+        "h": "invalid_expected",
+        "i": "invalid_expected",
         "j": "invalid_expected",
     }
 
