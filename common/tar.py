@@ -20,7 +20,7 @@ _LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = (b"L",), (b"K",), (b"x", b"X"), (b
 _EXTENDED = _LONG_NAME + _LONG_TARGET + _PAX + _PAX_GLOBAL
 # Labels of volumes, listings of incremental dumps, old GNU names, Solaris' access lists, attributes and inodes.
 _METADATA = (b"V", b"D", b"N", b"A", b"E", b"I")
-_FOLDER, _SPARSE, _REST = b"5", b"S", b"M"
+_FOLDER, _SPARSE, _REST, _REGULAR = b"5", b"S", b"M", (b"0", b"\0")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
 
 _ZEROS = memoryview(bytes(2**16))
@@ -208,16 +208,22 @@ class TarReader:
     def _extended_header(self, piece: memoryview) -> Iterator[Event]:
         if (block := self._complete(piece)) is not None and self._head is not None:
             content = block[: self._head.size]
-            if self._head.kind in _LONG_NAME:
+            self._expect(self._header, BLOCK)
+            self._take_extended(self._head.kind, content)
+        yield from ()
+
+    def _take_extended(self, kind: bytes, content: bytes) -> None:
+        try:
+            if kind in _LONG_NAME:
                 self._extended.name = content.partition(b"\0")[0]
-            elif self._head.kind in _LONG_TARGET:
+            elif kind in _LONG_TARGET:
                 self._extended.target = content.partition(b"\0")[0]
-            elif self._head.kind in _PAX:
+            elif kind in _PAX:
                 self._take_records(content)
             else:
                 self._check_global(content)
-            self._expect(self._header, BLOCK)
-        yield from ()
+        except TarError as error:
+            raise TarError(f"{error}, {self._place}") from error
 
     def _take_records(self, content: bytes) -> None:
         extended = self._extended
@@ -244,7 +250,8 @@ class TarReader:
         stored = header.size if extended.size is None else extended.size
         stored = 0 if header.kind in _WITHOUT_CONTENT else stored
         self._place = f"in or after {_shown(name)}"
-        if header.kind == _FOLDER or header.kind in _METADATA:
+        is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/"))
+        if is_folder or header.kind in _METADATA:
             self._skip(_padded(stored))
         elif header.kind in _KINDS:
             target = self._name(header.target if extended.target is None else extended.target)

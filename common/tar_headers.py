@@ -38,10 +38,7 @@ def read_header(block: bytes) -> Header:
     # GNU tar keeps times and offsets where ustar has the front of a long name.
     if block.startswith(b"ustar", 257) and block[257:265] != _GNU_MAGIC and (prefix := _text(block[345:500])):
         name = prefix + b"/" + name
-    kind = block[156:157]
-    if kind in (b"0", b"\0") and name.endswith(b"/"):
-        kind = b"5"
-    return Header(name, kind, read_number(block[124:136]), _text(block[157:257]), block)
+    return Header(name, block[156:157], read_number(block[124:136]), _text(block[157:257]), block)
 
 
 def read_number(field: bytes) -> int:

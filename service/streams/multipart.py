@@ -113,7 +113,7 @@ class FormParser:
             return _text(name)
         if b"filename*" in disposition.lower():
             return _extended_name(disposition)
-        if self._headers.get(_TYPE, b"").strip().lower().startswith((b"image/", b"application/octet-stream")):
+        if self._lower(_TYPE).startswith((b"image/", b"application/octet-stream")):
             return ""
         field = _text(options.get(b"name", b""))
         raise MalformedRequest(
@@ -122,16 +122,20 @@ class FormParser:
         )
 
     def _fault(self) -> MalformedRequest | None:
-        """Return why the content of the part is no image's, as far as its headers say so."""
-        transfer = self._headers.get(_TRANSFER, b"binary").strip().lower()
-        if transfer not in (b"binary", b"8bit", b"7bit"):
-            return MalformedRequest(f"the Content-Transfer-Encoding {_text(transfer)[:40]!r} is not decoded: send binary")
-        encoding = self._headers.get(_ENCODING, b"identity").strip().lower()
-        if encoding != b"identity":
-            return MalformedRequest(f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not decoded: send the file")
-        if self._headers.get(_TYPE, b"").strip().lower().startswith(b"multipart/"):
-            return MalformedRequest("a form inside of the form is not read: send each image as a part of its own")
+        """Return why the content of the part is not an image's, as far as its headers say so."""
+        transfer, encoding, kind = (self._lower(name) for name in (_TRANSFER, _ENCODING, _TYPE))
+        if transfer not in (b"", b"binary", b"8bit", b"7bit"):
+            text = f"the Content-Transfer-Encoding {_text(transfer)[:40]!r} is not decoded: send the bytes as they are"
+            return MalformedRequest(text)
+        if encoding not in (b"", b"identity"):
+            text = f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not decoded: send the file as it is"
+            return MalformedRequest(text)
+        if kind.startswith(b"multipart/"):
+            return MalformedRequest("a form inside the form is not read: send each image as a part of its own")
         return None
+
+    def _lower(self, header: bytes) -> bytes:
+        return self._headers.get(header, b"").strip().lower()
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._is_refused:

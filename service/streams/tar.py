@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from common import tar, webdataset
+from common import webdataset
+from common.tar import End as TarEnd
+from common.tar_headers import TarError
 from common.webdataset import Companions, Fate, File, Rank, ShardReader, Unreadable, printable
 from service.errors import MalformedRequest, MissingImage
 from service.streams.parts import Begin, End, Event, Ignored, Refused, Settle
@@ -25,21 +27,21 @@ class TarParser:
         try:
             for event in self._reader.feed(data):
                 yield from self._take(event)
-        except tar.TarError as error:
+        except TarError as error:
             raise MalformedRequest(str(error)) from error
 
     def close(self) -> None:
         """See `Parser`."""
         try:
             self._reader.close()
-        except tar.TarError as error:
+        except TarError as error:
             raise MalformedRequest(str(error)) from error
 
     def _take(self, event: webdataset.Event) -> Iterator[Event]:
         if isinstance(event, File | Unreadable):
             yield from self._begin(event)
         elif self._is_wanted:
-            yield End() if isinstance(event, tar.End) else event
+            yield End() if isinstance(event, TarEnd) else event
 
     def _begin(self, file: File | Unreadable) -> Iterator[Event]:
         self._is_wanted = False
