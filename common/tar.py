@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from common.sparse import PREFIX, ContentMap, Island, OldMap, Sparse, islands_of
-from common.tar_headers import BLOCK, Header, TarError, pax_records, read_decimal, read_header
+from common.tar_headers import BLOCK, Header, TarError, hint_at, pax_records, read_decimal, read_header
 
 MAX_EXTENDED_BYTES = 2**20
 """Most bytes of the extended headers of one member: long names and pax records."""
@@ -24,18 +24,6 @@ _FOLDER, _SPARSE, _REST, _REGULAR = b"5", b"S", b"M", (b"0", b"\0")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
 
 _ZEROS = memoryview(bytes(2**16))
-
-_MAGICS = {
-    b"\x1f\x8b": "compressed by gzip",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zXZ\0": "compressed by xz",
-    b"\x04\x22\x4d\x18": "compressed by lz4",
-    b"PK\x03\x04": "a zip archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
-    b"\x89PNG\r\n": "a PNG image and no archive of images",
-    b"\xff\xd8\xff": "a JPEG image and no archive of images",
-}
 
 
 class Kind(Enum):
@@ -147,7 +135,7 @@ class TarReader:
             TarError: it ended in the middle.
         """
         if not self._is_ended:
-            hint = _hint(bytes(self._kept)) if self._is_first else ""
+            hint = hint_at(bytes(self._kept)) if self._is_first else ""
             raise TarError(f"the archive ends {self._place}, without the two empty blocks of its end{hint}")
         if any(self._kept):
             raise self._follows()
@@ -185,7 +173,7 @@ class TarReader:
         except TarError as error:
             if self._is_ended:
                 raise self._follows() from error
-            hint = _hint(block) if self._is_first else ""
+            hint = hint_at(block) if self._is_first else ""
             raise TarError(f"{error}, {self._place}{hint}") from error
 
     def _follows(self) -> TarError:
@@ -349,13 +337,6 @@ def _hole(size: int) -> Iterator[memoryview]:
         piece = _ZEROS[:size]
         yield piece
         size -= len(piece)
-
-
-def _hint(data: bytes) -> str:
-    for magic, what in _MAGICS.items():
-        if data.startswith(magic):
-            return f": it is {what}; an uncompressed tar archive is read"
-    return ""
 
 
 def _padded(size: int) -> int:

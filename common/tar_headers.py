@@ -11,6 +11,18 @@ _OCTAL = re.compile(rb" *([0-7]*)[ \0]?")
 _RECORD_DIGITS = 20
 _GNU_MAGIC = b"ustar  \0"
 
+_MAGICS = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ\0": "compressed by xz",
+    b"\x04\x22\x4d\x18": "compressed by lz4",
+    b"PK\x03\x04": "a zip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"\x89PNG\r\n": "a PNG image and no archive of images",
+    b"\xff\xd8\xff": "a JPEG image and no archive of images",
+}
+
 
 class TarError(ValueError):
     """The archive is damaged, cut off, or no archive; the text is fit to be shown to its sender."""
@@ -85,13 +97,21 @@ def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         start = end
 
 
+def hint_at(data: bytes) -> str:
+    """Say what data is instead of a tar archive, if its first bytes tell."""
+    for magic, what in _MAGICS.items():
+        if data.startswith(magic):
+            return f": it is {what}; an uncompressed tar archive is read"
+    return ""
+
+
 def _check(block: bytes) -> None:
     match = _OCTAL.fullmatch(block[148:156].partition(b"\0")[0])
     stored = int(match[1] or b"0", 8) if match else -1
-    counted = block[:148] + b" " * 8 + block[156:]
-    unsigned = sum(counted)
+    # The checksum counts as spaces.
+    unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     # Some old writers added up signed bytes.
-    if stored != unsigned and stored != unsigned - 256 * sum(byte > 127 for byte in counted):
+    if stored != unsigned and stored != unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
         raise TarError("there is no tar header where one must be")
 
 
