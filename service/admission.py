@@ -116,13 +116,17 @@ class Admission:
         """
         place = Place(self, self._max_body_bytes)
         place.check_body(size)
-        if self._waiting or not self._has_room(size):
+        if self.would_wait(size):
             await self._turn(size)
         self._check_open()
         place.take_images(1)
         place.reserve(size)
         self._wake()
         return place
+
+    def would_wait(self, size: int) -> bool:
+        """Whether `wait` would not return at once."""
+        return bool(self._waiting) or not self._has_room(size)
 
     def drain(self) -> None:
         """Admit nothing more."""

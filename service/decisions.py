@@ -101,7 +101,7 @@ def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
     return InvalidImage(UnsupportedImage(text))
 
 
-def decision_body(identity: str, answer: Answer) -> dict[str, Any]:
+def decision_body(identity: str | None, answer: Answer) -> dict[str, Any]:
     """One decision as every way of asking for it answers it."""
     engine = answer.engine
     return {

@@ -11,6 +11,7 @@ ServiceError
 ├── BodyTooLarge          413
 ├── ExpectationFailed     417
 ├── InvalidImage          422, with the code of the image's fault
+├── MissingImage          422, of one image among many
 ├── Overloaded            429, with Retry-After
 ├── RateLimited           429, with Retry-After
 ├── HeaderTooLarge        431
@@ -127,6 +128,13 @@ class InvalidImage(ServiceError):
     def __init__(self, error: ImageError) -> None:
         super().__init__(str(error))
         self.code = error.code
+
+
+class MissingImage(ServiceError):
+    """A member of a tar that names an image and does not hold it."""
+
+    status = 422
+    code = "missing_image"
 
 
 class Overloaded(ServiceError):

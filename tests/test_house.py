@@ -17,9 +17,10 @@ TENSORFLOW = {"tensorflow", "keras", "tf2onnx", "keras_tuner"}
 # What each package may import of ours; the console script alone sees them all, each when its command is chosen.
 MAY_IMPORT = {
     "gate": set[str](),
-    "bulk": {"gate"},
-    "service": {"gate"},
-    "training": {"gate"},
+    "common": {"gate"},
+    "bulk": {"common", "gate"},
+    "service": {"common", "gate"},
+    "training": {"common", "gate"},
     "lensgate": {"gate", "service"},
 }
 

@@ -51,6 +51,7 @@ class Exchange:
         timeout: float,
     ) -> None:
         self.counts = {"accept": 0, "discard": 0, "error": 0}
+        self.ignored = 0
         self.fault: ServiceError | None = None
         self._pipeline = pipeline
         self._parser = parser
@@ -88,14 +89,15 @@ class Exchange:
     async def _finish(self) -> None:
         if self.fault is not None:
             await self._write({"error": error_line(self.fault, None)["error"]})
-        await self._write({"summary": self.counts})
+        ignored = {"ignored": self.ignored} if self.ignored else {}
+        await self._write({"summary": self.counts | ignored})
         await self._upload.discard(LINGER_SECONDS)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         # Who does not read the rest would keep the connection for ever.
         asyncio.get_running_loop().call_later(self._patience, self._connection.abort)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
-        def judge(identity: str, place: Place, body: bytearray) -> asyncio.Future[Line]:
+        def judge(identity: str | None, place: Place, body: bytearray) -> asyncio.Future[Line]:
             line = group.create_task(self._judge(identity, place, [body]))
             # Not by a `with` of its own: a task that is cancelled before it runs enters none.
             line.add_done_callback(lambda _: place.leave())
@@ -114,6 +116,7 @@ class Exchange:
             raise
         finally:
             intake.close()
+            self.ignored = intake.ignored
             self._lines.end()
 
     async def _watch(self, reading: "asyncio.Task[None]") -> None:
@@ -124,7 +127,7 @@ class Exchange:
             await asyncio.sleep(_WATCH_SECONDS)
         raise ClientGone("the connection closed before the answer was complete")
 
-    async def _judge(self, identity: str, place: Place, bodies: list[bytearray]) -> Line:
+    async def _judge(self, identity: str | None, place: Place, bodies: list[bytearray]) -> Line:
         """One line. The body is kept nowhere but in its list, so that it is freed once it is decoded."""
         try:
             with self._pipeline.reported(), self._pipeline.engine as engine:

@@ -9,26 +9,34 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from service.admission import Place
-from service.errors import BodyTooLarge, MalformedRequest, ServiceError
+from service.errors import BodyTooLarge, ServiceError
 from service.identity import Identity
 from service.pipeline import Pipeline
 from service.streams.ordered import Ordered
-from service.streams.parts import Begin, End, Event
+from service.streams.parts import Begin, End, Event, Ignored, Refused, Settle
 
 Line = dict[str, Any]
 """One line of the answer."""
 
-Judge = Callable[[str, Place, bytearray], "asyncio.Future[Line]"]
+Judge = Callable[[str | None, Place, bytearray], "asyncio.Future[Line]"]
 
 _IDENTITY = TypeAdapter(Identity)
 
 
 @dataclass(slots=True)
 class _Coming:
-    identity: str
+    identity: str | None
     place: Place
+    is_held: bool
     body: bytearray = field(default_factory=bytearray)
     began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    identity: str | None
+    error: ServiceError
+    is_held: bool
 
 
 class Intake:
@@ -48,6 +56,8 @@ class Intake:
         self._judge = judge
         self._patience = patience
         self._coming: _Coming | None = None
+        self._held: list[_Coming | _Fault] = []
+        self.ignored = 0
 
     @property
     def patience(self) -> float:
@@ -62,39 +72,53 @@ class Intake:
         Raises:
             Draining: the service is leaving.
         """
-        if isinstance(event, Begin):
-            await self._begin(event)
-        elif isinstance(event, End):
-            self._complete()
-        elif self._coming is not None:
-            self._keep(self._coming, event)
+        match event:
+            case Begin():
+                await self._begin(event)
+            case Refused():
+                await self._room(event)
+                self._done(_Fault(_identity(event.name), event.error, event.is_held))
+            case Settle():
+                await self._settle(event)
+            case Ignored():
+                self.ignored += 1
+            case End():
+                self._complete()
+            case _:
+                self._keep(event)
 
     def close(self) -> None:
-        """Give back what an image has that will not be complete."""
+        """Judge what is complete, and give back what an image has that will not be."""
         if self._coming is not None:
             self._coming.place.leave()
             self._coming = None
+        held, self._held = self._held, []
+        for each in held:
+            self._put(each)
 
     async def _begin(self, begin: Begin) -> None:
-        await self._lines.room()
-        if (identity := _identity(begin.name)) is None:
-            text = f"the name {begin.name[:40]!r} has control characters, or not 1 to 128 characters"
-            self._refuse(None, MalformedRequest(text))
-            return
+        await self._room(begin)
+        # Without a size as much as an image may have: two that wait for more while they hold some wait for ever.
+        size = self._max_body_bytes if begin.size is None else begin.size
+        identity = _identity(begin.name)
+        if self._held and self._admission.would_wait(size):
+            await self._settle(Settle(is_judged=True))
         try:
-            # Without a size as much as an image may have: two that wait for more while they hold some wait for ever.
-            place = await self._admission.wait(self._max_body_bytes if begin.size is None else begin.size)
+            place = await self._admission.wait(size)
         except BodyTooLarge as error:
-            self._refuse(identity, error)
+            self._done(_Fault(identity, error, begin.is_held))
         else:
-            self._coming = _Coming(identity, place)
+            self._coming = _Coming(identity, place, begin.is_held)
 
-    def _keep(self, coming: _Coming, piece: bytes | memoryview) -> None:
+    def _keep(self, piece: bytes | memoryview) -> None:
+        if (coming := self._coming) is None:
+            return
         try:
             coming.place.receive(len(piece))
         except BodyTooLarge as error:
-            self.close()
-            self._refuse(coming.identity, error)
+            coming.place.leave()
+            self._coming = None
+            self._done(_Fault(coming.identity, error, coming.is_held))
         else:
             coming.body += piece
 
@@ -102,12 +126,37 @@ class Intake:
         if self._coming is not None:
             coming, self._coming = self._coming, None
             coming.place.keep(len(coming.body))
-            self._lines.put(self._judge(coming.identity, coming.place, coming.body))
+            self._done(coming)
 
-    def _refuse(self, identity: str | None, error: ServiceError) -> None:
-        line = asyncio.get_running_loop().create_future()
-        line.set_result(error_line(error, identity))
-        self._lines.put(line)
+    def _done(self, image: _Coming | _Fault) -> None:
+        if image.is_held:
+            self._held.append(image)
+        else:
+            self._put(image)
+
+    async def _room(self, event: Begin | Refused) -> None:
+        """Take room for a line. Held images take it once they are settled: waiting for it, they would never be."""
+        if not event.is_held:
+            await self._lines.room()
+
+    async def _settle(self, settle: Settle) -> None:
+        held, self._held = self._held, []
+        for each in held:
+            if settle.is_judged:
+                await self._lines.room()
+                self._put(each)
+            else:
+                self.ignored += 1
+                if isinstance(each, _Coming):
+                    each.place.leave()
+
+    def _put(self, image: _Coming | _Fault) -> None:
+        if isinstance(image, _Coming):
+            self._lines.put(self._judge(image.identity, image.place, image.body))
+        else:
+            line = asyncio.get_running_loop().create_future()
+            line.set_result(error_line(image.error, image.identity))
+            self._lines.put(line)
 
 
 def error_line(error: ServiceError, identity: str | None) -> Line:

@@ -4,13 +4,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.errors import ServiceError
+
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """An image begins; `size` is its bytes, or None where only its end will tell."""
+    """An image begins; `size` is its bytes, or None where only its end will tell.
+
+    One that is held once it is complete waits for `Settle`, which comes before the next image that is not held.
+    """
 
     name: str
     size: int | None
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,28 @@ class End:
     """The image that began is complete."""
 
 
-Event = Begin | bytes | memoryview | End
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The images that are held are judged, or else ignored."""
+
+    is_judged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An image that is there and cannot be judged."""
+
+    name: str
+    error: ServiceError
+    is_held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A file that is no image, or accompanies one."""
+
+
+Event = Begin | bytes | memoryview | End | Settle | Refused | Ignored
 
 
 class Parser(Protocol):

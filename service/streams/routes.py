@@ -33,6 +33,12 @@ class BatchQuery(BaseModel):
     timeout_ms: int | None = Field(None, ge=1, description="Answer each image within this time of its last byte")
 
 
+class ImageDecision(DecisionAnswer):
+    """The line of an image that was judged; `id` is null where its name cannot be one."""
+
+    id: str | None  # type: ignore[assignment]
+
+
 class Fault(BaseModel):
     """What went wrong; `code` is that of the error with the same name."""
 
@@ -54,11 +60,12 @@ class StreamFault(BaseModel):
 
 
 class Counts(BaseModel):
-    """How many images got which line."""
+    """How many images got which line, and how many files of a tar are no images or accompany one."""
 
     accept: int
     discard: int
     error: int
+    ignored: int | None = Field(None, description="Missing where there are none")
 
 
 class Summary(BaseModel):
@@ -67,7 +74,7 @@ class Summary(BaseModel):
     summary: Counts
 
 
-_LINE = TypeAdapter[Any](DecisionAnswer | ImageFault | StreamFault | Summary)
+_LINE = TypeAdapter[Any](ImageDecision | ImageFault | StreamFault | Summary)
 
 
 class Batch:
@@ -93,7 +100,7 @@ class Batch:
         request = Request(scope)
         self._pipeline.check_ready()
         query = read_query(request, BatchQuery)
-        parser = make_parser(request.headers)
+        parser = make_parser(request.headers, self._pipeline.settings.max_body_bytes)
         exchange = Exchange(
             self._pipeline,
             parser,
@@ -113,8 +120,8 @@ class Batch:
                 request.state.log = exchange.counts | ended
 
 
-def make_parser(headers: Headers) -> Parser:
-    """The parser for a body with these headers.
+def make_parser(headers: Headers, limit: int) -> Parser:
+    """The parser for a body with these headers, of images of `limit` bytes at most.
 
     Raises:
         MalformedRequest: there is none.
@@ -124,7 +131,7 @@ def make_parser(headers: Headers) -> Parser:
     kind, options = parse_options_header(headers.get("content-type"))
     match kind.decode("latin-1"):
         case "application/x-tar":
-            return TarParser()
+            return TarParser(limit)
         case "multipart/form-data":
             return FormParser(options.get(b"boundary", b""))
         case other:

@@ -86,10 +86,55 @@ def test_the_generator_s_intent_is_read_from_the_json_beside_the_image(bulk: Bul
         "e": "confident",
         "f": "invalid_expected",
         "g": "invalid_expected",
-        "h": "confident",
-        "i": "confident",
+        "h": "invalid_expected",
+        "i": "invalid_expected",
         "j": "invalid_expected",
     }
+
+
+ORDER = b'{"asked": "no_glasses"}'
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"a.json": b'{"askd": "glasses"}', "a.png": face(DARK)}, {"a": "has no field 'asked', only askd"}),
+        ({"a.png": face(DARK)}, {"a": "no .json with 'asked' is beside the image"}),
+        ({"a.png": face(DARK), "b.png": face(DARK), "a.json": ORDER}, {"a": "follow each other", "b": "no .json"}),
+        ({"a.png": face(DARK), "a.json": b'"glasses"'}, {"a": "is no object"}),
+        ({"a.png": face(DARK), "a.json": b"{"}, {"a": "cannot be read"}),
+        ({"a.png": face(DARK), "a.json": b""}, {"a": "cannot be read"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": ' + b"[" * 200_000}, {"a": "cannot be read"}),
+        ({"a.png": face(DARK), "a.json": b'{"x": "' + bytes(2**22) + b'"}'}, {"a": "at most 4,194,304 are read"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": "glasses", "asked": "no_glasses"}'}, {"a": "'asked' twice"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": {}}'}, {"a": "is none of"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": "sunglasses"}'}, {"a": "is none of"}),
+        ({"a.png": face(DARK), "a.cls": b"0"}, {"a": "no .json"}),
+        ({"a.png": face(DARK), "a.json": ORDER, "A.JSON": ORDER}, {"a": None}),
+        ({"a.png": face(DARK), "a.JSON": ORDER}, {"a": None}),
+        ({"a.png": face(DARK), "a.json": ORDER, "a.JSON": ORDER}, {"a": "more than one .json"}),
+        ({"a.0.png": face(DARK), "a.1.png": face(5), "a.json": ORDER}, {"a.0.png": None, "a.1.png": None}),
+        ({"a.0.png": face(DARK), "a.0.json": ORDER, "a.1.png": face(5)}, {"a.0.png": None, "a.1.png": "no .json"}),
+    ],
+)
+def test_an_order_is_honoured_or_is_an_error(
+    members: dict[str, bytes], expected: dict[str, str | None], bulk: Bulk, tmp_path: Path
+) -> None:
+    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
+    rows = [row for row in rows if row["error"] != "missing_image"]
+    assert [row["id"] for row in rows] == [*expected]
+    for row, text in zip(rows, expected.values(), strict=True):
+        if text is None:
+            assert (row["expected"], row["decision"]) == ("no_glasses", "accept")
+        else:
+            assert (row["error"], row["decision"]) == ("invalid_expected", None)
+            assert text in row["detail"]
+
+
+def test_images_of_one_sample_have_a_row_each_and_its_companions_none(bulk: Bulk, tmp_path: Path) -> None:
+    names = ["a.png", "a.jpg", "a.mask.png", "b.png", "b.png", "c.1.png", "c.2.png", "d.cond.png", "d.mask.png"]
+    rows = rows_of(bulk, tmp_path, tar_bytes([(name, face(LIGHT)) for name in names]))
+    assert [row["id"] for row in rows] == [name for name in names if name != "a.mask.png"]
 
 
 def test_of_a_sample_the_plain_image_is_judged_and_one_without_is_an_error(bulk: Bulk, tmp_path: Path) -> None:

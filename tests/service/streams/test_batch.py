@@ -5,6 +5,7 @@ import itertools
 import json
 import socket
 import struct
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -76,7 +77,9 @@ def test_a_body_of_any_framing(steady: Running, write: Any, kind: str) -> None:
 
 def test_an_upload_of_no_images(steady: Running) -> None:
     nothing = [{"summary": {"accept": 0, "discard": 0, "error": 0}}]
-    assert send(steady, archive([("a.cls", b"1"), ("a.json", b"{}")])) == nothing
+    ignored = [{"summary": {"accept": 0, "discard": 0, "error": 0, "ignored": 2}}]
+    assert send(steady, archive([("a.cls", b"1"), ("a.json", b"{}")])) == ignored
+    assert send(steady, archive([])) == nothing
     assert send(steady, b"--" + BOUNDARY + b"--\r\n", FORM_TYPE) == nothing
 
 
@@ -108,7 +111,7 @@ def test_a_line_comes_while_the_upload_goes_on(steady: Running, kind: str, piece
             caller.send(pieces[-1])
         else:
             caller.send(part("", b"")[boundary:] + b"--" + BOUNDARY + b"--\r\n")
-            assert code(caller.line()) == "malformed_request"
+            assert code(caller.line()) == "empty_image"
         caller.end()
         assert "summary" in caller.line()
         assert caller.line() == {}
@@ -170,9 +173,46 @@ def test_a_name_that_can_be_no_id_costs_the_line_its_id_alone(steady: Running, w
     names = ["a\x01.png", "x" * 125 + ".png", "same.png", "same.png", "é" * 124 + ".png"]
     *lines, summary = send(steady, write([(name, face) for name in names]), kind)
     assert [line["id"] for line in lines] == [None, None, "same.png", "same.png", names[-1]]
-    assert [code(line) for line in lines[:2]] == ["malformed_request"] * 2
-    assert "control characters" in lines[0]["error"]["detail"]
-    assert summary == {"summary": {"accept": 3, "discard": 0, "error": 2}}
+    assert [line["decision"] for line in lines] == ["accept"] * 5
+    assert summary == {"summary": {"accept": 5, "discard": 0, "error": 0}}
+
+
+def test_companions_are_ignored_wherever_their_image_stands(steady: Running) -> None:
+    dark, light = FACES[0][1], FACES[4][1]
+    names = ["a.cond.png", "a.mask.png", "a.png", "a.json", "b.png", "b.mask.png", "c.mask.png", "d.x.png", "d.y.png"]
+    members = [(name, dark if "." in name[2:].replace(".png", "", 1) else light) for name in names]
+    *lines, summary = send(steady, archive(members))
+    assert [line["id"] for line in lines] == ["a.png", "b.png", "c.mask.png", "d.x.png", "d.y.png"]
+    assert summary["summary"]["ignored"] == 4
+    assert is_free(steady)
+
+
+def test_a_held_companion_waits_for_no_room_and_keeps_none_from_others() -> None:
+    face = FACES[0][1]
+    with running_service(max_inflight_images=2, max_body_bytes=20_000, max_inflight_bytes=20_000) as service:
+        members = [(f"{key}.{word}.png", face) for key in "abcdef" for word in ("x", "y", "z")]
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: send(service, archive(members)), range(6)))
+        assert all([line.get("id") for line in answer[:-1]] == [name for name, _ in members] for answer in answers)
+        wait_until(lambda: is_free(service))
+
+
+def test_an_image_that_is_held_is_judged_where_the_upload_breaks(steady: Running) -> None:
+    *lines, fault, summary = send(steady, member("a.mask.png", FACES[0][1]) + b"x" * 512)
+    assert [line["id"] for line in lines] == ["a.mask.png"]
+    assert (code(fault), summary["summary"]["accept"]) == ("malformed_request", 1)
+    assert is_free(steady)
+
+
+def test_links_and_parts_in_another_wrapping_are_lines_of_their_own(steady: Running) -> None:
+    link = tarfile.TarInfo("b.png")
+    link.type, link.linkname = tarfile.LNKTYPE, "a.png"
+    body = member("a.png", FACES[0][1]) + link.tobuf() + member("c.png", FACES[0][1]) + bytes(1024)
+    *lines, summary = send(steady, body)
+    assert [line["id"] for line in lines] == ["a.png", "b.png", "c.png"]
+    assert code(lines[1]) == "missing_image"
+    assert "--hard-dereference" in lines[1]["error"]["detail"]
+    assert summary == {"summary": {"accept": 2, "discard": 0, "error": 1}}
 
 
 @pytest.mark.parametrize(

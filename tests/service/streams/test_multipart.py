@@ -1,4 +1,5 @@
 import contextlib
+import tracemalloc
 from collections.abc import Iterable
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from service.errors import MalformedRequest
 from service.streams.multipart import FormParser
-from service.streams.parts import Begin, End
+from service.streams.parts import Begin, End, Event, Refused
 from tests.service.streams.uploads import BOUNDARY, Member, form, part, split
 
 FORM = form([("a.png", b"first\r\n--"), ("b.png", b""), ("a.png", b"\r\n------boundar" * 3)])
@@ -29,7 +30,7 @@ def parse(pieces: Iterable[bytes]) -> list[Member]:
                 name, content = event.name, b""
             elif isinstance(event, End):
                 found.append((name, content))
-            else:
+            elif isinstance(event, bytes | memoryview):
                 content += event
     parser.close()
     return found
@@ -55,6 +56,97 @@ def test_a_name_in_any_letters() -> None:
 
 def test_what_follows_the_end_is_ignored() -> None:
     assert parse([FORM, b"epilogue"]) == parse([FORM])
+
+
+def one(headers: bytes, content: bytes = b"x") -> list[Event]:
+    """The events of a form of one part."""
+    parser = FormParser(BOUNDARY)
+    body = b"--" + BOUNDARY + b"\r\n" + headers + b"\r\n\r\n" + content + b"\r\n--" + BOUNDARY + b"--\r\n"
+    events = list(parser.feed(body))
+    parser.close()
+    return events
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        (b"filename*=utf-8''%E6%BC%A2.png", "漢.png"),
+        (b"filename*=UTF-8'en'a%20b.png", "a b.png"),
+        (b"filename*=iso-8859-1''%e9.png", "é.png"),
+        (b"filename*0*=utf-8''%E6%BC; filename*1*=%A2.png", "漢.png"),
+        (b"filename*=utf-8''%ff%fe.png", "\ufffd\ufffd.png"),
+        (b"filename*=utf-7''a.png", ""),
+        (b"filename*=klingon''a.png", ""),
+        (b"filename*=''a.png", "a.png"),
+        (b"filename*=a.png", "a.png"),
+        (b"filename*=utf-8''a%ZZ%.png", "a%ZZ%.png"),
+        (b"filename=\"plain.png\"; filename*=utf-8''%E6%BC%A2.png", "plain.png"),
+        (b"filename*=utf-8''%E6%BC%A2.png; filename=\"plain.png\"", "plain.png"),
+        (b'filename="../up/b.png"', "../up/b.png"),
+        (b'filename="C:\\\\f\\\\b.png"', "b.png"),
+        (b'filename="a\\"b.png"', 'a"b.png'),
+        (b'filename="=?utf-8?B?YS5wbmc=?="', "=?utf-8?B?YS5wbmc=?="),
+        (b'filename="a;b.png"', "a;b.png"),
+        (b'filename="\xff.png"', "\ufffd.png"),
+        (b"filename=bare.png", "bare.png"),
+        (b"filename=", ""),
+    ],
+)
+def test_a_part_is_an_image_whatever_its_name(parameters: bytes, name: str) -> None:
+    found = one(b'Content-Disposition: form-data; name="f"; ' + parameters)
+    assert found == [Begin(name, None), b"x", End()]
+
+
+@pytest.mark.parametrize("kind", [b"image/png", b"IMAGE/JPEG; q=1", b"application/octet-stream"])
+def test_a_part_without_a_name_is_an_image_if_its_type_says_so(kind: bytes) -> None:
+    head = b'Content-Disposition: form-data; name="image"\r\nContent-Type: ' + kind
+    assert one(head) == [Begin("", None), b"x", End()]
+    assert one(b"Content-Type: " + kind) == [Begin("", None), b"x", End()]
+
+
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        (b"Content-Transfer-Encoding: base64", "Content-Transfer-Encoding 'base64' is not decoded"),
+        (b"content-transfer-encoding:  Quoted-Printable ", "'quoted-printable'"),
+        (b"Content-Encoding: gzip", "Content-Encoding 'gzip' of a part"),
+        (b"Content-Type: multipart/mixed; boundary=B", "a form inside"),
+    ],
+)
+def test_a_part_in_another_wrapping_is_an_error_of_its_own(header: bytes, named: str) -> None:
+    (refused,) = one(b'Content-Disposition: form-data; name="f"; filename="a.png"\r\n' + header, b"eHg=")
+    assert isinstance(refused, Refused)
+    assert (refused.name, refused.error.code) == ("a.png", "malformed_request")
+    assert named in refused.error.detail
+
+
+@pytest.mark.parametrize("transfer", [b"binary", b"8bit", b"7BIT"])
+def test_an_encoding_that_changes_nothing_is_none(transfer: bytes) -> None:
+    head = b'Content-Disposition: form-data; name="f"; filename="a.png"\r\nContent-Transfer-Encoding: ' + transfer
+    assert one(head) == [Begin("a.png", None), b"x", End()]
+
+
+@pytest.mark.parametrize("headers", [b"X: " + b"y" * 20_000, b"X: y\r\n" * 20 + b"X: y"])
+def test_headers_of_a_part_are_bounded(headers: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="Maximum header"):
+        one(headers)
+
+
+def test_what_stands_before_the_first_boundary_is_an_error_and_not_passed_over() -> None:
+    with pytest.raises(MalformedRequest, match="before its first part: Expected boundary"):
+        parse([b"This is a form.\r\n" + FORM])
+
+
+def test_memory_is_flat_over_empty_parts() -> None:
+    parser, piece = FormParser(BOUNDARY), part("a.png", b"") * 300
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            assert sum(1 for _ in parser.feed(piece)) >= 598
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000
 
 
 def test_a_field_that_is_no_file_is_refused_after_what_came_before_it() -> None:

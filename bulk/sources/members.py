@@ -1,0 +1,184 @@
+"""The members of a tar made into samples: a row for each image, and for each WebDataset sample without one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bulk.errors import FileTooLarge, MissingImage, RowError
+from bulk.sources.orders import is_json, read_order, too_long
+from bulk.sources.sample import MAX_BYTES, Sample, failing, given
+from common import webdataset
+from common.tar import End
+from common.webdataset import Companions, Fate, File, Rank, Unreadable, printable, shown
+from gate import Label
+
+# The members of a sample are held until all of them are there. Of a longer sample they are held in turns.
+_MOST_MEMBERS = 1_000
+_MOST_BYTES = 2 * MAX_BYTES
+
+_Body = bytes | RowError | None
+
+
+@dataclass(slots=True)
+class _Member:
+    """One file of a sample: its bytes, those that are not needed left out, or what is wrong with it."""
+
+    name: str
+    ending: str
+    body: _Body = None
+    is_judged: bool = False
+
+
+@dataclass(slots=True)
+class _Group:
+    """Members of one key that follow each other.
+
+    `is_long`: some of them were made into samples before all had come. `json` is the sample's, for those that follow.
+    """
+
+    key: str
+    members: list[_Member] = field(default_factory=list)
+    held: list[_Member] = field(default_factory=list)
+    json: list[_Body] = field(default_factory=list)
+    size: int = 0
+    is_long: bool = False
+    has_rows: bool = False
+
+
+class Samples:
+    """Makes samples of the events of one tar.
+
+    Args:
+        source: the tar's name.
+        column: the field of a sample's `.json` that holds its order, if orders are read.
+        whole: whether the other members are wanted too.
+    """
+
+    def __init__(self, source: str, column: str | None, *, whole: bool) -> None:
+        self._source, self._column, self._whole = source, column, whole
+        self._companions = Companions()
+        self._group = _Group("")
+        self._member: _Member | None = None
+        self._is_wanted = False
+        self._pieces: list[bytes | memoryview] = []
+
+    def take(self, event: webdataset.Event) -> Iterator[Sample]:
+        """Yield the samples that are complete with the next event."""
+        if isinstance(event, File | Unreadable):
+            self._member = None
+            if event.rank is not Rank.METADATA:
+                yield from self._begin(event)
+        elif isinstance(event, End):
+            yield from self._complete()
+        elif self._is_wanted:
+            self._pieces.append(event)
+
+    def finish(self, *, is_cut: bool = False) -> Iterator[Sample]:
+        """Yield what is left. A sample that `is_cut` may have had its image where nothing can be read."""
+        yield from self._flush()
+        group = self._group
+        if (group.members or group.is_long) and not (group.has_rows or is_cut):
+            yield self._without_image(group)
+        self._group = _Group("")
+
+    def _begin(self, file: File | Unreadable) -> Iterator[Sample]:
+        held, own = self._companions.meet(file.key, file.rank)
+        if held is not None:
+            self._settle(is_judged=held is Fate.JUDGE)
+        if file.key != self._group.key:
+            yield from self.finish()
+            self._group = _Group(file.key)
+        self._member = _Member(file.name, file.ending, is_judged=own is Fate.JUDGE)
+        if own is Fate.HOLD:
+            self._group.held.append(self._member)
+        self._is_wanted = self._wants(file.ending, own)
+        if isinstance(file, Unreadable):
+            self._member.body = MissingImage(file.detail)
+            yield from self._complete()
+        elif (fault := self._fault(file)) is not None:
+            self._member.body = fault
+            self._is_wanted = False
+
+    def _wants(self, ending: str, fate: Fate | None) -> bool:
+        is_order = self._column is not None and is_json(ending)
+        return self._whole or is_order or fate in (Fate.JUDGE, Fate.HOLD)
+
+    def _fault(self, file: File) -> RowError | None:
+        """Return what is wrong by its header alone: no decision depends on what is kept."""
+        if file.size > MAX_BYTES:
+            text = f"{shown(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
+            return FileTooLarge(text)
+        return too_long(file.size) if self._column is not None and is_json(file.ending) else None
+
+    def _complete(self) -> Iterator[Sample]:
+        member, self._member = self._member, None
+        if member is None:
+            return
+        if self._is_wanted and member.body is None:
+            member.body = b"".join(self._pieces)
+            self._group.size += len(member.body)
+        self._pieces.clear()
+        self._is_wanted = False
+        self._group.members.append(member)
+        if len(self._group.members) >= _MOST_MEMBERS or self._group.size > _MOST_BYTES:
+            self._group.is_long = True
+            yield from self._flush()
+            self._group.json += [each.body for each in self._group.members if each.ending.lower() == "json"][:2]
+            self._group.members.clear()
+            self._group.size = 0
+
+    def _settle(self, *, is_judged: bool) -> None:
+        for member in self._group.held:
+            member.is_judged = is_judged
+        self._group.held.clear()
+
+    def _flush(self) -> Iterator[Sample]:
+        """Yield a sample for each image that is judged, as far as the group is there."""
+        self._settle(is_judged=True)
+        group = self._group
+        images = [member for member in group.members if member.is_judged]
+        # The key names the only image of a sample; several are known by their own names.
+        by_name = len(images) > 1 or group.is_long
+        for image in images:
+            group.has_rows = True
+            name = image.name if by_name else group.key
+            try:
+                yield self._sample(name, image, group)
+            except RowError as error:
+                yield Sample(name, self._source, failing(error))
+
+    def _sample(self, name: str, image: _Member, group: _Group) -> Sample:
+        """Make the sample of one image.
+
+        Raises:
+            RowError: the image or its order cannot be had.
+        """
+        expected = self._order(image, group)
+        for member in [image, *(each for each in group.members if not each.is_judged)]:
+            if isinstance(member.body, RowError):
+                raise member.body
+        if self._whole and group.is_long:
+            raise FileTooLarge(
+                f"the sample {shown(group.key)} has more than {_MOST_MEMBERS:,} members or {_MOST_BYTES:,} bytes: "
+                "too much to be kept. Names up to their first dot make one sample"
+            )
+        beside = [
+            (each.ending, each.body) for each in group.members if not each.is_judged and isinstance(each.body, bytes)
+        ]
+        data = image.body if isinstance(image.body, bytes) else b""
+        size = len(data) + sum(len(body) for _, body in beside)
+        return Sample(name, self._source, given(data), size, group.key, image.ending, beside, expected)
+
+    def _order(self, image: _Member, group: _Group) -> Label | None:
+        if self._column is None:
+            return None
+        found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
+        for member in group.members:
+            if is_json(member.ending):
+                found.setdefault(member.ending.lower(), []).append(member.body)
+        return read_order(self._column, image.ending, found)
+
+    def _without_image(self, group: _Group) -> Sample:
+        fault = next((each.body for each in group.members if isinstance(each.body, RowError)), None)
+        endings = printable(", ".join(f".{member.ending[:40]}" for member in group.members[:20]))
+        error = fault or MissingImage(f"the sample has no image, only {endings}")
+        return Sample(group.key, self._source, failing(error))

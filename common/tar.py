@@ -1,0 +1,347 @@
+"""Tar archives pushed in pieces of any size; memory does not grow with them. The standard library only pulls, and keeps
+every extended header.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from common.sparse import PREFIX, ContentMap, Island, OldMap, Sparse, islands_of
+from common.tar_headers import BLOCK, Header, TarError, hint_at, pax_records, read_decimal, read_header
+
+MAX_EXTENDED_BYTES = 2**20
+"""Most bytes of the extended headers of one member: long names and pax records."""
+
+MAX_EXTENDED_HEADERS = 16
+MAX_NAME_BYTES = 4096
+"""Longest name of a member, as Linux has it for paths."""
+
+_LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = (b"L",), (b"K",), (b"x", b"X"), (b"g",)
+_EXTENDED = _LONG_NAME + _LONG_TARGET + _PAX + _PAX_GLOBAL
+# Labels of volumes, listings of incremental dumps, old GNU names, Solaris' access lists, attributes and inodes.
+_METADATA = (b"V", b"D", b"N", b"A", b"E", b"I")
+_FOLDER, _SPARSE, _REST, _REGULAR = b"5", b"S", b"M", (b"0", b"\0")
+_WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
+
+_ZEROS = memoryview(bytes(2**16))
+
+
+class Kind(Enum):
+    """What a member is. Content follows files alone."""
+
+    FILE = "a file"
+    LINK = "a link"
+    DEVICE = "a device or FIFO"
+    REST = "the rest of a file that begins in another volume"
+
+
+_KINDS = {b"1": Kind.LINK, b"2": Kind.LINK, b"3": Kind.DEVICE, b"4": Kind.DEVICE, b"6": Kind.DEVICE, _REST: Kind.REST}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member begins. Bytes of its name that are no UTF-8 are surrogates, as `os.fsdecode` has them."""
+
+    name: str
+    kind: Kind
+    size: int = 0
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The file that began is complete. One larger than the limit ends at once."""
+
+
+Event = Member | memoryview | End
+
+
+@dataclass(slots=True)
+class _Extended:
+    """What the extended headers before a member say of it."""
+
+    name: bytes | None = None
+    target: bytes | None = None
+    size: int | None = None
+    sparse: Sparse | None = None
+    headers: int = 0
+    bytes: int = 0
+    is_open: bool = False
+    """A header that belongs to the next member alone was read: that member has to come."""
+
+
+@dataclass(slots=True)
+class _Content:
+    """The file that is being read."""
+
+    size: int
+    islands: Iterator[Island]
+    padding: int
+    position: int = 0
+
+
+_Step = Callable[[memoryview], Iterator[Event]]
+
+
+@dataclass(slots=True)
+class _Started:
+    """A member whose sparse map is not complete yet."""
+
+    name: str
+    stored: int
+    size: int | None = None
+    old: OldMap | None = None
+    content: ContentMap = field(default_factory=ContentMap)
+
+
+class TarReader:
+    """Reads members in order. Folders and what archivers write for themselves are skipped.
+
+    Archives that follow each other (`cat a.tar b.tar`) are read as one.
+
+    Args:
+        limit: largest file whose content is wanted, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._step: _Step = self._header
+        self._need = BLOCK
+        self._kept = bytearray()
+        self._extended = _Extended()
+        self._head: Header | None = None
+        self._content = _Content(0, iter(()), 0)
+        self._started = _Started("", 0)
+        self._place = "before its first member"
+        self._is_first = True
+        self._is_ended = False
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
+        """Yield the events in `data`, all of which are to be taken before more is fed.
+
+        Raises:
+            TarError: after the events before it; nothing may be fed any more.
+        """
+        rest = memoryview(data)
+        while rest:
+            piece, rest = rest[: self._need], rest[self._need :]
+            self._need -= len(piece)
+            yield from self._step(piece)
+
+    def close(self) -> None:
+        """Say that there is no more.
+
+        Raises:
+            TarError: it ended in the middle.
+        """
+        if not self._is_ended:
+            hint = hint_at(bytes(self._kept)) if self._is_first else ""
+            raise TarError(f"the archive ends {self._place}, without the two empty blocks of its end{hint}")
+        if any(self._kept):
+            raise self._follows()
+
+    def _expect(self, step: _Step, need: int) -> None:
+        self._step, self._need = step, need
+
+    def _complete(self, piece: memoryview) -> bytes | None:
+        """Return what was waited for, once all of it is there."""
+        self._kept += piece
+        if self._need:
+            return None
+        whole = bytes(self._kept)
+        self._kept.clear()
+        return whole
+
+    def _header(self, piece: memoryview) -> Iterator[Event]:
+        if (block := self._complete(piece)) is None:
+            return
+        self._need = BLOCK
+        if block.count(0) == BLOCK and not self._extended.is_open:
+            self._is_ended = True
+            self._is_first = False
+            return
+        header = self._read(block)
+        self._is_first = self._is_ended = False
+        if header.kind in _EXTENDED:
+            self._begin_extended(header)
+        else:
+            yield from self._begin(header)
+
+    def _read(self, block: bytes) -> Header:
+        try:
+            return read_header(block)
+        except TarError as error:
+            if self._is_ended:
+                raise self._follows() from error
+            hint = hint_at(block) if self._is_first else ""
+            raise TarError(f"{error}, {self._place}{hint}") from error
+
+    def _follows(self) -> TarError:
+        return TarError(f"something that is no tar archive follows the end of the archive, {self._place}")
+
+    def _begin_extended(self, header: Header) -> None:
+        self._extended.headers += 1
+        self._extended.bytes += header.size
+        if not 0 < header.size <= MAX_EXTENDED_BYTES or self._extended.bytes > MAX_EXTENDED_BYTES:
+            raise TarError(
+                f"the extended headers of a member have {self._extended.bytes:,} bytes, {self._place}: "
+                f"1 to {MAX_EXTENDED_BYTES:,} are read"
+            )
+        if self._extended.headers > MAX_EXTENDED_HEADERS:
+            raise TarError(f"a member has more than {MAX_EXTENDED_HEADERS} extended headers, {self._place}")
+        self._extended.is_open |= header.kind not in _PAX_GLOBAL
+        self._head = header
+        self._expect(self._extended_header, _padded(header.size))
+
+    def _extended_header(self, piece: memoryview) -> Iterator[Event]:
+        if (block := self._complete(piece)) is not None and self._head is not None:
+            content = block[: self._head.size]
+            self._expect(self._header, BLOCK)
+            self._take_extended(self._head.kind, content)
+        yield from ()
+
+    def _take_extended(self, kind: bytes, content: bytes) -> None:
+        try:
+            if kind in _LONG_NAME:
+                self._extended.name = content.partition(b"\0")[0]
+            elif kind in _LONG_TARGET:
+                self._extended.target = content.partition(b"\0")[0]
+            elif kind in _PAX:
+                self._take_records(content)
+            else:
+                self._check_global(content)
+        except TarError as error:
+            raise TarError(f"{error}, {self._place}") from error
+
+    def _take_records(self, content: bytes) -> None:
+        extended = self._extended
+        for key, value in pax_records(content):
+            if key == b"path":
+                extended.name = value
+            elif key == b"linkpath":
+                extended.target = value
+            elif key == b"size":
+                extended.size = read_decimal(value, "size")
+            elif key.startswith(PREFIX):
+                extended.sparse = extended.sparse or Sparse()
+                extended.sparse.add(key.removeprefix(PREFIX), value)
+
+    def _check_global(self, content: bytes) -> None:
+        for key, _ in pax_records(content):
+            if key in (b"path", b"size") or key.startswith(PREFIX):
+                raise TarError(f"a global header of the archive sets {key[:40].decode('utf-8', 'replace')!r} for all")
+
+    def _begin(self, header: Header) -> Iterator[Event]:
+        extended, self._extended = self._extended, _Extended()
+        sparse = extended.sparse
+        name = self._name((sparse and sparse.name) or (header.name if extended.name is None else extended.name))
+        stored = header.size if extended.size is None else extended.size
+        stored = 0 if header.kind in _WITHOUT_CONTENT else stored
+        self._place = f"in or after {_shown(name)}"
+        is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/"))
+        if is_folder or header.kind in _METADATA:
+            self._skip(_padded(stored))
+        elif header.kind in _KINDS:
+            target = self._name(header.target if extended.target is None else extended.target)
+            yield Member(name, _KINDS[header.kind], target=target)
+            self._skip(_padded(stored))
+        elif header.kind == _SPARSE or sparse is not None:
+            yield from self._begin_sparse(header, sparse, _Started(name, stored))
+        else:
+            yield from self._begin_file(name, stored, [(0, stored)])
+
+    def _name(self, name: bytes) -> str:
+        if len(name) > MAX_NAME_BYTES:
+            raise TarError(
+                f"the name of a member has {len(name):,} bytes, {self._place}: at most {MAX_NAME_BYTES:,} are read"
+            )
+        return name.decode("utf-8", "surrogateescape")
+
+    def _begin_sparse(self, header: Header, sparse: Sparse | None, started: _Started) -> Iterator[Event]:
+        self._started = started
+        if sparse is None:
+            started.old = OldMap(header.block)
+            yield from self._end_old_map(started.old)
+        elif sparse.is_in_content:
+            started.size = sparse.size
+            self._expect(self._content_map, BLOCK)
+        else:
+            size = started.stored if sparse.size is None else sparse.size
+            yield from self._begin_file(started.name, size, islands_of(sparse.numbers, size, started.stored))
+
+    def _old_map(self, piece: memoryview) -> Iterator[Event]:
+        block, old = self._complete(piece), self._started.old
+        if block is not None and old is not None:
+            old.add(block)
+            yield from self._end_old_map(old)
+
+    def _end_old_map(self, old: OldMap) -> Iterator[Event]:
+        if old.goes_on:
+            self._expect(self._old_map, BLOCK)
+        else:
+            islands = islands_of(old.numbers, old.size, self._started.stored)
+            yield from self._begin_file(self._started.name, old.size, islands)
+
+    def _content_map(self, piece: memoryview) -> Iterator[Event]:
+        if (block := self._complete(piece)) is None:
+            return
+        started = self._started
+        if not started.content.add(block):
+            self._expect(self._content_map, BLOCK)
+            return
+        size = 0 if started.size is None else started.size
+        islands = islands_of(started.content.numbers, size, started.stored - started.content.stored)
+        yield from self._begin_file(started.name, size, islands)
+
+    def _begin_file(self, name: str, size: int, islands: list[Island]) -> Iterator[Event]:
+        stored = sum(length for _, length in islands)
+        yield Member(name, Kind.FILE, size)
+        if size > self._limit:
+            yield End()
+            self._skip(_padded(stored))
+        else:
+            self._content = _Content(size, iter(islands), _padded(stored) - stored)
+            yield from self._next_island()
+
+    def _next_island(self) -> Iterator[Event]:
+        content = self._content
+        for offset, length in content.islands:
+            if length:
+                yield from _hole(offset - content.position)
+                content.position = offset + length
+                self._expect(self._island, length)
+                return
+        yield from _hole(content.size - content.position)
+        yield End()
+        self._skip(content.padding)
+
+    def _island(self, piece: memoryview) -> Iterator[Event]:
+        yield piece
+        if not self._need:
+            yield from self._next_island()
+
+    def _skip(self, size: int) -> None:
+        if size:
+            self._expect(self._skipped, size)
+        else:
+            self._expect(self._header, BLOCK)
+
+    def _skipped(self, _: memoryview) -> Iterator[Event]:
+        if not self._need:
+            self._expect(self._header, BLOCK)
+        yield from ()
+
+
+def _hole(size: int) -> Iterator[memoryview]:
+    while size:
+        piece = _ZEROS[:size]
+        yield piece
+        size -= len(piece)
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _shown(name: str) -> str:
+    return repr(name[:128].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

@@ -1,0 +1,226 @@
+"""The rules of WebDataset shards: which member of a tar belongs to which sample, and which one is an image."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from common.tar import End, Kind, Member, TarReader
+from gate.header import IMAGE_ENDINGS
+
+READABLE_ENDINGS = (*IMAGE_ENDINGS, ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".apng")
+"""What names of PNG, JPEG and WebP files end in, in lower case."""
+
+OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")
+"""What names of images end in that the gate does not read, and says so."""
+
+MAX_HELD = 16
+"""Most images of a sample that wait until it is known whether they are companions."""
+
+_MAGIC_BYTES = 12
+_ANNOTATION = re.compile(r"[a-z_][\w-]*(\.|$)", re.IGNORECASE)
+
+
+class Rank(Enum):
+    """What a file is in its sample."""
+
+    IMAGE = "image"
+    CANDIDATE = "candidate"
+    """Judged where its sample has no image: `x.mask.png`, or an image by its content alone, such as `x.thumb`."""
+
+    OTHER = "other"
+    METADATA = "metadata"
+    """A hidden file, or one that macOS' archiver wrote for itself, without an image in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file begins: its key, and what follows the key's dot."""
+
+    name: str
+    key: str
+    ending: str
+    rank: Rank
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A link, a device or the rest of another volume's file: a member without its content."""
+
+    name: str
+    key: str
+    ending: str
+    rank: Rank
+    detail: str
+
+
+Event = File | Unreadable | bytes | memoryview | End
+
+
+class ShardReader:
+    """Reads the files of a tar in order; says of each what it is before its content.
+
+    Args:
+        limit: largest file whose content is wanted, in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._tar = TarReader(limit)
+        self._unknown: Member | None = None
+        self._head = bytearray()
+
+    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
+        """Yield the events in `data`, all of which are to be taken before more is fed.
+
+        Raises:
+            TarError: after the events before it; nothing may be fed any more.
+        """
+        for event in self._tar.feed(data):
+            if isinstance(event, Member):
+                yield from self._begin(event)
+            elif self._unknown is None:
+                yield event
+            else:
+                yield from self._look(self._unknown, event)
+
+    def close(self) -> None:
+        """Say that there is no more.
+
+        Raises:
+            TarError: it ended in the middle.
+        """
+        self._tar.close()
+
+    def _begin(self, member: Member) -> Iterator[Event]:
+        rank = _rank_by_name(member.name)
+        if member.kind is not Kind.FILE:
+            yield _unreadable(member, rank)
+        elif rank is None:
+            self._unknown = member
+        else:
+            yield _file(member, rank)
+
+    def _look(self, member: Member, event: memoryview | End) -> Iterator[Event]:
+        """Collect the first bytes of a file, and decide by them what it is."""
+        if not isinstance(event, End):
+            self._head += event
+            if len(self._head) < _MAGIC_BYTES:
+                return
+        head = bytes(self._head)
+        self._unknown = None
+        self._head.clear()
+        yield _file(member, _rank_by_content(member.name, head))
+        if head:
+            yield head
+        if isinstance(event, End):
+            yield event
+
+
+class Fate(Enum):
+    """What becomes of an image now, or of those that are held."""
+
+    JUDGE = "judge"
+    HOLD = "hold"
+    DROP = "drop"
+
+
+class Companions:
+    """Decides, member by member, which images of a sample are judged and which accompany another one.
+
+    Members of a sample follow each other. A candidate is a companion where its sample has an image before it, or
+    after it with at most `MAX_HELD` candidates in between.
+    """
+
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._has_image = False
+        self._held = 0
+
+    def meet(self, key: str, rank: Rank) -> tuple[Fate | None, Fate | None]:
+        """Return what becomes of those that are held, if that is known now, and of this image, if it is one."""
+        held = None
+        if key != self._key:
+            held = Fate.JUDGE if self._held else None
+            self._key, self._has_image, self._held = key, False, 0
+        if rank is Rank.IMAGE:
+            held = Fate.DROP if self._held else held
+            self._has_image, self._held = True, 0
+            return held, Fate.JUDGE
+        if rank is not Rank.CANDIDATE:
+            return held, None
+        if self._has_image:
+            return held, Fate.DROP
+        if self._held == MAX_HELD:
+            held, self._held = Fate.JUDGE, 0
+        self._held += 1
+        return held, Fate.HOLD
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return key and ending, as WebDataset tells them apart: at the first dot of the file's name but a leading one."""
+    folder, slash, file = name.rpartition("/")
+    dots = len(file) - len(file.lstrip("."))
+    stem, _, ending = file[dots:].partition(".")
+    return folder + slash + file[:dots] + stem, ending
+
+
+def printable(name: str) -> str:
+    """Return a name as text that can be written down: bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def shown(name: str) -> str:
+    """Return a name as errors quote it."""
+    return repr(printable(name[:128]))
+
+
+def _file(member: Member, rank: Rank) -> File:
+    key, ending = split(member.name)
+    return File(member.name, key, ending, rank, member.size)
+
+
+def _unreadable(member: Member, rank: Rank | None) -> Unreadable:
+    key, ending = split(member.name)
+    if rank is None and member.kind is Kind.LINK and _rank_by_name(member.target) is not None:
+        rank = Rank.IMAGE
+    if rank is None:
+        rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
+    detail = f"{shown(member.name)} is {member.kind.value}"
+    if member.kind is Kind.LINK:
+        detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
+    return Unreadable(member.name, key, ending, rank, detail)
+
+
+def _is_hidden(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return file.startswith(".") or "__MACOSX" in folder.split("/")
+
+
+def _rank_by_name(name: str) -> Rank | None:
+    """Return what a name says, or None where the content has to say it."""
+    if _is_hidden(name):
+        return None
+    lower = name.lower()
+    if lower.endswith(READABLE_ENDINGS):
+        return _rank_image(split(name)[1].rpartition(".")[0])
+    return Rank.CANDIDATE if lower.endswith(OTHER_ENDINGS) else None
+
+
+def _rank_by_content(name: str, head: bytes) -> Rank:
+    if not _is_image(head):
+        return Rank.METADATA if _is_hidden(name) else Rank.OTHER
+    ending = split(name)[1]
+    return _rank_image(ending.rpartition(".")[0] if ending.lower().endswith(_BARE_ENDINGS) else ending)
+
+
+_BARE_ENDINGS = tuple(ending[1:] for ending in READABLE_ENDINGS)
+
+
+def _rank_image(annotation: str) -> Rank:
+    """`x.mask.png` annotates `x.png`; `x.0.png` and `v1.5-7.png` are images of their own."""
+    return Rank.CANDIDATE if _ANNOTATION.match(annotation) else Rank.IMAGE
+
+
+def _is_image(head: bytes) -> bool:
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")

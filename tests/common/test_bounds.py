@@ -1,0 +1,203 @@
+"""What an archive may cost: memory stays flat, and an error says which bound was met."""
+
+import io
+import tarfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bulk.job import Columns
+from bulk.part import Item, Part
+from bulk.places import locate
+from bulk.sources import members
+from bulk.sources.shards import read_tar
+from common.tar import MAX_EXTENDED_BYTES, MAX_EXTENDED_HEADERS, MAX_NAME_BYTES, End, Member, TarReader
+from common.tar_headers import TarError
+from common.webdataset import ShardReader
+from tests.common.tars import PNG, Format, extended, header, member, old_sparse, pax_sparse, record, signed
+
+LIMIT = 2**24
+MANY = b"".join(record(f"k{number}", "v" * 50) for number in range(5_000))
+
+
+def read(data: bytes, limit: int = LIMIT) -> list[tuple[str, int]]:
+    """Names of members and bytes of their content."""
+    reader = TarReader(limit)
+    found: list[tuple[str, int]] = []
+    for event in reader.feed(data):
+        if isinstance(event, Member):
+            found.append((event.name, 0))
+        elif not isinstance(event, End):
+            found[-1] = (found[-1][0], found[-1][1] + len(event))
+    reader.close()
+    return found
+
+
+def chain(kind: bytes, content: bytes) -> Iterator[bytes]:
+    while True:
+        yield extended(content, kind)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, b"L", b"K"])
+@pytest.mark.parametrize("content", [MANY, record("comment", "x"), record("comment", "x" * 2**19)])
+def test_headers_before_a_member_are_bounded_in_number_and_bytes(kind: bytes, content: bytes) -> None:
+    reader = ShardReader(LIMIT)
+    sent = 0
+    tracemalloc.start()
+    try:
+        with pytest.raises(TarError, match=r"extended headers"):
+            for piece in chain(kind, content):
+                sent += len(piece)
+                assert not [*reader.feed(piece)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sent <= MAX_EXTENDED_BYTES + MAX_EXTENDED_HEADERS * 2048 + len(content)
+    assert peak < 8 * MAX_EXTENDED_BYTES
+
+
+def test_a_header_that_announces_too_much_is_refused_before_it_comes() -> None:
+    with pytest.raises(TarError, match=r"8,589,934,591 bytes.*1 to 1,048,576 are read"):
+        read(header("x", kind=b"x", size=2**33 - 1))
+
+
+def test_memory_is_flat_over_empty_members() -> None:
+    block = b"".join(header(f"{number}.txt") for number in range(1_000))
+    reader = ShardReader(LIMIT)
+    tracemalloc.start()
+    try:
+        for _ in range(30):
+            assert sum(1 for _ in reader.feed(block)) == 2_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 300_000
+
+
+def test_a_name_is_as_long_as_a_path_may_be() -> None:
+    name = "f/" * 2_000 + "a.png"
+    assert read(member(name, b"x", 2) + bytes(1024)) == [(name, 1)]
+    long = "a" * MAX_NAME_BYTES + ".png"
+    forms: tuple[Format, ...] = (1, 2)
+    for form in forms:
+        with pytest.raises(TarError, match=r"name of a member has 4,100 bytes.*at most 4,096"):
+            read(member(long, b"x", form))
+
+
+@pytest.mark.parametrize("size", ["-5", "x", "", "1e9", "9" * 19, "1" * 40, "²"])
+def test_a_size_in_a_record_is_a_number_of_a_possible_file(size: str) -> None:
+    with pytest.raises(TarError, match=r"a member of size"):
+        read(extended(record("size", size)) + member("a.png", b"x"))
+
+
+@pytest.mark.parametrize(
+    "size", [b"\xff" * 12, b"\x80" + b"\xff" * 11, b"\x81" + bytes(11), b"-7\0", b"0x10\0", b"89\0"]
+)
+def test_a_size_in_a_header_is_a_number_of_a_possible_file(size: bytes) -> None:
+    block = bytearray(member("a.png", b""))
+    block[124:136] = size.ljust(12, b"\0")
+    with pytest.raises(TarError, match=r"no number from 0 to 2\^63 - 1"):
+        read(signed(block))
+
+
+def test_a_large_size_in_base_256_is_read() -> None:
+    block = bytearray(member("a.png", b""))
+    block[124:136] = b"\x80" + (700).to_bytes(11, "big")
+    assert read(signed(block) + bytes(1024) + bytes(1024)) == [("a.png", 700)]
+
+
+def test_a_hole_larger_than_the_limit_is_not_filled() -> None:
+    vast = pax_sparse("a.png", [(0, b"x")], 2**60)
+    assert read(vast + member("b.png", b"yy") + bytes(1024)) == [("a.png", 0), ("b.png", 2)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pax_sparse("a.png", [(5, b"xx"), (3, b"yy")], 100),
+        pax_sparse("a.png", [(5, b"xx")], 6, version="0.1"),
+        old_sparse("a.png", [(5, b"xx")], 6),
+        extended(record("GNU.sparse.map", "0,1") + record("GNU.sparse.size", 9)) + member("a.png", b"xx"),
+        extended(record("GNU.sparse.map", "0,1,2") + record("GNU.sparse.size", 9)) + member("a.png", b"x"),
+        extended(record("GNU.sparse.map", "0,-1") + record("GNU.sparse.size", 9)) + member("a.png", b"x"),
+        extended(record("GNU.sparse.size", "-9")) + member("a.png", b"x"),
+        extended(record("GNU.sparse.major", 1) + record("GNU.sparse.realsize", 9)) + member("a.png", b"no number"),
+        extended(record("GNU.sparse.major", 1) + record("GNU.sparse.realsize", 9)) + member("a.png", b"99999999\n"),
+        extended(record("GNU.sparse.map", ",".join(["0,0"] * 70_000))) + member("a.png", b""),
+    ],
+)
+def test_a_map_that_contradicts_itself_is_damage(data: bytes) -> None:
+    with pytest.raises(TarError, match=r"sparse"):
+        read(data)
+
+
+def test_a_global_header_may_not_rename_every_member() -> None:
+    with pytest.raises(TarError, match=r"global header of the archive sets 'path'"):
+        read(extended(record("path", "x.png"), tarfile.XGLTYPE) + member("a.png", b"x"))
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"PK\x03\x04", "a zip archive"),
+        (b"\x04\x22\x4d\x18", "compressed by lz4"),
+        (PNG, "a PNG image"),
+        (b"\xff\xd8\xff\xe0", "a JPEG image"),
+    ],
+)
+def test_what_is_sent_instead_of_a_tar_is_named(head: bytes, what: str) -> None:
+    for size in (30, 5_000):
+        with pytest.raises(TarError, match=what):
+            read(head + b"x" * size)
+
+
+def test_dumps_of_old_gnu_tar_have_times_where_others_have_the_front_of_a_name() -> None:
+    block = bytearray(member("a.png", b""))
+    block[345:357] = b"14732145671\0"
+    assert read(signed(block) + bytes(1024)) == [("a.png", 0)]
+
+
+def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, str]]:
+    (folder / "x.tar").write_bytes(data)
+    place, path = locate(str(folder / "x.tar"), {})
+    part = Part("webdataset", str(folder), str(folder), "x", (Item(path, len(data), ""),))
+    found = []
+    for sample in read_tar(part, place, Columns(), whole=whole):
+        try:
+            found.append((sample.id, f"{len(sample.fetch())} bytes"))
+        except Exception as error:
+            found.append((sample.id, str(error)))
+    return found
+
+
+def test_a_sample_without_end_is_judged_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "_MOST_MEMBERS", 10)
+    names = [f"frame.{number:04d}.png" for number in range(25)]
+    data = b"".join(member(name, PNG) for name in names) + bytes(1024)
+    assert rows(data, tmp_path) == [(name, "8 bytes") for name in names]
+    kept = rows(data, tmp_path, whole=True)
+    assert [name for name, _ in kept] == names
+    assert all("too much to be kept" in text for _, text in kept)
+
+
+def test_a_long_sample_without_an_image_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "_MOST_MEMBERS", 10)
+    data = b"".join(member(f"a.{number}.txt", b"") for number in range(30)) + bytes(1024)
+    ((name, text),) = rows(data, tmp_path)
+    assert name == "a"
+    assert text.startswith("the sample has no image")
+
+
+def test_the_standard_library_reads_the_same_sparse_files() -> None:
+    islands = [(0, PNG), (3_000, b"x" * 600), (9_000, b"y")]
+    for version in ("0.0", "0.1", "1.0"):
+        data = pax_sparse("a.png", islands, 20_000, version=version) + bytes(1024)
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            file = tar.extractfile("a.png")
+            assert file is not None
+            content = file.read()
+        reader = TarReader(LIMIT)
+        pieces = [event for event in reader.feed(data) if isinstance(event, memoryview)]
+        assert b"".join(pieces) == content

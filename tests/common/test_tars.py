@@ -1,0 +1,148 @@
+"""The service and bulk runs held against the same archives, and against what is right for each."""
+
+import bz2
+import gzip
+import lzma
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from bulk.errors import RowError
+from bulk.job import Columns
+from bulk.part import Item, Part
+from bulk.places import locate
+from bulk.sources.sample import MAX_BYTES
+from bulk.sources.shards import read_tar
+from common.webdataset import split
+from service.errors import MalformedRequest
+from service.streams.parts import Begin, End, Event, Refused, Settle
+from service.streams.tar import TarParser
+from tests.common.tars import Tar, Writer
+from tests.service.streams.uploads import split as cut
+
+Verdict = tuple[str, bytes | str]
+
+
+class Lines:
+    """What the events of a parser come to: the images that get a line, in order."""
+
+    def __init__(self) -> None:
+        self.lines: list[Verdict] = []
+        self.held: list[Verdict] = []
+        self._begun, self._content = Begin("", 0), b""
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Begin():
+                self._begun, self._content = event, b""
+            case End():
+                self._put(self._begun.name, self._content, is_held=self._begun.is_held)
+            case Refused():
+                self._put(event.name, event.error.code, is_held=event.is_held)
+            case Settle():
+                self.lines += self.held if event.is_judged else []
+                self.held = []
+            case bytes() | memoryview():
+                self._content += event
+
+    def _put(self, name: str, verdict: bytes | str, *, is_held: bool) -> None:
+        (self.held if is_held else self.lines).append((name, verdict))
+
+
+def by_service(data: bytes, seed: int = 0) -> list[Verdict]:
+    """The images that get a line, in order; an upload that breaks ends with an error that has no name."""
+    parser, found = TarParser(MAX_BYTES), Lines()
+    try:
+        for piece in cut(data, [random.Random(seed).randrange(len(data) + 1) for _ in range(20)]):
+            for event in parser.feed(piece):
+                found.take(event)
+        parser.close()
+    except MalformedRequest:
+        return [*found.lines, *found.held, ("", "damaged")]
+    return found.lines + found.held
+
+
+def by_bulk(data: bytes, folder: Path, *, column: str | None = None, name: str = "x.tar") -> list[Verdict]:
+    """The rows, those of samples without any image left out."""
+    path = folder / name
+    path.write_bytes(data)
+    place, found = locate(str(path), {})
+    part = Part("webdataset", str(folder), str(folder), "x", (Item(found, len(data), ""),))
+    rows: list[Verdict] = []
+    for sample in read_tar(part, place, Columns(expected=column), whole=False):
+        try:
+            rows.append((sample.id, sample.fetch()))
+        except RowError as error:
+            if "the sample has no image" not in str(error):
+                rows.append((sample.id, "damaged" if error.code == "corrupt_shard" else error.code))
+    return rows
+
+
+def is_same_id(row: str, line: str) -> bool:
+    """Bulk names the only image of a sample by the sample's key, the service by its name."""
+    return row in (line, split(line)[0])
+
+
+def assert_agreed(rows: list[Verdict], lines: list[Verdict]) -> None:
+    assert [verdict for _, verdict in rows] == [verdict for _, verdict in lines]
+    assert all(is_same_id(row, line) for (row, _), (line, _) in zip(rows, lines, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_each_image_has_one_line_and_one_row(seed: int, tmp_path: Path) -> None:
+    made = Writer(seed).write(12)
+    assert by_service(made.data, seed) == made.images
+    assert_agreed(by_bulk(made.data, tmp_path), made.images)
+
+
+def broken(made: Tar, seed: int) -> bytes:
+    """The archive cut off, with noise behind it, or with a damaged block."""
+    source = random.Random(seed)
+    match seed % 3:
+        case 0:
+            return made.data[: source.randrange(len(made.data))]
+        case 1:
+            return made.data + source.randbytes(source.randrange(1, 2000))
+        case _:
+            start = source.randrange(len(made.data) // 512) * 512
+            return made.data[:start] + source.randbytes(512) + made.data[start + 512 :]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_broken_archive_is_judged_alike_and_what_came_before_is_not_lost(seed: int, tmp_path: Path) -> None:
+    made = Writer(seed).write(12)
+    lines = by_service(broken(made, seed), seed)
+    assert_agreed(by_bulk(broken(made, seed), tmp_path), lines)
+    if seed % 3 == 1:
+        assert lines == [*made.images, ("", "damaged")]
+    elif seed % 3 == 0:
+        # A companion whose image is cut off is judged: it cannot be known that it is one.
+        images = [line for line in lines[:-1] if line in made.images]
+        assert images == made.images[: len(images)]
+        assert len(lines) - 1 - len(images) <= 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "packed"),
+    [
+        (".gz", gzip.compress),
+        (".bz2", bz2.compress),
+        (".xz", lzma.compress),
+        (".zst", lambda data: pa.compress(data, codec="zstd", asbytes=True)),
+    ],
+)
+def test_a_compressed_archive_is_read_by_bulk_and_named_by_the_service(
+    ending: str, packed: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    made = Writer(5).write(20)
+    data = packed(made.data)
+    assert_agreed(by_bulk(data, tmp_path, name=f"x.tar{ending}"), made.images)
+    assert by_bulk(data[:-9], tmp_path)[-1] == ("", "damaged")
+    for shorter in (data, data[:100]):
+        parser = TarParser(MAX_BYTES)
+        with pytest.raises(MalformedRequest, match="it is compressed by"):
+            assert not list(parser.feed(shorter))
+            parser.close()
