@@ -8,7 +8,7 @@ from enum import Enum
 from common.tar import End, Kind, Member, TarReader
 from gate.header import IMAGE_ENDINGS
 
-READABLE_ENDINGS = (*IMAGE_ENDINGS, ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".apng")
+READABLE_ENDINGS = IMAGE_ENDINGS
 """What names of PNG, JPEG and WebP files end in, in lower case."""
 
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")

@@ -12,7 +12,7 @@ from gate.jpeg_header import JPEG_SIGNATURE, read_jpeg_head, read_scans
 from gate.png_metadata import read_exif
 from gate.webp import is_webp, read_webp_header
 
-IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".webp")
+IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".webp")
 """What the names of images end in, in lower case, where a name has to do: of one image the content decides."""
 
 
@@ -28,8 +28,8 @@ class Format(StrEnum):
 class Header:
     """Size as stored, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `is_exotic`: a CMYK JPEG, which is not shrunk by its DCT, an animated WebP, of which the first frame counts, or a
-    PNG of 16-bit RGB, which may have to be decoded twice.
+    `is_exotic`: a CMYK or lossless JPEG, which is not shrunk by its DCT, an animated WebP, of which the first frame
+    counts, or a PNG of 16-bit RGB, which may have to be decoded twice.
     """
 
     format: Format
@@ -81,7 +81,8 @@ def _read_jpeg(data: Data) -> _Fields:
     head = read_jpeg_head(data)
     if head.frame.width and head.frame.height:
         read_scans(data, head)
-    return head.frame.width, head.frame.height, len(head.frame.components) == 4, head.exif
+    is_exotic = head.frame.is_lossless or len(head.frame.components) == 4
+    return head.frame.width, head.frame.height, is_exotic, head.exif
 
 
 def _read_webp(data: Data) -> _Fields:

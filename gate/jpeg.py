@@ -18,6 +18,7 @@ from PIL import Image
 
 from gate.averaging import Picture, Pixels
 from gate.chunks import Data
+from gate.errors import UnsupportedImage
 from gate.jpeg_header import Frame, read_jpeg_head
 from gate.jpeg_padding import without_padding
 from gate.jpeg_sampling import decode_unnamed_sampling
@@ -40,12 +41,14 @@ def decode_jpeg(data: Data, edge: int) -> Picture:
     """
     head = read_jpeg_head(data)
     picture = head.picture(data)
+    if head.frame.is_lossless:
+        return _decode_lossless(picture, head.frame)
     if not _is_named(head.frame, picture):
         return decode_unnamed_sampling(picture, edge)
     try:
         return _decode(picture, head.frame, edge)
     except ValueError:
-        unpadded = without_padding(picture, partial(_is_sound, _colours(head.frame)))
+        unpadded = without_padding(picture, partial(_is_sound, head.frame))
         if unpadded is None:
             raise
     return _decode(unpadded, head.frame, edge)
@@ -78,6 +81,17 @@ def _decode(picture: Data, frame: Frame, edge: int) -> Picture:
     return Picture(height, width, lambda first, stop: rows(pixels[first:stop]))
 
 
+def _decode_lossless(picture: Data, frame: Frame) -> Picture:
+    """Decode all of a lossless picture.
+
+    It must never be asked for at another size: libjpeg-turbo before 3.1.4 does not shrink it, and writes the whole
+    picture into the buffer for the smaller one. So it does not take the ways of other files, which ask for small ones.
+    """
+    if len({(h, v) for _, h, v in frame.components}) > 1:
+        raise UnsupportedImage("the jpeg is lossless with subsampled colours: save it as PNG")
+    return _decode(picture, frame, frame.height)
+
+
 def _colours(frame: Frame) -> str:
     return "CMYK" if len(frame.components) == 4 else "RGB"
 
@@ -90,9 +104,9 @@ def _rgb_of_cmyk(inverted: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(255 - inverted, "CMYK").convert("RGB"))
 
 
-def _is_sound(colours: str, picture: bytes) -> bool:
+def _is_sound(frame: Frame, picture: bytes) -> bool:
     try:
-        simplejpeg.decode_jpeg(picture, colours, min_height=1, min_width=1)
+        _decode(picture, frame, 1)
     except ValueError:
         return False
     return True

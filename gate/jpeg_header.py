@@ -17,7 +17,8 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 # Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
+_LOSSLESS_FRAME = 0xC3
+_DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS_FRAME, 0xC9, 0xCA})
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
@@ -55,6 +56,11 @@ class Frame:
     def is_progressive(self) -> bool:
         """Whether scans refine each other."""
         return self.marker in _PROGRESSIVE_FRAMES
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether samples are predicted from their neighbours: there is no DCT that could shrink the picture."""
+        return self.marker == _LOSSLESS_FRAME
 
     @property
     def is_arithmetic(self) -> bool:

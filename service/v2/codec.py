@@ -277,14 +277,17 @@ def _expected(tensor: Tensor | None, parameters: dict[str, Any], count: int) -> 
     _check_vector(tensor)
     if tensor.count != count:
         raise MalformedRequest(f"expected has {tensor.count:,} elements for {count:,} images")
-    return [_label(bytes(element[:16]), f"expected[{index}]") for index, element in enumerate(tensor.elements())]
+    return [
+        _label(bytes(element[:16]), f"expected[{index}]") if len(element) else None
+        for index, element in enumerate(tensor.elements())
+    ]
 
 
 def _label(text: bytes, where: str) -> Label:
     if text not in _EXPECTED:
         raise MalformedRequest(
-            f"{where} is {text.decode(errors='replace')!r}, neither 'glasses' nor 'no_glasses': send images that "
-            "nothing was asked for in a request without expected"
+            f"{where} is {text.decode(errors='replace')!r}, neither 'glasses' nor 'no_glasses'; in the input an empty "
+            "element asks for nothing"
         )
     return _EXPECTED[text]
 

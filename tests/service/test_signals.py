@@ -116,8 +116,8 @@ COMMAND = """
 import sys, time
 import lensgate.cli as cli
 def wait(_):
-    print("waits", flush=True)
     try:
+        print("waits", flush=True)
         time.sleep(60)
     finally:
         print("cleaned up", flush=True)

@@ -59,7 +59,13 @@ def test_a_misspelt_name_is_an_error_wherever_it_stands(name: str) -> None:
         assert "expected" in raised.value.detail or "takes" in raised.value.detail
 
 
-@pytest.mark.parametrize("value", sorted(set(misspelt("glasses")) - {"glasses"}))
+def test_an_empty_value_asks_for_nothing_in_the_input_alone() -> None:
+    assert parse({"inputs": [order(data=[""]), IMAGE]}).expected == [None]
+    with pytest.raises(MalformedRequest, match="glasses"):
+        parse({"parameters": {"expected": ""}, "inputs": [IMAGE]})
+
+
+@pytest.mark.parametrize("value", sorted(set(misspelt("glasses")) - {"glasses", ""}))
 def test_a_misspelt_value_is_an_error(value: str) -> None:
     for head in ({"parameters": {"expected": value}}, {"inputs": [order(data=[value]), IMAGE]}):
         with pytest.raises(MalformedRequest, match="glasses"):
