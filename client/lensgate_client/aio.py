@@ -13,16 +13,17 @@ from typing import Self, TypeVar
 import httpx
 
 from lensgate_client.connection import (
+    AnswerReader,
     Owner,
+    araw_chunks,
     client_options,
     closed_error,
     error_of_transport,
-    reply_of,
     request_options,
 )
 from lensgate_client.core import Core, is_outdated
 from lensgate_client.decision import Decision, ImageFailed, Label, Model, Outcome
-from lensgate_client.errors import BadImage, DeadlineExceeded
+from lensgate_client.errors import BadImage, DeadlineExceeded, UnexpectedAnswer
 from lensgate_client.flow import Back, Flow, Send
 from lensgate_client.images import Ask, ImageLike, open_image
 from lensgate_client.parts import Part, failures_of, file_of, jobs_of
@@ -203,11 +204,21 @@ class AsyncGate:
         self._check_open()
         try:
             async with asyncio.timeout(send.seconds):
-                return reply_of(await self._http.request(**request_options(send)))
+                return await self._receive(send)
+        except UnexpectedAnswer as error:
+            return error
         except TimeoutError:
             return DeadlineExceeded("the gate did not answer in time")
         except httpx.RequestError as error:
             return error_of_transport(error)
+
+    async def _receive(self, send: Send) -> Back:
+        async with self._http.stream(**request_options(send)) as response:
+            reader = AnswerReader(response, send.request.most_bytes)
+            async for chunk in araw_chunks(response):
+                if not reader.add(chunk):
+                    break
+            return reader.reply()
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+from lensgate_client.answers import read_decision, read_decisions, read_model
 from lensgate_client.decision import ImageFailed, Model, Outcome
 from lensgate_client.errors import BadImage, RequestRefused, ServiceFault
 from lensgate_client.flow import Exchange, Flow
@@ -14,9 +15,6 @@ from lensgate_client.wire import (
     file_request,
     model_request,
     pixels_request,
-    read_decision,
-    read_decisions,
-    read_model,
 )
 
 _OUTDATED = "model_changed"
@@ -97,7 +95,8 @@ class Core:
 
     def _judge_file(self, file: File, deadline: float) -> Flow[list[Outcome]]:
         make = partial(file_request, file.data, name=file.name, expected=file.expected)
-        return [read_decision((yield from self._exchange.run(make, deadline)))]
+        reply = yield from self._exchange.run(make, deadline)
+        return [read_decision(reply, name=file.name, expected=file.expected)]
 
     def _judge_halves(self, block: Block, deadline: float) -> Flow[list[Outcome]]:
         """More images than this gate takes in one request: from now on fewer are sent."""
@@ -107,20 +106,22 @@ class Core:
         return first + (yield from self.judge(block.cut(half, len(block.pixels)), deadline))
 
     def _judge_block(self, block: Block, deadline: float) -> Flow[list[Outcome]]:
-        reply = yield from self._send_block(block, deadline)
-        decisions = read_decisions(reply, names=block.names)
+        asked, reply = yield from self._send_block(block, deadline)
+        decisions = read_decisions(
+            reply, model=asked.name, name=block.name, names=block.names, expected=block.expected
+        )
         model = self._model
         if model is not None and decisions[0].model_version != model.version:
             self._model = None  # Another one may take another size.
         return list(decisions)
 
-    def _send_block(self, block: Block, deadline: float) -> Flow[Reply]:
-        """The reply; the model may change its size at any time, and replicas do not all at the same."""
+    def _send_block(self, block: Block, deadline: float) -> Flow[tuple[Model, Reply]]:
+        """The model that was asked, and the reply; the model may change its size at any time, and replicas do not all at the same."""
         model = yield from self.model(deadline)
         for _ in range(_SIZE_TRIES):
             make = partial(pixels_request, model.name, block.pixels, name=block.name, expected=block.expected)
             try:
-                return (yield from self._exchange.run(make, deadline))
+                return model, (yield from self._exchange.run(make, deadline))
             except RequestRefused as error:
                 if error.status not in _MISFITS:
                     raise

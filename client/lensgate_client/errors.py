@@ -19,12 +19,14 @@ GateError
 from collections.abc import Mapping
 from typing import ClassVar
 
+from lensgate_client.texts import cut
+
 
 class GateError(Exception):
     """Base of everything this package raises about the gate and about images.
 
     Args:
-        detail: a text for people.
+        detail: a text for people, cut to 2,000 characters.
         code: stable, for programs; the class has its own.
         status: of the HTTP answer, if there was one.
         request_id: under which the gate's log has the request.
@@ -43,8 +45,8 @@ class GateError(Exception):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = cut(detail)
+        super().__init__(self.detail)
         self.code = code or self.code
         self.status = status
         self.request_id = request_id

@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lensgate_client.answers import read_error
 from lensgate_client.errors import DeadlineExceeded, GateError
 from lensgate_client.retries import Retries, RetryBudget
-from lensgate_client.wire import Reply, Request, read_error
+from lensgate_client.wire import Reply, Request
 
 _Result = TypeVar("_Result")
 

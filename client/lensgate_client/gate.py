@@ -12,16 +12,18 @@ from typing import Self, TypeVar
 import httpx
 
 from lensgate_client.connection import (
+    AnswerReader,
     Owner,
     client_options,
     closed_error,
     error_of_transport,
-    reply_of,
+    raw_chunks,
     request_options,
 )
 from lensgate_client.core import Core, is_outdated
+from lensgate_client.deadline import Deadline, hold_to
 from lensgate_client.decision import Decision, ImageFailed, Label, Model, Outcome
-from lensgate_client.errors import BadImage
+from lensgate_client.errors import BadImage, UnexpectedAnswer
 from lensgate_client.flow import Back, Flow, Send
 from lensgate_client.images import Ask, open_image
 from lensgate_client.parts import Part, failures_of, file_of, jobs_of
@@ -76,6 +78,8 @@ class Gate:
             chance=chance,
         )
         self._http = httpx.Client(**client_options(url, token), transport=transport)
+        self._deadline = Deadline()
+        hold_to(self._deadline, self._http)
         self._url = url
         self._owner = Owner()
         self._closing = threading.Event()
@@ -256,9 +260,20 @@ class Gate:
             self._sleep(send.delay)
         self._check_open()
         try:
-            return reply_of(self._http.request(**request_options(send)))
+            with self._deadline.within(send.seconds):
+                return self._receive(send)
+        except UnexpectedAnswer as error:
+            return error
         except httpx.RequestError as error:
             return error_of_transport(error)
+
+    def _receive(self, send: Send) -> Back:
+        with self._http.stream(**request_options(send)) as response:
+            reader = AnswerReader(response, send.request.most_bytes)
+            for chunk in raw_chunks(response):
+                if not reader.add(chunk):
+                    break
+            return reader.reply()
 
     def _check_open(self) -> None:
         if self._closing.is_set():

@@ -10,6 +10,7 @@ from lensgate_client.errors import GateError, GateUnreachable
 
 _RESERVE_SECONDS = 10.0
 _LEAST_CAPACITY = 10.0
+_LONGEST_DATE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,10 @@ def read_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def _read_date(text: str) -> float | None:
+    if len(text) > _LONGEST_DATE:
+        return None
     try:
         found: datetime = parsedate_to_datetime(text)
-    except ValueError:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # The parser raises any of them on malformed dates.
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -149,18 +149,28 @@ def problem(status: int, code: str, **headers: str) -> httpx.Response:
 
 
 def accepted(request: httpx.Request) -> httpx.Response:
-    """The decision about a file, under the name that it was given."""
+    """The decision about a file, under the name that it was given: what was expected."""
+    return httpx.Response(200, json=decision(request.url.params["id"], request.url.params.get("expected")))
+
+
+def decision(name: str, expected: str | None = None, **changes: Any) -> dict[str, Any]:
+    """What the gate says of a file, confident and as expected; `changes` go over it."""
     body = {
-        "id": request.url.params["id"],
-        "glasses_probability": 0.75,
-        "label": "glasses",
+        "id": name,
+        "glasses_probability": probability_of(expected),
+        "label": expected or "glasses",
         "decision": "accept",
         "reason": "confident",
         "novelty": 0.5,
         "band": {"low": 0.4, "high": 0.6},
         "model": {"name": "glasses", "version": "7"},
     }
-    return httpx.Response(200, json=body)
+    return {**body, **changes}
+
+
+def probability_of(expected: str | None) -> float:
+    """One that agrees with what was expected."""
+    return 0.25 if expected == "no_glasses" else 0.75
 
 
 def card(size: int = 32, version: str = "7") -> httpx.Response:
@@ -170,11 +180,23 @@ def card(size: int = 32, version: str = "7") -> httpx.Response:
 
 def judged(request: httpx.Request, *, version: str = "7") -> httpx.Response:
     """Every image of a tensor, accepted."""
-    head = read_head(request)
+    return httpx.Response(200, json=tensor_decisions(read_head(request), version=version))
+
+
+def tensor_decisions(head: dict[str, Any], *, version: str = "7", **changes: Any) -> dict[str, Any]:
+    """What the gate says of a tensor, confident and as expected; `changes` go over it."""
     count = head["inputs"][0]["shape"][0]
-    values = {"glasses_probability": 0.75, "decision": "accept", "reason": "confident"}
-    outputs = [{"name": name, "shape": [count], "data": [value] * count} for name, value in values.items()]
-    return httpx.Response(200, json={"model_name": "glasses", "model_version": version, "outputs": outputs})
+    labels = head["inputs"][1]["data"] if len(head["inputs"]) > 1 else [None] * count
+    columns = {
+        "glasses_probability": ("FP32", [probability_of(label) for label in labels]),
+        "decision": ("BYTES", ["accept"] * count),
+        "reason": ("BYTES", ["confident"] * count),
+    }
+    outputs = [
+        {"name": name, "datatype": datatype, "shape": [count], "data": data}
+        for name, (datatype, data) in columns.items()
+    ]
+    return {"id": head["id"], "model_name": "glasses", "model_version": version, "outputs": outputs, **changes}
 
 
 def read_head(request: httpx.Request) -> dict[str, Any]:

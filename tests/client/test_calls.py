@@ -120,7 +120,7 @@ def test_pixels_travel_at_the_models_size_as_a_binary_tensor(script: Make) -> No
     assert expected["data"] == ["no_glasses"]
     assert head["parameters"]["timeout"] == 30_000_000
     assert request.content.endswith(bytes([200]) * (32 * 32 * 3))
-    assert decision == Decision("a", 0.75, "glasses", "accept", "confident", None, None, "glasses", "7")
+    assert decision == Decision("a", 0.25, "no_glasses", "accept", "confident", None, None, "glasses", "7")
 
 
 def test_the_model_is_asked_for_once(script: Make) -> None:

@@ -27,10 +27,10 @@ def test_what_is_promised_is_there() -> None:
     assert (CLIENT / "lensgate_client/py.typed").is_file()
 
 
-def test_it_needs_httpx_and_numpy_and_nothing_else() -> None:
+def test_it_needs_httpx_its_transport_and_numpy_and_nothing_else() -> None:
     project = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]
     needs = {need.partition(">")[0] for need in project["dependencies"]}
-    assert needs == {"httpx", "numpy"}
+    assert needs == {"httpcore", "httpx", "numpy"}
     files = list((CLIENT / "lensgate_client").glob("*.py"))
     found = {name for path in files for name in imports(path)}
     assert found - sys.stdlib_module_names == needs | {"lensgate_client"}
