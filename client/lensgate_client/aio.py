@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
@@ -31,7 +31,7 @@ from lensgate_client.pump import Pump
 from lensgate_client.raster import Raster, is_tensor
 from lensgate_client.retries import Retries
 from lensgate_client.shrink import THREADS
-from lensgate_client.sources import Given, Images, aiterate, ask_of, ask_of_one, check_images, each_given, pick
+from lensgate_client.sources import Given, Held, Images, aiterate, ask_of, ask_of_one, check_images
 from lensgate_client.window import Window
 
 _Result = TypeVar("_Result")
@@ -96,10 +96,11 @@ class AsyncGate:
     ) -> list[Outcome]:
         """As `Gate.decide_many`."""
         check_images(images, expected)
-        held = list(each_given(images))
+        held = Held(images)
         outcomes = await self._decide_held(held, expected, timeout)
-        if outdated := [index for index, outcome in enumerate(outcomes) if is_outdated(outcome)]:
-            again = await self._decide_held(pick(held, outdated), expected, timeout)
+        outdated = [index for index, outcome in enumerate(outcomes) if is_outdated(outcome)]
+        if outdated and held.is_intact:
+            again = await self._decide_held(held.pick(outdated), expected, timeout)
             for index, outcome in zip(outdated, again, strict=True):
                 outcomes[index] = outcome
         return outcomes
@@ -147,7 +148,7 @@ class AsyncGate:
         (outcome,) = await self._run(self._core.judge(part, deadline))
         return outcome
 
-    async def _decide_held(self, held: list[Given], expected: Label | None, timeout: float | None) -> list[Outcome]:
+    async def _decide_held(self, held: Iterable[Given], expected: Label | None, timeout: float | None) -> list[Outcome]:
         async with aclosing(self._stream(held, expected, timeout=timeout, is_eager=False)) as outcomes:
             return [outcome async for outcome in outcomes]
 

@@ -177,7 +177,7 @@ def _check_decision(decision: Decision, expected: Label | None) -> None:
     if band is None:
         return
     is_inside = band.low <= decision.glasses_probability <= band.high
-    if band.low > band.high or is_inside != (decision.reason == "uncertain") and decision.reason != "unfamiliar":
+    if band.low > band.high or (is_inside != (decision.reason == "uncertain") and decision.reason != "unfamiliar"):
         raise ValueError(f"it says {decision.reason} of {decision.glasses_probability} with a band of {band}")
 
 

@@ -20,7 +20,7 @@ def to_uint8(images: Any, *, low: float = -1.0, high: float = 1.0) -> Any:
         high: white.
 
     Raises:
-        BadImage: it is no such tensor, or has no floating-point numbers.
+        BadImage: it is no such tensor, has no floating-point numbers, or has NaN among them.
     """
     if not low < high:
         raise ValueError(f"low has to be below high, and {low} is not below {high}")
@@ -31,4 +31,15 @@ def to_uint8(images: Any, *, low: float = -1.0, high: float = 1.0) -> Any:
     scale = 255.0 / (high - low)
     # Half a level more, and what follows the point is cut: rounded to the nearest.
     levels = framework.cast(images, "float32") * scale + (0.5 - low * scale)
+    if _has_nan(levels):
+        raise BadImage("the images hold NaN, which is no brightness: the network that made them has diverged")
     return framework.cast(framework.clip(levels, 0.0, 255.0), "uint8")
+
+
+def _has_nan(levels: Any) -> bool:
+    """Whether a number is none; False where a framework only traces the computation and has no numbers yet."""
+    try:
+        differs = levels != levels  # noqa: PLR0124 - NaN alone differs from itself
+        return bool((differs if hasattr(differs, "any") else differs.numpy()).any())
+    except (AttributeError, TypeError):
+        return False

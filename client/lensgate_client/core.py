@@ -107,16 +107,17 @@ class Core:
 
     def _judge_block(self, block: Block, deadline: float) -> Flow[list[Outcome]]:
         asked, reply = yield from self._send_block(block, deadline)
-        decisions = read_decisions(
-            reply, model=asked.name, name=block.name, names=block.names, expected=block.expected
-        )
+        decisions = read_decisions(reply, model=asked.name, name=block.name, names=block.names, expected=block.expected)
         model = self._model
         if model is not None and decisions[0].model_version != model.version:
             self._model = None  # Another one may take another size.
         return list(decisions)
 
     def _send_block(self, block: Block, deadline: float) -> Flow[tuple[Model, Reply]]:
-        """The model that was asked, and the reply; the model may change its size at any time, and replicas do not all at the same."""
+        """The model that was asked, and the reply.
+
+        The model may change its size at any time, and replicas do not all at the same.
+        """
         model = yield from self.model(deadline)
         for _ in range(_SIZE_TRIES):
             make = partial(pixels_request, model.name, block.pixels, name=block.name, expected=block.expected)

@@ -2,16 +2,21 @@
 
 import asyncio
 import inspect
+import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lensgate_client.aio import AsyncGate
 from lensgate_client.decision import Label
+from lensgate_client.frameworks import view_on_host
 from lensgate_client.gate import Gate
-from lensgate_client.images import Ask, check_label
-from lensgate_client.raster import count_of, is_batch
+from lensgate_client.images import Ask, checked_label
+from lensgate_client.raster import count_of, is_batch, is_tensor
 from lensgate_client.sieve import FilterStats, Limits, Take
 from lensgate_client.sources import Given
 
@@ -19,19 +24,56 @@ Source = Iterable[Any] | Callable[[], Any]
 """What makes samples: an iterable of them, or a function that makes the next each time it is called.
 
 What it makes at a time is a sample, or a list of samples; a sample is an image or a batch of images. Each is a new one:
-it is handed out later than the next is made, and must not be overwritten by it. A function that makes none a thousand
+it is handed out later than the next is made, and must not be overwritten by it: of an array in the processor's memory
+that is noticed, and a ValueError. A function that makes none a thousand
 times in a row has ended.
 """
 
 AsyncSource = Source | AsyncIterable[Any]
 """The same, or an asynchronous iterable; the function may be asynchronous too."""
 
-_Held = tuple[Any, int | None]
-"""A sample, and which of its images, where it is a batch."""
+_Held = tuple[Any, int | None, "Imprint"]
+"""A sample, which of its images, where it is a batch, and what its pixels were."""
 
 _MOST_EMPTY = 1000
+_IMPRINT_ROWS = 16
+_MOST_CHANNELS = 4
 
 _Gate = TypeVar("_Gate", Gate, AsyncGate)
+
+
+class Imprint:
+    """Some rows of an image in the processor's memory, to notice that it was overwritten; of others nothing."""
+
+    def __init__(self, image: Any) -> None:
+        self._pixels = _view(image)
+        self._sum = self._checksum()
+
+    def check(self) -> None:
+        """Raise ValueError where the image is no longer the one that was judged."""
+        if self._checksum() != self._sum:
+            raise ValueError(
+                "an image was overwritten between being judged and being handed out: make each in memory of its own"
+            )
+
+    def _checksum(self) -> int:
+        pixels = self._pixels
+        if pixels is None or pixels.ndim < 3:
+            return 0
+        if pixels.shape[-1] <= _MOST_CHANNELS:
+            rows = pixels[..., :: max(1, pixels.shape[-3] // _IMPRINT_ROWS), :, :]
+        else:
+            rows = pixels[..., :: max(1, pixels.shape[-2] // _IMPRINT_ROWS), :]
+        return zlib.crc32(np.ascontiguousarray(rows).view(np.uint8).data)
+
+
+def _view(image: Any) -> NDArray[Any] | None:
+    if not is_tensor(image):
+        return None
+    try:
+        return view_on_host(image)
+    except Exception:  # Of a type that NumPy has not, such as bfloat16, or with a gradient.
+        return None
 
 
 class _Filter(Generic[_Gate]):
@@ -65,7 +107,7 @@ class _Filter(Generic[_Gate]):
         self._ahead = ahead
 
     def _begin(self, count: int | None, expected: Label | None) -> Take:
-        check_label(expected)
+        checked_label(expected)
         take = Take(self._limits, count)
         self.stats = take.stats
         return take
@@ -76,7 +118,8 @@ class _Filter(Generic[_Gate]):
             given = each if self._pixels is None else self._pixels(each)
             image = given.image if isinstance(given, Ask) else given
             kept = each.image if isinstance(each, Ask) else each
-            held.extend((kept, index) for index in (range(count_of(image)) if is_batch(image) else (None,)))
+            imprint = Imprint(kept if is_tensor(kept) else image)
+            held.extend((kept, index, imprint) for index in (range(count_of(image)) if is_batch(image) else (None,)))
             yield given
 
 
@@ -111,8 +154,9 @@ class GateFilter(_Filter[Gate]):
         shown = (given for sample in _samples(source) for given in self._show(sample, held))
         with closing(self._gate.decide_stream(shown, expected, ahead=self._ahead)) as outcomes:
             for outcome in outcomes:
-                sample, index = held.popleft()
+                sample, index, imprint = held.popleft()
                 if take.keeps(outcome):
+                    imprint.check()
                     yield sample if index is None else sample[index]
                 if take.is_complete():
                     return
@@ -133,8 +177,9 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         shown = (given async for sample in _asamples(source) for given in self._show(sample, held))
         async with aclosing(self._gate.decide_stream(shown, expected, ahead=self._ahead)) as outcomes:
             async for outcome in outcomes:
-                sample, index = held.popleft()
+                sample, index, imprint = held.popleft()
                 if take.keeps(outcome):
+                    imprint.check()
                     yield sample if index is None else sample[index]
                 if take.is_complete():
                     return

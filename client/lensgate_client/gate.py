@@ -29,7 +29,7 @@ from lensgate_client.images import Ask, open_image
 from lensgate_client.parts import Part, failures_of, file_of, jobs_of
 from lensgate_client.retries import Retries
 from lensgate_client.shrink import THREADS
-from lensgate_client.sources import Given, Images, ask_of, ask_of_one, check_images, each_given, pick
+from lensgate_client.sources import Given, Held, Images, ask_of, ask_of_one, check_images, each_given
 from lensgate_client.stream import Stream
 from lensgate_client.window import Window
 
@@ -132,10 +132,11 @@ class Gate:
                 what was answered before.
         """
         check_images(images, expected)
-        held = list(each_given(images))
+        held = Held(images)
         outcomes = list(self._stream(held, expected, timeout=timeout, is_eager=False))
-        if outdated := [index for index, outcome in enumerate(outcomes) if is_outdated(outcome)]:
-            again = self._stream(pick(held, outdated), expected, timeout=timeout, is_eager=False)
+        outdated = [index for index, outcome in enumerate(outcomes) if is_outdated(outcome)]
+        if outdated and held.is_intact:
+            again = self._stream(held.pick(outdated), expected, timeout=timeout, is_eager=False)
             for index, outcome in zip(outdated, again, strict=True):
                 outcomes[index] = outcome
         return outcomes

@@ -1,22 +1,19 @@
 """What a caller may hand over as an image, and what the client makes of it."""
 
-import importlib
 import os
 import re
-import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, get_args
-
-import numpy as np
 
 from lensgate_client.decision import Label
 from lensgate_client.errors import BadImage
+from lensgate_client.files import check_bytes, read_file
+from lensgate_client.pictures import is_picture, read_picture
 from lensgate_client.raster import Raster, count_of, is_tensor, open_raster
-from lensgate_client.shrink import Pixels
+from lensgate_client.texts import cut, shown
 
-_EXIF_ORIENTATION = 0x0112
-_LABELS = get_args(Label)
+_LABELS: tuple[Label, ...] = get_args(Label)
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 
 
@@ -69,19 +66,39 @@ class Ask:
     id: str | None = None
 
     def __post_init__(self) -> None:
-        check_label(self.expected)
-        if self.id is None:
-            return
-        if not _NAME.fullmatch(self.id):
-            raise ValueError(f"an id has 1 to 128 characters, none of them for control, not {self.id[:200]!r}")
-        if count_of(self.image) != 1:
+        object.__setattr__(self, "expected", checked_label(self.expected))
+        object.__setattr__(self, "id", _checked_name(self.id))
+        if self.id is not None and count_of(self.image) != 1:
             raise ValueError("an id is for one image, and this is a batch")
 
 
-def check_label(expected: object) -> None:
-    """Raise ValueError for what is no label, and not None."""
-    if expected is not None and expected not in _LABELS:
-        raise ValueError(f"expected is one of {', '.join(_LABELS)}, or None, not {expected!r}")
+def checked_label(expected: object) -> Label | None:
+    """The label as a plain string, or None; a subclass may say anything of itself where it is written.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if expected is None:
+        return None
+    if isinstance(expected, str):
+        for label in _LABELS:
+            if str.__eq__(expected, label):
+                found: Label = label
+                return found
+    hint = ": what is expected of each image goes into Ask(image, expected)" if _is_many(expected) else ""
+    raise ValueError(f"expected is one of {', '.join(_LABELS)}, or None, not {shown(expected)}{hint}")
+
+
+def _is_many(value: object) -> bool:
+    return (isinstance(value, Sequence | Iterator | Mapping) and not isinstance(value, str)) or is_tensor(value)
+
+
+def _checked_name(name: object) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"an id has 1 to 128 characters, none of them for control, and is a str, not {shown(name)}")
+    return str.__str__(name)
 
 
 def open_image(image: ImageLike) -> bytes | Raster:
@@ -91,45 +108,13 @@ def open_image(image: ImageLike) -> bytes | Raster:
         BadImage: it is nothing that could be judged.
     """
     if isinstance(image, bytes | bytearray | memoryview):
-        return bytes(image)
+        return check_bytes(bytes(image))
     if isinstance(image, str | os.PathLike):
-        return _read_file(image)
+        return read_file(image)
     if is_tensor(image):
         return open_raster(image)
     if is_picture(image):
-        return open_raster(_read_picture(image))
-    raise BadImage(f"an image is the bytes of a file, a path, a tensor or a Pillow image, not a {type(image).__name__}")
-
-
-def _read_file(path: str | os.PathLike[str]) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # A path with a null character is a ValueError.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadImage(f"{os.fspath(path)!r} cannot be read: {reason}", code="unreadable_file") from error
-
-
-def is_picture(image: object) -> bool:
-    """Whether it is Pillow's."""
-    # Who has a Pillow image has imported Pillow.
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(image, module.Image)
-
-
-def _read_picture(image: Any) -> Pixels:
-    """RGB as the gate makes it of the same picture's file: turned as EXIF says, alpha over black."""
-    if image.mode.startswith(("I", "F")):
-        raise BadImage(f"the Pillow image has the mode {image.mode}: convert it to RGB first")
-    try:
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-            image = importlib.import_module("PIL.ImageOps").exif_transpose(image)
-        pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # It was only opened, and what is read now is damaged.
-        raise BadImage(f"the Pillow image cannot be decoded: {error}", code="corrupt_image") from error
-    return _over_black(pixels) if pixels.shape[2] == 4 else pixels
-
-
-def _over_black(pixels: Pixels) -> Pixels:
-    colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
-    flat: Pixels = ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-    return flat
+        return open_raster(read_picture(image))
+    kind = cut(type(image).__name__, 80)
+    hint = ". Of a file object pass the bytes: open(path, 'rb').read()" if hasattr(image, "read") else ""
+    raise BadImage(f"an image is the bytes of a file, a path, a tensor or a Pillow image, not a {kind}{hint}")

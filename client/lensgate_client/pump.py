@@ -72,7 +72,11 @@ class Pump:
                 await self._more.wait()
         batch = self._window.head
         if batch is not None and not batch.is_settled:
-            batch.settle(await batch.sent)
+            try:
+                batch.settle(await batch.sent)
+            except Exception as error:
+                self._window.explain(error)
+                raise
         return True
 
     def _send(self, batches: Iterable[Batch[_Ticket]]) -> None:

@@ -13,8 +13,16 @@ from lensgate_client.errors import BadImage
 from lensgate_client.frameworks import Framework, dtype_name, framework_of, view_on_host
 from lensgate_client.png import write_png
 from lensgate_client.shrink import MAX_RATIO, Pixels, shrink_device, shrink_host
+from lensgate_client.texts import cut, shown
 
 _LAYOUTS = "[H, H, 3], [N, H, H, 3], [3, H, H] or [N, 3, H, H]"
+
+_LEVELS = ": if its values are from 0 to 255, pass array.astype('uint8')"
+_CURES = {
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint32", "uint64"), _LEVELS),
+    "uint16": ": if its values are from 0 to 65535, pass (array >> 8).astype('uint8')",
+    "bool": ": pass array.astype('uint8') * 255",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +122,11 @@ def open_raster(tensor: Any) -> Raster:
 def _check_dtype(dtype: str) -> None:
     if "float" in dtype:
         raise BadImage(
-            f"the pixels are {dtype}, not uint8: convert them with lensgate_client.to_uint8(images), which takes "
-            "values from -1 to 1, or with to_uint8(images, low=0.0, high=1.0)"
+            f"the pixels are {cut(dtype, 80)}, not uint8: convert them with lensgate_client.to_uint8(images), which "
+            "takes values from -1 to 1, or with to_uint8(images, low=0.0, high=1.0), or high=255.0, as theirs are"
         )
     if dtype != "uint8":
-        raise BadImage(f"the pixels are {dtype}, not uint8")
+        raise BadImage(f"the pixels are {cut(dtype, 80)}, not uint8{_CURES.get(dtype, '')}")
 
 
 def _find_channels(shape: tuple[int, ...]) -> bool:
@@ -128,7 +136,17 @@ def _find_channels(shape: tuple[int, ...]) -> bool:
             return False
         if shape[-3] == 3:
             return True
-    raise BadImage(f"the shape {list(shape)} is none of images in RGB, which is {_LAYOUTS}")
+    raise BadImage(f"the shape {shown(list(shape))} is none of images in RGB, which is {_LAYOUTS}{_hint(shape)}")
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    """How an image with another number of channels becomes one with three."""
+    if len(shape) in (3, 4) and 0 not in shape:
+        if 4 in (shape[-1], shape[-3]):
+            return ". Alpha lies over black, as in a file, where you pass Image.fromarray(array) of [H, W, 4]"
+        if 1 in (shape[-1], shape[-3]):
+            return ". Repeat the one channel: numpy.repeat(array, 3, axis)"
+    return ". Repeat the grey: numpy.stack([array] * 3, axis=-1)" if len(shape) == 2 else ""
 
 
 def _locate(tensor: Any) -> tuple[Any, Framework | None]:

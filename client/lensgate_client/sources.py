@@ -2,12 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lensgate_client.decision import Label
-from lensgate_client.images import Ask, ImageLike, Tensor, check_label, is_picture
+from lensgate_client.images import Ask, ImageLike, Tensor, checked_label
+from lensgate_client.pictures import is_picture
 from lensgate_client.raster import count_of, each_of, is_tensor
+from lensgate_client.texts import cut
 
 Given = ImageLike | Ask
 Images = Iterable[Given] | Tensor
@@ -42,10 +44,20 @@ class Kept(Generic[_Item]):
 
 
 def check_images(images: object, expected: object) -> None:
-    """Raise TypeError for one image where many should be, ValueError for what is no label."""
+    """Raise TypeError unless it is an iterable of images or a batch, ValueError for what is no label."""
     if isinstance(images, bytes | bytearray | memoryview | str | os.PathLike | Ask) or is_picture(images):
         raise TypeError("this takes an iterable of images, not one image: put it into a list, or call decide")
-    check_label(expected)
+    if hasattr(images, "read"):
+        raise TypeError("this takes an iterable of images, not a file object, whose lines are none: pass its bytes")
+    if isinstance(images, Mapping):
+        raise TypeError("this takes an iterable of images, not a mapping, whose keys are none: pass its values()")
+    if not is_tensor(images) and not hasattr(images, "__aiter__"):
+        try:
+            iter(images)  # type: ignore[call-overload]
+        except TypeError:
+            kind = cut(type(images).__name__, 80)
+            raise TypeError(f"this takes an iterable of images, and a {kind} is none") from None
+    checked_label(expected)
 
 
 def each_given(images: Images) -> Iterable[Given]:
@@ -83,10 +95,34 @@ def ask_of_one(given: Given, expected: Label | None, name: str | None) -> Ask:
     return ask
 
 
-def pick(held: Iterable[Given], indexes: Sequence[int]) -> list[Given]:
-    """Some of the images, counting those of batches one by one."""
-    every = list(_singles(held))
-    return [every[index] for index in indexes]
+class Held:
+    """The images of a call, kept so that some can be asked about once more; iterated once, and pulled as that goes on.
+
+    So a buffer that the caller fills again for each image has been read before; it can only be read once.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+        self._kept: list[Given] = []
+
+    def __iter__(self) -> Iterator[Given]:
+        for given in each_given(self._images):
+            self._kept.append(given)
+            yield given
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether no object came twice of an iterable that may have filled it with another image meanwhile."""
+        if isinstance(self._images, Sequence) or is_tensor(self._images):
+            return True
+        images = (given.image if isinstance(given, Ask) else given for given in self._kept)
+        buffers = [id(image) for image in images if not isinstance(image, bytes | str | os.PathLike)]
+        return len(set(buffers)) == len(buffers)
+
+    def pick(self, indexes: Sequence[int]) -> list[Given]:
+        """Some of the images, counting those of batches one by one."""
+        every = list(_singles(self._kept))
+        return [every[index] for index in indexes]
 
 
 def _singles(held: Iterable[Given]) -> Iterator[Given]:

@@ -48,7 +48,11 @@ class Stream:
             self._send(self._window.flush())
         batch = self._window.head
         if batch is not None and not batch.is_settled:
-            batch.settle(batch.sent.result())
+            try:
+                batch.settle(batch.sent.result())
+            except Exception as error:
+                self._window.explain(error)
+                raise
         return self._window.pop()
 
     def _send(self, batches: Iterable[Batch[_Ticket]]) -> None:

@@ -98,6 +98,7 @@ class Window(Generic[_Ticket]):
         self._slots: deque[_Slot[_Ticket]] = deque()
         self._batches: deque[Batch[_Ticket]] = deque()
         self._packing: Batch[_Ticket] | None = None
+        self._popped = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -151,11 +152,17 @@ class Window(Generic[_Ticket]):
     def pop(self) -> Outcome:
         """Take out the first image, whose outcome is known."""
         slot = self._slots.popleft()
+        self._popped += 1
         if slot.outcome is None:
             raise LookupError("the first image has no outcome yet")
         if slot.batch is not None and slot.batch.slots[-1] is slot:
             self._batches.remove(slot.batch)
         return slot.outcome
+
+    def explain(self, error: BaseException) -> None:
+        """Note on an error that ends the stream which images have no outcome because of it."""
+        first, last = self._popped + 1, self._popped + len(self._slots)
+        error.add_note(f"lensgate: of the images given so far those from number {first} to {last} have no outcome")
 
     def _pack(self, block: Block) -> list[Batch[_Ticket]]:
         found = [] if self._packing is None or self._takes(self._packing, block) else self.flush()

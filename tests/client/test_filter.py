@@ -124,6 +124,21 @@ def test_each_sample_may_say_what_it_was_expected_to_be(make: Make, service: Run
     assert make(service.url).take([Ask(np.stack([BARE, GLASSES]), "glasses")])[0] is not None
 
 
+def test_an_image_that_was_overwritten_is_not_handed_out_for_the_one_that_was_judged(
+    make: Make, service: Running
+) -> None:
+    buffer = flat(0)
+
+    def overwrite() -> Iterator[Pixels]:
+        for _ in range(100):
+            for level in (GLASSES, BARE):
+                buffer[:] = level
+                yield buffer
+
+    with pytest.raises(ValueError, match="make each in memory of its own"):
+        make(service.url).take(overwrite(), 100)
+
+
 def test_what_cannot_be_judged_is_counted_and_left_out(make: Make, service: Running) -> None:
     kept = make(service.url)
     images = kept.take([GLASSES, "missing.png", GLASSES[:40], np.zeros((2, 64, 64, 3), np.float32), BARE])

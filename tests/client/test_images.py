@@ -1,6 +1,8 @@
 """What a caller may hand over, and what the client makes of it."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from lensgate_client.raster import Raster
 from PIL import Image
 
 from gate.pixels import read_pixels
-from tests.support.images import Pixels, encode, portrait
+from tests.support.images import PNG_SIGNATURE, Pixels, encode, png_chunk, portrait
 
 SIZE = 32
 
@@ -71,10 +73,77 @@ def test_a_palette_with_transparency_lies_over_black() -> None:
     assert np.array_equal(pixels_of(Image.open(io.BytesIO(file))), read_pixels(file, SIZE))
 
 
-@pytest.mark.parametrize("mode", ["F", "I;16"])
-def test_a_pillow_image_of_other_numbers_is_refused(mode: str) -> None:
-    with pytest.raises(BadImage, match="convert it to RGB"):
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_a_pillow_image_whose_numbers_have_no_range_is_refused(mode: str) -> None:
+    with pytest.raises(BadImage, match="cuts them at 255: scale them"):
         open_image(Image.new(mode, (64, 64)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"])
+def test_a_pillow_image_of_every_other_mode_is_what_pillow_shows(mode: str) -> None:
+    image = Image.fromarray(portrait(64)).convert("RGBA" if mode == "RGBa" else "RGB").convert(mode)
+    assert np.array_equal(pixels_of(image), read_pixels(encode(image.convert("RGB")), SIZE))
+
+
+def test_premultiplied_grey_is_told_what_to_become() -> None:
+    with pytest.raises(BadImage, match="convert it to LA first"):
+        open_image(Image.new("La", (64, 64)))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L"])
+def test_16_bits_of_grey_in_memory_are_their_high_byte(mode: str) -> None:
+    levels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
+    image = Image.frombytes(mode, (64, 64), levels.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
+    opened = open_image(image)
+    assert isinstance(opened, Raster)
+    assert np.array_equal(opened.data[0, :, :, 0], levels >> 8)
+
+
+def png(colour: int, depth: int, *, key: int | None = None, edge: int = 64) -> bytes:
+    """Noise of any kind of PNG but palettes; `key` is the transparent level, of every channel."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
+    random = np.random.default_rng(colour + depth)
+    rows = random.integers(0, 256, (edge, 1 + edge * channels * depth // 8), dtype=np.uint8)
+    rows[:, 0] = 0
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", edge, edge, depth, colour, 0, 0, 0))]
+    if key is not None:
+        chunks.append((b"tRNS", struct.pack(">H", key) * (3 if colour == 2 else 1)))
+        rows[:5, 1:] = np.resize(np.frombuffer(struct.pack(">H", key)[2 - max(1, depth // 8) :], np.uint8), (5, 1))
+    chunks += [(b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b"")]
+    return PNG_SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("colour", [0, 2, 4, 6])
+@pytest.mark.parametrize("key", [None, 0, 1, 0x1212])
+def test_an_opened_png_is_its_file_or_refused(colour: int, depth: int, key: int | None) -> None:
+    if (colour and depth < 8) or (colour > 3 and key is not None) or (key is not None and key >= 2**depth):
+        return
+    if (colour, depth, key) == (2, 16, 1):
+        return  # A key of 16 bits that fits into 8 is all that Pillow leaves no trace of.
+    file = png(colour, depth, key=key)
+    image = Image.open(io.BytesIO(file))
+    if key and ((colour, depth) in ((2, 16), (0, 2), (0, 4), (0, 8)) and (key > 255 or colour == 0)):
+        with pytest.raises(BadImage, match="pass the file itself"):
+            open_image(image)
+    else:
+        assert np.array_equal(pixels_of(image), read_pixels(file, SIZE))
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"junk", b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\1\0\6\0\0"]
+)
+def test_an_exif_block_that_is_damaged_turns_nothing(exif: bytes) -> None:
+    file = encode(portrait(64))
+    with_exif = file[:33] + png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) + file[33:]
+    assert np.array_equal(pixels_of(Image.open(io.BytesIO(with_exif))), read_pixels(file, SIZE))
+
+
+def test_a_pillow_image_whose_file_was_closed_is_told_so() -> None:
+    image = Image.open(io.BytesIO(encode(portrait(64))))
+    image.close()
+    with pytest.raises(BadImage, match="cannot be decoded"):
+        open_image(image)
 
 
 def test_a_damaged_file_that_pillow_only_opened_is_corrupt() -> None:

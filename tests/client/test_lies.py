@@ -4,11 +4,13 @@ import asyncio
 import gzip
 import itertools
 import json
+import socket
+import threading
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import httpx
@@ -85,7 +87,10 @@ TRANSPORT: dict[str, tuple[Lie, type[GateError]]] = {
         on_and_on(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + MEGABYTE + b"\r\n"),
         UnexpectedAnswer,
     ),
-    "a chunk's size without end": (on_and_on(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 999), UnexpectedAnswer),
+    "a chunk's size without end": (
+        on_and_on(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 999),
+        UnexpectedAnswer,
+    ),
     "headers without end": (on_and_on(HEAD, b"X-A: " + b"a" * 500 + b"\r\n"), UnexpectedAnswer),
     "a header line without end": (on_and_on(HEAD + b"X-A: ", b"a" * 999), UnexpectedAnswer),
     "a reason without end": (on_and_on(b"HTTP/1.1 200 ", b"a" * 999), UnexpectedAnswer),
@@ -96,7 +101,10 @@ TRANSPORT: dict[str, tuple[Lie, type[GateError]]] = {
     "silence": (on_and_on(b"", b"", pause=0.05), DeadlineExceeded),
     "a reset": (plain(RESET), GateUnreachable),
     "a reset within the body": (lambda _: [answer(b"{", "Content-Length: 100"), RESET], GateUnreachable),
-    "another protocol asked for": (plain(answer(b"", "Upgrade: foo", status="101 Switching Protocols")), UnexpectedAnswer),
+    "another protocol asked for": (
+        plain(answer(b"", "Upgrade: foo", status="101 Switching Protocols")),
+        UnexpectedAnswer,
+    ),
     "an empty answer": (plain(answer(b"")), UnexpectedAnswer),
     "no content": (plain(answer(b"", status="204 No Content")), UnexpectedAnswer),
     "a page": (plain(answer(b"<html>login</html>")), UnexpectedAnswer),
@@ -140,11 +148,25 @@ def drop(*path: str | int) -> Change:
     return change
 
 
-NO_NUMBERS = (float("nan"), float("inf"), float("-inf"), "0.9", True, None, [0.9], {}, -0.01, 1.01, 10**400)
+NO_NUMBERS: tuple[Any, ...] = (
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    "0.9",
+    True,
+    None,
+    [0.9],
+    {},
+    -0.01,
+    1.01,
+    10**400,
+)
+WRONG_NOVELTIES: tuple[Any, ...] = (float("nan"), "1", True, [])
+WRONG_OUTPUTS: tuple[Any, ...] = ({}, [], "", [1, 2], None)
 P = "glasses_probability"
 ABOUT_A_FILE: dict[str, Change] = {
     **{f"the probability {str(value)[:9]!r}": put(P, value=value) for value in NO_NUMBERS},
-    **{f"the novelty {value!r}": put("novelty", value=value) for value in (float("nan"), "1", True, [])},
+    **{f"the novelty {value!r}": put("novelty", value=value) for value in WRONG_NOVELTIES},
     **{f"the band's edge {value!r}": put("band", "low", value=value) for value in (float("nan"), "0.4", 0.7, -1)},
     **{
         f"no {'.'.join(path)}": drop(*path)
@@ -172,7 +194,7 @@ ABOUT_A_TENSOR: dict[str, Change] = {
     **{f"one {word} value": put("outputs", 1, "data", value=["accept"] * n) for word, n in (("less", 2), ("more", 4))},
     **{f"the shape {shape}": put("outputs", 1, "shape", value=shape) for shape in ([4], [3, 1], 3, "3", [True], [3.0])},
     **{f"the data {data!r}": put("outputs", 0, "data", value=data) for data in ("abc", {"0": 1}, None, 0.9)},
-    **{f"the outputs {value!r}": put("outputs", value=value) for value in ({}, [], "", [1, 2], None)},
+    **{f"the outputs {value!r}": put("outputs", value=value) for value in WRONG_OUTPUTS},
     "another datatype": put("outputs", 0, "datatype", value="FP64"),
     "binary data": lambda body: body["outputs"][0].update(parameters={"binary_data_size": 2**40}, data=None),
     "an output twice": lambda body: body["outputs"].append(body["outputs"][0]),
@@ -271,9 +293,11 @@ def test_a_card_that_makes_no_sense_is_none(ask: Callable[..., Any], change: Cha
 
 
 def test_a_key_that_is_there_twice_is_refused(ask: Callable[..., Any]) -> None:
-    with lying(lambda asked: [answer(body_of(asked)[:-1] + b', "decision": "accept"}')]) as liar:
-        with pytest.raises(UnexpectedAnswer, match="a key is there twice"):
-            ask(liar.url).decide(FILE)
+    with (
+        lying(lambda asked: [answer(body_of(asked)[:-1] + b', "decision": "accept"}')]) as liar,
+        pytest.raises(UnexpectedAnswer, match="a key is there twice"),
+    ):
+        ask(liar.url).decide(FILE)
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
@@ -303,13 +327,35 @@ def test_a_problem_document_cannot_flood_or_forge_a_log(ask: Callable[..., Any])
         assert len(text) < 1_100
 
 
-@pytest.mark.parametrize("date", ["x" * 9_999, "Mon, 99 Foo 0 99:99:99 +99999999", "-1", "nan", "1e9", "Thu, 1 Jan", ","])
+@pytest.mark.parametrize(
+    "date", ["x" * 9_999, "Mon, 99 Foo 0 99:99:99 +99999999", "-1", "nan", "1e9", "Thu, 1 Jan", ","]
+)
 def test_a_retry_after_that_makes_no_sense_is_none(ask: Callable[..., Any], date: str) -> None:
     busy = answer(b"", f"Retry-After: {date}", f"Date: {date}", status="429 Too Many Requests")
     with lying(plain(busy)) as liar, pytest.raises(GateError) as caught:
         ask(liar.url).decide(FILE)
     assert caught.value.code == "overloaded"
     assert caught.value.retry_after is None
+
+
+def test_an_upload_that_is_taken_byte_by_byte_ends_in_time(ask: Callable[..., Any]) -> None:
+    done = threading.Event()
+
+    def take(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            while connection.recv(4_096) and not done.wait(0.02):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=take, args=[listener])
+        thread.start()
+        begun = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            ask(f"http://127.0.0.1:{listener.getsockname()[1]}").decide(bytes(32 * 2**20))
+        assert time.monotonic() - begun < TOO_LONG
+        done.set()
+        thread.join(10)
 
 
 def filter_once(url: str) -> None:
@@ -320,9 +366,11 @@ def filter_once(url: str) -> None:
 def filter_on_a_loop(url: str) -> None:
     async def run() -> None:
         transport = httpx.AsyncHTTPTransport(verify=NO_TLS)
-        async with AsyncGate(url, timeout=SECONDS, retries=ONCE, transport=transport) as gate:
-            async with aclosing(AsyncGateFilter(gate).take([PIXELS, FILE], expected="glasses")) as images:
-                assert [image async for image in images] == []
+        async with (
+            AsyncGate(url, timeout=SECONDS, retries=ONCE, transport=transport) as gate,
+            aclosing(AsyncGateFilter(gate).take([PIXELS, FILE], expected="glasses")) as images,
+        ):
+            assert [image async for image in images] == []
 
     asyncio.run(run())
 

@@ -186,10 +186,12 @@ def test_an_error_of_the_gate_comes_after_the_outcomes_of_what_came_before(scrip
     )
     taken: list[Any] = []
     images = [*[FILE] * 20, Ask(FILE, id="bad"), *[FILE] * 20]
-    with pytest.raises(Unauthorized):
+    with pytest.raises(Unauthorized) as caught:
         for outcome in script(site).stream(images):
             taken.append(outcome)
     assert len(taken) == 20
+    (note,) = caught.value.__notes__
+    assert "from number 21 to " in note
     with pytest.raises(Unauthorized):
         script(site).decide_many(images)
 
