@@ -23,21 +23,26 @@ class _Handler(BaseHTTPRequestHandler):
         """An inference of pixels."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = int(self.headers["Inference-Header-Content-Length"])
-        image = json.loads(body[:length])["inputs"][0]
+        head = json.loads(body[:length])
+        image = head["inputs"][0]
         size = image["parameters"]["binary_data_size"]
         pixels = np.frombuffer(body[length : length + size], np.uint8).reshape(image["shape"])
         probabilities = pixels.mean(axis=(1, 2, 3)) / 255
         certain = [not 0.4 <= value <= 0.6 for value in probabilities]
-        outputs: dict[str, list[Any]] = {
-            "glasses_probability": probabilities.tolist(),
-            "decision": ["accept" if one else "discard" for one in certain],
-            "reason": ["confident" if one else "uncertain" for one in certain],
+        outputs: dict[str, tuple[str, list[Any]]] = {
+            "glasses_probability": ("FP32", probabilities.tolist()),
+            "decision": ("BYTES", ["accept" if one else "discard" for one in certain]),
+            "reason": ("BYTES", ["confident" if one else "uncertain" for one in certain]),
         }
         self._answer(
             {
+                "id": head["id"],
                 "model_name": "glasses",
                 "model_version": "1",
-                "outputs": [{"name": name, "data": data} for name, data in outputs.items()],
+                "outputs": [
+                    {"name": name, "datatype": kind, "shape": [len(data)], "data": data}
+                    for name, (kind, data) in outputs.items()
+                ],
             }
         )
 
