@@ -1,6 +1,8 @@
 import gc
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +55,16 @@ def _logging_as_it_was() -> Iterator[None]:
     yield
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(False)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A service that was started in this process ignores HUP and USR2, and so would every process started after it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGUSR2)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -101,7 +101,10 @@ def test_a_head_just_within_the_limit_is_a_head(service: Running) -> None:
     spare = LIMIT - len(b"/livezHost: x\r\nX: \r\n")
     with connected(service) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * spare + b"\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        answer = connection.recv(65536)
+        while b"alive" not in answer:
+            answer += connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 ")
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: x" + b"x" * spare + b"\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
 
