@@ -92,7 +92,7 @@ def test_files_that_are_missing_or_damaged_are_named(records: Path) -> None:
     missing, damaged = Manifest.read(records).problems
     assert missing.startswith("bars: train.csv line ")
     assert missing.endswith(": face-18 has no image")
-    assert damaged.startswith("bars: face-17.png is left out: the png image cannot be decoded")
+    assert damaged.startswith("bars: face-17.png is left out: the png is damaged or incomplete")
 
 
 def test_records_that_are_not_finished_are_refused(records: Path, tmp_path: Path) -> None:
