@@ -26,7 +26,7 @@ def test_the_unlabelled_images_of_a_data_set_are_predicted(tmp_path: Path, capsy
     assert "1 could not be read" in capsys.readouterr().out
     found = rows(out)
     assert [row["id"] for row in found] == ["5", "6", "7"]
-    assert "cannot be decoded" in found[1]["error"]
+    assert "is damaged or incomplete" in found[1]["error"]
     scorer = Scorer(ModelStore(ROOT / "models").load(), device="cpu")
     pixels = read_pixels((image.parent / "face-5.png").read_bytes(), scorer.size)
     (score,) = scorer.score(pixels[None]).each()
