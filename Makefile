@@ -10,7 +10,7 @@ VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-containers lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -37,6 +37,15 @@ test: tools .venv/dev lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-fail-under=95
 	$(MAKE) test-containers
+
+# Each parser of untrusted bytes for so many seconds of one core, JOBS of them at a time. What is found stays in runs/fuzz,
+# where the next run goes on.
+SECONDS ?= 60
+JOBS ?= 1
+fuzz: .venv/dev
+	@mkdir -p runs/fuzz
+	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(BIN)/python -m tests.fuzz.run {} \
+		--seconds $(SECONDS) >runs/fuzz/{}.log 2>&1 || { echo "fuzzing {} failed:"; tail -40 runs/fuzz/{}.log; exit 1; }'
 
 # The image and the compose files on a Docker engine that the tests start and end: its data, its socket and its network
 # are its own. Needs root.

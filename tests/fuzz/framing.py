@@ -1,0 +1,65 @@
+"""What both framings of an upload promise: the same images and the same verdict, however the bytes are cut."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from service.errors import ServiceError
+from service.streams.parts import Begin, End, Event, Ignored, Parser, Refused, Settle
+
+Image = tuple[str, bytes]
+
+
+def images_of(parser: Parser, pieces: Iterable[bytes], *, limit: int) -> tuple[list[Image], str | None]:
+    """The complete images, and the code of the error that ended them. Adapts the targets to `service.streams`."""
+    reader = _Reader(limit)
+    try:
+        for piece in pieces:
+            for event in parser.feed(piece):
+                reader.take(event)
+        parser.close()
+    except ServiceError as error:
+        return reader.images, error.code
+    assert reader.is_between, "it ends well within an image"
+    return reader.images, None
+
+
+def cut(data: bytes, step: int) -> Iterable[bytes]:
+    """Pieces of `step` bytes."""
+    edges = [*range(0, len(data), step), len(data)]
+    return (data[start:end] for start, end in pairwise(edges))
+
+
+class _Reader:
+    """Puts images together and holds the order of the events."""
+
+    def __init__(self, limit: int) -> None:
+        self.images: list[Image] = []
+        self._limit = limit
+        self._name: str | None = None
+        self._size: int | None = None
+        self._content = bytearray()
+
+    @property
+    def is_between(self) -> bool:
+        """Whether no image has begun that is not complete."""
+        return self._name is None
+
+    def take(self, event: Event) -> None:
+        """Take in one event; AssertionError where it is out of place."""
+        if isinstance(event, Begin):
+            assert self.is_between, "an image begins within another"
+            self._name, self._size, self._content = event.name, event.size, bytearray()
+        elif isinstance(event, End):
+            self._end()
+        elif isinstance(event, Settle | Refused | Ignored):
+            assert self.is_between, f"{event} within an image"
+        else:
+            assert not self.is_between, "content before an image begins"
+            self._content += event
+
+    def _end(self) -> None:
+        assert self._name is not None, "an image ends that has not begun"
+        if self._size is not None and self._size <= self._limit:
+            assert len(self._content) == self._size, "an image has not the size that was announced"
+        self.images.append((self._name, bytes(self._content)))
+        self._name = None

@@ -1,0 +1,117 @@
+"""Fuzz one target with atheris: `python -m tests.fuzz.run png --seconds 60`.
+
+What adds coverage is kept in `runs/fuzz/TARGET/corpus`, from where the next run goes on; an input that breaks a promise
+stands in `runs/fuzz/TARGET` and its path in the last lines. `--minimize` copies of the corpus what the committed inputs
+lack to `tests/fuzz/corpus/TARGET`, as few and as small files as cover the same.
+"""
+
+import argparse
+import hashlib
+import importlib
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+
+TARGETS = {
+    "header": ["gate"],
+    "multipart": ["python_multipart", "service.streams"],
+    "png": ["gate"],
+    "tar": ["common", "service.streams"],
+    "v2": ["service.v2"],
+}
+"""With what is instrumented for each; it has to be so before a target is imported."""
+
+COMMITTED = Path(__file__).with_name("corpus")
+KEPT = Path("runs/fuzz")
+
+_SECONDS_PER_INPUT = 5
+_MEGABYTES = 1_024
+
+
+def load(name: str) -> ModuleType:
+    """A target: `check`, `seeds`, `MAX_BYTES`, and `WORDS` that mutations may put in."""
+    return importlib.import_module(f"tests.fuzz.{name}")
+
+
+def inputs_of(name: str) -> list[bytes]:
+    """The drawn seeds and the committed inputs."""
+    committed = sorted((COMMITTED / name).glob("*"))
+    return [*load(name).seeds(), *(path.read_bytes() for path in committed)]
+
+
+def main() -> None:
+    """Fuzz until the time is over or a promise is broken; the exit status says which."""
+    parser = argparse.ArgumentParser(description="fuzzes one parser of untrusted bytes")
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--seconds", type=int, default=60, help="how long (60)")
+    parser.add_argument("--minimize", action="store_true", help="commit what the kept corpus covers, and do not fuzz")
+    options = parser.parse_args()
+    if importlib.util.find_spec("atheris") is None:
+        print("atheris is not installed (its wheels are for Linux on x86-64): only the known inputs are checked")
+        for data in inputs_of(options.target):
+            load(options.target).check(data)
+        return
+    _fuzz(options.target, options.seconds, is_merge=options.minimize)
+
+
+def _fuzz(name: str, seconds: int, *, is_merge: bool) -> None:
+    atheris = importlib.import_module("atheris")
+    logging.disable()  # Parsers log what is wrong with their input, which here is everything.
+    with atheris.instrument_imports(include=TARGETS[name]):
+        target = load(name)
+    folder = KEPT / name
+    drawn = _write(folder / "seeds", target.seeds())
+    kept, committed = folder / "corpus", COMMITTED / name
+    for path in (kept, committed):
+        path.mkdir(parents=True, exist_ok=True)
+    limits = [f"-timeout={_SECONDS_PER_INPUT}", f"-rss_limit_mb={_MEGABYTES}", f"-max_len={target.MAX_BYTES}"]
+    words = _write_words(folder / "words", target.WORDS)
+    todo = ["-merge=1", committed, kept] if is_merge else [f"-max_total_time={seconds}", kept, drawn, committed]
+    arguments = [
+        sys.argv[0],
+        *limits,
+        f"-artifact_prefix={folder}/",
+        f"-dict={words}",
+        "-print_final_stats=1",
+        *map(str, todo),
+    ]
+    atheris.Setup(arguments, _keeping(target.check, folder))
+    atheris.Fuzz()
+
+
+def _keeping(check: Callable[[bytes], None], folder: Path) -> Callable[[bytes], None]:
+    """Write down an input that breaks a promise before anything else: libFuzzer's alarm may end Python meanwhile."""
+
+    def checked(data: bytes) -> None:
+        try:
+            check(data)
+        except BaseException:
+            (folder / f"failed-{_name(data)}").write_bytes(data)
+            raise
+
+    return checked
+
+
+def _write_words(path: Path, words: Iterable[bytes]) -> Path:
+    """A dictionary as libFuzzer reads it: every byte as its number."""
+    lines = ("".join(rf"\x{byte:02x}" for byte in word) for word in words)
+    path.write_text("".join(f'"{line}"\n' for line in lines))
+    return path
+
+
+def _write(folder: Path, seeds: Iterable[bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for data in seeds:
+        (folder / _name(data)).write_bytes(data)
+    return folder
+
+
+def _name(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The fuzz targets over their known inputs, and that each notices a broken promise."""
+
+from typing import Any
+
+import pytest
+
+from gate.header import Format, Header
+from service.errors import MalformedRequest
+from service.streams.parts import Begin, End
+from tests.fuzz import framing, header, multipart, png, tar, v2
+from tests.fuzz.run import TARGETS, inputs_of, load
+
+INPUTS = {name: inputs_of(name) for name in TARGETS}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_known_inputs_break_no_promise(name: str) -> None:
+    for data in INPUTS[name]:
+        load(name).check(data)
+        for length in range(0, len(data), max(1, len(data) // 8)):
+            load(name).check(data[:length])
+
+
+def test_most_recipes_of_pngs_are_read_by_both() -> None:
+    recipes = [png._file(png._recipe(data)) for data in INPUTS["png"] if not data.startswith(b"\x89PNG") and data]
+    assert sum(png.by_pillow(file) is not None for file in recipes) > len(recipes) // 3
+
+
+def test_a_pixel_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_gate = png.by_gate
+
+    def off_by_one(data: bytes, sizes: tuple[int, ...]) -> Any:
+        found = by_gate(data, sizes)
+        if found is not None:
+            found[-1][-1, -1, -1] ^= 1
+        return found
+
+    (data,) = [data for data in INPUTS["png"] if data.startswith(bytes([1, 3, 7, 2, 0, 0]))]
+    png.check(data)
+    monkeypatch.setattr(png, "by_gate", off_by_one)
+    with pytest.raises(AssertionError, match="the means differ"):
+        png.check(data)
+    monkeypatch.setattr(png, "by_gate", lambda *_: None)
+    with pytest.raises(AssertionError, match="only Pillow reads"):
+        png.check(data)
+    monkeypatch.setattr(png, "by_gate", by_gate)
+    monkeypatch.setattr(png, "by_pillow", lambda _: None)
+    with pytest.raises(AssertionError, match="only the gate reads"):
+        png.check(data)
+
+
+def test_a_header_out_of_bounds_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header, "read_header", lambda _: Header(Format.PNG, 0, 1))
+    with pytest.raises(AssertionError):
+        header.check(b"")
+
+
+@pytest.mark.parametrize("target", [multipart, tar])
+def test_what_depends_on_the_cuts_is_noticed(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "read", lambda _, step: step)
+    with pytest.raises(AssertionError, match="in another way"):
+        target.check(b"\1--" + multipart.BOUNDARY)
+
+
+@pytest.mark.parametrize(
+    ("events", "match"),
+    [
+        ([Begin("a", 1), Begin("b", 1)], "within another"),
+        ([Begin("a", 2), b"x", End()], "size"),
+        ([End()], "not begun"),
+        ([b"x"], "before an image"),
+        ([Begin("a", 1)], "ends well within"),
+    ],
+)
+def test_events_out_of_order_are_noticed(events: list[Any], match: str) -> None:
+    class Parser:
+        def feed(self, _: bytes) -> Any:
+            yield from events
+
+        def close(self) -> None: ...
+
+    with pytest.raises(AssertionError, match=match):
+        framing.images_of(Parser(), [b""], limit=9)
+
+
+def test_a_request_of_too_many_images_and_a_text_that_repeats_it_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    (data, *_) = v2.seeds()
+    request = v2.read(data[2:], None)
+    assert request is not None
+    request.expected = [None] * 9
+    monkeypatch.setattr(v2, "read", lambda *_: request)
+    with pytest.raises(AssertionError):
+        v2.check(data)
+    monkeypatch.undo()
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise MalformedRequest("x" * 9_999)
+
+    monkeypatch.setattr(v2, "parse_request", refuse)
+    with pytest.raises(AssertionError, match="repeats"):
+        v2.check(data)

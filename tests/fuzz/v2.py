@@ -1,0 +1,102 @@
+"""Inference requests of the V2 protocol: the first two bytes say where the JSON ends, 0 that all of it is JSON."""
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from gate import Action, Decision, Label, Reason
+from gate.scorer import Score
+from service.errors import MalformedRequest, ServiceError
+from service.job import Answer
+from service.v2.answers import encode_answer
+from service.v2.codec import InferRequest, Served, SharedPart, parse_request
+
+MAX_BYTES = 4_096
+WORDS = (
+    *(b"inputs", b"outputs", b"name", b"datatype", b"shape", b"data", b"parameters", b"id", b"binary_data_size"),
+    *(b"image", b"encoded_image", b"expected", b"UINT8", b"BYTES", b"glasses", b"no_glasses", b"timeout", b"priority"),
+    *(b"binary_data", b"binary_data_output", b"classification", b"sequence_id", b"decision", b"novelty"),
+    *(b"shared_memory_region", b"shared_memory_byte_size", b"shared_memory_offset", b"[1, 4, 4, 3]", b"1e999", b"null"),
+)
+MODEL = Served("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
+_ENGINE: Any = None
+"""An answer's bytes say nothing of what made it."""
+
+_ANSWER = Answer(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
+_SHARED_BYTES = 1_024
+
+
+def read(body: bytes, header_length: int | None) -> InferRequest | None:
+    """The request; None where it is refused. Adapts the target to `service.v2`."""
+    try:
+        return parse_request(bytearray(body), header_length, served=MODEL, read_shared=_read_shared)
+    except ServiceError as error:
+        assert len(str(error)) < 2_000, "the text repeats what was sent"
+        return None
+
+
+def _read_shared(part: SharedPart) -> bytes:
+    if part.offset + part.size > _SHARED_BYTES:
+        raise MalformedRequest("the region is smaller")
+    return bytes(range(256))[: part.size].ljust(part.size, b"\0")
+
+
+def check(data: bytes) -> None:
+    """Raise AssertionError, or anything else, where the promise is broken."""
+    (length,) = struct.unpack("<H", data[:2].ljust(2, b"\0"))
+    request = read(data[2:], length or None)
+    if request is None:
+        return
+    assert 1 <= request.count <= MODEL.max_images, request.count
+    assert (request.pixels is None) == (len(request.files) == request.count)
+    if request.pixels is not None:
+        count, height, width, channels = request.pixels.shape
+        assert (count, channels) == (request.count, 3)
+        assert height == width
+        assert not height % MODEL.size
+    assert request.timeout is None or request.timeout > 0
+    _check_answer(request)
+
+
+def _check_answer(request: InferRequest) -> None:
+    try:
+        answer = encode_answer(request, [_ANSWER] * request.count, served=MODEL)
+    except ServiceError:
+        return
+    head = orjson.loads(answer.body[: answer.header_length])
+    assert [output["name"] for output in head["outputs"]] == [wanted.name for wanted in request.outputs]
+    assert head.get("id") == request.identity
+
+
+def seeds() -> Iterator[bytes]:
+    """Requests of both kinds of input, as JSON, as binary data and in shared memory, and faulty ones."""
+    image: dict[str, Any] = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3]}
+    in_json = {"inputs": [{**image, "data": [7] * 48}], "id": "a", "parameters": {"expected": "glasses", "timeout": 5}}
+    yield _seed(in_json)
+    binary = {**image, "parameters": {"binary_data_size": 48}}
+    expected = {"name": "expected", "datatype": "BYTES", "shape": [1], "data": ["no_glasses"]}
+    outputs = [{"name": "decision", "parameters": {"binary_data": True}}, {"name": "novelty"}]
+    yield _seed({"inputs": [binary, expected], "outputs": outputs}, bytes(48))
+    file = struct.pack("<I", 3) + b"png"
+    encoded = {
+        "name": "encoded_image",
+        "datatype": "BYTES",
+        "shape": [1],
+        "parameters": {"binary_data_size": len(file)},
+    }
+    yield _seed({"inputs": [encoded], "parameters": {"binary_data_output": True}}, file)
+    shared = {"shared_memory_region": "r", "shared_memory_byte_size": 48, "shared_memory_offset": 8}
+    yield _seed({"inputs": [{**image, "parameters": shared}], "outputs": [{"name": "reason", "parameters": shared}]})
+    nested = [[[[1, 2, 3]] * 4] * 4]
+    yield _seed({"inputs": [{**image, "data": nested}], "priority": 0, "unknown": {"a": None}})
+    yield from (_seed(faulty) for faulty in ({}, [], {"inputs": [image] * 2}, {"inputs": [{"name": "x" * 300}]}))
+    yield b"\0\0" + b"[" * 2_000
+    yield b""
+
+
+def _seed(head: object, binary: bytes = b"") -> bytes:
+    text = json.dumps(head).encode()
+    return struct.pack("<H", len(text) if binary else 0) + text + binary
