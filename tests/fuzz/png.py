@@ -46,13 +46,15 @@ def by_pillow(data: bytes) -> Pixels | None:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()
             if image.mode.startswith("I"):
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-            pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+                grey: Pixels = (np.asarray(image) >> 8).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            pixels: Pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     except Exception:  # It raises anything on damaged files.
         return None
     if pixels.shape[2] == 3:
         return pixels
-    return ((pixels[:, :, :3].astype(np.uint16) * pixels[:, :, 3:] + 127) // 255).astype(np.uint8)
+    over_black: Pixels = ((pixels[:, :, :3].astype(np.uint16) * pixels[:, :, 3:] + 127) // 255).astype(np.uint8)
+    return over_black
 
 
 def check(data: bytes) -> None:

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -48,16 +48,17 @@ def main() -> None:
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=60, help="how long (60)")
     parser.add_argument("--minimize", action="store_true", help="commit what the kept corpus covers, and do not fuzz")
-    options = parser.parse_args()
+    options, worker = parser.parse_known_args()
     if importlib.util.find_spec("atheris") is None:
         print("atheris is not installed (its wheels are for Linux on x86-64): only the known inputs are checked")
         for data in inputs_of(options.target):
             load(options.target).check(data)
         return
-    _fuzz(options.target, options.seconds, is_merge=options.minimize)
+    _fuzz(options.target, options.seconds, is_merge=options.minimize, worker=worker)
 
 
-def _fuzz(name: str, seconds: int, *, is_merge: bool) -> None:
+def _fuzz(name: str, seconds: int, *, is_merge: bool, worker: Sequence[str]) -> None:
+    """Run libFuzzer in this process; to merge, it starts this command again with the flags of a `worker`."""
     atheris = importlib.import_module("atheris")
     logging.disable()  # Parsers log what is wrong with their input, which here is everything.
     with atheris.instrument_imports(include=TARGETS[name]):
@@ -69,16 +70,18 @@ def _fuzz(name: str, seconds: int, *, is_merge: bool) -> None:
         path.mkdir(parents=True, exist_ok=True)
     limits = [f"-timeout={_SECONDS_PER_INPUT}", f"-rss_limit_mb={_MEGABYTES}", f"-max_len={target.MAX_BYTES}"]
     words = _write_words(folder / "words", target.WORDS)
-    todo = ["-merge=1", committed, kept] if is_merge else [f"-max_total_time={seconds}", kept, drawn, committed]
+    todo = (
+        ["-set_cover_merge=1", committed, kept] if is_merge else [f"-max_total_time={seconds}", kept, drawn, committed]
+    )
     arguments = [
-        sys.argv[0],
+        f"{sys.executable} -m tests.fuzz.run {name}",
         *limits,
         f"-artifact_prefix={folder}/",
         f"-dict={words}",
         "-print_final_stats=1",
         *map(str, todo),
     ]
-    atheris.Setup(arguments, _keeping(target.check, folder))
+    atheris.Setup([arguments[0], *worker] if worker else arguments, _keeping(target.check, folder))
     atheris.Fuzz()
 
 

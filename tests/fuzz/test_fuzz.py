@@ -9,6 +9,7 @@ from service.errors import MalformedRequest
 from service.streams.parts import Begin, End
 from tests.fuzz import framing, header, multipart, png, tar, v2
 from tests.fuzz.run import TARGETS, inputs_of, load
+from tests.service.streams.uploads import BOUNDARY
 
 INPUTS = {name: inputs_of(name) for name in TARGETS}
 
@@ -59,7 +60,7 @@ def test_a_header_out_of_bounds_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_depends_on_the_cuts_is_noticed(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target, "read", lambda _, step: step)
     with pytest.raises(AssertionError, match="in another way"):
-        target.check(b"\1--" + multipart.BOUNDARY)
+        target.check(b"\1--" + BOUNDARY)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,8 @@ def seeds() -> Iterator[bytes]:
     yield _seed({"inputs": [{**image, "parameters": shared}], "outputs": [{"name": "reason", "parameters": shared}]})
     nested = [[[[1, 2, 3]] * 4] * 4]
     yield _seed({"inputs": [{**image, "data": nested}], "priority": 0, "unknown": {"a": None}})
-    yield from (_seed(faulty) for faulty in ({}, [], {"inputs": [image] * 2}, {"inputs": [{"name": "x" * 300}]}))
+    faulty: list[Any] = [{}, [], {"inputs": [image] * 2}, {"inputs": [{"name": "x" * 300}]}]
+    yield from map(_seed, faulty)
     yield b"\0\0" + b"[" * 2_000
     yield b""
 
