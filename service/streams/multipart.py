@@ -156,8 +156,11 @@ def _text(name: bytes) -> str:
 def _extended_name(disposition: bytes) -> str:
     """Decode `filename*=utf-8''...`, which RFC 7578 forbids and older clients send instead of `filename`."""
     message = Message()
-    message["Content-Disposition"] = disposition.decode("latin-1")
-    name = message.get_param("filename", "", header="Content-Disposition")
+    try:
+        message["Content-Disposition"] = disposition.decode("latin-1")
+        name = message.get_param("filename", "", header="Content-Disposition")
+    except (TypeError, ValueError):  # Such as `filename*` beside `filename*0`, which the parser cannot put in order.
+        return ""
     if isinstance(name, tuple) and (name[0] or "us-ascii").lower() not in _CHARSETS:
         return ""
     return collapse_rfc2231_value(name)

@@ -76,6 +76,8 @@ def one(headers: bytes, content: bytes = b"x") -> list[Event]:
         (b"filename*0*=utf-8''%E6%BC; filename*1*=%A2.png", "漢.png"),
         (b"filename*=utf-8''%ff%fe.png", "\ufffd\ufffd.png"),
         (b"filename*=utf-7''a.png", ""),
+        (b"filename*0=a; filename*=UTF-8''b.png", ""),
+        (b"filename*=UTF-8''b.png; filename*0*=utf-8''a; filename*1=c", ""),
         (b"filename*=klingon''a.png", ""),
         (b"filename*=''a.png", "a.png"),
         (b"filename*=a.png", "a.png"),
