@@ -6,8 +6,10 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import ray
 
@@ -18,6 +20,15 @@ HERE = "local"
 
 _HINT = "run the command on a node of the cluster, or hand it over: ray job submit --address http://HEAD:8265 -- ..."
 _CONNECT_SECONDS = 10.0
+_Started = TypeVar("_Started")
+_TIMED_OUT = "timed out during startup"
+_STARTS = 3
+"""How often a Ray is started here before that is given up.
+
+Ray's processes wait half a minute for one another at most, which is too little for the first start after an
+installation on a busy machine: the modules that they import come from the disk. The next start finds them in memory.
+"""
+
 # Ray's own reports go to its log files; these are what it would still print. What the caller has set is kept.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
@@ -47,13 +58,28 @@ def _join(address: str) -> None:
     options = {"include_dashboard": False} if address == HERE else {}
     with _quiet_start():
         try:
-            ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **options)
-        except (OSError, RuntimeError, ValueError) as error:
+            start_patiently(partial(ray.init, address, logging_level=logging.ERROR, log_to_driver=False, **options))
+        except Exception as error:  # Ray raises bare ones too.
             where = "Ray cannot be started here" if address == HERE else f"no Ray at {address}"
             raise EngineError(f"{where}: {error}{'' if address == HERE else f'; {_HINT}'}") from error
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL)
+
+
+def start_patiently(start: Callable[[], _Started]) -> _Started:
+    """Start Ray's processes, again where they did not find one another in time; return what `start` returns.
+
+    Raises:
+        Exception: what `start` raised the last time.
+    """
+    for _ in range(_STARTS - 1):
+        try:
+            return start()
+        except Exception as error:
+            if _TIMED_OUT not in str(error):
+                raise
+    return start()
 
 
 def _check(address: str) -> None:

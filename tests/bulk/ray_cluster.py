@@ -30,6 +30,7 @@ from bulk.known import Known
 from bulk.local import LocalEngine
 from bulk.progress import Progress
 from bulk.ray_engine import RayEngine
+from bulk.ray_session import start_patiently
 from bulk.run import run
 from bulk.sources.source import open_source
 from bulk.summary import Summary
@@ -109,7 +110,9 @@ def wait_for(condition: Any) -> None:
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
     """A cluster of two nodes of one core each; the second has what Ray takes for a GPU. We drive it, on the first."""
-    cluster = Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
+    cluster = start_patiently(
+        lambda: Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
+    )
     try:
         add_node(cluster)
         ray.init(cluster.address, log_to_driver=False)
@@ -121,7 +124,7 @@ def two_nodes() -> Iterator[Cluster]:
 
 def add_node(cluster: Cluster) -> None:
     """The second node."""
-    cluster.add_node(**_NODE, num_gpus=1)
+    start_patiently(lambda: cluster.add_node(**_NODE, num_gpus=1))
 
 
 def write_tars(folder: Path, sizes: Sequence[int]) -> Path:

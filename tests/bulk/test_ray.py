@@ -15,6 +15,7 @@ from bulk.ray_actor import Orders, library_versions, open_worker
 from bulk.ray_attempts import LIMIT, Attempts, describe
 from bulk.ray_engine import RayEngine
 from bulk.ray_pool import Pool, explain, has_room, size_pool, wants_gpus
+from bulk.ray_session import start_patiently
 from bulk.worker import Worker
 from gate import Band
 from tests.support.models import brightness_model
@@ -146,6 +147,34 @@ def test_an_address_without_a_cluster_is_an_error_at_once(tmp_path: Path, addres
     engine = RayEngine(address=address.format(free=free))
     with pytest.raises(EngineError, match=f"{reason}.*ray job submit"):
         list(engine.run(parts(1), job(tmp_path), Known.nothing(), watch=lambda _: None))
+
+
+@pytest.mark.parametrize(("failures", "starts"), [(0, 1), (2, 3), (3, 3)])
+def test_a_start_whose_processes_did_not_find_one_another_in_time_is_repeated(failures: int, starts: int) -> None:
+    outcomes = iter(range(starts))
+
+    def start() -> str:
+        if next(outcomes) < failures:
+            raise Exception("The current node timed out during startup.")  # As Ray raises it.
+        return "started"
+
+    if failures < starts:
+        assert start_patiently(start) == "started"
+    else:
+        with pytest.raises(Exception, match="timed out during startup"):
+            start_patiently(start)
+    assert list(outcomes) == []
+
+
+def test_any_other_fault_of_a_start_is_not_repeated() -> None:
+    def start() -> None:
+        starts.append(1)
+        raise RuntimeError("no such resource")
+
+    starts: list[int] = []
+    with pytest.raises(RuntimeError, match="no such resource"):
+        start_patiently(start)
+    assert starts == [1]
 
 
 def test_ray_address_counts_where_no_other_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
