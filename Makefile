@@ -36,7 +36,7 @@ setup-training: .venv/training
 test: tools .venv/dev lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-fail-under=95
-	$(MAKE) --jobs 2 test-containers fuzz
+	$(MAKE) --jobs 2 test-containers fuzz JOBS=2
 
 # Each parser of untrusted bytes for so many seconds of one core, JOBS of them at a time. What is found stays in runs/fuzz,
 # where the next run goes on.
