@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.audit import AUDIT_PRESET, audit
-from training.dataset import Split, read_dataset
-from training.fit import predict_logits, train_network
-from training.records import Records, load_records, write_records
+from training.data.dataset import Split, read_dataset
+from training.data.records import Records, load_records, write_records
+from training.evaluation.label_audit import AUDIT_PRESET, audit
+from training.model.train import predict_logits, train_network
 
 FLIPPED_SHARE = 0.116
 FLIPS = (1, 2, 3)

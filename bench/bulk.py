@@ -31,8 +31,8 @@ import numpy as np
 from bench.serving.contenders import PICTURES
 from bench.serving.posts import as_jpeg, read_pictures
 from bench.turns import alternate
-from bulk.engine import Engine
-from bulk.local import LocalEngine
+from bulk.engines.engine import Engine
+from bulk.engines.local import LocalEngine
 from bulk.progress import Progress
 from bulk.run import run
 from bulk.settings import Settings
@@ -170,7 +170,7 @@ def _run(folder: Path, make_engine: Callable[[], Engine]) -> None:
 
 
 def _make_ray() -> Engine:
-    engine: Engine = importlib.import_module("bulk.ray_engine").RayEngine()
+    engine: Engine = importlib.import_module("bulk.engines.ray.engine").RayEngine()
     return engine
 
 

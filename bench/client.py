@@ -22,8 +22,8 @@ from typing import Any
 import httpx
 import numpy as np
 from lensgate_client import Decision, Gate, Outcome
-from lensgate_client.raster import open_raster
-from lensgate_client.shrink import THREADS, Pixels
+from lensgate_client._pixels.raster import open_raster
+from lensgate_client._pixels.shrink import THREADS, Pixels
 from PIL import Image
 
 from bench.serving.contenders import PICTURES, lensgate

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gate.pixels import Pixels
-from training.dataset import Split
-from training.fit import load_fitted
-from training.novelty import features, fit_head, score_novelty, set_threshold
-from training.outliers import JUDGED, LEARNED, make_outliers
-from training.records import load_records
+from training.data.dataset import Split
+from training.data.outliers import JUDGED, LEARNED, make_outliers
+from training.data.records import load_records
+from training.evaluation.novelty import features, fit_head, score_novelty, set_threshold
+from training.model.train import load_fitted
 
 IMAGES = 200
 # What is much like a kind counts as that kind.

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gate import read_pixels_at
-from training.dataset import Example
-from training.likeness import group_near
-from training.preset import SIZES
-from training.shards import Item, write_blocks
+from training.data.dataset import Example
+from training.data.near_duplicates import group_near
+from training.data.shards import Item, write_blocks
+from training.model.preset import SIZES
 
 IMAGES = 300
 ROUNDS = 3

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gate import Label, ModelStore
 from service.app import create_pipeline
-from service.loading import load_model
+from service.inference.model_loading import load_model
 from service.pages.history import STEPS
 from service.pages.routes import make_page_routes
 from service.pages.sampler import STEP_SECONDS, Sampler

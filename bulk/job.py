@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from typing import Any
 
-from bulk.part import digest
+from bulk.work_unit import digest
 from gate import MAX_DECODE_BYTES, Band, Label, Model
 from gate.scorer import Device
 

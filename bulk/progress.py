@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TextIO
 
-from bulk.part import Part
-from bulk.tally import Counts
+from bulk.output.tally import Counts
+from bulk.work_unit import Part
 
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 10.0

@@ -4,16 +4,16 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from bulk.destination import Destination
-from bulk.engine import Engine
+from bulk.engines.engine import Engine
 from bulk.errors import SourceError
 from bulk.job import Job
-from bulk.part import Part
+from bulk.output.destination import Destination
+from bulk.output.tally import Tally
 from bulk.progress import Progress, Survey
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.source import Source
 from bulk.summary import Summary
-from bulk.tally import Tally
+from bulk.work_unit import Part
 
 
 def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress: Progress) -> Summary:

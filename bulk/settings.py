@@ -10,8 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bulk.errors import UsageError
 from bulk.job import Columns, Job
-from bulk.part import Kind
-from bulk.places import full_url
+from bulk.work_unit import Kind
+from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
 from gate.card import Probability, Version
 

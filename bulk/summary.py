@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from bulk.output.tally import Counts
 from bulk.sources.ignored import describe
-from bulk.tally import Counts
 
 # More sources than a screen holds are told by those that fare worst.
 _MOST_LINES = 20

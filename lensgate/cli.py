@@ -39,12 +39,12 @@ _EXTRAS = {
 
 # Command -> (module, function that adds its options, one line for --help).
 _COMMANDS = {
-    "serve": ("service.command", "add_options", "answer POST /v1/decisions over HTTP"),
+    "serve": ("service.cli", "add_options", "answer POST /v1/decisions over HTTP"),
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
-    "bulk": ("bulk.command", "add_options", "decide about millions of files, shards or rows"),
+    "bulk": ("bulk.cli", "add_options", "decide about millions of files, shards or rows"),
     "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
     "tokens": ("lensgate.tokens", "add_options", "make, list and revoke the tokens that a service asks for"),
-    "train": ("training.steps", "add_steps", "train and export a model, step by step"),
+    "train": ("training.cli", "add_steps", "train and export a model, step by step"),
 }
 
 

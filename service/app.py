@@ -15,35 +15,35 @@ from service.access.exposure import allowed_hosts
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
-from service.background import Repeated
-from service.decisions import Decisions
-from service.engine import Loaded
-from service.methods import Methods
-from service.metrics import Metrics
+from service.api.batch.endpoint import Batch
+from service.api.decisions import Decisions
+from service.api.health import make_probe_routes
+from service.api.routes import make_routes
+from service.api.site import make_site
+from service.api.v2.infer import Infer
+from service.api.v2.routes import make_v2_routes
+from service.api.v2.shared_memory import Regions
+from service.api.v2.statistics import Statistics
+from service.http.allowed_methods import Methods
+from service.http.body_limits import SmallBodies
+from service.http.telemetry import OTHER, RECORD, Telemetry
+from service.inference.model_reload import ModelWatch
+from service.inference.model_runner import Loaded
+from service.inference.pipeline import Pipeline
+from service.metrics.decisions import Metrics
+from service.metrics.review import ReviewMetrics, ReviewWatch
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
-from service.pipeline import Pipeline
-from service.probes import make_probe_routes
+from service.periodic import Repeated
+from service.process.standard_streams import StreamMetrics
 from service.records.routes import make_record_routes
 from service.records.store import Store
 from service.review.audit import Served
-from service.review.metrics import ReviewMetrics, ReviewWatch
 from service.review.routes import make_review_routes
-from service.routes import make_routes
 from service.settings import Settings
-from service.site import make_site
-from service.small_bodies import SmallBodies
-from service.standard_streams import StreamMetrics
-from service.streams.routes import Batch
-from service.telemetry import OTHER, RECORD, Telemetry
-from service.v2.infer import Infer
-from service.v2.routes import make_v2_routes
-from service.v2.shared_memory import Regions
-from service.v2.statistics import Statistics
-from service.watching import ModelWatch
 
 if TYPE_CHECKING:
-    from service.tracing import Tracer
+    from service.http.tracing import Tracer
 
 
 def create_pipeline(

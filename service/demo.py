@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gate.errors import GateError
+from service.process.signals import guard_start
 from service.server import Server, make_server
 from service.settings import Settings
-from service.signals import guard_start
 
 
 def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:

@@ -17,23 +17,23 @@ from uvicorn.config import STARTUP_FAILURE
 from gate import ModelStore
 from gate.png import ACCELERATED
 from service.access.exposure import check_exposure
-from service.access.handshake import secure
-from service.access.metrics import CertificateMetrics
 from service.access.tls import Certificate
+from service.api.health import make_probe_server
 from service.app import create_app, create_pipeline
-from service.background import Repeated
-from service.connections import Handshakes
-from service.listening import check_ports, make_config, url_of
-from service.loading import load_model, load_shadow, load_within
-from service.logs import configure_logging
-from service.pipeline import Pipeline
-from service.probes import make_probe_server
+from service.http.connections import Handshakes
+from service.http.server_config import check_ports, make_config, url_of
+from service.http.tls_handshake import secure
+from service.inference.model_loading import load_model, load_shadow, load_within
+from service.inference.model_reload import ModelWatch, read_state
+from service.inference.pipeline import Pipeline
+from service.metrics.access import CertificateMetrics
+from service.periodic import Repeated
+from service.process.json_logs import configure_logging
+from service.process.signals import handled
 from service.settings import Settings
-from service.signals import handled
-from service.watching import ModelWatch, read_state
 
 if TYPE_CHECKING:
-    from service.tracing import Tracer
+    from service.http.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _make_tracer(settings: Settings) -> "Tracer | None":
     if settings.traces_endpoint is None:
         return None
     # Half a second to import, and an extra: neither is for those who do not trace.
-    from service.tracing import Tracer  # noqa: PLC0415
+    from service.http.tracing import Tracer  # noqa: PLC0415
 
     return Tracer(settings.traces_endpoint)
 

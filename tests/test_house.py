@@ -90,7 +90,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_the_service_pulls_in_no_tensorflow() -> None:
-    loaded = modules_after("import service.server, service.command, service.demo")
+    loaded = modules_after("import service.server, service.cli, service.demo")
     assert "fastapi" in loaded
     assert not loaded & (TENSORFLOW | {"sklearn", "training"})
 

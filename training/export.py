@@ -25,15 +25,15 @@ from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
 from gate.pixels import Pixels
 from gate.runtime import onnxruntime
 from gate.scorer import Scorer
-from training.dataset import Split
+from training.data.dataset import Split
+from training.data.records import Manifest, Records, load_records
+from training.data.storage import Place
 from training.draw import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
-from training.evaluate import discarded_by_kind, evaluate_by_data_set, judge, reference_histogram
-from training.fit import Fitted, Run
-from training.network import as_shipped
-from training.promise import Promised
-from training.records import Manifest, Records, load_records
-from training.storage import Place
+from training.evaluation.evaluate import discarded_by_kind, evaluate_by_data_set, judge, reference_histogram
+from training.evaluation.guarantees import Promised
+from training.model.network import as_shipped
+from training.model.train import Fitted, Run
 
 MODEL_NAME = "glasses"
 OPSET = 17

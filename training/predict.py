@@ -15,10 +15,10 @@ from gate.header import IMAGE_ENDINGS
 from gate.models import write_whole
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.dataset import IMAGE_FOLDERS, read_dataset
+from training.data.dataset import IMAGE_FOLDERS, read_dataset
+from training.data.shards import decode_images
 from training.errors import DataError
-from training.evaluate import judge
-from training.shards import decode_images
+from training.evaluation.evaluate import judge
 
 COLUMNS = ("id", "glasses_probability", "label", "decision", "reason", "novelty", "error")
 BATCH = 256

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from lensgate_client import to_uint8
-from lensgate_client.raster import open_raster
-from lensgate_client.shrink import THREADS, Pixels
+from lensgate_client._pixels.raster import open_raster
+from lensgate_client._pixels.shrink import THREADS, Pixels
 
 from bench.gpu.libraries import Library
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import fmean, median
 
 from bench.scaling import nginx
-from bench.scaling.endings import SIGNALS, Ending, end_one
-from bench.scaling.foresight import MOST_OFF, Figures, Picture, Row, capacity, foretell
 from bench.scaling.inprocess import InProcess
 from bench.scaling.pair import REPLICAS, Expense, Pair, Sent, TooFewCoresError, replicas
+from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, Picture, Row, capacity, foretell
 from bench.scaling.processor import milliseconds
+from bench.scaling.replica_failure import SIGNALS, Ending, end_one
 from bench.scaling.tables import DocumentError, Table, by_name, refresh
 from bench.serving.contenders import PICTURES, ROOT
 from bench.serving.machine import describe

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from bench.scaling.measured import Database
 from gate import Band, Card, decide
 from gate.scorer import Score
-from service.records.entry import Entry
+from service.records.decision_record import Entry
 from service.records.store import Store
-from service.records.writing import PRUNE_ROWS, Limits, prune, write
+from service.records.writer import PRUNE_ROWS, Limits, prune, write
 from service.settings import Settings
 from tests.support.postgres import running_postgres
 

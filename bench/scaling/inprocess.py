@@ -11,7 +11,7 @@ from bench.scaling.processor import milliseconds, quantiles
 from gate import MAX_PIXELS, Model, area_average, read_pixels
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from service.records.evidence import preview
+from service.records.preview import preview
 
 BATCH = 32
 EDGE = 1024

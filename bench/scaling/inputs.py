@@ -11,7 +11,7 @@ def _input(default: float, text: str, *, least: float = 0.0, most: float = float
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Prices in dollars; each field is a flag of `bench.scaling.cost`."""
+    """Prices in dollars; each field is a flag of `bench.scaling.cost_command`."""
 
     core_hour: float = _input(0.04, "price of a core for an hour")
     gpu_hour: float = _input(2.5, "price of a GPU for an hour")

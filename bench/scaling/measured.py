@@ -73,7 +73,7 @@ class Measured(_Frozen):
 
 
 def load(file: Path = FILE) -> Measured:
-    """Read what `bench.scaling.measure` wrote.
+    """Read what `bench.scaling.measure_command` wrote.
 
     Raises:
         MeasuredError: there is no such file, or it is of another kind.
@@ -82,7 +82,9 @@ def load(file: Path = FILE) -> Measured:
         return Measured.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise MeasuredError(f"{file}: {reason}; python -m bench.scaling.measure --out {file} makes it anew") from error
+        raise MeasuredError(
+            f"{file}: {reason}; python -m bench.scaling.measure_command --out {file} makes it anew"
+        ) from error
 
 
 def save(measured: Measured, file: Path) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bench.scaling.arrivals import Arrival
-from service.admission import Admission, Place
 from service.errors import Overloaded
-from service.estimate import RunningMean
+from service.inference.admission import Admission, Place
+from service.inference.running_mean import RunningMean
 from service.settings import Settings
 
 ANSWERED, REFUSED, LOST, EXPIRED = 200, 429, 502, 504

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bulk.part import Item
+from bulk.work_unit import Item
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from bulk.part import Item
-from bulk.places import Place
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
 from bulk.sources.walk import Walk
+from bulk.work_unit import Item
+from common.storage import Place
 
 
 class Listed(Protocol):

@@ -6,11 +6,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from bulk.errors import FileTooLarge
-from bulk.part import Item, Part, slot_name
-from bulk.places import Place, Remote
 from bulk.sources.cut import Cut
 from bulk.sources.files import Listed
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
+from bulk.work_unit import Item, Part, slot_name
+from common.storage import Place, Remote
 
 CUT = Cut()
 

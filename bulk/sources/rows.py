@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 
 from bulk.errors import CorruptShard, FileTooLarge, MissingImage, RowError, SourceError
 from bulk.job import Columns
-from bulk.part import Item, Part, slot_name
-from bulk.places import Place
 from bulk.sources.files import Listed
 from bulk.sources.intent import IntentColumn
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, unreadable
+from bulk.work_unit import Item, Part, slot_name
+from common.storage import Place
 
 ENDINGS = (".parquet", ".parq")
 

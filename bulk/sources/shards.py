@@ -5,12 +5,12 @@ from typing import IO
 
 from bulk.errors import CorruptShard, RowError
 from bulk.job import Columns
-from bulk.part import Part, slot_name
-from bulk.places import Place
 from bulk.sources import archives
 from bulk.sources.files import Listed
 from bulk.sources.members import Samples
 from bulk.sources.sample import MAX_BYTES, Sample, failing, unreadable
+from bulk.work_unit import Part, slot_name
+from common.storage import Place
 from common.webdataset import ShardReader, split
 
 ENDINGS = archives.ENDINGS

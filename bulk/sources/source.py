@@ -7,13 +7,13 @@ from typing import Any
 
 from bulk.errors import SourceError
 from bulk.job import Columns
-from bulk.part import Kind, Part
-from bulk.places import Place, locate
 from bulk.sources import images, rows, shards
 from bulk.sources.files import Files, Listed
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.sample import Sample
 from bulk.sources.wanted import Wanted, fault_parts, read_faults
+from bulk.work_unit import Kind, Part
+from common.storage import Place, locate
 from gate.header import IMAGE_ENDINGS
 
 _ENDINGS: Mapping[Kind, tuple[str, ...]] = {

@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bulk.part import Item
-from bulk.places import Place
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, States
+from bulk.work_unit import Item
+from common.storage import Place
 
 
 class Walk:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import NotAFile, RowError, UnreadableFolder
-from bulk.part import Fault, Item, Kind, Part, slot_name
-from bulk.places import Place
 from bulk.sources.files import Files
 from bulk.sources.ignored import Ignored
 from bulk.sources.sample import Sample, failing
+from bulk.work_unit import Fault, Item, Kind, Part, slot_name
+from common.storage import Place
 
 # Rows of one part of faults.
 _MOST = 512

@@ -1,8 +1,10 @@
 """Asks a Lensgate about images, from where they are made: files, arrays, or tensors on any device."""
 
-from lensgate_client.aio import AsyncGate
-from lensgate_client.convert import to_uint8
-from lensgate_client.decision import Band, Decision, ImageFailed, Label, Model, Outcome
+from lensgate_client._pixels.convert import to_uint8
+from lensgate_client._pixels.images import Ask, ImageLike
+from lensgate_client._stream.filter_limits import FilterStats
+from lensgate_client.async_client import AsyncGate
+from lensgate_client.client import Gate
 from lensgate_client.errors import (
     BadImage,
     DeadlineExceeded,
@@ -19,11 +21,9 @@ from lensgate_client.errors import (
     Unauthorized,
     UnexpectedAnswer,
 )
-from lensgate_client.filtering import AsyncGateFilter, GateFilter
-from lensgate_client.gate import Gate
-from lensgate_client.images import Ask, ImageLike
+from lensgate_client.filter import AsyncGateFilter, GateFilter
+from lensgate_client.models import Band, Decision, ImageFailed, Label, Model, Outcome
 from lensgate_client.retries import Retries
-from lensgate_client.sieve import FilterStats
 
 __all__ = [
     "Ask",

@@ -19,7 +19,7 @@ GateError
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lensgate_client.texts import cut
+from lensgate_client._protocol.texts import cut
 
 
 class GateError(Exception):

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.access.principal import Principal, Scope
 from service.access.sessions import Session, clear_cookie, open_session, set_cookie
 from service.access.tokens import Token, TokenFile
-from service.body import read_small
-from service.documentation import describe_problems
 from service.errors import Conflict, Forbidden, MalformedRequest, Unauthorized
+from service.http.openapi import describe_problems
+from service.http.request_body import read_small
 
 _MAX_BODY = 4096
 _SECONDS = 5.0

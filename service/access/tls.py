@@ -5,9 +5,9 @@ import ssl
 from pathlib import Path
 
 from gate.files import read_regular
-from service.access.metrics import CertificateMetrics
-from service.access.watching import FileWatch
 from service.errors import SettingsError
+from service.file_watch import FileWatch
+from service.metrics.access import CertificateMetrics
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gate.files import read_regular
-from service.access.metrics import AccessMetrics
 from service.access.principal import ANONYMOUS_NAME, Principal, Scope
-from service.access.watching import FileWatch
 from service.errors import SettingsError
+from service.file_watch import FileWatch
+from service.metrics.access import AccessMetrics
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from service.pages.reading import BINS, Bins, Buckets, Counts
+from service.metrics.snapshot import BINS, Bins, Buckets, Counts
 
 STEPS = 180
 """Steps that are kept."""

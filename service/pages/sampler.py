@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Literal, Self
 
-from service.background import Repeated
 from service.errors import NotReady
+from service.inference.pipeline import Pipeline
+from service.metrics.snapshot import read_counts, read_stages, read_values
 from service.pages.history import LATENCY_STEPS, History, RecentScores, Tick
-from service.pages.reading import read_counts, read_stages, read_values
 from service.pages.snapshot import (
     BandState,
     DriftState,
@@ -23,7 +23,7 @@ from service.pages.snapshot import (
     show_scores,
     show_stage,
 )
-from service.pipeline import Pipeline
+from service.periodic import Repeated
 
 STEP_SECONDS = 5.0
 FRESH_SECONDS = 1.0

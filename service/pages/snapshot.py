@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Reason
 from gate.card import Histogram
+from service.metrics.snapshot import BINS, Bins, Buckets
 from service.pages.history import Step
-from service.pages.reading import BINS, Bins, Buckets
 
 
 class _Part(BaseModel):

@@ -11,12 +11,12 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 from gate import Action, Label, Reason
 from gate.card import Probability
 from service.errors import NotFound
-from service.identity import least_id
+from service.ids import least_id
+from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
 from service.records.text import storable
 from service.records.verdict import Verdict
-from service.records.view import COLUMNS, SOURCES, read_record
 
 DEFAULT_LIMIT = 100
 PAGE = 1_000

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gate import Action, Budget, Decision
 from service.errors import RecordsUnavailable
-from service.records.entry import Entry
-from service.records.evidence import Source
-from service.records.examiner import Examiner, Picture
-from service.records.metrics import RecordMetrics
+from service.metrics.records import RecordMetrics
+from service.records.decision_record import Entry
+from service.records.preview import Source
+from service.records.preview_worker import Examiner, Picture
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
-from service.records.writing import Limits, find_span, prune, write
+from service.records.writer import Limits, find_span, prune, write
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from service.answers import download, json_response, write_table
-from service.documentation import describe_problems
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
+from service.http.openapi import describe_problems
+from service.http.responses import download, json_response, write_table
 from service.records.query import Page, find_all, find_image, find_one, find_page
+from service.records.serialization import FLAT_NAMES, Record, flatten
 from service.records.store import Store
-from service.records.view import FLAT_NAMES, Record, flatten
 
 _NDJSON = "application/x-ndjson"
 _CSV = "text/csv"

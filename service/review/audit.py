@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
 
+from common.statistics import clopper_pearson
 from gate import Band, Card
 from service.records.tables import decisions, images, lost_audits, verdicts
 from service.records.verdict import Verdict
-from service.review.binomial import clopper_pearson
 from service.review.kind import IS_AUDITED
 
 

@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Row, Select, exists, literal, select, tupl
 
 from gate import Label
 from gate.header import IMAGE_ENDINGS
-from service.answers import write_table
+from service.http.responses import write_table
+from service.records.serialization import show_time
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
-from service.records.view import show_time
 
 FOLDER = "reviewed"
 """What the tar unpacks to, and so the name of the data set."""

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 
 from service.errors import Conflict, NotFound
+from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store, insert_into
 from service.records.tables import claims, decisions, images, skips, verdicts
 from service.records.verdict import Verdict
-from service.records.view import COLUMNS, SOURCES, read_record
 from service.review.kind import Kind
 from service.review.reviewer import Reviewer
 

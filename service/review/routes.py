@@ -8,18 +8,18 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.answers import download, json_response
-from service.documentation import describe_problems
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
+from service.http.openapi import describe_problems
+from service.http.responses import download, json_response
+from service.metrics.review import ReviewMetrics
 from service.records.query import RecordId
 from service.records.routes import existing
+from service.records.serialization import Record, show_time
 from service.records.store import Store
 from service.records.verdict import Verdict
-from service.records.view import Record, show_time
 from service.review.audit import Served
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.kind import Kind
-from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Name, find_reviewer

@@ -10,25 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from bench.scaling import (
-    bulk,
-    check,
-    cost,
-    databases,
-    foresight,
-    measure,
-    measured,
-    nginx,
-    pair,
-    plan,
-    scenarios,
-    simulate,
-)
-from bench.scaling.endings import SIGNALS, Ending
-from bench.scaling.foresight import Figures, Picture, Row, capacity, foretell
+from bench.scaling import bulk, check, databases, measured, nginx, pair, plan, scenarios
+from bench.scaling import cost_command as cost
+from bench.scaling import measure_command as measure
+from bench.scaling import predicted_vs_measured as foresight
+from bench.scaling import simulate_command as simulate
 from bench.scaling.inputs import Inputs
 from bench.scaling.pair import Expense
+from bench.scaling.predicted_vs_measured import Figures, Picture, Row, capacity, foretell
 from bench.scaling.processor import taken_by_others
+from bench.scaling.replica_failure import SIGNALS, Ending
 from bench.scaling.routes import kinds
 from bench.scaling.tables import DocumentError, blocks, by_name, number, power, refresh
 from bench.serving.openloop import Plan
@@ -92,7 +83,7 @@ def test_files_at_fault_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[
         for command in (cost.main, simulate.main):
             assert command(["--measured", str(given)]) == 1
             assert f"{given}" in (said := capsys.readouterr().err)
-            assert "bench.scaling.measure --out" in said
+            assert "bench.scaling.measure_command --out" in said
     document = tmp_path / "empty.md"
     document.write_text("nothing")
     assert cost.main(["--write", str(document)]) == 1

@@ -23,19 +23,19 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from bulk.engine import Engine
-from bulk.folder import LOCK
+from bulk.engines.engine import Engine
+from bulk.engines.local import LocalEngine
+from bulk.engines.ray.engine import RayEngine
+from bulk.engines.ray.session import start_patiently
 from bulk.job import Job
-from bulk.known import Known
-from bulk.local import LocalEngine
+from bulk.output.folder import LOCK
+from bulk.output.tally import Counts
 from bulk.progress import Progress
-from bulk.ray_engine import RayEngine
-from bulk.ray_session import start_patiently
 from bulk.run import run
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.tally import Counts
-from bulk.worker import Worker
+from bulk.work.score_cache import Known
+from bulk.work.worker import Worker
 from gate import Band
 from gate.scorer import Device
 from tests.bulk.helpers import face, tar_bytes

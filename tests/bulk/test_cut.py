@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk.part import Item
 from bulk.sources.cut import Cut
+from bulk.work_unit import Item
 
 SMALL = Cut(least=4, period=4, most=16)
 

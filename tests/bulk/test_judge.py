@@ -9,9 +9,9 @@ import pytest
 
 from bulk.errors import Stopped
 from bulk.job import Job
-from bulk.judge import Judge, Judged
-from bulk.known import Known
 from bulk.sources.sample import Sample, given
+from bulk.work.batch_scorer import Judge, Judged
+from bulk.work.score_cache import Known
 from gate import Band, DecodeBudget, ModelStore, ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scorer, Scores

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk.keep import Keep, safe_name
-from bulk.places import Local
+from bulk.output.accepted_tar import Keep, safe_name
 from bulk.sources.sample import Sample
 from bulk.sources.sample import given as data_given
+from common.storage import Local
 from tests.bulk.helpers import DARK, LIGHT, Bulk, face, shards, tar_bytes, tar_members
 
 

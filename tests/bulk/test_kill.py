@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 
-from bulk.places import TEMPORARY
+from common.storage import TEMPORARY
 from tests.bulk.helpers import read_rows, shards, tar_bytes
 from tests.conftest import ROOT
 from tests.support.images import encode, portrait

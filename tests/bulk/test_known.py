@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 
-from bulk.known import Known
+from bulk.work.score_cache import Known
 
 HASH = hashlib.sha256(b"one").digest()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from bulk.places import Remote, locate
+from common.storage import Remote, locate
 from tests.bulk.helpers import (
     ANONYMOUS,
     DARK,
@@ -101,7 +101,7 @@ def test_shards_in_a_bucket_are_found_by_braces(s3: Bucket, bulk: Bulk, tmp_path
 def test_a_tar_larger_than_a_read_arrives_whole(
     s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bulk.places._BLOCK_BYTES", 5_000)
+    monkeypatch.setattr("common.storage._BLOCK_BYTES", 5_000)
     s3.put("x.tar", tar_bytes({f"{number:03d}.png": face(number) for number in range(256)}))
     ran = bulk(f"{s3.url}/x.tar", tmp_path / "out", "--keep", f"{s3.url}/keep")
     assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)

@@ -11,12 +11,12 @@ from typing import Any
 import fsspec
 import pytest
 
-from bulk.part import Item
-from bulk.places import Listing, Local
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.patterns import Glob
 from bulk.sources.sample import MAX_BYTES
 from bulk.sources.walk import Walk
+from bulk.work_unit import Item
+from common.storage import Listing, Local
 from tests.bulk.helpers import DARK, LIGHT, Bucket, Bulk, face, parquet_bytes, read_rows, tar_bytes, write_faces
 
 

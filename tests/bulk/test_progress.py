@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from bulk.part import Item, Part
+from bulk.output.tally import Counts
 from bulk.progress import Progress, Survey, Total
 from bulk.summary import Summary
-from bulk.tally import Counts
+from bulk.work_unit import Item, Part
 
 
 class Terminal(io.StringIO):

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from bulk.engines.ray.actor import Orders, library_versions, open_worker
+from bulk.engines.ray.attempts import LIMIT, Attempts, describe
+from bulk.engines.ray.engine import RayEngine
+from bulk.engines.ray.pool import Pool, explain, has_room, size_pool, wants_gpus
+from bulk.engines.ray.session import start_patiently
 from bulk.errors import EngineError
 from bulk.job import Job
-from bulk.known import Known
-from bulk.part import Item, Part
-from bulk.ray_actor import Orders, library_versions, open_worker
-from bulk.ray_attempts import LIMIT, Attempts, describe
-from bulk.ray_engine import RayEngine
-from bulk.ray_pool import Pool, explain, has_room, size_pool, wants_gpus
-from bulk.ray_session import start_patiently
-from bulk.worker import Worker
+from bulk.work.score_cache import Known
+from bulk.work.worker import Worker
+from bulk.work_unit import Item, Part
 from gate import Band
 from tests.support.models import brightness_model
 
@@ -223,8 +223,8 @@ def test_a_file_that_was_not_there_when_it_was_listed_says_nothing_about_the_nod
     ("text", "told"),
     [
         (
-            "System error: No module named 'bulk.ray_actor'\n\nModuleNotFoundError",
-            "cannot import bulk.ray_actor: install",
+            "System error: No module named 'bulk.engines.ray.actor'\n\nModuleNotFoundError",
+            "cannot import bulk.engines.ray.actor: install",
         ),
         ("The actor died.\n  File x\nOutOfMemoryError: too much\n", "keep dying: OutOfMemoryError: too much"),
     ],

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import ray
 
+from bulk.engines.ray.actor import OUTCOME, PART, Orders, ScoringActor, library_versions, pack, unpack
+from bulk.engines.ray.engine import RayEngine
 from bulk.errors import EngineError
 from bulk.job import Job
-from bulk.known import Known
-from bulk.ray_actor import OUTCOME, PART, Orders, ScoringActor, library_versions, pack, unpack
-from bulk.ray_engine import RayEngine
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.worker import Worker
+from bulk.work.score_cache import Known
+from bulk.work.worker import Worker
 from gate import Band
 from gate.errors import DeviceError
 from tests.bulk.ray_cluster import (
@@ -214,7 +214,7 @@ def test_an_actor_hands_back_what_went_wrong_and_where(tmp_path: Path, changes: 
 
 @pytest.mark.usefixtures("cluster")
 def test_workers_that_keep_dying_end_the_run(tmp_path: Path, stops: Stops, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulk.ray_pool.LOSSES_PER_ACTOR", 0)
+    monkeypatch.setattr("bulk.engines.ray.pool.LOSSES_PER_ACTOR", 0)
     source = write_tars(tmp_path / "source", [HELD, DEADLY])
     with pytest.raises(EngineError, match=r"Ray's workers keep dying: .*[Aa]ctor"):
         judge(source, tmp_path / "ray", RayEngine(actors=1, make_worker=stops))

@@ -10,7 +10,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from bulk.command import add_options
+from bulk.cli import add_options
 from bulk.settings import Settings
 
 JOB: dict[str, Any] = yaml.safe_load(

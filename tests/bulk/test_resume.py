@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bulk.folder import LOCK
-from bulk.places import TEMPORARY
+from bulk.output.folder import LOCK
+from common.storage import TEMPORARY
 from tests.bulk.helpers import (
     DARK,
     GREY,

@@ -230,7 +230,7 @@ def test_a_tar_of_many_is_written_in_groups_and_reads_as_one(
 ) -> None:
     data = tar_bytes({f"{number:03d}.png": face(number) for number in range(100)})
     whole = rows_of(bulk, tmp_path, data)
-    monkeypatch.setattr("bulk.table._GROUP_ROWS", 32)
+    monkeypatch.setattr("bulk.output.table._GROUP_ROWS", 32)
     assert bulk(tmp_path / "x.tar", tmp_path / "pieces").status == 0
     assert read_rows(tmp_path / "pieces") == whole
     (path,) = (tmp_path / "pieces").glob("*.parquet")

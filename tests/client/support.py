@@ -14,7 +14,7 @@ import httpx
 from lensgate_client import AsyncGate, Decision, Gate, Label, Model, Outcome
 
 from service.app import create_pipeline
-from service.engine import Loaded
+from service.inference.model_runner import Loaded
 from service.server import Server
 from service.settings import Settings
 from tests.support.models import brightness_model

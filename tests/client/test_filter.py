@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from lensgate_client import Ask, AsyncGate, AsyncGateFilter, Gate, GateError, GateFilter, GaveUp, Unauthorized, to_uint8
-from lensgate_client.sieve import FilterStats
+from lensgate_client._stream.filter_limits import FilterStats
 
 from tests.client.support import NO_TLS, URL, Site, problem
 from tests.support.images import Pixels, flat

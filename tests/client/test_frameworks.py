@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 import pytest
 from lensgate_client import BadImage, to_uint8
-from lensgate_client.frameworks import ArrayApi, Torch, dtype_name, framework_of, view_on_host
-from lensgate_client.raster import open_raster
+from lensgate_client._pixels.frameworks import ArrayApi, Torch, dtype_name, framework_of, view_on_host
+from lensgate_client._pixels.raster import open_raster
 from numpy.typing import NDArray
 
 from gate.pixels import area_average

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from lensgate_client import Ask, BadImage
-from lensgate_client.images import open_image
-from lensgate_client.png import write_png
-from lensgate_client.raster import Raster
+from lensgate_client._pixels.images import open_image
+from lensgate_client._pixels.png import write_png
+from lensgate_client._pixels.raster import Raster
 from PIL import Image
 
 from gate.pixels import read_pixels

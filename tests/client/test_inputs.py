@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 import pytest
 from lensgate_client import Ask, BadImage, GateFilter, to_uint8
-from lensgate_client import files as image_files
-from lensgate_client.images import open_image
-from lensgate_client.raster import Raster
+from lensgate_client._pixels import image_files
+from lensgate_client._pixels.images import open_image
+from lensgate_client._pixels.raster import Raster
 
 from tests.client.support import Make, Site, read_head
 from tests.support.images import encode, flat, portrait

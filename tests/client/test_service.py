@@ -14,7 +14,7 @@ import pytest
 from lensgate_client import Ask, BadImage, Decision, Forbidden, ImageFailed, RateLimited, Unauthorized
 from PIL import Image
 
-from service.engine import Loaded
+from service.inference.model_runner import Loaded
 from tests.client.support import Make, free_port, service_at
 from tests.service.access.keys import token_of, write_tokens
 from tests.support.images import encode, flat, portrait

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensgate_client import BadImage, to_uint8
-from lensgate_client.frameworks import ArrayApi, Framework, TensorFlow, framework_of
-from lensgate_client.raster import Raster, open_raster
-from lensgate_client.shrink import MAX_RATIO
+from lensgate_client._pixels.frameworks import ArrayApi, Framework, TensorFlow, framework_of
+from lensgate_client._pixels.raster import Raster, open_raster
+from lensgate_client._pixels.shrink import MAX_RATIO
 from numpy.typing import NDArray
 
 from gate.pixels import area_average

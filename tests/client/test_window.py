@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from lensgate_client.decision import ImageFailed, Outcome
+from lensgate_client._protocol.payloads import Block, File, Part
+from lensgate_client._stream.window import Batch, Window
 from lensgate_client.errors import BadImage
-from lensgate_client.parts import Block, File, Part
-from lensgate_client.window import Batch, Window
+from lensgate_client.models import ImageFailed, Outcome
 
 Ticket = Future[list[Outcome]]
 

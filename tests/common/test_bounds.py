@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bulk.job import Columns
-from bulk.part import Item, Part
-from bulk.places import locate
 from bulk.sources import members
 from bulk.sources.shards import read_tar
+from bulk.work_unit import Item, Part
+from common.storage import locate
 from common.tar import MAX_EXTENDED_BYTES, MAX_EXTENDED_HEADERS, MAX_NAME_BYTES, End, Member, TarReader
 from common.tar_headers import TarError
 from common.webdataset import ShardReader

@@ -12,14 +12,14 @@ import pytest
 
 from bulk.errors import RowError
 from bulk.job import Columns
-from bulk.part import Item, Part
-from bulk.places import locate
 from bulk.sources.sample import MAX_BYTES
 from bulk.sources.shards import read_tar
+from bulk.work_unit import Item, Part
+from common.storage import locate
 from common.webdataset import split
+from service.api.batch.tar_framing import TarParser
+from service.api.batch.upload_events import Begin, End, Event, Refused, Settle
 from service.errors import MalformedRequest
-from service.streams.parts import Begin, End, Event, Refused, Settle
-from service.streams.tar import TarParser
 from tests.common.tars import Tar, Writer
 from tests.service.streams.uploads import split as cut
 

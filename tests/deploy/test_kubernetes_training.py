@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from lensgate import cli
-from training.steps import study
-from training.storage import Remote
+from training.cli import study
+from training.data.storage import Remote
 
 from .kustomize import build
 from .tools import ROOT

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
+from service.api.batch.upload_events import Begin, End, Event, Ignored, Parser, Refused, Settle
 from service.errors import ServiceError
-from service.streams.parts import Begin, End, Event, Ignored, Parser, Refused, Settle
 
 Image = tuple[str, bytes]
 
 
 def images_of(parser: Parser, pieces: Iterable[bytes], *, limit: int) -> tuple[list[Image], str | None]:
-    """The complete images, and the code of the error that ended them. Adapts the targets to `service.streams`."""
+    """The complete images, and the code of the error that ended them. Adapts the targets to `service.api.batch`."""
     reader = _Reader(limit)
     try:
         for piece in pieces:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from service.streams.multipart import FormParser
+from service.api.batch.multipart import FormParser
 from tests.fuzz.framing import Image, cut, images_of
 from tests.service.streams.uploads import BOUNDARY, form, part
 

@@ -17,10 +17,10 @@ from types import ModuleType
 
 TARGETS = {
     "header": ["gate"],
-    "multipart": ["python_multipart", "service.streams"],
+    "multipart": ["python_multipart", "service.api.batch"],
     "png": ["gate"],
-    "tar": ["common", "service.streams"],
-    "v2": ["service.v2"],
+    "tar": ["common", "service.api.batch"],
+    "v2": ["service.api.v2"],
 }
 """With what is instrumented for each; it has to be so before a target is imported."""
 

@@ -3,7 +3,7 @@
 import tarfile
 from collections.abc import Iterator
 
-from service.streams.tar import TarParser
+from service.api.batch.tar_framing import TarParser
 from tests.fuzz.framing import Image, cut, images_of
 from tests.service.streams.uploads import Format, archive
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from gate.header import Format, Header
+from service.api.batch.upload_events import Begin, End
 from service.errors import MalformedRequest
-from service.streams.parts import Begin, End
 from tests.fuzz import framing, header, multipart, png, tar, v2
 from tests.fuzz.run import TARGETS, inputs_of, load
 from tests.service.streams.uploads import BOUNDARY

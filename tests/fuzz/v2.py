@@ -9,10 +9,10 @@ import orjson
 
 from gate import Action, Decision, Label, Reason
 from gate.scorer import Score
+from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
+from service.api.v2.response import encode_answer
 from service.errors import MalformedRequest, ServiceError
-from service.job import Answer
-from service.v2.answers import encode_answer
-from service.v2.codec import InferRequest, Served, SharedPart, parse_request
+from service.inference.request_context import Answer
 
 MAX_BYTES = 4_096
 WORDS = (
@@ -30,7 +30,7 @@ _SHARED_BYTES = 1_024
 
 
 def read(body: bytes, header_length: int | None) -> InferRequest | None:
-    """The request; None where it is refused. Adapts the target to `service.v2`."""
+    """The request; None where it is refused. Adapts the target to `service.api.v2`."""
     try:
         return parse_request(bytearray(body), header_length, served=MODEL, read_shared=_read_shared)
     except ServiceError as error:

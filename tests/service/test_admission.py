@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
-from service.admission import Admission
 from service.errors import BodyTooLarge, Draining, Overloaded
-from service.estimate import RunningMean
+from service.inference.admission import Admission
+from service.inference.running_mean import RunningMean
 
 
 def admission(*, images: int = 4, total: int = 100, body: int = 50, wait: float = 0.0) -> Admission:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from gate.scorer import Scores
-from service.batching import Batcher, Item, Scored
 from service.errors import NotReady
+from service.inference.batcher import Batcher, Item, Scored
 from tests.support.images import flat
 from tests.support.servers import TIMEOUT, FakeScorer, wait_until
 

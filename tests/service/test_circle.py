@@ -16,9 +16,9 @@ from tests.browser.browser import open_page, running_browser
 from tests.support.datasets import barred, write_dataset
 from tests.support.images import encode
 from tests.support.servers import Running, running_service, wait_until
-from training.dataset import Split, read_dataset
-from training.fit import load_fitted
-from training.records import Manifest, load_records
+from training.data.dataset import Split, read_dataset
+from training.data.records import Manifest, load_records
+from training.model.train import load_fitted
 
 COUNT = 50
 UNCLEAR = 7

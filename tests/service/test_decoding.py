@@ -6,8 +6,8 @@ import weakref
 
 import pytest
 
-from service.decoding import DecodePool
 from service.errors import DeadlineExceeded, NotReady
+from service.inference.decode_pool import DecodePool
 from tests.support.servers import TIMEOUT
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from service.logs import MAX_LINE, JsonFormatter
+from service.process.json_logs import MAX_LINE, JsonFormatter
 
 
 def line(**fields: object) -> dict[str, object]:

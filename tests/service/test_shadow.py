@@ -19,11 +19,11 @@ from gate.decision import Band
 from gate.pixels import Pixels, read_pixels, read_pixels_at
 from gate.scorer import Score, Scores
 from lensgate.cli import main
-from service.engine import Loaded
-from service.job import Answer
-from service.metrics import ShadowMetrics
+from service.inference.model_runner import Loaded
+from service.inference.request_context import Answer
+from service.inference.shadow import Shadow, Sizes, read_views, shrink_views
+from service.metrics.decisions import ShadowMetrics
 from service.settings import Settings
-from service.shadow import Shadow, Sizes, read_views, shrink_views
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import FakeScorer, Running, running_service, wait_until
@@ -227,7 +227,7 @@ def test_a_shadow_that_died_is_counted_and_logged_and_harms_nobody(caplog: pytes
         assert [service.post(encode(DIM)).status_code for _ in range(3)] == [200] * 3
         assert images(service, "failed") == 4
         assert [service.client.get(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
-    lines = [record for record in caplog.records if record.name == "service.shadow"]
+    lines = [record for record in caplog.records if record.name == "service.inference.shadow"]
     assert [record.levelno for record in lines] == [logging.ERROR]
 
 
@@ -272,7 +272,7 @@ def test_files_are_read_for_two_sizes_where_there_are_two(
         calls.append(sizes)
         return read_pixels_at(body, sizes, max_pixels=max_pixels, budget=budget)
 
-    monkeypatch.setattr("service.shadow.read_pixels_at", spy)
+    monkeypatch.setattr("service.inference.shadow.read_pixels_at", spy)
     views = read_views(encode(portrait(64)), sizes=Sizes(32, shadow), max_pixels=10**6)
     assert len(calls) == decodes
     found = [None if view is None else view.shape for view in (views.served, views.shadow)]

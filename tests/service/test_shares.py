@@ -11,12 +11,12 @@ from functools import partial
 
 import pytest
 
-from service import body
 from service.access.principal import ANYBODY, Principal
-from service.admission import Admission
-from service.body import Pace
-from service.callers import Shares, name_caller
 from service.errors import Overloaded
+from service.http import request_body as body
+from service.http.request_body import Pace
+from service.inference.admission import Admission
+from service.inference.caller_shares import Shares, name_caller
 from tests.service.streams.uploads import TAR_TYPE, member
 from tests.support.attacks import connected, read_all, read_head
 from tests.support.images import encode, flat

@@ -96,7 +96,7 @@ def test_hup_reads_model_and_tokens_again_without_waiting_for_a_look(
 @pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_while_it_starts_does_not_end_it(sent: signal.Signals) -> None:
     code = (
-        "import os, signal; from service.signals import guard_start; guard_start()\n"
+        "import os, signal; from service.process.signals import guard_start; guard_start()\n"
         f"os.kill(os.getpid(), {int(sent)}); print('goes on')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

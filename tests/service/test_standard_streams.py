@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.standard_streams import MAX_BYTES, Sink
+from service.process.standard_streams import MAX_BYTES, Sink
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, read_metric, wait_until
 
@@ -82,7 +82,7 @@ def test_the_end_does_not_wait_for_a_reader_that_has_stopped() -> None:
 # What a program may write to its standard error and output: by Python, by C, and to the descriptor.
 NOISE = """
     import ctypes, logging, os, sys
-    from service.logs import configure_logging
+    from service.process.json_logs import configure_logging
     configure_logging("info")
     libc = ctypes.CDLL(None)
     for number in range(3000):
@@ -120,7 +120,7 @@ def test_neither_python_nor_native_code_waits(kind: str) -> None:
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "2>/dev/full", ">/dev/full 2>/dev/full"])
 def test_streams_that_are_closed_or_full_change_no_exit_status(closed: str, tmp_path: Path) -> None:
     code = (
-        "import logging, os; from service.logs import configure_logging; configure_logging('info')\n"
+        "import logging, os; from service.process.json_logs import configure_logging; configure_logging('info')\n"
         f"file = os.open({str(tmp_path / 'database')!r}, os.O_CREAT | os.O_WRONLY)\n"
         "logging.error('a'); print('b'); assert file > 2"
     )
@@ -131,7 +131,8 @@ def test_streams_that_are_closed_or_full_change_no_exit_status(closed: str, tmp_
 
 def test_a_file_is_appended_to(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    code = "import logging; from service.logs import configure_logging; configure_logging('info'); logging.error('b')"
+    setup = "import logging; from service.process.json_logs import configure_logging; configure_logging('info')"
+    code = f"{setup}; logging.error('b')"
     with log.open("wb") as file:
         file.write(b"a\n")
         file.flush()

@@ -19,12 +19,12 @@ from gate import ModelError, ModelStore
 from gate.models import MAX_GRAPH_BYTES
 from gate.scorer import Scorer
 from gate.time_limit import TimeLimit
-from service import loading
 from service.app import create_pipeline
-from service.engine import Loaded
-from service.loading import load_model, load_within
+from service.inference import model_loading as loading
+from service.inference.model_loading import load_model, load_within
+from service.inference.model_reload import ModelWatch, read_state
+from service.inference.model_runner import Loaded
 from service.settings import Settings
-from service.watching import ModelWatch, read_state
 from tests.support.images import flat
 from tests.support.models import brightness_model, card_text, endless_graph, model_of, write_model
 from tests.support.servers import TIMEOUT, read_metric, running_process, wait_until

@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from service.stages import Stage, Stages
-from service.tracing import Tracer
+from service.http.tracing import Tracer
+from service.timings import Stage, Stages
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, running_process

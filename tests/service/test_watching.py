@@ -19,14 +19,14 @@ import pytest
 from gate import Model, ModelStore
 from gate.card import CardBand, Golden
 from service.app import create_pipeline
-from service.engine import Loaded
 from service.errors import SettingsError
-from service.job import Answer, Asked, Job
-from service.loading import load_model
-from service.pipeline import Pipeline
+from service.inference.model_loading import load_model
+from service.inference.model_reload import ModelWatch, read_state
+from service.inference.model_runner import Loaded
+from service.inference.pipeline import Pipeline
+from service.inference.request_context import Answer, Asked, Job
 from service.server import make_server
 from service.settings import Settings
-from service.watching import ModelWatch, read_state
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, FakeScorer, read_metric, wait_until

@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from gate.pixels import Pixels, read_pixels
 from gate.scorer import Scores
 from service.app import create_pipeline
-from service.engine import Loaded
-from service.pipeline import Pipeline
+from service.inference.model_runner import Loaded
+from service.inference.pipeline import Pipeline
 from service.server import Server
 from service.settings import Settings
 from tests.support.images import encode, flat

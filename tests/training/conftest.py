@@ -10,11 +10,11 @@ import fsspec
 import pytest
 
 from tests.support.objects import running_s3
-from training.storage import Remote
+from training.data.storage import Remote
 
 BUCKETS = count()
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["training.study", "training.tune"])
+FORKS.set_forkserver_preload(["training.search.study", "training.search.tune"])
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from gate import Label
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
-from training import audit as audit_module
-from training.audit import AUDIT_PRESET, Issue, audit, find_issues, split_folds, write_issues
-from training.contact_sheet import write_contact_sheet
-from training.dataset import Split, read_dataset
+from training.data.dataset import Split, read_dataset
+from training.data.records import Records, load_records, write_records
 from training.errors import DataError
-from training.progress import Progress
-from training.records import Records, load_records, write_records
+from training.evaluation import label_audit as audit_module
+from training.evaluation.label_audit import AUDIT_PRESET, Issue, audit, find_issues, split_folds, write_issues
+from training.model.checkpoint import Progress
+from training.report.contact_sheet import write_contact_sheet
 
 COUNT = 120
 FLIPPED = {11, 22, 33, 44, 55, 66}
@@ -198,7 +198,7 @@ def test_the_page_holds_its_pictures_fetches_nothing_and_escapes_what_it_is_told
 
 
 def test_a_page_stops_at_the_worst_that_it_can_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.contact_sheet.LARGEST_SHEET", 1)
+    monkeypatch.setattr("training.report.contact_sheet.LARGEST_SHEET", 1)
     image = tmp_path / "face-0.png"
     image.write_bytes(encode(barred(0, True)))
     issue = Issue("bars", "face-0", given=Label.NO_GLASSES, suggested=Label.GLASSES, score=0.1)

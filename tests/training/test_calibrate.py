@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from training.calibrate import (
+from training.errors import DataError
+from training.evaluation.calibrate import (
     TEMPERATURES,
     CalibrationFindings,
     calibrate,
@@ -15,7 +16,6 @@ from training.calibrate import (
     measure_calibration,
     reliability,
 )
-from training.errors import DataError
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,8 @@ from scipy.special import expit
 from scipy.stats import binom
 
 from gate import Band
-from training.certify import (
+from training.errors import DataError
+from training.evaluation.certify import (
     COVERAGES,
     Certificate,
     RawBand,
@@ -25,7 +26,6 @@ from training.certify import (
     selective_risk,
     upper_bound,
 )
-from training.errors import DataError
 
 Floats = NDArray[np.float64]
 

@@ -12,16 +12,17 @@ from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
-from training import novelty, steps
-from training.dataset import Split, read_dataset
+from training import cli as steps
+from training.data.dataset import Split, read_dataset
+from training.data.records import Manifest, load_records, write_records
+from training.data.shards import SHARD_IMAGES
 from training.draw import Eyewear, draw_face
 from training.errors import DataError, ExportError, RecordsError
+from training.evaluation import novelty
 from training.export import GOLDEN_SEED, check_graph, export_model, new_version
-from training.fit import HISTORY_FILE, NETWORK_FILE, fit_network, load_fitted, training_batches
-from training.network import as_shipped, build_network
-from training.preset import Preset
-from training.records import Manifest, load_records, write_records
-from training.shards import SHARD_IMAGES
+from training.model.network import as_shipped, build_network
+from training.model.preset import Preset
+from training.model.train import HISTORY_FILE, NETWORK_FILE, fit_network, load_fitted, training_batches
 
 SIZE = 32
 COUNT = 620
@@ -82,7 +83,7 @@ def test_every_image_is_in_one_split(records: Path) -> None:
 
 def test_more_than_450_images_take_another_shard(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert SHARD_IMAGES == 450
-    monkeypatch.setattr("training.shards.SHARD_IMAGES", 100)
+    monkeypatch.setattr("training.data.shards.SHARD_IMAGES", 100)
     manifest = write_records([read_dataset(data)], tmp_path, sizes=[SIZE], seed=0)
     assert [shard.images for shard in manifest.shards[SIZE]] == [99, 100, 100, 100, 100, 100, 19]
     assert len(load_records(tmp_path, *Split)) == COUNT - 2

@@ -14,11 +14,11 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_client
 
 from bench.serving.processes import free_port
-from training import chief as module
-from training.chief import LEASE, PATIENCE, Chief, Client, serve
+from training.data.storage import Place
 from training.errors import RecordsError, SearchError, StorageError
-from training.oracles import ORACLE_FILE, Whole, listed
-from training.storage import Place
+from training.search import coordinator as module
+from training.search.coordinator import LEASE, PATIENCE, Chief, Client, serve
+from training.search.oracles import ORACLE_FILE, Whole, listed
 
 # Keras Tuner's locks call two names that Python is about to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")

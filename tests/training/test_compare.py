@@ -9,12 +9,12 @@ import pytest
 
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
-from training.compare import Comparison, compare_runs, holm, mcnemar, paired_p, t_interval
-from training.dataset import Split, read_dataset
+from training.data.dataset import Split, read_dataset
+from training.data.records import load_records, write_records
 from training.errors import RecordsError
-from training.fit import fit_network, load_fitted, predict_logits
-from training.preset import Preset
-from training.records import load_records, write_records
+from training.evaluation.compare import Comparison, compare_runs, holm, mcnemar, paired_p, t_interval
+from training.model.preset import Preset
+from training.model.train import fit_network, load_fitted, predict_logits
 
 TINY = Preset(size=32, filters=(4,), epochs=1)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.datasets import half, write_dataset
-from training.csvfile import read_table
-from training.dataset import read_corrections, read_dataset
+from training.data.csv_table import read_table
+from training.data.dataset import read_corrections, read_dataset
 from training.errors import DataError
 
 

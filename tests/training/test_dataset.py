@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.datasets import half, write_dataset
-from training.dataset import read_dataset
+from training.data.dataset import read_dataset
 from training.errors import DataError
 
 

@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from tests.support.datasets import barred
-from training import fit
-from training.fit import predict_logits, train_network
-from training.preset import Preset
-from training.records import Records
+from training.data.records import Records
+from training.model import train as fit
+from training.model.preset import Preset
+from training.model.train import predict_logits, train_network
 
 BATCH = 16
 FINISHED = 300  # seconds, at most

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.dataset import read_dataset
+from training.data.dataset import read_dataset
 from training.draw import Eyewear, choose_eyewear, draw_face, draw_faces
 from training.errors import DataError
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gate import Band
-from training.evaluate import evaluate, reference_histogram, wilson
+from training.evaluation.evaluate import evaluate, reference_histogram, wilson
 
 
 @pytest.mark.parametrize(

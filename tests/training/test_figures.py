@@ -13,8 +13,8 @@ from PIL import Image
 from gate import Band
 from gate.card import Interval
 from tests.support.datasets import barred
-from training.calibrate import reliability
-from training.certify import risk_coverage
+from training.evaluation.calibrate import reliability
+from training.evaluation.certify import risk_coverage
 from training.figures import (
     Mark,
     Picture,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tests.support.datasets import half, write_dataset
-from training.dataset import Split, read_dataset
+from training.data.dataset import Split, read_dataset
+from training.data.records import Records, load_records, write_records
 from training.errors import DataError
-from training.fit import STATE_FILE, Trained, fit_network, load_fitted, read_history, train_network
-from training.preset import PRESETS, Preset
-from training.progress import Progress
-from training.records import Records, load_records, write_records
+from training.model.checkpoint import Progress
+from training.model.preset import PRESETS, Preset
+from training.model.train import STATE_FILE, Trained, fit_network, load_fitted, read_history, train_network
 
 PRESET = Preset(size=32, filters=(4, 8), epochs=3, augment=0.5)
 
@@ -73,7 +73,7 @@ def test_a_finished_fit_is_not_repeated_and_another_replaces_it(
     assert not (tmp_path / STATE_FILE).exists()
     assert read_history(tmp_path).keys() == {"accuracy", "loss", "val_accuracy", "val_loss"}
     with monkeypatch.context() as patch:
-        patch.delattr("training.fit.train_network")
+        patch.delattr("training.model.train.train_network")
         assert fit_network(records, tmp_path, preset=preset, seed=1).run.seed == 1
     assert fit_network(records, tmp_path, preset=preset, seed=2).run.seed == 2
     assert load_fitted(tmp_path).run.seed == 2

@@ -15,11 +15,12 @@ from bench.serving.processes import free_port
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from tests.support.servers import wait_until
-from training import chief, tune
-from training.preset import PRESETS, Preset
-from training.progress import Progress
-from training.search import Metrics, train_and_measure
-from training.storage import Place, Remote, sizes_of
+from training.data.storage import Place, Remote, sizes_of
+from training.model.checkpoint import Progress
+from training.model.preset import PRESETS, Preset
+from training.search import coordinator as chief
+from training.search import tune
+from training.search.trials import Metrics, train_and_measure
 
 # Keras Tuner's locks call two names that Python is about to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")

@@ -9,17 +9,17 @@ from scipy.special import expit
 from gate import Band, ModelStore
 from gate.scorer import Scorer
 from tests.support.datasets import half, write_dataset
-from training.certify import probability_band
-from training.dataset import Split, read_dataset
+from training.data.dataset import Split, read_dataset
+from training.data.outliers import JUDGED, LEARNED, make_outliers
+from training.data.records import load_records, write_records
 from training.errors import DataError, RecordsError
-from training.evaluate import judge
+from training.evaluation.certify import probability_band
+from training.evaluation.evaluate import judge
+from training.evaluation.guarantees import CALIBRATION_FILE, Promised, calibrate_run, certify_run, first_coverage
+from training.evaluation.novelty import below, load_head, score_novelty, set_threshold
 from training.export import export_model
-from training.fit import NETWORK_FILE, fit_network, load_fitted, predict_logits
-from training.novelty import below, load_head, score_novelty, set_threshold
-from training.outliers import JUDGED, LEARNED, make_outliers
-from training.preset import Preset
-from training.promise import CALIBRATION_FILE, Promised, calibrate_run, certify_run, first_coverage
-from training.records import load_records, write_records
+from training.model.preset import Preset
+from training.model.train import NETWORK_FILE, fit_network, load_fitted, predict_logits
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from gate import read_pixels, read_pixels_at
 from gate.models import write_whole
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode, portrait
-from training import shards
-from training.dataset import Split, read_dataset
+from training.data import shards
+from training.data.dataset import Split, read_dataset
+from training.data.near_duplicates import NEAR, group_near, perceptual_hash
+from training.data.records import Manifest, join, load_records, write_records
 from training.errors import RecordsError
-from training.likeness import NEAR, group_near, perceptual_hash
-from training.records import Manifest, join, load_records, write_records
 
 IMAGES = "faces-spring-2020/faces-spring-2020"
 

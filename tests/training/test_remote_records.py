@@ -10,12 +10,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
-from training import shards
-from training.copies import folder_of
-from training.dataset import Split, read_dataset
+from training.data import shards
+from training.data.dataset import Split, read_dataset
+from training.data.local_copies import folder_of
+from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, Records, load_parts, load_records, write_records
+from training.data.storage import Place, Remote, sizes_of, write_whole
 from training.errors import RecordsError, StorageError
-from training.records import MANIFEST_FILE, TABLE_FILE, Manifest, Records, load_parts, load_records, write_records
-from training.storage import Place, Remote, sizes_of, write_whole
 
 pytestmark = pytest.mark.usefixtures("copies")
 

@@ -20,21 +20,28 @@ from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from tests.support.models import card_text, model_of, write_model
-from training.calibrate import Values, calibrate
-from training.certify import RawBand, certify, risk_coverage, selective_risk
-from training.compare import Comparison, Measured, Pair
-from training.dataset import Split, read_dataset
+from training.data.dataset import Split, read_dataset
+from training.data.records import Manifest, load_records, write_records
 from training.errors import RecordsError
-from training.evaluate import evaluate_by_data_set, judge, wilson
-from training.fit import HISTORY_FILE, NETWORK_FILE, RUN_FILE, Run
-from training.network import build_network
-from training.novelty import HEAD_FILE, NoveltyFindings
-from training.preset import Preset
-from training.promise import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised, fingerprint
-from training.records import Manifest, load_records, write_records
+from training.evaluation.calibrate import Values, calibrate
+from training.evaluation.certify import RawBand, certify, risk_coverage, selective_risk
+from training.evaluation.compare import Comparison, Measured, Pair
+from training.evaluation.evaluate import evaluate_by_data_set, judge, wilson
+from training.evaluation.guarantees import (
+    CALIBRATION_FILE,
+    CERTIFICATE_FILE,
+    Calibrated,
+    Certified,
+    Promised,
+    fingerprint,
+)
+from training.evaluation.novelty import HEAD_FILE, NoveltyFindings
+from training.model.network import build_network
+from training.model.preset import Preset
+from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, Run
 from training.report import PAGE_FILE, Sources, write_report
 from training.report.words import number, percent, share
-from training.study import Difference, Mean, Study, Summary
+from training.search.study import Difference, Mean, Study, Summary
 
 SIZE = 32
 HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""

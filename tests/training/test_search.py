@@ -22,16 +22,17 @@ from keras_tuner.engine.trial import Trial as TunerTrial
 from bench.serving.processes import free_port
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
-from training import search, study
-from training.dataset import Split, read_dataset
+from training.data.dataset import Split, read_dataset
+from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, load_parts, load_records, write_records
+from training.data.storage import Place
 from training.errors import DataError, RecordsError, SearchError
-from training.oracles import Values, Whole, bayesian, hyperband, listed, random
-from training.preset import PRESETS, Preset
-from training.records import MANIFEST_FILE, TABLE_FILE, Manifest, load_parts, load_records, write_records
-from training.search import Metrics, Trial, run_trials
-from training.storage import Place
-from training.study import Study, run_study
-from training.tune import tune
+from training.model.preset import PRESETS, Preset
+from training.search import study
+from training.search import trials as search
+from training.search.oracles import Values, Whole, bayesian, hyperband, listed, random
+from training.search.study import Study, run_study
+from training.search.trials import Metrics, Trial, run_trials
+from training.search.tune import tune
 
 # Keras Tuner's locks call two names that Python is about to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")

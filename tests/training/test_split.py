@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
-from training.dataset import Split
+from training.data.dataset import Split
+from training.data.split import Picture, split_pictures
 from training.errors import DataError
-from training.split import Picture, split_pictures
 
 
 def pictures(count: int, *, tested: int = 0, every: int = 5) -> list[Picture]:

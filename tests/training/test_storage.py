@@ -12,9 +12,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 
+from training.data.parallel_map import prefetched
+from training.data.storage import Place, Remote, filled_whole, place, remove, sizes_of, write_whole
 from training.errors import DataError, StorageError
-from training.prefetch import prefetched
-from training.storage import Place, Remote, filled_whole, place, remove, sizes_of, write_whole
 
 KINDS = ("folder", "memory", "s3")
 

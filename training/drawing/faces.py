@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gate.models import write_whole
-from training.dataset import ABOUT_FILE, About
+from training.data.dataset import ABOUT_FILE, About
 from training.drawing.eyewear import Eyewear
 from training.drawing.portrait import draw_face
 from training.errors import DataError

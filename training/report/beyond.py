@@ -5,15 +5,15 @@ from pathlib import Path
 
 from gate.card import Interval
 from gate.pixels import Pixels
-from training.compare import Pair
-from training.dataset import Split
+from training.data.dataset import Split
+from training.data.records import load_records
+from training.evaluation.compare import Pair
 from training.figures import Picture, compared, picture_grid
-from training.records import load_records
 from training.report.evidence import Evidence, Row
 from training.report.page import Absent, Html, Section, Shown, element, paragraph, table
 from training.report.summary import baseline
 from training.report.words import count, number, share
-from training.study import Difference, Mean, Study, Summary
+from training.search.study import Difference, Mean, Study, Summary
 
 WORST = 25
 

@@ -11,16 +11,16 @@ from pydantic import BaseModel, ValidationError
 from gate import ModelStore
 from gate.card import Card
 from gate.scorer import Scorer
-from training.audit import ISSUES_FILE
-from training.compare import Comparison
-from training.dataset import Split
+from training.data.dataset import Split
+from training.data.records import Manifest, Records, load_records
+from training.data.storage import Place
 from training.errors import RecordsError
-from training.fit import History, Run, load_fitted, read_history
-from training.promise import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised
-from training.records import Manifest, Records, load_records
+from training.evaluation.compare import Comparison
+from training.evaluation.guarantees import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised
+from training.evaluation.label_audit import ISSUES_FILE
+from training.model.train import History, Run, load_fitted, read_history
 from training.report.scored import Gate, Scored
-from training.storage import Place
-from training.study import Study
+from training.search.study import Study
 
 Row = dict[str, str]
 """A line of `label_issues.csv`: id, given, suggested, score, and data_set where there are several."""

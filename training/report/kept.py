@@ -3,8 +3,8 @@
 import numpy as np
 
 from gate import Band, Reason
-from training.calibrate import clopper_pearson
-from training.certify import (
+from training.evaluation.calibrate import clopper_pearson
+from training.evaluation.certify import (
     Certificate,
     RawBand,
     SelectiveRisk,

@@ -4,8 +4,8 @@ import numpy as np
 
 from gate import Label
 from gate.card import DataSet
+from training.data.records import Records
 from training.figures import curve, label_grid
-from training.records import Records
 from training.report.evidence import Evidence
 from training.report.page import Html, Section, Shown, element, facts, folded, paragraph, table
 from training.report.words import count, percent

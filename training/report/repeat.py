@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from training.figures import feature_maps
-from training.network import block_outputs
+from training.model.network import block_outputs
 from training.report.evidence import Evidence
 from training.report.page import Absent, Section, Shown, code, element, facts, lines, paragraph, table
 

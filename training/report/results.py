@@ -6,7 +6,7 @@ import numpy as np
 
 from gate import Reason
 from gate.pixels import Pixels
-from training.calibrate import CalibrationFindings
+from training.evaluation.calibrate import CalibrationFindings
 from training.figures import Picture, picture_grid, prediction_grid, reliability_diagram, score_histogram
 from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence

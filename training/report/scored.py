@@ -10,8 +10,8 @@ from gate import Decision, Label, decide
 from gate.card import Card
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.evaluate import Bools, Floats, Judged, judge
-from training.records import Records
+from training.data.records import Records
+from training.evaluation.evaluate import Bools, Floats, Judged, judge
 
 _BATCH = 64
 

@@ -1,7 +1,7 @@
 """The top of the page: what the model is and whether it is any good, in a few sentences and one table."""
 
 from gate.card import Card
-from training.certify import describe
+from training.evaluation.certify import describe
 from training.report.evidence import Evidence
 from training.report.page import Html, element, facts, joined, table
 from training.report.words import count, edges, percent, share

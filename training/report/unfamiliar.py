@@ -7,10 +7,10 @@ import numpy as np
 from gate import Decision, Reason
 from gate.card import NoveltyThreshold
 from gate.pixels import Pixels
-from training.evaluate import Judged
+from training.data.outliers import JUDGED, make_outliers
+from training.evaluation.evaluate import Judged
 from training.figures import Picture, novelty_histogram, picture_grid
 from training.figures.style import GLASSES, INK
-from training.outliers import JUDGED, make_outliers
 from training.report.evidence import Evidence
 from training.report.page import Absent, Html, Section, Shown, paragraph, table
 from training.report.scored import novelties

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.app import create_pipeline
-from service.engine import Loaded
+from service.inference.model_runner import Loaded
 from service.server import Server
 from service.settings import Settings
 from tests.service.access.keys import bearer, write_tokens

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.access.metrics import AccessMetrics
 from service.access.sessions import SECONDS, find_session, open_session, set_cookie
 from service.access.tokens import TokenFile
+from service.metrics.access import AccessMetrics
 from tests.service.access.keys import token_of, write_tokens
 
 NOW = 1_000_000.0

@@ -17,8 +17,8 @@ import pytest
 
 from service.access.tls import load_context
 from service.app import create_pipeline
-from service.engine import Loaded
 from service.errors import SettingsError
+from service.inference.model_runner import Loaded
 from service.server import Server
 from service.settings import Settings
 from tests.service.access.certificates import Files, make_certificate

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.access.metrics import AccessMetrics
 from service.access.principal import Scope
 from service.access.tokens import TokenFile, hash_token, make_token, parse_tokens, read_tokens
 from service.errors import SettingsError
+from service.metrics.access import AccessMetrics
 from tests.service.access.keys import token_of, write_tokens
 
 HASH = "a" * 64

@@ -1,8 +1,8 @@
 import pytest
 
 from gate import Reason
+from service.metrics.snapshot import BINS, Buckets, Counts
 from service.pages.history import LATENCY_STEPS, SCORES, STEPS, History, RecentScores, Tick
-from service.pages.reading import BINS, Buckets, Counts
 from service.pages.snapshot import show_history
 
 

@@ -3,8 +3,8 @@ from prometheus_client import CollectorRegistry
 
 from gate import Action, Band, Decision, Label, Reason
 from gate.card import Histogram
-from service.metrics import Metrics
-from service.pages.reading import BINS, read_counts, read_stages
+from service.metrics.decisions import Metrics
+from service.metrics.snapshot import BINS, read_counts, read_stages
 from service.pages.snapshot import rebin
 from tests.support.models import brightness_model
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.engine import Loaded
+from service.inference.model_runner import Loaded
 from service.pages.sampler import FRESH_SECONDS, Sampler
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from service.identity import new_id
+from service.ids import new_id
 from service.records.store import Store
 from tests.support.postgres import running_postgres
 

@@ -10,11 +10,11 @@ from sqlalchemy import create_engine, make_url, text
 
 from gate import Action, Band, Decision, Label, Reason
 from gate.scorer import Score
-from service.identity import new_id
-from service.records.entry import Entry
+from service.ids import new_id
+from service.records.decision_record import Entry
 from service.records.query import Page, find_page
 from service.records.store import Store
-from service.records.writing import write
+from service.records.writer import write
 from tests.support.models import brightness_model
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from service.records.entry import Entry
-from service.records.evidence import Source, digest, preview
-from service.records.examiner import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Examiner, Picture
-from service.records.metrics import RecordMetrics
+from service.metrics.records import RecordMetrics
+from service.records.decision_record import Entry
+from service.records.preview import Source, digest, preview
+from service.records.preview_worker import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Examiner, Picture
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import TIMEOUT, wait_until
 

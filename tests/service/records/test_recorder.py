@@ -15,13 +15,13 @@ from sqlalchemy import Connection, text
 
 from gate import Action
 from service.errors import RecordsUnavailable
-from service.records.entry import Entry
-from service.records.metrics import RecordMetrics
+from service.metrics.records import RecordMetrics
+from service.records.decision_record import Entry
 from service.records.query import find_image, find_one
 from service.records.recorder import Recorder, is_drawn
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
-from service.records.writing import Limits
+from service.records.writer import Limits
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import wait_until
 

@@ -6,11 +6,11 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.records.metrics import RecordMetrics
+from service.metrics.records import RecordMetrics
 from service.records.recorder import Recorder
 from service.records.retention import DAY, HOLD_SECONDS, SPEED, RetentionClock, Span
 from service.records.store import Store
-from service.records.writing import Limits, find_span
+from service.records.writer import Limits, find_span
 from tests.service.records.stores import entry, names, put
 from tests.support.servers import wait_until
 

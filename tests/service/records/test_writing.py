@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from service.errors import RecordsUnavailable
-from service.records.examiner import Picture
+from service.records.preview_worker import Picture
 from service.records.query import find_image, find_one
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
-from service.records.writing import Limits, prune, write
+from service.records.writer import Limits, prune, write
 from tests.support.servers import TIMEOUT, wait_until
 
 from .conftest import make_database

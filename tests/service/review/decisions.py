@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from service.identity import new_id
+from service.ids import new_id
 from service.records.store import Store
 from service.records.tables import decisions, images
 from tests.support.images import encode, flat

@@ -15,12 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gate import Band
 from service.access.principal import ANYBODY, Principal
 from service.errors import ServiceError
-from service.metrics import Metrics
+from service.http.telemetry import Telemetry, answer_error
+from service.metrics.decisions import Metrics
+from service.metrics.review import ReviewMetrics
 from service.records.store import Store
 from service.review.audit import Served
-from service.review.metrics import ReviewMetrics
 from service.review.routes import make_review_routes
-from service.telemetry import Telemetry, answer_error
 from tests.support.servers import TIMEOUT, wait_until
 
 

@@ -7,12 +7,12 @@ from scipy.stats import binomtest
 
 from gate import Band, Card
 from gate.card import CardBand
+from service.metrics.review import ReviewMetrics, ReviewWatch
 from service.records.store import Store
 from service.records.tables import verdicts
 from service.records.verdict import Verdict
-from service.records.writing import Limits, prune
+from service.records.writer import Limits, prune
 from service.review.audit import Audit, Served, read_audit
-from service.review.metrics import ReviewMetrics, ReviewWatch
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
 from tests.service.review.decisions import NOW, audited, decision, fill

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from service.review.binomial import clopper_pearson
+from common.statistics import clopper_pearson
 
 
 @st.composite

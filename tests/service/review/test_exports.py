@@ -17,7 +17,7 @@ from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.datasets import half
 from tests.support.datasets import write_dataset as write_kaggle
 from tests.support.images import encode, flat
-from training.dataset import read_corrections, read_dataset
+from training.data.dataset import read_corrections, read_dataset
 
 
 def judge(store: Store, said: str, *, at: float = NOW, by: str = "Anna", **changes: Any) -> str:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.api.batch.multipart import FormParser
+from service.api.batch.upload_events import Begin, End, Event, Refused
 from service.errors import MalformedRequest
-from service.streams.multipart import FormParser
-from service.streams.parts import Begin, End, Event, Refused
 from tests.service.streams.uploads import BOUNDARY, Member, form, part, split
 
 FORM = form([("a.png", b"first\r\n--"), ("b.png", b""), ("a.png", b"\r\n------boundar" * 3)])

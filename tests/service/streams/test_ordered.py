@@ -1,6 +1,6 @@
 import asyncio
 
-from service.streams.ordered import Ordered
+from service.api.batch.ordered_results import Ordered
 
 
 def test_results_come_in_the_order_in_which_they_were_begun_however_long_they_take() -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate.header import IMAGE_ENDINGS
+from service.api.batch.tar_framing import TarParser
+from service.api.batch.upload_events import Begin, End, Event
 from service.errors import MalformedRequest
-from service.streams.parts import Begin, End, Event
-from service.streams.tar import TarParser
 from tests.service.streams.uploads import Format, Member, archive, member, split
 
 FORMATS: list[Format] = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from gate import Action, Decision, Label, Reason
 from gate.scorer import Score
+from service.api.v2.request import MAX_JSON_BYTES, InferRequest, Served, SharedPart, parse_request
+from service.api.v2.response import encode_answer
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
-from service.job import Answer
-from service.v2.answers import encode_answer
-from service.v2.codec import MAX_JSON_BYTES, InferRequest, Served, SharedPart, parse_request
+from service.inference.request_context import Answer
 
 MODEL = Served("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
 PLAIN = Served("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)

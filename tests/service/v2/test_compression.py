@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 
-from service.admission import Admission, Place
+from service.api.v2.compression import choose_encoding, compress, decompress
 from service.errors import BodyTooLarge, MalformedRequest
-from service.v2.compression import choose_encoding, compress, decompress
+from service.inference.admission import Admission, Place
 
 LIMIT = 3 * 2**20
 

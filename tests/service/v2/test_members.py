@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from gate import Label
+from service.api.v2.request import InferRequest, Served, parse_request
 from service.errors import MalformedRequest
-from service.identity import ID_PATTERN, is_identity
-from service.v2.codec import InferRequest, Served, parse_request
+from service.ids import ID_PATTERN, is_identity
 
 MODEL = Served("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
 PIXELS = np.zeros((1, 4, 4, 3), np.uint8).tobytes()

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from gate import read_pixels
-from service.engine import Loaded
-from service.v2.shared_memory import MAX_REGIONS
+from service.api.v2.shared_memory import MAX_REGIONS
+from service.inference.model_runner import Loaded
 from tests.conftest import ROOT
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model

@@ -1,0 +1,87 @@
+"""`lensgate bulk`."""
+
+import argparse
+import contextlib
+import importlib
+import sys
+from functools import partial
+
+from bulk.engines.engine import Engine
+from bulk.engines.local import LocalEngine
+from bulk.errors import UsageError
+from bulk.interrupt import GRACE_SECONDS, RAY_GRACE_SECONDS, Interrupted, interruptible
+from bulk.preflight import check_job
+from bulk.progress import Progress
+from bulk.run import run
+from bulk.settings import Settings, flag
+from bulk.sources.source import open_source
+from bulk.summary import Summary
+from common.urls import without_secrets
+from gate.errors import GateError
+
+FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
+"""Exit statuses: a fault; the arguments are wrong; too much was rejected; not one image could be judged."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add SRC, DST and a flag for each setting."""
+    for name, field in Settings.model_fields.items():
+        note = "" if field.default in (None, {}) or field.is_required() else f" ({field.default})"
+        text = f"{field.description}{note}".replace("%", "%%")
+        if field.is_required():
+            parser.add_argument(name, metavar=name.upper(), help=text)
+        else:
+            parser.add_argument(flag(name), metavar="VALUE", help=text)
+    parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+    parser.set_defaults(run=_bulk)
+
+
+def _bulk(options: argparse.Namespace) -> int:
+    try:
+        settings = Settings.load({name: getattr(options, name) for name in Settings.model_fields})
+        with interruptible(RAY_GRACE_SECONDS if settings.engine == "ray" else GRACE_SECONDS):
+            summary = _run(settings)
+    except UsageError as error:
+        return _fail(str(error), USAGE)
+    except Interrupted as error:
+        return _fail("stopped; the same command goes on from what is finished", error.status)
+    except (GateError, OSError) as error:
+        return _fail(str(error), FAULT)
+    print(summary.to_json() if options.json else "\n".join(summary.lines()))
+    for warning in summary.warnings():
+        print(f"lensgate: {warning}", file=sys.stderr)
+    return _status(summary, settings.max_reject_ratio)
+
+
+def _status(summary: Summary, limit: float) -> int:
+    ratio = summary.total.reject_ratio
+    if ratio > limit:
+        return _fail(f"{ratio:.4f} of the images were rejected: more than --max-reject-ratio {limit:g}", REJECTED)
+    if summary.is_empty_handed:
+        return _fail("not one image could be judged: the column error of the table says why", NONE_JUDGED)
+    return 0
+
+
+def _fail(text: str, status: int) -> int:
+    # Stores repeat the URL that they were asked for in their errors.
+    print(f"lensgate: {without_secrets(text)}", file=sys.stderr)
+    return status
+
+
+def _run(settings: Settings) -> Summary:
+    source = open_source(settings.src, settings.storage_options, kind=settings.format)
+    job = settings.job()
+    check_job(source, job)
+    progress = Progress(sys.stderr)
+    with contextlib.closing(progress):
+        return run(source, job, partial(_make_engine, settings), progress=progress)
+
+
+def _make_engine(settings: Settings) -> Engine:
+    if settings.engine == "local":
+        return LocalEngine(settings.workers)
+    # Its extra is needed by who asks for it alone.
+    engine: Engine = importlib.import_module("bulk.engines.ray.engine").RayEngine(
+        address=settings.ray_address, actors=settings.ray_actors, threads=settings.workers
+    )
+    return engine

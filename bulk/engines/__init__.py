@@ -1,0 +1,1 @@
+"""Engines that run work units: threads of one process, or Ray."""

@@ -1,0 +1,1 @@
+"""Run work units on Ray."""

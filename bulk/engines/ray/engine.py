@@ -1,0 +1,116 @@
+"""The Ray engine: parts through Ray Data's pool of scoring actors, on this machine or on a cluster."""
+
+import contextlib
+import gc
+import itertools
+import logging
+import uuid
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import ray
+
+from bulk.engines.engine import Watch
+from bulk.engines.ray.actor import Fault, MakeWorker, Orders, library_versions
+from bulk.engines.ray.attempts import Attempts, describe
+from bulk.engines.ray.pool import Pool, has_room, run_window, size_pool, wants_gpus
+from bulk.engines.ray.session import joined
+from bulk.job import Job
+from bulk.output.tally import PartResult
+from bulk.work.score_cache import Known
+from bulk.work.worker import Worker
+from bulk.work_unit import Part
+from common.storage import TEMPORARY, locate
+from gate.runtime import onnxruntime
+from gate.scorer import CUDA
+
+_log = logging.getLogger(__name__)
+
+# Parts of one execution of Ray Data, which wants them all up front: so many for each actor that the seconds in which
+# actors start count for little, and no more than lie in memory with ease.
+_WINDOW_PER_ACTOR = 128
+_WINDOW = 8192
+
+
+class RayEngine:
+    """Runs parts on actors of a Ray cluster; its results are those of the local engine, byte for byte.
+
+    Args:
+        address: HOST:PORT of the cluster's head; None takes RAY_ADDRESS, and without it starts Ray here.
+        actors: how many; None takes as many as there is room for.
+        threads: decoding threads and cores of each actor; None is one, or a GPU's share of its node's cores.
+        make_worker: what actors run parts with.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None = None,
+        actors: int | None = None,
+        threads: int | None = None,
+        make_worker: MakeWorker = Worker,
+    ) -> None:
+        self._address, self._actors, self._threads = address, actors, threads
+        self._make_worker = make_worker
+
+    def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
+        """As `Engine` says.
+
+        Raises:
+            EngineError: Ray cannot be reached or used, or a part was lost with its worker again and again.
+        """
+        first = next(parts, None)
+        if first is None:
+            return
+        with joined(self._address), _markers(job) as markers:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            on_gpus = wants_gpus(job.device, nodes, has_cuda=CUDA in onnxruntime.get_available_providers())
+            pool = size_pool(nodes, on_gpus=on_gpus, actors=self._actors, threads=self._threads)
+            if not has_room(ray.available_resources(), pool):
+                _log.warning("all of the Ray cluster is taken: the run waits until there is room for an actor")
+            orders = Orders(
+                job=replace(job, device="cuda" if on_gpus else "cpu"),
+                known=known,
+                threads=pool.threads,
+                versions=library_versions(),
+                markers=markers,
+                make_worker=self._make_worker,
+            )
+            attempts = Attempts(itertools.chain([first], parts))
+            for result in _run(attempts, ray.put(orders), pool):
+                watch(result.total)
+                yield result
+            attempts.check()
+
+
+def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[PartResult]:
+    size = min(_WINDOW_PER_ACTOR * pool.actors, _WINDOW)
+    while (window := attempts.take(size)).parts:
+        with contextlib.closing(run_window(window, orders, pool=pool)) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, Fault):
+                    _log.error("the run ends for what happened on node %s", outcome.node)
+                    raise outcome.error
+                if attempts.finish(outcome.slot):
+                    yield outcome
+        for part in attempts.settle():
+            _log.warning("lost with its worker: %s", describe(part))
+        # Errors that Ray Data met hold on to actors, which hold on to cores: the next actors would wait for ever.
+        gc.collect()
+
+
+@contextlib.contextmanager
+def _markers(job: Job) -> Iterator[tuple[str, ...]]:
+    """Empty files in DST and KEEP, where these are folders: who sees them sees the folders."""
+    with contextlib.ExitStack() as stack:
+        paths = []
+        for url in filter(None, (job.target, job.keep)):
+            place, folder = locate(url, job.storage_options)
+            if place.is_local:
+                path = f"{folder}/{TEMPORARY}{uuid.uuid4().hex}"
+                stack.callback(place.remove, path)
+                with place.publish(path):
+                    pass
+                paths.append(path)
+        yield tuple(paths)

@@ -1,0 +1,1 @@
+"""The folders, tables and tars that a run writes."""

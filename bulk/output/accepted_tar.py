@@ -1,0 +1,86 @@
+"""Accepted images as a WebDataset tar: their bytes and what lay beside them, unchanged."""
+
+import contextlib
+import io
+import re
+import tarfile
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from bulk.job import Job
+from bulk.sources.sample import Sample
+from bulk.work_unit import Part, digest
+from common.storage import Place
+from gate.header import Format, read_header
+
+ENDING = ".tar"
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_ENDINGS = {Format.PNG: "png", Format.JPEG: "jpg", Format.WEBP: "webp"}
+
+
+def kept_name(part: Part, job: Job) -> str:
+    """The name of the part's tar. Another state of the part has another name: what lies there need not be read."""
+    return f"{part.slot}-{digest([part.fingerprint, job.decision_key])[:8]}{ENDING}"
+
+
+def safe_name(name: str) -> str:
+    """Return a name that stays below the folder it is unpacked in, percent-encoded only where it would not.
+
+    Encoded are `..`, a leading slash, backslashes and control characters.
+    """
+    parts = ["%2E%2E" if part == ".." else part for part in name.split("/")]
+    safe = "/".join(parts)
+    if safe.startswith("/"):
+        safe = f"%2F{safe[1:]}"
+    return _UNSAFE.sub(lambda found: quote(found[0], safe=""), safe)
+
+
+class Keep:
+    """Writes a part's accepted samples as a tar at `path`; without any there is none. Same samples, same bytes.
+
+    It appears when the block ends, and never if that fails.
+    """
+
+    def __init__(self, place: Place, path: str) -> None:
+        self._place, self._path = place, path
+        self._stack = contextlib.ExitStack()
+        self._tar: tarfile.TarFile | None = None
+        self._keys: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def add(self, sample: Sample, image: bytes) -> None:
+        """The next sample."""
+        if self._tar is None:
+            file = self._stack.enter_context(self._place.publish(self._path))
+            self._tar = tarfile.open(file, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+            self._stack.enter_context(self._tar)
+        key = self._free(safe_name(sample.key))
+        ending = safe_name(sample.ending) or _ENDINGS[read_header(image).format]
+        self._write(self._tar, f"{key}.{ending}", image)
+        for other, data in sample.beside:
+            self._write(self._tar, f"{key}.{safe_name(other)}" if other else key, data)
+
+    def _free(self, key: str) -> str:
+        """Of two images under one key a reader would make one sample."""
+        found = key
+        while found in self._keys:
+            self._keys[key] += 1
+            found = f"{key}~{self._keys[key]}"
+        self._keys[found] = 1
+        return found
+
+    @staticmethod
+    def _write(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+        # Owner, mode and time as tarfile has them for nobody's file of 1970.
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))

@@ -1,0 +1,67 @@
+"""One flat folder that a run writes to."""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from bulk.errors import DestinationError
+from common.storage import TEMPORARY, locate
+
+LOCK = ".lensgate.lock"
+
+
+class Folder:
+    """The folder that `url` names; it need not be there yet.
+
+    Raises:
+        DestinationError: it is a file.
+        UsageError: it is no URL.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self._place, self._path = locate(url, options)
+        self.url = self._place.name(self._path)
+        if self._place.look(self._path) is not None:
+            raise DestinationError(f"{self.url} is a file: name a folder")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other run write to it meanwhile. An object store has no locks: there it is for who starts the runs.
+
+        Raises:
+            DestinationError: another run does.
+        """
+        if not self._place.is_local:
+            yield
+            return
+        Path(self._path).mkdir(parents=True, exist_ok=True)
+        with (Path(self._path) / LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DestinationError(f"another run is writing to {self.url}: wait until it has ended") from None
+            yield
+
+    def names(self) -> list[str]:
+        """The names of its files, hidden ones left out."""
+        return [name for name in self._all() if not name.startswith(".")]
+
+    def sweep(self) -> None:
+        """Remove files that a killed run, or a killed worker of this one, left half-written: only folders have such."""
+        if self._place.is_local:
+            for name in self._all():
+                if name.startswith(TEMPORARY):
+                    self.remove(name)
+
+    def opened(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """A file of it, for reading."""
+        return self._place.open(f"{self._path}/{name}")
+
+    def remove(self, name: str) -> None:
+        """Remove a file of it."""
+        self._place.remove(f"{self._path}/{name}")
+
+    def _all(self) -> list[str]:
+        return [item.path.rpartition("/")[2] for item in self._place.list(self._path).files]

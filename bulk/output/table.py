@@ -1,0 +1,209 @@
+"""A shard of the table: one Parquet file a part, the same bytes whenever the same images are judged."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bulk.errors import RowError
+from bulk.job import Job
+from bulk.output.tally import Counts
+from bulk.work_unit import Kind, Part
+from gate import Action, Decision, ImageError, Label
+from gate.scorer import Score
+
+ENDING = ".parquet"
+METADATA_KEY = b"lensgate.part"
+SCORES = ("sha256", "glasses_probability", "novelty")
+"""The columns that `read_scores` reads."""
+
+Scored = tuple[NDArray[np.bytes_], NDArray[np.float32], NDArray[np.float32]]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        ("sha256", pa.string()),
+        ("glasses_probability", pa.float64()),
+        ("label", pa.string()),
+        ("decision", pa.string()),
+        ("reason", pa.string()),
+        ("novelty", pa.float64()),
+        ("expected", pa.string()),
+        ("error", pa.string()),
+        ("detail", pa.string()),
+        pa.field("model_version", pa.string(), nullable=False),
+    ]
+)
+
+# Rows that are held before they are written, and characters of their ids and errors: a tar may have millions.
+_GROUP_ROWS = 16_384
+_GROUP_CHARACTERS = 16 * 2**20
+_DETAIL_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was found out about one image: its score and decision, or what is wrong with it."""
+
+    id: str
+    source: str
+    sha256: bytes | None
+    expected: Label | None
+    score: Score | None = None
+    decision: Decision | None = None
+    error: ImageError | RowError | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """As what it counts."""
+        if self.decision is None:
+            return Counts(errors=1)
+        return Counts(accepted=1) if self.decision.action is Action.ACCEPT else Counts(discarded=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What a shard says of itself: which part it is of, in which state, and what became of its images.
+
+    `may_pass`: something failed that need not fail again.
+    """
+
+    slot: str
+    kind: Kind
+    source: str
+    fingerprint: str
+    score_key: str
+    decision_key: str
+    may_pass: bool
+    counts: Mapping[str, Counts]
+
+    @property
+    def total(self) -> Counts:
+        """Over all its sources."""
+        return sum(self.counts.values(), Counts())
+
+    def is_from(self, kind: Kind, source: str) -> bool:
+        """Whether this is where its part was last found."""
+        return (self.kind, self.source) == (kind, source)
+
+    def has_rows_under(self, folders: Iterable[str]) -> bool:
+        """Whether any of its rows is from one of `folders`, or from below it."""
+        names = [_text(folder) for folder in folders]
+        return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
+
+    def is_of(self, part: Part, job: Job) -> bool:
+        """Whether it says what the part would give now."""
+        return (self.fingerprint, self.decision_key, self.may_pass) == (part.fingerprint, job.decision_key, False)
+
+    def to_json(self) -> bytes:
+        """As the file's metadata holds it."""
+        fields = {name: getattr(self, name) for name in self.__slots__ if name != "counts"}
+        counts = {source: [each.accepted, each.discarded, each.errors] for source, each in self.counts.items()}
+        return json.dumps({**fields, "counts": counts}).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read it again."""
+        fields: dict[str, Any] = json.loads(data)
+        counts = {source: Counts(*numbers) for source, numbers in fields.pop("counts").items()}
+        return cls(**fields, counts=counts)
+
+
+def _text(name: str) -> str:
+    """Names of files need not be Unicode; what is in a table must be."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _table(rows: Sequence[Row], version: str) -> pa.Table:
+    return pa.Table.from_pylist([_fields(row, version) for row in rows], SCHEMA)
+
+
+def _fields(row: Row, version: str) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "id": _text(row.id),
+        "source": _text(row.source),
+        "sha256": row.sha256 and row.sha256.hex(),
+        "expected": row.expected,
+        "model_version": version,
+    }
+    if row.score is not None and row.decision is not None:
+        fields |= {"glasses_probability": row.score.probability, "novelty": row.score.novelty}
+        fields |= {"label": row.decision.label, "decision": row.decision.action, "reason": row.decision.reason}
+    if row.error is not None:
+        fields |= {"error": row.error.code, "detail": _text(str(row.error)[:_DETAIL_CHARACTERS])}
+    return fields
+
+
+class TableWriter:
+    """Writes the rows of one part to `path`, and at the end what the shard says of itself."""
+
+    def __init__(self, path: Path, version: str) -> None:
+        self.counts: dict[str, Counts] = {}
+        self._may_pass = False
+        self._version = version
+        self._rows: list[Row] = []
+        self._characters = 0
+        # Settings that decide about bytes are named, whatever a later Arrow makes of its defaults.
+        self._writer = pq.ParquetWriter(
+            path, SCHEMA, version="2.6", compression="zstd", compression_level=3, data_page_version="1.0"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+    def add(self, row: Row) -> None:
+        """The next row."""
+        self._rows.append(row)
+        self._characters += len(row.id) + min(len(str(row.error or "")), _DETAIL_CHARACTERS)
+        source = _text(row.source)
+        self.counts[source] = self.counts.get(source, Counts()) + row.counts
+        self._may_pass |= isinstance(row.error, RowError) and row.error.may_pass
+        if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
+            self._flush()
+
+    def finish(self, part: Part, job: Job) -> None:
+        """There are no more rows."""
+        self._flush()
+        keys = job.score_key, job.decision_key
+        shard = Shard(part.slot, part.kind, part.source, part.fingerprint, *keys, self._may_pass, self.counts)
+        self._writer.add_key_value_metadata({METADATA_KEY: shard.to_json()})
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(_table(self._rows, self._version), row_group_size=_GROUP_ROWS)
+            self._rows.clear()
+            self._characters = 0
+
+
+def read_shard(metadata: pq.FileMetaData) -> Shard | None:
+    """What a shard says of itself; None if the file is none of ours, or of another version's."""
+    try:
+        return Shard.from_json((metadata.metadata or {})[METADATA_KEY])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def read_scores(table: pa.Table) -> Scored:
+    """The scores in a table of the columns `SCORES`: hashes as `S32`, probability and novelty as float32, each `[N]`.
+
+    Images that could not be judged are left out; a novelty that is not there is NaN.
+    """
+    table = table.filter(pc.is_valid(table["glasses_probability"]))
+    hashes = bytes.fromhex("".join(table["sha256"].to_pylist()))
+    novelty = pc.fill_null(table["novelty"], float("nan"))
+    return (
+        np.frombuffer(hashes, "S32"),
+        table["glasses_probability"].to_numpy().astype(np.float32),
+        novelty.to_numpy().astype(np.float32),
+    )

@@ -1,0 +1,1 @@
+"""Score the images of one work unit."""

@@ -1,0 +1,101 @@
+"""The worker: reads a part, has it judged and commits its shard."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Self
+
+from bulk.job import Job
+from bulk.output.accepted_tar import Keep, kept_name
+from bulk.output.table import ENDING, TableWriter
+from bulk.output.tally import Counts, PartResult
+from bulk.sources.source import read_part
+from bulk.work.batch_scorer import Judge, Judged
+from bulk.work.score_cache import Known
+from bulk.work_unit import Part
+from common.storage import locate
+from gate import Action
+from gate.golden import check_golden
+from gate.scorer import Scorer
+from gate.time_limit import TimeLimit
+
+
+class Worker:
+    """Runs parts; several threads may each run one at the same time.
+
+    Args:
+        job: what is done.
+        known: scores that need not be found out again.
+        threads: how many images are decoded at a time.
+        watch: is told of images as they are judged, from any thread.
+
+    Raises:
+        GateError: the model cannot be run here, or computes something else than at export.
+    """
+
+    def __init__(
+        self, job: Job, known: Known, *, threads: int, watch: Callable[[Counts], None] = lambda _: None
+    ) -> None:
+        with TimeLimit() as limit:
+            scorer = Scorer(job.model, device=job.device, limit=limit)
+            with scorer.limited(limit):
+                check_golden(scorer, job.model.card)
+        self._job, self._watch = job, watch
+        self._target, self._target_path = locate(job.target, job.storage_options)
+        # Without KEEP there is nothing to write there.
+        self._keep, self._keep_path = locate(job.keep or job.target, job.storage_options)
+        self._judge = Judge(job, known, scorer, threads=threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._judge.close()
+
+    def stop(self) -> None:
+        """Have every part that is run end with `Stopped`, soon and without a shard. May be called from any thread."""
+        self._judge.stop()
+
+    def run(self, part: Part) -> PartResult:
+        """Judge a part and commit its tar of accepted images, then its shard. Run again, it writes the same bytes.
+
+        Raises:
+            Stopped: by `stop`.
+            ScoringError: the model fails, whatever the image.
+            OSError: DST or KEEP cannot be written to.
+        """
+        name = kept_name(part, self._job)
+        # What was entered last ends first: the tar appears before the shard that vouches for it.
+        with (
+            self._target.publish(f"{self._target_path}/{part.slot}{ENDING}") as path,
+            TableWriter(path, self._job.model.card.version) as table,
+            Keep(self._keep, f"{self._keep_path}/{name}") as keep,
+        ):
+            reused = self._fill(part, table, keep)
+            table.finish(part, self._job)
+        result = PartResult(part.slot, table.counts, reused)
+        return replace(result, kept=name) if self._job.keep and result.total.accepted else result
+
+    def _fill(self, part: Part, table: TableWriter, keep: Keep) -> int:
+        """Write all rows; the number of those whose scores were known."""
+        place, _ = locate(part.source, self._job.storage_options)
+        samples = read_part(part, place, self._job.columns, whole=self._job.keep is not None)
+        reused = 0
+        with closing(self._judge.judge(samples)) as batches:
+            for batch in batches:
+                for judged in batch:
+                    self._write(judged, table, keep)
+                    reused += judged.is_reused
+                self._watch(sum((judged.row.counts for judged in batch), Counts()))
+        return reused
+
+    @staticmethod
+    def _write(judged: Judged, table: TableWriter, keep: Keep) -> None:
+        table.add(judged.row)
+        decision = judged.row.decision
+        if judged.data is not None and decision is not None and decision.action is Action.ACCEPT:
+            keep.add(judged.sample, judged.data)

@@ -1,0 +1,1 @@
+"""Convert files, arrays and tensors to the pixels that the gate scores."""

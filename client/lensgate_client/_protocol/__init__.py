@@ -1,0 +1,1 @@
+"""Build requests and check responses, without I/O."""

@@ -1,0 +1,1 @@
+"""Keep a bounded window of images in flight."""

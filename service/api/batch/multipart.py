@@ -1,0 +1,166 @@
+"""`multipart/form-data` pushed in pieces of any size: every file part is an image."""
+
+from collections.abc import Iterator
+from email.message import Message
+from email.utils import collapse_rfc2231_value
+from typing import TYPE_CHECKING
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError, MultipartParseError
+from python_multipart.multipart import parse_options_header
+
+from service.api.batch.upload_events import Begin, End, Event, Refused
+from service.errors import MalformedRequest
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+# What RFC 8187 allows.
+_CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
+
+_DISPOSITION, _TYPE, _TRANSFER = b"content-disposition", b"content-type", b"content-transfer-encoding"
+_ENCODING = b"content-encoding"
+
+
+class FormParser:
+    """The files of a form: parts with a file name, or with the Content-Type of an image.
+
+    A field that is no file is refused: it would be taken to say something, and says nothing.
+
+    A file is complete once the boundary that follows it is.
+
+    Args:
+        boundary: as the Content-Type names it.
+
+    Raises:
+        MalformedRequest: it is missing or too long.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        if not boundary:
+            raise MalformedRequest("the Content-Type multipart/form-data names no boundary")
+        callbacks: MultipartCallbacks = {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
+        }
+        try:
+            self._parser = MultipartParser(boundary, callbacks)
+        except FormParserError as error:
+            raise MalformedRequest(str(error)) from error
+        self._events: list[Event] = []
+        self._field = bytearray()
+        self._value = bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._is_refused = False
+        self._place = "before its first part"
+        self._is_complete = False
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """See `Parser`."""
+        fault: MalformedRequest | None = None
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            fault = MalformedRequest(f"the form is malformed {self._place}: {error}")
+        except MalformedRequest as error:
+            fault = error
+        events, self._events = self._events, []
+        yield from events
+        if fault is not None:
+            raise fault
+
+    def close(self) -> None:
+        """See `Parser`."""
+        if not self._is_complete:
+            raise MalformedRequest(f"the form ends {self._place}, without its closing boundary")
+
+    def _on_part_begin(self) -> None:
+        self._headers = {}
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers.setdefault(bytes(self._field).lower(), bytes(self._value))
+        self._field.clear()
+        self._value.clear()
+
+    def _on_headers_finished(self) -> None:
+        name = self._name()
+        self._place = f"in or after {name[:128]!r}"
+        fault = self._fault()
+        self._is_refused = fault is not None
+        self._events.append(Begin(name, None) if fault is None else Refused(name, fault))
+
+    def _name(self) -> str:
+        """Return the file's name; empty where it has none that can be read.
+
+        Raises:
+            MalformedRequest: the part is no file.
+        """
+        disposition = self._headers.get(_DISPOSITION, b"")
+        _, options = parse_options_header(disposition)
+        if (name := options.get(b"filename")) is not None:
+            return _text(name)
+        if b"filename*" in disposition.lower():
+            return _extended_name(disposition)
+        if self._lower(_TYPE).startswith((b"image/", b"application/octet-stream")):
+            return ""
+        field = _text(options.get(b"name", b""))
+        raise MalformedRequest(
+            f"the part {field[:128]!r} is no file: what holds for all images goes into the query; "
+            "a file has a filename or the Content-Type image/..."
+        )
+
+    def _fault(self) -> MalformedRequest | None:
+        """Return why the content of the part is not an image's, as far as its headers say so."""
+        transfer, encoding, kind = (self._lower(name) for name in (_TRANSFER, _ENCODING, _TYPE))
+        if transfer not in (b"", b"binary", b"8bit", b"7bit"):
+            text = f"the Content-Transfer-Encoding {_text(transfer)[:40]!r} is not decoded: send the bytes as they are"
+            return MalformedRequest(text)
+        if encoding not in (b"", b"identity"):
+            text = f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not decoded: send the file as it is"
+            return MalformedRequest(text)
+        if kind.startswith(b"multipart/"):
+            return MalformedRequest("a form inside the form is not read: send each image as a part of its own")
+        return None
+
+    def _lower(self, header: bytes) -> bytes:
+        return self._headers.get(header, b"").strip().lower()
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if not self._is_refused:
+            self._events.append(memoryview(data)[start:end])
+
+    def _on_part_end(self) -> None:
+        if not self._is_refused:
+            self._events.append(End())
+
+    def _on_end(self) -> None:
+        self._is_complete = True
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _extended_name(disposition: bytes) -> str:
+    """Decode `filename*=utf-8''...`, which RFC 7578 forbids and older clients send instead of `filename`."""
+    message = Message()
+    try:
+        message["Content-Disposition"] = disposition.decode("latin-1")
+        name = message.get_param("filename", "", header="Content-Disposition")
+    except (TypeError, ValueError):  # Such as `filename*` beside `filename*0`, which the parser cannot put in order.
+        return ""
+    if isinstance(name, tuple) and (name[0] or "us-ascii").lower() not in _CHARSETS:
+        return ""
+    return collapse_rfc2231_value(name)

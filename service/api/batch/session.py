@@ -1,0 +1,166 @@
+"""One request of many images: its body is read while its answer is written."""
+
+import asyncio
+import logging
+import time
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from gate import Label
+from service.api.batch.disconnect import Watch
+from service.api.batch.intake import Intake, Line, error_line
+from service.api.batch.ordered_results import Ordered
+from service.api.batch.upload import Upload
+from service.api.batch.upload_events import Parser
+from service.api.decisions import decision_body
+from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
+from service.http.request_body import Pace
+from service.inference.admission import Place
+from service.inference.pipeline import Pipeline
+from service.inference.request_context import Asked, Job
+
+LINGER_SECONDS = 1.0
+"""What still comes after the last line is read so long: a connection closed on it would take that line along."""
+
+_WATCH_SECONDS = 0.1
+
+log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """Reads, judges and answers until the upload ends, and says in the last line what became of it.
+
+    Args:
+        pipeline: judges.
+        parser: makes images of the body.
+        scope, receive, send: ASGI's.
+        expected: what the generator was asked for, of all images.
+        timeout: seconds from an image's last byte to its line.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        parser: Parser,
+        *,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        expected: Label | None,
+        timeout: float,
+    ) -> None:
+        self.counts = {"accept": 0, "discard": 0, "error": 0}
+        self.ignored = 0
+        self.fault: ServiceError | None = None
+        self._pipeline = pipeline
+        self._parser = parser
+        self._connection = Watch(scope)
+        self._send = send
+        self._request_id = scope["state"]["request_id"]
+        self._expected = expected
+        self._timeout = timeout
+        self._patience = pipeline.settings.timeout_ms / 1000
+        self._upload = Upload(receive, Pace(pipeline.settings.min_body_rate, self._patience))
+        # Enough that no thread waits while the images before its own are judged.
+        self._lines: Ordered[Line] = Ordered(2 * pipeline.decoder.threads + 2)
+        self._is_started = False
+
+    async def run(self) -> None:
+        """Hold it from the first byte to the last."""
+        try:
+            await self._converse()
+            await self._finish()
+        except* ClientGone as gone:
+            self.fault = ClientGone(str(gone.exceptions[0]))
+            self._connection.abort()
+            # Uvicorn learns of it in the loop's next turn, and then misses no end of the answer.
+            await asyncio.sleep(0)
+
+    async def _converse(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(self._read(group))
+            watching = group.create_task(self._watch(reading))
+            async for line in self._lines:
+                self.counts[line.get("decision", "error")] += 1
+                await self._write(line)
+            watching.cancel()
+
+    async def _finish(self) -> None:
+        if self.fault is not None:
+            await self._write({"error": error_line(self.fault, None)["error"]})
+        ignored = {"ignored": self.ignored} if self.ignored else {}
+        await self._write({"summary": self.counts | ignored})
+        await self._upload.discard(LINGER_SECONDS)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        # Who does not read the rest would keep the connection for ever.
+        asyncio.get_running_loop().call_later(self._patience, self._connection.abort)
+
+    async def _read(self, group: asyncio.TaskGroup) -> None:
+        def judge(identity: str | None, place: Place, body: bytearray) -> asyncio.Future[Line]:
+            line = group.create_task(self._judge(identity, place, [body]))
+            # Not by a `with` of its own: a task that is cancelled before it runs enters none.
+            line.add_done_callback(lambda _: place.leave())
+            return line
+
+        intake = Intake(self._pipeline, self._lines, judge=judge, patience=self._patience)
+        try:
+            while not self._upload.is_complete:
+                for event in self._parser.feed(await self._upload.part(intake.patience)):
+                    await intake.take(event)
+            self._parser.close()
+        except (MalformedRequest, DeadlineExceeded, Draining) as error:
+            self.fault = error
+        except asyncio.CancelledError:
+            self.fault = Draining("the service is shutting down: send what has no line yet to another replica")
+            raise
+        finally:
+            intake.close()
+            self.ignored = intake.ignored
+            self._lines.end()
+
+    async def _watch(self, reading: "asyncio.Task[None]") -> None:
+        """See what nobody is told while nothing is read: that the caller left, and that the service is leaving."""
+        while not self._connection.is_gone():
+            if self._pipeline.admission.is_draining:
+                reading.cancel()
+            await asyncio.sleep(_WATCH_SECONDS)
+        raise ClientGone("the connection closed before the answer was complete")
+
+    async def _judge(self, identity: str | None, place: Place, bodies: list[bytearray]) -> Line:
+        """One line. The body is kept nowhere but in its list, so that it is freed once it is decoded."""
+        try:
+            with self._pipeline.reported(), self._pipeline.engine as engine:
+                async with asyncio.timeout(self._timeout):
+                    job = Job(engine, place, time.monotonic() + self._timeout)
+                    answer = await self._pipeline.judge_body(job, bodies.pop(), Asked(identity, self._expected))
+        except TimeoutError:
+            text = f"there was no answer within {self._timeout * 1000:.0f} ms"
+            return error_line(DeadlineExceeded(text), identity)
+        except ServiceError as error:
+            return error_line(error, identity)
+        except Exception:
+            log.exception("unexpected fault", extra={"fields": {"request_id": self._request_id, "id": identity}})
+            return error_line(Internal(), identity)
+        return decision_body(identity, answer)
+
+    async def _write(self, line: Line) -> None:
+        """Send one line.
+
+        Raises:
+            ClientGone: there is no room for it, because the caller reads nothing.
+        """
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._start()
+                await self._send({"type": "http.response.body", "body": orjson.dumps(line) + b"\n", "more_body": True})
+        except TimeoutError as error:
+            raise ClientGone("the caller does not read its answer") from error
+
+    async def _start(self) -> None:
+        """Begin the answer with its first line: before, uvicorn still has to say 100 to those who wait for it."""
+        if not self._is_started:
+            self._is_started = True
+            # An answer may end before its request does, and no other request can be found behind the rest of that.
+            headers = [(b"content-type", b"application/x-ndjson"), (b"connection", b"close")]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})

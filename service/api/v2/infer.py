@@ -1,0 +1,179 @@
+"""One inference request: admitted, read, judged, answered."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gate import Action, ImageError
+from service.api.v2.compression import MINIMUM_BYTES, choose_encoding, compress, decompress
+from service.api.v2.metadata import served
+from service.api.v2.operation import INFER
+from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
+from service.api.v2.response import encode_answer
+from service.api.v2.shared_memory import Regions
+from service.api.v2.statistics import Statistics
+from service.errors import MalformedRequest, NotFound
+from service.http.query_params import check_names
+from service.http.request_body import read_body, while_connected
+from service.inference.decode_pool import Decoded
+from service.inference.pipeline import Pipeline
+from service.inference.request_context import Answer, Asked, Job
+from service.inference.shadow import Views
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+class Infer:
+    """The endpoint, an ASGI app as that of `/v1/decisions` is.
+
+    Args:
+        pipeline: judges the images.
+        regions: the shared memory that callers have registered.
+        statistics: is told of every request.
+    """
+
+    operation = INFER
+
+    def __init__(self, pipeline: Pipeline, regions: Regions, statistics: Statistics) -> None:
+        self._pipeline = pipeline
+        self._settings = pipeline.settings
+        self._max_body_bytes = min(self._settings.max_tensor_bytes, self._settings.max_inflight_bytes)
+        self._regions = regions
+        self._statistics = statistics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whose path names the model and may name its version."""
+        request = Request(scope, receive)
+        check_names(request, ())
+        started = time.monotonic()
+        version = self._pipeline.engine.card.version
+        try:
+            async with self._pipeline.job(request, max_body_bytes=self._max_body_bytes) as job:
+                version = job.engine.card.version
+                response = await self._answer(request, job)
+        except BaseException:
+            self._statistics.fail(version, seconds=time.monotonic() - started)
+            raise
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, job: Job) -> Response:
+        model = served(job.engine.card, self._settings)
+        check_model(model, request.path_params)
+        with job.stages.measure("read"):
+            # The body is kept nowhere but here, so that it is freed once its pixels are the model's.
+            body = [await self._read(request, job)]
+        asked = parse_request(
+            body.pop(),
+            _header_length(request),
+            served=model,
+            read_shared=partial(self._read_shared, job),
+            identified=partial(_note_identity, request),
+        )
+        self._make_room(job, asked)
+        with while_connected(request):
+            answers = await self._judge(job, asked)
+        encoding = time.monotonic()
+        response = self._respond(request, asked, answers, model)
+        ended = time.monotonic()
+        self._statistics.succeed(model.version, job.stages, seconds=ended - job.started, encoding=ended - encoding)
+        request.state.log = _log_fields(asked, answers)
+        return response
+
+    async def _read(self, request: Request, job: Job) -> bytes | bytearray:
+        body = await read_body(request, job.place, min_rate=self._settings.min_body_rate)
+        encoding = request.headers.get("content-encoding")
+        return body if encoding is None else await decompress(body, encoding, job.place)
+
+    def _read_shared(self, job: Job, part: SharedPart) -> bytes:
+        self._regions.check(part)
+        job.place.reserve(part.size)
+        return self._regions.read(part)
+
+    def _make_room(self, job: Job, asked: InferRequest) -> None:
+        """What is known only now: how soon, how many images, and where to."""
+        if asked.timeout is not None:
+            self._pipeline.admission.check_wait(job.shorten(asked.timeout))
+        for wanted in asked.outputs:
+            if wanted.shared:
+                self._regions.check(wanted.shared)
+        job.place.take_images(asked.count - 1)
+
+    async def _judge(self, job: Job, asked: InferRequest) -> list[Answer]:
+        # What is taken is held by those it is handed to alone: nothing here keeps the body longer than they do.
+        if (pixels := asked.take_pixels()) is not None:
+            judging = self._pipeline.judge_pixels(job, pixels, _name_images(asked))
+            del pixels
+            return await judging
+        decoded = await self._decode(job, asked.take_files())
+        return await self._pipeline.judge_decoded(job, decoded, _name_images(asked))
+
+    async def _decode(self, job: Job, files: Sequence[memoryview]) -> list[Decoded[Views]]:
+        """Decode all files; the first fault ends them all."""
+        decodes = [asyncio.ensure_future(self._decode_one(job, index, file)) for index, file in enumerate(files)]
+        try:
+            return await asyncio.gather(*decodes)
+        finally:
+            for decode in decodes:
+                decode.cancel()
+
+    async def _decode_one(self, job: Job, index: int, file: memoryview) -> Decoded[Views]:
+        try:
+            return await self._pipeline.decode(job, file)
+        except ImageError as error:
+            raise type(error)(f"encoded_image[{index}]: {error}") from error
+
+    def _respond(self, request: Request, asked: InferRequest, answers: Sequence[Answer], model: Served) -> Response:
+        answer = encode_answer(asked, answers, served=model)
+        for part, data in answer.shared:
+            self._regions.write(part, data)
+        body, headers = answer.body, {"Content-Type": "application/json"}
+        if answer.header_length is not None:
+            headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(answer.header_length)}
+        if len(body) >= MINIMUM_BYTES and (encoding := choose_encoding(request.headers.get("accept-encoding"))):
+            body = compress(body, encoding)
+            headers["Content-Encoding"] = encoding
+        return Response(body, headers=headers)
+
+
+def check_model(model: Served, path: dict[str, str]) -> None:
+    """Raise NotFound where a path names another model, or another version, than is served."""
+    name, version = path.get("name", model.name), path.get("version", model.version)
+    if name != model.name:
+        raise NotFound(f"there is no model {name[:64]!r}: {model.name!r} is served")
+    if version != model.version:
+        raise NotFound(f"version {version[:64]!r} of {name!r} is not served: version {model.version!r} is")
+
+
+def _header_length(request: Request) -> int | None:
+    text = request.headers.get(_HEADER_LENGTH)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12):
+        raise MalformedRequest(f"{_HEADER_LENGTH} is not a number of bytes")
+    return int(text)
+
+
+def _note_identity(request: Request, identity: str) -> None:
+    request.state.log = {"id": identity}
+
+
+def _name_images(asked: InferRequest) -> list[Asked]:
+    """What is recorded of each image: the request's id, and which one it was where there are several."""
+    if not asked.identity:
+        return [Asked(expected=expected) for expected in asked.expected]
+    if asked.count == 1:
+        return [Asked(asked.identity, asked.expected[0])]
+    return [Asked(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
+
+
+def _log_fields(asked: InferRequest, answers: Sequence[Answer]) -> dict[str, str | int]:
+    accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
+    fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
+    if asked.identity:
+        fields["id"] = asked.identity
+    return fields

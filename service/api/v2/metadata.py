@@ -1,0 +1,77 @@
+"""What the service and its model say of themselves."""
+
+from importlib.metadata import version
+from typing import Any
+
+from gate import Card
+from service.api.v2.request import Served
+from service.api.v2.response import DATATYPES
+from service.settings import Settings
+
+PLATFORM = "onnxruntime_onnx"
+
+_EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+_INPUTS = {
+    "image": ("UINT8", [-1, -1, -1, 3]),
+    "encoded_image": ("BYTES", [-1]),
+    "expected": ("BYTES", [-1]),
+}
+
+
+def served(card: Card, settings: Settings) -> Served:
+    """What requests for the model of `card` are held against."""
+    outputs = tuple(name for name in DATATYPES if name != "novelty" or name in card.outputs)
+    return Served(card.name, card.version, card.input.size, outputs, settings.max_inflight_images)
+
+
+def server_metadata(settings: Settings) -> dict[str, Any]:
+    """Name, version and the extensions that are there."""
+    extensions = (*_EXTENSIONS, "system_shared_memory") if settings.shared_memory else _EXTENSIONS
+    return {"name": "lensgate", "version": version("lensgate"), "extensions": extensions}
+
+
+def model_metadata(model: Served) -> dict[str, Any]:
+    """Inputs and outputs; of `image` and `encoded_image` a request has one, `expected` is optional."""
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": PLATFORM,
+        "inputs": [{"name": name, "datatype": datatype, "shape": shape} for name, (datatype, shape) in _INPUTS.items()],
+        "outputs": [{"name": name, "datatype": DATATYPES[name], "shape": [-1]} for name in model.outputs],
+    }
+
+
+def model_config(model: Served) -> dict[str, Any]:
+    """The configuration in the words of Triton's. `max_batch_size` 0 says that shapes name the batch themselves."""
+    return {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": "onnxruntime",
+        "max_batch_size": 0,
+        "input": [
+            {"name": name, "data_type": _data_type(datatype), "dims": dims, "optional": True}
+            for name, (datatype, dims) in _INPUTS.items()
+        ],
+        "output": [{"name": name, "data_type": _data_type(DATATYPES[name]), "dims": [-1]} for name in model.outputs],
+        "parameters": {
+            "size": {"string_value": str(model.size)},
+            "max_images": {"string_value": str(model.max_images)},
+        },
+    }
+
+
+def repository_entry(model: Served, reason: str | None) -> dict[str, Any]:
+    """The served version in the repository's index; `reason` says why it is not ready."""
+    state = "READY" if reason is None else "UNAVAILABLE"
+    return {"name": model.name, "version": model.version, "state": state, "reason": reason or ""}
+
+
+def _data_type(datatype: str) -> str:
+    return "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"

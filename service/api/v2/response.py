@@ -1,0 +1,80 @@
+"""The bytes of an answer to an inference request. Pure: no HTTP, no model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from service.api.v2.request import InferRequest, Served, SharedPart
+from service.api.v2.tensors import pack_floats, pack_texts
+from service.errors import MalformedRequest
+from service.inference.request_context import Answer
+
+DATATYPES = {"glasses_probability": "FP32", "novelty": "FP32", "decision": "BYTES", "reason": "BYTES"}
+
+_VALUES: dict[str, Callable[[Answer], Any]] = {
+    "glasses_probability": lambda answer: answer.score.probability,
+    "novelty": lambda answer: answer.score.novelty,
+    "decision": lambda answer: answer.decision.action,
+    "reason": lambda answer: answer.decision.reason,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InferAnswer:
+    """A body, where its JSON ends if binary data follows, and what goes to shared memory."""
+
+    body: bytes
+    header_length: int | None
+    shared: list[tuple[SharedPart, bytes]]
+
+
+def encode_answer(request: InferRequest, answers: Sequence[Answer], *, served: Served) -> InferAnswer:
+    """The answer to a request, as it wants it.
+
+    Raises:
+        MalformedRequest: an output is larger than its part of shared memory.
+    """
+    binary: list[bytes] = []
+    shared: list[tuple[SharedPart, bytes]] = []
+    outputs = []
+    for wanted in request.outputs:
+        values = [_VALUES[wanted.name](answer) for answer in answers]
+        output: dict[str, Any] = {
+            "name": wanted.name,
+            "datatype": DATATYPES[wanted.name],
+            "shape": [len(answers)],
+        }
+        if wanted.shared:
+            shared.append((wanted.shared, _pack_shared(wanted.shared, wanted.name, values)))
+            output["parameters"] = _describe_shared(wanted.shared, len(shared[-1][1]))
+        elif wanted.binary:
+            binary.append(_pack(wanted.name, values))
+            output["parameters"] = {"binary_data_size": len(binary[-1])}
+        else:
+            output["data"] = values
+        outputs.append(output)
+    head: dict[str, Any] = {"model_name": served.name, "model_version": served.version, "outputs": outputs}
+    if request.identity is not None:
+        head["id"] = request.identity
+    text = orjson.dumps(head)
+    return InferAnswer(b"".join((text, *binary)), len(text) if binary else None, shared)
+
+
+def _pack(name: str, values: Sequence[Any]) -> bytes:
+    return pack_floats(values) if DATATYPES[name] == "FP32" else pack_texts(values)
+
+
+def _pack_shared(part: SharedPart, name: str, values: Sequence[Any]) -> bytes:
+    packed = _pack(name, values)
+    if len(packed) > part.size:
+        raise MalformedRequest(f"{name} has {len(packed):,} bytes, its part of {part.region!r} {part.size:,}")
+    return packed
+
+
+def _describe_shared(part: SharedPart, size: int) -> dict[str, Any]:
+    described: dict[str, Any] = {"shared_memory_region": part.region, "shared_memory_byte_size": size}
+    if part.offset:
+        described["shared_memory_offset"] = part.offset
+    return described

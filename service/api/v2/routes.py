@@ -1,0 +1,164 @@
+"""The paths under `/v2` beside `infer`: health, metadata, statistics, shared memory."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from service.api.v2 import metadata as describe
+from service.api.v2.infer import check_model
+from service.api.v2.request import Served
+from service.api.v2.shared_memory import Regions
+from service.api.v2.statistics import Statistics
+from service.errors import MalformedRequest, NotFound, NotReady
+from service.http.openapi import describe_problems
+from service.http.request_body import read_small
+from service.http.responses import json_response
+from service.inference.pipeline import Pipeline
+
+_SMALL_BODY = 64 * 1024
+_SMALL_BODY_SECONDS = 10.0
+
+
+def make_v2_routes(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> APIRouter:
+    """All routes but the one that infers."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
+    _add_health(router, pipeline)
+    _add_statistics(router, pipeline, statistics)
+    _add_model(router, pipeline)
+    _add_repository(router, pipeline)
+    _add_shared_memory(router, regions)
+    _add_refusals(router)
+    return router
+
+
+def _add_health(router: APIRouter, pipeline: Pipeline) -> None:
+    @router.get("/health/live", responses=describe_problems([NotReady]), summary="200 unless only a restart helps")
+    async def live(_: Request) -> Response:
+        pipeline.check_alive()
+        return json_response({"live": True})
+
+    @router.get("/health/ready", responses=describe_problems([NotReady]), summary="200 where requests may be sent")
+    async def ready(_: Request) -> Response:
+        pipeline.check_ready()
+        return json_response({"ready": True})
+
+    @router.get(
+        "/models/{name}/ready", responses=describe_problems([NotFound, NotReady]), summary="200 where the model answers"
+    )
+    @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
+    async def model_ready(request: Request) -> Response:
+        model = _model(pipeline, request)
+        pipeline.check_ready()
+        return json_response({"name": model.name, "ready": True})
+
+
+def _add_statistics(router: APIRouter, pipeline: Pipeline, statistics: Statistics) -> None:
+    @router.get("/models/stats", summary="Counts and times of requests and of the model's runs")
+    @router.get("/models/{name}/stats", include_in_schema=False)
+    @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
+    async def stats(request: Request) -> Response:
+        model = _model(pipeline, request)
+        return json_response(
+            {"model_stats": [statistics.describe(model.name, model.version, dict(pipeline.metrics.runs))]}
+        )
+
+
+def _add_model(router: APIRouter, pipeline: Pipeline) -> None:
+    @router.get("", summary="Name, version and extensions of the server")
+    async def server(_: Request) -> Response:
+        return json_response(describe.server_metadata(pipeline.settings))
+
+    @router.get("/models/{name}", responses=describe_problems([NotFound]), summary="Inputs and outputs of the model")
+    @router.get("/models/{name}/versions/{version}", include_in_schema=False)
+    async def metadata(request: Request) -> Response:
+        return json_response(describe.model_metadata(_model(pipeline, request)))
+
+    @router.get("/models/{name}/config", responses=describe_problems([NotFound]), summary="The model's configuration")
+    @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
+    async def config(request: Request) -> Response:
+        return json_response(describe.model_config(_model(pipeline, request)))
+
+
+def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
+    @router.post("/repository/index", summary="The model that is served")
+    async def index(request: Request) -> Response:
+        only_ready = (await _small_body(request)).get("ready", False)
+        reason = _why_not_ready(pipeline)
+        entries = [describe.repository_entry(_model(pipeline, request), reason)]
+        return json_response([] if only_ready and reason else entries)
+
+    @router.post("/repository/models/{name}/load", include_in_schema=False)
+    @router.post("/repository/models/{name}/unload", include_in_schema=False)
+    async def load(_: Request) -> Response:
+        raise MalformedRequest("models are not loaded by request: the file CURRENT among them decides which is served")
+
+
+def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
+    @router.get("/systemsharedmemory/status", summary="The registered regions of shared memory")
+    @router.get("/systemsharedmemory/region/{region}/status", include_in_schema=False)
+    async def status(request: Request) -> Response:
+        return json_response(regions.status(request.path_params.get("region")))
+
+    @router.post("/systemsharedmemory/region/{region}/register", summary="Register a region of shared memory")
+    async def register(request: Request) -> Response:
+        body = await _small_body(request)
+        key, offset, size = body.get("key"), body.get("offset", 0), body.get("byte_size")
+        if not isinstance(key, str) or type(offset) is not int or type(size) is not int:
+            raise MalformedRequest("a region needs key, a string, and byte_size and offset, integers")
+        if offset < 0 or size < 1:
+            raise MalformedRequest("a region's offset is 0 or more and its byte_size 1 or more")
+        regions.register(request.path_params["region"], key, offset=offset, size=size)
+        return json_response({})
+
+    @router.post("/systemsharedmemory/unregister", summary="Forget the registered regions")
+    @router.post("/systemsharedmemory/region/{region}/unregister", include_in_schema=False)
+    async def unregister(request: Request) -> Response:
+        regions.unregister(request.path_params.get("region"))
+        return json_response({})
+
+
+def _add_refusals(router: APIRouter) -> None:
+    """What a client may ask for and this service has not: an answer that says so is better than a 404."""
+
+    def refuse(*paths: str, text: str) -> None:
+        async def refused(_: Request) -> Response:
+            raise MalformedRequest(text)
+
+        for path in paths:
+            router.add_api_route(path, refused, methods=["GET", "POST"], include_in_schema=False, response_model=None)
+
+    refuse(
+        "/cudasharedmemory/status",
+        "/cudasharedmemory/unregister",
+        "/cudasharedmemory/region/{region}/{action}",
+        text="CUDA shared memory is not supported: decoding and batching are on the host",
+    )
+    refuse("/trace/setting", "/models/{name}/trace/setting", text="traces are set where the service starts")
+    refuse("/logging", text="the log is set where the service starts: LENSGATE_LOG_LEVEL")
+
+
+def _model(pipeline: Pipeline, request: Request) -> Served:
+    model = describe.served(pipeline.engine.card, pipeline.settings)
+    check_model(model, request.path_params)
+    return model
+
+
+def _why_not_ready(pipeline: Pipeline) -> str | None:
+    try:
+        pipeline.check_ready()
+    except NotReady as error:
+        return error.detail
+    return None
+
+
+async def _small_body(request: Request) -> dict[str, Any]:
+    """The JSON object that is the body; an empty body is an empty one."""
+    body = await read_small(request, limit=_SMALL_BODY, seconds=_SMALL_BODY_SECONDS)
+    try:
+        found = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise MalformedRequest(f"the body is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise MalformedRequest("the body is no JSON object")
+    return found

@@ -1,0 +1,1 @@
+"""HTTP below the endpoints: connections, bodies, responses, logs and traces of requests."""

@@ -1,0 +1,53 @@
+"""Limit the body of every route that declares no limits of its own."""
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import BodyTooLarge
+from service.http.request_body import content_length, read_small
+
+MAX_BYTES = 64 * 2**10
+SECONDS = 10.0
+
+
+class SmallBodies:
+    """ASGI middleware: a body is read before the app is called, whether or not the app wants it.
+
+    It raises what it refuses: `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
+
+    Args:
+        app: what it is around.
+        seconds: in which a body has to come.
+    """
+
+    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS) -> None:
+        self._app = app
+        self._seconds = min(seconds, SECONDS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request through, with all of its body or none."""
+        if scope["type"] != "http" or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        if (length := content_length(request)) is not None and length > MAX_BYTES:
+            raise BodyTooLarge(f"the body has {length:,} bytes: {MAX_BYTES:,} are allowed here")
+        messages: list[Message] = [
+            {
+                "type": "http.request",
+                "body": await read_small(request, limit=MAX_BYTES, seconds=self._seconds),
+                "more_body": False,
+            }
+        ]
+
+        async def replay() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+
+def _has_body(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" \t0")):
+            return True
+    return False

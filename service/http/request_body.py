@@ -1,0 +1,211 @@
+"""The body of a request: read under admission, and work that stops when its caller is gone."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import BodyTooLarge, BodyTooSlow, ClientGone, DeadlineExceeded, MalformedRequest
+from service.inference.admission import Place
+
+CONNECTION = "lensgate.connection"
+"""Key of a request's scope: the `Connection` that it came by, where the server knows of such a thing."""
+
+GONE = "lensgate.gone"
+"""Key of a request's scope: what stands there is called when its connection is lost."""
+
+
+GRACE_SECONDS = 5.0
+"""A body may stand still for so long; every second's worth of bytes that came is added again, up to this."""
+
+_MAX_LENGTH_DIGITS = 15
+_LEAST_SECONDS = 0.1
+
+
+class Connection(Protocol):
+    """What a connection can do beyond ASGI."""
+
+    transport: asyncio.Transport
+
+    def read_into(self, rest: memoryview) -> None:
+        """Put the rest of the body there, all of it; `receive` then says when it has come."""
+
+    def rest_of_body(self) -> int:
+        """Return how many bytes are still to come of a body that is put where `read_into` said."""
+
+    def stop_reading(self) -> None:
+        """The body is given up in the middle, so that the answer is the last of this connection."""
+
+
+def content_length(request: Request) -> int | None:
+    """The announced size of the body, or None where it comes in chunks of its own.
+
+    Raises:
+        MalformedRequest: the header is no number.
+    """
+    text = request.headers.get("content-length")
+    if text is None:
+        return None
+    text = text.strip(" \t")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_LENGTH_DIGITS):
+        raise MalformedRequest("Content-Length is not a number of bytes")
+    return int(text)
+
+
+async def read_body(request: Request, place: Place, *, min_rate: int) -> bytearray:
+    """Read the whole body, counting each part in `place` before it is kept.
+
+    Raises:
+        BodyTooSlow: it comes at less than `min_rate` bytes a second.
+        BodyTooLarge, Overloaded: there are more bytes than were announced, and no room for them.
+        ClientGone: the caller left in the middle.
+    """
+    length = content_length(request)
+    connection: Connection | None = request.scope.get(CONNECTION)
+    if length is not None and connection is not None:
+        body = await _read_announced(request, length, connection, min_rate=min_rate)
+    else:
+        body = bytearray()
+        with _at_rate(min_rate, lambda: len(body)):
+            async for part in body_parts(request):
+                place.receive(len(part))
+                body += part
+    place.complete()
+    return body
+
+
+async def _read_announced(request: Request, length: int, connection: Connection, *, min_rate: int) -> bytearray:
+    """Room for the body is reserved, so that it needs no counting and no holding back, only to be put down."""
+    body = bytearray(length)
+    rest = memoryview(body)
+    try:
+        with _at_rate(min_rate, lambda: length - (connection.rest_of_body() or len(rest))):
+            async for part in body_parts(request):
+                rest[: len(part)] = part
+                rest = rest[len(part) :]
+                if part and rest:
+                    connection.read_into(rest)
+    except BaseException:
+        connection.stop_reading()
+        raise
+    return body
+
+
+class Pace:
+    """How long a body may still stand still: time that is waited for it counts down, bytes that come count up.
+
+    Args:
+        min_rate: bytes a second; 0 allows any rate.
+        grace: most seconds.
+    """
+
+    def __init__(self, min_rate: int, grace: float) -> None:
+        self.left = grace if min_rate else math.inf
+        self._min_rate = min_rate
+        self._grace = grace
+
+    def count(self, seconds: float, size: int) -> None:
+        """Count `size` bytes for which `seconds` were waited."""
+        if self._min_rate:
+            self.left = min(self._grace, self.left - seconds + size / self._min_rate)
+
+
+@contextmanager
+def _at_rate(min_rate: int, received: Callable[[], int]) -> Iterator[None]:
+    """Cancel the block where fewer bytes come than `min_rate` a second.
+
+    Raises:
+        BodyTooSlow: it was cancelled.
+    """
+    if not min_rate:
+        yield
+        return
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    pace, seen, is_slow = Pace(min_rate, GRACE_SECONDS), 0, False
+    timer: asyncio.TimerHandle
+
+    def check(waited: float) -> None:
+        nonlocal seen, is_slow, timer
+        came, seen = received() - seen, received()
+        pace.count(waited, came)
+        if pace.left >= _LEAST_SECONDS:
+            timer = loop.call_later(pace.left, check, pace.left)
+        elif task is not None:
+            is_slow = True
+            task.cancel()
+
+    timer = loop.call_later(pace.left, check, pace.left)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not is_slow or task is None:
+            raise
+        task.uncancel()
+        raise BodyTooSlow(f"the body came at less than {min_rate:,} bytes a second: LENSGATE_MIN_BODY_RATE") from None
+    finally:
+        timer.cancel()
+
+
+async def body_parts(request: Request) -> AsyncIterator[bytes]:
+    """The body part by part as it comes.
+
+    Raises:
+        ClientGone: the caller left in the middle.
+    """
+    try:
+        async for part in request.stream():
+            yield part
+    except ClientDisconnect as error:
+        raise ClientGone("the connection closed before the body was complete") from error
+
+
+async def read_small(request: Request, *, limit: int, seconds: float) -> bytes:
+    """A body that takes no place: a few kilobytes of JSON.
+
+    Raises:
+        BodyTooLarge: it has more bytes than `limit`.
+        DeadlineExceeded: it did not come in time.
+        ClientGone: the caller left in the middle.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in body_parts(request):
+                body += part
+                if len(body) > limit:
+                    raise BodyTooLarge(f"the body has more than {limit:,} bytes")
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the body did not come within {seconds:.0f} s") from error
+    return bytes(body)
+
+
+@contextmanager
+def while_connected(request: Request) -> Iterator[None]:
+    """Cancel the block when the caller closes the connection first. The body has been read.
+
+    Raises:
+        ClientGone: nobody waits for the answer any more.
+    """
+    task = asyncio.current_task()
+    is_gone = False
+
+    def leave() -> None:
+        nonlocal is_gone
+        is_gone = True
+        if task is not None:
+            task.cancel()
+
+    request.scope[GONE] = leave
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not is_gone:
+            raise
+        if task is not None:
+            task.uncancel()
+        raise ClientGone("the connection closed before the answer") from None
+    finally:
+        del request.scope[GONE]

@@ -1,0 +1,181 @@
+"""The outermost layer of the app: an id, a log line, two metrics and a trace a request; last resort for a fault."""
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
+from service.http.allowed_methods import Methods
+from service.http.query_params import describe_faults
+from service.ids import is_identity, is_request_id, new_id
+from service.metrics.decisions import Metrics
+from service.timings import Stages
+
+if TYPE_CHECKING:
+    from service.http.tracing import Tracer
+
+OTHER = "other"
+"""The route label of what is no route of ours: anybody can invent paths, and each would be a series for ever."""
+
+RECORD = "GET /v1/decisions"
+"""The route label of reading the record, and of methods that this path has not: objectives are for decisions alone."""
+
+log = logging.getLogger("service.access")
+_MOST_DETAIL = 500
+_MOST_PATH = 256
+_BATCH = "/v1/decisions/batch"
+
+
+class Telemetry:
+    """ASGI middleware. The request's id is `scope["state"]["request_id"]`, taken over from `X-Request-ID` if sent.
+
+    Args:
+        app: what it is around.
+        metrics: counts and times requests.
+        tracer: makes the spans, where traces are on.
+        methods: of every path, for the `Allow` of a 405.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: Methods | None = None
+    ) -> None:
+        self._app = app
+        self._methods = methods
+        self._metrics = metrics
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.monotonic()
+        request_id = _take_over(Headers(scope=scope).get("x-request-id"))
+        scope["app"] = self  # Starlette's routes then raise what they would answer in plain text.
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        # Filled in by whoever does the work.
+        state["stages"] = Stages()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                if status == MethodNotAllowed.status and self._methods is not None:
+                    headers["Allow"] = self._methods.allowed(scope["path"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            # In no variable of this frame, which the error knows by its traceback: the two would keep each other, and
+            # the body that could not be decoded.
+            if _translate(error) is None:
+                log.exception("unexpected fault", extra={"fields": {"request_id": request_id}})
+            if status == 0:
+                await problem_response(_translate(error) or Internal(), scope)(scope, receive, send_with_id)
+        finally:
+            self._observe(scope, status or ClientGone.status, started)
+
+    def _observe(self, scope: Scope, status: int, started: float) -> None:
+        seconds = time.monotonic() - started
+        route = getattr(scope.get("route"), "path", OTHER)
+        if route == "/v1/decisions" and scope["method"] != "POST":
+            route = RECORD
+        self._metrics.observe_request(route, status, seconds)
+        state = scope["state"]
+        fields: dict[str, Any] = {
+            "request_id": state["request_id"],
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 3),
+            **_describe_failure(scope, status),
+            **state.get("log", {}),
+        }
+        principal = state.get("principal")
+        if principal is not None and not principal.is_anonymous:
+            fields["principal"] = principal.name
+        if stages := state["stages"].milliseconds():
+            fields["stages"] = stages
+        if trace_id := self._trace(scope, route, status, started):
+            fields["trace_id"] = trace_id
+        level = logging.INFO if status < 500 else logging.WARNING
+        log.log(level, "%s %s", scope["method"], scope["path"][:_MOST_PATH], extra={"fields": fields})
+
+    def _trace(self, scope: Scope, route: str, status: int, started: float) -> str | None:
+        if self._tracer is None:
+            return None
+        return self._tracer.record(
+            f"{scope['method']} {route}",
+            scope["state"]["stages"].found,
+            started=started,
+            headers=Headers(scope=scope),
+            attributes={
+                "http.request.method": scope["method"],
+                "http.route": route,
+                "http.response.status_code": status,
+                "lensgate.request_id": scope["state"]["request_id"],
+                **{f"lensgate.{name}": str(value) for name, value in scope["state"].get("log", {}).items()},
+            },
+        )
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """FastAPI's way to ask what to answer to an error."""
+    return problem_response(_translate(error) or Internal(), request.scope)
+
+
+def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
+    """An error as RFC 9457 wants it, and under `/v2` as clients of the Open Inference Protocol do too."""
+    scope["state"]["problem"] = error
+    body: dict[str, Any] = error.problem(scope["state"]["request_id"])
+    if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
+        body["error"] = error.detail
+    elif scope["path"] == _BATCH:  # What reads its answers line by line looks there.
+        body["error"] = {"code": error.code, "detail": error.detail}
+    return JSONResponse(body, error.status, headers=error.headers, media_type="application/problem+json")
+
+
+def _translate(error: Exception) -> ServiceError | None:
+    """What a caller can be told of an error; None for a fault of ours."""
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return MalformedRequest(describe_faults(error.errors()))
+    if not isinstance(error, HTTPException):
+        return None
+    if error.status_code == NotFound.status:
+        return NotFound("there is nothing at this path: /docs lists what there is")
+    if error.status_code == MethodNotAllowed.status:
+        return MethodNotAllowed("this path has no such method: see Allow", headers=dict(error.headers or {}))
+    return MalformedRequest(str(error))
+
+
+def _take_over(given: str | None) -> str:
+    return given if given and is_request_id(given) else new_id()
+
+
+def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
+    """Return what the line of a failed request says beyond that of another: code, detail, the caller's id."""
+    if status < 400:
+        return {}
+    fields: dict[str, Any] = {}
+    problem: ServiceError | None = scope["state"].get("problem")
+    if problem is None and status == ClientGone.status:
+        problem = ClientGone("the connection closed before the answer")
+    if problem is not None:
+        fields = {"code": problem.code, "detail": problem.detail[:_MOST_DETAIL]}
+    # It may have been refused before anything of it was read.
+    identity = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[-1]
+    return {**fields, "id": identity} if is_identity(identity) else fields

@@ -1,0 +1,347 @@
+"""HTTP/1.1 on one connection: zero-copy bodies, one request at a time, and limits in bytes and in time."""
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
+from service.http.body_protocols import Closing, Discarding, Filling
+from service.http.connections import Connections
+from service.http.framing import HEAD_END, check_framing, may_be_request
+from service.http.half_close import HalfClose
+from service.http.raw_responses import make_refusal
+from service.http.request_body import CONNECTION, GONE
+
+HEAD_SECONDS = 10.0
+"""From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
+
+CLOSE_SECONDS = 1.0
+"""From the last answer of a connection to its end, for a caller that does not close it."""
+
+DISCARD_SECONDS = 30.0
+"""In this time the rest of a body has to come that was answered early, or the connection is closed."""
+
+
+class GateProtocol(HttpToolsProtocol):
+    """Adds limits and zero-copy bodies to uvicorn's protocol.
+
+    A body that a request has reserved room for goes straight into its buffer; uvicorn would copy it five times. A body
+    whose request was refused is passed over without a copy. A connection that sends no request, or half of one, is
+    closed, and so is one whose caller does not read. Requests are parsed one at a time: while one is answered, what
+    follows stays unparsed, and the connection is not read. Malformed requests, and heads that are too long, are
+    answered as every other error is. A caller that offers another protocol is answered in this one. A caller that
+    shuts down its side after a request is answered, but over TLS, which has no such thing.
+
+    Args:
+        connections: all of this port.
+        max_header_bytes: of a request's first line, its headers and what follows a body in chunks.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _is_reading_into = False
+    _seen = 0
+    _head_bytes = 0
+    # Received since the parser last said something: it keeps what has no end yet.
+    _silent_bytes = 0
+    _is_silent = True
+    # While the parser is told again how the body comes, which the request itself has said.
+    _is_retelling = False
+    _fault: ServiceError | None = None
+    # Of the body; None for one in chunks.
+    _length: int | None = 0
+    _is_head_complete = False
+    # Received, and parsed up to there.
+    _unparsed = b""
+    _parsed = 0
+    # The last bytes that were parsed: the end of a head may come in parts.
+    _tail = b""
+    _has_ended = False
+
+    def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._all = connections
+        self._max_header_bytes = max_header_bytes
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request, or close it where there are too many connections."""
+        super().connection_made(transport)
+        if not self._all.enter(self):
+            transport.abort()
+            return
+        self._close_after(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more, and tell whoever works on a request that nobody does."""
+        self._stop_waiting()
+        self._all.leave(self)
+        if self.cycle is not None and (leave := self.cycle.scope.get(GONE)):
+            leave()  # type: ignore[operator]
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; what is left is the beginning of a head, or a body that somebody reads."""
+        if self.transport.is_closing():
+            return  # TLS hands on what it had, and nobody would be there to answer.
+        self._unparsed = self._unparsed[self._parsed :] + data if self._unparsed else data
+        self._parsed = 0
+        self._parse_unparsed()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer the request that is complete; a caller in the middle of one has left."""
+        if self.scheme == "https" or not self._is_answering():
+            return False
+        if not self._has_ended:
+            self._has_ended = True
+            self.cycle.keep_alive = bool(self._unparsed)
+            HalfClose(self.transport, is_answering=self._is_answering, may_probe=self._may_probe)
+        return True
+
+    def _may_probe(self) -> bool:
+        return not self.cycle.response_started and self.scope["http_version"] == "1.1"
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+
+    def _parse_unparsed(self) -> None:
+        """Parse up to the end of a request that is not answered yet; what follows it waits, and more is not read."""
+        data = self._unparsed
+        view = memoryview(data)
+        while self._parsed < len(data) and not self._is_answering():
+            start, self._parsed = self._parsed, self._find_end(data, self._parsed)
+            self._parse(view[start : self._parsed])
+            if self.transport.get_protocol() is not self:
+                self._unparsed = b""
+                return  # It was refused.
+            self._tail = (self._tail + data[max(start, self._parsed - 3) : self._parsed])[-3:]
+        if self._parsed < len(data):
+            self._keep_unparsed()
+            return
+        self._unparsed = b""
+        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._close_after(HEAD_SECONDS)
+
+    def _keep_unparsed(self) -> None:
+        self.flow.pause_reading()
+        if not may_be_request(self._unparsed, self._parsed, self._max_header_bytes):
+            self.cycle.keep_alive = False
+            self._unparsed = b""
+
+    def _find_end(self, data: bytes, start: int) -> int:
+        """Find how far to parse: past the end of a head or of a body, where a request may be complete, no further."""
+        limit = len(data)
+        if self.cycle is not None and self.cycle.more_body:
+            if self._length is not None:
+                return min(limit, start + self._length - self._seen)
+        else:
+            # Of a head in pieces no larger than it may be: only of one in which nothing ends is it known that all of it
+            # belongs to what has no end.
+            limit = min(limit, start + self._max_header_bytes)
+        if (found := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
+            return start + found + len(HEAD_END) - len(self._tail)
+        found = data.find(HEAD_END, start, limit)
+        return limit if found < 0 else found + len(HEAD_END)
+
+    def _parse(self, data: memoryview) -> None:
+        self._is_silent = True
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(self._fault or MalformedRequest("the request is no HTTP/1.1"))
+            return
+        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
+        if self._silent_bytes > self._max_header_bytes:
+            self._refuse(self._header_too_large())
+
+    def _feed(self, data: memoryview) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._go_on_with_body()
+            else:
+                return
+
+    def _go_on_with_body(self) -> None:
+        """Take what follows for the body that was announced; the parser takes it for the protocol that was offered."""
+        framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
+        self.parser = _make_parser(self)
+        self._is_retelling = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n")
+        for header in framing:
+            self.parser.feed_data(b"%b: %b\r\n" % header)
+        # Without a body its end is told at once.
+        self.parser.feed_data(b"\r\n")
+        self._is_retelling = False
+
+    def on_url(self, url: bytes) -> None:
+        """Count a part of the first line."""
+        if self._is_retelling:
+            return
+        self._count_head(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        if self._is_retelling:
+            return
+        self._count_head(len(name) + len(value) + 4)
+        if not self._is_head_complete:  # What follows a body in chunks would pass for a header that access has seen.
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin the request."""
+        if self._is_retelling:
+            return
+        try:
+            self._length = check_framing(self.headers, version=self.parser.get_http_version())
+        except (MalformedRequest, ExpectationFailed) as error:
+            self._fault = error
+            raise
+        self._is_silent = False
+        self._is_head_complete = True
+        self._stop_waiting()
+        self._all.begin(self)
+        super().on_headers_complete()
+
+    def on_message_begin(self) -> None:
+        """Let the request find its connection."""
+        if self._is_retelling:
+            return
+        super().on_message_begin()
+        self._is_head_complete = False
+        self._seen = 0
+        self._head_bytes = 0
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]
+
+    def on_body(self, body: bytes) -> None:
+        """Count what the parser sees of a body."""
+        self._is_silent = False
+        self._seen += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of it has come, unless another protocol was offered: the parser has then not looked for a body."""
+        if self.parser.should_upgrade():
+            return
+        if self.cycle.response_complete:
+            self.cycle.more_body = False
+            self._stop_waiting()
+            self._all.rest(self)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with what was not parsed yet, or read past the rest of a body that was answered early."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        self.cycle.body.clear()  # Beginnings of refused bodies would be kept until the next request.
+        if self.cycle.more_body:
+            self._close_after(DISCARD_SECONDS)
+            if self._length is not None:
+                self.transport.set_protocol(Discarding(self, self._length - self._seen))
+        elif self._unparsed:
+            self.flow.pause_reading()
+            self.loop.call_soon(self._go_on)
+        else:
+            self._all.rest(self)
+
+    def _go_on(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._parse_unparsed()
+        if self._has_ended and not self._unparsed:
+            if self._is_answering():
+                self.cycle.keep_alive = False
+            else:
+                self.transport.close()  # The rest was no whole request.
+
+    def read_into(self, rest: memoryview) -> None:
+        """Put the rest of the body there, all of it; `receive` then says when it has come."""
+        self._is_reading_into = True
+        self.transport.set_protocol(Filling(self, rest))
+
+    def rest_of_body(self) -> int:
+        """Return how many bytes are still to come of a body that is put where `read_into` said."""
+        reader = self.transport.get_protocol()
+        return reader.length if isinstance(reader, Filling) else 0
+
+    def end_body(self) -> None:
+        """All of it has come. The parser has not seen it: the next request has one of its own."""
+        self._is_reading_into = False
+        self._seen = self._length or 0
+        self._tail = b""
+        self.transport.set_protocol(self)
+        self.parser = _make_parser(self)
+        self.on_message_complete()
+
+    def stop_reading(self) -> None:
+        """The body is given up in the middle. Where the next request begins nobody knows: there is none."""
+        if self._is_reading_into:
+            self._is_reading_into = False
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            self.transport.set_protocol(self)
+
+    def shutdown(self) -> None:
+        """Close it once it is idle; over TLS without waiting for a caller that does not answer to that."""
+        super().shutdown()
+        if self.scheme == "https" and self.transport.is_closing():
+            self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer what is no request, and close; a whole one before it is answered as if it had been the last."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            if not self.cycle.more_body:
+                self.cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            if self.cycle.response_started:
+                self.transport.close()  # Whatever was said now would be taken for a part of the answer.
+                return
+            # Its reader is told that the body will not come, and what it answers goes nowhere.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write(make_refusal(error))
+        self._close_slowly()
+
+    def _close_slowly(self) -> None:
+        self.transport.set_protocol(Closing(self))
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._close_after(CLOSE_SECONDS)
+
+    def _count_head(self, length: int) -> None:
+        self._is_silent = False
+        self._head_bytes += length
+        if self._head_bytes > self._max_header_bytes:
+            self._fault = self._header_too_large()
+            raise ValueError  # The parser stops.
+
+    def _header_too_large(self) -> HeaderTooLarge:
+        return HeaderTooLarge(f"the head of the request has more than {self._max_header_bytes:,} bytes")
+
+    def _close_after(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._head_timer = self.loop.call_later(seconds, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+def _make_parser(protocol: GateProtocol) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's are.
+    return parser

@@ -1,0 +1,108 @@
+"""Structured logs: one JSON object a line on standard error, each bounded in size, none of which is waited for."""
+
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from service.process.standard_streams import Sink, open_sink, text_stream
+
+MAX_MESSAGE = 2_000
+MAX_FIELD = 1_000
+MAX_EXCEPTION = 20_000
+MAX_LINE = 32_000
+"""In characters; what is longer is cut."""
+
+# Terminals and viewers take these for a new line, a command or another writing direction. JSON allows them as they are.
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+class JsonFormatter(logging.Formatter):
+    """Time, level, logger and message, then the members of `extra={"fields": {...}}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _clip(record.getMessage(), MAX_MESSAGE),
+        }
+        fields = {name: _clip(value, MAX_FIELD) for name, value in getattr(record, "fields", {}).items()}
+        if record.exc_info:
+            # The end of a traceback says more than its beginning.
+            fields["exception"] = self.formatException(record.exc_info)[-MAX_EXCEPTION:]
+        text = _dump({**line, **fields})
+        if len(text) > MAX_LINE:
+            text = _dump({**line, "cut": text[: MAX_LINE // 4]})
+        return text
+
+
+def configure_logging(level: str) -> None:
+    """Send every logger of the process, uvicorn's among them, to standard error as JSON.
+
+    Standard output and error are replaced by streams that no thread waits for.
+    """
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = text_stream(open_sink(1, _recovered))
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if sys.stderr is sys.__stderr__:
+        sink = open_sink(2, _recovered)
+        sys.stderr = text_stream(sink)
+        handler = _SinkHandler(sink)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # Where in the code a line comes from, in which thread and process, no line says: it need not be found out.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    # A decoder's warning about a picture is a line like any other, not text in between.
+    logging.captureWarnings(True)
+
+
+class _SinkHandler(logging.Handler):
+    def __init__(self, sink: Sink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._sink.put(f"{self.format(record)}\n".encode())
+        except Exception:
+            self.handleError(record)
+
+
+def _recovered(lost: int) -> bytes:
+    record = logging.makeLogRecord(
+        {
+            "name": __name__,
+            "levelno": logging.WARNING,
+            "levelname": "WARNING",
+            "msg": "lines were dropped: nothing was taken for a time",
+            "fields": {"dropped": lost},
+        }
+    )
+    return f"{JsonFormatter().format(record)}\n".encode()
+
+
+def _clip(value: Any, length: int) -> Any:
+    if isinstance(value, str | bytes | bytearray) and len(value) > length:
+        return f"{value[:length]!s}… ({len(value):,})"
+    return value
+
+
+def _dump(line: dict[str, Any]) -> str:
+    try:
+        text = orjson.dumps(line, default=_describe).decode()
+    except TypeError:  # Half of a surrogate pair, a number past 64 bits: better slow than lost.
+        text = json.dumps(line, default=_describe)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _describe(value: object) -> str:
+    return str(_clip(str(value), MAX_FIELD))

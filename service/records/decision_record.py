@@ -1,0 +1,61 @@
+"""One decision as it is written down."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gate import Action, Band, Card, Decision, Label
+from gate.scorer import Score
+from service.ids import new_id
+from service.records.text import storable
+
+
+@dataclass(slots=True)
+class Entry:
+    """Everything about one decision that can be read back.
+
+    `identity` is what the caller calls the image, if anything; `latency` is in seconds from the request's first line.
+    `sha256` is filled in before `is_examined`, or never; `taken` is `time` by a clock that nobody sets.
+    """
+
+    identity: str | None
+    score: Score
+    decision: Decision
+    expected: Label | None
+    band: Band
+    card: Card
+    latency: float
+    audit: bool = False
+    record: str = field(default_factory=new_id)
+    taken: float = field(default_factory=time.monotonic)
+    time: float = field(default_factory=time.time)
+    sha256: str | None = None
+    is_examined: bool = False
+    is_written: bool = False
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether people may want to see the image."""
+        return self.audit or self.decision.action is Action.DISCARD
+
+    def row(self) -> Mapping[str, Any]:
+        """The columns of the table `decisions`."""
+        return {
+            "record": self.record,
+            "id": storable(self.identity or self.record),
+            "time": round(self.time * 1e6),
+            "sha256": self.sha256,
+            "probability": self.score.probability,
+            "novelty": self.score.novelty,
+            "label": self.decision.label.value,
+            "decision": self.decision.action.value,
+            "reason": self.decision.reason.value,
+            "expected": self.expected and self.expected.value,
+            "band_low": self.band.low,
+            "band_high": self.band.high,
+            "model": self.card.name,
+            "version": self.card.version,
+            "latency_ms": round(self.latency * 1000, 3),
+            "audit": self.audit,
+        }

@@ -1,0 +1,92 @@
+"""How one record is shown: as JSON, and as a line of a table."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+from sqlalchemy import ColumnElement, FromClause, Row
+
+from gate import Action, Label, Reason
+from service.api.decisions import BandAnswer, ModelAnswer
+from service.records.tables import decisions, images, verdicts
+from service.records.verdict import Verdict
+
+
+class Record(BaseModel):
+    """One decision as it was taken. `record` is its own name, `id` the one that the caller gave."""
+
+    record: str
+    id: str
+    time: datetime
+    sha256: str | None
+    glasses_probability: float
+    label: Label
+    decision: Action
+    reason: Reason
+    novelty: float | None
+    expected: Label | None
+    band: BandAnswer
+    model: ModelAnswer
+    latency_ms: float
+    audit: bool
+    image: str | None
+    verdict: Verdict | None
+
+
+# What `read_record` reads, and where it is found.
+COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *decisions.c,
+    images.c.bytes.label("image_bytes"),
+    verdicts.c.verdict.label("verdict"),
+)
+SOURCES: FromClause = decisions.outerjoin(images, images.c.record == decisions.c.record).outerjoin(
+    verdicts, verdicts.c.record == decisions.c.record
+)
+
+
+def read_record(row: Row[Any]) -> dict[str, Any]:
+    """A row of `COLUMNS` as `Record` has it, ready for JSON."""
+    return {
+        "record": row.record,
+        "id": row.id,
+        "time": show_time(row.time),
+        "sha256": row.sha256,
+        "glasses_probability": row.probability,
+        "label": row.label,
+        "decision": row.decision,
+        "reason": row.reason,
+        "novelty": row.novelty,
+        "expected": row.expected,
+        "band": {"low": row.band_low, "high": row.band_high},
+        "model": {"name": row.model, "version": row.version},
+        "latency_ms": row.latency_ms,
+        "audit": row.audit,
+        "image": None if row.image_bytes is None else f"/v1/decisions/{row.record}/image",
+        "verdict": row.verdict,
+    }
+
+
+def show_time(microseconds: int) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return datetime.fromtimestamp(microseconds // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%S") + (
+        f".{microseconds % 10**6:06}Z"
+    )
+
+
+def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One record without members of members, for a table."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}_{inner}": part for inner, part in value.items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+FLAT_NAMES = (
+    *("record", "id", "time", "sha256", "glasses_probability", "label", "decision", "reason", "novelty", "expected"),
+    *("band_low", "band_high", "model_name", "model_version", "latency_ms", "audit", "image", "verdict"),
+)
+"""The names of what `flatten` makes of a record, in order."""

@@ -1,0 +1,1 @@
+"""From folders of labelled images to splits, shards and training batches."""

@@ -1,0 +1,1 @@
+"""Accuracy, calibration, novelty and the certified band of a trained model."""

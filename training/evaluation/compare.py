@@ -1,0 +1,171 @@
+"""Paired comparison: of finished runs on the same images, and of settings that were tried with the same seeds."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy import stats
+from scipy.special import expit
+
+from gate.card import Interval
+from training.data.dataset import Split
+from training.data.records import Manifest, load_records
+from training.data.storage import Place
+from training.errors import RecordsError
+from training.evaluation.evaluate import RESAMPLES, log_losses, wilson
+from training.model.preset import Preset
+from training.model.train import load_fitted, predict_logits
+
+LEVEL = 0.05
+
+Floats = NDArray[np.float64]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Measured(_Part):
+    """One run on the test split."""
+
+    run: str
+    images: int
+    errors: int
+    accuracy: Interval
+    log_loss: Interval
+    parameters: int
+    settings: dict[str, float | int | str | bool]
+
+
+class Pair(_Part):
+    """A run against the first: which images only one of them gets wrong, and its log loss less the first's."""
+
+    first: str
+    other: str
+    only_first_wrong: int
+    only_other_wrong: int
+    mcnemar_p: float
+    log_loss_difference: Interval
+
+
+class Comparison(_Part):
+    """Several runs on the test split of the same records."""
+
+    records: str
+    runs: tuple[Measured, ...]
+    pairs: tuple[Pair, ...]
+
+
+def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
+    """Measure finished runs on the test split, and hold each against the first, image by image.
+
+    Accuracy has Wilson's interval, log loss a bootstrap's; McNemar's test is exact.
+
+    Raises:
+        RecordsError: a run is not finished, or was fitted to other records.
+    """
+    fingerprint = Manifest.read(records).fingerprint()
+    names = [str(folder) for folder in folders]
+    fitted = [load_fitted(folder) for folder in folders]
+    for name, one in zip(names, fitted, strict=True):
+        if one.run.records != fingerprint:
+            raise RecordsError(f"{name} was fitted to other records than {records}: its test split proves nothing")
+    labels, logits = _test_logits(records, [(one.network, Preset.from_settings(one.run.settings)) for one in fitted])
+    wrong, losses = (logits >= 0) != (labels == 1), log_losses(expit(logits), labels)
+    means = _resampled(losses)
+    runs = tuple(
+        Measured(
+            run=name,
+            images=len(labels),
+            errors=int(mistakes.sum()),
+            accuracy=wilson(int((~mistakes).sum()), len(labels)),
+            log_loss=_interval(float(loss.mean()), mean),
+            parameters=one.run.parameters,
+            settings=one.run.settings,
+        )
+        for name, one, mistakes, loss, mean in zip(names, fitted, wrong, losses, means, strict=True)
+    )
+    pairs = tuple(
+        Pair(
+            first=names[0],
+            other=names[index],
+            only_first_wrong=int((wrong[0] & ~wrong[index]).sum()),
+            only_other_wrong=int((wrong[index] & ~wrong[0]).sum()),
+            mcnemar_p=mcnemar(wrong[0], wrong[index]),
+            log_loss_difference=_interval(float((losses[index] - losses[0]).mean()), means[index] - means[0]),
+        )
+        for index in range(1, len(names))
+    )
+    return Comparison(records=fingerprint, runs=runs, pairs=pairs)
+
+
+def comparison_rows(comparison: Comparison) -> list[dict[str, object]]:
+    """A comparison as a table: one row a run, which all but the first end with how they differ from it."""
+    pairs = {pair.other: pair for pair in comparison.pairs}
+    return [{**_flat(run, {"settings"}), **_flat(pairs.get(run.run), {"first", "other"})} for run in comparison.runs]
+
+
+def mcnemar(first: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """The exact two-sided p of two sets of mistakes, `[N]` each, on the same images (Q. McNemar, 1947)."""
+    one, two = int((first & ~other).sum()), int((other & ~first).sum())
+    return float(stats.binomtest(one, one + two).pvalue) if one + two else 1.0
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of normal values; None where there are fewer than two."""
+    if len(values) < 2:
+        return None
+    half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * stats.sem(values))
+    mean = float(np.mean(values))
+    return mean - half, mean + half
+
+
+def paired_p(first: Sequence[float], other: Sequence[float]) -> float:
+    """The two-sided p of Student's t test of the differences.
+
+    It is 1 where they do not scatter at all: a few seeds that happen to make as many mistakes prove nothing.
+    """
+    differences = np.subtract(other, first)
+    if len(differences) < 2 or np.ptp(differences) < 1e-12:
+        return 1.0
+    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p corrected for being several (S. Holm, 1979), in the order given."""
+    order = np.argsort(p)
+    scaled = np.sort(p) * np.arange(len(p), 0, -1)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
+    return [float(one) for one in corrected]
+
+
+def _test_logits(records: Place, networks: Iterable[tuple[keras.Model, Preset]]) -> tuple[NDArray[np.float32], Floats]:
+    """Labels `[N]`, and logits `[runs, N]`: at every size the images come in the same order."""
+    logits = []
+    for network, preset in networks:
+        test = load_records(records, Split.TEST, size=preset.size)
+        logits.append(predict_logits(network, test.images))
+    return test.labels, np.stack(logits)
+
+
+def _resampled(losses: Floats) -> Floats:
+    """Means of each run's losses, `[runs, N]`, over images drawn with replacement, the same for all: `[runs, R]`."""
+    random, count = np.random.default_rng(0), losses.shape[1]
+    return np.stack([losses[:, random.integers(count, size=count)].mean(axis=1) for _ in range(RESAMPLES)], axis=1)
+
+
+def _flat(part: BaseModel | None, without: set[str]) -> dict[str, object]:
+    """Its fields, those of an interval beside each other."""
+    cells: dict[str, object] = {}
+    for name, value in part.model_dump(exclude=without).items() if part else ():
+        cells |= {f"{name}_{end}": one for end, one in value.items()} if isinstance(value, dict) else {name: value}
+    return cells
+
+
+def _interval(value: float, samples: Floats) -> Interval:
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return Interval(value=value, low=float(low), high=float(high))

@@ -1,0 +1,133 @@
+"""How good the exported model is on images it did not learn from, each figure with its 95 % interval."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gate import Action, Band, Decision, Reason, decide
+from gate.card import CardText, Discarded, Histogram, Interval, Metrics
+from gate.pixels import Pixels
+from gate.scorer import Score, Scorer
+from training.data.outliers import JUDGED, make_outliers
+from training.data.records import Records
+
+Z_95 = 1.959964
+RESAMPLES = 2_000
+HISTOGRAM_EDGES = tuple(round(edge / 20, 2) for edge in range(21))
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the gate says of `N` images: their scores, and the decision about each by the card's band and threshold."""
+
+    scores: tuple[Score, ...]
+    decisions: tuple[Decision, ...]
+
+    @property
+    def probability(self) -> Floats:
+        """float64 `[N]`."""
+        return np.array([score.probability for score in self.scores])
+
+    @property
+    def accepted(self) -> Bools:
+        """bool `[N]`."""
+        return np.array([decision.action is Action.ACCEPT for decision in self.decisions], bool)
+
+    @property
+    def unfamiliar(self) -> Bools:
+        """bool `[N]`."""
+        return np.array([decision.reason is Reason.UNFAMILIAR for decision in self.decisions], bool)
+
+
+def judge(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) -> Judged:
+    """Score and decide about images, uint8 `[N, S, S, 3]`, as the service does."""
+    starts = range(0, len(images), batch)
+    scores = tuple(score for start in starts for score in scorer.score(images[start : start + batch]).each())
+    band, threshold = card.band.changed(), card.novelty_limit
+    decisions = tuple(
+        decide(score.probability, band, novelty=score.novelty, novelty_threshold=threshold) for score in scores
+    )
+    return Judged(scores, decisions)
+
+
+def evaluate(
+    probability: Floats, labels: NDArray[np.float32], band: Band, *, unfamiliar: Bools | None = None
+) -> Metrics:
+    """Hold probabilities, `[N]`, against labels, `[N]` of 0 and 1; `unfamiliar`, bool `[N]`, where that is judged.
+
+    Shares have Wilson's interval; the log loss, which is no share, has a bootstrap interval with a fixed seed.
+    """
+    count, correct = len(labels), (probability >= 0.5) == (labels == 1)
+    accepted = np.array([one not in band for one in probability])
+    if unfamiliar is not None:
+        accepted &= ~unfamiliar
+    return Metrics(
+        images=count,
+        accuracy=wilson(int(correct.sum()), count),
+        log_loss=_bootstrapped_mean(log_losses(probability, labels)),
+        coverage=wilson(int(accepted.sum()), count),
+        selective_accuracy=wilson(int(correct[accepted].sum()), int(accepted.sum())) if accepted.any() else None,
+        unfamiliar=None if unfamiliar is None else wilson(int(unfamiliar.sum()), count),
+    )
+
+
+def evaluate_by_data_set(judged: Judged, records: Records, card: CardText) -> dict[str, Metrics]:
+    """`evaluate` for each data set of a split by itself: an easy one must not hide a hard one."""
+    band, origin = card.band.changed(), np.array(records.data_sets)
+    unfamiliar = judged.unfamiliar if "novelty" in card.outputs else None
+    return {
+        str(name): evaluate(
+            judged.probability[origin == name],
+            records.labels[origin == name],
+            band,
+            unfamiliar=None if unfamiliar is None else unfamiliar[origin == name],
+        )
+        for name in np.unique(origin)
+    }
+
+
+def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: int) -> dict[str, Discarded]:
+    """What becomes of images that are no portrait, of every kind of `outliers.JUDGED`, made of `faces`."""
+    found = {}
+    for kind, images in make_outliers(faces, JUDGED, seed=seed).items():
+        judged = judge(scorer, card, images)
+        count = len(images)
+        found[kind] = Discarded(
+            images=count,
+            discarded=wilson(int((~judged.accepted).sum()), count),
+            unfamiliar=wilson(int(judged.unfamiliar.sum()), count),
+        )
+    return found
+
+
+def reference_histogram(probability: Floats) -> Histogram:
+    """The scores' distribution, which live scores are later held against."""
+    counts, _ = np.histogram(probability, HISTOGRAM_EDGES)
+    return Histogram(edges=HISTOGRAM_EDGES, counts=tuple(int(count) for count in counts))
+
+
+def wilson(hits: int, total: int) -> Interval:
+    """A share with Wilson's 95 % interval, which holds near 0 and 1 too (E. B. Wilson, 1927)."""
+    share = hits / total
+    spread = Z_95**2 / total
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z_95 * np.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2)) / (1 + spread)
+    return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+def log_losses(probability: Floats, labels: NDArray[np.float32]) -> Floats:
+    """`-log` of the probability of each right label, `[N]`."""
+    right = np.where(labels == 1, probability, 1 - probability)
+    losses: Floats = -np.log(np.clip(right, 1e-7, 1.0))
+    return losses
+
+
+def _bootstrapped_mean(values: Floats) -> Interval:
+    random = np.random.default_rng(0)
+    samples = [np.mean(random.choice(values, len(values))) for _ in range(RESAMPLES)]
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return Interval(value=float(np.mean(values)), low=float(low), high=float(high))

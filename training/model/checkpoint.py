@@ -1,0 +1,113 @@
+"""What a training run has reached: kept after every epoch, so that a run that was killed goes on from there."""
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from training.data.storage import Place, write_whole
+from training.model.preset import Preset
+
+_Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class TrainingState:
+    """The state's file; `key` says which run it is of, and a file of another is not gone on from."""
+
+    def __init__(self, path: Place | None, *, key: str) -> None:
+        self._path, self._key = path, key
+
+    def read(self) -> _Arrays | None:
+        """What was kept, or None."""
+        if self._path is None or not self._path.is_file():
+            return None
+        try:
+            # From memory: of a file that is none, NumPy would leave the handle open.
+            with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
+                arrays = dict(file)
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return None
+        return arrays if str(arrays.pop("key", "")) == self._key else None
+
+    def write(self, arrays: _Arrays) -> None:
+        """Keep it, whole or not at all."""
+        if self._path is not None:
+            data = io.BytesIO()
+            np.savez(data, allow_pickle=False, key=np.array(self._key), **arrays)
+            write_whole(self._path, data.getvalue())
+
+
+class Progress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
+    """Curves, the best epoch so far and whether to stop; keeps all of it, network and optimizer in the state.
+
+    The best epoch is the one with the least validation loss; with a patience of 0 it is the last one.
+    """
+
+    def __init__(self, preset: Preset, state: TrainingState, *, title: str = "") -> None:
+        super().__init__()
+        self.history: dict[str, list[float]] = {}
+        self._patience = preset.patience
+        self._state = state
+        self._best: list[np.ndarray[Any, Any]] = []
+        self._bar = tqdm(total=preset.epochs, desc=title, unit="epoch", disable=not title)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the validation loss has not been better for as long as the patience goes."""
+        losses = self.history.get("val_loss", [])
+        return 0 < self._patience <= len(losses) - 1 - int(np.argmin(losses)) if losses else False
+
+    def resume(self, network: keras.Model) -> int:
+        """Set network and optimizer to what was kept; the number of epochs that it has seen."""
+        kept = self._state.read()
+        if kept is None:
+            return 0
+        self.history = json.loads(str(kept["history"]))
+        _assign([*network.variables, *network.optimizer.variables], _listed(kept, "now"))
+        self._best = _listed(kept, "best")
+        epochs = len(self.history["loss"])
+        self._bar.update(epochs)
+        return epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Keep what was reached."""
+        del epoch
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        losses = self.history["val_loss"]
+        if not self._patience or losses[-1] <= min(losses):
+            self._best = _values(self.model.variables)
+        self.model.stop_training = self.stopped
+        self._keep()
+        self._bar.set_postfix({name: f"{values[-1]:.4f}" for name, values in self.history.items()})
+        self._bar.update()
+
+    def restore_best(self, network: keras.Model) -> None:
+        """Set the network to its best epoch."""
+        self._bar.close()
+        _assign(network.variables, self._best)
+
+    def _keep(self) -> None:
+        now = _values([*self.model.variables, *self.model.optimizer.variables])
+        arrays = {f"now{index}": value for index, value in enumerate(now)}
+        arrays |= {f"best{index}": value for index, value in enumerate(self._best)}
+        self._state.write({**arrays, "history": np.array(json.dumps(self.history))})
+
+
+def _values(variables: list[Any]) -> list[np.ndarray[Any, Any]]:
+    # Not through Keras, which cannot read a variable that several devices share.
+    return [np.array(variable.value.numpy()) for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[np.ndarray[Any, Any]]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _listed(arrays: _Arrays, prefix: str) -> list[np.ndarray[Any, Any]]:
+    count = sum(name.startswith(prefix) for name in arrays)
+    return [arrays[f"{prefix}{index}"] for index in range(count)]

@@ -1,0 +1,255 @@
+"""Fit the network: one seeded loop that can be stopped at any moment, even killed, and goes on where it was."""
+
+import csv
+import hashlib
+import io
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+import numpy as np
+import tensorflow as tf
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gate.models import write_whole
+from training.data.augment import augment
+from training.data.dataset import Split
+from training.data.records import Manifest, Records, load_parts
+from training.data.storage import Place
+from training.errors import RecordsError
+from training.model.checkpoint import Progress, TrainingState
+from training.model.network import build_network
+from training.model.preset import Preset
+
+NETWORK_FILE = "network.keras"
+RUN_FILE = "run.json"
+HISTORY_FILE = "history.csv"
+STATE_FILE = "state.npz"
+
+History = dict[str, list[float]]
+
+
+class Run(BaseModel):
+    """What a finished run was made with. Written last: a folder without one is not finished."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    command: str
+    records: str
+    seed: int
+    epochs: int
+    parameters: int
+    settings: dict[str, float | int | str | bool]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read `run.json`.
+
+        Raises:
+            RecordsError: there is none.
+        """
+        try:
+            return cls.model_validate_json((folder / RUN_FILE).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RecordsError(f"{folder} holds no finished run: run `lensgate train fit` first") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained network and the run it came from."""
+
+    network: keras.Model
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A network at its best epoch, and loss and accuracy of every epoch on both splits."""
+
+    network: keras.Model
+    history: History
+
+
+def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
+    """Train on the train split, watch the validation split, keep the best epoch; write network, history and run.
+
+    Run again after it was interrupted, it goes on after the last whole epoch, provided that it is the same run; a
+    finished one is not repeated.
+    """
+    fingerprint = Manifest.read(records).fingerprint()
+    if (out / RUN_FILE).is_file():
+        found = Run.read(out)
+        if (found.records, found.seed, found.settings) == (fingerprint, seed, preset.settings()):
+            return load_fitted(out)
+        (out / RUN_FILE).unlink()
+    out.mkdir(parents=True, exist_ok=True)
+    train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=preset.size, fingerprint=fingerprint)
+    trained = train_network(train, validation, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
+    run = Run(
+        command=command,
+        records=fingerprint,
+        seed=seed,
+        epochs=len(trained.history["loss"]),
+        parameters=int(trained.network.count_params()),
+        settings=preset.settings(),
+    )
+    save_keras(trained.network, out / NETWORK_FILE)
+    write_whole(out / HISTORY_FILE, _as_csv(trained.history).encode())
+    write_whole(out / RUN_FILE, run.model_dump_json(indent=2).encode())
+    (out / STATE_FILE).unlink(missing_ok=True)
+    return Fitted(trained.network, run)
+
+
+def load_fitted(folder: Path) -> Fitted:
+    """Read back what `fit_network` wrote."""
+    run = Run.read(folder)
+    return Fitted(keras.models.load_model(folder / NETWORK_FILE), run)
+
+
+def read_history(folder: Path) -> History:
+    """The curves of a finished run, by column of its `history.csv`, one value an epoch."""
+    Run.read(folder)
+    with (folder / HISTORY_FILE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+
+
+def train_network(
+    train: Records, validation: Records, *, preset: Preset, seed: int, state: Place | None = None, title: str = ""
+) -> Trained:
+    """Minimise the binary cross-entropy with Adam; on all GPUs where there are several.
+
+    Args:
+        train: what it learns from.
+        validation: what says which epoch is the best.
+        preset: the knobs.
+        seed: the same seed gives the same network, interrupted or not.
+        state: file to keep the state in after each epoch; one from the same run is gone on from.
+        title: names the progress bar; none is shown where it is empty.
+    """
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    steps = max(1, len(train) // preset.batch_size)
+    with _devices(min(preset.batch_size, len(train))):
+        network = build_network(preset)
+        network.compile(
+            optimizer=keras.optimizers.Adam(_rate(preset, steps)),
+            # An axis that is none: one loss an image. Over the last axis it would be the mean of the batch, which
+            # Keras cannot divide among devices, so that each would count as a whole.
+            loss=keras.losses.BinaryCrossentropy(from_logits=True, axis=()),
+            metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+        )
+        network.optimizer.build(network.trainable_variables)
+        progress = Progress(preset, TrainingState(state, key=_key(train, preset, seed)), title=title)
+        first = progress.resume(network)
+        if first < preset.epochs and not progress.stopped:
+            network.fit(
+                training_batches(train, preset, seed=seed, first_epoch=first),
+                validation_data=_plain_batches(validation, preset),
+                initial_epoch=first,
+                epochs=preset.epochs,
+                steps_per_epoch=steps,
+                callbacks=[progress],
+                shuffle=False,
+                verbose=0,
+            )
+    progress.restore_best(network)
+    return Trained(network, progress.history)
+
+
+def predict_logits(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The network's logits, float64 `[N]`, for uint8 `[N, S, S, 3]`."""
+    strategy = network.distribute_strategy
+    size = _even_size(len(images), largest=256, devices=strategy.num_replicas_in_sync if strategy else 1)
+    return np.asarray(network.predict(images.astype(np.float32), batch_size=size, verbose=0), np.float64)
+
+
+def training_batches(train: Records, preset: Preset, *, seed: int, first_epoch: int = 0) -> Any:
+    """An endless `tf.data.Dataset` of (float32 `[B, S, S, 3]`, float32 `[B]`), shuffled and augmented by epoch.
+
+    What an epoch holds depends on the seed and its number alone. Images that do not fill a batch wait for another
+    epoch; where they do not even fill the first, it is as large as they are.
+    """
+    count, steps = len(train), max(1, len(train) // preset.batch_size)
+    images, labels = tf.constant(train.images), tf.constant(train.labels)
+
+    def epoch(number: Any) -> Any:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count), seed=tf.stack([tf.cast(number, tf.int32), seed])
+        )
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(preset.batch_size).take(steps)
+        return batches.enumerate(number * steps)
+
+    def batch(step: Any, index: Any) -> Any:
+        pixels = tf.cast(tf.gather(images, index), tf.float32)
+        if preset.augment:
+            pixels = augment(pixels, preset.augment, seed=tf.stack([tf.cast(step, tf.int32), seed]))
+        return pixels, tf.gather(labels, index)
+
+    batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch)
+    return batches.map(batch, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(2)
+
+
+def _plain_batches(records: Records, preset: Preset) -> Any:
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
+    size = _even_size(len(records), largest=preset.batch_size, devices=devices)
+    rows = tf.data.Dataset.from_tensor_slices((records.images, records.labels)).batch(size)
+    return rows.map(lambda image, label: (tf.cast(image, tf.float32), label)).cache().prefetch(2)
+
+
+def _even_size(count: int, *, largest: int, devices: int) -> int:
+    """The largest batch that divides evenly among the devices, and the last one of which leaves none without an image.
+
+    Keras wants the first of every device to be of one size, and the last is dealt out in parts of that size. Not all of
+    TensorFlow's kernels take a batch of no images: oneDNN's on some processors do not. Where no size will do, it is the
+    largest.
+    """
+    most = min(largest, count) // devices * devices
+    sizes = range(most, 0, -devices)
+    return next((size for size in sizes if not 0 < count % size <= size // devices * (devices - 1)), most)
+
+
+def _rate(preset: Preset, steps: int) -> Any:
+    schedules = keras.optimizers.schedules
+    if preset.schedule == "exponential":
+        return schedules.ExponentialDecay(preset.learning_rate, preset.decay_steps, preset.decay_rate)
+    # One epoch to warm up in: the first batches of a fresh network point anywhere.
+    return schedules.CosineDecay(
+        0.0, max(1, preset.epochs - 1) * steps, warmup_target=preset.learning_rate, warmup_steps=steps
+    )
+
+
+def _devices(batch: int) -> AbstractContextManager[Any]:
+    """As many GPUs together as divide a batch of so many images evenly, each with its part of every batch."""
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    count = max(count for count in range(1, len(devices) + 1) if batch % count == 0)
+    if count == 1:
+        return nullcontext()
+    names = [one.name for one in devices[:count]]
+    scope: AbstractContextManager[Any] = tf.distribute.MirroredStrategy(names).scope()
+    return scope
+
+
+def _key(train: Records, preset: Preset, seed: int) -> str:
+    digest = hashlib.sha256(train.images.tobytes())
+    digest.update(train.labels.tobytes())
+    return f"{digest.hexdigest()} {seed} {preset}"
+
+
+def save_keras(network: keras.Model, path: Path) -> None:
+    """Write a `.keras` file, whole or not at all."""
+    # Keras goes by the ending, so that the temporary file needs it too.
+    temporary = path.with_name(f".partial.{path.name}")
+    network.save(temporary)
+    temporary.replace(path)
+
+
+def _as_csv(history: History) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["epoch", *history])
+    rows.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1))
+    return text.getvalue()

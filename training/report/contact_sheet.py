@@ -1,0 +1,155 @@
+"""One self-contained page with the pictures whose labels are doubted, worst first, for a person to decide."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from gate import read_pixels
+from gate.header import read_header
+from gate.models import write_whole
+from training.data.dataset import CORRECTIONS_FILE, UNCLEAR
+from training.evaluation.label_audit import PROPOSALS_FILE, Issue
+from training.report.page import POLICY, Html, code, element, joined, paragraph
+
+SHEET_FILE = "label_issues.html"
+EDGE = 160
+LARGEST_SHEET = 1000
+"""Pictures on the page; some 5 kB each. Whoever has more labels than these to decide on does it in several goes."""
+
+Found = tuple[str, str]
+"""Names of a data set and of an image in it."""
+
+_STYLE = """
+:root { --page: #f4f5f7; --card: #fefefe; --ink: #1f2430; --muted: #5d6675; --rule: #d8dde6; --glasses: #b04a02;
+  --no-glasses: #0069a8; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #12151b; --card: #1a1e26; --ink: #e6e9ef; --muted: #9aa4b4; --rule: #333a47; --glasses: #ff9350;
+    --no-glasses: #62b5f2; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 80rem; padding: 1.5rem 1rem 3rem; background: var(--page); color: var(--ink);
+  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere; }
+h1 { margin: 0 0 .5rem; font-size: 1.6rem; line-height: 1.2; }
+p, ol { margin: 0 0 .6rem; max-width: 46rem; }
+ol { padding-left: 1.4rem; }
+code { font: .875em/1.5 ui-monospace, "SFMono-Regular", Menlo, Consolas, monospace; }
+header { margin: 0 0 1rem; padding: 1.25rem; border: 1px solid var(--rule); border-radius: .5rem;
+  background: var(--card); }
+header > :last-child { margin-bottom: 0; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .75rem; }
+figure { margin: 0; overflow: hidden; border: 1px solid var(--rule); border-radius: .5rem; background: var(--card); }
+img { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; }
+figcaption { padding: .45rem .6rem .55rem; font-size: .875rem; line-height: 1.4; }
+figcaption div { display: flex; justify-content: space-between; gap: .5rem; }
+figcaption span { color: var(--muted); font-variant-numeric: tabular-nums; }
+figcaption b { color: var(--ink); }
+figcaption .glasses { color: var(--glasses); }
+figcaption .no_glasses { color: var(--no-glasses); }
+@media (max-width: 40rem) {
+  body { padding: .5rem .5rem 2rem; }
+  header { padding: 1rem .75rem; }
+  main { grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); gap: .5rem; }
+}
+"""
+
+
+def write_contact_sheet(
+    issues: Sequence[Issue], out: Path, *, images: Mapping[Found, Path], audited: int, command: str
+) -> Path:
+    """Write `label_issues.html` with the worst thousand of `issues`; returns where it is.
+
+    Args:
+        issues: worst first.
+        out: folder.
+        images: the file of every image.
+        audited: how many labels were looked at.
+        command: what was typed.
+
+    Raises:
+        ImageError, OSError: a picture can no longer be read.
+    """
+    shown = issues[:LARGEST_SHEET]
+    several = len({one.data_set for one in issues}) > 1
+    tiles = (
+        _tile(place, one, images[one.data_set, one.name], several=several) for place, one in enumerate(shown, start=1)
+    )
+    head = element("header", *_head(len(issues), len(shown), audited), paragraph(code(command)))
+    page = _page(head, element("main", *tiles))
+    write_whole(out / SHEET_FILE, page.encode())
+    return out / SHEET_FILE
+
+
+def _head(issues: int, shown: int, audited: int) -> list[Html]:
+    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) seem to contradict the picture"
+    rest = f"; the worst {shown:,} are below." if shown < issues else "."
+    return [
+        element("h1", "Doubtful labels"),
+        paragraph(count, rest),
+        paragraph(
+            "Worst first. Under each picture: the label it was given, what a network that did not learn from the "
+            "picture takes it for, and the score: how probable the given label is to that network. Networks err too, "
+            "most often about thin frames: a person decides."
+        ),
+        element("ol", *(element("li", *step) for step in _steps())),
+    ]
+
+
+def _steps() -> list[tuple[str, ...]]:
+    return [
+        ("In ", code(PROPOSALS_FILE), " beside this page, delete the lines of labels that were right."),
+        ("Where an eye cannot tell, write ", code(UNCLEAR), ": the image is left out."),
+        (
+            *("Put what is left into ", code(CORRECTIONS_FILE), " beside the data set's train.csv, after the lines "),
+            "that are there already. Every later step uses it; train.csv itself stays as it is.",
+        ),
+    ]
+
+
+def _page(head: Html, body: Html) -> str:
+    inside = joined(
+        Html('<meta charset="utf-8">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html('<meta name="color-scheme" content="light dark">'),
+        element("title", "Doubtful labels"),
+        element("style", Html(_STYLE)),
+    )
+    whole = element("html", element("head", inside), element("body", head, body), lang="en")
+    return f"<!doctype html>\n{whole}\n"
+
+
+def _tile(place: int, issue: Issue, image: Path, *, several: bool) -> Html:
+    title = f"{issue.data_set} {issue.number}" if several else issue.number
+    picture = Html(f'<img src="{_data_uri(image)}" alt="" width="{EDGE}" height="{EDGE}">')
+    caption = element(
+        "figcaption",
+        _line(element("b", title), f"#{place}"),
+        _line("given", _words(issue.given)),
+        _line("seen", element("b", _words(issue.suggested), class_=issue.suggested)),
+        _line("score", _percent(issue.score)),
+    )
+    return element("figure", picture, caption)
+
+
+def _line(left: str, right: str) -> Html:
+    return element("div", element("span", left), element("span", right))
+
+
+def _percent(share: float) -> str:
+    return "< 0.1%" if share < 0.001 else f"{share:.1%}"
+
+
+def _data_uri(image: Path) -> str:
+    data = image.read_bytes()
+    edge = min(EDGE * 2, read_header(data).width)
+    shrunk = Image.fromarray(read_pixels(data, edge)).resize((EDGE, EDGE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    shrunk.save(file, "WEBP", quality=80)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _words(label: str) -> str:
+    return label.replace("_", " ")
