@@ -77,7 +77,7 @@ def _print_shrinking(batch: Pixels, *, rounds: int) -> None:
     with ThreadPoolExecutor(THREADS) as threads:
         turns = {
             "1 thread": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size)),
-            f"{THREADS} threads": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size, threads=threads)),
+            f"{THREADS} threads": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size, executor=threads)),
         }
         found = _warmed(turns, rounds=rounds)
     edge = batch.shape[1]

@@ -122,7 +122,7 @@ def test_what_is_on_a_device_is_summed_up_there(kind: Any, layout: tuple[int, ..
     assert np.array_equal(raster.shrink(0, 3, size=16), wanted)
     single = open_raster(kind(images[0]))
     assert np.array_equal(single.shrink(0, 1, size=16), wanted[:1])
-    assert raster.file(1) == open_raster(images).file(1)
+    assert raster.encode_png(1) == open_raster(images).encode_png(1)
 
 
 def test_a_tensor_of_torch_is_known_where_torch_is(torch: Any) -> None:
@@ -142,7 +142,7 @@ def test_an_array_of_cupy_is_known_where_it_does_not_say_so(monkeypatch: pytest.
 def test_what_nobody_knows_is_refused() -> None:
     strange = SimpleNamespace(shape=(64, 64, 3), dtype="uint8")
     assert framework_of(strange) is None
-    with pytest.raises(BadImage, match="a SimpleNamespace is no tensor"):
+    with pytest.raises(BadImage, match="a SimpleNamespace is not a tensor"):
         open_raster(strange)
 
 
@@ -202,7 +202,7 @@ def test_what_is_no_network_output_is_refused() -> None:
         to_uint8(np.zeros(3, np.uint8))
     with pytest.raises(BadImage, match="not list"):
         to_uint8([0.5])
-    with pytest.raises(ValueError, match="low has to be below high"):
+    with pytest.raises(ValueError, match="low must be less than high"):
         to_uint8(np.zeros(3, np.float32), low=1.0, high=-1.0)
 
 

@@ -31,7 +31,7 @@ def test_it_needs_httpx_its_transport_and_numpy_and_nothing_else() -> None:
     project = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]
     needs = {need.partition(">")[0] for need in project["dependencies"]}
     assert needs == {"httpcore", "httpx", "numpy"}
-    files = list((CLIENT / "lensgate_client").glob("*.py"))
+    files = list((CLIENT / "lensgate_client").rglob("*.py"))
     found = {name for path in files for name in imports(path)}
     assert found - sys.stdlib_module_names == needs | {"lensgate_client"}
 

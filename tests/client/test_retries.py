@@ -94,5 +94,5 @@ def test_without_a_minimum_retries_are_a_share_of_the_requests() -> None:
 
 
 def test_negative_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 or more"):
+    with pytest.raises(ValueError, match="must be >= 0"):
         Retries(ratio=-0.1)

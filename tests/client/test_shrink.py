@@ -107,7 +107,7 @@ def test_strides_of_any_kind_are_followed() -> None:
 def test_a_batch_shared_by_threads_is_the_same() -> None:
     images = noise(16, 64, seed=3)
     with ThreadPoolExecutor(4) as threads:
-        found = open_raster(images).shrink(2, 13, size=16, threads=threads)
+        found = open_raster(images).shrink(2, 13, size=16, executor=threads)
     assert np.array_equal(found, by_the_gate(images[2:13], 16))
 
 

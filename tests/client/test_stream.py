@@ -96,9 +96,9 @@ def test_one_image_where_many_should_be_is_a_fault_of_the_program(script: Make, 
         asking.decide_many(image)
     with pytest.raises(TypeError, match="an iterable of images"):
         list(asking.stream(image))
-    with pytest.raises(ValueError, match="expected is one of"):
+    with pytest.raises(ValueError, match="expected must be one of"):
         asking.decide_many([FILE], "glases")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="ahead is 1 or more"):
+    with pytest.raises(ValueError, match="ahead must be >= 1"):
         list(asking.stream([FILE], ahead=0))
 
 
@@ -191,7 +191,7 @@ def test_an_error_of_the_gate_comes_after_the_outcomes_of_what_came_before(scrip
             taken.append(outcome)
     assert len(taken) == 20
     (note,) = caught.value.__notes__
-    assert "from number 21 to " in note
+    assert "numbers 21 to " in note
     with pytest.raises(Unauthorized):
         script(site).decide_many(images)
 
@@ -401,7 +401,7 @@ def test_a_call_on_an_event_loop_ends_in_time_even_if_bytes_drip() -> None:
             raise AssertionError("it was not ended")
 
         async with AsyncGate(URL, transport=httpx.MockTransport(answer), timeout=0.05) as gate:
-            with pytest.raises(Exception, match="did not answer in time"):
+            with pytest.raises(Exception, match="did not respond in time"):
                 await gate.decide(FILE)
 
     asyncio.run(run())
