@@ -3,14 +3,13 @@
 import random
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 import httpx
 
-from lensgate_client._http.lifetime import closed_error
 from lensgate_client._http.sender import Sender
 from lensgate_client._pixels.images import Ask, ImageInput, open_image
 from lensgate_client._pixels.raster import create_shrink_executor
@@ -71,10 +70,8 @@ class Gate:
             clock=clock,
             chance=chance,
         )
-        self._sender = Sender(url, token, transport=transport, sleep=sleep)
+        self._sender = Sender(url, token, concurrency=concurrency, transport=transport, sleep=sleep)
         self._url = url
-        # Both executors start their threads on demand.
-        self._request_executor = ThreadPoolExecutor(concurrency, "lensgate-send")
         self._shrink_executor = create_shrink_executor()
 
     def decide(
@@ -165,11 +162,8 @@ class Gate:
 
     def close(self) -> None:
         """Refuse new requests, wait for those in flight, and close the connections."""
-        self._sender.begin_closing()
-        # Queued requests are not cancelled: they fail with the error of a closed gate object.
-        self._request_executor.shutdown()
-        self._shrink_executor.shutdown()
         self._sender.close()
+        self._shrink_executor.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -202,16 +196,7 @@ class Gate:
         return stream.run(self._payloads(images, expected, timeout))
 
     def _submit(self, payload: Payload, *, timeout: float | None) -> Future[list[Outcome]]:
-        self._sender.check_process()
-        try:
-            return self._request_executor.submit(self._send, payload, timeout)
-        except RuntimeError:
-            if not self._sender.is_closed:
-                raise
-            # The future carries the error, because earlier requests may have succeeded.
-            future = Future[list[Outcome]]()
-            future.set_exception(closed_error())
-            return future
+        return self._sender.submit(partial(self._send, payload, timeout))
 
     def _send(self, payload: Payload, timeout: float | None) -> list[Outcome]:
         return self._sender.run(self._calls.decide(payload, self._calls.deadline(timeout)))

@@ -14,12 +14,21 @@ GateError
 ├── ServiceFault         500 and other faults of a server or a proxy
 ├── UnexpectedAnswer     the response does not follow the protocol of a Lensgate
 └── GaveUp               a GateFilter accepted too few images
+
+Error texts quote values of the caller and of the server; `quoted`, `truncated` and `single_line` keep them bounded and
+printable.
 """
 
+import reprlib
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lensgate_client._text import truncated
+MAX_CHARACTERS = 2_000
+"""Limit of one error text, quotations included."""
+
+_QUOTED_CHARACTERS = 80
+_bounded = reprlib.Repr()
+_bounded.maxstring = _bounded.maxother = _QUOTED_CHARACTERS
 
 
 class GateError(Exception):
@@ -177,3 +186,24 @@ def _class_by_range(status: int) -> type[GateError]:
     if status >= 500:
         return ServiceFault
     return RequestRefused if status >= 400 else UnexpectedAnswer
+
+
+def quoted(value: object) -> str:
+    """Return `repr(value)`; shorten a long value to its beginning and its length."""
+    if isinstance(value, str | bytes | bytearray):
+        unit = "characters" if isinstance(value, str) else "bytes"
+        if len(value) <= _QUOTED_CHARACTERS:
+            return repr(value)
+        return f"{value[:_QUOTED_CHARACTERS]!r}... ({len(value):,} {unit})"
+    return truncated(_bounded.repr(value), 2 * _QUOTED_CHARACTERS)
+
+
+def truncated(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return at most `limit` characters of `text`; an ellipsis marks a shortened text."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def single_line(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return `text` on one line without control characters, which could forge log lines or drive a terminal."""
+    head = text[: 4 * limit]
+    return truncated(" ".join("".join(letter if letter.isprintable() else " " for letter in head).split()), limit)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from lensgate_client._protocol.retry_loop import Attempt
-from lensgate_client._text import quoted, single_line
+from lensgate_client.errors import quoted, single_line
 
 _CONNECT_SECONDS = 5.0
 """Timeout of a connection to one address; a later connection is unlikely, and the retry is safe."""

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 
 from lensgate_client._protocol.requests import GateResponse
-from lensgate_client._text import quoted
-from lensgate_client.errors import UnexpectedAnswer
+from lensgate_client.errors import UnexpectedAnswer, quoted
 
 
 class ResponseReader:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import httpx
@@ -23,8 +24,9 @@ class Sender:
     Args:
         url: URL of the gate.
         token: access token, if the gate requires one.
+        concurrency: number of request threads.
         transport: a transport instead of httpx's default.
-        sleep: waits for seconds; by default a wait that `begin_closing` ends.
+        sleep: waits for seconds; by default a wait that `close` ends.
 
     Raises:
         ValueError: the URL or the token is invalid.
@@ -35,6 +37,7 @@ class Sender:
         url: str,
         token: str | None,
         *,
+        concurrency: int,
         transport: httpx.BaseTransport | None,
         sleep: Callable[[float], object] | None,
     ) -> None:
@@ -44,11 +47,7 @@ class Sender:
         self._fork_guard = ForkGuard()
         self._closing = threading.Event()
         self._sleep = sleep or self._closing.wait
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether new attempts are refused."""
-        return self._closing.is_set()
+        self._executor = ThreadPoolExecutor(concurrency, "lensgate-send")
 
     def run(self, call: Call[_Result]) -> _Result:
         """Send the attempts of a call; return its value.
@@ -65,20 +64,32 @@ class Sender:
             result: _Result = end.value
             return result
 
-    def check_process(self) -> None:
-        """Raise RuntimeError in a forked process."""
-        self._fork_guard.check()
+    def submit(self, work: Callable[[], _Result]) -> Future[_Result]:
+        """Run `work` on a request thread; the future has the error if the sender is closed.
 
-    def begin_closing(self) -> None:
-        """Refuse new attempts and end the waits before retries."""
-        self._closing.set()
+        Raises:
+            RuntimeError: this is a forked process.
+        """
+        self._fork_guard.check()
+        try:
+            return self._executor.submit(work)
+        except RuntimeError:
+            if not self._closing.is_set():
+                raise
+            # The caller does not raise this at once, because earlier requests may have succeeded.
+            future = Future[_Result]()
+            future.set_exception(closed_error())
+            return future
 
     def close(self) -> None:
-        """Close the connections."""
+        """Refuse new attempts, end the waits before retries, wait for attempts in flight and close the connections."""
+        self._closing.set()
+        # Queued work is not cancelled: it fails with the error of a closed gate object.
+        self._executor.shutdown()
         self._http.close()
 
     def _send(self, attempt: Attempt) -> AttemptResult:
-        self.check_process()
+        self._fork_guard.check()
         if attempt.delay:
             self._sleep(attempt.delay)
         self._check_open()
@@ -99,5 +110,5 @@ class Sender:
             return reader.result()
 
     def _check_open(self) -> None:
-        if self.is_closed:
+        if self._closing.is_set():
             raise closed_error()

@@ -4,8 +4,7 @@ import re
 
 import httpx
 
-from lensgate_client._text import single_line
-from lensgate_client.errors import DeadlineExceeded, GateError, GateUnreachable, UnexpectedAnswer
+from lensgate_client.errors import DeadlineExceeded, GateError, GateUnreachable, UnexpectedAnswer, single_line
 
 _MAX_REASON = 300
 

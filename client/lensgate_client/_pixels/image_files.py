@@ -5,8 +5,7 @@ import re
 import stat
 from pathlib import Path
 
-from lensgate_client._text import quoted, truncated
-from lensgate_client.errors import BadImage
+from lensgate_client.errors import BadImage, quoted, truncated
 
 MAX_FILE_BYTES = 256 * 2**20
 """Largest file that the client reads: 16 times the default body limit of a gate."""

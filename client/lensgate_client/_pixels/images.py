@@ -9,8 +9,7 @@ from typing import Any, Protocol, get_args
 from lensgate_client._pixels.image_files import check_bytes, read_file
 from lensgate_client._pixels.pillow_images import is_pillow_image, read_pillow_image
 from lensgate_client._pixels.raster import Raster, count_images, is_tensor, open_raster
-from lensgate_client._text import quoted, truncated
-from lensgate_client.errors import BadImage
+from lensgate_client.errors import BadImage, quoted, truncated
 from lensgate_client.models import Label
 
 _LABELS: tuple[Label, ...] = get_args(Label)

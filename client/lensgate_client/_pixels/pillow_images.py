@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from lensgate_client._pixels.shrink import Pixels
-from lensgate_client._text import quoted, truncated
-from lensgate_client.errors import BadImage
+from lensgate_client.errors import BadImage, quoted, truncated
 
 _EXIF_ORIENTATION = 0x0112
 

@@ -12,8 +12,7 @@ import numpy as np
 from lensgate_client._pixels.frameworks import Framework, dtype_name, framework_of, view_on_host
 from lensgate_client._pixels.png import write_png
 from lensgate_client._pixels.shrink import MAX_RATIO, THREADS, Pixels, shrink_on_device, shrink_on_host
-from lensgate_client._text import quoted, truncated
-from lensgate_client.errors import BadImage
+from lensgate_client.errors import BadImage, quoted, truncated
 
 _LAYOUTS = "[H, H, 3], [N, H, H, 3], [3, H, H] or [N, 3, H, H]"
 

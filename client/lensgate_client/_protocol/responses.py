@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from lensgate_client._protocol.requests import GateResponse
-from lensgate_client._text import quoted, single_line, truncated
-from lensgate_client.errors import GateError, UnexpectedAnswer, error_for_response
+from lensgate_client.errors import GateError, UnexpectedAnswer, error_for_response, quoted, single_line, truncated
 from lensgate_client.models import Band, Decision, Label, Model
 from lensgate_client.retries import read_retry_after
 

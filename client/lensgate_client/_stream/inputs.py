@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from lensgate_client._pixels.images import Ask, ImageInput, Tensor, checked_label, is_single_image
 from lensgate_client._pixels.raster import count_images, is_tensor, iterate_batch
-from lensgate_client._text import truncated
+from lensgate_client.errors import truncated
 from lensgate_client.models import Label
 
 ImageInputs = Iterable[ImageInput] | Tensor
