@@ -16,7 +16,7 @@ _LABELS: tuple[Label, ...] = get_args(Label)
 _ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 
 
-class Tensor(Protocol):
+class TensorLike(Protocol):
     """An array or tensor of NumPy, CuPy, JAX, PyTorch, TensorFlow or the array API standard, uint8 RGB.
 
     `[H, H, 3]` and `[3, H, H]` are one image; `[N, H, H, 3]` and `[N, 3, H, H]` are a batch of N images.
@@ -46,7 +46,7 @@ class PillowImage(Protocol):
         ...
 
 
-ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | Tensor | PillowImage
+ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | TensorLike | PillowImage
 """A PNG, JPEG or WebP file as bytes or by its path, pixels, or a Pillow image."""
 
 

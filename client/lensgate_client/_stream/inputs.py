@@ -5,12 +5,12 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from lensgate_client._pixels.images import Ask, ImageInput, Tensor, checked_label, is_single_image
+from lensgate_client._pixels.images import Ask, ImageInput, TensorLike, checked_label, is_single_image
 from lensgate_client._pixels.raster import count_images, is_tensor, iterate_batch
 from lensgate_client.errors import truncated
 from lensgate_client.models import Label
 
-ImageInputs = Iterable[ImageInput] | Tensor
+ImageInputs = Iterable[ImageInput] | TensorLike
 """Images and batches in an iterable, or one batch."""
 
 _Item = TypeVar("_Item")
