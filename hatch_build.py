@@ -1,4 +1,4 @@
-"""Compile `gate/scanlines.c` into the wheel where there is a C compiler; where there is none the gate uses Pillow."""
+"""Compile `gate/formats/png/scanlines.c` into the wheel; without a C compiler the gate decodes PNGs with Pillow."""
 
 import os
 import shlex
@@ -10,8 +10,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "gate/scanlines.c"
-LIBRARY = "gate/scanlines.so"
+SOURCE = "gate/formats/png/scanlines.c"
+LIBRARY = "gate/formats/png/scanlines.so"
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden")
 
 

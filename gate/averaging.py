@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from gate.types import Pixels
 
-Rows = Callable[[int, int], Pixels]
+ReadRows = Callable[[int, int], Pixels]
 """Rows from the first number up to, not including, the second: uint8 `[n, W, C]`."""
 
 _BAND_BYTES = 2**21
@@ -19,7 +19,7 @@ _CONVERSIONS = {"RGBA": "RGBa", "LA": "La", "CMYK": "RGB"}
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class DecodedImage:
     """A decoded picture, whose rows are made as they are asked for: uint8 `[n, width, C]`.
 
     C is 1 or 2 for grey, 3 or 4 for RGB; the second or fourth channel says nothing.
@@ -27,7 +27,7 @@ class Picture:
 
     height: int
     width: int
-    rows: Rows
+    rows: ReadRows
 
 
 def area_average(pixels: Pixels, size: int) -> Pixels:
@@ -37,10 +37,10 @@ def area_average(pixels: Pixels, size: int) -> Pixels:
     `H` and `W` are at least `size`.
     """
     height, width, _ = pixels.shape
-    return average_picture(Picture(height, width, lambda first, stop: pixels[first:stop]), size)
+    return area_average_rows(DecodedImage(height, width, lambda first, stop: pixels[first:stop]), size)
 
 
-def average_picture(picture: Picture, size: int) -> Pixels:
+def area_average_rows(picture: DecodedImage, size: int) -> Pixels:
     """`area_average` of a picture that hands out its rows."""
     if picture.height % size or picture.width % size:
         rows = _average_rows(picture.rows, picture.height, size)

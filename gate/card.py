@@ -18,11 +18,11 @@ VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Version = Annotated[str, Field(pattern=VERSION_PATTERN)]
 
 
-class _Part(BaseModel):
+class _CardPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Input(_Part):
+class ModelInput(_CardPart):
     """The graph's one input: uint8 `[N, size, size, 3]`, RGB, shrunk by area averaging; N is free."""
 
     name: Literal["image"] = "image"
@@ -34,7 +34,7 @@ class Input(_Part):
     normalisation: Literal["in the graph"] = "in the graph"
 
 
-class CardBand(_Part):
+class CardBand(_CardPart):
     """The band of uncertainty and how it was chosen."""
 
     low: Probability = 0.4
@@ -64,13 +64,13 @@ class CardBand(_Part):
         return Band(self.low if low is None else low, self.high if high is None else high)
 
 
-class Calibration(_Part):
+class Calibration(_CardPart):
     """The logit is divided by `temperature` inside the graph; 1 leaves it alone."""
 
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
 
 
-class Interval(_Part):
+class Interval(_CardPart):
     """An estimate with its 95 % interval."""
 
     value: float
@@ -78,7 +78,7 @@ class Interval(_Part):
     high: float
 
 
-class Discarded(_Part):
+class DiscardedShares(_CardPart):
     """Of `images` that are no portrait, made of test portraits: the share discarded, and that as unfamiliar."""
 
     images: int
@@ -86,15 +86,15 @@ class Discarded(_Part):
     unfamiliar: Interval
 
 
-class NoveltyThreshold(_Part):
+class NoveltyThreshold(_CardPart):
     """Novelty above `value` is unfamiliar; `kinds` says what became of images that are no portrait, kind by kind."""
 
     value: float
     chosen_by: str
-    kinds: dict[str, Discarded] = {}
+    kinds: dict[str, DiscardedShares] = {}
 
 
-class DataSet(_Part):
+class CardDataSet(_CardPart):
     """One data set that was learned from, with images per split and label."""
 
     name: str
@@ -104,7 +104,7 @@ class DataSet(_Part):
     images: dict[str, dict[Label, int]]
 
 
-class Metrics(_Part):
+class CardMetrics(_CardPart):
     """How the exported model did on one test split of `images` pictures.
 
     `coverage` is the share accepted, `unfamiliar` the share discarded for its novelty, where the model judges that.
@@ -118,7 +118,7 @@ class Metrics(_Part):
     unfamiliar: Interval | None = None
 
 
-class Histogram(_Part):
+class ReferenceHistogram(_CardPart):
     """Counts of scores between neighbouring `edges`; what live scores are held against."""
 
     edges: tuple[float, ...]
@@ -135,7 +135,7 @@ class Histogram(_Part):
         return self
 
 
-class Training(_Part):
+class CardTraining(_CardPart):
     """What repeats the run: its commands in order, the seeds of split and fit, the settings; and what it learned from.
 
     `records` is the SHA-256 of the manifest of the TFRecord shards.
@@ -150,7 +150,7 @@ class Training(_Part):
     settings: dict[str, float | int | str | bool]
 
 
-class Golden(_Part):
+class GoldenSample(_CardPart):
     """One drawn portrait and what the exported graph said of it; a real face is in no card.
 
     `png` is the picture at the model's size, in JSON as base64; `novelty` is None where the graph has none.
@@ -162,24 +162,24 @@ class Golden(_Part):
     novelty: float | None = None
 
 
-class CardText(_Part):
+class CardText(_CardPart):
     """All of a card but the hash of the graph, which cannot be inside the graph."""
 
     name: str
     version: Version
     created: datetime
-    input: Input
+    input: ModelInput
     outputs: tuple[str, ...]
     labels: tuple[Label, Label] = (Label.NO_GLASSES, Label.GLASSES)
     band: CardBand
     calibration: Calibration = Calibration()
     novelty_threshold: NoveltyThreshold | None = None
-    data: tuple[DataSet, ...]
-    training: Training
-    metrics: dict[str, Metrics]
-    reference_histogram: Histogram
+    data: tuple[CardDataSet, ...]
+    training: CardTraining
+    metrics: dict[str, CardMetrics]
+    reference_histogram: ReferenceHistogram
     tools: dict[str, str]
-    golden: tuple[Golden, ...] = ()
+    golden: tuple[GoldenSample, ...] = ()
 
     @property
     def novelty_limit(self) -> float | None:

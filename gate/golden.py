@@ -4,10 +4,11 @@ from typing import Protocol
 
 import numpy as np
 
-from gate.card import Card, Golden
+from gate.card import Card, GoldenSample
 from gate.errors import ImageError, ModelError
-from gate.pixels import Pixels, read_pixels
+from gate.pixels import read_pixels
 from gate.scorer import CUDA, Score, Scores
+from gate.types import Pixels
 
 # Other kernels move the shipped graph by 1e-6 of its value; a decoder that errs by one level of 255 moves it by more
 # than this. CUDA multiplies with ten bits of mantissa (TF32): so rounded, real faces move by up to 1.2e-3 and their
@@ -44,14 +45,14 @@ def check_golden(scorer: CanVerify, card: Card) -> None:
         _compare(golden, score, tolerance)
 
 
-def _read(golden: Golden, size: int) -> Pixels:
+def _read(golden: GoldenSample, size: int) -> Pixels:
     try:
         return read_pixels(golden.png, size)
     except ImageError as error:
         raise ModelError(f"the golden sample {golden.name!r} cannot be decoded: {error}") from error
 
 
-def _compare(golden: Golden, score: Score, tolerance: float) -> None:
+def _compare(golden: GoldenSample, score: Score, tolerance: float) -> None:
     pairs = [("glasses_probability", golden.glasses_probability, score.probability, tolerance)]
     if golden.novelty is not None:
         found = float("nan") if score.novelty is None else score.novelty

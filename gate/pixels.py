@@ -7,15 +7,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from gate.averaging import Picture, Pixels, area_average, average_picture
-from gate.budget import Budget, decoding_cost
-from gate.chunks import Data, read_picture
+from gate.averaging import DecodedImage, area_average, area_average_rows
+from gate.decode_budget import Budget, decoding_cost
 from gate.errors import CorruptImage, ImageError, ImageTooLarge, ImageTooSmall, NotSquare
-from gate.header import Format, Header, read_header
-from gate.jpeg import decode_jpeg
-from gate.pillow_png import decode_png
-from gate.png import shrink_png
-from gate.webp import decode_webp
+from gate.formats.jpeg.decoder import decode_jpeg
+from gate.formats.png.chunks import parse_png
+from gate.formats.png.fast_decoder import shrink_png
+from gate.formats.png.pillow_decoder import decode_png
+from gate.formats.webp import decode_webp
+from gate.header import ImageFormat, ImageHeader, read_header
+from gate.types import ImageBytes, Pixels
 
 __all__ = ["MAX_PIXELS", "Pixels", "area_average", "orient", "read_pixels", "read_pixels_at"]
 
@@ -25,7 +26,7 @@ MAX_PIXELS = 4096 * 4096
 _Made = TypeVar("_Made")
 
 
-def read_pixels(data: Data, size: int, *, max_pixels: int = MAX_PIXELS, budget: Budget | None = None) -> Pixels:
+def read_pixels(data: ImageBytes, size: int, *, max_pixels: int = MAX_PIXELS, budget: Budget | None = None) -> Pixels:
     """Decode a square PNG, JPEG or WebP image and shrink it to the model's input by area averaging.
 
     Alpha is composited over black, grey becomes RGB, 16 bits become 8, EXIF orientation is applied. The limits are
@@ -48,7 +49,7 @@ def read_pixels(data: Data, size: int, *, max_pixels: int = MAX_PIXELS, budget: 
 
 
 def read_pixels_at(
-    data: Data, sizes: Sequence[int], *, max_pixels: int = MAX_PIXELS, budget: Budget | None = None
+    data: ImageBytes, sizes: Sequence[int], *, max_pixels: int = MAX_PIXELS, budget: Budget | None = None
 ) -> list[Pixels]:
     """`read_pixels` for several models' inputs at once: the same pixels, decoded as seldom as can be.
 
@@ -61,29 +62,29 @@ def read_pixels_at(
     header = read_header(data)
     _check_size(header, max(sizes), max_pixels)
     with nullcontext() if budget is None else budget.hold(decoding_cost(header, len(data))):
-        shrunk = _shrink_png(data, header, sizes) if header.format is Format.PNG else _shrink(data, header, sizes)
+        shrunk = _shrink_png(data, header, sizes) if header.format is ImageFormat.PNG else _shrink(data, header, sizes)
     return [_upright(pixels, header.orientation) for pixels in shrunk]
 
 
-def _shrink_png(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels]:
+def _shrink_png(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> list[Pixels]:
     """uint8 `[size, size, 1 or 3]` for each of `sizes`, as stored."""
-    png = read_picture(data)
+    png = parse_png(data)
     shrunk = shrink_png(png, sizes)
     if shrunk is not None:
         return shrunk
     picture = _decode(partial(decode_png, png), header)
-    return [average_picture(picture, size) for size in sizes]
+    return [area_average_rows(picture, size) for size in sizes]
 
 
-def _shrink(data: Data, header: Header, sizes: Sequence[int]) -> list[Pixels]:
+def _shrink(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> list[Pixels]:
     """As `_shrink_png`, for the other formats."""
-    decoded: dict[int, Picture] = {}
+    decoded: dict[int, DecodedImage] = {}
     found = []
     for size in sizes:
         edge = _decoded_edge(header, size)
         if edge not in decoded:
             decoded[edge] = _decode(partial(_decode_picture, data, header, edge), header)
-        found.append(average_picture(decoded[edge], size))
+        found.append(area_average_rows(decoded[edge], size))
     return found
 
 
@@ -95,7 +96,7 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return upright
 
 
-def _check_size(header: Header, size: int, max_pixels: int) -> None:
+def _check_size(header: ImageHeader, size: int, max_pixels: int) -> None:
     width, height = header.width, header.height
     if width * height > max_pixels:
         raise ImageTooLarge(f"the image is {width} x {height}: at most {max_pixels:,} pixels are decoded")
@@ -105,15 +106,15 @@ def _check_size(header: Header, size: int, max_pixels: int) -> None:
         raise ImageTooSmall(f"the image is {width} x {height}: the model needs at least {size} x {size}")
 
 
-def _decoded_edge(header: Header, size: int) -> int:
+def _decoded_edge(header: ImageHeader, size: int) -> int:
     """The edge of what the decoder hands over: of a JPEG, the picture's own or an eighth of it."""
     # Only where output pixels begin and end with blocks: elsewhere a block's mean would leak into its neighbour.
     # Less than 1/8 would be no mean of what the file holds: colour is stored coarser, and smoothed when enlarged.
-    shrinks = header.format is Format.JPEG and not header.is_exotic and header.width % (8 * size) == 0
+    shrinks = header.format is ImageFormat.JPEG and not header.is_exotic and header.width % (8 * size) == 0
     return header.width // 8 if shrinks else header.width
 
 
-def _decode(decoder: Callable[[], _Made], header: Header) -> _Made:
+def _decode(decoder: Callable[[], _Made], header: ImageHeader) -> _Made:
     try:
         return decoder()
     except (MemoryError, ImageError):
@@ -122,8 +123,8 @@ def _decode(decoder: Callable[[], _Made], header: Header) -> _Made:
         raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from error
 
 
-def _decode_picture(data: Data, header: Header, edge: int) -> Picture:
-    picture = decode_jpeg(data, edge) if header.format is Format.JPEG else decode_webp(data)
+def _decode_picture(data: ImageBytes, header: ImageHeader, edge: int) -> DecodedImage:
+    picture = decode_jpeg(data, edge) if header.format is ImageFormat.JPEG else decode_webp(data)
     _expect((picture.height, picture.width), edge)
     return picture
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from gate.card import METADATA_KEY, CardText
 from gate.errors import DeviceError, ModelError, ScoringError
-from gate.models import Model
-from gate.pixels import Pixels
-from gate.runtime import onnxruntime
+from gate.model_store import Model
+from gate.onnx_runtime import onnxruntime
 from gate.time_limit import TimeLimit
+from gate.types import Pixels
 
 Device = Literal["auto", "cpu", "cuda"]
 

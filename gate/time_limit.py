@@ -5,7 +5,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from gate.runtime import onnxruntime
+from gate.onnx_runtime import onnxruntime
 
 LOAD_SECONDS = 120.0
 """From a graph's bytes to a session that has scored its golden samples, where nothing else is said."""

@@ -1,11 +1,11 @@
-"""The fast way from a PNG to the model's pixels: libdeflate inflates, `scanlines.c` does the rest in one pass.
+"""Fast path from a PNG to the model's pixels: libdeflate inflates, `scanlines.c` unfilters and averages in one pass.
 
-It takes what generators write, RGB and RGBA of 8 bits, and only pictures that are whole. All others, damaged ones
-included, it leaves to `gate.pillow_png`, whose word is final: a file is read, or refused, as if this module were not
-there.
+It decodes 8-bit RGB and RGBA, the formats that generators write, and only complete files. Other files, damaged ones
+included, go to `gate.formats.png.pillow_decoder`, which has the final word: a file gives the same pixels, or the same
+error, with and without this module.
 
-Colour: pixels are taken as they are stored. iCCP, sRGB, gAMA and cHRM are not applied, and cICP is not either; where it
-announces HDR (PQ or HLG) the header is refused.
+Colour: pixels are taken as stored. iCCP, sRGB, gAMA, cHRM and cICP are not applied; a cICP chunk that announces HDR (PQ
+or HLG) is refused when the header is read.
 """
 
 import ctypes
@@ -15,8 +15,8 @@ from pathlib import Path
 import deflate
 import numpy as np
 
-from gate.averaging import Pixels
-from gate.chunks import RGB, RGBA, PngPicture
+from gate.formats.png.chunks import RGB, RGBA, ParsedPng
+from gate.types import Pixels
 
 _CHANNELS = {RGB: 3, RGBA: 4}
 _BIG_WINDOW = 0x78
@@ -45,7 +45,7 @@ ACCELERATED = _shrink is not None
 """Whether PNGs take the fast way: it needs what the installation compiles where it finds a C compiler."""
 
 
-def shrink_png(png: PngPicture, sizes: Sequence[int]) -> list[Pixels] | None:
+def shrink_png(png: ParsedPng, sizes: Sequence[int]) -> list[Pixels] | None:
     """Inflate a PNG and shrink it by area averaging: the very bytes that `pillow_png` and `area_average` give.
 
     Args:
@@ -61,11 +61,11 @@ def shrink_png(png: PngPicture, sizes: Sequence[int]) -> list[Pixels] | None:
     return None if lines is None else _shrink_all(_shrink, lines, png, sizes)
 
 
-def _is_ours(png: PngPicture) -> bool:
+def _is_ours(png: ParsedPng) -> bool:
     return png.colour in _CHANNELS and png.depth == 8 and not png.is_interlaced and not png.transparency
 
 
-def _inflate(png: PngPicture) -> Pixels | None:
+def _inflate(png: ParsedPng) -> Pixels | None:
     """The scan lines, if the stream is whole and holds these and nothing more."""
     stream = png.stream[0] if len(png.stream) == 1 else b"".join(png.stream)
     if len(stream) == 0 or stream[0] != _BIG_WINDOW:
@@ -80,7 +80,7 @@ def _inflate(png: PngPicture) -> Pixels | None:
     return np.frombuffer(lines, np.uint8) if len(lines) == length else None
 
 
-def _shrink_all(shrink: _Shrink, lines: Pixels, png: PngPicture, sizes: Sequence[int]) -> list[Pixels] | None:
+def _shrink_all(shrink: _Shrink, lines: Pixels, png: ParsedPng, sizes: Sequence[int]) -> list[Pixels] | None:
     found = []
     for size in sizes:
         means = np.empty((size, size, 3), np.uint8)

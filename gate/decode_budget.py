@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from gate.errors import GateError
-from gate.header import Format, Header
+from gate.header import ImageFormat, ImageHeader
 
 MAX_DECODE_BYTES = 512 * 2**20
 """Default limit: 6 PNGs of 4096 x 4096 pixels, or 100 of 1024 x 1024, at a time."""
 
-_BYTES_A_PIXEL = {Format.PNG: 5, Format.JPEG: 9, Format.WEBP: 12}
+_BYTES_A_PIXEL = {ImageFormat.PNG: 5, ImageFormat.JPEG: 9, ImageFormat.WEBP: 12}
 """The most that a decoder holds of a pixel. PNG: scan lines, or Pillow's picture and a band of it; JPEG: RGB and the
 coefficients of a progressive file; WebP: two canvases and a frame of RGBA."""
 
@@ -42,7 +42,7 @@ class Budget(Protocol):
         ...
 
 
-def decoding_cost(header: Header, size: int) -> int:
+def decoding_cost(header: ImageHeader, size: int) -> int:
     """Bytes that decoding a file of `size` bytes holds at most, a copy of the file included."""
     return size + header.width * header.height * _BYTES_A_PIXEL[header.format] * (_TWICE if header.is_exotic else 1)
 
@@ -57,7 +57,7 @@ class DecodeBudget:
     def __init__(self, limit: int = MAX_DECODE_BYTES) -> None:
         self._limit = limit
         self._held = 0
-        self._waiting: deque[Claim] = deque()
+        self._waiting: deque[DecodeClaim] = deque()
         self._changed = threading.Condition()
 
     @property
@@ -70,16 +70,16 @@ class DecodeBudget:
         """Decodes that wait for others to end."""
         return len(self._waiting)
 
-    def claim(self) -> "Claim":
+    def claim(self) -> "DecodeClaim":
         """A budget for one image, which can be cancelled."""
-        return Claim(self)
+        return DecodeClaim(self)
 
     def hold(self, cost: int) -> AbstractContextManager[None]:
         """As `Budget` says."""
         return self.claim().hold(cost)
 
     @contextmanager
-    def _hold(self, claim: "Claim", cost: int) -> Iterator[None]:
+    def _hold(self, claim: "DecodeClaim", cost: int) -> Iterator[None]:
         cost = min(cost, self._limit)
         self._take(claim, cost)
         try:
@@ -91,7 +91,7 @@ class DecodeBudget:
                 self._held -= cost
                 self._changed.notify_all()
 
-    def _take(self, claim: "Claim", cost: int) -> None:
+    def _take(self, claim: "DecodeClaim", cost: int) -> None:
         with self._changed:
             self._waiting.append(claim)
             try:
@@ -104,16 +104,16 @@ class DecodeBudget:
                 self._waiting.remove(claim)
                 self._changed.notify_all()  # The next one may be first now.
 
-    def _is_next(self, claim: "Claim", cost: int) -> bool:
+    def _is_next(self, claim: "DecodeClaim", cost: int) -> bool:
         return self._waiting[0] is claim and self._held + cost <= self._limit
 
-    def _cancel(self, claim: "Claim") -> None:
+    def _cancel(self, claim: "DecodeClaim") -> None:
         with self._changed:
             claim.is_cancelled = True
             self._changed.notify_all()
 
 
-class Claim:
+class DecodeClaim:
     """One image's share of a budget."""
 
     def __init__(self, budget: DecodeBudget) -> None:

@@ -3,7 +3,7 @@
 libjpeg-turbo's TurboJPEG interface (simplejpeg) turns libjpeg's warnings into errors, and decodes nearly every file.
 It also warns of things that change no pixel: a broken ICC profile, bytes between segments, zeros before a restart
 marker. So it is handed only the segments that pixels depend on, and where it still refuses, a second time without that
-padding. Files whose sampling factors it has no name for go to `gate.jpeg_sampling`.
+padding. Files whose sampling factors it has no name for go to `gate.formats.jpeg.sampling`.
 
 Colour: pixels are taken as stored. ICC profiles are dropped and not applied. JFIF and Adobe markers decide between RGB,
 YCbCr, CMYK and YCCK as in libjpeg. CMYK samples are read as inverted, as Adobe writes them, and become RGB by
@@ -16,17 +16,17 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from gate.averaging import Picture, Pixels
-from gate.chunks import Data
+from gate.averaging import DecodedImage
 from gate.errors import UnsupportedImage
-from gate.jpeg_header import Frame, read_jpeg_head
-from gate.jpeg_padding import without_padding
-from gate.jpeg_sampling import decode_unnamed_sampling
+from gate.formats.jpeg.header import Frame, read_jpeg_header
+from gate.formats.jpeg.padding import without_padding
+from gate.formats.jpeg.sampling import decode_unnamed_sampling
+from gate.types import ImageBytes, Pixels
 
 _NAMED_SAMPLINGS = frozenset({(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)})
 
 
-def decode_jpeg(data: Data, edge: int) -> Picture:
+def decode_jpeg(data: ImageBytes, edge: int) -> DecodedImage:
     """Decode a square JPEG.
 
     The DCT does most of the shrinking where `edge` is less than the picture's: at 1/8 only the mean of each block of
@@ -39,8 +39,8 @@ def decode_jpeg(data: Data, edge: int) -> Picture:
         ImageError: the file cannot be decoded.
         ValueError, OSError: it is damaged.
     """
-    head = read_jpeg_head(data)
-    picture = head.picture(data)
+    head = read_jpeg_header(data)
+    picture = head.without_metadata(data)
     if head.frame.is_lossless:
         return _decode_lossless(picture, head.frame)
     if not _is_named(head.frame, picture):
@@ -54,12 +54,12 @@ def decode_jpeg(data: Data, edge: int) -> Picture:
     return _decode(unpadded, head.frame, edge)
 
 
-def picture_of(data: Data) -> Data:
+def strip_metadata(data: ImageBytes) -> ImageBytes:
     """Return a JPEG file without its metadata: no decoder has to look at EXIF or ICC."""
-    return read_jpeg_head(data).picture(data)
+    return read_jpeg_header(data).without_metadata(data)
 
 
-def _is_named(frame: Frame, picture: Data) -> bool:
+def _is_named(frame: Frame, picture: ImageBytes) -> bool:
     first, *others = (factors for _, *factors in frame.components)
     if not others:
         return True
@@ -73,15 +73,15 @@ def _is_named(frame: Frame, picture: Data) -> bool:
     return True
 
 
-def _decode(picture: Data, frame: Frame, edge: int) -> Picture:
+def _decode(picture: ImageBytes, frame: Frame, edge: int) -> DecodedImage:
     colours = _colours(frame)
     pixels: Pixels = simplejpeg.decode_jpeg(picture, colours, min_height=edge, min_width=edge)
     height, width, _ = pixels.shape
     rows = _rgb_of_cmyk if colours == "CMYK" else _unchanged
-    return Picture(height, width, lambda first, stop: rows(pixels[first:stop]))
+    return DecodedImage(height, width, lambda first, stop: rows(pixels[first:stop]))
 
 
-def _decode_lossless(picture: Data, frame: Frame) -> Picture:
+def _decode_lossless(picture: ImageBytes, frame: Frame) -> DecodedImage:
     """Decode all of a lossless picture.
 
     It must never be asked for at another size: libjpeg-turbo before 3.1.4 does not shrink it, and writes the whole

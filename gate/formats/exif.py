@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-from gate.chunks import Data
+from gate.types import ImageBytes
 
 EXIF_PREFIX = b"Exif\x00\x00"
 
@@ -16,12 +16,12 @@ _FORMATS = {3: "H", 4: "I"}
 _VALUE_BYTES = 4
 
 
-def read_orientation(exif: Data) -> int:
+def read_orientation(exif: ImageBytes) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if the block is damaged or has none."""
     return find_orientation(exif) or 1
 
 
-def find_orientation(exif: Data) -> int | None:
+def find_orientation(exif: ImageBytes) -> int | None:
     """Return the EXIF orientation, 1 to 8; None if the block is damaged or has none.
 
     Time and memory are linear in the first directory, at most 65,535 entries of 12 bytes. Other directories, values

@@ -1,8 +1,9 @@
-"""Decode every kind of PNG with Pillow, from a file that holds nothing but its header and its compressed picture.
+"""Decode every kind of PNG with Pillow, from a rebuilt file that holds only the header and the compressed pixels.
 
-It reads what `gate.png` leaves to it: grey, palettes, 16 bits, interlacing, transparent colours, odd edges. Text,
-colour profiles and animations never reach the decoder. Palette and transparency are applied here, on bands of rows:
-Pillow keeps eight bits a channel, and compares a transparent colour of sixteen with those. It holds 4 bytes a pixel.
+It reads the files that `gate.formats.png.fast_decoder` does not take: grey, palettes, 16 bits, interlacing, transparent
+colours, edges that the model's size does not divide. Text, colour profiles and animations never reach the decoder.
+Palette and transparency are applied here, on bands of rows: Pillow keeps eight bits a channel and compares a 16-bit
+transparent colour with those. It holds 4 bytes a pixel.
 """
 
 import io
@@ -17,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from gate.averaging import Picture, Pixels, Rows, band_of
-from gate.chunks import GREY, PALETTE, PNG_SIGNATURE, RGB, PngPicture
+from gate.averaging import DecodedImage, ReadRows, band_of
+from gate.formats.png.chunks import GREY, PALETTE, PNG_SIGNATURE, RGB, ParsedPng
+from gate.types import Pixels
 
 _LAST = 2**15
 """Bytes of the last IDAT chunk. Pillow ends with the last row, and checks the sum behind it only if both come to it in
@@ -28,7 +30,7 @@ _LOW_BYTES = "RGB;16L"
 """How Pillow reads RGB of 16 bits, big-endian, if it is to keep the lower byte of each."""
 
 
-def decode_png(png: PngPicture) -> Picture:
+def decode_png(png: ParsedPng) -> DecodedImage:
     """Decode the whole picture.
 
     Raises:
@@ -37,10 +39,10 @@ def decode_png(png: PngPicture) -> Picture:
     image = _load(png)
     if image.size != (png.width, png.height):
         raise ValueError("the picture's size is not the header's")
-    return Picture(png.height, png.width, _finish(png, image))
+    return DecodedImage(png.height, png.width, _finish(png, image))
 
 
-def _finish(png: PngPicture, image: Image.Image) -> Rows:
+def _finish(png: ParsedPng, image: Image.Image) -> ReadRows:
     """Rows without palette, alpha, or a colour that stands for it."""
     if png.colour == PALETTE:
         table = _palette_over_black(png)
@@ -52,7 +54,7 @@ def _finish(png: PngPicture, image: Image.Image) -> Rows:
     return lambda first, stop: band_of(image, first, stop).view(np.uint8)
 
 
-def _palette_over_black(png: PngPicture) -> Pixels:
+def _palette_over_black(png: ParsedPng) -> Pixels:
     """uint8 `[256, 3]`. Entries that the file lacks are black, as libpng has them."""
     table = np.zeros((256, 4), np.uint8)
     table[:, 3] = 255
@@ -62,7 +64,7 @@ def _palette_over_black(png: PngPicture) -> Pixels:
     return ((table[:, :3].astype(np.uint16) * table[:, 3:] + 127) // 255).astype(np.uint8)
 
 
-def _finish_grey(png: PngPicture, image: Image.Image) -> Rows:
+def _finish_grey(png: ParsedPng, image: Image.Image) -> ReadRows:
     key = int.from_bytes(png.transparency)
     if png.depth < 8:
         key = (key & (1 << png.depth) - 1) * 255 // ((1 << png.depth) - 1)
@@ -81,7 +83,7 @@ def _finish_grey(png: PngPicture, image: Image.Image) -> Rows:
     return rows
 
 
-def _finish_rgb(png: PngPicture, image: Image.Image) -> Rows:
+def _finish_rgb(png: ParsedPng, image: Image.Image) -> ReadRows:
     key = np.frombuffer(png.transparency, ">u2").astype(np.uint16)
     is_deep = png.depth == 16
     low = cache(partial(_load, png, rawmode=_LOW_BYTES))
@@ -104,7 +106,7 @@ def _is_colour(pixels: NDArray[np.generic], colour: NDArray[np.integer]) -> NDAr
     return found
 
 
-def _load(png: PngPicture, *, rawmode: str | None = None) -> PngImagePlugin.PngImageFile:
+def _load(png: ParsedPng, *, rawmode: str | None = None) -> PngImagePlugin.PngImageFile:
     image = PngImagePlugin.PngImageFile(io.BufferedReader(_Joined(_file(png)), 2**16))
     if rawmode is not None:
         image.tile = [tile._replace(args=rawmode) for tile in image.tile]
@@ -112,7 +114,7 @@ def _load(png: PngPicture, *, rawmode: str | None = None) -> PngImagePlugin.PngI
     return image
 
 
-def _file(png: PngPicture) -> Sequence[memoryview | bytes]:
+def _file(png: ParsedPng) -> Sequence[memoryview | bytes]:
     """The parts of a file with this picture and nothing else. The picture itself is not copied."""
     header = struct.pack(">IIBBBBB", png.width, png.height, png.depth, png.colour, 0, 0, png.is_interlaced)
     first, last = _split(png.stream, sum(map(len, png.stream)) - _LAST)

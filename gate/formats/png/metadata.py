@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 from PIL import ExifTags
 
-from gate.chunks import Data, is_sound, png_chunks
 from gate.errors import UnsupportedImage
-from gate.exif import find_orientation
+from gate.formats.exif import find_orientation
+from gate.formats.png.chunks import is_sound, png_chunks
+from gate.types import ImageBytes
 
 _EXIF_PREFIX = b"Exif\x00\x00"
 _RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
@@ -29,7 +30,7 @@ _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """Transfer functions of ITU-T H.273 under which the stored levels mean other shades than in sRGB."""
 
 
-def read_exif(data: Data) -> bytes:
+def read_exif(data: ImageBytes) -> bytes:
     """The EXIF block that says how the picture is turned, without its prefix; empty where nothing does.
 
     Chunks whose checksum is wrong are left out.
@@ -50,7 +51,7 @@ def read_exif(data: Data) -> bytes:
     return _exif_of(turn) if turn is not None and find_orientation(exif) is None else exif
 
 
-def _name(kind: bytes, data: Data, start: int, end: int) -> bytes:
+def _name(kind: bytes, data: ImageBytes, start: int, end: int) -> bytes:
     """What a chunk is kept as, or nothing."""
     if kind in (b"eXIf", b"cICP"):
         return kind

@@ -6,7 +6,7 @@ Only the first bytes are looked at: the time does not depend on the length of th
 import re
 from dataclasses import dataclass
 
-from gate.chunks import Data
+from gate.types import ImageBytes
 
 _LOOKED_AT = 600
 _WANTED = "send the bytes of a PNG, JPEG or WebP file"
@@ -91,7 +91,7 @@ _BLANK = b"\xef\xbb\xbf\r\n\t "
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
 
-def describe_foreign(data: Data) -> str:
+def describe_foreign(data: ImageBytes) -> str:
     """Return the text of an error: what the data looks like, by its first bytes, and what to send instead."""
     start = bytes(data[:_LOOKED_AT])
     stripped = start.lstrip(_BLANK)

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from gate.averaging import Picture, band_of
-from gate.chunks import Data
+from gate.averaging import DecodedImage, band_of
 from gate.errors import CorruptImage, UnsupportedImage
-from gate.jpeg_header import JpegHead, Scan, coded_intervals, read_jpeg_head, read_scans, with_size
+from gate.formats.jpeg.header import JpegHeader, Scan, coded_intervals, read_jpeg_header, read_scans, with_size
+from gate.types import ImageBytes
 
 _Interval = tuple[int, int]
 
@@ -45,7 +45,7 @@ _MASKS = (0x55, 0xAA, 0xFF, 0xF0, 0x3C, 0x91)
 _BAND = 256
 
 
-def decode_unnamed_sampling(picture: Data, edge: int) -> Picture:
+def decode_unnamed_sampling(picture: ImageBytes, edge: int) -> DecodedImage:
     """Decode a JPEG without metadata.
 
     Returns:
@@ -56,7 +56,7 @@ def decode_unnamed_sampling(picture: Data, edge: int) -> Picture:
         CorruptImage: it is damaged or incomplete.
         OSError: Pillow cannot decode it.
     """
-    head = read_jpeg_head(picture)
+    head = read_jpeg_header(picture)
     scans = read_scans(picture, head)
     width, height = head.frame.mcu
     if any(width % (8 * h) or height % (8 * v) for _, h, v in head.frame.components):
@@ -65,10 +65,10 @@ def decode_unnamed_sampling(picture: Data, edge: int) -> Picture:
         raise UnsupportedImage("the jpeg has rare sampling factors and is too large to check: save it as 4:2:0")
     _check_coded_data(picture, head, scans)
     image = _open(picture, head.frame.width // edge)
-    return Picture(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
+    return DecodedImage(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
 
 
-def _open(picture: Data, scale: int) -> Image.Image:
+def _open(picture: ImageBytes, scale: int) -> Image.Image:
     """Decode at 1/1, 1/2, 1/4 or 1/8 of the size."""
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(picture))
     image.draft(None, (image.width // scale, image.height // scale))
@@ -76,13 +76,13 @@ def _open(picture: Data, scale: int) -> Image.Image:
     return image
 
 
-def _check_coded_data(picture: Data, head: JpegHead, scans: Sequence[Scan]) -> None:
+def _check_coded_data(picture: ImageBytes, head: JpegHeader, scans: Sequence[Scan]) -> None:
     for scan in scans:
         _check_restarts(picture, head, scan)
     is_interleaved = len(scans) == 1 and len(scans[0].components) == len(head.frame.components)
     if is_interleaved:
         picture = _widened(picture, head)
-        head = read_jpeg_head(picture)
+        head = read_jpeg_header(picture)
         scans = read_scans(picture, head)
     intervals = [each for scan in scans for each in coded_intervals(picture, scan, head.frame)]
     expected = _open(picture, _CHECKED_AT)
@@ -93,7 +93,7 @@ def _check_coded_data(picture: Data, head: JpegHead, scans: Sequence[Scan]) -> N
         _check_tails(picture, head, intervals, expected)
 
 
-def _widened(picture: Data, head: JpegHead) -> bytes:
+def _widened(picture: ImageBytes, head: JpegHeader) -> bytes:
     """The JPEG with a size of whole units, and greyer: changes must not lie outside the picture, or drown in black."""
     frame = head.frame
     width, height = (-(-edge // unit) * unit for edge, unit in zip((frame.width, frame.height), frame.mcu, strict=True))
@@ -116,7 +116,7 @@ def _greyer(segment: bytes) -> bytes:
     return bytes(changed)
 
 
-def _check_restarts(picture: Data, head: JpegHead, scan: Scan) -> None:
+def _check_restarts(picture: ImageBytes, head: JpegHeader, scan: Scan) -> None:
     """The markers must be those that the restart interval promises, in order."""
     intervals = list(coded_intervals(picture, scan, head.frame))
     units = head.frame.units(scan.components)
@@ -126,7 +126,7 @@ def _check_restarts(picture: Data, head: JpegHead, scan: Scan) -> None:
         raise CorruptImage("the jpeg's restart markers are damaged or missing")
 
 
-def _check_tails(picture: Data, head: JpegHead, intervals: Sequence[_Interval], expected: Image.Image) -> None:
+def _check_tails(picture: ImageBytes, head: JpegHeader, intervals: Sequence[_Interval], expected: Image.Image) -> None:
     mcu_width, mcu_height = head.frame.mcu
     units = head.frame.units((0, 1))
     length = head.restart_interval or units
@@ -159,8 +159,8 @@ def _altered(mask: int, coded: bytes) -> bytes:
     return coded[:start] + bytes(min(byte ^ mask, 0xFE) for byte in tail)
 
 
-def _rebuilt(picture: Data, intervals: Sequence[_Interval], change: Callable[[bytes], bytes]) -> bytes:
-    parts: list[Data] = []
+def _rebuilt(picture: ImageBytes, intervals: Sequence[_Interval], change: Callable[[bytes], bytes]) -> bytes:
+    parts: list[ImageBytes] = []
     position = 0
     for start, end in intervals:
         parts += [picture[position:start], change(bytes(picture[start:end]))]

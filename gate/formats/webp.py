@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import WebPImagePlugin
 
-from gate.averaging import Picture, Pixels, band_of
-from gate.chunks import Data
+from gate.averaging import DecodedImage, band_of
 from gate.errors import CorruptImage
+from gate.types import ImageBytes, Pixels
 
 _Chunk = tuple[bytes, int, int]
 
@@ -35,15 +35,15 @@ class WebpFields:
     width: int
     height: int
     is_animated: bool = False
-    exif: Data = b""
+    exif: ImageBytes = b""
 
 
-def is_webp(data: Data) -> bool:
+def is_webp(data: ImageBytes) -> bool:
     """Whether the bytes begin as a WebP file does."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def read_webp_header(data: Data) -> WebpFields:
+def read_webp_header(data: ImageBytes) -> WebpFields:
     """Read size, animation and EXIF block.
 
     Raises:
@@ -63,7 +63,7 @@ def read_webp_header(data: Data) -> WebpFields:
     raise CorruptImage(f"the webp begins with an unknown chunk {kind!r}")
 
 
-def decode_webp(data: Data) -> Picture:
+def decode_webp(data: ImageBytes) -> DecodedImage:
     """Decode the first frame.
 
     Returns:
@@ -100,13 +100,13 @@ class _StillWebP(WebPImagePlugin.WebPImageFile):
         return frame
 
 
-def _picture(still: Data) -> Picture:
+def _picture(still: ImageBytes) -> DecodedImage:
     image = _StillWebP(io.BytesIO(still))
     image.load()
-    return Picture(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
+    return DecodedImage(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
 
 
-def _still(data: Data, position: int, end: int) -> bytes:
+def _still(data: ImageBytes, position: int, end: int) -> bytes:
     """A file of the picture that begins at `position`, with its alpha and nothing else."""
     alpha: bytes = b""
     for kind, start, stop in _chunks(data, position, end):
@@ -119,7 +119,7 @@ def _still(data: Data, position: int, end: int) -> bytes:
     raise CorruptImage("the webp has a frame without a picture")
 
 
-def _extended(data: Data, start: int) -> bytes:
+def _extended(data: ImageBytes, start: int) -> bytes:
     """The VP8X chunk that tells libwebp to look for alpha, with the size that the VP8 picture names."""
     width, height = (edge & 0x3FFF for edge in struct.unpack_from("<HH", data, start + 6))
     if not width or not height:
@@ -128,7 +128,7 @@ def _extended(data: Data, start: int) -> bytes:
     return struct.pack("<4sIB3x", b"VP8X", 10, _ALPHA) + size
 
 
-def _on_canvas(data: Data, start: int, frame: Picture) -> Picture:
+def _on_canvas(data: ImageBytes, start: int, frame: DecodedImage) -> DecodedImage:
     left, top, width, height = (_uint24(data, start + 3 * index) for index in range(4))
     left, top, width, height = 2 * left, 2 * top, width + 1, height + 1
     canvas_width, canvas_height = _uint24(data, 24) + 1, _uint24(data, 27) + 1
@@ -142,17 +142,19 @@ def _on_canvas(data: Data, start: int, frame: Picture) -> Picture:
             band[begin - first : end - first, left : left + width] = frame.rows(begin - top, end - top)[:, :, :3]
         return band
 
-    return frame if (width, height) == (canvas_width, canvas_height) else Picture(canvas_height, canvas_width, rows)
+    return (
+        frame if (width, height) == (canvas_width, canvas_height) else DecodedImage(canvas_height, canvas_width, rows)
+    )
 
 
-def _exif(data: Data) -> Data:
+def _exif(data: ImageBytes) -> ImageBytes:
     for kind, start, end in _chunks(data, _FIRST, len(data), is_whole=False):
         if kind == b"EXIF":
             return data[start:end]
     return b""
 
 
-def _chunks(data: Data, position: int, stop: int, *, is_whole: bool = True) -> Iterator[_Chunk]:
+def _chunks(data: ImageBytes, position: int, stop: int, *, is_whole: bool = True) -> Iterator[_Chunk]:
     """Name, start and end of each chunk's body.
 
     `is_whole`: raise for a chunk that ends early; else stop before it.
@@ -169,6 +171,6 @@ def _chunks(data: Data, position: int, stop: int, *, is_whole: bool = True) -> I
     raise CorruptImage(f"the webp has more than {_MOST_CHUNKS:,} chunks: no encoder writes so many")
 
 
-def _uint24(data: Data, position: int) -> int:
+def _uint24(data: ImageBytes, position: int) -> int:
     low, high = struct.unpack_from("<HB", data, position)
     return int(low | high << 16)

@@ -6,8 +6,8 @@ units, with and without its zeros, and the form that is whole is kept.
 
 from collections.abc import Callable, Iterator
 
-from gate.chunks import Data
-from gate.jpeg_header import Frame, JpegHead, coded_intervals, read_jpeg_head, read_scans, with_size
+from gate.formats.jpeg.header import Frame, JpegHeader, coded_intervals, read_jpeg_header, read_scans, with_size
+from gate.types import ImageBytes
 
 _MOST_CANDIDATES = 4_096
 """Intervals that are decoded alone: at some 20 µs each, more than the rows of any picture."""
@@ -19,14 +19,14 @@ _LARGEST = 65_500
 _RESTART_INTERVAL = 0xDD
 
 
-def without_padding(picture: Data, is_sound: Callable[[bytes], bool]) -> bytes | None:
+def without_padding(picture: ImageBytes, is_sound: Callable[[bytes], bool]) -> bytes | None:
     """Return a JPEG without zeros before its restart markers and its end; None if there are none to remove.
 
     Args:
         picture: a JPEG of one scan, without metadata.
         is_sound: whether a strict decoder takes a JPEG.
     """
-    head = read_jpeg_head(picture)
+    head = read_jpeg_header(picture)
     scans = read_scans(picture, head)
     if len(scans) > 1 or len(picture) > _MOST_BYTES:
         return None
@@ -42,7 +42,7 @@ def without_padding(picture: Data, is_sound: Callable[[bytes], bool]) -> bytes |
 class _Lead:
     """Everything before the coded data, with a size of choice and no restart interval."""
 
-    def __init__(self, picture: Data, head: JpegHead, start: int) -> None:
+    def __init__(self, picture: ImageBytes, head: JpegHeader, start: int) -> None:
         self.picture, self.frame, self._head, self._start = picture, head.frame, head, start
         self.restart_interval = head.restart_interval or head.frame.units(self.ids)
 
@@ -90,7 +90,7 @@ def _forms(coded: bytes) -> Iterator[bytes]:
             yield trimmed + bytes(kept)
 
 
-def _parts(picture: Data, intervals: list[tuple[int, int]], whole: dict[int, bytes]) -> Iterator[Data]:
+def _parts(picture: ImageBytes, intervals: list[tuple[int, int]], whole: dict[int, bytes]) -> Iterator[ImageBytes]:
     position = 0
     for index, (start, end) in enumerate(intervals):
         if index in whole:

@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gate.chunks import Data
 from gate.errors import CorruptImage, UnsupportedImage
-from gate.exif import EXIF_PREFIX
+from gate.formats.exif import EXIF_PREFIX
+from gate.types import ImageBytes
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
@@ -96,16 +96,16 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class JpegHead:
+class JpegHeader:
     """Everything before the first scan. `needed`: where the segments lie that pixels depend on."""
 
     frame: Frame
-    exif: Data
+    exif: ImageBytes
     needed: tuple[tuple[int, int], ...]
     scan: int
     restart_interval: int
 
-    def picture(self, data: Data) -> Data:
+    def without_metadata(self, data: ImageBytes) -> ImageBytes:
         """Return the file without metadata and without bytes between segments; `data` itself if it has none."""
         position = 2
         for start, end in self.needed:
@@ -124,7 +124,7 @@ def with_size(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:
     return segment[:5] + struct.pack(">HH", height, width) + segment[9:] if segment[1] == frame.marker else segment
 
 
-def read_jpeg_head(data: Data) -> JpegHead:
+def read_jpeg_header(data: ImageBytes) -> JpegHeader:
     """Read the segments before the first scan.
 
     Raises:
@@ -133,14 +133,14 @@ def read_jpeg_head(data: Data) -> JpegHead:
         struct.error, IndexError: a segment ends early.
     """
     frame: Frame | None = None
-    exif: Data = b""
+    exif: ImageBytes = b""
     restart_interval = 0
     needed: list[tuple[int, int]] = []
     for marker, start, end in _segments(data, 2):
         if marker == _START_OF_SCAN:
             if frame is None:
                 break
-            return JpegHead(frame, exif, tuple(needed), start, restart_interval)
+            return JpegHeader(frame, exif, tuple(needed), start, restart_interval)
         if marker == _APP1 and not exif and data.startswith(EXIF_PREFIX, start + 4):
             exif = data[start + 4 + len(EXIF_PREFIX) : end]
         elif marker in _START_OF_FRAME and frame is None:
@@ -152,7 +152,7 @@ def read_jpeg_head(data: Data) -> JpegHead:
     raise CorruptImage(f"the jpeg has no start of {'frame' if frame is None else 'scan'}")
 
 
-def read_scans(data: Data, head: JpegHead) -> list[Scan]:
+def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
     """Find all scans of the picture, up to its end of image: thumbnails and second pictures do not count.
 
     Raises:
@@ -165,7 +165,7 @@ def read_scans(data: Data, head: JpegHead) -> list[Scan]:
     return scans
 
 
-def coded_intervals(data: Data, scan: Scan, frame: Frame) -> Iterator[tuple[int, int]]:
+def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tuple[int, int]]:
     """Start and end of the coded data between restart markers: at most one interval for each unit of the scan."""
     start = scan.start
     for _ in range(frame.units(scan.components) + 1):
@@ -178,7 +178,7 @@ def coded_intervals(data: Data, scan: Scan, frame: Frame) -> Iterator[tuple[int,
         start = found.end()
 
 
-def _later_scans(data: Data, start: int) -> Iterator[Scan]:
+def _later_scans(data: ImageBytes, start: int) -> Iterator[Scan]:
     position = start
     for _ in range(_MOST_SCANS):
         found = _MARKER.search(data, position)
@@ -203,7 +203,7 @@ def _check_scans(frame: Frame, scans: list[Scan]) -> None:
         raise CorruptImage(f"the jpeg has {len(scans)} scans at this size: no encoder writes so many")
 
 
-def _segments(data: Data, position: int) -> Iterator[tuple[int, int, int]]:
+def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment up to the end of the image, a damaged marker or the end of the data."""
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.search(data, position, position + _MOST_PADDING + 2)
@@ -223,13 +223,13 @@ def _segments(data: Data, position: int) -> Iterator[tuple[int, int, int]]:
     raise CorruptImage("the jpeg header is padded or split up as no encoder would")
 
 
-def _is_needed(data: Data, marker: int, start: int) -> bool:
+def _is_needed(data: ImageBytes, marker: int, start: int) -> bool:
     if marker in _COLOUR_SEGMENTS:
         return data.startswith(_COLOUR_SEGMENTS[marker], start + 4)
     return not (_APP0 <= marker <= _APP15 or marker == _COMMENT)
 
 
-def _read_frame(data: Data, marker: int, start: int) -> Frame:
+def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
     precision, height, width, channels = struct.unpack_from(">BHHB", data, start)
     if precision != 8:
         raise UnsupportedImage(f"the jpeg has {precision} bits per sample: only 8 are read; save it with 8, or as PNG")
@@ -245,7 +245,7 @@ def _read_frame(data: Data, marker: int, start: int) -> Frame:
     return Frame(marker, width, height, components)
 
 
-def _read_scan(data: Data, header: int) -> Scan:
+def _read_scan(data: ImageBytes, header: int) -> Scan:
     length, count = struct.unpack_from(">HB", data, header + 2)
     ids = tuple(data[at] for at in range(header + 5, header + 5 + 2 * count, 2))
     if not 1 <= count <= 4:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import deflate
 
 from gate.errors import CorruptImage, UnsupportedImage
+from gate.types import ImageBytes
 
 Data = bytes | bytearray
 """The bytes of a file, from a disk or as they came in from the network."""
@@ -27,7 +28,7 @@ _LONGEST_TABLE = 3 * 256 + 1
 
 
 @dataclass(frozen=True, slots=True)
-class PngPicture:
+class ParsedPng:
     """What the pixels of a PNG are made from.
 
     `palette` and `transparency` are the bodies of PLTE and tRNS, empty where there is none that applies; `stream` holds
@@ -44,7 +45,7 @@ class PngPicture:
     stream: Sequence[memoryview]
 
 
-def png_chunks(data: Data) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the name, start and end of each chunk's body up to IEND, or to the first chunk that is cut off.
 
     A body begins after its name and ends before its checksum, which is not checked here.
@@ -72,7 +73,7 @@ def is_sound(view: memoryview, start: int, end: int) -> bool:
     return deflate.crc32(view[start - 4 : end]) == int.from_bytes(view[end : end + 4])
 
 
-def png_header(data: Data) -> tuple[int, int, int, int]:
+def read_png_header(data: ImageBytes) -> tuple[int, int, int, int]:
     """Width, height, depth and colour type, from an IHDR that comes first and is intact.
 
     Raises:
@@ -92,7 +93,7 @@ def png_header(data: Data) -> tuple[int, int, int, int]:
     return width, height, depth, colour
 
 
-def read_picture(data: Data) -> PngPicture:
+def parse_png(data: ImageBytes) -> ParsedPng:
     """Collect what the pixels need, and leave out every other chunk, whatever it holds.
 
     What stands behind the compressed picture is not looked at: the file may go on, or end without IEND.
@@ -131,7 +132,7 @@ def _add_table(tables: dict[bytes, bytes], kind: bytes, body: memoryview) -> Non
     tables.setdefault(kind, bytes(body[:_LONGEST_TABLE]))
 
 
-def _picture(data: Data, tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> PngPicture:
+def _picture(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> ParsedPng:
     width, height, depth, colour, compression, filters, interlace = _IHDR.unpack_from(data, len(PNG_SIGNATURE) + 8)
     if depth not in _DEPTHS.get(colour, ()) or compression or filters or interlace > 1:
         raise CorruptImage("the png's IHDR chunk names a way to store pixels that PNG does not have")
@@ -141,7 +142,7 @@ def _picture(data: Data, tables: dict[bytes, bytes], stream: Sequence[memoryview
     transparency = tables.get(b"tRNS", b"")
     if not _applies(transparency, colour, entries=min(len(palette) // 3, 1 << depth), is_after=_is_after(tables)):
         transparency = b""
-    return PngPicture(width, height, depth, colour, interlace == 1, palette, transparency, stream)
+    return ParsedPng(width, height, depth, colour, interlace == 1, palette, transparency, stream)
 
 
 def _is_after(tables: dict[bytes, bytes]) -> bool:
