@@ -95,6 +95,7 @@ lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m tests.plain_words
 
 # Some tests run Debian's servers and its browser against the service and the files in deploy/, some what a compiler
 # made. PostgreSQL is run by the tests themselves: its package need not start one.
