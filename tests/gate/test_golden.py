@@ -111,7 +111,7 @@ def test_a_decoder_that_errs_by_one_level_is_found(monkeypatch: pytest.MonkeyPat
 
     model = ModelStore(ROOT / "models").load("2")
     monkeypatch.setattr("gate.golden.read_pixels", brighter)
-    with pytest.raises(ModelError, match="'none' scores otherwise here than at export: novelty"):
+    with pytest.raises(ModelError, match="'none' scores differently here than at export: novelty"):
         check_golden(Scorer(model, device="cpu"), model.card)
 
 

@@ -23,7 +23,7 @@ def check(root: Path, files: Iterable[str]) -> tuple[dict[str, Folder], list[Hit
     """Read every file; return the folders with their rates, and the words that are not allowed."""
     listed = read_words(WORDS_FILE)
     folders: dict[str, Folder] = defaultdict(Folder)
-    forbidden = []
+    forbidden: list[Hit] = []
     for name in files:
         texts = texts_of(root / name)
         folder = folders[name.partition("/")[0] if "/" in name else "."]
