@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gate import ModelStore
-from gate.card import Card, Metrics
+from gate.card import Card, CardMetrics
 from training.cli import audit, data, report
 from training.cli import options as option
 from training.cli.options import Steps, add_step
@@ -179,7 +179,7 @@ def _report(options: argparse.Namespace) -> None:
     report.run(argparse.Namespace(**{**vars(options), **changes, "out": options.work}))
 
 
-def _print_metrics(metrics: dict[str, Metrics]) -> None:
+def _print_metrics(metrics: dict[str, CardMetrics]) -> None:
     print(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
     for name, metric in metrics.items():
         accuracy, loss = metric.accuracy, metric.log_loss

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gate import Label
-from gate.card import DataSet as CardDataSet
+from gate.card import CardDataSet
 from gate.pixels import Pixels
 from training.data.dataset import DataSet, Split
 from training.data.image_table import Row, from_csv, to_csv

@@ -1,8 +1,9 @@
-"""Decode every kind of PNG with Pillow, from a file that holds nothing but its header and its compressed picture.
+"""Decode every kind of PNG with Pillow, from a rebuilt file that holds only the header and the compressed pixels.
 
-It reads what `gate.png` leaves to it: grey, palettes, 16 bits, interlacing, transparent colours, odd edges. Text,
-colour profiles and animations never reach the decoder. Palette and transparency are applied here, on bands of rows:
-Pillow keeps eight bits a channel, and compares a transparent colour of sixteen with those. It holds 4 bytes a pixel.
+It reads the files that `gate.formats.png.fast_decoder` does not take: grey, palettes, 16 bits, interlacing, transparent
+colours, edges that the model's size does not divide. Text, colour profiles and animations never reach the decoder.
+Palette and transparency are applied here, on bands of rows: Pillow keeps eight bits a channel and compares a 16-bit
+transparent colour with those. It holds 4 bytes a pixel.
 """
 
 import io
@@ -17,31 +18,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from gate.averaging import Picture, Pixels, Rows, band_of
-from gate.chunks import GREY, PALETTE, PNG_SIGNATURE, RGB, PngPicture
+from gate.averaging import DecodedImage, ReadRows, band_of
+from gate.formats.png.chunks import GREY, PALETTE, PNG_SIGNATURE, RGB, ParsedPng
+from gate.types import Pixels
 
 _LAST = 2**15
-"""Bytes of the last IDAT chunk. Pillow ends with the last row, and checks the sum behind it only if both come to it in
-one read: one chunk at most, and no more than 64 kB of it."""
+"""Bytes of the last IDAT chunk. Pillow stops after the last row and verifies the Adler-32 checksum only if both are in
+the same read: within one chunk, and within 64 kB."""
 
 _LOW_BYTES = "RGB;16L"
-"""How Pillow reads RGB of 16 bits, big-endian, if it is to keep the lower byte of each."""
+"""Pillow's raw mode that keeps the low byte of each 16-bit big-endian RGB sample."""
 
 
-def decode_png(png: PngPicture) -> Picture:
-    """Decode the whole picture.
+def decode_png(png: ParsedPng) -> DecodedImage:
+    """Decode the full image.
 
     Raises:
-        Exception: the compressed picture is damaged or too short; Pillow raises several kinds.
+        Exception: the compressed pixels are damaged or too short; Pillow raises several types.
     """
     image = _load(png)
     if image.size != (png.width, png.height):
-        raise ValueError("the picture's size is not the header's")
-    return Picture(png.height, png.width, _finish(png, image))
+        raise ValueError("the decoded size differs from the header's")
+    return DecodedImage(png.height, png.width, _finish(png, image))
 
 
-def _finish(png: PngPicture, image: Image.Image) -> Rows:
-    """Rows without palette, alpha, or a colour that stands for it."""
+def _finish(png: ParsedPng, image: Image.Image) -> ReadRows:
+    """Return rows with palette, alpha and transparent colour resolved."""
     if png.colour == PALETTE:
         table = _palette_over_black(png)
         return lambda first, stop: table[band_of(image, first, stop)]
@@ -52,8 +54,8 @@ def _finish(png: PngPicture, image: Image.Image) -> Rows:
     return lambda first, stop: band_of(image, first, stop).view(np.uint8)
 
 
-def _palette_over_black(png: PngPicture) -> Pixels:
-    """uint8 `[256, 3]`. Entries that the file lacks are black, as libpng has them."""
+def _palette_over_black(png: ParsedPng) -> Pixels:
+    """Return the palette over black, uint8 `[256, 3]`. Missing entries are black, as in libpng."""
     table = np.zeros((256, 4), np.uint8)
     table[:, 3] = 255
     entries = min(len(png.palette) // 3, 1 << png.depth)
@@ -62,7 +64,7 @@ def _palette_over_black(png: PngPicture) -> Pixels:
     return ((table[:, :3].astype(np.uint16) * table[:, 3:] + 127) // 255).astype(np.uint8)
 
 
-def _finish_grey(png: PngPicture, image: Image.Image) -> Rows:
+def _finish_grey(png: ParsedPng, image: Image.Image) -> ReadRows:
     key = int.from_bytes(png.transparency)
     if png.depth < 8:
         key = (key & (1 << png.depth) - 1) * 255 // ((1 << png.depth) - 1)
@@ -81,7 +83,7 @@ def _finish_grey(png: PngPicture, image: Image.Image) -> Rows:
     return rows
 
 
-def _finish_rgb(png: PngPicture, image: Image.Image) -> Rows:
+def _finish_rgb(png: ParsedPng, image: Image.Image) -> ReadRows:
     key = np.frombuffer(png.transparency, ">u2").astype(np.uint16)
     is_deep = png.depth == 16
     low = cache(partial(_load, png, rawmode=_LOW_BYTES))
@@ -104,7 +106,7 @@ def _is_colour(pixels: NDArray[np.generic], colour: NDArray[np.integer]) -> NDAr
     return found
 
 
-def _load(png: PngPicture, *, rawmode: str | None = None) -> PngImagePlugin.PngImageFile:
+def _load(png: ParsedPng, *, rawmode: str | None = None) -> PngImagePlugin.PngImageFile:
     image = PngImagePlugin.PngImageFile(io.BufferedReader(_Joined(_file(png)), 2**16))
     if rawmode is not None:
         image.tile = [tile._replace(args=rawmode) for tile in image.tile]
@@ -112,8 +114,8 @@ def _load(png: PngPicture, *, rawmode: str | None = None) -> PngImagePlugin.PngI
     return image
 
 
-def _file(png: PngPicture) -> Sequence[memoryview | bytes]:
-    """The parts of a file with this picture and nothing else. The picture itself is not copied."""
+def _file(png: ParsedPng) -> Sequence[memoryview | bytes]:
+    """Return the parts of a file with only the header and the pixels. The compressed pixels are not copied."""
     header = struct.pack(">IIBBBBB", png.width, png.height, png.depth, png.colour, 0, 0, png.is_interlaced)
     first, last = _split(png.stream, sum(map(len, png.stream)) - _LAST)
     parts = [PNG_SIGNATURE, *_chunk(b"IHDR", [header])]
@@ -140,7 +142,7 @@ def _chunk(kind: bytes, body: Sequence[memoryview | bytes]) -> list[memoryview |
 
 
 class _Joined(io.RawIOBase):
-    """Several buffers, read as one file."""
+    """Read several buffers as one file."""
 
     def __init__(self, parts: Sequence[memoryview | bytes]) -> None:
         self._parts = [part for part in parts if len(part)]
@@ -158,12 +160,12 @@ class _Joined(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only positions from the start are known")
+            raise io.UnsupportedOperation("only positions from the start are supported")
         self._position = offset
         return offset
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        """Copy from one part at a time."""
+        """Copy from at most one part per call."""
         index = bisect_right(self._ends, self._position)
         if index == len(self._parts):
             return 0

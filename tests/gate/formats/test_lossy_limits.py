@@ -11,7 +11,7 @@ from PIL import Image
 
 from gate import read_pixels
 from gate.errors import UnsupportedImage
-from tests.gate import test_jpeg, test_webp
+from tests.gate.formats import test_jpeg, test_webp
 from tests.gate.leaks import assert_nothing_leaks
 from tests.support.images import Pixels, encode, portrait
 from tests.support.jpegs import planes_of, sampled_jpeg

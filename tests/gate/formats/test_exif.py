@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gate import read_pixels
-from gate.exif import EXIF_PREFIX, read_orientation
+from gate.formats.exif import EXIF_PREFIX, read_orientation
 from tests.support.images import Pixels, encode, portrait
 
 Entry = tuple[int, int, int, bytes]

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from gate import DecodeBudget, read_pixels
-from gate.budget import DecodeCancelled, decoding_cost
+from gate.decode_budget import DecodeCancelled, decoding_cost
 from gate.header import read_header
 from tests.support.images import encode, portrait
 from tests.support.servers import wait_until

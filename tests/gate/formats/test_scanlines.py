@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gate import png, read_pixels
+from gate import read_pixels
 from gate.errors import CorruptImage
+from gate.formats.png import fast_decoder as png
 from tests.conftest import ROOT
-from tests.gate.test_png import ALL_FILTERS, ODD_FILES, by_pillow, decoded_by, is_taken, noise, outcome
+from tests.gate.formats.test_png import ALL_FILTERS, ODD_FILES, by_pillow, decoded_by, is_taken, noise, outcome
 from tests.support.images import PNG_SIGNATURE, filtered_png
 
-SOURCE = ROOT / "gate/scanlines.c"
+SOURCE = ROOT / "gate/formats/png/scanlines.c"
 
 
 def test_the_library_refuses_sizes_that_do_not_fit() -> None:

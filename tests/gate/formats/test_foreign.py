@@ -94,8 +94,8 @@ WRAPPED = {
     "decoded as text": (PNG.decode("utf-8", "replace").encode(), "decoded as text", "binary mode"),
     "decoded as latin-1": (PNG.decode("latin-1").encode(), "decoded as text", "binary mode"),
     "line ends changed": (PNG.replace(b"\r\n", b"\n"), "altered as text", "binary mode"),
-    "blank before it": (b"\n" + PNG, "before it", "nothing else"),
-    "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "before it", "nothing else"),
+    "blank before it": (b"\n" + PNG, "before it", "file alone"),
+    "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "before it", "file alone"),
     "noise": (b"\x01\x02\x03\x04" * 40, "not a PNG", "PNG, JPEG or WebP"),
 }
 

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gate import ImageError, png, read_pixels, read_pixels_at
-from gate.chunks import read_picture
+from gate import ImageError, read_pixels, read_pixels_at
 from gate.errors import CorruptImage
+from gate.formats.png import fast_decoder as png
+from gate.formats.png.chunks import parse_png
 from gate.header import read_header
 from tests.conftest import ROOT
 from tests.support.images import (
@@ -31,7 +32,7 @@ from tests.support.images import (
 )
 from tests.support.pngs import any_png
 
-SOURCE = ROOT / "gate/scanlines.c"
+SOURCE = ROOT / "gate/formats/png/scanlines.c"
 ALL_FILTERS = (4, 4, 4, 4, 0, 1, 2, 3, 4, 4, 4, 4, 3, 1, 4, 2, 2, 2, 2, 2, 1, 1, 1, 1, 3, 3, 3, 3, 0, 4, 0)
 
 
@@ -50,7 +51,7 @@ def noise(edge: int, channels: int = 3, *, seed: int = 0) -> Pixels:
 def is_taken(data: bytes | bytearray, size: int) -> bool:
     try:
         read_header(data)
-        return png.shrink_png(read_picture(data), (size,)) is not None
+        return png.shrink_png(parse_png(data), (size,)) is not None
     except CorruptImage:
         return False
 
@@ -128,7 +129,7 @@ def test_several_sizes_come_from_one_inflated_picture() -> None:
     data = filtered_png(noise(96), ALL_FILTERS)
     for size, pixels in zip((8, 32, 96), read_pixels_at(data, (8, 32, 96)), strict=True):
         assert pixels.tobytes() == by_pillow(data, size)
-    assert png.shrink_png(read_picture(data), (8, 7)) is None
+    assert png.shrink_png(parse_png(data), (8, 7)) is None
 
 
 def test_threads_do_not_share_what_they_decode_in() -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from gate import area_average, read_pixels
 from gate.errors import CorruptImage, ImageError, UnsupportedImage
+from gate.formats.jpeg.header import read_jpeg_header, read_scans
 from gate.header import read_header
-from gate.jpeg_header import read_jpeg_head, read_scans
 from tests.support.images import Pixels, encode, portrait
 from tests.support.jpegs import (
     ADOBE_PLAIN,
@@ -273,7 +273,7 @@ def test_no_jpeg_makes_the_header_search_slow(data: bytes) -> None:
 
 def test_the_scans_of_a_large_picture_are_found_at_once() -> None:
     noise = np.random.default_rng(0).integers(0, 255, MANY, np.uint8).tobytes()
-    head = read_jpeg_head(HEAD)
+    head = read_jpeg_header(HEAD)
     start = time.process_time()
     assert len(read_scans(HEAD + noise + PLAIN[len(HEAD) - 14 :], head)) == 2
     assert time.process_time() - start < 0.5
@@ -294,6 +294,6 @@ def test_many_scans_are_allowed_for_small_pictures_and_not_for_large_ones() -> N
 
 
 def test_a_file_without_metadata_is_not_copied() -> None:
-    assert read_jpeg_head(PLAIN).picture(PLAIN) is PLAIN
+    assert read_jpeg_header(PLAIN).without_metadata(PLAIN) is PLAIN
     noted = with_segments(PLAIN, (0xFE, b"hello"))
-    assert read_jpeg_head(noted).picture(noted) == PLAIN
+    assert read_jpeg_header(noted).without_metadata(noted) == PLAIN

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gate import Card, Model, ModelError, ModelStore
-from gate import models as models_module
-from gate.models import Rollback, write_whole
+from gate import model_store as models_module
+from gate.model_store import Rollback, write_whole
 from tests.support.models import brightness_model, write_model
 
 
