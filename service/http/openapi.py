@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -30,7 +30,7 @@ def describe_operation(
     summary: str,
     *,
     query: type[BaseModel] | None = None,
-    body: Mapping[str, Any],
+    body: Mapping[str, type[BaseModel] | Mapping[str, Any]],
     answer: type[BaseModel] | Mapping[str, Any],
     errors: Iterable[type[ServiceError]],
     answer_type: str = "application/json",
@@ -40,22 +40,37 @@ def describe_operation(
     Args:
         summary: its line in the list.
         query: the model of its query.
-        body: schema by Content-Type.
+        body: schema, or model, by Content-Type.
         answer: schema of what comes with 200, or the model of it.
         errors: what may come instead.
         answer_type: Content-Type of what comes with 200.
     """
-    schema = answer if isinstance(answer, Mapping) else answer.model_json_schema(mode="serialization")
+    schema = _schema_of(answer, mode="serialization")
     problems = {str(status): problem for status, problem in describe_problems(errors).items()}
     return {
         "summary": summary,
         "parameters": _parameters(query) if query else [],
-        "requestBody": {"required": True, "content": {kind: {"schema": dict(part)} for kind, part in body.items()}},
+        "requestBody": describe_body(body),
         "responses": {
-            "200": {"description": "The answer", "content": {answer_type: {"schema": _inline(schema)}}},
+            "200": {
+                "description": "The answer",
+                "content": {answer_type: {"schema": schema}},
+            },
             **problems,
         },
     }
+
+
+def describe_body(body: Mapping[str, type[BaseModel] | Mapping[str, Any]], *, required: bool = True) -> dict[str, Any]:
+    """Describe the body of a request: a model, or its schema, by Content-Type."""
+    return {"required": required, "content": {kind: {"schema": _schema_of(part)} for kind, part in body.items()}}
+
+
+def _schema_of(
+    part: type[BaseModel] | Mapping[str, Any], *, mode: Literal["validation", "serialization"] = "validation"
+) -> dict[str, Any]:
+    schema: dict[str, Any] = _inline(part if isinstance(part, Mapping) else part.model_json_schema(mode=mode))
+    return schema
 
 
 def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:

@@ -50,17 +50,17 @@ def check_names(request: Request, known: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise MalformedRequest(unknown_name("the query", name, known))
+            raise MalformedRequest(f"the query: {describe_unknown_name(name, known)}")
         if seen.setdefault(name, value) != value:
-            raise MalformedRequest(f"{name} is in the query twice, with two values")
+            raise MalformedRequest(f"the query: {name} has two values, send one")
 
 
-def unknown_name(where: str, name: str, known: Iterable[str]) -> str:
-    """Say that `where` takes no `name`, what it takes, and which of them may have been meant."""
+def describe_unknown_name(name: str, known: Iterable[str]) -> str:
+    """Name the accepted names, and the one that was probably meant."""
     names = sorted(known)
     near = difflib.get_close_matches(name[:64].lower(), names, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ";"
-    return f"{where} takes no {name[:64]!r}{hint} it takes {', '.join(names) or 'nothing'}"
+    return f"unknown name {name[:64]!r}{hint} accepted: {', '.join(names) or 'none'}"
 
 
 @cache

@@ -12,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 from gate import Action, ImageError
 from service.api.v2.compression import MINIMUM_BYTES, choose_encoding, compress, decompress
 from service.api.v2.metadata import served
-from service.api.v2.operation import INFER
 from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
 from service.api.v2.response import encode_answer
+from service.api.v2.schemas import INFER
 from service.api.v2.shared_memory import Regions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound

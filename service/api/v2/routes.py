@@ -1,23 +1,27 @@
 """The paths under `/v2` beside `infer`: health, metadata, statistics, shared memory."""
 
-from typing import Any
+from typing import TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from service.api.v2 import metadata as describe
 from service.api.v2.infer import check_model
 from service.api.v2.request import Served
+from service.api.v2.schemas import RegionRegistration, RepositoryQuery, validate
 from service.api.v2.shared_memory import Regions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound, NotReady
-from service.http.openapi import describe_problems
+from service.http.openapi import describe_body, describe_problems
 from service.http.request_body import read_small
 from service.http.responses import json_response
 from service.inference.pipeline import Pipeline
 
 _SMALL_BODY = 64 * 1024
 _SMALL_BODY_SECONDS = 10.0
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 
 def make_v2_routes(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> APIRouter:
@@ -81,9 +85,13 @@ def _add_model(router: APIRouter, pipeline: Pipeline) -> None:
 
 
 def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
-    @router.post("/repository/index", summary="The model that is served")
+    @router.post(
+        "/repository/index",
+        summary="The model that is served",
+        openapi_extra={"requestBody": describe_body({"application/json": RepositoryQuery}, required=False)},
+    )
     async def index(request: Request) -> Response:
-        only_ready = (await _small_body(request)).get("ready", False)
+        only_ready = (await _read_json(request, RepositoryQuery)).ready
         reason = _why_not_ready(pipeline)
         entries = [describe.repository_entry(_model(pipeline, request), reason)]
         return json_response([] if only_ready and reason else entries)
@@ -91,7 +99,9 @@ def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
     @router.post("/repository/models/{name}/load", include_in_schema=False)
     @router.post("/repository/models/{name}/unload", include_in_schema=False)
     async def load(_: Request) -> Response:
-        raise MalformedRequest("models are not loaded by request: the file CURRENT among them decides which is served")
+        raise MalformedRequest(
+            "models are not loaded by request: the file CURRENT in the models folder names the one that is served"
+        )
 
 
 def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
@@ -100,15 +110,14 @@ def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
     async def status(request: Request) -> Response:
         return json_response(regions.status(request.path_params.get("region")))
 
-    @router.post("/systemsharedmemory/region/{region}/register", summary="Register a region of shared memory")
+    @router.post(
+        "/systemsharedmemory/region/{region}/register",
+        summary="Register a region of shared memory",
+        openapi_extra={"requestBody": describe_body({"application/json": RegionRegistration})},
+    )
     async def register(request: Request) -> Response:
-        body = await _small_body(request)
-        key, offset, size = body.get("key"), body.get("offset", 0), body.get("byte_size")
-        if not isinstance(key, str) or type(offset) is not int or type(size) is not int:
-            raise MalformedRequest("a region needs key, a string, and byte_size and offset, integers")
-        if offset < 0 or size < 1:
-            raise MalformedRequest("a region's offset is 0 or more and its byte_size 1 or more")
-        regions.register(request.path_params["region"], key, offset=offset, size=size)
+        body = await _read_json(request, RegionRegistration)
+        regions.register(request.path_params["region"], body.key, offset=body.offset, size=body.byte_size)
         return json_response({})
 
     @router.post("/systemsharedmemory/unregister", summary="Forget the registered regions")
@@ -132,10 +141,14 @@ def _add_refusals(router: APIRouter) -> None:
         "/cudasharedmemory/status",
         "/cudasharedmemory/unregister",
         "/cudasharedmemory/region/{region}/{action}",
-        text="CUDA shared memory is not supported: decoding and batching are on the host",
+        text="CUDA shared memory is not supported: images are decoded and batched on the host",
     )
-    refuse("/trace/setting", "/models/{name}/trace/setting", text="traces are set where the service starts")
-    refuse("/logging", text="the log is set where the service starts: LENSGATE_LOG_LEVEL")
+    refuse(
+        "/trace/setting",
+        "/models/{name}/trace/setting",
+        text="traces are configured when the service starts: LENSGATE_TRACES_ENDPOINT",
+    )
+    refuse("/logging", text="the log is configured when the service starts: LENSGATE_LOG_LEVEL")
 
 
 def _model(pipeline: Pipeline, request: Request) -> Served:
@@ -152,13 +165,10 @@ def _why_not_ready(pipeline: Pipeline) -> str | None:
     return None
 
 
-async def _small_body(request: Request) -> dict[str, Any]:
-    """The JSON object that is the body; an empty body is an empty one."""
+async def _read_json(request: Request, kind: type[_Body]) -> _Body:
+    """Read a small JSON body; an empty one is an empty object."""
     body = await read_small(request, limit=_SMALL_BODY, seconds=_SMALL_BODY_SECONDS)
     try:
-        found = orjson.loads(body) if body else {}
+        return validate(kind, orjson.loads(body) if body else {})
     except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the body is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise MalformedRequest("the body is no JSON object")
-    return found
+        raise MalformedRequest(f"the body is not JSON: {error}") from error

@@ -12,8 +12,6 @@ import numpy as np
 from gate.pixels import Pixels
 from service.errors import MalformedRequest
 
-MAX_DIMENSION = 2**31 - 1
-
 _LENGTH = struct.Struct("<I")
 
 
@@ -113,21 +111,6 @@ class Tensor:
         return MalformedRequest(
             f"the {len(data):,} bytes of {self.name} are not {self.count:,} elements, each after four bytes of length"
         )
-
-
-def check_shape(name: str, shape: object) -> list[int]:
-    """A shape from JSON.
-
-    Raises:
-        MalformedRequest: it is no list of one to eight positive dimensions.
-    """
-    if not isinstance(shape, list) or not 1 <= len(shape) <= 8 or not all(map(_is_dimension, shape)):
-        raise MalformedRequest(f"the shape of {name} is no list of positive dimensions")
-    return shape
-
-
-def _is_dimension(value: object) -> bool:
-    return type(value) is int and 1 <= value <= MAX_DIMENSION
 
 
 def pack_texts(texts: Iterable[str]) -> bytes:
