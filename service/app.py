@@ -28,7 +28,7 @@ from service.http.allowed_methods import Methods
 from service.http.body_limits import SmallBodies
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.inference.model_reload import ModelWatch
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.inference.pipeline import Pipeline
 from service.metrics.decisions import Metrics
 from service.metrics.review import ReviewMetrics, ReviewWatch
@@ -47,7 +47,11 @@ if TYPE_CHECKING:
 
 
 def create_pipeline(
-    settings: Settings, loaded: Loaded, *, shadow: Loaded | None = None, registry: CollectorRegistry | None = None
+    settings: Settings,
+    loaded: LoadedModel,
+    *,
+    shadow: LoadedModel | None = None,
+    registry: CollectorRegistry | None = None,
 ) -> Pipeline:
     """A running pipeline for one model and its shadow, with metrics in `registry` or in one of its own.
 
@@ -126,7 +130,7 @@ def create_app(
 
 
 def _served(pipeline: Pipeline) -> Served:
-    return Served.of(pipeline.engine.card, pipeline.engine.band)
+    return Served.of(pipeline.runner.card, pipeline.runner.band)
 
 
 def _make_endpoints(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> list[Route]:

@@ -23,7 +23,7 @@ from service.http.openapi import describe_operation
 from service.http.query_params import read_query
 from service.ids import Identity, new_id
 from service.inference.pipeline import Pipeline
-from service.inference.request_context import Answer, Asked
+from service.inference.request_context import ImageDecision, ImageRequest
 
 
 class DecisionQuery(BaseModel):
@@ -82,7 +82,7 @@ class Decisions:
         request = Request(scope, receive)
         query = read_query(request, DecisionQuery)
         identity = query.identity or new_id()
-        asked = Asked(identity, query.expected)
+        asked = ImageRequest(identity, query.expected)
         try:
             answer = await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms)
         except InvalidImage as error:
@@ -101,9 +101,9 @@ def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
     return InvalidImage(UnsupportedImage(text))
 
 
-def decision_body(identity: str | None, answer: Answer) -> dict[str, Any]:
+def decision_body(identity: str | None, answer: ImageDecision) -> dict[str, Any]:
     """One decision as every way of asking for it answers it."""
-    engine = answer.engine
+    runner = answer.runner
     return {
         "id": identity,
         "glasses_probability": answer.score.probability,
@@ -111,6 +111,6 @@ def decision_body(identity: str | None, answer: Answer) -> dict[str, Any]:
         "decision": answer.decision.action,
         "reason": answer.decision.reason,
         "novelty": answer.score.novelty,
-        "band": {"low": engine.band.low, "high": engine.band.high},
-        "model": {"name": engine.card.name, "version": engine.card.version},
+        "band": {"low": runner.band.low, "high": runner.band.high},
+        "model": {"name": runner.card.name, "version": runner.card.version},
     }

@@ -12,6 +12,6 @@ def make_routes(pipeline: Pipeline) -> APIRouter:
 
     @router.get("/v1/model", summary="The card of the model that is served")
     async def model() -> Card:
-        return pipeline.engine.card
+        return pipeline.runner.card
 
     return router

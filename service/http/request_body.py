@@ -9,7 +9,7 @@ from typing import Protocol
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BodyTooLarge, BodyTooSlow, ClientGone, DeadlineExceeded, MalformedRequest
-from service.inference.admission import Place
+from service.inference.admission import Permit
 
 CONNECTION = "lensgate.connection"
 """Key of a request's scope: the `Connection` that it came by, where the server knows of such a thing."""
@@ -55,8 +55,8 @@ def content_length(request: Request) -> int | None:
     return int(text)
 
 
-async def read_body(request: Request, place: Place, *, min_rate: int) -> bytearray:
-    """Read the whole body, counting each part in `place` before it is kept.
+async def read_body(request: Request, permit: Permit, *, min_rate: int) -> bytearray:
+    """Read the whole body, counting each part in `permit` before it is kept.
 
     Raises:
         BodyTooSlow: it comes at less than `min_rate` bytes a second.
@@ -71,9 +71,9 @@ async def read_body(request: Request, place: Place, *, min_rate: int) -> bytearr
         body = bytearray()
         with _at_rate(min_rate, lambda: len(body)):
             async for part in body_parts(request):
-                place.receive(len(part))
+                permit.receive(len(part))
                 body += part
-    place.complete()
+    permit.complete()
     return body
 
 
@@ -163,7 +163,7 @@ async def body_parts(request: Request) -> AsyncIterator[bytes]:
 
 
 async def read_small(request: Request, *, limit: int, seconds: float) -> bytes:
-    """A body that takes no place: a few kilobytes of JSON.
+    """A body that takes no permit: a few kilobytes of JSON.
 
     Raises:
         BodyTooLarge: it has more bytes than `limit`.

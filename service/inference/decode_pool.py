@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,8 +9,9 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from gate.cores import usable_cores
 from service.errors import DeadlineExceeded, NotReady
-from service.inference.futures import call_in_loop, settle
+from service.futures import call_in_loop, settle
 from service.inference.running_mean import RunningMean
 
 _Given = TypeVar("_Given")
@@ -69,7 +69,7 @@ class DecodePool:
         on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or usable_cores()
         self._observe = observe
         self._on_end = on_end
         self._clock = clock

@@ -10,9 +10,9 @@ from functools import partial
 from gate import ModelError, ModelStore
 from gate.errors import GateError
 from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
-from service.file_stamp import stamp
+from service.file_watch import stamp
 from service.inference.model_loading import gave_up, longest_load
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.inference.pipeline import Pipeline
 from service.periodic import Repeated
 from service.process.daemon_threads import start_daemon
@@ -41,7 +41,7 @@ class ModelWatch(Repeated):
     """
 
     def __init__(
-        self, store: ModelStore, pipeline: Pipeline, *, load: Callable[[], Loaded], seconds: float, seen: State
+        self, store: ModelStore, pipeline: Pipeline, *, load: Callable[[], LoadedModel], seconds: float, seen: State
     ) -> None:
         super().__init__(seconds=seconds or None, fault="the current model could not be looked at")
         self._store = store
@@ -67,7 +67,7 @@ class ModelWatch(Repeated):
         except Exception as error:  # Whatever is wrong with the new version, the old one is not.
             self._keep(error)
 
-    async def _load_current(self) -> Loaded | None:
+    async def _load_current(self) -> LoadedModel | None:
         """Load what is current; None where something else is before that is done."""
         loading = asyncio.wrap_future(start_daemon(self._load, name="load"))
         ended = time.monotonic() + longest_load(self._pipeline.settings)
@@ -84,8 +84,8 @@ class ModelWatch(Repeated):
     async def _read_state(self) -> State:
         return await asyncio.wrap_future(start_daemon(partial(read_state, self._store), name="look"))
 
-    def _serve(self, loaded: Loaded) -> None:
-        served = self._pipeline.engine.card
+    def _serve(self, loaded: LoadedModel) -> None:
+        served = self._pipeline.runner.card
         if loaded.card == served:
             self._pipeline.metrics.observe_load("success")
         elif not self._pipeline.admission.is_draining:
@@ -94,7 +94,7 @@ class ModelWatch(Repeated):
 
     def _keep(self, error: Exception) -> None:
         self._pipeline.metrics.observe_load("failure")
-        served = self._pipeline.engine.card.version
+        served = self._pipeline.runner.card.version
         log.error(
             "the current model cannot be served, version %s still is: %s",
             served,

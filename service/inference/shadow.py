@@ -18,7 +18,7 @@ from gate.pixels import Pixels
 from gate.scorer import Score
 from service.errors import NotReady
 from service.inference.batcher import Scored
-from service.inference.model_runner import Engine, Loaded
+from service.inference.model_runner import LoadedModel, ModelRunner
 from service.metrics.decisions import ShadowMetrics
 from service.records.preview import Source
 from service.settings import Settings
@@ -30,7 +30,7 @@ MAX_IMAGES = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class InputSizes:
     """Edges in pixels: of the input of the model that answers, and of its shadow's, where there is one."""
 
     served: int
@@ -42,7 +42,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
+class ModelInputs:
     """The same N images for the model that answers and for its shadow, uint8 `[N, S, S, 3]` each.
 
     `shadow` is None where nothing shadows, or where the images are too small for it. `sources`, what each image came
@@ -78,9 +78,9 @@ class Shadow:
     """
 
     def __init__(
-        self, loaded: Loaded, settings: Settings, *, metrics: ShadowMetrics, max_images: int = MAX_IMAGES
+        self, loaded: LoadedModel, settings: Settings, *, metrics: ShadowMetrics, max_images: int = MAX_IMAGES
     ) -> None:
-        self._engine = Engine(loaded, settings, observer=_Unobserved(), prepare=_lower_priority)
+        self._runner = ModelRunner(loaded, settings, observer=_Unobserved(), prepare=_lower_priority)
         self._metrics = metrics
         self._max_images = max_images
         self._lock = threading.Lock()
@@ -91,12 +91,12 @@ class Shadow:
     @property
     def size(self) -> int:
         """Edge of its input in pixels."""
-        return self._engine.size
+        return self._runner.size
 
     @property
     def is_alive(self) -> bool:
         """Whether its inference thread runs; nothing that is answered depends on it."""
-        return self._engine.batcher.is_alive
+        return self._runner.batcher.is_alive
 
     @property
     def held(self) -> int:
@@ -108,17 +108,17 @@ class Shadow:
         if pixels is None:
             self._metrics.observe("failed", len(judged))
             return
-        step = self._engine.batcher.max_batch_size
+        step = self._runner.batcher.max_batch_size
         for first in range(0, len(pixels), step):
             part = slice(first, first + step)
             self._submit(pixels[part], judged[part], expected[part])
 
     def close(self) -> None:
         """Drop what waits and end the thread."""
-        dropped = self._engine.batcher.drop_all()
+        dropped = self._runner.batcher.drop_all()
         self._give_back(dropped)
         self._metrics.observe("dropped", dropped)
-        self._engine.close(timeout=1.0)
+        self._runner.close(timeout=1.0)
 
     def _submit(self, pixels: Pixels, judged: Sequence[Judged], expected: Sequence[Label | None]) -> None:
         if not self._take(len(pixels)):
@@ -126,7 +126,7 @@ class Shadow:
             return
         try:
             # A copy: what is a part of a request's tensor would keep all of it.
-            self._engine.batcher.submit(pixels.copy(), partial(self._finish, judged, expected))
+            self._runner.batcher.submit(pixels.copy(), partial(self._finish, judged, expected))
         except NotReady as error:
             self._give_back(len(pixels))
             self._metrics.observe("failed", len(pixels))
@@ -159,7 +159,7 @@ class Shadow:
             self._compare(answer, score, wish)
 
     def _compare(self, answer: Judged, score: Score, expected: Label | None) -> None:
-        decision = self._engine.decide(score, expected)
+        decision = self._runner.decide(score, expected)
         self._metrics.compare(
             abs(score.probability - answer.score.probability),
             label=decision.label is not answer.decision.label,
@@ -167,7 +167,9 @@ class Shadow:
         )
 
 
-def read_views(body: bytes | bytearray, *, sizes: Sizes, max_pixels: int, budget: Budget | None = None) -> Views:
+def read_views(
+    body: bytes | bytearray, *, sizes: InputSizes, max_pixels: int, budget: Budget | None = None
+) -> ModelInputs:
     """One image file at both sizes, N = 1, decoded once where that can be.
 
     Raises:
@@ -176,27 +178,27 @@ def read_views(body: bytes | bytearray, *, sizes: Sizes, max_pixels: int, budget
     if sizes.shadow not in (None, sizes.served):
         with contextlib.suppress(ImageTooSmall):
             served, shadow = read_pixels_at(body, (sizes.served, sizes.shadow), max_pixels=max_pixels, budget=budget)
-            return Views(served[np.newaxis], shadow[np.newaxis])
+            return ModelInputs(served[np.newaxis], shadow[np.newaxis])
     pixels = read_pixels(body, sizes.served, max_pixels=max_pixels, budget=budget)[np.newaxis]
-    return Views(pixels, pixels if sizes.shadow == sizes.served else None)
+    return ModelInputs(pixels, pixels if sizes.shadow == sizes.served else None)
 
 
-def shrink_views(pixels: Pixels, sizes: Sizes) -> Views:
+def shrink_views(pixels: Pixels, sizes: InputSizes) -> ModelInputs:
     """`pixels`, uint8 `[N, H, H, 3]`, averaged down to both sizes. H is at least the served one."""
     served = _shrink(pixels, sizes.served)
     if sizes.shadow is None or sizes.shadow > pixels.shape[1]:
-        return Views(served, None)
-    return Views(served, served if sizes.shadow == sizes.served else _shrink(pixels, sizes.shadow))
+        return ModelInputs(served, None)
+    return ModelInputs(served, served if sizes.shadow == sizes.served else _shrink(pixels, sizes.shadow))
 
 
-def join_views(parts: Sequence[Views]) -> Views:
+def join_views(parts: Sequence[ModelInputs]) -> ModelInputs:
     """The images of all parts in order."""
     if len(parts) == 1:
         return parts[0]
     shadows = [part.shadow for part in parts if part.shadow is not None]
     shadow = np.concatenate(shadows) if len(shadows) == len(parts) else None
     sources = tuple(source for part in parts for source in part.sources)
-    return Views(np.concatenate([part.served for part in parts]), shadow, sources)
+    return ModelInputs(np.concatenate([part.served for part in parts]), shadow, sources)
 
 
 def _shrink(pixels: Pixels, size: int) -> Pixels:

@@ -59,7 +59,7 @@ class Sampler(Repeated):
         self._clock = clock
         self._wall = wall
         self._started = wall()
-        self._served: tuple[str, float] = (pipeline.engine.card.sha256, self._started)
+        self._served: tuple[str, float] = (pipeline.runner.card.sha256, self._started)
         self._history = History()
         self._scores = RecentScores()
         self._shown: tuple[float, bytes] = (-math.inf, b"")
@@ -77,7 +77,7 @@ class Sampler(Repeated):
         self._note_version()
         tick = self._tick()
         self._history.add(tick, read_stages(self._registry))
-        self._scores.add(tick.counts.scores, of=self._pipeline.engine.card.sha256)
+        self._scores.add(tick.counts.scores, of=self._pipeline.runner.card.sha256)
 
     def show(self) -> bytes:
         """The service at this moment as JSON; made anew at most once a second, however many ask."""
@@ -92,7 +92,7 @@ class Sampler(Repeated):
         self._note_version()
         tick = self._tick()
         values = read_values(self._registry, (*_GAUGES, *_SHADOW, *_RECORDS))
-        card = self._pipeline.engine.card
+        card = self._pipeline.runner.card
         scores = self._scores.add(tick.counts.scores, of=card.sha256)
         return Operations(
             time=tick.time,
@@ -114,7 +114,7 @@ class Sampler(Repeated):
         )
 
     def _note_version(self) -> None:
-        served = self._pipeline.engine.card.sha256
+        served = self._pipeline.runner.card.sha256
         if served != self._served[0]:
             self._served = (served, self._wall())
 
@@ -129,14 +129,14 @@ class Sampler(Repeated):
         return "draining" if self._pipeline.admission.is_draining else "ready"
 
     def _model(self) -> ModelState:
-        engine = self._pipeline.engine
-        card, band = engine.card, engine.band
+        runner = self._pipeline.runner
+        card, band = runner.card, runner.band
         own = card.band.is_kept_by(band)
         return ModelState(
             name=card.name,
             version=card.version,
             sha256=card.sha256,
-            provider=engine.provider,
+            provider=runner.provider,
             since=self._served[1],
             band=BandState(
                 low=band.low,

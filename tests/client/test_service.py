@@ -14,7 +14,7 @@ import pytest
 from lensgate_client import Ask, BadImage, Decision, Forbidden, ImageFailed, RateLimited, Unauthorized
 from PIL import Image
 
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from tests.client.support import Make, free_port, service_at
 from tests.service.access.keys import token_of, write_tokens
 from tests.support.images import encode, flat, portrait
@@ -193,7 +193,7 @@ def test_the_size_is_read_anew_when_another_model_is_served(
 
 
 def serve(service: Running, version: str, *, size: int) -> None:
-    service.pipeline.swap(Loaded(brightness_model(version, size=size).card, service.scorer, "fake"))
+    service.pipeline.swap(LoadedModel(brightness_model(version, size=size).card, service.scorer, "fake"))
 
 
 def test_more_images_than_the_service_takes_in_are_sent_in_parts(make: Make, small: Running) -> None:

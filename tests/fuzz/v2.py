@@ -12,7 +12,7 @@ from gate.scorer import Score
 from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
 from service.api.v2.response import encode_answer
 from service.errors import MalformedRequest, ServiceError
-from service.inference.request_context import Answer
+from service.inference.request_context import ImageDecision
 
 MAX_BYTES = 4_096
 WORDS = (
@@ -25,7 +25,7 @@ MODEL = Served("glasses", "2", 4, ("glasses_probability", "novelty", "decision",
 _ENGINE: Any = None
 """An answer's bytes say nothing of what made it."""
 
-_ANSWER = Answer(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
+_ANSWER = ImageDecision(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
 _SHARED_BYTES = 1_024
 
 

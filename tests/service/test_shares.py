@@ -48,20 +48,20 @@ def test_a_caller_holds_a_share_until_its_bodies_have_come() -> None:
         door.admit(40, 1.0, caller="a")
     assert refused.value.reason == "bytes"
     door.admit(30, 1.0, caller="a").leave()
-    for place in (first, second):
-        place.leave()
+    for permit in (first, second):
+        permit.leave()
     assert (door.images, door.bytes) == (0, 0)
     door.admit(50, 1.0, caller="a").leave()
 
 
 def test_one_body_alone_may_exceed_the_share_also_where_it_comes_in_pieces() -> None:
     door = Admission(max_images=4, max_bytes=100, max_body_bytes=90, predicted_wait=lambda: 0.0, share=0.5)
-    with door.admit(None, 1.0, caller="a") as place:
+    with door.admit(None, 1.0, caller="a") as permit:
         for _ in range(9):
-            place.receive(10)
+            permit.receive(10)
         with pytest.raises(Overloaded):
             door.admit(5, 1.0, caller="a")
-        place.complete()
+        permit.complete()
         door.admit(5, 1.0, caller="a").leave()
 
 

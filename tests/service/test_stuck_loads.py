@@ -23,7 +23,7 @@ from service.app import create_pipeline
 from service.inference import model_loading as loading
 from service.inference.model_loading import load_model, load_within
 from service.inference.model_reload import ModelWatch, read_state
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.settings import Settings
 from tests.support.images import flat
 from tests.support.models import brightness_model, card_text, endless_graph, model_of, write_model
@@ -107,14 +107,14 @@ class Swapping:
         self.pipeline = create_pipeline(settings, self._load_now())
         self.watch = ModelWatch(self.store, self.pipeline, load=self._load, seconds=0.01, seen=seen)
 
-    def _load(self) -> Loaded:
+    def _load(self) -> LoadedModel:
         if self.store.current() == "2":
             self.go.wait(TIMEOUT)
         return self._load_now()
 
     @property
     def served(self) -> str:
-        return self.pipeline.engine.card.version
+        return self.pipeline.runner.card.version
 
     @property
     def has_failed(self) -> float | None:

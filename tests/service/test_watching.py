@@ -22,9 +22,9 @@ from service.app import create_pipeline
 from service.errors import SettingsError
 from service.inference.model_loading import load_model
 from service.inference.model_reload import ModelWatch, read_state
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.inference.pipeline import Pipeline
-from service.inference.request_context import Answer, Asked, Job
+from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
 from service.server import make_server
 from service.settings import Settings
 from tests.support.images import encode, flat
@@ -47,7 +47,7 @@ class Watched:
         self.pipeline = create_pipeline(self.settings, load_model(self.store, self.settings))
         self.watch = ModelWatch(self.store, self.pipeline, load=self.load, seconds=0.005, seen=seen)
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedModel:
         self.loads += 1
         return load_model(self.store, self.settings)
 
@@ -61,7 +61,7 @@ class Watched:
 
     @property
     def served(self) -> str:
-        return self.pipeline.engine.card.version
+        return self.pipeline.runner.card.version
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.pipeline.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
@@ -90,7 +90,7 @@ def test_what_does_not_change_is_not_loaded(watched: Watched) -> None:
 
 def test_a_version_that_is_promoted_is_served(watched: Watched) -> None:
     watched.add(brightness_model("2", golden=golden(0.2)))
-    old = watched.pipeline.engine
+    old = watched.pipeline.runner
     assert watched.look() == "2"
     assert watched.loads == 1
     assert watched.metric("model_loads_total", result="success") == 2
@@ -101,18 +101,18 @@ def test_a_version_that_is_promoted_is_served(watched: Watched) -> None:
 
 
 def test_the_same_version_promoted_again_is_not_swapped(watched: Watched) -> None:
-    engine = watched.pipeline.engine
+    runner = watched.pipeline.runner
     watched.store.promote("1")
     watched.look()
     assert watched.loads == 1
-    assert watched.pipeline.engine is engine
+    assert watched.pipeline.runner is runner
 
 
 def test_other_files_under_the_same_name_are_served_too(watched: Watched) -> None:
     shutil.rmtree(watched.root / "glasses/1")
     watched.add(brightness_model("1", size=64))
     watched.look()
-    assert watched.pipeline.engine.size == 64
+    assert watched.pipeline.runner.size == 64
 
 
 def break_graph(watched: Watched) -> None:
@@ -159,7 +159,7 @@ def test_a_version_that_fails_leaves_the_old_one_and_says_so_once(
 def test_a_fault_that_nobody_thought_of_is_contained(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> Loaded:
+    def fail(*_: object) -> LoadedModel:
         raise RuntimeError("no memory for it")
 
     monkeypatch.setattr("tests.service.test_watching.load_model", fail)
@@ -209,7 +209,7 @@ def test_whatever_becomes_of_the_folder_the_old_version_is_served_until_it_is_me
     harm: Callable[[Path], None], watched: Watched
 ) -> None:
     glasses = watched.root / "glasses"
-    engine = watched.pipeline.engine
+    runner = watched.pipeline.runner
     harm(glasses)
     assert [watched.look() for _ in range(3)] == ["1"] * 3
     assert watched.failures == (1, 1)
@@ -217,7 +217,7 @@ def test_whatever_becomes_of_the_folder_the_old_version_is_served_until_it_is_me
     watched.add(brightness_model("1"))
     watched.look()
     assert watched.failures == (1, 0)
-    assert watched.pipeline.engine is engine
+    assert watched.pipeline.runner is runner
     watched.add(brightness_model("2"))
     assert watched.look() == "2"
 
@@ -232,7 +232,7 @@ def test_a_service_that_drains_changes_no_more(watched: Watched) -> None:
 def test_a_version_that_was_loaded_while_the_service_began_to_drain_is_not_served(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(store: ModelStore, settings: Settings) -> Loaded:
+    def load(store: ModelStore, settings: Settings) -> LoadedModel:
         watched.pipeline.admission._draining = True
         return load_model(store, settings)
 
@@ -254,15 +254,15 @@ def test_it_looks_for_as_long_as_its_block_lasts(watched: Watched) -> None:
     assert watched.served == "2"
 
 
-def fake(version: str, *, scorer: FakeScorer | None = None, **changes: Any) -> Loaded:
-    return Loaded(brightness_model(version, **changes).card, scorer or FakeScorer(), "fake")
+def fake(version: str, *, scorer: FakeScorer | None = None, **changes: Any) -> LoadedModel:
+    return LoadedModel(brightness_model(version, **changes).card, scorer or FakeScorer(), "fake")
 
 
-async def judge(pipeline: Pipeline, *, meanwhile: Callable[[], object]) -> Answer:
+async def judge(pipeline: Pipeline, *, meanwhile: Callable[[], object]) -> ImageDecision:
     """One request: admitted, then `meanwhile`, then decoded and scored."""
-    with pipeline.engine as engine, pipeline.admission.admit(0, 10.0) as place:
+    with pipeline.runner as runner, pipeline.admission.admit(0, 10.0) as permit:
         meanwhile()
-        return await pipeline.judge_body(Job(engine, place, float("inf")), encode(DIM), Asked())
+        return await pipeline.judge_body(RequestContext(runner, permit, float("inf")), encode(DIM), ImageRequest())
 
 
 @pytest.mark.parametrize("ending", [lambda _: None, lambda pipeline: pipeline.drain()])
@@ -270,22 +270,22 @@ def test_what_was_admitted_before_a_swap_is_answered_by_the_version_it_began_wit
     ending: Callable[[Pipeline], None],
 ) -> None:
     pipeline = create_pipeline(Settings(), fake("1", size=64))
-    old = pipeline.engine
+    old = pipeline.runner
 
     def swap_twice() -> None:
         ending(pipeline)
         pipeline.swap(fake("2", size=32))
-        between = pipeline.engine
+        between = pipeline.runner
         pipeline.swap(fake("3", size=16))
         wait_until(lambda: not between.batcher.is_alive)
         assert old.batcher.is_alive
 
     answer = asyncio.run(judge(pipeline, meanwhile=swap_twice))
-    assert (answer.engine.card.version, answer.engine.size, answer.score.probability) == ("1", 64, 0.2)
+    assert (answer.runner.card.version, answer.runner.size, answer.score.probability) == ("1", 64, 0.2)
     wait_until(lambda: not old.batcher.is_alive)
-    assert (pipeline.engine.card.version, pipeline.engine.batcher.is_alive) == ("3", True)
+    assert (pipeline.runner.card.version, pipeline.runner.batcher.is_alive) == ("3", True)
     pipeline.close()
-    wait_until(lambda: not pipeline.engine.batcher.is_alive)
+    wait_until(lambda: not pipeline.runner.batcher.is_alive)
 
 
 def test_a_request_that_is_given_up_does_not_keep_the_old_version_alive() -> None:
@@ -299,7 +299,7 @@ def test_a_request_that_is_given_up_does_not_keep_the_old_version_alive() -> Non
 
     scorer = FakeScorer()
     pipeline = create_pipeline(Settings(), fake("1", scorer=scorer))
-    old = pipeline.engine
+    old = pipeline.runner
     asyncio.run(scenario(pipeline))
     scorer.go.set()
     wait_until(lambda: not old.batcher.is_alive)
@@ -307,10 +307,10 @@ def test_a_request_that_is_given_up_does_not_keep_the_old_version_alive() -> Non
 
 def test_a_band_that_is_none_leaves_everything_as_it_was() -> None:
     pipeline = create_pipeline(Settings(band_low=0.3), fake("1"))
-    engine, threads = pipeline.engine, threading.active_count()
+    runner, threads = pipeline.runner, threading.active_count()
     with pytest.raises(SettingsError):
         pipeline.swap(fake("2", band=CardBand(low=0.1, high=0.2)))
-    assert (pipeline.engine, threading.active_count()) == (engine, threads)
+    assert (pipeline.runner, threading.active_count()) == (runner, threads)
     pipeline.close()
 
 
@@ -324,7 +324,7 @@ def test_the_metrics_are_those_of_the_new_version_and_the_old_ones_decisions_sta
         labels = {"decision": "accept", "label": "no_glasses", "reason": "confident", "version": version}
         return metric("decisions_total", **labels)
 
-    def info(loaded: Loaded) -> float | None:
+    def info(loaded: LoadedModel) -> float | None:
         card = loaded.card
         return metric("model_info", name="glasses", version=card.version, sha256=card.sha256, provider="fake")
 

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gate.pixels import Pixels, read_pixels
 from gate.scorer import Scores
 from service.app import create_pipeline
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.inference.pipeline import Pipeline
 from service.server import Server
 from service.settings import Settings
@@ -75,7 +75,7 @@ class Running:
     @property
     def queued(self) -> int:
         """Images that wait for the model."""
-        return self.pipeline.engine.batcher.queued
+        return self.pipeline.runner.batcher.queued
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of /metrics."""
@@ -93,12 +93,12 @@ def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
 
 
 @contextmanager
-def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iterator[Running]:
+def running_service(*, shadow: LoadedModel | None = None, **settings: object) -> Iterator[Running]:
     """Serve a fake model on a free port; drained and gone when the block ends."""
     # Nothing by chance: what is drawn for the audit would be one more picture than a test counts, now and then.
     chosen = Settings(port=0, **{"records_url": "off", "audit_ratio": 0.0, **settings})
     scorer = FakeScorer()
-    pipeline = create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake"), shadow=shadow)
+    pipeline = create_pipeline(chosen, LoadedModel(brightness_model().card, scorer, "fake"), shadow=shadow)
     server = Server(chosen, pipeline)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,4 +1,4 @@
-"""From the events of a parser to images that are complete, each with a place, in the order in which they came."""
+"""From the events of a parser to images that are complete, each with a permit, in the order in which they came."""
 
 import asyncio
 import time
@@ -12,13 +12,13 @@ from service.api.batch.ordered_results import Ordered
 from service.api.batch.upload_events import Begin, End, Event, Ignored, Refused, Settle
 from service.errors import BodyTooLarge, ServiceError
 from service.ids import Identity
-from service.inference.admission import Place
+from service.inference.admission import Permit
 from service.inference.pipeline import Pipeline
 
 Line = dict[str, Any]
 """One line of the answer."""
 
-Judge = Callable[[str | None, Place, bytearray], "asyncio.Future[Line]"]
+Judge = Callable[[str | None, Permit, bytearray], "asyncio.Future[Line]"]
 
 _IDENTITY = TypeAdapter(Identity)
 
@@ -26,7 +26,7 @@ _IDENTITY = TypeAdapter(Identity)
 @dataclass(slots=True)
 class _Coming:
     identity: str | None
-    place: Place
+    permit: Permit
     is_held: bool
     body: bytearray = field(default_factory=bytearray)
     began: float = field(default_factory=time.monotonic)
@@ -40,12 +40,12 @@ class _Fault:
 
 
 class Intake:
-    """Takes room and a place for an image before its first byte is kept, so that the upload waits where there is none.
+    """Takes room and a permit for an image before its first byte is kept, so that the upload waits where there is none.
 
     Args:
-        pipeline: whose places they are.
+        pipeline: whose permits they are.
         lines: take a line of each image.
-        judge: is given each complete image, whose place it gives back.
+        judge: is given each complete image, whose permit it gives back.
         patience: seconds in which a byte has to come, and an image to be complete.
     """
 
@@ -61,7 +61,7 @@ class Intake:
 
     @property
     def patience(self) -> float:
-        """Seconds that the next bytes may take to come. An image in the middle holds a place: it may not dawdle."""
+        """Seconds that the next bytes may take to come. An image in the middle holds a permit: it may not dawdle."""
         if self._coming is None:
             return self._patience
         return self._coming.began + self._patience - time.monotonic()
@@ -90,7 +90,7 @@ class Intake:
     def close(self) -> None:
         """Judge what is complete, and give back what an image has that will not be."""
         if self._coming is not None:
-            self._coming.place.leave()
+            self._coming.permit.leave()
             self._coming = None
         held, self._held = self._held, []
         for each in held:
@@ -104,19 +104,19 @@ class Intake:
         if self._held and self._admission.would_wait(size):
             await self._settle(Settle(is_judged=True))
         try:
-            place = await self._admission.wait(size)
+            permit = await self._admission.wait(size)
         except BodyTooLarge as error:
             self._done(_Fault(identity, error, begin.is_held))
         else:
-            self._coming = _Coming(identity, place, begin.is_held)
+            self._coming = _Coming(identity, permit, begin.is_held)
 
     def _keep(self, piece: bytes | memoryview) -> None:
         if (coming := self._coming) is None:
             return
         try:
-            coming.place.receive(len(piece))
+            coming.permit.receive(len(piece))
         except BodyTooLarge as error:
-            coming.place.leave()
+            coming.permit.leave()
             self._coming = None
             self._done(_Fault(coming.identity, error, coming.is_held))
         else:
@@ -125,7 +125,7 @@ class Intake:
     def _complete(self) -> None:
         if self._coming is not None:
             coming, self._coming = self._coming, None
-            coming.place.keep(len(coming.body))
+            coming.permit.keep(len(coming.body))
             self._done(coming)
 
     def _done(self, image: _Coming | _Fault) -> None:
@@ -148,11 +148,11 @@ class Intake:
             else:
                 self.ignored += 1
                 if isinstance(each, _Coming):
-                    each.place.leave()
+                    each.permit.leave()
 
     def _put(self, image: _Coming | _Fault) -> None:
         if isinstance(image, _Coming):
-            self._lines.put(self._judge(image.identity, image.place, image.body))
+            self._lines.put(self._judge(image.identity, image.permit, image.body))
         else:
             line = asyncio.get_running_loop().create_future()
             line.set_result(error_line(image.error, image.identity))

@@ -16,9 +16,9 @@ from service.api.batch.upload_events import Parser
 from service.api.decisions import decision_body
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
 from service.http.request_body import Pace
-from service.inference.admission import Place
+from service.inference.admission import Permit
 from service.inference.pipeline import Pipeline
-from service.inference.request_context import Asked, Job
+from service.inference.request_context import ImageRequest, RequestContext
 
 LINGER_SECONDS = 1.0
 """What still comes after the last line is read so long: a connection closed on it would take that line along."""
@@ -97,10 +97,10 @@ class Exchange:
         asyncio.get_running_loop().call_later(self._patience, self._connection.abort)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
-        def judge(identity: str | None, place: Place, body: bytearray) -> asyncio.Future[Line]:
-            line = group.create_task(self._judge(identity, place, [body]))
+        def judge(identity: str | None, permit: Permit, body: bytearray) -> asyncio.Future[Line]:
+            line = group.create_task(self._judge(identity, permit, [body]))
             # Not by a `with` of its own: a task that is cancelled before it runs enters none.
-            line.add_done_callback(lambda _: place.leave())
+            line.add_done_callback(lambda _: permit.leave())
             return line
 
         intake = Intake(self._pipeline, self._lines, judge=judge, patience=self._patience)
@@ -127,13 +127,15 @@ class Exchange:
             await asyncio.sleep(_WATCH_SECONDS)
         raise ClientGone("the connection closed before the answer was complete")
 
-    async def _judge(self, identity: str | None, place: Place, bodies: list[bytearray]) -> Line:
+    async def _judge(self, identity: str | None, permit: Permit, bodies: list[bytearray]) -> Line:
         """One line. The body is kept nowhere but in its list, so that it is freed once it is decoded."""
         try:
-            with self._pipeline.reported(), self._pipeline.engine as engine:
+            with self._pipeline.reported(), self._pipeline.runner as runner:
                 async with asyncio.timeout(self._timeout):
-                    job = Job(engine, place, time.monotonic() + self._timeout)
-                    answer = await self._pipeline.judge_body(job, bodies.pop(), Asked(identity, self._expected))
+                    context = RequestContext(runner, permit, time.monotonic() + self._timeout)
+                    answer = await self._pipeline.judge_body(
+                        context, bodies.pop(), ImageRequest(identity, self._expected)
+                    )
         except TimeoutError:
             text = f"there was no answer within {self._timeout * 1000:.0f} ms"
             return error_line(DeadlineExceeded(text), identity)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 from service.errors import MalformedRequest
-from service.inference.admission import Place
+from service.inference.admission import Permit
 
 MINIMUM_BYTES = 1024
 """Answers below this are sent as they are: they fit one packet either way."""
@@ -16,10 +16,10 @@ _STEP = 256 * 1024
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-async def decompress(body: bytearray, encoding: str, place: Place) -> bytes | bytearray:
+async def decompress(body: bytearray, encoding: str, permit: Permit) -> bytes | bytearray:
     """The body that was sent under Content-Encoding `encoding`.
 
-    What comes out is counted in `place` step by step, before it is kept, and others run in between: a bomb ends at the
+    What comes out is counted in `permit` step by step, before it is kept, and others run in between: a bomb ends at the
     body's limit.
 
     Raises:
@@ -32,7 +32,7 @@ async def decompress(body: bytearray, encoding: str, place: Place) -> bytes | by
     if encoding not in _WINDOWS:
         raise MalformedRequest("Content-Encoding is neither gzip nor deflate nor identity")
     try:
-        return await _inflate(body, zlib.decompressobj(_WINDOWS[encoding]), place)
+        return await _inflate(body, zlib.decompressobj(_WINDOWS[encoding]), permit)
     except zlib.error as error:
         raise MalformedRequest(f"the body is no {encoding}: {error}") from error
 
@@ -53,14 +53,14 @@ def compress(body: bytes, encoding: str) -> bytes:
     return gzip.compress(body, 1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)
 
 
-async def _inflate(body: bytearray, inflater: "zlib._Decompress", place: Place) -> bytearray:
+async def _inflate(body: bytearray, inflater: "zlib._Decompress", permit: Permit) -> bytearray:
     found = bytearray()
     whole = memoryview(body)
     for start in range(0, len(whole), _PIECE):
         if inflater.eof:
             raise MalformedRequest("the compressed body goes on after its end")
         for part in _parts(inflater, whole[start : start + _PIECE]):
-            place.reserve(len(part))
+            permit.reserve(len(part))
             found += part
             await asyncio.sleep(0)
     if not inflater.eof or inflater.unused_data:

@@ -22,8 +22,8 @@ from service.http.query_params import check_names
 from service.http.request_body import read_body, while_connected
 from service.inference.decode_pool import Decoded
 from service.inference.pipeline import Pipeline
-from service.inference.request_context import Answer, Asked, Job
-from service.inference.shadow import Views
+from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+from service.inference.shadow import ModelInputs
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -51,83 +51,87 @@ class Infer:
         request = Request(scope, receive)
         check_names(request, ())
         started = time.monotonic()
-        version = self._pipeline.engine.card.version
+        version = self._pipeline.runner.card.version
         try:
-            async with self._pipeline.job(request, max_body_bytes=self._max_body_bytes) as job:
-                version = job.engine.card.version
-                response = await self._answer(request, job)
+            async with self._pipeline.context(request, max_body_bytes=self._max_body_bytes) as context:
+                version = context.runner.card.version
+                response = await self._answer(request, context)
         except BaseException:
             self._statistics.fail(version, seconds=time.monotonic() - started)
             raise
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, job: Job) -> Response:
-        model = served(job.engine.card, self._settings)
+    async def _answer(self, request: Request, context: RequestContext) -> Response:
+        model = served(context.runner.card, self._settings)
         check_model(model, request.path_params)
-        with job.stages.measure("read"):
+        with context.stages.measure("read"):
             # The body is kept nowhere but here, so that it is freed once its pixels are the model's.
-            body = [await self._read(request, job)]
+            body = [await self._read(request, context)]
         asked = parse_request(
             body.pop(),
             _header_length(request),
             served=model,
-            read_shared=partial(self._read_shared, job),
+            read_shared=partial(self._read_shared, context),
             identified=partial(_note_identity, request),
         )
-        self._make_room(job, asked)
+        self._make_room(context, asked)
         with while_connected(request):
-            answers = await self._judge(job, asked)
+            answers = await self._judge(context, asked)
         encoding = time.monotonic()
         response = self._respond(request, asked, answers, model)
         ended = time.monotonic()
-        self._statistics.succeed(model.version, job.stages, seconds=ended - job.started, encoding=ended - encoding)
+        self._statistics.succeed(
+            model.version, context.stages, seconds=ended - context.started, encoding=ended - encoding
+        )
         request.state.log = _log_fields(asked, answers)
         return response
 
-    async def _read(self, request: Request, job: Job) -> bytes | bytearray:
-        body = await read_body(request, job.place, min_rate=self._settings.min_body_rate)
+    async def _read(self, request: Request, context: RequestContext) -> bytes | bytearray:
+        body = await read_body(request, context.permit, min_rate=self._settings.min_body_rate)
         encoding = request.headers.get("content-encoding")
-        return body if encoding is None else await decompress(body, encoding, job.place)
+        return body if encoding is None else await decompress(body, encoding, context.permit)
 
-    def _read_shared(self, job: Job, part: SharedPart) -> bytes:
+    def _read_shared(self, context: RequestContext, part: SharedPart) -> bytes:
         self._regions.check(part)
-        job.place.reserve(part.size)
+        context.permit.reserve(part.size)
         return self._regions.read(part)
 
-    def _make_room(self, job: Job, asked: InferRequest) -> None:
+    def _make_room(self, context: RequestContext, asked: InferRequest) -> None:
         """What is known only now: how soon, how many images, and where to."""
         if asked.timeout is not None:
-            self._pipeline.admission.check_wait(job.shorten(asked.timeout))
+            self._pipeline.admission.check_wait(context.shorten(asked.timeout))
         for wanted in asked.outputs:
             if wanted.shared:
                 self._regions.check(wanted.shared)
-        job.place.take_images(asked.count - 1)
+        context.permit.take_images(asked.count - 1)
 
-    async def _judge(self, job: Job, asked: InferRequest) -> list[Answer]:
+    async def _judge(self, context: RequestContext, asked: InferRequest) -> list[ImageDecision]:
         # What is taken is held by those it is handed to alone: nothing here keeps the body longer than they do.
         if (pixels := asked.take_pixels()) is not None:
-            judging = self._pipeline.judge_pixels(job, pixels, _name_images(asked))
+            judging = self._pipeline.judge_pixels(context, pixels, _name_images(asked))
             del pixels
             return await judging
-        decoded = await self._decode(job, asked.take_files())
-        return await self._pipeline.judge_decoded(job, decoded, _name_images(asked))
+        decoded = await self._decode(context, asked.take_files())
+        return await self._pipeline.judge_decoded(context, decoded, _name_images(asked))
 
-    async def _decode(self, job: Job, files: Sequence[memoryview]) -> list[Decoded[Views]]:
+    async def _decode(self, context: RequestContext, files: Sequence[memoryview]) -> list[Decoded[ModelInputs]]:
         """Decode all files; the first fault ends them all."""
-        decodes = [asyncio.ensure_future(self._decode_one(job, index, file)) for index, file in enumerate(files)]
+        decodes = [asyncio.ensure_future(self._decode_one(context, index, file)) for index, file in enumerate(files)]
         try:
             return await asyncio.gather(*decodes)
         finally:
             for decode in decodes:
                 decode.cancel()
 
-    async def _decode_one(self, job: Job, index: int, file: memoryview) -> Decoded[Views]:
+    async def _decode_one(self, context: RequestContext, index: int, file: memoryview) -> Decoded[ModelInputs]:
         try:
-            return await self._pipeline.decode(job, file)
+            return await self._pipeline.decode(context, file)
         except ImageError as error:
             raise type(error)(f"encoded_image[{index}]: {error}") from error
 
-    def _respond(self, request: Request, asked: InferRequest, answers: Sequence[Answer], model: Served) -> Response:
+    def _respond(
+        self, request: Request, asked: InferRequest, answers: Sequence[ImageDecision], model: Served
+    ) -> Response:
         answer = encode_answer(asked, answers, served=model)
         for part, data in answer.shared:
             self._regions.write(part, data)
@@ -162,16 +166,16 @@ def _note_identity(request: Request, identity: str) -> None:
     request.state.log = {"id": identity}
 
 
-def _name_images(asked: InferRequest) -> list[Asked]:
+def _name_images(asked: InferRequest) -> list[ImageRequest]:
     """What is recorded of each image: the request's id, and which one it was where there are several."""
     if not asked.identity:
-        return [Asked(expected=expected) for expected in asked.expected]
+        return [ImageRequest(expected=expected) for expected in asked.expected]
     if asked.count == 1:
-        return [Asked(asked.identity, asked.expected[0])]
-    return [Asked(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
+        return [ImageRequest(asked.identity, asked.expected[0])]
+    return [ImageRequest(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
 
 
-def _log_fields(asked: InferRequest, answers: Sequence[Answer]) -> dict[str, str | int]:
+def _log_fields(asked: InferRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
     accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
     fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
     if asked.identity:

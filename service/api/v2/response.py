@@ -9,11 +9,11 @@ import orjson
 from service.api.v2.request import InferRequest, Served, SharedPart
 from service.api.v2.tensors import pack_floats, pack_texts
 from service.errors import MalformedRequest
-from service.inference.request_context import Answer
+from service.inference.request_context import ImageDecision
 
 DATATYPES = {"glasses_probability": "FP32", "novelty": "FP32", "decision": "BYTES", "reason": "BYTES"}
 
-_VALUES: dict[str, Callable[[Answer], Any]] = {
+_VALUES: dict[str, Callable[[ImageDecision], Any]] = {
     "glasses_probability": lambda answer: answer.score.probability,
     "novelty": lambda answer: answer.score.novelty,
     "decision": lambda answer: answer.decision.action,
@@ -30,7 +30,7 @@ class InferAnswer:
     shared: list[tuple[SharedPart, bytes]]
 
 
-def encode_answer(request: InferRequest, answers: Sequence[Answer], *, served: Served) -> InferAnswer:
+def encode_answer(request: InferRequest, answers: Sequence[ImageDecision], *, served: Served) -> InferAnswer:
     """The answer to a request, as it wants it.
 
     Raises:

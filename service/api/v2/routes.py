@@ -152,7 +152,7 @@ def _add_refusals(router: APIRouter) -> None:
 
 
 def _model(pipeline: Pipeline, request: Request) -> Served:
-    model = describe.served(pipeline.engine.card, pipeline.settings)
+    model = describe.served(pipeline.runner.card, pipeline.settings)
     check_model(model, request.path_params)
     return model
 

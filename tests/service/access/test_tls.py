@@ -18,7 +18,7 @@ import pytest
 from service.access.tls import load_context
 from service.app import create_pipeline
 from service.errors import SettingsError
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.server import Server
 from service.settings import Settings
 from tests.service.access.certificates import Files, make_certificate
@@ -61,7 +61,7 @@ def secured(folder: Path, loop: str = "uvloop", **settings: object) -> Iterator[
     files = make_certificate(folder)
     chosen = Settings(port=0, records_url="off", tls_certificate=files.certificate, tls_key=files.key, **settings)
     scorer = FakeScorer()
-    server = Server(chosen, create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake")))
+    server = Server(chosen, create_pipeline(chosen, LoadedModel(brightness_model().card, scorer, "fake")))
     server.config.loop = loop
     thread = threading.Thread(target=server.run)
     thread.start()

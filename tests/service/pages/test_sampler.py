@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.pages.sampler import FRESH_SECONDS, Sampler
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model
@@ -34,8 +34,8 @@ def decided() -> Iterator[Running]:
         yield running
 
 
-def loaded(version: str) -> Loaded:
-    return Loaded(brightness_model(version).card, FakeScorer(), "fake")
+def loaded(version: str) -> LoadedModel:
+    return LoadedModel(brightness_model(version).card, FakeScorer(), "fake")
 
 
 def sampler_of(running: Running, clock: Clock | None = None) -> Sampler:

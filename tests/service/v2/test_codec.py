@@ -16,7 +16,7 @@ from gate.scorer import Score
 from service.api.v2.request import MAX_JSON_BYTES, InferRequest, Served, SharedPart, parse_request
 from service.api.v2.response import encode_answer
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
-from service.inference.request_context import Answer
+from service.inference.request_context import ImageDecision
 
 MODEL = Served("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
 PLAIN = Served("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
@@ -298,10 +298,10 @@ def test_json_that_is_too_large_is_not_even_parsed() -> None:
         parse(b"[" * (MAX_JSON_BYTES + 1))
 
 
-def answers(count: int = 2) -> list[Answer]:
-    engine: Any = None
+def answers(count: int = 2) -> list[ImageDecision]:
+    runner: Any = None
     decision = Decision(Label.GLASSES, Action.DISCARD, Reason.UNFAMILIAR)
-    return [Answer(Score(0.25 * index, -1.5), decision, engine) for index in range(count)]
+    return [ImageDecision(Score(0.25 * index, -1.5), decision, runner) for index in range(count)]
 
 
 def test_an_answer_is_json_unless_it_is_asked_for_otherwise() -> None:
