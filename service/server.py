@@ -8,11 +8,9 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import uvicorn
 from prometheus_client import disable_created_metrics
-from uvicorn.config import STARTUP_FAILURE
 
 from gate import ModelStore
 from gate.png import ACCELERATED
@@ -21,8 +19,9 @@ from service.access.tls import Certificate
 from service.api.health import make_probe_server
 from service.app import create_app, create_pipeline
 from service.http.connections import Handshakes
-from service.http.server_config import check_ports, make_config, url_of
-from service.http.tls_handshake import secure
+from service.http.ports import check_ports, url_of
+from service.http.server_config import Tls, make_config
+from service.http.uvicorn_adapter.server import STARTUP_FAILURE, QuietServer
 from service.inference.model_loading import load_model, load_shadow, load_within
 from service.inference.model_reload import ModelWatch, read_state
 from service.inference.pipeline import Pipeline
@@ -70,7 +69,7 @@ def _make_tracer(settings: Settings) -> "Tracer | None":
     return Tracer(settings.traces_endpoint)
 
 
-class Server(uvicorn.Server):
+class Server(QuietServer):
     """Uvicorn that closes admission the moment it is told to end, and then leaves with status 0."""
 
     def __init__(
@@ -94,14 +93,12 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 # Whoever was admitted is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
-                **self._tls(),
+                tls=self._tls(),
             )
         )
 
-    def _tls(self) -> dict[str, Any]:
-        if self._certificate is None:
-            return {}
-        return {"secured": partial(secure, context=self._certificate.context, handshakes=self._handshakes)}
+    def _tls(self) -> Tls | None:
+        return Tls(self._certificate.context, self._handshakes) if self._certificate else None
 
     @property
     def url(self) -> str:
@@ -123,6 +120,8 @@ class Server(uvicorn.Server):
                 self._pipeline.close()
                 sys.exit(STARTUP_FAILURE)
         await super().startup(sockets)
+        if self.started:
+            log.info("running on %s (Press CTRL+C to quit)", self.url)
         if self._probes:
             await self._beside.enter_async_context(self._probes)
         if self._certificate:
@@ -144,10 +143,6 @@ class Server(uvicorn.Server):
         log.info("told to read model, tokens and certificate again")
         for watch in self._watches:
             watch.again()
-
-    def _log_started_message(self, listeners: object) -> None:  # noqa: ARG002
-        # Uvicorn does not know of TLS here, and would name another scheme.
-        log.info("running on %s (Press CTRL+C to quit)", self.url)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain; a second signal does not wait, not even for a thread that hangs."""

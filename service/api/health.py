@@ -1,11 +1,5 @@
 """What orchestrators and Prometheus ask for, with the service's other paths or on a port of its own."""
 
-import logging
-import socket
-from types import TracebackType
-from typing import Self
-
-import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
@@ -15,11 +9,10 @@ from service.errors import NotReady, ServiceError
 from service.http.allowed_methods import Methods
 from service.http.body_limits import SmallBodies
 from service.http.openapi import describe_problems
-from service.http.server_config import make_config, url_of
+from service.http.server_config import make_config
 from service.http.telemetry import Telemetry, answer_error
+from service.http.uvicorn_adapter.server import SecondServer
 from service.inference.pipeline import Pipeline
-
-log = logging.getLogger(__name__)
 
 
 def make_probe_routes(pipeline: Pipeline) -> APIRouter:
@@ -47,12 +40,12 @@ def make_probe_routes(pipeline: Pipeline) -> APIRouter:
     return router
 
 
-def make_probe_server(pipeline: Pipeline) -> "ProbeServer | None":
+def make_probe_server(pipeline: Pipeline) -> SecondServer | None:
     """What answers on `metrics_port`; None where that is not set."""
     settings = pipeline.settings
     if settings.metrics_port is None:
         return None
-    return ProbeServer(
+    return SecondServer(
         make_config(
             _make_app(pipeline),
             settings,
@@ -71,34 +64,3 @@ def _make_app(pipeline: Pipeline) -> ASGIApp:
         site.add_exception_handler(kind, answer_error)
     bounded = SmallBodies(site, seconds=pipeline.settings.timeout(None))
     return Telemetry(bounded, metrics=pipeline.metrics, methods=Methods(router.routes))
-
-
-class ProbeServer(uvicorn.Server):
-    """A second port of the process, without tokens and without TLS; it answers until the other has ended."""
-
-    @property
-    def url(self) -> str:
-        """Where it listens, once the port is taken."""
-        return url_of(self._listener)
-
-    def bind(self) -> None:
-        """Take the port; whoever connects is kept waiting.
-
-        Raises:
-            OSError: it cannot be listened on.
-        """
-        host = self.config.host
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, self.config.port), family=family, backlog=self.config.backlog)
-
-    async def __aenter__(self) -> Self:
-        self.config.load()
-        self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[self._listener])
-        log.info("metrics on %s", self.url)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.shutdown(sockets=[self._listener])

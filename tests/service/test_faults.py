@@ -23,7 +23,7 @@ from bench.serving.processes import free_port
 from gate.errors import ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scores
-from service.http import uvicorn_adapter as protocol
+from service.http.uvicorn_adapter import protocol
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, Process, Running, running_process, running_service, wait_until

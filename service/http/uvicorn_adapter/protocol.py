@@ -7,12 +7,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
-from service.http.body_protocols import Closing, Discarding, Filling
 from service.http.connections import Connections
 from service.http.framing import HEAD_END, check_framing, may_be_request
 from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
 from service.http.request_body import CONNECTION, GONE
+from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ClosingDiscarder, ZeroCopyBodyReader
 
 HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
@@ -242,7 +242,7 @@ class GateProtocol(HttpToolsProtocol):
         if self.cycle.more_body:
             self._close_after(DISCARD_SECONDS)
             if self._length is not None:
-                self.transport.set_protocol(Discarding(self, self._length - self._seen))
+                self.transport.set_protocol(BodyDiscarder(self, self._length - self._seen))
         elif self._unparsed:
             self.flow.pause_reading()
             self.loop.call_soon(self._go_on)
@@ -263,12 +263,12 @@ class GateProtocol(HttpToolsProtocol):
     def read_into(self, rest: memoryview) -> None:
         """Put the rest of the body there, all of it; `receive` then says when it has come."""
         self._is_reading_into = True
-        self.transport.set_protocol(Filling(self, rest))
+        self.transport.set_protocol(ZeroCopyBodyReader(self, rest))
 
     def rest_of_body(self) -> int:
         """Return how many bytes are still to come of a body that is put where `read_into` said."""
         reader = self.transport.get_protocol()
-        return reader.length if isinstance(reader, Filling) else 0
+        return reader.length if isinstance(reader, ZeroCopyBodyReader) else 0
 
     def end_body(self) -> None:
         """All of it has come. The parser has not seen it: the next request has one of its own."""
@@ -310,7 +310,7 @@ class GateProtocol(HttpToolsProtocol):
         self._close_slowly()
 
     def _close_slowly(self) -> None:
-        self.transport.set_protocol(Closing(self))
+        self.transport.set_protocol(ClosingDiscarder(self))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
