@@ -13,6 +13,7 @@ from service.api.v2.members import check_members, check_order_is_unique
 from service.api.v2.tensors import Tensor, check_shape
 from service.errors import BodyTooLarge, MalformedRequest
 from service.ids import ID_RULE, is_identity
+from service.inference.payload import Payload
 
 MAX_JSON_BYTES = 2 * 2**20
 """Largest JSON part. It takes some twenty times its size once it is parsed, and nothing else runs meanwhile."""
@@ -65,15 +66,15 @@ class InferRequest:
         """N."""
         return len(self.expected)
 
-    def take_pixels(self) -> Pixels | None:
-        """The pixels, if the images are no files; they are held here no longer."""
+    def take_pixels(self) -> Payload[Pixels] | None:
+        """Hand over the pixels; None where the images are files."""
         taken, self.pixels = self.pixels, None
-        return taken
+        return None if taken is None else Payload(taken)
 
-    def take_files(self) -> list[memoryview]:
-        """The files; they are held here no longer."""
+    def take_files(self) -> list[Payload[memoryview]]:
+        """Hand over the files."""
         taken, self.files = self.files, []
-        return taken
+        return [Payload(file) for file in taken]
 
 
 def parse_request(
