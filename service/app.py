@@ -1,5 +1,6 @@
 """The app, wired: the endpoints that images come in by, the site behind them, access and telemetry round both."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -7,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from prometheus_client import CollectorRegistry
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
@@ -28,75 +28,53 @@ from service.http.allowed_methods import Methods
 from service.http.body_limits import SmallBodies
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.inference.model_reload import ModelWatch
-from service.inference.model_runner import LoadedModel
-from service.inference.pipeline import Pipeline
-from service.metrics.decisions import Metrics
 from service.metrics.review import ReviewMetrics, ReviewWatch
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
 from service.periodic import Repeated
 from service.process.standard_streams import StreamMetrics
 from service.records.routes import make_record_routes
-from service.records.store import Store
 from service.review.audit import Served
 from service.review.routes import make_review_routes
-from service.settings import Settings
+from service.runtime import Runtime
 
 if TYPE_CHECKING:
     from service.http.tracing import Tracer
 
 
-def create_pipeline(
-    settings: Settings,
-    loaded: LoadedModel,
-    *,
-    shadow: LoadedModel | None = None,
-    registry: CollectorRegistry | None = None,
-) -> Pipeline:
-    """A running pipeline for one model and its shadow, with metrics in `registry` or in one of its own.
-
-    Raises:
-        SettingsError: the settings name no store that decisions could be kept in.
-    """
-    store = None if settings.records_url == "off" else Store(settings.records_url)
-    metrics = Metrics(registry or CollectorRegistry())
-    return Pipeline(settings, loaded, metrics=metrics, shadow=shadow, store=store)
-
-
 def create_app(
-    pipeline: Pipeline,
+    runtime: Runtime,
     *,
     tracer: "Tracer | None" = None,
     watch: ModelWatch | None = None,
     watches: list[Repeated] | None = None,
 ) -> ASGIApp:
-    """The app around a pipeline and a tracer, which it closes when it ends; `watch` runs for as long.
+    """Build the app around a runtime. Its lifespan starts and closes the runtime, `watch` and the tracer.
 
-    What looks for changed files is added to `watches`.
+    Everything that watches files is added to `watches`.
 
     Raises:
         SettingsError: there is no file of tokens where the settings name one, or it cannot be read.
     """
-    settings, metrics = pipeline.settings, pipeline.metrics
+    settings, metrics = runtime.settings, runtime.metrics
     tokens = open_tokens(settings, metrics.registry)
     if watches is not None:
         watches += [watch] if watch else []
         watches += [tokens.watch] if tokens else []
-    sampler = Sampler(pipeline)
+    sampler = Sampler(runtime)
     StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)
-    store = pipeline.recorder.store if pipeline.recorder else None
-    served = partial(_served, pipeline)
+    store, served = runtime.store, partial(_served, runtime)
     regions, statistics = Regions(enabled=settings.shared_memory), Statistics()
-    endpoints = _make_endpoints(pipeline, regions, statistics)
+    endpoints = _make_endpoints(runtime, regions, statistics)
     routers = [
-        make_routes(pipeline),
-        make_v2_routes(pipeline, regions, statistics),
+        make_routes(runtime),
+        make_v2_routes(runtime, regions, statistics),
         make_record_routes(store),
         make_review_routes(store, served=served, metrics=reviews),
         make_page_routes(sampler),
         make_session_routes(tokens),
-        *([make_probe_routes(pipeline)] if settings.metrics_port is None else []),
+        *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(endpoints, routers)])
     pages = make_site(routers, endpoints)
@@ -112,13 +90,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for beside in (watch, sampler, ReviewWatch(store, reviews, served=served)):
-                if beside is not None:
-                    await stack.enter_async_context(beside)
+            if tracer is not None:
+                stack.push_async_callback(asyncio.to_thread, tracer.close)
+            for part in (runtime, watch, sampler, ReviewWatch(store, reviews, served=served)):
+                if part is not None:
+                    await stack.enter_async_context(part)
             yield
-        pipeline.close()
-        if tracer is not None:
-            tracer.close()
 
     access = Access(
         Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
@@ -129,16 +106,16 @@ def create_app(
     return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods)
 
 
-def _served(pipeline: Pipeline) -> Served:
-    return Served.of(pipeline.runner.card, pipeline.runner.band)
+def _served(runtime: Runtime) -> Served:
+    return Served.of(runtime.runner.card, runtime.runner.band)
 
 
-def _make_endpoints(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> list[Route]:
+def _make_endpoints(runtime: Runtime, regions: Regions, statistics: Statistics) -> list[Route]:
     """What images come in by, with an `operation` for the documentation; each is an ASGI app of its own."""
-    infer = Infer(pipeline, regions, statistics)
+    infer = Infer(runtime, regions, statistics)
     return [
-        Route("/v1/decisions", Decisions(pipeline), methods=["POST"]),
-        Route("/v1/decisions/batch", Batch(pipeline), methods=["POST"]),
+        Route("/v1/decisions", Decisions(runtime), methods=["POST"]),
+        Route("/v1/decisions/batch", Batch(runtime), methods=["POST"]),
         Route("/v2/models/{name}/infer", infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]

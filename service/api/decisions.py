@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from gate import Action, Label, Reason
 from gate.errors import UnsupportedImage
+from service.api.request_admission import admit_request
 from service.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -21,9 +22,11 @@ from service.errors import (
 )
 from service.http.openapi import describe_operation
 from service.http.query_params import read_query
+from service.http.request_body import read_body, while_connected
 from service.ids import Identity, new_id
-from service.inference.pipeline import Pipeline
-from service.inference.request_context import ImageDecision, ImageRequest
+from service.inference.payload import Payload
+from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+from service.runtime import Runtime
 
 
 class DecisionQuery(BaseModel):
@@ -74,22 +77,28 @@ class Decisions:
         errors=(MalformedRequest, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded),
     )
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
         query = read_query(request, DecisionQuery)
         identity = query.identity or new_id()
-        asked = ImageRequest(identity, query.expected)
         try:
-            answer = await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms)
+            async with admit_request(self._runtime, request, timeout_ms=query.timeout_ms) as context:
+                decided = await self._decide(request, context, ImageRequest(identity, query.expected))
         except InvalidImage as error:
             raise _name_encoding(error, request) from error
-        body = decision_body(identity, answer)
+        body = decision_body(identity, decided)
         request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
+
+    async def _decide(self, request: Request, context: RequestContext, image: ImageRequest) -> ImageDecision:
+        with context.stages.measure("read"):
+            body = Payload(await read_body(request, context.permit, min_rate=self._runtime.settings.min_body_rate))
+        with while_connected(request):
+            return await self._runtime.pipeline.decide_file(context, body, image)
 
 
 def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
@@ -101,16 +110,16 @@ def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
     return InvalidImage(UnsupportedImage(text))
 
 
-def decision_body(identity: str | None, answer: ImageDecision) -> dict[str, Any]:
+def decision_body(identity: str | None, decided: ImageDecision) -> dict[str, Any]:
     """One decision as every way of asking for it answers it."""
-    runner = answer.runner
+    runner = decided.runner
     return {
         "id": identity,
-        "glasses_probability": answer.score.probability,
-        "label": answer.decision.label,
-        "decision": answer.decision.action,
-        "reason": answer.decision.reason,
-        "novelty": answer.score.novelty,
+        "glasses_probability": decided.score.probability,
+        "label": decided.decision.label,
+        "decision": decided.decision.action,
+        "reason": decided.decision.reason,
+        "novelty": decided.score.novelty,
         "band": {"low": runner.band.low, "high": runner.band.high},
         "model": {"name": runner.card.name, "version": runner.card.version},
     }

@@ -12,42 +12,42 @@ from service.http.openapi import describe_problems
 from service.http.server_config import make_config
 from service.http.telemetry import Telemetry, answer_error
 from service.http.uvicorn_adapter.server import SecondServer
-from service.inference.pipeline import Pipeline
+from service.runtime import Runtime
 
 
-def make_probe_routes(pipeline: Pipeline) -> APIRouter:
-    """`/livez`, `/readyz` and `/metrics` of one pipeline."""
+def make_probe_routes(runtime: Runtime) -> APIRouter:
+    """`/livez`, `/readyz` and `/metrics` of one runtime."""
     router = APIRouter()
     not_ready = describe_problems([NotReady])
 
     @router.head("/livez", include_in_schema=False)
     @router.get("/livez", responses=not_ready, summary="200 unless only a restart helps")
     async def livez() -> dict[str, str]:
-        pipeline.check_alive()
+        runtime.check_alive()
         return {"status": "alive"}
 
     @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses=not_ready, summary="200 where requests may be sent")
     async def readyz() -> dict[str, str]:
-        pipeline.check_ready()
+        runtime.check_ready()
         return {"status": "ready"}
 
     @router.head("/metrics", include_in_schema=False)
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
-        return Response(generate_latest(pipeline.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(generate_latest(runtime.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return router
 
 
-def make_probe_server(pipeline: Pipeline) -> SecondServer | None:
+def make_probe_server(runtime: Runtime) -> SecondServer | None:
     """What answers on `metrics_port`; None where that is not set."""
-    settings = pipeline.settings
+    settings = runtime.settings
     if settings.metrics_port is None:
         return None
     return SecondServer(
         make_config(
-            _make_app(pipeline),
+            _make_app(runtime),
             settings,
             port=settings.metrics_port,
             lifespan="off",
@@ -56,11 +56,11 @@ def make_probe_server(pipeline: Pipeline) -> SecondServer | None:
     )
 
 
-def _make_app(pipeline: Pipeline) -> ASGIApp:
+def _make_app(runtime: Runtime) -> ASGIApp:
     site = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"auto_configure": False})
-    router = make_probe_routes(pipeline)
+    router = make_probe_routes(runtime)
     site.include_router(router)
     for kind in (ServiceError, HTTPException):
         site.add_exception_handler(kind, answer_error)
-    bounded = SmallBodies(site, seconds=pipeline.settings.timeout(None))
-    return Telemetry(bounded, metrics=pipeline.metrics, methods=Methods(router.routes))
+    bounded = SmallBodies(site, seconds=runtime.settings.timeout(None))
+    return Telemetry(bounded, metrics=runtime.metrics, methods=Methods(router.routes))

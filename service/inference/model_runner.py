@@ -59,6 +59,10 @@ class ModelRunner:
         self._users = 0
         self._retired = False
 
+    def start(self) -> None:
+        """Start the inference thread."""
+        self.batcher.start()
+
     @property
     def size(self) -> int:
         """Edge of the model's input in pixels."""

@@ -85,6 +85,9 @@ class Examiner:
         self._accepted: deque[tuple[Entry, Source]] = deque()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="examiner", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     @property
@@ -108,7 +111,8 @@ class Examiner:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
 
     def _has_room(self, entry: Entry, size: int) -> bool:
         if entry.is_looked_at:

@@ -193,7 +193,7 @@ def test_the_size_is_read_anew_when_another_model_is_served(
 
 
 def serve(service: Running, version: str, *, size: int) -> None:
-    service.pipeline.swap(LoadedModel(brightness_model(version, size=size).card, service.scorer, "fake"))
+    service.runtime.pipeline.swap(LoadedModel(brightness_model(version, size=size).card, service.scorer, "fake"))
 
 
 def test_more_images_than_the_service_takes_in_are_sent_in_parts(make: Make, small: Running) -> None:

@@ -14,9 +14,10 @@ import pytest
 from service.access.principal import ANYBODY, Principal
 from service.errors import Overloaded
 from service.http import request_body as body
+from service.http.caller import name_caller
 from service.http.request_body import Pace
 from service.inference.admission import Admission
-from service.inference.caller_shares import Shares, name_caller
+from service.inference.caller_shares import Shares
 from tests.service.streams.uploads import TAR_TYPE, member
 from tests.support.attacks import connected, read_all, read_head
 from tests.support.images import encode, flat
@@ -194,7 +195,7 @@ def test_a_batch_that_trickles_ends_with_a_line_that_says_so() -> None:
         trickle(connection, b"1\r\nx\r\n", seconds=1.5)
         lines = [json.loads(line) for line in re.findall(rb"{.*}", read_all(connection))]
         assert [line.get("error", {}).get("code") for line in lines] == ["deadline_exceeded", None]
-        wait_until(lambda: service.pipeline.admission.streams == 0)
+        wait_until(lambda: service.runtime.admission.streams == 0)
 
 
 def test_batches_of_one_caller_leave_streams_to_others() -> None:

@@ -14,11 +14,12 @@ from service.api.batch.session import Exchange
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import Parser
 from service.api.decisions import DecisionAnswer
+from service.api.request_admission import count_refusals
 from service.errors import Internal, MalformedRequest, NotReady, Overloaded
+from service.http.caller import name_caller
 from service.http.openapi import describe_operation
 from service.http.query_params import read_query
-from service.inference.caller_shares import name_caller
-from service.inference.pipeline import Pipeline
+from service.runtime import Runtime
 
 _FORM = "multipart/form-data"
 _TAR = "application/x-tar"
@@ -92,25 +93,25 @@ class Batch:
         answer_type="application/x-ndjson",
     )
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope)
-        self._pipeline.check_ready()
+        self._runtime.check_ready()
         query = read_query(request, BatchQuery)
-        parser = make_parser(request.headers, self._pipeline.settings.max_body_bytes)
+        parser = make_parser(request.headers, self._runtime.settings.max_body_bytes)
         exchange = Exchange(
-            self._pipeline,
+            self._runtime,
             parser,
             scope=scope,
             receive=receive,
             send=send,
             expected=query.expected,
-            timeout=self._pipeline.settings.timeout(query.timeout_ms),
+            timeout=self._runtime.settings.timeout(query.timeout_ms),
         )
-        with self._pipeline.reported(), self._pipeline.admission.stream(name_caller(scope)):
+        with count_refusals(self._runtime.metrics), self._runtime.admission.stream(name_caller(scope)):
             try:
                 await exchange.run()
             finally:

@@ -13,12 +13,13 @@ from service.api.batch.upload_events import Begin, End, Event, Ignored, Refused,
 from service.errors import BodyTooLarge, ServiceError
 from service.ids import Identity
 from service.inference.admission import Permit
-from service.inference.pipeline import Pipeline
+from service.inference.payload import Payload
+from service.runtime import Runtime
 
 Line = dict[str, Any]
 """One line of the answer."""
 
-Judge = Callable[[str | None, Permit, bytearray], "asyncio.Future[Line]"]
+Judge = Callable[[str | None, Permit, Payload[bytearray]], "asyncio.Future[Line]"]
 
 _IDENTITY = TypeAdapter(Identity)
 
@@ -43,15 +44,15 @@ class Intake:
     """Takes room and a permit for an image before its first byte is kept, so that the upload waits where there is none.
 
     Args:
-        pipeline: whose permits they are.
+        runtime: grants the permits.
         lines: take a line of each image.
         judge: is given each complete image, whose permit it gives back.
         patience: seconds in which a byte has to come, and an image to be complete.
     """
 
-    def __init__(self, pipeline: Pipeline, lines: Ordered[Line], *, judge: Judge, patience: float) -> None:
-        self._admission = pipeline.admission
-        self._max_body_bytes = pipeline.settings.max_body_bytes
+    def __init__(self, runtime: Runtime, lines: Ordered[Line], *, judge: Judge, patience: float) -> None:
+        self._admission = runtime.admission
+        self._max_body_bytes = runtime.settings.max_body_bytes
         self._lines = lines
         self._judge = judge
         self._patience = patience
@@ -152,7 +153,7 @@ class Intake:
 
     def _put(self, image: _Coming | _Fault) -> None:
         if isinstance(image, _Coming):
-            self._lines.put(self._judge(image.identity, image.permit, image.body))
+            self._lines.put(self._judge(image.identity, image.permit, Payload(image.body)))
         else:
             line = asyncio.get_running_loop().create_future()
             line.set_result(error_line(image.error, image.identity))

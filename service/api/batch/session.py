@@ -14,11 +14,13 @@ from service.api.batch.ordered_results import Ordered
 from service.api.batch.upload import Upload
 from service.api.batch.upload_events import Parser
 from service.api.decisions import decision_body
+from service.api.request_admission import count_refusals
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
 from service.http.request_body import Pace
 from service.inference.admission import Permit
-from service.inference.pipeline import Pipeline
+from service.inference.payload import Payload
 from service.inference.request_context import ImageRequest, RequestContext
+from service.runtime import Runtime
 
 LINGER_SECONDS = 1.0
 """What still comes after the last line is read so long: a connection closed on it would take that line along."""
@@ -32,7 +34,7 @@ class Exchange:
     """Reads, judges and answers until the upload ends, and says in the last line what became of it.
 
     Args:
-        pipeline: judges.
+        runtime: decides.
         parser: makes images of the body.
         scope, receive, send: ASGI's.
         expected: what the generator was asked for, of all images.
@@ -41,7 +43,7 @@ class Exchange:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        runtime: Runtime,
         parser: Parser,
         *,
         scope: Scope,
@@ -53,17 +55,17 @@ class Exchange:
         self.counts = {"accept": 0, "discard": 0, "error": 0}
         self.ignored = 0
         self.fault: ServiceError | None = None
-        self._pipeline = pipeline
+        self._runtime = runtime
         self._parser = parser
         self._connection = Watch(scope)
         self._send = send
         self._request_id = scope["state"]["request_id"]
         self._expected = expected
         self._timeout = timeout
-        self._patience = pipeline.settings.timeout_ms / 1000
-        self._upload = Upload(receive, Pace(pipeline.settings.min_body_rate, self._patience))
+        self._patience = runtime.settings.timeout_ms / 1000
+        self._upload = Upload(receive, Pace(runtime.settings.min_body_rate, self._patience))
         # Enough that no thread waits while the images before its own are judged.
-        self._lines: Ordered[Line] = Ordered(2 * pipeline.decoder.threads + 2)
+        self._lines: Ordered[Line] = Ordered(2 * runtime.decode_pool.threads + 2)
         self._is_started = False
 
     async def run(self) -> None:
@@ -97,13 +99,13 @@ class Exchange:
         asyncio.get_running_loop().call_later(self._patience, self._connection.abort)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
-        def judge(identity: str | None, permit: Permit, body: bytearray) -> asyncio.Future[Line]:
-            line = group.create_task(self._judge(identity, permit, [body]))
+        def judge(identity: str | None, permit: Permit, body: Payload[bytearray]) -> asyncio.Future[Line]:
+            line = group.create_task(self._judge(identity, permit, body))
             # Not by a `with` of its own: a task that is cancelled before it runs enters none.
             line.add_done_callback(lambda _: permit.leave())
             return line
 
-        intake = Intake(self._pipeline, self._lines, judge=judge, patience=self._patience)
+        intake = Intake(self._runtime, self._lines, judge=judge, patience=self._patience)
         try:
             while not self._upload.is_complete:
                 for event in self._parser.feed(await self._upload.part(intake.patience)):
@@ -122,19 +124,19 @@ class Exchange:
     async def _watch(self, reading: "asyncio.Task[None]") -> None:
         """See what nobody is told while nothing is read: that the caller left, and that the service is leaving."""
         while not self._connection.is_gone():
-            if self._pipeline.admission.is_draining:
+            if self._runtime.admission.is_draining:
                 reading.cancel()
             await asyncio.sleep(_WATCH_SECONDS)
         raise ClientGone("the connection closed before the answer was complete")
 
-    async def _judge(self, identity: str | None, permit: Permit, bodies: list[bytearray]) -> Line:
-        """One line. The body is kept nowhere but in its list, so that it is freed once it is decoded."""
+    async def _judge(self, identity: str | None, permit: Permit, body: Payload[bytearray]) -> Line:
+        """Return the line of one image."""
         try:
-            with self._pipeline.reported(), self._pipeline.runner as runner:
+            with count_refusals(self._runtime.metrics), self._runtime.runner as runner:
                 async with asyncio.timeout(self._timeout):
                     context = RequestContext(runner, permit, time.monotonic() + self._timeout)
-                    answer = await self._pipeline.judge_body(
-                        context, bodies.pop(), ImageRequest(identity, self._expected)
+                    decided = await self._runtime.pipeline.decide_file(
+                        context, body, ImageRequest(identity, self._expected)
                     )
         except TimeoutError:
             text = f"there was no answer within {self._timeout * 1000:.0f} ms"
@@ -144,7 +146,7 @@ class Exchange:
         except Exception:
             log.exception("unexpected fault", extra={"fields": {"request_id": self._request_id, "id": identity}})
             return error_line(Internal(), identity)
-        return decision_body(identity, answer)
+        return decision_body(identity, decided)
 
     async def _write(self, line: Line) -> None:
         """Send one line.

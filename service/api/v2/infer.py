@@ -1,6 +1,5 @@
 """One inference request: admitted, read, judged, answered."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gate import Action, ImageError
+from service.api.request_admission import admit_request
 from service.api.v2.compression import MINIMUM_BYTES, choose_encoding, compress, decompress
 from service.api.v2.metadata import served
 from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
@@ -18,12 +18,14 @@ from service.api.v2.schemas import INFER
 from service.api.v2.shared_memory import Regions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound
+from service.futures import gather_or_cancel
 from service.http.query_params import check_names
 from service.http.request_body import read_body, while_connected
 from service.inference.decode_pool import Decoded
-from service.inference.pipeline import Pipeline
+from service.inference.payload import Payload
+from service.inference.preprocess import ModelInputs
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
-from service.inference.shadow import ModelInputs
+from service.runtime import Runtime
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -32,16 +34,16 @@ class Infer:
     """The endpoint, an ASGI app as that of `/v1/decisions` is.
 
     Args:
-        pipeline: judges the images.
+        runtime: decides about the images.
         regions: the shared memory that callers have registered.
         statistics: is told of every request.
     """
 
     operation = INFER
 
-    def __init__(self, pipeline: Pipeline, regions: Regions, statistics: Statistics) -> None:
-        self._pipeline = pipeline
-        self._settings = pipeline.settings
+    def __init__(self, runtime: Runtime, regions: Regions, statistics: Statistics) -> None:
+        self._runtime = runtime
+        self._settings = runtime.settings
         self._max_body_bytes = min(self._settings.max_tensor_bytes, self._settings.max_inflight_bytes)
         self._regions = regions
         self._statistics = statistics
@@ -51,9 +53,9 @@ class Infer:
         request = Request(scope, receive)
         check_names(request, ())
         started = time.monotonic()
-        version = self._pipeline.runner.card.version
+        version = self._runtime.runner.card.version
         try:
-            async with self._pipeline.context(request, max_body_bytes=self._max_body_bytes) as context:
+            async with admit_request(self._runtime, request, max_body_bytes=self._max_body_bytes) as context:
                 version = context.runner.card.version
                 response = await self._answer(request, context)
         except BaseException:
@@ -65,10 +67,9 @@ class Infer:
         model = served(context.runner.card, self._settings)
         check_model(model, request.path_params)
         with context.stages.measure("read"):
-            # The body is kept nowhere but here, so that it is freed once its pixels are the model's.
-            body = [await self._read(request, context)]
+            body = Payload(await self._read(request, context))
         asked = parse_request(
-            body.pop(),
+            body.take(),
             _header_length(request),
             served=model,
             read_shared=partial(self._read_shared, context),
@@ -99,33 +100,24 @@ class Infer:
     def _make_room(self, context: RequestContext, asked: InferRequest) -> None:
         """What is known only now: how soon, how many images, and where to."""
         if asked.timeout is not None:
-            self._pipeline.admission.check_wait(context.shorten(asked.timeout))
+            self._runtime.admission.check_wait(context.shorten(asked.timeout))
         for wanted in asked.outputs:
             if wanted.shared:
                 self._regions.check(wanted.shared)
         context.permit.take_images(asked.count - 1)
 
     async def _judge(self, context: RequestContext, asked: InferRequest) -> list[ImageDecision]:
-        # What is taken is held by those it is handed to alone: nothing here keeps the body longer than they do.
+        pipeline, images = self._runtime.pipeline, _name_images(asked)
         if (pixels := asked.take_pixels()) is not None:
-            judging = self._pipeline.judge_pixels(context, pixels, _name_images(asked))
-            del pixels
-            return await judging
-        decoded = await self._decode(context, asked.take_files())
-        return await self._pipeline.judge_decoded(context, decoded, _name_images(asked))
+            return await pipeline.decide_pixels(context, pixels, images)
+        decoded = await gather_or_cancel(
+            self._decode(context, index, file) for index, file in enumerate(asked.take_files())
+        )
+        return await pipeline.decide_decoded(context, decoded, images)
 
-    async def _decode(self, context: RequestContext, files: Sequence[memoryview]) -> list[Decoded[ModelInputs]]:
-        """Decode all files; the first fault ends them all."""
-        decodes = [asyncio.ensure_future(self._decode_one(context, index, file)) for index, file in enumerate(files)]
+    async def _decode(self, context: RequestContext, index: int, file: Payload[memoryview]) -> Decoded[ModelInputs]:
         try:
-            return await asyncio.gather(*decodes)
-        finally:
-            for decode in decodes:
-                decode.cancel()
-
-    async def _decode_one(self, context: RequestContext, index: int, file: memoryview) -> Decoded[ModelInputs]:
-        try:
-            return await self._pipeline.decode(context, file)
+            return await self._runtime.pipeline.decode(context, file)
         except ImageError as error:
             raise type(error)(f"encoded_image[{index}]: {error}") from error
 

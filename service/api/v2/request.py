@@ -15,6 +15,7 @@ from service.api.v2.schemas import InferenceHead, InputParameters, InputTensor, 
 from service.api.v2.tensors import Tensor
 from service.errors import BodyTooLarge, MalformedRequest
 from service.ids import is_identity
+from service.inference.payload import Payload
 
 MAX_JSON_BYTES = 2 * 2**20
 """Largest JSON part. It takes some twenty times its size once it is parsed, and nothing else runs meanwhile."""
@@ -70,15 +71,15 @@ class InferRequest:
         """N."""
         return len(self.expected)
 
-    def take_pixels(self) -> Pixels | None:
-        """The pixels, if the images are no files; they are held here no longer."""
+    def take_pixels(self) -> Payload[Pixels] | None:
+        """Hand over the pixels; None where the images are files."""
         taken, self.pixels = self.pixels, None
-        return taken
+        return None if taken is None else Payload(taken)
 
-    def take_files(self) -> list[memoryview]:
-        """The files; they are held here no longer."""
+    def take_files(self) -> list[Payload[memoryview]]:
+        """Hand over the files."""
         taken, self.files = self.files, []
-        return taken
+        return [Payload(file) for file in taken]
 
 
 def parse_request(

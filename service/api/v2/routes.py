@@ -16,7 +16,7 @@ from service.errors import MalformedRequest, NotFound, NotReady
 from service.http.openapi import describe_body, describe_problems
 from service.http.request_body import read_small
 from service.http.responses import json_response
-from service.inference.pipeline import Pipeline
+from service.runtime import Runtime
 
 _SMALL_BODY = 64 * 1024
 _SMALL_BODY_SECONDS = 10.0
@@ -24,27 +24,27 @@ _SMALL_BODY_SECONDS = 10.0
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
-def make_v2_routes(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> APIRouter:
+def make_v2_routes(runtime: Runtime, regions: Regions, statistics: Statistics) -> APIRouter:
     """All routes but the one that infers."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
-    _add_health(router, pipeline)
-    _add_statistics(router, pipeline, statistics)
-    _add_model(router, pipeline)
-    _add_repository(router, pipeline)
+    _add_health(router, runtime)
+    _add_statistics(router, runtime, statistics)
+    _add_model(router, runtime)
+    _add_repository(router, runtime)
     _add_shared_memory(router, regions)
     _add_refusals(router)
     return router
 
 
-def _add_health(router: APIRouter, pipeline: Pipeline) -> None:
+def _add_health(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/health/live", responses=describe_problems([NotReady]), summary="200 unless only a restart helps")
     async def live(_: Request) -> Response:
-        pipeline.check_alive()
+        runtime.check_alive()
         return json_response({"live": True})
 
     @router.get("/health/ready", responses=describe_problems([NotReady]), summary="200 where requests may be sent")
     async def ready(_: Request) -> Response:
-        pipeline.check_ready()
+        runtime.check_ready()
         return json_response({"ready": True})
 
     @router.get(
@@ -52,39 +52,39 @@ def _add_health(router: APIRouter, pipeline: Pipeline) -> None:
     )
     @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
     async def model_ready(request: Request) -> Response:
-        model = _model(pipeline, request)
-        pipeline.check_ready()
+        model = _model(runtime, request)
+        runtime.check_ready()
         return json_response({"name": model.name, "ready": True})
 
 
-def _add_statistics(router: APIRouter, pipeline: Pipeline, statistics: Statistics) -> None:
+def _add_statistics(router: APIRouter, runtime: Runtime, statistics: Statistics) -> None:
     @router.get("/models/stats", summary="Counts and times of requests and of the model's runs")
     @router.get("/models/{name}/stats", include_in_schema=False)
     @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
     async def stats(request: Request) -> Response:
-        model = _model(pipeline, request)
+        model = _model(runtime, request)
         return json_response(
-            {"model_stats": [statistics.describe(model.name, model.version, dict(pipeline.metrics.runs))]}
+            {"model_stats": [statistics.describe(model.name, model.version, dict(runtime.metrics.runs))]}
         )
 
 
-def _add_model(router: APIRouter, pipeline: Pipeline) -> None:
+def _add_model(router: APIRouter, runtime: Runtime) -> None:
     @router.get("", summary="Name, version and extensions of the server")
     async def server(_: Request) -> Response:
-        return json_response(describe.server_metadata(pipeline.settings))
+        return json_response(describe.server_metadata(runtime.settings))
 
     @router.get("/models/{name}", responses=describe_problems([NotFound]), summary="Inputs and outputs of the model")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(request: Request) -> Response:
-        return json_response(describe.model_metadata(_model(pipeline, request)))
+        return json_response(describe.model_metadata(_model(runtime, request)))
 
     @router.get("/models/{name}/config", responses=describe_problems([NotFound]), summary="The model's configuration")
     @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
     async def config(request: Request) -> Response:
-        return json_response(describe.model_config(_model(pipeline, request)))
+        return json_response(describe.model_config(_model(runtime, request)))
 
 
-def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
+def _add_repository(router: APIRouter, runtime: Runtime) -> None:
     @router.post(
         "/repository/index",
         summary="The model that is served",
@@ -92,8 +92,8 @@ def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
     )
     async def index(request: Request) -> Response:
         only_ready = (await _read_json(request, RepositoryQuery)).ready
-        reason = _why_not_ready(pipeline)
-        entries = [describe.repository_entry(_model(pipeline, request), reason)]
+        reason = _why_not_ready(runtime)
+        entries = [describe.repository_entry(_model(runtime, request), reason)]
         return json_response([] if only_ready and reason else entries)
 
     @router.post("/repository/models/{name}/load", include_in_schema=False)
@@ -151,15 +151,15 @@ def _add_refusals(router: APIRouter) -> None:
     refuse("/logging", text="the log is configured when the service starts: LENSGATE_LOG_LEVEL")
 
 
-def _model(pipeline: Pipeline, request: Request) -> Served:
-    model = describe.served(pipeline.runner.card, pipeline.settings)
+def _model(runtime: Runtime, request: Request) -> Served:
+    model = describe.served(runtime.runner.card, runtime.settings)
     check_model(model, request.path_params)
     return model
 
 
-def _why_not_ready(pipeline: Pipeline) -> str | None:
+def _why_not_ready(runtime: Runtime) -> str | None:
     try:
-        pipeline.check_ready()
+        runtime.check_ready()
     except NotReady as error:
         return error.detail
     return None
