@@ -1,4 +1,4 @@
-"""The app, wired: the endpoints that images come in by, the site behind them, access and telemetry round both."""
+"""Build the app: FastAPI routes, the V2 inference route, access control and telemetry."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,8 +15,8 @@ from service.access.exposure import allowed_hosts
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
-from service.api.batch.endpoint import Batch
-from service.api.decisions import Decisions
+from service.api.batch.endpoint import BATCH, make_batch_routes
+from service.api.decisions import DECISIONS, make_decision_routes
 from service.api.health import make_probe_routes
 from service.api.routes import make_routes
 from service.api.site import make_site
@@ -66,8 +66,10 @@ def create_app(
     reviews = ReviewMetrics(metrics.registry)
     store, served = runtime.store, partial(_served, runtime)
     regions, statistics = Regions(enabled=settings.shared_memory), Statistics()
-    endpoints = _make_endpoints(runtime, regions, statistics)
+    infer = _make_infer_routes(runtime, regions, statistics)
     routers = [
+        make_decision_routes(runtime),
+        make_batch_routes(runtime),
         make_routes(runtime),
         make_v2_routes(runtime, regions, statistics),
         make_record_routes(store),
@@ -76,16 +78,11 @@ def create_app(
         make_session_routes(tokens),
         *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
     ]
-    metrics.expect_routes([OTHER, RECORD, *_documented(endpoints, routers)])
-    pages = make_site(routers, endpoints)
-    site = SmallBodies(pages, seconds=settings.timeout(None))
-    methods = Methods(
-        [*pages.routes, *(route for router in routers for route in router.routes)],
-        first=endpoints,
-        shared={"/v1/decisions"},
-    )
-    # The same path with another method: the router would answer that there is none.
-    endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
+    metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
+    site = make_site(routers, infer)
+    own_limits = {("POST", DECISIONS), ("POST", BATCH)}
+    bounded = SmallBodies(site, seconds=settings.timeout(None), own_limits=own_limits)
+    methods = Methods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -98,7 +95,7 @@ def create_app(
             yield
 
     access = Access(
-        Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
+        Router(infer, redirect_slashes=False, default=bounded, lifespan=lifespan),
         tokens,
         hosts=allowed_hosts(settings),
         on_limit=partial(metrics.observe_shed, "rate_limit"),
@@ -110,18 +107,16 @@ def _served(runtime: Runtime) -> Served:
     return Served.of(runtime.runner.card, runtime.runner.band)
 
 
-def _make_endpoints(runtime: Runtime, regions: Regions, statistics: Statistics) -> list[Route]:
-    """What images come in by, with an `operation` for the documentation; each is an ASGI app of its own."""
+def _make_infer_routes(runtime: Runtime, regions: Regions, statistics: Statistics) -> list[Route]:
+    """Build the routes of V2 inference as plain ASGI apps: small tensors are fast enough to feel FastAPI's share."""
     infer = Infer(runtime, regions, statistics)
     return [
-        Route("/v1/decisions", Decisions(runtime), methods=["POST"]),
-        Route("/v1/decisions/batch", Batch(runtime), methods=["POST"]),
         Route("/v2/models/{name}/infer", infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]
 
 
-def _documented(endpoints: list[Route], routers: list[APIRouter]) -> list[str]:
-    """The paths of all operations; refusals and second spellings make their series when they are first asked for."""
-    routes = [*endpoints, *(route for router in routers for route in router.routes)]
+def _documented(infer: list[Route], routers: list[APIRouter]) -> list[str]:
+    """Return the paths of all documented operations; other routes get their series at their first request."""
+    routes = [*(route for router in routers for route in router.routes), *infer]
     return [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]

@@ -1,12 +1,10 @@
 """`POST /v1/decisions`: one image in, one decision out."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from gate import Action, Label, Reason
 from gate.errors import UnsupportedImage
@@ -20,13 +18,14 @@ from service.errors import (
     NotReady,
     Overloaded,
 )
-from service.http.openapi import describe_operation
-from service.http.query_params import read_query
+from service.http.openapi import describe_body, describe_problems
 from service.http.request_body import read_body, while_connected
 from service.ids import Identity, new_id
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
 from service.runtime import Runtime
+
+DECISIONS = "/v1/decisions"
 
 
 class DecisionQuery(BaseModel):
@@ -66,39 +65,51 @@ class DecisionAnswer(BaseModel):
     model: ModelAnswer
 
 
-class Decisions:
-    """The endpoint, an ASGI app: what it saves of a framework's ways is a tenth of what an image costs."""
+def make_decision_routes(runtime: Runtime) -> APIRouter:
+    """Build `POST /v1/decisions`."""
+    router = APIRouter()
 
-    operation = describe_operation(
-        "Judge one image, sent as the raw body",
-        query=DecisionQuery,
-        body={kind: {"type": "string", "format": "binary"} for kind in ("image/png", "image/jpeg", "image/webp")},
-        answer=DecisionAnswer,
-        errors=(MalformedRequest, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded),
+    @router.post(
+        DECISIONS,
+        summary="Decide about one image, sent as the raw body",
+        response_model=DecisionAnswer,
+        responses=describe_problems(
+            [
+                MalformedRequest,
+                BodyTooLarge,
+                InvalidImage,
+                Overloaded,
+                Internal,
+                NotReady,
+                DeadlineExceeded,
+            ]
+        ),
+        openapi_extra={
+            "requestBody": describe_body(
+                {kind: {"type": "string", "format": "binary"} for kind in ("image/png", "image/jpeg", "image/webp")}
+            )
+        },
     )
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        request = Request(scope, receive)
-        query = read_query(request, DecisionQuery)
+    async def decide(request: Request, query: Annotated[DecisionQuery, Query()]) -> Response:
         identity = query.identity or new_id()
         try:
-            async with admit_request(self._runtime, request, timeout_ms=query.timeout_ms) as context:
-                decided = await self._decide(request, context, ImageRequest(identity, query.expected))
+            async with admit_request(runtime, request, timeout_ms=query.timeout_ms) as context:
+                decided = await _decide(runtime, request, context, image=ImageRequest(identity, query.expected))
         except InvalidImage as error:
             raise _name_encoding(error, request) from error
         body = decision_body(identity, decided)
         request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
-        await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
+        # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
+        return Response(orjson.dumps(body), media_type="application/json")
 
-    async def _decide(self, request: Request, context: RequestContext, image: ImageRequest) -> ImageDecision:
-        with context.stages.measure("read"):
-            body = Payload(await read_body(request, context.permit, min_rate=self._runtime.settings.min_body_rate))
-        with while_connected(request):
-            return await self._runtime.pipeline.decide_file(context, body, image)
+    return router
+
+
+async def _decide(runtime: Runtime, request: Request, context: RequestContext, *, image: ImageRequest) -> ImageDecision:
+    with context.stages.measure("read"):
+        body = Payload(await read_body(request, context.permit, min_rate=runtime.settings.min_body_rate))
+    with while_connected(request):
+        return await runtime.pipeline.decide_file(context, body, image)
 
 
 def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:

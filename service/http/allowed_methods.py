@@ -1,42 +1,35 @@
-"""Which methods a path has, over all of an app's routes."""
+"""The methods of each path, over all of an app's routes."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 
+REFUSE = "refuse_method"
+"""The name of routes that answer 405."""
+
 
 class Methods:
-    """The `Allow` of every path: one router alone would name the methods of the first route that fits.
+    """Answers which methods `Allow` lists for a path; the router alone would name those of the first route that fits.
 
-    Args:
-        routes: those that are asked last.
-        first: those that are asked before; where one has the path, the others are not asked.
-        shared: paths of which both are asked all the same.
+    A route with exactly this path comes before those whose parameters fit it.
     """
 
-    def __init__(
-        self, routes: Iterable[BaseRoute], *, first: Iterable[BaseRoute] = (), shared: Container[str] = ()
-    ) -> None:
-        self._groups = [_with_methods(first), _with_methods(routes)]
-        self._shared = shared
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        self._routes = [route for route in routes if isinstance(route, Route | APIRoute)]
 
     @property
     def paths(self) -> list[str]:
         """The paths of all routes."""
-        return [route.path for group in self._groups for route in group]
+        return [route.path for route in self._routes]
 
     def allowed(self, path: str) -> str:
         """Return the methods of a path, as `Allow` lists them."""
-        found: set[str] = set()
-        for group in self._groups:
-            for route in group:
-                if route.path_regex.match(path):
-                    found |= route.methods or set()
-            if found and path not in self._shared:
-                break
-        return ", ".join(sorted(found))
+        routes = [route for route in self._routes if route.path_regex.match(path)]
+        routes = [route for route in routes if route.path == path] or routes
+        return ", ".join(sorted({method for route in routes for method in route.methods or ()} - _refused(routes)))
 
 
-def _with_methods(routes: Iterable[BaseRoute]) -> list[Route | APIRoute]:
-    return [route for route in routes if isinstance(route, Route | APIRoute)]
+def _refused(routes: Iterable[Route | APIRoute]) -> set[str]:
+    """Return the methods of routes that exist to refuse them."""
+    return {method for route in routes if route.name == REFUSE for method in route.methods or ()}

@@ -1,5 +1,7 @@
 """Limit the body of every route that declares no limits of its own."""
 
+from collections.abc import Container
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,15 +20,17 @@ class SmallBodies:
     Args:
         app: what it is around.
         seconds: in which a body has to come.
+        own_limits: method and path of the routes that read their body under limits of their own.
     """
 
-    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS) -> None:
+    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS, own_limits: Container[tuple[str, str]] = ()) -> None:
         self._app = app
+        self._own_limits = own_limits
         self._seconds = min(seconds, SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request through, with all of its body or none."""
-        if scope["type"] != "http" or not _has_body(scope):
+        if scope["type"] != "http" or not self._is_limited(scope):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
@@ -44,6 +48,9 @@ class SmallBodies:
             return messages.pop() if messages else await receive()
 
         await self._app(scope, replay, send)
+
+    def _is_limited(self, scope: Scope) -> bool:
+        return _has_body(scope) and (scope["method"], scope["path"]) not in self._own_limits
 
 
 def _has_body(scope: Scope) -> bool:

@@ -1,11 +1,11 @@
 """`POST /v1/decisions/batch`: many images in, a line for each while they come."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gate import Label
@@ -15,12 +15,13 @@ from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import Parser
 from service.api.decisions import DecisionAnswer
 from service.api.request_admission import count_refusals
-from service.errors import Internal, MalformedRequest, NotReady, Overloaded
+from service.errors import Internal, MalformedRequest, MethodNotAllowed, NotReady, Overloaded
+from service.http.allowed_methods import REFUSE
 from service.http.caller import name_caller
-from service.http.openapi import describe_operation
-from service.http.query_params import read_query
+from service.http.openapi import describe_body, describe_problems
 from service.runtime import Runtime
 
+BATCH = "/v1/decisions/batch"
 _FORM = "multipart/form-data"
 _TAR = "application/x-tar"
 
@@ -75,50 +76,79 @@ class Summary(BaseModel):
     summary: Counts
 
 
-_LINE = TypeAdapter[Any](ImageDecision | ImageFault | StreamFault | Summary)
+class BatchResponse(Response):
+    """The response of a batch: it reads the rest of the request while it is sent.
 
+    Args:
+        runtime: decides about the images.
+        request: the request, its body unread.
+        query: its parameters.
+        parser: splits the body into images.
+    """
 
-class Batch:
-    """The endpoint, an ASGI app: the answer begins before the request has ended, which no framework does."""
+    media_type = "application/x-ndjson"
 
-    operation = describe_operation(
-        "Judge many images: the files of a form, or a WebDataset shard; a line of JSON for each, in order",
-        query=BatchQuery,
-        body={
-            _FORM: {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}},
-            _TAR: {"type": "string", "format": "binary"},
-        },
-        answer={**_LINE.json_schema(mode="serialization"), "description": "One line of the answer"},
-        errors=(MalformedRequest, Overloaded, Internal, NotReady),
-        answer_type="application/x-ndjson",
-    )
-
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, request: Request, *, query: BatchQuery, parser: Parser) -> None:
+        super().__init__()
         self._runtime = runtime
+        self._request = request
+        self._query = query
+        self._parser = parser
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        request = Request(scope)
-        self._runtime.check_ready()
-        query = read_query(request, BatchQuery)
-        parser = make_parser(request.headers, self._runtime.settings.max_body_bytes)
-        exchange = Exchange(
+        """Read images and send their lines until the upload ends."""
+        settings = self._runtime.settings
+        session = Exchange(
             self._runtime,
-            parser,
+            self._parser,
             scope=scope,
             receive=receive,
             send=send,
-            expected=query.expected,
-            timeout=self._runtime.settings.timeout(query.timeout_ms),
+            expected=self._query.expected,
+            timeout=settings.timeout(self._query.timeout_ms),
         )
         with count_refusals(self._runtime.metrics), self._runtime.admission.stream(name_caller(scope)):
             try:
-                await exchange.run()
+                await session.run()
             finally:
                 ended: dict[str, Any] = {"ended": "complete"}
-                if exchange.fault:
-                    ended = {"ended": exchange.fault.code, "detail": exchange.fault.detail[:500]}
-                request.state.log = exchange.counts | ended
+                if session.fault:
+                    ended = {"ended": session.fault.code, "detail": session.fault.detail[:500]}
+                self._request.state.log = session.counts | ended
+
+
+def make_batch_routes(runtime: Runtime) -> APIRouter:
+    """Build `POST /v1/decisions/batch`."""
+    router = APIRouter()
+
+    @router.post(
+        BATCH,
+        summary="Decide about many images: the files of a form, or a WebDataset shard; one line of JSON each, in order",
+        status_code=200,
+        response_class=BatchResponse,
+        response_model=ImageDecision | ImageFault | StreamFault | Summary,
+        response_description="One line of the answer",
+        responses=describe_problems([MalformedRequest, Overloaded, Internal, NotReady]),
+        openapi_extra={
+            "requestBody": describe_body(
+                {
+                    _FORM: {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}},
+                    _TAR: {"type": "string", "format": "binary"},
+                }
+            )
+        },
+    )
+    async def decide_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
+        runtime.check_ready()
+        parser = make_parser(request.headers, runtime.settings.max_body_bytes)
+        return BatchResponse(runtime, request, query=query, parser=parser)
+
+    @router.get(BATCH, name=REFUSE, include_in_schema=False)
+    async def refuse() -> None:
+        # `GET /v1/decisions/{name}` would look for a record of this name.
+        raise MethodNotAllowed("this path has no such method: see Allow")
+
+    return router
 
 
 def make_parser(headers: Headers, limit: int) -> Parser:
