@@ -80,8 +80,7 @@ def create_app(
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
     site = make_site(routers, infer)
-    own_limits = {("POST", DECISIONS), ("POST", BATCH)}
-    bounded = SmallBodies(site, seconds=settings.timeout(None), own_limits=own_limits)
+    bounded = SmallBodies(site, seconds=settings.timeout(None), own_limits={DECISIONS, BATCH})
     methods = Methods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
 
     @asynccontextmanager

@@ -20,10 +20,10 @@ class SmallBodies:
     Args:
         app: what it is around.
         seconds: in which a body has to come.
-        own_limits: method and path of the routes that read their body under limits of their own.
+        own_limits: paths whose endpoints read the body of other requests than GET under limits of their own.
     """
 
-    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS, own_limits: Container[tuple[str, str]] = ()) -> None:
+    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS, own_limits: Container[str] = ()) -> None:
         self._app = app
         self._own_limits = own_limits
         self._seconds = min(seconds, SECONDS)
@@ -50,7 +50,9 @@ class SmallBodies:
         await self._app(scope, replay, send)
 
     def _is_limited(self, scope: Scope) -> bool:
-        return _has_body(scope) and (scope["method"], scope["path"]) not in self._own_limits
+        if scope["path"] in self._own_limits and scope["method"] not in ("GET", "HEAD"):
+            return False
+        return _has_body(scope)
 
 
 def _has_body(scope: Scope) -> bool:
