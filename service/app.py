@@ -24,7 +24,7 @@ from service.api.v2.infer import Infer
 from service.api.v2.routes import make_v2_routes
 from service.api.v2.shared_memory import Regions
 from service.api.v2.statistics import Statistics
-from service.http.allowed_methods import Methods
+from service.http.allowed_methods import Methods, RawRoute
 from service.http.body_limits import SmallBodies
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.inference.model_reload import ModelWatch
@@ -114,10 +114,10 @@ def _make_endpoints(runtime: Runtime, regions: Regions, statistics: Statistics) 
     """What images come in by, with an `operation` for the documentation; each is an ASGI app of its own."""
     infer = Infer(runtime, regions, statistics)
     return [
-        Route("/v1/decisions", Decisions(runtime), methods=["POST"]),
-        Route("/v1/decisions/batch", Batch(runtime), methods=["POST"]),
-        Route("/v2/models/{name}/infer", infer, methods=["POST"]),
-        Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
+        RawRoute("/v1/decisions", Decisions(runtime), methods=["POST"]),
+        RawRoute("/v1/decisions/batch", Batch(runtime), methods=["POST"]),
+        RawRoute("/v2/models/{name}/infer", infer, methods=["POST"]),
+        RawRoute("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]
 
 

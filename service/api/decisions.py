@@ -23,6 +23,7 @@ from service.errors import (
 from service.http.openapi import describe_operation
 from service.http.query_params import read_query
 from service.http.request_body import read_body, while_connected
+from service.http.scope_state import request_state
 from service.ids import Identity, new_id
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
@@ -91,7 +92,7 @@ class Decisions:
         except InvalidImage as error:
             raise _name_encoding(error, request) from error
         body = decision_body(identity, decided)
-        request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
+        request_state(scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
 
     async def _decide(self, request: Request, context: RequestContext, image: ImageRequest) -> ImageDecision:

@@ -4,6 +4,21 @@ from collections.abc import Container, Iterable
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from service.errors import MethodNotAllowed
+
+NOT_ALLOWED = "the path does not support this method: use one of those in the Allow header"
+
+
+class RawRoute(Route):
+    """A route to an ASGI app; another method is refused like every error, not in Starlette's plain text."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app."""
+        if self.methods is not None and scope["method"] not in self.methods:
+            raise MethodNotAllowed(NOT_ALLOWED)
+        await self.app(scope, receive, send)
 
 
 class Methods:

@@ -4,40 +4,18 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BodyTooLarge, BodyTooSlow, ClientGone, DeadlineExceeded, MalformedRequest
+from service.http.scope_state import Connection, request_state
 from service.inference.admission import Permit
-
-CONNECTION = "lensgate.connection"
-"""Key of a request's scope: the `Connection` that it came by, where the server knows of such a thing."""
-
-GONE = "lensgate.gone"
-"""Key of a request's scope: what stands there is called when its connection is lost."""
-
 
 GRACE_SECONDS = 5.0
 """A body may stand still for so long; every second's worth of bytes that came is added again, up to this."""
 
 _MAX_LENGTH_DIGITS = 15
 _LEAST_SECONDS = 0.1
-
-
-class Connection(Protocol):
-    """What a connection can do beyond ASGI."""
-
-    transport: asyncio.Transport
-
-    def read_into(self, rest: memoryview) -> None:
-        """Put the rest of the body there, all of it; `receive` then says when it has come."""
-
-    def rest_of_body(self) -> int:
-        """Return how many bytes are still to come of a body that is put where `read_into` said."""
-
-    def stop_reading(self) -> None:
-        """The body is given up in the middle, so that the answer is the last of this connection."""
 
 
 def content_length(request: Request) -> int | None:
@@ -64,7 +42,7 @@ async def read_body(request: Request, permit: Permit, *, min_rate: int) -> bytea
         ClientGone: the caller left in the middle.
     """
     length = content_length(request)
-    connection: Connection | None = request.scope.get(CONNECTION)
+    connection = request_state(request.scope).connection
     if length is not None and connection is not None:
         body = await _read_announced(request, length, connection, min_rate=min_rate)
     else:
@@ -189,7 +167,7 @@ def while_connected(request: Request) -> Iterator[None]:
     Raises:
         ClientGone: nobody waits for the answer any more.
     """
-    task = asyncio.current_task()
+    task, state = asyncio.current_task(), request_state(request.scope)
     is_gone = False
 
     def leave() -> None:
@@ -198,7 +176,7 @@ def while_connected(request: Request) -> Iterator[None]:
         if task is not None:
             task.cancel()
 
-    request.scope[GONE] = leave
+    state.on_disconnect = leave
     try:
         yield
     except asyncio.CancelledError:
@@ -208,4 +186,4 @@ def while_connected(request: Request) -> Iterator[None]:
             task.uncancel()
         raise ClientGone("the connection closed before the answer") from None
     finally:
-        del request.scope[GONE]
+        state.on_disconnect = None

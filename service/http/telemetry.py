@@ -13,11 +13,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
-from service.http.allowed_methods import Methods
+from service.http.allowed_methods import NOT_ALLOWED, Methods
 from service.http.query_params import describe_faults
+from service.http.scope_state import request_state
 from service.ids import is_identity, is_request_id, new_id
 from service.metrics.decisions import Metrics
-from service.timings import Stages
 
 if TYPE_CHECKING:
     from service.http.tracing import Tracer
@@ -35,7 +35,7 @@ _BATCH = "/v1/decisions/batch"
 
 
 class Telemetry:
-    """ASGI middleware. The request's id is `scope["state"]["request_id"]`, taken over from `X-Request-ID` if sent.
+    """ASGI middleware. The id of a request is its `X-Request-ID`, or new.
 
     Args:
         app: what it is around.
@@ -59,11 +59,7 @@ class Telemetry:
             return
         started = time.monotonic()
         request_id = _take_over(Headers(scope=scope).get("x-request-id"))
-        scope["app"] = self  # Starlette's routes then raise what they would answer in plain text.
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        # Filled in by whoever does the work.
-        state["stages"] = Stages()
+        request_state(scope).request_id = request_id
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -94,19 +90,18 @@ class Telemetry:
         if route == "/v1/decisions" and scope["method"] != "POST":
             route = RECORD
         self._metrics.observe_request(route, status, seconds)
-        state = scope["state"]
+        state = request_state(scope)
         fields: dict[str, Any] = {
-            "request_id": state["request_id"],
+            "request_id": state.request_id,
             "route": route,
             "status": status,
             "milliseconds": round(seconds * 1000, 3),
             **_describe_failure(scope, status),
-            **state.get("log", {}),
+            **state.log,
         }
-        principal = state.get("principal")
-        if principal is not None and not principal.is_anonymous:
-            fields["principal"] = principal.name
-        if stages := state["stages"].milliseconds():
+        if state.principal is not None and not state.principal.is_anonymous:
+            fields["principal"] = state.principal.name
+        if stages := state.stages.milliseconds():
             fields["stages"] = stages
         if trace_id := self._trace(scope, route, status, started):
             fields["trace_id"] = trace_id
@@ -116,17 +111,18 @@ class Telemetry:
     def _trace(self, scope: Scope, route: str, status: int, started: float) -> str | None:
         if self._tracer is None:
             return None
+        state = request_state(scope)
         return self._tracer.record(
             f"{scope['method']} {route}",
-            scope["state"]["stages"].found,
+            state.stages.found,
             started=started,
             headers=Headers(scope=scope),
             attributes={
                 "http.request.method": scope["method"],
                 "http.route": route,
                 "http.response.status_code": status,
-                "lensgate.request_id": scope["state"]["request_id"],
-                **{f"lensgate.{name}": str(value) for name, value in scope["state"].get("log", {}).items()},
+                "lensgate.request_id": state.request_id,
+                **{f"lensgate.{name}": str(value) for name, value in state.log.items()},
             },
         )
 
@@ -138,8 +134,9 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
     """An error as RFC 9457 wants it, and under `/v2` as clients of the Open Inference Protocol do too."""
-    scope["state"]["problem"] = error
-    body: dict[str, Any] = error.problem(scope["state"]["request_id"])
+    state = request_state(scope)
+    state.problem = error
+    body: dict[str, Any] = error.problem(state.request_id)
     if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
         body["error"] = error.detail
     elif scope["path"] == _BATCH:  # What reads its answers line by line looks there.
@@ -158,7 +155,7 @@ def _translate(error: Exception) -> ServiceError | None:
     if error.status_code == NotFound.status:
         return NotFound("there is nothing at this path: /docs lists what there is")
     if error.status_code == MethodNotAllowed.status:
-        return MethodNotAllowed("this path has no such method: see Allow", headers=dict(error.headers or {}))
+        return MethodNotAllowed(NOT_ALLOWED, headers=dict(error.headers or {}))
     return MalformedRequest(str(error))
 
 
@@ -171,7 +168,7 @@ def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
     if status < 400:
         return {}
     fields: dict[str, Any] = {}
-    problem: ServiceError | None = scope["state"].get("problem")
+    problem = request_state(scope).problem
     if problem is None and status == ClientGone.status:
         problem = ClientGone("the connection closed before the answer")
     if problem is not None:

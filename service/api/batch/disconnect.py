@@ -5,14 +5,14 @@ import select
 
 from starlette.types import Scope
 
-from service.http.request_body import CONNECTION
+from service.http.scope_state import request_state
 
 
 class Watch:
     """Watches the connection that a request came by; where the server knows of none it sees and does nothing."""
 
     def __init__(self, scope: Scope) -> None:
-        connection = scope.get(CONNECTION)
+        connection = request_state(scope).connection
         self._transport: asyncio.Transport | None = connection.transport if connection else None
         self._poll = select.poll()
         if self._transport is not None and not self._transport.is_closing():

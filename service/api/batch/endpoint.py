@@ -19,6 +19,7 @@ from service.errors import Internal, MalformedRequest, NotReady, Overloaded
 from service.http.caller import name_caller
 from service.http.openapi import describe_operation
 from service.http.query_params import read_query
+from service.http.scope_state import request_state
 from service.runtime import Runtime
 
 _FORM = "multipart/form-data"
@@ -118,7 +119,7 @@ class Batch:
                 ended: dict[str, Any] = {"ended": "complete"}
                 if exchange.fault:
                     ended = {"ended": exchange.fault.code, "detail": exchange.fault.detail[:500]}
-                request.state.log = exchange.counts | ended
+                request_state(scope).log = exchange.counts | ended
 
 
 def make_parser(headers: Headers, limit: int) -> Parser:

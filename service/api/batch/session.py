@@ -17,6 +17,7 @@ from service.api.decisions import decision_body
 from service.api.request_admission import count_refusals
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
 from service.http.request_body import Pace
+from service.http.scope_state import request_state
 from service.inference.admission import Permit
 from service.inference.payload import Payload
 from service.inference.request_context import ImageRequest, RequestContext
@@ -59,7 +60,7 @@ class Exchange:
         self._parser = parser
         self._connection = Watch(scope)
         self._send = send
-        self._request_id = scope["state"]["request_id"]
+        self._request_id = request_state(scope).request_id
         self._expected = expected
         self._timeout = timeout
         self._patience = runtime.settings.timeout_ms / 1000

@@ -21,6 +21,7 @@ from service.errors import MalformedRequest, NotFound
 from service.futures import gather_or_cancel
 from service.http.query_params import check_names
 from service.http.request_body import read_body, while_connected
+from service.http.scope_state import request_state
 from service.inference.decode_pool import Decoded
 from service.inference.payload import Payload
 from service.inference.preprocess import ModelInputs
@@ -84,7 +85,7 @@ class Infer:
         self._statistics.succeed(
             model.version, context.stages, seconds=ended - context.started, encoding=ended - encoding
         )
-        request.state.log = _log_fields(asked, answers)
+        request_state(request.scope).log = _log_fields(asked, answers)
         return response
 
     async def _read(self, request: Request, context: RequestContext) -> bytes | bytearray:
@@ -155,7 +156,7 @@ def _header_length(request: Request) -> int | None:
 
 
 def _note_identity(request: Request, identity: str) -> None:
-    request.state.log = {"id": identity}
+    request_state(request.scope).log = {"id": identity}
 
 
 def _name_images(asked: InferRequest) -> list[ImageRequest]:

@@ -1,9 +1,10 @@
 """HTTP/1.1 on one connection: zero-copy bodies, one request at a time, and limits in bytes and in time."""
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
@@ -11,8 +12,11 @@ from service.http.connections import Connections
 from service.http.framing import HEAD_END, check_framing, may_be_request
 from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
-from service.http.request_body import CONNECTION, GONE
+from service.http.scope_state import request_state
 from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ClosingDiscarder, ZeroCopyBodyReader
+
+if TYPE_CHECKING:
+    from uvicorn._types import HTTPScope
 
 HEAD_SECONDS = 10.0
 """From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
@@ -76,8 +80,8 @@ class GateProtocol(HttpToolsProtocol):
         """Wait no more, and tell whoever works on a request that nobody does."""
         self._stop_waiting()
         self._all.leave(self)
-        if self.cycle is not None and (leave := self.cycle.scope.get(GONE)):
-            leave()  # type: ignore[operator]
+        if self.cycle is not None and (on_disconnect := request_state(_typed(self.cycle.scope)).on_disconnect):
+            on_disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -215,7 +219,7 @@ class GateProtocol(HttpToolsProtocol):
         self._is_head_complete = False
         self._seen = 0
         self._head_bytes = 0
-        self.scope[CONNECTION] = self  # type: ignore[literal-required]
+        request_state(_typed(self.scope)).connection = self
 
     def on_body(self, body: bytes) -> None:
         """Count what the parser sees of a body."""
@@ -345,3 +349,7 @@ def _make_parser(protocol: GateProtocol) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's are.
     return parser
+
+
+def _typed(scope: "HTTPScope") -> Scope:
+    return cast("Scope", scope)  # The same dictionary: uvicorn types it by key.
