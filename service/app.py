@@ -15,17 +15,17 @@ from service.access.exposure import allowed_hosts
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
-from service.api.batch.endpoint import Batch
+from service.api.batch.endpoint import BatchEndpoint
 from service.api.decisions import Decisions
 from service.api.health import make_probe_routes
 from service.api.routes import make_routes
 from service.api.site import make_site
-from service.api.v2.infer import Infer
+from service.api.v2.infer import InferEndpoint
 from service.api.v2.routes import make_v2_routes
-from service.api.v2.shared_memory import Regions
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
-from service.http.allowed_methods import Methods, RawRoute
-from service.http.body_limits import SmallBodies
+from service.http.allowed_methods import AllowedMethods, RawRoute
+from service.http.body_limits import BodyLimit
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.inference.model_reload import ModelWatch
 from service.metrics.review import ReviewMetrics, ReviewWatch
@@ -65,7 +65,7 @@ def create_app(
     StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)
     store, served = runtime.store, partial(_served, runtime)
-    regions, statistics = Regions(enabled=settings.shared_memory), Statistics()
+    regions, statistics = SharedMemoryRegions(enabled=settings.shared_memory), Statistics()
     endpoints = _make_endpoints(runtime, regions, statistics)
     routers = [
         make_routes(runtime),
@@ -78,8 +78,8 @@ def create_app(
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(endpoints, routers)])
     pages = make_site(routers, endpoints)
-    site = SmallBodies(pages, seconds=settings.timeout(None))
-    methods = Methods(
+    site = BodyLimit(pages, seconds=settings.timeout(None))
+    methods = AllowedMethods(
         [*pages.routes, *(route for router in routers for route in router.routes)],
         first=endpoints,
         shared={"/v1/decisions"},
@@ -110,12 +110,12 @@ def _served(runtime: Runtime) -> Served:
     return Served.of(runtime.runner.card, runtime.runner.band)
 
 
-def _make_endpoints(runtime: Runtime, regions: Regions, statistics: Statistics) -> list[Route]:
+def _make_endpoints(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> list[Route]:
     """What images come in by, with an `operation` for the documentation; each is an ASGI app of its own."""
-    infer = Infer(runtime, regions, statistics)
+    infer = InferEndpoint(runtime, regions, statistics)
     return [
         RawRoute("/v1/decisions", Decisions(runtime), methods=["POST"]),
-        RawRoute("/v1/decisions/batch", Batch(runtime), methods=["POST"]),
+        RawRoute("/v1/decisions/batch", BatchEndpoint(runtime), methods=["POST"]),
         RawRoute("/v2/models/{name}/infer", infer, methods=["POST"]),
         RawRoute("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]

@@ -21,7 +21,7 @@ class RawRoute(Route):
         await self.app(scope, receive, send)
 
 
-class Methods:
+class AllowedMethods:
     """The `Allow` of every path: one router alone would name the methods of the first route that fits.
 
     Args:

@@ -10,7 +10,7 @@ MAX_BYTES = 64 * 2**10
 SECONDS = 10.0
 
 
-class SmallBodies:
+class BodyLimit:
     """ASGI middleware: a body is read before the app is called, whether or not the app wants it.
 
     It raises what it refuses: `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.

@@ -16,7 +16,7 @@ _SWEEP_SECONDS = 1.0
 _OTHER_DESCRIPTORS = 256
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """What is asked of a connection here."""
 
     transport: asyncio.Transport
@@ -44,17 +44,17 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self._most = min(most, _most_by_descriptors())
-        self._open: set[Connection] = set()
+        self._open: set[OpenConnection] = set()
         # Dicts as ordered sets.
-        self._new: dict[Connection, None] = {}
-        self._idle: dict[Connection, None] = {}
-        self._unread: dict[Connection, _Unread] = {}
+        self._new: dict[OpenConnection, None] = {}
+        self._idle: dict[OpenConnection, None] = {}
+        self._unread: dict[OpenConnection, _Unread] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, connection: Connection) -> bool:
+    def enter(self, connection: OpenConnection) -> bool:
         """Count a connection; False where every other one has a request in progress, and this has to be closed."""
         if len(self._open) >= self._most and not self._displace():
             return False
@@ -64,18 +64,18 @@ class Connections:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         return True
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: OpenConnection) -> None:
         """Count it no longer; a second time changes nothing."""
         self._open.discard(connection)
         self._unread.pop(connection, None)
         self.begin(connection)
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: OpenConnection) -> None:
         """Note that a request is in progress."""
         self._new.pop(connection, None)
         self._idle.pop(connection, None)
 
-    def rest(self, connection: Connection) -> None:
+    def rest(self, connection: OpenConnection) -> None:
         """Note that its request has been answered."""
         if connection in self._open:
             self._idle[connection] = None
@@ -95,7 +95,7 @@ class Connections:
             self._check(connection, loop.time())
         self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._open else None
 
-    def _check(self, connection: Connection, now: float) -> None:
+    def _check(self, connection: OpenConnection, now: float) -> None:
         size = connection.transport.get_write_buffer_size()
         unread = self._unread.get(connection)
         if not size:

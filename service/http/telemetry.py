@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
-from service.http.allowed_methods import NOT_ALLOWED, Methods
+from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
 from service.http.query_params import describe_faults
 from service.http.scope_state import request_state
 from service.ids import is_identity, is_request_id, new_id
@@ -45,7 +45,7 @@ class Telemetry:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: Methods | None = None
+        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: AllowedMethods | None = None
     ) -> None:
         self._app = app
         self._methods = methods

@@ -8,7 +8,7 @@ from starlette.types import Scope
 from service.http.scope_state import request_state
 
 
-class Watch:
+class ConnectionWatch:
     """Watches the connection that a request came by; where the server knows of none it sees and does nothing."""
 
     def __init__(self, scope: Scope) -> None:

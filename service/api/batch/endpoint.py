@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 from gate import Label
 from service.api.batch.multipart import FormParser
-from service.api.batch.session import Exchange
+from service.api.batch.session import BatchSession
 from service.api.batch.tar_framing import TarParser
-from service.api.batch.upload_events import Parser
+from service.api.batch.upload_events import UploadParser
 from service.api.decisions import DecisionAnswer
 from service.api.request_admission import count_refusals
 from service.errors import Internal, MalformedRequest, NotReady, Overloaded
@@ -35,33 +35,33 @@ class BatchQuery(BaseModel):
     timeout_ms: int | None = Field(None, ge=1, description="Answer each image within this time of its last byte")
 
 
-class ImageDecision(DecisionAnswer):
+class DecisionLine(DecisionAnswer):
     """The line of an image that was judged; `id` is null where its name cannot be one."""
 
     id: str | None  # type: ignore[assignment]
 
 
-class Fault(BaseModel):
+class ErrorBody(BaseModel):
     """What went wrong; `code` is that of the error with the same name."""
 
     code: str
     detail: str
 
 
-class ImageFault(BaseModel):
+class ErrorLine(BaseModel):
     """The line of an image that was not judged; `id` is null where its name cannot be one."""
 
     id: str | None
-    error: Fault
+    error: ErrorBody
 
 
-class StreamFault(BaseModel):
+class UploadErrorLine(BaseModel):
     """The last line but one, where the upload was not taken in to its end."""
 
-    error: Fault
+    error: ErrorBody
 
 
-class Counts(BaseModel):
+class LineCounts(BaseModel):
     """How many images got which line, and how many files of a tar are no images or accompany one."""
 
     accept: int
@@ -70,16 +70,16 @@ class Counts(BaseModel):
     ignored: int | None = Field(None, description="Missing where there are none")
 
 
-class Summary(BaseModel):
+class SummaryLine(BaseModel):
     """The last line."""
 
-    summary: Counts
+    summary: LineCounts
 
 
-_LINE = TypeAdapter[Any](ImageDecision | ImageFault | StreamFault | Summary)
+_LINE = TypeAdapter[Any](DecisionLine | ErrorLine | UploadErrorLine | SummaryLine)
 
 
-class Batch:
+class BatchEndpoint:
     """The endpoint, an ASGI app: the answer begins before the request has ended, which no framework does."""
 
     operation = describe_operation(
@@ -103,7 +103,7 @@ class Batch:
         self._runtime.check_ready()
         query = read_query(request, BatchQuery)
         parser = make_parser(request.headers, self._runtime.settings.max_body_bytes)
-        exchange = Exchange(
+        exchange = BatchSession(
             self._runtime,
             parser,
             scope=scope,
@@ -122,7 +122,7 @@ class Batch:
                 request_state(scope).log = exchange.counts | ended
 
 
-def make_parser(headers: Headers, limit: int) -> Parser:
+def make_parser(headers: Headers, limit: int) -> UploadParser:
     """The parser for a body with these headers, of images of `limit` bytes at most.
 
     Raises:

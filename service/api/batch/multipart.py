@@ -9,7 +9,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import parse_options_header
 
-from service.api.batch.upload_events import Begin, End, Event, Refused
+from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, UploadEvent
 from service.errors import MalformedRequest
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class FormParser:
             self._parser = MultipartParser(boundary, callbacks)
         except FormParserError as error:
             raise MalformedRequest(str(error)) from error
-        self._events: list[Event] = []
+        self._events: list[UploadEvent] = []
         self._field = bytearray()
         self._value = bytearray()
         self._headers: dict[bytes, bytes] = {}
@@ -61,7 +61,7 @@ class FormParser:
         self._place = "before its first part"
         self._is_complete = False
 
-    def feed(self, data: bytes) -> Iterator[Event]:
+    def feed(self, data: bytes) -> Iterator[UploadEvent]:
         """See `Parser`."""
         fault: MalformedRequest | None = None
         try:
@@ -99,7 +99,7 @@ class FormParser:
         self._place = f"in or after {name[:128]!r}"
         fault = self._fault()
         self._is_refused = fault is not None
-        self._events.append(Begin(name, None) if fault is None else Refused(name, fault))
+        self._events.append(ImageStart(name, None) if fault is None else RefusedImage(name, fault))
 
     def _name(self) -> str:
         """Return the file's name; empty where it has none that can be read.
@@ -143,7 +143,7 @@ class FormParser:
 
     def _on_part_end(self) -> None:
         if not self._is_refused:
-            self._events.append(End())
+            self._events.append(ImageEnd())
 
     def _on_end(self) -> None:
         self._is_complete = True

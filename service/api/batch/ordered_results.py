@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 _Result = TypeVar("_Result")
 
 
-class Ordered(Generic[_Result], AsyncIterator[_Result]):
+class OrderedResults(Generic[_Result], AsyncIterator[_Result]):
     """Between one task that begins and one that iterates.
 
     At most `size` results are between `room` and the step after the one that they were handed out by.

@@ -8,11 +8,11 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gate import Label
-from service.api.batch.disconnect import Watch
+from service.api.batch.disconnect import ConnectionWatch
 from service.api.batch.intake import Intake, Line, error_line
-from service.api.batch.ordered_results import Ordered
-from service.api.batch.upload import Upload
-from service.api.batch.upload_events import Parser
+from service.api.batch.ordered_results import OrderedResults
+from service.api.batch.upload import UploadReader
+from service.api.batch.upload_events import UploadParser
 from service.api.decisions import decision_body
 from service.api.request_admission import count_refusals
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
@@ -31,7 +31,7 @@ _WATCH_SECONDS = 0.1
 log = logging.getLogger(__name__)
 
 
-class Exchange:
+class BatchSession:
     """Reads, judges and answers until the upload ends, and says in the last line what became of it.
 
     Args:
@@ -45,7 +45,7 @@ class Exchange:
     def __init__(
         self,
         runtime: Runtime,
-        parser: Parser,
+        parser: UploadParser,
         *,
         scope: Scope,
         receive: Receive,
@@ -58,15 +58,15 @@ class Exchange:
         self.fault: ServiceError | None = None
         self._runtime = runtime
         self._parser = parser
-        self._connection = Watch(scope)
+        self._connection = ConnectionWatch(scope)
         self._send = send
         self._request_id = request_state(scope).request_id
         self._expected = expected
         self._timeout = timeout
         self._patience = runtime.settings.timeout_ms / 1000
-        self._upload = Upload(receive, Pace(runtime.settings.min_body_rate, self._patience))
+        self._upload = UploadReader(receive, Pace(runtime.settings.min_body_rate, self._patience))
         # Enough that no thread waits while the images before its own are judged.
-        self._lines: Ordered[Line] = Ordered(2 * runtime.decode_pool.threads + 2)
+        self._lines: OrderedResults[Line] = OrderedResults(2 * runtime.decode_pool.threads + 2)
         self._is_started = False
 
     async def run(self) -> None:

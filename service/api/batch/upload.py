@@ -10,7 +10,7 @@ from service.errors import ClientGone, DeadlineExceeded
 from service.http.request_body import Pace
 
 
-class Upload:
+class UploadReader:
     """Its parts as they come.
 
     Args:

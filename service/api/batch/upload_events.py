@@ -8,10 +8,10 @@ from service.errors import ServiceError
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class ImageStart:
     """An image begins; `size` is its bytes, or None where only its end will tell.
 
-    One that is held once it is complete waits for `Settle`, which comes before the next image that is not held.
+    One that is held once it is complete waits for `SettleHeld`, which comes before the next image that is not held.
     """
 
     name: str
@@ -20,19 +20,19 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ImageEnd:
     """The image that began is complete."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class SettleHeld:
     """The images that are held are judged, or else ignored."""
 
     is_judged: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedImage:
     """An image that is there and cannot be judged."""
 
     name: str
@@ -41,17 +41,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoredFile:
     """A file that is no image, or accompanies one."""
 
 
-Event = Begin | bytes | memoryview | End | Settle | Refused | Ignored
+UploadEvent = ImageStart | bytes | memoryview | ImageEnd | SettleHeld | RefusedImage | IgnoredFile
 
 
-class Parser(Protocol):
+class UploadParser(Protocol):
     """Takes the bytes of an upload as they come, and keeps none of an image."""
 
-    def feed(self, data: bytes) -> Iterator[Event]:
+    def feed(self, data: bytes) -> Iterator[UploadEvent]:
         """The events in `data`; to be exhausted before more is fed.
 
         Raises:

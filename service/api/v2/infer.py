@@ -12,10 +12,10 @@ from gate import Action, ImageError
 from service.api.request_admission import admit_request
 from service.api.v2.compression import MINIMUM_BYTES, choose_encoding, compress, decompress
 from service.api.v2.metadata import served
-from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
+from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange, parse_request
 from service.api.v2.response import encode_answer
 from service.api.v2.schemas import INFER
-from service.api.v2.shared_memory import Regions
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound
 from service.futures import gather_or_cancel
@@ -31,7 +31,7 @@ from service.runtime import Runtime
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
-class Infer:
+class InferEndpoint:
     """The endpoint, an ASGI app as that of `/v1/decisions` is.
 
     Args:
@@ -42,7 +42,7 @@ class Infer:
 
     operation = INFER
 
-    def __init__(self, runtime: Runtime, regions: Regions, statistics: Statistics) -> None:
+    def __init__(self, runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> None:
         self._runtime = runtime
         self._settings = runtime.settings
         self._max_body_bytes = min(self._settings.max_tensor_bytes, self._settings.max_inflight_bytes)
@@ -93,12 +93,12 @@ class Infer:
         encoding = request.headers.get("content-encoding")
         return body if encoding is None else await decompress(body, encoding, context.permit)
 
-    def _read_shared(self, context: RequestContext, part: SharedPart) -> bytes:
+    def _read_shared(self, context: RequestContext, part: SharedMemoryRange) -> bytes:
         self._regions.check(part)
         context.permit.reserve(part.size)
         return self._regions.read(part)
 
-    def _make_room(self, context: RequestContext, asked: InferRequest) -> None:
+    def _make_room(self, context: RequestContext, asked: InferenceRequest) -> None:
         """What is known only now: how soon, how many images, and where to."""
         if asked.timeout is not None:
             self._runtime.admission.check_wait(context.shorten(asked.timeout))
@@ -107,7 +107,7 @@ class Infer:
                 self._regions.check(wanted.shared)
         context.permit.take_images(asked.count - 1)
 
-    async def _judge(self, context: RequestContext, asked: InferRequest) -> list[ImageDecision]:
+    async def _judge(self, context: RequestContext, asked: InferenceRequest) -> list[ImageDecision]:
         pipeline, images = self._runtime.pipeline, _name_images(asked)
         if (pixels := asked.take_pixels()) is not None:
             return await pipeline.decide_pixels(context, pixels, images)
@@ -123,7 +123,7 @@ class Infer:
             raise type(error)(f"encoded_image[{index}]: {error}") from error
 
     def _respond(
-        self, request: Request, asked: InferRequest, answers: Sequence[ImageDecision], model: Served
+        self, request: Request, asked: InferenceRequest, answers: Sequence[ImageDecision], model: ServedModel
     ) -> Response:
         answer = encode_answer(asked, answers, served=model)
         for part, data in answer.shared:
@@ -137,7 +137,7 @@ class Infer:
         return Response(body, headers=headers)
 
 
-def check_model(model: Served, path: dict[str, str]) -> None:
+def check_model(model: ServedModel, path: dict[str, str]) -> None:
     """Raise NotFound where a path names another model, or another version, than is served."""
     name, version = path.get("name", model.name), path.get("version", model.version)
     if name != model.name:
@@ -159,7 +159,7 @@ def _note_identity(request: Request, identity: str) -> None:
     request_state(request.scope).log = {"id": identity}
 
 
-def _name_images(asked: InferRequest) -> list[ImageRequest]:
+def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
     """What is recorded of each image: the request's id, and which one it was where there are several."""
     if not asked.identity:
         return [ImageRequest(expected=expected) for expected in asked.expected]
@@ -168,7 +168,7 @@ def _name_images(asked: InferRequest) -> list[ImageRequest]:
     return [ImageRequest(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
 
 
-def _log_fields(asked: InferRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
+def _log_fields(asked: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
     accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
     fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
     if asked.identity:

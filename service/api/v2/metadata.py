@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 from gate import Card
-from service.api.v2.request import Served
+from service.api.v2.request import ServedModel
 from service.api.v2.response import DATATYPES
 from service.settings import Settings
 
@@ -25,10 +25,10 @@ _INPUTS = {
 }
 
 
-def served(card: Card, settings: Settings) -> Served:
+def served(card: Card, settings: Settings) -> ServedModel:
     """What requests for the model of `card` are held against."""
     outputs = tuple(name for name in DATATYPES if name != "novelty" or name in card.outputs)
-    return Served(card.name, card.version, card.input.size, outputs, settings.max_inflight_images)
+    return ServedModel(card.name, card.version, card.input.size, outputs, settings.max_inflight_images)
 
 
 def server_metadata(settings: Settings) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def server_metadata(settings: Settings) -> dict[str, Any]:
     return {"name": "lensgate", "version": version("lensgate"), "extensions": extensions}
 
 
-def model_metadata(model: Served) -> dict[str, Any]:
+def model_metadata(model: ServedModel) -> dict[str, Any]:
     """Inputs and outputs; of `image` and `encoded_image` a request has one, `expected` is optional."""
     return {
         "name": model.name,
@@ -48,7 +48,7 @@ def model_metadata(model: Served) -> dict[str, Any]:
     }
 
 
-def model_config(model: Served) -> dict[str, Any]:
+def model_config(model: ServedModel) -> dict[str, Any]:
     """The configuration in the words of Triton's. `max_batch_size` 0 says that shapes name the batch themselves."""
     return {
         "name": model.name,
@@ -67,7 +67,7 @@ def model_config(model: Served) -> dict[str, Any]:
     }
 
 
-def repository_entry(model: Served, reason: str | None) -> dict[str, Any]:
+def repository_entry(model: ServedModel, reason: str | None) -> dict[str, Any]:
     """The served version in the repository's index; `reason` says why it is not ready."""
     state = "READY" if reason is None else "UNAVAILABLE"
     return {"name": model.name, "version": model.version, "state": state, "reason": reason or ""}

@@ -7,21 +7,21 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.api.v2.request import SharedPart
+from service.api.v2.request import SharedMemoryRange
 from service.errors import MalformedRequest, NotFound
 
 FOLDER = Path("/dev/shm")  # noqa: S108 - its owner names what lies here, as one does in a temporary folder.
 """Where Linux shows the objects of `shm_open`."""
 
 MAX_REGIONS = 256
-"""Regions registered at a time; each holds a file descriptor."""
+"""SharedMemoryRegions registered at a time; each holds a file descriptor."""
 
 _KEY = re.compile(r"/?([A-Za-z0-9_-][A-Za-z0-9._-]{0,253})")
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class SharedMemoryRegion:
     """A stretch of `size` bytes of the object `key`, which stays open for reading alone."""
 
     name: str
@@ -35,7 +35,7 @@ class Region:
         return {"name": self.name, "key": self.key, "offset": self.offset, "byte_size": self.size}
 
 
-class Regions:
+class SharedMemoryRegions:
     """The registered regions of one service.
 
     They are read and written by system calls and never mapped: touching a mapping whose owner has shrunk the object
@@ -47,7 +47,7 @@ class Regions:
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled
-        self._regions: dict[str, Region] = {}
+        self._regions: dict[str, SharedMemoryRegion] = {}
 
     def register(self, name: str, key: str, *, offset: int, size: int) -> None:
         """Let requests name a stretch of a shared memory object.
@@ -66,7 +66,7 @@ class Regions:
         except MalformedRequest:
             os.close(file)
             raise
-        self._regions[name] = Region(name, key, offset, size, file)
+        self._regions[name] = SharedMemoryRegion(name, key, offset, size, file)
 
     def unregister(self, name: str | None = None) -> None:
         """Forget one region, or all of them; one that is not there is forgotten already."""
@@ -89,7 +89,7 @@ class Regions:
             raise NotFound(f"no region {name[:64]!r} is registered")
         return [self._regions[name].describe()]
 
-    def read(self, part: SharedPart) -> bytes:
+    def read(self, part: SharedMemoryRange) -> bytes:
         """The bytes of one part, for which there is room.
 
         Raises:
@@ -101,7 +101,7 @@ class Regions:
             raise MalformedRequest(f"the object of region {part.region!r} was shrunk")
         return data
 
-    def write(self, part: SharedPart, data: bytes) -> None:
+    def write(self, part: SharedMemoryRange, data: bytes) -> None:
         """Put an output, no longer than the part, where the caller wants it.
 
         Raises:
@@ -119,7 +119,7 @@ class Regions:
         finally:
             os.close(file)
 
-    def check(self, part: SharedPart) -> Region:
+    def check(self, part: SharedMemoryRange) -> SharedMemoryRegion:
         """The region that a part lies in.
 
         Raises:

@@ -16,7 +16,7 @@ _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class InputData:
     """One input: its elements in row-major order, either a JSON list or the bytes of the binary form."""
 
     name: str
