@@ -1,4 +1,4 @@
-"""Which methods a path has, over all of an app's routes."""
+"""The allowed methods of a path, over all routes of an app."""
 
 from collections.abc import Container, Iterable
 
@@ -22,12 +22,12 @@ class RawRoute(Route):
 
 
 class AllowedMethods:
-    """The `Allow` of every path: one router alone would name the methods of the first route that fits.
+    """The `Allow` header of every path: a router alone would name the methods of the first matching route.
 
     Args:
-        routes: those that are asked last.
-        first: those that are asked before; where one has the path, the others are not asked.
-        shared: paths of which both are asked all the same.
+        routes: the routes that are matched last.
+        first: the routes that are matched before; a path of theirs is not looked up in `routes`.
+        shared: paths that are looked up in both.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class AllowedMethods:
         return [route.path for group in self._groups for route in group]
 
     def allowed(self, path: str) -> str:
-        """Return the methods of a path, as `Allow` lists them."""
+        """Return the value of the `Allow` header."""
         found: set[str] = set()
         for group in self._groups:
             for route in group:

@@ -1,4 +1,4 @@
-"""Limit the body of every route that declares no limits of its own."""
+"""Limit request bodies of routes without limits of their own."""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,13 +11,13 @@ SECONDS = 10.0
 
 
 class BodyLimit:
-    """ASGI middleware: a body is read before the app is called, whether or not the app wants it.
+    """ASGI middleware that reads the body, up to a limit, before it calls the app.
 
-    It raises what it refuses: `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
+    It raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
 
     Args:
-        app: what it is around.
-        seconds: in which a body has to come.
+        app: the wrapped app.
+        seconds: the timeout of a body.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float = SECONDS) -> None:
@@ -25,13 +25,13 @@ class BodyLimit:
         self._seconds = min(seconds, SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request through, with all of its body or none."""
+        """Pass one request through with its complete body."""
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         if (length := content_length(request)) is not None and length > MAX_BYTES:
-            raise BodyTooLarge(f"the body has {length:,} bytes: {MAX_BYTES:,} are allowed here")
+            raise BodyTooLarge(f"the body has {length:,} bytes: this path allows {MAX_BYTES:,}")
         messages: list[Message] = [
             {
                 "type": "http.request",

@@ -44,7 +44,7 @@ class Caller(Protocol):
 
 @dataclass(slots=True)
 class RequestState:
-    """What is known of a request, from its connection to its log line.
+    """Everything known of a request, from its connection to its log line.
 
     Attributes:
         request_id: from `X-Request-ID`, or new.

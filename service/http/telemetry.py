@@ -1,4 +1,4 @@
-"""The outermost layer of the app: an id, a log line, two metrics and a trace a request; last resort for a fault."""
+"""The outermost layer of the app: request id, log line, metrics and trace, and the answer to unexpected errors."""
 
 import logging
 import time
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from service.http.tracing import Tracer
 
 OTHER = "other"
-"""The route label of what is no route of ours: anybody can invent paths, and each would be a series for ever."""
+"""The route label of unknown paths: callers can invent any number of them, and each would be a permanent series."""
 
 RECORD = "GET /v1/decisions"
-"""The route label of reading the record, and of methods that this path has not: objectives are for decisions alone."""
+"""The route label of other methods than POST: service objectives cover decisions alone."""
 
 log = logging.getLogger("service.access")
 _MOST_DETAIL = 500
@@ -38,10 +38,10 @@ class Telemetry:
     """ASGI middleware. The id of a request is its `X-Request-ID`, or new.
 
     Args:
-        app: what it is around.
+        app: the wrapped app.
         metrics: counts and times requests.
-        tracer: makes the spans, where traces are on.
-        methods: of every path, for the `Allow` of a 405.
+        tracer: creates spans; None if tracing is off.
+        methods: the allowed methods of every path, for the `Allow` header of a 405.
     """
 
     def __init__(
@@ -75,8 +75,7 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            # In no variable of this frame, which the error knows by its traceback: the two would keep each other, and
-            # the body that could not be decoded.
+            # Translated twice: a local variable would form a cycle with the traceback, and keep the body alive.
             if _translate(error) is None:
                 log.exception("unexpected fault", extra={"fields": {"request_id": request_id}})
             if status == 0:
@@ -128,24 +127,24 @@ class Telemetry:
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """FastAPI's way to ask what to answer to an error."""
+    """Answer an error, as FastAPI's exception handler."""
     return problem_response(_translate(error) or Internal(), request.scope)
 
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
-    """An error as RFC 9457 wants it, and under `/v2` as clients of the Open Inference Protocol do too."""
+    """Return an error in the form of RFC 9457; `/v2` adds the member `error` of the Open Inference Protocol."""
     state = request_state(scope)
     state.problem = error
     body: dict[str, Any] = error.problem(state.request_id)
     if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
         body["error"] = error.detail
-    elif scope["path"] == _BATCH:  # What reads its answers line by line looks there.
+    elif scope["path"] == _BATCH:  # Readers of NDJSON lines expect the error there.
         body["error"] = {"code": error.code, "detail": error.detail}
     return JSONResponse(body, error.status, headers=error.headers, media_type="application/problem+json")
 
 
 def _translate(error: Exception) -> ServiceError | None:
-    """What a caller can be told of an error; None for a fault of ours."""
+    """Return the error to answer; None for an unexpected one."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, RequestValidationError):
@@ -153,7 +152,7 @@ def _translate(error: Exception) -> ServiceError | None:
     if not isinstance(error, HTTPException):
         return None
     if error.status_code == NotFound.status:
-        return NotFound("there is nothing at this path: /docs lists what there is")
+        return NotFound("unknown path: /docs lists all paths")
     if error.status_code == MethodNotAllowed.status:
         return MethodNotAllowed(NOT_ALLOWED, headers=dict(error.headers or {}))
     return MalformedRequest(str(error))
@@ -164,7 +163,7 @@ def _take_over(given: str | None) -> str:
 
 
 def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
-    """Return what the line of a failed request says beyond that of another: code, detail, the caller's id."""
+    """Return the additional log fields of a failed request: code, detail and the caller's id."""
     if status < 400:
         return {}
     fields: dict[str, Any] = {}
@@ -173,6 +172,6 @@ def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
         problem = ClientGone("the connection closed before the answer")
     if problem is not None:
         fields = {"code": problem.code, "detail": problem.detail[:_MOST_DETAIL]}
-    # It may have been refused before anything of it was read.
+    # The request may have been refused before its query was parsed.
     identity = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[-1]
     return {**fields, "id": identity} if is_identity(identity) else fields

@@ -1,4 +1,4 @@
-"""`POST /v1/decisions/batch`: many images in, a line for each while they come."""
+"""`POST /v1/decisions/batch`: many images in, one line of NDJSON for each while the upload continues."""
 
 from typing import Any
 
@@ -27,47 +27,47 @@ _TAR = "application/x-tar"
 
 
 class BatchQuery(BaseModel):
-    """What stands behind the question mark."""
+    """The query parameters."""
 
     model_config = ConfigDict(frozen=True)
 
-    expected: Label | None = Field(None, description="What the generator was asked for, of all images")
-    timeout_ms: int | None = Field(None, ge=1, description="Answer each image within this time of its last byte")
+    expected: Label | None = Field(None, description="The requested label, for all images")
+    timeout_ms: int | None = Field(None, ge=1, description="Timeout of each image, from its last byte")
 
 
 class DecisionLine(DecisionAnswer):
-    """The line of an image that was judged; `id` is null where its name cannot be one."""
+    """The line of a decision; `id` is null if the file name is not a valid id."""
 
     id: str | None  # type: ignore[assignment]
 
 
 class ErrorBody(BaseModel):
-    """What went wrong; `code` is that of the error with the same name."""
+    """An error; `code` as in other errors of the service."""
 
     code: str
     detail: str
 
 
 class ErrorLine(BaseModel):
-    """The line of an image that was not judged; `id` is null where its name cannot be one."""
+    """The line of an image without a decision; `id` is null if the file name is not a valid id."""
 
     id: str | None
     error: ErrorBody
 
 
 class UploadErrorLine(BaseModel):
-    """The last line but one, where the upload was not taken in to its end."""
+    """The line before the summary, if the upload was not read to its end."""
 
     error: ErrorBody
 
 
 class LineCounts(BaseModel):
-    """How many images got which line, and how many files of a tar are no images or accompany one."""
+    """Number of lines of each kind, and of ignored files in a tar."""
 
     accept: int
     discard: int
     error: int
-    ignored: int | None = Field(None, description="Missing where there are none")
+    ignored: int | None = Field(None, description="Missing if zero")
 
 
 class SummaryLine(BaseModel):
@@ -80,10 +80,10 @@ _LINE = TypeAdapter[Any](DecisionLine | ErrorLine | UploadErrorLine | SummaryLin
 
 
 class BatchEndpoint:
-    """The endpoint, an ASGI app: the answer begins before the request has ended, which no framework does."""
+    """The endpoint, an ASGI app: the answer starts before the request has ended."""
 
     operation = describe_operation(
-        "Judge many images: the files of a form, or a WebDataset shard; a line of JSON for each, in order",
+        "Decide about many images: the files of a form, or a WebDataset shard; a line of JSON for each, in order",
         query=BatchQuery,
         body={
             _FORM: {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}},
@@ -123,13 +123,13 @@ class BatchEndpoint:
 
 
 def make_parser(headers: Headers, limit: int) -> UploadParser:
-    """The parser for a body with these headers, of images of `limit` bytes at most.
+    """Choose the parser for a body with these headers; images have at most `limit` bytes.
 
     Raises:
-        MalformedRequest: there is none.
+        MalformedRequest: the content type or encoding is not supported.
     """
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise MalformedRequest("the Content-Encoding is not accepted: send the images uncompressed")
+        raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
     kind, options = parse_options_header(headers.get("content-type"))
     match kind.decode("latin-1"):
         case "application/x-tar":
@@ -137,4 +137,4 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
         case "multipart/form-data":
             return FormParser(options.get(b"boundary", b""))
         case other:
-            raise MalformedRequest(f"the Content-Type {other[:100]!r} is not accepted: {_FORM} and {_TAR} are")
+            raise MalformedRequest(f"the Content-Type {other[:100]!r} is not supported: use {_FORM} or {_TAR}")

@@ -1,4 +1,4 @@
-"""From the events of a parser to images that are complete, each with a permit, in the order in which they came."""
+"""Collect complete images from parser events, each with a permit, in the order of arrival."""
 
 import asyncio
 import time
@@ -41,20 +41,20 @@ class _FailedImage:
 
 
 class Intake:
-    """Takes room and a permit for an image before its first byte is kept, so that the upload waits where there is none.
+    """Obtains a permit for each image before its first byte is kept; back-pressure holds the upload until then.
 
     Args:
         runtime: grants the permits.
-        lines: take a line of each image.
-        judge: is given each complete image, whose permit it gives back.
-        patience: seconds in which a byte has to come, and an image to be complete.
+        lines: receive a line for each image.
+        decide: takes each complete image and releases its permit.
+        patience: timeout in seconds of the next byte, and of an image.
     """
 
-    def __init__(self, runtime: Runtime, lines: OrderedResults[Line], *, judge: Decide, patience: float) -> None:
+    def __init__(self, runtime: Runtime, lines: OrderedResults[Line], *, decide: Decide, patience: float) -> None:
         self._admission = runtime.admission
         self._max_body_bytes = runtime.settings.max_body_bytes
         self._lines = lines
-        self._judge = judge
+        self._decide = decide
         self._patience = patience
         self._coming: _PartialImage | None = None
         self._held: list[_PartialImage | _FailedImage] = []
@@ -62,13 +62,13 @@ class Intake:
 
     @property
     def patience(self) -> float:
-        """Seconds that the next bytes may take to come. An image in the middle holds a permit: it may not dawdle."""
+        """Seconds that the next bytes may take; an incomplete image holds a permit, so its own timeout applies."""
         if self._coming is None:
             return self._patience
         return self._coming.began + self._patience - time.monotonic()
 
     async def take(self, event: UploadEvent) -> None:
-        """Take the next event.
+        """Process the next event.
 
         Raises:
             Draining: the service is leaving.
@@ -89,7 +89,7 @@ class Intake:
                 self._keep(event)
 
     def close(self) -> None:
-        """Decide what is complete, and give back what an image has that will not be."""
+        """Decide the complete images, and release the permit of an incomplete one."""
         if self._coming is not None:
             self._coming.permit.leave()
             self._coming = None
@@ -99,7 +99,7 @@ class Intake:
 
     async def _begin(self, begin: ImageStart) -> None:
         await self._room(begin)
-        # Without a size as much as an image may have: two that wait for more while they hold some wait for ever.
+        # An unknown size counts as the maximum: two uploads that wait for more while holding some would deadlock.
         size = self._max_body_bytes if begin.size is None else begin.size
         identity = _identity(begin.name)
         if self._held and self._admission.would_wait(size):
@@ -136,7 +136,7 @@ class Intake:
             self._put(image)
 
     async def _room(self, event: ImageStart | RefusedImage) -> None:
-        """Take room for a line. Held images take it once they are settled: waiting for it, they would never be."""
+        """Reserve room for a line. Held images reserve it when they are settled; earlier would deadlock."""
         if not event.is_held:
             await self._lines.room()
 
@@ -153,7 +153,7 @@ class Intake:
 
     def _put(self, image: _PartialImage | _FailedImage) -> None:
         if isinstance(image, _PartialImage):
-            self._lines.put(self._judge(image.identity, image.permit, Payload(image.body)))
+            self._lines.put(self._decide(image.identity, image.permit, Payload(image.body)))
         else:
             line = asyncio.get_running_loop().create_future()
             line.set_result(error_line(image.error, image.identity))
@@ -161,7 +161,7 @@ class Intake:
 
 
 def error_line(error: ServiceError, identity: str | None) -> Line:
-    """What is answered for an image that was not judged."""
+    """Return the line of an image without a decision."""
     return {"id": identity, "error": {"code": error.code, "detail": error.detail}}
 
 

@@ -1,4 +1,4 @@
-"""The images of a tar archive, pushed in pieces of any size."""
+"""Parse the images of a tar archive incrementally."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ class TarParser:
     """The images of a tar archive by the rules of `common.webdataset`; every other file is ignored.
 
     Args:
-        limit: largest image whose bytes are wanted.
+        limit: maximum image size.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,7 +23,7 @@ class TarParser:
         self._is_wanted = False
 
     def feed(self, data: bytes) -> Iterator[UploadEvent]:
-        """See `Parser`."""
+        """See `UploadParser`."""
         try:
             for event in self._reader.feed(data):
                 yield from self._take(event)
@@ -31,7 +31,7 @@ class TarParser:
             raise MalformedRequest(str(error)) from error
 
     def close(self) -> None:
-        """See `Parser`."""
+        """See `UploadParser`."""
         try:
             self._reader.close()
         except TarError as error:

@@ -1,4 +1,4 @@
-"""One inference request: admitted, read, judged, answered."""
+"""The inference endpoint: admit, read, decide, respond."""
 
 import time
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ class InferEndpoint:
         return self._regions.read(part)
 
     def _make_room(self, context: RequestContext, asked: InferenceRequest) -> None:
-        """What is known only now: how soon, how many images, and where to."""
+        """Admit what only the parsed request tells: timeout, number of images, shared memory of outputs."""
         if asked.timeout is not None:
             self._runtime.admission.check_wait(context.shorten(asked.timeout))
         for wanted in asked.outputs:
@@ -141,7 +141,7 @@ def check_model(model: ServedModel, path: dict[str, str]) -> None:
     """Raise NotFound where a path names another model, or another version, than is served."""
     name, version = path.get("name", model.name), path.get("version", model.version)
     if name != model.name:
-        raise NotFound(f"there is no model {name[:64]!r}: {model.name!r} is served")
+        raise NotFound(f"unknown model {name[:64]!r}: {model.name!r} is served")
     if version != model.version:
         raise NotFound(f"version {version[:64]!r} of {name!r} is not served: version {model.version!r} is")
 
@@ -160,7 +160,7 @@ def _note_identity(request: Request, identity: str) -> None:
 
 
 def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
-    """What is recorded of each image: the request's id, and which one it was where there are several."""
+    """Return the recorded name of each image: the request's id, with an index if there are several."""
     if not asked.identity:
         return [ImageRequest(expected=expected) for expected in asked.expected]
     if asked.count == 1:

@@ -1,4 +1,4 @@
-"""An inference request from its bytes. Pure: no HTTP, no model."""
+"""Parse an inference request. Pure: no HTTP, no model."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ from service.ids import is_identity
 from service.inference.payload import Payload
 
 MAX_JSON_BYTES = 2 * 2**20
-"""Largest JSON part. It takes some twenty times its size once it is parsed, and nothing else runs meanwhile."""
+"""Largest JSON part: parsed, it occupies about 20 times its size, and parsing blocks the event loop."""
 
 _LABELS = {label.encode(): label for label in Label}
 
@@ -28,7 +28,7 @@ _EXPECTED_SPELLINGS = (b"xpected", b"XPECTED")
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What a request is held against: the model, and how many images one request may have."""
+    """The served model and the maximum number of images per request."""
 
     name: str
     version: str
@@ -39,7 +39,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class SharedMemoryRange:
-    """A stretch of a shared memory region, in bytes from the region's start."""
+    """A range of a shared memory region, in bytes from its start."""
 
     region: str
     offset: int

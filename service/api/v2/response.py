@@ -1,4 +1,4 @@
-"""The bytes of an answer to an inference request. Pure: no HTTP, no model."""
+"""Encode the response to an inference request. Pure: no HTTP, no model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _VALUES: dict[str, Callable[[ImageDecision], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class EncodedResponse:
-    """A body, where its JSON ends if binary data follows, and what goes to shared memory."""
+    """A body, the length of its JSON if binary data follows, and the data for shared memory."""
 
     body: bytes
     header_length: int | None
@@ -33,10 +33,10 @@ class EncodedResponse:
 def encode_answer(
     request: InferenceRequest, answers: Sequence[ImageDecision], *, served: ServedModel
 ) -> EncodedResponse:
-    """The answer to a request, as it wants it.
+    """Encode the decisions in the form that the request asks for.
 
     Raises:
-        MalformedRequest: an output is larger than its part of shared memory.
+        MalformedRequest: an output is larger than its shared memory range.
     """
     binary: list[bytes] = []
     shared: list[tuple[SharedMemoryRange, bytes]] = []
@@ -71,7 +71,9 @@ def _pack(name: str, values: Sequence[Any]) -> bytes:
 def _pack_shared(part: SharedMemoryRange, name: str, values: Sequence[Any]) -> bytes:
     packed = _pack(name, values)
     if len(packed) > part.size:
-        raise MalformedRequest(f"{name} has {len(packed):,} bytes, its part of {part.region!r} {part.size:,}")
+        raise MalformedRequest(
+            f"{name} has {len(packed):,} bytes, its range of region {part.region!r} only {part.size:,}"
+        )
     return packed
 
 

@@ -25,7 +25,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 
 def make_v2_routes(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> APIRouter:
-    """All routes but the one that infers."""
+    """Make all routes except inference."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
     _add_health(router, runtime)
     _add_statistics(router, runtime, statistics)
@@ -128,7 +128,7 @@ def _add_shared_memory(router: APIRouter, regions: SharedMemoryRegions) -> None:
 
 
 def _add_refusals(router: APIRouter) -> None:
-    """What a client may ask for and this service has not: an answer that says so is better than a 404."""
+    """Refuse unsupported extensions with a reason, which helps more than a 404."""
 
     def refuse(*paths: str, text: str) -> None:
         async def refused(_: Request) -> Response:
