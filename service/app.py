@@ -20,12 +20,12 @@ from service.api.decisions import DECISIONS, make_decision_routes
 from service.api.health import make_probe_routes
 from service.api.routes import make_routes
 from service.api.site import make_site
-from service.api.v2.infer import Infer
+from service.api.v2.infer import InferEndpoint
 from service.api.v2.routes import make_v2_routes
-from service.api.v2.shared_memory import Regions
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
-from service.http.allowed_methods import Methods
-from service.http.body_limits import SmallBodies
+from service.http.allowed_methods import AllowedMethods, RawRoute
+from service.http.body_limits import BodyLimit
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.inference.model_reload import ModelWatch
 from service.metrics.review import ReviewMetrics, ReviewWatch
@@ -65,7 +65,7 @@ def create_app(
     StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)
     store, served = runtime.store, partial(_served, runtime)
-    regions, statistics = Regions(enabled=settings.shared_memory), Statistics()
+    regions, statistics = SharedMemoryRegions(enabled=settings.shared_memory), Statistics()
     infer = _make_infer_routes(runtime, regions, statistics)
     routers = [
         make_decision_routes(runtime),
@@ -80,8 +80,8 @@ def create_app(
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
     site = make_site(routers, infer)
-    bounded = SmallBodies(site, seconds=settings.timeout(None), own_limits={DECISIONS, BATCH})
-    methods = Methods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
+    bounded = BodyLimit(site, seconds=settings.timeout(None), own_limits={DECISIONS, BATCH})
+    methods = AllowedMethods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -106,12 +106,12 @@ def _served(runtime: Runtime) -> Served:
     return Served.of(runtime.runner.card, runtime.runner.band)
 
 
-def _make_infer_routes(runtime: Runtime, regions: Regions, statistics: Statistics) -> list[Route]:
+def _make_infer_routes(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> list[Route]:
     """Build the routes of V2 inference as plain ASGI apps: small tensors are fast enough to feel FastAPI's share."""
-    infer = Infer(runtime, regions, statistics)
+    infer = InferEndpoint(runtime, regions, statistics)
     return [
-        Route("/v2/models/{name}/infer", infer, methods=["POST"]),
-        Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
+        RawRoute("/v2/models/{name}/infer", infer, methods=["POST"]),
+        RawRoute("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]
 
 

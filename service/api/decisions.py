@@ -20,6 +20,7 @@ from service.errors import (
 )
 from service.http.openapi import describe_body, describe_problems
 from service.http.request_body import read_body, while_connected
+from service.http.scope_state import request_state
 from service.ids import Identity, new_id
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
@@ -98,7 +99,7 @@ def make_decision_routes(runtime: Runtime) -> APIRouter:
         except InvalidImage as error:
             raise _name_encoding(error, request) from error
         body = decision_body(identity, decided)
-        request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
+        request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
         # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
         return Response(orjson.dumps(body), media_type="application/json")
 

@@ -6,8 +6,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from service.errors import NotReady, ServiceError
-from service.http.allowed_methods import Methods
-from service.http.body_limits import SmallBodies
+from service.http.allowed_methods import AllowedMethods
+from service.http.body_limits import BodyLimit
 from service.http.openapi import describe_problems
 from service.http.server_config import make_config
 from service.http.telemetry import Telemetry, answer_error
@@ -62,5 +62,5 @@ def _make_app(runtime: Runtime) -> ASGIApp:
     site.include_router(router)
     for kind in (ServiceError, HTTPException):
         site.add_exception_handler(kind, answer_error)
-    bounded = SmallBodies(site, seconds=runtime.settings.timeout(None))
-    return Telemetry(bounded, metrics=runtime.metrics, methods=Methods(router.routes))
+    bounded = BodyLimit(site, seconds=runtime.settings.timeout(None))
+    return Telemetry(bounded, metrics=runtime.metrics, methods=AllowedMethods(router.routes))

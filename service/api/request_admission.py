@@ -11,6 +11,7 @@ from gate import ImageError
 from service.errors import DeadlineExceeded, InvalidImage, Overloaded
 from service.http.caller import name_caller
 from service.http.request_body import content_length
+from service.http.scope_state import request_state
 from service.inference.request_context import RequestContext
 from service.metrics.decisions import Metrics
 from service.runtime import Runtime
@@ -42,7 +43,9 @@ async def admit_request(
             runtime.runner as runner,
         ):
             async with asyncio.timeout(timeout) as limit:
-                context = RequestContext(runner, permit, started + timeout, request.state.stages, started, limit)
+                context = RequestContext(
+                    runner, permit, started + timeout, request_state(request.scope).stages, started, limit
+                )
                 yield context
     except TimeoutError as error:
         given = (context.deadline if context else started + timeout) - started

@@ -1,18 +1,33 @@
-"""The methods of each path, over all of an app's routes."""
+"""The allowed methods of a path, over all routes of an app."""
 
 from collections.abc import Iterable
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from service.errors import MethodNotAllowed
+
+NOT_ALLOWED = "the path does not support this method: use one of those in the Allow header"
 
 REFUSE = "refuse_method"
 """The name of routes that answer 405."""
 
 
-class Methods:
-    """Answers which methods `Allow` lists for a path; the router alone would name those of the first route that fits.
+class RawRoute(Route):
+    """A route to an ASGI app; another method is refused like every error, not in Starlette's plain text."""
 
-    A route with exactly this path comes before those whose parameters fit it.
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app."""
+        if self.methods is not None and scope["method"] not in self.methods:
+            raise MethodNotAllowed(NOT_ALLOWED)
+        await self.app(scope, receive, send)
+
+
+class AllowedMethods:
+    """The `Allow` header of every path: a router alone would name the methods of the first matching route.
+
+    A route with exactly this path takes precedence over routes whose parameters match it.
     """
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
@@ -24,7 +39,7 @@ class Methods:
         return [route.path for route in self._routes]
 
     def allowed(self, path: str) -> str:
-        """Return the methods of a path, as `Allow` lists them."""
+        """Return the value of the `Allow` header."""
         routes = [route for route in self._routes if route.path_regex.match(path)]
         routes = [route for route in routes if route.path == path] or routes
         return ", ".join(sorted({method for route in routes for method in route.methods or ()} - _refused(routes)))

@@ -1,4 +1,4 @@
-"""Limit the body of every route that declares no limits of its own."""
+"""Limit request bodies of routes without limits of their own."""
 
 from collections.abc import Container
 
@@ -12,15 +12,15 @@ MAX_BYTES = 64 * 2**10
 SECONDS = 10.0
 
 
-class SmallBodies:
-    """ASGI middleware: a body is read before the app is called, whether or not the app wants it.
+class BodyLimit:
+    """ASGI middleware that reads the body, up to a limit, before it calls the app.
 
-    It raises what it refuses: `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
+    It raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
 
     Args:
-        app: what it is around.
-        seconds: in which a body has to come.
-        own_limits: paths whose endpoints read the body of other requests than GET under limits of their own.
+        app: the wrapped app.
+        seconds: the timeout of a body.
+        own_limits: paths whose endpoints limit the body themselves, except that of a GET.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float = SECONDS, own_limits: Container[str] = ()) -> None:
@@ -29,13 +29,13 @@ class SmallBodies:
         self._seconds = min(seconds, SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request through, with all of its body or none."""
+        """Pass one request through with its complete body."""
         if scope["type"] != "http" or not self._is_limited(scope):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         if (length := content_length(request)) is not None and length > MAX_BYTES:
-            raise BodyTooLarge(f"the body has {length:,} bytes: {MAX_BYTES:,} are allowed here")
+            raise BodyTooLarge(f"the body has {length:,} bytes: this path allows {MAX_BYTES:,}")
         messages: list[Message] = [
             {
                 "type": "http.request",

@@ -4,10 +4,12 @@ from ipaddress import IPv6Address, ip_address
 
 from starlette.types import Scope
 
+from service.http.scope_state import request_state
+
 
 def name_caller(scope: Scope) -> str:
     """Return the name of the token, or the address where tokens are not in use; of IPv6 its /64 network."""
-    principal = scope["state"].get("principal")
+    principal = request_state(scope).principal
     if principal is not None and not principal.is_anonymous:
         return f"token {principal.name}"
     host = (scope.get("client") or ("",))[0]

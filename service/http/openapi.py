@@ -1,4 +1,4 @@
-"""What `/docs` shows of the endpoints that FastAPI does not see."""
+"""OpenAPI descriptions of endpoints outside FastAPI, and of errors."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ class Problem(BaseModel):
 
 
 def describe_problems(kinds: Iterable[type[ServiceError]]) -> dict[int | str, dict[str, Any]]:
-    """The errors of an endpoint, by status."""
+    """Describe the errors of an endpoint, by status."""
     content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
     return {kind.status: {"description": inspect.getdoc(kind), "content": content} for kind in kinds}
 
@@ -35,15 +35,15 @@ def describe_operation(
     errors: Iterable[type[ServiceError]],
     answer_type: str = "application/json",
 ) -> dict[str, Any]:
-    """One OpenAPI operation.
+    """Describe one OpenAPI operation.
 
     Args:
-        summary: its line in the list.
-        query: the model of its query.
+        summary: one line.
+        query: the model of the query.
         body: schema, or model, by Content-Type.
-        answer: schema of what comes with 200, or the model of it.
-        errors: what may come instead.
-        answer_type: Content-Type of what comes with 200.
+        answer: schema or model of the 200 response.
+        errors: the possible errors.
+        answer_type: Content-Type of the 200 response.
     """
     schema = _schema_of(answer, mode="serialization")
     problems = {str(status): problem for status, problem in describe_problems(errors).items()}
@@ -82,7 +82,7 @@ def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _inline(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:
-    """A JSON schema whose references are replaced by what they refer to: it will stand inside another document."""
+    """Replace the references of a JSON schema by their targets, so that it can be embedded in another document."""
     if isinstance(schema, list):
         return [_inline(part, definitions) for part in schema]
     if not isinstance(schema, Mapping):

@@ -81,11 +81,12 @@ class DecodePool:
         self._clock = clock
         self._mean = RunningMean()
         self._busy = 0
-        self._closed = False
+        self._is_open = False
         self._tasks: SimpleQueue[_Task[Any, Any] | None] = SimpleQueue()
 
     def start(self) -> None:
         """Start the threads."""
+        self._is_open = True
         for number in range(self.threads):
             threading.Thread(target=self._run_tasks, name=f"decode-{number}", daemon=True).start()
 
@@ -115,10 +116,10 @@ class DecodePool:
         Raises:
             ImageError: `work` raised it, because the image cannot be judged.
             DeadlineExceeded: the clock passed `deadline` before a thread was free.
-            NotReady: the pool is closed.
+            NotReady: the pool is not started, or closed.
         """
-        if self._closed:
-            raise NotReady("the decode threads have ended: this replica makes no further decisions")
+        if not self._is_open:
+            raise NotReady("the decode threads do not run: this replica makes no further decisions")
         loop = asyncio.get_running_loop()
         task = _Task(work, payload, self._clock(), deadline, loop, Payload(loop.create_future()))
         self._busy += 1
@@ -133,7 +134,7 @@ class DecodePool:
 
     def close(self) -> None:
         """Cancel the queued tasks and end each thread after its current task. Returns at once."""
-        self._closed = True
+        self._is_open = False
         with contextlib.suppress(Empty):
             while task := self._tasks.get_nowait():
                 task.future.data.cancel()
@@ -147,27 +148,23 @@ class DecodePool:
     def _run_tasks(self) -> None:
         while task := self._tasks.get():
             if task.claim():
-                self._run_task(task)
+                # Without a local variable: an exception keeps the frames below it, and they must not keep it.
+                call_in_loop(task.loop, self._end, task, *self._attempt(task))
 
-    def _run_task(self, task: _Task[Any, Any]) -> None:
-        outcome: Decoded[Any] | Exception
+    def _attempt(self, task: _Task[Any, _Made]) -> tuple[Decoded[_Made] | Exception, float | None]:
+        """Run a task; return its outcome and the seconds that it took, None if it was too late."""
         started = self._clock()
-        seconds = None
         if started > task.deadline:
             task.payload.drop()
-            outcome = DeadlineExceeded("the deadline passed while the image waited to be decoded")
-        else:
-            outcome = self._attempt(task, started)
-            seconds = self._clock() - started
-        call_in_loop(task.loop, self._end, task, outcome, seconds)
-
-    def _attempt(self, task: _Task[Any, Any], started: float) -> Decoded[Any] | Exception:
+            return DeadlineExceeded("the deadline passed while the image waited to be decoded"), None
         try:
-            return Decoded(task.work(task.payload.take()), task.submitted, started, self._clock())
+            made = task.work(task.payload.take())
         except Exception as error:
-            return error
+            return error, self._clock() - started
         except BaseException as error:  # Raised in the event loop, it would end the loop.
-            return RuntimeError(f"decoding ended by {error!r}")
+            return RuntimeError(f"decoding ended by {error!r}"), self._clock() - started
+        ended = self._clock()
+        return Decoded(made, task.submitted, started, ended), ended - started
 
     def _end(self, task: _Task[Any, _Made], outcome: Decoded[_Made] | Exception, seconds: float | None) -> None:
         if seconds is not None:

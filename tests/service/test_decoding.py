@@ -118,6 +118,7 @@ def test_whoever_waits_for_a_thread_is_the_backlog() -> None:
         pool = DecodePool(
             threads=1, observe=lambda _: None, on_end=lambda: ends.append(pool.backlog()), clock=lambda: next(now)
         )
+        pool.start()
         await pool.run(len, Payload(b"first"))  # Half a second.
         await asyncio.sleep(0)
         assert (pool.backlog(), pool.predicted_wait(), ends) == (0.0, 0.0, [0.0])

@@ -10,12 +10,14 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from starlette.types import Scope
 
 from service.access.principal import ANYBODY, Principal
 from service.errors import Overloaded
 from service.http import request_body as body
 from service.http.caller import name_caller
 from service.http.request_body import Pace
+from service.http.scope_state import request_state
 from service.inference.admission import Admission
 from service.inference.caller_shares import Shares
 from tests.service.streams.uploads import TAR_TYPE, member
@@ -84,6 +86,12 @@ def test_nothing_is_kept_of_a_caller_that_holds_nothing() -> None:
     assert not shares._held
 
 
+def scope_of(client: tuple[str, int] | None, principal: Principal | None = None) -> Scope:
+    scope: Scope = {"client": client}
+    request_state(scope).principal = principal
+    return scope
+
+
 @pytest.mark.parametrize(
     ("one", "other", "is_same"),
     [
@@ -96,14 +104,14 @@ def test_nothing_is_kept_of_a_caller_that_holds_nothing() -> None:
     ],
 )
 def test_a_caller_is_its_address(one: str, other: str, *, is_same: bool) -> None:
-    names = [name_caller({"client": (host, 1), "state": {"principal": ANYBODY}}) for host in (one, other)]
+    names = [name_caller(scope_of((host, 1), ANYBODY)) for host in (one, other)]
     assert (names[0] == names[1]) is is_same
 
 
 def test_a_caller_is_its_token_wherever_it_comes_from() -> None:
-    state = {"principal": Principal("gen", frozenset())}
-    assert {name_caller({"client": (host, 1), "state": state}) for host in ("192.0.2.1", "::1")} == {"token gen"}
-    assert name_caller({"client": None, "state": {}}) == "address "
+    principal = Principal("gen", frozenset())
+    assert {name_caller(scope_of((host, 1), principal)) for host in ("192.0.2.1", "::1")} == {"token gen"}
+    assert name_caller(scope_of(None)) == "address "
 
 
 def test_a_pace_counts_what_came_and_how_long_was_waited() -> None:

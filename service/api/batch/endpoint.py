@@ -1,4 +1,4 @@
-"""`POST /v1/decisions/batch`: many images in, a line for each while they come."""
+"""`POST /v1/decisions/batch`: many images in, one line of NDJSON for each while the upload continues."""
 
 from typing import Annotated, Any
 
@@ -10,15 +10,16 @@ from starlette.types import Receive, Scope, Send
 
 from gate import Label
 from service.api.batch.multipart import FormParser
-from service.api.batch.session import Exchange
+from service.api.batch.session import BatchSession
 from service.api.batch.tar_framing import TarParser
-from service.api.batch.upload_events import Parser
+from service.api.batch.upload_events import UploadParser
 from service.api.decisions import DecisionAnswer
 from service.api.request_admission import count_refusals
 from service.errors import Internal, MalformedRequest, MethodNotAllowed, NotReady, Overloaded
-from service.http.allowed_methods import REFUSE
+from service.http.allowed_methods import NOT_ALLOWED, REFUSE
 from service.http.caller import name_caller
 from service.http.openapi import describe_body, describe_problems
+from service.http.scope_state import request_state
 from service.runtime import Runtime
 
 BATCH = "/v1/decisions/batch"
@@ -27,53 +28,53 @@ _TAR = "application/x-tar"
 
 
 class BatchQuery(BaseModel):
-    """What stands behind the question mark."""
+    """The query parameters."""
 
     model_config = ConfigDict(frozen=True)
 
-    expected: Label | None = Field(None, description="What the generator was asked for, of all images")
-    timeout_ms: int | None = Field(None, ge=1, description="Answer each image within this time of its last byte")
+    expected: Label | None = Field(None, description="The requested label, for all images")
+    timeout_ms: int | None = Field(None, ge=1, description="Timeout of each image, from its last byte")
 
 
-class ImageDecision(DecisionAnswer):
-    """The line of an image that was judged; `id` is null where its name cannot be one."""
+class DecisionLine(DecisionAnswer):
+    """The line of a decision; `id` is null if the file name is not a valid id."""
 
     id: str | None  # type: ignore[assignment]
 
 
-class Fault(BaseModel):
-    """What went wrong; `code` is that of the error with the same name."""
+class ErrorBody(BaseModel):
+    """An error; `code` as in other errors of the service."""
 
     code: str
     detail: str
 
 
-class ImageFault(BaseModel):
-    """The line of an image that was not judged; `id` is null where its name cannot be one."""
+class ErrorLine(BaseModel):
+    """The line of an image without a decision; `id` is null if the file name is not a valid id."""
 
     id: str | None
-    error: Fault
+    error: ErrorBody
 
 
-class StreamFault(BaseModel):
-    """The last line but one, where the upload was not taken in to its end."""
+class UploadErrorLine(BaseModel):
+    """The line before the summary, if the upload was not read to its end."""
 
-    error: Fault
+    error: ErrorBody
 
 
-class Counts(BaseModel):
-    """How many images got which line, and how many files of a tar are no images or accompany one."""
+class LineCounts(BaseModel):
+    """Number of lines of each kind, and of ignored files in a tar."""
 
     accept: int
     discard: int
     error: int
-    ignored: int | None = Field(None, description="Missing where there are none")
+    ignored: int | None = Field(None, description="Missing if zero")
 
 
-class Summary(BaseModel):
+class SummaryLine(BaseModel):
     """The last line."""
 
-    summary: Counts
+    summary: LineCounts
 
 
 class BatchResponse(Response):
@@ -81,24 +82,22 @@ class BatchResponse(Response):
 
     Args:
         runtime: decides about the images.
-        request: the request, its body unread.
         query: its parameters.
         parser: splits the body into images.
     """
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, runtime: Runtime, request: Request, *, query: BatchQuery, parser: Parser) -> None:
+    def __init__(self, runtime: Runtime, *, query: BatchQuery, parser: UploadParser) -> None:
         super().__init__()
         self._runtime = runtime
-        self._request = request
         self._query = query
         self._parser = parser
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read images and send their lines until the upload ends."""
         settings = self._runtime.settings
-        session = Exchange(
+        session = BatchSession(
             self._runtime,
             self._parser,
             scope=scope,
@@ -114,7 +113,7 @@ class BatchResponse(Response):
                 ended: dict[str, Any] = {"ended": "complete"}
                 if session.fault:
                     ended = {"ended": session.fault.code, "detail": session.fault.detail[:500]}
-                self._request.state.log = session.counts | ended
+                request_state(scope).log = session.counts | ended
 
 
 def make_batch_routes(runtime: Runtime) -> APIRouter:
@@ -126,7 +125,7 @@ def make_batch_routes(runtime: Runtime) -> APIRouter:
         summary="Decide about many images: the files of a form, or a WebDataset shard; one line of JSON each, in order",
         status_code=200,
         response_class=BatchResponse,
-        response_model=ImageDecision | ImageFault | StreamFault | Summary,
+        response_model=DecisionLine | ErrorLine | UploadErrorLine | SummaryLine,
         response_description="One line of the answer",
         responses=describe_problems([MalformedRequest, Overloaded, Internal, NotReady]),
         openapi_extra={
@@ -141,24 +140,24 @@ def make_batch_routes(runtime: Runtime) -> APIRouter:
     async def decide_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
         runtime.check_ready()
         parser = make_parser(request.headers, runtime.settings.max_body_bytes)
-        return BatchResponse(runtime, request, query=query, parser=parser)
+        return BatchResponse(runtime, query=query, parser=parser)
 
     @router.get(BATCH, name=REFUSE, include_in_schema=False)
     async def refuse() -> None:
         # `GET /v1/decisions/{name}` would look for a record of this name.
-        raise MethodNotAllowed("this path has no such method: see Allow")
+        raise MethodNotAllowed(NOT_ALLOWED)
 
     return router
 
 
-def make_parser(headers: Headers, limit: int) -> Parser:
-    """The parser for a body with these headers, of images of `limit` bytes at most.
+def make_parser(headers: Headers, limit: int) -> UploadParser:
+    """Choose the parser for a body with these headers; images have at most `limit` bytes.
 
     Raises:
-        MalformedRequest: there is none.
+        MalformedRequest: the content type or encoding is not supported.
     """
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise MalformedRequest("the Content-Encoding is not accepted: send the images uncompressed")
+        raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
     kind, options = parse_options_header(headers.get("content-type"))
     match kind.decode("latin-1"):
         case "application/x-tar":
@@ -166,4 +165,4 @@ def make_parser(headers: Headers, limit: int) -> Parser:
         case "multipart/form-data":
             return FormParser(options.get(b"boundary", b""))
         case other:
-            raise MalformedRequest(f"the Content-Type {other[:100]!r} is not accepted: {_FORM} and {_TAR} are")
+            raise MalformedRequest(f"the Content-Type {other[:100]!r} is not supported: use {_FORM} or {_TAR}")

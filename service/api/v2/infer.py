@@ -1,4 +1,4 @@
-"""One inference request: admitted, read, judged, answered."""
+"""The inference endpoint: admit, read, decide, respond."""
 
 import time
 from collections.abc import Sequence
@@ -12,15 +12,16 @@ from gate import Action, ImageError
 from service.api.request_admission import admit_request
 from service.api.v2.compression import MINIMUM_BYTES, choose_encoding, compress, decompress
 from service.api.v2.metadata import served
-from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
+from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange, parse_request
 from service.api.v2.response import encode_answer
 from service.api.v2.schemas import INFER
-from service.api.v2.shared_memory import Regions
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound
 from service.futures import gather_or_cancel
 from service.http.query_params import check_names
 from service.http.request_body import read_body, while_connected
+from service.http.scope_state import request_state
 from service.inference.decode_pool import Decoded
 from service.inference.payload import Payload
 from service.inference.preprocess import ModelInputs
@@ -30,7 +31,7 @@ from service.runtime import Runtime
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
-class Infer:
+class InferEndpoint:
     """The endpoint, an ASGI app as that of `/v1/decisions` is.
 
     Args:
@@ -41,7 +42,7 @@ class Infer:
 
     operation = INFER
 
-    def __init__(self, runtime: Runtime, regions: Regions, statistics: Statistics) -> None:
+    def __init__(self, runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> None:
         self._runtime = runtime
         self._settings = runtime.settings
         self._max_body_bytes = min(self._settings.max_tensor_bytes, self._settings.max_inflight_bytes)
@@ -84,7 +85,7 @@ class Infer:
         self._statistics.succeed(
             model.version, context.stages, seconds=ended - context.started, encoding=ended - encoding
         )
-        request.state.log = _log_fields(asked, answers)
+        request_state(request.scope).log = _log_fields(asked, answers)
         return response
 
     async def _read(self, request: Request, context: RequestContext) -> bytes | bytearray:
@@ -92,13 +93,13 @@ class Infer:
         encoding = request.headers.get("content-encoding")
         return body if encoding is None else await decompress(body, encoding, context.permit)
 
-    def _read_shared(self, context: RequestContext, part: SharedPart) -> bytes:
+    def _read_shared(self, context: RequestContext, part: SharedMemoryRange) -> bytes:
         self._regions.check(part)
         context.permit.reserve(part.size)
         return self._regions.read(part)
 
-    def _make_room(self, context: RequestContext, asked: InferRequest) -> None:
-        """What is known only now: how soon, how many images, and where to."""
+    def _make_room(self, context: RequestContext, asked: InferenceRequest) -> None:
+        """Admit what only the parsed request tells: timeout, number of images, shared memory of outputs."""
         if asked.timeout is not None:
             self._runtime.admission.check_wait(context.shorten(asked.timeout))
         for wanted in asked.outputs:
@@ -106,7 +107,7 @@ class Infer:
                 self._regions.check(wanted.shared)
         context.permit.take_images(asked.count - 1)
 
-    async def _judge(self, context: RequestContext, asked: InferRequest) -> list[ImageDecision]:
+    async def _judge(self, context: RequestContext, asked: InferenceRequest) -> list[ImageDecision]:
         pipeline, images = self._runtime.pipeline, _name_images(asked)
         if (pixels := asked.take_pixels()) is not None:
             return await pipeline.decide_pixels(context, pixels, images)
@@ -122,7 +123,7 @@ class Infer:
             raise type(error)(f"encoded_image[{index}]: {error}") from error
 
     def _respond(
-        self, request: Request, asked: InferRequest, answers: Sequence[ImageDecision], model: Served
+        self, request: Request, asked: InferenceRequest, answers: Sequence[ImageDecision], model: ServedModel
     ) -> Response:
         answer = encode_answer(asked, answers, served=model)
         for part, data in answer.shared:
@@ -136,11 +137,11 @@ class Infer:
         return Response(body, headers=headers)
 
 
-def check_model(model: Served, path: dict[str, str]) -> None:
+def check_model(model: ServedModel, path: dict[str, str]) -> None:
     """Raise NotFound where a path names another model, or another version, than is served."""
     name, version = path.get("name", model.name), path.get("version", model.version)
     if name != model.name:
-        raise NotFound(f"there is no model {name[:64]!r}: {model.name!r} is served")
+        raise NotFound(f"unknown model {name[:64]!r}: {model.name!r} is served")
     if version != model.version:
         raise NotFound(f"version {version[:64]!r} of {name!r} is not served: version {model.version!r} is")
 
@@ -155,11 +156,11 @@ def _header_length(request: Request) -> int | None:
 
 
 def _note_identity(request: Request, identity: str) -> None:
-    request.state.log = {"id": identity}
+    request_state(request.scope).log = {"id": identity}
 
 
-def _name_images(asked: InferRequest) -> list[ImageRequest]:
-    """What is recorded of each image: the request's id, and which one it was where there are several."""
+def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
+    """Return the recorded name of each image: the request's id, with an index if there are several."""
     if not asked.identity:
         return [ImageRequest(expected=expected) for expected in asked.expected]
     if asked.count == 1:
@@ -167,7 +168,7 @@ def _name_images(asked: InferRequest) -> list[ImageRequest]:
     return [ImageRequest(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
 
 
-def _log_fields(asked: InferRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
+def _log_fields(asked: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
     accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
     fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
     if asked.identity:

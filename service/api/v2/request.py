@@ -1,4 +1,4 @@
-"""An inference request from its bytes. Pure: no HTTP, no model."""
+"""Parse an inference request. Pure: no HTTP, no model."""
 
 import json
 from collections import Counter
@@ -12,13 +12,13 @@ import orjson
 from gate import Label
 from gate.pixels import Pixels
 from service.api.v2.schemas import InferenceHead, InputParameters, InputTensor, OutputParameters, validate
-from service.api.v2.tensors import Tensor
+from service.api.v2.tensors import InputData
 from service.errors import BodyTooLarge, MalformedRequest
 from service.ids import is_identity
 from service.inference.payload import Payload
 
 MAX_JSON_BYTES = 2 * 2**20
-"""Largest JSON part. It takes some twenty times its size once it is parsed, and nothing else runs meanwhile."""
+"""Largest JSON part: parsed, it occupies about 20 times its size, and parsing blocks the event loop."""
 
 _LABELS = {label.encode(): label for label in Label}
 
@@ -27,8 +27,8 @@ _EXPECTED_SPELLINGS = (b"xpected", b"XPECTED")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """What a request is held against: the model, and how many images one request may have."""
+class ServedModel:
+    """The served model and the maximum number of images per request."""
 
     name: str
     version: str
@@ -38,8 +38,8 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedPart:
-    """A stretch of a shared memory region, in bytes from the region's start."""
+class SharedMemoryRange:
+    """A range of a shared memory region, in bytes from its start."""
 
     region: str
     offset: int
@@ -47,16 +47,16 @@ class SharedPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OutputRequest:
     """One output as the caller wants it: as JSON, as binary data, or in shared memory."""
 
     name: str
     binary: bool
-    shared: SharedPart | None = None
+    shared: SharedMemoryRange | None = None
 
 
 @dataclass(slots=True)
-class InferRequest:
+class InferenceRequest:
     """A request for N images: `pixels`, uint8 `[N, H, H, 3]`, or else N `files`; `timeout` in seconds."""
 
     identity: str | None
@@ -64,7 +64,7 @@ class InferRequest:
     pixels: Pixels | None
     files: list[memoryview]
     expected: list[Label | None]
-    outputs: Sequence[Wanted]
+    outputs: Sequence[OutputRequest]
 
     @property
     def count(self) -> int:
@@ -86,10 +86,10 @@ def parse_request(
     body: bytes | bytearray,
     header_length: int | None,
     *,
-    served: Served,
-    read_shared: Callable[[SharedPart], bytes],
+    served: ServedModel,
+    read_shared: Callable[[SharedMemoryRange], bytes],
     identified: Callable[[str], object] = lambda _: None,
-) -> InferRequest:
+) -> InferenceRequest:
     """Read a request; the pixels of binary data are a view of `body`.
 
     Args:
@@ -113,7 +113,7 @@ def parse_request(
     count = len(files) if pixels is None else len(pixels)
     if count > served.max_images:
         raise BodyTooLarge(f"{count:,} images in one request: {served.max_images:,} are allowed, split it")
-    return InferRequest(
+    return InferenceRequest(
         identity=head.id,
         timeout=head.parameters.timeout / 1e6 if head.parameters.timeout else None,
         pixels=pixels,
@@ -159,9 +159,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_tensors(
-    inputs: Sequence[InputTensor], binary: memoryview, read_shared: Callable[[SharedPart], bytes]
-) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
+    inputs: Sequence[InputTensor], binary: memoryview, read_shared: Callable[[SharedMemoryRange], bytes]
+) -> dict[str, InputData]:
+    tensors: dict[str, InputData] = {}
     position = 0
     for given in inputs:
         if given.name in tensors:
@@ -174,7 +174,7 @@ def _read_tensors(
             position += size
         else:
             data = given.data or []
-        tensors[given.name] = Tensor(given.name, given.datatype, given.shape, data)
+        tensors[given.name] = InputData(given.name, given.datatype, given.shape, data)
     if position != len(binary):
         raise MalformedRequest(
             f"{len(binary):,} bytes follow the JSON, but the binary_data_size of the inputs add up to {position:,}"
@@ -182,14 +182,14 @@ def _read_tensors(
     return tensors
 
 
-def _shared_part(parameters: InputParameters | OutputParameters) -> SharedPart | None:
+def _shared_part(parameters: InputParameters | OutputParameters) -> SharedMemoryRange | None:
     region, size = parameters.shared_memory_region, parameters.shared_memory_byte_size
     if region is None or size is None:
         return None
-    return SharedPart(region, parameters.shared_memory_offset or 0, size)
+    return SharedMemoryRange(region, parameters.shared_memory_offset or 0, size)
 
 
-def _images(tensors: dict[str, Tensor], served: Served) -> tuple[Pixels | None, list[memoryview]]:
+def _images(tensors: dict[str, InputData], served: ServedModel) -> tuple[Pixels | None, list[memoryview]]:
     if unknown := tensors.keys() - {"image", "encoded_image", "expected"}:
         raise MalformedRequest(f"unknown input {min(unknown)[:64]!r}: the model has image, encoded_image and expected")
     if ("image" in tensors) == ("encoded_image" in tensors):
@@ -199,7 +199,7 @@ def _images(tensors: dict[str, Tensor], served: Served) -> tuple[Pixels | None, 
     return None, _files(tensors["encoded_image"])
 
 
-def _pixels(tensor: Tensor, size: int) -> Pixels:
+def _pixels(tensor: InputData, size: int) -> Pixels:
     shape = tensor.shape
     if len(shape) != 4 or shape[1] != shape[2] or shape[1] % size or shape[3] != 3:
         raise MalformedRequest(
@@ -209,19 +209,19 @@ def _pixels(tensor: Tensor, size: int) -> Pixels:
     return tensor.pixels()
 
 
-def _files(tensor: Tensor) -> list[memoryview]:
+def _files(tensor: InputData) -> list[memoryview]:
     _check_vector(tensor)
     if isinstance(tensor.data, list):
         raise MalformedRequest("encoded_image is not accepted as JSON text: send it as binary data")
     return tensor.elements()
 
 
-def _check_vector(tensor: Tensor) -> None:
+def _check_vector(tensor: InputData) -> None:
     if len(tensor.shape) != 1:
         raise MalformedRequest(f"the shape of {tensor.name} must be [N], one element per image, not {tensor.shape}")
 
 
-def _expected(tensor: Tensor | None, parameter: str | None, count: int) -> list[Label | None]:
+def _expected(tensor: InputData | None, parameter: str | None, count: int) -> list[Label | None]:
     if tensor is None:
         return [Label(parameter) if parameter is not None else None] * count
     if parameter is not None:
@@ -244,11 +244,11 @@ def _label(text: bytes, where: str) -> Label:
     return _LABELS[text]
 
 
-def _outputs(head: InferenceHead, served: Served) -> Sequence[Wanted]:
+def _outputs(head: InferenceHead, served: ServedModel) -> Sequence[OutputRequest]:
     binary = head.parameters.binary_data_output
     if not head.outputs:
         return _all_outputs(served.outputs, binary=binary)
-    wanted: dict[str, Wanted] = {}
+    wanted: dict[str, OutputRequest] = {}
     for output in head.outputs:
         name, parameters = output.name, output.parameters
         if name not in served.outputs:
@@ -256,10 +256,10 @@ def _outputs(head: InferenceHead, served: Served) -> Sequence[Wanted]:
         if name in wanted:
             raise MalformedRequest(f"the output {name!r} is repeated: request it once")
         is_binary = parameters.binary_data if "binary_data" in parameters.model_fields_set else binary
-        wanted[name] = Wanted(name, is_binary, _shared_part(parameters))
+        wanted[name] = OutputRequest(name, is_binary, _shared_part(parameters))
     return list(wanted.values())
 
 
 @lru_cache
-def _all_outputs(names: tuple[str, ...], *, binary: bool) -> tuple[Wanted, ...]:
-    return tuple(Wanted(name, binary) for name in names)
+def _all_outputs(names: tuple[str, ...], *, binary: bool) -> tuple[OutputRequest, ...]:
+    return tuple(OutputRequest(name, binary) for name in names)

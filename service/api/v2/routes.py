@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from service.api.v2 import metadata as describe
 from service.api.v2.infer import check_model
-from service.api.v2.request import Served
+from service.api.v2.request import ServedModel
 from service.api.v2.schemas import RegionRegistration, RepositoryQuery, validate
-from service.api.v2.shared_memory import Regions
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound, NotReady
 from service.http.openapi import describe_body, describe_problems
@@ -24,8 +24,8 @@ _SMALL_BODY_SECONDS = 10.0
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
-def make_v2_routes(runtime: Runtime, regions: Regions, statistics: Statistics) -> APIRouter:
-    """All routes but the one that infers."""
+def make_v2_routes(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> APIRouter:
+    """Make all routes except inference."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
     _add_health(router, runtime)
     _add_statistics(router, runtime, statistics)
@@ -104,7 +104,7 @@ def _add_repository(router: APIRouter, runtime: Runtime) -> None:
         )
 
 
-def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
+def _add_shared_memory(router: APIRouter, regions: SharedMemoryRegions) -> None:
     @router.get("/systemsharedmemory/status", summary="The registered regions of shared memory")
     @router.get("/systemsharedmemory/region/{region}/status", include_in_schema=False)
     async def status(request: Request) -> Response:
@@ -128,7 +128,7 @@ def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
 
 
 def _add_refusals(router: APIRouter) -> None:
-    """What a client may ask for and this service has not: an answer that says so is better than a 404."""
+    """Refuse unsupported extensions with a reason, which helps more than a 404."""
 
     def refuse(*paths: str, text: str) -> None:
         async def refused(_: Request) -> Response:
@@ -151,7 +151,7 @@ def _add_refusals(router: APIRouter) -> None:
     refuse("/logging", text="the log is configured when the service starts: LENSGATE_LOG_LEVEL")
 
 
-def _model(runtime: Runtime, request: Request) -> Served:
+def _model(runtime: Runtime, request: Request) -> ServedModel:
     model = describe.served(runtime.runner.card, runtime.settings)
     check_model(model, request.path_params)
     return model

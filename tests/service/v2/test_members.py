@@ -9,16 +9,16 @@ import orjson
 import pytest
 
 from gate import Label
-from service.api.v2.request import InferRequest, Served, parse_request
+from service.api.v2.request import InferenceRequest, ServedModel, parse_request
 from service.errors import MalformedRequest
 from service.ids import ID_PATTERN, is_identity
 
-MODEL = Served("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
+MODEL = ServedModel("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
 PIXELS = np.zeros((1, 4, 4, 3), np.uint8).tobytes()
 IMAGE = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3], "parameters": {"binary_data_size": 48}}
 
 
-def parse(head: "dict[str, Any] | bytes", **options: Any) -> InferRequest:
+def parse(head: "dict[str, Any] | bytes", **options: Any) -> InferenceRequest:
     text = head if isinstance(head, bytes) else orjson.dumps(head)
     return parse_request(text + PIXELS, len(text), served=MODEL, read_shared=lambda _: b"", **options)
 
