@@ -10,7 +10,7 @@ VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-newest test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -37,6 +37,22 @@ test: tools .venv/dev lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--cov --cov-fail-under=95
 	$(MAKE) --jobs 2 test-containers fuzz JOBS=2
+
+# The newest releases of the dependencies whose private parts are used, beyond the upper bounds of pyproject.toml, in an
+# environment of its own. Where this passes the bound, and the version that the adapter names as tested, can be raised.
+NEWEST := uvicorn httptools fastapi starlette pydantic psycopg[binary] keras keras-tuner ray[data]
+NEWEST_EXTRAS := service,postgres,cpu,tracing,bulk,ray,training
+NEWEST_TESTS := tests/service/test_connections.py tests/service/test_faults.py tests/service/test_stock_uvicorn.py \
+	tests/service/access/test_tls.py tests/service/v2 tests/service/records/test_store.py tests/training/test_search.py \
+	tests/training/test_chief.py
+test-newest:
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder"; pip="$$folder/bin/pip --disable-pip-version-check --no-input install --quiet"; \
+	$$pip --upgrade pip; $$pip --editable '.[$(NEWEST_EXTRAS)]' --editable client --group test; \
+	$$pip --upgrade $(foreach name,$(NEWEST),'$(name)'); \
+	"$$folder/bin/pip" list | grep -iE '^($(subst $() ,|,$(foreach name,$(NEWEST),$(firstword $(subst [, ,$(name))))))\b'; \
+	"$$folder/bin/python" -m pytest -p tests.support.newest -k "not allowed_at_installation" \
+		$(NEWEST_TESTS)
 
 # Each parser of untrusted bytes for so many seconds of one core, JOBS of them at a time. What is found stays in runs/fuzz,
 # where the next run goes on.

@@ -14,7 +14,6 @@ import hashlib
 import importlib
 import importlib.util
 import io
-import os
 import statistics
 import subprocess
 import sys
@@ -38,12 +37,13 @@ from bulk.run import run
 from bulk.settings import Settings
 from bulk.sources.source import open_source
 from gate import ModelStore, read_pixels
+from gate.cores import usable_cores
 from gate.scorer import Scorer
 
 WANTED, RAY_WANTED, MEMORY_WANTED = 0.9, 0.7, 1.1
 FEW = 64
 _BATCH = 32
-_CORES = len(os.sched_getaffinity(0))
+_CORES = usable_cores()
 # Of a process that was started the system counts the memory of who started it too; its own is here.
 _REPORTING = """
 import pathlib, sys

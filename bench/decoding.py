@@ -7,7 +7,6 @@ alternate, so that a busy machine slows all of them; a ratio is that of the medi
 """
 
 import io
-import os
 import platform
 import statistics
 import sys
@@ -23,6 +22,7 @@ import simplejpeg
 from PIL import Image
 
 from gate import area_average, read_pixels
+from gate.cores import usable_cores
 from gate.formats.png.fast_decoder import ACCELERATED
 
 SIZE = 64
@@ -82,7 +82,7 @@ def main(folder: Path) -> int:
     if not pictures:
         print(f"there are no PNG files in {folder}", file=sys.stderr)
         return 1
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     lines = contenders(pictures)
     with ThreadPoolExecutor(cores) as pool:
         for turn in range(ROUNDS + 1):  # The first round warms caches and is dropped below.

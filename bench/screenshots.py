@@ -28,11 +28,11 @@ from playwright.sync_api import Browser, Page
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gate import Label, ModelStore
-from service.app import create_pipeline
 from service.inference.model_loading import load_model
 from service.pages.history import STEPS
 from service.pages.routes import make_page_routes
 from service.pages.sampler import STEP_SECONDS, Sampler
+from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.browser.browser import running_browser
@@ -104,9 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 @contextmanager
 def _serving(folder: Path, pace: Pace) -> Iterator[tuple[str, Sampler]]:
     settings = Settings(port=0, records_url=f"sqlite:///{folder / 'records.db'}", audit_ratio=0.05, log_level="error")
-    pipeline = create_pipeline(settings, load_model(ModelStore(settings.models), settings))
-    server = Server(settings, pipeline)
-    sampler = Sampler(pipeline, seconds=3600, clock=pace.clock, wall=pace.wall)
+    runtime = build_runtime(settings, load_model(ModelStore(settings.models), settings))
+    server = Server(settings, runtime)
+    sampler = Sampler(runtime, seconds=3600, clock=pace.clock, wall=pace.wall)
     inner: Any = server.config.app
     server.config.app = _with_sampler(inner, sampler)
     thread = threading.Thread(target=server.run)

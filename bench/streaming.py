@@ -10,7 +10,6 @@ import argparse
 import http.client
 import itertools
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from bench.serving.processes import MemoryWatch, memory
 from bench.startup import port_of
+from gate.cores import usable_cores
 
 SINGLE_IMAGES = 200
 PRINT_SECONDS = 5.0
@@ -150,7 +150,7 @@ def _post(port: int, faces: Iterator[SampleFace]) -> None:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 if __name__ == "__main__":

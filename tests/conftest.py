@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from gate.cores import usable_cores
 from tests.support.servers import Process, Running, running_process, running_service
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ hypothesis.settings.load_profile("unhurried")
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: much of a test of a server is waiting."""
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+    return min(usable_cores() + 1, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

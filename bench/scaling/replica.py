@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from bench.scaling.arrivals import Arrival
 from service.errors import Overloaded
-from service.inference.admission import Admission, Place
+from service.inference.admission import Admission, Permit
 from service.inference.running_mean import RunningMean
 from service.settings import Settings
 
@@ -20,7 +20,7 @@ class Request:
 
     arrival: Arrival
     replica: int
-    place: Place
+    permit: Permit
     life: int
     deadline: float
 
@@ -67,10 +67,10 @@ class Replica:
     def admit(self, arrival: Arrival) -> bool:
         """Take an image in; False where the gate would answer 429."""
         try:
-            place = self._admission.admit(arrival.size, self._timeout)
+            permit = self._admission.admit(arrival.size, self._timeout)
         except Overloaded:
             return False
-        request = Request(arrival, self.number, place, self._life, self._events.now + self._timeout)
+        request = Request(arrival, self.number, permit, self._life, self._events.now + self._timeout)
         self._busy += 1
         if self._free:
             self._start(request)
@@ -148,5 +148,5 @@ class Replica:
             self._end(request, ANSWERED if self._events.now <= request.deadline else EXPIRED)
 
     def _end(self, request: Request, status: int) -> None:
-        request.place.leave()
+        request.permit.leave()
         self._events.end(request, status)

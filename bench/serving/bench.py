@@ -1,12 +1,12 @@
 """What every row is given, and how contenders take turns."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.serving.limits import InProcess
 from bench.turns import alternate
+from gate.cores import usable_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Bench:
     @property
     def cores(self) -> int:
         """Cores this process may use."""
-        return len(os.sched_getaffinity(0))
+        return usable_cores()
 
     def alternate(self, turns: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
         """Every turn once a round, forth and back, so that a busy machine slows all of them; each one's values."""

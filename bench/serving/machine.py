@@ -1,11 +1,12 @@
 """What the figures were taken on and with."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import subprocess
 from pathlib import Path
+
+from gate.cores import usable_cores
 
 _DISTRIBUTIONS = ("numpy", "onnxruntime", "deflate", "pillow", "starlette", "uvicorn", "uvloop", "httptools")
 
@@ -14,7 +15,7 @@ def describe() -> list[str]:
     """Lines: processor, cores, interpreter, versions."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)
     return [
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
+        f"{_processor()}, {usable_cores()} cores, Linux {platform.release()}",
         f"Python {platform.python_version()}, {versions}, {_wrk()}",
     ]
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 from lensgate_client import AsyncGate, Decision, Gate, Label, Model, Outcome
 
-from service.app import create_pipeline
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
+from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.support.models import brightness_model
@@ -235,7 +235,7 @@ def service_at(port: int) -> Iterator[FakeScorer]:
     """Run a real service with a fake model on this port; drain and stop it at the end of the block."""
     settings = Settings(port=port, records_url="off")
     scorer = FakeScorer()
-    server = Server(settings, create_pipeline(settings, Loaded(brightness_model().card, scorer, "fake")))
+    server = Server(settings, build_runtime(settings, LoadedModel(brightness_model().card, scorer, "fake")))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

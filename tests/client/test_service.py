@@ -14,7 +14,7 @@ import pytest
 from lensgate_client import Ask, BadImage, Decision, Forbidden, ImageFailed, RateLimited, Unauthorized
 from PIL import Image
 
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from tests.client.support import Make, free_port, service_at
 from tests.service.access.keys import token_of, write_tokens
 from tests.support.images import encode, flat, portrait
@@ -193,7 +193,7 @@ def test_input_size_is_refreshed_after_a_model_change(
 
 
 def serve(service: Running, version: str, *, size: int) -> None:
-    service.pipeline.swap(Loaded(brightness_model(version, size=size).card, service.scorer, "fake"))
+    service.runtime.pipeline.swap(LoadedModel(brightness_model(version, size=size).card, service.scorer, "fake"))
 
 
 def test_batch_above_the_service_limit_is_split(make: Make, small: Running) -> None:

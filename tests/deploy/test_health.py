@@ -45,7 +45,7 @@ def test_it_asks_the_port_of_the_service(service: Running) -> None:
 
 
 def test_a_service_that_drains_is_not_healthy(service: Running) -> None:
-    service.pipeline.drain()
+    service.runtime.drain()
     assert not is_healthy(port=port_of(service.url))
 
 

@@ -1,4 +1,4 @@
-"""The images of a tar archive, pushed in pieces of any size."""
+"""Parse the images of a tar archive incrementally."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from common import webdataset
 from common.tar import End as TarEnd
 from common.tar_headers import TarError
 from common.webdataset import Companions, Fate, File, Rank, ShardReader, Unreadable, printable
-from service.api.batch.upload_events import Begin, End, Event, Ignored, Refused, Settle
+from service.api.batch.upload_events import IgnoredFile, ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import MalformedRequest, MissingImage
 
 
@@ -14,7 +14,7 @@ class TarParser:
     """The images of a tar archive by the rules of `common.webdataset`; every other file is ignored.
 
     Args:
-        limit: largest image whose bytes are wanted.
+        limit: maximum image size.
     """
 
     def __init__(self, limit: int) -> None:
@@ -22,8 +22,8 @@ class TarParser:
         self._companions = Companions()
         self._is_wanted = False
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """See `Parser`."""
+    def feed(self, data: bytes) -> Iterator[UploadEvent]:
+        """See `UploadParser`."""
         try:
             for event in self._reader.feed(data):
                 yield from self._take(event)
@@ -31,27 +31,27 @@ class TarParser:
             raise MalformedRequest(str(error)) from error
 
     def close(self) -> None:
-        """See `Parser`."""
+        """See `UploadParser`."""
         try:
             self._reader.close()
         except TarError as error:
             raise MalformedRequest(str(error)) from error
 
-    def _take(self, event: webdataset.Event) -> Iterator[Event]:
+    def _take(self, event: webdataset.Event) -> Iterator[UploadEvent]:
         if isinstance(event, File | Unreadable):
             yield from self._begin(event)
         elif self._is_wanted:
-            yield End() if isinstance(event, TarEnd) else event
+            yield ImageEnd() if isinstance(event, TarEnd) else event
 
-    def _begin(self, file: File | Unreadable) -> Iterator[Event]:
+    def _begin(self, file: File | Unreadable) -> Iterator[UploadEvent]:
         self._is_wanted = False
         held, own = (None, None) if file.rank is Rank.METADATA else self._companions.meet(file.key, file.rank)
         if held is not None:
-            yield Settle(is_judged=held is Fate.JUDGE)
+            yield SettleHeld(is_judged=held is Fate.JUDGE)
         if own not in (Fate.JUDGE, Fate.HOLD):
-            yield Ignored()
+            yield IgnoredFile()
         elif isinstance(file, Unreadable):
-            yield Refused(printable(file.name), MissingImage(file.detail), is_held=own is Fate.HOLD)
+            yield RefusedImage(printable(file.name), MissingImage(file.detail), is_held=own is Fate.HOLD)
         else:
             self._is_wanted = True
-            yield Begin(printable(file.name), file.size, is_held=own is Fate.HOLD)
+            yield ImageStart(printable(file.name), file.size, is_held=own is Fate.HOLD)
