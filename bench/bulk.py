@@ -55,7 +55,7 @@ sys.exit(status)
 
 
 @dataclass
-class _Contender:
+class _BulkContender:
     """Who judges all images of a folder, in this process or elsewhere; whose rate it is held against; its turns."""
 
     judge: Callable[[Path], None]
@@ -88,15 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(not (fast and flat))
 
 
-def contenders() -> dict[str, _Contender]:
+def contenders() -> dict[str, _BulkContender]:
     """In the order in which they are shown; Ray's engine where Ray is installed."""
     found = {
-        "limit of the cores": _Contender(_limit),
-        "less its SHA-256": _Contender(lambda folder: _limit(folder, hashes=False), "limit of the cores"),
-        "--engine local": _Contender(lambda folder: _run(folder, LocalEngine), "limit of the cores", WANTED),
+        "limit of the cores": _BulkContender(_limit),
+        "less its SHA-256": _BulkContender(lambda folder: _limit(folder, hashes=False), "limit of the cores"),
+        "--engine local": _BulkContender(lambda folder: _run(folder, LocalEngine), "limit of the cores", WANTED),
     }
     if importlib.util.find_spec("ray"):
-        found["--engine ray"] = _Contender(
+        found["--engine ray"] = _BulkContender(
             lambda folder: _run(folder, _make_ray), "--engine local", RAY_WANTED, is_here=False
         )
     return found

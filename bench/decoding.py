@@ -33,7 +33,7 @@ Decode = Callable[[bytes], object]
 
 
 @dataclass
-class Contender:
+class DecodeContender:
     """One way to decode one format, and its seconds an image in each round."""
 
     format: str
@@ -60,19 +60,19 @@ def gate(data: bytes) -> object:
     return read_pixels(data, SIZE)
 
 
-def contenders(pictures: Sequence[bytes]) -> list[Contender]:
+def contenders(pictures: Sequence[bytes]) -> list[DecodeContender]:
     """The first of each format is the gate, which the others are held against."""
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
     jpeg = [_encode(image, "JPEG", quality=92) for image in images]
     webp = [_encode(image, "WEBP", quality=90) for image in images]
     return [
-        Contender("png", f"gate ({_png_path()})", gate, pictures),
-        Contender("png", "Pillow", pillow_box, pictures),
-        Contender("jpeg", "gate (DCT-scaled)", gate, jpeg),
-        Contender("jpeg", "libjpeg-turbo, whole", whole(simplejpeg.decode_jpeg), jpeg),
-        Contender("jpeg", "Pillow", pillow_box, jpeg),
-        Contender("webp", "gate (libwebp)", gate, webp),
-        Contender("webp", "Pillow", pillow_box, webp),
+        DecodeContender("png", f"gate ({_png_path()})", gate, pictures),
+        DecodeContender("png", "Pillow", pillow_box, pictures),
+        DecodeContender("jpeg", "gate (DCT-scaled)", gate, jpeg),
+        DecodeContender("jpeg", "libjpeg-turbo, whole", whole(simplejpeg.decode_jpeg), jpeg),
+        DecodeContender("jpeg", "Pillow", pillow_box, jpeg),
+        DecodeContender("webp", "gate (libwebp)", gate, webp),
+        DecodeContender("webp", "Pillow", pillow_box, webp),
     ]
 
 
@@ -92,7 +92,7 @@ def main(folder: Path) -> int:
                 line.together.append(_seconds(pool.map, line))
     print(f"{len(pictures)} pictures, {ROUNDS} rounds, {cores} cores, {platform.processor() or platform.machine()}")
     print(f"{'format':6} {'decoder':32} {'ms alone':>9} {'ms all cores':>13} {'scaling':>8} {'gate is faster by':>18}")
-    first: Contender | None = None
+    first: DecodeContender | None = None
     for line in lines:
         first = line if first is None or first.format != line.format else first
         alone, together = _median(line.alone), _median(line.together)
@@ -114,7 +114,7 @@ def _encode(image: Image.Image, kind: str, *, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _seconds(run: Callable[[Decode, Sequence[bytes]], Iterable[object]], line: Contender) -> float:
+def _seconds(run: Callable[[Decode, Sequence[bytes]], Iterable[object]], line: DecodeContender) -> float:
     start = time.perf_counter()
     deque(run(line.decode, line.bodies), maxlen=0)
     return (time.perf_counter() - start) / len(line.bodies)

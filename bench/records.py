@@ -31,7 +31,7 @@ _WARM_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
+class _OnOffPair:
     """One setting with records off and on, and whether the aim is for it."""
 
     title: str
@@ -42,9 +42,9 @@ class _Pair:
 
 
 PAIRS = (
-    _Pair("PNG", lensgate("off", _OFF), lensgate("on")),
-    _Pair("JPEG", lensgate("off", _OFF), lensgate("on"), jpeg=True),
-    _Pair("PNG, all discarded", lensgate("off", _OFF | _DISCARD), lensgate("on", _DISCARD), has_aim=False),
+    _OnOffPair("PNG", lensgate("off", _OFF), lensgate("on")),
+    _OnOffPair("JPEG", lensgate("off", _OFF), lensgate("on"), jpeg=True),
+    _OnOffPair("PNG, all discarded", lensgate("off", _OFF | _DISCARD), lensgate("on", _DISCARD), has_aim=False),
 )
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(share < WANTED for share, pair in zip(shares, PAIRS, strict=True) if pair.has_aim))
 
 
-def _measure(pair: _Pair, pictures: Sequence[bytes], *, seconds: float, rounds: int) -> float:
+def _measure(pair: _OnOffPair, pictures: Sequence[bytes], *, seconds: float, rounds: int) -> float:
     sent = as_jpeg(pictures) if pair.jpeg else pictures
     posts = [pair.on.post(data) for data in sent]
     with ExitStack() as stack:

@@ -46,7 +46,7 @@ _LIMIT = 200_000
 
 
 @dataclass
-class Pace:
+class SimulatedClock:
     """A clock for the sampler: every step takes its whole time, though it passes in a moment."""
 
     left: int = STEPS
@@ -66,7 +66,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Face:
+class DrawnFace:
     """What a generator made, and what it had been asked for."""
 
     name: str
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve, fill and photograph; 1 if a picture came out too large for a repository."""
     options = _parser().parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    pace = Pace()
+    pace = SimulatedClock()
     with tempfile.TemporaryDirectory() as scratch, _serving(Path(scratch), pace) as (url, sampler):
         print(f"drawing {FACES} faces")
         faces = [_draw(number) for number in range(FACES)]
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _serving(folder: Path, pace: Pace) -> Iterator[tuple[str, Sampler]]:
+def _serving(folder: Path, pace: SimulatedClock) -> Iterator[tuple[str, Sampler]]:
     settings = Settings(port=0, records_url=f"sqlite:///{folder / 'records.db'}", audit_ratio=0.05, log_level="error")
     pipeline = create_pipeline(settings, load_model(ModelStore(settings.models), settings))
     server = Server(settings, pipeline)
@@ -132,7 +132,7 @@ def _with_sampler(inner: ASGIApp, sampler: Sampler) -> ASGIApp:
     return app
 
 
-def _draw(number: int) -> Face:
+def _draw(number: int) -> DrawnFace:
     """One face; a tenth each come out spoiled, and not as they were ordered."""
     rng = np.random.default_rng([2026, number])
     eyewear = choose_eyewear(rng)
@@ -141,7 +141,7 @@ def _draw(number: int) -> Face:
         picture = _spoil(picture, rng)
     wears = eyewear is not Eyewear.NONE
     expected = wears != (number % 10 == 3)
-    return Face(f"gan-{number:05}", picture, Label.GLASSES if expected else Label.NO_GLASSES)
+    return DrawnFace(f"gan-{number:05}", picture, Label.GLASSES if expected else Label.NO_GLASSES)
 
 
 def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -153,7 +153,7 @@ def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return half
 
 
-def _send(url: str, faces: Sequence[Face], *, sampler: Sampler, pace: Pace) -> None:
+def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, pace: SimulatedClock) -> None:
     """A wave of traffic over the whole history. Most of it is accepted; what is not comes in a burst."""
     rng = np.random.default_rng(1)
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
@@ -167,13 +167,13 @@ def _send(url: str, faces: Sequence[Face], *, sampler: Sampler, pace: Pace) -> N
             sampler.sample()
 
 
-def _post(client: httpx.Client, face: Face) -> str:
+def _post(client: httpx.Client, face: DrawnFace) -> str:
     query = {"id": face.name, "expected": face.expected.value}
     answer = client.post("/v1/decisions", content=face.body, params=query).raise_for_status()
     return str(answer.json()["decision"])
 
 
-def _photograph(url: str, folder: Path, face: Face) -> Iterator[Path]:
+def _photograph(url: str, folder: Path, face: DrawnFace) -> Iterator[Path]:
     shots: dict[str, Callable[[Page], None]] = {
         "operations": partial(_show_operations, face=face),
         "review": _show_review,
@@ -197,7 +197,7 @@ def _open(browser: Browser, url: str, *, width: int, scheme: Any) -> Page:
     return browser.new_context(base_url=url, viewport=viewport, color_scheme=scheme).new_page()
 
 
-def _show_operations(page: Page, face: Face) -> None:
+def _show_operations(page: Page, face: DrawnFace) -> None:
     page.goto("/")
     page.set_input_files("#file", {"name": f"{face.name}.jpg", "mimeType": "image/jpeg", "buffer": face.body})
     for selector in (".verdict-body", ".thumb img", "#stages svg"):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from bench.gpu.asking import ask, run_examples
 from bench.gpu.brightness import brightness_gate
-from bench.gpu.libraries import LIBRARIES, Library, find_libraries
+from bench.gpu.libraries import LIBRARIES, TensorLibrary, find_libraries
 from bench.gpu.shrinking import BATCH, compare, compare_streams, print_threads
 
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if any(library.device for library, _ in found) else 2
 
 
-def _check(library: Library) -> bool:
+def _check(library: TensorLibrary) -> bool:
     print(f"{library.name:12}{library.device or 'on the processor'}")
     right = [compare(library)]
     if library.module is not None and library.device:

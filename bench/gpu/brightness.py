@@ -12,7 +12,7 @@ import numpy as np
 SIZE = 64
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _BrightnessHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def brightness_gate() -> Iterator[str]:
     """Its URL, while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _BrightnessHandler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -11,7 +11,7 @@ from lensgate_client import to_uint8
 from lensgate_client._pixels.raster import open_raster
 from lensgate_client._pixels.shrink import THREADS, Pixels
 
-from bench.gpu.libraries import Library
+from bench.gpu.libraries import TensorLibrary
 
 BATCH = 32
 _RUNS = 9
@@ -37,7 +37,7 @@ def plain_average(images: Pixels, size: int) -> Pixels:
     return means
 
 
-def compare(library: Library) -> bool:
+def compare(library: TensorLibrary) -> bool:
     """Print a line for each layout; whether all are as they should be."""
     alike: dict[str, list[bool]] = {}
     for edge, size in _EDGES:
@@ -53,7 +53,7 @@ def compare(library: Library) -> bool:
     return all(map(all, alike.values())) and _compare_levels(library)
 
 
-def _layouts(library: Library, images: Pixels) -> Iterator[tuple[str, Any]]:
+def _layouts(library: TensorLibrary, images: Pixels) -> Iterator[tuple[str, Any]]:
     last = library.load(images)
     first = library.load(np.ascontiguousarray(images.transpose(_FIRST)))
     yield "[N, H, H, 3]", last
@@ -78,7 +78,7 @@ def _shrink(tensor: Any, size: int) -> Pixels:
     return raster.shrink(0, raster.count, size=size)
 
 
-def _time(library: Library, tensor: Any) -> float:
+def _time(library: TensorLibrary, tensor: Any) -> float:
     """Milliseconds an image, the pixels' way home in them; the median of some runs."""
     found = []
     for _ in range(_RUNS + 2):
@@ -89,7 +89,7 @@ def _time(library: Library, tensor: Any) -> float:
     return statistics.median(found[2:])
 
 
-def _compare_levels(library: Library) -> bool:
+def _compare_levels(library: TensorLibrary) -> bool:
     """Whether a network's output becomes the levels that StyleGAN's own code makes of it."""
     values = np.random.default_rng(1).normal(0, 0.7, (4, 3, 64, 64)).astype(np.float32)
     wanted = np.clip(values * np.float32(127.5) + np.float32(128), 0, 255).astype(np.uint8)
@@ -103,7 +103,7 @@ def _compare_levels(library: Library) -> bool:
     return is_equal
 
 
-def compare_streams(library: Library) -> bool:
+def compare_streams(library: TensorLibrary) -> bool:
     """PyTorch: what is still being made on another stream is not read before it is there; and the memory it takes."""
     torch = library.module
     images = noise(BATCH, 1024, seed=2)

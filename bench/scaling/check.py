@@ -18,11 +18,11 @@ from statistics import fmean, median
 
 from bench.scaling import nginx
 from bench.scaling.inprocess import InProcess
-from bench.scaling.pair import REPLICAS, Expense, Pair, Sent, TooFewCoresError, replicas
-from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, Picture, Row, capacity, foretell
+from bench.scaling.pair import REPLICAS, Expense, ReplicaPair, Sent, TooFewCoresError, replicas
+from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, ImageCost, PredictionRow, capacity, foretell
 from bench.scaling.processor import milliseconds
 from bench.scaling.replica_failure import SIGNALS, Ending, end_one
-from bench.scaling.tables import DocumentError, Table, by_name, refresh
+from bench.scaling.tables import DocumentError, MarkdownTable, by_name, refresh
 from bench.serving.contenders import PICTURES, ROOT
 from bench.serving.machine import describe
 from bench.serving.posts import image_post, read_pictures
@@ -53,18 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(_missed(rows, endings)))
 
 
-def _check(images: Path, seconds: float) -> tuple[list[Row], list[Ending]]:
+def _check(images: Path, seconds: float) -> tuple[list[PredictionRow], list[Ending]]:
     nginx.check_installed()
     files = read_pictures(images)
     bare = InProcess(ModelStore(ROOT / "models").load(), rounds=1)
-    pictures = [Picture(len(data), median(milliseconds(bare.pixels, [data] * 4)[1:])) for data in files]
+    pictures = [ImageCost(len(data), median(milliseconds(bare.pixels, [data] * 4)[1:])) for data in files]
     posts = [image_post("/v1/decisions", data) for data in files]
     guess = REPLICAS * 1e3 / (fmean(picture.decode_ms for picture in pictures) + _BESIDES_DECODING_MS)
     rows = []
     with replicas(files[0]) as (both, is_alone):
         for method in nginx.METHODS:
             with nginx.proxying([replica.port for replica in both], method=method) as proxy:
-                pair = Pair(both, proxy, posts, is_alone)
+                pair = ReplicaPair(both, proxy, posts, is_alone)
                 rows += _compare(pair, pictures, method=method, guess=guess, seconds=seconds)
         end = partial(end_one, posts=posts, rate=_ENDING_LOAD * guess, seconds=seconds / 2)
         endings = [end(both, number=SIGNALS[0])]
@@ -74,7 +74,9 @@ def _check(images: Path, seconds: float) -> tuple[list[Row], list[Ending]]:
     return rows, endings
 
 
-def _compare(pair: Pair, pictures: Sequence[Picture], *, method: str, guess: float, seconds: float) -> list[Row]:
+def _compare(
+    pair: ReplicaPair, pictures: Sequence[ImageCost], *, method: str, guess: float, seconds: float
+) -> list[PredictionRow]:
     start = pair.start_seconds()
     calibration = pair.plan(rate=_CALIBRATION_LOAD * guess, seconds=seconds / 2)
     moderate = pair.send(calibration, start_seconds=start).expense
@@ -87,7 +89,7 @@ def _compare(pair: Pair, pictures: Sequence[Picture], *, method: str, guess: flo
         expense = moderate if load < 1 else full
         foretold = foretell(plan, pictures, expense, method=method, is_alone=pair.is_alone)
         sent = pair.send(plan, start_seconds=start)
-        rows.append(Row(method, load, plan.rate, foretold, Figures.found(sent.result), sent.others))
+        rows.append(PredictionRow(method, load, plan.rate, foretold, Figures.found(sent.result), sent.others))
         print(f"{method}, {load:g} of {most:.0f} images/s: {_story(sent)}", file=sys.stderr, flush=True)
     return rows
 
@@ -97,11 +99,11 @@ def _story(sent: Sent) -> str:
     return ", ".join(f"{count} x {what}" for what, count in counts.items()) + f"; others took {sent.others:.0%}"
 
 
-def _tables(rows: Sequence[Row], endings: Sequence[Ending]) -> list[Table]:
+def _tables(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[MarkdownTable]:
     head = ["method", "load", "images/s sent", "answered a second", "median, ms", "99 %, ms"]
     return [
-        Table("checked", head, [row.cells() for row in rows]),
-        Table(
+        MarkdownTable("checked", head, [row.cells() for row in rows]),
+        MarkdownTable(
             "checked-end",
             ["ended by", "images sent", "not answered 200"],
             [one.cells() for one in endings],
@@ -109,7 +111,7 @@ def _tables(rows: Sequence[Row], endings: Sequence[Ending]) -> list[Table]:
     ]
 
 
-def _verdict(rows: Sequence[Row], endings: Sequence[Ending]) -> list[str]:
+def _verdict(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
     limits = ", ".join(f"{name} within {most:.0%}" for name, most in MOST_OFF.items())
     lines = [f"foretold / found (by how much foretold is more); wanted: {limits}, no image lost"]
     if (others := max(row.others for row in rows)) > _QUIET:
@@ -118,7 +120,7 @@ def _verdict(rows: Sequence[Row], endings: Sequence[Ending]) -> list[str]:
     return [*lines, f"missed: {', '.join(missed)}" if missed else "all agree"]
 
 
-def _missed(rows: Sequence[Row], endings: Sequence[Ending]) -> list[str]:
+def _missed(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
     missed = [f"{row.method} at {row.load:g}" for row in rows if not row.agrees]
     return missed + [one.signal for one in endings if not one.agrees]
 

@@ -15,7 +15,7 @@ _RETENTION_DAYS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RouteCost:
     """One route to a replica, and the part of its images that is the model's, in ms of a core."""
 
     route: Route
@@ -47,7 +47,7 @@ class Way:
 class Fleet:
     """The replicas that take so many `images` a day."""
 
-    way: Way
+    way: RouteCost
     images: float
 
     @property

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from statistics import fmean
 
 from bench.scaling.measured import Database, Measured, Route
-from bench.scaling.tables import Table, number
+from bench.scaling.tables import MarkdownTable, number
 from service.records.postgres import SILENT_SECONDS
 
 _HEAD = ("path", "ms of a core", "decoding", "event loop", "bytes sent", "answered", "ms of nginx")
 
 
-def tables(measured: Measured) -> list[Table]:
+def tables(measured: Measured) -> list[MarkdownTable]:
     """An image by each path; what else was measured."""
     routes = [_route(route) for route in measured.routes.values()]
     bulk = [[one.title, number(one.bulk_ms), *[""] * (len(_HEAD) - 2)] for one in measured.bulk.values()]
@@ -23,7 +23,10 @@ def tables(measured: Measured) -> list[Table]:
         *(row for one in measured.databases.values() for row in _database(one)),
         *_most(measured),
     ]
-    return [Table("measured-paths", _HEAD, [*routes, *bulk]), Table("measured-others", ("figure", ""), others)]
+    return [
+        MarkdownTable("measured-paths", _HEAD, [*routes, *bulk]),
+        MarkdownTable("measured-others", ("figure", ""), others),
+    ]
 
 
 def _route(route: Route) -> list[str]:

@@ -19,7 +19,7 @@ from bench.scaling import databases, figures, measured, nginx
 from bench.scaling.bulk import bulk_ms
 from bench.scaling.inprocess import InProcess, large_images, picture_bytes
 from bench.scaling.measured import Bulk, Database, Measured, Route
-from bench.scaling.routes import LARGE_IMAGES, Kind, kinds
+from bench.scaling.routes import LARGE_IMAGES, MeasuredRoute, kinds
 from bench.scaling.saturation import cost, series
 from bench.serving.contenders import PICTURES, ROOT, lensgate
 from bench.serving.machine import describe
@@ -69,7 +69,9 @@ def _measure(options: argparse.Namespace) -> Measured:
     )
 
 
-def _serve(picture: bytes, ways: Mapping[str, Kind], options: argparse.Namespace) -> tuple[dict[str, Route], int]:
+def _serve(
+    picture: bytes, ways: Mapping[str, MeasuredRoute], options: argparse.Namespace
+) -> tuple[dict[str, Route], int]:
     """Every route of one service, straight and by way of nginx; then its series."""
     with ExitStack() as stack:
         service = stack.enter_context(lensgate().running(picture))
@@ -81,7 +83,7 @@ def _serve(picture: bytes, ways: Mapping[str, Kind], options: argparse.Namespace
         return routes, series(service.port)
 
 
-def _route(service: Running, way: Kind, *, proxy: Running | None, options: argparse.Namespace) -> Route:
+def _route(service: Running, way: MeasuredRoute, *, proxy: Running | None, options: argparse.Namespace) -> Route:
     traffic = way.traffic
     drive(service.port, traffic.posts, seconds=min(_WARM_SECONDS, options.seconds), connections=traffic.connections)
     straight = [cost(service, traffic, seconds=options.seconds) for _ in range(options.rounds)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.scaling.processor import seconds_of, taken_by_others, ticks
 from bench.serving.contenders import Contender, lensgate
-from bench.serving.openloop import Plan, Result, offer
+from bench.serving.openloop import LoadPlan, LoadResult, offer
 from bench.serving.posts import Post
 from bench.serving.processes import Running
 from bench.serving.wrk import drive
@@ -32,13 +32,13 @@ class Expense:
 class Sent:
     """What became of a plan, what its images took, and the share of all cores that others took meanwhile."""
 
-    result: Result
+    result: LoadResult
     expense: Expense
     others: float
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ReplicaPair:
     """The replicas behind one nginx.
 
     `is_alone` says whether they have their cores for themselves; where there are no others, nginx and the generator
@@ -50,15 +50,15 @@ class Pair:
     posts: Sequence[Post]
     is_alone: bool
 
-    def plan(self, *, rate: float, seconds: float, seed: int = 0) -> Plan:
+    def plan(self, *, rate: float, seconds: float, seed: int = 0) -> LoadPlan:
         """So many images a second, as a Poisson process."""
-        return Plan(self.proxy.port, rate, seconds, seed=seed)
+        return LoadPlan(self.proxy.port, rate, seconds, seed=seed)
 
     def start_seconds(self) -> float:
         """What the generator takes of a core before the first image, which is no image's."""
-        return offer(Plan(self.proxy.port, 1.0, 1.0, poisson=False), self.posts).cpu
+        return offer(LoadPlan(self.proxy.port, 1.0, 1.0, poisson=False), self.posts).cpu
 
-    def send(self, plan: Plan, *, start_seconds: float) -> Sent:
+    def send(self, plan: LoadPlan, *, start_seconds: float) -> Sent:
         """Carry out a plan."""
         clock, spent = ticks(), self._spent()
         result = offer(plan, self.posts)

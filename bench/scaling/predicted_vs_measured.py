@@ -13,14 +13,14 @@ from bench.scaling.scenarios import percentile
 from bench.scaling.simulation import Cluster, simulate
 from bench.scaling.tables import number
 from bench.serving.generator import arrivals
-from bench.serving.openloop import Plan, Result
+from bench.serving.openloop import LoadPlan, LoadResult
 
 MOST_OFF = {"goodput": 0.15, "p50": 0.25, "p99": 0.25}
 """By how much of what was found each figure may be off."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageCost:
     """Bytes of a file, and milliseconds of a core to decode it."""
 
     size: int
@@ -42,13 +42,13 @@ class Figures:
         return cls(in_time / seconds, percentile(ordered, 0.5), percentile(ordered, 0.99))
 
     @classmethod
-    def found(cls, result: Result) -> "Figures":
+    def found(cls, result: LoadResult) -> "Figures":
         """What became of a plan."""
         return cls.of(result.seconds, in_time=result.in_time, milliseconds=result.latencies)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PredictionRow:
     """One run: the balancer's method, the load as a share of what the replicas can do, and both figures."""
 
     method: str
@@ -83,7 +83,9 @@ def capacity(expense: Expense, *, is_alone: bool) -> float:
     return REPLICAS * 1e3 / (expense.replica + (0.0 if is_alone else expense.between))
 
 
-def foretell(plan: Plan, pictures: Sequence[Picture], expense: Expense, *, method: str, is_alone: bool) -> Figures:
+def foretell(
+    plan: LoadPlan, pictures: Sequence[ImageCost], expense: Expense, *, method: str, is_alone: bool
+) -> Figures:
     """What the simulation says of a plan that sends these pictures in turn, before it is carried out."""
     rest = max(0.0, expense.replica - fmean(picture.decode_ms for picture in pictures))
     speed = 1.0 if is_alone else 1 - plan.rate * expense.between / 1e3 / REPLICAS

@@ -15,7 +15,7 @@ ANSWERED, REFUSED, LOST, EXPIRED = 200, 429, 502, 504
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class QueuedImage:
     """An image that a replica has admitted, in its `life` of that number, to be answered by `deadline`."""
 
     arrival: Arrival
@@ -34,7 +34,7 @@ class Events(Protocol):
         """Let `action(given)` happen then."""
         ...
 
-    def end(self, request: Request, status: int) -> None:
+    def end(self, request: QueuedImage, status: int) -> None:
         """A request has its answer."""
         ...
 
@@ -70,7 +70,7 @@ class Replica:
             place = self._admission.admit(arrival.size, self._timeout)
         except Overloaded:
             return False
-        request = Request(arrival, self.number, place, self._life, self._events.now + self._timeout)
+        request = QueuedImage(arrival, self.number, place, self._life, self._events.now + self._timeout)
         self._busy += 1
         if self._free:
             self._start(request)
@@ -96,8 +96,8 @@ class Replica:
         self._free = self._cores
         self._busy = 0
         self._mean = RunningMean()
-        self._waiting: deque[Request] = deque()
-        self._scored: list[Request] = []
+        self._waiting: deque[QueuedImage] = deque()
+        self._scored: list[QueuedImage] = []
         self._admission = Admission(
             max_images=self._settings.max_inflight_images,
             max_bytes=self._settings.max_inflight_bytes,
@@ -109,11 +109,11 @@ class Replica:
         """As the gate's decode pool does it."""
         return self._busy * self._mean.value / self._cores
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: QueuedImage) -> None:
         self._free -= 1
         self._events.schedule(self._events.now + request.arrival.seconds / self._speed, self._finish, request)
 
-    def _finish(self, request: Request) -> None:
+    def _finish(self, request: QueuedImage) -> None:
         """A core is done with an image and takes the next one."""
         if request.life != self._life:
             self._events.end(request, LOST)
@@ -137,7 +137,7 @@ class Replica:
                 self._busy -= 1
                 self._end(following, EXPIRED)
 
-    def _answer_if_first(self, request: Request) -> None:
+    def _answer_if_first(self, request: QueuedImage) -> None:
         """The wait for a fuller batch is over, unless that batch has been run."""
         if self._scored and self._scored[0] is request:
             self._answer()
@@ -147,6 +147,6 @@ class Replica:
         for request in scored:
             self._end(request, ANSWERED if self._events.now <= request.deadline else EXPIRED)
 
-    def _end(self, request: Request, status: int) -> None:
+    def _end(self, request: QueuedImage, status: int) -> None:
         request.place.leave()
         self._events.end(request, status)

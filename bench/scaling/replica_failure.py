@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.scaling.nginx import proxying
-from bench.serving.openloop import Plan, offer
+from bench.serving.openloop import LoadPlan, offer
 from bench.serving.posts import Post
 from bench.serving.processes import Running
 
@@ -40,7 +40,7 @@ def end_one(
         timer = threading.Timer(seconds / 2, os.kill, (replicas[0].pid, number))
         timer.start()
         try:
-            result = offer(Plan(proxy.port, rate, seconds), posts)
+            result = offer(LoadPlan(proxy.port, rate, seconds), posts)
         finally:
             timer.cancel()
     return Ending(number.name, result.due, len(result.latencies))

@@ -17,7 +17,7 @@ _BATCH_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class MeasuredRoute:
     """One way: what it is called, what is sent, and the quantiles of what decoding takes of a thread, in ms."""
 
     title: str
@@ -25,18 +25,20 @@ class Kind:
     decode_ms: tuple[float, ...]
 
 
-def kinds(pictures: Sequence[bytes], bare: InProcess) -> Mapping[str, Kind]:
+def kinds(pictures: Sequence[bytes], bare: InProcess) -> Mapping[str, MeasuredRoute]:
     """All of them, made of the same PNG files."""
     jpegs, large = as_jpeg(pictures), large_images(LARGE_IMAGES)
     small = [bare.pixels(data) for data in pictures]
     batch = np.stack(list(islice(cycle(small), BATCH)))
     square = f"{bare.size} x {bare.size}"
     return {
-        "png": Kind("PNG file", _files(pictures), bare.decode_ms(pictures)),
-        "jpeg": Kind("JPEG file, quality 92", _files(jpegs), bare.decode_ms(jpegs)),
-        "large": Kind(f"tensor {EDGE} x {EDGE}", Traffic([_tensor(one) for one in large]), bare.shrink_ms(large)),
-        "small": Kind(f"tensor {square}", Traffic([_tensor(one) for one in small]), (0.0, 0.0)),
-        "batch": Kind(
+        "png": MeasuredRoute("PNG file", _files(pictures), bare.decode_ms(pictures)),
+        "jpeg": MeasuredRoute("JPEG file, quality 92", _files(jpegs), bare.decode_ms(jpegs)),
+        "large": MeasuredRoute(
+            f"tensor {EDGE} x {EDGE}", Traffic([_tensor(one) for one in large]), bare.shrink_ms(large)
+        ),
+        "small": MeasuredRoute(f"tensor {square}", Traffic([_tensor(one) for one in small]), (0.0, 0.0)),
+        "batch": MeasuredRoute(
             f"tensor {square}, {BATCH} a request",
             Traffic([pixels_post(batch, binary_answer=True)], BATCH, _BATCH_CONNECTIONS),
             (0.0, 0.0),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.scaling.arrivals import Mix
 from bench.scaling.balancers import Balancer
 from bench.scaling.replica import ANSWERED
-from bench.scaling.simulation import Answer, Cluster, simulate
+from bench.scaling.simulation import Cluster, SimulatedAnswer, simulate
 
 LEAST_IMAGES = 30_000
 IMAGES_EACH = 1_500
@@ -30,25 +30,25 @@ class Scenario:
     burst: int = 1
     window: tuple[float, float] | None = None
 
-    def run(self, balancer: Balancer, mix: Mix) -> "Outcome":
+    def run(self, balancer: Balancer, mix: Mix) -> "ScenarioOutcome":
         """What comes of it behind this balancer."""
         rate = self.load * self.cluster.cores * sum(self.cluster.speeds) / mix.mean
         seconds = max(LEAST_IMAGES, IMAGES_EACH * len(self.cluster.speeds)) / rate
         since, until = self.window or (seconds / 2, seconds)
         arrivals = mix.arrivals(random.Random(_SEED), rate=rate, seconds=until, burst=self.burst)
         answers = simulate(self.cluster, balancer, arrivals)
-        return Outcome.of([answer for answer in answers if answer.sent >= since])
+        return ScenarioOutcome.of([answer for answer in answers if answer.sent >= since])
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScenarioOutcome:
     """How often each status was answered, and the seconds of the 200s, sorted."""
 
     statuses: Counter[int]
     seconds: Sequence[float]
 
     @classmethod
-    def of(cls, answers: Sequence[Answer]) -> "Outcome":
+    def of(cls, answers: Sequence[SimulatedAnswer]) -> "ScenarioOutcome":
         """All of these."""
         seconds = sorted(answer.seconds for answer in answers if answer.status == ANSWERED)
         return cls(Counter(answer.status for answer in answers), seconds)

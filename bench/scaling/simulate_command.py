@@ -18,9 +18,9 @@ from bench.scaling.arrivals import Mix, work_of
 from bench.scaling.balancers import BALANCERS
 from bench.scaling.measured import Measured, MeasuredError
 from bench.scaling.replica import ANSWERED
-from bench.scaling.scenarios import Outcome, Scenario
+from bench.scaling.scenarios import Scenario, ScenarioOutcome
 from bench.scaling.simulation import Care, Cluster, Outage
-from bench.scaling.tables import DocumentError, Table, by_name, number, refresh
+from bench.scaling.tables import DocumentError, MarkdownTable, by_name, number, refresh
 
 REPLICAS = (1, 2, 4, 10, 30, 100)
 FEW = (2, 4, 16)
@@ -33,30 +33,32 @@ _CARELESS = Care(passes_on=False, fails=float("inf"))
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class FleetStudy:
     """One table: a row for each number of replicas, a column for each balancer."""
 
     name: str
     replicas: Sequence[int]
     scenario: Callable[[int], Scenario]
-    cell: Callable[[Outcome], str]
+    cell: Callable[[ScenarioOutcome], str]
 
     def row(self, replicas: int, mix: Mix) -> list[str]:
         """What comes of so many replicas."""
         scenario = self.scenario(replicas)
         return [str(replicas), *(self.cell(scenario.run(make(), mix)) for make in BALANCERS.values())]
 
-    def table(self, mix: Mix) -> Table:
+    def table(self, mix: Mix) -> MarkdownTable:
         """All rows."""
-        return Table(self.name, ["replicas", *BALANCERS], [self.row(replicas, mix) for replicas in self.replicas])
+        return MarkdownTable(
+            self.name, ["replicas", *BALANCERS], [self.row(replicas, mix) for replicas in self.replicas]
+        )
 
 
-def _times(outcome: Outcome) -> str:
+def _times(outcome: ScenarioOutcome) -> str:
     """Median, 99 % and 99.9 %."""
     return " / ".join(number(outcome.milliseconds(share), 2) for share in (0.5, 0.99, 0.999))
 
 
-def _goodput(outcome: Outcome) -> str:
+def _goodput(outcome: ScenarioOutcome) -> str:
     return f"{outcome.share(ANSWERED):.1%}, {number(outcome.milliseconds(0.99), 2)}"
 
 
@@ -77,13 +79,13 @@ def _stopping(care: Care) -> Callable[[int], Scenario]:
 
 
 STUDIES = (
-    Study("simulated-70", REPLICAS, _equal(0.7), _times),
-    Study("simulated-90", REPLICAS, _equal(0.9), _times),
-    Study("simulated-120", REPLICAS, _equal(1.2), _goodput),
-    Study("simulated-bursts", REPLICAS, _equal(0.7, _BURST), _times),
-    Study("simulated-slow", FEW, _slow, _goodput),
-    Study("simulated-stop", FEW, _stopping(Care()), _goodput),
-    Study("simulated-careless", FEW, _stopping(_CARELESS), _goodput),
+    FleetStudy("simulated-70", REPLICAS, _equal(0.7), _times),
+    FleetStudy("simulated-90", REPLICAS, _equal(0.9), _times),
+    FleetStudy("simulated-120", REPLICAS, _equal(1.2), _goodput),
+    FleetStudy("simulated-bursts", REPLICAS, _equal(0.7, _BURST), _times),
+    FleetStudy("simulated-slow", FEW, _slow, _goodput),
+    FleetStudy("simulated-stop", FEW, _stopping(Care()), _goodput),
+    FleetStudy("simulated-careless", FEW, _stopping(_CARELESS), _goodput),
 )
 
 

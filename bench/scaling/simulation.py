@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.scaling.arrivals import Arrival
 from bench.scaling.balancers import OUT, Balancer
-from bench.scaling.replica import LOST, REFUSED, Replica, Request
+from bench.scaling.replica import LOST, REFUSED, QueuedImage, Replica
 from service.settings import Settings
 
 
@@ -47,7 +47,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SimulatedAnswer:
     """What became of one image: when it was sent, the status, and after how many seconds."""
 
     sent: float
@@ -55,7 +55,7 @@ class Answer:
     seconds: float
 
 
-def simulate(cluster: Cluster, balancer: Balancer, arrivals: Iterable[Arrival]) -> list[Answer]:
+def simulate(cluster: Cluster, balancer: Balancer, arrivals: Iterable[Arrival]) -> list[SimulatedAnswer]:
     """What becomes of each image, in the order of the answers."""
     return _Simulation(cluster, balancer).run(arrivals)
 
@@ -67,7 +67,7 @@ class _Simulation:
         self.now = 0.0
         self._care = cluster.care
         self._balancer = balancer
-        self._answers: list[Answer] = []
+        self._answers: list[SimulatedAnswer] = []
         # Of two at the same time the one that was scheduled first.
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._numbers = count()
@@ -81,7 +81,7 @@ class _Simulation:
             self.schedule(outage.start, self._replicas[outage.replica].stop, None)
             self.schedule(outage.start + outage.seconds, self._replicas[outage.replica].restart, None)
 
-    def run(self, arrivals: Iterable[Arrival]) -> list[Answer]:
+    def run(self, arrivals: Iterable[Arrival]) -> list[SimulatedAnswer]:
         for arrival in arrivals:
             self._advance(arrival.time)
             self._offer(arrival)
@@ -91,7 +91,7 @@ class _Simulation:
     def schedule(self, time: float, action: Callable[[Any], None], given: Any) -> None:
         heapq.heappush(self._events, (time, next(self._numbers), action, given))
 
-    def end(self, request: Request, status: int) -> None:
+    def end(self, request: QueuedImage, status: int) -> None:
         self._connections[request.replica] -= 1
         if status == LOST and self._care.passes_on:
             self._offer(request.arrival)
@@ -147,4 +147,4 @@ class _Simulation:
         self._connections[number] -= OUT
 
     def _settle(self, arrival: Arrival, status: int) -> None:
-        self._answers.append(Answer(arrival.time, status, self.now - arrival.time))
+        self._answers.append(SimulatedAnswer(arrival.time, status, self.now - arrival.time))

@@ -12,7 +12,7 @@ class DocumentError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class MarkdownTable:
     """`name` is what a document calls it by; cells are text already."""
 
     name: str
@@ -45,7 +45,7 @@ def blocks(file: Path) -> dict[str, str]:
     return {one["name"]: one["block"].strip("\n") for one in found}
 
 
-def by_name(tables: Iterable[Table]) -> dict[str, str]:
+def by_name(tables: Iterable[MarkdownTable]) -> dict[str, str]:
     """Each table's text."""
     return {table.name: str(table) for table in tables}
 

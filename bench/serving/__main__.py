@@ -23,7 +23,7 @@ from bench.serving.limits import InProcess
 from bench.serving.machine import describe
 from bench.serving.overload import overload
 from bench.serving.posts import read_pictures
-from bench.serving.report import Measure, Row, draw, write_csv
+from bench.serving.report import ReportRow, RoundValues, draw, write_csv
 from bench.serving.tensors import batches, single
 from bench.serving.throughput import against_peers, share_of_cores
 from gate import ModelStore
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(bench: Bench, numbers: Sequence[int]) -> list[Row]:
-    steps: list[tuple[set[int], Callable[[], list[Row]]]] = [
+def _measure(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
+    steps: list[tuple[set[int], Callable[[], list[ReportRow]]]] = [
         ({1}, lambda: [share_of_cores(bench)]),
         ({2, 3, 4}, lambda: against_peers(bench, numbers)),
         ({5}, lambda: [batches(bench)]),
@@ -60,7 +60,7 @@ def _measure(bench: Bench, numbers: Sequence[int]) -> list[Row]:
         ({9, 10}, lambda: overload(bench)),
         ({11}, lambda: [_ready(bench)]),
     ]
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     for own, measure in steps:
         if own & set(numbers):
             print(f"measuring {' and '.join(map(str, sorted(own & set(numbers))))}", file=sys.stderr, flush=True)
@@ -68,19 +68,19 @@ def _measure(bench: Bench, numbers: Sequence[int]) -> list[Row]:
     return [row for row in rows if row.number in numbers]
 
 
-def _safely(measure: Callable[[], list[Row]], numbers: set[int]) -> list[Row]:
+def _safely(measure: Callable[[], list[ReportRow]], numbers: set[int]) -> list[ReportRow]:
     """A row that cannot be measured is one that says why."""
     try:
         return measure()
     except Exception as error:  # Whatever it is, the other rows are worth having.
         print(f"not measured: {error!r}", file=sys.stderr, flush=True)
-        return [Row(number, None, notes=[f"not measured: {error!r}"]) for number in numbers]
+        return [ReportRow(number, None, notes=[f"not measured: {error!r}"]) for number in numbers]
 
 
-def _ready(bench: Bench) -> Row:
+def _ready(bench: Bench) -> ReportRow:
     """Row 11."""
     seconds = [startup.seconds_to_ready() for _ in range(2 * bench.rounds + 1)]
-    return Row(11, statistics.median(seconds), [Measure("exec to ready", "s", seconds)])
+    return ReportRow(11, statistics.median(seconds), [RoundValues("exec to ready", "s", seconds)])
 
 
 def _setting(bench: Bench, version: str, seconds: float) -> str:

@@ -9,7 +9,7 @@ _RETRY = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """One final answer. `retry_after` is in seconds."""
 
     status: int
@@ -26,7 +26,7 @@ class AnswerReader:
         """Whether 100 Continue has come."""
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Answer | None:
+    def feed(self, data: bytes) -> HttpAnswer | None:
         """Take in what came.
 
         Raises:
@@ -42,7 +42,7 @@ class AnswerReader:
             del self._buffer[: end + 4]
         return None
 
-    def _finish(self, status: int, head: bytes, start: int) -> Answer | None:
+    def _finish(self, status: int, head: bytes, start: int) -> HttpAnswer | None:
         length = _LENGTH.search(head)
         if length is None:
             raise ValueError("the answer has no Content-Length")
@@ -52,7 +52,7 @@ class AnswerReader:
         body = bytes(self._buffer[start:stop])
         del self._buffer[:stop]
         retry = _RETRY.search(head)
-        return Answer(status, body, _CLOSE.search(head) is not None, int(retry[1]) if retry else None)
+        return HttpAnswer(status, body, _CLOSE.search(head) is not None, int(retry[1]) if retry else None)
 
 
 def _status(head: bytes) -> int:

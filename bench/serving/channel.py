@@ -4,14 +4,14 @@ import socket
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.serving.answers import Answer, AnswerReader
+from bench.serving.answers import AnswerReader, HttpAnswer
 
 _PIECE = 1 << 18
 CONTINUE_SECONDS = 1.0
 """As curl: who asked to be told to go on, and hears nothing for so long, goes on."""
 
 
-class End(StrEnum):
+class ExchangeEnd(StrEnum):
     """How an exchange came to its end."""
 
     ANSWERED = "answered"
@@ -33,7 +33,7 @@ class Exchange:
     """Whether the body is held back until 100 Continue."""
     begun: float = 0.0
     ended: float = 0.0
-    end: End | None = None
+    end: ExchangeEnd | None = None
     status: int = 0
     retry_after: int | None = None
     impatient: bool = False
@@ -46,7 +46,7 @@ class Exchange:
         """Whether the answer came before the whole body was sent."""
         return self.sent < len(self.body)
 
-    def finish(self, end: End, now: float, answer: Answer | None = None) -> None:
+    def finish(self, end: ExchangeEnd, now: float, answer: HttpAnswer | None = None) -> None:
         """Note the end."""
         self.end, self.ended = end, now
         if answer:
@@ -95,7 +95,7 @@ class Channel:
         if exchange is None:
             return None
         if now - exchange.due > timeout:
-            return self._end(End.TIMEOUT, now)
+            return self._end(ExchangeEnd.TIMEOUT, now)
         if exchange.waits and now - exchange.begun > CONTINUE_SECONDS:
             exchange.waits, exchange.impatient = False, True
             self._write()
@@ -137,10 +137,10 @@ class Channel:
             return False
         return True
 
-    def _finish(self, answer: Answer, now: float) -> Exchange | None:
+    def _finish(self, answer: HttpAnswer, now: float) -> Exchange | None:
         """What was not sent, the server would take for the next request: such a connection is of no more use."""
         early = self.exchange is not None and self.exchange.is_early
-        return self._end(End.ANSWERED, now, answer, keep=not (answer.closes or early or self._is_over()))
+        return self._end(ExchangeEnd.ANSWERED, now, answer, keep=not (answer.closes or early or self._is_over()))
 
     def _is_over(self) -> bool:
         """Whether the server has closed already: of an end that came with the answer nothing more is told."""
@@ -156,9 +156,11 @@ class Channel:
         if self.exchange is None:
             self.close()
             return None
-        return self._end(End.LOST, now)
+        return self._end(ExchangeEnd.LOST, now)
 
-    def _end(self, end: End, now: float, answer: Answer | None = None, *, keep: bool = False) -> Exchange | None:
+    def _end(
+        self, end: ExchangeEnd, now: float, answer: HttpAnswer | None = None, *, keep: bool = False
+    ) -> Exchange | None:
         exchange, self.exchange = self.exchange, None
         if exchange:
             exchange.finish(end, now, answer)

@@ -101,14 +101,14 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ContenderReply:
     """A 200; `header_length` is that of the JSON before binary tensors, if there are any."""
 
     body: bytes
     header_length: int | None
 
 
-def exchange(port: int, post: Post) -> Reply:
+def exchange(port: int, post: Post) -> ContenderReply:
     """Send one request of its own, and take an answer with any framing HTTP allows.
 
     Raises:
@@ -123,7 +123,7 @@ def exchange(port: int, post: Post) -> Reply:
         if answer.status != 200:
             raise ValueError(f"the answer is {answer.status}: {body[:200].decode(errors='replace')}")
         length = answer.getheader("Inference-Header-Content-Length")
-        return Reply(body, int(length) if length else None)
+        return ContenderReply(body, int(length) if length else None)
     finally:
         connection.close()
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from bench.serving.channel import Channel, End, Exchange
-from bench.serving.openloop import EXPECT_BYTES, Plan, Result
+from bench.serving.channel import Channel, Exchange, ExchangeEnd
+from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult
 from bench.serving.posts import Post
 
 MOST_REQUESTS = 200_000
@@ -24,7 +24,7 @@ _SWEEP_SECONDS = 0.05
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
-def arrivals(plan: Plan) -> Iterator[float]:
+def arrivals(plan: LoadPlan) -> Iterator[float]:
     """When requests fall due, in seconds from the start, in order; never more than `MOST_REQUESTS`."""
     if not plan.poisson:
         count = round(plan.rate * plan.seconds)
@@ -42,7 +42,7 @@ def arrivals(plan: Plan) -> Iterator[float]:
 class Generator:
     """Carries out one plan."""
 
-    def __init__(self, plan: Plan, posts: Sequence[Post]) -> None:
+    def __init__(self, plan: LoadPlan, posts: Sequence[Post]) -> None:
         self._plan = plan
         self._posts = cycle([_prepare(post, expects=plan.expects) for post in posts])
         self._epoll = select.epoll()
@@ -51,9 +51,9 @@ class Generator:
         self._busy = 0
         self._waiting: deque[Exchange] = deque()
         self._stop = 0.0
-        self._result = Result(seconds=plan.seconds)
+        self._result = LoadResult(seconds=plan.seconds)
 
-    def run(self) -> Result:
+    def run(self) -> LoadResult:
         """Until every request has ended."""
         due = self._schedule()
         sweep = 0.0
@@ -112,7 +112,7 @@ class Generator:
             self._settle(descriptor, channel, channel.check(now, self._plan.timeout), now)
         while self._waiting and now - self._waiting[0].due > self._plan.timeout:
             exchange = self._waiting.popleft()
-            exchange.finish(End.UNSENT, now)
+            exchange.finish(ExchangeEnd.UNSENT, now)
             self._result.count(exchange, self._stop)
 
     def _settle(self, descriptor: int, channel: Channel, finished: Exchange | None, now: float) -> None:
@@ -138,7 +138,7 @@ def main(file: Path) -> int:
     given = json.loads(file.read_text())
     posts = [Post(one["path"], Path(one["body"]).read_bytes(), one["headers"]) for one in given["posts"]]
     gc.disable()  # Its pauses would be taken for the server's; nothing here grows without bound.
-    result = Generator(Plan(**given["plan"]), posts).run()
+    result = Generator(LoadPlan(**given["plan"]), posts).run()
     print(json.dumps(dataclasses.asdict(result)))
     return 0
 

@@ -6,8 +6,8 @@ from statistics import median, quantiles
 from bench.serving.bench import Bench
 from bench.serving.client import latencies
 from bench.serving.contenders import lensgate
-from bench.serving.openloop import Plan, offer
-from bench.serving.report import Measure, Row
+from bench.serving.openloop import LoadPlan, offer
+from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
 BUSY = 0.7
@@ -16,7 +16,7 @@ _TURNS = 4
 """How many turns long an open loop is: the 99th percentile of few requests says little."""
 
 
-def added(bench: Bench) -> Row:
+def added(bench: Bench) -> ReportRow:
     """Row 7: one connection, one request at a time."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
@@ -28,9 +28,9 @@ def added(bench: Bench) -> Row:
                 "Lensgate": lambda: median(latencies(server.port, posts, seconds=bench.seconds)),
             }
         )
-    bare = Measure("in-process, one thread, median", "ms", found["in-process"])
-    served = Measure("Lensgate, one connection, median", "ms", found["Lensgate"])
-    return Row(7, served.median - bare.median, [bare, served])
+    bare = RoundValues("in-process, one thread, median", "ms", found["in-process"])
+    served = RoundValues("Lensgate, one connection, median", "ms", found["Lensgate"])
+    return ReportRow(7, served.median - bare.median, [bare, served])
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class _Rounds:
     """Requests that were not answered 200."""
 
 
-def busy(bench: Bench) -> Row:
+def busy(bench: Bench) -> ReportRow:
     """Row 8: every request goes the way of a well-behaved client, which asks before it sends a megabyte."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
@@ -58,7 +58,9 @@ def busy(bench: Bench) -> Row:
             found.unloaded.append(median(latencies(server.port, posts, seconds=bench.seconds, expect=True)))
             found.peak.append(drive(server.port, posts, seconds=bench.seconds).rate)
             for poisson in (True, False):
-                plan = Plan(server.port, BUSY * median(found.peak), _TURNS * bench.seconds, poisson=poisson, seed=seed)
+                plan = LoadPlan(
+                    server.port, BUSY * median(found.peak), _TURNS * bench.seconds, poisson=poisson, seed=seed
+                )
                 result = offer(plan, posts)
                 found.refused += result.due - len(result.latencies)
                 (found.poisson if poisson else found.even).append(quantiles(result.latencies, n=100)[98])
@@ -68,14 +70,14 @@ def busy(bench: Bench) -> Row:
     return _row(found)
 
 
-def _row(found: _Rounds) -> Row:
-    unloaded = Measure("unloaded median", "ms", found.unloaded)
-    poisson = Measure(f"p99 at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.poisson)
-    even = Measure(f"p99 at {BUSY:.0%} of the peak, even arrivals", "ms", found.even)
+def _row(found: _Rounds) -> ReportRow:
+    unloaded = RoundValues("unloaded median", "ms", found.unloaded)
+    poisson = RoundValues(f"p99 at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.poisson)
+    even = RoundValues(f"p99 at {BUSY:.0%} of the peak, even arrivals", "ms", found.even)
     measures = [
-        Measure("peak", "images/s", found.peak),
+        RoundValues("peak", "images/s", found.peak),
         unloaded,
-        Measure(f"median at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.median),
+        RoundValues(f"median at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.median),
         poisson,
         even,
     ]
@@ -84,4 +86,4 @@ def _row(found: _Rounds) -> Row:
         f"the generator was late by {max(found.lags):.1f} ms at most, which counts as latency",
     ]
     fault = f"{found.refused} requests were not answered 200" if found.refused else ""
-    return Row(8, poisson.median / unloaded.median, measures, notes, fault)
+    return ReportRow(8, poisson.median / unloaded.median, measures, notes, fault)

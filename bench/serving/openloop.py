@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.serving.channel import End, Exchange
+from bench.serving.channel import Exchange, ExchangeEnd
 from bench.serving.posts import Post
 
 EXPECT_BYTES = 1 << 20
@@ -21,7 +21,7 @@ EXPECT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """`rate` requests a second for `seconds`, at the times of a Poisson process or evenly apart."""
 
     port: int
@@ -36,7 +36,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Result:
+class LoadResult:
     """What became of the requests; `latencies` are those of the 200s in milliseconds from when they were due."""
 
     due: int = 0
@@ -62,7 +62,7 @@ class Result:
     def count(self, exchange: Exchange, stop: float) -> None:
         """Take in one exchange that has ended."""
         self.impatient += exchange.impatient
-        if exchange.end is not End.ANSWERED:
+        if exchange.end is not ExchangeEnd.ANSWERED:
             _add(self.failures, str(exchange.end))
             return
         _add(self.statuses, str(exchange.status))
@@ -76,7 +76,7 @@ class Result:
         self.no_retry_after += exchange.status == 429 and exchange.retry_after is None
 
 
-def offer(plan: Plan, posts: Sequence[Post]) -> Result:
+def offer(plan: LoadPlan, posts: Sequence[Post]) -> LoadResult:
     """Run the plan in another process, sending `posts` in turn.
 
     Raises:
@@ -95,7 +95,7 @@ def offer(plan: Plan, posts: Sequence[Post]) -> Result:
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
     if ran.returncode:
         raise RuntimeError(f"the generator failed: {ran.stderr.strip()}")
-    return Result(**json.loads(ran.stdout))
+    return LoadResult(**json.loads(ran.stdout))
 
 
 def _add(counts: dict[str, int], key: str) -> None:

@@ -10,7 +10,7 @@ from bench.serving.aims import AIMS, Aim
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class RoundValues:
     """One thing measured in every round."""
 
     name: str
@@ -29,12 +29,12 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """The figure of one of `AIMS`; None if it could not be taken, for a reason in `notes`."""
 
     number: int
     figure: float | None
-    measures: Sequence[Measure] = ()
+    measures: Sequence[RoundValues] = ()
     notes: Sequence[str] = ()
     fault: str = ""
     """Why the aim is missed whatever the figure."""
@@ -60,7 +60,7 @@ class Row:
         ]
 
 
-def write_csv(rows: Sequence[Row], file: Path) -> None:
+def write_csv(rows: Sequence[ReportRow], file: Path) -> None:
     """A line for each figure with its aim, and one for each measure with its rounds."""
     with file.open("w", newline="", encoding="utf-8") as sink:
         writer = csv.writer(sink)
@@ -73,7 +73,7 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
                 writer.writerow([row.number, one.name, one.unit, f"{one.median:.6g}", "", "", rounds])
 
 
-def draw(rows: Sequence[Row], title: str, file: Path) -> None:
+def draw(rows: Sequence[ReportRow], title: str, file: Path) -> None:
     """How far each figure reaches its aim, and the pictures a second that the ratios are made of, with their rounds."""
     # It takes a second to import, and the test of the table needs none of it.
     import matplotlib as mpl  # noqa: PLC0415

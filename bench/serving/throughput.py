@@ -11,7 +11,7 @@ from bench.serving.contenders import PEERS, Contender, WrongAnswerError, lensgat
 from bench.serving.environments import InstallError
 from bench.serving.posts import as_jpeg
 from bench.serving.processes import Running, StartError
-from bench.serving.report import Measure, Row
+from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
 _FAILURES = (InstallError, StartError, WrongAnswerError, RuntimeError, OSError, ValueError, http.client.HTTPException)
@@ -42,7 +42,7 @@ class _Duel:
         return statistics.median(self.ours) / statistics.median(self.theirs)
 
 
-def share_of_cores(bench: Bench) -> Row:
+def share_of_cores(bench: Bench) -> ReportRow:
     """Row 1."""
     ours = lensgate()
     with ours.running(bench.pictures[0]) as server:
@@ -54,14 +54,14 @@ def share_of_cores(bench: Bench) -> Row:
             }
         )
     measures = [
-        Measure(f"in-process, {bench.cores} threads", "images/s", found["in-process"]),
-        Measure("Lensgate, PNG", "images/s", found["Lensgate"]),
+        RoundValues(f"in-process, {bench.cores} threads", "images/s", found["in-process"]),
+        RoundValues("Lensgate, PNG", "images/s", found["Lensgate"]),
     ]
     share = measures[1].median / measures[0].median
-    return Row(1, share, measures)
+    return ReportRow(1, share, measures)
 
 
-def against_peers(bench: Bench, numbers: Sequence[int]) -> list[Row]:
+def against_peers(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
     """Rows 2, 3 and 4, those that are asked for. Each peer runs alone beside the service and takes turns with it."""
     contests = [contest for contest in _CONTESTS if contest.number in numbers]
     duels: dict[int, list[_Duel]] = {contest.number: [] for contest in contests}
@@ -111,11 +111,11 @@ def _turn(bench: Bench, contender: Contender, server: Running, pictures: Sequenc
     return turn
 
 
-def _row(contest: _Contest, duels: Sequence[_Duel], failures: Sequence[str]) -> Row:
+def _row(contest: _Contest, duels: Sequence[_Duel], failures: Sequence[str]) -> ReportRow:
     duels = sorted(duels, key=lambda duel: duel.ratio)
     measures = []
     for duel in duels:
-        measures.append(Measure(f"{duel.title}, {contest.format}", "images/s", duel.theirs))
-        measures.append(Measure(f"Lensgate beside {duel.title}, {contest.format}", "images/s", duel.ours))
+        measures.append(RoundValues(f"{duel.title}, {contest.format}", "images/s", duel.theirs))
+        measures.append(RoundValues(f"Lensgate beside {duel.title}, {contest.format}", "images/s", duel.ours))
     notes = [", ".join(f"{duel.title} {duel.ratio:.2f} x" for duel in duels), *failures]
-    return Row(contest.number, min((duel.ratio for duel in duels), default=None), measures, notes)
+    return ReportRow(contest.number, min((duel.ratio for duel in duels), default=None), measures, notes)

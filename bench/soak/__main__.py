@@ -23,7 +23,7 @@ from bench.serving.posts import read_pictures
 from bench.serving.processes import MemoryWatch
 from bench.soak.counters import Counters
 from bench.soak.load import Seen, drive
-from bench.soak.requests import Images, make_kinds
+from bench.soak.requests import EncodedImages, make_kinds
 
 MOST_GROWTH = 1.0
 """MB a minute."""
@@ -63,7 +63,7 @@ class Memory:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 where the service does not keep its promise."""
     options = _parser().parse_args(arguments)
-    kinds = make_kinds(Images(read_pictures(options.images)))
+    kinds = make_kinds(EncodedImages(read_pictures(options.images)))
     sound = read_pictures(options.images)[0]
     memory = Memory()
     with lensgate("soak").running(sound) as server:

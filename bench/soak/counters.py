@@ -13,17 +13,17 @@ INFER_ROUTE = "/v2/models/{name}/infer"
 GONE = "499"
 """The status under which the service counts requests that the client left."""
 
-Samples = list[tuple[dict[str, str], float]]
+MetricSamples = list[tuple[dict[str, str], float]]
 
 _SAMPLE = re.compile(r"lensgate_(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def read_samples(port: int) -> dict[str, Samples]:
+def read_samples(port: int) -> dict[str, MetricSamples]:
     """The labelled samples of `/metrics` by name, each with its labels and its value."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    found: dict[str, Samples] = {}
+    found: dict[str, MetricSamples] = {}
     for name, labels, value in _SAMPLE.findall(text):
         found.setdefault(name, []).append((dict(_LABEL.findall(labels)), float(value)))
     return found
@@ -54,7 +54,7 @@ class Counters:
             yield from _compare(name, expected, counted)
 
 
-def _sums(samples: Samples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
+def _sums(samples: MetricSamples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
     """The values by these labels, over all others."""
     found: Counter[tuple[str, ...]] = Counter()
     for labels, value in samples:

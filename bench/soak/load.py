@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from bench.serving.posts import INFER, read_tensors
-from bench.soak.requests import BATCH, DECISIONS, Kind, Request
+from bench.soak.requests import BATCH, DECISIONS, RequestKind, SoakRequest
 
 ANSWER_SECONDS = 30.0
 """An answer that takes longer counts as a fault of the service."""
@@ -55,7 +55,7 @@ class Seen:
         return sum(count for (_, status), count in self.kinds.items() if status)
 
 
-def drive(port: int, kinds: Sequence[Kind], *, connections: int, seconds: float, seed: int) -> Seen:
+def drive(port: int, kinds: Sequence[RequestKind], *, connections: int, seconds: float, seed: int) -> Seen:
     """Send requests on `connections` connections at a time for `seconds`, and return what came back."""
     until = time.monotonic() + seconds
     found = [Seen() for _ in range(connections)]
@@ -76,7 +76,7 @@ def drive(port: int, kinds: Sequence[Kind], *, connections: int, seconds: float,
     return total
 
 
-def _work(port: int, kinds: Sequence[Kind], rng: random.Random, until: float, seen: Seen) -> None:
+def _work(port: int, kinds: Sequence[RequestKind], rng: random.Random, until: float, seen: Seen) -> None:
     weights = list(accumulate(kind.weight for kind in kinds))
     while time.monotonic() < until:
         request = rng.choices(kinds, cum_weights=weights)[0].make(rng)
@@ -90,7 +90,7 @@ def _work(port: int, kinds: Sequence[Kind], rng: random.Random, until: float, se
             seen.faults.append(f"{request.kind}: {type(error).__name__}: {error}"[:200])
 
 
-def _exchange(port: int, request: Request, seen: Seen) -> None:
+def _exchange(port: int, request: SoakRequest, seen: Seen) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     with contextlib.closing(connection):
         body = request.post.body if request.method == "POST" else None
@@ -143,7 +143,7 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _leave(port: int, request: Request, length: int) -> None:
+def _leave(port: int, request: SoakRequest, length: int) -> None:
     """Send the head and a part of the body, then close the connection."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS) as connection:
         connection.sendall(request.post.head() + request.post.body[:length])

@@ -10,12 +10,12 @@ import pytest
 
 from bench.scaling.arrivals import Arrival, Mix, Work, work_of
 from bench.scaling.balancers import BALANCERS, OUT, Balancer, LeastConnections, RoundRobin, TwoChoices
-from bench.scaling.costs import Fleet, Monitoring, Way, a_day, bulk_cores, bulk_dollars, record_rate, stored
+from bench.scaling.costs import Fleet, Monitoring, RouteCost, a_day, bulk_cores, bulk_dollars, record_rate, stored
 from bench.scaling.inputs import Inputs
 from bench.scaling.measured import Bulk, Database, Route
 from bench.scaling.replica import ANSWERED, EXPIRED, LOST, REFUSED
-from bench.scaling.scenarios import Outcome, Scenario, percentile
-from bench.scaling.simulation import Answer, Care, Cluster, Outage
+from bench.scaling.scenarios import Scenario, ScenarioOutcome, percentile
+from bench.scaling.simulation import Care, Cluster, Outage, SimulatedAnswer
 from bench.scaling.simulation import simulate as run
 from service.settings import Settings
 
@@ -119,7 +119,7 @@ def at(*times: float, seconds: float = 0.1, size: int = 1) -> list[Arrival]:
     return [Arrival(time, size, seconds) for time in times]
 
 
-def alone(settings: Settings, arrivals: Sequence[Arrival], cores: int = 1) -> list[Answer]:
+def alone(settings: Settings, arrivals: Sequence[Arrival], cores: int = 1) -> list[SimulatedAnswer]:
     return run(Cluster([1.0], cores, settings), RoundRobin(), arrivals)
 
 
@@ -190,7 +190,7 @@ def test_balancers_pick_what_they_say() -> None:
     assert two.pick([9]) == 0
 
 
-def stopping(balancer: Balancer, care: Care) -> Outcome:
+def stopping(balancer: Balancer, care: Care) -> ScenarioOutcome:
     outages = [Outage(0, start=1.0, seconds=4.0)]
     return Scenario(Cluster([1.0] * 4, outages=outages, care=care), 0.4, window=(1.0, 5.0)).run(balancer, MIX)
 
@@ -231,7 +231,7 @@ def test_a_slow_replica_makes_those_late_who_go_by_turns() -> None:
 
 
 def test_an_outcome_of_nothing_is_no_number() -> None:
-    outcome = Outcome.of([])
+    outcome = ScenarioOutcome.of([])
     assert math.isnan(outcome.share(ANSWERED))
     assert math.isnan(outcome.milliseconds(0.5))
     assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
@@ -249,7 +249,7 @@ ROUTE = Route(
     answer_bytes=500.0,
     balancer_ms=0.5,
 )
-WAY = Way(ROUTE, 0.25, INPUTS)
+WAY = RouteCost(ROUTE, 0.25, INPUTS)
 MIX = Mix([(1.0, work_of(ROUTE))])
 
 
@@ -267,13 +267,13 @@ def test_replicas_follow_from_the_peak() -> None:
     assert fleet.links == 1
     assert Fleet(WAY, 86_400_000).links == 6
     assert fleet.proxy_cores == pytest.approx(300 * 0.5e-3 / 0.5)
-    assert Fleet(Way(ROUTE.model_copy(update={"balancer_ms": None}), 0.25, INPUTS), 1.0).proxy_cores is None
+    assert Fleet(RouteCost(ROUTE.model_copy(update={"balancer_ms": None}), 0.25, INPUTS), 1.0).proxy_cores is None
 
 
 def test_a_replica_has_one_event_loop_and_one_thread_for_the_model() -> None:
     small = ROUTE.model_copy(update={"cpu_ms": 0.5, "loop_ms": 0.4})
-    assert Way(small, 0.2, INPUTS).replica_rate == pytest.approx(2_500)
-    assert Way(small, 0.5, INPUTS).replica_rate == pytest.approx(2_000)
+    assert RouteCost(small, 0.2, INPUTS).replica_rate == pytest.approx(2_500)
+    assert RouteCost(small, 0.5, INPUTS).replica_rate == pytest.approx(2_000)
 
 
 def test_a_gpu_is_worth_as_many_cores_as_it_costs() -> None:

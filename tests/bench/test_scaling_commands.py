@@ -13,16 +13,16 @@ import pytest
 from bench.scaling import bulk, check, databases, measured, nginx, pair, plan, scenarios
 from bench.scaling import cost_command as cost
 from bench.scaling import measure_command as measure
-from bench.scaling import predicted_vs_measured as foresight
+from bench.scaling import predicted_vs_measured
 from bench.scaling import simulate_command as simulate
 from bench.scaling.inputs import Inputs
 from bench.scaling.pair import Expense
-from bench.scaling.predicted_vs_measured import Figures, Picture, Row, capacity, foretell
+from bench.scaling.predicted_vs_measured import Figures, ImageCost, PredictionRow, capacity, foretell
 from bench.scaling.processor import taken_by_others
 from bench.scaling.replica_failure import SIGNALS, Ending
 from bench.scaling.routes import kinds
 from bench.scaling.tables import DocumentError, blocks, by_name, number, power, refresh
-from bench.serving.openloop import Plan
+from bench.serving.openloop import LoadPlan
 from gate import ModelStore
 from tests.conftest import ROOT
 
@@ -47,7 +47,7 @@ def test_the_document_s_plan_is_what_the_command_prints() -> None:
 
 
 @pytest.mark.parametrize("study", simulate.STUDIES, ids=lambda study: study.name)
-def test_the_document_s_simulations_are_what_is_simulated(study: simulate.Study) -> None:
+def test_the_document_s_simulations_are_what_is_simulated(study: simulate.FleetStudy) -> None:
     replicas = study.replicas[study.replicas.index(2)]
     row = study.row(replicas, simulate.mix_of(measured.load()))
     assert f"| {' | '.join(row)} |" in blocks(DOCUMENT)[study.name].splitlines()
@@ -160,21 +160,21 @@ FIGURES = Figures(100.0, 10.0, 50.0)
 
 
 def test_a_row_agrees_where_nothing_is_too_far_off() -> None:
-    row = Row("round robin", 0.5, 100.0, Figures(110.0, 12.0, 40.0), FIGURES, others=0.0)
-    assert [round(row.off(name), 3) for name in foresight.MOST_OFF] == [0.1, 0.2, -0.2]
+    row = PredictionRow("round robin", 0.5, 100.0, Figures(110.0, 12.0, 40.0), FIGURES, others=0.0)
+    assert [round(row.off(name), 3) for name in predicted_vs_measured.MOST_OFF] == [0.1, 0.2, -0.2]
     assert row.agrees
     assert row.cells() == ["round robin", "0.5", "100", "110 / 100 (+10%)", "12.0 / 10.0 (+20%)", "40.0 / 50.0 (-20%)"]
     for other in (Figures(120.0, 10.0, 50.0), Figures(100.0, 13.0, 50.0), Figures(100.0, 10.0, float("nan"))):
-        assert not Row("round robin", 0.5, 100.0, other, FIGURES, others=0.0).agrees
-    assert not Row("round robin", 0.5, 100.0, FIGURES, Figures(0.0, 10.0, 50.0), others=0.0).agrees
+        assert not PredictionRow("round robin", 0.5, 100.0, other, FIGURES, others=0.0).agrees
+    assert not PredictionRow("round robin", 0.5, 100.0, FIGURES, Figures(0.0, 10.0, 50.0), others=0.0).agrees
     assert Ending("SIGKILL", 5, 5).agrees
     assert not Ending("SIGKILL", 5, 4).agrees
 
 
 def test_what_is_foretold_of_few_images_is_what_one_takes() -> None:
-    pictures = [Picture(1000, 6.0), Picture(1000, 8.0)]
+    pictures = [ImageCost(1000, 6.0), ImageCost(1000, 8.0)]
     expense = Expense(replica=9.0, between=1.0)
-    plan = Plan(1, rate=2.0, seconds=10.0, poisson=False)
+    plan = LoadPlan(1, rate=2.0, seconds=10.0, poisson=False)
     alone = foretell(plan, pictures, expense, method="round robin", is_alone=True)
     # 2 ms of all else, and 1 ms before the replica has it.
     assert [alone.goodput, alone.p50, alone.p99] == pytest.approx([2.0, 9.0, 11.0])
