@@ -1,4 +1,4 @@
-"""A gate asked with tensors of a library: by both of the client's classes, by the filter and by the examples."""
+"""Send tensors of a library to a gate: with both client classes, the filter and the examples."""
 
 import asyncio
 import importlib.util
@@ -21,7 +21,7 @@ _EDGE = 256
 
 
 def ask(library: TensorLibrary, url: str) -> bool:
-    """Print a line for each way; whether every answer is as it should be."""
+    """Print a line for each method; return whether every answer is correct."""
     found = {"Gate": _ask(library, url), "AsyncGate": asyncio.run(_ask_on_loop(library, url))}
     found["GateFilter"] = _filter(library, url)
     for title, is_right in found.items():
@@ -52,7 +52,7 @@ async def _ask_on_loop(library: TensorLibrary, url: str) -> bool:
 
 
 def _filter(library: TensorLibrary, url: str) -> bool:
-    """The images that come out are the generator's own: its tensors, where they are."""
+    """The filter yields the generator's own tensors, on their device."""
     levels = np.array([250, 128, 5, 130], np.uint8)
     batch = library.load(np.broadcast_to(levels[:, None, None, None], (4, 3, _EDGE, _EDGE)).copy())
     with Gate(url, transport=httpx.HTTPTransport()) as gate:
@@ -64,7 +64,7 @@ def _filter(library: TensorLibrary, url: str) -> bool:
 
 
 def run_examples(library: TensorLibrary, url: str) -> bool:
-    """The examples for PyTorch, the network of a StyleGAN aside."""
+    """The PyTorch examples, without the network of a StyleGAN."""
     found = {"examples/torch_loader.py": _load(library, url), "examples/stylegan.py": _draw(library, url)}
     for title, is_right in found.items():
         print(f"{library.name:12}{title:32}{'right' if is_right else 'WRONG':>10}", flush=True)
@@ -72,7 +72,7 @@ def run_examples(library: TensorLibrary, url: str) -> bool:
 
 
 def _load(library: TensorLibrary, url: str) -> bool:
-    """Every image once, whichever worker has it."""
+    """Every image once, over all workers."""
     torch = library.module
     accepted = _example("torch_loader").Accepted(_faces(torch), url)
     for workers in (0, 2):
@@ -103,7 +103,7 @@ def _draw(library: TensorLibrary, url: str) -> bool:
 
 
 def _example(name: str) -> Any:
-    """Its module; what a StyleGAN's repository brings is not needed for what is called here."""
+    """Load the example as a module; the functions called here do not need a StyleGAN repository."""
     for missing in ("dnnlib", "legacy"):
         sys.modules.setdefault(missing, types.ModuleType(missing))
     spec = importlib.util.spec_from_file_location(name, _EXAMPLES / f"{name}.py")

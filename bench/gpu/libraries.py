@@ -1,4 +1,4 @@
-"""The libraries whose tensors the client takes, as far as they are installed, each on the best device it sees."""
+"""The installed libraries whose tensors the client accepts, each on its best device."""
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class TensorLibrary:
-    """How one makes tensors of arrays, and arrays of tensors, moves axes, and waits for what it began.
+    """Functions of a library: array to tensor and back, moving axes, and synchronizing with the device.
 
-    `device` is the name of its GPU, if it sees one.
+    `device` is the name of its GPU, if it finds one.
     """
 
     name: str
@@ -26,7 +26,7 @@ class TensorLibrary:
 
 
 def find_libraries(names: Sequence[str]) -> Iterator[TensorLibrary]:
-    """Those of `names` that can be imported."""
+    """Return the libraries among `names` that can be imported."""
     for name in names:
         try:
             module = importlib.import_module(name)

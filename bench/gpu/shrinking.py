@@ -1,4 +1,4 @@
-"""Tensors of every layout, shrunk where they are and held against plain sums in 64 bits."""
+"""Shrink tensors of every layout on their device, and compare with plain 64-bit sums."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 def noise(count: int, edge: int, seed: int = 0) -> Pixels:
-    """Every level, and some rows of the extremes."""
+    """Images with every level, and some rows of extreme levels."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, edge, edge, 3), np.uint8)
     rows = random.integers(0, 8, (count, edge))
@@ -30,7 +30,7 @@ def noise(count: int, edge: int, seed: int = 0) -> Pixels:
 
 
 def plain_average(images: Pixels, size: int) -> Pixels:
-    """What the gate does to files, in the plainest words: `[N, H, H, 3]` -> `[N, size, size, 3]`."""
+    """The reference: area averaging of `[N, H, H, 3]` to `[N, size, size, 3]`."""
     count, ratio = len(images), images.shape[1] // size
     sums = images.reshape(count, size, ratio, size, ratio, 3).sum(axis=(2, 4), dtype=np.int64)
     means: Pixels = ((sums + ratio * ratio // 2) // (ratio * ratio)).astype(np.uint8)
@@ -38,7 +38,7 @@ def plain_average(images: Pixels, size: int) -> Pixels:
 
 
 def compare(library: TensorLibrary) -> bool:
-    """Print a line for each layout; whether all are as they should be."""
+    """Print a line for each layout; return whether all are correct."""
     alike: dict[str, list[bool]] = {}
     for edge, size in _EDGES:
         images = noise(10, edge)
@@ -79,7 +79,7 @@ def _shrink(tensor: Any, size: int) -> Pixels:
 
 
 def _time(library: TensorLibrary, tensor: Any) -> float:
-    """Milliseconds an image, the pixels' way home in them; the median of some runs."""
+    """Return the median milliseconds per image, including the copy to the host."""
     found = []
     for _ in range(_RUNS + 2):
         library.wait()
@@ -90,7 +90,7 @@ def _time(library: TensorLibrary, tensor: Any) -> float:
 
 
 def _compare_levels(library: TensorLibrary) -> bool:
-    """Whether a network's output becomes the levels that StyleGAN's own code makes of it."""
+    """Return whether a network's output becomes the same levels as in StyleGAN's own code."""
     values = np.random.default_rng(1).normal(0, 0.7, (4, 3, 64, 64)).astype(np.float32)
     wanted = np.clip(values * np.float32(127.5) + np.float32(128), 0, 255).astype(np.uint8)
     tensor = library.load(values)
@@ -104,7 +104,7 @@ def _compare_levels(library: TensorLibrary) -> bool:
 
 
 def compare_streams(library: TensorLibrary) -> bool:
-    """PyTorch: what is still being made on another stream is not read before it is there; and the memory it takes."""
+    """PyTorch: check that work pending on another stream is awaited, and print the memory used."""
     torch = library.module
     images = noise(BATCH, 1024, seed=2)
     source = torch.from_numpy(images).cuda()
@@ -126,7 +126,7 @@ def compare_streams(library: TensorLibrary) -> bool:
 
 
 def print_threads() -> None:
-    """What the processor takes for arrays, on one thread and on several."""
+    """Time arrays on the processor, on one thread and on several."""
     raster = open_raster(noise(BATCH, 1024))
     with ThreadPoolExecutor(THREADS) as threads:
         for title, pool in (("1 thread", None), (f"{THREADS} threads", threads)):

@@ -1,12 +1,12 @@
-"""Holds the simulation against two real replicas behind a real nginx on this machine.
+"""Compare the simulation with two real replicas behind a real nginx on this machine.
 
     python -m bench.scaling.check --images ../shared/faces/originals
 
-First it is measured what processor time an image takes: of its replica, at a moderate and at full load, and of nginx
-and the load generator. From that, and from when each image will be sent, goodput and latencies are foretold; then the
-images are sent. Where there are two cores, nginx and the generator work on those of the replicas, which are simulated
-as so much slower. Last a replica is ended in the middle of it. All of this takes two minutes, nginx and a quiet
-machine. The status is 1 where a figure is further off than it may be, or an image is lost.
+The command first measures processor time per image: in the replica, at moderate and at full load, and in nginx and the
+load generator. From these and the send times it predicts goodput and latencies; then it sends the images. On a machine
+with two cores nginx and the generator share the cores of the replicas, and the simulated replicas are slower
+accordingly. Finally one replica is ended under load. The run takes two minutes, nginx and a quiet machine. The status
+is 1 if a prediction is outside its tolerance or an image is lost.
 """
 
 import argparse
@@ -30,16 +30,16 @@ from bench.serving.processes import StartError
 from gate import ModelStore
 
 LOADS = (0.5, 0.7, 1.4)
-"""Of what both replicas can do; by the last their bounds are reached in some seconds."""
+"""Loads relative to the capacity of both replicas; the last reaches their admission limits within seconds."""
 _CALIBRATION_LOAD = 0.6
 _ENDING_LOAD = 0.3
 _BESIDES_DECODING_MS = 4.0
-"""Of an image: a guess, good enough to choose the load at which this is measured."""
+"""An initial guess per image, used only to choose the load of the measurement."""
 _QUIET = 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Foretell, measure, print; 1 where they do not agree, 2 where nothing could be measured."""
+    """Predict, measure and print; 1 if they disagree, 2 if the measurement is impossible."""
     options = _parser().parse_args(arguments)
     try:
         rows, endings = _check(options.images, options.seconds)
@@ -80,7 +80,7 @@ def _compare(
     start = pair.start_seconds()
     calibration = pair.plan(rate=_CALIBRATION_LOAD * guess, seconds=seconds / 2)
     moderate = pair.send(calibration, start_seconds=start).expense
-    # Fuller batches, and no time to hash: an image takes less.
+    # Batches are fuller and hashing is skipped, so an image takes less time.
     full = Expense(pair.full_ms(seconds / 2), moderate.between)
     most = capacity(full, is_alone=pair.is_alone)
     rows = []
@@ -128,8 +128,8 @@ def _missed(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[st
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.scaling.check", description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
-    parser.add_argument("--seconds", type=float, default=12.0, help="how long each of six loads is offered (12)")
-    parser.add_argument("--write", type=Path, help="document whose tables are made anew")
+    parser.add_argument("--seconds", type=float, default=12.0, help="seconds for each of six loads (12)")
+    parser.add_argument("--write", type=Path, help="document whose tables to update")
     return parser
 
 

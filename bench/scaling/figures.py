@@ -11,7 +11,7 @@ _HEAD = ("path", "ms of a core", "decoding", "event loop", "bytes sent", "answer
 
 
 def tables(measured: Measured) -> list[MarkdownTable]:
-    """An image by each path; what else was measured."""
+    """Return two tables: figures per image for each path, and the other figures."""
     routes = [_route(route) for route in measured.routes.values()]
     bulk = [[one.title, number(one.bulk_ms), *[""] * (len(_HEAD) - 2)] for one in measured.bulk.values()]
     others = [
@@ -49,7 +49,7 @@ def _database(one: Database) -> Iterator[tuple[str, str]]:
 
 
 def _most(measured: Measured) -> Iterator[tuple[str, str]]:
-    """How many decisions can be counted before the service gives the statement up; SQLite waits for no server."""
+    """Number of decisions that can be counted before the statement times out; SQLite has no such limit."""
     if one := measured.databases.get("postgres"):
         counted = one.rows * SILENT_SECONDS / one.count_seconds
         yield f"{one.title}: counted in {SILENT_SECONDS:g} s", f"{number(counted / 1e6, 2)} million"

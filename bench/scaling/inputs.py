@@ -1,4 +1,4 @@
-"""What a planner brings: prices, and how loads and fleets are made up."""
+"""Inputs of a plan: prices, and the composition of loads and fleets."""
 
 import argparse
 from dataclasses import dataclass, field, fields
@@ -42,10 +42,10 @@ class Inputs:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Self:
-        """What the flags say.
+        """Return the values of the flags.
 
         Raises:
-            ValueError: a number is out of its range; the text names the flag.
+            ValueError: a number is out of range; the text names the flag.
         """
         given = {one.name: getattr(options, one.name) for one in fields(cls)}
         for one in fields(cls):

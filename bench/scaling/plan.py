@@ -1,4 +1,4 @@
-"""What follows from the measured figures for so many images a day, as tables."""
+"""Tables of costs for a number of images a day, from the measured figures."""
 
 from collections.abc import Callable, Iterator
 
@@ -31,14 +31,14 @@ _KEPT = Settings()
 
 
 def tables(measured: Measured, inputs: Inputs) -> list[MarkdownTable]:
-    """All of them, in the order in which they are printed."""
+    """Return all tables in display order."""
     plan = _FleetPlan(measured, inputs)
     planned = [plan.cores(), plan.network(), plan.records(), plan.series(), plan.money(), plan.gpu(), plan.limits()]
     return [*figures.tables(measured), *planned]
 
 
 class _FleetPlan:
-    """What all tables are made of."""
+    """Inputs of all tables."""
 
     def __init__(self, measured: Measured, inputs: Inputs) -> None:
         self._measured = measured
@@ -83,7 +83,7 @@ class _FleetPlan:
         return MarkdownTable("plan-records", ["", *_DAYS], rows)
 
     def _days(self, images: float) -> Iterator[float]:
-        """How long it takes until so many have come."""
+        """Time until so many images have arrived."""
         return (images / scale for scale in SCALES)
 
     def _writer(self, database: Database) -> list[str]:
@@ -141,16 +141,16 @@ class _FleetPlan:
         return "" if rate is None else number(a_day(rate, self._inputs) / _MILLION, 2)
 
     def _link_rate(self, way: RouteCost) -> float:
-        """Images a second that a machine's network takes in."""
+        """Images/s that a machine's network can receive."""
         return self._inputs.link * GIGABYTE / way.route.request_bytes
 
     def _by_way(self, cell: Callable[[Fleet], str]) -> list[list[str]]:
-        """A row for each way, a column for each scale."""
+        """Return a row for each route and a column for each scale."""
         return [[way.route.title, *(cell(Fleet(way, scale)) for scale in SCALES)] for way in self._ways.values()]
 
 
 def _span(days: float) -> str:
-    """So many days, or the hours, minutes or seconds that they are."""
+    """Return a duration in days, hours, minutes or seconds."""
     for seconds, unit in ((DAY, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if days * DAY >= 2 * seconds:
             return f"{number(days * DAY / seconds, 2)} {unit}"
