@@ -1,8 +1,8 @@
-"""Takes the pictures of the pages that are in `docs/`: a service with drawn faces, a quarter of an hour in a minute.
+"""Take the screenshots in `docs/`: a service with drawn faces, fifteen minutes compressed into one.
 
     python -m bench.screenshots docs/screenshots
 
-The decisions are the shipped model's, about faces drawn for this; only the time between them is made up.
+The decisions are those of the shipped model, on drawn faces; only the time between them is simulated.
 """
 
 import argparse
@@ -47,27 +47,27 @@ _LIMIT = 200_000
 
 @dataclass
 class SimulatedClock:
-    """A clock for the sampler: every step takes its whole time, though it passes in a moment."""
+    """A simulated clock for the sampler: every step counts its full time but passes at once."""
 
     left: int = STEPS
 
     @property
     def behind(self) -> float:
-        """Seconds that it still has to make up for."""
+        """Seconds that the clock still lags."""
         return self.left * STEP_SECONDS
 
     def clock(self) -> float:
-        """Seconds that only go forward."""
+        """Monotonic seconds."""
         return time.monotonic() - self.behind
 
     def wall(self) -> float:
-        """Seconds since 1970, right at the end."""
+        """Seconds since 1970; equal to real time at the end."""
         return time.time() - self.behind
 
 
 @dataclass(frozen=True)
 class DrawnFace:
-    """What a generator made, and what it had been asked for."""
+    """A generated image and the requested label."""
 
     name: str
     picture: Image.Image
@@ -75,7 +75,7 @@ class DrawnFace:
 
     @cached_property
     def body(self) -> bytes:
-        """As a JPEG."""
+        """Encode as JPEG."""
         buffer = io.BytesIO()
         self.picture.save(buffer, "JPEG", quality=92)
         return buffer.getvalue()
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("folder", type=Path, help="folder for the screenshots")
     return parser
 
 
@@ -121,7 +121,7 @@ def _serving(folder: Path, pace: SimulatedClock) -> Iterator[tuple[str, Sampler]
 
 
 def _with_sampler(inner: ASGIApp, sampler: Sampler) -> ASGIApp:
-    """The app with a sampler whose time is made up."""
+    """The app, with a sampler on simulated time."""
     site = FastAPI()
     site.include_router(make_page_routes(sampler))
 
@@ -133,7 +133,7 @@ def _with_sampler(inner: ASGIApp, sampler: Sampler) -> ASGIApp:
 
 
 def _draw(number: int) -> DrawnFace:
-    """One face; a tenth each come out spoiled, and not as they were ordered."""
+    """Draw a face; a tenth are spoiled, and a tenth have the wrong label."""
     rng = np.random.default_rng([2026, number])
     eyewear = choose_eyewear(rng)
     picture = draw_face(rng, eyewear, size=SIZE)
@@ -145,7 +145,7 @@ def _draw(number: int) -> DrawnFace:
 
 
 def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """As a generator that collapsed leaves it: half a face, or one upside down."""
+    """Spoil a face like a collapsed generator: half a face, or upside down."""
     if rng.random() < 0.5:
         return picture.transpose(Image.Transpose.ROTATE_180)
     half = picture.copy()
@@ -154,7 +154,7 @@ def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, pace: SimulatedClock) -> None:
-    """A wave of traffic over the whole history. Most of it is accepted; what is not comes in a burst."""
+    """A wave of traffic over the whole history. Most images are accepted; the discarded ones come in a burst."""
     rng = np.random.default_rng(1)
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         kept = [face for face in faces if _post(client, face) == "accept"]
@@ -218,7 +218,7 @@ def _show_grid(page: Page) -> None:
 
 
 def _shrink(path: Path) -> None:
-    """A page has few colours: a palette of them takes a third of the bytes."""
+    """Pages have few colours: a palette takes a third of the bytes."""
     with Image.open(path) as picture:
         reduced = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     reduced.save(path, optimize=True)

@@ -19,7 +19,7 @@ from statistics import fmean, median
 from bench.scaling import nginx
 from bench.scaling.inprocess import InProcess
 from bench.scaling.pair import REPLICAS, Expense, ReplicaPair, Sent, TooFewCoresError, replicas
-from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, ImageCost, PredictionRow, capacity, foretell
+from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, ImageCost, PredictionRow, capacity, predict
 from bench.scaling.processor import milliseconds
 from bench.scaling.replica_failure import SIGNALS, Ending, end_one
 from bench.scaling.tables import DocumentError, MarkdownTable, by_name, refresh
@@ -87,7 +87,7 @@ def _compare(
     for seed, load in enumerate(LOADS, 1):
         plan = pair.plan(rate=load * most, seconds=seconds, seed=seed)
         expense = moderate if load < 1 else full
-        foretold = foretell(plan, pictures, expense, method=method, is_alone=pair.is_alone)
+        foretold = predict(plan, pictures, expense, method=method, is_alone=pair.is_alone)
         sent = pair.send(plan, start_seconds=start)
         rows.append(PredictionRow(method, load, plan.rate, foretold, Figures.found(sent.result), sent.others))
         print(f"{method}, {load:g} of {most:.0f} images/s: {_story(sent)}", file=sys.stderr, flush=True)

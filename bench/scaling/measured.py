@@ -50,7 +50,7 @@ class Database(_Frozen):
     rows: int = Field(ge=1)
     row_bytes: float = Field(gt=0, description="growth of the database by a decision, its indexes included")
     insert_ms: float = Field(gt=0, description="time to insert a decision, of those in a transaction of 5,000")
-    count_seconds: float = Field(gt=0, description="time to find that nothing is to be deleted")
+    count_seconds: float = Field(gt=0, description="time to find that there are no rows to delete")
     prune_rows: int = Field(ge=1)
     prune_seconds: float = Field(gt=0, description="time to delete the oldest decisions, counting them included")
 

@@ -83,9 +83,7 @@ def capacity(expense: Expense, *, is_alone: bool) -> float:
     return REPLICAS * 1e3 / (expense.replica + (0.0 if is_alone else expense.between))
 
 
-def foretell(
-    plan: LoadPlan, pictures: Sequence[ImageCost], expense: Expense, *, method: str, is_alone: bool
-) -> Figures:
+def predict(plan: LoadPlan, pictures: Sequence[ImageCost], expense: Expense, *, method: str, is_alone: bool) -> Figures:
     """Simulate a plan that sends these images in turn."""
     rest = max(0.0, expense.replica - fmean(picture.decode_ms for picture in pictures))
     speed = 1.0 if is_alone else 1 - plan.rate * expense.between / 1e3 / REPLICAS

@@ -1,4 +1,4 @@
-"""The ways of an image to its decision that are measured, each with its requests."""
+"""The measured HTTP routes, each with its requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from gate.pixels import Pixels
 
 LARGE_IMAGES = 4
 _BATCH_CONNECTIONS = 4
-"""Enough that one batch is always ready, and fewer images than the service takes in at a time."""
+"""Enough to keep a batch ready, and fewer images than the admission limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRoute:
-    """One way: what it is called, what is sent, and the quantiles of what decoding takes of a thread, in ms."""
+    """A route: its title, its requests, and quantiles of the decode time in ms of a thread."""
 
     title: str
     traffic: Traffic
@@ -26,7 +26,7 @@ class MeasuredRoute:
 
 
 def kinds(pictures: Sequence[bytes], bare: InProcess) -> Mapping[str, MeasuredRoute]:
-    """All of them, made of the same PNG files."""
+    """Return all routes, built from the same PNG files."""
     jpegs, large = as_jpeg(pictures), large_images(LARGE_IMAGES)
     small = [bare.pixels(data) for data in pictures]
     batch = np.stack(list(islice(cycle(small), BATCH)))

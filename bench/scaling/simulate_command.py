@@ -1,10 +1,10 @@
-"""Simulates 1 to 100 replicas behind a balancer, from measured service times: goodput, and how late the latest are.
+"""Simulate 1 to 100 replicas behind a balancer, from measured service times: goodput and tail latencies.
 
     python -m bench.scaling.simulate_command
     python -m bench.scaling.simulate_command --write docs/scaling.md
 
-Images come as a Poisson process whatever becomes of those before. A replica has two cores and the gate's own bounds.
-Not in the times: the network, and whatever else a machine does.
+Images arrive as a Poisson process (open loop). A replica has two cores and the gate's default limits. Times exclude the
+network and other load of the machine.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from bench.scaling.tables import DocumentError, MarkdownTable, by_name, number, 
 REPLICAS = (1, 2, 4, 10, 30, 100)
 FEW = (2, 4, 16)
 PNG_SHARE = 0.7
-"""Of the images; the others are JPEG."""
+"""Share of PNG images; the others are JPEG."""
 _BURST = 16
 _SLOW = 0.5
 _STOPS = Outage(0, start=5.0, seconds=4.0)
@@ -42,12 +42,12 @@ class FleetStudy:
     cell: Callable[[ScenarioOutcome], str]
 
     def row(self, replicas: int, mix: Mix) -> list[str]:
-        """What comes of so many replicas."""
+        """Return the row of so many replicas."""
         scenario = self.scenario(replicas)
         return [str(replicas), *(self.cell(scenario.run(make(), mix)) for make in BALANCERS.values())]
 
     def table(self, mix: Mix) -> MarkdownTable:
-        """All rows."""
+        """Return the table with all rows."""
         return MarkdownTable(
             self.name, ["replicas", *BALANCERS], [self.row(replicas, mix) for replicas in self.replicas]
         )
@@ -90,13 +90,13 @@ STUDIES = (
 
 
 def mix_of(found: Measured, png_share: float = PNG_SHARE) -> Mix:
-    """PNG and JPEG files as they were measured."""
+    """Return the measured mix of PNG and JPEG files."""
     works = [(png_share, work_of(found.routes["png"])), (1 - png_share, work_of(found.routes["jpeg"]))]
     return Mix([(share, work) for share, work in works if share > 0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print, and write if told to; 1 where a file is at fault."""
+    """Simulate, print, and write on request; 1 if a file cannot be used."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.write and options.png != PNG_SHARE:
@@ -119,17 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.scaling.simulate_command", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--measured", type=Path, default=measured.FILE, help="what bench.scaling.measure_command wrote")
+    parser.add_argument(
+        "--measured", type=Path, default=measured.FILE, help="file written by bench.scaling.measure_command"
+    )
     parser.add_argument(
         "--png", type=_share, default=PNG_SHARE, help=f"share of PNG files, the others JPEG ({PNG_SHARE})"
     )
-    parser.add_argument("--write", type=Path, help="document whose tables are made anew")
+    parser.add_argument("--write", type=Path, help="document whose tables to update")
     return parser
 
 
 def _share(text: str) -> float:
     if not 0.0 <= (share := float(text)) <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is no share from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
     return share
 
 

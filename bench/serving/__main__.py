@@ -69,10 +69,10 @@ def _measure(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
 
 
 def _safely(measure: Callable[[], list[ReportRow]], numbers: set[int]) -> list[ReportRow]:
-    """A row that cannot be measured is one that says why."""
+    """A row that cannot be measured gives the reason."""
     try:
         return measure()
-    except Exception as error:  # Whatever it is, the other rows are worth having.
+    except Exception as error:  # Any error: the other rows are still useful.
         print(f"not measured: {error!r}", file=sys.stderr, flush=True)
         return [ReportRow(number, None, notes=[f"not measured: {error!r}"]) for number in numbers]
 
@@ -101,15 +101,15 @@ def _numbers(text: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=_numbers, default=list(AIMS), help="numbers with commas between (all)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long one turn is; open loops are longer (5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds per turn; open loops take longer (5)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (3)")
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
     parser.add_argument("--peers", type=Path, default=ROOT / "runs/peers", help="the peers' environments (runs/peers)")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs/bench", help="for CSV and plot (runs/bench)")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs/bench", help="folder for CSV and plot (runs/bench)")
     return parser
 
 
 if __name__ == "__main__":
-    # Ended from outside, it still ends what it started.
+    # On SIGTERM, still stop the started servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

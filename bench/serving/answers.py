@@ -1,4 +1,4 @@
-"""HTTP/1.1 answers, read as they come: only what the generators need to know of one."""
+"""Incremental parser of HTTP/1.1 answers, reduced to the needs of the load generators."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class HttpAnswer:
 
 
 class AnswerReader:
-    """Takes bytes as they come, and gives the final answer once it is whole."""
+    """Collect received bytes, and return the final answer once it is complete."""
 
     def __init__(self) -> None:
         self.may_continue = False
@@ -27,10 +27,10 @@ class AnswerReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> HttpAnswer | None:
-        """Take in what came.
+        """Process received bytes.
 
         Raises:
-            ValueError: it is no HTTP/1.1, or has no Content-Length.
+            ValueError: the bytes are not HTTP/1.1, or there is no Content-Length.
         """
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
@@ -57,5 +57,5 @@ class AnswerReader:
 
 def _status(head: bytes) -> int:
     if not head.startswith(b"HTTP/1.1 ") or not head[9:12].isdigit():
-        raise ValueError("the answer is no HTTP/1.1")
+        raise ValueError("the answer is not HTTP/1.1")
     return int(head[9:12])

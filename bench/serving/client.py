@@ -1,4 +1,4 @@
-"""One connection on which one request follows the other: latency without any waiting."""
+"""Sequential requests on one connection: latency without queueing."""
 
 import socket
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class KeepAliveClient:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def post(self, post: Post, *, expect: bool = False) -> HttpAnswer:
-        """Send one request and wait for its answer; with `expect`, for leave to send the body first.
+        """Send one request and wait for its answer; with `expect`, wait for 100 Continue before the body.
 
         Raises:
             ConnectionError: the server closed the connection before it had answered.

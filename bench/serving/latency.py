@@ -1,4 +1,4 @@
-"""Rows 7 and 8: what the service adds to one image, and what waiting adds when it is busy."""
+"""Rows 7 and 8: latency that the service adds to one image, and queueing under load."""
 
 from dataclasses import dataclass, field
 from statistics import median, quantiles
@@ -11,9 +11,9 @@ from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
 BUSY = 0.7
-"""Share of the peak that is offered in row 8."""
+"""Load of row 8, as a share of the peak."""
 _TURNS = 4
-"""How many turns long an open loop is: the 99th percentile of few requests says little."""
+"""Length of an open loop in turns: a 99th percentile needs many requests."""
 
 
 def added(bench: Bench) -> ReportRow:
@@ -35,7 +35,7 @@ def added(bench: Bench) -> ReportRow:
 
 @dataclass(slots=True)
 class _Rounds:
-    """What each round found: milliseconds, and images a second for `peak`."""
+    """Results of each round: milliseconds, and images/s for `peak`."""
 
     unloaded: list[float] = field(default_factory=list)
     peak: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ class _Rounds:
 
 
 def busy(bench: Bench) -> ReportRow:
-    """Row 8: every request goes the way of a well-behaved client, which asks before it sends a megabyte."""
+    """Row 8: requests use Expect: 100-continue for large bodies, like a well-behaved client."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
     found = _Rounds()

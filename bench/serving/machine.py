@@ -1,4 +1,4 @@
-"""What the figures were taken on and with."""
+"""The machine and versions of a measurement."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ _DISTRIBUTIONS = ("numpy", "onnxruntime", "deflate", "pillow", "starlette", "uvi
 
 
 def describe() -> list[str]:
-    """Lines: processor, cores, interpreter, versions."""
+    """Return lines with processor, cores, interpreter and versions."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)
     return [
         f"{_processor()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",

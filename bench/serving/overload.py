@@ -1,4 +1,4 @@
-"""Rows 9 and 10: four times what the service can do, for a minute: what it still does, and what it holds."""
+"""Rows 9 and 10: a minute at four times the capacity: goodput and memory."""
 
 from bench.serving.bench import Bench
 from bench.serving.contenders import lensgate
@@ -13,7 +13,7 @@ _BLIND_TURNS = 6
 
 
 def overload(bench: Bench) -> list[ReportRow]:
-    """Rows 9 and 10, from one run of one server; peaks are taken before, between and after."""
+    """Rows 9 and 10, from one run of one server; the peak rate is measured before, between and after."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
     peak = []
@@ -56,7 +56,7 @@ def _row(peaks: list[float], asking: LoadResult, blind: LoadResult) -> ReportRow
 
 
 def _fault(result: LoadResult) -> str:
-    """Whatever is neither 200 nor 429 with Retry-After before the body was sent."""
+    """Answers other than 200, or 429 with Retry-After before the body was sent."""
     others = {status: count for status, count in result.statuses.items() if status not in ("200", "429")}
     late = result.statuses.get("429", 0) - result.early.get("429", 0)
     faults = {

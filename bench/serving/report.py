@@ -1,4 +1,4 @@
-"""Rows of figures, each held against its aim: as a table, as CSV and as a picture."""
+"""Rows of figures compared with their aims: as a table, as CSV and as a plot."""
 
 import csv
 import statistics
@@ -19,7 +19,7 @@ class RoundValues:
 
     @property
     def median(self) -> float:
-        """What ratios are made of."""
+        """Values of each round, from which ratios are computed."""
         return statistics.median(self.values)
 
     def line(self) -> str:
@@ -30,18 +30,18 @@ class RoundValues:
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """The figure of one of `AIMS`; None if it could not be taken, for a reason in `notes`."""
+    """The figure of one of `AIMS`; None if it could not be measured; `notes` holds the reason."""
 
     number: int
     figure: float | None
     measures: Sequence[RoundValues] = ()
     notes: Sequence[str] = ()
     fault: str = ""
-    """Why the aim is missed whatever the figure."""
+    """A fault that misses the aim regardless of the figure."""
 
     @property
     def aim(self) -> Aim:
-        """What it is held against."""
+        """The aim of the figure."""
         return AIMS[self.number]
 
     @property
@@ -74,8 +74,8 @@ def write_csv(rows: Sequence[ReportRow], file: Path) -> None:
 
 
 def draw(rows: Sequence[ReportRow], title: str, file: Path) -> None:
-    """How far each figure reaches its aim, and the pictures a second that the ratios are made of, with their rounds."""
-    # It takes a second to import, and the test of the table needs none of it.
+    """Plot each figure relative to its aim, and the images/s behind the ratios, with their rounds."""
+    # The import takes a second, and the test of the table does not need it.
     import matplotlib as mpl  # noqa: PLC0415
 
     mpl.use("Agg")

@@ -17,7 +17,7 @@ from bench.serving.wrk import drive
 
 BATCH = 32
 _BATCH_CONNECTIONS = 4
-"""Enough that one batch is always ready, and fewer images than the service takes in at a time."""
+"""Enough to keep a batch ready, and fewer images than the admission limit."""
 
 
 def batches(bench: Bench, ours: Contender | None = None) -> ReportRow:
@@ -49,7 +49,7 @@ def batches(bench: Bench, ours: Contender | None = None) -> ReportRow:
 
 
 def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
-    """Row 6: the bare endpoint answers, byte for byte, what the service answered."""
+    """Row 6: the bare endpoint returns the bytes that the service returned."""
     ours = ours or lensgate()
     data = bench.pictures[0]
     post = pixels_post(bench.limit.pixels(data), binary_answer=False)
@@ -76,7 +76,7 @@ def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
 
 
 def twin(size: int, post: Post, answer: Path | None = None) -> Contender:
-    """The bare endpoint; whatever picture it is asked about, it is sent `post`."""
+    """The bare endpoint; every request sends `post`."""
     arguments = [str(size), *([str(answer)] if answer else [])]
     return Contender(
         "bare endpoint",

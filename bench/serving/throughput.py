@@ -1,4 +1,4 @@
-"""Rows 1 to 4: pictures a second, as a share of what the cores can do, and against other servers."""
+"""Rows 1 to 4: images/s relative to the bare cores, and against other servers."""
 
 import http.client
 import statistics
@@ -31,7 +31,7 @@ _CONTESTS = (_Contest(2, "pillow", "PNG"), _Contest(3, "gate", "PNG"), _Contest(
 
 @dataclass(frozen=True, slots=True)
 class _Duel:
-    """Images a second of a peer and of the service in the same rounds."""
+    """Images/s of a peer and of the service in the same rounds."""
 
     title: str
     theirs: Sequence[float]
@@ -62,7 +62,7 @@ def share_of_cores(bench: Bench) -> ReportRow:
 
 
 def against_peers(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
-    """Rows 2, 3 and 4, those that are asked for. Each peer runs alone beside the service and takes turns with it."""
+    """The requested rows among 2, 3 and 4. Each peer alternates with the service."""
     contests = [contest for contest in _CONTESTS if contest.number in numbers]
     duels: dict[int, list[_Duel]] = {contest.number: [] for contest in contests}
     failures: dict[int, list[str]] = {contest.number: [] for contest in contests}
@@ -97,7 +97,7 @@ def _fight(bench: Bench, name: str, formats: dict[str, Sequence[bytes]], decoder
 
 
 def _turn(bench: Bench, contender: Contender, server: Running, pictures: Sequence[bytes]) -> Callable[[], float]:
-    """One turn of a contender that was found to answer what it should, and is warm."""
+    """One turn of a contender, after a check of its answers and a warm-up."""
     contender.check(server.port, {data: bench.limit.probability(data) for data in pictures})
     posts = [contender.post(data) for data in pictures]
     drive(server.port, posts, seconds=bench.warm_seconds)

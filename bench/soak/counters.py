@@ -1,4 +1,4 @@
-"""Hold the service's counters against what the client saw."""
+"""Compare the service's counters with the client's."""
 
 import re
 import urllib.request
@@ -30,7 +30,7 @@ def read_samples(port: int) -> dict[str, MetricSamples]:
 
 
 class Counters:
-    """The service's counters from now on.
+    """The growth of the service's counters from now on.
 
     Args:
         port: where the service listens.
@@ -41,7 +41,7 @@ class Counters:
         self._before = read_samples(port)
 
     def differences(self, seen: Seen) -> Iterator[str]:
-        """What the service counted otherwise than the client, one text for each series; nothing where all agree."""
+        """Return one text per series that differs between service and client; empty if all agree."""
         now = read_samples(self._port)
         expectations: tuple[tuple[str, Mapping[tuple[str, ...], int], Sequence[str]], ...] = (
             ("decisions_total", seen.decisions, ("decision", "reason")),
@@ -55,7 +55,7 @@ class Counters:
 
 
 def _sums(samples: MetricSamples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """The values by these labels, over all others."""
+    """Sum the values by these labels, over all other labels."""
     found: Counter[tuple[str, ...]] = Counter()
     for labels, value in samples:
         found[tuple(labels[name] for name in names)] += int(value)

@@ -1,4 +1,4 @@
-"""Connections that send the requests and count what the service answers."""
+"""Connections that send the requests and count the answers of the service."""
 
 import contextlib
 import http.client
@@ -16,7 +16,7 @@ from bench.serving.posts import INFER, read_tensors
 from bench.soak.requests import BATCH, DECISIONS, RequestKind, SoakRequest
 
 ANSWER_SECONDS = 30.0
-"""An answer that takes longer counts as a fault of the service."""
+"""A slower answer counts as a fault of the service."""
 
 IMAGE_ERRORS = frozenset(
     {"empty_image", "unsupported_image", "corrupt_image", "image_too_large", "image_too_small", "not_square"}
@@ -25,14 +25,14 @@ IMAGE_ERRORS = frozenset(
 
 @dataclass
 class Seen:
-    """What the client saw.
+    """Results seen by the client.
 
     Attributes:
-        kinds: requests by kind and status; 0 is a connection that was left in the middle.
+        kinds: requests by kind and status; 0 is an abandoned connection.
         statuses: answers to POSTs by path and status.
-        decisions: decisions by decision and reason, all ways in together.
+        decisions: decisions by decision and reason, over all routes.
         image_errors: images that could not be judged, by code.
-        faults: what a correct service does not do, in words.
+        faults: descriptions of incorrect behaviour.
     """
 
     kinds: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Seen:
     faults: list[str] = field(default_factory=list)
 
     def add(self, other: "Seen") -> None:
-        """Add what another connection saw."""
+        """Add the results of another connection."""
         self.kinds += other.kinds
         self.statuses += other.statuses
         self.decisions += other.decisions
@@ -56,7 +56,7 @@ class Seen:
 
 
 def drive(port: int, kinds: Sequence[RequestKind], *, connections: int, seconds: float, seed: int) -> Seen:
-    """Send requests on `connections` connections at a time for `seconds`, and return what came back."""
+    """Send requests on `connections` connections at a time for `seconds`, and return the results."""
     until = time.monotonic() + seconds
     found = [Seen() for _ in range(connections)]
     threads = [

@@ -1,4 +1,4 @@
-"""The requests of the soak test: sound images of every format and way in, and broken ones of many kinds."""
+"""Requests of the soak test: valid images of every format and route, and broken ones of many kinds."""
 
 import io
 import json
@@ -30,9 +30,9 @@ class SoakRequest:
 
     Attributes:
         kind: name of the kind, for the report.
-        post: what is sent.
-        method: HTTP method; with any other than POST no body is sent.
-        sent_bytes: how much of the body is sent before the connection is closed; None sends all and reads the answer.
+        post: the request.
+        method: HTTP method; methods other than POST send no body.
+        sent_bytes: bytes of the body to send before closing the connection; None sends all and reads the answer.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class SoakRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestKind:
-    """A kind of request: how often it is drawn, and how one is made."""
+    """A kind of request: its weight and its constructor."""
 
     name: str
     weight: float
@@ -51,7 +51,7 @@ class RequestKind:
 
 
 class EncodedImages:
-    """Encoded images that the requests are made of; every list is made once.
+    """Encoded images for the requests; every list is created once.
 
     Args:
         faces: PNG files.
@@ -69,7 +69,7 @@ class EncodedImages:
 
     @property
     def sound(self) -> list[bytes]:
-        """Everything that can be decoded."""
+        """All images that can be decoded."""
         return [*self.png, *self.jpeg, *self.webp, *self.odd_png, *self.deep_png]
 
 
@@ -105,7 +105,7 @@ def _encode(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 def _deep_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
-    """The picture as RGB of 16 bits, which Pillow does not write."""
+    """Encode as 16-bit RGB, which Pillow does not write."""
     rows = (pixels.astype(np.uint16) * 257).astype(">u2").reshape(len(pixels), -1)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
     size = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
@@ -141,7 +141,7 @@ def _encoded(data: bytes) -> Post:
 
 
 def _damaged(post: Post, rng: random.Random) -> Post:
-    """A V2 request whose head or tensor is cut, or whose head is not what it says."""
+    """A V2 request with a truncated header or tensor, or an inconsistent header."""
     body = bytearray(post.body)
     if rng.random() < 0.5:
         del body[rng.randrange(len(body)) :]
@@ -187,7 +187,7 @@ def _flipped(data: bytes, rng: random.Random) -> bytes:
 
 
 def _attacks(images: EncodedImages, rng: random.Random) -> list[bytes]:
-    """Bodies made to cost more than they are worth."""
+    """Bodies that are expensive to process."""
     png = images.small_png[0]
     text = b"Comment\0\0" + zlib.compress(bytes(2**20), 9)
     huge = bytearray(png)

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.scaling import bulk, check, databases, measured, nginx, pair, plan, scenarios
+from bench.scaling import bulk, check, databases, measured, nginx, pair, plan, predicted_vs_measured, scenarios
 from bench.scaling import cost_command as cost
 from bench.scaling import measure_command as measure
-from bench.scaling import predicted_vs_measured
 from bench.scaling import simulate_command as simulate
 from bench.scaling.inputs import Inputs
 from bench.scaling.pair import Expense
-from bench.scaling.predicted_vs_measured import Figures, ImageCost, PredictionRow, capacity, foretell
+from bench.scaling.predicted_vs_measured import Figures, ImageCost, PredictionRow, capacity, predict
 from bench.scaling.processor import taken_by_others
 from bench.scaling.replica_failure import SIGNALS, Ending
 from bench.scaling.routes import kinds
@@ -175,10 +174,10 @@ def test_what_is_foretold_of_few_images_is_what_one_takes() -> None:
     pictures = [ImageCost(1000, 6.0), ImageCost(1000, 8.0)]
     expense = Expense(replica=9.0, between=1.0)
     plan = LoadPlan(1, rate=2.0, seconds=10.0, poisson=False)
-    alone = foretell(plan, pictures, expense, method="round robin", is_alone=True)
+    alone = predict(plan, pictures, expense, method="round robin", is_alone=True)
     # 2 ms of all else, and 1 ms before the replica has it.
     assert [alone.goodput, alone.p50, alone.p99] == pytest.approx([2.0, 9.0, 11.0])
-    shared = foretell(plan, pictures, expense, method="round robin", is_alone=False)
+    shared = predict(plan, pictures, expense, method="round robin", is_alone=False)
     assert shared.p99 == pytest.approx(10.0 / (1 - 0.001) + 1.0)
     assert capacity(expense, is_alone=True) == pytest.approx(2_000 / 9)
     assert capacity(expense, is_alone=False) == pytest.approx(200)
