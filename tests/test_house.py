@@ -1,4 +1,4 @@
-"""The arrows of the house: who may import whom, and what an import may cost."""
+"""The import rules: allowed dependencies between packages, and the cost of imports."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 TENSORFLOW = {"tensorflow", "keras", "tf2onnx", "keras_tuner"}
 
-# What each package may import of ours; the console script alone sees them all, each when its command is chosen.
+# Allowed imports between packages; only the console script may import all, lazily when a command is chosen.
 MAY_IMPORT = {
     "gate": set[str](),
     "common": {"gate"},

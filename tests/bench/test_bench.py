@@ -1,4 +1,4 @@
-"""The benches run and print what they promise; how fast anything is, is not a test's business."""
+"""The benchmarks run and print their tables; tests do not check speed."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""The client's bench runs and prints what it promises."""
+"""The client's benchmark runs and prints its table."""
 
 import pytest
 

@@ -133,7 +133,7 @@ def test_bytes_in_flight_are_bounded_as_the_gate_bounds_them() -> None:
 def test_what_would_be_late_is_refused_once_it_is_known_how_long_an_image_takes() -> None:
     settings = Settings(timeout_ms=350, max_batch_delay_ms=0)
     answers = alone(settings, at(0.0, *[0.2] * 10))
-    # A wait of .3 s is in time, and the image's own .1 s is not counted: the last one that comes in is too late.
+    # A wait of 0.3 s is in time, and the image's own 0.1 s is not counted: the last arrival is too late.
     assert Counter(answer.status for answer in answers) == {ANSWERED: 4, EXPIRED: 1, REFUSED: 6}
 
 
@@ -145,7 +145,7 @@ def test_nobody_works_on_what_is_late_before_it_is_begun() -> None:
 
 def test_answers_wait_for_a_fuller_batch_while_images_wait_for_a_core() -> None:
     ended = [answer.seconds for answer in alone(Settings(), at(*[0.0] * 8, seconds=0.006))]
-    # The first waits for 20 ms; from .042 on nobody waits for a core.
+    # The first waits for 20 ms; from 0.042 s on no image waits for a core.
     assert ended == pytest.approx([0.026] * 4 + [0.042] * 3 + [0.048])
 
 

@@ -1,4 +1,4 @@
-"""Scaling: the commands run and print what they promise, and docs/scaling.md says the same."""
+"""The scaling commands run and print their tables, and docs/scaling.md holds the same tables."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The serving benchmark measures what it says: its generators against tiny servers, its table, its twin, its peers."""
+"""The serving benchmark: generators against tiny servers, the table, the bare endpoint, the peers."""
 
 import asyncio
 import csv
@@ -351,11 +351,11 @@ def test_the_table_is_printed_written_and_drawn(tmp_path: Path, capsys: pytest.C
 
 def test_a_row_that_cannot_be_measured_says_why() -> None:
     def fail() -> list[ReportRow]:
-        raise StartError("nobody home")
+        raise StartError("no server")
 
     (row,) = command._safely(fail, {7})
     assert row.figure is None
-    assert "nobody home" in row.lines()[1]
+    assert "no server" in row.lines()[1]
 
 
 def test_a_row_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

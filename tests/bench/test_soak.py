@@ -1,4 +1,4 @@
-"""The soak test sends what it says, and notices where counters differ from what it saw."""
+"""The soak test sends every kind of request, and reports counters that differ from its own."""
 
 import random
 from collections import Counter

@@ -20,7 +20,7 @@ def compose(engine: Engine, built: Built) -> Iterator[Compose]:
 
 
 def recorded(compose: Compose) -> str:
-    """Count the decisions in the database; what is printed instead where it does not answer."""
+    """Count the decisions in the database; return the error output if it does not answer."""
     return compose.execute("postgres", *QUERY, "SELECT count(*) FROM decisions").stdout.strip()
 
 

@@ -1,7 +1,7 @@
-"""One alert on its whole way: images, a real service, Prometheus, Alertmanager, and who is called.
+"""One alert end to end: images, a real service, Prometheus, Alertmanager, and the receiver.
 
-Only the intervals of scraping and evaluation, Alertmanager's first wait and the addresses are the test's; the rules are
-those of the project, as they are.
+The test changes only the scrape and evaluation intervals, Alertmanager's group wait and the addresses; the rules are
+those of the project.
 """
 
 import json
@@ -26,7 +26,7 @@ ALERT = "LensgateRejectRateHigh"
 
 
 def routed_to(url: str) -> dict[str, Any]:
-    """The project's own routes; what a receiver is told goes to `url`/NAME."""
+    """The project's own routes, with each receiver at `url`/NAME."""
     config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
     config["route"]["group_wait"] = "1s"
     for receiver in config["receivers"]:

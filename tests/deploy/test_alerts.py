@@ -1,4 +1,4 @@
-"""What every alert must have: words, a runbook, and tests of firing and of silence."""
+"""Every alert has a description, a runbook, and tests of firing and of silence."""
 
 import re
 from functools import cache

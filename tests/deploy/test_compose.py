@@ -22,7 +22,7 @@ VARIANTS = {
 VARIABLE = "LENSGATE_POSTGRES_PASSWORD"
 OTHERS = ("prometheus", "alertmanager", "grafana")
 
-# What some images need to be told, and what none may be.
+# Required environment variables of some images, and forbidden ones of all.
 ROOTLESS = {"postgres": "999:999"}
 LOOSENED = {"privileged", "cap_add", "devices", "userns_mode", "pid", "ipc", "network_mode", "cgroup_parent", "sysctls"}
 
@@ -152,7 +152,7 @@ def test_the_gate_starts_without_tokens_because_compose_says_so() -> None:
 
 
 def test_what_the_comment_says_of_tokens_are_settings() -> None:
-    """Uncommented, it is what an operator pastes."""
+    """Uncommented, it is the text that an operator pastes."""
     told = re.findall(r"^ +# +(LENSGATE_\w+): \S+$", (ROOT / FILE).read_text(), flags=re.MULTILINE)
     assert sorted(told) == ["LENSGATE_METRICS_PORT", "LENSGATE_TOKENS"]
     assert {name.removeprefix("LENSGATE_").lower() for name in told} <= Settings.model_fields.keys()

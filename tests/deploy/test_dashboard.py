@@ -109,7 +109,7 @@ def test_every_variable_in_a_query_is_known(board: str) -> None:
 
 @pytest.mark.parametrize("query", queries(), ids=str)
 def test_every_query_keeps_to_the_chosen_job(query: Query) -> None:
-    # What is expected is so of every job, and an alert that no gate answers is of none.
+    # Expectations apply to every job, and the alert for a missing gate has no job label.
     belongs_to_all = query.expr.startswith(("all:", "sum(ALERTS{"))
     assert belongs_to_all or 'job=~"$job"' in query.expr
 

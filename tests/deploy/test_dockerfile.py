@@ -1,4 +1,4 @@
-"""What the Dockerfile says, as far as no build shows it; `tests/containers` builds and runs the images."""
+"""Static checks of the Dockerfile; `tests/containers` builds and runs the images."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def runs(containing: str) -> list[str]:
 
 
 def locked(name: str) -> dict[str, str]:
-    """Return what a lock pins: each distribution with the text of its entry."""
+    """Return the distributions that a lock pins, with the text of each entry."""
     text = (ROOT / f"locks/{name}.txt").read_text()
     entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
     return {re.split(r"[=\[ ;]", entry, maxsplit=1)[0].lower(): entry for entry in entries}

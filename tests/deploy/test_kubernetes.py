@@ -165,7 +165,7 @@ def test_the_probes_ask_the_metrics_port(built: Manifests) -> None:
 
 
 def test_what_the_pod_is_asked_is_answered_as_it_is_set(tmp_path: Path) -> None:
-    """The real service with the Deployment's variables; but for where the ports, the tokens and the records are."""
+    """The real service with the Deployment's variables, except for ports, tokens and records."""
     built = BUILT["cpu"]
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[[token]]\nname = "generator"\nsha256 = "{"0" * 64}"\nscopes = ["decide"]\n')
@@ -192,7 +192,7 @@ def test_what_the_pod_is_asked_is_answered_as_it_is_set(tmp_path: Path) -> None:
 @each_overlay
 def test_a_pod_that_leaves_has_the_time_it_takes(built: Manifests) -> None:
     drain = Settings().timeout_ms / 1000 + 1
-    close = 5  # What the recorder takes at most.
+    close = 5  # The maximum memory of the recorder.
     sleep = built.container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod(built)["terminationGracePeriodSeconds"] > sleep + drain + close
     readiness = probes(built)["readiness"]

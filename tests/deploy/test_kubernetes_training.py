@@ -63,7 +63,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 
 
 def blocks(language: str = "") -> list[str]:
-    """What the guide has to be copied."""
+    """Commands that the guide tells to copy."""
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
@@ -121,7 +121,7 @@ def test_workers_find_the_chief_where_it_listens() -> None:
     assert str(listens["containerPort"]) == chief["KERASTUNER_ORACLE_PORT"]
     assert service["spec"]["selector"].items() <= labels(CHIEF).items()
     assert not service["spec"]["selector"].items() <= labels(WORKERS).items()
-    # Keras Tuner takes for the chief whoever has that word in its name.
+    # Keras Tuner treats every worker with that word in its name as the chief.
     assert [("chief" in given["KERASTUNER_TUNER_ID"]) for given in (chief, worker)] == [True, False]
 
 
@@ -178,7 +178,7 @@ def test_the_pods_are_restricted(name: str) -> None:
 
 @each_job
 def test_what_is_written_has_a_folder(name: str) -> None:
-    """The root is read-only: what asks for a home, temporary files and copies of shards go to volumes."""
+    """The root is read-only: home, temporary files and copies of shards are on volumes."""
     mounted = {mount["mountPath"] for mount in container(name)["volumeMounts"]}
     given = environment(name)
     assert {given["HOME"], "/tmp"} <= mounted  # noqa: S108

@@ -1,4 +1,4 @@
-"""How the manifests come together: what the tests build of them, and what is made of files elsewhere."""
+"""How the manifests combine: the rendered overlays, and the manifests generated from other files."""
 
 import importlib.util
 from pathlib import Path

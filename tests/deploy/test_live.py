@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server, and answers what the dashboards will ask."""
+"""A real Prometheus scrapes a real server, and answers the queries of the dashboards."""
 
 import os
 import re
@@ -31,9 +31,9 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """A service with everything switched on that is measured, and a Prometheus that saw what it decided.
+    """A service with all measured features enabled, and a Prometheus that scraped its decisions.
 
-    Two versions decided one after the other, the first of them was then in the shadow, and all of it was recorded.
+    Two versions decided one after the other, then the first became the shadow; all decisions were recorded.
     """
     folder = tmp_path_factory.mktemp("live")
     shutil.copytree(ROOT / "models", folder / "models")

@@ -43,7 +43,7 @@ def check(data: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Small files of each format, with what a header may hold, and damaged ones."""
+    """Small files of each format with all kinds of header content, and damaged ones."""
     pixels = flat(200, 8)
     yield from (encode(pixels, kind) for kind in ("JPEG", "WEBP"))
     yield encode(pixels, "WEBP", lossless=True)

@@ -38,7 +38,7 @@ def _has_preamble(form: bytes) -> bool:
 
 
 def seeds() -> Iterator[bytes]:
-    """Forms with what parts may say of themselves, and cut ones."""
+    """Forms with all kinds of part headers, and truncated ones."""
     whole = form([("a.png", b"first\r\n--"), ("b.png", b""), ("a.png", b"\r\n------boundar" * 3)])
     yield from (bytes([step]) + whole for step in (0, 1, 6, 255))
     yield b"\x05" + whole[:100]

@@ -1,6 +1,6 @@
-"""PNG pixels against Pillow: what one reads whole the other reads, and both see the same.
+"""PNG pixels against Pillow: both read the same files, to the same pixels.
 
-An input is a file, whose checksums are mended first so that something is left behind them, or else a recipe: a header,
+An input is a file, whose checksums are corrected first so that decoders get past them, or a recipe: a header,
 tables and scan lines that are compressed here, since mutations of compressed data rarely inflate.
 """
 

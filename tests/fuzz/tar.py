@@ -45,7 +45,7 @@ def with_sums(data: bytes) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Archives of every format, with what members may be, and cut ones."""
+    """Archives of every format with all kinds of members, and truncated ones."""
     members = [
         ("a.png", b"first"),
         ("a.cls", b"1"),

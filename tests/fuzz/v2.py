@@ -23,7 +23,7 @@ WORDS = (
 )
 MODEL = Served("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
 _ENGINE: Any = None
-"""An answer's bytes say nothing of what made it."""
+"""The bytes of an answer do not tell which encoder made it."""
 
 _ANSWER = Answer(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
 _SHARED_BYTES = 1_024

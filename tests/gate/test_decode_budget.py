@@ -46,7 +46,7 @@ def _is_more(budget: DecodeBudget, than: int) -> bool:
 def test_what_does_not_fit_waits_and_is_not_overtaken() -> None:
     budget = DecodeBudget(100)
     with decodes(budget, 60, 80, 10) as running:
-        assert (budget.held, budget.waiting) == (60, 2)  # The third would fit, and does not pass the second for ever.
+        assert (budget.held, budget.waiting) == (60, 2)  # The third would fit, but does not overtake the second.
         running[0][1].set()
         wait_until(lambda: budget.held == 90)
         assert budget.waiting == 0

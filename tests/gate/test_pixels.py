@@ -118,7 +118,7 @@ def test_frames_that_nobody_looks_at_are_not_decoded() -> None:
     data = encode(frames[0], "WEBP", lossless=True, save_all=True, append_images=frames[1:], duration=100)
     assert not read_header(still).is_exotic
     assert read_header(data).is_exotic
-    # The second frame is damaged, and the first one is still what the file shows.
+    # The second frame is damaged, and the first one is still read.
     assert largest_difference(data[:-200] + bytes(200), AVERAGE) <= 1
 
 
@@ -128,7 +128,7 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = Image.fromarray(FACE)
-    # What a camera stores is the picture turned the other way; Pillow's own table tells which.
+    # A camera stores the inverse rotation; Pillow's own table gives it.
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -165,7 +165,7 @@ def test_a_large_edge_that_does_not_divide_is_averaged_exactly(kind: str) -> Non
 def test_area_average_is_the_mean_over_the_area(edge: int, size: int, channels: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (edge, edge, channels), dtype=np.uint8)
     found = area_average(pixels, size)
-    # Half a grey level is rounding; what is above it is float32.
+    # Half a grey level is rounding; the excess is float32 precision.
     assert np.abs(found - exact_average(pixels, size)).max() <= 0.5 + 1e-3
 
 

@@ -60,7 +60,7 @@ def sampled_jpeg(
     height, width = planes[0].shape
     head = _head(width, height, factors, restart=restart, extra=extra, ids=ids)
     if len(planes) == 1:
-        factors = [(1, 1)]  # Of a single component those in the header say nothing.
+        factors = [(1, 1)]  # With a single component the factors in the header have no effect.
     widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
     columns, rows = -(-width // (8 * widest)), -(-height // (8 * tallest))
     tables = _tables()

@@ -95,7 +95,7 @@ def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
 @contextmanager
 def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iterator[Running]:
     """Serve a fake model on a free port; drained and gone when the block ends."""
-    # Nothing by chance: what is drawn for the audit would be one more picture than a test counts, now and then.
+    # No random audit sample: it would occasionally add an image to the count of a test.
     chosen = Settings(port=0, **{"records_url": "off", "audit_ratio": 0.0, **settings})
     scorer = FakeScorer()
     pipeline = create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake"), shadow=shadow)

@@ -1,4 +1,4 @@
-"""What one JPEG or WebP may cost, sound or broken: nothing stays behind, and memory is bounded."""
+"""Cost of one JPEG or WebP, valid or broken: memory is bounded and released."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Orientation in PNG, wherever it stands, and text that would inflate to more than anybody needs."""
+"""Orientation in PNG from all its sources, and text that inflates to an excessive size."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""The compiled part of the fast path: bounds, machines without vectors, what sanitizers and registers show."""
+"""The compiled part of the fast path: bounds, machines without SIMD, sanitizers, AVX state."""
 
 import io
 import re
