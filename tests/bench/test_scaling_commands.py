@@ -39,14 +39,14 @@ def has_nginx() -> None:
         pytest.skip(reason)
 
 
-def test_the_document_s_plan_is_what_the_command_prints() -> None:
+def test_the_document_holds_the_plan_that_the_command_prints() -> None:
     wanted = {**by_name(plan.tables(measured.load(), Inputs())), "nginx": nginx.example()}
     found = blocks(DOCUMENT)
     assert {name: found.get(name) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("study", simulate.STUDIES, ids=lambda study: study.name)
-def test_the_document_s_simulations_are_what_is_simulated(study: simulate.FleetStudy) -> None:
+def test_the_document_holds_the_simulated_tables(study: simulate.FleetStudy) -> None:
     replicas = study.replicas[study.replicas.index(2)]
     row = study.row(replicas, simulate.mix_of(measured.load()))
     assert f"| {' | '.join(row)} |" in blocks(DOCUMENT)[study.name].splitlines()
@@ -158,7 +158,7 @@ def test_arguments_that_make_no_sense_are_refused(
 FIGURES = Figures(100.0, 10.0, 50.0)
 
 
-def test_a_row_agrees_where_nothing_is_too_far_off() -> None:
+def test_a_row_agrees_if_all_figures_are_within_tolerance() -> None:
     row = PredictionRow("round robin", 0.5, 100.0, Figures(110.0, 12.0, 40.0), FIGURES, others=0.0)
     assert [round(row.off(name), 3) for name in predicted_vs_measured.MOST_OFF] == [0.1, 0.2, -0.2]
     assert row.agrees
@@ -170,7 +170,7 @@ def test_a_row_agrees_where_nothing_is_too_far_off() -> None:
     assert not Ending("SIGKILL", 5, 4).agrees
 
 
-def test_what_is_foretold_of_few_images_is_what_one_takes() -> None:
+def test_the_prediction_for_few_images_is_the_time_of_one() -> None:
     pictures = [ImageCost(1000, 6.0), ImageCost(1000, 8.0)]
     expense = Expense(replica=9.0, between=1.0)
     plan = LoadPlan(1, rate=2.0, seconds=10.0, poisson=False)
@@ -183,7 +183,7 @@ def test_what_is_foretold_of_few_images_is_what_one_takes() -> None:
     assert capacity(expense, is_alone=False) == pytest.approx(200)
 
 
-def test_what_others_take_of_the_cores_is_what_neither_idled_nor_was_ours() -> None:
+def test_the_share_of_others_excludes_idle_time_and_ours() -> None:
     before = [0, 0, 0, 0, 0, 0, 0, 0]
     after = [300, 0, 100, 500, 50, 0, 0, 50]
     second = os.sysconf("SC_CLK_TCK")
@@ -202,7 +202,7 @@ def test_a_check_needs_nginx_and_two_cores(monkeypatch: pytest.MonkeyPatch, caps
 
 
 @pytest.mark.usefixtures("has_nginx")
-def test_replicas_are_compared_with_what_was_foretold(
+def test_replicas_are_compared_with_their_prediction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(nginx, "METHODS", {"least connections": "least_conn;"})
@@ -220,7 +220,7 @@ def test_replicas_are_compared_with_what_was_foretold(
 
 
 @pytest.mark.usefixtures("has_nginx")
-def test_what_an_image_costs_is_measured_and_written(
+def test_the_cost_of_an_image_is_measured_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(measure, "kinds", lambda *given: {"png": kinds(*given)["png"]})
@@ -260,7 +260,7 @@ def test_a_database_is_filled_counted_and_emptied(database: object) -> None:
     assert min(found.insert_ms, found.count_seconds, found.prune_seconds) > 0
 
 
-def test_nginx_is_told_what_the_document_says() -> None:
+def test_nginx_is_configured_as_in_the_document() -> None:
     text = nginx.configuration("127.0.0.1:80", ["a:1", "b:2"], method="round robin")
     assert "server a:1 max_fails=3 fail_timeout=2s;\n    server b:2" in text
     assert "least_conn" not in text

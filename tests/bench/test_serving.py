@@ -135,7 +135,7 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     assert result.in_time < result.due
 
 
-def test_requests_nobody_answers_end_as_failures() -> None:
+def test_unanswered_requests_end_as_failures() -> None:
     with serving(silent) as port:
         result = offer(LoadPlan(port, 20, 0.5, poisson=False, connections=2, timeout=0.3), [SMALL])
     assert not result.statuses
@@ -170,7 +170,7 @@ def test_a_connection_that_ends_with_its_answer_is_not_used_again() -> None:
     assert not channel.is_open
 
 
-def test_who_is_not_told_to_go_on_goes_on_after_a_second() -> None:
+def test_a_body_is_sent_after_a_second_without_100_continue() -> None:
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"100-continue" in head
@@ -206,7 +206,7 @@ def test_an_answer_may_come_in_any_pieces(cut: int) -> None:
 
 
 @pytest.mark.parametrize("wire", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])
-def test_what_cannot_be_measured_is_no_answer(wire: bytes) -> None:
+def test_a_contender_without_a_probability_is_rejected(wire: bytes) -> None:
     with pytest.raises(ValueError, match="the answer"):
         AnswerReader().feed(wire)
 
@@ -251,7 +251,7 @@ def test_the_output_of_wrk_is_read() -> None:
         wrk._read("", "unable to connect")
 
 
-def test_wrk_sends_what_it_is_given() -> None:
+def test_wrk_sends_the_given_requests() -> None:
     with serving(late_or_busy) as port:
         load = wrk.drive(port, [SMALL], seconds=1, connections=4)
     assert 1 <= load.requests <= 4 * (load.seconds / DELAY + 1)
@@ -295,7 +295,7 @@ def test_a_peer_has_a_server_and_pinned_versions(name: str) -> None:
     }
 
 
-def test_what_is_installed_as_pinned_is_not_installed_again(tmp_path: Path) -> None:
+def test_a_pinned_environment_is_not_installed_again(tmp_path: Path) -> None:
     home = tmp_path / "mosec"
     home.mkdir()
     (home / "pins.sha256").write_text(hashlib.sha256((PEERS / "mosec.txt").read_bytes()).hexdigest())
@@ -349,7 +349,7 @@ def test_the_table_is_printed_written_and_drawn(tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "serving.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_row_that_cannot_be_measured_says_why() -> None:
+def test_a_row_that_cannot_be_measured_gives_the_reason() -> None:
     def fail() -> list[ReportRow]:
         raise StartError("no server")
 
@@ -364,7 +364,7 @@ def test_a_row_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]
     assert "there is no row 12" in capsys.readouterr().err
 
 
-def test_a_picture_is_posted_as_what_it_is() -> None:
+def test_an_image_is_posted_unchanged() -> None:
     assert image_post("/", b"\xff\xd8\xff").headers == {"Content-Type": "image/jpeg"}
     head = image_post("/a", b"\x89PNG").head(expect=True)
     assert head.startswith(b"POST /a HTTP/1.1\r\n")

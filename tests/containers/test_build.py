@@ -77,7 +77,7 @@ def test_no_layer_holds_a_secret(layers: dict[str, Path]) -> None:
     assert [path for path in files if MARK.encode() in path.read_bytes()] == []
 
 
-def test_no_layer_holds_what_the_image_does_not_need(layers: dict[str, Path]) -> None:
+def test_no_layer_holds_unneeded_files(layers: dict[str, Path]) -> None:
     folders = {"/" + "/".join(name.split("/")[1:depth]) for name in layers for depth in (2, 3)}
     assert folders <= {
         "/",

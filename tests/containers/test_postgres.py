@@ -42,7 +42,7 @@ def test_the_password_is_asked_for(compose: Compose) -> None:
     assert "password authentication failed" in ran.stdout
 
 
-def test_what_is_decided_without_the_database_is_recorded_when_it_is_back(compose: Compose, sample: Path) -> None:
+def test_decisions_during_a_database_outage_are_recorded_afterwards(compose: Compose, sample: Path) -> None:
     before = int(recorded(compose))
     compose.engine.output("kill", compose.container("postgres"))
     assert compose.post(sample)[0] == 200

@@ -52,7 +52,7 @@ def decide_all(client: httpx.Client, prometheus: Prometheus, image: Pixels, *, i
     prometheus.wait_for(f"sum(lensgate_decisions_total) >= {before.value + images}", timeout=60)
 
 
-def test_a_jump_of_the_reject_rate_calls_somebody(tmp_path: Path) -> None:
+def test_a_jump_of_the_reject_rate_notifies_the_receiver(tmp_path: Path) -> None:
     face = read_pixels((ROOT / "samples/none-1.png").read_bytes(), 64)
     environment = os.environ | {"LENSGATE_MODELS": str(ROOT / "models")}
     with (

@@ -160,7 +160,7 @@ def test_the_runbooks_shown_are_those_in_the_documentation() -> None:
     assert shown == render(), "run python deploy/grafana/runbooks.py"
 
 
-def test_grafana_finds_what_is_provisioned() -> None:
+def test_grafana_finds_the_provisioned_files() -> None:
     (source,) = yaml.safe_load((PROVISIONING / "datasources/prometheus.yml").read_text())["datasources"]
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards/lensgate.yml").read_text())["providers"]
     services = document("docker-compose.yml")["services"]

@@ -63,7 +63,7 @@ def test_no_image_inherits_the_stages_that_reach_a_network() -> None:
         assert lineage == [image, f"program-{image}", "runtime", "python", "${PYTHON_IMAGE}"]
 
 
-def test_the_service_needs_a_token_unless_whoever_starts_it_says_otherwise() -> None:
+def test_the_service_needs_a_token_unless_its_operator_opts_out() -> None:
     assert "LENSGATE_ALLOW_UNAUTHENTICATED" not in TEXT
 
 
@@ -73,7 +73,7 @@ def test_every_package_of_the_wheel_is_copied() -> None:
     assert {line for line in INSTRUCTIONS if line.startswith("COPY ")} >= {f"COPY {name} {name}" for name in packages}
 
 
-def test_a_wheel_that_nothing_was_compiled_for_stops_the_build(tmp_path: Path) -> None:
+def test_a_wheel_without_compiled_code_stops_the_build(tmp_path: Path) -> None:
     (build,) = runs(r"\bwheel --no-deps")
     check = build.partition("&&")[2].replace("/wheel", str(tmp_path))
     (tmp_path / "lensgate-0.1.0-py3-none-linux_x86_64.whl").touch()

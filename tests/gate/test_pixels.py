@@ -112,7 +112,7 @@ def test_the_first_frame_of_an_animated_webp_is_taken() -> None:
     assert largest_difference(data, AVERAGE) <= 1
 
 
-def test_frames_that_nobody_looks_at_are_not_decoded() -> None:
+def test_unused_frames_are_not_decoded() -> None:
     still = encode(FACE, "WEBP", lossless=True)
     frames = [Image.fromarray(FACE), Image.fromarray(255 - FACE)]
     data = encode(frames[0], "WEBP", lossless=True, save_all=True, append_images=frames[1:], duration=100)
@@ -196,7 +196,7 @@ def test_area_average_does_not_overflow_on_tall_images() -> None:
         pytest.param(encode(portrait(63)), ImageTooSmall, id="one pixel short"),
     ],
 )
-def test_what_is_wrong_with_an_image_is_named(data: bytes, error: type[ImageError]) -> None:
+def test_the_fault_of_an_image_is_named(data: bytes, error: type[ImageError]) -> None:
     with pytest.raises(error):
         read_pixels(data, SIZE)
 
@@ -222,7 +222,7 @@ def test_the_size_limit_counts_pixels() -> None:
         pytest.param(lambda data: data[:-2], id="without its end"),
     ],
 )
-def test_a_jpeg_that_libjpeg_would_mend_is_corrupt(damage: Callable[[bytes], bytes]) -> None:
+def test_a_jpeg_that_libjpeg_would_repair_is_corrupt(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(CorruptImage):
         read_pixels(damage(encode(portrait(512), "JPEG", quality=95)), SIZE)
 
@@ -283,7 +283,7 @@ def test_a_damaged_extra_chunk_leaves_the_picture_readable() -> None:
 
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_whatever_the_bytes_only_image_errors_come_out(data: st.DataObject) -> None:
+def test_any_bytes_raise_only_image_errors(data: st.DataObject) -> None:
     """Damage a real file anywhere: a picture or an ImageError, and never anything else."""
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP"]))
     exif = Image.Exif()
