@@ -92,7 +92,7 @@ def contenders() -> dict[str, _BulkContender]:
     """Return the contenders in display order; Ray's engine only if Ray is installed."""
     found = {
         "limit of the cores": _BulkContender(_limit),
-        "less its SHA-256": _BulkContender(lambda folder: _limit(folder, hashes=False), "limit of the cores"),
+        "without its SHA-256": _BulkContender(lambda folder: _limit(folder, hashes=False), "limit of the cores"),
         "--engine local": _BulkContender(lambda folder: _run(folder, LocalEngine), "limit of the cores", WANTED),
     }
     if importlib.util.find_spec("ray"):

@@ -62,7 +62,7 @@ def _compare(cpu: Scorer, device: Scorer, images: Pixels, *, card: Card) -> floa
     print(f"of {len(images)} images {otherwise} are decided otherwise; the scores differ by")
     print(f"{'':16}{'median':>10}{'99 %':>11}{'most':>10}")
     print(f"{'probability':16}{_spread(apart)}")
-    print(f"{'novelty':16}{_spread(novelty)}   of its value, or of 1 where that is less")
+    print(f"{'novelty':16}{_spread(novelty)}   of its value, or of 1 if the value is less")
     return float(apart.max())
 
 

@@ -120,7 +120,7 @@ def compare_streams(library: TensorLibrary) -> bool:
         found = _shrink(made, 64)
     is_equal = bool(np.array_equal(found, plain_average(images, 64)))
     more = (torch.cuda.max_memory_allocated() - before) / 1e6
-    print(f"{library.name:12}{'on a stream of its own':32}{'equal' if is_equal else 'DIFFERENT':>10}")
+    print(f"{library.name:12}{'on a separate stream':32}{'equal' if is_equal else 'DIFFERENT':>10}")
     print(f"{library.name:12}memory beyond the batch's {source.nbytes / 1e6:.0f} MB: {more:.0f} MB")
     return is_equal
 

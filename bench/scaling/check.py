@@ -87,9 +87,9 @@ def _compare(
     for seed, load in enumerate(LOADS, 1):
         plan = pair.plan(rate=load * most, seconds=seconds, seed=seed)
         expense = moderate if load < 1 else full
-        foretold = predict(plan, pictures, expense, method=method, is_alone=pair.is_alone)
+        predicted = predict(plan, pictures, expense, method=method, is_alone=pair.is_alone)
         sent = pair.send(plan, start_seconds=start)
-        rows.append(PredictionRow(method, load, plan.rate, foretold, Figures.found(sent.result), sent.others))
+        rows.append(PredictionRow(method, load, plan.rate, predicted, Figures.found(sent.result), sent.others))
         print(f"{method}, {load:g} of {most:.0f} images/s: {_story(sent)}", file=sys.stderr, flush=True)
     return rows
 
@@ -113,7 +113,7 @@ def _tables(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[Ma
 
 def _verdict(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
     limits = ", ".join(f"{name} within {most:.0%}" for name, most in MOST_OFF.items())
-    lines = [f"foretold / found (by how much foretold is more); wanted: {limits}, no image lost"]
+    lines = [f"predicted / measured (relative error of the prediction); wanted: {limits}, no image lost"]
     if (others := max(row.others for row in rows)) > _QUIET:
         lines.append(f"others took {others:.0%} of the cores: on a quiet machine this says more")
     missed = _missed(rows, endings)

@@ -26,8 +26,8 @@ class Route(_Frozen):
     decode_ms: tuple[float, ...] = Field(
         min_length=2, description="processor time of decoding and shrinking alone: 21 quantiles, least to greatest"
     )
-    request_bytes: float = Field(gt=0, description="head and body, as they are sent")
-    answer_bytes: float = Field(gt=0, description="head and body, as they come")
+    request_bytes: float = Field(gt=0, description="header and body of the request")
+    answer_bytes: float = Field(gt=0, description="header and body of the answer")
     balancer_ms: float | None = Field(None, ge=0, description="processor time of nginx between client and service")
 
     @property

@@ -1,4 +1,4 @@
-"""Two real replicas, each with one decode thread on a core of its own, behind a real nginx."""
+"""Two real replicas, each with one decode thread on its own core, behind a real nginx."""
 
 import dataclasses
 import os

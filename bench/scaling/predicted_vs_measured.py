@@ -54,7 +54,7 @@ class PredictionRow:
     method: str
     load: float
     rate: float
-    foretold: Figures
+    predicted: Figures
     found: Figures
     others: float
     """Share of all cores used by other processes."""
@@ -62,7 +62,7 @@ class PredictionRow:
     def off(self, name: str) -> float:
         """Relative error of the prediction; positive if it is too high."""
         found: float = getattr(self.found, name)
-        return getattr(self.foretold, name) / found - 1 if found else math.inf
+        return getattr(self.predicted, name) / found - 1 if found else math.inf
 
     @property
     def agrees(self) -> bool:
@@ -72,7 +72,7 @@ class PredictionRow:
     def cells(self) -> list[str]:
         """For the table."""
         figures = [
-            f"{number(getattr(self.foretold, name))} / {number(getattr(self.found, name))} ({self.off(name):+.0%})"
+            f"{number(getattr(self.predicted, name))} / {number(getattr(self.found, name))} ({self.off(name):+.0%})"
             for name in MOST_OFF
         ]
         return [self.method, f"{self.load:g}", number(self.rate), *figures]

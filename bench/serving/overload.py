@@ -74,7 +74,7 @@ def _story(result: LoadResult) -> str:
     early = sum(result.early.values())
     return (
         f"{result.due} due, {answered}{failed}; {early} answered before the body was sent, "
-        f"{result.impatient} not told to go on within a second, "
+        f"{result.impatient} without 100 Continue within a second, "
         f"{result.wasted / 1e6:.0f} MB sent in vain; generator {result.cpu / result.seconds:.0%} of a core, "
         f"late by {result.lag:.0f} ms at most"
     )

@@ -134,7 +134,7 @@ def _wait(process: "subprocess.Popen[bytes]", is_true: Callable[[], bool], log: 
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it printed no output"]
     return lines[-1].strip()
 
 

@@ -88,7 +88,7 @@ def draw(rows: Sequence[ReportRow], title: str, file: Path) -> None:
     reached = [0.0 if row.figure is None else row.aim.reach(row.figure) for row in rows]
     left.barh(names, reached, color=["#4477aa" if row.is_met else "#cc6677" for row in rows])
     left.axvline(1.0, color="black", linewidth=1)
-    left.set(xlabel="figure / aim (aim / figure where less is better)")
+    left.set(xlabel="figure / aim (aim / figure if less is better)")
     colours = ["#4477aa" if "Lensgate" in name else "#bbbbbb" for name in rates]
     right.barh(list(rates), [one.median for one in rates.values()], color=colours)
     for place, one in enumerate(rates.values()):

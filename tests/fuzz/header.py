@@ -33,9 +33,9 @@ def read(data: bytes | bytearray) -> ImageHeader | str:
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError, or anything else, where the promise is broken."""
+    """Raise AssertionError, or another exception, if the invariant is broken."""
     found = read(data)
-    assert found == read(bytearray(data)), "bytes and bytearray are read in two ways"
+    assert found == read(bytearray(data)), "bytes and bytearray are read differently"
     if isinstance(found, ImageHeader):
         assert found.width > 0, found
         assert found.height > 0, found

@@ -90,7 +90,7 @@ def _fuzz(name: str, seconds: int, *, is_merge: bool, worker: Sequence[str]) -> 
 
 
 def _keeping(check: Callable[[bytes], None], folder: Path) -> Callable[[bytes], None]:
-    """Write down an input that breaks a promise before anything else: libFuzzer's alarm may end Python meanwhile."""
+    """Store a failing input first: libFuzzer's alarm may end Python at any time."""
 
     def checked(data: bytes) -> None:
         try:

@@ -26,7 +26,7 @@ _ZIGZAG = sorted(range(64), key=lambda at: (s := sum(divmod(at, 8)), at // 8 if 
 
 
 def segments(data: bytes) -> tuple[list[Segment], bytes]:
-    """Marker and body of each segment up to the first start of scan, that one included, and everything behind it."""
+    """Return marker and body of each segment up to and including the first start of scan, and the remaining bytes."""
     position, found = 2, list[Segment]()
     while not found or found[-1][0] != 0xDA:
         marker, length = struct.unpack_from(">xBH", data, position)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on this machine, for as long as a test needs one: Debian's, on a socket of its own."""
+"""A real PostgreSQL for a test: Debian's, on a private socket."""
 
 import os
 import pwd

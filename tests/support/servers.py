@@ -29,7 +29,7 @@ TIMEOUT = 20.0
 
 
 class FakeScorer:
-    """The probability is the mean brightness. It can be held up, and be made to fail."""
+    """A model whose probability is the mean brightness; tests can block it or make it fail."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -50,7 +50,7 @@ class FakeScorer:
 
 @dataclass
 class Running:
-    """A server in a thread, and everything a test may want to reach behind it."""
+    """A server in a thread, and the objects behind it."""
 
     url: str
     scorer: FakeScorer
@@ -118,7 +118,7 @@ def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iter
 
 @dataclass(frozen=True)
 class Process:
-    """`lensgate serve` as a process of its own."""
+    """Run `lensgate serve` as a separate process."""
 
     url: str
     process: "subprocess.Popen[bytes]"
@@ -146,7 +146,7 @@ def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> I
 
 
 def wait_until(true: Callable[[], object], *, timeout: float = TIMEOUT) -> None:
-    """Return as soon as it is true; fail if that takes too long."""
+    """Wait until the condition is true; fail after a timeout."""
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"
