@@ -1,10 +1,10 @@
-"""Images to TFRecords: what `lensgate train prepare` reaches of what the cores can decode.
+"""Images to TFRecords: the rate of `lensgate train prepare` relative to decoding alone.
 
     python -m bench.preparing ../shared/faces/originals
 
-Both decode the same pictures, repeated to `IMAGES`, to 32, 64 and 128 pixels: once into nothing, on as many threads as
-there are cores, and once as the step does, into shards with hashes, less only the split and its table, which are a
-matter of milliseconds. Rounds alternate; a share is that of the medians.
+Both decode the same images, repeated to `IMAGES`, to 32, 64 and 128 pixels: once without output, on one thread per
+core, and once like the step, into shards with hashes, without the split and its table, which take milliseconds. Rounds
+alternate; a share is a ratio of medians.
 """
 
 import statistics

@@ -132,7 +132,7 @@ class ReferenceHistogram(_CardPart):
         if list(self.edges) != sorted(set(self.edges)):
             raise ValueError("a histogram's edges increase")
         if min(self.counts) < 0 or sum(self.counts) == 0:
-            raise ValueError("a histogram counts at least one score, and none below zero")
+            raise ValueError("a histogram counts at least one score, and no count is negative")
         return self
 
 

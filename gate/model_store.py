@@ -128,7 +128,7 @@ class ModelStore:
             if version != before:
                 passed_over.append(version)
         if not past:
-            gone = f", less those that are gone: {', '.join(passed_over)}" if passed_over else ""
+            gone = f", apart from deleted ones: {', '.join(passed_over)}" if passed_over else ""
             raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}")
         version = past.pop()
         verify(self.load(version))

@@ -14,10 +14,10 @@ from tests.support.servers import Process, Running, running_process, running_ser
 
 ROOT = Path(__file__).parents[1]
 
-# `make test-containers` runs them, in one process: the engine that they share is a matter of minutes and of root.
+# `make test-containers` runs them in one process: they share an engine that needs root and minutes to start.
 collect_ignore = ["containers"]
 
-# A file each, the slowest first; they take from half a minute to one of a core.
+# The slowest files first; each takes half a core minute to a full one.
 SLOWEST = (
     "training/test_chain.py",
     "training/test_crash.py",
@@ -29,21 +29,21 @@ SLOWEST = (
 )
 MOST_WORKERS = 4
 
-# What 3,000 collected tests consist of stays to the end: to look through it again and again took a tenth of the time.
+# The objects of 3,000 collected tests live to the end: scanning them again and again took a tenth of the time.
 gc.set_threshold(5_000, 20, 100)
 
-# How fast an example is says how much else the machine does.
+# The time of an example depends on the load of the machine.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: much of a test of a server is waiting."""
+    """One worker more than cores: tests of a server mostly wait."""
     return min(usable_cores() + 1, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no worker is left alone with it at the end."""
+    """Start the slowest files first, so that no worker is left alone with one at the end."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 

@@ -1,4 +1,4 @@
-"""What the figures were taken on and with."""
+"""The machine and versions of a measurement."""
 
 import importlib.metadata
 import platform
@@ -12,7 +12,7 @@ _DISTRIBUTIONS = ("numpy", "onnxruntime", "deflate", "pillow", "starlette", "uvi
 
 
 def describe() -> list[str]:
-    """Lines: processor, cores, interpreter, versions."""
+    """Return lines with processor, cores, interpreter and versions."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)
     return [
         f"{_processor()}, {usable_cores()} cores, Linux {platform.release()}",

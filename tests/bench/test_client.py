@@ -1,4 +1,4 @@
-"""The benchmark of the client."""
+"""The client's benchmark runs and prints its table."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What both framings of an upload promise: the same images and the same verdict, however the bytes are cut."""
+"""Invariant of both framings of an upload: the same images and verdict for every split into chunks."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -53,7 +53,7 @@ class _Reader:
         return self._name is None
 
     def take(self, event: UploadEvent) -> None:
-        """Take in one event; AssertionError where it is out of place."""
+        """Process one event; AssertionError if it is out of order."""
         if isinstance(event, ImageStart):
             assert self.is_between, "an image begins within another"
             self._name, self._size, self._content = event.name, event.size, bytearray()

@@ -1,4 +1,4 @@
-"""Inference requests of the V2 protocol: the first two bytes say where the JSON ends, 0 that all of it is JSON."""
+"""Inference requests of the V2 protocol: the first two bytes give the length of the JSON; 0 means that all is JSON."""
 
 import json
 import struct
@@ -23,18 +23,18 @@ WORDS = (
 )
 MODEL = ServedModel("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
 _ENGINE: Any = None
-"""An answer's bytes say nothing of what made it."""
+"""The bytes of an answer do not tell which encoder made it."""
 
 _ANSWER = ImageDecision(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
 _SHARED_BYTES = 1_024
 
 
 def read(body: bytes, header_length: int | None) -> InferenceRequest | None:
-    """The request; None where it is refused. Adapts the target to `service.api.v2`."""
+    """Return the request; None if it is refused. Adapts the target to `service.api.v2`."""
     try:
         return parse_request(bytearray(body), header_length, served=MODEL, read_shared=_read_shared)
     except ServiceError as error:
-        assert len(str(error)) < 2_000, "the text repeats what was sent"
+        assert len(str(error)) < 2_000, "the text repeats the input"
         return None
 
 
@@ -45,7 +45,7 @@ def _read_shared(part: SharedMemoryRange) -> bytes:
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError, or anything else, where the promise is broken."""
+    """Raise AssertionError, or another exception, if the invariant is broken."""
     (length,) = struct.unpack("<H", data[:2].ljust(2, b"\0"))
     request = read(data[2:], length or None)
     if request is None:

@@ -28,7 +28,7 @@ TIMEOUT = 20.0
 
 
 class FakeScorer:
-    """The probability is the mean brightness. It can be held up, and be made to fail."""
+    """A model whose probability is the mean brightness; tests can block it or make it fail."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -49,7 +49,7 @@ class FakeScorer:
 
 @dataclass
 class Running:
-    """A server in a thread, and everything a test may want to reach behind it."""
+    """A server in a thread, and the objects behind it."""
 
     url: str
     scorer: FakeScorer
@@ -94,7 +94,7 @@ def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
 @contextmanager
 def running_service(*, shadow: LoadedModel | None = None, **settings: object) -> Iterator[Running]:
     """Serve a fake model on a free port; drained and gone when the block ends."""
-    # Nothing by chance: what is drawn for the audit would be one more picture than a test counts, now and then.
+    # No random audit sample: it would occasionally add an image to the count of a test.
     chosen = Settings(port=0, **{"records_url": "off", "audit_ratio": 0.0, **settings})
     scorer = FakeScorer()
     runtime = build_runtime(chosen, LoadedModel(brightness_model().card, scorer, "fake"), shadow=shadow)
@@ -117,7 +117,7 @@ def running_service(*, shadow: LoadedModel | None = None, **settings: object) ->
 
 @dataclass(frozen=True)
 class Process:
-    """`lensgate serve` as a process of its own."""
+    """Run `lensgate serve` as a separate process."""
 
     url: str
     process: "subprocess.Popen[bytes]"
@@ -145,7 +145,7 @@ def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> I
 
 
 def wait_until(true: Callable[[], object], *, timeout: float = TIMEOUT) -> None:
-    """Return as soon as it is true; fail if that takes too long."""
+    """Wait until the condition is true; fail after a timeout."""
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -101,7 +101,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_what_was_sent_instead_of_an_image_is_named(name: str) -> None:
+def test_the_type_of_other_data_is_named(name: str) -> None:
     data, kind, advice = WRAPPED[name]
     with pytest.raises(UnsupportedImage) as raised:
         read_pixels(data, 64)
