@@ -1,0 +1,41 @@
+"""The fast lane: tests that need only pip packages and little time, on any machine and without root."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+
+# Files and folders that only `make test` runs, by the resource they need. The others belong to both lanes.
+FULL_LANE = {
+    "Docker": ("containers",),
+    "a browser": ("browser",),
+    "a fuzzing engine": ("fuzz",),
+    "TensorFlow": ("training",),
+    "Ray": ("bulk/test_ray.py", "bulk/test_ray_cluster.py", "bulk/test_ray_job.py"),
+    "programs of Debian": (),
+    "more time": (),
+}
+
+# Programs that `make tools` installs.
+PROGRAMS = frozenset(
+    "alertmanager cc chromium curl docker-compose initdb nginx openssl prometheus prometheus-alertmanager promtool wrk".split()
+)
+MODULES = frozenset({"atheris", "keras", "keras_tuner", "playwright", "ray", "tensorflow", "tf2onnx"})
+
+
+def includes(path: Path) -> bool:
+    """Return whether the fast lane runs the tests in a file or folder."""
+    left_out = {TESTS / name for names in FULL_LANE.values() for name in names}
+    return not left_out & {path, *path.parents}
+
+
+def refuse(event: str, arguments: tuple[object, ...]) -> None:
+    """Fail the running test if it imports a large framework or starts a program that pip does not install.
+
+    Passed to `sys.addaudithook`.
+    """
+    if event == "import" and (module := str(arguments[0])) in MODULES:
+        pytest.fail(f"`make test-fast` runs without {module}: list this test in {__file__}")
+    if event == "subprocess.Popen" and (program := Path(str(arguments[0])).name) in PROGRAMS:
+        pytest.fail(f"`make test-fast` runs without {program}: list this test in {__file__}")
