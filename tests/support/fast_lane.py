@@ -9,17 +9,48 @@ TESTS = Path(__file__).parents[1]
 # Files and folders that only `make test` runs, by the resource they need. The others belong to both lanes.
 FULL_LANE = {
     "Docker": ("containers",),
-    "a browser": ("browser",),
+    "a browser": ("browser", "service/test_circle.py", "service/access/test_login.py"),
     "a fuzzing engine": ("fuzz",),
-    "TensorFlow": ("training",),
+    "TensorFlow": (
+        "client/test_shrink.py",
+        "training/test_audit.py",
+        "training/test_chain.py",
+        "training/test_chief.py",
+        "training/test_compare.py",
+        "training/test_crash.py",
+        "training/test_devices.py",
+        "training/test_fit.py",
+        "training/test_machines.py",
+        "training/test_promise.py",
+        "training/test_search.py",
+    ),
     "Ray": ("bulk/test_ray.py", "bulk/test_ray_cluster.py", "bulk/test_ray_job.py"),
-    "programs of Debian": (),
-    "more time": (),
+    "programs of Debian": (
+        "bench",
+        "deploy",
+        "gate/test_build.py",
+        "gate/test_scanlines.py",
+        "service/access/test_tls.py",
+        "test_telemetry.py",
+    ),
+    "more time": ("gate/test_lossy_limits.py", "service/test_live.py", "service/test_faults.py"),
 }
 
 # Programs that `make tools` installs.
 PROGRAMS = frozenset(
-    "alertmanager cc chromium curl docker-compose initdb nginx openssl prometheus prometheus-alertmanager promtool wrk".split()
+    {
+        "cc",
+        "chromium",
+        "curl",
+        "docker-compose",
+        "initdb",
+        "nginx",
+        "openssl",
+        "prometheus",
+        "prometheus-alertmanager",
+        "promtool",
+        "wrk",
+    }
 )
 MODULES = frozenset({"atheris", "keras", "keras_tuner", "playwright", "ray", "tensorflow", "tf2onnx"})
 
