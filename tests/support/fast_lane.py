@@ -33,7 +33,23 @@ FULL_LANE = {
         "service/access/test_tls.py",
         "test_telemetry.py",
     ),
-    "more time": ("gate/test_lossy_limits.py", "service/test_live.py", "service/test_faults.py"),
+    "more time": (
+        "bulk/test_objects.py",
+        "gate/test_lossy_limits.py",
+        "gate/test_png_variants.py",
+        "service/access/test_probes.py",
+        "service/records/test_wire.py",
+        "service/test_connections.py",
+        "service/test_faults.py",
+        "service/test_limits.py",
+        "service/test_live.py",
+        "service/test_process.py",
+        "service/test_signals.py",
+        "service/test_standard_streams.py",
+        "service/test_stuck_loads.py",
+        "service/test_tracing.py",
+        "training/test_draw.py",
+    ),
 }
 
 # Programs that `make tools` installs.
