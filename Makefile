@@ -11,7 +11,7 @@ VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-fast unit test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-all test-fast unit test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -36,9 +36,12 @@ setup-training: .venv/training
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Containers are built beside the tests, because a build mostly waits for the network. Fuzzing takes the cores' idle time.
 test: tools .venv/dev lint
+	$(MAKE) --jobs 3 test-all test-containers fuzz NICE="nice -n 19"
+
+test-all: tools .venv/dev
 	$(PYTEST) --cov --cov-fail-under=95
-	$(MAKE) --jobs 2 test-containers fuzz JOBS=2
 
 # Without Debian packages, root, TensorFlow, Ray, a browser or a network. tests/support/fast_lane.py selects the tests.
 test-fast: .venv/dev
@@ -51,9 +54,10 @@ unit: .venv/dev
 # next run continues from there.
 SECONDS ?= 60
 JOBS ?= 1
+NICE ?=
 fuzz: .venv/dev
 	@mkdir -p runs/fuzz
-	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(BIN)/python -m tests.fuzz.run {} \
+	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(NICE) $(BIN)/python -m tests.fuzz.run {} \
 		--seconds $(SECONDS) >runs/fuzz/{}.log 2>&1 || { echo "fuzzing {} failed:"; tail -40 runs/fuzz/{}.log; exit 1; }'
 
 # Build the image and run the compose files on a Docker engine that the tests start and stop. The engine has its own data,

@@ -20,13 +20,22 @@ collect_ignore = ["containers"]
 
 # The files that take the most CPU time, longest first.
 SLOWEST = (
-    "training/test_chain.py",
     "training/test_crash.py",
+    "bulk/test_ray_cluster.py",
+    "training/test_machines.py",
+    "training/test_chain.py",
     "deploy/test_prometheus.py",
-    "service/test_live.py",
-    "service/test_faults.py",
+    "training/test_search.py",
+    "bench/test_scaling_commands.py",
     "training/test_fit.py",
     "training/test_promise.py",
+    "service/access/test_login.py",
+    "service/test_faults.py",
+    "service/test_live.py",
+    "training/test_audit.py",
+    "bulk/test_ray.py",
+    "deploy/test_live.py",
+    "bench/test_bench.py",
 )
 MOST_WORKERS = 4
 
