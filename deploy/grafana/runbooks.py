@@ -23,7 +23,7 @@ def render(source: Path = SOURCE) -> str:
     board: dict[str, Any] = {
         "uid": UID,
         "title": "Lensgate: runbooks",
-        "description": "What each alert means and what to do. Made of docs/runbooks.md by deploy/grafana/runbooks.py.",
+        "description": "One section for each alert. Generated from docs/runbooks.md by deploy/grafana/runbooks.py.",
         "id": None,
         "tags": ["lensgate"],
         "schemaVersion": 41,
