@@ -1,4 +1,4 @@
-"""What every alert must have: words, a runbook, and tests of firing and of silence."""
+"""Every alert has texts, a runbook, and tests of firing and silence."""
 
 import re
 from functools import cache
@@ -15,7 +15,7 @@ ALERTS = sorted({rule["alert"] for rule in alerts()})
 
 @cache
 def sections() -> dict[str, str]:
-    """The runbooks by anchor, as Markdown makes it of a heading."""
+    """Return the runbooks by the Markdown anchor of their heading."""
     _, *found = re.split(r"^## (.+)$", RUNBOOKS.read_text(), flags=re.MULTILINE)
     return {title.lower().replace(" ", "-"): text for title, text in zip(found[::2], found[1::2], strict=True)}
 

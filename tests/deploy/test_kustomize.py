@@ -1,4 +1,4 @@
-"""How the manifests come together: what the tests build of them, and what is made of files elsewhere."""
+"""The built manifests, and the files generated from sources elsewhere."""
 
 import importlib.util
 from pathlib import Path

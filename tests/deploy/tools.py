@@ -1,4 +1,4 @@
-"""The programs these tests run, and how they are run."""
+"""Find and run the programs that these tests need."""
 
 import shutil
 import subprocess
@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tool(name: str) -> str:
-    """The path of an installed program. A missing one is a failure, never a skip."""
+    """Return the path of an installed program. A missing one fails the test."""
     if (found := shutil.which(name)) is None:
         pytest.fail(f"{name} is not installed: `make test` installs it", pytrace=False)
     return found
 
 
 def output(*command: str, env: Mapping[str, str] | None = None) -> str:
-    """What a command run in the root of the repository prints; it must succeed."""
+    """Return the output of a command run in the repository's root; it must succeed."""
     ran = subprocess.run(
         [tool(command[0]), *command[1:]], cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False
     )
