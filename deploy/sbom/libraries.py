@@ -2,7 +2,7 @@
 
     python deploy/sbom/libraries.py    # prints a JSON list
 
-It needs only the standard library, so that the interpreter of any environment can run it.
+It needs nothing beyond the standard library, so that the interpreter of any environment can run it.
 """
 
 import ctypes
@@ -69,7 +69,7 @@ def _stem(path: Path) -> str:
 
 
 def _plain(name: str) -> str:
-    """Normalise names of libraries: libLerc and lerc, c-blosc2 and libblosc2."""
+    """Return what projects and their files spell alike: libLerc and lerc, c-blosc2 and libblosc2."""
     return name.lower().removeprefix("lib").removeprefix("c-")
 
 
@@ -115,7 +115,7 @@ def _imagecodecs() -> dict[str, str]:
 
 
 def _deflate() -> dict[str, str]:
-    # Linked statically, and libdeflate has its version only in a header: this is the version in the wheel's changelog.
+    # Linked statically, and libdeflate keeps its version in a header alone: this is what the wheel's changelog says.
     return {"libdeflate": {"0.9.0": "1.26"}.get(version("deflate"), "")}
 
 

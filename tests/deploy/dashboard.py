@@ -1,4 +1,4 @@
-"""Read the dashboards and the names in their queries."""
+"""The dashboards and the names in their queries, as the tests ask for them."""
 
 import json
 import re
@@ -12,7 +12,7 @@ __all__ = ["BOARDS", "FOLDER", "Query", "fill", "names", "panels", "queries", "r
 
 FOLDER = ROOT / "deploy/grafana/dashboards"
 BOARDS = ("lensgate", "models")
-"""The dashboards that query Prometheus; the third shows the runbooks."""
+"""Those that ask Prometheus; the third shows the runbooks."""
 
 # Grafana fills these in itself: at least four scrapes for the first, the range on screen for the last.
 _BUILT_IN = {"__rate_interval": "1m", "__interval": "5s", "__range": "5m"}
@@ -38,12 +38,12 @@ def read_board(name: str) -> dict[str, Any]:
 
 
 def panels(name: str) -> list[dict[str, Any]]:
-    """Return the panels of a dashboard, without the rows that group them."""
+    """Every panel of a dashboard that shows something; a row only groups them."""
     return [panel for panel in read_board(name)["panels"] if panel["type"] != "row"]
 
 
 def queries() -> list[Query]:
-    """Return the queries of all panels and annotations."""
+    """What the panels and the annotations of every dashboard ask."""
     found = []
     for board in BOARDS:
         for panel in panels(board):
@@ -63,12 +63,12 @@ def variables(board: str) -> dict[str, dict[str, Any]]:
 
 
 def fill(expr: str, board: str) -> str:
-    """Return a query as Grafana sends it with every variable set to All."""
+    """A query as Grafana sends it when every choice stands at All."""
     values = {name: variable["allValue"] for name, variable in variables(board).items() if "allValue" in variable}
     return re.sub(r"\$(?:\{(\w+)}|(\w+))", lambda match: (_BUILT_IN | values)[match[1] or match[2]], expr)
 
 
 def names(expr: str) -> set[str]:
-    """Return the metrics and recorded series in an expression."""
+    """The metrics and recorded series that an expression names."""
     words = re.findall(r"[a-zA-Z_:][\w:]*", re.sub(r'"[^"]*"', "", expr))
     return {word for word in words if word.startswith("lensgate_") or ":lensgate_" in word}

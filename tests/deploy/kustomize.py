@@ -1,4 +1,4 @@
-"""The subset of kustomize used by the project: resources, images, and strategic merge patches of files."""
+"""As much of kustomize as the project's own files use: resources, images, and strategic merge patches of files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,30 +12,30 @@ __all__ = ["MERGE_KEYS", "Manifests", "build", "merge"]
 Manifest = dict[str, Any]
 
 MERGE_KEYS = {"containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
-"""Lists that Kubernetes' schemas merge item by item. Other lists are replaced."""
+"""Lists that Kubernetes' schemas merge item by item. Any other is replaced as a whole."""
 
 
 @dataclass(frozen=True)
 class Manifests:
-    """The result of an overlay."""
+    """What an overlay comes to."""
 
     all: tuple[Manifest, ...]
 
     def one(self, kind: str, name: str = "lensgate") -> Manifest:
-        """Return the only manifest of this kind and name."""
+        """The only manifest of this kind and name."""
         (found,) = (item for item in self.all if (item["kind"], item["metadata"]["name"]) == (kind, name))
         return found
 
     @property
     def container(self) -> Manifest:
-        """Return the only container of the Deployment."""
+        """The only container of the Deployment."""
         (container,) = self.one("Deployment")["spec"]["template"]["spec"]["containers"]
         found: Manifest = container
         return found
 
 
 def build(folder: Path) -> Manifests:
-    """Return the output of `kubectl kustomize` for a folder; raise ValueError for unsupported features."""
+    """What `kubectl kustomize` prints of a folder; ValueError where it uses what is not known here."""
     plan = yaml.safe_load((folder / "kustomization.yaml").read_text())
     if unknown := plan.keys() - {"apiVersion", "kind", "resources", "images", "patches"}:
         raise ValueError(f"{folder}: {sorted(unknown)} is more than these tests can build")
@@ -52,7 +52,7 @@ def build(folder: Path) -> Manifests:
 
 
 def merge(patch: Any, base: Any) -> Any:
-    """Apply a strategic merge: null deletes, and the lists above are merged, the patch's items first."""
+    """A strategic merge: null deletes, the lists above are merged, the patch's items first."""
     if not isinstance(patch, Mapping) or not isinstance(base, Mapping):
         return patch
     merged = {name: value for name, value in base.items() if name not in patch or patch[name] is not None}

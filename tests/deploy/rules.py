@@ -1,4 +1,4 @@
-"""Read the rules and their test cases."""
+"""The rules and their test cases, as the tests ask for them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ TESTS = sorted((FOLDER / "tests").glob("*_test.yml"))
 
 @dataclass(frozen=True)
 class Case:
-    """The expected severities of an alert at one time; empty if it is silent."""
+    """What one test expects of an alert at one time: the severities with which it fires, none where it is silent."""
 
     alert: str
     severities: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""One alert end to end: images, a real service, Prometheus, Alertmanager and the receiver.
+"""One alert on its whole way: images, a real service, Prometheus, Alertmanager, and who is called.
 
 Only the intervals of scraping and evaluation, Alertmanager's first wait and the addresses are the test's; the rules are
 those of the project, as they are.
@@ -26,7 +26,7 @@ ALERT = "LensgateRejectRateHigh"
 
 
 def routed_to(url: str) -> dict[str, Any]:
-    """Return the project's own routes with receivers that post to `url`/NAME."""
+    """The project's own routes; what a receiver is told goes to `url`/NAME."""
     config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
     config["route"]["group_wait"] = "1s"
     for receiver in config["receivers"]:
@@ -35,7 +35,7 @@ def routed_to(url: str) -> dict[str, Any]:
 
 
 def decide(client: httpx.Client, image: Pixels, *, times: int) -> None:
-    """Have one image decided `times` times."""
+    """Have one image decided so many times."""
     pixels = np.tile(image, (times, 1, 1, 1)).tobytes()
     tensor = {"name": "image", "datatype": "UINT8", "shape": [times, *image.shape]}
     head = json.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": len(pixels)}}]}).encode()
@@ -45,7 +45,7 @@ def decide(client: httpx.Client, image: Pixels, *, times: int) -> None:
 
 
 def decide_all(client: httpx.Client, prometheus: Prometheus, image: Pixels, *, images: int) -> None:
-    """Have an image decided until Prometheus has seen this many more decisions."""
+    """Have an image decided until Prometheus has seen so many more decisions than before."""
     (before,) = prometheus.wait_for("sum(lensgate_decisions_total)")
     for _ in range(images // 100):
         decide(client, image, times=100)

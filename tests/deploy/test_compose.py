@@ -22,7 +22,7 @@ VARIANTS = {
 VARIABLE = "LENSGATE_POSTGRES_PASSWORD"
 OTHERS = ("prometheus", "alertmanager", "grafana")
 
-# Users required by some images, and users that are refused.
+# What some images need to be told, and what none may be.
 ROOTLESS = {"postgres": "999:999"}
 LOOSENED = {"privileged", "cap_add", "devices", "userns_mode", "pid", "ipc", "network_mode", "cgroup_parent", "sysctls"}
 
@@ -50,7 +50,7 @@ def written(file: str) -> dict[str, Any]:
 
 
 def seconds(text: str) -> int:
-    """Parse a duration as docker-compose prints it."""
+    """A duration as docker-compose prints it."""
     match = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", text)
     assert match, text
     return 60 * int(match[1] or 0) + int(match[2] or 0)
@@ -152,7 +152,7 @@ def test_the_gate_starts_without_tokens_because_compose_says_so() -> None:
 
 
 def test_what_the_comment_says_of_tokens_are_settings() -> None:
-    """The comment becomes valid configuration when uncommented."""
+    """Uncommented, it is what an operator pastes."""
     told = re.findall(r"^ +# +(LENSGATE_\w+): \S+$", (ROOT / FILE).read_text(), flags=re.MULTILINE)
     assert sorted(told) == ["LENSGATE_METRICS_PORT", "LENSGATE_TOKENS"]
     assert {name.removeprefix("LENSGATE_").lower() for name in told} <= Settings.model_fields.keys()

@@ -22,7 +22,7 @@ def document(path: str) -> dict[str, Any]:
 
 
 def all_links() -> list[tuple[str, str]]:
-    """Yield title and address of every link of every dashboard and panel."""
+    """Title and address of every link of every dashboard and panel."""
     boards = [read_board(name) for name in EVERY]
     holders = [*boards, *(panel for board in boards for panel in board["panels"])]
     return [(link["title"], link["url"]) for holder in holders for link in holder.get("links", ())]
@@ -109,7 +109,7 @@ def test_every_variable_in_a_query_is_known(board: str) -> None:
 
 @pytest.mark.parametrize("query", queries(), ids=str)
 def test_every_query_keeps_to_the_chosen_job(query: Query) -> None:
-    # Expectations apply to every job, and the alert that no gate answers has no job.
+    # What is expected is so of every job, and an alert that no gate answers is of none.
     belongs_to_all = query.expr.startswith(("all:", "sum(ALERTS{"))
     assert belongs_to_all or 'job=~"$job"' in query.expr
 

@@ -1,4 +1,4 @@
-"""Properties of the Dockerfile that a build does not show; `tests/containers` builds and runs the images."""
+"""What the Dockerfile says, as far as no build shows it; `tests/containers` builds and runs the images."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def runs(containing: str) -> list[str]:
 
 
 def locked(name: str) -> dict[str, str]:
-    """Return the distributions pinned by a lock, each with the text of its entry."""
+    """Return what a lock pins: each distribution with the text of its entry."""
     text = (ROOT / f"locks/{name}.txt").read_text()
     entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
     return {re.split(r"[=\[ ;]", entry, maxsplit=1)[0].lower(): entry for entry in entries}
@@ -112,6 +112,6 @@ def test_a_lock_hashes_everything_and_names_no_index(name: str) -> None:
 
 
 def test_the_health_check_is_a_list_of_arguments() -> None:
-    """The command runs without a shell."""
+    """An image without a shell could run it, and no shell is a process between."""
     (check,) = (line for line in INSTRUCTIONS if line.startswith("HEALTHCHECK --"))
     assert json.loads(check.partition(" CMD ")[2])[:2] == ["python", "-c"]

@@ -1,4 +1,4 @@
-"""The image's HEALTHCHECK, against real services with /readyz on each possible port."""
+"""The image's HEALTHCHECK, run against real services in every place that /readyz may be at."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def port_of(url: str | None) -> str:
 
 
 def is_healthy(**variables: object) -> bool:
-    """Run the check with an unreachable proxy set, as it may be for all containers of a host."""
+    """What the check says; a proxy that nobody listens at is set, as it may be for all containers of a host."""
     proxy = f"http://127.0.0.1:{free_port()}"
     settings = {f"LENSGATE_{name.upper()}": str(value) for name, value in variables.items()}
     environment = {"http_proxy": proxy, "https_proxy": proxy, **settings}

@@ -48,7 +48,7 @@ def probes(built: Manifests) -> dict[str, dict[str, Any]]:
 
 
 def quantity(text: str) -> float:
-    """Parse a Kubernetes quantity."""
+    """A Kubernetes quantity as a number."""
     units = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "m": 0.001, "": 1}
     match = re.fullmatch(r"([\d.]+)(Ki|Mi|Gi|m|)", text)
     assert match, text
@@ -56,7 +56,7 @@ def quantity(text: str) -> float:
 
 
 def selectors(built: Manifests) -> Iterator[dict[str, str]]:
-    """Return every selector that must match the pods."""
+    """Everything that has to find the pods."""
     yield built.one("Deployment")["spec"]["selector"]["matchLabels"]
     yield built.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
     yield built.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
@@ -91,7 +91,7 @@ def test_the_operators_resources_hold_fields_that_it_defines(kind: str) -> None:
 
 @each_overlay
 def test_the_pod_is_restricted(built: Manifests) -> None:
-    """Kubernetes' Pod Security Standards at the level `restricted`, and more."""
+    """As Kubernetes' Pod Security Standards say at the level `restricted`, and more."""
     spec, container = pod(built), built.container
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -137,7 +137,7 @@ def test_the_settings_are_accepted(built: Manifests) -> None:
 
 @each_overlay
 def test_services_set_no_variables_of_the_pods(built: Manifests) -> None:
-    """The Service `lensgate` would set LENSGATE_PORT to a URL."""
+    """The Service `lensgate` would set LENSGATE_PORT to an URL."""
     assert pod(built)["enableServiceLinks"] is False
 
 
@@ -165,7 +165,7 @@ def test_the_probes_ask_the_metrics_port(built: Manifests) -> None:
 
 
 def test_what_the_pod_is_asked_is_answered_as_it_is_set(tmp_path: Path) -> None:
-    """Run the real service with the Deployment's variables, except ports, tokens and records."""
+    """The real service with the Deployment's variables; but for where the ports, the tokens and the records are."""
     built = BUILT["cpu"]
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[[token]]\nname = "generator"\nsha256 = "{"0" * 64}"\nscopes = ["decide"]\n')
@@ -192,7 +192,7 @@ def test_what_the_pod_is_asked_is_answered_as_it_is_set(tmp_path: Path) -> None:
 @each_overlay
 def test_a_pod_that_leaves_has_the_time_it_takes(built: Manifests) -> None:
     drain = Settings().timeout_ms / 1000 + 1
-    close = 5  # The recorder's limit.
+    close = 5  # What the recorder takes at most.
     sleep = built.container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod(built)["terminationGracePeriodSeconds"] > sleep + drain + close
     readiness = probes(built)["readiness"]
@@ -259,7 +259,7 @@ def test_the_adapter_serves_what_the_autoscaler_asks_for() -> None:
 
 @each_overlay
 def test_memory_is_limited_and_leaves_room(built: Manifests) -> None:
-    """On a CPU a run held at most 515 MB."""
+    """On a CPU 515 MB were the most that a run held."""
     resources = built.container["resources"]
     assert quantity(resources["requests"]["memory"]) > 515e6
     assert quantity(resources["limits"]["memory"]) >= 2 * quantity(resources["requests"]["memory"])

@@ -49,7 +49,7 @@ def container(name: str) -> dict[str, Any]:
 
 
 def environment(name: str, index: int = 0) -> dict[str, str]:
-    """Resolve the variables like the kubelet for the pod with this index."""
+    """The variables as the kubelet resolves them in the pod with this index."""
     found = dict[str, str]()
     for entry in container(name)["env"]:
         value = entry["value"] if "value" in entry else str(index)
@@ -58,12 +58,12 @@ def environment(name: str, index: int = 0) -> dict[str, str]:
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
-    """Parse the options with the command's own parser."""
+    """The command's own options."""
     return cli._parse(arguments)
 
 
 def blocks(language: str = "") -> list[str]:
-    """Return the code blocks of the guide."""
+    """What the guide has to be copied."""
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
@@ -86,7 +86,7 @@ def test_the_chief_and_its_workers_run_the_same_command() -> None:
     options = parsed(container(CHIEF)["args"])
     assert options.run is study._tune
     assert (options.target, options.records) == ("architecture", Remote("s3://BUCKET/records"))
-    assert isinstance(options.out, Remote), "files in a pod are lost with it"
+    assert isinstance(options.out, Remote), "what is kept in a pod goes with it"
 
 
 def test_every_command_of_the_guide_is_one() -> None:
@@ -121,7 +121,7 @@ def test_workers_find_the_chief_where_it_listens() -> None:
     assert str(listens["containerPort"]) == chief["KERASTUNER_ORACLE_PORT"]
     assert service["spec"]["selector"].items() <= labels(CHIEF).items()
     assert not service["spec"]["selector"].items() <= labels(WORKERS).items()
-    # Keras Tuner treats any name that contains "chief" as the chief.
+    # Keras Tuner takes for the chief whoever has that word in its name.
     assert [("chief" in given["KERASTUNER_TUNER_ID"]) for given in (chief, worker)] == [True, False]
 
 
@@ -149,7 +149,7 @@ def test_a_pod_that_fails_is_replaced_but_not_for_wrong_options(name: str, capsy
     assert (failing["action"], failing["onExitCodes"]["values"]) == ("FailJob", [wrong.value.code])
     assert failing["onExitCodes"]["containerName"] == container(name)["name"]
     assert (moving["action"], moving["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
-    assert pod(name)["restartPolicy"] == "Never", "required by podFailurePolicy"
+    assert pod(name)["restartPolicy"] == "Never", "what a policy for failures takes"
     limit = job(name)["backoffLimitPerIndex" if name == WORKERS else "backoffLimit"]
     assert limit > 0
     assert job(name)["ttlSecondsAfterFinished"] > 0
@@ -158,7 +158,7 @@ def test_a_pod_that_fails_is_replaced_but_not_for_wrong_options(name: str, capsy
 
 @each_job
 def test_the_pods_are_restricted(name: str) -> None:
-    """Kubernetes' Pod Security Standards at the level `restricted`, and more."""
+    """As Kubernetes' Pod Security Standards say at the level `restricted`, and more."""
     spec = pod(name)
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -178,7 +178,7 @@ def test_the_pods_are_restricted(name: str) -> None:
 
 @each_job
 def test_what_is_written_has_a_folder(name: str) -> None:
-    """The root is read-only: home, temporary files and copies of shards are on volumes."""
+    """The root is read-only: what asks for a home, temporary files and copies of shards go to volumes."""
     mounted = {mount["mountPath"] for mount in container(name)["volumeMounts"]}
     given = environment(name)
     assert {given["HOME"], "/tmp"} <= mounted  # noqa: S108
@@ -197,7 +197,7 @@ def test_memory_is_limited_to_twice_of_what_is_asked_for(name: str) -> None:
     resources = container(name)["resources"]
     sizes = [int(resources[kind]["memory"].removesuffix("Gi")) for kind in ("requests", "limits")]
     assert sizes[1] == 2 * sizes[0]
-    assert sizes[0] * 2**30 > (1.2e9 if name == WORKERS else 0.8e9), "measured memory"
+    assert sizes[0] * 2**30 > (1.2e9 if name == WORKERS else 0.8e9), "what was measured"
 
 
 def test_the_chief_answers_the_workers_and_nobody_else_is_answered() -> None:
@@ -220,7 +220,7 @@ def test_the_chief_answers_the_workers_and_nobody_else_is_answered() -> None:
 
 @each_job
 def test_the_gate_s_services_do_not_lead_to_training(name: str) -> None:
-    """Gate and training may share a namespace."""
+    """Both may be in one namespace."""
     gate = build(KUBERNETES / "base")
     services = [item["spec"]["selector"] for item in gate.all if item["kind"] == "Service"]
     others = [gate.one(kind)["spec"] for kind in ("PodDisruptionBudget", "NetworkPolicy")]

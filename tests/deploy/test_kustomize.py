@@ -1,4 +1,4 @@
-"""The built manifests, and the files generated from sources elsewhere."""
+"""How the manifests come together: what the tests build of them, and what is made of files elsewhere."""
 
 import importlib.util
 from pathlib import Path

@@ -47,7 +47,7 @@ def test_a_recorded_series_is_named_by_level_metric_and_operation() -> None:
             continue
         assert re.search(r"(rate|increase)\d+[mhd]$", operation), rule
         kept = {label for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in labels.split(", ")}
-        # A rule over recorded series keeps the labels of their level.
+        # What is computed of recorded series alone has the labels of their level.
         kept |= {label for inner in re.findall(r"(\w+):lensgate_", rule["expr"]) for label in inner.split("_")}
         assert "job" in level.split("_"), rule
         assert set(level.split("_")) <= kept | rule.get("labels", {}).keys(), rule

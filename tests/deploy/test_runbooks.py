@@ -1,4 +1,4 @@
-"""The service answers every request that a runbook names."""
+"""What a runbook tells people to ask is answered by the service as it is."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ PATHS = sorted(set(re.findall(r'`curl (?:-i )?"?\$GATE([^"` ]+)', TEXT)))
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Run a service that keeps records."""
+    """A service that keeps records."""
     database = tmp_path_factory.mktemp("records") / "records.db"
     with running_service(records_url=f"sqlite:///{database}") as running:
         yield running

@@ -1,4 +1,4 @@
-"""Find and run the programs that these tests need."""
+"""The programs these tests run, and how they are run."""
 
 import shutil
 import subprocess
@@ -13,14 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tool(name: str) -> str:
-    """Return the path of an installed program. A missing one fails the test."""
+    """The path of an installed program. A missing one is a failure, never a skip."""
     if (found := shutil.which(name)) is None:
         pytest.fail(f"{name} is not installed: `make test` installs it", pytrace=False)
     return found
 
 
 def output(*command: str, env: Mapping[str, str] | None = None) -> str:
-    """Return the output of a command run in the repository's root; it must succeed."""
+    """What a command run in the root of the repository prints; it must succeed."""
     ran = subprocess.run(
         [tool(command[0]), *command[1:]], cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False
     )

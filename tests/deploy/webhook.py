@@ -1,4 +1,4 @@
-"""A small server that receives Alertmanager's messages."""
+"""A small server that takes what Alertmanager sends."""
 
 import json
 import queue
@@ -14,13 +14,13 @@ __all__ = ["Inbox", "running_webhook"]
 
 @dataclass(frozen=True)
 class Inbox:
-    """The received messages in order, each with its path."""
+    """What came, in the order in which it did: the path that it was sent to, and the message."""
 
     url: str
     messages: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
 
     def wait_for(self, alert: str, *, timeout: float) -> tuple[str, dict[str, Any]]:
-        """Return the first message of this alert; fail if none arrives within these seconds of the last."""
+        """The first message that is of this alert; fails where none comes within so many seconds of the last."""
         while True:
             path, message = self.messages.get(timeout=timeout)
             if message["groupLabels"]["alertname"] == alert:
@@ -39,7 +39,7 @@ def running_webhook() -> Iterator[Inbox]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Store the message in the inbox."""
+            """What came is in the inbox."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         inbox = Inbox(f"http://127.0.0.1:{server.server_address[1]}")
