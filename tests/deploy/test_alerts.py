@@ -1,4 +1,4 @@
-"""Every alert has texts, a runbook, and tests of firing and silence."""
+"""What every alert must have: words, a runbook, and tests of firing and of silence."""
 
 import re
 from functools import cache
@@ -15,7 +15,7 @@ ALERTS = sorted({rule["alert"] for rule in alerts()})
 
 @cache
 def sections() -> dict[str, str]:
-    """Return the runbooks by the Markdown anchor of their heading."""
+    """The runbooks by anchor, as Markdown makes it of a heading."""
     _, *found = re.split(r"^## (.+)$", RUNBOOKS.read_text(), flags=re.MULTILINE)
     return {title.lower().replace(" ", "-"): text for title, text in zip(found[::2], found[1::2], strict=True)}
 
@@ -31,7 +31,7 @@ def test_every_alert_says_what_it_means_and_where_its_runbook_is(rule: dict[str,
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_runbook_has_every_part(alert: str) -> None:
+def test_a_runbook_says_what_is_felt_and_what_to_look_at_and_do(alert: str) -> None:
     text = sections()[alert.lower()]
     for part in ("**Meaning**", "**Impact**", "**Check**", "**Causes**", "**Action**", "**Urgency**"):
         assert part in text, part

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server and answers the dashboards' queries."""
+"""A real Prometheus scrapes a real server, and answers what the dashboards will ask."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from .tools import ROOT
 
 @dataclass(frozen=True)
 class Scraped:
-    """`then` queries Prometheus at the time of the last scrape, so that rates do not fall during the tests."""
+    """`then` is Prometheus as it was when all was seen: rates do not sink while tests go on."""
 
     prometheus: Prometheus
     then: Prometheus
@@ -31,7 +31,7 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """A service with every measured feature enabled, and a Prometheus that scraped its decisions.
+    """A service with everything switched on that is measured, and a Prometheus that saw what it decided.
 
     Two versions decided one after the other, the first of them was then in the shadow, and all of it was recorded.
     """
@@ -64,7 +64,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
 
 
 def decide(url: str) -> list[str]:
-    """Decide each sample under every expectation, so that some are discarded for any model."""
+    """Decides each sample under every expectation, so that whatever the model says something is discarded."""
     samples = sorted((ROOT / "samples").glob("*.png"))
     assert samples, "samples/ holds no PNG"
     decisions = []
@@ -78,7 +78,7 @@ def decide(url: str) -> list[str]:
 
 
 def exposed(url: str) -> set[str]:
-    """Return the sample names of the service's /metrics."""
+    """Every name under which the service's /metrics holds a sample."""
     text = httpx.get(f"{url}/metrics", trust_env=False).raise_for_status().text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
@@ -115,8 +115,8 @@ def test_every_label_that_a_rule_asks_for_is_one_that_the_service_gives(scraped:
     assert [f"{name}{{{labels}}}" for name, labels in asked if not scraped.then.query(f"{name}{{{labels}}}")] == []
 
 
-def test_no_alert_fires_for_a_healthy_service(scraped: Scraped) -> None:
-    """Half of the decisions are discarded on purpose, but they are too few for an alert."""
+def test_nobody_is_called_while_all_is_well(scraped: Scraped) -> None:
+    """Of the decisions half are discarded on purpose, and they are too few to say so."""
     assert scraped.prometheus.alerts("LensgateRejectRateHigh") == []
     assert scraped.prometheus.alerts("LensgateDown") == []
 
