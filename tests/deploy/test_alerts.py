@@ -33,7 +33,7 @@ def test_every_alert_has_a_description_and_a_runbook(rule: dict[str, Any]) -> No
 @pytest.mark.parametrize("alert", ALERTS)
 def test_a_runbook_has_effect_diagnosis_and_action(alert: str) -> None:
     text = sections()[alert.lower()]
-    for part in ("**Means**", "**Felt**", "**Look**", "**Causes**", "**Do**", "**Can wait**"):
+    for part in ("**Meaning**", "**Impact**", "**Check**", "**Causes**", "**Action**", "**Urgency**"):
         assert part in text, part
 
 
