@@ -91,26 +91,34 @@ pin:
 sbom: .venv/dev
 	$(BIN)/python -m deploy.sbom --output runs/sbom.cdx.json
 
-lint: .venv/dev
+lint: .venv/dev node_modules/.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	node_modules/.bin/biome ci
+	node_modules/.bin/tsc
+
+# The pages' JavaScript is served as it is; Node.js only checks it.
+node_modules/.stamp: package.json package-lock.json | tools
+	@echo "installing package-lock.json into node_modules"
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
 
 # Some tests run Debian's servers and its browser against the service and the files in deploy/, some what a compiler
 # made. PostgreSQL is run by the tests themselves: its package need not start one.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx node npm
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx and postgresql"; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx, nodejs, npm and postgresql"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
 		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
-		wrk gcc libc6-dev curl openssl chromium nginx postgresql >/dev/null; fi
+		wrk gcc libc6-dev curl openssl chromium nginx postgresql $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
 
 # Real generator output where it is at hand, drawn faces elsewhere.
 bench: setup-training bench-tools
@@ -162,4 +170,4 @@ locks:
 	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
 
 clean:
-	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv node_modules runs .mypy_cache .pytest_cache .ruff_cache .coverage*

@@ -1,6 +1,6 @@
 // What charts share: round limits, ticks, grid lines with their labels.
 
-import { svg } from "/static/dom.js";
+import { svg } from "./dom.js";
 
 export const LEFT = 46;
 export const RIGHT = 10;

@@ -1,8 +1,8 @@
 // Says above everything what is wrong with the service, or with the way to it, and how it is, in the header.
 
-import { byId, h } from "/static/dom.js";
-import { count, moment } from "/static/format.js";
-import { isAbove } from "/static/series.js";
+import { byId, h } from "./dom.js";
+import { count, moment } from "./format.js";
+import { isAbove } from "./series.js";
 
 const STATES = {
   ready: ["Ready", "good"],

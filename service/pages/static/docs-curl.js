@@ -1,6 +1,6 @@
 // One operation as a line for a shell; parts of its path that are to be filled in stand there in capitals.
 
-import { exampleOf } from "/static/docs-schema.js";
+import { exampleOf } from "./docs-schema.js";
 
 const BODIES = {
   "image/png": ["--data-binary @face.png"],

@@ -1,8 +1,8 @@
 // One operation: its line in the list, and behind it parameters, body, answers and the command.
 
-import { curlOf } from "/static/docs-curl.js";
-import { exampleOf, limitsOf, nameOf, withoutNull } from "/static/docs-schema.js";
-import { h, say } from "/static/dom.js";
+import { curlOf } from "./docs-curl.js";
+import { exampleOf, limitsOf, nameOf, withoutNull } from "./docs-schema.js";
+import { h, say } from "./dom.js";
 
 const BADGES = { get: "info", post: "good", put: "warn", delete: "bad" };
 const TOLD_MS = 2000;

@@ -1,9 +1,9 @@
 // The API page: every operation of /openapi.json under its path, with what it takes, answers and costs to type.
 
-import { ApiError, api, session } from "/static/api.js";
-import { describe } from "/static/docs-operation.js";
-import { byId, h, say } from "/static/dom.js";
-import { showSession } from "/static/header.js";
+import { ApiError, api, session } from "./api.js";
+import { describe } from "./docs-operation.js";
+import { byId, h, say } from "./dom.js";
+import { showSession } from "./header.js";
 
 const METHODS = ["get", "put", "post", "delete", "patch"];
 const [trouble, filter, count, paths] = ["trouble", "filter", "count", "paths"].map(byId);

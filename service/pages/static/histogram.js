@@ -1,8 +1,8 @@
 // Draws the histogram of scores: the card's behind, the latest in front, the band across; the axis of shares is log.
 
-import { LEFT, RIGHT, canvas, horizontal, linear, rectangle } from "/static/axes.js";
-import { svg } from "/static/dom.js";
-import { count, percent } from "/static/format.js";
+import { LEFT, RIGHT, canvas, horizontal, linear, rectangle } from "./axes.js";
+import { svg } from "./dom.js";
+import { count, percent } from "./format.js";
 
 const TOP = 22;
 const BOTTOM = 34;

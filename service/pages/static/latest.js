@@ -1,8 +1,8 @@
 // The latest discarded images: read anew when something was recorded.
 
-import { api } from "/static/api.js";
-import { h } from "/static/dom.js";
-import { ago, moment, probability, words } from "/static/format.js";
+import { api } from "./api.js";
+import { h } from "./dom.js";
+import { ago, moment, probability, words } from "./format.js";
 
 const PATH = "/v1/decisions?decision=discard&limit=12";
 // A picture is made behind the answer: for a while there may still come one.

@@ -1,7 +1,7 @@
 // The login: a token becomes a session, and the page that was wanted opens.
 
-import { ApiError, api } from "/static/api.js";
-import { byId, say } from "/static/dom.js";
+import { ApiError, api } from "./api.js";
+import { byId, say } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
 const [form, field, button, fault] = ["form", "token", "submit", "fault"].map(byId);

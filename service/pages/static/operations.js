@@ -1,17 +1,17 @@
 // The operations page: asks for a snapshot every two seconds and hands it to the parts of the page.
 
-import { api, session } from "/static/api.js";
-import { Banners } from "/static/banners.js";
-import { byId, h, say } from "/static/dom.js";
-import { clock, count, percent, rate } from "/static/format.js";
-import { showSession } from "/static/header.js";
-import { drawHistogram, range } from "/static/histogram.js";
-import { Latest } from "/static/latest.js";
-import { Poll } from "/static/poll.js";
-import { readOut, summarise, toMinutes, toPoints } from "/static/series.js";
-import { showLoad, showStages, showTiles } from "/static/tiles.js";
-import { TimeChart } from "/static/timechart.js";
-import { makeTry } from "/static/try.js";
+import { api, session } from "./api.js";
+import { Banners } from "./banners.js";
+import { byId, h, say } from "./dom.js";
+import { clock, count, percent, rate } from "./format.js";
+import { showSession } from "./header.js";
+import { drawHistogram, range } from "./histogram.js";
+import { Latest } from "./latest.js";
+import { Poll } from "./poll.js";
+import { readOut, summarise, toMinutes, toPoints } from "./series.js";
+import { showLoad, showStages, showTiles } from "./tiles.js";
+import { TimeChart } from "./timechart.js";
+import { makeTry } from "./try.js";
 
 const page = {
   snapshot: null,

@@ -1,7 +1,7 @@
 // What is said beside a picture: the model's answer on a scale with its band, or that it is hidden, and the rest.
 
-import { h, svg } from "/static/dom.js";
-import { moment, probability, words } from "/static/format.js";
+import { h, svg } from "./dom.js";
+import { moment, probability, words } from "./format.js";
 
 const REASONS = {
   uncertain: "uncertain: inside the band",

@@ -1,8 +1,8 @@
 // Many images at once: one of them is chosen, what was judged stays where it is until the whole page is.
 
-import { h } from "/static/dom.js";
-import { probability, words } from "/static/format.js";
-import { describe, isHidden } from "/static/review-facts.js";
+import { h } from "./dom.js";
+import { probability, words } from "./format.js";
+import { describe, isHidden } from "./review-facts.js";
 
 const NARROW = matchMedia("(max-width: 640px)");
 

@@ -1,7 +1,7 @@
 // Beside the images: how far the review is, and what the audit comes to.
 
-import { byId, h, say, svg } from "/static/dom.js";
-import { count, percent } from "/static/format.js";
+import { byId, h, say, svg } from "./dom.js";
+import { count, percent } from "./format.js";
 
 export function showProgress({ waiting, verdicts, mine }) {
   fill("mine-count", count(total(mine)));

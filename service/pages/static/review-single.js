@@ -1,7 +1,7 @@
 // One image after the other, as large as there is room.
 
-import { h } from "/static/dom.js";
-import { facts, isHidden } from "/static/review-facts.js";
+import { h } from "./dom.js";
+import { facts, isHidden } from "./review-facts.js";
 
 export class Single {
   #stage;

@@ -1,7 +1,7 @@
 // One reviewer's sitting: the images at hand, what was said of which, and the way back.
 
-import { ApiError, api } from "/static/api.js";
-import { Outbox } from "/static/review-outbox.js";
+import { ApiError, api } from "./api.js";
+import { Outbox } from "./review-outbox.js";
 
 const LOW = 12; // Fewer at hand than this, and more are asked for,
 const ENOUGH = 30; // so that there are this many.

@@ -1,6 +1,6 @@
 // What stands in place of images: loading, a name to be given, nothing that waits, and what is wrong.
 
-import { h } from "/static/dom.js";
+import { h } from "./dom.js";
 
 const EMPTY = {
   discarded: "No discarded image waits for a verdict.",

@@ -1,15 +1,15 @@
 // The review page: who judges, what is shown, and what the keys and buttons do.
 
-import { api, session } from "/static/api.js";
-import { byId, h, say } from "/static/dom.js";
-import { words } from "/static/format.js";
-import { showSession } from "/static/header.js";
-import { describe, isHidden } from "/static/review-facts.js";
-import { Grid } from "/static/review-grid.js";
-import { showAudit, showProgress } from "/static/review-side.js";
-import { Single } from "/static/review-single.js";
-import { Sitting } from "/static/review-sitting.js";
-import { askName, empty, failed, loading } from "/static/review-states.js";
+import { api, session } from "./api.js";
+import { byId, h, say } from "./dom.js";
+import { words } from "./format.js";
+import { showSession } from "./header.js";
+import { describe, isHidden } from "./review-facts.js";
+import { Grid } from "./review-grid.js";
+import { showAudit, showProgress } from "./review-side.js";
+import { Single } from "./review-single.js";
+import { Sitting } from "./review-sitting.js";
+import { askName, empty, failed, loading } from "./review-states.js";
 
 const KEYS = { g: "glasses", n: "no_glasses", u: "unclear", s: "skipped", z: "undo", Backspace: "undo" };
 const SHORTCUTS = [...Object.keys(KEYS), "1", "2"];

@@ -1,8 +1,8 @@
 // Draws one probability on a scale from 0 to 1 with the band in it.
 
-import { canvas, linear, rectangle } from "/static/axes.js";
-import { svg } from "/static/dom.js";
-import { probability } from "/static/format.js";
+import { canvas, linear, rectangle } from "./axes.js";
+import { svg } from "./dom.js";
+import { probability } from "./format.js";
 
 export function drawScale(place, value, band) {
   const x = linear(0, 1, 4, place.clientWidth - 4);

@@ -1,6 +1,6 @@
 // From the history of a snapshot to what is drawn and read out.
 
-import { clock, count, percent, rate } from "/static/format.js";
+import { clock, count, percent, rate } from "./format.js";
 
 export const REASONS = ["uncertain", "unfamiliar", "contradicted"];
 export const WINDOW_SECONDS = 900;

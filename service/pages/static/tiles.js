@@ -1,8 +1,8 @@
 // The numbers at a glance, the stages' latencies, and what is in the house.
 
-import { byId, h, say, svg } from "/static/dom.js";
-import { UNKNOWN, bytes, clock, count, milliseconds, moment, percent, probability, rate } from "/static/format.js";
-import { isAbove, recent, throughput } from "/static/series.js";
+import { byId, h, say, svg } from "./dom.js";
+import { UNKNOWN, bytes, clock, count, milliseconds, moment, percent, probability, rate } from "./format.js";
+import { isAbove, recent, throughput } from "./series.js";
 
 const STAGES = {
   decode: ["Decode", "Decoding and shrinking one image"],

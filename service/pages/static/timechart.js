@@ -1,9 +1,9 @@
 // Draws reject rate, stacked by reason, above throughput, over one axis of time; a cursor follows pointer and keys.
 
-import { LEFT, RIGHT, canvas, horizontal, linear, roundUp } from "/static/axes.js";
-import { svg } from "/static/dom.js";
-import { clock, count, percent } from "/static/format.js";
-import { REASONS, WINDOW_SECONDS, readOut } from "/static/series.js";
+import { LEFT, RIGHT, canvas, horizontal, linear, roundUp } from "./axes.js";
+import { svg } from "./dom.js";
+import { clock, count, percent } from "./format.js";
+import { REASONS, WINDOW_SECONDS, readOut } from "./series.js";
 
 const TOP = 26;
 const REJECT = 128;

@@ -1,9 +1,9 @@
 // Drop an image on the page, or choose one, and see what the gate decides about it.
 
-import { api } from "/static/api.js";
-import { byId, h } from "/static/dom.js";
-import { UNKNOWN, milliseconds, probability, words } from "/static/format.js";
-import { drawScale } from "/static/scale.js";
+import { api } from "./api.js";
+import { byId, h } from "./dom.js";
+import { UNKNOWN, milliseconds, probability, words } from "./format.js";
+import { drawScale } from "./scale.js";
 
 const REASONS = {
   confident: () => "The model is certain, and nothing speaks against it.",
