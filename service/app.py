@@ -31,7 +31,6 @@ from service.inference.model_reload import ModelWatch
 from service.inference.model_runner import Loaded
 from service.inference.pipeline import Pipeline
 from service.metrics.decisions import Metrics
-from service.metrics.review import ReviewMetrics, ReviewWatch
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
 from service.periodic import Repeated
@@ -39,6 +38,8 @@ from service.process.standard_streams import StreamMetrics
 from service.records.routes import make_record_routes
 from service.records.store import Store
 from service.review.audit import Served
+from service.review.metrics import ReviewMetrics
+from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
 from service.settings import Settings
 
@@ -108,7 +109,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for beside in (watch, sampler, ReviewWatch(store, reviews, served=served)):
+            for beside in (watch, sampler, ReviewRefresh(store, reviews, served=served)):
                 if beside is not None:
                     await stack.enter_async_context(beside)
             yield

@@ -19,7 +19,7 @@ from gate.scorer import Score
 from service.errors import NotReady
 from service.inference.batcher import Scored
 from service.inference.model_runner import Engine, Loaded
-from service.metrics.decisions import ShadowMetrics
+from service.metrics.shadow import ShadowMetrics
 from service.records.preview import Source
 from service.settings import Settings
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from service.metrics.snapshot import BINS, Bins, Buckets, Counts
+from service.metrics.snapshot import BINS, Bins, Counts, Distribution, Stage
 
 STEPS = 180
 """Steps that are kept."""
@@ -44,9 +44,9 @@ class History:
     """Ticks in order, some of them with the stages' timings. It forgets what is older than `STEPS` ticks."""
 
     ticks: deque[Tick] = field(default_factory=lambda: deque(maxlen=STEPS + 1))
-    timings: deque[Mapping[str, Buckets]] = field(default_factory=lambda: deque(maxlen=LATENCY_STEPS + 1))
+    timings: deque[Mapping[Stage, Distribution]] = field(default_factory=lambda: deque(maxlen=LATENCY_STEPS + 1))
 
-    def add(self, tick: Tick, timings: Mapping[str, Buckets]) -> None:
+    def add(self, tick: Tick, timings: Mapping[Stage, Distribution]) -> None:
         """Note what was read at the end of a step."""
         self.ticks.append(tick)
         self.timings.append(timings)
@@ -56,12 +56,12 @@ class History:
         whole = list(self.ticks)[:-1] if len(self.ticks) > 1 else list(self.ticks)
         yield from (Step(before, after) for before, after in pairwise([*whole, now]))
 
-    def latencies(self) -> dict[str, Buckets]:
+    def latencies(self) -> dict[Stage, Distribution]:
         """What each stage took in the last `LATENCY_STEPS` steps."""
         if not self.timings:
             return {}
         first, last = self.timings[0], self.timings[-1]
-        return {stage: buckets.since(first[stage]) for stage, buckets in last.items()}
+        return {stage: seconds.since(first[stage]) for stage, seconds in last.items()}
 
 
 class RecentScores:

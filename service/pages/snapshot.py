@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Reason
 from gate.card import Histogram
-from service.metrics.snapshot import BINS, Bins, Buckets
+from service.metrics.snapshot import BINS, Bins, Distribution, Stage
 from service.pages.history import Step
 
 
@@ -79,7 +79,7 @@ class DriftState(_Part):
 class StageState(_Part):
     """Quantiles in milliseconds, estimated from a histogram; null where nothing was timed."""
 
-    stage: Literal["decode", "queue", "inference", "request"]
+    stage: Stage
     count: int
     p50: float | None
     p95: float | None
@@ -158,10 +158,10 @@ def show_scores(counts: Bins, reference: Sequence[float]) -> ScoresState:
     return ScoresState(counts=list(counts), total=sum(counts), reference=list(reference))
 
 
-def show_stage(stage: str, buckets: Buckets) -> StageState:
+def show_stage(stage: Stage, seconds: Distribution) -> StageState:
     """The quantiles of one stage."""
-    quantiles = {f"p{share:.0f}": _milliseconds(buckets.quantile(share / 100)) for share in (50, 95, 99)}
-    return StageState.model_validate({"stage": stage, "count": buckets.count, **quantiles})
+    quantiles = {f"p{share:.0f}": _milliseconds(seconds.quantile(share / 100)) for share in (50, 95, 99)}
+    return StageState.model_validate({"stage": stage, "count": seconds.count, **quantiles})
 
 
 def rebin(reference: Histogram) -> list[float]:

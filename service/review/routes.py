@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response
-from service.metrics.review import ReviewMetrics
 from service.records.query import RecordId
 from service.records.routes import existing
 from service.records.serialization import Record, show_time
@@ -20,6 +19,7 @@ from service.records.verdict import Verdict
 from service.review.audit import Served
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.kind import Kind
+from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Name, find_reviewer

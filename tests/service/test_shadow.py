@@ -22,7 +22,7 @@ from lensgate.cli import main
 from service.inference.model_runner import Loaded
 from service.inference.request_context import Answer
 from service.inference.shadow import Shadow, Sizes, read_views, shrink_views
-from service.metrics.decisions import ShadowMetrics
+from service.metrics.shadow import ShadowMetrics
 from service.settings import Settings
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model

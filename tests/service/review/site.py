@@ -17,9 +17,9 @@ from service.access.principal import ANYBODY, Principal
 from service.errors import ServiceError
 from service.http.telemetry import Telemetry, answer_error
 from service.metrics.decisions import Metrics
-from service.metrics.review import ReviewMetrics
 from service.records.store import Store
 from service.review.audit import Served
+from service.review.metrics import ReviewMetrics
 from service.review.routes import make_review_routes
 from tests.support.servers import TIMEOUT, wait_until
 
