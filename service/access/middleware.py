@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.access.limits import RateLimits
 from service.access.origin import AllowedHosts, check_origin
 from service.access.policy import PAGES, SAFE_METHODS, Need, Open, need_of
-from service.access.principal import ANYBODY, NOBODY, Principal
+from service.access.principal import ANONYMOUS, UNRESTRICTED, Principal
 from service.access.principal import Scope as Permission
 from service.access.sessions import Session, find_session, has_cookie
 from service.access.tokens import Token, TokenFile
@@ -74,10 +74,10 @@ class Access:
         if scope["method"] not in SAFE_METHODS and (self._tokens is None or need is Open.TO_ALL):
             headers.check_origin()
         if self._tokens is None:
-            state["principal"] = ANYBODY
+            state["principal"] = UNRESTRICTED
             return None
         if need is Open.TO_ALL:
-            state["principal"] = NOBODY
+            state["principal"] = ANONYMOUS
             return None
         try:
             token, session = self._identify(scope["method"], headers, self._tokens)

@@ -27,8 +27,8 @@ class Principal:
 
 ANONYMOUS_NAME = "anonymous"
 
-ANYBODY = Principal(ANONYMOUS_NAME, frozenset(Scope), is_anonymous=True)
+UNRESTRICTED = Principal(ANONYMOUS_NAME, frozenset(Scope), is_anonymous=True)
 """Everybody, where nobody is asked for a token."""
 
-NOBODY = Principal(ANONYMOUS_NAME, frozenset(), is_anonymous=True)
+ANONYMOUS = Principal(ANONYMOUS_NAME, frozenset(), is_anonymous=True)
 """Who asks for what is open to all, and was not asked for a token."""

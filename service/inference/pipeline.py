@@ -25,7 +25,7 @@ from service.inference.model_runner import Engine, Loaded
 from service.inference.request_context import Answer, Asked, Job
 from service.inference.shadow import Shadow, Sizes, Views, join_views, read_views, shrink_views
 from service.metrics.decisions import Metrics
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.preview import Source, bytes_to_detach
 from service.records.recorder import Recorder, is_drawn
 from service.records.store import Store
@@ -317,7 +317,7 @@ class Pipeline:
     ) -> None:
         latency = time.monotonic() - job.started
         for answer, each, source in zip(answers, asked, sources, strict=True):
-            entry = Entry(
+            entry = DecisionRecord(
                 each.identity,
                 answer.score,
                 answer.decision,

@@ -8,15 +8,15 @@ from typing import Any
 from gate import Action, Band, Card, Decision, Label
 from gate.scorer import Score
 from service.ids import new_id
-from service.records.text import storable
+from service.records.tables import storable_text
 
 
 @dataclass(slots=True)
-class Entry:
+class DecisionRecord:
     """Everything about one decision that can be read back.
 
     `identity` is what the caller calls the image, if anything; `latency` is in seconds from the request's first line.
-    `sha256` is filled in before `is_examined`, or never; `taken` is `time` by a clock that nobody sets.
+    `sha256` is filled in before `is_processed`, or never; `taken` is `time` by a clock that nobody sets.
     """
 
     identity: str | None
@@ -31,11 +31,11 @@ class Entry:
     taken: float = field(default_factory=time.monotonic)
     time: float = field(default_factory=time.time)
     sha256: str | None = None
-    is_examined: bool = False
+    is_processed: bool = False
     is_written: bool = False
 
     @property
-    def is_looked_at(self) -> bool:
+    def is_reviewable(self) -> bool:
         """Whether people may want to see the image."""
         return self.audit or self.decision.action is Action.DISCARD
 
@@ -43,7 +43,7 @@ class Entry:
         """The columns of the table `decisions`."""
         return {
             "record": self.record,
-            "id": storable(self.identity or self.record),
+            "id": storable_text(self.identity or self.record),
             "time": round(self.time * 1e6),
             "sha256": self.sha256,
             "probability": self.score.probability,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gate import Budget
 from service.metrics.records import RecordMetrics
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.preview import Source, detach, digest, preview, size_of
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ BURST_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Preview:
     """The JPEG that is kept for a record, and the hash of what it is a picture of."""
 
     record: str
@@ -41,7 +41,7 @@ class Picture:
     sha256: str
 
 
-class Examiner:
+class PreviewWorker:
     """Looks at images again, behind the answers: hashing all and decoding again what was discarded.
 
     Both cost: a PNG of 1.4 MB takes .9 ms to hash, a tenth of what it takes to decode. So this is work for the time
@@ -60,7 +60,7 @@ class Examiner:
 
     def __init__(
         self,
-        done: Callable[[Entry, Picture], None],
+        done: Callable[[DecisionRecord, Preview], None],
         metrics: RecordMetrics,
         *,
         max_pixels: int,
@@ -81,8 +81,8 @@ class Examiner:
         self._share = min(1.0, BUSY_SHARE * (cores or len(os.sched_getaffinity(0))))
         self._held = 0
         self._is_closed = False
-        self._looked_at: deque[tuple[Entry, Source]] = deque()
-        self._accepted: deque[tuple[Entry, Source]] = deque()
+        self._looked_at: deque[tuple[DecisionRecord, Source]] = deque()
+        self._accepted: deque[tuple[DecisionRecord, Source]] = deque()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="examiner", daemon=True)
         self._thread.start()
@@ -92,15 +92,15 @@ class Examiner:
         """Bytes of images that wait or are being examined."""
         return self._held
 
-    def submit(self, entry: Entry, source: Source) -> None:
-        """Examine it some time, or never. Returns at once; `entry.is_examined` says when nothing more is to come."""
+    def submit(self, entry: DecisionRecord, source: Source) -> None:
+        """Examine it some time, or never. Returns at once; `entry.is_processed` says when nothing more is to come."""
         size = size_of(source)
         with self._changed:
             if self._is_closed or not self._has_room(entry, size):
                 self._give_up(entry)
                 return
             self._held += size
-            (self._looked_at if entry.is_looked_at else self._accepted).append((entry, detach(source)))
+            (self._looked_at if entry.is_reviewable else self._accepted).append((entry, detach(source)))
             self._changed.notify()
 
     def close(self, *, timeout: float) -> None:
@@ -110,8 +110,8 @@ class Examiner:
             self._changed.notify()
         self._thread.join(timeout)
 
-    def _has_room(self, entry: Entry, size: int) -> bool:
-        if entry.is_looked_at:
+    def _has_room(self, entry: DecisionRecord, size: int) -> bool:
+        if entry.is_reviewable:
             return self._held + size <= MAX_BYTES
         if self._is_busy() and self._held >= BUSY_ACCEPTED_BYTES:
             return False
@@ -130,7 +130,7 @@ class Examiner:
                     self._sleep(worked * (1 / self._share - 1))
                 rested = time.thread_time()
 
-    def _take(self) -> tuple[Entry, Source] | None:
+    def _take(self) -> tuple[DecisionRecord, Source] | None:
         """The next one; None where there will be none."""
         with self._changed:
             while not (self._looked_at or self._accepted or self._is_closed):
@@ -138,7 +138,7 @@ class Examiner:
             queue = self._looked_at or self._accepted
             return queue.popleft() if queue else None
 
-    def _try(self, entry: Entry, source: Source) -> None:
+    def _try(self, entry: DecisionRecord, source: Source) -> None:
         """Examine it. The thread must not end by a fault: nothing would be examined from then on."""
         try:
             self._examine(entry, source)
@@ -146,28 +146,28 @@ class Examiner:
             log.exception("an image that was judged cannot be examined", extra={"fields": {"record": entry.record}})
             self._give_up(entry)
 
-    def _examine(self, entry: Entry, source: Source) -> None:
-        if entry.is_written and not entry.is_looked_at:
+    def _examine(self, entry: DecisionRecord, source: Source) -> None:
+        if entry.is_written and not entry.is_reviewable:
             self._give_up(entry)
             return
         sha256 = digest(source)
         entry.sha256 = sha256
-        if entry.is_looked_at:
+        if entry.is_reviewable:
             self._picture(entry, source, sha256)
-        entry.is_examined = True
+        entry.is_processed = True
         self._metrics.observe_hash("written")
 
-    def _picture(self, entry: Entry, source: Source, sha256: str) -> None:
+    def _picture(self, entry: DecisionRecord, source: Source, sha256: str) -> None:
         try:
             jpeg = preview(source, max_pixels=self._max_pixels, budget=self._budget)
         except Exception:
             log.exception("no picture of an image that was judged", extra={"fields": {"record": entry.record}})
             self._metrics.observe_images("dropped")
         else:
-            self._done(entry, Picture(entry.record, jpeg, sha256))
+            self._done(entry, Preview(entry.record, jpeg, sha256))
 
-    def _give_up(self, entry: Entry) -> None:
-        entry.is_examined = True
+    def _give_up(self, entry: DecisionRecord) -> None:
+        entry.is_processed = True
         self._metrics.observe_hash("dropped")
-        if entry.is_looked_at:
+        if entry.is_reviewable:
             self._metrics.observe_images("dropped")

@@ -14,9 +14,7 @@ from service.errors import NotFound
 from service.ids import least_id
 from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store
-from service.records.tables import decisions, images, verdicts
-from service.records.text import storable
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, decisions, images, storable_text, verdicts
 
 DEFAULT_LIMIT = 100
 PAGE = 1_000
@@ -57,7 +55,7 @@ class Filters(BaseModel):
         columns = decisions.c
         for name in ("decision", "reason", "label", "expected", "version", "id", "sha256", "audit"):
             if (value := getattr(self, name)) is not None:
-                yield columns[name] == (storable(value) if isinstance(value, str) else value)
+                yield columns[name] == (storable_text(value) if isinstance(value, str) else value)
         if self.verdict is not None:
             yield verdicts.c.verdict == self.verdict
         if self.since is not None:
@@ -123,7 +121,7 @@ def find_one(store: Store, name: str) -> dict[str, Any]:
         NotFound: there is none.
         RecordsUnavailable: the store cannot be read.
     """
-    query, name = select(*COLUMNS).select_from(SOURCES).order_by(_NEWEST).limit(1), storable(name)
+    query, name = select(*COLUMNS).select_from(SOURCES).order_by(_NEWEST).limit(1), storable_text(name)
     with store.begin() as connection:
         # One after the other: each has its index, and one `id` may be that of a million.
         row = (
@@ -143,7 +141,7 @@ def find_image(store: Store, record: str) -> bytes:
         RecordsUnavailable: the store cannot be read.
     """
     with store.begin() as connection:
-        jpeg = connection.scalar(select(images.c.jpeg).where(images.c.record == storable(record)))
+        jpeg = connection.scalar(select(images.c.jpeg).where(images.c.record == storable_text(record)))
     if jpeg is None:
         raise NotFound("no image is kept under this name: only of discarded ones and of the audit sample, for a time")
     return bytes(jpeg)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from gate import Action, Budget, Decision
 from service.errors import RecordsUnavailable
 from service.metrics.records import RecordMetrics
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.preview import Source
-from service.records.preview_worker import Examiner, Picture
+from service.records.preview_worker import Preview, PreviewWorker
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
 from service.records.writer import Limits, find_span, prune, write
@@ -72,10 +72,10 @@ class Recorder:
         self._prune_seconds = prune_seconds
         self._next_prune = float("-inf")
         self._retention = retention or RetentionClock(limits.max_days * DAY)
-        self._rows: deque[Entry] = deque()
-        self._pictures: deque[tuple[Entry, Picture]] = deque()
-        self._writing: tuple[Sequence[Entry], Sequence[Picture]] = ((), ())
-        self._examiner = Examiner(self._keep, metrics, max_pixels=max_pixels, budget=budget, is_busy=is_busy)
+        self._rows: deque[DecisionRecord] = deque()
+        self._pictures: deque[tuple[DecisionRecord, Preview]] = deque()
+        self._writing: tuple[Sequence[DecisionRecord], Sequence[Preview]] = ((), ())
+        self._examiner = PreviewWorker(self._keep, metrics, max_pixels=max_pixels, budget=budget, is_busy=is_busy)
         self._ended = threading.Event()
         self._is_failing = self._is_behind = False
         metrics.watch(lambda: self.queued)
@@ -92,7 +92,7 @@ class Recorder:
         """Whether the store took nothing the last time."""
         return self._is_failing
 
-    def record(self, entry: Entry, source: Source) -> None:
+    def record(self, entry: DecisionRecord, source: Source) -> None:
         """Write it down some time, and keep a small picture of what people may want to see. Returns at once."""
         if self.queued >= self._max_rows:
             self._metrics.observe_rows("dropped")
@@ -111,7 +111,7 @@ class Recorder:
             log.error("%d decisions could not be recorded before the end", left)
         self.store.close()
 
-    def _keep(self, entry: Entry, picture: Picture) -> None:
+    def _keep(self, entry: DecisionRecord, picture: Preview) -> None:
         if len(self._pictures) + len(self._writing[1]) < self._max_pictures:
             self._pictures.append((entry, picture))
         else:
@@ -156,7 +156,7 @@ class Recorder:
             self._writing = (rows, list(self._take_pictures()))
         return any(self._writing)
 
-    def _take_pictures(self) -> Iterator[Picture]:
+    def _take_pictures(self) -> Iterator[Preview]:
         """Those whose row is taken. The others wait for theirs, which another before it may hold up."""
         for _ in range(len(self._pictures)):
             entry, picture = self._pictures.popleft()
@@ -165,8 +165,8 @@ class Recorder:
             else:
                 self._pictures.append((entry, picture))
 
-    def _take_rows(self, patience: float) -> Iterator[Entry]:
-        while self._rows and (self._ended.is_set() or self._rows[0].is_examined or self._rows[0].taken < patience):
+    def _take_rows(self, patience: float) -> Iterator[DecisionRecord]:
+        while self._rows and (self._ended.is_set() or self._rows[0].is_processed or self._rows[0].taken < patience):
             entry = self._rows.popleft()
             entry.is_written = True
             yield entry

@@ -39,26 +39,26 @@ def make_record_routes(store: Store | None) -> APIRouter:
     def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
         if kind == "csv":
-            return download(_write_csv(find_all(existing(store), page)), "decisions.csv", media_type=_CSV)
+            return download(_write_csv(find_all(require_store(store), page)), "decisions.csv", media_type=_CSV)
         if kind == "ndjson":
-            return download(_write_lines(find_all(existing(store), page)), "decisions.ndjson", media_type=_NDJSON)
-        found, after = find_page(existing(store), page)
+            return download(_write_lines(find_all(require_store(store), page)), "decisions.ndjson", media_type=_NDJSON)
+        found, after = find_page(require_store(store), page)
         return json_response({"decisions": found, "next": after})
 
     @router.get("/v1/decisions/{record}/image", response_class=Response, summary="What is kept of an image, a JPEG")
     def image(record: str) -> Response:
         # What is kept under this name never becomes another.
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
-        return Response(find_image(existing(store), record), media_type="image/jpeg", headers=headers)
+        return Response(find_image(require_store(store), record), media_type="image/jpeg", headers=headers)
 
     @router.get("/v1/decisions/{name}", response_model=Record, summary="One decision, by `record` or `id`")
     def decision(name: str) -> Response:
-        return json_response(find_one(existing(store), name))
+        return json_response(find_one(require_store(store), name))
 
     return router
 
 
-def existing(store: Store | None) -> Store:
+def require_store(store: Store | None) -> Store:
     """The store.
 
     Raises:

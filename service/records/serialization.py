@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, FromClause, Row
 
 from gate import Action, Label, Reason
 from service.api.decisions import BandAnswer, ModelAnswer
-from service.records.tables import decisions, images, verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, decisions, images, verdicts
 
 
 class Record(BaseModel):

@@ -1,5 +1,8 @@
 """The tables of the store, the same in SQLite and PostgreSQL. Times are microseconds since 1970, UTC."""
 
+import re
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,6 +19,22 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 1
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class Verdict(StrEnum):
+    """A reviewer's verdict on an image: a label, or unclear."""
+
+    GLASSES = "glasses"
+    NO_GLASSES = "no_glasses"
+    UNCLEAR = "unclear"
+
+
+def storable_text(text: str) -> str:
+    """Replace characters that a text column cannot hold by U+FFFD: NUL in PostgreSQL, lone surrogates in both."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
 
 metadata = MetaData()
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
-from service.records.preview_worker import Picture
+from service.records.preview_worker import Preview
 from service.records.retention import Span
 from service.records.store import Store, insert_into
 from service.records.tables import decisions, images, lost_audits, verdicts
@@ -43,7 +43,7 @@ class Limits:
     max_image_bytes: int
 
 
-def write(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) -> int:
+def write(store: Store, rows: Sequence[Row], pictures: Sequence[Preview]) -> int:
     """Insert all of it in one transaction; what is there already is left alone. Returns how many rows are at fault.
 
     Where the database refuses a row for what is in it, that row is left out and the others are written.
@@ -90,7 +90,7 @@ def prune(store: Store, limits: Limits, *, now: float) -> bool:
     return deleted >= PRUNE_ROWS
 
 
-def _is_refused(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) -> bool:
+def _is_refused(store: Store, rows: Sequence[Row], pictures: Sequence[Preview]) -> bool:
     """Whether nothing was inserted, because of what is in it."""
     try:
         with store.begin() as connection:
@@ -105,7 +105,7 @@ def _is_refused(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) 
     return False
 
 
-def _keep_pictures(connection: Connection, pictures: Sequence[Picture]) -> None:
+def _keep_pictures(connection: Connection, pictures: Sequence[Preview]) -> None:
     known = _known(connection, [picture.record for picture in pictures])
     kept = [picture for picture in pictures if picture.record in known]
     rows = [{"record": one.record, "bytes": len(one.jpeg), "jpeg": one.jpeg} for one in kept]

@@ -9,9 +9,8 @@ from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
 
 from common.statistics import clopper_pearson
 from gate import Band, Card
-from service.records.tables import decisions, images, lost_audits, verdicts
-from service.records.verdict import Verdict
-from service.review.kind import IS_AUDITED
+from service.records.tables import Verdict, decisions, images, lost_audits, verdicts
+from service.review.review_kind import IS_AUDITED
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from service.records.verdict import Verdict
+from service.records.tables import Verdict
 from service.review.audit import Audit, Served
 from service.review.progress import Waiting
 

@@ -6,10 +6,9 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from service.records.store import Store
-from service.records.tables import claims, decisions, images, skips, verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
 from service.review.audit import Audit, Served, read_audit
-from service.review.kind import IS_AUDITED, IS_DISCARDED
+from service.review.review_kind import IS_AUDITED, IS_DISCARDED
 from service.review.reviewer import Reviewer
 
 
@@ -20,7 +19,7 @@ class Waiting(BaseModel):
     audit: int
 
 
-class Said(BaseModel):
+class VerdictCounts(BaseModel):
     """Verdicts of each kind."""
 
     glasses: int
@@ -28,7 +27,7 @@ class Said(BaseModel):
     unclear: int
 
 
-class Mine(Said):
+class ReviewerCounts(VerdictCounts):
     """The verdicts of one reviewer, and what they skipped of what still waits."""
 
     skipped: int
@@ -40,8 +39,8 @@ class Progress(BaseModel):
     reviewer: str
     waiting: Waiting
     with_others: int = Field(description="Of the waiting ones, those that other reviewers look at now")
-    verdicts: Said
-    mine: Mine
+    verdicts: VerdictCounts
+    mine: ReviewerCounts
     audit: Audit
 
 
@@ -53,13 +52,13 @@ def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
     """
     with store.begin() as connection:
         others = and_(claims.c.reviewer != reviewer.name, claims.c.expires >= round(time.time() * 1e6))
-        mine = _read_said(connection, verdicts.c.reviewer == reviewer.name)
+        mine = _read_verdicts(connection, verdicts.c.reviewer == reviewer.name)
         return Progress(
             reviewer=reviewer.name,
             waiting=read_waiting(connection),
             with_others=connection.scalar(select(func.count()).select_from(claims).where(others)) or 0,
-            verdicts=_read_said(connection),
-            mine=Mine(**dict(mine), skipped=_count_skipped(connection, reviewer)),
+            verdicts=_read_verdicts(connection),
+            mine=ReviewerCounts(**dict(mine), skipped=_count_skipped(connection, reviewer)),
             audit=read_audit(connection, served),
         )
 
@@ -74,9 +73,9 @@ def read_waiting(connection: Connection) -> Waiting:
     return Waiting(discarded=row.discarded, audit=row.audit)
 
 
-def _read_said(connection: Connection, *conditions: ColumnElement[bool]) -> Said:
+def _read_verdicts(connection: Connection, *conditions: ColumnElement[bool]) -> VerdictCounts:
     counted = select(verdicts.c.verdict, func.count()).where(*conditions).group_by(verdicts.c.verdict)
-    return Said(**dict.fromkeys(Verdict, 0) | {row[0]: row[1] for row in connection.execute(counted)})
+    return VerdictCounts(**dict.fromkeys(Verdict, 0) | {row[0]: row[1] for row in connection.execute(counted)})
 
 
 def _count_skipped(connection: Connection, reviewer: Reviewer) -> int:

@@ -24,9 +24,8 @@ from sqlalchemy import (
 from service.errors import Conflict, NotFound
 from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store, insert_into
-from service.records.tables import claims, decisions, images, skips, verdicts
-from service.records.verdict import Verdict
-from service.review.kind import Kind
+from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Reviewer
 
 LEASE_SECONDS = 300
@@ -47,7 +46,7 @@ class ReviewQueue:
         self._store = store
         self._clock = clock
 
-    def claim(self, reviewer: Reviewer, *, count: int, kind: Kind) -> tuple[list[dict[str, Any]], int]:
+    def claim(self, reviewer: Reviewer, *, count: int, kind: ReviewKind) -> tuple[list[dict[str, Any]], int]:
         """Keep the oldest `count` images without a verdict for this reviewer, those first that are kept already.
 
         Returns them, the oldest first, and until when they are kept, in microseconds since 1970.
@@ -78,7 +77,9 @@ class ReviewQueue:
         with self._store.begin_alone() as connection:
             source = select(
                 decisions.c.record, literal(verdict.value), literal(reviewer.name), literal(now, BigInteger)
-            ).where(decisions.c.record == record, Kind.ALL.condition(), ~_is_others(decisions.c.record, reviewer, now))
+            ).where(
+                decisions.c.record == record, ReviewKind.ALL.condition(), ~_is_others(decisions.c.record, reviewer, now)
+            )
             statement = insert_into(connection, verdicts).from_select(["record", "verdict", "reviewer", "time"], source)
             new = statement.excluded
             changed = connection.scalar(
@@ -114,7 +115,7 @@ class ReviewQueue:
         """
         with self._store.begin_alone() as connection:
             source = select(decisions.c.record, literal(reviewer.name), literal(self._now(), BigInteger)).where(
-                decisions.c.record == record, Kind.ALL.condition()
+                decisions.c.record == record, ReviewKind.ALL.condition()
             )
             statement = insert_into(connection, skips).from_select(["record", "reviewer", "time"], source)
             connection.execute(statement.on_conflict_do_nothing())
@@ -137,7 +138,9 @@ class ReviewQueue:
         with self._store.begin_alone() as connection:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
-    def _renew(self, connection: Connection, reviewer: Reviewer, *, kind: Kind, count: int, expires: int) -> list[str]:
+    def _renew(
+        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, expires: int
+    ) -> list[str]:
         own = (
             select(claims.c.record)
             .join(decisions, decisions.c.record == claims.c.record)
@@ -150,7 +153,7 @@ class ReviewQueue:
         return list(connection.scalars(statement.values(expires=expires).returning(claims.c.record)))
 
     def _take(
-        self, connection: Connection, reviewer: Reviewer, *, kind: Kind, count: int, now: int, expires: int
+        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, now: int, expires: int
     ) -> list[str]:
         free = _free(reviewer, kind, now=now, expires=expires).order_by(images.c.record).limit(count)
         return self._upsert(connection, free, where=claims.c.expires < now)
@@ -160,7 +163,7 @@ class ReviewQueue:
         now = self._now()
         source = select(
             decisions.c.record, literal(reviewer.name), literal(now + LEASE_SECONDS * 10**6, BigInteger)
-        ).where(decisions.c.record == record, Kind.ALL.condition(), ~_has_verdict(decisions.c.record))
+        ).where(decisions.c.record == record, ReviewKind.ALL.condition(), ~_has_verdict(decisions.c.record))
         if not self._upsert(connection, source, where=or_(claims.c.expires < now, claims.c.reviewer == reviewer.name)):
             _check(connection, reviewer, record)
 
@@ -177,7 +180,7 @@ class ReviewQueue:
         return round(self._clock() * 1e6)
 
 
-def _free(reviewer: Reviewer, kind: Kind, *, now: int, expires: int) -> Select[Any]:
+def _free(reviewer: Reviewer, kind: ReviewKind, *, now: int, expires: int) -> Select[Any]:
     """Images that nobody has judged or looks at, and that this reviewer did not skip, as rows of `claims`."""
     record = images.c.record
     return (
@@ -212,6 +215,6 @@ def _check(connection: Connection, reviewer: Reviewer, record: str) -> None:
 
 
 def _check_asked(connection: Connection, record: str) -> None:
-    asked = select(decisions.c.record).where(decisions.c.record == record, Kind.ALL.condition())
+    asked = select(decisions.c.record).where(decisions.c.record == record, ReviewKind.ALL.condition())
     if connection.scalar(asked) is None:
         raise NotFound("nobody is asked about such an image: it is gone, or was neither discarded nor audited")

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from starlette.requests import Request
 
-from service.access.principal import ANYBODY, Principal, Scope
+from service.access.principal import UNRESTRICTED, Principal, Scope
 from service.errors import Forbidden, MalformedRequest
 
 
@@ -34,7 +34,7 @@ def find_reviewer(request: Request, given: str | None) -> Reviewer:
         MalformedRequest: it says nothing, and nobody else does.
         Forbidden: it names somebody else than its token.
     """
-    principal: Principal = getattr(request.state, "principal", ANYBODY)
+    principal: Principal = getattr(request.state, "principal", UNRESTRICTED)
     if principal.is_anonymous:
         if given is None:
             raise MalformedRequest("reviewer: a verdict needs a name, 1 to 64 printable characters")

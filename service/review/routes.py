@@ -12,52 +12,52 @@ from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, Reco
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response
 from service.records.query import RecordId
-from service.records.routes import existing
+from service.records.routes import require_store
 from service.records.serialization import Record, show_time
 from service.records.store import Store
-from service.records.verdict import Verdict
+from service.records.tables import Verdict
 from service.review.audit import Served
 from service.review.exports import Ids, write_corrections, write_dataset
-from service.review.kind import Kind
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
 
-MOST_CLAIMED = 100
+MAX_CLAIMED = 100
 
 _Part = TypeVar("_Part", str, bytes)
 
 
-class Judging(BaseModel):
-    """Who judges; with tokens it is the token's name."""
+class ReviewerBody(BaseModel):
+    """ReviewerParameter judges; with tokens it is the token's name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reviewer: Name | None = None
 
 
-class Claim(Judging):
+class ClaimBody(ReviewerBody):
     """What to keep for this reviewer."""
 
-    count: Annotated[int, Field(ge=1, le=MOST_CLAIMED)] = 10
-    kind: Kind = Kind.ALL
+    count: Annotated[int, Field(ge=1, le=MAX_CLAIMED)] = 10
+    kind: ReviewKind = ReviewKind.ALL
 
 
-class Claimed(BaseModel):
+class ClaimedImages(BaseModel):
     """Images that nobody else is shown before `expires`, the oldest first."""
 
     images: list[Record]
     expires: datetime
 
 
-class Said(Judging):
+class VerdictBody(ReviewerBody):
     """What an image shows."""
 
     verdict: Verdict
 
 
-class Kept(BaseModel):
+class VerdictAnswer(BaseModel):
     """A verdict as it was kept."""
 
     record: str
@@ -65,7 +65,9 @@ class Kept(BaseModel):
     reviewer: str
 
 
-Who = Annotated[Name | None, Query(description="Who judges; with tokens it is the token's name")]
+ReviewerParameter = Annotated[
+    Name | None, Query(description="ReviewerParameter judges; with tokens it is the token's name")
+]
 
 
 def make_review_routes(store: Store | None, *, served: Callable[[], Served], metrics: ReviewMetrics) -> APIRouter:
@@ -86,13 +88,15 @@ def make_review_routes(store: Store | None, *, served: Callable[[], Served], met
 
 
 def _add_claims(router: APIRouter, store: Store | None) -> None:
-    @router.post("/claims", response_model=Claimed, summary="Keep images for this reviewer; again, to keep them longer")
-    def claim(request: Request, body: Claim) -> Response:
+    @router.post(
+        "/claims", response_model=ClaimedImages, summary="Keep images for this reviewer; again, to keep them longer"
+    )
+    def claim(request: Request, body: ClaimBody) -> Response:
         found, expires = _queue(store).claim(find_reviewer(request, body.reviewer), count=body.count, kind=body.kind)
         return json_response({"images": found, "expires": show_time(expires)})
 
     @router.delete("/claims", status_code=204, summary="Leave them to others")
-    def release(request: Request, reviewer: Who = None) -> None:
+    def release(request: Request, reviewer: ReviewerParameter = None) -> None:
         _queue(store).release(find_reviewer(request, reviewer))
 
 
@@ -100,14 +104,14 @@ def _add_verdicts(router: APIRouter, store: Store | None, metrics: ReviewMetrics
     conflict = describe_problems([Conflict])
 
     @router.put("/verdicts/{record}", responses=conflict, summary="Say what an image shows")
-    def judge(request: Request, record: RecordId, body: Said) -> Kept:
+    def judge(request: Request, record: RecordId, body: VerdictBody) -> VerdictAnswer:
         who = find_reviewer(request, body.reviewer)
         if _queue(store).judge(who, record, body.verdict):
             metrics.observe_verdict(body.verdict)
-        return Kept(record=record, verdict=body.verdict, reviewer=who.name)
+        return VerdictAnswer(record=record, verdict=body.verdict, reviewer=who.name)
 
     @router.delete("/verdicts/{record}", status_code=204, responses=conflict, summary="Take a verdict back")
-    def retract(request: Request, record: RecordId, reviewer: Who = None) -> None:
+    def retract(request: Request, record: RecordId, reviewer: ReviewerParameter = None) -> None:
         _queue(store).retract(find_reviewer(request, reviewer), record)
 
 
@@ -115,34 +119,34 @@ def _add_skips(router: APIRouter, store: Store | None) -> None:
     conflict = describe_problems([Conflict])
 
     @router.post("/skips/{record}", status_code=204, summary="Leave an image to others")
-    def skip(request: Request, record: RecordId, body: Judging) -> None:
+    def skip(request: Request, record: RecordId, body: ReviewerBody) -> None:
         _queue(store).skip(find_reviewer(request, body.reviewer), record)
 
     @router.delete("/skips/{record}", status_code=204, responses=conflict, summary="Take a skip back")
-    def unskip(request: Request, record: RecordId, reviewer: Who = None) -> None:
+    def unskip(request: Request, record: RecordId, reviewer: ReviewerParameter = None) -> None:
         _queue(store).unskip(find_reviewer(request, reviewer), record)
 
     @router.delete("/skips", status_code=204, summary="Take all of one's skips back")
-    def unskip_all(request: Request, reviewer: Who = None) -> None:
+    def unskip_all(request: Request, reviewer: ReviewerParameter = None) -> None:
         _queue(store).unskip_all(find_reviewer(request, reviewer))
 
 
 def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Served]) -> None:
     @router.get("/progress", summary="How far the review is, and what the audit comes to")
-    def progress(request: Request, reviewer: Who = None) -> Progress:
-        return read_progress(existing(store), find_reviewer(request, reviewer), served())
+    def progress(request: Request, reviewer: ReviewerParameter = None) -> Progress:
+        return read_progress(require_store(store), find_reviewer(request, reviewer), served())
 
     @router.get("/corrections.csv", response_class=Response, summary="All verdicts, as training reads corrections")
     def corrections(ids: Ids = Ids.RECORD) -> Response:
-        return _download(write_corrections(existing(store), ids), "corrections.csv", "text/csv")
+        return _download(write_corrections(require_store(store), ids), "corrections.csv", "text/csv")
 
     @router.get("/dataset.tar", response_class=Response, summary="Labelled images in the Kaggle layout")
     def dataset() -> Response:
-        return _download(write_dataset(existing(store)), "dataset.tar", "application/x-tar")
+        return _download(write_dataset(require_store(store)), "dataset.tar", "application/x-tar")
 
 
 def _queue(store: Store | None) -> ReviewQueue:
-    return ReviewQueue(existing(store))
+    return ReviewQueue(require_store(store))
 
 
 def _download(parts: Iterator[_Part], name: str, media_type: str) -> StreamingResponse:

@@ -7,8 +7,7 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import select
 
 from service.access.tokens import hash_token
-from service.records.tables import verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, verdicts
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, tab_to

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from service.records.verdict import Verdict
+from service.records.tables import Verdict
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
 from tests.browser.browser import NARROW, check_accessibility, check_width, open_page

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from service.access.principal import ANYBODY, Principal
+from service.access.principal import UNRESTRICTED, Principal
 from service.errors import Overloaded
 from service.http import request_body as body
 from service.http.request_body import Pace
@@ -95,7 +95,7 @@ def test_nothing_is_kept_of_a_caller_that_holds_nothing() -> None:
     ],
 )
 def test_a_caller_is_its_address(one: str, other: str, *, is_same: bool) -> None:
-    names = [name_caller({"client": (host, 1), "state": {"principal": ANYBODY}}) for host in (one, other)]
+    names = [name_caller({"client": (host, 1), "state": {"principal": UNRESTRICTED}}) for host in (one, other)]
     assert (names[0] == names[1]) is is_same
 
 

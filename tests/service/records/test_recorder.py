@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from gate import Action
 from service.errors import RecordsUnavailable
 from service.metrics.records import RecordMetrics
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.query import find_image, find_one
 from service.records.recorder import Recorder, is_drawn
 from service.records.retention import DAY, RetentionClock
@@ -61,15 +61,15 @@ def breakable(tmp_path: Path) -> Iterator[Breakable]:
     store.close()
 
 
-class Unexamined(Entry):
+class Unexamined(DecisionRecord):
     """One that the examiner never comes to."""
 
     __slots__ = ()
 
-    is_examined = property(lambda _: False, lambda *_: None)
+    is_processed = property(lambda _: False, lambda *_: None)
 
 
-def unexamined(name: str, **changes: Any) -> Entry:
+def unexamined(name: str, **changes: Any) -> DecisionRecord:
     made = entry(name, **changes)
     made.__class__ = Unexamined
     return made
@@ -133,7 +133,7 @@ def test_a_picture_waits_for_a_row_that_another_holds_up(breakable: Breakable, r
     with recording(breakable, registry, prune_seconds=0.0) as recorder:
         recorder.record(first, BODY)
         recorder.record(second, BODY)
-        wait_until(lambda: second.is_examined)
+        wait_until(lambda: second.is_processed)
         for _ in range(2):  # The thread comes by.
             breakable.asked.clear()
             wait_until(breakable.asked.is_set)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.preview import Source
 from tests.support.images import encode, flat
 from tests.support.servers import Running, running_service, wait_until
@@ -97,7 +97,7 @@ def test_large_pixels_are_copied_outside_the_event_loop(
     assert recorder is not None
     record, threads = recorder.record, list[int]()
 
-    def watch(entry: Entry, source: Source) -> None:
+    def watch(entry: DecisionRecord, source: Source) -> None:
         threads.append(threading.get_ident())
         record(entry, source)
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gate import Band
-from service.access.principal import ANYBODY, Principal
+from service.access.principal import UNRESTRICTED, Principal
 from service.errors import ServiceError
 from service.http.telemetry import Telemetry, answer_error
 from service.metrics.decisions import Metrics
@@ -30,7 +30,7 @@ class Site:
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     client: httpx.Client = field(default_factory=httpx.Client)
-    principal: Principal = ANYBODY
+    principal: Principal = UNRESTRICTED
 
     def make_app(self, store: Store | None) -> ASGIApp:
         """The routes, within what the service has around them."""

@@ -8,8 +8,7 @@ from scipy.stats import binomtest
 from gate import Band, Card
 from gate.card import CardBand
 from service.records.store import Store
-from service.records.tables import verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, verdicts
 from service.records.writer import Limits, prune
 from service.review.audit import Audit, Served, read_audit
 from service.review.metrics import ReviewMetrics

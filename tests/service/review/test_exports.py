@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from service.records.store import Store
-from service.records.verdict import Verdict
+from service.records.tables import Verdict
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer

@@ -8,10 +8,9 @@ from sqlalchemy import delete, select
 
 from service.errors import Conflict, NotFound, RecordsUnavailable
 from service.records.store import Store
-from service.records.tables import claims, decisions, images, verdicts
-from service.records.verdict import Verdict
-from service.review.kind import Kind
+from service.records.tables import Verdict, claims, decisions, images, verdicts
 from service.review.queue import LEASE_SECONDS, ReviewQueue
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Reviewer
 from tests.service.review.decisions import audited, decision, fill
 
@@ -36,7 +35,9 @@ def queue(store: Store, clock: Clock) -> ReviewQueue:
     return ReviewQueue(store, clock=clock)
 
 
-def claim(queue: ReviewQueue, reviewer: Reviewer = ANNA, count: int = 100, kind: Kind = Kind.ALL) -> list[str]:
+def claim(
+    queue: ReviewQueue, reviewer: Reviewer = ANNA, count: int = 100, kind: ReviewKind = ReviewKind.ALL
+) -> list[str]:
     return [image["record"] for image in queue.claim(reviewer, count=count, kind=kind)[0]]
 
 
@@ -49,7 +50,7 @@ def test_the_oldest_images_are_claimed_first_and_kept_for_five_minutes(
     store: Store, queue: ReviewQueue, clock: Clock
 ) -> None:
     records = fill(store, [decision() for _ in range(5)])
-    found, expires = queue.claim(ANNA, count=3, kind=Kind.ALL)
+    found, expires = queue.claim(ANNA, count=3, kind=ReviewKind.ALL)
     assert [image["record"] for image in found] == records[:3]
     assert found[0]["image"] == f"/v1/decisions/{records[0]}/image"
     assert expires == (clock() + LEASE_SECONDS) * 1e6
@@ -83,8 +84,8 @@ def test_only_what_waits_and_has_a_picture_is_shown(store: Store, queue: ReviewQ
     (drawn,) = fill(store, [audited()])
     fill(store, [decision(), audited()], jpeg=None)
     fill(store, [decision(decision="accept", reason="confident")])
-    assert claim(queue, kind=Kind.DISCARDED) == [discarded]
-    assert claim(queue, kind=Kind.AUDIT) == [drawn]
+    assert claim(queue, kind=ReviewKind.DISCARDED) == [discarded]
+    assert claim(queue, kind=ReviewKind.AUDIT) == [drawn]
     assert claim(queue) == sorted([discarded, drawn])
     queue.judge(ANNA, drawn, Verdict.UNCLEAR)
     assert claim(queue) == [discarded]
@@ -252,4 +253,4 @@ def test_a_store_that_is_gone_is_an_error_of_its_own(store: Store, queue: Review
         for table in (claims, verdicts):
             table.drop(connection)
     with pytest.raises(RecordsUnavailable, match="does not answer"):
-        queue.claim(ANNA, count=1, kind=Kind.ALL)
+        queue.claim(ANNA, count=1, kind=ReviewKind.ALL)

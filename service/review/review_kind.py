@@ -12,7 +12,7 @@ IS_DISCARDED = decisions.c.decision == literal(Action.DISCARD.value, literal_exe
 IS_AUDITED = decisions.c.audit == true()
 
 
-class Kind(StrEnum):
+class ReviewKind(StrEnum):
     """What was discarded, the audit sample of what was accepted, or both."""
 
     DISCARDED = "discarded"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     def condition(self) -> ColumnElement[bool]:
         """The same in SQL."""
         return {
-            Kind.DISCARDED: IS_DISCARDED,
-            Kind.AUDIT: IS_AUDITED,
-            Kind.ALL: or_(IS_DISCARDED, IS_AUDITED),
+            ReviewKind.DISCARDED: IS_DISCARDED,
+            ReviewKind.AUDIT: IS_AUDITED,
+            ReviewKind.ALL: or_(IS_DISCARDED, IS_AUDITED),
         }[self]
