@@ -96,6 +96,9 @@ lint: .venv/dev node_modules/.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	node_modules/.bin/biome ci
+	@mkdir -p runs
+	$(BIN)/python -m tests.support.openapi >runs/openapi.json
+	node_modules/.bin/openapi-typescript runs/openapi.json --output runs/openapi.d.ts
 	node_modules/.bin/tsc
 
 # The pages' JavaScript is served as it is; Node.js only checks it.

@@ -1,4 +1,4 @@
-// The end of the header: who is logged in, and the way out.
+// The session in the header: its name and a button to log out.
 
 import { logOut, session } from "./api.js";
 import { byId, h } from "./dom.js";
