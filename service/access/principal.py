@@ -1,11 +1,11 @@
-"""Who asks, and what they may do."""
+"""The authenticated caller and its scopes."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What a token may be for."""
+    """A permission of a token."""
 
     DECIDE = "decide"
     REVIEW = "review"
@@ -14,21 +14,21 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever a token or a session names; `scope["state"]["principal"]` of every request that reaches an endpoint."""
+    """The caller that a token or session names; every request to an endpoint has one in `scope["state"]`."""
 
     name: str
     scopes: frozenset[Scope]
     is_anonymous: bool = False
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has the scope; `admin` is every scope."""
+        """Whether it has the scope; `admin` includes every scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 ANONYMOUS_NAME = "anonymous"
 
 UNRESTRICTED = Principal(ANONYMOUS_NAME, frozenset(Scope), is_anonymous=True)
-"""Everybody, where nobody is asked for a token."""
+"""Every caller while authentication is off."""
 
 ANONYMOUS = Principal(ANONYMOUS_NAME, frozenset(), is_anonymous=True)
-"""Who asks for what is open to all, and was not asked for a token."""
+"""A caller of a path that is open to all."""

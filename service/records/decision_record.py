@@ -1,4 +1,4 @@
-"""One decision as it is written down."""
+"""One decision with its metadata, as stored."""
 
 import time
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from service.records.tables import storable_text
 
 @dataclass(slots=True)
 class DecisionRecord:
-    """Everything about one decision that can be read back.
+    """A decision and its metadata.
 
-    `identity` is what the caller calls the image, if anything; `latency` is in seconds from the request's first line.
-    `sha256` is filled in before `is_processed`, or never; `taken` is `time` by a clock that nobody sets.
+    `identity` is the caller's name of the image, if any; `latency` is in seconds from the request line. `taken` is the
+    time by the monotonic clock. `is_processed` says that the preview worker has finished; `sha256` is final then.
     """
 
     identity: str | None
@@ -36,11 +36,11 @@ class DecisionRecord:
 
     @property
     def is_reviewable(self) -> bool:
-        """Whether people may want to see the image."""
+        """Whether the image is part of the review."""
         return self.audit or self.decision.action is Action.DISCARD
 
     def row(self) -> Mapping[str, Any]:
-        """The columns of the table `decisions`."""
+        """Return the columns of the table `decisions`."""
         return {
             "record": self.record,
             "id": storable_text(self.identity or self.record),

@@ -92,13 +92,13 @@ class Recorder:
         """Whether the store took nothing the last time."""
         return self._is_failing
 
-    def record(self, entry: DecisionRecord, source: Source) -> None:
+    def record(self, record: DecisionRecord, source: Source) -> None:
         """Write it down some time, and keep a small picture of what people may want to see. Returns at once."""
         if self.queued >= self._max_rows:
             self._metrics.observe_rows("dropped")
             return
-        self._rows.append(entry)
-        self._examiner.submit(entry, source)
+        self._rows.append(record)
+        self._examiner.submit(record, source)
 
     def close(self, *, timeout: float = 5.0) -> None:
         """Write what waits, for so many seconds at most; what is left then is counted as dropped."""
@@ -111,9 +111,9 @@ class Recorder:
             log.error("%d decisions could not be recorded before the end", left)
         self.store.close()
 
-    def _keep(self, entry: DecisionRecord, picture: Preview) -> None:
+    def _keep(self, record: DecisionRecord, picture: Preview) -> None:
         if len(self._pictures) + len(self._writing[1]) < self._max_pictures:
-            self._pictures.append((entry, picture))
+            self._pictures.append((record, picture))
         else:
             self._metrics.observe_images("dropped")
 
@@ -159,24 +159,24 @@ class Recorder:
     def _take_pictures(self) -> Iterator[Preview]:
         """Those whose row is taken. The others wait for theirs, which another before it may hold up."""
         for _ in range(len(self._pictures)):
-            entry, picture = self._pictures.popleft()
-            if entry.is_written:
+            record, picture = self._pictures.popleft()
+            if record.is_written:
                 yield picture
             else:
-                self._pictures.append((entry, picture))
+                self._pictures.append((record, picture))
 
     def _take_rows(self, patience: float) -> Iterator[DecisionRecord]:
         while self._rows and (self._ended.is_set() or self._rows[0].is_processed or self._rows[0].taken < patience):
-            entry = self._rows.popleft()
-            entry.is_written = True
-            yield entry
+            record = self._rows.popleft()
+            record.is_written = True
+            yield record
 
     def _write(self) -> None:
         if not self._take():
             return
         rows, pictures = self._writing
         started = time.monotonic()
-        faulty = write(self.store, [entry.row() for entry in rows], pictures)
+        faulty = write(self.store, [record.row() for record in rows], pictures)
         self._metrics.observe_write(time.monotonic() - started)
         self._metrics.observe_rows("dropped", faulty)
         self._metrics.observe_rows("written", len(rows) - faulty)

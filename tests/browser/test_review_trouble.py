@@ -42,7 +42,7 @@ def test_what_is_not_saved_is_sent_again_and_held_on_to(desk: Desk) -> None:
         page.keyboard.press("g")
         shown(page, "face-1")
         page.keyboard.press("n")
-        expect(page.locator("#saving")).to_have_text("2 not saved, trying again")
+        expect(page.locator("#saving")).to_have_text("2 not saved, retrying")
         with page.expect_event("dialog") as leaving:
             page.close(run_before_unload=True)
         assert leaving.value.type == "beforeunload"
@@ -61,7 +61,7 @@ def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
         late = ReviewQueue(desk.store, clock=lambda: 4e9)
         late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
         page.keyboard.press("g")
-        expect(page.get_by_role("alert")).to_contain_text("Your verdict on face-0 does not count: Béla has judged")
+        expect(page.get_by_role("alert")).to_contain_text("Your verdict on face-0 was not accepted: Béla has judged")
         shown(page, "face-1")
         page.keyboard.press("n")
         desk.awaits(face_0="unclear", face_1="no_glasses")
@@ -73,9 +73,28 @@ def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
         desk.awaits(face_0="unclear")
 
 
+def test_undo_of_a_verdict_after_a_refused_one_deletes_it(desk: Desk) -> None:
+    records = desk.fill(2)
+    with desk.sit_down(allowed=REFUSED) as page:
+        page.get_by_text("Grid").click()
+        late = ReviewQueue(desk.store, clock=lambda: 4e9)
+        late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
+        page.locator(".tile").first.click()
+        page.keyboard.press("g")
+        expect(page.locator(".tile").first).to_have_attribute("data-choice", "refused")
+        late.retract(Reviewer("Béla"), records[0])
+        late.release(Reviewer("Béla"))
+        page.locator(".tile").first.click()
+        page.keyboard.press("g")
+        desk.awaits(face_0="glasses")
+        page.keyboard.press("z")
+        desk.awaits()
+        saved(page)
+
+
 def test_nothing_waits_until_something_does(desk: Desk) -> None:
     with desk.sit_down(width=NARROW) as page:
-        expect(page.get_by_text("No discarded image waits for a verdict.")).to_be_visible()
+        expect(page.get_by_text("No discarded images are waiting for a verdict.")).to_be_visible()
         check_accessibility(page)
         check_width(page)
         desk.fill(1)
@@ -102,7 +121,7 @@ def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
         page.goto("/review")
         page.get_by_label("Your name").fill("Anna")
         page.keyboard.press("Enter")
-        expect(page.get_by_text("No images can be had at present.")).to_be_visible()
+        expect(page.get_by_text("Images cannot be loaded.")).to_be_visible()
         expect(page.get_by_text("the record of decisions does not answer")).to_be_visible()
         check_accessibility(page)
         page.unroute("**/v1/review/**")
@@ -117,6 +136,6 @@ def test_a_picture_that_is_gone_is_said(desk: Desk) -> None:
         page.goto("/review")
         page.get_by_label("Your name").fill("Anna")
         page.keyboard.press("Enter")
-        expect(page.get_by_text("The picture is not kept any more. Skip it.")).to_be_visible()
+        expect(page.get_by_text("The preview has been deleted. Skip this image.")).to_be_visible()
         page.keyboard.press("s")
         shown(page, "face-1")

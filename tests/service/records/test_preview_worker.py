@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import DecisionRecord
-from service.records.preview import Source, digest, preview
+from service.records.preview import Source, digest, make_preview
 from service.records.preview_worker import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Preview, PreviewWorker
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import TIMEOUT, wait_until
@@ -67,14 +67,14 @@ def test_the_hash_is_that_of_the_bytes_that_came() -> None:
 @pytest.mark.parametrize(("size", "kept"), [(1024, 256), (600, 256), (256, 256), (100, 100)])
 def test_a_picture_shows_what_the_file_shows(kind: str, size: int, kept: int) -> None:
     pixels = portrait(size)
-    small = Image.open(io.BytesIO(preview(encode(pixels, kind), max_pixels=10**7)))
+    small = Image.open(io.BytesIO(make_preview(encode(pixels, kind), max_pixels=10**7)))
     assert (small.format, small.size, small.mode) == ("JPEG", (kept, kept), "RGB")
     expected = np.asarray(Image.fromarray(pixels).resize((kept, kept), Image.Resampling.BOX), np.float64)
     assert np.abs(np.asarray(small, np.float64) - expected).mean() < 6
 
 
 def test_a_picture_of_pixels_is_theirs() -> None:
-    small = Image.open(io.BytesIO(preview(flat(200, 512), max_pixels=10**7)))
+    small = Image.open(io.BytesIO(make_preview(flat(200, 512), max_pixels=10**7)))
     assert small.size == (256, 256)
     assert np.abs(np.asarray(small, np.int64) - 200).max() <= 2
 
@@ -83,7 +83,7 @@ def test_a_turned_photograph_stands_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # Turn by 90 degrees to the right.
     half = np.concatenate([np.zeros((512, 256, 3), np.uint8), np.full((512, 256, 3), 255, np.uint8)], axis=1)
-    small = np.asarray(Image.open(io.BytesIO(preview(encode(half, "JPEG", exif=exif), max_pixels=10**7))))
+    small = np.asarray(Image.open(io.BytesIO(make_preview(encode(half, "JPEG", exif=exif), max_pixels=10**7))))
     assert small[:100].mean() < 10
     assert small[-100:].mean() > 245
 
