@@ -6,7 +6,7 @@ from service.settings import Settings
 
 
 def check_exposure(settings: Settings) -> None:
-    """Check that a service that other machines can reach has authentication, or explicit permission to go without.
+    """Check that a service reachable from other machines has authentication, or explicit permission without.
 
     Raises:
         SettingsError: it has neither; the text names the settings to change.

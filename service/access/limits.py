@@ -32,7 +32,7 @@ class RateLimits:
             bucket = self._open(token, {each.name for each in known})
         if wait := bucket.take(self._clock()):
             raise RateLimited(
-                f"token \"{token.name}\" is limited to {token.requests_per_second:g} requests per second",
+                f'token "{token.name}" is limited to {token.requests_per_second:g} requests per second',
                 retry_after=max(1, math.ceil(wait)),
             )
 

@@ -96,5 +96,5 @@ async def _read_login(request: Request) -> Login:
 
 
 def _is_secure(request: Request) -> bool:
-    # Behind a proxy that terminates TLS the scheme is http, but Origin shows https; a forged Origin harms only its sender.
+    # Behind a TLS proxy the scheme is http, but Origin shows https; a forged Origin harms only its sender.
     return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")

@@ -66,7 +66,9 @@ def load_context(certificate: Path, key: Path) -> ssl.SSLContext:
         # With a password given, OpenSSL does not prompt for one on the terminal.
         context.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, OSError) as error:
-        raise SettingsError(f"cannot use the certificate {certificate} with the key {key}: {_describe(error)}") from error
+        raise SettingsError(
+            f"cannot use the certificate {certificate} with the key {key}: {_describe(error)}"
+        ) from error
     return context
 
 

@@ -1,4 +1,4 @@
-"""What orchestrators and Prometheus ask for, with the service's other paths or on a port of its own."""
+"""Probes and metrics, on the service's port or on a separate one."""
 
 import logging
 import socket
@@ -23,24 +23,24 @@ log = logging.getLogger(__name__)
 
 
 def make_probe_routes(pipeline: Pipeline) -> APIRouter:
-    """`/livez`, `/readyz` and `/metrics` of one pipeline."""
+    """Make the routes `/livez`, `/readyz` and `/metrics` for one pipeline."""
     router = APIRouter()
     not_ready = describe_problems([NotReady])
 
     @router.head("/livez", include_in_schema=False)
-    @router.get("/livez", responses=not_ready, summary="200 unless only a restart helps")
+    @router.get("/livez", responses=not_ready, summary="Liveness: 503 if only a restart helps")
     async def livez() -> dict[str, str]:
         pipeline.check_alive()
         return {"status": "alive"}
 
     @router.head("/readyz", include_in_schema=False)
-    @router.get("/readyz", responses=not_ready, summary="200 where requests may be sent")
+    @router.get("/readyz", responses=not_ready, summary="Readiness: 200 while requests are accepted")
     async def readyz() -> dict[str, str]:
         pipeline.check_ready()
         return {"status": "ready"}
 
     @router.head("/metrics", include_in_schema=False)
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get("/metrics", summary="Export Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
         return Response(generate_latest(pipeline.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -48,7 +48,7 @@ def make_probe_routes(pipeline: Pipeline) -> APIRouter:
 
 
 def make_probe_server(pipeline: Pipeline) -> "ProbeServer | None":
-    """What answers on `metrics_port`; None where that is not set."""
+    """Make the server for `metrics_port`; None if it is not set."""
     settings = pipeline.settings
     if settings.metrics_port is None:
         return None
@@ -74,18 +74,18 @@ def _make_app(pipeline: Pipeline) -> ASGIApp:
 
 
 class ProbeServer(uvicorn.Server):
-    """A second port of the process, without tokens and without TLS; it answers until the other has ended."""
+    """A server on a second port without tokens and TLS; it runs until the main server has ended."""
 
     @property
     def url(self) -> str:
-        """Where it listens, once the port is taken."""
+        """Its URL, once bound."""
         return url_of(self._listener)
 
     def bind(self) -> None:
-        """Take the port; whoever connects is kept waiting.
+        """Bind the port; connections wait until the server starts.
 
         Raises:
-            OSError: it cannot be listened on.
+            OSError: the port is unavailable.
         """
         host = self.config.host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,4 +1,4 @@
-"""The paths that people and machines look after the service with. They decide nothing."""
+"""Routes that describe the served model."""
 
 from fastapi import APIRouter
 
@@ -7,10 +7,10 @@ from service.inference.pipeline import Pipeline
 
 
 def make_routes(pipeline: Pipeline) -> APIRouter:
-    """All of them, bound to one pipeline."""
+    """Make the routes for one pipeline."""
     router = APIRouter()
 
-    @router.get("/v1/model", summary="The card of the model that is served")
+    @router.get("/v1/model", summary="Show the card of the served model")
     async def model() -> Card:
         return pipeline.engine.card
 

@@ -1,4 +1,4 @@
-"""Looks at the service every few seconds, and shows it to whoever asks, at most once a second anew."""
+"""Samples the service every few seconds and serves a snapshot that is at most one second old."""
 
 import math
 import time
@@ -32,13 +32,13 @@ FRESH_SECONDS = 1.0
 
 
 class Sampler(Repeated):
-    """Samples for as long as its `async with` block lasts. Used from the event loop alone.
+    """Samples while its `async with` block lasts. Use from the event loop only.
 
     Args:
-        pipeline: what is looked at.
-        seconds: between two samples.
-        clock: seconds that only go forward.
-        wall: seconds since 1970.
+        pipeline: the service to sample.
+        seconds: interval between two samples.
+        clock: monotonic clock in seconds.
+        wall: clock in seconds since 1970.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Sampler(Repeated):
         self.sample()
 
     def sample(self) -> None:
-        """Note where the counters stand."""
+        """Read the counters."""
         self._note_version()
         tick = self._tick(self._metrics.counts())
         self._history.add(tick, self._metrics.stages())
         self._scores.add(tick.counts.scores, of=self._pipeline.engine.card.sha256)
 
     def show(self) -> bytes:
-        """The service at this moment as JSON; made anew at most once a second, however many ask."""
+        """Return the current state as JSON, computed at most once per second for all callers."""
         made, body = self._shown
         if self._clock() - made >= FRESH_SECONDS:
             body = self.look().model_dump_json().encode()
@@ -85,7 +85,7 @@ class Sampler(Repeated):
         return body
 
     def look(self) -> Operations:
-        """The service at this moment."""
+        """Compute the current state."""
         self._note_version()
         metrics = self._metrics.snapshot()
         tick = self._tick(metrics.counts)

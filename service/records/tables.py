@@ -47,7 +47,7 @@ decisions = Table(
     Column("record", String(26), primary_key=True),
     Column("id", String(160), nullable=False),
     Column("time", BigInteger, nullable=False, index=True),
-    # Missing where there was no time for it: see the examiner.
+    # NULL if the preview worker had no time for it.
     Column("sha256", String(64), index=True),
     Column("probability", Float(53), nullable=False),
     Column("novelty", Float(53)),
@@ -60,10 +60,10 @@ decisions = Table(
     Column("model", String(64), nullable=False),
     Column("version", String(64), nullable=False),
     Column("latency_ms", Float(53), nullable=False),
-    # Drawn by chance from what was accepted, to be looked at by people as well.
+    # Member of the random audit sample of accepted images.
     Column("audit", Boolean, nullable=False),
 )
-# The newest of one name, which callers may give to all their images.
+# For the newest decision with an id; callers may use one id for all images.
 Index("decisions_named", decisions.c.id, decisions.c.record)
 Index(
     "decisions_discarded",
@@ -86,10 +86,10 @@ images = Table(
     Column("bytes", Integer, nullable=False),
     Column("jpeg", LargeBinary, nullable=False),
 )
-# To count them without reading them.
+# Counts sizes without reading the JPEGs.
 Index("images_bytes", images.c.record, images.c.bytes)
 
-# What people said. A decision that has a verdict is never deleted for its age.
+# Reviewers' verdicts. A decision with a verdict is never deleted for its age.
 verdicts = Table(
     "verdicts",
     metadata,
@@ -99,7 +99,7 @@ verdicts = Table(
     Column("time", BigInteger, nullable=False),
 )
 
-# Of the audit sample, what was deleted before anybody judged it: those that remain are not all that were drawn.
+# Number of audited images deleted without a verdict; the audit counts them as drawn.
 lost_audits = Table(
     "lost_audits",
     metadata,
@@ -109,7 +109,7 @@ lost_audits = Table(
     Column("images", BigInteger, nullable=False),
 )
 
-# Who looks at what, so that nobody else is shown it before `expires`.
+# Images reserved for one reviewer until `expires`.
 claims = Table(
     "claims",
     metadata,
@@ -118,7 +118,7 @@ claims = Table(
     Column("expires", BigInteger, nullable=False),
 )
 
-# Who did not want to say: the image is for somebody else.
+# Images that a reviewer left to others.
 skips = Table(
     "skips",
     metadata,

@@ -1,4 +1,4 @@
-"""How far the review is: what waits, what was said, by this reviewer and by all, and what the audit comes to."""
+"""Progress of the review: waiting images, verdicts by this reviewer and by all, and the audit."""
 
 import time
 
@@ -13,14 +13,14 @@ from service.review.reviewer import Reviewer
 
 
 class Waiting(BaseModel):
-    """Images with a picture and without a verdict."""
+    """Images with a preview and without a verdict."""
 
     discarded: int
     audit: int
 
 
 class VerdictCounts(BaseModel):
-    """Verdicts of each kind."""
+    """Number of verdicts by value."""
 
     glasses: int
     no_glasses: int
@@ -28,17 +28,17 @@ class VerdictCounts(BaseModel):
 
 
 class ReviewerCounts(VerdictCounts):
-    """The verdicts of one reviewer, and what they skipped of what still waits."""
+    """The verdicts of one reviewer, and the waiting images that they skipped."""
 
     skipped: int
 
 
 class Progress(BaseModel):
-    """Where the review stands."""
+    """Progress of the review for one reviewer."""
 
     reviewer: str
     waiting: Waiting
-    with_others: int = Field(description="Of the waiting ones, those that other reviewers look at now")
+    with_others: int = Field(description="Waiting images reserved for other reviewers")
     verdicts: VerdictCounts
     mine: ReviewerCounts
     audit: Audit
@@ -48,7 +48,7 @@ def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
     """Count everything for one reviewer.
 
     Raises:
-        RecordsUnavailable: the store cannot be read.
+        RecordsUnavailable: the store is unreadable.
     """
     with store.begin() as connection:
         others = and_(claims.c.reviewer != reviewer.name, claims.c.expires >= round(time.time() * 1e6))
@@ -64,7 +64,7 @@ def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
 
 
 def read_waiting(connection: Connection) -> Waiting:
-    """Count what waits."""
+    """Count waiting images."""
     row = connection.execute(
         select(func.count().filter(IS_DISCARDED).label("discarded"), func.count().filter(IS_AUDITED).label("audit"))
         .select_from(images.join(decisions, decisions.c.record == images.c.record))

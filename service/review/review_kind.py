@@ -1,4 +1,4 @@
-"""Which images people are asked about."""
+"""The images in the review, by kind."""
 
 from enum import StrEnum
 
@@ -7,20 +7,20 @@ from sqlalchemy import ColumnElement, literal, or_, true
 from gate import Action
 from service.records.tables import decisions
 
-# Written out in the statement: a database takes a partial index only where it sees the value.
+# A literal in the SQL: databases use a partial index only if they see the value.
 IS_DISCARDED = decisions.c.decision == literal(Action.DISCARD.value, literal_execute=True)
 IS_AUDITED = decisions.c.audit == true()
 
 
 class ReviewKind(StrEnum):
-    """What was discarded, the audit sample of what was accepted, or both."""
+    """Discarded images, the audit sample of accepted ones, or both."""
 
     DISCARDED = "discarded"
     AUDIT = "audit"
     ALL = "all"
 
     def condition(self) -> ColumnElement[bool]:
-        """The same in SQL."""
+        """Return the kind as an SQL condition."""
         return {
             ReviewKind.DISCARDED: IS_DISCARDED,
             ReviewKind.AUDIT: IS_AUDITED,

@@ -98,7 +98,7 @@ def test_nothing_waits_until_something_does(desk: Desk) -> None:
         check_accessibility(page)
         check_width(page)
         desk.fill(1)
-        button(page, "Look again")
+        button(page, "Check again")
         shown(page, "face-0")
 
 

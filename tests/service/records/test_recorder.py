@@ -81,7 +81,7 @@ def recording(
     registry: CollectorRegistry,
     *,
     max_rows: int = 1_000,
-    max_pictures: int = 1_000,
+    max_previews: int = 1_000,
     prune_seconds: float = 60.0,
     retention: RetentionClock | None = None,
 ) -> Iterator[Recorder]:
@@ -91,7 +91,7 @@ def recording(
         limits=LIMITS,
         max_pixels=10**7,
         max_rows=max_rows,
-        max_pictures=max_pictures,
+        max_previews=max_previews,
         prune_seconds=prune_seconds,
         retention=retention,
     )
@@ -149,7 +149,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(breakable: Breakable, registr
 
 def test_pictures_beyond_the_limit_are_dropped_and_counted(breakable: Breakable, registry: CollectorRegistry) -> None:
     breakable.is_away.set()
-    with recording(breakable, registry, max_pictures=2) as recorder:
+    with recording(breakable, registry, max_previews=2) as recorder:
         for number in range(5):
             recorder.record(entry(str(number), discarded=True), BODY)
         wait_until(lambda: images(registry, "dropped") == 3)
