@@ -15,8 +15,8 @@ def check_exposure(settings: Settings) -> None:
         return
     raise SettingsError(
         f"LENSGATE_HOST={settings.host} is reachable from other machines, but authentication is off: "
-        "create a token with `lensgate tokens add NAME --scopes decide --file tokens.toml` and set LENSGATE_TOKENS to the "
-        "file, or set LENSGATE_ALLOW_UNAUTHENTICATED=true if a proxy authenticates all requests"
+        "create a token with `lensgate tokens add NAME --scopes decide --file tokens.toml` and set LENSGATE_TOKENS to "
+        "the file, or set LENSGATE_ALLOW_UNAUTHENTICATED=true if a proxy authenticates all requests"
     )
 
 

@@ -37,7 +37,7 @@ def test_what_is_not_saved_is_sent_again_and_held_on_to(desk: Desk) -> None:
     desk.fill(3)
     with desk.sit_down(allowed=REFUSED) as page:
         shown(page, "face-0")
-        problem = {"status": 503, "code": "records_unavailable", "detail": "the record of decisions does not answer"}
+        problem = {"status": 503, "code": "records_unavailable", "detail": "the record store is unavailable"}
         page.route("**/v1/review/verdicts/*", lambda route: route.fulfill(status=503, json=problem))
         page.keyboard.press("g")
         shown(page, "face-1")
@@ -76,7 +76,7 @@ def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
 def test_undo_of_a_verdict_after_a_refused_one_deletes_it(desk: Desk) -> None:
     records = desk.fill(2)
     with desk.sit_down(allowed=REFUSED) as page:
-        page.get_by_text("Grid").click()
+        page.keyboard.press("2")
         late = ReviewQueue(desk.store, clock=lambda: 4e9)
         late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
         page.locator(".tile").first.click()
@@ -116,13 +116,13 @@ def test_records_that_are_off_are_said(browser: Browser) -> None:
 def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
     desk.fill(1)
     with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
-        problem = {"status": 503, "code": "records_unavailable", "detail": "the record of decisions does not answer"}
+        problem = {"status": 503, "code": "records_unavailable", "detail": "the record store is unavailable"}
         page.route("**/v1/review/**", lambda route: route.fulfill(status=503, json=problem))
         page.goto("/review")
         page.get_by_label("Your name").fill("Anna")
         page.keyboard.press("Enter")
         expect(page.get_by_text("Images cannot be loaded.")).to_be_visible()
-        expect(page.get_by_text("the record of decisions does not answer")).to_be_visible()
+        expect(page.get_by_text("the record store is unavailable")).to_be_visible()
         check_accessibility(page)
         page.unroute("**/v1/review/**")
         button(page, "Try now")

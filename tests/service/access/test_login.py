@@ -38,7 +38,7 @@ def test_the_page_is_whole_and_accessible_at_every_width_and_in_both_schemes(
         page.goto("/login?next=/&missing=review")
         expect(page.locator("#missing")).to_contain_text("the scope review")
         log_in(page, "lensgate_wrong")
-        expect(page.get_by_role("alert")).to_have_text("This token is not known, or its time is over.")
+        expect(page.get_by_role("alert")).to_have_text("Unknown or expired token.")
         check_width(page)
         check_accessibility(page)
 
