@@ -128,7 +128,7 @@ def test_the_list_says_everything_but_the_hash(path: Path, capsys: pytest.Captur
     assert run(path, "list") == 0
     printed = capsys.readouterr().out
     _, old, gen = printed.splitlines()
-    assert old.split() == ["old", "-", "2020-01-01", "00:00Z", "(over)"]
+    assert old.split() == ["old", "-", "2020-01-01", "00:00Z", "(expired)"]
     assert gen.split() == ["gen", "decide", "2.5", "never"]
     assert "a" * 64 not in printed
 
