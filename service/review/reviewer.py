@@ -23,7 +23,7 @@ Name = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """A reviewer, identified by name: people who share a name see the same images."""
+    """A reviewer, identified by name: people with the same name see the same images."""
 
     name: str
     is_admin: bool = False

@@ -1,4 +1,4 @@
-"""The API page: all that /openapi.json says, with nothing from another host."""
+"""The API page shows all of /openapi.json and loads only from its own host."""
 
 import shlex
 import subprocess

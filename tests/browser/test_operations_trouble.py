@@ -148,7 +148,7 @@ def hide(page: Page, *, is_hidden: bool) -> None:
 
 def test_a_service_that_is_away_is_asked_ever_more_rarely_until_it_answers(browser: Browser, idle: Running) -> None:
     with open_page(browser, idle.url) as page:
-        # A document without scripts: nobody else sets timers.
+        # A document without scripts, so that no other code sets timers.
         page.route("**/blank", lambda route: route.fulfill(body=BLANK, content_type="text/html"))
         page.goto("/blank")
         delays = page.evaluate(

@@ -75,7 +75,7 @@ def test_a_review_by_keyboard_alone(desk: Desk) -> None:
         expect(page.get_by_role("status").filter(has_text="no glasses. Next:")).to_be_attached()
         page.keyboard.press("?")
         expect(page.get_by_role("dialog", name="Help")).to_be_visible()
-        page.keyboard.press("g")  # Nobody judges what the help lies over.
+        page.keyboard.press("g")  # Keys do not judge images behind the help dialog.
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
         shown(page, "face-3")

@@ -69,7 +69,7 @@ def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
         button(page, "Close")
         expect(page.locator("#notices")).to_be_empty()
         page.keyboard.press("z")
-        page.keyboard.press("z")  # There is nothing of ours to take back any more.
+        page.keyboard.press("z")  # No own verdict is left to undo.
         desk.awaits(face_0="unclear")
 
 

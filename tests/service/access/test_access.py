@@ -126,7 +126,7 @@ def test_callers_that_are_not_known_are_counted(service: Running) -> None:
         service.client.get("/v1/model", headers={"Authorization": "Bearer x"})
         service.client.get("/v1/model", headers={"Cookie": "lensgate_session=x"})
         service.client.post("/v1/session", json={"token": "x"})
-        service.client.get("/v1/model")  # Who shows nothing has not failed.
+        service.client.get("/v1/model")  # A request without credentials is not a failure.
         assert read_metric(prometheus, "lensgate_authentication_failures_total") - before == 3
 
 

@@ -1,4 +1,4 @@
-"""The file of tokens: what it may hold, and what becomes of one that changes."""
+"""The token file: its format, and reloads."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Killed under load: what was counted as written is there, and at most the last second is not."""
+"""Killed under load, the service loses at most the last second of decisions."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ GREY = encode(flat(128))
 
 
 class Sender:
-    """Posts until the service is gone, and remembers what was answered when."""
+    """Posts until the service is gone, and records the time of each response."""
 
     def __init__(self, url: str) -> None:
         self.answered: dict[str, float] = {}
@@ -64,7 +64,7 @@ def test_what_was_written_is_there_after_a_kill(tmp_path: Path) -> None:
         kept = {name for (name,) in connection.execute("SELECT id FROM decisions")}
     assert len(kept) >= written
     lost = [killed - moment for name, moment in sender.answered.items() if name not in kept]
-    # The rest is what a transaction takes, and a busy machine adds.
+    # The rest covers the transaction and a busy machine.
     assert max(lost, default=0.0) < HASH_SECONDS + FLUSH_SECONDS + 3.0
 
 

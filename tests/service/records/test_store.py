@@ -78,7 +78,7 @@ def test_closing_a_store_ends_what_waits_for_its_server(postgres: str) -> None:
     thread.start()
     wait_until(lambda: is_waiting(postgres, store, "PgSleep"))
     store.close()
-    # Less than what it would have waited for by itself.
+    # Shorter than the timeout of the statement.
     thread.join(connections.SILENT_SECONDS / 2)
     assert not thread.is_alive()
 

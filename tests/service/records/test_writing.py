@@ -1,4 +1,4 @@
-"""What is inserted, what is refused, and what is deleted, in SQLite and in PostgreSQL."""
+"""Inserts, refused rows and deletions, in SQLite and PostgreSQL."""
 
 import sqlite3
 import threading

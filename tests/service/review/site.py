@@ -1,4 +1,4 @@
-"""The review's routes alone, on a real port, with whoever a test wants logged in."""
+"""The review routes on a real port, with a caller that the test chooses."""
 
 import threading
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Site:
     principal: Principal = UNRESTRICTED
 
     def make_app(self, store: Store | None) -> ASGIApp:
-        """The routes, within what the service has around them."""
+        """The routes with the service's error handlers and telemetry."""
         served = Served("1", Band(0.4, 0.6), 0.01)
         app = FastAPI()
         app.include_router(make_review_routes(store, served=lambda: served, metrics=ReviewMetrics(self.registry)))
@@ -47,7 +47,7 @@ class Site:
         return Telemetry(log_in, Metrics(CollectorRegistry()))
 
     def put(self, record: str, verdict: str, **body: str) -> httpx.Response:
-        """Say what an image shows."""
+        """Give a verdict."""
         return self.client.put(f"/v1/review/verdicts/{record}", json={"verdict": verdict, **body})
 
 

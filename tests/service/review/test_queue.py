@@ -166,7 +166,7 @@ def test_a_skipped_image_is_for_others_until_the_skip_is_taken_back(store: Store
     assert claim(queue, BELA) == [first]
     with pytest.raises(Conflict, match="is looking at this image"):
         queue.unskip(ANNA, first)
-    assert claim(queue, ANNA) == [second]  # What could not be taken back stays skipped.
+    assert claim(queue, ANNA) == [second]  # A skip that cannot be deleted remains.
     queue.release(BELA)
     queue.unskip(ANNA, first)
     assert claim(queue, ANNA) == [first, second]
