@@ -80,7 +80,9 @@ def test_probes_take_no_token(service: Running) -> None:
 
 def test_a_v2_refusal_has_the_member_that_clients_of_triton_show(service: Running) -> None:
     assert (
-        service.client.post("/v2/models/glasses/infer", content=b"{}").json()["error"].startswith("authentication required")
+        service.client.post("/v2/models/glasses/infer", content=b"{}")
+        .json()["error"]
+        .startswith("authentication required")
     )
 
 

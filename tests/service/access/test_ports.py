@@ -1,4 +1,4 @@
-"""Faults that prevent the service from listening are reported before a model is loaded."""
+"""Faults that prevent listening are reported before a model is loaded."""
 
 import socket
 from collections.abc import Iterator
