@@ -125,7 +125,7 @@ def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
         expect(page.get_by_text("the record store is unavailable")).to_be_visible()
         check_accessibility(page)
         page.unroute("**/v1/review/**")
-        button(page, "Try now")
+        button(page, "Retry now")
         shown(page, "face-0")
 
 
