@@ -120,27 +120,38 @@ pin:
 sbom: .venv/dev
 	$(BIN)/python -m deploy.sbom --output runs/sbom.cdx.json
 
-lint: .venv/dev
+lint: .venv/dev node_modules/.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m tests.plain_words
+	node_modules/.bin/biome ci
+	@mkdir -p runs
+	$(BIN)/python -m tests.support.openapi >runs/openapi.json
+	node_modules/.bin/openapi-typescript runs/openapi.json --output runs/openapi.d.ts
+	node_modules/.bin/tsc
+
+# The pages' JavaScript is served as it is; Node.js only checks it.
+node_modules/.stamp: package.json package-lock.json | tools
+	@echo "installing package-lock.json into node_modules"
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
 
 # Some tests run Debian's servers and browser against the service and the files in deploy/, others need a C compiler.
 # The tests start PostgreSQL themselves, so its package must not create a cluster.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx node npm
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx and postgresql"; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx, nodejs, npm and postgresql"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
 		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
-		wrk gcc libc6-dev curl openssl chromium nginx postgresql >/dev/null; fi
+		wrk gcc libc6-dev curl openssl chromium nginx postgresql $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
 
 # Use real generator output if FACES has it, drawn faces otherwise.
 bench: setup-training bench-tools
@@ -192,4 +203,4 @@ locks:
 	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
 
 clean:
-	rm -rf .venv runs .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv node_modules runs .mypy_cache .pytest_cache .ruff_cache .coverage*

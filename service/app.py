@@ -28,13 +28,14 @@ from service.http.allowed_methods import AllowedMethods, RawRoute
 from service.http.body_limits import BodyLimit
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.inference.model_reload import ModelWatch
-from service.metrics.review import ReviewMetrics, ReviewWatch
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
 from service.periodic import Repeated
 from service.process.standard_streams import StreamMetrics
 from service.records.routes import make_record_routes
 from service.review.audit import Served
+from service.review.metrics import ReviewMetrics
+from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
 from service.runtime import Runtime
 
@@ -88,7 +89,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             if tracer is not None:
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
-            for part in (runtime, watch, sampler, ReviewWatch(store, reviews, served=served)):
+            for part in (runtime, watch, sampler, ReviewRefresh(store, reviews, served=served)):
                 if part is not None:
                     await stack.enter_async_context(part)
             yield

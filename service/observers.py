@@ -8,7 +8,7 @@ from functools import partial
 
 from service.inference.observers import DecidedRequest
 from service.metrics.decisions import Metrics
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.preview import bytes_to_detach
 from service.records.recorder import Recorder, is_drawn
 
@@ -52,10 +52,10 @@ class RecordDecisions:
         for entry, source in zip(self._entries(request), request.inputs.sources, strict=True):
             self._recorder.record(entry, source)
 
-    def _entries(self, request: DecidedRequest) -> Iterator[Entry]:
+    def _entries(self, request: DecidedRequest) -> Iterator[DecisionRecord]:
         latency = time.monotonic() - request.context.started
         for decided, image in zip(request.decisions, request.images, strict=True):
-            yield Entry(
+            yield DecisionRecord(
                 image.identity,
                 decided.score,
                 decided.decision,

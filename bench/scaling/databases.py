@@ -14,7 +14,7 @@ from sqlalchemy import text
 from bench.scaling.measured import Database
 from gate import Band, Card, decide
 from gate.scorer import Score
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.store import Store
 from service.records.writer import PRUNE_ROWS, Limits, prune, write
 from service.settings import Settings
@@ -92,7 +92,7 @@ def _parts(card: Card, rows: int) -> Iterator[list[Mapping[str, Any]]]:
 def _row(rng: random.Random, card: Card, band: Band) -> Mapping[str, Any]:
     score = Score(round(rng.random(), 7), round(rng.uniform(-20.0, 2.0), 6))
     decision = decide(score.probability, band, novelty=score.novelty, novelty_threshold=card.novelty_limit)
-    entry = Entry(None, score, decision, None, band, card, latency=rng.random())
+    entry = DecisionRecord(None, score, decision, None, band, card, latency=rng.random())
     entry.sha256 = rng.randbytes(32).hex()
     return entry.row()
 

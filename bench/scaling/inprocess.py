@@ -11,7 +11,7 @@ from bench.scaling.processor import milliseconds, quantiles
 from gate import MAX_PIXELS, Model, area_average, read_pixels
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from service.records.preview import preview
+from service.records.preview import make_preview
 
 BATCH = 32
 EDGE = 1024
@@ -67,7 +67,7 @@ class InProcess:
 
 def picture_bytes(pictures: Sequence[bytes]) -> float:
     """Mean size of the preview of a discarded image."""
-    return fmean(len(preview(data, max_pixels=MAX_PIXELS)) for data in pictures)
+    return fmean(len(make_preview(data, max_pixels=MAX_PIXELS)) for data in pictures)
 
 
 def large_images(count: int) -> list[Pixels]:

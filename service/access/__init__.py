@@ -1,1 +1,1 @@
-"""Who may do what: bearer tokens, sessions of browsers, and what is refused."""
+"""Authentication and authorization: bearer tokens, browser sessions, scopes, rate limits, TLS."""

@@ -1,4 +1,4 @@
-"""Who can reach the service, and that somebody has thought of it."""
+"""Refuse to listen on a non-loopback address without authentication unless explicitly allowed."""
 
 from service.access.origin import AllowedHosts, is_loopback
 from service.errors import SettingsError
@@ -6,24 +6,24 @@ from service.settings import Settings
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to listen where others come in, without tokens, unless told so.
+    """Check that a service reachable from other machines has authentication, or explicit permission without.
 
     Raises:
-        SettingsError: that is how it is set; the text says what to do.
+        SettingsError: it has neither; the text names the settings to change.
     """
     if is_loopback(settings.host) or settings.tokens is not None or settings.allow_unauthenticated:
         return
     raise SettingsError(
-        f"LENSGATE_HOST={settings.host} can be reached from other machines, and nobody would be asked for a token: "
-        "make one with `lensgate tokens add NAME --scopes decide --file tokens.toml` and set LENSGATE_TOKENS to the "
-        "file, or set LENSGATE_ALLOW_UNAUTHENTICATED=true where something in front decides who comes in"
+        f"LENSGATE_HOST={settings.host} is reachable from other machines, but authentication is off: "
+        "create a token with `lensgate tokens add NAME --scopes decide --file tokens.toml` and set LENSGATE_TOKENS to "
+        "the file, or set LENSGATE_ALLOW_UNAUTHENTICATED=true if a proxy authenticates all requests"
     )
 
 
 def allowed_hosts(settings: Settings) -> AllowedHosts | None:
-    """Return the names to serve browsers under; None where tokens are asked for and no names are set.
+    """Return the host names that browsers may use; None (any name) with tokens and without configured names.
 
-    A page of another name has no token to send, and the cookie of a session goes to its own name alone.
+    With tokens, DNS rebinding is harmless: a page under another name has neither a token nor the session cookie.
     """
     if settings.tokens is not None and not settings.allowed_hosts:
         return None

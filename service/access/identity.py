@@ -2,15 +2,15 @@
 
 from starlette.requests import Request
 
-from service.access.principal import ANYBODY, Principal
+from service.access.principal import UNRESTRICTED, Principal
 from service.access.sessions import Session
 from service.http.scope_state import request_state
 
 
 def principal_of(request: Request) -> Principal:
-    """Return the caller; without access control every caller is `ANYBODY`."""
+    """Return the caller; without access control every caller is `UNRESTRICTED`."""
     found = request_state(request.scope).principal
-    return found if isinstance(found, Principal) else ANYBODY
+    return found if isinstance(found, Principal) else UNRESTRICTED
 
 
 def session_of(request: Request) -> Session | None:

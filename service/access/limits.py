@@ -1,4 +1,4 @@
-"""How often each token may ask: a bucket of requests that fills up at the token's rate."""
+"""Rate limits per token: a token bucket that refills at the token's rate."""
 
 import math
 import time
@@ -9,10 +9,10 @@ from service.errors import RateLimited
 
 
 class RateLimits:
-    """One bucket for each token that has a rate. Used from the event loop alone.
+    """One bucket for each token with a rate. Use from the event loop only.
 
     Args:
-        clock: seconds that only go forward.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -20,10 +20,10 @@ class RateLimits:
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, token: Token, *, known: tuple[Token, ...]) -> None:
-        """Take one request out of the token's bucket; of tokens that are no longer `known` none is kept.
+        """Take one request from the token's bucket. Buckets of tokens that are not in `known` are dropped.
 
         Raises:
-            RateLimited: it is empty.
+            RateLimited: the bucket is empty.
         """
         if token.requests_per_second is None:
             return
@@ -32,7 +32,7 @@ class RateLimits:
             bucket = self._open(token, {each.name for each in known})
         if wait := bucket.take(self._clock()):
             raise RateLimited(
-                f"{token.name} may send {token.requests_per_second:g} requests a second",
+                f'token "{token.name}" is limited to {token.requests_per_second:g} requests per second',
                 retry_after=max(1, math.ceil(wait)),
             )
 
@@ -50,7 +50,7 @@ class _Bucket:
         self._filled = now
 
     def take(self, now: float) -> float:
-        """Take one, or say in how many seconds there will be one; 0.0 where it was taken."""
+        """Take one request and return 0.0, or return the seconds until one is available."""
         rate, capacity = self.limits
         self._left = min(capacity, self._left + (now - self._filled) * rate)
         self._filled = now

@@ -1,4 +1,4 @@
-"""ASGI middleware between telemetry and the routes: who asks, whether they may, and how often."""
+"""ASGI middleware between telemetry and the routes: authentication, authorization and rate limits."""
 
 import hmac
 import time
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.access.limits import RateLimits
 from service.access.origin import AllowedHosts, check_origin
 from service.access.policy import PAGES, SAFE_METHODS, Need, Open, need_of
-from service.access.principal import ANYBODY, NOBODY, Principal
+from service.access.principal import ANONYMOUS, UNRESTRICTED, Principal
 from service.access.principal import Scope as Permission
 from service.access.sessions import Session, find_session, has_cookie
 from service.access.tokens import Token, TokenFile
@@ -25,16 +25,16 @@ _SEEN = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-
 
 
 class Access:
-    """Decides before the body is read. It sets the `principal` of the request, and the `session` of a browser.
+    """Admits or refuses a request before its body is read; sets the request's `principal` and `session`.
 
-    What it refuses it raises: telemetry answers. It follows the file of tokens for as long as the app lives.
+    Raises for refused requests; telemetry sends the response. Watches the token file during the app's lifespan.
 
     Args:
-        app: what it is around.
-        tokens: who may come in; None where nobody is asked.
-        hosts: the names that browsers may use; None is any.
-        on_limit: is told of each request that came too early.
-        clock: seconds that only go forward.
+        app: the wrapped app.
+        tokens: the accepted tokens; None turns authentication off.
+        hosts: host names that browsers may use; None allows any.
+        on_limit: called for each rate-limited request.
+        clock: monotonic clock in seconds.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Access:
         self._limits = RateLimits(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request pass, refuse it, or lead it to the login."""
+        """Pass one request on, refuse it, or redirect it to the login."""
         if scope["type"] == "lifespan":
             async with nullcontext() if self._tokens is None else self._tokens.watch:
                 await self._app(scope, receive, send)
@@ -65,20 +65,20 @@ class Access:
             await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> RedirectResponse | None:
-        """None where the request may pass; otherwise where it is led instead.
+        """Return None for an admitted request, or a redirect to the login.
 
         Raises:
-            ServiceError: it may not pass.
+            ServiceError: the request is refused.
         """
         need, headers, state = need_of(scope["method"], scope["path"]), _read_headers(scope), request_state(scope)
         self._check_host(scope, headers, need)
         if scope["method"] not in SAFE_METHODS and (self._tokens is None or need is Open.TO_ALL):
             headers.check_origin()
         if self._tokens is None:
-            state.principal = ANYBODY
+            state.principal = UNRESTRICTED
             return None
         if need is Open.TO_ALL:
-            state.principal = NOBODY
+            state.principal = ANONYMOUS
             return None
         try:
             token, session = self._identify(scope["method"], headers, self._tokens)
@@ -86,7 +86,7 @@ class Access:
             if login := _login(scope, headers):
                 return login
             raise
-        # Before anything is refused: the log says whose request it was.
+        # Set before any refusal, so that the log names the caller.
         state.principal = principal = token.principal
         self._check_rate(token, self._tokens)
         if isinstance(need, Permission) and not principal.may(need):
@@ -97,8 +97,8 @@ class Access:
         return None
 
     def _check_host(self, scope: Scope, headers: "_Headers", need: Need) -> None:
-        """Refuse a page that has made its own name mean this service: it would pass for one of ours."""
-        # Programs may call this service what they like. Browsers send Host, and Origin with whatever changes something.
+        """Refuse pages under foreign host names (DNS rebinding), which would count as same-origin."""
+        # Only browsers are checked: they send Origin with every unsafe request.
         is_page = headers.origin is not None or scope["method"] in SAFE_METHODS
         if self._hosts is not None and is_page and headers.host and need is not Open.TO_ALL:
             self._hosts.check(headers.host)
@@ -107,15 +107,15 @@ class Access:
         if headers.authorization is not None:
             return self._find_bearer(headers.authorization, tokens), None
         if not has_cookie(headers.cookie):
-            raise Unauthorized("a token is needed: Authorization: Bearer TOKEN")
+            raise Unauthorized("authentication required: send Authorization: Bearer TOKEN")
         session = find_session(headers.cookie, tokens)
         if session is None:
             tokens.metrics.observe_failure()
-            raise Unauthorized("the session is over: log in again at /login")
+            raise Unauthorized("the session has expired: log in again at /login")
         if method not in SAFE_METHODS:
             headers.check_origin()
             if not hmac.compare_digest(headers.csrf.encode("latin-1"), session.csrf.encode()):
-                raise Forbidden("a session needs the X-CSRF-Token that GET /v1/session answers with")
+                raise Forbidden("missing or wrong X-CSRF-Token: send the value from GET /v1/session")
         return session.token, session
 
     def _find_bearer(self, authorization: str, tokens: TokenFile) -> Token:
@@ -124,7 +124,7 @@ class Access:
         token = tokens.find(secret) if scheme.lower() == "bearer" and 0 < len(secret) <= _MAX_SECRET else None
         if token is None:
             tokens.metrics.observe_failure()
-            raise Unauthorized("the token is not known, or its time is over: Authorization: Bearer TOKEN")
+            raise Unauthorized("unknown or expired token: send Authorization: Bearer TOKEN")
         return token
 
     def _check_rate(self, token: Token, tokens: TokenFile) -> None:
@@ -137,7 +137,7 @@ class Access:
 
 @dataclass(slots=True)
 class _Headers:
-    """What of a request's head says who asks."""
+    """The request headers relevant to access."""
 
     authorization: str | None = None
     cookie: str = ""
@@ -147,7 +147,7 @@ class _Headers:
     csrf: str = ""
 
     def check_origin(self) -> None:
-        """Raise Forbidden where a page of another site asks."""
+        """Raise Forbidden for requests from pages of other sites."""
         check_origin(origin=self.origin, site=self.site, host=self.host)
 
 
@@ -159,10 +159,10 @@ def _read_headers(scope: Scope) -> _Headers:
         text = value.decode("latin-1")
         if name not in found:
             found[name] = text
-        elif name == b"cookie":  # HTTP/2 may bring it in parts, and a proxy hand them on.
+        elif name == b"cookie":  # HTTP/2 may split it, and a proxy may forward the parts.
             found[name] += f"; {text}"
         else:
-            raise MalformedRequest(f"the header {name.decode()} is there twice")
+            raise MalformedRequest(f"the header {name.decode()} appears twice")
     return _Headers(
         found.get(b"authorization"),
         found.get(b"cookie", ""),
@@ -174,7 +174,7 @@ def _read_headers(scope: Scope) -> _Headers:
 
 
 def _login(scope: Scope, headers: _Headers, missing: Permission | None = None) -> RedirectResponse | None:
-    """Where a person who opens a page is led; None for a program, or where it is no page."""
+    """Redirect a browser that opens a page to the login; return None for programs and other paths."""
     if scope["path"] not in PAGES or scope["method"] not in SAFE_METHODS or headers.authorization is not None:
         return None
     query = scope["query_string"].decode("latin-1")
@@ -184,5 +184,5 @@ def _login(scope: Scope, headers: _Headers, missing: Permission | None = None) -
 
 
 def _missing(principal: Principal, need: Permission) -> str:
-    text = f"the token of {principal.name} has not the scope {need}, which this takes"
-    return f"{text}, or there is nothing at this path" if need is Permission.ADMIN else text
+    text = f'token "{principal.name}" lacks the required scope "{need}"'
+    return f"{text}, or the path does not exist" if need is Permission.ADMIN else text

@@ -1,4 +1,4 @@
-"""Pages of other sites: what they may not make a browser do here."""
+"""Protection against requests that pages of other sites make a browser send (CSRF, DNS rebinding)."""
 
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -10,28 +10,27 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
-    """Refuse what a page of another site asks for. Programs send neither `Origin` nor `Sec-Fetch-Site`, and pass.
+    """Refuse requests from pages of other sites. Programs send neither `Origin` nor `Sec-Fetch-Site` and pass.
 
     Raises:
-        Forbidden: the page that asks is not one of `host`'s.
+        Forbidden: the page belongs to another host than `host`.
     """
     if site in ("cross-site", "same-site"):
-        raise Forbidden("a page of another site may not ask for this")
+        raise Forbidden("cross-site request refused")
     if origin is not None and not is_same_host(origin, host):
         raise Forbidden(
-            f"a page of {origin[:100]!r} may not ask {host[:100]!r} for this: a proxy in between must pass Host on"
+            f"the Origin {origin[:100]!r} does not match the Host {host[:100]!r}: a proxy must forward the Host header"
         )
 
 
 class AllowedHosts:
-    """The names that a browser may know the service by, against DNS rebinding.
+    """The host names that browsers may use, against DNS rebinding.
 
-    A page can make its own name mean any address, but no address mean another: IP addresses always pass, and so do
-    names of loopback.
+    Rebinding changes the address of a name, so IP addresses are safe; they pass, as do loopback names.
 
     Args:
-        names: others that pass; `*` is every name.
-        addresses_pass: whether addresses of other machines pass, as they must where others come in.
+        names: further names that pass; `*` allows every name.
+        addresses_pass: whether non-loopback addresses pass; required when other machines connect.
     """
 
     def __init__(self, names: Iterable[str], *, addresses_pass: bool) -> None:
@@ -39,10 +38,10 @@ class AllowedHosts:
         self._addresses_pass = addresses_pass
 
     def check(self, host: str) -> None:
-        """Refuse a `Host` that is none of these.
+        """Refuse any other `Host`.
 
         Raises:
-            Forbidden: the text says what to set.
+            Forbidden: the text names the setting to change.
         """
         name = _hostname(host)
         if (
@@ -53,13 +52,13 @@ class AllowedHosts:
         ):
             return
         raise Forbidden(
-            f"{host[:100]!r} is no name that this service knows: ask for 127.0.0.1 or localhost, "
+            f"the Host {host[:100]!r} is not allowed: use 127.0.0.1 or localhost, "
             f"or add {name[:100]!r} to LENSGATE_ALLOWED_HOSTS"
         )
 
 
 def is_same_host(origin: str, host: str) -> bool:
-    """Whether an `Origin` is a page of the `Host` that it was sent to."""
+    """Whether an `Origin` and a `Host` name the same host and port."""
     try:
         page = urlsplit(origin)
         port = page.port or _PORTS.get(page.scheme)
@@ -73,7 +72,7 @@ def is_same_host(origin: str, host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, or a name without asking anybody what it means, is this machine's alone."""
+    """Whether an address or a name is loopback, without a DNS query."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""What each path takes: the one table, read from the top; what is not in it takes `admin`."""
+"""The scope that each path requires, in one table; paths outside it require `admin`."""
 
 from enum import Enum
 
@@ -6,10 +6,10 @@ from service.access.principal import Scope
 
 
 class Open(Enum):
-    """What needs no scope."""
+    """Requirements without a scope."""
 
     TO_ALL = "no token"
-    TO_KNOWN = "any token that is known"
+    TO_KNOWN = "any known token"
 
 
 Need = Scope | Open
@@ -18,13 +18,13 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1)."""
 
 PAGES = frozenset({"/", "/review", "/docs"})
-"""What people open in a browser: without a session they are led to the login."""
+"""Pages; a browser without a session is redirected to the login."""
 
 _GET = ("GET", "HEAD")
 _ANY = ("GET", "HEAD", "POST", "PUT", "DELETE")
 
-# A path that ends in * stands for every path that begins like it. The router takes paths as they are, decoded once,
-# and so does this: /v1//decisions, or a slash at the end, is another path to both.
+# A path that ends in * matches every path with that prefix. Like the router, the table compares paths as they are,
+# decoded once: /v1//decisions or a trailing slash is a different path to both.
 _TABLE: tuple[tuple[tuple[str, ...], str, Need], ...] = (
     (_GET, "/livez", Open.TO_ALL),
     (_GET, "/readyz", Open.TO_ALL),
@@ -58,7 +58,7 @@ _PREFIXES = [(methods, path[:-1], need) for methods, path, need in _TABLE if pat
 
 
 def need_of(method: str, path: str) -> Need:
-    """What a request takes. A path that is spelled out goes before one that only begins like it."""
+    """Return the requirement of a request. An exact path takes precedence over a prefix."""
     exact = _EXACT.get((method, path))
     if exact is not None:
         return exact

@@ -1,11 +1,11 @@
-"""Who asks, and what they may do."""
+"""The authenticated caller and its scopes."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What a token may be for."""
+    """A permission of a token."""
 
     DECIDE = "decide"
     REVIEW = "review"
@@ -21,14 +21,14 @@ class Principal:
     is_anonymous: bool = False
 
     def may(self, scope: Scope) -> bool:
-        """Whether it has the scope; `admin` is every scope."""
+        """Whether it has the scope; `admin` includes every scope."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
 ANONYMOUS_NAME = "anonymous"
 
-ANYBODY = Principal(ANONYMOUS_NAME, frozenset(Scope), is_anonymous=True)
-"""Everybody, where nobody is asked for a token."""
+UNRESTRICTED = Principal(ANONYMOUS_NAME, frozenset(Scope), is_anonymous=True)
+"""Every caller while authentication is off."""
 
-NOBODY = Principal(ANONYMOUS_NAME, frozenset(), is_anonymous=True)
-"""Who asks for what is open to all, and was not asked for a token."""
+ANONYMOUS = Principal(ANONYMOUS_NAME, frozenset(), is_anonymous=True)
+"""A caller of a path that is open to all."""

@@ -1,4 +1,4 @@
-"""`/v1/session`: a browser shows its token once, and goes by a cookie from then on."""
+"""`/v1/session`: a browser exchanges its token for a session cookie."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ _SECONDS = 5.0
 
 
 class Login(BaseModel):
-    """What a browser shows."""
+    """The body of a login."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,7 +26,7 @@ class Login(BaseModel):
 
 
 class SessionAnswer(BaseModel):
-    """Who is logged in; `csrf` is for X-CSRF-Token, and null for who comes with a token or needs none."""
+    """The caller; `csrf` is the value for X-CSRF-Token, null without a session."""
 
     access: Literal["on", "off"]
     name: str
@@ -35,12 +35,12 @@ class SessionAnswer(BaseModel):
 
 
 def make_session_routes(tokens: TokenFile | None) -> APIRouter:
-    """The three, for these tokens; None where nobody is asked for one."""
+    """Make the routes for these tokens; None turns authentication off."""
     router = APIRouter(tags=["Session"])
     body = {"required": True, "content": {"application/json": {"schema": Login.model_json_schema()}}}
 
     @router.head("/v1/session", include_in_schema=False)
-    @router.get("/v1/session", responses=describe_problems([Unauthorized]), summary="Who is logged in")
+    @router.get("/v1/session", responses=describe_problems([Unauthorized]), summary="Show the current session")
     async def show(request: Request, response: Response) -> SessionAnswer:
         response.headers["Cache-Control"] = "no-store"
         return _describe(principal_of(request), session_of(request), is_on=tokens is not None)
@@ -49,18 +49,18 @@ def make_session_routes(tokens: TokenFile | None) -> APIRouter:
         "/v1/session",
         responses=describe_problems([MalformedRequest, Unauthorized, Forbidden, Conflict]),
         openapi_extra={"requestBody": body},
-        summary="Log in: set the session's cookie",
+        summary="Log in and set the session cookie",
     )
     async def log_in(request: Request, response: Response) -> SessionAnswer:
         if tokens is None:
-            raise Conflict("nobody is asked for a token here: LENSGATE_TOKENS is not set")
+            raise Conflict("authentication is off: LENSGATE_TOKENS is not set")
         token = _find(await _read_login(request), tokens)
         session = open_session(token, now=tokens.now())
         response.headers["Set-Cookie"] = set_cookie(session, is_secure=_is_secure(request))
         response.headers["Cache-Control"] = "no-store"
         return _describe(token.principal, session, is_on=True)
 
-    @router.delete("/v1/session", status_code=204, summary="Log out: take the cookie away")
+    @router.delete("/v1/session", status_code=204, summary="Log out and delete the cookie")
     async def log_out(request: Request, response: Response) -> None:
         response.headers["Set-Cookie"] = clear_cookie(is_secure=_is_secure(request))
 
@@ -79,23 +79,23 @@ def _describe(principal: Principal, session: Session | None, *, is_on: bool) -> 
 def _find(login: Login, tokens: TokenFile) -> Token:
     token = tokens.find(login.token.strip())
     if token is None:
-        # No lock after so many failures: 256 random bits are not guessed, and a lock would shut out who has a token.
+        # No lockout after failures: 256 random bits cannot be guessed, and a lockout would affect the token's owner.
         tokens.metrics.observe_failure()
-        raise Unauthorized("the token is not known, or its time is over")
+        raise Unauthorized("unknown or expired token")
     return token
 
 
 async def _read_login(request: Request) -> Login:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        # A form of another site could send any other type.
-        raise MalformedRequest("the Content-Type is not application/json")
+        # A cross-site form can send any other type without a preflight.
+        raise MalformedRequest("the Content-Type must be application/json")
     body = await read_small(request, limit=_MAX_BODY, seconds=_SECONDS)
     try:
         return Login.model_validate_json(body)
     except ValidationError as error:
-        raise MalformedRequest('the body is not {"token": "..."}') from error
+        raise MalformedRequest('the body must be {"token": "..."}') from error
 
 
 def _is_secure(request: Request) -> bool:
-    # Behind a proxy that ends TLS the scheme is http, but the browser says what it sees; it would deceive itself alone.
+    # Behind a TLS proxy the scheme is http, but Origin shows https; a forged Origin harms only its sender.
     return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")

@@ -1,4 +1,4 @@
-"""Sessions of browsers: a signed cookie, which every replica can read and none has to keep."""
+"""Browser sessions: a signed cookie that every replica can verify without shared state."""
 
 import hmac
 import secrets
@@ -14,9 +14,9 @@ SECONDS = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that has shown a token.
+    """The session of a browser that logged in with a token.
 
-    The keys come from the token's hash: a session ends with its token, and outlives a restart.
+    The signing keys derive from the token's hash: a session ends with its token and survives a restart.
     """
 
     token: Token
@@ -30,7 +30,7 @@ class Session:
 
     @property
     def csrf(self) -> str:
-        """What a page sends along with what changes something, and a page of another site cannot know."""
+        """The value that pages send with unsafe requests; pages of other sites cannot read it."""
         return self._sign("csrf")
 
     @property
@@ -42,12 +42,12 @@ class Session:
 
 
 def open_session(token: Token, *, now: float) -> Session:
-    """A new session of whoever holds the token."""
+    """Open a new session for the token."""
     return Session(token, int(now) + SECONDS, secrets.token_hex(16))
 
 
 def find_session(header: str, tokens: TokenFile) -> Session | None:
-    """The session in a Cookie header; None where there is none, or it is over."""
+    """Return the session in a Cookie header; None for a missing or expired one."""
     for value in _cookies(header):
         if session := _read(value, tokens):
             return session
@@ -55,17 +55,17 @@ def find_session(header: str, tokens: TokenFile) -> Session | None:
 
 
 def has_cookie(header: str) -> bool:
-    """Whether a Cookie header holds a session, be it over or not."""
+    """Whether a Cookie header holds a session, valid or expired."""
     return next(_cookies(header), None) is not None
 
 
 def set_cookie(session: Session, *, is_secure: bool) -> str:
-    """The Set-Cookie header that begins a session."""
+    """Return the Set-Cookie header that starts a session."""
     return _set_cookie(session.cookie, seconds=SECONDS, is_secure=is_secure)
 
 
 def clear_cookie(*, is_secure: bool) -> str:
-    """The Set-Cookie header that ends a session."""
+    """Return the Set-Cookie header that ends a session."""
     return _set_cookie("", seconds=0, is_secure=is_secure)
 
 
@@ -75,7 +75,7 @@ def _set_cookie(value: str, *, seconds: int, is_secure: bool) -> str:
 
 
 def _cookies(header: str) -> Iterator[str]:
-    # Another site of this domain may set a cookie of the same name: one that is not ours hides none that is.
+    # Another site of this domain may set a cookie of the same name, so all of them are tried.
     for part in header.split(";"):
         name, _, value = part.strip().partition("=")
         if name == COOKIE:

@@ -1,4 +1,4 @@
-"""TLS: the certificate in use, taken up anew when its files change."""
+"""TLS with a certificate that is reloaded when its files change."""
 
 import logging
 import ssl
@@ -15,15 +15,15 @@ _MAX_BYTES = 2**20
 
 
 class Certificate:
-    """A certificate with its key, for as many handshakes as come; one that cannot be used leaves the one before.
+    """A certificate and its key. A failed reload keeps the previous certificate in use.
 
     Args:
         certificate: PEM file of the chain.
         key: PEM file of its key.
-        metrics: are told whether it could be loaded.
+        metrics: receives the result of each load.
 
     Raises:
-        SettingsError: it cannot be used at the start.
+        SettingsError: the certificate is unusable at startup.
     """
 
     def __init__(self, certificate: Path, key: Path, *, metrics: CertificateMetrics) -> None:
@@ -32,16 +32,16 @@ class Certificate:
         self.watch = FileWatch(self._files, self.load)
         self.context = load_context(certificate, key)
         self._current = self.context
-        # The context that listens stays: each handshake goes on with the one that was loaded last, which was whole.
+        # The listening context stays; each handshake switches to the context of the last successful load.
         self.context.sni_callback = self._choose
 
     def load(self) -> None:
-        """Read the files again."""
+        """Reload the files."""
         try:
             self._current = load_context(*self._files)
         except SettingsError as error:
             self._metrics.observe_load(failed=True)
-            log.error("the certificate stays as it was: %s", error)
+            log.error("certificate not reloaded, the previous one stays in use: %s", error)
             return
         self._metrics.observe_load(failed=False)
         log.info("certificate loaded")
@@ -51,10 +51,10 @@ class Certificate:
 
 
 def load_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A context for a server with this certificate: TLS 1.2 and later, HTTP/1.1.
+    """Make a server context with this certificate: TLS 1.2 and later, HTTP/1.1.
 
     Raises:
-        SettingsError: the files cannot be read, or do not belong together.
+        SettingsError: the files are unreadable, or key and certificate do not match.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -63,10 +63,12 @@ def load_context(certificate: Path, key: Path) -> ssl.SSLContext:
     _check_readable(certificate, "LENSGATE_TLS_CERTIFICATE")
     _check_readable(key, "LENSGATE_TLS_KEY")
     try:
-        # Without a password OpenSSL would ask for one at the terminal.
+        # With a password given, OpenSSL does not prompt for one on the terminal.
         context.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, OSError) as error:
-        raise SettingsError(f"{certificate} and {key} are no certificate and its key: {_describe(error)}") from error
+        raise SettingsError(
+            f"cannot use the certificate {certificate} with the key {key}: {_describe(error)}"
+        ) from error
     return context
 
 
@@ -79,5 +81,5 @@ def _check_readable(path: Path, setting: str) -> None:
 
 def _describe(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
-        return "the key is another certificate's"
-    return "no PEM, or a key with a password" if isinstance(error, ssl.SSLError) else str(error)
+        return "the key belongs to another certificate"
+    return "not a PEM file, or an encrypted key" if isinstance(error, ssl.SSLError) else str(error)

@@ -1,4 +1,4 @@
-"""What orchestrators and Prometheus ask for, with the service's other paths or on a port of its own."""
+"""Probes and metrics, on the service's port or on a separate one."""
 
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,19 +21,19 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
     not_ready = describe_problems([NotReady])
 
     @router.head("/livez", include_in_schema=False)
-    @router.get("/livez", responses=not_ready, summary="200 unless only a restart helps")
+    @router.get("/livez", responses=not_ready, summary="Liveness: 503 if only a restart helps")
     async def livez() -> dict[str, str]:
         runtime.check_alive()
         return {"status": "alive"}
 
     @router.head("/readyz", include_in_schema=False)
-    @router.get("/readyz", responses=not_ready, summary="200 where requests may be sent")
+    @router.get("/readyz", responses=not_ready, summary="Readiness: 200 while requests are accepted")
     async def readyz() -> dict[str, str]:
         runtime.check_ready()
         return {"status": "ready"}
 
     @router.head("/metrics", include_in_schema=False)
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get("/metrics", summary="Export Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
         return Response(generate_latest(runtime.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

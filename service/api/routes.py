@@ -1,4 +1,4 @@
-"""The paths that people and machines look after the service with. They decide nothing."""
+"""Routes that describe the served model."""
 
 from fastapi import APIRouter
 
@@ -10,7 +10,7 @@ def make_routes(runtime: Runtime) -> APIRouter:
     """All of them, bound to one runtime."""
     router = APIRouter()
 
-    @router.get("/v1/model", summary="The card of the model that is served")
+    @router.get("/v1/model", summary="Show the card of the served model")
     async def model() -> Card:
         return runtime.runner.card
 

@@ -1,4 +1,4 @@
-"""What is not hot: FastAPI, with the documentation of every endpoint, also of those that it does not see."""
+"""The FastAPI app of the less frequent endpoints, with the OpenAPI document of all endpoints."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,20 +17,20 @@ from service.errors import ServiceError
 from service.http.query_params import check_query
 from service.http.telemetry import answer_error
 
-# What FastAPI answers a parameter with that does not fit, and we do not: such an answer is a 400 like any other.
+# FastAPI documents invalid parameters as 422 with these schemas; this service responds with 400.
 _DEFAULTS = ("HTTPValidationError", "ValidationError")
 
 
 def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastAPI:
-    """All routers; `endpoints` have an `operation` each, or are not documented."""
+    """Make the app of all routers; `endpoints` with an `operation` are documented as well."""
     site = FastAPI(
         title="Lensgate",
         summary="The quality gate of a GAN image pipeline",
-        # FastAPI's own page loads its scripts from another host; ours, /docs, is one of the pages.
+        # FastAPI's own page loads scripts from another host; /docs is one of this service's pages.
         openapi_url=None,
         redirect_slashes=False,
         dependencies=[Depends(check_query)],
-        # Ours knows the stages, takes nothing from the environment, and costs less.
+        # The service has its own telemetry, which covers the stages and costs less.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     for router in routers:
@@ -42,7 +42,7 @@ def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastA
     def document() -> bytes:
         return orjson.dumps(_describe(site, endpoints))
 
-    # Few ever ask for it, and it took most of a start. Not async: it is made in a thread, while decisions go on.
+    # Rarely requested and slow to build, so built on demand; not async, so built in a worker thread.
     @site.api_route("/openapi.json", methods=["GET", "HEAD"], include_in_schema=False)
     def openapi() -> Response:
         return Response(document(), media_type="application/json")
@@ -51,7 +51,7 @@ def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastA
 
 
 def _describe(site: FastAPI, endpoints: Sequence[Route]) -> dict[str, Any]:
-    """The OpenAPI document; the endpoints' own `operation` stays as it is."""
+    """Build the OpenAPI document with the `operation` of each endpoint."""
     document = get_openapi(title=site.title, version=site.version, summary=site.summary, routes=site.routes)
     for route in endpoints:
         if operation := getattr(route.endpoint, "operation", None):
@@ -62,14 +62,14 @@ def _describe(site: FastAPI, endpoints: Sequence[Route]) -> dict[str, Any]:
             _drop_default(operation["responses"])
     for name in _DEFAULTS:
         document["components"]["schemas"].pop(name, None)
-    # Not needed where nobody is asked for a token, nor for what is open to all.
+    # Optional: authentication may be off, and some paths are open to all.
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}, {}]
     return document
 
 
 def _name_parts(path: str, operation: dict[str, Any]) -> None:
-    """Document the parts of a path that its endpoint takes from the request itself."""
+    """Document path parameters that the endpoint reads from the request itself."""
     parameters = operation.setdefault("parameters", [])
     known = {each["name"] for each in parameters if each["in"] == "path"}
     for name in re.findall(r"{(\w+)}", path):
@@ -78,6 +78,6 @@ def _name_parts(path: str, operation: dict[str, Any]) -> None:
 
 
 def _drop_default(answers: dict[str, Any]) -> None:
-    """Leave out the answer that FastAPI documents by itself."""
+    """Remove the 422 response that FastAPI adds."""
     if _DEFAULTS[0] in str(answers.get("422")):
         del answers["422"]

@@ -11,8 +11,6 @@ from typing import Self
 from service.errors import BodyTooLarge, Draining, Overloaded
 from service.inference.caller_shares import Shares
 
-SHED_REASONS = ("images", "bytes", "deadline", "streams", "rate_limit")
-
 # Streams come in as long as less than this share is taken: the rest is for who cannot wait.
 _STREAMS_SHARE = 0.75
 

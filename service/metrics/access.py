@@ -1,38 +1,40 @@
-"""What is measured of access; every series exists at 0 from the start."""
+"""Metrics of authentication and TLS; every series exists at 0 from the start."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class AccessMetrics:
-    """Tokens that could not be loaded, and callers that could not be told. Safe in threads."""
+    """Failed loads of the token file, and failed authentications. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._load_failed = Gauge(
-            "lensgate_tokens_load_failed", "1 while the file of tokens is not what is gone by", registry=registry
+            "lensgate_tokens_load_failed",
+            "1 while the token file is unusable and the previous tokens stay in force",
+            registry=registry,
         )
         self._failures = Counter(
-            "lensgate_authentication_failures",
-            "Requests with a token or a session that is not known",
-            registry=registry,
+            "lensgate_authentication_failures", "Requests with an unknown token or session", registry=registry
         )
 
     def observe_load(self, *, failed: bool) -> None:
-        """The file of tokens was read, or could not be."""
+        """Report the result of reading the token file."""
         self._load_failed.set(failed)
 
     def observe_failure(self) -> None:
-        """Count one request whose token, or session, is not known."""
+        """Count one request with an unknown token or session."""
         self._failures.inc()
 
 
 class CertificateMetrics:
-    """Whether the certificate on disk is the one in use. Safe in threads."""
+    """Failed loads of the certificate. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._load_failed = Gauge(
-            "lensgate_certificate_load_failed", "1 while the certificate on disk cannot be used", registry=registry
+            "lensgate_certificate_load_failed",
+            "1 while the certificate on disk is unusable and the previous one stays in use",
+            registry=registry,
         )
 
     def observe_load(self, *, failed: bool) -> None:
-        """The certificate was read, or could not be."""
+        """Report the result of reading the certificate."""
         self._load_failed.set(failed)

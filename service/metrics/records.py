@@ -1,70 +1,80 @@
-"""What is measured of the record of decisions."""
+"""Metrics of the decision recorder."""
 
 from collections.abc import Callable
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.metrics.instruments import LabelledCounter
+from service.metrics.snapshot import RecordCounts
+
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
-Result = Literal["written", "dropped"]
+RecordResult = Literal["written", "dropped"]
 
 
 class RecordMetrics:
-    """The instruments of one recorder; all 0 where nothing is recorded. Safe in threads."""
+    """The metrics of one recorder; all series stay at 0 while records are off. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._rows = Counter("lensgate_records", "Decisions recorded", ["result"], registry=registry)
-        self._images = Counter(
-            "lensgate_record_images", "Small pictures of what is looked at by people", ["result"], registry=registry
+        self._rows: LabelledCounter[tuple[RecordResult]] = LabelledCounter(
+            "lensgate_records", "Decisions recorded", ["result"], registry=registry
         )
+        self._images = Counter("lensgate_record_images", "Previews for the review", ["result"], registry=registry)
         self._hashes = Counter(
-            "lensgate_record_hashes", "Images that were hashed for the record", ["result"], registry=registry
+            "lensgate_record_hashes", "Images hashed for their record", ["result"], registry=registry
         )
+        self._rows.expect(("written",))
+        self._rows.expect(("dropped",))
         for result in ("written", "dropped"):
-            for counter in (self._rows, self._images, self._hashes):
-                counter.labels(result)
-        self._failures = Counter("lensgate_record_failures", "Attempts to write that failed", registry=registry)
-        self._failing = Gauge("lensgate_records_failing", "1 while the store takes nothing", registry=registry)
+            self._images.labels(result)
+            self._hashes.labels(result)
+        self._failures = Counter("lensgate_record_failures", "Failed attempts to write", registry=registry)
+        self._failing = Gauge("lensgate_records_failing", "1 while the store is not writable", registry=registry)
         self._clock_ahead = Gauge(
             "lensgate_records_clock_ahead",
             "1 while the clock is far ahead of the records, so that old ones are deleted in steps",
             registry=registry,
         )
-        self._queued = Gauge("lensgate_queued_records", "Decisions that wait to be written", registry=registry)
+        self._queued = Gauge("lensgate_queued_records", "Decisions waiting to be written", registry=registry)
         self._seconds = Histogram(
-            "lensgate_record_write_seconds", "One transaction", buckets=_SECONDS, registry=registry
+            "lensgate_record_write_seconds", "Time of one transaction", buckets=_SECONDS, registry=registry
         )
 
     def watch(self, queued: Callable[[], int]) -> None:
-        """Read the depth of the queue where it is kept, at each scrape."""
+        """Read the length of the queue at each scrape."""
         self._queued.set_function(queued)
 
-    def observe_rows(self, result: Result, count: int = 1) -> None:
-        """Count what became of some decisions."""
-        self._rows.labels(result).inc(count)
+    def observe_rows(self, result: RecordResult, count: int = 1) -> None:
+        """Count decisions by result."""
+        self._rows.add((result,), count)
 
-    def observe_images(self, result: Result, count: int = 1) -> None:
-        """Count what became of some pictures."""
+    def observe_images(self, result: RecordResult, count: int = 1) -> None:
+        """Count previews by result."""
         self._images.labels(result).inc(count)
 
-    def observe_hash(self, result: Result) -> None:
-        """Count whether one image was hashed."""
+    def observe_hash(self, result: RecordResult) -> None:
+        """Count one image, hashed or not."""
         self._hashes.labels(result).inc()
 
     def observe_write(self, seconds: float) -> None:
-        """Time one transaction that ended well."""
+        """Time one successful transaction."""
         self._seconds.observe(seconds)
 
     def observe_failure(self) -> None:
-        """Count one that did not."""
+        """Count one failed transaction."""
         self._failures.inc()
         self._failing.set(1)
 
     def observe_clock(self, *, is_ahead: bool) -> None:
-        """The clock was held against the records."""
+        """Report whether the clock is far ahead of the records."""
         self._clock_ahead.set(is_ahead)
 
     def observe_recovery(self) -> None:
-        """The store takes decisions again."""
+        """Report that the store is writable again."""
         self._failing.set(0)
+
+    def counts(self) -> RecordCounts:
+        """The counts so far."""
+        rows = self._rows.read()
+        return RecordCounts(written=rows["written",], dropped=rows["dropped",])

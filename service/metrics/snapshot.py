@@ -1,40 +1,83 @@
-"""One look at the metrics: what has been counted so far, as plain numbers that can be subtracted."""
+"""Typed readings of the metrics: frozen numbers that can be subtracted from a later reading."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.samples import Sample
+from typing import Literal
 
 from gate import Reason
 
 BINS = 20
-"""Bins of a histogram of scores, each .05 wide."""
-
-STAGES = {
-    "decode": "lensgate_decode_seconds_bucket",
-    "queue": "lensgate_queue_wait_seconds_bucket",
-    "inference": "lensgate_inference_seconds_bucket",
-    "request": "lensgate_request_duration_seconds_bucket",
-}
-
-# Uploads of many images take as long as they are long: they say nothing of one.
-_SINGLE_ROUTES = {"/v1/decisions", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"}
-_DECISIONS = "lensgate_decisions_total"
-_SCORES = "lensgate_glasses_probability_bucket"
-_SHED = "lensgate_shed_total"
-_ERRORS = "lensgate_image_errors_total"
-_EDGES = [edge / BINS for edge in range(1, BINS + 1)]
+"""Number of equal bins of a histogram of scores."""
 
 Bins = tuple[int, ...]
 """Counts of scores, `BINS` of them."""
 
+Stage = Literal["decode", "queue", "inference", "request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A histogram of measured values.
+
+    Args:
+        edges: upper bounds of the finite buckets, ascending.
+        counts: values in each bucket; the last bucket is unbounded, so there is one more than `edges`.
+        total: sum of all values.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+    @classmethod
+    def empty(cls, edges: tuple[float, ...]) -> "Distribution":
+        """A histogram without values."""
+        return cls(edges, (0,) * (len(edges) + 1), 0.0)
+
+    @classmethod
+    def merge(cls, parts: Iterable["Distribution"], *, edges: tuple[float, ...]) -> "Distribution":
+        """Add histograms over the same edges."""
+        return reduce(cls._add, parts, cls.empty(edges))
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return sum(self.counts)
+
+    def since(self, earlier: "Distribution") -> "Distribution":
+        """The values added after `earlier`, an older reading of the same histogram."""
+        counts = tuple(now - before for now, before in zip(self.counts, earlier.counts, strict=True))
+        return Distribution(self.edges, counts, self.total - earlier.total)
+
+    def at_most(self, edge: float) -> int:
+        """Number of values up to `edge`, which is one of the edges."""
+        return sum(self.counts[: bisect_right(self.edges, edge)])
+
+    def quantile(self, share: float) -> float | None:
+        """Estimate a quantile by linear interpolation within its bucket; None without values.
+
+        Values beyond the last finite edge count as that edge.
+        """
+        wanted = share * self.count
+        bounds = (0.0, *self.edges, self.edges[-1])
+        below = 0
+        for inside, (start, end) in zip(self.counts, pairwise(bounds), strict=True):
+            if inside and below + inside >= wanted:
+                return start + (end - start) * (wanted - below) / inside
+            below += inside
+        return None
+
+    def _add(self, other: "Distribution") -> "Distribution":
+        counts = tuple(map(sum, zip(self.counts, other.counts, strict=True)))
+        return Distribution(self.edges, counts, self.total + other.total)
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Totals since the start: decisions by reason, scores by bin, images refused and images at fault."""
+    """Totals since the start: decisions by reason, scores by bin, images shed and invalid images."""
 
     reasons: Mapping[Reason, int]
     scores: Bins
@@ -48,66 +91,53 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
-    """A histogram of seconds: how many took at most each of the edges, the last of which is infinite."""
+class Drift:
+    """Population stability index of the recent scores and its limit; None below the minimum number of scores."""
 
-    totals: Mapping[float, int] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """All that was timed."""
-        return max(self.totals.values(), default=0)
-
-    def since(self, earlier: "Buckets") -> "Buckets":
-        """What was added after `earlier`."""
-        return Buckets({edge: total - earlier.totals.get(edge, 0) for edge, total in self.totals.items()})
-
-    def quantile(self, share: float) -> float | None:
-        """Seconds that this share took at most, straight between two edges; None where nothing was timed.
-
-        What took longer than the last finite edge counts as that edge.
-        """
-        wanted = share * self.count
-        below, least = 0, 0.0
-        for edge, total in sorted(self.totals.items()):
-            if total >= wanted and total > below:
-                inside = (wanted - below) / (total - below)
-                return least if edge == float("inf") else least + (edge - least) * inside
-            below, least = total, edge
-        return None
+    psi: float | None
+    limit: float | None
 
 
-def read_counts(registry: CollectorRegistry) -> Counts:
-    """What changes with every image; takes .3 ms."""
-    reasons: Counter[Reason] = Counter(dict.fromkeys(Reason, 0))
-    below: dict[float, int] = {}
-    others = {_SHED: 0, _ERRORS: 0}
-    for sample in _samples(registry, (_DECISIONS, _SCORES, *others)):
-        if sample.name == _DECISIONS:
-            reasons[Reason(sample.labels["reason"])] += int(sample.value)
-        elif sample.name == _SCORES:
-            below[float(sample.labels["le"])] = int(sample.value)
-        else:
-            others[sample.name] += int(sample.value)
-    totals = [0, *(below.get(edge, 0) for edge in _EDGES)]
-    bins = tuple(after - before for before, after in pairwise(totals))
-    return Counts(reasons, bins, others[_SHED], others[_ERRORS])
+@dataclass(frozen=True, slots=True)
+class ShadowCounts:
+    """Images sent to the shadow version since the start, and its disagreements with the served version."""
+
+    version: str
+    scored: int
+    dropped: int
+    failed: int
+    label_disagreements: int
+    decision_disagreements: int
 
 
-def read_stages(registry: CollectorRegistry) -> dict[str, Buckets]:
-    """How long each stage took; some ms, most of it for the many routes."""
-    found: dict[str, Counter[float]] = {name: Counter() for name in STAGES.values()}
-    for sample in _samples(registry, STAGES.values()):
-        if sample.labels.get("route", "/v1/decisions") in _SINGLE_ROUTES:
-            found[sample.name][float(sample.labels["le"])] += int(sample.value)
-    return {stage: Buckets(found[name]) for stage, name in STAGES.items()}
+@dataclass(frozen=True, slots=True)
+class RecordCounts:
+    """Decisions written to the store and decisions dropped since the start."""
+
+    written: int
+    dropped: int
 
 
-def read_values(registry: CollectorRegistry, names: Iterable[str]) -> dict[tuple[str, ...], float]:
-    """Samples by their name and the values of their labels."""
-    return {(sample.name, *sample.labels.values()): sample.value for sample in _samples(registry, names)}
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One reading of the metrics for the operations page.
+
+    Args:
+        counts: totals since the start.
+        reject_ratio: share of discarded images in the window of recent decisions; None for an empty window.
+        drift: drift of the scores in the same window.
+        shadow: counts of the shadow version; None without one.
+        records: counts of the recorder.
+    """
+
+    counts: Counts
+    reject_ratio: float | None
+    drift: Drift
+    shadow: ShadowCounts | None
+    records: RecordCounts
 
 
-def _samples(registry: CollectorRegistry, names: Iterable[str]) -> Iterator[Sample]:
-    for family in registry.restricted_registry(names).collect():
-        yield from family.samples
+def bin_scores(scores: Distribution) -> Bins:
+    """Count scores in `BINS` equal bins; the histogram has their edges and may have further ones."""
+    below = [scores.at_most(edge / BINS) for edge in range(1, BINS + 1)]
+    return tuple(after - before for before, after in pairwise([0, *below]))

@@ -1,1 +1,1 @@
-"""The pages for a browser, served as they lie in `static/`."""
+"""The pages for browsers; `static/` is served without a build step."""

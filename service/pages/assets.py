@@ -1,4 +1,4 @@
-"""The files that browsers load: read once, answered with a tag of their content and headers that bind the page."""
+"""Static files of the pages: read once, served with an ETag and a Content-Security-Policy."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ _HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Kept, and asked for each time: a page never runs with the scripts of the version before.
+    # Cached but revalidated, so that a page never runs with scripts of an older version.
     "Cache-Control": "no-cache",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file as it is answered."""
+    """One file as served."""
 
     body: bytes
     media_type: str
@@ -39,12 +39,12 @@ class Asset:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Take it from the disk."""
+        """Read it from disk."""
         body = path.read_bytes()
         return cls(body, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
     def answer(self, request: Request) -> Response:
-        """The file, or 304 where the browser has it."""
+        """Return the file, or 304 if the browser has it."""
         headers = {**_HEADERS, "ETag": self.tag}
         if _matches(request.headers.get("if-none-match", ""), self.tag):
             return Response(status_code=304, headers=headers)
@@ -52,7 +52,7 @@ class Asset:
 
 
 class Assets:
-    """All files of one folder by name; there is nothing else, whatever path is asked for."""
+    """The files of one folder by name. Lookups never touch the file system, so no path leads outside."""
 
     def __init__(self, folder: Path = _FOLDER) -> None:
         self._assets: Mapping[str, Asset] = {
@@ -60,13 +60,13 @@ class Assets:
         }
 
     def find(self, name: str) -> Asset:
-        """The file of this name.
+        """Return the file with this name.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no such file.
         """
         if name not in self._assets:
-            raise NotFound("the pages have no such file")
+            raise NotFound("no such file")
         return self._assets[name]
 
 

@@ -1,25 +1,25 @@
-"""The last minutes as the operations page shows them: a bounded ring of readings, and what lies between two."""
+"""The recent history for the operations page: a bounded ring of readings and their differences."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from service.metrics.snapshot import BINS, Bins, Buckets, Counts
+from service.metrics.snapshot import BINS, Bins, Counts, Distribution, Stage
 
 STEPS = 180
-"""Steps that are kept."""
+"""Number of steps in the ring."""
 
 SCORES = 1_000
-"""Scores that the histogram looks back on, and up to one step's more."""
+"""Number of scores in the histogram, plus up to one step's."""
 
 LATENCY_STEPS = 12
-"""Steps that latencies are taken over."""
+"""Number of steps in the window of the latencies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The counts at one time: `time` in seconds since 1970, `at` in seconds of a clock that only goes forward."""
+    """The counts at one time: `time` in seconds since 1970, `at` in seconds of the monotonic clock."""
 
     time: float
     at: float
@@ -28,55 +28,55 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happened from one tick to another."""
+    """The interval between two ticks."""
 
     before: Tick
     after: Tick
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Its length."""
         return self.after.at - self.before.at
 
 
 @dataclass
 class History:
-    """Ticks in order, some of them with the stages' timings. It forgets what is older than `STEPS` ticks."""
+    """The last `STEPS` ticks, and the stages' timings of the latest ones."""
 
     ticks: deque[Tick] = field(default_factory=lambda: deque(maxlen=STEPS + 1))
-    timings: deque[Mapping[str, Buckets]] = field(default_factory=lambda: deque(maxlen=LATENCY_STEPS + 1))
+    timings: deque[Mapping[Stage, Distribution]] = field(default_factory=lambda: deque(maxlen=LATENCY_STEPS + 1))
 
-    def add(self, tick: Tick, timings: Mapping[str, Buckets]) -> None:
-        """Note what was read at the end of a step."""
+    def add(self, tick: Tick, timings: Mapping[Stage, Distribution]) -> None:
+        """Add the reading at the end of a step."""
         self.ticks.append(tick)
         self.timings.append(timings)
 
     def steps(self, now: Tick) -> Iterator[Step]:
-        """All of them; the last one lasts until `now`, so that it is neither short nor late."""
+        """Yield all steps; the last one extends to `now`, so that it is neither short nor late."""
         whole = list(self.ticks)[:-1] if len(self.ticks) > 1 else list(self.ticks)
         yield from (Step(before, after) for before, after in pairwise([*whole, now]))
 
-    def latencies(self) -> dict[str, Buckets]:
-        """What each stage took in the last `LATENCY_STEPS` steps."""
+    def latencies(self) -> dict[Stage, Distribution]:
+        """Return the durations of each stage in the last `LATENCY_STEPS` steps."""
         if not self.timings:
             return {}
         first, last = self.timings[0], self.timings[-1]
-        return {stage: buckets.since(first[stage]) for stage, buckets in last.items()}
+        return {stage: seconds.since(first[stage]) for stage, seconds in last.items()}
 
 
 class RecentScores:
-    """The histogram of the last `SCORES` scores of one version, by counts that were seen on the way."""
+    """The histogram of the last `SCORES` scores of one version, from successive readings of the counts."""
 
     def __init__(self) -> None:
         self._marks: deque[Bins] = deque()
         self._of: str | None = None
 
     def add(self, scores: Bins, *, of: str) -> Bins:
-        """Note the counts so far, and give the recent ones. Another `of`, or smaller counts, begins anew."""
+        """Add a reading and return the recent counts. Another version `of`, or smaller counts, restarts it."""
         if self._of is None or any(map(_is_less, scores, self._marks[-1])):
             self._begin((0,) * BINS, of)
         elif of != self._of:
-            # What was counted before the version was first seen is not its own.
+            # Earlier counts belong to the previous version.
             self._begin(scores, of)
         if scores != self._marks[-1]:
             self._marks.append(scores)

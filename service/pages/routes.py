@@ -1,4 +1,4 @@
-"""The paths of the pages: four documents, what they load, and the numbers behind the first of them."""
+"""Routes of the pages: four HTML documents, their static files, and the data of the operations page."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ PAGES: Mapping[str, str] = {
 
 
 def make_page_routes(sampler: Sampler, assets: Assets | None = None) -> APIRouter:
-    """All of them; `sampler` is entered for as long as the app lives."""
+    """Make the routes; the app enters `sampler` for its lifespan."""
     router = APIRouter()
     files = assets or Assets()
 
@@ -31,7 +31,9 @@ def make_page_routes(sampler: Sampler, assets: Assets | None = None) -> APIRoute
     async def static(name: str, request: Request) -> Response:
         return files.find(name).answer(request)
 
-    @router.get("/v1/operations", response_model=Operations, summary="One look at the service, as `/` shows it")
+    @router.get(
+        "/v1/operations", response_model=Operations, summary="Show the state of the service, as on the page `/`"
+    )
     async def operations() -> Response:
         return Response(sampler.show(), headers={"Cache-Control": "no-store"}, media_type="application/json")
 

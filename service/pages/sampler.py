@@ -1,12 +1,13 @@
-"""Looks at the service every few seconds, and shows it to whoever asks, at most once a second anew."""
+"""Samples the service every few seconds and serves a snapshot that is at most one second old."""
 
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Literal, Self
 
 from service.errors import NotReady
-from service.metrics.snapshot import read_counts, read_stages, read_values
+from service.metrics.snapshot import Counts, RecordCounts, ShadowCounts
 from service.pages.history import LATENCY_STEPS, History, RecentScores, Tick
 from service.pages.snapshot import (
     BandState,
@@ -27,21 +28,17 @@ from service.runtime import Runtime
 
 STEP_SECONDS = 5.0
 FRESH_SECONDS = 1.0
-"""How long one answer is good for everybody."""
-
-_GAUGES = ("lensgate_reject_ratio", "lensgate_score_drift_psi", "lensgate_score_drift_limit")
-_SHADOW = ("lensgate_shadow_info", "lensgate_shadow_images_total", "lensgate_shadow_disagreements_total")
-_RECORDS = ("lensgate_records_total",)
+"""Minimum age of a snapshot before it is taken again; all requests in between share it."""
 
 
 class Sampler(Repeated):
-    """Samples for as long as its `async with` block lasts. Used from the event loop alone.
+    """Samples while its `async with` block lasts. Use from the event loop only.
 
     Args:
-        runtime: what is looked at.
-        seconds: between two samples.
-        clock: seconds that only go forward.
-        wall: seconds since 1970.
+        runtime: the service to sample.
+        seconds: interval between two samples.
+        clock: monotonic clock in seconds.
+        wall: clock in seconds since 1970.
     """
 
     def __init__(
@@ -55,7 +52,7 @@ class Sampler(Repeated):
         super().__init__(seconds=seconds, fault="the metrics could not be sampled")
         self._runtime = runtime
         self._step = seconds
-        self._registry = runtime.metrics.registry
+        self._metrics = runtime.metrics
         self._clock = clock
         self._wall = wall
         self._started = wall()
@@ -73,14 +70,14 @@ class Sampler(Repeated):
         self.sample()
 
     def sample(self) -> None:
-        """Note where the counters stand."""
+        """Read the counters."""
         self._note_version()
-        tick = self._tick()
-        self._history.add(tick, read_stages(self._registry))
+        tick = self._tick(self._metrics.counts())
+        self._history.add(tick, self._metrics.stages())
         self._scores.add(tick.counts.scores, of=self._runtime.runner.card.sha256)
 
     def show(self) -> bytes:
-        """The service at this moment as JSON; made anew at most once a second, however many ask."""
+        """Return the current state as JSON, computed at most once per second for all callers."""
         made, body = self._shown
         if self._clock() - made >= FRESH_SECONDS:
             body = self.look().model_dump_json().encode()
@@ -88,10 +85,10 @@ class Sampler(Repeated):
         return body
 
     def look(self) -> Operations:
-        """The service at this moment."""
+        """Compute the current state."""
         self._note_version()
-        tick = self._tick()
-        values = read_values(self._registry, (*_GAUGES, *_SHADOW, *_RECORDS))
+        metrics = self._metrics.snapshot()
+        tick = self._tick(metrics.counts)
         card = self._runtime.runner.card
         scores = self._scores.add(tick.counts.scores, of=card.sha256)
         return Operations(
@@ -99,18 +96,15 @@ class Sampler(Repeated):
             state=self._state(),
             started=self._started,
             decisions=tick.counts.decisions,
-            reject_ratio=_finite(values[("lensgate_reject_ratio",)]) if any(scores) else None,
+            reject_ratio=metrics.reject_ratio if any(scores) else None,
             model=self._model(),
-            shadow=_shadow(values),
+            shadow=_shadow(metrics.shadow),
             history=show_history(self._history.steps(tick)),
             scores=show_scores(scores, rebin(card.reference_histogram)),
-            drift=DriftState(
-                psi=_finite(values[("lensgate_score_drift_psi",)]),
-                limit=_finite(values[("lensgate_score_drift_limit",)]),
-            ),
+            drift=DriftState(psi=metrics.drift.psi, limit=metrics.drift.limit),
             latency=self._latency(),
             load=self._load(),
-            records=self._records(values),
+            records=self._records(metrics.records),
         )
 
     def _note_version(self) -> None:
@@ -118,8 +112,8 @@ class Sampler(Repeated):
         if served != self._served[0]:
             self._served = (served, self._wall())
 
-    def _tick(self) -> Tick:
-        return Tick(self._wall(), self._clock(), read_counts(self._registry))
+    def _tick(self, counts: Counts) -> Tick:
+        return Tick(self._wall(), self._clock(), counts)
 
     def _state(self) -> Literal["ready", "draining", "failed"]:
         try:
@@ -148,7 +142,7 @@ class Sampler(Repeated):
         )
 
     def _latency(self) -> LatencyState:
-        stages = [show_stage(stage, buckets) for stage, buckets in self._history.latencies().items()]
+        stages = [show_stage(stage, seconds) for stage, seconds in self._history.latencies().items()]
         return LatencyState(seconds=self._step * LATENCY_STEPS, stages=stages)
 
     def _load(self) -> LoadState:
@@ -162,32 +156,17 @@ class Sampler(Repeated):
             batch_uploads=runtime.admission.streams,
         )
 
-    def _records(self, values: dict[tuple[str, ...], float]) -> RecordsState:
+    def _records(self, counts: RecordCounts) -> RecordsState:
         recorder = self._runtime.recorder
         if recorder is None:
             return RecordsState(state="off", queued=0, written=0, dropped=0)
         return RecordsState(
             state="failing" if recorder.is_failing else "ok",
             queued=recorder.queued,
-            written=int(values[("lensgate_records_total", "written")]),
-            dropped=int(values[("lensgate_records_total", "dropped")]),
+            written=counts.written,
+            dropped=counts.dropped,
         )
 
 
-def _shadow(values: dict[tuple[str, ...], float]) -> ShadowState | None:
-    version = next((name[2] for name in values if name[0] == "lensgate_shadow_info"), None)
-    if version is None:
-        return None
-    images, other = "lensgate_shadow_images_total", "lensgate_shadow_disagreements_total"
-    return ShadowState(
-        version=version,
-        scored=int(values[(images, "scored")]),
-        dropped=int(values[(images, "dropped")]),
-        failed=int(values[(images, "failed")]),
-        label_disagreements=int(values[(other, "label")]),
-        decision_disagreements=int(values[(other, "decision")]),
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _shadow(counts: ShadowCounts | None) -> ShadowState | None:
+    return None if counts is None else ShadowState.model_validate(asdict(counts))

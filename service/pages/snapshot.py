@@ -1,4 +1,4 @@
-"""What `GET /v1/operations` answers: one look at the whole service. What is not known is null."""
+"""The JSON of `GET /v1/operations`: the state of the service. Unknown values are null."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -8,37 +8,37 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Reason
 from gate.card import ReferenceHistogram
-from service.metrics.snapshot import BINS, Bins, Buckets
+from service.metrics.snapshot import BINS, Bins, Distribution, Stage
 from service.pages.history import Step
 
 
-class _Part(BaseModel):
+class _Model(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class BandState(_Part):
-    """The band of uncertainty that decides, with the operator's changes, and what the card says of its own."""
+class BandState(_Model):
+    """The uncertainty band in use, and the certificate of the card if the band is the card's own."""
 
     low: float
     high: float
     chosen_by: Literal["paper", "certified", "operator"]
-    target_risk: float | None = Field(description="Promised share of wrong labels among the accepted, if certified")
-    confidence: float | None = Field(description="With which that is promised")
+    target_risk: float | None = Field(description="Certified error share among accepted images, if certified")
+    confidence: float | None = Field(description="Confidence of that certificate")
 
 
-class ModelState(_Part):
-    """The version that is served."""
+class ModelState(_Model):
+    """The served version."""
 
     name: str
     version: str
     sha256: str
-    provider: str = Field(description="What runs it, as ONNX Runtime calls it")
-    since: float = Field(description="When this process began to serve it, seconds since 1970")
+    provider: str = Field(description="Execution provider of ONNX Runtime")
+    since: float = Field(description="Start of serving in this process, seconds since 1970")
     band: BandState
 
 
-class ShadowState(_Part):
-    """The version in the shadow, and how many images it was shown, and judged otherwise, since the start."""
+class ShadowState(_Model):
+    """The shadow version with its counts of images and disagreements since the start."""
 
     version: str
     scored: int
@@ -48,53 +48,53 @@ class ShadowState(_Part):
     decision_disagreements: int
 
 
-class HistoryState(_Part):
-    """The last quarter of an hour in steps, the oldest first; lists of the same length."""
+class HistoryState(_Model):
+    """The last 15 minutes in steps, oldest first; lists of equal length."""
 
     times: list[float] = Field(description="Ends of the steps, seconds since 1970")
     seconds: list[float] = Field(description="Lengths of the steps")
     decisions: list[int]
-    unfamiliar: list[int] = Field(description="Discarded for this reason; so are the next two")
+    unfamiliar: list[int] = Field(description="Images discarded for this reason; likewise the next two")
     uncertain: list[int]
     contradicted: list[int]
-    shed: list[int] = Field(description="Images that were not admitted")
-    errors: list[int] = Field(description="Images that could not be judged")
+    shed: list[int] = Field(description="Images not admitted")
+    errors: list[int] = Field(description="Invalid images")
 
 
-class ScoresState(_Part):
-    """Scores of the served version in bins of .05: some 1,000 at most, the latest."""
+class ScoresState(_Model):
+    """The latest scores of the served version, about 1,000, in bins of width 0.05."""
 
     counts: list[int]
     total: int
     reference: list[float] = Field(description="Shares of the card's reference scores in the same bins")
 
 
-class DriftState(_Part):
-    """Population stability index of the last 1,000 scores; null until there are enough."""
+class DriftState(_Model):
+    """Population stability index of the last 1,000 scores; null below 200 scores."""
 
     psi: float | None
-    limit: float | None = Field(description="What it passes once in 1,000 windows without any drift")
+    limit: float | None = Field(description="Without drift one window in 1,000 exceeds it")
 
 
-class StageState(_Part):
-    """Quantiles in milliseconds, estimated from a histogram; null where nothing was timed."""
+class StageState(_Model):
+    """Quantiles in milliseconds, estimated from a histogram; null without values."""
 
-    stage: Literal["decode", "queue", "inference", "request"]
+    stage: Stage
     count: int
     p50: float | None
     p95: float | None
     p99: float | None
 
 
-class LatencyState(_Part):
-    """Of the last minute."""
+class LatencyState(_Model):
+    """Latency of each stage in the last minute."""
 
     seconds: float = Field(description="Length of the window")
     stages: list[StageState]
 
 
-class LoadState(_Part):
-    """What is in the house at this moment, and the most that may be."""
+class LoadState(_Model):
+    """Current load and its limits."""
 
     queued_images: int
     inflight_images: int
@@ -104,8 +104,8 @@ class LoadState(_Part):
     batch_uploads: int
 
 
-class RecordsState(_Part):
-    """Whether decisions are written down; counts since the start."""
+class RecordsState(_Model):
+    """State of the recorder; counts since the start."""
 
     state: Literal["off", "ok", "failing"]
     queued: int
@@ -113,15 +113,15 @@ class RecordsState(_Part):
     dropped: int
 
 
-class Operations(_Part):
-    """One look at the service."""
+class Operations(_Model):
+    """The state of the service."""
 
     time: float = Field(description="Seconds since 1970")
     state: Literal["ready", "draining", "failed"]
-    started: float = Field(description="When the process began, seconds since 1970")
-    decisions: int = Field(description="All since the start")
+    started: float = Field(description="Start of the process, seconds since 1970")
+    decisions: int = Field(description="Decisions since the start")
     reject_ratio: float | None = Field(
-        description="Share of discarded images among the last 1,000 of the served version; null before"
+        description="Share of discarded images among the last 1,000 of the served version; null without decisions"
     )
     model: ModelState
     shadow: ShadowState | None
@@ -134,7 +134,7 @@ class Operations(_Part):
 
 
 def show_history(steps: Iterable[Step]) -> HistoryState:
-    """Steps as lists."""
+    """Convert steps to lists."""
     steps = list(steps)
     pairs = [(step.before.counts, step.after.counts) for step in steps]
 
@@ -154,18 +154,18 @@ def show_history(steps: Iterable[Step]) -> HistoryState:
 
 
 def show_scores(counts: Bins, reference: Sequence[float]) -> ScoresState:
-    """Recent scores beside the card's."""
+    """Combine recent scores with those of the card."""
     return ScoresState(counts=list(counts), total=sum(counts), reference=list(reference))
 
 
-def show_stage(stage: str, buckets: Buckets) -> StageState:
-    """The quantiles of one stage."""
-    quantiles = {f"p{share:.0f}": _milliseconds(buckets.quantile(share / 100)) for share in (50, 95, 99)}
-    return StageState.model_validate({"stage": stage, "count": buckets.count, **quantiles})
+def show_stage(stage: Stage, seconds: Distribution) -> StageState:
+    """Compute the quantiles of one stage."""
+    quantiles = {f"p{share:.0f}": _milliseconds(seconds.quantile(share / 100)) for share in (50, 95, 99)}
+    return StageState.model_validate({"stage": stage, "count": seconds.count, **quantiles})
 
 
 def rebin(reference: ReferenceHistogram) -> list[float]:
-    """The shares of a card's histogram in `BINS` equal bins; scores are taken as even inside the card's own."""
+    """Convert a card's histogram to shares in `BINS` equal bins, assuming uniform scores within its own bins."""
     cumulative = np.concatenate([[0.0], np.cumsum(reference.counts)]) / sum(reference.counts)
     found = np.diff(np.interp(np.linspace(0, 1, BINS + 1), reference.edges, cumulative))
     return [round(float(share), 6) for share in found]

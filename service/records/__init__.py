@@ -1,1 +1,1 @@
-"""What was decided, kept: written in batches behind the answers, and read back by people and programs."""
+"""Records of decisions: written in batches in the background, and read back over HTTP."""

@@ -1,4 +1,4 @@
-"""One decision as it is written down."""
+"""One decision with its metadata, as stored."""
 
 import time
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from typing import Any
 from gate import Action, Band, Card, Decision, Label
 from gate.scorer import Score
 from service.ids import new_id
-from service.records.text import storable
+from service.records.tables import storable_text
 
 
 @dataclass(slots=True)
-class Entry:
-    """Everything about one decision that can be read back.
+class DecisionRecord:
+    """A decision and its metadata.
 
-    `identity` is what the caller calls the image, if anything; `latency` is in seconds from the request's first line.
-    `sha256` is filled in before `is_examined`, or never; `taken` is `time` by a clock that nobody sets.
+    `identity` is the caller's name of the image, if any; `latency` is in seconds from the request line. `taken` is the
+    time by the monotonic clock. `is_processed` says that the preview worker has finished; `sha256` is final then.
     """
 
     identity: str | None
@@ -31,19 +31,19 @@ class Entry:
     taken: float = field(default_factory=time.monotonic)
     time: float = field(default_factory=time.time)
     sha256: str | None = None
-    is_examined: bool = False
+    is_processed: bool = False
     is_written: bool = False
 
     @property
-    def is_looked_at(self) -> bool:
-        """Whether people may want to see the image."""
+    def is_reviewable(self) -> bool:
+        """Whether the image is part of the review."""
         return self.audit or self.decision.action is Action.DISCARD
 
     def row(self) -> Mapping[str, Any]:
-        """The columns of the table `decisions`."""
+        """Return the columns of the table `decisions`."""
         return {
             "record": self.record,
-            "id": storable(self.identity or self.record),
+            "id": storable_text(self.identity or self.record),
             "time": round(self.time * 1e6),
             "sha256": self.sha256,
             "probability": self.score.probability,

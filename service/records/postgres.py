@@ -1,4 +1,9 @@
-"""Connections to PostgreSQL that do not wait for ever for a server that says nothing more."""
+"""PostgreSQL connections with a timeout for servers that stop responding.
+
+psycopg waits forever for a host that is gone. Its documented timeouts cover only the connection attempt and, with
+`statement_timeout`, a server that still runs. The adapter overrides `Connection.wait`, through which psycopg runs every
+exchange with the server; the method is undocumented, so pyproject.toml bounds the version.
+"""
 
 import threading
 import time
@@ -10,17 +15,17 @@ from sqlalchemy import URL, Engine, create_engine, event
 
 CONNECT_SECONDS = 3
 SILENT_SECONDS = 10.0
-"""How long a statement may take: a host that is gone, or a server that is stopped, ends no connection by itself."""
+"""Timeout for a statement: a vanished host or a stopped server does not close the connection."""
 
 
 class _Connection(psycopg.Connection[Any]):
-    """One that is given up when its server is silent for too long, or when nobody needs it any more."""
+    """A connection that fails after a silence of the server, or once the engine is closed."""
 
     ended = threading.Event()
     seconds = SILENT_SECONDS
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        """Run what asks the server and is asked again some times a second."""
+        """Run one exchange with the server; psycopg resumes the generator several times per second."""
         return super().wait(self._watch(gen), *arguments, **options)
 
     def _watch(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -33,18 +38,18 @@ class _Connection(psycopg.Connection[Any]):
                     deadline = time.monotonic() + self.seconds
                 elif self.ended.is_set() or time.monotonic() > deadline:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError("the server does not answer")
+                    raise psycopg.OperationalError("the server does not respond")
                 wanted = steps.send(ready)
         except StopIteration as end:
             return end.value
 
 
 def make_engine(url: URL, *, seconds: float = SILENT_SECONDS) -> tuple[Engine, Callable[[], None]]:
-    """An engine, and what gives up all that its connections wait for."""
+    """Make an engine and a function that aborts all pending waits of its connections."""
     ended = [threading.Event()]
     engine = create_engine(
         url,
-        # What waits in the pool may have been cut off meanwhile.
+        # Pooled connections may have been closed in the meantime.
         pool_pre_ping=True,
         pool_timeout=CONNECT_SECONDS,
         connect_args={"connect_timeout": CONNECT_SECONDS},

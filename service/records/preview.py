@@ -1,4 +1,4 @@
-"""What was judged, as it came: its hash, and the small picture that is kept of it."""
+"""Hash and preview of an image."""
 
 import hashlib
 import io
@@ -14,41 +14,41 @@ from gate.header import ImageFormat, read_header
 from gate.pixels import Pixels, orient
 
 PREVIEW_SIZE = 256
-"""Longest edge of what is kept of an image, in pixels."""
+"""Longest edge of a preview, in pixels."""
 
 _QUALITY = 85
 
 Source = bytes | bytearray | memoryview | Pixels
-"""An image file, or pixels, uint8 `[H, H, 3]`. What is a view keeps all of what it is a view of."""
+"""An image file, or pixels, uint8 `[H, H, 3]`. A view keeps its whole buffer alive."""
 
 
 def size_of(source: Source) -> int:
-    """Bytes."""
+    """Return the size in bytes."""
     return source.nbytes if isinstance(source, np.ndarray | memoryview) else len(source)
 
 
 def detach(source: Source) -> Source:
-    """The same in memory of its own, which may outlive the request that it came with."""
+    """Copy views into memory of their own, which may outlive the request."""
     if isinstance(source, np.ndarray):
         return source.copy()
     return bytes(source) if isinstance(source, memoryview) else source
 
 
 def bytes_to_detach(sources: Iterable[Source]) -> int:
-    """What `detach` copies of them."""
+    """Return the number of bytes that `detach` copies."""
     return sum(size_of(source) for source in sources if not isinstance(source, bytes | bytearray))
 
 
 def digest(source: Source) -> str:
-    """SHA-256 in hexadecimal, of the file or of the pixels in C order."""
+    """Return the SHA-256 of the file, or of the pixels in C order, in hexadecimal."""
     return hashlib.sha256(np.ascontiguousarray(source).data if isinstance(source, np.ndarray) else source).hexdigest()
 
 
-def preview(source: Source, *, max_pixels: int, budget: Budget | None = None) -> bytes:
-    """A JPEG, 256 x 256 or what there is of a smaller image.
+def make_preview(source: Source, *, max_pixels: int, budget: Budget | None = None) -> bytes:
+    """Make a JPEG of at most 256 x 256 pixels.
 
     Raises:
-        ImageError: the file cannot be decoded; then it could not be judged either.
+        ImageError: the file cannot be decoded.
     """
     if isinstance(source, np.ndarray):
         small = area_average(source, min(PREVIEW_SIZE, len(source)))
@@ -65,7 +65,7 @@ def _shrink(data: bytes, max_pixels: int, budget: Budget | None) -> Pixels:
 
 
 def _shrink_jpeg(data: bytes, orientation: int) -> Pixels:
-    """Near enough for the eye, and three times as fast as what the model is shown: most of it is left to the DCT."""
+    """Downscale mostly in the DCT: three times as fast as the model's preprocessing, and close enough for the eye."""
     with Image.open(io.BytesIO(strip_metadata(data)), formats=["JPEG"]) as image:
         image.draft("RGB", (PREVIEW_SIZE, PREVIEW_SIZE))
         small = image.convert("RGB")

@@ -1,4 +1,4 @@
-"""The thread that hashes what was judged, and makes small pictures of what people may want to see."""
+"""The thread that hashes images and makes previews for the review."""
 
 import logging
 import threading
@@ -10,57 +10,57 @@ from dataclasses import dataclass
 from gate import Budget
 from gate.cores import usable_cores
 from service.metrics.records import RecordMetrics
-from service.records.decision_record import Entry
-from service.records.preview import Source, detach, digest, preview, size_of
+from service.records.decision_record import DecisionRecord
+from service.records.preview import Source, detach, digest, make_preview, size_of
 
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 64 * 2**20
-"""Most bytes of images that are held; further ones are recorded without a picture, and without a hash."""
+"""Limit for images in memory, in bytes; further ones are recorded without preview and hash."""
 
 ACCEPTED_BYTES = 16 * 2**20
-"""Of these, most that images may have of which a hash is all that is kept."""
+"""Limit for images that only need a hash."""
 
 BUSY_ACCEPTED_BYTES = 2 * 2**20
-"""Where images wait to be decoded, no more are taken in from here on: what is held long has left the caches meanwhile,
-and what takes its place there is cold too."""
+"""Limit for images that only need a hash while others wait to be decoded: long-held images leave the CPU caches, and
+reading them again evicts useful data."""
 
 BUSY_SHARE = 0.01
-"""Of all cores' time, what this work takes while images wait to be decoded. What there is no time for is left out."""
+"""Share of all cores' time for this work while images wait to be decoded; work beyond it is dropped."""
 
 BURST_SECONDS = 0.01
-"""How long it works at a time then: to come for each image would interrupt the decisions a thousand times a second."""
+"""Length of one burst of work in that case: a wake-up per image would interrupt decisions 1,000 times per second."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """The JPEG that is kept for a record, and the hash of what it is a picture of."""
+class Preview:
+    """The JPEG of a record, and the hash of the original image."""
 
     record: str
     jpeg: bytes
     sha256: str
 
 
-class Examiner:
-    """Looks at images again, behind the answers: hashing all and decoding again what was discarded.
+class PreviewWorker:
+    """Hashes all images in the background, and decodes those for the review again.
 
-    Both cost: a PNG of 1.4 MB takes .9 ms to hash, a tenth of what it takes to decode. So this is work for the time
-    that decisions leave, and what was discarded comes first.
+    A PNG of 1.4 MB takes 0.9 ms to hash, a tenth of the time to decode. So this work has low priority, and images for
+    the review come first.
 
     Args:
-        done: is given each picture, in this thread.
-        metrics: is told of everything.
-        max_pixels: most pixels that are decoded.
-        budget: where an image waits until there is memory to decode it.
+        done: receives each preview, in the worker thread.
+        metrics: receives the results.
+        max_pixels: limit for decoding, in pixels.
+        budget: limits the memory of concurrent decodes.
         is_busy: whether images wait to be decoded.
-        cores: of which this work may take its share; where there is none given, those that there are.
-        burst_seconds: how long it works at a time while images wait to be decoded.
-        sleep: waits so many seconds.
+        cores: number of cores that the share refers to; all available ones by default.
+        burst_seconds: length of one burst of work while images wait to be decoded.
+        sleep: sleeps for a number of seconds.
     """
 
     def __init__(
         self,
-        done: Callable[[Entry, Picture], None],
+        done: Callable[[DecisionRecord, Preview], None],
         metrics: RecordMetrics,
         *,
         max_pixels: int,
@@ -77,14 +77,14 @@ class Examiner:
         self._is_busy = is_busy
         self._sleep = sleep
         self._burst_seconds = burst_seconds
-        # Of one core: there is one thread.
+        # Share of one core, since there is one thread.
         self._share = min(1.0, BUSY_SHARE * (cores or usable_cores()))
         self._held = 0
         self._is_closed = False
-        self._looked_at: deque[tuple[Entry, Source]] = deque()
-        self._accepted: deque[tuple[Entry, Source]] = deque()
+        self._looked_at: deque[tuple[DecisionRecord, Source]] = deque()
+        self._accepted: deque[tuple[DecisionRecord, Source]] = deque()
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="examiner", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="preview-worker", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -92,30 +92,30 @@ class Examiner:
 
     @property
     def held(self) -> int:
-        """Bytes of images that wait or are being examined."""
+        """Bytes of queued and current images."""
         return self._held
 
-    def submit(self, entry: Entry, source: Source) -> None:
-        """Examine it some time, or never. Returns at once; `entry.is_examined` says when nothing more is to come."""
+    def submit(self, record: DecisionRecord, source: Source) -> None:
+        """Queue the image, or drop it without room. Returns at once; `record.is_processed` is set in the end."""
         size = size_of(source)
         with self._changed:
-            if self._is_closed or not self._has_room(entry, size):
-                self._give_up(entry)
+            if self._is_closed or not self._has_room(record, size):
+                self._give_up(record)
                 return
             self._held += size
-            (self._looked_at if entry.is_looked_at else self._accepted).append((entry, detach(source)))
+            (self._looked_at if record.is_reviewable else self._accepted).append((record, detach(source)))
             self._changed.notify()
 
     def close(self, *, timeout: float) -> None:
-        """Finish what waits, for so many seconds at most."""
+        """Finish the queue, within `timeout` seconds."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout)
 
-    def _has_room(self, entry: Entry, size: int) -> bool:
-        if entry.is_looked_at:
+    def _has_room(self, record: DecisionRecord, size: int) -> bool:
+        if record.is_reviewable:
             return self._held + size <= MAX_BYTES
         if self._is_busy() and self._held >= BUSY_ACCEPTED_BYTES:
             return False
@@ -127,51 +127,51 @@ class Examiner:
             self._try(*job)
             with self._changed:
                 self._held -= size_of(job[1])
-            del job  # It would be kept until the next one comes.
+            del job  # Otherwise it stays in memory until the next one.
             worked = time.thread_time() - rested
             if worked >= self._burst_seconds:
                 if self._is_busy() and not self._is_closed:
                     self._sleep(worked * (1 / self._share - 1))
                 rested = time.thread_time()
 
-    def _take(self) -> tuple[Entry, Source] | None:
-        """The next one; None where there will be none."""
+    def _take(self) -> tuple[DecisionRecord, Source] | None:
+        """Wait for the next image; None after `close`."""
         with self._changed:
             while not (self._looked_at or self._accepted or self._is_closed):
                 self._changed.wait()
             queue = self._looked_at or self._accepted
             return queue.popleft() if queue else None
 
-    def _try(self, entry: Entry, source: Source) -> None:
-        """Examine it. The thread must not end by a fault: nothing would be examined from then on."""
+    def _try(self, record: DecisionRecord, source: Source) -> None:
+        """Process one image and survive any fault, since the thread must go on."""
         try:
-            self._examine(entry, source)
+            self._process(record, source)
         except Exception:
-            log.exception("an image that was judged cannot be examined", extra={"fields": {"record": entry.record}})
-            self._give_up(entry)
+            log.exception("cannot process an image for its record", extra={"fields": {"record": record.record}})
+            self._give_up(record)
 
-    def _examine(self, entry: Entry, source: Source) -> None:
-        if entry.is_written and not entry.is_looked_at:
-            self._give_up(entry)
+    def _process(self, record: DecisionRecord, source: Source) -> None:
+        if record.is_written and not record.is_reviewable:
+            self._give_up(record)
             return
         sha256 = digest(source)
-        entry.sha256 = sha256
-        if entry.is_looked_at:
-            self._picture(entry, source, sha256)
-        entry.is_examined = True
+        record.sha256 = sha256
+        if record.is_reviewable:
+            self._make_preview(record, source, sha256)
+        record.is_processed = True
         self._metrics.observe_hash("written")
 
-    def _picture(self, entry: Entry, source: Source, sha256: str) -> None:
+    def _make_preview(self, record: DecisionRecord, source: Source, sha256: str) -> None:
         try:
-            jpeg = preview(source, max_pixels=self._max_pixels, budget=self._budget)
+            jpeg = make_preview(source, max_pixels=self._max_pixels, budget=self._budget)
         except Exception:
-            log.exception("no picture of an image that was judged", extra={"fields": {"record": entry.record}})
+            log.exception("cannot make a preview of an image", extra={"fields": {"record": record.record}})
             self._metrics.observe_images("dropped")
         else:
-            self._done(entry, Picture(entry.record, jpeg, sha256))
+            self._done(record, Preview(record.record, jpeg, sha256))
 
-    def _give_up(self, entry: Entry) -> None:
-        entry.is_examined = True
+    def _give_up(self, record: DecisionRecord) -> None:
+        record.is_processed = True
         self._metrics.observe_hash("dropped")
-        if entry.is_looked_at:
+        if record.is_reviewable:
             self._metrics.observe_images("dropped")

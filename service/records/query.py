@@ -1,4 +1,4 @@
-"""Which decisions are asked for, and how they are found: filters, newest first, page by page."""
+"""Query the decisions: filters, and pages from newest to oldest."""
 
 import sys
 from collections.abc import Iterator
@@ -14,19 +14,17 @@ from service.errors import NotFound
 from service.ids import least_id
 from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store
-from service.records.tables import decisions, images, verdicts
-from service.records.text import storable
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, decisions, images, storable_text, verdicts
 
 DEFAULT_LIMIT = 100
 PAGE = 1_000
-"""Records that are read in one transaction."""
+"""Number of records read in one transaction."""
 
 RecordId = Annotated[str, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$")]
 
 
 class Filters(BaseModel):
-    """What has to hold of a decision; what is not given holds of all."""
+    """Filters of a query; omitted ones match every decision."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,10 +34,12 @@ class Filters(BaseModel):
     expected: Label | None = None
     verdict: Verdict | None = None
     version: Annotated[str, Field(max_length=64)] | None = None
-    id: Annotated[str, Field(max_length=160)] | None = Field(None, description="As the caller called the image")
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(None, description="Of the image's bytes")
-    audit: bool | None = Field(None, description="Whether it is one of the audit sample")
-    since: datetime | None = Field(None, description="From this time on; UTC where it names no zone")
+    id: Annotated[str, Field(max_length=160)] | None = Field(None, description="The caller's name of the image")
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        None, description="SHA-256 of the image's bytes"
+    )
+    audit: bool | None = Field(None, description="Whether the image is in the audit sample")
+    since: datetime | None = Field(None, description="From this time on; UTC without a time zone")
     until: datetime | None = Field(None, description="Before this time")
     min_probability: Probability | None = None
     max_probability: Probability | None = None
@@ -47,17 +47,17 @@ class Filters(BaseModel):
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:
         if _is_above(self.min_probability, self.max_probability):
-            raise ValueError("min_probability is above max_probability")
+            raise ValueError("min_probability must not exceed max_probability")
         if self.since and self.until and _utc(self.since) > _utc(self.until):
-            raise ValueError("since is after until")
+            raise ValueError("since must not be after until")
         return self
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
-        """The same in SQL."""
+        """Yield the filters as SQL conditions."""
         columns = decisions.c
         for name in ("decision", "reason", "label", "expected", "version", "id", "sha256", "audit"):
             if (value := getattr(self, name)) is not None:
-                yield columns[name] == (storable(value) if isinstance(value, str) else value)
+                yield columns[name] == (storable_text(value) if isinstance(value, str) else value)
         if self.verdict is not None:
             yield verdicts.c.verdict == self.verdict
         if self.since is not None:
@@ -75,22 +75,24 @@ class Filters(BaseModel):
 
 
 class Page(Filters):
-    """Which part of them, and how it is written."""
+    """Filters, page and output format of a query."""
 
-    limit: int | None = Field(None, ge=1, description=f"Most decisions: at most {PAGE:,} of JSON, 100 by default")
-    cursor: RecordId | None = Field(None, description="`next` of the page before: go on after it")
-    format: Literal["json", "csv", "ndjson"] | None = Field(None, description="Instead of Accept; json by default")
+    limit: int | None = Field(
+        None, ge=1, description=f"Maximum number of decisions: up to {PAGE:,} in JSON, 100 by default"
+    )
+    cursor: RecordId | None = Field(None, description="`next` of the previous page")
+    format: Literal["json", "csv", "ndjson"] | None = Field(None, description="Overrides Accept; json by default")
 
 
 _NEWEST = decisions.c.record.desc()
-_SLACK = 60 * 10**6  # A record's name is made a moment before its time is taken, and the clock may be set between.
+_SLACK = 60 * 10**6  # A record's ULID precedes its time by a moment, in which the clock may be set.
 
 
 def find_page(store: Store, page: Page) -> tuple[list[dict[str, Any]], str | None]:
-    """The newest decisions after the cursor, and the cursor of the page after them, if there is one.
+    """Return the newest decisions after the cursor, and the cursor of the next page, if any.
 
     Raises:
-        RecordsUnavailable: the store cannot be read.
+        RecordsUnavailable: the store is unreadable.
     """
     limit = min(page.limit or DEFAULT_LIMIT, PAGE)
     with store.begin() as connection:
@@ -100,10 +102,10 @@ def find_page(store: Store, page: Page) -> tuple[list[dict[str, Any]], str | Non
 
 
 def find_all(store: Store, page: Page) -> Iterator[list[dict[str, Any]]]:
-    """All decisions after the cursor, the newest first, some at a time, so that their number costs no memory.
+    """Yield all decisions after the cursor in pages, newest first, in bounded memory.
 
     Raises:
-        RecordsUnavailable: the store cannot be read.
+        RecordsUnavailable: the store is unreadable.
     """
     after, left = page.cursor, page.limit or sys.maxsize
     while left:
@@ -117,35 +119,37 @@ def find_all(store: Store, page: Page) -> Iterator[list[dict[str, Any]]]:
 
 
 def find_one(store: Store, name: str) -> dict[str, Any]:
-    """The decision with this `record`, or the newest with this `id`.
+    """Return the decision with this `record`, or the newest with this `id`.
 
     Raises:
-        NotFound: there is none.
-        RecordsUnavailable: the store cannot be read.
+        NotFound: no such decision.
+        RecordsUnavailable: the store is unreadable.
     """
-    query, name = select(*COLUMNS).select_from(SOURCES).order_by(_NEWEST).limit(1), storable(name)
+    query, name = select(*COLUMNS).select_from(SOURCES).order_by(_NEWEST).limit(1), storable_text(name)
     with store.begin() as connection:
-        # One after the other: each has its index, and one `id` may be that of a million.
+        # Two queries, so that each uses its index; a million decisions may share one `id`.
         row = (
             connection.execute(query.where(decisions.c.record == name)).one_or_none()
             or connection.execute(query.where(decisions.c.id == name)).one_or_none()
         )
     if row is None:
-        raise NotFound("no decision is recorded under this name: too old, or not written yet; one with a slash: ?id=")
+        raise NotFound(
+            "no decision with this record or id: deleted, or not written yet; for an id with a slash use ?id="
+        )
     return read_record(row)
 
 
 def find_image(store: Store, record: str) -> bytes:
-    """The JPEG that is kept for a record.
+    """Return the preview of a record, a JPEG.
 
     Raises:
-        NotFound: there is none.
-        RecordsUnavailable: the store cannot be read.
+        NotFound: no preview.
+        RecordsUnavailable: the store is unreadable.
     """
     with store.begin() as connection:
-        jpeg = connection.scalar(select(images.c.jpeg).where(images.c.record == storable(record)))
+        jpeg = connection.scalar(select(images.c.jpeg).where(images.c.record == storable_text(record)))
     if jpeg is None:
-        raise NotFound("no image is kept under this name: only of discarded ones and of the audit sample, for a time")
+        raise NotFound("no preview of this record: only discarded and audited images have one, for a limited time")
     return bytes(jpeg)
 
 
@@ -165,7 +169,7 @@ def _utc(time: datetime) -> datetime:
 
 
 def _first_record(microseconds: int) -> str:
-    """Where records of that time begin: those of a range are read in their order, and no others."""
+    """Return the least ULID of that time, so that a range query reads only its own records."""
     return least_id(max(0, microseconds // 1000))
 
 

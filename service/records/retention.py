@@ -1,7 +1,7 @@
-"""The time that the age of records is reckoned by: the clock's, as far as it can be believed.
+"""The time by which the age of records is measured: the system clock, with bounded speed.
 
-One look at a clock that is wrong must not delete what people have not judged yet. The time begins where the records
-themselves leave it, and then follows the clock at a bounded speed.
+A wrong system clock must not delete unreviewed records at once. The time starts at the newest record and follows the
+clock at a bounded speed.
 """
 
 import time
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 DAY = 86_400.0
 
 SPEED = 24.0
-"""Days of records that one day may delete: a backlog is deleted in steps, which an operator can stop."""
+"""Days of records that may expire per day: a backlog is deleted in steps, so that an operator can intervene."""
 
 GAP_SECONDS = DAY
-"""How far the clock may be ahead of what is believed, or of the newest record, before it is suspected."""
+"""How far the system clock may be ahead of this time, or of the newest record, before it counts as suspicious."""
 
 HOLD_SECONDS = DAY
-"""How long a clock that is suspected has to go on as it is until it is believed."""
+"""How long a suspicious clock must run steadily before this time follows it faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class Span:
 
 
 class RetentionClock:
-    """Follows the clock. For one thread.
+    """Follows the system clock. Use from one thread only.
 
     Args:
         max_seconds: age at which records are deleted.
-        clock: seconds since 1970.
-        monotonic: seconds that nobody sets.
+        clock: system clock in seconds since 1970.
+        monotonic: monotonic clock in seconds.
     """
 
     def __init__(
@@ -53,29 +53,29 @@ class RetentionClock:
 
     @property
     def is_begun(self) -> bool:
-        """Whether it knows where the records left it."""
+        """Whether `begin` was called."""
         return self._believed is not None
 
     @property
     def is_behind(self) -> bool:
-        """Whether records are kept that are too old by the clock."""
+        """Whether this time lags far behind the system clock."""
         return self._believed is not None and self._seen - self._believed > GAP_SECONDS
 
     def begin(self, span: Span | None) -> None:
-        """Start from what was there before this process wrote anything; None is nothing."""
+        """Start from the records of earlier processes; None for an empty store."""
         self._seen, self._at = self._clock(), self._monotonic()
         self._believed = self._seen
         if span is not None:
             if self._seen - span.newest > GAP_SECONDS:
                 self._held_until = self._at + HOLD_SECONDS
-            # From here on the oldest record is about to be deleted, and not earlier.
+            # Start no later than the expiry of the oldest record.
             self._believed = min(self._seen, span.newest, span.oldest + self._max_seconds)
 
     def now(self) -> float:
-        """Seconds since 1970 to reckon ages by; `begin` comes first."""
+        """Return the time in seconds since 1970; call `begin` first."""
         clock, at = self._clock(), self._monotonic()
         elapsed = at - self._at
-        if clock - self._seen > elapsed + GAP_SECONDS:  # It was set forward while we ran.
+        if clock - self._seen > elapsed + GAP_SECONDS:  # The clock was set forward.
             self._held_until = at + HOLD_SECONDS
         self._seen, self._at = clock, at
         speed = 1.0 if at < self._held_until else SPEED

@@ -1,4 +1,4 @@
-"""`GET /v1/decisions`: the record, read back. None of it runs in the event loop."""
+"""`GET /v1/decisions`: query the records. All endpoints run in worker threads."""
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
@@ -18,54 +18,54 @@ _NDJSON = "application/x-ndjson"
 _CSV = "text/csv"
 _FORMATS = {_CSV: "csv", _NDJSON: "ndjson"}
 
-# A spreadsheet takes a cell that begins like this for a formula, and the names of images are the callers'.
+# Spreadsheets run cells with these prefixes as formulas, and callers choose the ids.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Records = Iterable[dict[str, Any]]
 
 
 class RecordPage(BaseModel):
-    """Some decisions, the newest first; `next` is the cursor of the page after them."""
+    """A page of decisions, newest first; `next` is the cursor of the next page."""
 
     decisions: list[Record]
     next: str | None
 
 
 def make_record_routes(store: Store | None) -> APIRouter:
-    """All of them; without a store they say so."""
+    """Make the routes; without a store they respond with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
 
-    @router.get("/v1/decisions", response_model=RecordPage, summary="Decisions that were taken, the newest first")
+    @router.get("/v1/decisions", response_model=RecordPage, summary="List decisions, newest first")
     def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
         if kind == "csv":
-            return download(_write_csv(find_all(existing(store), page)), "decisions.csv", media_type=_CSV)
+            return download(_write_csv(find_all(require_store(store), page)), "decisions.csv", media_type=_CSV)
         if kind == "ndjson":
-            return download(_write_lines(find_all(existing(store), page)), "decisions.ndjson", media_type=_NDJSON)
-        found, after = find_page(existing(store), page)
+            return download(_write_lines(find_all(require_store(store), page)), "decisions.ndjson", media_type=_NDJSON)
+        found, after = find_page(require_store(store), page)
         return json_response({"decisions": found, "next": after})
 
-    @router.get("/v1/decisions/{record}/image", response_class=Response, summary="What is kept of an image, a JPEG")
+    @router.get("/v1/decisions/{record}/image", response_class=Response, summary="Get the preview of an image, a JPEG")
     def image(record: str) -> Response:
-        # What is kept under this name never becomes another.
+        # The preview of a record never changes.
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
-        return Response(find_image(existing(store), record), media_type="image/jpeg", headers=headers)
+        return Response(find_image(require_store(store), record), media_type="image/jpeg", headers=headers)
 
-    @router.get("/v1/decisions/{name}", response_model=Record, summary="One decision, by `record` or `id`")
+    @router.get("/v1/decisions/{name}", response_model=Record, summary="Get one decision by `record` or `id`")
     def decision(name: str) -> Response:
-        return json_response(find_one(existing(store), name))
+        return json_response(find_one(require_store(store), name))
 
     return router
 
 
-def existing(store: Store | None) -> Store:
-    """The store.
+def require_store(store: Store | None) -> Store:
+    """Return the store.
 
     Raises:
-        NotFound: there is none.
+        NotFound: records are off.
     """
     if store is None:
-        raise NotFound("records are off: set LENSGATE_RECORDS_URL, then restart")
+        raise NotFound("records are off: set LENSGATE_RECORDS_URL and restart")
     return store
 
 
@@ -79,8 +79,8 @@ def _write_csv(pages: Iterator[Records]) -> Iterator[str]:
 
 
 def _flat_row(record: dict[str, Any]) -> list[Any]:
-    return [_harmless(value) for value in flatten(record).values()]
+    return [_escape_formula(value) for value in flatten(record).values()]
 
 
-def _harmless(value: Any) -> Any:
+def _escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

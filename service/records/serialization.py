@@ -1,4 +1,4 @@
-"""How one record is shown: as JSON, and as a line of a table."""
+"""Serialize one record as JSON and as a table row."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,12 +9,11 @@ from sqlalchemy import ColumnElement, FromClause, Row
 
 from gate import Action, Label, Reason
 from service.api.decisions import BandAnswer, ModelAnswer
-from service.records.tables import decisions, images, verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, decisions, images, verdicts
 
 
 class Record(BaseModel):
-    """One decision as it was taken. `record` is its own name, `id` the one that the caller gave."""
+    """A recorded decision. `record` is its ULID, `id` the caller's name of the image."""
 
     record: str
     id: str
@@ -34,7 +33,7 @@ class Record(BaseModel):
     verdict: Verdict | None
 
 
-# What `read_record` reads, and where it is found.
+# The columns that `read_record` reads, and their tables.
 COLUMNS: tuple[ColumnElement[Any], ...] = (
     *decisions.c,
     images.c.bytes.label("image_bytes"),
@@ -46,7 +45,7 @@ SOURCES: FromClause = decisions.outerjoin(images, images.c.record == decisions.c
 
 
 def read_record(row: Row[Any]) -> dict[str, Any]:
-    """A row of `COLUMNS` as `Record` has it, ready for JSON."""
+    """Convert a row of `COLUMNS` to the members of `Record`, ready for JSON."""
     return {
         "record": row.record,
         "id": row.id,
@@ -68,14 +67,14 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
 
 
 def show_time(microseconds: int) -> str:
-    """RFC 3339 in UTC with microseconds."""
+    """Format a time by RFC 3339, in UTC with microseconds."""
     return datetime.fromtimestamp(microseconds // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%S") + (
         f".{microseconds % 10**6:06}Z"
     )
 
 
 def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One record without members of members, for a table."""
+    """Flatten nested members, for a table."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, Mapping):
@@ -89,4 +88,4 @@ FLAT_NAMES = (
     *("record", "id", "time", "sha256", "glasses_probability", "label", "decision", "reason", "novelty", "expected"),
     *("band_low", "band_high", "model_name", "model_version", "latency_ms", "audit", "image", "verdict"),
 )
-"""The names of what `flatten` makes of a record, in order."""
+"""The member names of a flattened record, in order."""

@@ -1,4 +1,4 @@
-"""Connections to one SQLite file, which may be moved away or replaced under them."""
+"""Connections to one SQLite file, which may be moved or replaced while they are open."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.exc import InvalidatePoolError
 BUSY_SECONDS = 5
 
 _PRAGMAS = (
-    # Readers and the writer do not wait for each other; what is committed outlives the process, if not the power.
+    # Readers and the writer do not block each other; commits survive a crash of the process, not a power failure.
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
@@ -17,7 +17,7 @@ _PRAGMAS = (
 
 
 def make_engine(url: URL) -> Engine:
-    """An engine for `sqlite:///FILE`; the folder is made where there is none."""
+    """Make an engine for `sqlite:///FILE`; create the folder if it is missing."""
     path = Path(str(url.database))
     engine = create_engine(url, pool_timeout=BUSY_SECONDS, connect_args={"timeout": BUSY_SECONDS})
 
@@ -33,9 +33,9 @@ def make_engine(url: URL) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def check(_: object, record: Any, __: object) -> None:
-        # What is written to a file that was deleted is accepted, and nowhere.
+        # SQLite accepts writes to a deleted file and loses them.
         if record.info["file"] != _identify(path):
-            raise InvalidatePoolError(f"{path} is gone, or another file than before")
+            raise InvalidatePoolError(f"{path} was deleted or replaced")
 
     return engine
 

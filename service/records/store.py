@@ -1,4 +1,4 @@
-"""The database that decisions are kept in: SQLite or PostgreSQL, and what is set of either."""
+"""The database of the records: SQLite or PostgreSQL."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -19,17 +19,17 @@ log = logging.getLogger(__name__)
 
 _KEY = "LENSGATE_RECORDS_URL"
 _OPEN_SECONDS = 3.0
-_ALONE = 0x1E256A7E  # Any number, the same in all processes.
+_ALONE = 0x1E256A7E  # Key of the advisory lock: any number, equal in all processes.
 
 
 class Store:
-    """One database, connected to when it is first asked for; safe in threads.
+    """One database, opened on first use. Thread-safe.
 
     Args:
-        url: `sqlite:///FILE`, relative to where the service was started, or `postgresql://USER:PASSWORD@HOST/NAME`.
+        url: `sqlite:///FILE`, relative to the working directory, or `postgresql://USER:PASSWORD@HOST/NAME`.
 
     Raises:
-        SettingsError: the URL is none of these, or the driver is not installed.
+        SettingsError: the URL is invalid, or the driver is not installed.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,49 +42,49 @@ class Store:
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether there is one writer at a time."""
+        """Whether the database is SQLite, which allows one writer at a time."""
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction, committed at the end of the block. The tables are made where there are none.
+        """Open a transaction, committed at the end of the block. Missing tables are created.
 
         Raises:
-            RecordsUnavailable: the database cannot be reached, read or written.
+            RecordsUnavailable: the database is unreachable, unreadable or not writable.
         """
         try:
             self._open()
             with self.engine.begin() as connection:
                 yield connection
         except (SQLAlchemyError, OSError) as error:
-            # It may come back as another, without tables.
+            # The next database at this URL may have no tables.
             self._is_open = False
-            raise RecordsUnavailable(f"the record of decisions does not answer: {_brief(error)}") from error
+            raise RecordsUnavailable(f"the record store is unavailable: {_brief(error)}") from error
 
     @contextmanager
     def begin_alone(self) -> Iterator[Connection]:
-        """The same for what reviewers say and for deletion, which wait for each other.
+        """Open an exclusive transaction, for the review and for deletions.
 
-        So no verdict goes with a decision that is just being deleted.
+        It prevents that a verdict disappears with a decision that is being deleted.
 
         Raises:
-            RecordsUnavailable: the database cannot be reached, read or written.
+            RecordsUnavailable: the database is unreachable, unreadable or not writable.
         """
         with self.begin() as connection:
             self._keep_out_others(connection)
             yield connection
 
     def close(self) -> None:
-        """Give back all connections, and end what waits for an answer of PostgreSQL."""
+        """Close all connections and abort pending waits for PostgreSQL."""
         self._give_up()
         self.engine.dispose()
 
     def _open(self) -> None:
         if self._is_open:
             return
-        # Many that wait for each other would each wait for a dead database.
+        # Without a timeout, callers would queue up and each wait for a dead database.
         if not self._lock.acquire(timeout=_OPEN_SECONDS):
-            raise RecordsUnavailable("the record of decisions does not answer: it is being opened")
+            raise RecordsUnavailable("the record store is unavailable: it is being opened")
         try:
             if not self._is_open:
                 self._make_tables()
@@ -99,20 +99,20 @@ class Store:
             if not versions:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
         if versions - {SCHEMA_VERSION}:
-            raise RecordsUnavailable(f"{self} was written by another release: its schema is {max(versions)}")
+            raise RecordsUnavailable(f"{self} was written by another release: schema version {max(versions)}")
         self._is_open = True
-        log.info("decisions are kept in %s", self)
+        log.info("records are stored in %s", self)
 
     def _keep_out_others(self, connection: Connection) -> None:
         if self.is_sqlite:
-            # Python begins a transaction at the first row that is written, and so not for tables that are made.
+            # Python starts a transaction at the first INSERT, so not for CREATE TABLE.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(select(func.pg_advisory_xact_lock(_ALONE)))
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
-    """An insert that can be told what to do about rows that are there already."""
+    """Make an INSERT that supports ON CONFLICT."""
     return (sqlite_dialect if connection.dialect.name == "sqlite" else postgresql_dialect).insert(table)
 
 
@@ -120,13 +120,13 @@ def _parse(text: str) -> URL:
     try:
         url = make_url(text)
     except ArgumentError as error:
-        raise SettingsError(f"{_KEY}: {text!r} is no URL: sqlite:///FILE, postgresql://... or off") from error
+        raise SettingsError(f"{_KEY}: {text!r} is not a URL: use sqlite:///FILE, postgresql://... or off") from error
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise SettingsError(f"{_KEY}: {url.drivername!r} is neither sqlite nor postgresql")
     if url.drivername == "sqlite" and not url.database:
-        raise SettingsError(f"{_KEY}: sqlite:///FILE needs a file: what is in memory is no record")
+        raise SettingsError(f"{_KEY}: sqlite:///FILE needs a file: an in-memory database is not durable")
     return url
 
 
@@ -134,7 +134,7 @@ def _make_engine(url: URL) -> tuple[Engine, Callable[[], None]]:
     if url.drivername == "sqlite":
         return sqlite.make_engine(url), lambda: None
     try:
-        # An extra, and not for those who use SQLite.
+        # psycopg is an optional dependency.
         from service.records import postgres  # noqa: PLC0415
 
         return postgres.make_engine(url)

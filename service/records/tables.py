@@ -1,5 +1,8 @@
 """The tables of the store, the same in SQLite and PostgreSQL. Times are microseconds since 1970, UTC."""
 
+import re
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,6 +20,22 @@ from sqlalchemy import (
 
 SCHEMA_VERSION = 1
 
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class Verdict(StrEnum):
+    """A reviewer's verdict on an image: a label, or unclear."""
+
+    GLASSES = "glasses"
+    NO_GLASSES = "no_glasses"
+    UNCLEAR = "unclear"
+
+
+def storable_text(text: str) -> str:
+    """Replace characters that a text column cannot hold by U+FFFD: NUL in PostgreSQL, lone surrogates in both."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
 metadata = MetaData()
 
 schema = Table("lensgate_schema", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
@@ -28,7 +47,7 @@ decisions = Table(
     Column("record", String(26), primary_key=True),
     Column("id", String(160), nullable=False),
     Column("time", BigInteger, nullable=False, index=True),
-    # Missing where there was no time for it: see the examiner.
+    # NULL if the preview worker had no time for it.
     Column("sha256", String(64), index=True),
     Column("probability", Float(53), nullable=False),
     Column("novelty", Float(53)),
@@ -41,10 +60,10 @@ decisions = Table(
     Column("model", String(64), nullable=False),
     Column("version", String(64), nullable=False),
     Column("latency_ms", Float(53), nullable=False),
-    # Drawn by chance from what was accepted, to be looked at by people as well.
+    # Member of the random audit sample of accepted images.
     Column("audit", Boolean, nullable=False),
 )
-# The newest of one name, which callers may give to all their images.
+# For the newest decision with an id; callers may use one id for all images.
 Index("decisions_named", decisions.c.id, decisions.c.record)
 Index(
     "decisions_discarded",
@@ -67,10 +86,10 @@ images = Table(
     Column("bytes", Integer, nullable=False),
     Column("jpeg", LargeBinary, nullable=False),
 )
-# To count them without reading them.
+# Counts sizes without reading the JPEGs.
 Index("images_bytes", images.c.record, images.c.bytes)
 
-# What people said. A decision that has a verdict is never deleted for its age.
+# Reviewers' verdicts. A decision with a verdict is never deleted for its age.
 verdicts = Table(
     "verdicts",
     metadata,
@@ -80,7 +99,7 @@ verdicts = Table(
     Column("time", BigInteger, nullable=False),
 )
 
-# Of the audit sample, what was deleted before anybody judged it: those that remain are not all that were drawn.
+# Number of audited images deleted without a verdict; the audit counts them as drawn.
 lost_audits = Table(
     "lost_audits",
     metadata,
@@ -90,7 +109,7 @@ lost_audits = Table(
     Column("images", BigInteger, nullable=False),
 )
 
-# Who looks at what, so that nobody else is shown it before `expires`.
+# Images reserved for one reviewer until `expires`.
 claims = Table(
     "claims",
     metadata,
@@ -99,7 +118,7 @@ claims = Table(
     Column("expires", BigInteger, nullable=False),
 )
 
-# Who did not want to say: the image is for somebody else.
+# Images that a reviewer left to others.
 skips = Table(
     "skips",
     metadata,

@@ -1,4 +1,4 @@
-"""What the recorder does to the store: insert, and delete what is too old or too much."""
+"""Insert records, and delete those beyond the limits of age and size."""
 
 import logging
 from collections import Counter
@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
-from service.records.preview_worker import Picture
+from service.records.preview_worker import Preview
 from service.records.retention import Span
 from service.records.store import Store, insert_into
 from service.records.tables import decisions, images, lost_audits, verdicts
@@ -29,56 +29,56 @@ from service.records.tables import decisions, images, lost_audits, verdicts
 log = logging.getLogger(__name__)
 
 PRUNE_ROWS = 5_000
-"""Most rows that are deleted in one transaction, so that none takes long."""
+"""Limit for rows deleted in one transaction, which keeps transactions short."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is kept at most: decisions, days, and bytes of pictures. What has a verdict is kept, and not counted."""
+    """Limits of the store: decisions, days, and bytes of previews. Records with a verdict are exempt."""
 
     max_rows: int
     max_days: float
     max_image_bytes: int
 
 
-def write(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) -> int:
-    """Insert all of it in one transaction; what is there already is left alone. Returns how many rows are at fault.
+def write(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> int:
+    """Insert all rows and previews in one transaction and return the number of refused rows.
 
-    Where the database refuses a row for what is in it, that row is left out and the others are written.
+    Existing rows stay unchanged. If the database refuses a row for its values, the others are still written.
 
     Raises:
-        RecordsUnavailable: the database takes nothing; nothing was written.
+        RecordsUnavailable: the database is unavailable; no row was written.
     """
-    if not _is_refused(store, rows, pictures):
+    if not _is_refused(store, rows, previews):
         return 0
     refused = [row for row in rows if _is_refused(store, [row], ())]
     gone = {row["record"] for row in refused}
-    for picture in pictures:
-        if picture.record not in gone:
-            _is_refused(store, (), [picture])
+    for preview in previews:
+        if preview.record not in gone:
+            _is_refused(store, (), [preview])
     return len(refused)
 
 
 def find_span(store: Store) -> Span | None:
-    """Return the times of the oldest unjudged record and of the newest one; None where there is none.
+    """Return the times of the oldest record without a verdict and of the newest record; None for an empty store.
 
     Raises:
-        RecordsUnavailable: the store cannot be read.
+        RecordsUnavailable: the store is unreadable.
     """
-    unjudged = ~exists().where(verdicts.c.record == decisions.c.record)
+    unreviewed = ~exists().where(verdicts.c.record == decisions.c.record)
     with store.begin() as connection:
-        oldest = connection.scalar(select(func.min(decisions.c.time)).where(unjudged))
+        oldest = connection.scalar(select(func.min(decisions.c.time)).where(unreviewed))
         newest = connection.scalar(select(func.max(decisions.c.time)))
     return None if oldest is None or newest is None else Span(oldest / 1e6, newest / 1e6)
 
 
 def prune(store: Store, limits: Limits, *, now: float) -> bool:
-    """Delete the oldest of what is too much, some thousand at a time; whether there may be more.
+    """Delete the oldest records beyond the limits, one portion at a time; return whether there may be more.
 
     Raises:
-        RecordsUnavailable: the database takes nothing.
+        RecordsUnavailable: the database is unavailable.
     """
     with store.begin_alone() as connection:
         oldest = round((now - limits.max_days * 86_400) * 1e6)
@@ -90,44 +90,44 @@ def prune(store: Store, limits: Limits, *, now: float) -> bool:
     return deleted >= PRUNE_ROWS
 
 
-def _is_refused(store: Store, rows: Sequence[Row], pictures: Sequence[Picture]) -> bool:
-    """Whether nothing was inserted, because of what is in it."""
+def _is_refused(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> bool:
+    """Insert; return whether the database refused the values."""
     try:
         with store.begin() as connection:
             _insert(connection, decisions, rows)
-            _keep_pictures(connection, pictures)
+            _insert_previews(connection, previews)
     except RecordsUnavailable as error:
-        # What the database says of a value is no sign that it is away.
+        # An error about a value does not mean that the database is unavailable.
         if not isinstance(error.__cause__, DataError | IntegrityError):
             raise
-        log.error("a decision cannot be recorded: %s", error.detail)
+        log.error("the database refused a record: %s", error.detail)
         return True
     return False
 
 
-def _keep_pictures(connection: Connection, pictures: Sequence[Picture]) -> None:
-    known = _known(connection, [picture.record for picture in pictures])
-    kept = [picture for picture in pictures if picture.record in known]
+def _insert_previews(connection: Connection, previews: Sequence[Preview]) -> None:
+    known = _known(connection, [preview.record for preview in previews])
+    kept = [preview for preview in previews if preview.record in known]
     rows = [{"record": one.record, "bytes": len(one.jpeg), "jpeg": one.jpeg} for one in kept]
     _insert(connection, images, rows)
-    if kept:  # The row may have been written before there was a hash.
+    if kept:  # The row may have been written before its hash was known.
         late = update(decisions).where(decisions.c.record == bindparam("of")).values(sha256=bindparam("hash"))
         connection.execute(late, [{"of": one.record, "hash": one.sha256} for one in kept])
 
 
 def _known(connection: Connection, records: Sequence[str]) -> set[str]:
-    """Those of the records that are there still: what was deleted for its age needs no picture."""
+    """Return the records that still exist."""
     return set(connection.scalars(select(decisions.c.record).where(decisions.c.record.in_(records))))
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     if rows:
-        # Written twice where the first answer was lost on its way.
+        # A retry after a lost response inserts the same rows again.
         connection.execute(insert_into(connection, table).on_conflict_do_nothing(), list(rows))
 
 
 def _delete_decisions(connection: Connection, count: int, *, before: int | None = None) -> int:
-    """Delete the oldest `count` without a verdict, or those of them that are from before a time; returns how many."""
+    """Delete the oldest `count` decisions without a verdict, optionally only before a time; return their number."""
     if count <= 0:
         return 0
     columns = decisions.c
@@ -145,8 +145,8 @@ def _delete_decisions(connection: Connection, count: int, *, before: int | None 
 
 
 def _delete_images(connection: Connection, max_bytes: int, *, most: int) -> int:
-    unjudged = ~exists().where(verdicts.c.record == images.c.record)
-    sums = select(func.count(), func.coalesce(func.sum(images.c.bytes), 0)).where(unjudged)
+    unreviewed = ~exists().where(verdicts.c.record == images.c.record)
+    sums = select(func.count(), func.coalesce(func.sum(images.c.bytes), 0)).where(unreviewed)
     count, held = connection.execute(sums).one()
     if held <= max_bytes or most <= 0:
         return 0
@@ -155,11 +155,11 @@ def _delete_images(connection: Connection, max_bytes: int, *, most: int) -> int:
 
 
 def _delete_oldest(table: Table, count: int, *, before: int | None = None) -> Delete:
-    judged = exists().where(verdicts.c.record == table.c.record)
-    oldest = select(table.c.record).where(~judged).limit(count)
+    reviewed = exists().where(verdicts.c.record == table.c.record)
+    oldest = select(table.c.record).where(~reviewed).limit(count)
     if before is None:
         oldest = oldest.order_by(table.c.record)
-    else:  # By the index on `time`: where nothing is too old, nothing is read.
+    else:  # Uses the index on `time`: without old rows, no row is read.
         oldest = oldest.where(table.c.time < before).order_by(table.c.time)
     return delete(table).where(table.c.record.in_(select(oldest.subquery().c.record)))
 

@@ -1,1 +1,1 @@
-"""What people say about what was discarded: claims, verdicts, exports and the audit."""
+"""The review of discarded and audited images: claims, verdicts, exports and the audit."""

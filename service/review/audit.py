@@ -1,4 +1,4 @@
-"""The error among accepted images, measured on the audit sample: accepted images drawn by chance that people judged."""
+"""Estimate the error among accepted images from verdicts on a random sample of them."""
 
 import math
 from collections.abc import Iterator
@@ -9,14 +9,13 @@ from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
 
 from common.statistics import clopper_pearson
 from gate import Band, Card
-from service.records.tables import decisions, images, lost_audits, verdicts
-from service.records.verdict import Verdict
-from service.review.kind import IS_AUDITED
+from service.records.tables import Verdict, decisions, images, lost_audits, verdicts
+from service.review.review_kind import IS_AUDITED
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What decides at present; `certified_risk` is what its card promises of this very band, if anything."""
+    """The served version; `certified_risk` is the risk that its card certifies for exactly this band, if any."""
 
     version: str
     band: Band
@@ -24,26 +23,26 @@ class Served:
 
     @classmethod
     def of(cls, card: Card, band: Band) -> "Served":
-        """A version with the band it decides by. A band that the operator set is certified by nobody."""
+        """Make it from a card and the band in use. A band set by the operator is not certified."""
         is_certified = card.band.chosen_by == "certified" and card.band.is_kept_by(band)
         return cls(card.version, band, card.band.target_risk if is_certified else None)
 
 
 class Audit(BaseModel):
-    """All that was drawn from what this version accepted with this band, and what came out.
+    """The audit sample of one version and band, and its error.
 
-    The interval is exact (Clopper-Pearson, 95 %) and holds where the judged are a fair part of the drawn. The last two
-    hold whatever the `open` ones show: all labelled rightly, or all wrongly.
+    The interval is exact (Clopper-Pearson, 95 %) and holds if the verdicts cover a random part of the sample.
+    `least_possible` and `most_possible` bound the error of the sample for any verdicts on the rest.
     """
 
     version: str
-    certified_risk: float | None = Field(description="Share of errors that the model's card promises not to pass")
+    certified_risk: float | None = Field(description="Error share certified by the model's card")
     drawn: int = Field(description="Accepted images in the sample")
-    images: int = Field(description="Of these, judged glasses or no_glasses")
-    errors: int = Field(description="Of these, labelled otherwise by the model")
-    unclear: int = Field(description="Judged unclear")
-    waiting: int = Field(description="Not judged")
-    lost: int = Field(description="Of these, without a picture that could be judged: deleted, or never made")
+    images: int = Field(description="Of these, with the verdict glasses or no_glasses")
+    errors: int = Field(description="Of these, labelled differently by the model")
+    unclear: int = Field(description="With the verdict unclear")
+    waiting: int = Field(description="Without a verdict")
+    lost: int = Field(description="Of these, without a preview: deleted, or never made")
     error_ratio: float | None
     error_lower: float | None
     error_upper: float | None
@@ -52,7 +51,7 @@ class Audit(BaseModel):
 
 
 def read_audit(connection: Connection, served: Served) -> Audit:
-    """Count the whole audit sample of what is served, the unclear and the waiting ones apart."""
+    """Count the audit sample of the served version by verdict."""
     judged = verdicts.c.verdict.in_([Verdict.GLASSES, Verdict.NO_GLASSES])
     waiting = verdicts.c.verdict.is_(None)
     counts = (

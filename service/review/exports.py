@@ -1,4 +1,4 @@
-"""What people said, as training reads it: a table of corrections, and a labelled folder in the Kaggle layout."""
+"""Export verdicts for training: a table of corrections, and a labelled data set in the Kaggle layout."""
 
 import json
 import tarfile
@@ -19,40 +19,40 @@ from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
 
 FOLDER = "reviewed"
-"""What the tar unpacks to, and so the name of the data set."""
+"""Folder in the tar, and so the name of the data set."""
 
 
 _LINES = 10_000
-_PICTURES = 64  # Of some 15 kB each.
+_PREVIEWS = 64  # About 15 kB each.
 _BLOCK = 512
 _ABOUT = {"source": "images that a Lensgate service kept for review, at most 256 x 256, labelled by its reviewers"}
 
 
 class Ids(StrEnum):
-    """What `id` is in a table of corrections: our own name of an image, or that which its caller gave."""
+    """The id in a table of corrections: the record's ULID, or the caller's name of the image."""
 
     RECORD = "record"
     CALLER = "caller"
 
 
 def write_corrections(store: Store, ids: Ids, *, page: int = _LINES) -> Iterator[str]:
-    """The lines of `corrections.csv`, the oldest verdict first: of two about one image the later one counts.
+    """Yield the lines of `corrections.csv`, oldest verdict first, since training uses the last line of an image.
 
     Raises:
-        RecordsUnavailable: the store cannot be read; before the first line, or later in the middle.
+        RecordsUnavailable: the store is unreadable; before the first line, or later in the middle.
     """
     pages = _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page)
     lines = ([_correction(row, ids) for row in rows] for rows in pages)
     return write_table(("id", "label", "reason"), lines, line_end="\n")
 
 
-def write_dataset(store: Store, *, page: int = _PICTURES) -> Iterator[bytes]:
-    """A tar: `faces/face-<record>.jpg`, `about.json` and at last `train.csv`, of what shows glasses or shows none.
+def write_dataset(store: Store, *, page: int = _PREVIEWS) -> Iterator[bytes]:
+    """Yield a tar of the images with a definite verdict: `faces/face-<record>.jpg`, `about.json`, then `train.csv`.
 
-    Of verdicts on the same bytes the latest counts. It is made as it is sent: its size costs no memory.
+    The latest of several verdicts on the same bytes counts. Streams in bounded memory.
 
     Raises:
-        RecordsUnavailable: the store cannot be read; before the first byte, or later in the middle.
+        RecordsUnavailable: the store is unreadable; before the first byte, or later in the middle.
     """
     with SpooledTemporaryFile(max_size=2**20, mode="w+b") as table:
         table.write(b"id,glasses\n")
@@ -79,7 +79,7 @@ def _corrections() -> Select[Any]:
 
 
 def _labelled() -> Select[Any]:
-    """Pictures with a definite verdict, but for those on the same bytes as a later one."""
+    """Select previews with a definite verdict that no later verdict on the same bytes overrules."""
     again, later = decisions.alias(), verdicts.alias()
     is_overruled = exists().where(
         again.c.sha256 == decisions.c.sha256,
@@ -97,7 +97,7 @@ def _labelled() -> Select[Any]:
 def _pages(
     store: Store, query: Select[Any], key: Sequence[ColumnElement[Any]], *, size: int
 ) -> Iterator[Sequence[Row[Any]]]:
-    """All rows in the order of `key`, some at a time, each page in a transaction of its own; the first may be empty."""
+    """Yield all rows in the order of `key` in pages, one transaction each; the first page may be empty."""
     first = query.order_by(*key).limit(size)
     page = first
     while True:
@@ -111,12 +111,12 @@ def _pages(
 
 
 def _name(identity: str) -> str:
-    """As training names an image. A spreadsheet takes no cell for a formula that begins like this."""
+    """Return the name that training uses. The prefix also keeps spreadsheets from reading it as a formula."""
     return f"face-{identity.removeprefix('face-')}"
 
 
 def _stem(identity: str) -> str:
-    """What a caller called an image that they sent as a file: without folder and ending."""
+    """Return the caller's file name without folder and extension."""
     path = PurePosixPath(identity)
     return (path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name) or identity
 

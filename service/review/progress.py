@@ -1,4 +1,4 @@
-"""How far the review is: what waits, what was said, by this reviewer and by all, and what the audit comes to."""
+"""Progress of the review: waiting images, verdicts by this reviewer and by all, and the audit."""
 
 import time
 
@@ -6,42 +6,41 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from service.records.store import Store
-from service.records.tables import claims, decisions, images, skips, verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
 from service.review.audit import Audit, Served, read_audit
-from service.review.kind import IS_AUDITED, IS_DISCARDED
+from service.review.review_kind import IS_AUDITED, IS_DISCARDED
 from service.review.reviewer import Reviewer
 
 
 class Waiting(BaseModel):
-    """Images with a picture and without a verdict."""
+    """Images with a preview and without a verdict."""
 
     discarded: int
     audit: int
 
 
-class Said(BaseModel):
-    """Verdicts of each kind."""
+class VerdictCounts(BaseModel):
+    """Number of verdicts by value."""
 
     glasses: int
     no_glasses: int
     unclear: int
 
 
-class Mine(Said):
-    """The verdicts of one reviewer, and what they skipped of what still waits."""
+class ReviewerCounts(VerdictCounts):
+    """The verdicts of one reviewer, and the waiting images that they skipped."""
 
     skipped: int
 
 
 class Progress(BaseModel):
-    """Where the review stands."""
+    """Progress of the review for one reviewer."""
 
     reviewer: str
     waiting: Waiting
-    with_others: int = Field(description="Of the waiting ones, those that other reviewers look at now")
-    verdicts: Said
-    mine: Mine
+    with_others: int = Field(description="Waiting images reserved for other reviewers")
+    verdicts: VerdictCounts
+    mine: ReviewerCounts
     audit: Audit
 
 
@@ -49,23 +48,23 @@ def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
     """Count everything for one reviewer.
 
     Raises:
-        RecordsUnavailable: the store cannot be read.
+        RecordsUnavailable: the store is unreadable.
     """
     with store.begin() as connection:
         others = and_(claims.c.reviewer != reviewer.name, claims.c.expires >= round(time.time() * 1e6))
-        mine = _read_said(connection, verdicts.c.reviewer == reviewer.name)
+        mine = _read_verdicts(connection, verdicts.c.reviewer == reviewer.name)
         return Progress(
             reviewer=reviewer.name,
             waiting=read_waiting(connection),
             with_others=connection.scalar(select(func.count()).select_from(claims).where(others)) or 0,
-            verdicts=_read_said(connection),
-            mine=Mine(**dict(mine), skipped=_count_skipped(connection, reviewer)),
+            verdicts=_read_verdicts(connection),
+            mine=ReviewerCounts(**dict(mine), skipped=_count_skipped(connection, reviewer)),
             audit=read_audit(connection, served),
         )
 
 
 def read_waiting(connection: Connection) -> Waiting:
-    """Count what waits."""
+    """Count waiting images."""
     row = connection.execute(
         select(func.count().filter(IS_DISCARDED).label("discarded"), func.count().filter(IS_AUDITED).label("audit"))
         .select_from(images.join(decisions, decisions.c.record == images.c.record))
@@ -74,9 +73,9 @@ def read_waiting(connection: Connection) -> Waiting:
     return Waiting(discarded=row.discarded, audit=row.audit)
 
 
-def _read_said(connection: Connection, *conditions: ColumnElement[bool]) -> Said:
+def _read_verdicts(connection: Connection, *conditions: ColumnElement[bool]) -> VerdictCounts:
     counted = select(verdicts.c.verdict, func.count()).where(*conditions).group_by(verdicts.c.verdict)
-    return Said(**dict.fromkeys(Verdict, 0) | {row[0]: row[1] for row in connection.execute(counted)})
+    return VerdictCounts(**dict.fromkeys(Verdict, 0) | {row[0]: row[1] for row in connection.execute(counted)})
 
 
 def _count_skipped(connection: Connection, reviewer: Reviewer) -> int:

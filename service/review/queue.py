@@ -1,6 +1,6 @@
-"""Who is shown which image, and what they say of it: claims, verdicts and skips, for any number of reviewers at once.
+"""The review queue: claims, verdicts and skips of concurrent reviewers.
 
-Each step is one transaction that lets nobody else in.
+Each operation is one exclusive transaction.
 """
 
 import time
@@ -24,33 +24,30 @@ from sqlalchemy import (
 from service.errors import Conflict, NotFound
 from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store, insert_into
-from service.records.tables import claims, decisions, images, skips, verdicts
-from service.records.verdict import Verdict
-from service.review.kind import Kind
+from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Reviewer
 
 LEASE_SECONDS = 300
-"""How long an image is kept for who claimed it."""
+"""How long a claim reserves an image."""
 
 
 class ReviewQueue:
-    """The images that wait for a verdict. Blocks, and is safe in threads and processes.
-
-    A claim, a verdict or a skip that is sent twice does once what it does.
+    """Images waiting for a verdict. Blocking; safe in threads and processes. All operations are idempotent.
 
     Args:
-        store: where they lie.
-        clock: seconds since 1970.
+        store: the store of the records.
+        clock: clock in seconds since 1970.
     """
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
 
-    def claim(self, reviewer: Reviewer, *, count: int, kind: Kind) -> tuple[list[dict[str, Any]], int]:
-        """Keep the oldest `count` images without a verdict for this reviewer, those first that are kept already.
+    def claim(self, reviewer: Reviewer, *, count: int, kind: ReviewKind) -> tuple[list[dict[str, Any]], int]:
+        """Reserve the oldest `count` images without a verdict, starting with those already reserved for this reviewer.
 
-        Returns them, the oldest first, and until when they are kept, in microseconds since 1970.
+        Returns them, oldest first, and the end of the reservation in microseconds since 1970.
         """
         now = self._now()
         expires = now + LEASE_SECONDS * 10**6
@@ -63,22 +60,24 @@ class ReviewQueue:
         return [read_record(row) for row in rows], expires
 
     def release(self, reviewer: Reviewer) -> None:
-        """Keep nothing for this reviewer any more."""
+        """Release all images reserved for this reviewer."""
         with self._store.begin_alone() as connection:
             connection.execute(delete(claims).where(claims.c.reviewer == reviewer.name))
 
     def judge(self, reviewer: Reviewer, record: str, verdict: Verdict) -> bool:
-        """Note what the image shows, in place of what the same reviewer said before. Whether that was something else.
+        """Store a verdict in place of an earlier one of the same reviewer; return whether it is a new value.
 
         Raises:
-            NotFound: nobody is asked about such an image.
-            Conflict: somebody else has judged it, or looks at it now.
+            NotFound: the image is not in the review.
+            Conflict: another reviewer has judged it, or has reserved it.
         """
         now = self._now()
         with self._store.begin_alone() as connection:
             source = select(
                 decisions.c.record, literal(verdict.value), literal(reviewer.name), literal(now, BigInteger)
-            ).where(decisions.c.record == record, Kind.ALL.condition(), ~_is_others(decisions.c.record, reviewer, now))
+            ).where(
+                decisions.c.record == record, ReviewKind.ALL.condition(), ~_is_others(decisions.c.record, reviewer, now)
+            )
             statement = insert_into(connection, verdicts).from_select(["record", "verdict", "reviewer", "time"], source)
             new = statement.excluded
             changed = connection.scalar(
@@ -94,11 +93,11 @@ class ReviewQueue:
         return changed is not None
 
     def retract(self, reviewer: Reviewer, record: str) -> None:
-        """Take a verdict back, and keep the image for this reviewer, who is about to give another.
+        """Delete a verdict and reserve the image for this reviewer.
 
         Raises:
-            NotFound: nobody is asked about such an image.
-            Conflict: the verdict is another's, and the reviewer is no admin; or another looks at the image now.
+            NotFound: the image is not in the review.
+            Conflict: it is another reviewer's verdict and this one is not an admin; or the image is reserved.
         """
         with self._store.begin_alone() as connection:
             own = verdicts.c.reviewer == reviewer.name
@@ -107,37 +106,39 @@ class ReviewQueue:
             self._hold(connection, reviewer, record)
 
     def skip(self, reviewer: Reviewer, record: str) -> None:
-        """Show this image to others, and to this reviewer no more.
+        """Leave this image to other reviewers.
 
         Raises:
-            NotFound: nobody is asked about such an image.
+            NotFound: the image is not in the review.
         """
         with self._store.begin_alone() as connection:
             source = select(decisions.c.record, literal(reviewer.name), literal(self._now(), BigInteger)).where(
-                decisions.c.record == record, Kind.ALL.condition()
+                decisions.c.record == record, ReviewKind.ALL.condition()
             )
             statement = insert_into(connection, skips).from_select(["record", "reviewer", "time"], source)
             connection.execute(statement.on_conflict_do_nothing())
-            _check_asked(connection, record)
+            _check_in_review(connection, record)
             connection.execute(delete(claims).where(claims.c.record == record, claims.c.reviewer == reviewer.name))
 
     def unskip(self, reviewer: Reviewer, record: str) -> None:
-        """Take a skip back, and keep the image for this reviewer.
+        """Delete a skip and reserve the image for this reviewer.
 
         Raises:
-            NotFound: nobody is asked about such an image.
-            Conflict: somebody else has judged it meanwhile, or looks at it now.
+            NotFound: the image is not in the review.
+            Conflict: another reviewer has judged or reserved it in the meantime.
         """
         with self._store.begin_alone() as connection:
             connection.execute(delete(skips).where(skips.c.record == record, skips.c.reviewer == reviewer.name))
             self._hold(connection, reviewer, record)
 
     def unskip_all(self, reviewer: Reviewer) -> None:
-        """Show this reviewer again what they skipped."""
+        """Delete all skips of this reviewer."""
         with self._store.begin_alone() as connection:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
-    def _renew(self, connection: Connection, reviewer: Reviewer, *, kind: Kind, count: int, expires: int) -> list[str]:
+    def _renew(
+        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, expires: int
+    ) -> list[str]:
         own = (
             select(claims.c.record)
             .join(decisions, decisions.c.record == claims.c.record)
@@ -150,22 +151,22 @@ class ReviewQueue:
         return list(connection.scalars(statement.values(expires=expires).returning(claims.c.record)))
 
     def _take(
-        self, connection: Connection, reviewer: Reviewer, *, kind: Kind, count: int, now: int, expires: int
+        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, now: int, expires: int
     ) -> list[str]:
         free = _free(reviewer, kind, now=now, expires=expires).order_by(images.c.record).limit(count)
         return self._upsert(connection, free, where=claims.c.expires < now)
 
     def _hold(self, connection: Connection, reviewer: Reviewer, record: str) -> None:
-        """Keep this one image, if nobody has judged it and nobody else looks at it."""
+        """Reserve one image if it has no verdict and no other reviewer has reserved it."""
         now = self._now()
         source = select(
             decisions.c.record, literal(reviewer.name), literal(now + LEASE_SECONDS * 10**6, BigInteger)
-        ).where(decisions.c.record == record, Kind.ALL.condition(), ~_has_verdict(decisions.c.record))
+        ).where(decisions.c.record == record, ReviewKind.ALL.condition(), ~_has_verdict(decisions.c.record))
         if not self._upsert(connection, source, where=or_(claims.c.expires < now, claims.c.reviewer == reviewer.name)):
             _check(connection, reviewer, record)
 
     def _upsert(self, connection: Connection, source: Select[Any], *, where: ColumnElement[bool]) -> list[str]:
-        """Claim what `source` finds, also what is claimed already where that may be; returns what is claimed now."""
+        """Claim the images that `source` selects, replacing claims that match `where`; return the claimed ones."""
         statement = insert_into(connection, claims).from_select(["record", "reviewer", "expires"], source)
         new = statement.excluded
         statement = statement.on_conflict_do_update(
@@ -177,8 +178,8 @@ class ReviewQueue:
         return round(self._clock() * 1e6)
 
 
-def _free(reviewer: Reviewer, kind: Kind, *, now: int, expires: int) -> Select[Any]:
-    """Images that nobody has judged or looks at, and that this reviewer did not skip, as rows of `claims`."""
+def _free(reviewer: Reviewer, kind: ReviewKind, *, now: int, expires: int) -> Select[Any]:
+    """Select images without verdict, claim and skip by this reviewer, as rows of `claims`."""
     record = images.c.record
     return (
         select(record, literal(reviewer.name), literal(expires, BigInteger))
@@ -197,21 +198,21 @@ def _has_verdict(record: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> ColumnElement[bool]:
-    """Whether somebody else looks at it."""
+    """Whether another reviewer has reserved it."""
     return exists().where(claims.c.record == record, claims.c.reviewer != reviewer.name, claims.c.expires >= now)
 
 
 def _check(connection: Connection, reviewer: Reviewer, record: str) -> None:
-    """Say why nothing was written, unless the reviewer's own verdict stands there already."""
-    _check_asked(connection, record)
+    """Raise the reason why no row was written, unless the reviewer's own verdict is already stored."""
+    _check_in_review(connection, record)
     found = connection.scalar(select(verdicts.c.reviewer).where(verdicts.c.record == record))
     if found is None:
-        raise Conflict("somebody else looks at this image now")
+        raise Conflict("another reviewer is looking at this image")
     if found != reviewer.name:
-        raise Conflict(f"{found} has judged this image: only they, or an admin, can take that back")
+        raise Conflict(f"{found} has judged this image: only {found} or an admin can change that verdict")
 
 
-def _check_asked(connection: Connection, record: str) -> None:
-    asked = select(decisions.c.record).where(decisions.c.record == record, Kind.ALL.condition())
-    if connection.scalar(asked) is None:
-        raise NotFound("nobody is asked about such an image: it is gone, or was neither discarded nor audited")
+def _check_in_review(connection: Connection, record: str) -> None:
+    found = select(decisions.c.record).where(decisions.c.record == record, ReviewKind.ALL.condition())
+    if connection.scalar(found) is None:
+        raise NotFound("the image is not in the review: it was deleted, or neither discarded nor audited")

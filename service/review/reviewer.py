@@ -1,4 +1,4 @@
-"""Who judges: whom the token or the session names, or, where nobody is asked for one, who they say they are."""
+"""The reviewer: named by the token or session, or by the request while authentication is off."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,33 +13,35 @@ from service.errors import Forbidden, MalformedRequest
 
 def _printable(name: str) -> str:
     if not name.strip() or not name.isprintable():
-        raise ValueError("a name is 1 to 64 printable characters")
+        raise ValueError("must be 1 to 64 printable characters")
     return name.strip()
 
 
-Name = Annotated[str, Field(min_length=1, max_length=64, description="Who judges"), AfterValidator(_printable)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=64, description="Name of the reviewer"), AfterValidator(_printable)
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """Two people of one name are one reviewer, and are shown the same images."""
+    """A reviewer, identified by name: people with the same name see the same images."""
 
     name: str
     is_admin: bool = False
 
 
 def find_reviewer(request: Request, given: str | None) -> Reviewer:
-    """The reviewer behind a request; `given` is what it says itself.
+    """Return the reviewer of a request; `given` is the name in the request.
 
     Raises:
-        MalformedRequest: it says nothing, and nobody else does.
-        Forbidden: it names somebody else than its token.
+        MalformedRequest: neither token nor request names a reviewer.
+        Forbidden: the request names another reviewer than its token.
     """
     principal = principal_of(request)
     if principal.is_anonymous:
         if given is None:
-            raise MalformedRequest("reviewer: a verdict needs a name, 1 to 64 printable characters")
+            raise MalformedRequest("reviewer: required without tokens, 1 to 64 printable characters")
         return Reviewer(given)
     if given not in (None, principal.name):
-        raise Forbidden(f"you are {principal.name}: leave reviewer out, or log in as somebody else")
+        raise Forbidden(f"reviewer must be {principal.name}, the name of the token, or be omitted")
     return Reviewer(principal.name, is_admin=principal.may(Scope.ADMIN))

@@ -1,4 +1,4 @@
-"""`/v1/review`: claims, verdicts, skips, progress and exports. None of it runs in the event loop."""
+"""`/v1/review`: claims, verdicts, skips, progress and exports. All endpoints run in worker threads."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -11,70 +11,70 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response
-from service.metrics.review import ReviewMetrics
 from service.records.query import RecordId
-from service.records.routes import existing
+from service.records.routes import require_store
 from service.records.serialization import Record, show_time
 from service.records.store import Store
-from service.records.verdict import Verdict
+from service.records.tables import Verdict
 from service.review.audit import Served
 from service.review.exports import Ids, write_corrections, write_dataset
-from service.review.kind import Kind
+from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
 
-MOST_CLAIMED = 100
+MAX_CLAIMED = 100
 
 _Part = TypeVar("_Part", str, bytes)
 
 
-class Judging(BaseModel):
-    """Who judges; with tokens it is the token's name."""
+class ReviewerBody(BaseModel):
+    """The reviewer; with tokens the name of the token."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     reviewer: Name | None = None
 
 
-class Claim(Judging):
-    """What to keep for this reviewer."""
+class ClaimBody(ReviewerBody):
+    """The images to reserve."""
 
-    count: Annotated[int, Field(ge=1, le=MOST_CLAIMED)] = 10
-    kind: Kind = Kind.ALL
+    count: Annotated[int, Field(ge=1, le=MAX_CLAIMED)] = 10
+    kind: ReviewKind = ReviewKind.ALL
 
 
-class Claimed(BaseModel):
-    """Images that nobody else is shown before `expires`, the oldest first."""
+class ClaimedImages(BaseModel):
+    """Images reserved for this reviewer until `expires`, oldest first."""
 
     images: list[Record]
     expires: datetime
 
 
-class Said(Judging):
-    """What an image shows."""
+class VerdictBody(ReviewerBody):
+    """A verdict on an image."""
 
     verdict: Verdict
 
 
-class Kept(BaseModel):
-    """A verdict as it was kept."""
+class VerdictAnswer(BaseModel):
+    """A stored verdict."""
 
     record: str
     verdict: Verdict
     reviewer: str
 
 
-Who = Annotated[Name | None, Query(description="Who judges; with tokens it is the token's name")]
+ReviewerParameter = Annotated[Name | None, Query(description="Name of the reviewer; with tokens the name of the token")]
 
 
 def make_review_routes(store: Store | None, *, served: Callable[[], Served], metrics: ReviewMetrics) -> APIRouter:
-    """All of them; without a store they say so.
+    """Make the routes; without a store they respond with 404 and the reason.
 
     Args:
-        store: where records and verdicts lie.
-        served: what decides at present; the audit is about that.
-        metrics: is told of verdicts.
+        store: the store of records and verdicts.
+        served: returns the served version, which the audit is about.
+        metrics: counts verdicts.
     """
     problems = (MalformedRequest, Forbidden, NotFound, RecordsUnavailable)
     router = APIRouter(prefix="/v1/review", tags=["review"], responses=describe_problems(problems))
@@ -86,63 +86,65 @@ def make_review_routes(store: Store | None, *, served: Callable[[], Served], met
 
 
 def _add_claims(router: APIRouter, store: Store | None) -> None:
-    @router.post("/claims", response_model=Claimed, summary="Keep images for this reviewer; again, to keep them longer")
-    def claim(request: Request, body: Claim) -> Response:
+    @router.post(
+        "/claims", response_model=ClaimedImages, summary="Reserve images for the reviewer, or extend the reservation"
+    )
+    def claim(request: Request, body: ClaimBody) -> Response:
         found, expires = _queue(store).claim(find_reviewer(request, body.reviewer), count=body.count, kind=body.kind)
         return json_response({"images": found, "expires": show_time(expires)})
 
-    @router.delete("/claims", status_code=204, summary="Leave them to others")
-    def release(request: Request, reviewer: Who = None) -> None:
+    @router.delete("/claims", status_code=204, summary="Release all reserved images")
+    def release(request: Request, reviewer: ReviewerParameter = None) -> None:
         _queue(store).release(find_reviewer(request, reviewer))
 
 
 def _add_verdicts(router: APIRouter, store: Store | None, metrics: ReviewMetrics) -> None:
     conflict = describe_problems([Conflict])
 
-    @router.put("/verdicts/{record}", responses=conflict, summary="Say what an image shows")
-    def judge(request: Request, record: RecordId, body: Said) -> Kept:
+    @router.put("/verdicts/{record}", responses=conflict, summary="Give a verdict")
+    def judge(request: Request, record: RecordId, body: VerdictBody) -> VerdictAnswer:
         who = find_reviewer(request, body.reviewer)
         if _queue(store).judge(who, record, body.verdict):
             metrics.observe_verdict(body.verdict)
-        return Kept(record=record, verdict=body.verdict, reviewer=who.name)
+        return VerdictAnswer(record=record, verdict=body.verdict, reviewer=who.name)
 
-    @router.delete("/verdicts/{record}", status_code=204, responses=conflict, summary="Take a verdict back")
-    def retract(request: Request, record: RecordId, reviewer: Who = None) -> None:
+    @router.delete("/verdicts/{record}", status_code=204, responses=conflict, summary="Delete a verdict")
+    def retract(request: Request, record: RecordId, reviewer: ReviewerParameter = None) -> None:
         _queue(store).retract(find_reviewer(request, reviewer), record)
 
 
 def _add_skips(router: APIRouter, store: Store | None) -> None:
     conflict = describe_problems([Conflict])
 
-    @router.post("/skips/{record}", status_code=204, summary="Leave an image to others")
-    def skip(request: Request, record: RecordId, body: Judging) -> None:
+    @router.post("/skips/{record}", status_code=204, summary="Skip an image")
+    def skip(request: Request, record: RecordId, body: ReviewerBody) -> None:
         _queue(store).skip(find_reviewer(request, body.reviewer), record)
 
-    @router.delete("/skips/{record}", status_code=204, responses=conflict, summary="Take a skip back")
-    def unskip(request: Request, record: RecordId, reviewer: Who = None) -> None:
+    @router.delete("/skips/{record}", status_code=204, responses=conflict, summary="Delete a skip")
+    def unskip(request: Request, record: RecordId, reviewer: ReviewerParameter = None) -> None:
         _queue(store).unskip(find_reviewer(request, reviewer), record)
 
-    @router.delete("/skips", status_code=204, summary="Take all of one's skips back")
-    def unskip_all(request: Request, reviewer: Who = None) -> None:
+    @router.delete("/skips", status_code=204, summary="Delete all skips of the reviewer")
+    def unskip_all(request: Request, reviewer: ReviewerParameter = None) -> None:
         _queue(store).unskip_all(find_reviewer(request, reviewer))
 
 
 def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Served]) -> None:
-    @router.get("/progress", summary="How far the review is, and what the audit comes to")
-    def progress(request: Request, reviewer: Who = None) -> Progress:
-        return read_progress(existing(store), find_reviewer(request, reviewer), served())
+    @router.get("/progress", summary="Show the progress of the review and the result of the audit")
+    def progress(request: Request, reviewer: ReviewerParameter = None) -> Progress:
+        return read_progress(require_store(store), find_reviewer(request, reviewer), served())
 
-    @router.get("/corrections.csv", response_class=Response, summary="All verdicts, as training reads corrections")
+    @router.get("/corrections.csv", response_class=Response, summary="Export all verdicts as corrections for training")
     def corrections(ids: Ids = Ids.RECORD) -> Response:
-        return _download(write_corrections(existing(store), ids), "corrections.csv", "text/csv")
+        return _download(write_corrections(require_store(store), ids), "corrections.csv", "text/csv")
 
-    @router.get("/dataset.tar", response_class=Response, summary="Labelled images in the Kaggle layout")
+    @router.get("/dataset.tar", response_class=Response, summary="Export labelled images in the Kaggle layout")
     def dataset() -> Response:
-        return _download(write_dataset(existing(store)), "dataset.tar", "application/x-tar")
+        return _download(write_dataset(require_store(store)), "dataset.tar", "application/x-tar")
 
 
 def _queue(store: Store | None) -> ReviewQueue:
-    return ReviewQueue(existing(store))
+    return ReviewQueue(require_store(store))
 
 
 def _download(parts: Iterator[_Part], name: str, media_type: str) -> StreamingResponse:

@@ -1,4 +1,4 @@
-"""A real browser that watches itself: console errors, requests to other hosts and accessibility findings are faults."""
+"""A real browser that reports console errors, requests to other hosts and accessibility findings as faults."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-_PATIENCE = 30_000.0  # Milliseconds: a machine that does much besides is no fault of a page.
+_PATIENCE = 30_000.0  # Milliseconds: generous, for busy machines.
 _OWN_SCHEMES = {"data", "blob", "about"}
 
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """Debian's Chromium, gone when the block ends."""
+    """Run Debian's Chromium until the block ends."""
     program = shutil.which("chromium")
     assert program, "these tests need Chromium: make tools installs it"
     expect.set_options(timeout=_PATIENCE)
@@ -39,14 +39,14 @@ def running_browser() -> Iterator[Browser]:
 
 @dataclass
 class Guard:
-    """Notes what a page must not do; `allowed` are parts of console messages that a test means to cause."""
+    """Records faults of a page; `allowed` lists parts of console messages that a test provokes."""
 
     host: str
     allowed: Sequence[str]
     faults: list[str] = field(default_factory=list)
 
     def watch(self, page: Page) -> None:
-        """Listen to everything that a page reports."""
+        """Listen to all events of a page."""
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
         page.on("request", self._see)
@@ -65,9 +65,9 @@ class Guard:
 def open_page(
     browser: Browser, url: str, *, width: int = WIDE, scheme: Scheme = "light", allowed: Sequence[str] = ()
 ) -> Iterator[Page]:
-    """A page of its own session at `url`, still blank, so that a test can route requests first; `page.goto("/")`.
+    """Open a blank page in a new browser session; a test can route requests before `page.goto("/")`.
 
-    When the block ends, nothing may have gone wrong in it but what is `allowed`.
+    At the end of the block, fail for every fault that is not `allowed`.
     """
     context = browser.new_context(
         base_url=url,
@@ -89,7 +89,7 @@ def open_page(
 
 
 def check_accessibility(page: Page) -> None:
-    """No finding of axe is serious or critical."""
+    """Fail for every serious or critical finding of axe."""
     violations = Axe().run(page).response["violations"]
     found = [
         f"{violation['impact']} {violation['id']}: {node['html']} {node['failureSummary']}"
@@ -101,7 +101,7 @@ def check_accessibility(page: Page) -> None:
 
 
 def check_width(page: Page) -> None:
-    """Nothing makes the page scroll sideways; names what does."""
+    """Check that the page does not scroll sideways; name the elements that are too wide."""
     too_wide = page.evaluate(
         """() => document.documentElement.scrollWidth <= innerWidth ? [] :
            [...document.body.querySelectorAll("*")]
@@ -112,7 +112,7 @@ def check_width(page: Page) -> None:
 
 
 def tab_to(page: Page, selector: str, *, most: int = 60) -> None:
-    """Press Tab until the element has the focus, as who has no mouse does."""
+    """Press Tab until the element has the focus, as keyboard users do."""
     for _ in range(most):
         page.keyboard.press("Tab")
         if page.evaluate("selector => document.activeElement.matches(selector)", selector):

@@ -31,6 +31,6 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def idle() -> Iterator[Running]:
-    """A service that nobody has sent an image to, without records."""
+    """A service without decisions and without records."""
     with running_service() as service:
         yield service

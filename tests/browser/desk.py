@@ -1,4 +1,4 @@
-"""A reviewer's desk: a service with a store, a browser before it, and what a test does and sees there."""
+"""A reviewer's desk: a service with a store, a browser, and helpers for tests of the review page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from tests.browser.browser import WIDE, Scheme, open_page
 from tests.service.review.decisions import decision, fill
 from tests.support.servers import Running, running_service, wait_until
 
-# What the browser says of answers that a test means to cause.
+# The browser's console message for error responses that a test provokes.
 REFUSED = ("Failed to load resource",)
 
 

@@ -1,4 +1,4 @@
-"""What tests of the operations page share: images, the snapshot behind the page, and what a visitor does."""
+"""Shared helpers for tests of the operations page: images, snapshots and user actions."""
 
 import base64
 from collections.abc import Callable

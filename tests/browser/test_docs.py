@@ -1,4 +1,4 @@
-"""The API page: all that /openapi.json says, with nothing from another host."""
+"""The API page shows all of /openapi.json and loads only from its own host."""
 
 import shlex
 import subprocess
@@ -94,7 +94,7 @@ def test_it_is_read_and_narrowed_by_keyboard(browser: Browser, idle: Running) ->
         expect(page.locator("#paths > section:visible")).to_have_count(1)
         tab_to(page, "#post-v1-decisions-batch > summary")
         page.keyboard.press("Enter")
-        expect(page.locator("#post-v1-decisions-batch").get_by_role("heading", name="Answers")).to_be_visible()
+        expect(page.locator("#post-v1-decisions-batch").get_by_role("heading", name="Responses")).to_be_visible()
 
 
 def test_a_link_to_an_operation_opens_it(browser: Browser, idle: Running) -> None:
@@ -123,7 +123,7 @@ def test_where_the_clipboard_is_closed_the_command_is_marked(browser: Browser, i
         page.add_init_script("delete Navigator.prototype.clipboard")
         open_docs(page, f"/docs{DECISIONS}")
         page.locator(DECISIONS).get_by_role("button", name="Copy").click()
-        expect(page.locator(DECISIONS).get_by_role("status")).to_contain_text("Marked")
+        expect(page.locator(DECISIONS).get_by_role("status")).to_contain_text("Selected")
         assert page.evaluate("getSelection().toString()") == command_of(page, DECISIONS)
 
 

@@ -65,7 +65,7 @@ def test_a_version_that_has_decided_nothing_has_no_reject_rate(browser: Browser,
         change_snapshot(page, swap)
         page.goto("/")
         expect(page.locator("#reject")).to_have_text("\u2013")
-        expect(page.locator("#reject-note")).to_have_text("no image yet")
+        expect(page.locator("#reject-note")).to_have_text("no images yet")
 
 
 def test_the_first_image_is_drawn_at_once(browser: Browser, idle: Running) -> None:
@@ -86,11 +86,11 @@ def test_the_numbers_are_those_of_the_service(browser: Browser, busy: Running) -
         change_snapshot(page, lambda snapshot: snapshot.update(reject_ratio=0.0312, decisions=12_345))
         page.goto("/")
         expect(page.locator("#reject")).to_have_text("3.1\u202f%")
-        expect(page.locator("#throughput-note")).to_contain_text("12\u202f345 since the start")
+        expect(page.locator("#throughput-note")).to_contain_text("12\u202f345 since start")
         expect(page.locator("#model")).to_have_text("glasses 1")
         expect(page.locator("#model-note")).to_contain_text("fake, since")
         expect(page.locator("#drift")).to_have_text("\u2013")
-        expect(page.locator("#load")).to_contain_text("0.400 to 0.600, the paper's")
+        expect(page.locator("#load")).to_contain_text("0.400 to 0.600, from the paper")
         expect(page.locator("#state")).to_have_text("Ready")
 
 
@@ -109,7 +109,7 @@ def test_scores_are_drawn_with_the_band_and_the_reference_and_told_in_words(brow
         expect(page.locator("#scores .bar")).to_have_count(20)
         expect(page.locator("#scores .bar--reference")).to_have_count(20)
         expect(page.locator("#scores .band-edge")).to_have_count(2)
-        expect(page.get_by_role("img", name="The band is 0.4 to 0.6")).to_be_visible()
+        expect(page.get_by_role("img", name="The uncertainty band is 0.4 to 0.6")).to_be_visible()
         page.locator(".scores summary").click()
         expect(page.locator("#scores-table tr")).to_have_count(20)
 
@@ -122,7 +122,7 @@ def test_the_latest_discarded_images_are_shown_with_what_is_known_of_them(browse
         first = page.locator(".thumb").first
         expect(first).to_contain_text("the-very-latest")
         expect(first).to_contain_text("contradicted")
-        expect(first).to_contain_text("asked for no glasses")
+        expect(first).to_contain_text("expected no glasses")
         expect(first).to_contain_text("0.980")
         picture = page.get_by_role("img", name="Discarded image the-very-latest")
         expect(picture).to_be_visible()
@@ -157,15 +157,15 @@ def test_the_pages_are_reached_from_the_header(browser: Browser, busy: Running) 
 def test_the_history_is_read_with_arrow_keys(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
-        expect(page.locator("#history-readout")).to_contain_text("The last 15 minutes:")
+        expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
         tab_to(page, "#history")
         page.keyboard.press("ArrowLeft")
-        expect(page.locator("#history-readout")).to_contain_text("images/s, rejected")
+        expect(page.locator("#history-readout")).to_contain_text("images/s, reject rate")
         expect(page.locator("#history .cursor")).to_have_count(1)
         page.keyboard.press("Home")
         expect(page.locator("#history")).to_have_attribute("aria-valuenow", "0")
         page.keyboard.press("Escape")
-        expect(page.locator("#history-readout")).to_contain_text("The last 15 minutes:")
+        expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
 
 
 def test_the_history_is_read_under_the_pointer(browser: Browser, busy: Running) -> None:
@@ -173,9 +173,9 @@ def test_the_history_is_read_under_the_pointer(browser: Browser, busy: Running) 
         page.goto("/")
         wait_for_numbers(page)
         page.hover("#history")
-        expect(page.locator("#history-readout")).to_contain_text("images/s, rejected")
+        expect(page.locator("#history-readout")).to_contain_text("images/s, reject rate")
         page.hover("#scores-title")
-        expect(page.locator("#history-readout")).to_contain_text("The last 15 minutes:")
+        expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
 
 
 def test_the_history_is_a_table_for_who_cannot_see_the_chart(browser: Browser, busy: Running) -> None:
@@ -184,7 +184,7 @@ def test_the_history_is_a_table_for_who_cannot_see_the_chart(browser: Browser, b
         wait_for_numbers(page)
         tab_to(page, "#history-details summary")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("table", name="The last 15 minutes, by the minute")).to_be_visible()
+        expect(page.get_by_role("table", name="The last 15 minutes, by minute")).to_be_visible()
         expect(page.locator("#history-table tr").first).to_contain_text("%")
 
 
@@ -208,7 +208,7 @@ def test_the_first_tab_leads_past_the_header(browser: Browser, busy: Running) ->
 def test_nothing_discarded_is_no_fault(browser: Browser, tmp_path: Path) -> None:
     with running_service(records_url=f"sqlite:///{tmp_path}/r.db") as service, open_page(browser, service.url) as page:
         page.goto("/")
-        expect(page.locator("#latest")).to_contain_text("Nothing was discarded.")
+        expect(page.locator("#latest")).to_contain_text("No discarded images.")
 
 
 def test_the_shadow_is_shown_with_how_often_it_disagrees(browser: Browser, busy: Running) -> None:
@@ -219,4 +219,4 @@ def test_the_shadow_is_shown_with_how_often_it_disagrees(browser: Browser, busy:
     with open_page(browser, busy.url) as page:
         change_snapshot(page, lambda snapshot: snapshot.update(shadow=shadow))
         page.goto("/")
-        expect(page.locator("#load")).to_contain_text("version 9, 1.5\u202f% decided otherwise")
+        expect(page.locator("#load")).to_contain_text("version 9, 1.5\u202f% different decisions")

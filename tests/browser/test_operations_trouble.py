@@ -39,7 +39,7 @@ def test_records_that_fail_are_told_and_do_not_hide_the_rest(browser: Browser, b
         page.route("**/v1/decisions?*", refuse(503, "records_unavailable", "the database is locked"))
         page.goto("/")
         expect(page.locator("#banners")).to_contain_text("Decisions cannot be recorded at present")
-        expect(page.locator("#banners")).to_contain_text("1\u202f200 were not recorded")
+        expect(page.locator("#banners")).to_contain_text("1\u202f200 dropped so far")
         expect(page.locator("#latest")).to_contain_text("the database is locked")
         expect(page.locator("#history")).to_be_visible()
         check_accessibility(page)
@@ -94,13 +94,13 @@ def test_a_service_that_is_away_leaves_its_last_numbers_dimmed_until_it_is_back(
         page.goto("/")
         wait_for_numbers(page)
         page.route(SNAPSHOT, lambda route: route.abort())
-        expect(page.locator("#banners")).to_contain_text("The service does not answer")
-        expect(page.locator("#banners")).to_contain_text("What you see is of")
+        expect(page.locator("#banners")).to_contain_text("The service does not respond")
+        expect(page.locator("#banners")).to_contain_text("This page shows the state of")
         expect(page.locator("#content")).to_have_class("operations is-stale")
         expect(page.locator("#state")).to_have_text("No connection")
         check_accessibility(page)
         page.unroute(SNAPSHOT)
-        page.get_by_role("button", name="Try now").click()
+        page.get_by_role("button", name="Retry now").click()
         expect(page.locator("#banners")).to_be_hidden()
         expect(page.locator("#content")).to_have_class("operations")
 
@@ -148,7 +148,7 @@ def hide(page: Page, *, is_hidden: bool) -> None:
 
 def test_a_service_that_is_away_is_asked_ever_more_rarely_until_it_answers(browser: Browser, idle: Running) -> None:
     with open_page(browser, idle.url) as page:
-        # A document without scripts: nobody else sets timers.
+        # A document without scripts, so that no other code sets timers.
         page.route("**/blank", lambda route: route.fulfill(body=BLANK, content_type="text/html"))
         page.goto("/blank")
         delays = page.evaluate(

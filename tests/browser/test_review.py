@@ -7,8 +7,7 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import select
 
 from service.access.tokens import hash_token
-from service.records.tables import verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, verdicts
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, tab_to
@@ -27,7 +26,7 @@ def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) 
     desk.fill(6, expected="no_glasses")
     with desk.sit_down(width=width, scheme=scheme) as page:
         shown(page, "face-0")
-        expect(page.get_by_role("img", name="A portrait to judge")).to_be_visible()
+        expect(page.get_by_role("img", name="Portrait for review")).to_be_visible()
         expect(
             page.get_by_role("img", name="probability of glasses 0.510; discarded from 0.400 to 0.600")
         ).to_be_visible()
@@ -42,7 +41,7 @@ def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) 
             shown(page, identity)
         desk.awaits(face_0="glasses", face_1="no_glasses")
         expect(page.locator("#waiting-discarded")).to_have_text("4")
-        expect(page.locator("#sitting-count")).to_have_text("2")
+        expect(page.locator("#session-count")).to_have_text("2")
         page.locator("[value=grid] + span").click()
         expect(page.locator(".tile")).to_have_count(4)
         page.locator(".tile").nth(3).click()
@@ -76,7 +75,7 @@ def test_a_review_by_keyboard_alone(desk: Desk) -> None:
         expect(page.get_by_role("status").filter(has_text="no glasses. Next:")).to_be_attached()
         page.keyboard.press("?")
         expect(page.get_by_role("dialog", name="Help")).to_be_visible()
-        page.keyboard.press("g")  # Nobody judges what the help lies over.
+        page.keyboard.press("g")  # Keys do not judge images behind the help dialog.
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
         shown(page, "face-3")
@@ -134,8 +133,8 @@ def test_two_reviewers_never_see_the_same_image(desk: Desk) -> None:
         shown(second, "face-30")
         for _ in range(6):
             second.keyboard.press("n")
-        expect(second.get_by_text("No discarded image waits for a verdict.")).to_be_visible()
-        expect(second.get_by_text("more are being looked at by others")).to_be_visible()
+        expect(second.get_by_text("No discarded images are waiting for a verdict.")).to_be_visible()
+        expect(second.get_by_text("Other reviewers are looking at")).to_be_visible()
         saved(second)
     assert sorted(desk.said()) == [f"face-{index}" for index in range(30, 36)]
 
@@ -164,11 +163,11 @@ def test_the_audit_hides_the_models_answer_until_the_verdict(desk: Desk) -> None
         expect(page.locator(".scale-value")).to_be_hidden()
         expect(page.get_by_text("Reason")).to_be_hidden()
         page.keyboard.press("n")
-        expect(page.get_by_text("Last: no glasses; the model said glasses 0.980")).to_be_visible()
+        expect(page.get_by_text("Last: no glasses; the model: glasses 0.980")).to_be_visible()
         page.keyboard.press("g")
         expect(page.locator("#audit-body")).to_contain_text("50.00 % 1 of 2 labelled wrongly".replace(" %", "\u202f%"))
-        expect(page.locator("#audit-body")).to_contain_text("Of 4 drawn, 2 not judged")
-        expect(page.locator("#audit-body")).to_contain_text("25.0\u202f% to 75.0\u202f%")
+        expect(page.locator("#audit-body")).to_contain_text("Of 4 images in the sample, 2 without a verdict")
+        expect(page.locator("#audit-body")).to_contain_text("25.0\u202f% and 75.0\u202f%")
         expect(page.locator("#audit-body")).to_contain_text("not certified")
         page.get_by_label("Model's answer").select_option("always shown")
         expect(page.locator(".scale-value")).to_contain_text("0.980")
@@ -192,7 +191,7 @@ def test_name_view_and_answer_are_remembered(desk: Desk) -> None:
         page.get_by_label("Your name").fill("Béla")
         page.keyboard.press("Enter")
         expect(page.locator("#who")).to_contain_text("Béla")
-        expect(page.get_by_text("3 more are being looked at by others")).to_be_visible()
+        expect(page.get_by_text("Other reviewers are looking at 3 more")).to_be_visible()
 
 
 def test_single_keys_can_be_switched_off(desk: Desk) -> None:
@@ -200,7 +199,7 @@ def test_single_keys_can_be_switched_off(desk: Desk) -> None:
     with desk.sit_down() as page:
         shown(page, "face-0")
         page.keyboard.press("?")
-        page.get_by_label("Single keys judge").uncheck()
+        page.get_by_label("Single-key shortcuts").uncheck()
         button(page, "Close")
         page.keyboard.press("g")
         button(page, "No glasses")
@@ -213,7 +212,7 @@ def test_what_was_judged_is_downloaded(desk: Desk) -> None:
     with desk.sit_down() as page:
         for name, text in (
             ("corrections.csv", f"face-{record},glasses"),
-            ("corrections.csv by callers' ids", "face-0,glasses"),
+            ("corrections.csv with callers' ids", "face-0,glasses"),
         ):
             with page.expect_download() as download:
                 page.get_by_role("link", name=name, exact=True).click()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from service.records.verdict import Verdict
+from service.records.tables import Verdict
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
 from tests.browser.browser import NARROW, check_accessibility, check_width, open_page
@@ -37,12 +37,12 @@ def test_what_is_not_saved_is_sent_again_and_held_on_to(desk: Desk) -> None:
     desk.fill(3)
     with desk.sit_down(allowed=REFUSED) as page:
         shown(page, "face-0")
-        problem = {"status": 503, "code": "records_unavailable", "detail": "the record of decisions does not answer"}
+        problem = {"status": 503, "code": "records_unavailable", "detail": "the record store is unavailable"}
         page.route("**/v1/review/verdicts/*", lambda route: route.fulfill(status=503, json=problem))
         page.keyboard.press("g")
         shown(page, "face-1")
         page.keyboard.press("n")
-        expect(page.locator("#saving")).to_have_text("2 not saved, trying again")
+        expect(page.locator("#saving")).to_have_text("2 not saved, retrying")
         with page.expect_event("dialog") as leaving:
             page.close(run_before_unload=True)
         assert leaving.value.type == "beforeunload"
@@ -61,7 +61,7 @@ def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
         late = ReviewQueue(desk.store, clock=lambda: 4e9)
         late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
         page.keyboard.press("g")
-        expect(page.get_by_role("alert")).to_contain_text("Your verdict on face-0 does not count: Béla has judged")
+        expect(page.get_by_role("alert")).to_contain_text("Your verdict on face-0 was not accepted: Béla has judged")
         shown(page, "face-1")
         page.keyboard.press("n")
         desk.awaits(face_0="unclear", face_1="no_glasses")
@@ -69,17 +69,36 @@ def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
         button(page, "Close")
         expect(page.locator("#notices")).to_be_empty()
         page.keyboard.press("z")
-        page.keyboard.press("z")  # There is nothing of ours to take back any more.
+        page.keyboard.press("z")  # No own verdict is left to undo.
         desk.awaits(face_0="unclear")
+
+
+def test_undo_of_a_verdict_after_a_refused_one_deletes_it(desk: Desk) -> None:
+    records = desk.fill(2)
+    with desk.sit_down(allowed=REFUSED) as page:
+        page.keyboard.press("2")
+        late = ReviewQueue(desk.store, clock=lambda: 4e9)
+        late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
+        page.locator(".tile").first.click()
+        page.keyboard.press("g")
+        expect(page.locator(".tile").first).to_have_attribute("data-choice", "refused")
+        late.retract(Reviewer("Béla"), records[0])
+        late.release(Reviewer("Béla"))
+        page.locator(".tile").first.click()
+        page.keyboard.press("g")
+        desk.awaits(face_0="glasses")
+        page.keyboard.press("z")
+        desk.awaits()
+        saved(page)
 
 
 def test_nothing_waits_until_something_does(desk: Desk) -> None:
     with desk.sit_down(width=NARROW) as page:
-        expect(page.get_by_text("No discarded image waits for a verdict.")).to_be_visible()
+        expect(page.get_by_text("No discarded images are waiting for a verdict.")).to_be_visible()
         check_accessibility(page)
         check_width(page)
         desk.fill(1)
-        button(page, "Look again")
+        button(page, "Check again")
         shown(page, "face-0")
 
 
@@ -97,16 +116,16 @@ def test_records_that_are_off_are_said(browser: Browser) -> None:
 def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
     desk.fill(1)
     with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
-        problem = {"status": 503, "code": "records_unavailable", "detail": "the record of decisions does not answer"}
+        problem = {"status": 503, "code": "records_unavailable", "detail": "the record store is unavailable"}
         page.route("**/v1/review/**", lambda route: route.fulfill(status=503, json=problem))
         page.goto("/review")
         page.get_by_label("Your name").fill("Anna")
         page.keyboard.press("Enter")
-        expect(page.get_by_text("No images can be had at present.")).to_be_visible()
-        expect(page.get_by_text("the record of decisions does not answer")).to_be_visible()
+        expect(page.get_by_text("Images cannot be loaded.")).to_be_visible()
+        expect(page.get_by_text("the record store is unavailable")).to_be_visible()
         check_accessibility(page)
         page.unroute("**/v1/review/**")
-        button(page, "Try now")
+        button(page, "Retry now")
         shown(page, "face-0")
 
 
@@ -117,6 +136,6 @@ def test_a_picture_that_is_gone_is_said(desk: Desk) -> None:
         page.goto("/review")
         page.get_by_label("Your name").fill("Anna")
         page.keyboard.press("Enter")
-        expect(page.get_by_text("The picture is not kept any more. Skip it.")).to_be_visible()
+        expect(page.get_by_text("The preview has been deleted. Skip this image.")).to_be_visible()
         page.keyboard.press("s")
         shown(page, "face-1")

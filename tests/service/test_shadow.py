@@ -23,7 +23,7 @@ from service.inference.model_runner import LoadedModel
 from service.inference.preprocess import InputSizes, read_inputs, shrink_inputs
 from service.inference.request_context import ImageDecision
 from service.inference.shadow import Shadow
-from service.metrics.decisions import ShadowMetrics
+from service.metrics.shadow import ShadowMetrics
 from service.settings import Settings
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model

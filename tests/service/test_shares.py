@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from starlette.types import Scope
 
-from service.access.principal import ANYBODY, Principal
+from service.access.principal import UNRESTRICTED, Principal
 from service.errors import Overloaded
 from service.http import request_body as body
 from service.http.caller import name_caller
@@ -104,7 +104,7 @@ def scope_of(client: tuple[str, int] | None, principal: Principal | None = None)
     ],
 )
 def test_a_caller_is_its_address(one: str, other: str, *, is_same: bool) -> None:
-    names = [name_caller(scope_of((host, 1), ANYBODY)) for host in (one, other)]
+    names = [name_caller(scope_of((host, 1), UNRESTRICTED)) for host in (one, other)]
     assert (names[0] == names[1]) is is_same
 
 

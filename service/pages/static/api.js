@@ -1,6 +1,13 @@
-// Talks to the service: problems become ApiError, a lost session leads to /login.
+// HTTP client of the pages: problem details become ApiError, an ended session redirects to /login.
+
+/** @import { Session } from "../types" */
 
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} detail
+   */
   constructor(status, code, detail) {
     super(detail);
     this.name = "ApiError";
@@ -11,19 +18,32 @@ export class ApiError extends Error {
 }
 
 const SAFE = new Set(["GET", "HEAD"]);
-let known = null;
 
-// Who is logged in: {access, name, scopes, csrf}; asked for once.
+/** @type {Promise<Session> | null} */
+let cached = null;
+
+/**
+ * The current session; requested once.
+ *
+ * @returns {Promise<Session>}
+ */
 export function session() {
-  known ??= api("/v1/session").catch((error) => {
-    known = null;
+  cached ??= api("/v1/session").catch((error) => {
+    cached = null;
     throw error;
   });
-  return known;
+  return cached;
 }
 
-// The answer's JSON, or null where it has no body. `json` is encoded, `body` is sent as it is.
+/**
+ * Send a request and return the JSON of the response, or null for 204. `json` is encoded, `body` is sent as it is.
+ *
+ * @param {string} path
+ * @param {{ method?: string, json?: unknown, body?: BodyInit | null, signal?: AbortSignal }} [options]
+ * @returns {Promise<any>}
+ */
 export async function api(path, { method = "GET", json, body, signal } = {}) {
+  /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (!SAFE.has(method) && path !== "/v1/session") await addToken(headers);
@@ -43,15 +63,37 @@ export async function logOut() {
   location.assign("/login");
 }
 
+/** @param {unknown} error */
+export function statusOf(error) {
+  return error instanceof ApiError ? error.status : 0;
+}
+
+/**
+ * The error's text for readers; a failed connection has none worth showing.
+ *
+ * @param {unknown} error
+ * @param {string} otherwise
+ */
+export function detailOf(error, otherwise) {
+  return error instanceof ApiError ? error.detail : otherwise;
+}
+
+/** @param {Record<string, string>} headers */
 async function addToken(headers) {
   const { csrf } = await session();
   if (csrf) headers["X-CSRF-Token"] = csrf;
 }
 
+/** @param {Response} response */
 async function read(response) {
   return response.status === 204 ? null : response.json();
 }
 
+/**
+ * @param {Response} response
+ * @param {string} path
+ * @returns {Promise<never>}
+ */
 async function refuse(response, path) {
   const problem = await response.json().catch(() => ({}));
   if (response.status === 401 && location.pathname !== "/login") {
@@ -60,6 +102,6 @@ async function refuse(response, path) {
   throw new ApiError(
     response.status,
     problem.code ?? "unknown",
-    problem.detail ?? `${path} answered with status ${response.status}`,
+    problem.detail ?? `${path} returned status ${response.status}`,
   );
 }

@@ -1,8 +1,13 @@
-// Says above everything what is wrong with the service, or with the way to it, and how it is, in the header.
+// Shows the state of the service in the header, and its problems above the content.
 
-import { byId, h } from "/static/dom.js";
-import { count, moment } from "/static/format.js";
-import { isAbove } from "/static/series.js";
+import { detailOf, statusOf } from "./api.js";
+import { byId, h } from "./dom.js";
+import { count, moment } from "./format.js";
+import { exceedsLimit } from "./series.js";
+
+/** @import { Operations, Records } from "../types" */
+
+/** @typedef {{ kind: "warn" | "bad", text: string, canRetry?: boolean }} Notice */
 
 const STATES = {
   ready: ["Ready", "good"],
@@ -12,38 +17,50 @@ const STATES = {
   forbidden: ["No permission", "warn"],
 };
 
-const STATE_TROUBLES = {
-  draining: ["warn", "The service is shutting down: it finishes what it has and admits nothing more."],
-  failed: ["bad", "The inference thread has ended: no image is decided about until the service is restarted."],
+/** @type {Partial<Record<Operations["state"], Notice>>} */
+const STATE_NOTICES = {
+  draining: {
+    kind: "warn",
+    text: "The service is shutting down: it completes admitted requests and refuses new ones.",
+  },
+  failed: { kind: "bad", text: "The inference thread has ended: no decisions are possible until a restart." },
 };
 
 export class Banners {
+  /** @type {() => void} */
   #retry;
   #shown = "";
 
-  // `retry` asks the service at once.
+  /** @param {() => void} retry requests a new snapshot at once */
   constructor(retry) {
     this.#retry = retry;
   }
 
+  /** @param {Operations} snapshot */
   answered(snapshot) {
     this.#state(snapshot.state);
-    this.#show(troubles(snapshot));
+    this.#show(notices(snapshot));
   }
 
-  // `last` is what was last heard of the service, or null.
+  /**
+   * @param {unknown} error
+   * @param {Operations | null} last the latest snapshot received
+   */
   failed(error, last) {
-    if (error.status === 403) {
+    if (statusOf(error) === 403) {
+      const text = `Access denied: ${detailOf(error, "")}. Ask for a token with the scope “review”.`;
       this.#state("forbidden");
-      this.#show([["warn", `You may not see this page: ${error.detail}. Ask for a token with the scope “review”.`]]);
+      this.#show([{ kind: "warn", text }]);
       return;
     }
     this.#state("offline");
-    const reason = error.status ? ` (${error.detail})` : "";
-    const since = last ? ` What you see is of ${moment(last.time * 1000)}.` : "";
-    this.#show([["bad", `The service does not answer${reason}. It is asked again by itself.${since}`, "retry"]]);
+    const reason = statusOf(error) ? ` (${detailOf(error, "")})` : "";
+    const since = last ? ` This page shows the state of ${moment(last.time * 1000)}.` : "";
+    const text = `The service does not respond${reason}. The page retries automatically.${since}`;
+    this.#show([{ kind: "bad", text, canRetry: true }]);
   }
 
+  /** @param {keyof typeof STATES} name */
   #state(name) {
     const [text, kind] = STATES[name];
     const badge = byId("state");
@@ -51,40 +68,55 @@ export class Banners {
     if (badge.textContent !== text) badge.textContent = text;
   }
 
-  // Only where something changed: a screen reader reads out what is written here.
+  /**
+   * Change the page only if the notices changed: a screen reader announces every change.
+   *
+   * @param {Notice[]} notices
+   */
   #show(notices) {
     const key = JSON.stringify(notices);
     if (key === this.#shown) return;
     this.#shown = key;
     const place = byId("banners");
     place.hidden = notices.length === 0;
-    place.replaceChildren(...notices.map((notice) => this.#notice(...notice)));
+    place.replaceChildren(...notices.map((notice) => this.#notice(notice)));
   }
 
-  #notice(kind, text, action) {
+  /** @param {Notice} notice */
+  #notice({ kind, text, canRetry }) {
     const attributes = { type: "button", class: "button button--small", onclick: this.#retry };
-    const button = action && h("button", attributes, "Try now");
+    const button = canRetry ? h("button", attributes, "Retry now") : null;
     return h("div", { class: `notice notice--${kind} row` }, h("span", {}, text), button);
   }
 }
 
-function troubles({ state, records, drift }) {
+/**
+ * @param {Operations} snapshot
+ * @returns {Notice[]}
+ */
+function notices({ state, records, drift }) {
+  /** @type {Notice[]} */
   const found = [];
-  if (state in STATE_TROUBLES) found.push(STATE_TROUBLES[state]);
-  if (records.state === "failing") found.push(["warn", recordsTrouble(records)]);
-  if (isAbove(drift)) found.push(["warn", driftTrouble(drift)]);
+  const notice = STATE_NOTICES[state];
+  if (notice) found.push(notice);
+  if (records.state === "failing") found.push({ kind: "warn", text: recordsText(records) });
+  if (exceedsLimit(drift)) found.push({ kind: "warn", text: driftText(drift.psi, drift.limit) });
   return found;
 }
 
-function recordsTrouble({ dropped }) {
-  const lost = dropped ? `, ${count(dropped)} were not recorded` : "";
-  return `Decisions cannot be recorded at present${lost}. Deciding goes on; see the log for the reason.`;
+/** @param {Records} records */
+function recordsText({ dropped }) {
+  const lost = dropped ? ` (${count(dropped)} dropped so far)` : "";
+  return `Decisions cannot be recorded at present${lost}. Decisions continue; the log has the reason.`;
 }
 
-function driftTrouble({ psi, limit }) {
-  const numbers = `${psi.toFixed(2)}, by chance it stays below ${limit.toFixed(2)}`;
+/**
+ * @param {number} psi
+ * @param {number} limit
+ */
+function driftText(psi, limit) {
   return (
-    `The scores have drifted from those of the model's card (${numbers}): ` +
-    "the images may be of another kind than those it was measured on."
+    `The scores have drifted from those in the model's card (PSI ${psi.toFixed(2)}, limit ${limit.toFixed(2)}): ` +
+    "the images may differ from those the model was evaluated on."
   );
 }

@@ -1,13 +1,21 @@
-// One operation as a line for a shell; parts of its path that are to be filled in stand there in capitals.
+// One operation as a curl command; path parameters appear in capitals.
 
-import { exampleOf } from "/static/docs-schema.js";
+import { exampleOf } from "./docs-schema.js";
 
+/** @import { Content, DocsContext, Endpoint, OpenApi } from "../types" */
+
+/** @type {Record<string, string[]>} */
 const BODIES = {
   "image/png": ["--data-binary @face.png"],
   "multipart/form-data": ["-F face.png=@face.png"],
 };
 
-// `access`: "on" where the service asks for a token, which is then read from the shell's LENSGATE_TOKEN.
+/**
+ * If the service requires a token, the command reads it from the shell variable LENSGATE_TOKEN.
+ *
+ * @param {Omit<Endpoint, "id">} endpoint
+ * @param {DocsContext} context
+ */
 export function curlOf({ path, method, operation }, { document, access, origin }) {
   const body = operation.requestBody ? bodyOf(operation.requestBody.content, document) : [];
   return [
@@ -19,11 +27,21 @@ export function curlOf({ path, method, operation }, { document, access, origin }
   ].join(" ");
 }
 
+/**
+ * @param {Content} content
+ * @param {OpenApi} document
+ */
 function bodyOf(content, document) {
   const [kind, { schema }] = Object.entries(content)[0];
-  return BODIES[kind] ?? [`-H ${quote(`Content-Type: ${kind}`)}`, `-d ${quote(JSON.stringify(exampleOf(schema, document)))}`];
+  return (
+    BODIES[kind] ?? [
+      `-H ${quote(`Content-Type: ${kind}`)}`,
+      `-d ${quote(JSON.stringify(exampleOf(schema ?? {}, document)))}`,
+    ]
+  );
 }
 
+/** @param {string} text */
 function quote(text) {
   return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

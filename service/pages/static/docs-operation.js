@@ -1,12 +1,20 @@
-// One operation: its line in the list, and behind it parameters, body, answers and the command.
+// One operation: a line of the list that opens to its parameters, body, responses and curl command.
 
-import { curlOf } from "/static/docs-curl.js";
-import { exampleOf, limitsOf, nameOf, withoutNull } from "/static/docs-schema.js";
-import { h, say } from "/static/dom.js";
+import { curlOf } from "./docs-curl.js";
+import { exampleOf, limitsOf, nameOf, withoutNull } from "./docs-schema.js";
+import { h, say } from "./dom.js";
 
+/** @import { DocsContext, Endpoint, OpenApi, Operation, Parameter } from "../types" */
+/** @import { Child } from "./dom.js" */
+
+/** @type {Record<string, string>} */
 const BADGES = { get: "info", post: "good", put: "warn", delete: "bad" };
-const TOLD_MS = 2000;
+const COPIED_MS = 2000;
 
+/**
+ * @param {Endpoint} endpoint
+ * @param {DocsContext} context
+ */
 export function describe({ id, path, method, operation }, context) {
   const words = [method, path, operation.summary, ...(operation.tags ?? [])].join(" ").toLowerCase();
   return h(
@@ -24,38 +32,48 @@ export function describe({ id, path, method, operation }, context) {
       command(curlOf({ path, method, operation }, context)),
       parameters(operation.parameters ?? [], context.document),
       body(operation.requestBody, context.document),
-      answers(operation.responses, context.document),
+      responses(operation.responses, context.document),
     ),
   );
 }
 
+/** @param {string} line */
 function command(line) {
   const code = h("code", {}, line);
   const button = h("button", { type: "button", class: "button button--small" }, "Copy");
-  const told = h("span", { class: "soft small", role: "status" });
+  const result = h("span", { class: "soft small", role: "status" });
   button.addEventListener("click", async () => {
-    say(told, (await copy(line, code)) ? "Copied" : "Marked: copy it with the keyboard");
-    setTimeout(() => say(told, ""), TOLD_MS);
+    say(result, (await copy(line, code)) ? "Copied" : "Selected: copy it with the keyboard");
+    setTimeout(() => say(result, ""), COPIED_MS);
   });
   return h(
     "section",
     {},
-    h("div", { class: "row docs-command-head" }, h("h3", {}, "Command"), button, told),
+    h("div", { class: "row docs-command-head" }, h("h3", {}, "Command"), button, result),
     h("pre", { class: "docs-code", tabindex: 0, "aria-label": "Command" }, code),
   );
 }
 
-// Browsers let pages write to the clipboard over HTTPS and on this machine alone; elsewhere the line is marked.
+/**
+ * Copy the text, or select it: browsers allow the clipboard over HTTPS and on localhost only.
+ *
+ * @param {string} text
+ * @param {Element} element
+ */
 async function copy(text, element) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    getSelection().selectAllChildren(element);
+    getSelection()?.selectAllChildren(element);
     return false;
   }
 }
 
+/**
+ * @param {Parameter[]} found
+ * @param {OpenApi} document
+ */
 function parameters(found, document) {
   if (found.length === 0) return null;
   const rows = found.map(({ name, in: place, required, schema, description }) => [
@@ -67,24 +85,32 @@ function parameters(found, document) {
   return h("section", {}, h("h3", {}, "Parameters"), table(["Name", "In", "Value", "Meaning"], rows));
 }
 
+/**
+ * @param {Operation["requestBody"]} found
+ * @param {OpenApi} document
+ */
 function body(found, document) {
   if (!found) return null;
   const kinds = Object.entries(found.content);
   const rows = kinds.map(([kind, { schema }]) => [h("code", {}, kind), nameOf(schema, document)]);
-  const [, { schema }] = kinds.find(([kind]) => kind.endsWith("json")) ?? [null, {}];
+  const schema = kinds.find(([kind]) => kind.endsWith("json"))?.[1].schema;
   return h(
     "section",
     {},
-    h("h3", {}, "Body"),
+    h("h3", {}, "Request body"),
     table(["Content-Type", "Schema"], rows),
-    schema ? example("Example of a body", exampleOf(schema, document)) : null,
+    schema ? example("Example request body", exampleOf(schema, document)) : null,
   );
 }
 
-function answers(found, document) {
+/**
+ * @param {Operation["responses"]} found
+ * @param {OpenApi} document
+ */
+function responses(found, document) {
   const all = Object.entries(found).map(([status, { description, content }]) => {
-    const [kind, { schema }] = Object.entries(content ?? {})[0] ?? [null, {}];
-    return { status, description, kind, schema };
+    const [kind, media] = Object.entries(content ?? {})[0] ?? [];
+    return { status, description, kind, schema: media?.schema };
   });
   const rows = all.map(({ status, description, kind, schema }) => [
     h("code", {}, status),
@@ -92,17 +118,21 @@ function answers(found, document) {
     kind ? [h("code", {}, kind), h("br"), nameOf(schema, document)] : "–",
   ]);
   const described = all.filter(({ schema }) => Object.keys(schema ?? {}).length > 0);
-  const good = described.find(({ status }) => status.startsWith("2"));
-  const bad = described.find(({ status }) => !status.startsWith("2")); // All others look like it.
+  const success = described.find(({ status }) => status.startsWith("2"));
+  const problem = described.find(({ status }) => !status.startsWith("2")); // All problems have the same schema.
   return h(
     "section",
     {},
-    h("h3", {}, "Answers"),
+    h("h3", {}, "Responses"),
     table(["Status", "Meaning", "Content"], rows),
-    ...[good, bad].map((each) => each && example(`Example of ${each.status}`, exampleOf(each.schema, document))),
+    ...[success, problem].map((each) => each && example(`Example of ${each.status}`, exampleOf(each.schema, document))),
   );
 }
 
+/**
+ * @param {string} title
+ * @param {unknown} value
+ */
 function example(title, value) {
   return h(
     "details",
@@ -112,6 +142,10 @@ function example(title, value) {
   );
 }
 
+/**
+ * @param {string[]} heads
+ * @param {(Child | Child[])[][]} rows
+ */
 function table(heads, rows) {
   return h(
     "div",
@@ -125,7 +159,11 @@ function table(heads, rows) {
   );
 }
 
-// Text with `code` in it.
+/**
+ * Text with parts in backquotes as code.
+ *
+ * @param {string} text
+ */
 function inline(text) {
   return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 }

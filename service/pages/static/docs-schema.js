@@ -1,17 +1,30 @@
-// JSON schemas in few words, and an example that fits each.
+// Describes JSON schemas in a few words, with an example that fits each.
 
-const DEEPEST = 8;
+/** @import { OpenApi, Schema } from "../types" */
 
+const MAX_DEPTH = 8;
+
+/**
+ * @param {Schema | undefined} schema
+ * @param {OpenApi} document
+ * @returns {Schema}
+ */
 function resolve(schema, document) {
   const name = schema?.$ref?.split("/").pop();
   return name ? document.components.schemas[name] : (schema ?? {});
 }
 
-// The name a schema has in the document, or what it is: `Record`, `string`, `glasses | no_glasses`, `number or null`.
+/**
+ * The schema's name in the document or its type: `Record`, `string`, `glasses | no_glasses`, `number or null`.
+ *
+ * @param {Schema | undefined} schema
+ * @param {OpenApi} document
+ * @returns {string}
+ */
 export function nameOf(schema, document) {
   if (!schema || Object.keys(schema).length === 0) return "anything";
   if (schema.enum) return schema.enum.join(" | ");
-  if (schema.$ref) return resolve(schema, document).enum?.join(" | ") ?? schema.$ref.split("/").pop();
+  if (schema.$ref) return resolve(schema, document).enum?.join(" | ") ?? schema.$ref.split("/").at(-1) ?? "";
   const choices = schema.anyOf ?? schema.oneOf;
   if (choices) return [...new Set(choices.map((each) => nameOf(each, document)))].join(" or ");
   if (schema.type === "array") return `list of ${nameOf(schema.items, document)}`;
@@ -19,20 +32,30 @@ export function nameOf(schema, document) {
   return schema.format === "binary" ? "bytes" : (schema.format ?? schema.type ?? "anything");
 }
 
-// What a value of the schema is where it is given at all, as in a query.
+/**
+ * The schema of a value that is present, as in a query.
+ *
+ * @param {Schema} schema
+ * @returns {Schema}
+ */
 export function withoutNull(schema) {
   return schema.anyOf ? { ...schema, anyOf: schema.anyOf.filter(({ type }) => type !== "null") } : schema;
 }
 
-// What a value must keep to beyond its type, or "".
+/**
+ * The constraints beyond the type, or "".
+ *
+ * @param {Schema} schema
+ * @returns {string}
+ */
 export function limitsOf(schema) {
   const { minimum, maximum, minLength, maxLength, pattern } = schema;
   const inner = (schema.anyOf ?? []).map(limitsOf).filter(Boolean);
   return [
     minimum !== undefined && `at least ${minimum}`,
     maximum !== undefined && `at most ${maximum}`,
-    minLength !== undefined && `${minLength} characters or more`,
-    maxLength !== undefined && `${maxLength} characters or fewer`,
+    minLength !== undefined && `at least ${minLength} characters`,
+    maxLength !== undefined && `at most ${maxLength} characters`,
     pattern && `matches ${pattern}`,
     ...inner,
   ]
@@ -40,26 +63,45 @@ export function limitsOf(schema) {
     .join(", ");
 }
 
+/**
+ * @param {Schema | undefined} schema
+ * @param {OpenApi} document
+ * @param {number} [depth]
+ * @returns {unknown}
+ */
 export function exampleOf(schema, document, depth = 0) {
   const found = resolve(schema, document);
   if (found.default !== undefined && found.default !== null) return found.default;
   if (found.const !== undefined) return found.const;
   if (found.enum) return found.enum[0];
-  if (depth > DEEPEST) return null;
+  if (depth > MAX_DEPTH) return null;
   const choices = found.anyOf ?? found.oneOf;
-  if (choices) return exampleOf(choices.find((each) => each.type !== "null"), document, depth + 1);
+  if (choices) {
+    return exampleOf(
+      choices.find((each) => each.type !== "null"),
+      document,
+      depth + 1,
+    );
+  }
   if (found.prefixItems) return found.prefixItems.map((each) => exampleOf(each, document, depth + 1));
   if (found.type === "array") return [exampleOf(found.items, document, depth + 1)];
   return found.type === "object" ? object(found, document, depth) : scalar(found);
 }
 
+/**
+ * @param {Schema} schema
+ * @param {OpenApi} document
+ * @param {number} depth
+ */
 function object({ properties, additionalProperties }, document, depth) {
-  const members = properties ?? (additionalProperties ? { name: additionalProperties } : {});
+  const value = typeof additionalProperties === "object" ? additionalProperties : {};
+  const members = properties ?? (additionalProperties ? { name: value } : {});
   return Object.fromEntries(
     Object.entries(members).map(([name, each]) => [name, exampleOf(each, document, depth + 1)]),
   );
 }
 
+/** @param {Schema} schema */
 function scalar({ type, format, minimum }) {
   if (type === "integer" || type === "number") return minimum ?? 0;
   if (type === "boolean") return false;

@@ -1,14 +1,24 @@
-// The API page: every operation of /openapi.json under its path, with what it takes, answers and costs to type.
+// The API page: every operation of /openapi.json under its path, with parameters, responses and a curl command.
 
-import { ApiError, api, session } from "/static/api.js";
-import { describe } from "/static/docs-operation.js";
-import { byId, h, say } from "/static/dom.js";
-import { showSession } from "/static/header.js";
+import { api, detailOf, session } from "./api.js";
+import { describe } from "./docs-operation.js";
+import { byId, h, say } from "./dom.js";
+import { showSession } from "./header.js";
+
+/** @import { DocsContext, Endpoint, OpenApi } from "../types" */
 
 const METHODS = ["get", "put", "post", "delete", "patch"];
-const [trouble, filter, count, paths] = ["trouble", "filter", "count", "paths"].map(byId);
+const trouble = byId("trouble");
+const filter = byId("filter", HTMLInputElement);
+const count = byId("count");
+const paths = byId("paths");
 
-// [{path, operations: [{id, path, method, operation}]}] by path, shorter ones first.
+/**
+ * The operations by path, in alphabetical order.
+ *
+ * @param {OpenApi} document
+ * @returns {{ path: string, operations: Endpoint[] }[]}
+ */
 function group(document) {
   return Object.keys(document.paths)
     .sort()
@@ -23,6 +33,10 @@ function group(document) {
     }));
 }
 
+/**
+ * @param {OpenApi} document
+ * @param {DocsContext["access"]} access
+ */
 function show(document, access) {
   paths.replaceChildren(
     ...group(document).map(({ path, operations }) =>
@@ -35,33 +49,35 @@ function show(document, access) {
     ),
   );
   paths.setAttribute("aria-busy", "false");
-  narrow();
+  applyFilter();
   openLinked();
 }
 
-// Hide what has not all the words; a path without operations left goes with them.
-function narrow() {
+/** Hide operations that lack one of the words, and paths without a visible operation. */
+function applyFilter() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
-  for (const section of paths.children) {
-    const operations = [...section.querySelectorAll(":scope > details")];
-    for (const each of operations) each.hidden = !words.every((word) => each.dataset.words.includes(word));
-    section.hidden = operations.every((each) => each.hidden);
+  for (const section of paths.querySelectorAll("section.docs-path")) {
+    /** @type {HTMLElement[]} */
+    const operations = [...section.querySelectorAll("details.docs-operation")].map(element);
+    for (const each of operations) each.hidden = !words.every((word) => each.dataset.words?.includes(word));
+    element(section).hidden = operations.every((each) => each.hidden);
     shown += operations.filter((each) => !each.hidden).length;
   }
   say(count, shown === 1 ? "1 operation" : `${shown} operations`);
 }
 
 function openLinked() {
-  const linked = location.hash && paths.querySelector(`:scope > section > [id="${CSS.escape(location.hash.slice(1))}"]`);
-  if (!linked) return;
+  const linked = location.hash && document.getElementById(location.hash.slice(1));
+  if (!(linked instanceof HTMLDetailsElement)) return;
   linked.open = true;
   linked.scrollIntoView();
-  linked.querySelector("summary").focus({ preventScroll: true });
+  linked.querySelector("summary")?.focus({ preventScroll: true });
 }
 
+/** @param {unknown} error */
 function explain(error) {
-  const text = error instanceof ApiError ? error.message : "The service cannot be reached.";
+  const text = detailOf(error, "The service cannot be reached.");
   trouble.replaceChildren(
     h(
       "div",
@@ -83,7 +99,15 @@ async function load() {
   }
 }
 
-filter.addEventListener("input", narrow);
+/**
+ * @param {Element} found
+ * @returns {HTMLElement}
+ */
+function element(found) {
+  return /** @type {HTMLElement} */ (found);
+}
+
+filter.addEventListener("input", applyFilter);
 addEventListener("hashchange", openLinked);
 load();
-showSession().catch(() => {});  // What keeps it from being shown is said by what cannot be loaded.
+showSession().catch(() => {}); // `load` reports the same problem.

@@ -1,15 +1,27 @@
-// Numbers and times as people read them. What is not known is a dash.
+// Formats numbers and times. Unknown values are a dash.
+
+/** @typedef {number | null | undefined} Value */
 
 export const UNKNOWN = "–";
 
 const NARROW = "\u202f";
 
-// A share of 1 as "3.1 %".
+/**
+ * A share of 1 as "3.1 %".
+ *
+ * @param {Value} share
+ * @param {number} [digits]
+ */
 export function percent(share, digits = 1) {
   return known(share) ? `${(share * 100).toFixed(digits)}${NARROW}%` : UNKNOWN;
 }
 
-// A probability as "0.973"; what is not certain is never shown as 0.000 or 1.000.
+/**
+ * A probability as "0.973". Rounding never yields 0.000 or 1.000; such values appear as "<0.001" or ">0.999".
+ *
+ * @param {Value} value
+ * @param {number} [digits]
+ */
 export function probability(value, digits = 3) {
   if (!known(value)) return UNKNOWN;
   const least = 10 ** -digits;
@@ -18,26 +30,42 @@ export function probability(value, digits = 3) {
   return value.toFixed(digits);
 }
 
-// A count with thousands apart.
+/**
+ * A count with thousands separators.
+ *
+ * @param {Value} value
+ */
 export function count(value) {
   return known(value) ? Math.round(value).toLocaleString("en-GB").replaceAll(",", NARROW) : UNKNOWN;
 }
 
-// Something per second: fewer digits the larger it is.
+/**
+ * A rate with fewer digits for larger values.
+ *
+ * @param {Value} value
+ */
 export function rate(value) {
   if (!known(value)) return UNKNOWN;
   if (value === 0) return "0";
   return value >= 100 ? count(value) : value.toFixed(value >= 10 ? 1 : 2);
 }
 
-// Milliseconds with a unit: "0.42 ms", "21 ms", "1.20 s".
+/**
+ * Milliseconds with a unit: "0.42 ms", "21 ms", "1.20 s".
+ *
+ * @param {Value} value
+ */
 export function milliseconds(value) {
   if (!known(value)) return UNKNOWN;
   if (value >= 1000) return `${(value / 1000).toFixed(2)}${NARROW}s`;
   return `${value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2)}${NARROW}ms`;
 }
 
-// Bytes with a unit, powers of ten.
+/**
+ * Bytes with a decimal unit.
+ *
+ * @param {Value} value
+ */
 export function bytes(value) {
   if (!known(value)) return UNKNOWN;
   const units = ["B", "kB", "MB", "GB", "TB"];
@@ -45,30 +73,51 @@ export function bytes(value) {
   return `${(value / 1000 ** step).toFixed(step ? 1 : 0)}${NARROW}${units[step]}`;
 }
 
-// A clock time of today: "18:20:11".
+/**
+ * A time of day: "18:20:11".
+ *
+ * @param {number | string} time
+ */
 export function clock(time) {
   return new Date(time).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
-// Date and time: "24 Nov 2026, 18:20:11".
+/**
+ * Date and time: "24 Nov 2026, 18:20:11".
+ *
+ * @param {number | string} time
+ */
 export function moment(time) {
   const day = new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
   return `${day}, ${clock(time)}`;
 }
 
-// How long ago: "12 s ago", "5 min ago", "3 h ago", then the date.
+/**
+ * The age: "12 s ago", "5 min ago", "3 h ago"; after a day the date.
+ *
+ * @param {number | string} time
+ * @param {number} [now]
+ */
 export function ago(time, now = Date.now()) {
-  const seconds = Math.max(0, Math.round((now - new Date(time)) / 1000));
+  const seconds = Math.max(0, Math.round((now - new Date(time).getTime()) / 1000));
   if (seconds < 60) return `${seconds} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   return seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : moment(time);
 }
 
-// "no_glasses" as "no glasses".
+/**
+ * "no_glasses" as "no glasses".
+ *
+ * @param {string | null | undefined} code
+ */
 export function words(code) {
   return code ? code.replaceAll("_", " ") : UNKNOWN;
 }
 
+/**
+ * @param {Value} value
+ * @returns {value is number}
+ */
 function known(value) {
   return value !== null && value !== undefined && Number.isFinite(value);
 }

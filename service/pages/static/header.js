@@ -1,7 +1,7 @@
-// The end of the header: who is logged in, and the way out.
+// The session in the header: its name and a button to log out.
 
-import { logOut, session } from "/static/api.js";
-import { byId, h } from "/static/dom.js";
+import { logOut, session } from "./api.js";
+import { byId, h } from "./dom.js";
 
 export async function showSession() {
   const { access, name } = await session();

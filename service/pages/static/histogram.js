@@ -1,14 +1,22 @@
-// Draws the histogram of scores: the card's behind, the latest in front, the band across; the axis of shares is log.
+// Draws the latest scores in front of the card's, with the uncertainty band; the axis of shares is logarithmic.
 
-import { LEFT, RIGHT, canvas, horizontal, linear, rectangle } from "/static/axes.js";
-import { svg } from "/static/dom.js";
-import { count, percent } from "/static/format.js";
+import { canvas, horizontal, LEFT, linear, RIGHT, rectangle } from "./axes.js";
+import { svg } from "./dom.js";
+import { count, percent } from "./format.js";
+
+/** @import { Band, Scores } from "../types" */
+/** @import { Scale } from "./axes.js" */
 
 const TOP = 22;
 const BOTTOM = 34;
 const LEAST = 0.0005;
 const LINES = [0.001, 0.01, 0.1, 1];
 
+/**
+ * @param {Element} place
+ * @param {Scores} scores
+ * @param {Band} band
+ */
 export function drawHistogram(place, scores, band) {
   if (!place.clientWidth) return;
   const width = place.clientWidth;
@@ -16,6 +24,7 @@ export function drawHistogram(place, scores, band) {
   const base = height - BOTTOM;
   const x = linear(0, 1, LEFT, width - RIGHT);
   const log = linear(Math.log10(LEAST), 0, base, TOP);
+  /** @type {Scale} */
   const y = (share) => (share > LEAST ? log(Math.log10(share)) : base);
   place.replaceChildren(
     canvas(
@@ -34,37 +43,58 @@ export function drawHistogram(place, scores, band) {
   );
 }
 
+/**
+ * @param {Scores} scores
+ * @param {number} bin
+ * @param {number} images
+ * @param {{ x: Scale, y: Scale, base: number }} axes
+ */
 function drawBin(scores, bin, images, { x, y, base }) {
   const [left, right] = [x(bin / 20), x((bin + 1) / 20)];
   const share = scores.total ? images / scores.total : 0;
   const inset = (right - left) * 0.22;
-  const told = `${range(bin)}: ${count(images)} images, ${percent(share)}; card ${percent(scores.reference[bin])}`;
+  const title = `${range(bin)}: ${count(images)} images, ${percent(share)}; card ${percent(scores.reference[bin])}`;
   return svg(
     "g",
     {},
-    svg("title", {}, told),
+    svg("title", {}, title),
     rectangle(left + 1, right - 1, y(scores.reference[bin]), base, { class: "bar--reference" }),
     rectangle(left + inset, right - inset, y(share), base, { class: "bar" }),
   );
 }
 
+/**
+ * @param {number} x
+ * @param {number} base
+ */
 function drawEdge(x, base) {
   return svg("line", { class: "band-edge", x1: x, x2: x, y1: TOP, y2: base });
 }
 
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {string} text
+ * @param {string} anchor
+ */
 function label(x, y, text, anchor) {
   return svg("text", { x, y, "text-anchor": anchor }, text);
 }
 
+/** @param {number} bin */
 export function range(bin) {
   return `${(bin / 20).toFixed(2)} to ${((bin + 1) / 20).toFixed(2)}`;
 }
 
+/**
+ * @param {Scores} scores
+ * @param {Band} band
+ */
 function describe(scores, band) {
-  if (!scores.total) return "Histogram of scores: none yet";
+  if (!scores.total) return "Histogram of scores: no scores yet";
   const low = scores.counts.slice(0, 10).reduce((all, images) => all + images, 0);
   return (
     `Histogram of the latest ${count(scores.total)} scores: ${percent(low / scores.total)} below 0.5, ` +
-    `${percent(1 - low / scores.total)} above. The band is ${band.low} to ${band.high}. The table below has every bin.`
+    `${percent(1 - low / scores.total)} above. The uncertainty band is ${band.low} to ${band.high}. The table below lists every bin.`
   );
 }

@@ -1,90 +1,115 @@
-// The latest discarded images: read anew when something was recorded.
+// The latest discarded images, reloaded after new records.
 
-import { api } from "/static/api.js";
-import { h } from "/static/dom.js";
-import { ago, moment, probability, words } from "/static/format.js";
+import { api, detailOf } from "./api.js";
+import { h } from "./dom.js";
+import { ago, moment, probability, words } from "./format.js";
+
+/** @import { DecisionRecord, Operations, RecordPage, Records } from "../types" */
+/** @import { Child } from "./dom.js" */
 
 const PATH = "/v1/decisions?decision=discard&limit=12";
-// A picture is made behind the answer: for a while there may still come one.
-const PICTURE_SECONDS = 15;
+// Previews are written after the response: a recent record may still receive one.
+const PREVIEW_SECONDS = 15;
 
 export class Latest {
+  /** @type {Element} */
   #place;
+  /** @type {number | null} */
   #seen = null;
+  /** @type {DecisionRecord[] | null} */
   #records = null;
-  #asking = false;
+  #isLoading = false;
 
+  /** @param {Element} place */
   constructor(place) {
     this.#place = place;
     this.#say(h("p", { class: "soft" }, "Loading …"));
   }
 
+  /** @param {Operations} snapshot */
   async follow({ time, records }) {
     if (records.state === "off") {
       this.#say(
         h("strong", {}, "Records are off."),
-        h("p", {}, "Without them no image is kept. Set LENSGATE_RECORDS_URL to a database and restart the service."),
+        h(
+          "p",
+          {},
+          "Images are kept only with records. Set LENSGATE_RECORDS_URL to a database and restart the service.",
+        ),
       );
       return;
     }
-    // A slow store is not asked again before it has answered.
-    if (this.#asking) return;
+    // One request at a time, also to a slow store.
+    if (this.#isLoading) return;
     if (!this.#isDue(time, records)) {
-      if (this.#records) this.#age();
+      this.#updateAges();
       return;
     }
     this.#seen = records.written;
-    this.#asking = true;
+    this.#isLoading = true;
     try {
-      this.#show((await api(PATH, { signal: AbortSignal.timeout(10_000) })).decisions, time);
+      /** @type {RecordPage} */
+      const { decisions } = await api(PATH, { signal: AbortSignal.timeout(10_000) });
+      this.#show(decisions);
     } catch (error) {
       this.#fail(error);
     }
-    this.#asking = false;
+    this.#isLoading = false;
   }
 
+  /**
+   * @param {number} time
+   * @param {Records} records
+   */
   #isDue(time, { written }) {
-    return this.#records === null || written !== this.#seen || this.#waitsForPictures(time);
+    return this.#records === null || written !== this.#seen || this.#waitsForPreviews(time, this.#records);
   }
 
-  #waitsForPictures(time) {
-    return this.#records.some(
-      (record) => record.image === null && time - Date.parse(record.time) / 1000 < PICTURE_SECONDS,
-    );
+  /**
+   * @param {number} time
+   * @param {DecisionRecord[]} records
+   */
+  #waitsForPreviews(time, records) {
+    return records.some((record) => record.image === null && time - Date.parse(record.time) / 1000 < PREVIEW_SECONDS);
   }
 
+  /** @param {unknown} error */
   #fail(error) {
     this.#records = null;
-    const detail = error.detail ?? "the service does not answer";
-    this.#say(h("strong", {}, "The records cannot be read."), h("p", {}, `${detail}. Deciding goes on.`));
+    const detail = detailOf(error, "the service does not respond");
+    this.#say(h("strong", {}, "The records cannot be read."), h("p", {}, `${detail}. Decisions continue.`));
   }
 
+  /** @param {DecisionRecord[]} records */
   #show(records) {
     const shown = this.#records?.map(key).join();
     this.#records = records;
     if (!records.length) {
-      const promise = "What the gate throws away is shown here, the newest first.";
-      this.#say(h("strong", {}, "Nothing was discarded."), h("p", {}, promise));
+      const text = "Discarded images appear here, newest first.";
+      this.#say(h("strong", {}, "No discarded images."), h("p", {}, text));
     } else if (records.map(key).join() === shown) {
-      this.#age();
+      this.#updateAges();
     } else {
       this.#place.replaceChildren(h("ul", { class: "thumbs" }, records.map(thumb)));
     }
   }
 
-  #age() {
+  #updateAges() {
     for (const time of this.#place.querySelectorAll("time")) time.textContent = ago(time.dateTime);
   }
 
+  /** @param {Child[]} parts */
   #say(...parts) {
     this.#place.replaceChildren(h("div", { class: "empty" }, ...parts));
   }
 }
 
+/** @param {DecisionRecord} record */
 function key(record) {
   return `${record.record} ${record.image} ${record.verdict}`;
 }
 
+/** @param {DecisionRecord} record */
 function thumb(record) {
   return h(
     "li",
@@ -95,13 +120,14 @@ function thumb(record) {
       { class: "thumb-facts small" },
       h("strong", { title: "probability of glasses" }, probability(record.glasses_probability)),
       h("span", { class: `badge badge--${record.reason}` }, words(record.reason)),
-      record.expected && h("span", {}, `asked for ${words(record.expected)}`),
+      record.expected && h("span", {}, `expected ${words(record.expected)}`),
       h("span", { class: "soft thumb-id", title: record.id }, record.id),
       h("time", { class: "soft", datetime: record.time, title: moment(record.time) }, ago(record.time)),
     ),
   );
 }
 
+/** @param {DecisionRecord} record */
 function picture({ image, id }) {
-  return image ? h("img", { src: image, alt: `Discarded image ${id}`, width: 256, height: 256 }) : "no picture kept";
+  return image ? h("img", { src: image, alt: `Discarded image ${id}`, width: 256, height: 256 }) : "no preview";
 }

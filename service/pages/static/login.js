@@ -1,13 +1,16 @@
-// The login: a token becomes a session, and the page that was wanted opens.
+// The login page: exchanges a token for a session and continues to the requested page.
 
-import { ApiError, api } from "/static/api.js";
-import { byId, say } from "/static/dom.js";
+import { ApiError, api } from "./api.js";
+import { byId, say } from "./dom.js";
 
 const query = new URLSearchParams(location.search);
-const [form, field, button, fault] = ["form", "token", "submit", "fault"].map(byId);
+const form = byId("form");
+const field = byId("token", HTMLInputElement);
+const button = byId("submit");
+const fault = byId("fault");
 
-// Where to go on: a page of this service, whatever the address says.
-function wanted() {
+/** The page to continue to; addresses outside this service lead to the start page. */
+function target() {
   const home = new URL("/", location.origin);
   try {
     const url = new URL(query.get("next") ?? "/", home);
@@ -17,27 +20,33 @@ function wanted() {
   }
 }
 
+/** @param {string} text */
 function show(text) {
   say(fault, text);
   field.setAttribute("aria-invalid", String(text !== ""));
 }
 
+/** @param {unknown} error */
 function explain(error) {
   if (!(error instanceof ApiError)) return "The service cannot be reached. Try again in a moment.";
-  if (error.status === 401) return "This token is not known, or its time is over.";
-  if (error.status === 409) return "No token is needed here: open Operations or Review.";
+  if (error.status === 401) return "Unknown or expired token.";
+  if (error.status === 409) return "This service requires no token: open Operations or Review.";
   return error.detail;
 }
 
+/** @param {Event} event */
 async function logIn(event) {
   event.preventDefault();
   if (button.hasAttribute("aria-disabled")) return;
   const token = field.value.trim();
-  if (token === "") return refuse("Type or paste a token.");
+  if (token === "") {
+    refuse("Enter a token.");
+    return;
+  }
   button.setAttribute("aria-disabled", "true");
   try {
     await api("/v1/session", { method: "POST", json: { token } });
-    location.replace(wanted().href);
+    location.replace(target().href);
   } catch (error) {
     refuse(explain(error));
   } finally {
@@ -45,19 +54,23 @@ async function logIn(event) {
   }
 }
 
+/** @param {string} text */
 function refuse(text) {
   show(text);
   field.focus();
   field.select();
 }
 
-function tellWhatIsMissing() {
-  const scope = query.get("missing");
+function showMissingScope() {
+  const scope = query.get("missing") ?? "";
   if (!["decide", "review", "admin"].includes(scope)) return;
-  say(byId("missing"), `You are logged in with a token without the scope ${scope}, which this page needs. Log in with one that has it.`);
+  say(
+    byId("missing"),
+    `This page requires the scope ${scope}, which your token lacks. Log in with a token that has it.`,
+  );
   byId("missing").hidden = false;
 }
 
-tellWhatIsMissing();
+showMissingScope();
 form.addEventListener("submit", logIn);
 field.addEventListener("input", () => show(""));

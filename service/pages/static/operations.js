@@ -1,19 +1,22 @@
-// The operations page: asks for a snapshot every two seconds and hands it to the parts of the page.
+// The operations page: requests a snapshot every two seconds and passes it to the parts of the page.
 
-import { api, session } from "/static/api.js";
-import { Banners } from "/static/banners.js";
-import { byId, h, say } from "/static/dom.js";
-import { clock, count, percent, rate } from "/static/format.js";
-import { showSession } from "/static/header.js";
-import { drawHistogram, range } from "/static/histogram.js";
-import { Latest } from "/static/latest.js";
-import { Poll } from "/static/poll.js";
-import { readOut, summarise, toMinutes, toPoints } from "/static/series.js";
-import { showLoad, showStages, showTiles } from "/static/tiles.js";
-import { TimeChart } from "/static/timechart.js";
-import { makeTry } from "/static/try.js";
+import { api, session, statusOf } from "./api.js";
+import { Banners } from "./banners.js";
+import { byId, h, say } from "./dom.js";
+import { clock, count, percent, rate } from "./format.js";
+import { showSession } from "./header.js";
+import { drawHistogram, range } from "./histogram.js";
+import { Latest } from "./latest.js";
+import { Poll } from "./poll.js";
+import { readOut, summarise, toMinutes, toPoints } from "./series.js";
+import { showLoad, showStages, showTiles } from "./tiles.js";
+import { TimeChart } from "./timechart.js";
+import { makeTry } from "./try.js";
+
+/** @import { Operations, Point, Session } from "../types" */
 
 const page = {
+  /** @type {Operations | null} */
   snapshot: null,
   banners: new Banners(() => poll.now()),
   latest: new Latest(byId("latest")),
@@ -21,15 +24,16 @@ const page = {
 };
 
 const poll = new Poll(async (signal) => {
-  try {
-    page.snapshot = await api("/v1/operations", { signal });
-  } catch (error) {
+  /** @type {Operations} */
+  const snapshot = await api("/v1/operations", { signal }).catch((error) => {
     fail(error);
     throw error;
-  }
-  show(page.snapshot);
+  });
+  page.snapshot = snapshot;
+  show(snapshot);
 });
 
+/** @param {Operations} snapshot */
 function show(snapshot) {
   page.banners.answered(snapshot);
   const content = byId("content");
@@ -44,14 +48,16 @@ function show(snapshot) {
   content.setAttribute("aria-busy", "false");
 }
 
+/** @param {unknown} error */
 function fail(error) {
-  if (error.status === 401) return;
+  if (statusOf(error) === 401) return;
   const content = byId("content");
-  content.hidden = error.status === 403;
+  content.hidden = statusOf(error) === 403;
   content.classList.toggle("is-stale", page.snapshot !== null);
   page.banners.failed(error, page.snapshot);
 }
 
+/** @param {Operations} snapshot */
 function showHistory(snapshot) {
   const isEmpty = snapshot.decisions === 0;
   byId("empty").hidden = !isEmpty;
@@ -61,20 +67,27 @@ function showHistory(snapshot) {
   byId("history-table").replaceChildren(...toMinutes(snapshot.history).map(minuteRow));
 }
 
+/** @param {Point | null} point */
 function readHistory(point) {
   if (page.snapshot) say(byId("history-readout"), point ? readOut(point) : summarise(page.snapshot.history));
 }
 
+/** @param {ReturnType<typeof toMinutes>[number]} minute */
 function minuteRow(minute) {
   const cells = [count(minute.images), rate(minute.perSecond), percent(minute.rejected), ...minute.reasons.map(count)];
   return row(clock(minute.time * 1000), cells);
 }
 
+/** @param {Operations} snapshot */
 function showScores({ scores, model }) {
   drawHistogram(byId("scores"), scores, model.band);
   const some = `The latest ${count(scores.total)} scores of version ${model.version}`;
   const latest = scores.total ? some : "No scores yet";
-  say(byId("scores-note"), `${latest}; in grey those of the model's card. Shares are on a logarithmic axis.`);
+  say(byId("scores-note"), `${latest}; grey: scores in the model's card. The axis of shares is logarithmic.`);
+  /**
+   * @param {number} images
+   * @param {number} bin
+   */
   const cells = (images, bin) => [
     count(images),
     percent(scores.total ? images / scores.total : null),
@@ -83,10 +96,20 @@ function showScores({ scores, model }) {
   byId("scores-table").replaceChildren(...scores.counts.map((images, bin) => row(range(bin), cells(images, bin))));
 }
 
+/**
+ * @param {string} head
+ * @param {string[]} cells
+ */
 function row(head, cells) {
-  return h("tr", {}, h("th", { scope: "row" }, head), cells.map((cell) => h("td", { class: "number" }, cell)));
+  return h(
+    "tr",
+    {},
+    h("th", { scope: "row" }, head),
+    cells.map((cell) => h("td", { class: "number" }, cell)),
+  );
 }
 
+/** @param {Session["access"]} access */
 function showCommand(access) {
   const token = access === "on" ? '-H "Authorization: Bearer $TOKEN" ' : "";
   say(byId("curl"), `curl ${token}--data-binary @face.png '${location.origin}/v1/decisions?id=face'`);
@@ -99,17 +122,17 @@ function offerCommand() {
     () => {},
   );
   byId("copy").addEventListener("click", async () => {
-    const copied = await navigator.clipboard.writeText(byId("curl").textContent).then(
+    const copied = await navigator.clipboard?.writeText(byId("curl").textContent ?? "").then(
       () => true,
       () => false,
     );
-    if (!copied) getSelection().selectAllChildren(byId("curl"));
-    byId("copy").textContent = copied ? "Copied" : "Selected: press Ctrl C";
+    if (!copied) getSelection()?.selectAllChildren(byId("curl"));
+    byId("copy").textContent = copied ? "Copied" : "Selected: press Ctrl+C";
   });
 }
 
 new ResizeObserver(() => page.snapshot && showScores(page.snapshot)).observe(byId("scores"));
 offerCommand();
 makeTry(() => poll.now());
-showSession().catch(() => {}); // What is wrong with the service, the poll says.
+showSession().catch(() => {}); // The poll reports the same problem.
 poll.now();

@@ -1,15 +1,17 @@
-// Does something again and again: not in a hidden tab, and ever more rarely while it fails.
+// Repeats a task at an interval; pauses in a hidden tab and backs off exponentially after failures.
 
 const INTERVAL = 2_000;
 const LONGEST = 30_000;
 
 export class Poll {
+  /** @type {(signal: AbortSignal) => Promise<void>} */
   #work;
-  #timer = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #running = false;
   #failures = 0;
 
-  // `work` is given a signal that ends it when it takes too long; it tells by throwing that it failed.
+  /** @param {(signal: AbortSignal) => Promise<void>} work aborted by the signal after a timeout; throws on failure */
   constructor(work) {
     this.#work = work;
     document.addEventListener("visibilitychange", () => (document.hidden ? this.pause() : this.now()));

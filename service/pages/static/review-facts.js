@@ -1,19 +1,30 @@
-// What is said beside a picture: the model's answer on a scale with its band, or that it is hidden, and the rest.
+// The facts beside an image: the model's answer on a scale with the band (or hidden), and the rest.
 
-import { h, svg } from "/static/dom.js";
-import { moment, probability, words } from "/static/format.js";
+import { h, svg } from "./dom.js";
+import { moment, probability, words } from "./format.js";
+
+/** @import { AnswerVisibility, ReviewImage } from "../types" */
+/** @import { Child } from "./dom.js" */
 
 const REASONS = {
   uncertain: "uncertain: inside the band",
-  unfamiliar: "unfamiliar: unlike what the model was trained on",
-  contradicted: "contradicted: not what was asked for",
-  confident: "accepted; drawn by chance for the audit",
+  unfamiliar: "unfamiliar: unlike the training images",
+  contradicted: "contradicted: differs from the expected label",
+  confident: "accepted; part of the random audit sample",
 };
 
+/**
+ * @param {ReviewImage} image
+ * @param {AnswerVisibility} answer
+ */
 export function isHidden(image, answer) {
   return answer === "hidden" || (answer === "audit" && image.audit);
 }
 
+/**
+ * @param {ReviewImage} image
+ * @param {boolean} hidden
+ */
 export function facts(image, hidden) {
   return h(
     "div",
@@ -22,31 +33,51 @@ export function facts(image, hidden) {
     h(
       "dl",
       { class: "fact-list" },
-      hidden ? [] : [fact("Reason", reason(image)), fact("Asked for", image.expected ? words(image.expected) : "not said")],
+      hidden
+        ? []
+        : [
+            fact("Reason", REASONS[image.reason]),
+            fact("Expected", image.expected ? words(image.expected) : "not given"),
+          ],
       fact("Decided", moment(image.time)),
       fact("Id", h("span", { class: "mono" }, image.id)),
     ),
   );
 }
 
-// In a few words, for who does not see it, and for who may see it now.
+/**
+ * The model's answer in a few words, for screen readers and for the line after a verdict.
+ *
+ * @param {ReviewImage} image
+ */
 export function describe(image) {
-  const asked = image.expected ? `, asked for ${words(image.expected)}` : "";
-  return `${words(image.label)} ${probability(image.glasses_probability)}, ${image.reason}${asked}`;
+  const expected = image.expected ? `, expected ${words(image.expected)}` : "";
+  return `${words(image.label)} ${probability(image.glasses_probability)}, ${image.reason}${expected}`;
 }
 
-export function scale({ glasses_probability: value, label, band }) {
+/** @param {ReviewImage} image */
+function scale({ glasses_probability: value, label, band }) {
   const range = `${probability(band.low)} to ${probability(band.high)}`;
   return h(
     "div",
-    { class: "scale", role: "img", "aria-label": `probability of glasses ${probability(value)}; discarded from ${range}` },
+    {
+      class: "scale",
+      role: "img",
+      "aria-label": `probability of glasses ${probability(value)}; discarded from ${range}`,
+    },
     h("p", { class: "scale-value" }, probability(value), h("span", { class: "soft small" }, ` ${words(label)}`)),
     svg(
       "svg",
       { viewBox: "0 0 1000 26", preserveAspectRatio: "none", class: "scale-picture", "aria-hidden": "true" },
       svg("rect", { class: "scale-track", x: 0, y: 8, width: 1000, height: 10 }),
       svg("rect", { class: "scale-band", x: band.low * 1000, y: 8, width: (band.high - band.low) * 1000, height: 10 }),
-      svg("rect", { class: "scale-pointer", x: Math.min(994, Math.max(0, value * 1000 - 3)), y: 0, width: 6, height: 26 }),
+      svg("rect", {
+        class: "scale-pointer",
+        x: Math.min(994, Math.max(0, value * 1000 - 3)),
+        y: 0,
+        width: 6,
+        height: 26,
+      }),
     ),
     h(
       "p",
@@ -59,13 +90,13 @@ export function scale({ glasses_probability: value, label, band }) {
 }
 
 function veil() {
-  return h("p", { class: "veil soft small" }, "The model's answer is hidden until you have judged.");
+  return h("p", { class: "veil soft small" }, "The model's answer stays hidden until your verdict.");
 }
 
-function reason(image) {
-  return REASONS[image.reason] ?? image.reason;
-}
-
+/**
+ * @param {string} name
+ * @param {Child} value
+ */
 function fact(name, value) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }

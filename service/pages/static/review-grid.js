@@ -1,37 +1,59 @@
-// Many images at once: one of them is chosen, what was judged stays where it is until the whole page is.
+// Many images at once, one of them selected; judged images stay in place until the whole page is done.
 
-import { h } from "/static/dom.js";
-import { probability, words } from "/static/format.js";
-import { describe, isHidden } from "/static/review-facts.js";
+import { h } from "./dom.js";
+import { probability, words } from "./format.js";
+import { describe, isHidden } from "./review-facts.js";
+
+/** @import { AnswerVisibility, ReviewImage } from "../types" */
+/** @import { ReviewSession } from "./review-session.js" */
 
 const NARROW = matchMedia("(max-width: 640px)");
 
 export class Grid {
   #stage;
   #onChoose;
+  /** @type {ReviewImage[]} */
   #page = [];
   #at = 0;
+  /** @type {HTMLElement | null} */
   #list = null;
+  #hadFocus = false;
 
+  /**
+   * @param {Element} stage
+   * @param {() => void} onChoose
+   */
   constructor(stage, onChoose) {
     this.#stage = stage;
     this.#onChoose = onChoose;
   }
 
+  /** The image that the next verdict applies to. */
   chosen() {
     return this.#page[this.#at] ?? null;
   }
 
-  draw(sitting, { answer }) {
-    const isJudged = ({ record }) => sitting.said.has(record);
-    const isGone = (image) => !isJudged(image) && !sitting.images.includes(image);
-    const before = sitting.images[0];
+  /**
+   * Draw; returns whether there is an image.
+   *
+   * @param {ReviewSession} review
+   * @param {AnswerVisibility} answer
+   */
+  draw(review, answer) {
+    /** @param {ReviewImage} image */
+    const isJudged = ({ record }) => review.choices.has(record);
+    /** @param {ReviewImage} image */
+    const isGone = (image) => !isJudged(image) && !review.images.includes(image);
+    const before = review.images[0];
     if (this.#page.length && before?.isHeld && !this.#page.includes(before)) this.#turn([before, ...this.#page]);
-    if (this.#page.every((image) => isJudged(image) || isGone(image))) this.#turn(sitting.images.slice(0, size()));
-    else if (isGone(this.chosen() ?? {})) this.#at = this.#next(isJudged);
+    const chosen = this.chosen();
+    if (this.#page.every((image) => isJudged(image) || isGone(image))) this.#turn(review.images.slice(0, size()));
+    else if (!chosen || isGone(chosen)) this.#at = this.#next(isJudged);
     if (this.#page.length === 0) return false;
-    if (this.#list === null || !this.#list.isConnected) this.#build();
-    this.#page.forEach((image, index) => this.#paint(index, image, sitting.said.get(image.record), isHidden(image, answer)));
+    const list = this.#list?.isConnected ? this.#list : this.#build();
+    for (const [index, image] of this.#page.entries()) {
+      this.#paint(list.children[index], index, review.choices.get(image.record), isHidden(image, answer));
+    }
     return true;
   }
 
@@ -40,29 +62,51 @@ export class Grid {
     return false;
   }
 
-  // Make this image the chosen one.
+  /**
+   * Select this image, if the page shows it.
+   *
+   * @param {ReviewImage} image
+   */
   choose(image) {
     const at = this.#page.indexOf(image);
     if (at >= 0) this.#pick(at);
   }
 
-  // After a verdict: on to the next one without any, unless another page was turned to.
-  advance(sitting) {
-    const isJudged = ({ record }) => sitting.said.has(record);
-    if (isJudged(this.chosen() ?? {})) this.#pick(this.#next(isJudged));
+  /**
+   * After a verdict, select the next image without one, unless the page has turned.
+   *
+   * @param {ReviewSession} review
+   */
+  advance(review) {
+    /** @param {ReviewImage} image */
+    const isJudged = ({ record }) => review.choices.has(record);
+    const chosen = this.chosen();
+    if (chosen && isJudged(chosen)) this.#pick(this.#next(isJudged));
   }
 
-  // Whether the key was one that moves.
+  /**
+   * Move the selection by a key; returns whether the key is one that moves.
+   *
+   * @param {string} key
+   */
   move(key) {
     const columns = this.#columns();
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
-    const ends = { Home: 0, End: this.#page.length - 1 };
-    const to = key in steps ? this.#at + steps[key] : ends[key];
+    /** @type {Record<string, number>} */
+    const targets = {
+      ArrowLeft: this.#at - 1,
+      ArrowRight: this.#at + 1,
+      ArrowUp: this.#at - columns,
+      ArrowDown: this.#at + columns,
+      Home: 0,
+      End: this.#page.length - 1,
+    };
+    const to = targets[key];
     if (to === undefined) return false;
     if (to >= 0 && to < this.#page.length) this.#pick(to, true);
     return true;
   }
 
+  /** @param {ReviewImage[]} images */
   #turn(images) {
     this.#page = images;
     this.#at = 0;
@@ -71,47 +115,70 @@ export class Grid {
     this.#list = null;
   }
 
-  #hadFocus = false;
-
   #build() {
-    this.#list = h(
+    const list = h(
       "div",
       { class: "grid", role: "listbox", "aria-label": "Images to judge", "aria-orientation": "horizontal" },
       this.#page.map((image, index) =>
         h(
           "div",
-          { class: "tile", role: "option", tabindex: -1, "data-record": image.record, onclick: () => this.#pick(index, true) },
+          {
+            class: "tile",
+            role: "option",
+            tabindex: -1,
+            "data-record": image.record,
+            onclick: () => this.#pick(index, true),
+          },
           h("img", { src: image.image, alt: "", loading: "eager", width: 256, height: 256 }),
           h("span", { class: "tile-foot small" }),
         ),
       ),
     );
-    this.#stage.replaceChildren(this.#list);
-    if (this.#hadFocus) this.#list.children[this.#at].focus();
+    this.#list = list;
+    this.#stage.replaceChildren(list);
+    if (this.#hadFocus) tileAt(list, this.#at)?.focus();
     this.#hadFocus = false;
+    return list;
   }
 
-  #paint(index, image, said, hidden) {
-    const tile = this.#list.children[index];
+  /**
+   * @param {Element} tile
+   * @param {number} index
+   * @param {string | undefined} choice
+   * @param {boolean} hidden
+   */
+  #paint(tile, index, choice, hidden) {
+    const image = this.#page[index];
     const isChosen = index === this.#at;
-    tile.tabIndex = isChosen ? 0 : -1;
-    tile.setAttribute("aria-selected", isChosen);
-    tile.dataset.said = said ?? "";
-    const answer = hidden && !said ? "answer hidden" : describe(image);
-    tile.setAttribute("aria-label", `Image ${index + 1} of ${this.#page.length}: ${said ? `${words(said)}; the model: ` : ""}${answer}`);
-    const foot = said ? words(said) : hidden ? "–" : `${probability(image.glasses_probability)} ${image.reason}`;
-    if (tile.lastChild.textContent !== foot) tile.lastChild.textContent = foot;
+    tile.setAttribute("tabindex", isChosen ? "0" : "-1");
+    tile.setAttribute("aria-selected", String(isChosen));
+    tile.setAttribute("data-choice", choice ?? "");
+    const answer = hidden && !choice ? "answer hidden" : describe(image);
+    const verdict = choice ? `${words(choice)}; the model: ` : "";
+    tile.setAttribute("aria-label", `Image ${index + 1} of ${this.#page.length}: ${verdict}${answer}`);
+    const text = choice ? words(choice) : hidden ? "–" : `${probability(image.glasses_probability)} ${image.reason}`;
+    const foot = tile.lastElementChild;
+    if (foot && foot.textContent !== text) foot.textContent = text;
   }
 
+  /**
+   * @param {number} at
+   * @param {boolean} [focus]
+   */
   #pick(at, focus = this.#hasFocus()) {
     this.#at = at;
     this.#onChoose();
-    if (focus) this.#list?.children[at]?.focus();
+    if (focus) tileAt(this.#list, at)?.focus();
   }
 
+  /** @param {(image: ReviewImage) => boolean} isJudged */
   #next(isJudged) {
     const after = this.#page.findIndex((image, index) => index > this.#at && !isJudged(image));
-    return after >= 0 ? after : Math.max(0, this.#page.findIndex((image) => !isJudged(image)));
+    if (after >= 0) return after;
+    return Math.max(
+      0,
+      this.#page.findIndex((image) => !isJudged(image)),
+    );
   }
 
   #hasFocus() {
@@ -119,8 +186,16 @@ export class Grid {
   }
 
   #columns() {
-    return getComputedStyle(this.#list).gridTemplateColumns.split(" ").length;
+    return this.#list ? getComputedStyle(this.#list).gridTemplateColumns.split(" ").length : 1;
   }
+}
+
+/**
+ * @param {Element | null} list
+ * @param {number} index
+ */
+function tileAt(list, index) {
+  return /** @type {HTMLElement | undefined} */ (list?.children[index]);
 }
 
 function size() {

@@ -1,24 +1,39 @@
-// What was decided and is not saved yet: sent one after the other, in order, again and again until it is answered.
+// The queue of unsaved steps: sent in order, one at a time, and retried until the service responds.
+
+import { statusOf } from "./api.js";
+
+/** @import { Step } from "../types" */
 
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15000;
-// Nothing is wrong with the request itself: it can be sent again.
-const PASSING = new Set([0, 408, 429, 500, 502, 503, 504]);
+// Temporary failures: the request itself is valid and can be sent again. 0 is a failed connection.
+const TEMPORARY = new Set([0, 408, 429, 500, 502, 503, 504]);
 
 export class Outbox {
+  /** @type {Step[]} */
   #waiting = [];
   #isSending = false;
   #wait = FIRST_WAIT;
+  /** @type {ReturnType<typeof setTimeout> | null} */
   #timer = null;
   #send;
   #onChange;
   #onRefused;
 
-  // `send(step)` is a promise; `onRefused(step, error)` is told of what was answered with a no.
+  /**
+   * `onRefused` receives each step that the service refused for good.
+   *
+   * @param {{
+   *   send: (step: Step) => Promise<unknown>,
+   *   onChange: () => void,
+   *   onRefused: (step: Step, error: unknown) => void,
+   * }} callbacks
+   */
   constructor({ send, onChange, onRefused }) {
     this.#send = send;
     this.#onChange = onChange;
     this.#onRefused = onRefused;
+    /** @type {unknown} */
     this.error = null;
   }
 
@@ -26,18 +41,23 @@ export class Outbox {
     return this.#waiting.length;
   }
 
-  // Records that are not saved as they are seen here.
+  /** The records of all unsaved steps. */
   get records() {
     return new Set(this.#waiting.map(({ image }) => image.record));
   }
 
+  /** @param {Step} step */
   add(step) {
     this.#waiting.push(step);
     this.#onChange();
     this.#pump();
   }
 
-  // Forget a step that was not sent yet; whether there was one.
+  /**
+   * Remove a step that has not been sent; returns whether that was possible.
+   *
+   * @param {Step} step
+   */
   cancel(step) {
     const at = this.#waiting.indexOf(step);
     if (at < 0 || (at === 0 && this.#isSending)) return false;
@@ -46,7 +66,7 @@ export class Outbox {
     return true;
   }
 
-  // Do not wait any longer to try again.
+  /** Retry at once. */
   hurry() {
     if (this.#timer === null) return;
     clearTimeout(this.#timer);
@@ -62,7 +82,7 @@ export class Outbox {
       await this.#send(step);
       this.#done();
     } catch (error) {
-      if (PASSING.has(error.status ?? 0)) this.#later(error);
+      if (TEMPORARY.has(statusOf(error))) this.#later(error);
       else {
         this.#done();
         this.#onRefused(step, error);
@@ -79,6 +99,7 @@ export class Outbox {
     this.error = null;
   }
 
+  /** @param {unknown} error */
   #later(error) {
     this.error = error;
     this.#timer = setTimeout(() => {

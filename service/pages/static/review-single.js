@@ -1,30 +1,46 @@
-// One image after the other, as large as there is room.
+// One image at a time, as large as the window allows.
 
-import { h } from "/static/dom.js";
-import { facts, isHidden } from "/static/review-facts.js";
+import { h } from "./dom.js";
+import { facts, isHidden } from "./review-facts.js";
+
+/** @import { AnswerVisibility, ReviewImage } from "../types" */
+/** @import { ReviewSession } from "./review-session.js" */
 
 export class Single {
   #stage;
+  /** @type {string | null} */
   #shown = null;
 
+  /** @param {Element} stage */
   constructor(stage) {
     this.#stage = stage;
   }
 
-  // The image that a verdict is about.
-  chosen(sitting) {
-    return sitting.images[0] ?? null;
+  /**
+   * The image that the next verdict applies to.
+   *
+   * @param {ReviewSession} review
+   */
+  chosen(review) {
+    return review.images[0] ?? null;
   }
 
-  // Whether there is anything to see.
-  draw(sitting, { answer }) {
-    const image = this.chosen(sitting);
+  /**
+   * Draw; returns whether there is an image.
+   *
+   * @param {ReviewSession} review
+   * @param {AnswerVisibility} answer
+   */
+  draw(review, answer) {
+    const image = this.chosen(review);
     if (!image) return this.clear();
     const hidden = isHidden(image, answer);
     const key = `${image.record} ${hidden}`;
     if (key !== this.#shown) {
       this.#shown = key;
-      this.#stage.replaceChildren(h("div", { class: "single" }, frame(sitting.picture(image), image), facts(image, hidden)));
+      this.#stage.replaceChildren(
+        h("div", { class: "single" }, frame(review.picture(image), image), facts(image, hidden)),
+      );
     }
     return true;
   }
@@ -36,15 +52,21 @@ export class Single {
 
   choose() {}
 
+  advance() {}
+
   move() {
     return false;
   }
 }
 
+/**
+ * @param {HTMLImageElement} picture
+ * @param {ReviewImage} image
+ */
 function frame(picture, image) {
-  picture.alt = "A portrait to judge";
+  picture.alt = "Portrait for review";
   picture.className = "portrait";
-  const lost = h("figcaption", { class: "soft small", hidden: true }, "The picture is not kept any more. Skip it.");
+  const lost = h("figcaption", { class: "soft small", hidden: true }, "The preview has been deleted. Skip this image.");
   picture.onerror = () => {
     lost.hidden = false;
   };

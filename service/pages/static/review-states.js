@@ -1,45 +1,64 @@
-// What stands in place of images: loading, a name to be given, nothing that waits, and what is wrong.
+// Panels shown in place of images: loading, the form for a name, an empty queue, and failures.
 
-import { h } from "/static/dom.js";
+import { detailOf, statusOf } from "./api.js";
+import { h } from "./dom.js";
 
+/** @import { ReviewKind } from "../types" */
+/** @import { Child } from "./dom.js" */
+
+/** @type {Record<ReviewKind, string>} */
 const EMPTY = {
-  discarded: "No discarded image waits for a verdict.",
-  audit: "No image of the audit sample waits for a verdict.",
-  all: "No image waits for a verdict.",
+  discarded: "No discarded images are waiting for a verdict.",
+  audit: "No images of the audit sample are waiting for a verdict.",
+  all: "No images are waiting for a verdict.",
 };
 
 export function loading() {
   return [h("div", { class: "skeleton waiting-picture" }), h("p", { class: "visually-hidden" }, "Loading images")];
 }
 
-// `onBring` is offered where the reviewer skipped images that still wait.
+/**
+ * An empty queue; offers skipped images again if there are any.
+ *
+ * @param {{
+ *   kind: ReviewKind, skipped: number, withOthers: number, onBring: () => void, onLook: () => void,
+ * }} options
+ */
 export function empty({ kind, skipped, withOthers, onBring, onLook }) {
   return state(
     EMPTY[kind],
     [
-      "Images appear here when the gate discards some, and now and then one that it accepted.",
-      withOthers ? `${withOthers} more are being looked at by others.` : "",
+      "Discarded images appear here, and a random sample of accepted ones.",
+      withOthers ? `Other reviewers are looking at ${withOthers} more.` : "",
       skipped ? `You skipped ${skipped}.` : "",
     ],
     skipped ? button(`Show the ${skipped} again`, onBring) : null,
-    button("Look again", onLook),
+    button("Check again", onLook),
   );
 }
 
+/**
+ * @param {unknown} error
+ * @param {() => void} onRetry
+ */
 export function failed(error, onRetry) {
-  if (error.status === 404) {
+  if (statusOf(error) === 404) {
     return state("Records are off.", [
-      "Without them there is nothing to review. Set LENSGATE_RECORDS_URL to a database, such as sqlite:///lensgate.db, and restart the service.",
+      "The review needs them. Set LENSGATE_RECORDS_URL to a database, such as sqlite:///lensgate.db, and restart the service.",
     ]);
   }
-  if (error.status === 403) {
-    return state("You may not review.", [`${error.message}. Ask for a token with the scope “review”.`]);
+  if (statusOf(error) === 403) {
+    return state("Access denied.", [`${detailOf(error, "")}. Ask for a token with the scope “review”.`]);
   }
-  const why = error.status ? error.message : "The service cannot be reached.";
-  return state("No images can be had at present.", [why, "It is tried again by itself."], button("Try now", onRetry));
+  const reason = detailOf(error, "The service cannot be reached.");
+  return state("Images cannot be loaded.", [reason, "The page retries automatically."], button("Retry now", onRetry));
 }
 
-// `onName(name)` where a name is given that the service takes.
+/**
+ * A form for the reviewer's name, for services without tokens.
+ *
+ * @param {(name: string) => void} onName
+ */
 export function askName(onName) {
   const input = h("input", {
     id: "name",
@@ -50,29 +69,40 @@ export function askName(onName) {
     required: true,
     "aria-describedby": "name-note",
   });
+  /** @param {Event} event */
   const submit = (event) => {
     event.preventDefault();
     const name = input.value.trim();
     if (name) onName(name);
     else input.setAttribute("aria-invalid", "true");
   };
+  const note = "It is stored with each of your verdicts. Reviewers who use the same name see the same images.";
   return [
     h(
       "form",
       { class: "state stack", onsubmit: submit },
-      h("h2", {}, "Who judges?"),
+      h("h2", {}, "Reviewer"),
       h("div", { class: "field" }, h("label", { for: "name" }, "Your name"), input),
-      h("p", { id: "name-note", class: "soft small" }, "It is kept with each of your verdicts. Two people of one name are shown the same images."),
-      h("button", { class: "button button--primary" }, "Begin"),
+      h("p", { id: "name-note", class: "soft small" }, note),
+      h("button", { class: "button button--primary" }, "Start"),
     ),
   ];
 }
 
+/**
+ * @param {string} title
+ * @param {string[]} texts
+ * @param {Child[]} buttons
+ */
 function state(title, texts, ...buttons) {
   const lines = texts.filter(Boolean).map((text) => h("p", { class: "soft" }, text));
   return [h("div", { class: "state stack" }, h("h2", {}, title), lines, h("div", { class: "row" }, buttons))];
 }
 
+/**
+ * @param {string} text
+ * @param {() => void} onclick
+ */
 function button(text, onclick) {
   return h("button", { type: "button", class: "button", onclick }, text);
 }

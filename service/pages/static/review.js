@@ -1,16 +1,19 @@
-// The review page: who judges, what is shown, and what the keys and buttons do.
+// The review page: reviewer, options, views, keys and buttons.
 
-import { api, session } from "/static/api.js";
-import { byId, h, say } from "/static/dom.js";
-import { words } from "/static/format.js";
-import { showSession } from "/static/header.js";
-import { describe, isHidden } from "/static/review-facts.js";
-import { Grid } from "/static/review-grid.js";
-import { showAudit, showProgress } from "/static/review-side.js";
-import { Single } from "/static/review-single.js";
-import { Sitting } from "/static/review-sitting.js";
-import { askName, empty, failed, loading } from "/static/review-states.js";
+import { api, detailOf, session, statusOf } from "./api.js";
+import { byId, h, say } from "./dom.js";
+import { words } from "./format.js";
+import { showSession } from "./header.js";
+import { describe, isHidden } from "./review-facts.js";
+import { Grid } from "./review-grid.js";
+import { ReviewSession } from "./review-session.js";
+import { showAudit, showProgress } from "./review-side.js";
+import { Single } from "./review-single.js";
+import { askName, empty, failed, loading } from "./review-states.js";
 
+/** @import { AnswerVisibility, Choice, Progress, ReviewKind } from "../types" */
+
+/** @type {Record<string, Choice | "undo">} */
 const KEYS = { g: "glasses", n: "no_glasses", u: "unclear", s: "skipped", z: "undo", Backspace: "undo" };
 const SHORTCUTS = [...Object.keys(KEYS), "1", "2"];
 const PROGRESS_MS = 10_000;
@@ -19,179 +22,231 @@ const NAME = "lensgate.reviewer";
 const OPTIONS = "lensgate.review";
 
 const stage = byId("stage");
-const options = byId("options");
+const help = byId("help", HTMLDialogElement);
+const options = byId("options", HTMLFormElement);
 const views = { single: new Single(stage), grid: new Grid(stage, () => draw()) };
-let sitting = null;
+/** @type {ReviewSession | null} */
+let review = null;
+/** @type {Progress | null} */
 let progress = null;
 let shownState = "";
+let unsaved = 0;
 
-const view = () => views[options.elements.view.value];
-const answer = () => options.elements.answer.value;
+const view = () => views[option("view") === "grid" ? "grid" : "single"];
+const answer = () => /** @type {AnswerVisibility} */ (option("answer"));
+const kind = () => /** @type {ReviewKind} */ (option("kind"));
 
-// --- What is seen -------------------------------------------------------------------------------------------------
-
-function draw() {
-  if (!sitting) return;
-  const isShown = view().draw(sitting, { answer: answer() });
-  byId("bar").hidden = !isShown && sitting.count === 0;
-  for (const button of byId("bar").querySelectorAll("button")) {
-    button.disabled = button.dataset.act === "undo" ? sitting.count === 0 : !isShown;
-  }
-  stage.setAttribute("aria-busy", String(!isShown && !sitting.isEmpty && !sitting.error));
-  if (isShown) shownState = "";
-  else showState();
-  showSaving();
-  showLast();
-  say(byId("sitting-count"), String([...sitting.said.values()].filter((said) => said !== "refused" && said !== "skipped").length));
+/** @param {string} name */
+function option(name) {
+  return String(new FormData(options).get(name));
 }
 
-function showState() {
-  const { kind, error, isEmpty } = sitting;
-  const skipped = Math.max(progress?.mine.skipped ?? 0, [...sitting.said.values()].filter((said) => said === "skipped").length);
+// --- Output -------------------------------------------------------------------------------------------------------
+
+function draw() {
+  if (!review) return;
+  const isShown = view().draw(review, answer());
+  byId("bar").hidden = !isShown && review.count === 0;
+  for (const button of byId("bar").querySelectorAll("button")) {
+    button.disabled = button.dataset.act === "undo" ? review.count === 0 : !isShown;
+  }
+  stage.setAttribute("aria-busy", String(!isShown && !review.isEmpty && !review.error));
+  if (isShown) shownState = "";
+  else showState(review);
+  showSaving(review);
+  showLast(review);
+  say(byId("session-count"), String(review.verdicts));
+}
+
+/** @param {ReviewSession} current */
+function showState(current) {
+  const { kind, error, isEmpty } = current;
+  const skipped = Math.max(progress?.mine.skipped ?? 0, current.skipped);
   const withOthers = progress?.with_others ?? 0;
-  const key = JSON.stringify([kind, error?.status, error?.message, isEmpty, skipped, withOthers]);
+  const key = JSON.stringify([kind, statusOf(error), detailOf(error, String(error)), isEmpty, skipped, withOthers]);
   if (key === shownState) return;
   shownState = key;
-  const look = () => sitting.fill(true);
-  if (error) stage.replaceChildren(...failed(error, look));
+  const fill = () => {
+    current.fill(true);
+  };
+  if (error) stage.replaceChildren(...failed(error, fill));
   else if (isEmpty) {
-    stage.replaceChildren(...empty({ kind, skipped, withOthers, onLook: look, onBring: () => sitting.bringBackSkipped() }));
-    announce("Nothing waits for a verdict.");
+    const onBring = () => {
+      current.bringBackSkipped();
+    };
+    stage.replaceChildren(...empty({ kind, skipped, withOthers, onLook: fill, onBring }));
+    announce("No images are waiting for a verdict.");
   } else stage.replaceChildren(...loading());
 }
 
-let unsaved = 0;
-
-function showSaving() {
-  const { size, error } = sitting.outbox;
-  if (unsaved && !size) look();
+/** @param {ReviewSession} current */
+function showSaving({ outbox: { size, error } }) {
+  if (unsaved && !size) loadProgress();
   unsaved = size;
   const badge = byId("saving");
   badge.hidden = size === 0;
   badge.className = `badge badge--dot badge--${error ? "bad" : "info"}`;
-  say(badge, error ? `${size} not saved, trying again` : `saving ${size}`);
+  say(badge, error ? `${size} not saved, retrying` : `saving ${size}`);
 }
 
-// What was said last, and what the model had said: now it cannot sway anybody.
-function showLast() {
-  const { image, said } = sitting.last ?? {};
-  const model = said === "skipped" ? "" : `; the model said ${image && describe(image)}`;
-  say(byId("last"), image ? `Last: ${words(said)}${model}.` : "");
+/**
+ * Show the last choice with the model's answer, which can no longer bias it.
+ *
+ * @param {ReviewSession} current
+ */
+function showLast({ last }) {
+  if (!last) {
+    say(byId("last"), "");
+    return;
+  }
+  const model = last.choice === "skipped" ? "" : `; the model: ${describe(last.image)}`;
+  say(byId("last"), `Last: ${words(last.choice)}${model}.`);
 }
 
+/** @param {string} text */
 function announce(text) {
   say(byId("announce"), text);
 }
 
+/** @param {string} text */
 function warn(text) {
   const close = h("button", { type: "button", class: "button button--small", onclick: () => notice.remove() }, "Close");
   const notice = h("div", { class: "notice notice--warn row" }, h("span", {}, text), close);
   byId("notices").replaceChildren(notice);
 }
 
-// --- What is done -------------------------------------------------------------------------------------------------
+// --- Choices ------------------------------------------------------------------------------------------------------
 
+/** @param {Choice | "undo"} name */
 function act(name) {
-  if (!sitting) return;
-  if (name === "undo") undo();
-  else judge(name);
+  if (!review) return;
+  if (name === "undo") undo(review);
+  else judge(review, name);
 }
 
-function judge(said) {
-  const image = view().chosen(sitting);
+/**
+ * @param {ReviewSession} current
+ * @param {Choice} choice
+ */
+function judge(current, choice) {
+  const image = view().chosen(current);
   if (!image) return;
   const hidden = isHidden(image, answer());
-  sitting.say(image, said);
-  view().advance?.(sitting);
+  current.judge(image, choice);
+  view().advance(current);
   draw();
-  const next = view().chosen(sitting);
-  const model = hidden && said !== "skipped" ? ` The model said ${describe(image)}.` : "";
-  announce(`${words(said)}.${model} ${next ? `Next: ${isHidden(next, answer()) ? "answer hidden" : describe(next)}.` : ""}`);
+  const next = view().chosen(current);
+  const model = hidden && choice !== "skipped" ? ` The model: ${describe(image)}.` : "";
+  announce(
+    `${words(choice)}.${model} ${next ? `Next: ${isHidden(next, answer()) ? "answer hidden" : describe(next)}.` : ""}`,
+  );
 }
 
-function undo() {
-  const image = sitting.undo();
+/** @param {ReviewSession} current */
+function undo(current) {
+  const image = current.undo();
   if (!image) return;
   view().choose(image);
   draw();
-  announce(`Taken back. ${isHidden(image, answer()) ? "Answer hidden" : describe(image)}.`);
+  announce(`Undone. ${isHidden(image, answer()) ? "Answer hidden" : describe(image)}.`);
 }
 
-
+/** @param {KeyboardEvent} event */
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open || isTyping(event.target)) return;
-  if (event.key === "?") byId("help").showModal();
-  else if (view().chosen(sitting ?? { images: [] }) && stage.contains(event.target) && view().move(event.key)) draw();
-  else if (byId("shortcuts").checked && SHORTCUTS.includes(normal(event.key))) shortcut(event);
+  const target = /** @type {Element} */ (event.target);
+  if (event.ctrlKey || event.metaKey || event.altKey || help.open || isTyping(target)) return;
+  const key = normal(event.key);
+  if (event.key === "?") help.showModal();
+  else if (review && view().chosen(review) && stage.contains(target) && view().move(event.key)) draw();
+  else if (byId("shortcuts", HTMLInputElement).checked && SHORTCUTS.includes(key)) shortcut(key, event.repeat);
   else return;
   event.preventDefault();
 }
 
-function shortcut(event) {
-  const key = normal(event.key);
-  if (key === "1" || key === "2") choose("view", key === "1" ? "single" : "grid");
-  else if (!event.repeat || KEYS[key] === "undo") act(KEYS[key]);
+/**
+ * @param {string} key
+ * @param {boolean} isRepeated
+ */
+function shortcut(key, isRepeated) {
+  if (key === "1" || key === "2") chooseView(key === "1" ? "single" : "grid");
+  else if (!isRepeated || KEYS[key] === "undo") act(KEYS[key]);
 }
 
+/** @param {string} key */
 function normal(key) {
   return key.length === 1 ? key.toLowerCase() : key;
 }
 
+/** @param {Element} target */
 function isTyping(target) {
   return target.matches("select, textarea, input:not([type=radio], [type=checkbox])");
 }
 
-// --- What is chosen -----------------------------------------------------------------------------------------------
+// --- Options ------------------------------------------------------------------------------------------------------
 
-function choose(name, value) {
-  if (options.elements[name].value === value) return;
-  options.elements[name].value = value;
-  changed({ target: { name } });
+/** @param {"single" | "grid"} value */
+function chooseView(value) {
+  if (option("view") === value) return;
+  setOption("view", value);
+  changed("view");
 }
 
-function changed({ target }) {
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function setOption(name, value) {
+  const control = options.elements.namedItem(name);
+  if (control instanceof RadioNodeList || control instanceof HTMLSelectElement) control.value = String(value);
+}
+
+/** @param {string} name */
+function changed(name) {
   store(OPTIONS, JSON.stringify(Object.fromEntries(new FormData(options))));
-  if (target.name === "view") Object.values(views).forEach((each) => each.clear());
+  if (name === "view" || name === "kind") for (const each of Object.values(views)) each.clear();
   shownState = "";
-  if (target.name === "kind") {
-    views.grid.clear();
-    views.single.clear();
-    sitting?.choose(options.elements.kind.value);
-  }
+  if (name === "kind") review?.choose(kind());
   draw();
 }
 
 function restore() {
   try {
-    const kept = JSON.parse(localStorage.getItem(OPTIONS) ?? "{}");
-    for (const [name, value] of Object.entries(kept)) if (options.elements[name]) options.elements[name].value = value;
+    const stored = JSON.parse(localStorage.getItem(OPTIONS) ?? "{}");
+    for (const [name, value] of Object.entries(stored)) setOption(name, value);
   } catch {
-    // Nothing is kept, or nothing can be read: the page begins as it does for everybody.
+    // Without readable storage the page starts with its defaults.
   }
 }
 
+/**
+ * @param {string} key
+ * @param {string} value
+ */
 function store(key, value) {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // Then it is asked for again the next time.
+    // Without storage the next visit starts with the defaults.
   }
 }
 
-// --- Who, and the rest --------------------------------------------------------------------------------------------
+// --- Reviewer and background requests -----------------------------------------------------------------------------
 
 async function begin() {
   restore();
   const { access, name } = await session();
-  if (access === "on") return start(null, name);
+  if (access === "on") {
+    start(null, name);
+    return;
+  }
   const known = localStorage.getItem(NAME);
   if (known) start(known, known);
   else ask();
 }
 
 function ask() {
-  sitting?.stop();
-  sitting = null;
+  review?.stop();
+  review = null;
   byId("bar").hidden = true;
   stage.setAttribute("aria-busy", "false");
   stage.replaceChildren(
@@ -203,60 +258,66 @@ function ask() {
   byId("name").focus();
 }
 
+/**
+ * @param {string | null} reviewer the name to send; null if the token names the reviewer
+ * @param {string} name
+ */
 function start(reviewer, name) {
   const change = h("button", { type: "button", class: "button button--quiet button--small", onclick: ask }, "Change");
   byId("who").replaceChildren(name, ...(reviewer === null ? [] : [change]));
   shownState = "";
-  sitting = new Sitting({
+  review = new ReviewSession({
     reviewer,
-    kind: options.elements.kind.value,
+    kind: kind(),
     onChange: draw,
-    onRefused: (image, text) => warn(`Your verdict on ${image.id} does not count: ${text}.`),
+    onRefused: (image, text) => warn(`Your verdict on ${image.id} was not accepted: ${text}.`),
   });
-  sitting.fill(true);
+  review.fill(true);
   draw();
-  look();
+  loadProgress();
 }
 
-async function look() {
-  if (!sitting || document.hidden) return;
-  const who = sitting.reviewer === null ? "" : `?reviewer=${encodeURIComponent(sitting.reviewer)}`;
+async function loadProgress() {
+  if (!review || document.hidden) return;
+  const query = review.reviewer === null ? "" : `?reviewer=${encodeURIComponent(review.reviewer)}`;
   try {
-    progress = await api(`/v1/review/progress${who}`);
+    /** @type {Progress} */
+    const found = await api(`/v1/review/progress${query}`);
+    progress = found;
     byId("side").hidden = false;
-    showProgress(progress);
-    showAudit(progress.audit);
+    showProgress(found);
+    showAudit(found.audit);
     draw();
   } catch (error) {
-    // The images are asked for as well, and say what is wrong. Without records there is nothing to count.
-    byId("side").hidden = error.status === 404 || error.status === 403;
+    // The request for images reports the problem. Without records there is no progress.
+    byId("side").hidden = statusOf(error) === 404 || statusOf(error) === 403;
   }
 }
 
-function again() {
-  if (sitting && !document.hidden && (sitting.error || sitting.isEmpty)) sitting.fill(true);
+function retry() {
+  if (review && !document.hidden && (review.error || review.isEmpty)) review.fill(true);
 }
 
-options.addEventListener("change", changed);
+options.addEventListener("change", ({ target }) => changed(/** @type {HTMLInputElement} */ (target).name));
 options.addEventListener("submit", (event) => event.preventDefault());
-byId("help-open").addEventListener("click", () => byId("help").showModal());
+byId("help-open").addEventListener("click", () => help.showModal());
 byId("bar").addEventListener("click", ({ target }) => {
-  const button = target.closest("button");
-  if (button) act(button.dataset.act);
+  const button = /** @type {Element} */ (target).closest("button");
+  if (button) act(/** @type {Choice | "undo"} */ (button.dataset.act));
 });
 document.addEventListener("keydown", press);
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden || !sitting) return;
-  sitting.outbox.hurry();
-  sitting.fill(true);
-  look();
+  if (document.hidden || !review) return;
+  review.outbox.hurry();
+  review.fill(true);
+  loadProgress();
 });
-window.addEventListener("online", () => sitting?.outbox.hurry());
+window.addEventListener("online", () => review?.outbox.hurry());
 window.addEventListener("beforeunload", (event) => {
-  if (sitting?.outbox.size) event.preventDefault();
+  if (review?.outbox.size) event.preventDefault();
 });
-setInterval(look, PROGRESS_MS);
-setInterval(again, RETRY_MS);
+setInterval(loadProgress, PROGRESS_MS);
+setInterval(retry, RETRY_MS);
 
 begin().catch((error) => stage.replaceChildren(...failed(error, () => location.reload())));
-showSession().catch(() => {});
+showSession().catch(() => {}); // `begin` reports the same problem.

@@ -1,21 +1,28 @@
-// Draws one probability on a scale from 0 to 1 with the band in it.
+// Draws one probability on a scale from 0 to 1 with the uncertainty band.
 
-import { canvas, linear, rectangle } from "/static/axes.js";
-import { svg } from "/static/dom.js";
-import { probability } from "/static/format.js";
+import { canvas, linear, rectangle } from "./axes.js";
+import { svg } from "./dom.js";
+import { probability } from "./format.js";
 
+/**
+ * @param {Element} place
+ * @param {number} value
+ * @param {{ low: number, high: number }} band
+ */
 export function drawScale(place, value, band) {
   const x = linear(0, 1, 4, place.clientWidth - 4);
   const at = x(value);
-  const told = `probability ${probability(value)}; the band is ${probability(band.low)} to ${probability(band.high)}`;
+  const label = `probability ${probability(value)}; the band is ${probability(band.low)} to ${probability(band.high)}`;
   place.replaceChildren(
     canvas(
       place,
       44,
-      { role: "img", "aria-label": told },
+      { role: "img", "aria-label": label },
       rectangle(x(0), x(1), 14, 24, { class: "track", rx: 5 }),
       rectangle(x(band.low), x(band.high), 14, 24, { class: "band" }),
-      [x(band.low), x(band.high)].map((edge) => svg("line", { class: "band-edge", x1: edge, x2: edge, y1: 10, y2: 28 })),
+      [x(band.low), x(band.high)].map((edge) =>
+        svg("line", { class: "band-edge", x1: edge, x2: edge, y1: 10, y2: 28 }),
+      ),
       svg("path", { class: "pointer", d: `M${at},15l-5,-9h10z` }),
       svg("line", { class: "cursor", x1: at, x2: at, y1: 14, y2: 24 }),
       svg("text", { x: x(0), y: 40 }, "no glasses"),

@@ -1,23 +1,37 @@
-// From the history of a snapshot to what is drawn and read out.
+// Turns the history of a snapshot into the points and texts of the charts.
 
-import { clock, count, percent, rate } from "/static/format.js";
+import { clock, count, percent, rate } from "./format.js";
 
+/** @import { Drift, History, HistoryList, Point } from "../types" */
+
+/** @type {("uncertain" | "unfamiliar" | "contradicted")[]} */
 export const REASONS = ["uncertain", "unfamiliar", "contradicted"];
 export const WINDOW_SECONDS = 900;
 
 const SMOOTH_SECONDS = 30;
 
-// One point a step, and one where the first begins, so that a service that has just started has a line as well.
+/**
+ * One point per step, preceded by one at the start of the first step, so that one step already draws a line.
+ *
+ * @param {History} history
+ * @returns {Point[]}
+ */
 export function toPoints(history) {
   const points = history.times.map((_, last) => toPoint(history, last));
   return points.length ? [{ ...points[0], time: points[0].time - history.seconds[0] }, ...points] : [];
 }
 
-// Images/s of the step, and shares discarded over the 30 s before its end (null: no image then).
+/**
+ * Images/s of one step, and the discarded shares in the 30 s window that ends with it (null without images).
+ *
+ * @param {History} history
+ * @param {number} last
+ * @returns {Point}
+ */
 function toPoint(history, last) {
   const first = firstWithin(history, last, SMOOTH_SECONDS);
   const images = sum(history.decisions, first, last);
-  const shares = REASONS.map((reason) => (images ? sum(history[reason], first, last) / images : null));
+  const shares = REASONS.map((reason) => (images ? sum(history[reason], first, last) / images : 0));
   return {
     time: history.times[last],
     perSecond: history.seconds[last] > 0 ? history.decisions[last] / history.seconds[last] : 0,
@@ -26,7 +40,11 @@ function toPoint(history, last) {
   };
 }
 
-// Images each second over the last 30 seconds; null before there is a step.
+/**
+ * Images/s over the last 30 seconds; null before the first step.
+ *
+ * @param {History} history
+ */
 export function throughput(history) {
   const last = history.times.length - 1;
   if (last < 0) return null;
@@ -34,23 +52,39 @@ export function throughput(history) {
   return sum(history.decisions, first, last) / Math.max(sum(history.seconds, first, last), 0.001);
 }
 
-// What was counted in the last `seconds`, by the name of a list.
+/**
+ * The sum of one list over the last `seconds`.
+ *
+ * @param {History} history
+ * @param {HistoryList} name
+ * @param {number} seconds
+ */
 export function recent(history, name, seconds) {
   const last = history.times.length - 1;
   return last < 0 ? 0 : sum(history[name], firstWithin(history, last, seconds), last);
 }
 
-// Whether scores have drifted further than chance explains; what is not known has not.
-export function isAbove({ psi, limit }) {
-  return psi !== null && limit !== null && psi > limit;
+/**
+ * Whether the drift exceeds the limit that chance alone explains; unknown drift does not.
+ *
+ * @param {Drift} drift
+ * @returns {drift is { psi: number, limit: number }}
+ */
+export function exceedsLimit(drift) {
+  return drift.psi !== null && drift.limit !== null && drift.psi > drift.limit;
 }
 
-// The same by the minute, the latest first.
+/**
+ * The history by minute, latest first.
+ *
+ * @param {History} history
+ */
 export function toMinutes(history) {
   const minutes = [];
   let last = history.times.length - 1;
   while (last >= 0) {
     const first = firstWithin(history, last, 60);
+    /** @param {HistoryList} name */
     const add = (name) => sum(history[name], first, last);
     const reasons = REASONS.map(add);
     const images = add("decisions");
@@ -67,21 +101,31 @@ export function toMinutes(history) {
   return minutes;
 }
 
+/** @param {Point} point */
 export function readOut(point) {
   const at = clock(point.time * 1000);
-  if (point.rejected === null) return `${at}: no image in the 30 s before`;
-  const parts = REASONS.map((reason, index) => [reason, point.shares[index]]).filter(([, share]) => share > 0);
-  const why = parts.map(([reason, share]) => `${reason} ${percent(share)}`).join(", ");
-  return `${at}: ${rate(point.perSecond)} images/s, rejected ${percent(point.rejected)}${why && ` (${why})`}`;
+  if (point.rejected === null) return `${at}: no images, 30 s window`;
+  const parts = REASONS.map((reason, index) => ({ reason, share: point.shares[index] })).filter(
+    ({ share }) => share > 0,
+  );
+  const why = parts.map(({ reason, share }) => `${reason} ${percent(share)}`).join(", ");
+  return `${at}: ${rate(point.perSecond)} images/s, reject rate ${percent(point.rejected)}${why && ` (${why})`}`;
 }
 
+/** @param {History} history */
 export function summarise(history) {
   const images = recent(history, "decisions", WINDOW_SECONDS);
   const discarded = REASONS.reduce((all, reason) => all + recent(history, reason, WINDOW_SECONDS), 0);
-  return `The last 15 minutes: ${count(images)} images, ${count(discarded)} discarded`;
+  return `Last 15 minutes: ${count(images)} images, ${count(discarded)} discarded`;
 }
 
-// The first step that ends within so many seconds before the end of step `last`; half a step is forgiven.
+/**
+ * The first step of the window of `seconds` that ends with step `last`; half a step of tolerance.
+ *
+ * @param {History} history
+ * @param {number} last
+ * @param {number} seconds
+ */
 function firstWithin(history, last, seconds) {
   let first = last;
   let covered = history.seconds[last];
@@ -92,6 +136,11 @@ function firstWithin(history, last, seconds) {
   return first;
 }
 
+/**
+ * @param {number[]} list
+ * @param {number} first
+ * @param {number} last
+ */
 function sum(list, first, last) {
   let total = 0;
   for (let index = first; index <= last; index += 1) total += list[index];

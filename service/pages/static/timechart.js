@@ -1,9 +1,12 @@
-// Draws reject rate, stacked by reason, above throughput, over one axis of time; a cursor follows pointer and keys.
+// Draws the reject rate by reason (stacked) above the throughput over time; a cursor follows pointer and keys.
 
-import { LEFT, RIGHT, canvas, horizontal, linear, roundUp } from "/static/axes.js";
-import { svg } from "/static/dom.js";
-import { clock, count, percent } from "/static/format.js";
-import { REASONS, WINDOW_SECONDS, readOut } from "/static/series.js";
+import { canvas, horizontal, LEFT, linear, RIGHT, roundUp } from "./axes.js";
+import { svg } from "./dom.js";
+import { clock, count, percent } from "./format.js";
+import { REASONS, readOut, WINDOW_SECONDS } from "./series.js";
+
+/** @import { Point } from "../types" */
+/** @import { Scale } from "./axes.js" */
 
 const TOP = 26;
 const REJECT = 128;
@@ -13,13 +16,20 @@ const BOTTOM = 22;
 const HEIGHT = TOP + REJECT + BETWEEN + THROUGHPUT + BOTTOM;
 
 export class TimeChart {
+  /** @type {HTMLElement} */
   #place;
+  /** @type {(point: Point | null) => void} */
   #onRead;
+  /** @type {Point[]} */
   #points = [];
   #now = 0;
+  /** @type {number | null} */
   #chosen = null;
 
-  // `onRead` is told of the point under the cursor, or null.
+  /**
+   * @param {HTMLElement} place
+   * @param {(point: Point | null) => void} onRead receives the point under the cursor, or null
+   */
   constructor(place, onRead) {
     this.#place = place;
     this.#onRead = onRead;
@@ -30,29 +40,41 @@ export class TimeChart {
     place.addEventListener("blur", () => this.#choose(null));
   }
 
+  /**
+   * @param {Point[]} points
+   * @param {number} now
+   */
   show(points, now) {
-    // The cursor stays at its time, though the points move on.
-    const time = this.#points[this.#chosen]?.time;
+    // The cursor stays at its time while the points move.
+    const time = this.#cursorPoint()?.time;
     this.#points = points;
     this.#now = now;
-    const found = points.findIndex((point) => point.time >= time - 0.01);
-    this.#chosen = time === undefined || found < 0 ? null : found;
+    const found = time === undefined ? -1 : points.findIndex((point) => point.time >= time - 0.01);
+    this.#chosen = found < 0 ? null : found;
     this.#draw();
     this.#announce();
   }
 
+  #cursorPoint() {
+    return this.#chosen === null ? undefined : this.#points[this.#chosen];
+  }
+
+  /** @param {KeyboardEvent} event */
   #press(event) {
     const last = this.#points.length - 1;
     const from = this.#chosen ?? last;
     const steps = { ArrowLeft: from - 1, ArrowRight: from + 1, ArrowDown: from - 1, ArrowUp: from + 1 };
     const jumps = { Home: 0, End: last, PageDown: from - 12, PageUp: from + 12 };
-    const wanted = { ...steps, ...jumps }[event.key];
+    /** @type {Record<string, number>} */
+    const targets = { ...steps, ...jumps };
+    const wanted = targets[event.key];
     if (event.key === "Escape") this.#choose(null);
     if (wanted === undefined || last < 0) return;
     event.preventDefault();
     this.#choose(Math.min(last, Math.max(0, this.#chosen === null && event.key === "ArrowLeft" ? last : wanted)));
   }
 
+  /** @param {number | null} index */
   #choose(index) {
     if (index === this.#chosen) return;
     this.#chosen = index;
@@ -64,12 +86,13 @@ export class TimeChart {
     const last = this.#points.length - 1;
     const index = this.#chosen ?? last;
     const point = this.#points[index];
-    this.#place.setAttribute("aria-valuemax", Math.max(0, last));
-    this.#place.setAttribute("aria-valuenow", Math.max(0, index));
-    this.#place.setAttribute("aria-valuetext", point ? readOut(point) : "nothing yet");
+    this.#place.setAttribute("aria-valuemax", String(Math.max(0, last)));
+    this.#place.setAttribute("aria-valuenow", String(Math.max(0, index)));
+    this.#place.setAttribute("aria-valuetext", point ? readOut(point) : "no data yet");
     this.#onRead(this.#chosen === null ? null : point);
   }
 
+  /** @param {PointerEvent} event */
   #nearest(event) {
     if (!this.#points.length) return null;
     const x = event.clientX - this.#place.getBoundingClientRect().left;
@@ -95,7 +118,7 @@ export class TimeChart {
         this.#place,
         HEIGHT,
         { "aria-hidden": "true" },
-        title("Rejected, of the 30 s before", 11),
+        title("Reject rate, 30 s window", 11),
         [0, top / 2, top].map((at) => horizontal(y(at), width, percent(at, top < 0.1 && at ? 1 : 0))),
         ...this.#areas(inside, y),
         title("Images/s", base - THROUGHPUT - 15),
@@ -107,9 +130,14 @@ export class TimeChart {
     );
   }
 
+  /**
+   * @param {Point[]} points
+   * @param {Scale} y
+   */
   #areas(points, y) {
     const x = this.#x();
     return REASONS.map((reason, index) => {
+      /** @param {Point} point */
       const low = (point) => point.shares.slice(0, index).reduce((all, share) => all + share, 0);
       const paths = runs(points).map((run) => {
         const upper = run.map((point) => `${x(point.time)},${y(low(point) + point.shares[index])}`);
@@ -120,11 +148,15 @@ export class TimeChart {
     });
   }
 
+  /**
+   * @param {Point[]} points
+   * @param {Scale} v
+   */
   #throughput(points, v) {
     if (!points.length) return [];
     const x = this.#x();
     const line = points.map((point) => `${x(point.time)},${v(point.perSecond)}`).join("L");
-    const [first, last] = [points[0], points.at(-1)];
+    const [first, last] = [points[0], points[points.length - 1]];
     const area = `M${x(first.time)},${v(0)}L${line}L${x(last.time)},${v(0)}Z`;
     return [
       svg("path", { class: "area--throughput", d: area }),
@@ -132,19 +164,25 @@ export class TimeChart {
     ];
   }
 
+  /** @param {number} width */
   #times(width) {
     const x = this.#x();
     const step = width < 480 ? 300 : 180;
     const first = Math.ceil((this.#now - WINDOW_SECONDS) / step) * step;
     const ticks = Array.from({ length: WINDOW_SECONDS / step + 1 }, (_, index) => first + index * step);
     const shown = ticks.filter((time) => time <= this.#now && x(time) > LEFT + 12 && x(time) < width - 24);
+    /** @param {number} time */
     const label = (time) =>
       svg("text", { x: x(time), y: HEIGHT - 5, "text-anchor": "middle" }, clock(time * 1000).slice(0, 5));
     return svg("g", {}, shown.map(label));
   }
 
+  /**
+   * @param {Scale} y
+   * @param {Scale} v
+   */
   #cursor(y, v) {
-    const point = this.#points[this.#chosen];
+    const point = this.#cursorPoint();
     if (!point) return null;
     const x = this.#x()(point.time);
     const heights = [v(point.perSecond), ...(point.rejected === null ? [] : [y(point.rejected)])];
@@ -157,17 +195,31 @@ export class TimeChart {
   }
 }
 
+/**
+ * @param {string} text
+ * @param {number} y
+ */
 function title(text, y) {
   return svg("text", { class: "strong", x: 0, y }, text);
 }
 
-// Points in a row that have a reject rate, from the beginning of the first one's step on: one alone has a width too.
+/**
+ * Runs of consecutive points with a reject rate. Each run begins at the start of its first step, so that a single
+ * point has a width.
+ *
+ * @param {Point[]} points
+ */
 function runs(points) {
-  const found = [[]];
-  points.forEach((point, index) => {
-    if (point.rejected === null) found.push([]);
-    else if (index && points[index - 1].rejected === null) found.at(-1).push({ ...point, time: points[index - 1].time });
-    if (point.rejected !== null) found.at(-1).push(point);
-  });
+  /** @type {Point[][]} */
+  const found = [];
+  /** @type {Point | undefined} */
+  let before;
+  for (const point of points) {
+    if (point.rejected !== null) {
+      if (!before || before.rejected === null) found.push(before ? [{ ...point, time: before.time }] : []);
+      found[found.length - 1].push(point);
+    }
+    before = point;
+  }
   return found.filter((run) => run.length > 1);
 }

@@ -1,65 +1,100 @@
-// Drop an image on the page, or choose one, and see what the gate decides about it.
+// Sends one dropped or selected image and shows the gate's decision.
 
-import { api } from "/static/api.js";
-import { byId, h } from "/static/dom.js";
-import { UNKNOWN, milliseconds, probability, words } from "/static/format.js";
-import { drawScale } from "/static/scale.js";
+import { ApiError, api, detailOf } from "./api.js";
+import { byId, h } from "./dom.js";
+import { milliseconds, probability, UNKNOWN, words } from "./format.js";
+import { drawScale } from "./scale.js";
 
+/** @import { Decision } from "../types" */
+/** @import { Child } from "./dom.js" */
+
+/** @typedef {{ parts: Child[], after: () => void }} Shown */
+
+/** @type {Record<Decision["reason"], (answer: Decision, expected: string) => string>} */
 const REASONS = {
-  confident: () => "The model is certain, and nothing speaks against it.",
-  uncertain: ({ band }) => `Its probability lies in the band from ${band.low} to ${band.high}: too uncertain to keep.`,
-  unfamiliar: () => "It is unlike anything the model learned from.",
-  contradicted: ({ label }, expected) => `It shows ${words(label)}, and ${words(expected)} was asked for.`,
+  confident: () => "The model is confident.",
+  uncertain: ({ band }) => `The probability lies in the uncertainty band from ${band.low} to ${band.high}.`,
+  unfamiliar: () => "The image is unlike the training images.",
+  contradicted: ({ label }, expected) => `Label ${words(label)}, expected ${words(expected)}.`,
 };
 
+/** @type {File | null} */
 let file = null;
+/** @type {string | null} */
 let preview = null;
 let others = 0;
 let turn = 0;
 
-// `onDecided` is told when there is something new to see in the numbers.
+/** @param {() => void} onDecided called after each decision */
 export function makeTry(onDecided) {
-  const input = byId("file");
-  const decide = () => judge(onDecided);
+  const input = byId("file", HTMLInputElement);
+  const decide = () => {
+    if (file) judge(file, onDecided);
+  };
   input.addEventListener("change", () => take(input.files, decide));
-  byId("expected").addEventListener("change", () => file && decide());
+  byId("expected").addEventListener("change", decide);
   acceptDrops((dropped) => take(dropped, decide));
 }
 
+/**
+ * @param {FileList | null | undefined} files
+ * @param {() => void} decide
+ */
 function take(files, decide) {
-  if (!files.length) return;
+  if (!files?.length) return;
   file = files[0];
   others = files.length - 1;
   if (preview) URL.revokeObjectURL(preview);
   preview = URL.createObjectURL(file);
-  // The same file can be chosen again.
-  byId("file").value = "";
+  // The same file can be selected again.
+  byId("file", HTMLInputElement).value = "";
   decide();
 }
 
-async function judge(onDecided) {
+/**
+ * @param {File} image
+ * @param {() => void} onDecided
+ */
+async function judge(image, onDecided) {
   turn += 1;
   const mine = turn;
-  const expected = byId("expected").value;
-  say(h("p", { class: "soft" }, `Deciding about ${file.name} …`));
+  const expected = byId("expected", HTMLSelectElement).value;
+  say(h("p", { class: "soft" }, `Checking ${image.name} …`));
   const started = performance.now();
-  const shown = await api(path(expected), { method: "POST", body: file }).then(
+  const shown = await api(path(image, expected), { method: "POST", body: image }).then(
     (answer) => decided(answer, expected, performance.now() - started),
     (error) => refused(error),
   );
-  // An earlier image whose answer is late must not replace a later one's.
+  // A late response to an earlier image must not replace a later one.
   if (mine !== turn) return;
-  say(h("div", { class: "verdict-body" }, picture(), h("div", { class: "verdict-facts" }, ...shown.parts, ignored())));
+  say(
+    h(
+      "div",
+      { class: "verdict-body" },
+      picture(image),
+      h("div", { class: "verdict-facts" }, ...shown.parts, ignored()),
+    ),
+  );
   shown.after();
   onDecided();
 }
 
-function path(expected) {
-  const query = new URLSearchParams({ id: file.name.slice(0, 128) });
+/**
+ * @param {File} image
+ * @param {string} expected
+ */
+function path(image, expected) {
+  const query = new URLSearchParams({ id: image.name.slice(0, 128) });
   if (expected) query.set("expected", expected);
   return `/v1/decisions?${query}`;
 }
 
+/**
+ * @param {Decision} answer
+ * @param {string} expected
+ * @param {number} elapsed
+ * @returns {Shown}
+ */
 function decided(answer, expected, elapsed) {
   const kind = answer.decision === "accept" ? "good" : "warn";
   const scale = h("div", { class: "chart scale" });
@@ -78,7 +113,7 @@ function decided(answer, expected, elapsed) {
       { class: "soft small" },
       [
         `novelty ${answer.novelty?.toFixed(2) ?? UNKNOWN}`,
-        `${milliseconds(elapsed)} there and back`,
+        `${milliseconds(elapsed)} round trip`,
         `version ${answer.model.version}`,
       ].join(" · "),
     ),
@@ -86,34 +121,42 @@ function decided(answer, expected, elapsed) {
   return { parts, after: () => drawScale(scale, answer.glasses_probability, answer.band) };
 }
 
+/**
+ * @param {unknown} error
+ * @returns {Shown}
+ */
 function refused(error) {
-  const detail = error.detail ?? "the service does not answer";
+  const detail = detailOf(error, "the service does not respond");
   const parts = [
     h("p", { class: "verdict-decision" }, "No decision"),
     h("p", {}, `${detail}.`),
-    error.code && h("p", { class: "soft small mono" }, `${error.status} ${error.code}`),
+    error instanceof ApiError ? h("p", { class: "soft small mono" }, `${error.status} ${error.code}`) : null,
   ];
   return { parts, after: () => {} };
 }
 
 function ignored() {
   const many = others > 1 ? `The ${others} other files were` : "The other file was";
-  return others ? h("p", { class: "soft small" }, `${many} not sent: this page takes one image at a time.`) : null;
+  return others ? h("p", { class: "soft small" }, `${many} not sent: this page checks one image at a time.`) : null;
 }
 
-function picture() {
-  const image = h("img", { src: preview, alt: `The image ${file.name}` });
-  // What is no image that this browser can show has no picture.
-  image.addEventListener("error", () => image.replaceWith(h("div", { class: "thumb-picture small" }, "no picture")));
-  return image;
+/** @param {File} image */
+function picture(image) {
+  const shown = h("img", { src: preview, alt: `The image ${image.name}` });
+  // The browser may not support the format.
+  shown.addEventListener("error", () => shown.replaceWith(h("div", { class: "thumb-picture small" }, "no preview")));
+  return shown;
 }
 
-function say(...parts) {
-  byId("verdict").replaceChildren(...parts);
+/** @param {Node} part */
+function say(part) {
+  byId("verdict").replaceChildren(part);
 }
 
+/** @param {(files: FileList | undefined) => void} onDrop */
 function acceptDrops(onDrop) {
   const curtain = byId("curtain");
+  /** @param {DragEvent} event */
   const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   document.addEventListener("dragover", (event) => {
     if (!carries(event)) return;
@@ -127,6 +170,6 @@ function acceptDrops(onDrop) {
     if (!carries(event)) return;
     event.preventDefault();
     curtain.hidden = true;
-    onDrop(event.dataTransfer.files);
+    onDrop(event.dataTransfer?.files);
   });
 }

@@ -14,7 +14,7 @@ class Files:
     key: Path
 
     def trust(self) -> ssl.SSLContext:
-        """What a caller trusts that trusts this certificate alone."""
+        """A client context that trusts only this certificate."""
         return ssl.create_default_context(cafile=str(self.certificate))
 
 

@@ -14,7 +14,7 @@ def token_of(name: str) -> str:
 
 
 def write_tokens(path: Path, entries: Entries) -> Path:
-    """Write one token for each name; what stands beside it is the rest of its entry, such as `scopes = ["decide"]`."""
+    """Write one token for each name; the value is the rest of its entry, such as `scopes = ["decide"]`."""
     heads = {name: f'[[token]]\nname = "{name}"\nsha256 = "{hash_token(token_of(name))}"' for name in entries}
     tables = (f"{heads[name]}\n{rest}\n" for name, rest in entries.items())
     path.write_text("\n".join(tables))
@@ -23,5 +23,5 @@ def write_tokens(path: Path, entries: Entries) -> Path:
 
 
 def bearer(name: str) -> dict[str, str]:
-    """The header of who holds the token of this name."""
+    """Return the Authorization header for the token with this name."""
     return {"Authorization": f"Bearer {token_of(name)}"}

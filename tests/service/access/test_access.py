@@ -70,7 +70,7 @@ def test_a_refusal_is_a_problem_that_says_what_is_missing(service: Running) -> N
     assert unknown.json()["request_id"] == unknown.headers["X-Request-ID"]
     lacking = service.client.post("/v1/decisions", content=WHITE, headers=bearer("eva"))
     assert (lacking.status_code, lacking.json()["code"]) == (403, "forbidden")
-    assert "the scope decide" in lacking.json()["detail"]
+    assert 'lacks the required scope "decide"' in lacking.json()["detail"]
 
 
 def test_probes_take_no_token(service: Running) -> None:
@@ -80,7 +80,9 @@ def test_probes_take_no_token(service: Running) -> None:
 
 def test_a_v2_refusal_has_the_member_that_clients_of_triton_show(service: Running) -> None:
     assert (
-        service.client.post("/v2/models/glasses/infer", content=b"{}").json()["error"].startswith("a token is needed")
+        service.client.post("/v2/models/glasses/infer", content=b"{}")
+        .json()["error"]
+        .startswith("authentication required")
     )
 
 
@@ -126,7 +128,7 @@ def test_callers_that_are_not_known_are_counted(service: Running) -> None:
         service.client.get("/v1/model", headers={"Authorization": "Bearer x"})
         service.client.get("/v1/model", headers={"Cookie": "lensgate_session=x"})
         service.client.post("/v1/session", json={"token": "x"})
-        service.client.get("/v1/model")  # Who shows nothing has not failed.
+        service.client.get("/v1/model")  # A request without credentials is not a failure.
         assert read_metric(prometheus, "lensgate_authentication_failures_total") - before == 3
 
 

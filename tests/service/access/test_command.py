@@ -106,7 +106,7 @@ def test_tokens_that_are_added_at_one_time_are_all_kept(path: Path) -> None:
 def test_a_file_that_is_no_text_is_left_alone(path: Path, action: str, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_bytes(b"\xff\xfe")
     assert run(path, action, "gen") == 1
-    assert "cannot be read" in capsys.readouterr().err
+    assert "cannot read" in capsys.readouterr().err
     assert path.read_bytes() == b"\xff\xfe"
 
 
@@ -128,7 +128,7 @@ def test_the_list_says_everything_but_the_hash(path: Path, capsys: pytest.Captur
     assert run(path, "list") == 0
     printed = capsys.readouterr().out
     _, old, gen = printed.splitlines()
-    assert old.split() == ["old", "-", "2020-01-01", "00:00Z", "(over)"]
+    assert old.split() == ["old", "-", "2020-01-01", "00:00Z", "(expired)"]
     assert gen.split() == ["gen", "decide", "2.5", "never"]
     assert "a" * 64 not in printed
 

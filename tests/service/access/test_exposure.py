@@ -45,4 +45,4 @@ def test_with_tokens_names_are_checked_where_they_are_set(tmp_path: Path) -> Non
 def test_the_service_refuses_to_start_in_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("lensgate: LENSGATE_HOST=0.0.0.0 can be reached")
+    assert line.startswith("lensgate: LENSGATE_HOST=0.0.0.0 is reachable")

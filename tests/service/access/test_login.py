@@ -38,7 +38,7 @@ def test_the_page_is_whole_and_accessible_at_every_width_and_in_both_schemes(
         page.goto("/login?next=/&missing=review")
         expect(page.locator("#missing")).to_contain_text("the scope review")
         log_in(page, "lensgate_wrong")
-        expect(page.get_by_role("alert")).to_have_text("This token is not known, or its time is over.")
+        expect(page.get_by_role("alert")).to_have_text("Unknown or expired token.")
         check_width(page)
         check_accessibility(page)
 
@@ -61,9 +61,9 @@ def test_a_refused_token_is_told_and_the_next_one_may_be_typed(browser: Browser,
     with open_page(browser, service.url, allowed=["401"]) as page:
         page.goto("/login")
         log_in(page, "")
-        expect(page.get_by_role("alert")).to_have_text("Type or paste a token.")
+        expect(page.get_by_role("alert")).to_have_text("Enter a token.")
         log_in(page, "lensgate_wrong")
-        expect(page.get_by_role("alert")).to_contain_text("not known")
+        expect(page.get_by_role("alert")).to_contain_text("Unknown or expired")
         expect(page.get_by_label("Token")).to_be_focused()
         page.keyboard.type("x")
         expect(page.get_by_role("alert")).to_have_text("")
@@ -113,4 +113,4 @@ def test_a_service_that_is_away_and_one_without_tokens_are_told_apart(browser: B
     with running_service() as other, open_page(browser, other.url, allowed=["409"]) as page:
         page.goto("/login")
         log_in(page, "x")
-        expect(page.get_by_role("alert")).to_contain_text("No token is needed here")
+        expect(page.get_by_role("alert")).to_contain_text("This service requires no token")

@@ -1,4 +1,4 @@
-"""What pages of other sites may not ask for, and names that are not this machine's."""
+"""Cross-site requests, and host names of other machines."""
 
 import pytest
 

@@ -110,7 +110,7 @@ def ask(service: Running, line: str, *headers: str) -> bytes:
 )
 def test_no_spelling_of_a_path_comes_past_the_token(service: Running, line: str) -> None:
     status = int(ask(service, line).split()[1])
-    # What begins like a static file is one that is not there.
+    # A path below /static/ without a file is a 404.
     assert status in ((404,) if " /static/" in line else (401,))
 
 

@@ -1,4 +1,4 @@
-"""What would keep the service from listening is said before a model is loaded."""
+"""Faults that prevent listening are reported before a model is loaded."""
 
 import socket
 from collections.abc import Iterator

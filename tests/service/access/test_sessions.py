@@ -1,4 +1,4 @@
-"""The cookie of a session: whose it is, and what makes it nobody's."""
+"""The session cookie: its token, and the changes that invalidate it."""
 
 from pathlib import Path
 

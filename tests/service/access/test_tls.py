@@ -223,8 +223,8 @@ def test_a_certificate_that_cannot_be_used_keeps_it_from_starting(tmp_path: Path
         (one.certificate, other.key, "another certificate"),
         (one.certificate, tmp_path / "absent", "LENSGATE_TLS_KEY"),
         (tmp_path, one.key, "LENSGATE_TLS_CERTIFICATE"),
-        (tmp_path / "text", one.key, "no PEM"),
-        (locked.certificate, locked.key, "a key with a password"),
+        (tmp_path / "text", one.key, "not a PEM file"),
+        (locked.certificate, locked.key, "an encrypted key"),
     ):
         with pytest.raises(SettingsError, match=named):
             load_context(certificate, key)

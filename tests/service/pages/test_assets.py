@@ -10,7 +10,7 @@ from service.pages.assets import Assets
 
 @pytest.fixture
 def assets(tmp_path: Path) -> Assets:
-    """Files of a folder, in which and beside which lies what nobody may have."""
+    """The files of a folder that has private files in it and beside it."""
     folder = tmp_path / "static"
     folder.mkdir()
     (folder / "page.html").write_text("<!doctype html>")

@@ -1,7 +1,7 @@
 import pytest
 
 from gate import Reason
-from service.metrics.snapshot import BINS, Buckets, Counts
+from service.metrics.snapshot import BINS, Counts, Distribution
 from service.pages.history import LATENCY_STEPS, SCORES, STEPS, History, RecentScores, Tick
 from service.pages.snapshot import show_history
 
@@ -55,22 +55,8 @@ def test_the_ring_forgets_what_is_oldest() -> None:
 def test_latencies_are_of_the_last_steps_alone() -> None:
     history = History()
     for index in range(LATENCY_STEPS + 5):
-        history.add(tick(index), {"decode": Buckets({0.1: index, float("inf"): index})})
+        history.add(tick(index), {"decode": Distribution((0.1,), (index, 0), total=0.0)})
     assert history.latencies()["decode"].count == LATENCY_STEPS
-
-
-def test_quantiles_lie_straight_between_two_edges() -> None:
-    buckets = Buckets({0.1: 50, 0.2: 100, float("inf"): 100})
-    assert buckets.quantile(0.5) == pytest.approx(0.1)
-    assert buckets.quantile(0.75) == pytest.approx(0.15)
-
-
-def test_a_quantile_beyond_the_last_edge_is_that_edge() -> None:
-    assert Buckets({0.1: 1, float("inf"): 10}).quantile(0.99) == pytest.approx(0.1)
-
-
-def test_nothing_timed_has_no_quantile() -> None:
-    assert Buckets({0.1: 0, float("inf"): 0}).quantile(0.5) is None
 
 
 def test_scores_of_a_version_that_served_from_the_start_are_all_its_own() -> None:

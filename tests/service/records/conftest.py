@@ -13,7 +13,7 @@ from tests.support.postgres import running_postgres
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a server's own database, for those who make others."""
+    """The URL of a server's default database, for creating others."""
     with running_postgres() as url:
         yield url
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 from gate import Action, Band, Decision, Label, Reason
 from gate.scorer import Score
 from service.ids import new_id
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.query import Page, find_page
 from service.records.store import Store
 from service.records.writer import write
@@ -21,20 +21,20 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
 CARD = brightness_model().card
 
 
-def entry(identity: str = "face", *, discarded: bool = False, **changes: Any) -> Entry:
+def entry(identity: str = "face", *, discarded: bool = False, **changes: Any) -> DecisionRecord:
     """One decision at noon, confident unless it is `discarded`."""
     decision = Decision(
         Label.GLASSES,
         Action.DISCARD if discarded else Action.ACCEPT,
         Reason.UNCERTAIN if discarded else Reason.CONFIDENT,
     )
-    made = Entry(identity, Score(0.5 if discarded else 0.9, 0.1), decision, None, Band(), CARD, 0.012)
+    made = DecisionRecord(identity, Score(0.5 if discarded else 0.9, 0.1), decision, None, Band(), CARD, 0.012)
     made.time = NOON
     made.sha256 = f"{random.getrandbits(256):064x}"
     return replace(made, **changes)
 
 
-def put(store: Store, entries: Sequence[Entry]) -> list[str]:
+def put(store: Store, entries: Sequence[DecisionRecord]) -> list[str]:
     """Write them; their records, in order, which is that of their time."""
     for one in entries:
         one.record = new_id()

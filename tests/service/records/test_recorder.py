@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from gate import Action
 from service.errors import RecordsUnavailable
 from service.metrics.records import RecordMetrics
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.query import find_image, find_one
 from service.records.recorder import Recorder, is_drawn
 from service.records.retention import DAY, RetentionClock
@@ -61,15 +61,15 @@ def breakable(tmp_path: Path) -> Iterator[Breakable]:
     store.close()
 
 
-class Unexamined(Entry):
+class Unexamined(DecisionRecord):
     """One that the examiner never comes to."""
 
     __slots__ = ()
 
-    is_examined = property(lambda _: False, lambda *_: None)
+    is_processed = property(lambda _: False, lambda *_: None)
 
 
-def unexamined(name: str, **changes: Any) -> Entry:
+def unexamined(name: str, **changes: Any) -> DecisionRecord:
     made = entry(name, **changes)
     made.__class__ = Unexamined
     return made
@@ -81,7 +81,7 @@ def recording(
     registry: CollectorRegistry,
     *,
     max_rows: int = 1_000,
-    max_pictures: int = 1_000,
+    max_previews: int = 1_000,
     prune_seconds: float = 60.0,
     retention: RetentionClock | None = None,
 ) -> Iterator[Recorder]:
@@ -91,7 +91,7 @@ def recording(
         limits=LIMITS,
         max_pixels=10**7,
         max_rows=max_rows,
-        max_pictures=max_pictures,
+        max_previews=max_previews,
         prune_seconds=prune_seconds,
         retention=retention,
     )
@@ -134,7 +134,7 @@ def test_a_picture_waits_for_a_row_that_another_holds_up(breakable: Breakable, r
     with recording(breakable, registry, prune_seconds=0.0) as recorder:
         recorder.record(first, BODY)
         recorder.record(second, BODY)
-        wait_until(lambda: second.is_examined)
+        wait_until(lambda: second.is_processed)
         for _ in range(2):  # The thread comes by.
             breakable.asked.clear()
             wait_until(breakable.asked.is_set)
@@ -150,7 +150,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(breakable: Breakable, registr
 
 def test_pictures_beyond_the_limit_are_dropped_and_counted(breakable: Breakable, registry: CollectorRegistry) -> None:
     breakable.is_away.set()
-    with recording(breakable, registry, max_pictures=2) as recorder:
+    with recording(breakable, registry, max_previews=2) as recorder:
         for number in range(5):
             recorder.record(entry(str(number), discarded=True), BODY)
         wait_until(lambda: images(registry, "dropped") == 3)

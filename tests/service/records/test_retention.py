@@ -1,4 +1,4 @@
-"""A clock that is wrong deletes nothing; one that is right deletes what is too old, at the latest after a while."""
+"""A wrong clock deletes no records; a correct one deletes old records, at the latest after the hold time."""
 
 import random
 import time

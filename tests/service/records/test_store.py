@@ -36,7 +36,7 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_store_that_is_away(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = Store(f"sqlite:///{tmp_path / 'file' / 'records.db'}")
-    with pytest.raises(RecordsUnavailable, match="does not answer"):
+    with pytest.raises(RecordsUnavailable, match="is unavailable"):
         names(store)
     store.close()
 
@@ -59,7 +59,7 @@ def test_a_record_wins_over_a_decision_that_is_called_like_it(store: Store) -> N
 
 def test_a_server_that_is_silent_is_given_up(postgres: str) -> None:
     engine, _ = connections.make_engine(make_url(postgres).set(drivername="postgresql+psycopg"), seconds=0.2)
-    with pytest.raises(OperationalError, match="does not answer"), engine.begin() as connection:
+    with pytest.raises(OperationalError, match="does not respond"), engine.begin() as connection:
         connection.execute(text("SELECT pg_sleep(600)"))
     with engine.begin() as connection:
         assert connection.scalar(text("SELECT 1")) == 1
@@ -71,14 +71,14 @@ def test_closing_a_store_ends_what_waits_for_its_server(postgres: str) -> None:
     put(store, [entry()])
 
     def hang() -> None:
-        with pytest.raises(RecordsUnavailable, match="does not answer"), store.begin() as connection:
+        with pytest.raises(RecordsUnavailable, match="is unavailable"), store.begin() as connection:
             connection.execute(text("SELECT pg_sleep(600)"))
 
     thread = threading.Thread(target=hang)
     thread.start()
     wait_until(lambda: is_waiting(postgres, store, "PgSleep"))
     store.close()
-    # Less than what it would have waited for by itself.
+    # Shorter than the timeout of the statement.
     thread.join(connections.SILENT_SECONDS / 2)
     assert not thread.is_alive()
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from service.records.decision_record import Entry
+from service.records.decision_record import DecisionRecord
 from service.records.preview import Source
 from tests.support.images import encode, flat
 from tests.support.servers import Running, running_service, wait_until
@@ -97,7 +97,7 @@ def test_large_pixels_are_copied_outside_the_event_loop(
     assert recorder is not None
     record, threads = recorder.record, list[int]()
 
-    def watch(entry: Entry, source: Source) -> None:
+    def watch(entry: DecisionRecord, source: Source) -> None:
         threads.append(threading.get_ident())
         record(entry, source)
 
@@ -205,9 +205,9 @@ def test_an_empty_table_has_its_head(recording: Running) -> None:
         ("cursor=x", "cursor"),
         ("decision=maybe", "decision"),
         ("min_probability=2", "min_probability"),
-        ("min_probability=0.9&max_probability=0.1", "min_probability is above max_probability"),
+        ("min_probability=0.9&max_probability=0.1", "min_probability must not exceed max_probability"),
         ("since=yesterday", "since"),
-        ("since=2026-02-01&until=2026-01-01", "since is after until"),
+        ("since=2026-02-01&until=2026-01-01", "since must not be after until"),
         ("colour=red", "colour"),
         ("format=xml", "format"),
         ("sha256=0", "sha256"),

@@ -1,4 +1,4 @@
-"""What is inserted, what is refused, and what is deleted, in SQLite and in PostgreSQL."""
+"""Inserts, refused rows and deletions, in SQLite and PostgreSQL."""
 
 import sqlite3
 import threading
@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from service.errors import RecordsUnavailable
-from service.records.preview_worker import Picture
+from service.records.preview_worker import Preview
 from service.records.query import find_image, find_one
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
@@ -28,7 +28,7 @@ def count(store: Store, table: object = decisions) -> int:
 
 
 def add_pictures(store: Store, records: list[str], *, size: int = 100) -> None:
-    write(store, (), [Picture(record, b"x" * size, "0" * 64) for record in records])
+    write(store, (), [Preview(record, b"x" * size, "0" * 64) for record in records])
 
 
 def say(store: Store, record: str) -> None:
@@ -70,7 +70,7 @@ def test_what_was_written_before_the_answer_was_lost_is_not_written_twice(store:
 def test_a_row_at_fault_is_left_out_and_harms_no_other(store: Store) -> None:
     bad = entry()
     rows = [entry("before").row(), {**bad.row(), "label": None}, entry("after").row()]
-    refused = write(store, rows, [Picture(str(rows[0]["record"]), b"jpeg", "1" * 64), Picture(bad.record, b"", "")])
+    refused = write(store, rows, [Preview(str(rows[0]["record"]), b"jpeg", "1" * 64), Preview(bad.record, b"", "")])
     assert set(names(store)) == {"before", "after"}
     assert refused == 1
     assert find_image(store, str(rows[0]["record"])) == b"jpeg"
@@ -78,13 +78,13 @@ def test_a_row_at_fault_is_left_out_and_harms_no_other(store: Store) -> None:
 
 def test_a_hash_that_came_late_is_written_with_the_picture(store: Store) -> None:
     (record,) = put(store, [entry("late", sha256=None)])
-    write(store, (), [Picture(record, b"jpeg", "a" * 64)])
+    write(store, (), [Preview(record, b"jpeg", "a" * 64)])
     assert find_one(store, "late")["sha256"] == "a" * 64
     assert find_one(store, "late")["image"] == f"/v1/decisions/{record}/image"
 
 
 def test_a_picture_whose_decision_was_deleted_meanwhile_is_no_fault(store: Store) -> None:
-    assert write(store, [entry("kept").row()], [Picture("0" * 26, b"jpeg", "a" * 64)]) == 0
+    assert write(store, [entry("kept").row()], [Preview("0" * 26, b"jpeg", "a" * 64)]) == 0
     assert (count(store), count(store, images)) == (1, 0)
 
 

@@ -1,4 +1,4 @@
-"""The review's routes alone, on a real port, with whoever a test wants logged in."""
+"""The review routes on a real port, with a caller that the test chooses."""
 
 import threading
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gate import Band
-from service.access.principal import ANYBODY, Principal
+from service.access.principal import UNRESTRICTED, Principal
 from service.errors import ServiceError
 from service.http.scope_state import request_state
 from service.http.telemetry import Telemetry, answer_error
 from service.metrics.decisions import Metrics
-from service.metrics.review import ReviewMetrics
 from service.records.store import Store
 from service.review.audit import Served
+from service.review.metrics import ReviewMetrics
 from service.review.routes import make_review_routes
 from tests.support.servers import TIMEOUT, wait_until
 
@@ -31,10 +31,10 @@ class Site:
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     client: httpx.Client = field(default_factory=httpx.Client)
-    principal: Principal = ANYBODY
+    principal: Principal = UNRESTRICTED
 
     def make_app(self, store: Store | None) -> ASGIApp:
-        """The routes, within what the service has around them."""
+        """The routes with the service's error handlers and telemetry."""
         served = Served("1", Band(0.4, 0.6), 0.01)
         app = FastAPI()
         app.include_router(make_review_routes(store, served=lambda: served, metrics=ReviewMetrics(self.registry)))
@@ -48,7 +48,7 @@ class Site:
         return Telemetry(log_in, Metrics(CollectorRegistry()))
 
     def put(self, record: str, verdict: str, **body: str) -> httpx.Response:
-        """Say what an image shows."""
+        """Give a verdict."""
         return self.client.put(f"/v1/review/verdicts/{record}", json={"verdict": verdict, **body})
 
 

@@ -7,13 +7,13 @@ from scipy.stats import binomtest
 
 from gate import Band, Card
 from gate.card import CardBand
-from service.metrics.review import ReviewMetrics, ReviewWatch
 from service.records.store import Store
-from service.records.tables import verdicts
-from service.records.verdict import Verdict
+from service.records.tables import Verdict, verdicts
 from service.records.writer import Limits, prune
 from service.review.audit import Audit, Served, read_audit
+from service.review.metrics import ReviewMetrics
 from service.review.queue import ReviewQueue
+from service.review.refresh import ReviewRefresh
 from service.review.reviewer import Reviewer
 from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.models import brightness_model
@@ -97,7 +97,7 @@ def test_only_the_certified_band_promises_something(served: Served, expected: fl
 def test_the_metrics_show_what_was_counted(store: Store) -> None:
     registry = CollectorRegistry()
     metrics = ReviewMetrics(registry)
-    watch = ReviewWatch(store, metrics, served=lambda: SERVED)
+    watch = ReviewRefresh(store, metrics, served=lambda: SERVED)
 
     def value(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"lensgate_{name}", labels)
@@ -132,7 +132,7 @@ def test_it_is_counted_again_and_again_whatever_the_store_does(store: Store) -> 
         return SERVED
 
     async def run() -> None:
-        async with ReviewWatch(store, ReviewMetrics(registry), served=served, seconds=0.0):
+        async with ReviewRefresh(store, ReviewMetrics(registry), served=served, seconds=0.0):
             await asyncio.wait_for(counted.wait(), TIMEOUT)
 
     asked: list[int] = []
@@ -142,7 +142,7 @@ def test_it_is_counted_again_and_again_whatever_the_store_does(store: Store) -> 
 
 def test_a_store_that_fails_leaves_what_was_counted_last(store: Store) -> None:
     registry = CollectorRegistry()
-    watch = ReviewWatch(store, ReviewMetrics(registry), served=lambda: SERVED)
+    watch = ReviewRefresh(store, ReviewMetrics(registry), served=lambda: SERVED)
     judge(store, "glasses")
     asyncio.run(watch.turn())
     with store.begin() as connection:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from service.records.store import Store
-from service.records.verdict import Verdict
+from service.records.tables import Verdict
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
@@ -78,7 +78,7 @@ def test_nothing_judged_is_an_empty_folder(store: Store, tmp_path: Path) -> None
 
 
 def test_many_pages_lose_and_repeat_nothing(store: Store, tmp_path: Path) -> None:
-    # Some of one time: what tells pages apart is not the time alone.
+    # Several share one time, so that paging needs more than the time.
     records = [judge(store, "glasses", at=NOW + index // 4, sha256=f"{index:064x}") for index in range(12)]
     names = sorted(f"face-{record}" for record in records)
     assert sorted(one.name for one in read_dataset(unpack(store, tmp_path, page=3)).train) == names

@@ -8,10 +8,9 @@ from sqlalchemy import delete, select
 
 from service.errors import Conflict, NotFound, RecordsUnavailable
 from service.records.store import Store
-from service.records.tables import claims, decisions, images, verdicts
-from service.records.verdict import Verdict
-from service.review.kind import Kind
+from service.records.tables import Verdict, claims, decisions, images, verdicts
 from service.review.queue import LEASE_SECONDS, ReviewQueue
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Reviewer
 from tests.service.review.decisions import audited, decision, fill
 
@@ -36,7 +35,9 @@ def queue(store: Store, clock: Clock) -> ReviewQueue:
     return ReviewQueue(store, clock=clock)
 
 
-def claim(queue: ReviewQueue, reviewer: Reviewer = ANNA, count: int = 100, kind: Kind = Kind.ALL) -> list[str]:
+def claim(
+    queue: ReviewQueue, reviewer: Reviewer = ANNA, count: int = 100, kind: ReviewKind = ReviewKind.ALL
+) -> list[str]:
     return [image["record"] for image in queue.claim(reviewer, count=count, kind=kind)[0]]
 
 
@@ -49,7 +50,7 @@ def test_the_oldest_images_are_claimed_first_and_kept_for_five_minutes(
     store: Store, queue: ReviewQueue, clock: Clock
 ) -> None:
     records = fill(store, [decision() for _ in range(5)])
-    found, expires = queue.claim(ANNA, count=3, kind=Kind.ALL)
+    found, expires = queue.claim(ANNA, count=3, kind=ReviewKind.ALL)
     assert [image["record"] for image in found] == records[:3]
     assert found[0]["image"] == f"/v1/decisions/{records[0]}/image"
     assert expires == (clock() + LEASE_SECONDS) * 1e6
@@ -83,8 +84,8 @@ def test_only_what_waits_and_has_a_picture_is_shown(store: Store, queue: ReviewQ
     (drawn,) = fill(store, [audited()])
     fill(store, [decision(), audited()], jpeg=None)
     fill(store, [decision(decision="accept", reason="confident")])
-    assert claim(queue, kind=Kind.DISCARDED) == [discarded]
-    assert claim(queue, kind=Kind.AUDIT) == [drawn]
+    assert claim(queue, kind=ReviewKind.DISCARDED) == [discarded]
+    assert claim(queue, kind=ReviewKind.AUDIT) == [drawn]
     assert claim(queue) == sorted([discarded, drawn])
     queue.judge(ANNA, drawn, Verdict.UNCLEAR)
     assert claim(queue) == [discarded]
@@ -118,7 +119,7 @@ def test_nobody_judges_what_another_judged_or_looks_at(store: Store, queue: Revi
     claim(queue, ANNA)
     with pytest.raises(Conflict, match="Anna has judged"):
         queue.judge(BELA, judged, Verdict.NO_GLASSES)
-    with pytest.raises(Conflict, match="looks at this image"):
+    with pytest.raises(Conflict, match="is looking at this image"):
         queue.judge(BELA, claimed, Verdict.NO_GLASSES)
     assert [row[:3] for row in said(store)] == [(judged, "glasses", "Anna")]
 
@@ -163,9 +164,9 @@ def test_a_skipped_image_is_for_others_until_the_skip_is_taken_back(store: Store
         queue.skip(ANNA, first)
     assert claim(queue, ANNA) == [second]
     assert claim(queue, BELA) == [first]
-    with pytest.raises(Conflict, match="looks at this image"):
+    with pytest.raises(Conflict, match="is looking at this image"):
         queue.unskip(ANNA, first)
-    assert claim(queue, ANNA) == [second]  # What could not be taken back stays skipped.
+    assert claim(queue, ANNA) == [second]  # A skip that cannot be deleted remains.
     queue.release(BELA)
     queue.unskip(ANNA, first)
     assert claim(queue, ANNA) == [first, second]
@@ -189,10 +190,10 @@ def test_nobody_is_asked_about_other_images(store: Store, queue: ReviewQueue, ki
         with store.begin() as connection:
             connection.execute(delete(decisions))
     for act in (lambda: queue.judge(ANNA, record, Verdict.GLASSES), lambda: queue.skip(ANNA, record)):
-        with pytest.raises(NotFound, match="nobody is asked"):
+        with pytest.raises(NotFound, match="not in the review"):
             act()
     for take_back in (queue.retract, queue.unskip):
-        with pytest.raises(NotFound, match="nobody is asked"):
+        with pytest.raises(NotFound, match="not in the review"):
             take_back(ANNA, record)
 
 
@@ -251,5 +252,5 @@ def test_a_store_that_is_gone_is_an_error_of_its_own(store: Store, queue: Review
     with store.begin() as connection:
         for table in (claims, verdicts):
             table.drop(connection)
-    with pytest.raises(RecordsUnavailable, match="does not answer"):
-        queue.claim(ANNA, count=1, kind=Kind.ALL)
+    with pytest.raises(RecordsUnavailable, match="is unavailable"):
+        queue.claim(ANNA, count=1, kind=ReviewKind.ALL)

@@ -12,7 +12,7 @@ from service.records.tables import verdicts
 from tests.service.review.decisions import audited, decision, fill
 from tests.service.review.site import Site, running_site
 
-NOBODY = "0" * 26
+UNKNOWN = "0" * 26
 """A record that there is not."""
 
 
@@ -106,8 +106,8 @@ def test_a_name_is_something_to_print(site: Site, name: object) -> None:
         ("POST", "claims", {"count": 101}),
         ("POST", "claims", {"kind": "accepted"}),
         ("POST", "claims", {"colour": "red"}),
-        ("PUT", f"verdicts/{NOBODY}", {"verdict": "maybe"}),
-        ("PUT", f"verdicts/{NOBODY}", {}),
+        ("PUT", f"verdicts/{UNKNOWN}", {"verdict": "maybe"}),
+        ("PUT", f"verdicts/{UNKNOWN}", {}),
         ("PUT", "verdicts/face-1", {"verdict": "glasses"}),
         ("POST", "skips/%00", {}),
     ],
@@ -124,7 +124,7 @@ def test_a_body_that_is_no_json_is_a_problem_of_the_caller(site: Site) -> None:
 
 
 def test_an_unknown_record_is_not_found(site: Site) -> None:
-    assert site.put(NOBODY, "glasses", reviewer="Anna").status_code == 404
+    assert site.put(UNKNOWN, "glasses", reviewer="Anna").status_code == 404
 
 
 def test_exports_are_downloads(store: Store, site: Site) -> None:

@@ -12,9 +12,9 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from service.metrics.records import RecordMetrics
-from service.records.decision_record import Entry
-from service.records.preview import Source, digest, preview
-from service.records.preview_worker import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Examiner, Picture
+from service.records.decision_record import DecisionRecord
+from service.records.preview import Source, digest, make_preview
+from service.records.preview_worker import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Preview, PreviewWorker
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import TIMEOUT, wait_until
 
@@ -31,9 +31,9 @@ def examining(
     cores: int | None = None,
     burst_seconds: float = 0.0,
     sleep: Callable[[float], object] = lambda _: None,
-) -> Iterator[tuple[Examiner, list[Picture]]]:
-    pictures: list[Picture] = []
-    made = Examiner(
+) -> Iterator[tuple[PreviewWorker, list[Preview]]]:
+    pictures: list[Preview] = []
+    made = PreviewWorker(
         lambda _, picture: pictures.append(picture),
         RecordMetrics(registry),
         max_pixels=10**7,
@@ -49,7 +49,7 @@ def examining(
         made.close(timeout=TIMEOUT)
 
 
-def fresh(name: str = "face", *, discarded: bool = False) -> Entry:
+def fresh(name: str = "face", *, discarded: bool = False) -> DecisionRecord:
     return entry(name, discarded=discarded, sha256=None)
 
 
@@ -68,14 +68,14 @@ def test_the_hash_is_that_of_the_bytes_that_came() -> None:
 @pytest.mark.parametrize(("size", "kept"), [(1024, 256), (600, 256), (256, 256), (100, 100)])
 def test_a_picture_shows_what_the_file_shows(kind: str, size: int, kept: int) -> None:
     pixels = portrait(size)
-    small = Image.open(io.BytesIO(preview(encode(pixels, kind), max_pixels=10**7)))
+    small = Image.open(io.BytesIO(make_preview(encode(pixels, kind), max_pixels=10**7)))
     assert (small.format, small.size, small.mode) == ("JPEG", (kept, kept), "RGB")
     expected = np.asarray(Image.fromarray(pixels).resize((kept, kept), Image.Resampling.BOX), np.float64)
     assert np.abs(np.asarray(small, np.float64) - expected).mean() < 6
 
 
 def test_a_picture_of_pixels_is_theirs() -> None:
-    small = Image.open(io.BytesIO(preview(flat(200, 512), max_pixels=10**7)))
+    small = Image.open(io.BytesIO(make_preview(flat(200, 512), max_pixels=10**7)))
     assert small.size == (256, 256)
     assert np.abs(np.asarray(small, np.int64) - 200).max() <= 2
 
@@ -84,7 +84,7 @@ def test_a_turned_photograph_stands_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # Turn by 90 degrees to the right.
     half = np.concatenate([np.zeros((512, 256, 3), np.uint8), np.full((512, 256, 3), 255, np.uint8)], axis=1)
-    small = np.asarray(Image.open(io.BytesIO(preview(encode(half, "JPEG", exif=exif), max_pixels=10**7))))
+    small = np.asarray(Image.open(io.BytesIO(make_preview(encode(half, "JPEG", exif=exif), max_pixels=10**7))))
     assert small[:100].mean() < 10
     assert small[-100:].mean() > 245
 
@@ -95,12 +95,12 @@ def test_what_was_discarded_is_examined_before_what_was_accepted() -> None:
     seen: list[tuple[bool, bool]] = []
 
     def hold(_: float) -> None:
-        seen.append((urgent.is_examined, accepted.is_examined))
+        seen.append((urgent.is_processed, accepted.is_processed))
         go.wait(TIMEOUT)
 
     with examining(CollectorRegistry(), is_busy=True, sleep=hold) as (examiner, _):
         examiner.submit(first, BODY)
-        wait_until(lambda: first.is_examined)
+        wait_until(lambda: first.is_processed)
         examiner.submit(accepted, BODY)
         examiner.submit(urgent, BODY)
         go.set()
@@ -127,7 +127,7 @@ def test_it_works_through_several_images_before_it_sleeps() -> None:
         for image in images:
             wait_until(lambda: examiner.held < BUSY_ACCEPTED_BYTES)
             examiner.submit(image, bytes(2**16))
-        wait_until(lambda: images[-1].is_examined)
+        wait_until(lambda: images[-1].is_processed)
     assert 1 <= len(slept) < len(images) / 2
     assert min(slept) > 0.002
 
@@ -155,7 +155,7 @@ def test_what_there_is_no_room_for_is_recorded_without_hash_and_picture(*, disca
     with examining(registry) as (examiner, pictures):
         made = fresh(discarded=discarded)
         examiner.submit(made, np.zeros((limit // 3 + 1, 1, 3), np.uint8))
-        assert made.is_examined
+        assert made.is_processed
         assert made.sha256 is None
     assert dropped(registry, "hashes") == 1
     assert dropped(registry, "images") == int(discarded)
@@ -175,7 +175,7 @@ def test_while_images_wait_to_be_decoded_few_are_held_for_their_hash_alone() -> 
         images = [fresh(), fresh(), fresh(), fresh(discarded=True)]
         for image in images:
             examiner.submit(image, bytes(BUSY_ACCEPTED_BYTES - 1))
-        assert [image.is_examined for image in images] == [False, False, True, False]
+        assert [image.is_processed for image in images] == [False, False, True, False]
         go.set()
     assert [image.sha256 is None for image in images] == [False, False, True, False]
 
@@ -187,7 +187,7 @@ def test_room_comes_back_when_an_image_was_examined() -> None:
         for _ in range(3):
             made = fresh()
             examiner.submit(made, half)
-            wait_until(lambda made=made: made.is_examined)  # type: ignore[misc]
+            wait_until(lambda made=made: made.is_processed)  # type: ignore[misc]
             wait_until(lambda: examiner.held == 0)
     assert dropped(registry, "hashes") == 0
 
@@ -198,7 +198,7 @@ def test_what_is_written_already_is_not_hashed_any_more() -> None:
         made = fresh()
         made.is_written = True
         examiner.submit(made, BODY)
-        wait_until(lambda: made.is_examined)
+        wait_until(lambda: made.is_processed)
         assert made.sha256 is None
     assert dropped(registry, "hashes") == 1
 

@@ -1,4 +1,4 @@
-"""Which images people are asked about."""
+"""The images in the review, by kind."""
 
 from enum import StrEnum
 
@@ -7,22 +7,22 @@ from sqlalchemy import ColumnElement, literal, or_, true
 from gate import Action
 from service.records.tables import decisions
 
-# Written out in the statement: a database takes a partial index only where it sees the value.
+# A literal in the SQL: databases use a partial index only if they see the value.
 IS_DISCARDED = decisions.c.decision == literal(Action.DISCARD.value, literal_execute=True)
 IS_AUDITED = decisions.c.audit == true()
 
 
-class Kind(StrEnum):
-    """What was discarded, the audit sample of what was accepted, or both."""
+class ReviewKind(StrEnum):
+    """Discarded images, the audit sample of accepted ones, or both."""
 
     DISCARDED = "discarded"
     AUDIT = "audit"
     ALL = "all"
 
     def condition(self) -> ColumnElement[bool]:
-        """The same in SQL."""
+        """Return the kind as an SQL condition."""
         return {
-            Kind.DISCARDED: IS_DISCARDED,
-            Kind.AUDIT: IS_AUDITED,
-            Kind.ALL: or_(IS_DISCARDED, IS_AUDITED),
+            ReviewKind.DISCARDED: IS_DISCARDED,
+            ReviewKind.AUDIT: IS_AUDITED,
+            ReviewKind.ALL: or_(IS_DISCARDED, IS_AUDITED),
         }[self]

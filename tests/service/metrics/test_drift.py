@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from service.metrics.decisions import DRIFT_MINIMUM, population_stability, stability_limit
+from service.metrics.drift import DRIFT_MINIMUM, population_stability, stability_limit
 from tests.support.images import encode, flat
 from tests.support.servers import Running
 

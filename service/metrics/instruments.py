@@ -1,0 +1,129 @@
+"""Counters and histograms that both Prometheus and the operations page read. All are thread-safe."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from threading import Lock
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+
+from service.metrics.snapshot import Distribution
+
+KeyT = TypeVar("KeyT", bound=tuple[str, ...])
+"""The values of an instrument's labels, in the order of their names."""
+
+
+class LabelledCounter(Generic[KeyT]):
+    """A counter for each combination of label values."""
+
+    def __init__(self, name: str, text: str, labels: Sequence[str], *, registry: CollectorRegistry) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self._counts: dict[KeyT, int] = {}
+        self._lock = Lock()
+        registry.register(self)
+
+    def expect(self, key: KeyT) -> None:
+        """Export this series at 0 before its first event."""
+        self.add(key, 0)
+
+    def add(self, key: KeyT, count: int = 1) -> None:
+        """Count events."""
+        with self._lock:
+            self._counts[key] = self._counts.get(key, 0) + count
+
+    def read(self) -> dict[KeyT, int]:
+        """The counts so far."""
+        with self._lock:
+            return self._counts.copy()
+
+    def total(self) -> int:
+        """The sum over all label values."""
+        return sum(self.read().values())
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """The family without samples, for the registry."""
+        yield CounterMetricFamily(self._name, self._text, labels=self._labels)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The family as Prometheus scrapes it."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for key, count in self.read().items():
+            family.add_metric(key, count)
+        yield family
+
+
+class LabelledHistogram(Generic[KeyT]):
+    """A histogram for each combination of label values, all over the same edges.
+
+    Without edges it exports no series; `restart` sets them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        *,
+        edges: tuple[float, ...],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self._edges = edges
+        self._series: dict[KeyT, tuple[list[int], list[float]]] = {}
+        self._lock = Lock()
+        registry.register(self)
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Upper bounds of the finite buckets."""
+        return self._edges
+
+    def restart(self, edges: tuple[float, ...]) -> None:
+        """Drop all series and continue with other edges; Prometheus sees a counter reset."""
+        with self._lock:
+            self._edges = edges
+            self._series = {}
+
+    def expect(self, key: KeyT) -> None:
+        """Export this series at 0 before its first value."""
+        with self._lock:
+            self._at(key)
+
+    def observe(self, value: float, key: KeyT) -> None:
+        """Count one value."""
+        with self._lock:
+            counts, total = self._at(key)
+            counts[bisect_left(self._edges, value)] += 1
+            total[0] += value
+
+    def read(self) -> dict[KeyT, Distribution]:
+        """The values so far."""
+        with self._lock:
+            return {
+                key: Distribution(self._edges, tuple(counts), total[0]) for key, (counts, total) in self._series.items()
+            }
+
+    def merged(self) -> Distribution:
+        """All values, regardless of labels."""
+        return Distribution.merge(self.read().values(), edges=self._edges)
+
+    def describe(self) -> Iterator[HistogramMetricFamily]:
+        """The family without samples, for the registry."""
+        yield HistogramMetricFamily(self._name, self._text, labels=self._labels)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """The family as Prometheus scrapes it: cumulative buckets."""
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        for key, found in self.read().items():
+            bounds = [*map(repr, found.edges), "+Inf"]
+            buckets = [(bound, float(below)) for bound, below in zip(bounds, accumulate(found.counts), strict=True)]
+            family.add_metric(key, buckets, found.total)
+        yield family
+
+    def _at(self, key: KeyT) -> tuple[list[int], list[float]]:
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = ([0] * (len(self._edges) + 1), [0.0])
+        return found

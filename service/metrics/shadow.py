@@ -1,0 +1,73 @@
+"""Metrics of the shadow version."""
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram
+
+from gate import Card
+from service.metrics.instruments import LabelledCounter
+from service.metrics.snapshot import ShadowCounts
+
+_DIFFERENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+ShadowResult = Literal["scored", "dropped", "failed"]
+
+
+class ShadowMetrics:
+    """Compares the shadow version with the served one; all series stay at 0 without a shadow. Thread-safe."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._version: str | None = None
+        self._images: LabelledCounter[tuple[ShadowResult]] = LabelledCounter(
+            "lensgate_shadow_images", "Images sent to the shadow version", ["result"], registry=registry
+        )
+        self._disagreements: LabelledCounter[tuple[Literal["label", "decision"]]] = LabelledCounter(
+            "lensgate_shadow_disagreements",
+            "Images for which the shadow's label or decision differs from the served one",
+            ["kind"],
+            registry=registry,
+        )
+        self._images.expect(("scored",))
+        self._images.expect(("dropped",))
+        self._images.expect(("failed",))
+        self._disagreements.expect(("label",))
+        self._disagreements.expect(("decision",))
+        self._difference = Histogram(
+            "lensgate_shadow_score_difference",
+            "Absolute difference between the shadow's probability and the served one",
+            buckets=_DIFFERENCES,
+            registry=registry,
+        )
+        labels = ("name", "version", "sha256")
+        self._info = Gauge("lensgate_shadow_info", "The shadow model", labels, registry=registry)
+
+    def serve(self, card: Card) -> None:
+        """Export the version that shadows."""
+        self._version = card.version
+        self._info.labels(card.name, card.version, card.sha256).set(1)
+
+    def observe(self, result: ShadowResult, images: int) -> None:
+        """Count images by result."""
+        self._images.add((result,), images)
+
+    def compare(self, difference: float, *, label: bool, decision: bool) -> None:
+        """Record the difference of two probabilities, and whether label and decision differ."""
+        self._difference.observe(difference)
+        if label:
+            self._disagreements.add(("label",))
+        if decision:
+            self._disagreements.add(("decision",))
+
+    def counts(self) -> ShadowCounts | None:
+        """The counts so far; None without a shadow."""
+        if self._version is None:
+            return None
+        images, disagreements = self._images.read(), self._disagreements.read()
+        return ShadowCounts(
+            version=self._version,
+            scored=images["scored",],
+            dropped=images["dropped",],
+            failed=images["failed",],
+            label_disagreements=disagreements["label",],
+            decision_disagreements=disagreements["decision",],
+        )

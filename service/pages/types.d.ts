@@ -1,0 +1,112 @@
+// The service's JSON as the pages use it. `make lint` generates runs/openapi.d.ts from the OpenAPI document.
+
+import type { components, paths } from "../../runs/openapi";
+
+type Schemas = components["schemas"];
+
+export type Operations = Schemas["Operations"];
+export type Band = Schemas["BandState"];
+export type Drift = Schemas["DriftState"];
+export type History = Schemas["HistoryState"];
+export type Records = Schemas["RecordsState"];
+export type Scores = Schemas["ScoresState"];
+export type Shadow = Schemas["ShadowState"];
+export type Stage = Schemas["StageState"];
+export type Session = Schemas["SessionAnswer"];
+export type DecisionRecord = Schemas["Record"];
+export type RecordPage = Schemas["RecordPage"];
+export type Progress = Schemas["Progress"];
+export type Audit = Schemas["Audit"];
+export type VerdictCounts = Schemas["VerdictCounts"];
+export type ClaimedImages = Schemas["ClaimedImages"];
+export type ReviewKind = Schemas["ReviewKind"];
+export type Verdict = Schemas["Verdict"];
+export type Decision = paths["/v1/decisions"]["post"]["responses"][200]["content"]["application/json"];
+
+/** The names of the lists in a history. */
+export type HistoryList = Exclude<keyof History, "times">;
+
+/** One point of the time chart. */
+export interface Point {
+  time: number;
+  perSecond: number;
+  shares: number[];
+  rejected: number | null;
+}
+
+/** A JSON schema as OpenAPI documents hold it. */
+export interface Schema {
+  $ref?: string;
+  type?: string;
+  format?: string;
+  title?: string;
+  enum?: string[];
+  const?: unknown;
+  default?: unknown;
+  anyOf?: Schema[];
+  oneOf?: Schema[];
+  items?: Schema;
+  prefixItems?: Schema[];
+  properties?: Record<string, Schema>;
+  additionalProperties?: Schema | boolean;
+  minimum?: number;
+  maximum?: number;
+  minLength?: number;
+  maxLength?: number;
+  pattern?: string;
+}
+
+export type Content = Record<string, { schema?: Schema }>;
+
+export interface Parameter {
+  name: string;
+  in: string;
+  required?: boolean;
+  schema: Schema;
+  description?: string;
+}
+
+export interface Operation {
+  summary: string;
+  tags?: string[];
+  parameters?: Parameter[];
+  requestBody?: { content: Content };
+  responses: Record<string, { description: string; content?: Content }>;
+}
+
+/** An OpenAPI document, as far as the API page reads it. */
+export interface OpenApi {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, Schema> };
+}
+
+/** One operation with its place in the document. */
+export interface Endpoint {
+  id: string;
+  path: string;
+  method: string;
+  operation: Operation;
+}
+
+/** Settings of the API page: whether the service requires a token, and its origin. */
+export interface DocsContext {
+  document: OpenApi;
+  access: Session["access"];
+  origin: string;
+}
+
+/** An image of the review; `isHeld` keeps it although the service did not list it again. */
+export type ReviewImage = DecisionRecord & { isHeld?: boolean };
+
+/** A verdict or a skip. */
+export type Choice = Verdict | "skipped";
+
+/** A step of a review session: a choice, or the removal of one. */
+export interface Step {
+  image: ReviewImage;
+  choice?: Choice;
+  before?: Choice | "refused";
+  takeBack?: Choice;
+}
+
+export type AnswerVisibility = "audit" | "hidden" | "shown";

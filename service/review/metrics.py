@@ -1,0 +1,67 @@
+"""Prometheus metrics of the review."""
+
+import math
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from service.records.tables import Verdict
+from service.review.audit import Audit, Served
+from service.review.progress import Waiting
+
+
+class ReviewMetrics:
+    """Review queue, verdicts and audit.
+
+    All processes that share a store export the same values; only the counter of verdicts is per process.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._queue = Gauge(
+            "lensgate_review_queue_images",
+            "Images waiting for a verdict, by review kind",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in ("discarded", "audit"):
+            self._queue.labels(kind)
+        self._verdicts = Counter(
+            "lensgate_verdicts", "Verdicts given through this process", ["verdict"], registry=registry
+        )
+        for verdict in Verdict:
+            self._verdicts.labels(verdict)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"lensgate_{name}", text, registry=registry)
+
+        self._images = gauge(
+            "audit_images", "Audited images of the served version with the verdict glasses or no_glasses"
+        )
+        self._errors = gauge("audit_errors", "Audited images whose verdict differs from the model's label")
+        self._ratio = gauge("audit_error_ratio", "Share of audited images labelled wrongly")
+        self._lower = gauge("audit_error_lower", "Lower bound of the exact 95 % interval of the audit error")
+        self._upper = gauge("audit_error_upper", "Upper bound of the exact 95 % interval of the audit error")
+        self._certified = gauge("certified_risk", "Error share among accepted images certified by the model's card")
+        for unknown in (self._ratio, self._lower, self._upper, self._certified):
+            unknown.set(math.nan)
+
+    def observe_verdict(self, verdict: Verdict) -> None:
+        """Count one new or changed verdict."""
+        self._verdicts.labels(verdict).inc()
+
+    def update(self, waiting: Waiting, audit: Audit) -> None:
+        """Export the latest counts."""
+        self._queue.labels("discarded").set(waiting.discarded)
+        self._queue.labels("audit").set(waiting.audit)
+        self._images.set(audit.images)
+        self._errors.set(audit.errors)
+        self._ratio.set(_number(audit.error_ratio))
+        self._lower.set(_number(audit.error_lower))
+        self._upper.set(_number(audit.error_upper))
+
+    def update_certificate(self, served: Served) -> None:
+        """Export the certified risk of the served version."""
+        self._certified.set(_number(served.certified_risk))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

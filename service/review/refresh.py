@@ -1,0 +1,55 @@
+"""Refresh the review metrics from the store in the background, so that a scrape never waits for the database."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from service.errors import RecordsUnavailable
+from service.periodic import Repeated
+from service.records.store import Store
+from service.review.audit import Audit, Served, read_audit
+from service.review.metrics import ReviewMetrics
+from service.review.progress import Waiting, read_waiting
+
+REFRESH_SECONDS = 10.0
+_END_SECONDS = 1.0
+
+
+class ReviewRefresh(Repeated):
+    """Counts in a worker thread while its `async with` block lasts. A failing store leaves the latest values.
+
+    Args:
+        store: source of the counts; without one only the certified risk is exported.
+        metrics: receives the counts.
+        served: returns the served version.
+        seconds: interval between two refreshes.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        metrics: ReviewMetrics,
+        *,
+        served: Callable[[], Served],
+        seconds: float = REFRESH_SECONDS,
+    ) -> None:
+        # A running count can return its connection within this time; a hanging one is abandoned.
+        super().__init__(
+            seconds=seconds, fault="the review metrics cannot be refreshed", at_once=True, patience=_END_SECONDS
+        )
+        self._store = store
+        self._metrics = metrics
+        self._served = served
+
+    async def turn(self) -> None:
+        """Refresh once."""
+        served = self._served()
+        self._metrics.update_certificate(served)
+        if self._store is not None:
+            with contextlib.suppress(RecordsUnavailable):  # The recorder reports it.
+                self._metrics.update(*await asyncio.to_thread(_count, self._store, served))
+
+
+def _count(store: Store, served: Served) -> tuple[Waiting, Audit]:
+    with store.begin() as connection:
+        return read_waiting(connection), read_audit(connection, served)

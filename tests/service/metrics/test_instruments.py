@@ -1,0 +1,57 @@
+"""The service's own instruments export what prometheus_client's would."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from service.metrics.instruments import LabelledCounter, LabelledHistogram
+
+EDGES = (0.0002, 0.05, 0.37, 1.0, 10.0)
+
+
+def exported(registry: CollectorRegistry) -> set[str]:
+    return {line for line in generate_latest(registry).decode().splitlines() if "_created" not in line}
+
+
+def test_a_histogram_exports_the_samples_of_prometheus_client() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    seconds: LabelledHistogram[tuple[str]] = LabelledHistogram("s", "Text", ["route"], edges=EDGES, registry=ours)
+    reference = Histogram("s", "Text", ["route"], buckets=EDGES, registry=theirs)
+    for value in (0.0, 0.0002, 0.05, 0.2, 0.37, 9.0, 11.0):
+        seconds.observe(value, ("/a",))
+        reference.labels("/a").observe(value)
+    seconds.expect(("/b",))
+    reference.labels("/b")
+    assert exported(ours) == exported(theirs)
+
+
+def test_a_counter_exports_the_samples_of_prometheus_client() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    images: LabelledCounter[tuple[str, str]] = LabelledCounter("i", "Text", ["kind", "of"], registry=ours)
+    reference = Counter("i", "Text", ["kind", "of"], registry=theirs)
+    images.add(("a", 'quoted "b"'), 3)
+    reference.labels("a", 'quoted "b"').inc(3)
+    images.expect(("c", "d"))
+    reference.labels("c", "d")
+    assert exported(ours) == exported(theirs)
+
+
+def test_a_name_is_registered_once() -> None:
+    registry = CollectorRegistry()
+    LabelledCounter("i", "Text", [], registry=registry)
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        LabelledCounter("i", "Text", [], registry=registry)
+
+
+def test_counts_of_many_threads_add_up() -> None:
+    images: LabelledCounter[tuple[()]] = LabelledCounter("i", "Text", [], registry=CollectorRegistry())
+
+    def add_many() -> None:
+        for _ in range(2_000):
+            images.add(())
+
+    with ThreadPoolExecutor(8) as threads:
+        for each in [threads.submit(add_many) for _ in range(8)]:
+            each.result()
+    assert images.total() == 16_000
