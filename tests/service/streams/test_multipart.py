@@ -156,7 +156,7 @@ def test_a_field_that_is_no_file_is_refused_after_what_came_before_it() -> None:
     field = b"--" + BOUNDARY + b'\r\nContent-Disposition: form-data; name="expected"\r\n\r\nglasses\r\n'
     events = parser.feed(part("a.png", b"x") + field)
     assert [next(events), next(events), next(events)] == [ImageStart("a.png", None), b"x", ImageEnd()]
-    with pytest.raises(MalformedRequest, match="'expected' is no file"):
+    with pytest.raises(MalformedRequest, match="'expected' is not a file"):
         next(events)
 
 
