@@ -78,7 +78,7 @@ class InferEndpoint:
         )
         self._make_room(context, asked)
         with while_connected(request):
-            answers = await self._judge(context, asked)
+            answers = await self._decide(context, asked)
         encoding = time.monotonic()
         response = self._respond(request, asked, answers, model)
         ended = time.monotonic()
@@ -107,7 +107,7 @@ class InferEndpoint:
                 self._regions.check(wanted.shared)
         context.permit.take_images(asked.count - 1)
 
-    async def _judge(self, context: RequestContext, asked: InferenceRequest) -> list[ImageDecision]:
+    async def _decide(self, context: RequestContext, asked: InferenceRequest) -> list[ImageDecision]:
         pipeline, images = self._runtime.pipeline, _name_images(asked)
         if (pixels := asked.take_pixels()) is not None:
             return await pipeline.decide_pixels(context, pixels, images)

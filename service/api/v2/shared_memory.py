@@ -131,7 +131,7 @@ class SharedMemoryRegions:
             raise MalformedRequest(f"shared memory region {part.region[:64]!r} is not registered")
         if part.offset + part.size > region.size:
             raise MalformedRequest(
-                f"{part.size:,} bytes at offset {part.offset:,} exceed region {part.region!r} of {region.size:,} bytes"
+                f"{part.size:,} bytes at offset {part.offset:,} are outside region {part.region!r} of {region.size:,}"
             )
         return region
 

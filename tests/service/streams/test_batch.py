@@ -250,8 +250,8 @@ def test_the_last_line_arrives_though_the_caller_still_sends(steady: Running) ->
 @pytest.mark.parametrize(
     ("headers", "named"),
     [
-        ({}, "multipart/form-data and application/x-tar"),
-        ({"Content-Type": "image/png"}, "multipart/form-data and application/x-tar"),
+        ({}, "multipart/form-data or application/x-tar"),
+        ({"Content-Type": "image/png"}, "multipart/form-data or application/x-tar"),
         ({"Content-Type": "multipart/form-data"}, "boundary"),
         ({"Content-Type": TAR_TYPE, "Content-Encoding": "gzip"}, "Content-Encoding"),
     ],

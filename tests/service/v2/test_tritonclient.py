@@ -345,7 +345,7 @@ def test_tensors_in_shared_memory(client: Any, region: shared_memory.SharedMemor
     start = 64 + PIXELS.nbytes + 8
     found = np.frombuffer(bytes(region.buf[start : start + 12]), np.float32)
     assert found.tolist() == pytest.approx(PROBABILITIES.tolist(), abs=1e-6)
-    assert "registered already" in refusal(400, client.register_system_shared_memory, "in", region.name, 8)
+    assert "already registered" in refusal(400, client.register_system_shared_memory, "in", region.name, 8)
     client.unregister_system_shared_memory("in")
     assert "registered" in refusal(400, client.infer, "glasses", [image])
     refusal(404, client.get_system_shared_memory_status, "in")
@@ -383,7 +383,7 @@ def test_regions_are_shared_memory_and_not_too_many(client: Any, region: shared_
     pipe = Path(f"/dev/shm/lensgate-{uuid.uuid4().hex[:12]}")  # noqa: S108
     os.mkfifo(pipe)
     try:
-        assert "no shared memory object" in refusal(400, client.register_system_shared_memory, "r", pipe.name, 8)
+        assert "is not a shared memory object" in refusal(400, client.register_system_shared_memory, "r", pipe.name, 8)
     finally:
         pipe.unlink()
     for index in range(MAX_REGIONS):
