@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from gate.errors import GateError
 from service.process.signals import guard_start
-from service.server import Server, make_server
+from service.server import Server, make_server, serve
 from service.settings import Settings
 
 
@@ -33,7 +33,7 @@ def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
     is_plain = settings.tokens is None and settings.tls_certificate is None
     faces = sorted(folder.glob("*.png")) if is_plain else []
     threading.Thread(target=_show, args=(server, faces), daemon=True).start()
-    server.run()
+    serve(server)
     return 0
 
 

@@ -49,7 +49,11 @@ class Sink:
         self._taken_in = self._written = 0
         self._lock = threading.RLock()
         self._is_closed = self._is_stalled = False
-        threading.Thread(target=self._run, name=f"write-{descriptor}", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=f"write-{descriptor}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
 
     def put(self, data: bytes) -> None:
         """Write `data` some time, or drop it where too much waits already."""
@@ -129,6 +133,7 @@ def open_sink(descriptor: int, recovered: Callable[[int], bytes]) -> Sink:
     with contextlib.suppress(OSError):
         _unblock(descriptor)
     sink = Sink(descriptor, recovered)
+    sink.start()
     _sinks.append(sink)
     atexit.register(sink.close)
     return sink

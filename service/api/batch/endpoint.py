@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -34,10 +34,13 @@ class BatchQuery(BaseModel):
     timeout_ms: int | None = Field(None, ge=1, description="Answer each image within this time of its last byte")
 
 
-class ImageDecision(DecisionAnswer):
-    """The line of an image that was judged; `id` is null where its name cannot be one."""
-
-    id: str | None  # type: ignore[assignment]
+# The schema keeps the name that the OpenAPI document has always shown.
+DecisionLine = create_model(
+    "ImageDecision",
+    __base__=DecisionAnswer,
+    __doc__="The line of an image that was judged; `id` is null where its name cannot be one.",
+    id=(str | None, ...),
+)
 
 
 class Fault(BaseModel):
@@ -75,7 +78,7 @@ class Summary(BaseModel):
     summary: Counts
 
 
-_LINE = TypeAdapter[Any](ImageDecision | ImageFault | StreamFault | Summary)
+_LINE = TypeAdapter[Any](DecisionLine | ImageFault | StreamFault | Summary)
 
 
 class Batch:
