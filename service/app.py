@@ -1,4 +1,4 @@
-"""The app, wired: the endpoints that images come in by, the site behind them, access and telemetry round both."""
+"""Wire the ASGI app: the image endpoints, the site behind them, and access control and telemetry around both."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ def create_app(
     Everything that watches files is added to `watches`.
 
     Raises:
-        SettingsError: there is no file of tokens where the settings name one, or it cannot be read.
+        SettingsError: the file of tokens that the settings name is missing or unreadable.
     """
     settings, metrics = runtime.settings, runtime.metrics
     tokens = open_tokens(settings, metrics.registry)
@@ -84,7 +84,7 @@ def create_app(
         first=endpoints,
         shared={"/v1/decisions"},
     )
-    # The same path with another method: the router would answer that there is none.
+    # The same path with another method; without this route the router would answer 404.
     endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
 
     @asynccontextmanager
@@ -111,7 +111,7 @@ def _served(runtime: Runtime) -> Served:
 
 
 def _make_endpoints(runtime: Runtime, regions: Regions, statistics: Statistics) -> list[Route]:
-    """What images come in by, with an `operation` for the documentation; each is an ASGI app of its own."""
+    """Make the endpoints that take images. Each is an ASGI app with an `operation` for the OpenAPI document."""
     infer = Infer(runtime, regions, statistics)
     return [
         Route("/v1/decisions", Decisions(runtime), methods=["POST"]),
@@ -122,6 +122,6 @@ def _make_endpoints(runtime: Runtime, regions: Regions, statistics: Statistics) 
 
 
 def _documented(endpoints: list[Route], routers: list[APIRouter]) -> list[str]:
-    """The paths of all operations; refusals and second spellings make their series when they are first asked for."""
+    """Return the paths of all documented operations. The metrics of other paths appear with their first request."""
     routes = [*endpoints, *(route for router in routers for route in router.routes)]
     return [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]
