@@ -312,7 +312,7 @@ def test_one_who_cannot_be_told_harms_nobody(caplog: pytest.LogCaptureFixture) -
     assert probability(rest) == 0.2
     assert bench.batcher.is_alive
     bench.close()
-    assert [record.message for record in caplog.records] == ["what became of an image could not be told"]
+    assert [record.message for record in caplog.records] == ["the outcome of an image could not be delivered"]
 
 
 def test_more_images_than_a_run_takes_are_refused_and_do_not_stop_the_thread() -> None:
