@@ -55,7 +55,7 @@ def create_app(
     Everything that watches files is added to `watches`.
 
     Raises:
-        SettingsError: there is no file of tokens where the settings name one, or it cannot be read.
+        SettingsError: the file of tokens that the settings name is missing or unreadable.
     """
     settings, metrics = runtime.settings, runtime.metrics
     tokens = open_tokens(settings, metrics.registry)

@@ -1,4 +1,4 @@
-"""`make run`: serve, POST the sample faces to the service, print what it decides, and go on serving.
+"""`make run`: serve, POST the sample faces, print the decisions, and go on serving.
 
 python -m service.demo samples
 """
@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from gate.errors import GateError
 from service.process.signals import guard_start
-from service.server import Server, make_server
+from service.server import Server, make_server, serve
 from service.settings import Settings
 
 
 def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
-    """Run the service with the settings of the environment until Ctrl-C; 1 if it cannot start."""
+    """Run the service with the settings of the environment until Ctrl-C; return 1 if it cannot start."""
     guard_start()
     try:
         settings = Settings.load({}, {"LENSGATE_LOG_LEVEL": "warning", **environment})
@@ -29,11 +29,11 @@ def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
     except GateError as error:
         print(f"lensgate: {error}", file=sys.stderr)
         return 1
-    # Where it asks for tokens or speaks TLS, callers know more than this one does.
+    # With tokens or TLS this caller lacks the credentials.
     is_plain = settings.tokens is None and settings.tls_certificate is None
     faces = sorted(folder.glob("*.png")) if is_plain else []
     threading.Thread(target=_show, args=(server, faces), daemon=True).start()
-    server.run()
+    serve(server)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a caller can be told, each class with its status and its stable code.
+"""Errors that are reported to callers, each class with its status and its stable code.
 
 ServiceError
 ├── MalformedRequest      400
@@ -10,12 +10,12 @@ ServiceError
 ├── BodyTooSlow           408
 ├── BodyTooLarge          413
 ├── ExpectationFailed     417
-├── InvalidImage          422, with the code of the image's fault
+├── InvalidImage          422, with the code of the image error
 ├── MissingImage          422, of one image among many
 ├── Overloaded            429, with Retry-After
 ├── RateLimited           429, with Retry-After
 ├── HeaderTooLarge        431
-├── ClientGone            499, which nobody is left to read
+├── ClientGone            499, seen in metrics and logs only
 ├── Internal              500
 ├── NotReady              503
 │   ├── Draining
@@ -31,7 +31,7 @@ from gate.errors import GateError, ImageError
 
 
 class ServiceError(Exception):
-    """Base of what is answered as `application/problem+json` (RFC 9457)."""
+    """Base of all errors that are answered as `application/problem+json` (RFC 9457)."""
 
     status: ClassVar[int] = 500
     code: str = "internal"
@@ -42,7 +42,7 @@ class ServiceError(Exception):
         self.headers = headers or {}
 
     def problem(self, request_id: str) -> dict[str, str | int]:
-        """The body of the answer."""
+        """Return the body of the answer."""
         return {
             "type": "about:blank",
             "title": _title(self.status),
@@ -61,7 +61,7 @@ class MalformedRequest(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """No token, or none that is known."""
+    """The token is missing or unknown."""
 
     status = 401
     code = "unauthorized"
@@ -71,14 +71,14 @@ class Unauthorized(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The token is known, and not for this; or the request comes from a page of another host."""
+    """The token lacks the required scope, or the request comes from a page of another origin."""
 
     status = 403
     code = "forbidden"
 
 
 class NotFound(ServiceError):
-    """There is nothing at this path."""
+    """The path does not exist."""
 
     status = 404
     code = "not_found"
@@ -92,21 +92,21 @@ class MethodNotAllowed(ServiceError):
 
 
 class Conflict(ServiceError):
-    """What is asked for does not go with what somebody else did meanwhile."""
+    """The request conflicts with a change that another caller made meanwhile."""
 
     status = 409
     code = "conflict"
 
 
 class BodyTooSlow(ServiceError):
-    """The body comes in at less than the minimum rate."""
+    """The body arrives below the minimum rate."""
 
     status = 408
     code = "body_too_slow"
 
 
 class BodyTooLarge(ServiceError):
-    """More bytes than one image may have, announced or sent."""
+    """The body exceeds the limit, as announced or as sent."""
 
     status = 413
     code = "body_too_large"
@@ -131,14 +131,14 @@ class InvalidImage(ServiceError):
 
 
 class MissingImage(ServiceError):
-    """A member of a tar that names an image and does not hold it."""
+    """A member of a tar that names an image and does not contain it."""
 
     status = 422
     code = "missing_image"
 
 
 class Overloaded(ServiceError):
-    """No place is free, or the deadline could not be met; `reason` is a label of `shed_total`."""
+    """The service is at a limit, or the deadline cannot be met; `reason` is a label of `shed_total`."""
 
     status = 429
     code = "overloaded"
@@ -149,7 +149,7 @@ class Overloaded(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """This token has sent more requests than it may."""
+    """The token has exceeded its rate limit."""
 
     status = 429
     code = "rate_limited"
@@ -159,57 +159,57 @@ class RateLimited(ServiceError):
 
 
 class HeaderTooLarge(ServiceError):
-    """The head of the request is longer than it may be."""
+    """The header of the request exceeds the limit."""
 
     status = 431
     code = "header_too_large"
 
 
 class ClientGone(ServiceError):
-    """The caller closed the connection before the answer; the status is seen in metrics and log alone."""
+    """The caller closed the connection before the answer; the status appears in metrics and logs only."""
 
     status = 499
     code = "client_gone"
 
 
 class Internal(ServiceError):
-    """A fault of ours; the text says nothing of it, the log does."""
+    """An unexpected fault of the service; the log has the details, the answer does not."""
 
     status = 500
     code = "internal"
 
     def __init__(self) -> None:
-        super().__init__("an unexpected fault: the log has it under this request_id")
+        super().__init__("unexpected fault: the log has the details under this request_id")
 
 
 class NotReady(ServiceError):
-    """The service cannot decide at present."""
+    """The service cannot make decisions at present."""
 
     status = 503
     code = "not_ready"
 
 
 class Draining(NotReady):
-    """The service is about to leave and admits nothing more."""
+    """The service is shutting down and admits no further requests."""
 
     code = "draining"
 
 
 class RecordsUnavailable(NotReady):
-    """The store of decisions cannot be read or written at present; decisions go on."""
+    """The store of decisions cannot be read or written at present; decisions continue."""
 
     code = "records_unavailable"
 
 
 class DeadlineExceeded(ServiceError):
-    """The answer would have come too late."""
+    """The deadline passed before the answer."""
 
     status = 504
     code = "deadline_exceeded"
 
 
 class SettingsError(GateError):
-    """A setting does not fit; the service does not start."""
+    """A setting is invalid; the service does not start."""
 
 
 def _title(status: int) -> str:

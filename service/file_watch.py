@@ -1,4 +1,4 @@
-"""Files that may be replaced while the service runs: looked at twice a second, taken up when they have changed."""
+"""Watch files that may be replaced while the service runs: check twice a second, reload after a change."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,47 +8,47 @@ from service.periodic import Repeated
 from service.process.daemon_threads import start_daemon
 
 SECONDS = 0.5
-"""Between two looks."""
+"""Time between two checks."""
 
 Stamp = tuple[int, ...] | None
-"""What the file system says of a file, to see that it is another than before."""
+"""Inode, size and times of a file, which differ after a change; None for a missing file."""
 
 
 class FileWatch(Repeated):
-    """Looks at some files for as long as its `async with` block lasts; in a thread, for a disk may be slow to answer.
+    """Checks some files while its `async with` block lasts, in a thread, as a disk may be slow.
 
-    Made before the files are first read, so that what is written meanwhile is another change.
+    Create it before the files are first read, so that a write in between counts as a change.
 
     Args:
         paths: the files.
-        changed: reads them again; it is called in a thread, and what it raises is logged.
-        seconds: between two looks.
+        changed: reads the files again; called in a thread, and its exceptions are logged.
+        seconds: time between two checks.
     """
 
     def __init__(self, paths: Sequence[Path], changed: Callable[[], None], *, seconds: float = SECONDS) -> None:
         named = ", ".join(map(str, paths))
-        super().__init__(seconds=seconds, fault=f"a change of {named} could not be taken up")
+        super().__init__(seconds=seconds, fault=f"{named} changed and could not be reloaded")
         self._paths = tuple(paths)
         self._changed = changed
         self._seen = self._before = self._stamps()
 
     def again(self) -> None:
-        """Have the files read again soon, whether they have changed or not."""
+        """Read the files again soon, even if they have not changed."""
         self._seen = []
         super().again()
 
     async def turn(self) -> None:
-        """Look, in a thread."""
+        """Check once, in a thread."""
         await asyncio.wrap_future(start_daemon(self._look_twice, name="look"))
 
     def _look_twice(self) -> None:
-        """Look, unless the files are still being written: they have to be the same as at the turn before."""
+        """Check, unless the files are still being written: their stamps must equal those of the previous turn."""
         before, self._before = self._before, self._stamps()
         if self._before == before:
             self.look()
 
     def look(self) -> None:
-        """Have the files read again if one of them is another than at the last look."""
+        """Read the files again if one of them has changed since the last check."""
         stamps = self._stamps()
         if stamps != self._seen:
             self._seen = stamps
@@ -59,7 +59,7 @@ class FileWatch(Repeated):
 
 
 def stamp(path: Path) -> Stamp:
-    """Inode, size and times; None for what is not there."""
+    """Return the stamp of a file."""
     try:
         found = path.stat()
     except OSError:

@@ -1,6 +1,6 @@
-"""Ids: the one rule that callers' ids are held to, and ULIDs for everything without one.
+"""Ids: the rule for callers' ids, and ULIDs for images and requests without one.
 
-A ULID sorts by time: 48 bits of milliseconds, 80 of chance, in Crockford's base 32.
+A ULID sorts by time: 48 bits of milliseconds and 80 random bits, in Crockford's base 32.
 """
 
 import random
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, WithJsonSchema
 ID_RULE = "1 to 128 characters, without control characters, line separators and marks that turn the writing direction"
 """`ID_PATTERN` in words."""
 
-# They stand in logs, in tables and on pages: none may end a line there, move the cursor, or show another order.
+# Ids appear in logs, tables and pages, where they must not end a line, move the cursor or reorder the text.
 ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{1,128}$"
 
 _ID = re.compile(ID_PATTERN.removesuffix("$") + r"\Z")
@@ -24,7 +24,7 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 def is_identity(text: str) -> bool:
-    """Return whether a caller may call an image, or a V2 request, that."""
+    """Return whether `text` is a valid id of an image or a V2 request."""
     return _ID.match(text) is not None
 
 
@@ -35,21 +35,21 @@ def _checked(text: str) -> str:
 
 
 Identity = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
-"""The id of an image or of a request, as its caller gives it."""
+"""The id of an image or of a request, chosen by its caller."""
 
 
 def is_request_id(text: str) -> bool:
-    """Return whether `X-Request-ID` may be that: what fits a header, and so less than an id may hold."""
+    """Return whether `text` is a valid `X-Request-ID`: printable ASCII, as headers allow less than ids."""
     return _REQUEST_ID.fullmatch(text) is not None
 
 
 def new_id() -> str:
-    """A new ULID: 26 characters. It is no secret, so it does not ask the kernel for its chance each time."""
+    """Make a ULID of 26 characters. Ids are not secret, so a fast generator of random bits is enough."""
     return _write(time.time_ns() // 1_000_000 << 80 | random.getrandbits(80))
 
 
 def least_id(milliseconds: int) -> str:
-    """What sorts before every ULID of this time, since 1970, and after every earlier one."""
+    """Return the smallest ULID of a time, in milliseconds since 1970."""
     return _write(milliseconds << 80)
 
 

@@ -1,4 +1,4 @@
-"""Work beside the requests that is done again and again, such as looking whether something changed."""
+"""Periodic work beside the requests, such as checking files for changes."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 
 class Repeated(ABC):
-    """Takes a turn every so often for as long as its `async with` block lasts, whatever a turn raises.
+    """Calls `turn` periodically while its `async with` block lasts; an exception in a turn is logged.
 
     Args:
-        seconds: before a turn; None waits until `again` is called.
-        fault: what the log says of a turn that raised.
-        at_once: take the first turn without waiting.
-        patience: seconds that a turn which is under way is given at the block's end.
+        seconds: time before each turn; None waits until `again` is called.
+        fault: the log message for a turn that raised.
+        at_once: run the first turn without waiting.
+        patience: seconds that a running turn may take to finish at the end of the block.
     """
 
     def __init__(self, *, seconds: float | None, fault: str, at_once: bool = False, patience: float = 0.0) -> None:
@@ -34,10 +34,10 @@ class Repeated(ABC):
 
     @abstractmethod
     async def turn(self) -> None:
-        """Do it once."""
+        """Do the work once."""
 
     def again(self) -> None:
-        """Take a turn soon. May be called from signal handlers and from any thread."""
+        """Run a turn soon. Safe to call from signal handlers and from any thread."""
         if self._loop is not None:
             call_in_loop(self._loop, self._woken.set)
 
@@ -63,7 +63,7 @@ class Repeated(ABC):
         while not self._is_ended:
             try:
                 await self.turn()
-            except Exception:  # The next turn may be the one that matters, such as a token that is revoked.
+            except Exception:  # Later turns must still run: the next one may revoke a token.
                 log.exception(self._fault)
             await self._wait()
 

@@ -1,4 +1,4 @@
-"""All settings of the service in one frozen object: a flag wins over `LENSGATE_<NAME>`, that over the default."""
+"""All settings of the service in one frozen object: flag over `LENSGATE_<NAME>` over default."""
 
 import argparse
 import os
@@ -29,69 +29,72 @@ class Settings(BaseModel):
     )
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; needs tls_key")
     tls_key: Path | None = Field(None, description="PEM file with the certificate's key")
-    tokens: Path | None = Field(None, description="TOML file of bearer tokens; without it nobody is asked for one")
-    allow_unauthenticated: bool = Field(
-        False, description="listen on other addresses than loopback without tokens all the same"
-    )
+    tokens: Path | None = Field(None, description="TOML file of bearer tokens; without it no token is required")
+    allow_unauthenticated: bool = Field(False, description="allow addresses other than loopback without tokens")
     allowed_hosts: str = Field(
         "",
-        description="names beside localhost and addresses that browsers, and programs that read, may use; "
+        description="accepted Host names beside localhost and addresses; "
         "comma-separated, * is any; checked without tokens, or where set",
     )
     records_url: str = Field(
-        "sqlite:///lensgate.db", description="where decisions are kept: sqlite:///FILE, postgresql://..., or off"
+        "sqlite:///lensgate.db", description="store of decisions: sqlite:///FILE, postgresql://..., or off"
     )
-    records_max_rows: Count = Field(1_000_000, description="most decisions kept; the oldest go first")
-    records_max_days: Count = Field(30, description="longest time that a decision is kept")
-    records_max_image_bytes: Count = Field(2**30, description="most bytes of small JPEGs kept; the oldest go first")
-    audit_ratio: Probability = Field(0.001, description="share of accepted images that are kept for review too")
+    records_max_rows: Count = Field(
+        1_000_000, description="largest number of decisions kept; the oldest are deleted first"
+    )
+    records_max_days: Count = Field(30, description="days that a decision is kept")
+    records_max_image_bytes: Count = Field(2**30, description="bytes of small JPEGs kept; the oldest are deleted first")
+    audit_ratio: Probability = Field(0.001, description="share of accepted images that are kept for review")
     models: Path = Field(Path("models"), description="folder of exported models")
     model_poll_seconds: float = Field(
-        1.0, ge=0.0, le=3600.0, description="how often CURRENT is looked at for another version to serve; 0 is never"
+        1.0,
+        ge=0.0,
+        le=3600.0,
+        description="seconds between two checks of CURRENT for another version to serve; 0 is never",
     )
     model_load_seconds: float = Field(
-        120.0, gt=0.0, le=3600.0, description="longest that a model may take to load and to score its golden samples"
+        120.0, gt=0.0, le=3600.0, description="longest time in which a model must load and score its golden samples"
     )
     shadow_version: Version | None = Field(
-        None, description="score with this version too, behind every answer, and count where it differs"
+        None, description="also score every image with this version, after the answer, and count differing decisions"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda is an error where there is none")
-    band_low: Probability | None = Field(None, description="discard from this probability on (the card's)")
-    band_high: Probability | None = Field(None, description="discard up to this probability (the card's)")
-    timeout_ms: Count = Field(10_000, description="deadline of a request; its own timeout_ms may only shorten it")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda is an error without a GPU")
+    band_low: Probability | None = Field(None, description="lower edge of the band that is discarded (the card's)")
+    band_high: Probability | None = Field(None, description="upper edge of the band that is discarded (the card's)")
+    timeout_ms: Count = Field(10_000, description="deadline of a request; its timeout_ms can only shorten it")
     max_body_bytes: Count = Field(16 * 2**20, description="largest body of one image")
     max_tensor_bytes: Count = Field(64 * 2**20, description="largest body of one V2 request")
-    max_header_bytes: Count = Field(16 * 2**10, description="largest head of a request")
-    max_pixels: Count = Field(MAX_PIXELS, description="most pixels that are decoded, by the image's header")
+    max_header_bytes: Count = Field(16 * 2**10, description="largest header of a request")
+    max_pixels: Count = Field(MAX_PIXELS, description="largest number of pixels of an image, by its header")
     max_decode_bytes: Count = Field(
-        MAX_DECODE_BYTES, description="most bytes that decoders hold at a time; further images wait"
+        MAX_DECODE_BYTES, description="limit of the decoders' memory in bytes; further images wait"
     )
-    max_inflight_bytes: Count = Field(128 * 2**20, description="most bytes of bodies held at a time")
-    max_inflight_images: Count = Field(256, description="most images between admission and answer")
-    max_streams: Count = Field(32, description="most batch uploads at a time")
+    max_inflight_bytes: Count = Field(128 * 2**20, description="limit of the bytes of all bodies held at a time")
+    max_inflight_images: Count = Field(256, description="limit of images between admission and answer")
+    max_streams: Count = Field(32, description="limit of batch uploads at a time")
     max_connections: Count = Field(
-        1000, description="most open connections of a port; beyond it a new one takes the place of an idle one"
+        1000, description="limit of open connections of a port; beyond it a new one replaces an idle one"
     )
     max_share_per_caller: float = Field(
         0.5,
         gt=0.0,
         le=1.0,
-        description="share of images, bytes and streams for one token, or address, whose bodies are on the way",
+        description="largest share of images, bytes and streams for one token or address whose bodies are arriving",
     )
     min_body_rate: int = Field(
-        4096, ge=0, description="bytes a second that a body has to come at after a few seconds; 0 allows any rate"
+        4096, ge=0, description="lowest rate of a body in bytes per second, after a few seconds; 0 allows any rate"
     )
-    decode_threads: int = Field(0, ge=0, description="threads that decode; 0 is one per core")
-    max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
+    decode_threads: int = Field(0, ge=0, description="decode threads; 0 is one per core")
+    max_batch_size: Count = Field(32, le=1024, description="largest batch of the model")
     max_batch_delay_ms: float = Field(
-        20.0, ge=0.0, le=1000.0, description="longest wait for a larger batch while images wait to be decoded"
+        20.0, ge=0.0, le=1000.0, description="longest wait for a larger batch while images are queued for decoding"
     )
     traces_endpoint: str | None = Field(
         None,
         pattern="^https?://",
         description="send traces there by OTLP/HTTP, such as http://collector:4318/v1/traces",
     )
-    shared_memory: bool = Field(False, description="let V2 callers name any shared memory of this host")
+    shared_memory: bool = Field(False, description="let V2 callers use any shared memory of this host")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
 
     @model_validator(mode="after")
@@ -103,7 +106,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _one_image_fits(self) -> Self:
         if self.max_inflight_bytes < self.max_body_bytes:
-            # Such an image would be told to come back later, for ever.
+            # Such an image would be refused with "try again" forever.
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
         if self.max_inflight_bytes < self.max_tensor_bytes and "max_tensor_bytes" in self.model_fields_set:
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_TENSOR_BYTES")
@@ -120,7 +123,7 @@ class Settings(BaseModel):
         """Merge flags (those not None) over environment over defaults.
 
         Raises:
-            SettingsError: a value does not fit; the text names the key as it was given.
+            SettingsError: a value is invalid; the text names the key as it was given.
         """
         variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in cls.model_fields}
         given = {name: environment[key] for name, key in variables.items() if environment.get(key)}
@@ -139,14 +142,14 @@ class Settings(BaseModel):
             parser.add_argument(_flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
 
     def timeout(self, asked_ms: int | None) -> float:
-        """Seconds until the deadline of who asks for `asked_ms`, which can only shorten it."""
+        """Return the seconds until the deadline of a request; `asked_ms` can only shorten it."""
         return min(self.timeout_ms, asked_ms or self.timeout_ms) / 1000
 
     def band(self, card: CardBand) -> Band:
-        """The card's band with what the operator sets instead.
+        """Return the card's band, with the operator's edges in place of its own.
 
         Raises:
-            SettingsError: the two together are no band.
+            SettingsError: the edges together do not form a band.
         """
         try:
             return card.changed(self.band_low, self.band_high)
@@ -159,7 +162,7 @@ def _flag(name: str) -> str:
 
 
 def _describe(fault: dict[str, Any], variables: Mapping[str, str], flags: Mapping[str, Any]) -> str:
-    if not fault["loc"]:  # A fault between two settings names both itself.
+    if not fault["loc"]:  # A fault between two settings names both in its message.
         return str(fault["msg"])
     name = str(fault["loc"][0])
     return f"{_flag(name) if name in flags else variables[name]}: {fault['msg']}"

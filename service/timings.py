@@ -1,4 +1,4 @@
-"""What the stages of one request took; the log line and the trace are made of it."""
+"""The durations of the stages of one request, for its log line and its trace."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stretch of a request, by the monotonic clock in seconds."""
+    """One interval of a request, in seconds of the monotonic clock."""
 
     name: str
     started: float
@@ -16,19 +16,19 @@ class Stage:
 
 
 class Stages:
-    """Collects stages: `read`, `decode`, `queue` (for a thread and for the model) and `inference`."""
+    """Collects stages: `read`, `decode`, `queue` (for a thread or for the model) and `inference`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.found: list[Stage] = []
         self._clock = clock
 
     def add(self, name: str, started: float, ended: float) -> None:
-        """Note one stretch that was measured elsewhere."""
+        """Add an interval that was measured elsewhere."""
         self.found.append(Stage(name, started, ended))
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
-        """Note what the block takes."""
+        """Measure the block."""
         started = self._clock()
         try:
             yield
@@ -36,7 +36,7 @@ class Stages:
             self.add(name, started, self._clock())
 
     def milliseconds(self) -> dict[str, float]:
-        """The sum of each stage's stretches, in the order in which they began to be noted."""
+        """Return the total of each stage, in the order of first appearance."""
         sums: dict[str, float] = {}
         for stage in self.found:
             sums[stage.name] = sums.get(stage.name, 0.0) + (stage.ended - stage.started) * 1000

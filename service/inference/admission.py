@@ -1,4 +1,4 @@
-"""Who may come in: decided before a body is read, by its size, by bytes and images in flight and by the wait ahead."""
+"""Admission control: accept or reject a request before its body is read, by size, load and predicted wait."""
 
 import asyncio
 import math
@@ -11,20 +11,20 @@ from typing import Self
 from service.errors import BodyTooLarge, Draining, Overloaded
 from service.inference.caller_shares import Shares
 
-# Streams come in as long as less than this share is taken: the rest is for who cannot wait.
+# Streams are admitted while less than this share is taken; the rest is for single requests, which cannot wait.
 _STREAMS_SHARE = 0.75
 
 
 class Admission:
-    """Counts what is in flight. Used from the event loop alone, so it needs no lock.
+    """Counts images, bytes and streams in flight. Used only from the event loop, so it needs no lock.
 
     Args:
-        max_images: most images between admission and answer.
-        max_bytes: most bytes of bodies held at a time.
+        max_images: limit of images between admission and answer.
+        max_bytes: limit of the bytes of all bodies held at a time.
         max_body_bytes: largest body of one image.
-        predicted_wait: seconds until an image that came now would be answered.
-        max_streams: most streams of images at a time.
-        share: of images, bytes and streams, for one caller whose bodies are still on the way.
+        predicted_wait: seconds until an image that arrives now is answered.
+        max_streams: limit of batch uploads at a time.
+        share: largest share of images, bytes and streams for one caller whose bodies are still arriving.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Admission:
         self._predicted_wait = predicted_wait
         self._max_streams = max_streams
         self._streams_images = max(1, int(max_images * _STREAMS_SHARE))
-        # One image of any size always fits where nothing else is.
+        # One image of any allowed size always fits into an idle service.
         self._streams_bytes = max(max_body_bytes, int(max_bytes * _STREAMS_SHARE))
         self._shares = Shares(share, {"images": max_images, "bytes": max_bytes, "streams": max_streams})
         self._draining = False
@@ -60,14 +60,14 @@ class Admission:
         max_body_bytes: int | None = None,
         caller: str | None = None,
     ) -> "Permit":
-        """Take a permit for one image of `content_length` bytes, if known, to be answered within `timeout` seconds.
+        """Grant a permit for one image of `content_length` bytes, if known, to be answered within `timeout` seconds.
 
-        `max_body_bytes` is for bodies that hold more than one image; without a `caller` no share is counted.
+        `max_body_bytes` is for bodies of more than one image; without a `caller` no share is counted.
 
         Raises:
-            Draining: the service is leaving.
-            BodyTooLarge: the body is announced to be larger than it may be.
-            Overloaded: images, bytes or the wait ahead are too many.
+            Draining: the service is shutting down.
+            BodyTooLarge: the announced size exceeds the limit.
+            Overloaded: too many images or bytes are in flight, or the predicted wait exceeds the timeout.
         """
         self._check_open()
         permit = Permit(self, max_body_bytes or self._max_body_bytes, caller=caller)
@@ -83,11 +83,11 @@ class Admission:
 
     @contextmanager
     def stream(self, caller: str | None = None) -> Iterator[None]:
-        """Count one stream, whose images then `wait` for their permits.
+        """Count one batch upload; its images then `wait` for their permits.
 
         Raises:
-            Draining: the service is leaving.
-            Overloaded: there are as many streams as may be.
+            Draining: the service is shutting down.
+            Overloaded: the limit of streams is reached.
         """
         self._check_open()
         if self.streams >= self._max_streams:
@@ -102,15 +102,15 @@ class Admission:
                 self._shares.give_back(caller, "streams", 1)
 
     async def wait(self, size: int) -> "Permit":
-        """A permit for one image of `size` bytes, as soon as there is one: the back-pressure of a stream.
+        """Wait for a permit for one image of `size` bytes: the back-pressure of a stream.
 
-        Those that wait come in one after the other, in the order in which they began to, and leave the last quarter of
-        images and bytes to those that are refused where there is no room. Reserve all that an image may come to need:
-        two that hold a part each and wait for more would wait for ever.
+        Waiting images are admitted first in, first out. They leave the last quarter of images and bytes to single
+        requests, which are rejected at the limit. Reserve the largest size that an image may reach: two images that
+        hold a part each and wait for the rest would deadlock.
 
         Raises:
-            Draining: the service is leaving.
-            BodyTooLarge: the image is larger than it may be.
+            Draining: the service is shutting down.
+            BodyTooLarge: the image exceeds the limit.
         """
         permit = Permit(self, self._max_body_bytes)
         permit.check_body(size)
@@ -123,11 +123,11 @@ class Admission:
         return permit
 
     def would_wait(self, size: int) -> bool:
-        """Whether `wait` would not return at once."""
+        """Whether `wait` would block."""
         return bool(self._waiting) or not self._has_room(size)
 
     def drain(self) -> None:
-        """Admit nothing more."""
+        """Reject all further requests and wake all waiting images."""
         self._draining = True
         self._wake()
 
@@ -137,12 +137,12 @@ class Admission:
         return self._draining
 
     def check_wait(self, timeout: float) -> None:
-        """Raise Overloaded where an image that came now would be answered after more than `timeout` seconds."""
+        """Raise Overloaded if the predicted wait exceeds `timeout` seconds."""
         if (wait := self._predicted_wait()) > timeout:
             raise self._overloaded("deadline", f"the wait is {wait:.1f} s, the deadline {timeout:.1f} s")
 
     async def _turn(self, size: int) -> None:
-        """Return when all who waited before are in, and there is room or nothing more to wait for."""
+        """Return when it is this image's turn and there is room, or when the service drains."""
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
         try:
@@ -155,7 +155,7 @@ class Admission:
             self._wake()
 
     def _wake(self) -> None:
-        """Let those who wait look again: the first, or all of them when there is nothing to wait for."""
+        """Wake the first waiting image, or all of them when the service drains."""
         for waiting in tuple(self._waiting) if self._draining else tuple(self._waiting)[:1]:
             if not waiting.done():
                 waiting.set_result(None)
@@ -169,7 +169,7 @@ class Admission:
 
     def _take_images(self, count: int) -> None:
         if self.images + count > self._max_images:
-            raise self._overloaded("images", f"{self.images} images are in flight, {self._max_images} may be")
+            raise self._overloaded("images", f"{self.images} images are in flight; the limit is {self._max_images}")
         self.images += count
 
     def _take_bytes(self, size: int) -> None:
@@ -179,7 +179,7 @@ class Admission:
 
     def _take_share(self, caller: str | None, kind: str, amount: int, *, own: int = 0) -> None:
         if caller is not None and not self._shares.take(caller, kind, amount, own=own):
-            text = f"this caller's share of {kind} is taken by bodies on the way (LENSGATE_MAX_SHARE_PER_CALLER)"
+            text = f"this caller's share of {kind} is taken by arriving bodies (LENSGATE_MAX_SHARE_PER_CALLER)"
             raise self._overloaded(kind, text)
 
     def _give_back(self, *, images: int = 0, size: int = 0) -> None:
@@ -193,11 +193,11 @@ class Admission:
 
 
 class Permit:
-    """One admitted body with one image or more. Leaving its `with` block gives everything back."""
+    """Counts one admitted body and its images. The end of its `with` block releases everything."""
 
     def __init__(self, admission: Admission, max_body_bytes: int, *, caller: str | None = None) -> None:
         self.images = 0
-        # Whose share is counted, until the body has come.
+        # The caller whose share is counted until the body is complete.
         self._caller = caller
         self._admission = admission
         self._max_body_bytes = max_body_bytes
@@ -205,12 +205,12 @@ class Permit:
         self._received = 0
 
     def check_body(self, size: int) -> None:
-        """Raise BodyTooLarge where a body of `size` bytes may not come in."""
+        """Raise BodyTooLarge if a body of `size` bytes exceeds the limit."""
         if size > self._max_body_bytes:
-            raise BodyTooLarge(f"the body has {size:,} bytes or more: {self._max_body_bytes:,} are allowed")
+            raise BodyTooLarge(f"the body has {size:,} bytes or more; the limit is {self._max_body_bytes:,}")
 
     def reserve(self, size: int) -> None:
-        """Count `size` bytes that are announced, or more than were.
+        """Reserve `size` further bytes, announced or beyond the announced size.
 
         Raises:
             BodyTooLarge, Overloaded: as on admission.
@@ -225,7 +225,7 @@ class Permit:
         self._reserved += size
 
     def receive(self, size: int) -> None:
-        """Count `size` bytes that came; a body without a Content-Length is reserved as it comes.
+        """Count `size` received bytes; a body without a Content-Length is reserved as it arrives.
 
         Raises:
             BodyTooLarge, Overloaded: as on admission.
@@ -235,10 +235,10 @@ class Permit:
             self.reserve(self._received - self._reserved)
 
     def take_images(self, count: int) -> None:
-        """Count `count` images more: the body holds them.
+        """Count `count` further images of the body.
 
         Raises:
-            Overloaded: there are too many in flight.
+            Overloaded: too many images are in flight.
         """
         self._admission._take_share(self._caller, "images", count)
         try:
@@ -249,7 +249,7 @@ class Permit:
         self.images += count
 
     def complete(self) -> None:
-        """Count the caller's share no longer: the body has come."""
+        """Release the caller's share: the body is complete."""
         self._give_back_share(images=self.images, size=self._reserved)
         self._caller = None
 
@@ -259,18 +259,18 @@ class Permit:
             self._admission._shares.give_back(self._caller, "bytes", size)
 
     def keep(self, size: int) -> None:
-        """The body is complete and has `size` bytes: what was reserved beyond is given back."""
+        """Keep `size` bytes of the complete body and release the rest of the reservation."""
         self.complete()
         self._admission._give_back(size=self._reserved - size)
         self._reserved = size
 
     def release_bytes(self) -> None:
-        """The body is no longer held: it was decoded."""
+        """Release the body's bytes: it is decoded."""
         self.keep(0)
         self._received = 0
 
     def leave(self) -> None:
-        """Give everything back; a second time changes nothing."""
+        """Release everything. Idempotent."""
         self.release_bytes()
         self._admission._give_back(images=self.images)
         self.images = 0

@@ -1,6 +1,6 @@
-"""Natural batching: one thread takes what is there, runs the model, and takes again.
+"""Natural batching: one thread takes all queued images, runs the model on them, and repeats.
 
-It waits for more, and not for long, only while decoding is further behind than the model.
+It waits briefly for more images only while decoding is further behind than the model.
 """
 
 import logging
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 
 class CanScore(Protocol):
-    """What a batcher needs of a model: uint8 `[N, S, S, 3]` -> `Scores` of N."""
+    """A model, as the batcher calls it: uint8 `[N, S, S, 3]` -> `Scores` of N."""
 
     def score(self, images: Pixels) -> Scores: ...
 
 
 class BatchObserver(Protocol):
-    """What a batcher tells of its work; the metrics are one."""
+    """Receives the batcher's measurements; the metrics implement it."""
 
     def observe_wait(self, seconds: float) -> None: ...
 
@@ -37,7 +37,7 @@ class BatchObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The scores of one item's images, in order, and when the model began and ended with them, by the clock."""
+    """The scores of one item's images in order, with the start and end of the model's run by the clock."""
 
     scores: list[Score]
     started: float
@@ -45,12 +45,12 @@ class Scored:
 
 
 Done = Callable[[Scored | Exception], None]
-"""Is told what became of an item, in the inference thread."""
+"""Receives the outcome of an item, in the inference thread."""
 
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One image or several that came together; never divided."""
+    """One or more images of one request, scored in the same run."""
 
     pixels: Pixels
     arrived: float
@@ -59,17 +59,17 @@ class Item:
 
     @property
     def images(self) -> int:
-        """How many."""
+        """Number of images."""
         return len(self.pixels)
 
     def settle(self, outcome: Scored | Exception) -> None:
-        """Say what became of it, once."""
+        """Report the outcome; only the first call counts."""
         if self.done is not None:
             done, self.done = self.done, None
             try:
                 done(outcome)
             except Exception:
-                log.exception("what became of an image could not be told")
+                log.exception("the outcome of an image could not be delivered")
 
 
 class Batcher:
@@ -77,14 +77,14 @@ class Batcher:
 
     Args:
         scorer: the model.
-        observer: is told of waits and batches, from the inference thread.
-        max_batch_size: most images in one run.
-        max_batch_delay: longest wait in seconds for more images while there is a backlog; 0 never waits. Nobody is kept
-            waiting who has less time left than two of these.
-        backlog: seconds of decoding that wait for a thread. While these are more than the model needs for what it has,
-            every core has something better to do than to run it, and a run of several images costs each of them less.
+        observer: receives waits and batches, from the inference thread.
+        max_batch_size: largest number of images in one run.
+        max_batch_delay: longest wait in seconds for more images while there is a backlog; 0 never waits. An image with
+            less than twice this time to its deadline is not delayed.
+        backlog: seconds of decoding that are queued. While this exceeds the model's time for the queued images, all
+            cores are busy decoding, and a larger batch costs less per image.
         clock: seconds, monotonic.
-        prepare: is called once in the inference thread before anything else.
+        prepare: called once in the inference thread, before its first run.
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class Batcher:
         self._thread.start()
 
     def submit(self, pixels: Pixels, done: Done, *, waited: float = 0.0, deadline: float = float("inf")) -> Item:
-        """Queue one item, uint8 `[N, S, S, 3]` with N <= `max_batch_size`, that waited some seconds elsewhere already.
+        """Queue one item, uint8 `[N, S, S, 3]` with N <= `max_batch_size`; `waited` adds earlier seconds to its wait.
 
-        Once the clock has passed `deadline` it costs no inference.
+        An item whose `deadline` has passed by the clock is not scored.
 
         Raises:
             ValueError: there are more images than one run of the model takes.
@@ -132,17 +132,17 @@ class Batcher:
         item = Item(pixels, now - waited, deadline, done)
         with self._changed:
             if self._closing or not self.is_alive:
-                raise NotReady("the inference thread has ended: this replica decides nothing more")
+                raise NotReady("the inference thread has ended: this replica makes no further decisions")
             self._queue.append(item)
             self._queued += item.images
             self._hurried |= deadline - now < 2 * self._max_batch_delay
-            # What waits for a full batch is not woken by each image of it.
+            # A thread that waits for a full batch is not woken by each image.
             if len(self._queue) == 1 or self._is_ripe():
                 self._changed.notify()
         return item
 
     def drop(self, item: Item) -> bool:
-        """Forget an item that nobody waits for any more; False where it is too late."""
+        """Remove an item whose caller has left; return False if the model has begun with it."""
         with self._changed:
             try:
                 self._queue.remove(item)
@@ -152,25 +152,25 @@ class Batcher:
             return True
 
     def drop_all(self) -> int:
-        """Forget all that waits; how many images that were."""
+        """Remove all queued items; return their number of images."""
         with self._changed:
             dropped, self._queued = self._queued, 0
             self._queue.clear()
             return dropped
 
     def nudge(self) -> None:
-        """Look again whether there is anything to wait for: the backlog is less."""
+        """Check again whether to wait for more images: the backlog is shorter."""
         with self._changed:
             if self._queue and self._is_ripe():
                 self._changed.notify()
 
     def predicted_wait(self) -> float:
-        """Seconds until an image that came now would be taken."""
+        """Seconds until the model takes an image that arrives now."""
         return self._queued * self._mean.value
 
     @property
     def queued(self) -> int:
-        """Images that wait for the model."""
+        """Images in the queue."""
         return self._queued
 
     @property
@@ -179,7 +179,7 @@ class Batcher:
         return self._thread.is_alive()
 
     def close(self, *, timeout: float | None = None) -> None:
-        """Finish what is queued, then end the thread; wait for that so many seconds at most."""
+        """Finish the queued items, then end the thread; wait at most `timeout` seconds for that."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -198,7 +198,7 @@ class Batcher:
             self._abandon(batch)
 
     def _take(self) -> list[Item]:
-        """Wait for images; an empty list means that the batcher is closed and its queue is empty."""
+        """Wait for items; return an empty list once the batcher is closed and its queue empty."""
         batch: list[Item] = []
         while not batch:
             with self._changed:
@@ -228,7 +228,7 @@ class Batcher:
         return False
 
     def _is_ripe(self) -> bool:
-        """Whether nothing is gained by waiting for another image."""
+        """Whether to run now instead of waiting for more images."""
         is_due = self._closing or self._hurried or self._queued >= self.max_batch_size
         return is_due or self._backlog() <= self.predicted_wait()
 
@@ -239,8 +239,8 @@ class Batcher:
         try:
             scored = self._score(batch)
         except Exception:
-            # One item, or one moment, may be at fault: the others must not pay for it.
-            log.warning("a batch of %d failed: each of its items is tried alone", len(batch), exc_info=True)
+            # A single item, or a passing fault, must not fail the other items of the batch.
+            log.warning("a batch of %d failed: each of its items is retried alone", len(batch), exc_info=True)
             for item in batch:
                 self._answer_alone(item)
             return
@@ -269,7 +269,7 @@ class Batcher:
         return [Scored([next(rest) for _ in range(item.images)], start, end) for item in batch]
 
     def _abandon(self, batch: list[Item]) -> None:
-        """Nobody may wait for a thread that is gone: neither those it was busy with nor those in the queue."""
+        """Fail the current batch and the queue, so that no caller waits for a thread that has ended."""
         with self._changed:
             self._closing = True
             left, self._queue = self._queue, deque()

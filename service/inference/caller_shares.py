@@ -4,11 +4,11 @@ from collections import Counter
 
 
 class Shares:
-    """Counts images, bytes and streams by caller. Used from the event loop alone.
+    """Counts images, bytes and streams by caller. Used only from the event loop.
 
     Args:
-        share: of each limit, for one caller.
-        limits: most of each kind, for all callers together.
+        share: largest share of each limit for one caller.
+        limits: limit of each kind for all callers together.
     """
 
     def __init__(self, share: float, limits: dict[str, int]) -> None:
@@ -16,7 +16,7 @@ class Shares:
         self._held: Counter[tuple[str, str]] = Counter()
 
     def take(self, caller: str, kind: str, amount: int, *, own: int = 0) -> bool:
-        """Count `amount`; False where the caller holds too much. One body, of `own` so far, may exceed it."""
+        """Count `amount`; return False above the caller's share. A single body, of `own` so far, may exceed it."""
         held = self._held[caller, kind]
         if held > own and held + amount > self._limits[kind]:
             return False
@@ -24,7 +24,7 @@ class Shares:
         return True
 
     def give_back(self, caller: str, kind: str, amount: int) -> None:
-        """Count them no longer."""
+        """Release `amount`."""
         self._held[caller, kind] -= amount
         if not self._held[caller, kind]:
             del self._held[caller, kind]

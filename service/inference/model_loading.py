@@ -1,4 +1,4 @@
-"""From a version's folder to a model that may be served: verified, put on its device, warmed."""
+"""Load a version of the model: verify its files, put it on its device, check its golden samples and warm it."""
 
 import logging
 from collections.abc import Callable
@@ -23,15 +23,15 @@ _Result = TypeVar("_Result")
 
 
 def longest_load(settings: Settings) -> float:
-    """Return after how many seconds a load is given up that even its own limit has not ended: a disk may be gone."""
+    """Return the seconds after which a load is abandoned. A hanging disk does not obey the load's own time limit."""
     return settings.model_load_seconds + _GRACE
 
 
 def load_within(load: Callable[[], _Result], settings: Settings) -> _Result:
-    """Call `load` in a thread, and give it up where it takes too long.
+    """Call `load` in a thread, and abandon it after `longest_load`.
 
     Raises:
-        ModelError: it does not return.
+        ModelError: the call did not return in time.
     """
     loading = start_daemon(load, name="load")
     try:
@@ -41,7 +41,7 @@ def load_within(load: Callable[[], _Result], settings: Settings) -> _Result:
 
 
 def gave_up(settings: Settings) -> ModelError:
-    """The fault of a load that does not return."""
+    """Return the error for a load that does not return."""
     return ModelError(f"{settings.models} could not be read within {longest_load(settings):g} s: look at its disk")
 
 
@@ -49,8 +49,8 @@ def load_model(store: ModelStore, settings: Settings, version: str | None = None
     """Load one version, by default the current one.
 
     Raises:
-        SettingsError: the operator's band does not go with the card's.
-        ModelError: it must not be served.
+        SettingsError: the operator's band does not fit the card's.
+        ModelError: the model must not be served.
         DeviceError: the device cannot be used.
         ScoringError: the model fails on its golden samples.
     """
@@ -61,10 +61,10 @@ def load_model(store: ModelStore, settings: Settings, version: str | None = None
 
 
 def load_shadow(store: ModelStore, settings: Settings) -> LoadedModel | None:
-    """The version that `LENSGATE_SHADOW_VERSION` names; None where it names none.
+    """Load the version named by `LENSGATE_SHADOW_VERSION`; return None if it is not set.
 
     Raises:
-        GateError: it could not be served either; the text names the setting.
+        GateError: the version cannot be loaded; the text names the setting.
     """
     if settings.shadow_version is None:
         return None
@@ -75,17 +75,17 @@ def load_shadow(store: ModelStore, settings: Settings) -> LoadedModel | None:
 
 
 def prepare_model(model: Model, settings: Settings) -> LoadedModel:
-    """Put a model whose hash matched on its device, verify that it computes there what it should, and warm it.
+    """Put a model with a matching hash on its device, check its golden samples there, and warm it.
 
     Raises:
         SettingsError, ModelError, DeviceError, ScoringError: as `load_model`.
     """
-    settings.band(model.card.band)  # Raises; nothing need be put on a device for that.
+    settings.band(model.card.band)  # Raises before the slow part.
     with TimeLimit(settings.model_load_seconds) as limit:
         scorer = Scorer(model, device=settings.device, limit=limit)
         with scorer.limited(limit):
             check_golden(scorer, model.card)
             if scorer.provider == CUDA:
-                # CUDA prepares itself anew for each batch size it meets: few are run, and all before it is ready.
+                # CUDA prepares each new batch size on first use, so only a few are used, and all of them now.
                 scorer.fix_batch_sizes(settings.max_batch_size)
     return LoadedModel(model.card, scorer, scorer.provider)

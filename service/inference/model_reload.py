@@ -1,4 +1,4 @@
-"""Follows `models/<name>/CURRENT` while the service runs: what it names is loaded, verified and served."""
+"""Follow `models/<name>/CURRENT` while the service runs: load, verify and serve the version it names."""
 
 import asyncio
 import contextlib
@@ -24,24 +24,24 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 
 State = tuple[object, ...]
-"""What is compared to see that something changed: the version's name, and what the file system says of its files."""
+"""The version's name and the file stamps of its files; a difference means a change."""
 
 
 class ModelWatch(Repeated):
-    """Looks at `CURRENT` for as long as its `async with` block lasts.
+    """Checks `CURRENT` for as long as its `async with` block lasts.
 
-    What cannot be served leaves the version that is; it is tried again once `CURRENT` or that version's files change.
-    Files are read and models are loaded in a thread, which is given up where it takes too long, where something else
-    is current meanwhile, or where the service ends.
+    A version that cannot be served is skipped; it is tried again once `CURRENT` or its files change. Files are read and
+    models are loaded in a thread, which is abandoned when it takes too long, when `CURRENT` changes meanwhile, or when
+    the service ends.
 
     Args:
         store: the models.
-        pipeline: is told to swap.
-        settings: how often to look, and how long a load may take.
+        pipeline: swaps to the new version.
+        settings: time between two checks, and the longest load.
         load: loads and verifies the current version.
         seen: `read_state` from before the first model was loaded.
         metrics: counts the loads.
-        is_draining: whether the service is shutting down, so that no version is served any more.
+        is_draining: whether the service is shutting down; versions are no longer swapped then.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ModelWatch(Repeated):
         metrics: InferenceMetrics,
         is_draining: Callable[[], bool],
     ) -> None:
-        super().__init__(seconds=settings.model_poll_seconds or None, fault="the current model could not be looked at")
+        super().__init__(seconds=settings.model_poll_seconds or None, fault="CURRENT could not be checked")
         self._store = store
         self._pipeline = pipeline
         self._settings = settings
@@ -65,31 +65,31 @@ class ModelWatch(Repeated):
         self._seen = seen
 
     def again(self) -> None:
-        """Load what is current soon, whether it has changed or not."""
+        """Load the current version soon, even if it has not changed."""
         self._seen = ()
         super().again()
 
     async def turn(self) -> None:
-        """Load what is current if it changed since the last look, and serve it if that may be."""
+        """Load the current version if it changed since the last check, and serve it if it is valid."""
         state = await self._read_state()
         if state == self._seen or self._is_draining():
             return
-        # Noted before it is loaded: what is written meanwhile is another change.
+        # Noted before loading: files written meanwhile count as another change.
         self._seen = state
         try:
             if (loaded := await self._load_current()) is not None:
                 self._serve(loaded)
-        except Exception as error:  # Whatever is wrong with the new version, the old one is not.
+        except Exception as error:  # A fault of the new version must not affect the one in service.
             self._keep(error)
 
     async def _load_current(self) -> LoadedModel | None:
-        """Load what is current; None where something else is before that is done."""
+        """Load the current version; return None if another one becomes current meanwhile."""
         loading = asyncio.wrap_future(start_daemon(self._load, name="load"))
         ended = time.monotonic() + longest_load(self._settings)
         while not (await asyncio.wait([loading], timeout=self._seconds or _LOOK_SECONDS))[0]:
             if await self._read_state() != self._seen:
                 loading.cancel()
-                log.warning("a load was given up: another version, or other files, are current")
+                log.warning("a load was abandoned: CURRENT or the files of the version changed")
                 return None
             if time.monotonic() > ended:
                 loading.cancel()
@@ -120,7 +120,7 @@ class ModelWatch(Repeated):
 
 
 def read_state(store: ModelStore) -> State:
-    """What `CURRENT` names, and inode, size and times of it and of that version's files; None for what is not there."""
+    """Read the name in `CURRENT` and the stamps of it and of that version's files; None for a missing file."""
     files = [store.folder / CURRENT_FILE]
     version = None
     with contextlib.suppress(ModelError, OSError):

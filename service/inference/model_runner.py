@@ -1,4 +1,4 @@
-"""One version of the model at work: its card, its band and its inference thread."""
+"""One version of the model in service: its card, its band and its inference thread."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model that was verified and warmed; `provider` runs it."""
+    """A verified and warmed model; `provider` is the execution provider that runs it."""
 
     card: Card
     scorer: CanScore
@@ -21,19 +21,19 @@ class LoadedModel:
 
 
 class ModelRunner:
-    """Scores and decides with one version. A request that began with it ends with it, whatever is served by then.
+    """Scores and decides with one version. A request keeps the runner it began with, even after a swap.
 
-    Entered once for each request; after `retire` the last one to leave ends the inference thread.
+    Each request enters it with `with`; after `retire`, the last request to leave ends the inference thread.
 
     Args:
         loaded: the model.
-        settings: batch sizes, and the operator's band over the card's.
-        observer: is told of waits and batches.
-        backlog: seconds of decoding that wait for a thread.
-        prepare: is called once in the inference thread before anything else.
+        settings: batch sizes, and the operator's band, which overrides the card's.
+        observer: receives waits and batches.
+        backlog: seconds of decoding that are queued.
+        prepare: called once in the inference thread, before its first run.
 
     Raises:
-        SettingsError: the operator's band and the card's together are none.
+        SettingsError: the operator's edges and the card's do not form a band.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ModelRunner:
 
     @property
     def size(self) -> int:
-        """Edge of the model's input in pixels."""
+        """Edge length of the model's input in pixels."""
         return self.card.input.size
 
     def decide(self, score: Score, expected: Label | None) -> Decision:
@@ -79,12 +79,12 @@ class ModelRunner:
         )
 
     def retire(self) -> None:
-        """Another version is served from now on."""
+        """End the inference thread once no request uses it; another version is served from now on."""
         self._retired = True
         self._end_if_unused()
 
     def close(self, *, timeout: float) -> None:
-        """End the inference thread; wait for that so many seconds at most."""
+        """End the inference thread; wait at most `timeout` seconds for that."""
         self.batcher.close(timeout=timeout)
 
     def __enter__(self) -> Self:

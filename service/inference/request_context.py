@@ -1,4 +1,4 @@
-"""What a request is while it is worked on: what it asks of each image, its permit and deadline, and its answers."""
+"""The state of a request in progress: its images, its permit, its deadline and its decisions."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from service.timings import Stages
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """What a caller says of an image: its name, if it has one, and what the generator was asked for."""
+    """One image of a request: its id, if it has one, and the label that the generator was asked for."""
 
     identity: str | None = None
     expected: Label | None = None
@@ -21,7 +21,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class ImageDecision:
-    """One image's score, what follows from it, and the version that says so."""
+    """The score of one image, the decision that follows, and the version that made it."""
 
     score: Score
     decision: Decision
@@ -30,7 +30,7 @@ class ImageDecision:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One admitted body: the version it began with, its permit, its deadline by the monotonic clock, its stages."""
+    """One admitted request: its version, its permit, its deadline by the monotonic clock and its timings."""
 
     runner: ModelRunner
     permit: Permit
@@ -40,10 +40,10 @@ class RequestContext:
     limit: asyncio.Timeout | None = None
 
     def shorten(self, timeout: float) -> float:
-        """Answer within `timeout` seconds of the start, if that is earlier; returns the seconds that are left.
+        """Move the deadline to `timeout` seconds after the start, if that is earlier; return the seconds left.
 
         Raises:
-            TimeoutError: none are.
+            TimeoutError: the deadline has passed.
         """
         self.deadline = min(self.deadline, self.started + timeout)
         left = self.deadline - time.monotonic()

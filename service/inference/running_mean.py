@@ -1,6 +1,6 @@
-"""How long one image takes at a stage, learned as it goes."""
+"""A running mean of the time that one image takes at a stage."""
 
-# The share of the newest value: some thirty values back is forgotten.
+# Weight of the newest value; the memory is about thirty values.
 _WEIGHT = 0.03
 
 
@@ -11,5 +11,5 @@ class RunningMean:
         self.value = 0.0
 
     def update(self, value: float) -> None:
-        """Take in a value; the first is taken as it is."""
+        """Add a value; the first sets the mean."""
         self.value += (_WEIGHT if self.value else 1.0) * (value - self.value)

@@ -20,20 +20,20 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_IMAGES = 256
-"""Most images that a shadow holds; further ones are dropped."""
+"""Largest number of images that a shadow holds; further ones are dropped."""
 
 
 class Shadow:
-    """Follows the decisions of the version that is served and counts where it would have decided otherwise.
+    """Scores the images of the served version and counts differing decisions.
 
-    Its inference thread has the lowest priority there is. When it cannot keep up, images are dropped; when it fails,
-    that is counted. It decides with its own card's band, or the operator's over it, and its own novelty threshold.
+    Its inference thread has the lowest priority. Images beyond its capacity are dropped, and failures are counted. It
+    decides by its own card's band and novelty threshold; the operator's band overrides the card's.
 
     Args:
-        loaded: the version that shadows.
+        loaded: the shadow version.
         settings: batch sizes, and the operator's band.
-        metrics: is told of everything.
-        max_images: most images that wait or are being scored.
+        metrics: counts images and differences.
+        max_images: limit of images that are queued or being scored.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Shadow:
 
     @property
     def size(self) -> int:
-        """Edge of its input in pixels."""
+        """Edge length of its input in pixels."""
         return self._runner.size
 
     @property
     def is_alive(self) -> bool:
-        """Whether its inference thread runs; nothing that is answered depends on it."""
+        """Whether its inference thread runs; no answer depends on it."""
         return self._runner.batcher.is_alive
 
     @property
     def held(self) -> int:
-        """Images that wait or are being scored."""
+        """Images that are queued or being scored."""
         return self._held
 
     def start(self) -> None:
@@ -83,7 +83,7 @@ class Shadow:
             self._submit(pixels[part], decisions[part], expected[part])
 
     def close(self) -> None:
-        """Drop what waits and end the thread."""
+        """Drop the queued images and end the thread."""
         dropped = self._runner.batcher.drop_all()
         self._give_back(dropped)
         self._metrics.observe("dropped", dropped)
@@ -94,7 +94,7 @@ class Shadow:
             self._metrics.observe("dropped", len(pixels))
             return
         try:
-            # A copy: what is a part of a request's tensor would keep all of it.
+            # A copy: a slice would keep the whole tensor of the request alive.
             self._runner.batcher.submit(pixels.copy(), partial(self._finish, decisions, expected))
         except NotReady as error:
             self._give_back(len(pixels))
@@ -115,12 +115,12 @@ class Shadow:
     def _log_end(self, error: NotReady) -> None:
         if not self._ended:
             self._ended = True
-            log.error("the shadow has ended and follows no more: %s", error)
+            log.error("the shadow has ended and scores no further images: %s", error)
 
     def _finish(
         self, decisions: Sequence[ImageDecision], expected: Sequence[Label | None], outcome: Scored | Exception
     ) -> None:
-        """Runs in the inference thread."""
+        """Count the outcome, in the inference thread."""
         self._give_back(len(decisions))
         if isinstance(outcome, Exception):
             self._metrics.observe("failed", len(decisions))
@@ -139,7 +139,7 @@ class Shadow:
 
 
 class _Unobserved:
-    """Waits and batches of a shadow are no part of the service's."""
+    """Ignores waits and batches: the service's metrics do not include the shadow's."""
 
     def observe_wait(self, seconds: float) -> None: ...
 
@@ -147,5 +147,5 @@ class _Unobserved:
 
 
 def _lower_priority() -> None:
-    if sys.platform == "linux":  # Elsewhere a thread has no number that a priority goes by.
+    if sys.platform == "linux":  # Other systems set priorities for processes only.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

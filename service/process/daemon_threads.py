@@ -1,6 +1,6 @@
-"""Calls that may never return, such as reading a disk that is gone, each in a daemon thread of its own.
+"""Run calls that may never return, such as reads from a lost disk, in daemon threads.
 
-asyncio and `concurrent.futures` wait for their threads when the process ends; nothing waits for these.
+asyncio and `concurrent.futures` join their threads when the process ends; these threads are not joined.
 """
 
 import contextlib
@@ -13,11 +13,11 @@ _Result = TypeVar("_Result")
 
 
 def start_daemon(call: Callable[[], _Result], *, name: str) -> "Future[_Result]":
-    """Start `call` in a thread and return what will hold its result; `asyncio.wrap_future` makes it one to await."""
+    """Start `call` in a thread and return the future of its result; await it with `asyncio.wrap_future`."""
     future: Future[_Result] = Future()
 
     def run() -> None:
-        # Cancelled meanwhile, it is nobody's any more.
+        # The future may have been cancelled meanwhile.
         with contextlib.suppress(InvalidStateError):
             try:
                 found = call()

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, each bounded in size, none of which is waited for."""
+"""Structured logs: one JSON object per line on standard error, bounded in size and written without blocking."""
 
 import json
 import logging
@@ -15,9 +15,9 @@ MAX_MESSAGE = 2_000
 MAX_FIELD = 1_000
 MAX_EXCEPTION = 20_000
 MAX_LINE = 32_000
-"""In characters; what is longer is cut."""
+"""Limits in characters; longer text is cut."""
 
-# Terminals and viewers take these for a new line, a command or another writing direction. JSON allows them as they are.
+# Terminals and viewers read these as a new line, a command or a change of direction. JSON does not escape them.
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
     """Time, level, logger and message, then the members of `extra={"fields": {...}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
         }
         fields = {name: _clip(value, MAX_FIELD) for name, value in getattr(record, "fields", {}).items()}
         if record.exc_info:
-            # The end of a traceback says more than its beginning.
+            # The end of a traceback is more useful than its beginning.
             fields["exception"] = self.formatException(record.exc_info)[-MAX_EXCEPTION:]
         text = _dump({**line, **fields})
         if len(text) > MAX_LINE:
@@ -45,7 +45,7 @@ class JsonFormatter(logging.Formatter):
 def configure_logging(level: str) -> None:
     """Send every logger of the process, uvicorn's among them, to standard error as JSON.
 
-    Standard output and error are replaced by streams that no thread waits for.
+    Standard output and error are replaced by streams that never block.
     """
     if sys.stdout is sys.__stdout__:
         sys.stdout = text_stream(open_sink(1, _recovered))
@@ -60,7 +60,7 @@ def configure_logging(level: str) -> None:
     root.setLevel(level.upper())
     # The lines name neither threads nor processes.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    # A decoder's warning about a picture is a line like any other, not text in between.
+    # Warnings, such as those of a decoder, become log lines too.
     logging.captureWarnings(True)
 
 
@@ -82,7 +82,7 @@ def _recovered(lost: int) -> bytes:
             "name": __name__,
             "levelno": logging.WARNING,
             "levelname": "WARNING",
-            "msg": "lines were dropped: nothing was taken for a time",
+            "msg": "log lines were dropped: the output was blocked for a time",
             "fields": {"dropped": lost},
         }
     )
@@ -98,7 +98,7 @@ def _clip(value: Any, length: int) -> Any:
 def _dump(line: dict[str, Any]) -> str:
     try:
         text = orjson.dumps(line, default=_describe).decode()
-    except TypeError:  # Half of a surrogate pair, a number past 64 bits: better slow than lost.
+    except TypeError:  # orjson rejects lone surrogates and integers beyond 64 bits; the slower encoder accepts them.
         text = json.dumps(line, default=_describe)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

@@ -1,4 +1,4 @@
-"""What signals do to a service: end it, have it read its files again, or show what it does; none kills it at once."""
+"""Signal handlers: end the service, reload its files, or print all stacks. A single signal never kills it at once."""
 
 import contextlib
 import faulthandler
@@ -13,18 +13,18 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 def guard_start() -> None:
-    """Keep HUP and USR2 from ending the process while it starts, and let USR1 write the stacks of all threads."""
+    """Ignore HUP and USR2 while the process starts, and let USR1 write the stacks of all threads."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(OSError, ValueError):  # Without a standard error there is nowhere to write to.
+    with contextlib.suppress(OSError, ValueError):  # The process may have no standard error.
         faulthandler.register(signal.SIGUSR1, file=_ERROR_OUTPUT, all_threads=True)
 
 
 @contextlib.contextmanager
 def handled(*, end: Handler, reload: Callable[[], object]) -> Iterator[None]:
-    """For the block, have QUIT call `end` and HUP call `reload`. Only the main thread may set handlers."""
+    """Let QUIT call `end` and HUP call `reload` during the block. Only the main thread may set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,7 @@
-"""Standard output and error that never block: a bounded queue and a thread for each, and what does not fit is counted.
+"""Standard output and error that never block: each has a bounded queue and a thread, and counts dropped lines.
 
-A pipe whose reader has stopped, a terminal under Ctrl-S and a journal that hangs take nothing; a thread that wrote to
-them would wait for ever, and with it the event loop, or the model.
+A pipe whose reader has stopped, a terminal under Ctrl-S or a hanging journal accepts no data. A direct write to it
+would block the event loop or the inference thread forever.
 """
 
 import atexit
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 MAX_BYTES = 2**20
-"""Most bytes that wait to be written; what comes beyond is dropped."""
+"""Largest number of queued bytes; further data is dropped."""
 
 CLOSE_SECONDS = 1.0
-"""Longest that the end of the process waits for what is still to be written."""
+"""Longest time that the end of the process waits for queued data."""
 
 
 class Sink:
-    """Write to a descriptor from a thread of its own. `put` returns at once, from any thread and from signal handlers.
+    """Writes to a descriptor from its own thread. `put` returns at once, in any thread and in signal handlers.
 
     Args:
-        descriptor: where to; left open.
-        recovered: makes a line of how many writes were dropped, once something is taken again.
+        descriptor: the output; it is left open.
+        recovered: makes a line about the number of dropped writes, once the output accepts data again.
     """
 
     def __init__(self, descriptor: int, recovered: Callable[[int], bytes]) -> None:
@@ -45,14 +45,18 @@ class Sink:
         self._recovered = recovered
         self._told = 0
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
-        # Each is changed on one side alone: by `put` under the lock, and by the thread.
+        # Each has a single writer: `put`, under the lock, and the thread.
         self._taken_in = self._written = 0
         self._lock = threading.RLock()
         self._is_closed = self._is_stalled = False
-        threading.Thread(target=self._run, name=f"write-{descriptor}", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=f"write-{descriptor}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
 
     def put(self, data: bytes) -> None:
-        """Write `data` some time, or drop it where too much waits already."""
+        """Queue `data`, or drop it if the queue is full."""
         with self._lock:
             if self._is_closed:
                 self._write_last(data)
@@ -63,7 +67,7 @@ class Sink:
                 self._queue.put(data)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """Write what waits, for so many seconds at most. What comes later is written at once, or not at all."""
+        """Write the queue within `timeout` seconds. Later data is written directly, unless the output is blocked."""
         done = threading.Event()
         self._queue.put(done)
         is_done = done.wait(timeout)
@@ -100,7 +104,7 @@ class Sink:
                     poll = select.poll()
                     poll.register(self._descriptor, select.POLLOUT)
                     poll.poll()
-        except OSError:  # A reader that is gone, or a full device. The next line may be taken again.
+        except OSError:  # The reader has closed, or the device is full. A later write may succeed.
             return False
         return True
 
@@ -117,18 +121,19 @@ class SinkStream(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Hand on a copy of `data`."""
+        """Queue a copy of `data`."""
         copied = bytes(data)
         self._sink.put(copied)
         return len(copied)
 
 
 def open_sink(descriptor: int, recovered: Callable[[int], bytes]) -> Sink:
-    """Make descriptor 1 or 2 one that does not block, for code outside Python too, and open a sink on it."""
+    """Make descriptor 1 or 2 non-blocking, also for code outside Python, and open a sink on it."""
     _ensure_open(descriptor)
     with contextlib.suppress(OSError):
         _unblock(descriptor)
     sink = Sink(descriptor, recovered)
+    sink.start()
     _sinks.append(sink)
     atexit.register(sink.close)
     return sink
@@ -141,7 +146,7 @@ def text_stream(sink: Sink) -> io.TextIOWrapper:
 
 
 class StreamMetrics(Collector):
-    """How much of what the process had to say was dropped; 0 from the start."""
+    """Counts the dropped lines of standard output and error, from 0."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         registry.register(self)
@@ -159,7 +164,7 @@ _sinks: list[Sink] = []
 
 
 def _ensure_open(descriptor: int) -> None:
-    """Keep the number from being given to a file, such as a database, that C code would then write messages to."""
+    """Keep a closed descriptor from being reused by a file, such as a database, that C code would then print to."""
     try:
         os.fstat(descriptor)
     except OSError:
@@ -170,9 +175,9 @@ def _ensure_open(descriptor: int) -> None:
 
 
 def _unblock(descriptor: int) -> None:
-    """Set O_NONBLOCK for this process alone: the flag belongs to the open file, which a shell shares with us."""
+    """Set O_NONBLOCK for this process only: the flag belongs to the open file, which the shell shares."""
     mode = os.fstat(descriptor).st_mode
-    if stat.S_ISSOCK(mode):  # Cannot be opened again. A service manager makes one for each service.
+    if stat.S_ISSOCK(mode):  # A socket cannot be reopened. A service manager makes one for each service.
         os.set_blocking(descriptor, False)
     elif (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)) and sys.platform == "linux":
         flags = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND

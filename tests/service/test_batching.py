@@ -312,4 +312,13 @@ def test_one_who_cannot_be_told_harms_nobody(caplog: pytest.LogCaptureFixture) -
     assert probability(rest) == 0.2
     assert bench.batcher.is_alive
     bench.close()
-    assert [record.message for record in caplog.records] == ["what became of an image could not be told"]
+    assert [record.message for record in caplog.records] == ["the outcome of an image could not be delivered"]
+
+
+def test_more_images_than_a_run_takes_are_refused_and_do_not_stop_the_thread() -> None:
+    bench = Bench(max_batch_size=2)
+    with pytest.raises(ValueError, match="3 images"):
+        bench.batcher.submit(np.zeros((3, 8, 8, 3), np.uint8), lambda _: None)
+    assert probability(bench.submit(255)) == 1.0
+    assert bench.batcher.queued == 0
+    bench.close()

@@ -21,7 +21,9 @@ from tests.support.servers import TIMEOUT, read_metric, wait_until
 
 
 def sink_on(descriptor: int) -> Sink:
-    return Sink(descriptor, lambda lost: b"lost %d\n" % lost)
+    sink = Sink(descriptor, lambda lost: b"lost %d\n" % lost)
+    sink.start()
+    return sink
 
 
 def test_what_is_put_comes_out_in_order() -> None:
