@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
+class FlipAudit:
     """What an audit of flipped labels found; `seconds` is how long it took."""
 
     flipped: Records
@@ -71,7 +71,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _audited(train: Records, out: Path, seed: int) -> Audited:
+def _audited(train: Records, out: Path, seed: int) -> FlipAudit:
     rng = np.random.default_rng(seed)
     is_flip = np.zeros(len(train), np.bool_)
     is_flip[rng.choice(len(train), round(len(train) * FLIPPED_SHARE), replace=False)] = True
@@ -79,7 +79,7 @@ def _audited(train: Records, out: Path, seed: int) -> Audited:
     started = time.monotonic()
     issues = {(issue.data_set, issue.name) for issue in audit(flipped, out, preset=PRESET, seed=seed)}
     keys = zip(train.data_sets, train.names, strict=True)
-    return Audited(flipped, is_flip, np.array([key in issues for key in keys]), time.monotonic() - started)
+    return FlipAudit(flipped, is_flip, np.array([key in issues for key in keys]), time.monotonic() - started)
 
 
 def _accuracy(train: Records, test: Records) -> float:

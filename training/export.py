@@ -28,12 +28,12 @@ from gate.scorer import Scorer
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_records
 from training.data.storage import Place
-from training.draw import Eyewear, draw_face
+from training.drawing import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
-from training.evaluation.evaluate import discarded_by_kind, evaluate_by_data_set, judge, reference_histogram
-from training.evaluation.guarantees import Promised
+from training.evaluation.evaluate import discarded_by_kind, evaluate_by_data_set, reference_histogram, score_images
+from training.evaluation.guarantees import Guarantees
 from training.model.network import as_shipped
-from training.model.train import Fitted, Run
+from training.model.train import FitRun, FittedModel
 
 MODEL_NAME = "glasses"
 OPSET = 17
@@ -46,11 +46,11 @@ TOOLS = (keras, np, onnx, onnxruntime, tf, tf2onnx)
 
 
 def export_model(
-    fitted: Fitted,
+    fitted: FittedModel,
     records: Place,
     out: Path,
     *,
-    promised: Promised | None = None,
+    promised: Guarantees | None = None,
     version: str | None = None,
     command: str,
 ) -> Card:
@@ -63,7 +63,7 @@ def export_model(
         ExportError: the graph and the network differ by more than 1e-5, or the version cannot be written.
         RecordsError: the network was not fitted to these records, so that their test split proves nothing.
     """
-    promised = promised or Promised()
+    promised = promised or Guarantees()
     folder = new_version(out, version)
     manifest = Manifest.read(records)
     if fitted.run.records != manifest.fingerprint():
@@ -73,7 +73,7 @@ def export_model(
         fitted.network, temperature=promised.temperature, novelty=promised.novelty_output(fitted.network)
     )
     graph = to_onnx(shipped, size)
-    text = _write_text(fitted, manifest, promised, version=folder.name, command=command)
+    text = _card_text(fitted, manifest, promised, version=folder.name, command=command)
     # The figures are those of the exported graph; they can be put into its card only once it has been run.
     scorer = Scorer(_model(graph, text), device="cpu")
     text = _measured(scorer, text, load_records(records, Split.TEST, size=size))
@@ -167,7 +167,9 @@ def _as_png(pixels: Pixels) -> bytes:
     return png.getvalue()
 
 
-def _write_text(fitted: Fitted, manifest: Manifest, promised: Promised, *, version: str, command: str) -> CardText:
+def _card_text(
+    fitted: FittedModel, manifest: Manifest, promised: Guarantees, *, version: str, command: str
+) -> CardText:
     return CardText(
         name=MODEL_NAME,
         version=version,
@@ -187,7 +189,7 @@ def _write_text(fitted: Fitted, manifest: Manifest, promised: Promised, *, versi
 
 def _measured(scorer: Scorer, text: CardText, test: Records) -> CardText:
     """The card with what the graph does on the test split, and on what was made of its portraits."""
-    judged = judge(scorer, text, test.images)
+    judged = score_images(scorer, text, test.images)
     # What is live is held against images of the kind that something is promised of.
     promised = np.isin(test.data_sets, [data.name for data in text.data if Split.CALIBRATION in data.images])
     threshold = text.novelty_threshold
@@ -203,7 +205,7 @@ def _measured(scorer: Scorer, text: CardText, test: Records) -> CardText:
     )
 
 
-def _training(run: Run, manifest: Manifest, command: str) -> Training:
+def _training(run: FitRun, manifest: Manifest, command: str) -> Training:
     # `train all` is one command for all three.
     commands = dict.fromkeys((manifest.command, run.command, command))
     return Training(commands=tuple(commands), split_seed=manifest.seed, **run.model_dump(exclude={"command"}))

@@ -18,14 +18,14 @@ from gate.scorer import Scorer
 from training.data.dataset import IMAGE_FOLDERS, read_dataset
 from training.data.shards import decode_images
 from training.errors import DataError
-from training.evaluation.evaluate import judge
+from training.evaluation.evaluate import score_images
 
 COLUMNS = ("id", "glasses_probability", "label", "decision", "reason", "novelty", "error")
 BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
+class PredictionCounts:
     """How many images were accepted and discarded, and how many could not be read."""
 
     accept: int
@@ -50,7 +50,7 @@ def find_images(folder: Path) -> list[Path]:
     raise DataError(f"there is no image in {folder}: files end in {', '.join(IMAGE_ENDINGS)}")
 
 
-def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predicted:
+def predict_images(model: Model, images: Sequence[Path], out: Path) -> PredictionCounts:
     """Write one line an image, in order; one that cannot be read has an error instead of a decision."""
     scorer = Scorer(model, device="cpu")
     rows = list(_rows(scorer, model, images))
@@ -60,7 +60,7 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predicted
     table.writerows(rows)
     write_whole(out, text.getvalue().encode())
     decisions = [row[3] for row in rows]
-    return Predicted(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
+    return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
 
 
 def _rows(scorer: Scorer, model: Model, images: Sequence[Path]) -> Iterator[tuple[object, ...]]:
@@ -76,7 +76,7 @@ def _rows(scorer: Scorer, model: Model, images: Sequence[Path]) -> Iterator[tupl
 def _lines(scorer: Scorer, model: Model, good: Sequence[Pixels]) -> Iterator[tuple[object, ...]]:
     if not good:
         return
-    judged = judge(scorer, model.card, np.stack(good))
+    judged = score_images(scorer, model.card, np.stack(good))
     for score, decision in zip(judged.scores, judged.decisions, strict=True):
         novelty = "" if score.novelty is None else score.novelty
         yield score.probability, decision.label, decision.action, decision.reason, novelty

@@ -18,7 +18,7 @@ from training.data.records import Records, load_records, write_records
 from training.errors import DataError
 from training.evaluation import label_audit as audit_module
 from training.evaluation.label_audit import AUDIT_PRESET, Issue, audit, find_issues, split_folds, write_issues
-from training.model.checkpoint import Progress
+from training.model.checkpoint import TrainingProgress
 from training.report.contact_sheet import write_contact_sheet
 
 COUNT = 120
@@ -134,15 +134,15 @@ def test_an_audit_that_was_killed_goes_on_after_its_last_epoch(
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (tmp_path / "folds/round-1-fold-2.npz").unlink()
     epochs: list[int] = []
-    step = Progress.on_epoch_end
+    step = TrainingProgress.on_epoch_end
 
-    def dies_in_the_seventh(progress: Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def dies_in_the_seventh(progress: TrainingProgress, epoch: int, logs: dict[str, float] | None = None) -> None:
         step(progress, epoch, logs)
         epochs.append(epoch)
         if len(epochs) == 7:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "on_epoch_end", dies_in_the_seventh)
+    monkeypatch.setattr(TrainingProgress, "on_epoch_end", dies_in_the_seventh)
     with pytest.raises(KeyboardInterrupt):
         audit(records, tmp_path, preset=TINY, folds=2, seed=0)
     assert audit(records, tmp_path, preset=TINY, folds=2, seed=0) == issues

@@ -16,8 +16,8 @@ from gate import Band
 from training.errors import DataError
 from training.evaluation.certify import (
     COVERAGES,
-    Certificate,
     RawBand,
+    RiskCertificate,
     certify,
     describe,
     probability_band,
@@ -328,7 +328,7 @@ def test_where_all_is_discarded_there_is_no_risk_and_no_number_helps() -> None:
 
 def test_a_certificate_survives_its_file() -> None:
     found = certify(*sure(300), [symmetric(1.0), POINT])
-    assert Certificate.model_validate_json(found.model_dump_json()) == found
+    assert RiskCertificate.model_validate_json(found.model_dump_json()) == found
 
 
 def test_a_certificate_says_what_it_promises() -> None:

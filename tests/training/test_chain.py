@@ -16,7 +16,7 @@ from training import cli as steps
 from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, load_records, write_records
 from training.data.shards import SHARD_IMAGES
-from training.draw import Eyewear, draw_face
+from training.drawing import Eyewear, draw_face
 from training.errors import DataError, ExportError, RecordsError
 from training.evaluation import novelty
 from training.export import GOLDEN_SEED, check_graph, export_model, new_version

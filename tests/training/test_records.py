@@ -30,7 +30,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = shards._decode
 
-    def decode(item: shards.Item, sizes: list[int]) -> object:
+    def decode(item: shards.SourceImage, sizes: list[int]) -> object:
         seen.append(item.example.name)
         return real(item, sizes)
 

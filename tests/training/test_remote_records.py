@@ -12,8 +12,8 @@ from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
 from training.data import shards
 from training.data.dataset import Split, read_dataset
-from training.data.local_copies import folder_of
 from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, Records, load_parts, load_records, write_records
+from training.data.shard_cache import folder_of
 from training.data.storage import Place, Remote, sizes_of, write_whole
 from training.errors import RecordsError, StorageError
 
@@ -47,7 +47,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with the names of what is decoded from now on."""
     seen, real = list[str](), shards._decode
 
-    def decode(item: shards.Item, sizes: list[int]) -> object:
+    def decode(item: shards.SourceImage, sizes: list[int]) -> object:
         seen.append(item.example.name)
         return real(item, sizes)
 
@@ -248,7 +248,7 @@ def test_shards_that_go_while_they_are_written_are_not_finished(
 ) -> None:
     sweep = shards._sweep
 
-    def another(out: Place, blocks: list[shards.Block], sizes: list[int]) -> None:
+    def another(out: Place, blocks: list[shards.ImageBlock], sizes: list[int]) -> None:
         sweep(out, blocks[:2], sizes)
 
     monkeypatch.setattr(shards, "_sweep", another)

@@ -25,23 +25,23 @@ from training.data.records import Manifest, load_records, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate
 from training.evaluation.certify import RawBand, certify, risk_coverage, selective_risk
-from training.evaluation.compare import Comparison, Measured, Pair
-from training.evaluation.evaluate import evaluate_by_data_set, judge, wilson
+from training.evaluation.compare import Comparison, PairedResult, RunResult
+from training.evaluation.evaluate import evaluate_by_data_set, score_images, wilson
 from training.evaluation.guarantees import (
     CALIBRATION_FILE,
     CERTIFICATE_FILE,
-    Calibrated,
-    Certified,
-    Promised,
+    CalibrationRecord,
+    CertificateRecord,
+    Guarantees,
     fingerprint,
 )
 from training.evaluation.novelty import HEAD_FILE, NoveltyFindings
 from training.model.network import build_network
 from training.model.preset import Preset
-from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, Run
-from training.report import PAGE_FILE, Sources, write_report
-from training.report.words import number, percent, share
-from training.search.study import Difference, Mean, Study, Summary
+from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
+from training.report import PAGE_FILE, ReportSources, write_report
+from training.report.formatting import number, percent, share
+from training.search.study import SeedMean, StudyResult, ValueDifference, ValueSummary
 
 SIZE = 32
 HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""
@@ -55,7 +55,7 @@ COMMAND = "lensgate train fit --records 'a & <b>'"
 class Made:
     """What the report is made of, and the page with all of it."""
 
-    sources: Sources
+    sources: ReportSources
     card: Card
     page: str
 
@@ -69,7 +69,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         table.write("<script>alert(2)</script>,0,0,0,0,1\n")
     manifest = write_records([read_dataset(data)], folder / "records", sizes=[SIZE], seed=0)
     run = _write_run(folder / "run", manifest)
-    sources = Sources(records=folder / "records", run=folder / "run", models=folder / "models")
+    sources = ReportSources(records=folder / "records", run=folder / "run", models=folder / "models")
     model = _write_model(sources, manifest, run)
     sources = replace(sources, audit=_write_audit(folder / "audit"))
     sources = replace(sources, studies=(_write_study(folder / "study"),), comparison=_write_comparison(folder / "all"))
@@ -77,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(sources, model, page)
 
 
-def _write_run(folder: Path, manifest: Manifest) -> Run:
+def _write_run(folder: Path, manifest: Manifest) -> FitRun:
     folder.mkdir()
     preset = Preset(size=SIZE, filters=(2, 4), epochs=3, patience=2)
     network = build_network(preset)
@@ -86,7 +86,7 @@ def _write_run(folder: Path, manifest: Manifest) -> Run:
     (folder / HISTORY_FILE).write_text(
         "epoch,accuracy,loss,val_accuracy,val_loss\n1,.5,.7,.5,.7\n2,.6,.6,.7,.5\n3,.7,.5,.6,.6\n"
     )
-    run = Run(
+    run = FitRun(
         command=COMMAND,
         records=manifest.fingerprint(),
         seed=3,
@@ -98,7 +98,7 @@ def _write_run(folder: Path, manifest: Manifest) -> Run:
     return run
 
 
-def _write_model(sources: Sources, manifest: Manifest, run: Run) -> Card:
+def _write_model(sources: ReportSources, manifest: Manifest, run: FitRun) -> Card:
     """A graph that is often unsure; its card has the figures that an export would have put there."""
     text = card_text(
         size=SIZE,
@@ -114,7 +114,7 @@ def _write_model(sources: Sources, manifest: Manifest, run: Run) -> Card:
     held, test = (load_records(sources.records, split) for split in (Split.CALIBRATION, Split.TEST))
     logits = Scorer(model_of(_graph(), text)).run(held.images)["glasses_logit"]
     text = text.model_copy(update={"band": _write_promises(sources.run, logits, held.labels)})
-    metrics = evaluate_by_data_set(judge(Scorer(model_of(_graph(), text)), text, test.images), test, text)
+    metrics = evaluate_by_data_set(score_images(Scorer(model_of(_graph(), text)), text, test.images), test, text)
     model = model_of(_graph(), text.model_copy(update={"metrics": metrics}))
     write_model(sources.models, model)
     return model.card
@@ -176,16 +176,16 @@ def _write_promises(run: Path, logits: Values, labels: Values) -> CardBand:
     found = fingerprint(run)
     findings = calibrate(logits, labels).model_copy(update={"temperature": 1.0})
     novelty = NoveltyFindings(threshold=1.3, images=40, above=0)
-    certified = Certified(
+    certified = CertificateRecord(
         run=found,
         certificate=certify(logits, labels, [BAND], target_risk=0.9, confidence=0.5),
         paper=selective_risk(logits, labels, RawBand.from_probability(Band(), 1.0)),
         risk_coverage=risk_coverage(logits, labels),
     )
-    calibrated = Calibrated(run=found, calibration=findings, novelty=novelty)
+    calibrated = CalibrationRecord(run=found, calibration=findings, novelty=novelty)
     (run / CALIBRATION_FILE).write_text(calibrated.model_dump_json())
     (run / CERTIFICATE_FILE).write_text(certified.model_dump_json())
-    return Promised.read(run).card_band()
+    return Guarantees.read(run).card_band()
 
 
 def _write_audit(folder: Path) -> Path:
@@ -200,11 +200,11 @@ def _write_audit(folder: Path) -> Path:
 def _write_study(folder: Path) -> Path:
     folder.mkdir()
     summaries = tuple(
-        Summary(
+        ValueSummary(
             value=value,
             runs=runs,
-            accuracy=Mean(value=0.9, low=low, high=low and 0.95),
-            log_loss=Mean(value=0.2),
+            accuracy=SeedMean(value=0.9, low=low, high=low and 0.95),
+            log_loss=SeedMean(value=0.2),
             seconds=None,
             bytes=2_000_000,
             images=20,
@@ -212,8 +212,8 @@ def _write_study(folder: Path) -> Path:
         )
         for value, runs, low in (("32", 1, None), ("<64>", 3, 0.85))
     )
-    lower = Difference(metric="log_loss", first="32", second="<64>", mean=-0.125, p=0.01, real=True)
-    study = Study(
+    lower = ValueDifference(metric="log_loss", first="32", second="<64>", mean=-0.125, p=0.01, real=True)
+    study = StudyResult(
         kind="resolution",
         records="",
         settings={},
@@ -229,7 +229,7 @@ def _write_study(folder: Path) -> Path:
 def _write_comparison(folder: Path) -> Path:
     folder.mkdir()
     runs = tuple(
-        Measured(
+        RunResult(
             run=f"runs/{name}",
             images=24,
             errors=errors,
@@ -240,7 +240,7 @@ def _write_comparison(folder: Path) -> Path:
         )
         for name, errors in (("one", 3), ("<two>", 1))
     )
-    pair = Pair(
+    pair = PairedResult(
         first="runs/one",
         other="runs/<two>",
         only_first_wrong=2,
@@ -436,7 +436,7 @@ def test_a_run_that_the_model_is_not_of_is_refused(
     made: Made, tmp_path: Path, changes: dict[str, object], advice: str
 ) -> None:
     run = shutil.copytree(made.sources.run, tmp_path / "run")
-    (run / RUN_FILE).write_text(Run.read(run).model_copy(update=changes).model_dump_json())
+    (run / RUN_FILE).write_text(FitRun.read(run).model_copy(update=changes).model_dump_json())
     with pytest.raises(RecordsError, match=advice):
         write_report(replace(made.sources, run=run), tmp_path)
 

@@ -24,11 +24,11 @@ def augment(images: Any, strength: float, *, seed: Any) -> Any:
         strength: 1 reaches as far as the constants above; 0 leaves only the mirroring.
         seed: two integers, `[2]`; the same two repeat the same pictures.
     """
-    chance = _Chance(tf.shape(images)[0], tf.cast(seed, tf.int32), strength)
+    chance = _RandomFactors(tf.shape(images)[0], tf.cast(seed, tf.int32), strength)
     return tf.clip_by_value(_lit(_moved(images, chance), chance), 0.0, 255.0)
 
 
-class _Chance:
+class _RandomFactors:
     """One number an image, uniform between -limit and limit (times the strength); each call draws new ones."""
 
     def __init__(self, count: Any, seed: Any, strength: float) -> None:
@@ -47,7 +47,7 @@ class _Chance:
         return tf.sign(tf.random.stateless_uniform((self._count,), seed, -1.0, 1.0))
 
 
-def _moved(images: Any, chance: _Chance) -> Any:
+def _moved(images: Any, chance: _RandomFactors) -> Any:
     """One resampling for everything that moves pixels: each more would blur them again."""
     edge = tf.cast(tf.shape(images)[1], tf.float32)
     centre = (edge - 1) / 2
@@ -68,7 +68,7 @@ def _moved(images: Any, chance: _Chance) -> Any:
     )
 
 
-def _lit(images: Any, chance: _Chance) -> Any:
+def _lit(images: Any, chance: _RandomFactors) -> Any:
     mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
     contrast = tf.exp(chance(-LARGEST_CONTRAST, LARGEST_CONTRAST, 1, 1, 1))
     brightness = chance(-LARGEST_BRIGHTNESS, LARGEST_BRIGHTNESS, 1, 1, 1)

@@ -14,7 +14,7 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CsvRow:
     """One row: the number of its line from 1 on, and its cells by column; or what is wrong with it."""
 
     number: int
@@ -23,14 +23,14 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CsvTable:
     """The columns of a table, without spaces around their names, and its rows. Blank lines are left out."""
 
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CsvRow, ...]
 
 
-def read_table(path: Path, required: Collection[str], *, optional: Collection[str] = ()) -> Table:
+def read_table(path: Path, required: Collection[str], *, optional: Collection[str] = ()) -> CsvTable:
     """Read a table with a header. A row with too few or too many cells has a fault.
 
     Args:
@@ -50,7 +50,7 @@ def read_table(path: Path, required: Collection[str], *, optional: Collection[st
                 raise DataError(f"{path} is empty: it has no column {_listed(required)}")
             columns = tuple(cell.strip() for cell in header)
             _check_columns(path, columns, required, optional)
-            return Table(columns, tuple(_line(number, cells, columns) for number, cells in records))
+            return CsvTable(columns, tuple(_line(number, cells, columns) for number, cells in records))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 
@@ -96,12 +96,12 @@ def _hint(columns: Sequence[str]) -> str:
     return f", only {', '.join(columns[:8])}{' ...' if len(columns) > 8 else ''}"
 
 
-def _line(number: int, cells: list[str], columns: Sequence[str]) -> Line:
+def _line(number: int, cells: list[str], columns: Sequence[str]) -> CsvRow:
     extra = cells[len(columns) :]
     fault = ""
     if len(cells) < len(columns) or any(cell.strip() for cell in extra):
         fault = f"{len(cells)} cells instead of {len(columns)}"
-    return Line(number, dict(zip(columns, cells, strict=False)), fault)
+    return CsvRow(number, dict(zip(columns, cells, strict=False)), fault)
 
 
 def _listed(names: Collection[str]) -> str:

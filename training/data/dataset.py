@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate import Label
 from gate.header import IMAGE_ENDINGS
-from training.data.csv_table import Line, read_table
+from training.data.csv_table import CsvRow, read_table
 from training.errors import DataError
 
-ABOUT_FILE = "about.json"
+PROVENANCE_FILE = "about.json"
 CORRECTIONS_FILE = "corrections.csv"
 UNCLEAR = "unclear"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
@@ -39,7 +39,7 @@ class Split(StrEnum):
     TEST = "test"
 
 
-class About(BaseModel):
+class Provenance(BaseModel):
     """Where a data set comes from and under which terms; a model learned from it repeats both in its card."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,7 +68,7 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
+class ImageDataSet:
     """What `train.csv` and `test.csv` list and the disk holds; `problems` names, a line each, what it does not.
 
     An `auxiliary` one is learned from and tested on, but nothing is promised of its kind: it neither stops the
@@ -77,14 +77,14 @@ class DataSet:
 
     name: str
     folder: Path
-    about: About
+    about: Provenance
     train: tuple[Example, ...]
     test: tuple[Example, ...]
     problems: tuple[str, ...]
     auxiliary: bool = False
 
 
-def read_dataset(folder: Path, *, corrections: Path | None = None) -> DataSet:
+def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataSet:
     """Read the lists of a data set and find its images. No image is opened.
 
     An image that `test.csv` lists with a label is not trained on, whatever `train.csv` says. `corrections` is by
@@ -112,7 +112,7 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> DataSet:
     train = tuple(example for example in listed if example.name not in held_out)
     if not train:
         raise DataError(f"not one labelled image was found under {folder}: {'; '.join(problems[:3])}")
-    return DataSet(folder.absolute().name, folder, _read_about(folder), train, tuple(test), tuple(problems))
+    return ImageDataSet(folder.absolute().name, folder, _read_about(folder), train, tuple(test), tuple(problems))
 
 
 def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correction]:
@@ -129,7 +129,7 @@ def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correct
     return {_name(line.cells.get("id", "")): _correction(table, line) for line in lines}
 
 
-def _correction(table: Path, line: Line) -> Correction:
+def _correction(table: Path, line: CsvRow) -> Correction:
     if line.fault:
         raise DataError(f"{table} line {line.number} has {line.fault}: quote a reason that holds a comma")
     label = line.cells["label"].strip()
@@ -159,12 +159,12 @@ def _name(text: str) -> str:
     return f"face-{text.strip().removeprefix('face-').removesuffix('.0')}"
 
 
-def _read_about(folder: Path) -> About:
-    path = folder / ABOUT_FILE
+def _read_about(folder: Path) -> Provenance:
+    path = folder / PROVENANCE_FILE
     if not path.is_file():
-        return About()
+        return Provenance()
     try:
-        return About.model_validate_json(path.read_bytes())
+        return Provenance.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
 
@@ -201,7 +201,9 @@ def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> li
     return examples
 
 
-def _read_line(line: Line, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool) -> Example | str:
+def _read_line(
+    line: CsvRow, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool
+) -> Example | str:
     """The row's image and label, or what is wrong with it."""
     name = _name(line.cells["id"])
     label = line.cells.get("glasses", "").strip().removesuffix(".0")

@@ -9,7 +9,7 @@ from training.data.dataset import Split
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ImageRow:
     """One image; its fields are the columns. `given` is the label before corrections, `sha256` the file's."""
 
     data_set: str
@@ -21,19 +21,19 @@ class Row:
     sha256: str
 
 
-def to_csv(rows: Sequence[Row]) -> bytes:
+def to_csv(rows: Sequence[ImageRow]) -> bytes:
     """The rows as CSV, labels as 1 and 0."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(Row))
+    table.writerow(field.name for field in fields(ImageRow))
     table.writerows([int(cell) if isinstance(cell, bool) else cell for cell in astuple(row)] for row in rows)
     return text.getvalue().encode()
 
 
-def from_csv(table: bytes) -> list[Row]:
+def from_csv(table: bytes) -> list[ImageRow]:
     """Back from what `to_csv` made."""
     return [
-        Row(
+        ImageRow(
             **{key: row[key] for key in ("data_set", "name", "source", "sha256")},
             split=Split(row["split"]),
             glasses=row["glasses"] == "1",

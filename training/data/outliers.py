@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import skimage
+import skimage.data
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -17,7 +17,7 @@ from scipy import ndimage
 from gate.pixels import Pixels, area_average
 
 Random = np.random.Generator
-Kind = Callable[[Pixels, Random], Pixels]
+OutlierMaker = Callable[[Pixels, Random], Pixels]
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz     ABCDEFGHIJKLMNOPQRSTUVWXYZ,.;0123456789"
 _SHIPPED_PHOTOGRAPHS = (
@@ -211,7 +211,7 @@ def _half_generated(faces: Pixels, rng: Random) -> Pixels:
     return done
 
 
-def _shipped(names: Sequence[str]) -> Kind:
+def _shipped(names: Sequence[str]) -> OutlierMaker:
     """Square cuts, at any place and scale, of pictures that ship with scikit-image and scikit-learn."""
 
     def cut(faces: Pixels, rng: Random) -> Pixels:
@@ -226,8 +226,7 @@ def _shipped(names: Sequence[str]) -> Kind:
 def _picture(name: str) -> Pixels:
     if name in ("china.jpg", "flower.jpg"):
         return np.asarray(sklearn.datasets.load_sample_image(name))
-    path = Path(skimage.__file__).parent / "data" / name
-    return np.asarray(Image.open(path).convert("RGB"))
+    return np.asarray(Image.open(Path(skimage.data.data_dir) / name).convert("RGB"))
 
 
 def _square(picture: Pixels, size: int, rng: Random) -> Pixels:
@@ -240,7 +239,7 @@ def _square(picture: Pixels, size: int, rng: Random) -> Pixels:
     return area_average(cut, size)
 
 
-LEARNED: Mapping[str, Kind] = {
+LEARNED: Mapping[str, OutlierMaker] = {
     "black": _black,
     "white": _white,
     "one colour": _one_colour,
@@ -260,7 +259,7 @@ LEARNED: Mapping[str, Kind] = {
 }
 """What a novelty score is fitted against. No photograph is among them: those are kept to judge it by."""
 
-JUDGED: Mapping[str, Kind] = {
+JUDGED: Mapping[str, OutlierMaker] = {
     **{kind: make for kind, make in LEARNED.items() if kind not in ("flipped", "close crops", "four in one")},
     "text, printed": _shipped(_SHIPPED_TEXT),
     "drawings, shipped": _shipped(_SHIPPED_DRAWINGS),
@@ -271,7 +270,7 @@ JUDGED: Mapping[str, Kind] = {
 """What the gate is judged by, made of portraits it did not learn from; the last two as far as it goes."""
 
 
-def make_outliers(faces: Pixels, kinds: Mapping[str, Kind], *, seed: int) -> dict[str, Pixels]:
+def make_outliers(faces: Pixels, kinds: Mapping[str, OutlierMaker], *, seed: int) -> dict[str, Pixels]:
     """Images of every kind, as many as there are `faces`, uint8 `[N, S, S, 3]`; the same for the same seed."""
     return {
         kind: np.ascontiguousarray(make(faces, np.random.default_rng([seed, index])))

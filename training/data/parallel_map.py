@@ -11,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def prefetched(
+def parallel_map(
     work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, ahead: int
 ) -> Iterator[Iterator[_Result]]:
     """What `work` makes of each of `items`, at most `ahead` of them not taken yet; at the end nothing more is begun."""

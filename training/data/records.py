@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gate import Label
-from gate.card import DataSet as CardDataSet
+from gate.card import DataSet
 from gate.pixels import Pixels
-from training.data.dataset import DataSet, Split
-from training.data.image_table import Row, from_csv, to_csv
-from training.data.local_copies import forget, read_images
+from training.data.dataset import ImageDataSet, Split
+from training.data.image_table import ImageRow, from_csv, to_csv
 from training.data.near_duplicates import group_near
-from training.data.shards import FOLDER, Block, Item, write_blocks
-from training.data.split import Picture, split_pictures
+from training.data.shard_cache import forget, read_images
+from training.data.shards import FOLDER, ImageBlock, SourceImage, write_blocks
+from training.data.split import SplitImage, assign_splits
 from training.data.storage import Place, sizes_of, write_whole
 from training.errors import DataError, RecordsError
 
@@ -32,7 +32,7 @@ MANIFEST_FILE = "manifest.json"
 TABLE_FILE = "images.csv"
 
 
-class Shard(BaseModel):
+class RecordShard(BaseModel):
     """One shard at one size; `glasses` is the share of its images that show them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,8 +52,8 @@ class Manifest(BaseModel):
     command: str
     seed: int
     seconds: float
-    data: tuple[CardDataSet, ...]
-    shards: dict[int, tuple[Shard, ...]]
+    data: tuple[DataSet, ...]
+    shards: dict[int, tuple[RecordShard, ...]]
     table: str
     problems: tuple[str, ...]
 
@@ -145,7 +145,7 @@ def join(*parts: Records) -> Records:
 
 
 def write_records(
-    datasets: Sequence[DataSet], out: Place, *, sizes: Sequence[int], seed: int, command: str = ""
+    datasets: Sequence[ImageDataSet], out: Place, *, sizes: Sequence[int], seed: int, command: str = ""
 ) -> Manifest:
     """Decode `datasets` into shards at each of `sizes` pixels, once, and split them.
 
@@ -218,16 +218,21 @@ def read_sources(folder: Place, *splits: Split) -> set[str]:
     return {row.source for row in from_csv(table) if row.split in splits}
 
 
-def _items(data: DataSet) -> list[Item]:
+def _items(data: ImageDataSet) -> list[SourceImage]:
     labelled_test = [example for example in data.test if example.glasses is not None]
-    return [Item(data.name, example, in_test=False) for example in data.train] + [
-        Item(data.name, example, in_test=True) for example in labelled_test
+    return [SourceImage(data.name, example, in_test=False) for example in data.train] + [
+        SourceImage(data.name, example, in_test=True) for example in labelled_test
     ]
 
 
 def _rows(
-    datasets: Sequence[DataSet], items: Sequence[Item], blocks: Sequence[Block], *, seed: int, problems: list[str]
-) -> list[Row]:
+    datasets: Sequence[ImageDataSet],
+    items: Sequence[SourceImage],
+    blocks: Sequence[ImageBlock],
+    *,
+    seed: int,
+    problems: list[str],
+) -> list[ImageRow]:
     """What becomes of every image that could be read; what of the others goes into `problems`."""
     found = [one for block in blocks for one in block.found]
     kept, seen = [], dict[str, str]()
@@ -245,8 +250,8 @@ def _rows(
         part = [
             (item, one, group) for (item, one), group in zip(kept, groups, strict=True) if item.data_set == data.name
         ]
-        pictures = [Picture(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
-        splits = split_pictures(pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder)
+        pictures = [SplitImage(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
+        splits = assign_splits(pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder)
         for (item, one, _), split in zip(part, splits, strict=True):
             if split is None:
                 problems.append(f"{item.title} is left out: it is nearly the same as a picture kept for testing")
@@ -255,18 +260,18 @@ def _rows(
     return rows
 
 
-def _row(item: Item, split: Split, sha256: str) -> Row:
+def _row(item: SourceImage, split: Split, sha256: str) -> ImageRow:
     one = item.example
-    return Row(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
+    return ImageRow(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
 
 
-def _describe(data: DataSet, rows: Sequence[Row]) -> CardDataSet:
+def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> DataSet:
     """The data set as the card names it."""
     mine = [row for row in rows if row.data_set == data.name]
     counts = Counter((row.split, row.glasses) for row in mine)
     digest = "\n".join(sorted(f"{row.name},{row.glasses},{row.sha256}" for row in mine))
     splits = (split for split in Split if counts[split, True] or counts[split, False])
-    return CardDataSet(
+    return DataSet(
         name=data.name,
         fingerprint=hashlib.sha256(digest.encode()).hexdigest(),
         source=data.about.source,
@@ -279,8 +284,8 @@ def _describe(data: DataSet, rows: Sequence[Row]) -> CardDataSet:
 
 
 def _shards(
-    out: Place, blocks: Sequence[Block], sizes: Sequence[int], rows: Sequence[Row]
-) -> dict[int, tuple[Shard, ...]]:
+    out: Place, blocks: Sequence[ImageBlock], sizes: Sequence[int], rows: Sequence[ImageRow]
+) -> dict[int, tuple[RecordShard, ...]]:
     held = {f"{FOLDER}/{name}": count for name, count in sizes_of(out / FOLDER).items()}
     if any(block.file(size) not in held for block in blocks for size in sizes):
         raise RecordsError(f"{out} lost shards meanwhile: does another `lensgate train prepare` write there?")
@@ -288,11 +293,11 @@ def _shards(
     return {size: tuple(_shard(block, block.file(size), held, labels) for block in blocks) for size in sizes}
 
 
-def _shard(block: Block, file: str, held: Mapping[str, int], labels: Mapping[str, bool]) -> Shard:
+def _shard(block: ImageBlock, file: str, held: Mapping[str, int], labels: Mapping[str, bool]) -> RecordShard:
     shown = [labels[one.sha256] for one in block.found if one.sha256 in labels]
     images = sum(not one.fault for one in block.found)
     share = round(float(np.mean(shown)), 4) if shown else 0.0
-    return Shard(file=file, images=images, bytes=held[file], glasses=share)
+    return RecordShard(file=file, images=images, bytes=held[file], glasses=share)
 
 
 def _load(
@@ -318,7 +323,7 @@ def _load(
     return tuple(_records(part, places) for part, places in zip(parts, images, strict=True))
 
 
-def _records(rows: Sequence[Row], images: Pixels) -> Records:
+def _records(rows: Sequence[ImageRow], images: Pixels) -> Records:
     return Records(
         images,
         np.array([row.glasses for row in rows], np.float32),

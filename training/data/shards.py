@@ -19,7 +19,7 @@ from gate import ImageError, read_pixels, read_pixels_at
 from gate.pixels import Pixels
 from training.data.dataset import Example
 from training.data.near_duplicates import perceptual_hash
-from training.data.parallel_map import prefetched
+from training.data.parallel_map import parallel_map
 from training.data.storage import Place, filled_whole, sizes_of, write_whole
 from training.errors import DamagedError
 
@@ -37,7 +37,7 @@ FEATURES = {
     "data_set": tf.io.FixedLenFeature([], tf.string),
 }
 
-Image = tuple[str, str, bytes]
+ShardRecord = tuple[str, str, bytes]
 """Data set, name, and pixels as a shard has them."""
 
 _OURS = re.compile(r"(\d+/)?\.?\d{5}-[0-9a-f]{12}\.")
@@ -45,7 +45,7 @@ _OURS = re.compile(r"(\d+/)?\.?\d{5}-[0-9a-f]{12}\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SourceImage:
     """One image to decode, and whether its data set keeps it for testing."""
 
     data_set: str
@@ -58,7 +58,7 @@ class Item:
         return f"{self.data_set}: {self.example.path.name}"
 
 
-class Found(BaseModel):
+class DecodedFile(BaseModel):
     """What decoding one image gave: hashes of the file and of the picture, or the fault that stopped it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,20 +68,20 @@ class Found(BaseModel):
     fault: str
 
 
-class Block(BaseModel):
+class ImageBlock(BaseModel):
     """The index of one block, written after its shards: a block without one is not finished."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    found: tuple[Found, ...]
+    found: tuple[DecodedFile, ...]
 
     def file(self, size: int) -> str:
         """The shard at `size` pixels, relative to the records."""
         return f"{FOLDER}/{size}/{self.name}.tfrecord"
 
 
-def write_blocks(items: Sequence[Item], out: Place, *, sizes: Sequence[int]) -> list[Block]:
+def write_blocks(items: Sequence[SourceImage], out: Place, *, sizes: Sequence[int]) -> list[ImageBlock]:
     """Write `items` in order as blocks of 450 under `out / shards`, and take away what is left of others.
 
     A block that an earlier run finished from the same files is not decoded again.
@@ -91,7 +91,7 @@ def write_blocks(items: Sequence[Item], out: Place, *, sizes: Sequence[int]) -> 
     done = _finished(out, names, sizes)
     todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
     # Where the shards go takes longer than decoding, what is decoded must not pile up.
-    decode = prefetched(partial(_decode, sizes=sizes), todo, threads=os.cpu_count() or 1, ahead=2 * SHARD_IMAGES)
+    decode = parallel_map(partial(_decode, sizes=sizes), todo, threads=os.cpu_count() or 1, ahead=2 * SHARD_IMAGES)
     with decode as decoded, tqdm(decoded, desc="decode", total=len(todo), unit="image") as shown:
         outcomes = iter(shown)
         blocks = [
@@ -112,11 +112,11 @@ def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
         except (ImageError, OSError) as error:
             return str(error)
 
-    with prefetched(read, paths, threads=os.cpu_count() or 1, ahead=SHARD_IMAGES) as decoded:
+    with parallel_map(read, paths, threads=os.cpu_count() or 1, ahead=SHARD_IMAGES) as decoded:
         yield from decoded
 
 
-def read_shard(path: Path) -> Iterator[Image]:
+def read_shard(path: Path) -> Iterator[ShardRecord]:
     """Every image of a shard; its checksums are checked.
 
     Raises:
@@ -143,7 +143,7 @@ def _read_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _key(part: Sequence[Item]) -> str:
+def _key(part: Sequence[SourceImage]) -> str:
     """Changes with any file of the block, with their order and with this format."""
     lines = [FORMAT]
     for item in part:
@@ -153,38 +153,40 @@ def _key(part: Sequence[Item]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def _finished(out: Place, names: Sequence[str], sizes: Sequence[int]) -> dict[str, Block | None]:
+def _finished(out: Place, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
     """The blocks that are whole, by name."""
     files = sizes_of(out / FOLDER)
-    with prefetched(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
+    with parallel_map(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
         return dict(zip(names, blocks, strict=True))
 
 
-def _read_block(out: Place, files: Mapping[str, int], sizes: Sequence[int], name: str) -> Block | None:
+def _read_block(out: Place, files: Mapping[str, int], sizes: Sequence[int], name: str) -> ImageBlock | None:
     if f"{name}.json" not in files:
         return None
     try:
-        block = Block.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
+        block = ImageBlock.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
     except (OSError, ValidationError):
         return None
     return block if all(block.file(size).removeprefix(f"{FOLDER}/") in files for size in sizes) else None
 
 
-_Outcome = tuple[Found, list[Pixels]]
+_Decoded = tuple[DecodedFile, list[Pixels]]
 
 
-def _decode(item: Item, sizes: Sequence[int]) -> _Outcome:
+def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
     try:
         data = _read_file(item.example.path)
         pixels = read_pixels_at(data, sizes)
     except (ImageError, OSError) as error:
-        return Found(sha256="", likeness="", fault=str(error)), []
-    found = Found(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
+        return DecodedFile(sha256="", likeness="", fault=str(error)), []
+    found = DecodedFile(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
     return found, pixels
 
 
-def _write_block(out: Place, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[Item, _Outcome]]) -> Block:
-    block = Block(name=name, found=tuple(found for _, (found, _) in outcomes))
+def _write_block(
+    out: Place, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
+) -> ImageBlock:
+    block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes))
     for index, size in enumerate(sizes):
         rows = [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels]
         _write_shard(out / block.file(size), rows)
@@ -192,13 +194,13 @@ def _write_block(out: Place, name: str, sizes: Sequence[int], outcomes: Sequence
     return block
 
 
-def _write_shard(shard: Place, rows: Sequence[tuple[Item, Pixels]]) -> None:
+def _write_shard(shard: Place, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
     with filled_whole(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for item, pixels in rows:
             writer.write(_serialize(item, pixels))
 
 
-def _serialize(item: Item, pixels: Pixels) -> bytes:
+def _serialize(item: SourceImage, pixels: Pixels) -> bytes:
     feature = {
         "image": _bytes_feature(pixels.tobytes()),
         "name": _bytes_feature(item.example.name.encode()),
@@ -212,7 +214,7 @@ def _bytes_feature(value: bytes) -> Any:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def _sweep(out: Place, blocks: Sequence[Block], sizes: Sequence[int]) -> None:
+def _sweep(out: Place, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
     """Shards of files that have changed since, or that a crash left half-written."""
     named = {f"{block.name}.json" for block in blocks}
     named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}

@@ -15,7 +15,7 @@ VALIDATION_SHARE = 0.10
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SplitImage:
     """What a split goes by: the label, the group of pictures it is nearly the same as, and whether a test lists it."""
 
     glasses: bool
@@ -23,7 +23,7 @@ class Picture:
     in_test: bool
 
 
-def split_pictures(pictures: Sequence[Picture], *, auxiliary: bool, seed: int, folder: object) -> list[Split | None]:
+def assign_splits(pictures: Sequence[SplitImage], *, auxiliary: bool, seed: int, folder: object) -> list[Split | None]:
     """A split for each picture of a data set; None for one that is near to a picture kept for testing.
 
     Those that a `test.csv` lists with labels are the test split; where there are none it is cut off. An auxiliary
@@ -60,7 +60,7 @@ def _cut(units: dict[int, bool], shares: dict[Split, float], seed: int) -> dict[
     return found | dict.fromkeys(rest, Split.TRAIN)
 
 
-def _check(pictures: Sequence[Picture], splits: Sequence[Split | None], *, auxiliary: bool, folder: object) -> None:
+def _check(pictures: Sequence[SplitImage], splits: Sequence[Split | None], *, auxiliary: bool, folder: object) -> None:
     for split in (Split.TRAIN, Split.TEST) if auxiliary else Split:
         labels = {one.glasses for one, its in zip(pictures, splits, strict=True) if its is split}
         if len(labels) < 2:

@@ -13,14 +13,14 @@ import numpy as np
 from tqdm import tqdm
 
 from gate.models import write_whole
-from training.data.dataset import ABOUT_FILE, About
+from training.data.dataset import PROVENANCE_FILE, Provenance
 from training.drawing.eyewear import Eyewear
 from training.drawing.portrait import draw_face
 from training.errors import DataError
 
 IMAGES = Path("faces-spring-2020", "faces-spring-2020")
 TABLE = "train.csv"
-ABOUT = About(source="drawn by `lensgate train draw`: nobody's picture", licence="MIT, as this project")
+ABOUT = Provenance(source="drawn by `lensgate train draw`: nobody's picture", licence="MIT, as this project")
 COLUMNS = ("id", "glasses", "eyewear")
 SHARES = {Eyewear.NONE: 0.5, Eyewear.FRAMES: 0.27, Eyewear.SUNGLASSES: 0.13, Eyewear.FAINT: 0.1}
 COMPRESSION = 3  # Of PNG: 6, the default, takes twice as long on noise and saves a hundredth.
@@ -64,7 +64,7 @@ def draw_faces(
     draw = partial(_draw_one, images, seed, size)
     workers = min(count, workers or os.cpu_count() or 1)
     kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
-    write_whole(out / ABOUT_FILE, ABOUT.model_dump_json(indent=2).encode())
+    write_whole(out / PROVENANCE_FILE, ABOUT.model_dump_json(indent=2).encode())
     _write_table(out / TABLE, zip(ids, kinds, strict=True))
 
 
@@ -79,7 +79,7 @@ def _check(count: int, *, seed: int, first_id: int, workers: int | None) -> None
 
 def _check_folder(out: Path) -> None:
     """Somebody's labels are not overwritten: only a folder that was drawn is drawn again."""
-    about = out / ABOUT_FILE
+    about = out / PROVENANCE_FILE
     drawn = about.is_file() and about.read_text(encoding="utf-8") == ABOUT.model_dump_json(indent=2)
     if (out / TABLE).exists() and not drawn:
         raise DataError(f"{out} holds a data set that was not drawn: draw into another folder")

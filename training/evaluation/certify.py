@@ -71,7 +71,7 @@ class TestedBand(Finding):
     certified: bool
 
 
-class Promise(Finding):
+class Guarantee(Finding):
     """With probability `confidence` over the calibration images, the risk is at most `target_risk`.
 
     The risk is the mean cost of an accepted image, where a wrong `no_glasses` costs 1 and a wrong `glasses` costs
@@ -83,7 +83,7 @@ class Promise(Finding):
     cost_ratio: Annotated[float, Field(gt=0.0)]
 
 
-class Certificate(Promise):
+class RiskCertificate(Guarantee):
     """The narrowest band that keeps the promise, and all that was tested on the way to it.
 
     `accepted`, `errors`, `risk` and `risk_bound` (one-sided, at the promise's confidence) are those of `band` or, where
@@ -155,23 +155,23 @@ def certify(
     target_risk: float = 0.01,
     confidence: float = 0.95,
     cost_ratio: float = 1.0,
-) -> Certificate:
+) -> RiskCertificate:
     """Find the narrowest band that can be promised to keep the risk at or below `target_risk`.
 
     Args:
         logits: raw, `[N]`, of calibration images that nothing was learned or proposed from, unfamiliar ones left out.
         labels: `[N]` of 0 and 1.
         bands: candidates, each inside the one before.
-        target_risk: see `Promise`.
-        confidence: see `Promise`.
-        cost_ratio: see `Promise`.
+        target_risk: see `Guarantee`.
+        confidence: see `Guarantee`.
+        cost_ratio: see `Guarantee`.
 
     Raises:
         DataError: there are no images, one of the labels is missing, or something is not a number.
         ValueError: there are no bands, or they are out of order; or the promise itself makes no sense.
     """
     scores, glasses = labelled(logits, labels)
-    promise = Promise(target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio)
+    promise = Guarantee(target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio)
     if not bands or any(wide.low > narrow.low or wide.high < narrow.high for wide, narrow in pairwise(bands)):
         raise ValueError("bands are tested from the widest to the narrowest, each inside the one before")
     tested: list[TestedBand] = []
@@ -181,7 +181,7 @@ def certify(
             break
     shown = next((row for row in reversed(tested) if row.certified), tested[0])
     needed = None if shown.certified else _images_needed(promise, bands, scores, glasses)
-    return Certificate(
+    return RiskCertificate(
         **promise.model_dump(),
         images=len(scores),
         certified=shown.certified,
@@ -247,7 +247,7 @@ def risk_coverage(logits: Values, labels: Values) -> RiskCoverage:
     return RiskCoverage(coverage=tuple(coverage.tolist()), risk=tuple(risk.tolist()), area=area)
 
 
-def describe(certificate: Certificate, *, temperature: float | None = None) -> str:
+def describe(certificate: RiskCertificate, *, temperature: float | None = None) -> str:
     """A certificate in a sentence or two; with the temperature its band is in probabilities."""
     sure = f"with confidence {certificate.confidence:g}"
     target = _amount(certificate, certificate.target_risk)
@@ -266,11 +266,11 @@ def describe(certificate: Certificate, *, temperature: float | None = None) -> s
     return f"{sure.capitalize()} {promised}: {_band_text(certificate.band, temperature)} accepts {share} ({counts})."
 
 
-def _amount(promise: Promise, risk: float) -> str:
+def _amount(promise: Guarantee, risk: float) -> str:
     return f"{100 * risk:.3g} %" if promise.cost_ratio == 1 else f"a mean cost of {risk:.3g}"
 
 
-def _remedy(certificate: Certificate) -> str:
+def _remedy(certificate: RiskCertificate) -> str:
     if certificate.images_needed is None:
         return "no number of images would do, as no band was seen to stay below it"
     return f"it would take about {certificate.images_needed} fresh labelled images"
@@ -296,7 +296,7 @@ def _wrong(scores: Floats, glasses: Bools) -> Bools:
     return wrong
 
 
-def _test(promise: Promise, band: RawBand, scores: Floats, glasses: Bools) -> TestedBand:
+def _test(promise: Guarantee, band: RawBand, scores: Floats, glasses: Bools) -> TestedBand:
     kept = band.accepts(scores)
     wrong = kept & _wrong(scores, glasses)
     accepted, errors, false = int(kept.sum()), int(wrong.sum()), int((wrong & ~glasses).sum())
@@ -312,7 +312,7 @@ def _test(promise: Promise, band: RawBand, scores: Floats, glasses: Bools) -> Te
     )
 
 
-def _bound(promise: Promise, missed: float, false: float, accepted: float) -> float:
+def _bound(promise: Guarantee, missed: float, false: float, accepted: float) -> float:
     if promise.cost_ratio == 1:
         return upper_bound(missed + false, accepted, confidence=promise.confidence)
     # Two shares are bounded at once, so each may fail half as often (C. E. Bonferroni, 1936).
@@ -321,7 +321,7 @@ def _bound(promise: Promise, missed: float, false: float, accepted: float) -> fl
     return bounds[0] + promise.cost_ratio * bounds[1]
 
 
-def _images_needed(promise: Promise, bands: Sequence[RawBand], scores: Floats, glasses: Bools) -> int | None:
+def _images_needed(promise: Guarantee, bands: Sequence[RawBand], scores: Floats, glasses: Bools) -> int | None:
     """How many images like these the widest band would need, or the one of least risk if that one is hopeless."""
     rows = [_test(promise, band, scores, glasses) for band in bands]
     hopeful = [row for row in rows if row.risk is not None and row.risk < promise.target_risk]

@@ -24,11 +24,11 @@ LEVEL = 0.05
 Floats = NDArray[np.float64]
 
 
-class _Part(BaseModel):
+class _ComparisonModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Measured(_Part):
+class RunResult(_ComparisonModel):
     """One run on the test split."""
 
     run: str
@@ -40,7 +40,7 @@ class Measured(_Part):
     settings: dict[str, float | int | str | bool]
 
 
-class Pair(_Part):
+class PairedResult(_ComparisonModel):
     """A run against the first: which images only one of them gets wrong, and its log loss less the first's."""
 
     first: str
@@ -51,12 +51,12 @@ class Pair(_Part):
     log_loss_difference: Interval
 
 
-class Comparison(_Part):
+class Comparison(_ComparisonModel):
     """Several runs on the test split of the same records."""
 
     records: str
-    runs: tuple[Measured, ...]
-    pairs: tuple[Pair, ...]
+    runs: tuple[RunResult, ...]
+    pairs: tuple[PairedResult, ...]
 
 
 def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
@@ -77,7 +77,7 @@ def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
     wrong, losses = (logits >= 0) != (labels == 1), log_losses(expit(logits), labels)
     means = _resampled(losses)
     runs = tuple(
-        Measured(
+        RunResult(
             run=name,
             images=len(labels),
             errors=int(mistakes.sum()),
@@ -89,7 +89,7 @@ def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
         for name, one, mistakes, loss, mean in zip(names, fitted, wrong, losses, means, strict=True)
     )
     pairs = tuple(
-        Pair(
+        PairedResult(
             first=names[0],
             other=names[index],
             only_first_wrong=int((wrong[0] & ~wrong[index]).sum()),

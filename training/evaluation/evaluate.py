@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class GateScores:
     """What the gate says of `N` images: their scores, and the decision about each by the card's band and threshold."""
 
     scores: tuple[Score, ...]
@@ -43,7 +43,7 @@ class Judged:
         return np.array([decision.reason is Reason.UNFAMILIAR for decision in self.decisions], bool)
 
 
-def judge(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) -> Judged:
+def score_images(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) -> GateScores:
     """Score and decide about images, uint8 `[N, S, S, 3]`, as the service does."""
     starts = range(0, len(images), batch)
     scores = tuple(score for start in starts for score in scorer.score(images[start : start + batch]).each())
@@ -51,7 +51,7 @@ def judge(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) ->
     decisions = tuple(
         decide(score.probability, band, novelty=score.novelty, novelty_threshold=threshold) for score in scores
     )
-    return Judged(scores, decisions)
+    return GateScores(scores, decisions)
 
 
 def evaluate(
@@ -75,7 +75,7 @@ def evaluate(
     )
 
 
-def evaluate_by_data_set(judged: Judged, records: Records, card: CardText) -> dict[str, Metrics]:
+def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -> dict[str, Metrics]:
     """`evaluate` for each data set of a split by itself: an easy one must not hide a hard one."""
     band, origin = card.band.changed(), np.array(records.data_sets)
     unfamiliar = judged.unfamiliar if "novelty" in card.outputs else None
@@ -94,7 +94,7 @@ def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: in
     """What becomes of images that are no portrait, of every kind of `outliers.JUDGED`, made of `faces`."""
     found = {}
     for kind, images in make_outliers(faces, JUDGED, seed=seed).items():
-        judged = judge(scorer, card, images)
+        judged = score_images(scorer, card, images)
         count = len(images)
         found[kind] = Discarded(
             images=count,

@@ -19,8 +19,8 @@ from training.errors import RecordsError
 from training.evaluation.calibrate import CalibrationFindings, Finding, calibrate
 from training.evaluation.certify import (
     COVERAGES,
-    Certificate,
     RawBand,
+    RiskCertificate,
     RiskCoverage,
     SelectiveRisk,
     certify,
@@ -32,21 +32,21 @@ from training.evaluation.certify import (
 from training.evaluation.novelty import (
     HEAD_FILE,
     NoveltyFindings,
-    below,
+    familiar,
     fit_head,
     load_head,
     novelty_output,
     score_novelty,
     set_threshold,
 )
-from training.model.train import NETWORK_FILE, Fitted, load_fitted, predict_logits, save_keras
+from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict_logits, save_keras
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
 ROOM = 1.03  # How many more images than it needs the first band should leave on the calibration split.
 
 
-class Calibrated(Finding):
+class CalibrationRecord(Finding):
     """`calibration.json`: what `lensgate train calibrate` found, and which run it belongs to."""
 
     run: str
@@ -54,23 +54,23 @@ class Calibrated(Finding):
     novelty: NoveltyFindings
 
 
-class Certified(Finding):
+class CertificateRecord(Finding):
     """`certificate.json`: the certificate, what the paper's band does on the same images, and risk by coverage."""
 
     run: str
-    certificate: Certificate
+    certificate: RiskCertificate
     paper: SelectiveRisk
     risk_coverage: RiskCoverage
 
 
 @dataclass(frozen=True, slots=True)
-class Promised:
+class Guarantees:
     """What an export puts into the graph and the card; empty where nothing was calibrated."""
 
     temperature: float = 1.0
     head: keras.Model | None = None
     novelty: NoveltyFindings | None = None
-    certificate: Certificate | None = None
+    certificate: RiskCertificate | None = None
 
     @classmethod
     def read(cls, run: Path) -> Self:
@@ -79,10 +79,10 @@ class Promised:
         Raises:
             RecordsError: what is there was found of another fit.
         """
-        calibrated = _read(run, CALIBRATION_FILE, Calibrated)
+        calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
         if calibrated is None:
             return cls()
-        certified = _read(run, CERTIFICATE_FILE, Certified)
+        certified = _read(run, CERTIFICATE_FILE, CertificateRecord)
         return cls(
             temperature=calibrated.calibration.temperature,
             head=load_head(run),
@@ -120,7 +120,7 @@ class Promised:
         return NoveltyThreshold(value=found.threshold, chosen_by=chosen)
 
 
-def calibrate_run(records: Place, run: Path, *, seed: int) -> Calibrated:
+def calibrate_run(records: Place, run: Path, *, seed: int) -> CalibrationRecord:
     """Fit temperature and novelty head to the run, set the threshold; write both into the run's folder.
 
     Raises:
@@ -131,7 +131,7 @@ def calibrate_run(records: Place, run: Path, *, seed: int) -> Calibrated:
     size = int(fitted.run.settings["size"])
     head = fit_head(fitted.network, load_records(records, Split.TRAIN, size=size).images, seed=seed)
     held = load_records(records, Split.CALIBRATION, size=size)
-    found = Calibrated(
+    found = CalibrationRecord(
         run=fingerprint(run),
         calibration=calibrate(predict_logits(fitted.network, held.images), held.labels),
         novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
@@ -141,7 +141,9 @@ def calibrate_run(records: Place, run: Path, *, seed: int) -> Calibrated:
     return found
 
 
-def certify_run(records: Place, run: Path, *, target_risk: float, confidence: float, cost_ratio: float) -> Certified:
+def certify_run(
+    records: Place, run: Path, *, target_risk: float, confidence: float, cost_ratio: float
+) -> CertificateRecord:
     """Find the band that keeps the promise on the calibration split; write it into the run's folder.
 
     Bands are proposed by the validation split. Of the calibration split only those below the novelty threshold count:
@@ -151,12 +153,12 @@ def certify_run(records: Place, run: Path, *, target_risk: float, confidence: fl
         RecordsError: the run is not calibrated, or was fitted to other records.
     """
     fitted = _fitted(records, run)
-    calibrated = _read(run, CALIBRATION_FILE, Calibrated)
+    calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
     if calibrated is None:
         raise RecordsError(f"{run} is not calibrated: run `lensgate train calibrate` first")
     size = int(fitted.run.settings["size"])
     proposing, held = (load_records(records, split, size=size) for split in (Split.VALIDATION, Split.CALIBRATION))
-    kept = held.select(below(score_novelty(fitted.network, load_head(run), held.images), calibrated.novelty))
+    kept = held.select(familiar(score_novelty(fitted.network, load_head(run), held.images), calibrated.novelty))
     logits = predict_logits(fitted.network, kept.images)
     start = first_coverage(len(kept), target_risk=target_risk, confidence=confidence)
     bands = propose_bands(
@@ -164,7 +166,7 @@ def certify_run(records: Place, run: Path, *, target_risk: float, confidence: fl
         cost_ratio=cost_ratio,
         coverages=[coverage for coverage in COVERAGES if coverage >= start],
     )
-    found = Certified(
+    found = CertificateRecord(
         run=calibrated.run,
         certificate=certify(
             logits, kept.labels, bands, target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio
@@ -193,14 +195,14 @@ def fingerprint(run: Path) -> str:
     return hashlib.sha256((run / NETWORK_FILE).read_bytes()).hexdigest()
 
 
-def _fitted(records: Place, run: Path) -> Fitted:
+def _fitted(records: Place, run: Path) -> FittedModel:
     fitted = load_fitted(run)
     if fitted.run.records != Manifest.read(records).fingerprint():
         raise RecordsError(f"{run} was fitted to other records than {records}: run `lensgate train fit` again")
     return fitted
 
 
-_F = TypeVar("_F", Calibrated, Certified)
+_F = TypeVar("_F", CalibrationRecord, CertificateRecord)
 
 
 def _read(run: Path, name: str, kind: type[_F]) -> _F | None:

@@ -93,7 +93,7 @@ def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: 
             path = out / FOLDS_FOLDER / f"round-{turn + 1}-fold-{fold + 1}.npz"
             train = records.select(learned_from & ~held_out)
             its_seed = seed + turn * folds + fold
-            logits[held_out] = _judge(train, records.select(held_out), path, preset=preset, seed=its_seed)
+            logits[held_out] = _out_of_fold_logits(train, records.select(held_out), path, preset=preset, seed=its_seed)
         learned_from = ~_doubted(records, _probability(logits))
     return find_issues(records, _probability(logits))
 
@@ -150,7 +150,7 @@ def write_issues(issues: Sequence[Issue], out: Path, *, data_sets: Sequence[str]
     return proposals
 
 
-def _judge(train: Records, held_out: Records, path: Path, *, preset: Preset, seed: int) -> Floats:
+def _out_of_fold_logits(train: Records, held_out: Records, path: Path, *, preset: Preset, seed: int) -> Floats:
     """Logits, `[N]`, of images that the network does not learn from; kept at `path`."""
     kept = TrainingState(path, key=_key(train, held_out, preset, seed))
     if (arrays := kept.read()) is not None:

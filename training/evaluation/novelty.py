@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gate.pixels import Pixels
 from training.data.augment import augment
-from training.data.outliers import LEARNED, Kind
+from training.data.outliers import LEARNED, OutlierMaker
 from training.errors import DataError, RecordsError
 from training.evaluation.calibrate import Finding
 from training.model.network import block_outputs
@@ -54,7 +54,9 @@ def features(network: keras.Model) -> Any:
     return layers.Concatenate(name="features")(parts)
 
 
-def fit_head(network: keras.Model, faces: Pixels, *, seed: int, kinds: Mapping[str, Kind] | None = None) -> keras.Model:
+def fit_head(
+    network: keras.Model, faces: Pixels, *, seed: int, kinds: Mapping[str, OutlierMaker] | None = None
+) -> keras.Model:
     """Fit a head, features float32 `[N, F]` -> novelty float32 `[N]`, that is above 0 for what is no portrait.
 
     Args:
@@ -96,7 +98,7 @@ def set_threshold(novelty: NDArray[np.floating[Any]]) -> NoveltyFindings:
     """The threshold above which lie at most 1 % of calibration portraits' scores, `[N]`.
 
     It is one of the scores. Given it, the portraits below it are still a fair sample of those that the gate keeps, as
-    order statistics are; the portrait that set it is not, and `below` leaves it out of what a certificate counts.
+    order statistics are; the portrait that set it is not, and `familiar` leaves it out of what a certificate counts.
 
     Raises:
         DataError: there are no scores.
@@ -109,7 +111,7 @@ def set_threshold(novelty: NDArray[np.floating[Any]]) -> NoveltyFindings:
     return NoveltyFindings(threshold=float(str(threshold)), images=len(novelty), above=above)
 
 
-def below(novelty: NDArray[np.floating[Any]], findings: NoveltyFindings) -> NDArray[np.bool_]:
+def familiar(novelty: NDArray[np.floating[Any]], findings: NoveltyFindings) -> NDArray[np.bool_]:
     """Which calibration portraits, `[N]`, a certificate may count."""
     return np.asarray(novelty, np.float32) < np.float32(findings.threshold)
 
@@ -132,7 +134,7 @@ def _augmented(faces: Pixels, *, seed: list[int]) -> Pixels:
     return found
 
 
-def _outliers(portraits: Pixels, kinds: Mapping[str, Kind], *, seed: int) -> Iterator[Pixels]:
+def _outliers(portraits: Pixels, kinds: Mapping[str, OutlierMaker], *, seed: int) -> Iterator[Pixels]:
     random = np.random.default_rng(seed)
     for kind, make in kinds.items():
         chosen = random.permutation(len(portraits))[: OUTLIERS * MORE.get(kind, 1)]

@@ -5,25 +5,25 @@ No pyplot and no state: what draws them may run in several threads, and needs no
 """
 
 from training.figures.charts import (
-    Mark,
-    compared,
+    CurvePoint,
     curve,
+    interval_chart,
     novelty_histogram,
     reliability_diagram,
     risk_coverage_chart,
     score_histogram,
 )
-from training.figures.pictures import Picture, feature_maps, label_grid, picture_grid, prediction_grid
+from training.figures.image_grids import CaptionedImage, feature_maps, label_grid, picture_grid, prediction_grid
 from training.figures.style import as_png, as_svg
 
 __all__ = [
-    "Mark",
-    "Picture",
+    "CaptionedImage",
+    "CurvePoint",
     "as_png",
     "as_svg",
-    "compared",
     "curve",
     "feature_maps",
+    "interval_chart",
     "label_grid",
     "novelty_histogram",
     "picture_grid",

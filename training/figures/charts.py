@@ -21,7 +21,7 @@ Numbers = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class CurvePoint:
     """A point on the risk-coverage curve that has a name; `bound` is what its risk was certified to be below."""
 
     name: str
@@ -53,7 +53,9 @@ def curve(history: Mapping[str, Sequence[float]], metric: str, *, kept: int) -> 
 
 
 @styled
-def compared(models: Mapping[str, Interval], *, quantity: str = "accuracy", baseline: float | None = None) -> Figure:
+def interval_chart(
+    models: Mapping[str, Interval], *, quantity: str = "accuracy", baseline: float | None = None
+) -> Figure:
     """One row a model: the value with its 95 % interval, and what `baseline` always saying one label would reach."""
     figure = Figure((WIDTH, 1.1 + 0.36 * len(models)), layout="constrained")
     axes = figure.subplots()
@@ -98,7 +100,7 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
 
 @styled
 def risk_coverage_chart(
-    curves: Mapping[str, RiskCoverage], marks: Sequence[Mark], *, target: float | None = None
+    curves: Mapping[str, RiskCoverage], marks: Sequence[CurvePoint], *, target: float | None = None
 ) -> Figure:
     """The error among the accepted by the share accepted, with named bands on it and the risk that was aimed at."""
     figure = Figure((WIDTH, 3.9), layout="constrained")
@@ -171,7 +173,7 @@ def _percent(share: float, _position: object) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _mark(axes: Axes, mark: Mark, shape: str, colour: str) -> None:
+def _mark(axes: Axes, mark: CurvePoint, shape: str, colour: str) -> None:
     axes.plot([mark.coverage], [mark.risk], shape, color=colour, markersize=7, label=mark.name, clip_on=False, zorder=4)
     if mark.bound is not None:
         axes.plot([mark.coverage] * 2, [mark.risk, mark.bound], color=colour, linewidth=1.4)
@@ -179,7 +181,7 @@ def _mark(axes: Axes, mark: Mark, shape: str, colour: str) -> None:
         axes.plot([mark.coverage], [mark.bound], "_", color=colour, markersize=12, markeredgewidth=2, label=label)
 
 
-def _leftmost(curves: Mapping[str, RiskCoverage], marks: Sequence[Mark]) -> float:
+def _leftmost(curves: Mapping[str, RiskCoverage], marks: Sequence[CurvePoint]) -> float:
     """Where the interesting part begins: below the coverage of every mark, and before most errors."""
     first = [one.coverage[int(np.flatnonzero(one.risk)[0])] for one in curves.values() if any(one.risk)]
     return max(0.0, min([0.8, *first, *(mark.coverage for mark in marks)]) - 0.05)

@@ -41,7 +41,7 @@ class TrainingState:
             write_whole(self._path, data.getvalue())
 
 
-class Progress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
+class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
     """Curves, the best epoch so far and whether to stop; keeps all of it, network and optimizer in the state.
 
     The best epoch is the one with the least validation loss; with a patience of 0 it is the last one.

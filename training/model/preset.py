@@ -1,7 +1,7 @@
 """The knobs of a training run, in one frozen object that goes into the model's card."""
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from training.data.storage import Place
@@ -64,9 +64,6 @@ class Preset:
             raise DataError(f"{len(changed.filters)} blocks halve {changed.size} pixels to nothing: take fewer")
         return changed
 
-
-KNOBS = frozenset(field.name for field in fields(Preset))
-"""Names of all settings; what a study varies and a tuner tries is one of these."""
 
 PRESETS = {
     # The paper's: three blocks, an exponential schedule, images as they are.

@@ -20,7 +20,7 @@ from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
 from training.data.storage import Place
 from training.errors import RecordsError
-from training.model.checkpoint import Progress, TrainingState
+from training.model.checkpoint import TrainingProgress, TrainingState
 from training.model.network import build_network
 from training.model.preset import Preset
 
@@ -32,7 +32,7 @@ STATE_FILE = "state.npz"
 History = dict[str, list[float]]
 
 
-class Run(BaseModel):
+class FitRun(BaseModel):
     """What a finished run was made with. Written last: a folder without one is not finished."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,22 +58,22 @@ class Run(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedModel:
     """A trained network and the run it came from."""
 
     network: keras.Model
-    run: Run
+    run: FitRun
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainedNetwork:
     """A network at its best epoch, and loss and accuracy of every epoch on both splits."""
 
     network: keras.Model
     history: History
 
 
-def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
+def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> FittedModel:
     """Train on the train split, watch the validation split, keep the best epoch; write network, history and run.
 
     Run again after it was interrupted, it goes on after the last whole epoch, provided that it is the same run; a
@@ -81,14 +81,14 @@ def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command
     """
     fingerprint = Manifest.read(records).fingerprint()
     if (out / RUN_FILE).is_file():
-        found = Run.read(out)
+        found = FitRun.read(out)
         if (found.records, found.seed, found.settings) == (fingerprint, seed, preset.settings()):
             return load_fitted(out)
         (out / RUN_FILE).unlink()
     out.mkdir(parents=True, exist_ok=True)
     train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=preset.size, fingerprint=fingerprint)
     trained = train_network(train, validation, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
-    run = Run(
+    run = FitRun(
         command=command,
         records=fingerprint,
         seed=seed,
@@ -100,18 +100,18 @@ def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command
     write_whole(out / HISTORY_FILE, _as_csv(trained.history).encode())
     write_whole(out / RUN_FILE, run.model_dump_json(indent=2).encode())
     (out / STATE_FILE).unlink(missing_ok=True)
-    return Fitted(trained.network, run)
+    return FittedModel(trained.network, run)
 
 
-def load_fitted(folder: Path) -> Fitted:
+def load_fitted(folder: Path) -> FittedModel:
     """Read back what `fit_network` wrote."""
-    run = Run.read(folder)
-    return Fitted(keras.models.load_model(folder / NETWORK_FILE), run)
+    run = FitRun.read(folder)
+    return FittedModel(keras.models.load_model(folder / NETWORK_FILE), run)
 
 
 def read_history(folder: Path) -> History:
     """The curves of a finished run, by column of its `history.csv`, one value an epoch."""
-    Run.read(folder)
+    FitRun.read(folder)
     with (folder / HISTORY_FILE).open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
@@ -119,7 +119,7 @@ def read_history(folder: Path) -> History:
 
 def train_network(
     train: Records, validation: Records, *, preset: Preset, seed: int, state: Place | None = None, title: str = ""
-) -> Trained:
+) -> TrainedNetwork:
     """Minimise the binary cross-entropy with Adam; on all GPUs where there are several.
 
     Args:
@@ -143,7 +143,7 @@ def train_network(
             metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
         )
         network.optimizer.build(network.trainable_variables)
-        progress = Progress(preset, TrainingState(state, key=_key(train, preset, seed)), title=title)
+        progress = TrainingProgress(preset, TrainingState(state, key=_key(train, preset, seed)), title=title)
         first = progress.resume(network)
         if first < preset.epochs and not progress.stopped:
             network.fit(
@@ -157,7 +157,7 @@ def train_network(
                 verbose=0,
             )
     progress.restore_best(network)
-    return Trained(network, progress.history)
+    return TrainedNetwork(network, progress.history)
 
 
 def predict_logits(network: keras.Model, images: np.ndarray) -> np.ndarray:

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from gate.models import write_whole
 from training.figures import as_png
-from training.report.beyond import comparison, issues, studies
-from training.report.evidence import Evidence, Sources, gather
-from training.report.kept import band, certificate, discarded
-from training.report.learning import data, training
-from training.report.page import Absent, Section, Shown, render
-from training.report.repeat import absent, maps, repeat
+from training.report.comparisons import comparison, issues, studies
+from training.report.evidence import Evidence, ReportSources, gather
+from training.report.novelty import unfamiliar
+from training.report.page import MissingSection, ReportFigure, Section, render
+from training.report.reproduction import absent, maps, repeat
 from training.report.results import calibration, results
+from training.report.selection import band, certificate, discarded
 from training.report.summary import summary
-from training.report.unfamiliar import unfamiliar
+from training.report.training_run import data, training
 
-__all__ = ["PAGE_FILE", "Sources", "write_report"]
+__all__ = ["PAGE_FILE", "ReportSources", "write_report"]
 
 PAGE_FILE = "report.html"
 
@@ -26,7 +26,7 @@ _SECTIONS = (
 )  # fmt: skip
 
 
-def write_report(sources: Sources, out: Path, *, figures: Path | None = None) -> Path:
+def write_report(sources: ReportSources, out: Path, *, figures: Path | None = None) -> Path:
     """Write the page, and each of its figures as a PNG file where a folder for them is given.
 
     Args:
@@ -51,7 +51,7 @@ def write_report(sources: Sources, out: Path, *, figures: Path | None = None) ->
 
 def _save_figures(sections: list[Section], folder: Path) -> None:
     """As PNG files, numbered in the order of the page."""
-    figures = [part for section in sections for part in section.parts if isinstance(part, Shown)]
+    figures = [part for section in sections for part in section.parts if isinstance(part, ReportFigure)]
     for number, shown in enumerate(figures, start=1):
         # Names of data sets are in it, which may hold anything.
         name = re.sub(r"[^A-Za-z0-9]+", "-", shown.name).strip("-")
@@ -62,7 +62,7 @@ def _sections(evidence: Evidence) -> Iterator[Section]:
     lacking = []
     for make in _SECTIONS:
         found = make(evidence)
-        if isinstance(found, Absent):
+        if isinstance(found, MissingSection):
             lacking.append(found)
         else:
             yield found

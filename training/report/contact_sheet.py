@@ -19,7 +19,7 @@ EDGE = 160
 LARGEST_SHEET = 1000
 """Pictures on the page; some 5 kB each. Whoever has more labels than these to decide on does it in several goes."""
 
-Found = tuple[str, str]
+ImageKey = tuple[str, str]
 """Names of a data set and of an image in it."""
 
 _STYLE = """
@@ -57,7 +57,7 @@ figcaption .no_glasses { color: var(--no-glasses); }
 
 
 def write_contact_sheet(
-    issues: Sequence[Issue], out: Path, *, images: Mapping[Found, Path], audited: int, command: str
+    issues: Sequence[Issue], out: Path, *, images: Mapping[ImageKey, Path], audited: int, command: str
 ) -> Path:
     """Write `label_issues.html` with the worst thousand of `issues`; returns where it is.
 

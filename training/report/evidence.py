@@ -16,20 +16,26 @@ from training.data.records import Manifest, Records, load_records
 from training.data.storage import Place
 from training.errors import RecordsError
 from training.evaluation.compare import Comparison
-from training.evaluation.guarantees import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised
+from training.evaluation.guarantees import (
+    CALIBRATION_FILE,
+    CERTIFICATE_FILE,
+    CalibrationRecord,
+    CertificateRecord,
+    Guarantees,
+)
 from training.evaluation.label_audit import ISSUES_FILE
-from training.model.train import History, Run, load_fitted, read_history
-from training.report.scored import Gate, Scored
-from training.search.study import Study
+from training.model.train import FitRun, History, load_fitted, read_history
+from training.report.gate_scores import CardGate, LabelledScores
+from training.search.study import StudyResult
 
-Row = dict[str, str]
+IssueRow = dict[str, str]
 """A line of `label_issues.csv`: id, given, suggested, score, and data_set where there are several."""
 
 _Finding = TypeVar("_Finding", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class ReportSources:
     """Where it all lies; what is None was not asked for."""
 
     records: Place
@@ -45,19 +51,19 @@ class Sources:
 class Evidence:
     """All that the sections take from; what is None was not made."""
 
-    sources: Sources
+    sources: ReportSources
     card: Card
-    gate: Gate
+    gate: CardGate
     manifest: Manifest
-    run: Run
+    run: FitRun
     network: keras.Model
     history: History
     train: Records
-    test: Scored
-    calibrated: Calibrated | None
-    certified: Certified | None
-    issues: tuple[Row, ...] | None
-    studies: tuple[Study, ...]
+    test: LabelledScores
+    calibrated: CalibrationRecord | None
+    certified: CertificateRecord | None
+    issues: tuple[IssueRow, ...] | None
+    studies: tuple[StudyResult, ...]
     comparison: Comparison | None
 
     @property
@@ -66,7 +72,7 @@ class Evidence:
         return tuple(data.name for data in self.card.data if Split.CALIBRATION in data.images)
 
 
-def gather(sources: Sources) -> Evidence:
+def gather(sources: ReportSources) -> Evidence:
     """Read everything and score the test split, which is what takes a while, last.
 
     Raises:
@@ -77,11 +83,11 @@ def gather(sources: Sources) -> Evidence:
     manifest, fitted = Manifest.read(sources.records), load_fitted(sources.run)
     _check_belonging(model.card, fitted.run, manifest, sources)
     issues = None if sources.audit is None else _read_issues(sources.audit / ISSUES_FILE)
-    studies = tuple(_required(folder / "study.json", Study, step="study") for folder in sources.studies)
+    studies = tuple(_required(folder / "study.json", StudyResult, step="study") for folder in sources.studies)
     folder = sources.comparison
     comparison = None if folder is None else _required(folder / "comparison.json", Comparison, step="compare")
     size = model.card.input.size
-    gate = Gate(Scorer(model, device="cpu"), model.card)
+    gate = CardGate(Scorer(model, device="cpu"), model.card)
     return Evidence(
         sources=sources,
         card=model.card,
@@ -92,8 +98,8 @@ def gather(sources: Sources) -> Evidence:
         history=read_history(sources.run),
         train=load_records(sources.records, Split.TRAIN, size=size),
         test=gate.score(load_records(sources.records, Split.TEST, size=size)),
-        calibrated=_read(sources.run / CALIBRATION_FILE, Calibrated),
-        certified=_read(sources.run / CERTIFICATE_FILE, Certified),
+        calibrated=_read(sources.run / CALIBRATION_FILE, CalibrationRecord),
+        certified=_read(sources.run / CERTIFICATE_FILE, CertificateRecord),
         issues=issues,
         studies=studies,
         comparison=comparison,
@@ -116,7 +122,7 @@ def _read(path: Place, kind: type[_Finding]) -> _Finding | None:
         raise RecordsError(f"{path} is not what this version writes: run the step that wrote it again") from error
 
 
-def _read_issues(path: Path) -> tuple[Row, ...]:
+def _read_issues(path: Path) -> tuple[IssueRow, ...]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = tuple(csv.DictReader(file))
@@ -127,14 +133,14 @@ def _read_issues(path: Path) -> tuple[Row, ...]:
     return rows
 
 
-def _check_belonging(card: Card, run: Run, manifest: Manifest, sources: Sources) -> None:
+def _check_belonging(card: Card, run: FitRun, manifest: Manifest, sources: ReportSources) -> None:
     """Figures of one model beside curves of another would be worse than no page."""
     title = f"model {card.name} version {card.version}"
     if card.training.records != manifest.fingerprint():
         raise RecordsError(f"{title} learned from other records than {sources.records}: name its own with --records")
     if (run.records, run.seed, run.settings) != (card.training.records, card.training.seed, card.training.settings):
         raise RecordsError(f"{title} was exported from another run than {sources.run}: name its own with --run")
-    promised = Promised.read(sources.run)
+    promised = Guarantees.read(sources.run)
     if (promised.card_band(), promised.temperature) != (card.band, card.calibration.temperature):
         raise RecordsError(
             f"{title} was exported before {sources.run} was calibrated or certified: run `lensgate train export` again"

@@ -21,7 +21,7 @@ class Html(str):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ReportFigure:
     """A figure on the page; `name` is its file name where figures are saved as well."""
 
     name: str
@@ -35,11 +35,11 @@ class Section:
 
     name: str
     title: str
-    parts: tuple[Html | Shown, ...]
+    parts: tuple[Html | ReportFigure, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class MissingSection:
     """A part that this page lacks, and the command that makes what it would show."""
 
     title: str
@@ -121,13 +121,13 @@ def _section(section: Section) -> Html:
     return element("section", heading, *_grouped(section.parts), id=section.name)
 
 
-def _grouped(parts: Sequence[Html | Shown]) -> Iterator[Html]:
-    for are_figures, run in groupby(parts, key=lambda part: isinstance(part, Shown)):
-        written = [_figure(part) if isinstance(part, Shown) else part for part in run]
+def _grouped(parts: Sequence[Html | ReportFigure]) -> Iterator[Html]:
+    for are_figures, run in groupby(parts, key=lambda part: isinstance(part, ReportFigure)):
+        written = [_figure(part) if isinstance(part, ReportFigure) else part for part in run]
         yield element("div", *written, class_="figures") if are_figures else joined(*written)
 
 
-def _figure(shown: Shown) -> Html:
+def _figure(shown: ReportFigure) -> Html:
     drawing = as_svg(shown.figure, shown.name).replace("<svg", '<svg role="img" aria-label="__"', 1)
     label = html.escape(shown.caption)
     return element("figure", Html(drawing.replace('"__"', f'"{label}"', 1)), element("figcaption", shown.caption))

@@ -3,9 +3,9 @@
 from gate.card import Card
 from training.evaluation.certify import describe
 from training.report.evidence import Evidence
+from training.report.formatting import count, edges, percent, share
+from training.report.formatting import number as number_of
 from training.report.page import Html, element, facts, joined, table
-from training.report.words import count, edges, percent, share
-from training.report.words import number as number_of
 
 
 def summary(evidence: Evidence) -> Html:

@@ -16,12 +16,10 @@ from typing import Any
 
 import grpc
 from keras_tuner.errors import FatalError
-from keras_tuner.src import protos
-from keras_tuner.src.distribute.oracle_chief import OracleServicer
-from keras_tuner.src.distribute.oracle_client import OracleClient
 
 from training.errors import SearchError
-from training.search.oracles import Whole
+from training.search.keras_tuner_adapter import OracleClient, OracleServicer, messages, rpc
+from training.search.oracles import SingleFileOracle
 
 LEASE = 60.0
 """Seconds without a word after which a worker has died."""
@@ -48,17 +46,17 @@ _OPTIONS = (
 )
 
 
-def serve(oracle: Whole) -> None:
+def serve(oracle: SingleFileOracle) -> None:
     """Hand out the trials of `oracle` until all have ended and every worker that is alive knows.
 
     Raises:
         SearchError: the address cannot be had, or no worker was heard of for an hour.
         Exception: whatever kept the chief from answering, such as storage that takes nothing.
     """
-    chief = Chief(oracle)
+    chief = ChiefService(oracle)
     # One thread: an oracle answers one worker after the other.
     server = grpc.server(ThreadPoolExecutor(1), options=_OPTIONS)
-    protos.get_service_grpc().add_OracleServicer_to_server(chief, server)
+    rpc.add_OracleServicer_to_server(chief, server)
     try:
         server.add_insecure_port(_address())
     except RuntimeError as error:
@@ -72,10 +70,10 @@ def serve(oracle: Whole) -> None:
         server.stop(grace=1).wait()
 
 
-class Chief(OracleServicer):  # type: ignore[misc,unused-ignore]
+class ChiefService(OracleServicer):  # type: ignore[misc,unused-ignore]
     """What workers may ask, and when each of them last did."""
 
-    def __init__(self, oracle: Whole, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, oracle: SingleFileOracle, *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(oracle)
         self._clock, self._lock = clock, threading.Lock()
         self._fault: Exception | None = None
@@ -113,7 +111,7 @@ class Chief(OracleServicer):  # type: ignore[misc,unused-ignore]
             if trial.status == "STOPPED":
                 self._told = True
                 del self._heard[request.tuner_id]
-            return protos.get_service().CreateTrialResponse(trial=trial.to_proto())
+            return messages.CreateTrialResponse(trial=trial.to_proto())
 
     def GetTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
         """The trial, and a sign that it is being run."""
@@ -165,14 +163,14 @@ class Chief(OracleServicer):  # type: ignore[misc,unused-ignore]
                 _log(f"trial {name} is given out again: {worker} is silent")
 
 
-class Client(OracleClient):  # type: ignore[misc,unused-ignore]
+class ChiefClient(OracleClient):  # type: ignore[misc,unused-ignore]
     """A worker's line to the chief, which waits for one that is being started, or started again."""
 
-    def __init__(self, oracle: Whole) -> None:
+    def __init__(self, oracle: SingleFileOracle) -> None:
         super().__init__(oracle)
         _log(f"asks the chief at {_address()}")
-        self._direct = protos.get_service_grpc().OracleStub(grpc.insecure_channel(_address(), options=_OPTIONS))
-        self.stub = _Patient(self._direct)
+        self._direct = rpc.OracleStub(grpc.insecure_channel(_address(), options=_OPTIONS))
+        self.stub = _RetryingStub(self._direct)
 
     @contextmanager
     def beating(self, trial: str) -> Iterator[None]:
@@ -187,14 +185,14 @@ class Client(OracleClient):  # type: ignore[misc,unused-ignore]
             thread.join()
 
     def _beat(self, trial: str, over: threading.Event) -> None:
-        request = protos.get_service().GetTrialRequest(trial_id=trial)
+        request = messages.GetTrialRequest(trial_id=trial)
         while not over.wait(BEAT):
             # Where there is no chief, the end of the trial waits for it.
             with suppress(grpc.RpcError):
                 self._direct.GetTrial(request, timeout=BEAT)
 
 
-class _Patient:
+class _RetryingStub:
     """The calls of a stub, repeated where the chief went while it was asked: each may be asked twice."""
 
     def __init__(self, stub: Any) -> None:

@@ -7,50 +7,51 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner
-from keras_tuner.engine.trial import Trial as TunerTrial
 from sklearn.exceptions import ConvergenceWarning
 
 from training.data.storage import Place, write_whole
 from training.errors import RecordsError
+from training.search.keras_tuner_adapter import AdaptedOracle
+from training.search.keras_tuner_adapter import Trial as TunerTrial
 
 KEY = "experiment"
 OBJECTIVE = "log_loss"
 ORACLE_FILE = "oracle.json"
 
-Value = bool | int | float | str
-Values = dict[str, Value]
+TrialValue = bool | int | float | str
+TrialValues = dict[str, TrialValue]
 
 
-def listed(cases: Sequence[Values], *, key: str) -> "Whole":
+def listed(cases: Sequence[TrialValues], *, key: str) -> "SingleFileOracle":
     """Trials that are known beforehand, in this order. A longer list that begins the same goes on from a shorter."""
     space = keras_tuner.HyperParameters()
     space.Fixed(KEY, key)
-    return _Listed(cases, max_trials=len(cases), **_common(space))
+    return _Listed(cases, max_trials=len(cases), **_oracle_options(space))
 
 
-def random(space: keras_tuner.HyperParameters, *, key: str, trials: int, seed: int) -> "Whole":
+def random(space: keras_tuner.HyperParameters, *, key: str, trials: int, seed: int) -> "SingleFileOracle":
     """So many trials drawn from `space`, the first with its defaults."""
     space.Fixed(KEY, key)
-    return _Random(max_trials=trials, seed=seed + 1, **_common(space))
+    return _Random(max_trials=trials, seed=seed + 1, **_oracle_options(space))
 
 
-def bayesian(space: keras_tuner.HyperParameters, *, key: str, trials: int, seed: int) -> "Whole":
+def bayesian(space: keras_tuner.HyperParameters, *, key: str, trials: int, seed: int) -> "SingleFileOracle":
     """So many trials, the first with the defaults of `space`, a third drawn, the others where a model of the
     objective expects the least.
     """
     space.Fixed(KEY, key)
     # Keras Tuner would draw three times as many as there are settings: here, all of them.
     drawn = max(2, trials // 3)
-    return _Bayesian(max_trials=trials, num_initial_points=drawn, seed=seed + 1, **_common(space))
+    return _Bayesian(max_trials=trials, num_initial_points=drawn, seed=seed + 1, **_oracle_options(space))
 
 
-def hyperband(space: keras_tuner.HyperParameters, *, key: str, epochs: int, seed: int) -> "Whole":
+def hyperband(space: keras_tuner.HyperParameters, *, key: str, epochs: int, seed: int) -> "SingleFileOracle":
     """Many trials of few epochs and few of up to `epochs`; how many follows from that. `tuner/epochs` is a value."""
     space.Fixed(KEY, key)
-    return _Hyperband(max_epochs=epochs, seed=seed + 1, **_common(space))
+    return _Hyperband(max_epochs=epochs, seed=seed + 1, **_oracle_options(space))
 
 
-class Whole(keras_tuner.Oracle):  # type: ignore[misc,unused-ignore]
+class SingleFileOracle(AdaptedOracle):
     """An oracle whose state and trials are one file in `folder`, replaced at once.
 
     Keras Tuner writes them to several, one after the other and in place: a kill between leaves trials that are never
@@ -59,7 +60,6 @@ class Whole(keras_tuner.Oracle):  # type: ignore[misc,unused-ignore]
 
     folder: Place
     over = False
-    ongoing_trials: dict[str, TunerTrial]
 
     def create_trial(self, tuner_id: str) -> TunerTrial:
         """The trial that this worker is at, one that another worker left, or a new one.
@@ -67,7 +67,7 @@ class Whole(keras_tuner.Oracle):  # type: ignore[misc,unused-ignore]
         Where no new one is to be had, who asks waits while others are at work: they may leave theirs. The choice is
         over then: how often it is asked must not decide what is drawn.
         """
-        if self.over and not self._retry_queue and tuner_id not in self.ongoing_trials:
+        if self.over and not self.retry_queue and tuner_id not in self.ongoing_trials:
             trial = TunerTrial(self.get_space(), trial_id="", status="STOPPED")
         else:
             trial = super().create_trial(tuner_id)
@@ -94,14 +94,14 @@ class Whole(keras_tuner.Oracle):  # type: ignore[misc,unused-ignore]
         known = self.trials[trial.trial_id].metrics.exists(OBJECTIVE)
         if trial.trial_id in self.end_order or (trial.status == "COMPLETED" and not known):
             return
-        if trial.trial_id in self._retry_queue:
-            self._retry_queue.remove(trial.trial_id)
+        if trial.trial_id in self.retry_queue:
+            self.retry_queue.remove(trial.trial_id)
         super().end_trial(trial)
 
     def release(self, tuner_id: str) -> str:
         """Have the trial of a worker that is gone run by another; its name."""
         name: str = self.ongoing_trials.pop(tuner_id).trial_id
-        self._retry_queue.append(name)
+        self.retry_queue.append(name)
         return name
 
     def get_state(self) -> dict[str, Any]:
@@ -124,16 +124,13 @@ class Whole(keras_tuner.Oracle):  # type: ignore[misc,unused-ignore]
     def reload(self) -> None:
         self.set_state(json.loads((self.folder / ORACLE_FILE).read_bytes()))
 
-    def _save_trial(self, trial: TunerTrial) -> None:
-        """`save`, which always follows, writes it."""
-
     def _end_choice(self) -> None:
         if not self.over:
             self.over = True
             self.save()
 
 
-class _DefaultsFirst(Whole):
+class _DefaultsFirst(SingleFileOracle):
     """Tries what is there before anything else, so that the best is never worse."""
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -155,12 +152,12 @@ class _Bayesian(_DefaultsFirst, keras_tuner.oracles.BayesianOptimizationOracle):
             return super().populate_space(trial_id)
 
 
-class _Hyperband(Whole, keras_tuner.oracles.HyperbandOracle):  # type: ignore[misc,unused-ignore]
+class _Hyperband(SingleFileOracle, keras_tuner.oracles.HyperbandOracle):  # type: ignore[misc,unused-ignore]
     pass
 
 
-class _Listed(Whole):
-    def __init__(self, cases: Sequence[Values], **options: Any) -> None:
+class _Listed(SingleFileOracle):
+    def __init__(self, cases: Sequence[TrialValues], **options: Any) -> None:
         super().__init__(**options)
         self._cases = cases
 
@@ -169,7 +166,7 @@ class _Listed(Whole):
         return {"status": "RUNNING", "values": {**self.get_space().values, **self._cases[len(self.trials)]}}
 
 
-def _common(space: keras_tuner.HyperParameters) -> dict[str, Any]:
+def _oracle_options(space: keras_tuner.HyperParameters) -> dict[str, Any]:
     return {
         "objective": keras_tuner.Objective(OBJECTIVE, "min"),
         "hyperparameters": space,

@@ -19,9 +19,6 @@ from typing import Any
 
 import keras_tuner
 import tensorflow as tf
-from keras_tuner.engine.base_tuner import BaseTuner
-from keras_tuner.engine.trial import Trial as TunerTrial
-from keras_tuner.src.distribute.utils import is_chief_oracle
 from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
@@ -32,25 +29,27 @@ from training.errors import RecordsError, SearchError
 from training.evaluation.evaluate import evaluate
 from training.model.preset import Preset
 from training.model.train import STATE_FILE, predict_logits, train_network
-from training.search.coordinator import Client, serve
-from training.search.oracles import KEY, OBJECTIVE, ORACLE_FILE, Values, Whole
+from training.search.coordinator import ChiefClient, serve
+from training.search.keras_tuner_adapter import AdaptedTuner, is_chief
+from training.search.keras_tuner_adapter import Trial as TunerTrial
+from training.search.oracles import KEY, OBJECTIVE, ORACLE_FILE, SingleFileOracle, TrialValues
 
 TRIALS_FOLDER = "trials"
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
-Metrics = dict[str, float]
-Measure = Callable[[Values, Place], Metrics]
+TrialMetrics = dict[str, float]
+MeasureTrial = Callable[[TrialValues, Place], TrialMetrics]
 """Runs one trial with these values, keeping its state in this file; its metrics, `OBJECTIVE` among them."""
 
 
-class Trial(BaseModel):
+class TrialResult(BaseModel):
     """One trial that came to an end; without metrics where it failed: out of memory, or a loss that is no number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    values: Values
-    metrics: Metrics
+    values: TrialValues
+    metrics: TrialMetrics
 
 
 def fingerprint(*parts: Any) -> str:
@@ -58,7 +57,7 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def run_trials(oracle: Whole, measure: Measure, out: Place) -> tuple[Trial, ...] | None:
+def run_trials(oracle: SingleFileOracle, measure: MeasureTrial, out: Place) -> tuple[TrialResult, ...] | None:
     """Run all trials that are not done yet; what came of all of them, in the order they were begun.
 
     None in a worker, which knows only its own: the chief has them all.
@@ -72,7 +71,7 @@ def run_trials(oracle: Whole, measure: Measure, out: Place) -> tuple[Trial, ...]
     if missing and len(missing) < len(VARIABLES):
         # Without an address, Keras Tuner would run the search a second time, into the same folder.
         raise SearchError(f"{' and '.join(missing)} must be set as well, or none of {', '.join(VARIABLES)}")
-    tuner = _Tuner(oracle, measure, out)
+    tuner = _TrialRunner(oracle, measure, out)
     try:
         tuner.search()
     except keras_tuner.errors.FatalError as error:
@@ -87,7 +86,7 @@ def run_trials(oracle: Whole, measure: Measure, out: Place) -> tuple[Trial, ...]
 
 def train_and_measure(
     parts: tuple[Records, Records, Records], *, preset: Preset, seed: int, state: Place, title: str
-) -> Metrics:
+) -> TrialMetrics:
     """Train on the first part, stop by the second and measure on the third.
 
     There are no `seconds` where the training was interrupted: nobody knows how long it took before.
@@ -119,31 +118,27 @@ def write_table(path: Place, rows: Iterable[Mapping[str, object]]) -> None:
     write_whole(path, text.getvalue().encode())
 
 
-class _Tuner(BaseTuner):  # type: ignore[misc,unused-ignore]
-    def __init__(self, oracle: Whole, measure: Measure, out: Place) -> None:
+class _TrialRunner(AdaptedTuner):
+    def __init__(self, oracle: SingleFileOracle, measure: MeasureTrial, out: Place) -> None:
         self._measure, self._trials = measure, out / TRIALS_FOLDER
         self._key = oracle.get_space().get(KEY)
         oracle.verbose = 0
         oracle.folder = self._trials
         super().__init__(oracle)
         if self.is_worker:
-            self.oracle = Client(oracle)
+            self.oracle = ChiefClient(oracle)
         elif (self._trials / ORACLE_FILE).is_file():
             self.reload()
 
-    @property
-    def is_worker(self) -> bool:
-        return bool(self._is_worker())
-
     def search(self) -> None:
         """Run all trials; as the chief, have them run."""
-        if is_chief_oracle():
+        if is_chief():
             self.save()
             serve(self.oracle)
         else:
             super().search()
 
-    def run_trial(self, trial: TunerTrial, *_: Any, **__: Any) -> Metrics:
+    def run_trial(self, trial: TunerTrial, *_: Any, **__: Any) -> TrialMetrics:
         values = dict(trial.hyperparameters.values)
         try:
             if values.pop(KEY) != self._key:
@@ -176,24 +171,20 @@ class _Tuner(BaseTuner):  # type: ignore[misc,unused-ignore]
 
     def reload(self) -> None:
         self.oracle.reload()
-        if not is_chief_oracle():
+        if not is_chief():
             # Whoever was at work is not any more. A chief waits for them.
             for worker in list(self.oracle.ongoing_trials):
                 self.oracle.release(worker)
-
-    def _get_tuner_fname(self) -> str:
-        # Keras Tuner would look for it where no object storage is: `__init__` reloads.
-        return ""
 
     def _folder(self, trial: TunerTrial) -> Place:
         return self._trials / f"trial_{trial.trial_id}"
 
 
-def _outcome(trial: TunerTrial) -> Trial:
+def _outcome(trial: TunerTrial) -> TrialResult:
     values = {name: value for name, value in trial.hyperparameters.values.items() if name != KEY}
     done = trial.status == "COMPLETED"
     metrics = {name: float(trial.metrics.get_last_value(name)) for name in trial.metrics.metrics} if done else {}
-    return Trial(name=trial.trial_id, values=values, metrics=metrics)
+    return TrialResult(name=trial.trial_id, values=values, metrics=metrics)
 
 
 def _cell(value: object) -> object:

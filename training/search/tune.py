@@ -16,23 +16,23 @@ from training.data.records import Manifest, Records, load_parts
 from training.data.storage import Place, write_whole
 from training.errors import DataError, TrainingError
 from training.model.preset import Preset
-from training.search.oracles import OBJECTIVE, Values, Whole, bayesian, hyperband, random
-from training.search.trials import Metrics, Trial, fingerprint, run_trials, train_and_measure, write_table
+from training.search.oracles import OBJECTIVE, SingleFileOracle, TrialValues, bayesian, hyperband, random
+from training.search.trials import TrialMetrics, TrialResult, fingerprint, run_trials, train_and_measure, write_table
 
 BEST_FILE = "best.json"
 TRIALS = 10
 
-Target = Literal["architecture", "learning-rate"]
+TuningTarget = Literal["architecture", "learning-rate"]
 Algorithm = Literal["random", "hyperband", "bayesian"]
 
 
-class Tuned(BaseModel):
+class TuningResult(BaseModel):
     """All trials, the best of them, and the settings that gave it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trials: tuple[Trial, ...]
-    best: Trial
+    trials: tuple[TrialResult, ...]
+    best: TrialResult
     settings: dict[str, float | int | str | bool]
 
 
@@ -40,12 +40,12 @@ def tune(
     records: Place,
     out: Place,
     *,
-    target: Target,
+    target: TuningTarget,
     start: Preset,
     algorithm: Algorithm = "random",
     trials: int | None = None,
     seed: int = 0,
-) -> Tuned | None:
+) -> TuningResult | None:
     """Try settings around `start` and write `trials.csv` and `best.json` into `out`; all train with the same seed.
 
     Run again it goes on; with more trials it adds to what is there. None in a worker (see `search`).
@@ -75,7 +75,7 @@ def tune(
         train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=start.size, fingerprint=prepared)
         return train, validation, validation
 
-    def measure(values: Values, state: Place) -> Metrics:
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
         # Hyperband's longer trials begin anew: what an epoch does may depend on how many there are to be.
         preset = _preset(target, start, values).changed(epochs=values.get("tuner/epochs"))
         title = ", ".join(f"{name} {value}" for name, value in values.items() if "/" not in name)
@@ -93,7 +93,7 @@ def _oracle(
     trials: int | None,
     seed: int,
     epochs: int,
-) -> Whole:
+) -> SingleFileOracle:
     if algorithm != "hyperband":
         choose = random if algorithm == "random" else bayesian
         return choose(space, key=key, trials=trials or TRIALS, seed=seed)
@@ -121,13 +121,13 @@ def _learning_rate(start: Preset) -> keras_tuner.HyperParameters:
     return space
 
 
-SPACES: dict[Target, Callable[[Preset], keras_tuner.HyperParameters]] = {
+SPACES: dict[TuningTarget, Callable[[Preset], keras_tuner.HyperParameters]] = {
     "architecture": _architecture,
     "learning-rate": _learning_rate,
 }
 
 
-def _preset(target: Target, start: Preset, values: Values) -> Preset:
+def _preset(target: TuningTarget, start: Preset, values: TrialValues) -> Preset:
     """`start` with what was drawn, rounded to figures that can be read and typed."""
     chosen: dict[str, Any] = {name: value for name, value in values.items() if "/" not in name}
     if target == "architecture":
@@ -142,7 +142,7 @@ def _with(value: Any, *others: Any) -> list[Any]:
     return sorted({value, *others})
 
 
-def _written(trials: tuple[Trial, ...], out: Place, target: Target, start: Preset) -> Tuned:
+def _written(trials: tuple[TrialResult, ...], out: Place, target: TuningTarget, start: Preset) -> TuningResult:
     finished = [trial for trial in trials if trial.metrics]
     if not finished:
         raise TrainingError(f"not one of {len(trials)} trials came to a result: take less filters, or a smaller rate")
@@ -154,4 +154,4 @@ def _written(trials: tuple[Trial, ...], out: Place, target: Target, start: Prese
         [{"trial": one.name, **one.values, **{name: one.metrics.get(name) for name in columns}} for one in trials],
     )
     write_whole(out / BEST_FILE, json.dumps(settings, indent=2).encode())
-    return Tuned(trials=trials, best=best, settings=settings)
+    return TuningResult(trials=trials, best=best, settings=settings)

@@ -24,7 +24,7 @@ _LINE = 0.17
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class CaptionedImage:
     """An image, uint8 `[H, W, 3]`, with what is written under it; a marked one has a frame, and its eyes enlarged."""
 
     image: Pixels
@@ -36,20 +36,20 @@ class Picture:
 @styled
 def label_grid(glasses: Pixels, no_glasses: Pixels) -> Figure:
     """Examples of both labels, uint8 `[N, S, S, 3]` each, under a heading each."""
-    rows: list[_Row] = []
+    rows: list[_GridRow] = []
     for name, colour, images in (("glasses", GLASSES, glasses), ("no glasses", NO_GLASSES, no_glasses)):
-        rows += _headed(_rows([Picture(image) for image in images]), name, colour)
+        rows += _headed(_rows([CaptionedImage(image) for image in images]), name, colour)
     return _stack(rows)
 
 
 @styled
-def picture_grid(pictures: Sequence[Picture], *, heading: str = "") -> Figure:
+def picture_grid(pictures: Sequence[CaptionedImage], *, heading: str = "") -> Figure:
     """Pictures, each over its caption of a few short lines."""
     return _stack(_headed(_rows(pictures), heading))
 
 
 @styled
-def prediction_grid(pictures: Sequence[Picture]) -> Figure:
+def prediction_grid(pictures: Sequence[CaptionedImage]) -> Figure:
     """Predictions: those that are sure first, then the marked ones, framed, each with its eyes enlarged below it."""
     rows = _rows([picture for picture in pictures if not picture.marked])
     for row in _rows([picture for picture in pictures if picture.marked]):
@@ -62,21 +62,21 @@ def prediction_grid(pictures: Sequence[Picture]) -> Figure:
 @styled
 def feature_maps(image: Pixels, blocks: Sequence[NDArray[np.floating]]) -> Figure:
     """An image, uint8 `[S, S, 3]`, and for each block those of its maps, `[h, w, filters]`, that vary most over it."""
-    rows = [_Row((Picture(image),), heading=f"the image · {len(image)} x {len(image)}", columns=MAPS)]
+    rows = [_GridRow((CaptionedImage(image),), heading=f"the image · {len(image)} x {len(image)}", columns=MAPS)]
     for number, maps in enumerate(blocks, start=1):
         height, width, filters = maps.shape
         strongest = np.argsort(-maps.std(axis=(0, 1)))[:MAPS]
-        pictures = tuple(Picture(_coloured(maps[..., index])) for index in strongest)
+        pictures = tuple(CaptionedImage(_coloured(maps[..., index])) for index in strongest)
         heading = f"block {number} · {height} x {width} · {filters} maps"
-        rows.append(_Row(pictures, heading=heading, columns=MAPS))
+        rows.append(_GridRow(pictures, heading=heading, columns=MAPS))
     return _stack(rows)
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _GridRow:
     """At most `columns` pictures of one shape, a heading above them; `boxed`: a box around the eyes of each."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[CaptionedImage, ...]
     heading: str = ""
     colour: str = INK
     columns: int = COLUMNS
@@ -96,15 +96,15 @@ class _Row:
         return self.cell[1] + _LINE * (lines + 1.4 * bool(self.heading)) + _GAP
 
 
-def _rows(pictures: Sequence[Picture]) -> list[_Row]:
-    return [_Row(tuple(pictures[start : start + COLUMNS])) for start in range(0, len(pictures), COLUMNS)]
+def _rows(pictures: Sequence[CaptionedImage]) -> list[_GridRow]:
+    return [_GridRow(tuple(pictures[start : start + COLUMNS])) for start in range(0, len(pictures), COLUMNS)]
 
 
-def _headed(rows: list[_Row], heading: str, colour: str = INK) -> list[_Row]:
+def _headed(rows: list[_GridRow], heading: str, colour: str = INK) -> list[_GridRow]:
     return [replace(row, heading=heading, colour=colour) for row in rows[:1]] + rows[1:]
 
 
-def _stack(rows: Sequence[_Row]) -> Figure:
+def _stack(rows: Sequence[_GridRow]) -> Figure:
     """One row under the other. Each place is computed: a layout that is solved for takes seconds for so many."""
     height = sum(row.height for row in rows) + _GAP
     figure = Figure((WIDTH, height))
@@ -115,7 +115,7 @@ def _stack(rows: Sequence[_Row]) -> Figure:
     return figure
 
 
-def _draw_row(figure: Figure, row: _Row, top: float) -> None:
+def _draw_row(figure: Figure, row: _GridRow, top: float) -> None:
     full = figure.get_figheight()
     if row.heading:
         figure.text(_GAP / WIDTH, top / full, row.heading, color=row.colour, va="top")
@@ -129,7 +129,7 @@ def _draw_row(figure: Figure, row: _Row, top: float) -> None:
             _box_eyes(axes, picture)
 
 
-def _show(axes: Axes, picture: Picture) -> None:
+def _show(axes: Axes, picture: CaptionedImage) -> None:
     axes.grid(False)
     axes.imshow(picture.image, aspect="auto")
     axes.set(xticks=[], yticks=[])
@@ -140,7 +140,7 @@ def _show(axes: Axes, picture: Picture) -> None:
         )
 
 
-def _box_eyes(axes: Axes, picture: Picture) -> None:
+def _box_eyes(axes: Axes, picture: CaptionedImage) -> None:
     left, top, right, bottom = (edge * len(picture.image) for edge in EYES)
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=picture.colour))
 

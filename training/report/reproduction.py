@@ -6,7 +6,7 @@ import numpy as np
 from training.figures import feature_maps
 from training.model.network import block_outputs
 from training.report.evidence import Evidence
-from training.report.page import Absent, Section, Shown, code, element, facts, lines, paragraph, table
+from training.report.page import MissingSection, ReportFigure, Section, code, element, facts, lines, paragraph, table
 
 
 def maps(evidence: Evidence) -> Section:
@@ -23,7 +23,7 @@ def maps(evidence: Evidence) -> Section:
         f"{test.records.names[one]} of {test.records.data_sets[one]}, probability {test.probability[one]:.3f}, and the "
         "feature maps at the end of each block that vary most over it: outlines first, then ever larger parts."
     )
-    return Section("maps", "What the blocks see", (Shown("feature-maps", feature_maps(image, found), caption),))
+    return Section("maps", "What the blocks see", (ReportFigure("feature-maps", feature_maps(image, found), caption),))
 
 
 def repeat(evidence: Evidence) -> Section:
@@ -48,7 +48,7 @@ def repeat(evidence: Evidence) -> Section:
     )
 
 
-def absent(parts: list[Absent]) -> Section:
+def absent(parts: list[MissingSection]) -> Section:
     """What the page would show as well, had it been made."""
     said = paragraph("Made by these commands, and then shown by another ", code("lensgate train report"), ":")
     rows = [(part.title, code(part.command)) for part in parts]

@@ -7,8 +7,8 @@ from gate.card import DataSet
 from training.data.records import Records
 from training.figures import curve, label_grid
 from training.report.evidence import Evidence
-from training.report.page import Html, Section, Shown, element, facts, folded, paragraph, table
-from training.report.words import count, percent
+from training.report.formatting import count, percent
+from training.report.page import Html, ReportFigure, Section, element, facts, folded, paragraph, table
 
 EXAMPLES = 10
 MOST_PROBLEMS = 200
@@ -17,7 +17,7 @@ MOST_PROBLEMS = 200
 def data(evidence: Evidence) -> Section:
     """Sets, splits, counts and terms; what was left out; examples of both labels."""
     sets = evidence.card.data
-    parts: list[Html | Shown] = [
+    parts: list[Html | ReportFigure] = [
         table(
             ("data set", "split", "images", "with glasses", "share"),
             [row for one in sets for row in _counts(one)],
@@ -39,7 +39,7 @@ def training(evidence: Evidence) -> Section:
         + ("the last." if kept == run.epochs and not run.settings["patience"] else "the one of least validation loss.")
     )
     curves = (
-        Shown(
+        ReportFigure(
             f"training-{metric}",
             curve(history, metric, kept=kept),
             f"{metric.capitalize()} on the training and on the validation split. Training is measured while it goes "
@@ -75,11 +75,11 @@ def _problems(problems: tuple[str, ...]) -> Html:
     return folded(f"{count(len(problems), 'file')} left out or remarked on", element("ul", *shown))
 
 
-def _examples(train: Records, name: str) -> Shown:
+def _examples(train: Records, name: str) -> ReportFigure:
     mine = train.select(np.array(train.data_sets) == name)
     parts = [mine.images[mine.labels == label] for label in (1, 0)]
     # Spread over the whole set, whose sources often follow each other.
     glasses, none = (part[np.linspace(0, len(part) - 1, min(EXAMPLES, len(part))).astype(int)] for part in parts)
-    return Shown(
+    return ReportFigure(
         f"labels-{name}", label_grid(glasses, none), f"Training images of {name} by the label they are learned with."
     )

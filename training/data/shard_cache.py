@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from training.data.parallel_map import prefetched
-from training.data.shards import Image, read_shard
+from training.data.parallel_map import parallel_map
+from training.data.shards import ShardRecord, read_shard
 from training.data.storage import Place, Remote, write_whole
 from training.errors import DamagedError, RecordsError, StorageError
 
@@ -21,7 +21,7 @@ AHEAD = 8
 """Shards that are fetched at the same time, and at most so many before they are read."""
 
 
-def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[Image]:
+def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[ShardRecord]:
     """All images of some `shards`: names below `records`, each with its length in bytes.
 
     Raises:
@@ -61,7 +61,7 @@ def folder_of(records: Remote) -> Path:
 def _files(records: Place, shards: Mapping[str, int]) -> AbstractContextManager[Iterator[Path]]:
     if isinstance(records, Path):
         return nullcontext(records / name for name in shards)
-    return prefetched(partial(_fetch, records, folder_of(records)), shards.items(), threads=AHEAD, ahead=AHEAD)
+    return parallel_map(partial(_fetch, records, folder_of(records)), shards.items(), threads=AHEAD, ahead=AHEAD)
 
 
 def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
@@ -81,7 +81,7 @@ def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
     return copy
 
 
-def _read(shard: Place, file: Path) -> Iterator[Image]:
+def _read(shard: Place, file: Path) -> Iterator[ShardRecord]:
     try:
         return read_shard(file)
     except DamagedError as error:

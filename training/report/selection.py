@@ -5,8 +5,8 @@ import numpy as np
 from gate import Band, Reason
 from training.evaluation.calibrate import clopper_pearson
 from training.evaluation.certify import (
-    Certificate,
     RawBand,
+    RiskCertificate,
     SelectiveRisk,
     TestedBand,
     describe,
@@ -14,12 +14,12 @@ from training.evaluation.certify import (
     risk_coverage,
     selective_risk,
 )
-from training.figures import Mark, picture_grid, risk_coverage_chart
+from training.figures import CurvePoint, picture_grid, risk_coverage_chart
 from training.report.evidence import Evidence
-from training.report.page import Absent, Html, Section, Shown, element, folded, paragraph, table
+from training.report.formatting import edges, percent, share
+from training.report.gate_scores import LabelledScores
+from training.report.page import Html, MissingSection, ReportFigure, Section, element, folded, paragraph, table
 from training.report.results import picture
-from training.report.scored import Scored
-from training.report.words import edges, percent, share
 
 PAPER = Band()
 EXAMPLES = 10
@@ -31,12 +31,12 @@ MEANING = {
 }
 
 
-def certificate(evidence: Evidence) -> Section | Absent:
+def certificate(evidence: Evidence) -> Section | MissingSection:
     """What was certified, and every band that was tested for it."""
     title, found = "The certificate", evidence.certified
     if found is None:
         sources = evidence.sources
-        return Absent(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
+        return MissingSection(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
     temperature = evidence.card.calibration.temperature
     rows = [_tested(row, temperature) for row in found.certificate.tested]
     tested = table(("band", "accepted", "wrong", "bound on the risk", "certified"), rows)
@@ -58,7 +58,7 @@ def band(evidence: Evidence) -> Section:
         "Accepting the surest images alone, from few on the left to all on the right, how many of them are labelled "
         f"wrongly. Images discarded as unfamiliar are left out. The bands stand where they are on the {first} split."
     )
-    chart = Shown(
+    chart = ReportFigure(
         "risk-coverage", risk_coverage_chart(curves, _marks(evidence, measured[first]), target=target), caption
     )
     return Section("band", "What the band keeps", (table(head, rows, words=2), chart))
@@ -72,7 +72,7 @@ def discarded(evidence: Evidence) -> Section:
     return Section("discarded", "Discarded test images", tuple(parts))
 
 
-def _tests(evidence: Evidence) -> dict[str, Scored]:
+def _tests(evidence: Evidence) -> dict[str, LabelledScores]:
     """The test split of each data set that something is promised of; familiar images alone."""
     parts = ((name, part) for name, part in evidence.test.by_data_set() if name in evidence.own)
     return {f"test: {name}": part.select(~part.judged.unfamiliar) for name, part in parts}
@@ -105,19 +105,19 @@ def _titles(bands: dict[str, Band]) -> list[str]:
     return [f"{title}, {edges(one)}" for title, one in bands.items()]
 
 
-def _of_certificate(found: Certificate) -> SelectiveRisk:
+def _of_certificate(found: RiskCertificate) -> SelectiveRisk:
     risk = clopper_pearson(found.errors, found.accepted) if found.accepted else None
     return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=found.coverage, risk=risk)
 
 
-def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[Mark]:
+def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
     found = evidence.certified.certificate if evidence.certified else None
     # Where mistakes cost differently the bound is on their mean cost, which is no share.
     bounds = [found.risk_bound] if found and found.certified and found.cost_ratio == 1 else []
     marks = []
     for index, (title, one) in enumerate(measured.items()):
         bound = bounds[index] if index < len(bounds) else None
-        marks.append(Mark(title, one.coverage.value, one.risk.value if one.risk else 0.0, bound))
+        marks.append(CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0, bound))
     return marks
 
 
@@ -136,7 +136,7 @@ def _tested(row: TestedBand, temperature: float) -> tuple[str, ...]:
     )
 
 
-def _examples(test: Scored, reason: Reason) -> Html | Shown:
+def _examples(test: LabelledScores, reason: Reason) -> Html | ReportFigure:
     found = np.flatnonzero([one.reason is reason for one in test.expecting])
     if not len(found):
         return paragraph(element("strong", f"{reason.capitalize()}: "), f"none of the {len(test):,} test images.")
@@ -144,4 +144,4 @@ def _examples(test: Scored, reason: Reason) -> Html | Shown:
     pictures = [picture(test.records.images[one], test.probability[one]) for one in shown]
     part = percent(len(found) / len(test))
     caption = f"{len(found):,} of {len(test):,} test images ({part}) are {reason}: {MEANING[reason]}"
-    return Shown(f"discarded-{reason}", picture_grid(pictures, heading=reason), caption)
+    return ReportFigure(f"discarded-{reason}", picture_grid(pictures, heading=reason), caption)

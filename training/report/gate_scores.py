@@ -11,17 +11,17 @@ from gate.card import Card
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.records import Records
-from training.evaluation.evaluate import Bools, Floats, Judged, judge
+from training.evaluation.evaluate import Bools, Floats, GateScores, score_images
 
 _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class LabelledScores:
     """`N` images: what was judged, their logits float64 `[N]`, and the decisions if the gate expected their labels."""
 
     records: Records
-    judged: Judged
+    judged: GateScores
     logit: Floats
     expecting: tuple[Decision, ...]
 
@@ -44,21 +44,21 @@ class Scored:
         """float64 `[N]`, or None where the model does not judge it."""
         return novelties(self.judged)
 
-    def select(self, which: NDArray[np.generic]) -> "Scored":
+    def select(self, which: NDArray[np.generic]) -> "LabelledScores":
         """Those that a mask of bool, or an array of indices, names."""
         index = np.arange(len(self))[which]
         columns = (self.judged.scores, self.judged.decisions, self.expecting)
         scores, decisions, expecting = (tuple(column[one] for one in index) for column in columns)
-        return Scored(self.records.select(index), Judged(scores, decisions), self.logit[index], expecting)
+        return LabelledScores(self.records.select(index), GateScores(scores, decisions), self.logit[index], expecting)
 
-    def by_data_set(self) -> Iterator[tuple[str, "Scored"]]:
+    def by_data_set(self) -> Iterator[tuple[str, "LabelledScores"]]:
         """Each data set by itself."""
         origin = np.array(self.records.data_sets)
         for name in dict.fromkeys(self.records.data_sets):
             yield name, self.select(origin == name)
 
 
-class Gate:
+class CardGate:
     """The exported model with its card's band and threshold."""
 
     def __init__(self, scorer: Scorer, card: Card) -> None:
@@ -66,11 +66,11 @@ class Gate:
         self._scorer = scorer
         self._card = card
 
-    def judge(self, images: Pixels) -> Judged:
+    def judge(self, images: Pixels) -> GateScores:
         """What the service would say of images, uint8 `[N, S, S, 3]`."""
-        return judge(self._scorer, self._card, images)
+        return score_images(self._scorer, self._card, images)
 
-    def score(self, records: Records) -> Scored:
+    def score(self, records: Records) -> LabelledScores:
         """The same, with their labels and logits beside it."""
         judged = self.judge(records.images)
         starts = range(0, len(records), _BATCH)
@@ -86,10 +86,10 @@ class Gate:
             )
             for score, label in zip(judged.scores, labels, strict=True)
         )
-        return Scored(records, judged, np.concatenate(logits).astype(np.float64), expecting)
+        return LabelledScores(records, judged, np.concatenate(logits).astype(np.float64), expecting)
 
 
-def novelties(judged: Judged) -> Floats | None:
+def novelties(judged: GateScores) -> Floats | None:
     """float64 `[N]`, or None where the model does not judge it."""
     found = [score.novelty for score in judged.scores if score.novelty is not None]
     return np.array(found) if found else None
