@@ -1,4 +1,4 @@
-"""Probability and decision for every image of a folder, labelled or not, as a table."""
+"""Write probability and decision for every image of a folder to a table."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class PredictionCounts:
-    """How many images were accepted and discarded, and how many could not be read."""
+    """Numbers of accepted, discarded and unreadable images."""
 
     accept: int
     discard: int
@@ -34,10 +34,10 @@ class PredictionCounts:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The images to predict: those that a `test.csv` lists without labels, or else all in the folder, by name.
+    """Find the images to predict: the unlabelled ones of `test.csv`, or else all in the folder, sorted by name.
 
     Raises:
-        DataError: there are none.
+        DataError: the folder does not contain an image.
     """
     if (folder / "train.csv").is_file() and (folder / "test.csv").is_file():
         unlabelled = [example.path for example in read_dataset(folder).test if example.glasses is None]
@@ -47,11 +47,11 @@ def find_images(folder: Path) -> list[Path]:
         found = [path for path in sorted((folder / candidate).glob("*")) if path.suffix.lower() in IMAGE_ENDINGS]
         if found:
             return found
-    raise DataError(f"there is no image in {folder}: files end in {', '.join(IMAGE_ENDINGS)}")
+    raise DataError(f"{folder} does not contain an image: file names must end in {', '.join(IMAGE_ENDINGS)}")
 
 
 def predict_images(model: Model, images: Sequence[Path], out: Path) -> PredictionCounts:
-    """Write one line an image, in order; one that cannot be read has an error instead of a decision."""
+    """Write one row per image, in order; an unreadable image has an error instead of a decision."""
     scorer = Scorer(model, device="cpu")
     rows = list(_rows(scorer, model, images))
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""`images.csv`: of every image that is kept its label, its source, and the split it is in."""
+"""`images.csv`: label, source and split of every image in the records."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from training.data.dataset import Split
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One image; its fields are the columns. `given` is the label before corrections, `sha256` the file's."""
+    """One image; fields are columns. `given` is the label before corrections, `sha256` the hash of the file."""
 
     data_set: str
     name: str
@@ -22,7 +22,7 @@ class ImageRow:
 
 
 def to_csv(rows: Sequence[ImageRow]) -> bytes:
-    """The rows as CSV, labels as 1 and 0."""
+    """Serialize the rows as CSV, labels as 1 and 0."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(field.name for field in fields(ImageRow))
@@ -31,7 +31,7 @@ def to_csv(rows: Sequence[ImageRow]) -> bytes:
 
 
 def from_csv(table: bytes) -> list[ImageRow]:
-    """Back from what `to_csv` made."""
+    """Parse the output of `to_csv`."""
     return [
         ImageRow(
             **{key: row[key] for key in ("data_set", "name", "source", "sha256")},

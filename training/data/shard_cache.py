@@ -1,8 +1,8 @@
-"""Shards to read, wherever they lie: those of object storage are fetched once and kept on this machine.
+"""Read shards from a folder or from object storage, with a local cache for the latter.
 
-TensorFlow reaches no S3, and a step reads all shards more than once: for several splits, for every trial. What is
-parsed are therefore files of this machine, by the same code as a folder's. A shard's name changes with the images in
-it, so that a copy of its name and length is the shard; its checksums are checked whenever it is read.
+TensorFlow cannot read S3, and a step reads the shards several times: for several splits, for every trial. Remote shards
+are therefore copied once and parsed locally. The name of a shard changes with its images, so a copy of equal name and
+length is valid; checksums are verified on every read.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from training.data.storage import Place, Remote, write_whole
 from training.errors import DamagedError, RecordsError, StorageError
 
 AHEAD = 8
-"""Shards that are fetched at the same time, and at most so many before they are read."""
+"""Concurrent downloads, and the largest number of shards downloaded but not read yet."""
 
 
 def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[ShardRecord]:
-    """All images of some `shards`: names below `records`, each with its length in bytes.
+    """Yield all images of `shards`, which map names below `records` to lengths in bytes.
 
     Raises:
-        RecordsError: a shard is gone, damaged, or not as long as it should be.
-        StorageError: no copy can be kept, or the storage cannot be reached.
+        RecordsError: a shard is missing, damaged, or has the wrong length.
+        StorageError: the cache cannot be written, or the storage is unreachable.
     """
     try:
         with _files(records, shards) as files:
@@ -34,27 +34,27 @@ def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[ShardReco
                 yield from _read(records / name, file)
     except FileNotFoundError as error:
         raise RecordsError(
-            f"{records} lacks shards that its manifest names: run `lensgate train prepare` again, and wait until it is "
-            "done"
+            f"{records} lacks shards that its manifest names: run `lensgate train prepare` again and wait for it to "
+            "finish"
         ) from error
 
 
 def forget(records: Place, *, but: set[str]) -> None:
-    """Delete the copies of shards that the records no longer have."""
+    """Delete cached shards that the records no longer contain."""
     if isinstance(records, Remote):
         kept = folder_of(records)
-        # What another process is still writing has no such ending.
+        # Files that another process is writing have another ending.
         for copy in kept.rglob("*.tfrecord"):
             if copy.relative_to(kept).as_posix() not in but:
                 copy.unlink(missing_ok=True)
 
 
 def folder_of(records: Remote) -> Path:
-    """Where the copies lie: below `XDG_CACHE_HOME`, which is `~/.cache` where it is not set."""
+    """Return the cache folder of `records`, below `XDG_CACHE_HOME` or `~/.cache`."""
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:
-        raise StorageError(f"there is no folder to keep copies of {records} in: set XDG_CACHE_HOME to one") from error
+        raise StorageError(f"no cache folder for copies of {records}: set XDG_CACHE_HOME") from error
     return cache / "lensgate/records" / hashlib.sha256(records.url.encode()).hexdigest()[:16]
 
 
@@ -71,12 +71,12 @@ def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
         return copy
     data = (records / name).read_bytes()
     if len(data) != size:
-        raise RecordsError(f"{records / name} has {len(data)} bytes and not {size}: run `lensgate train prepare` again")
+        raise RecordsError(f"{records / name} has {len(data)} bytes, not {size}: run `lensgate train prepare` again")
     try:
         write_whole(copy, data)
     except OSError as error:
         raise StorageError(
-            f"no copy of {records} can be kept: {error}; set XDG_CACHE_HOME to another folder"
+            f"{records} cannot be cached: {error}; set XDG_CACHE_HOME to another folder"
         ) from error
     return copy
 
@@ -87,9 +87,9 @@ def _read(shard: Place, file: Path) -> Iterator[ShardRecord]:
     except DamagedError as error:
         if file == shard:
             raise RecordsError(f"{error}: delete it and run `lensgate train prepare` again") from error
-        # Whoever reads it next fetches it anew.
+        # The next reader downloads it again.
         file.unlink(missing_ok=True)
         raise RecordsError(
-            f"{shard} is damaged, or its copy was, which is deleted: run this again, and if that says the same, delete "
-            "the shard and run `lensgate train prepare`"
+            f"{shard} or its cached copy is damaged; the copy was deleted. Run this command again; if the error "
+            "persists, delete the shard and run `lensgate train prepare`"
         ) from error

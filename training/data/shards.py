@@ -1,4 +1,4 @@
-"""Blocks of 450 images, decoded on all cores into one TFRecord shard a size; each is there whole or not at all."""
+"""Decode blocks of 450 images on all cores into one TFRecord shard per size; each shard is written atomically."""
 
 import errno
 import hashlib
@@ -26,10 +26,10 @@ from training.errors import DamagedError
 SHARD_IMAGES = 450
 FOLDER = "shards"
 FORMAT = "2"
-"""Goes into the name of every block: what another version of this code wrote is decoded again."""
+"""Part of every block name, so that a change of format decodes all images again."""
 
 READERS = 16
-"""Indexes of blocks that are read at the same time: in object storage each takes its while."""
+"""Concurrent reads of block indexes; each takes a round trip in object storage."""
 
 FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
@@ -38,15 +38,15 @@ FEATURES = {
 }
 
 ShardRecord = tuple[str, str, bytes]
-"""Data set, name, and pixels as a shard has them."""
+"""Data set, name, and raw pixels of one image in a shard."""
 
 _OURS = re.compile(r"(\d+/)?\.?\d{5}-[0-9a-f]{12}\.")
-"""Names of shards and indexes, half-written ones too: a bucket may hold what is none of ours."""
+"""Names of shards and indexes, partial ones included; a bucket may also hold unrelated files."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """One image to decode, and whether its data set keeps it for testing."""
+    """One image to decode, and whether `test.csv` lists it."""
 
     data_set: str
     example: Example
@@ -54,12 +54,12 @@ class SourceImage:
 
     @property
     def title(self) -> str:
-        """How problems name it."""
+        """The image's name in problem reports."""
         return f"{self.data_set}: {self.example.path.name}"
 
 
 class DecodedFile(BaseModel):
-    """What decoding one image gave: hashes of the file and of the picture, or the fault that stopped it."""
+    """The result of decoding one image: hashes of file and picture, or the fault."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -82,15 +82,15 @@ class ImageBlock(BaseModel):
 
 
 def write_blocks(items: Sequence[SourceImage], out: Place, *, sizes: Sequence[int]) -> list[ImageBlock]:
-    """Write `items` in order as blocks of 450 under `out / shards`, and take away what is left of others.
+    """Write `items` in order as blocks of 450 under `out / shards`; delete outdated blocks.
 
-    A block that an earlier run finished from the same files is not decoded again.
+    Blocks that an earlier run finished from the same files are reused.
     """
     parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
     names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
     done = _finished(out, names, sizes)
     todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
-    # Where the shards go takes longer than decoding, what is decoded must not pile up.
+    # Bounded: decoded images must not pile up if storage is slower than decoding.
     decode = parallel_map(partial(_decode, sizes=sizes), todo, threads=os.cpu_count() or 1, ahead=2 * SHARD_IMAGES)
     with decode as decoded, tqdm(decoded, desc="decode", total=len(todo), unit="image") as shown:
         outcomes = iter(shown)
@@ -104,7 +104,7 @@ def write_blocks(items: Sequence[SourceImage], out: Place, *, sizes: Sequence[in
 
 
 def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
-    """Each file's pixels, uint8 `[size, size, 3]`, or what is wrong with it; in order, decoded on all cores."""
+    """Yield the pixels of each file, uint8 `[size, size, 3]`, or its error text; in order, decoded on all cores."""
 
     def read(path: Path) -> Pixels | str:
         try:
@@ -117,16 +117,16 @@ def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
 
 
 def read_shard(path: Path) -> Iterator[ShardRecord]:
-    """Every image of a shard; its checksums are checked.
+    """Read every image of a shard and verify the checksums.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedError: it is not as it was written.
+        FileNotFoundError: the shard does not exist.
+        DamagedError: a checksum does not match.
     """
     try:
         raw = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     except tf.errors.NotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, "there is no such shard", str(path)) from error
+        raise FileNotFoundError(errno.ENOENT, "shard not found", str(path)) from error
     except tf.errors.DataLossError as error:
         raise DamagedError(f"{path} is damaged: {error.message}") from error
     if not raw:
@@ -137,14 +137,14 @@ def read_shard(path: Path) -> Iterator[ShardRecord]:
 
 
 def _read_file(path: Path) -> bytes:
-    # Opening a FIFO would wait for its writer for ever.
+    # Opening a FIFO would block until a writer opens it.
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "only regular files are read", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.read_bytes()
 
 
 def _key(part: Sequence[SourceImage]) -> str:
-    """Changes with any file of the block, with their order and with this format."""
+    """Hash the files of the block, their order and the format."""
     lines = [FORMAT]
     for item in part:
         path = item.example.path
@@ -154,7 +154,7 @@ def _key(part: Sequence[SourceImage]) -> str:
 
 
 def _finished(out: Place, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
-    """The blocks that are whole, by name."""
+    """Return the complete blocks by name; None for those that must be decoded."""
     files = sizes_of(out / FOLDER)
     with parallel_map(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
         return dict(zip(names, blocks, strict=True))
@@ -215,7 +215,7 @@ def _bytes_feature(value: bytes) -> Any:
 
 
 def _sweep(out: Place, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
-    """Shards of files that have changed since, or that a crash left half-written."""
+    """Delete outdated shards and partial files of a crash."""
     named = {f"{block.name}.json" for block in blocks}
     named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}
     for name in sizes_of(out / FOLDER).keys() - named:

@@ -1,4 +1,4 @@
-"""What a fitted network may promise: temperature, novelty threshold and band, all from the calibration split alone."""
+"""Fit temperature, novelty threshold and certified band of a run, all on the calibration split."""
 
 import hashlib
 from dataclasses import dataclass
@@ -43,11 +43,11 @@ from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
-ROOM = 1.03  # How many more images than it needs the first band should leave on the calibration split.
+ROOM = 1.03  # Safety factor for the number of calibration images that the first band accepts.
 
 
 class CalibrationRecord(Finding):
-    """`calibration.json`: what `lensgate train calibrate` found, and which run it belongs to."""
+    """`calibration.json`: the results of `lensgate train calibrate`, and the fingerprint of their run."""
 
     run: str
     calibration: CalibrationFindings
@@ -55,7 +55,7 @@ class CalibrationRecord(Finding):
 
 
 class CertificateRecord(Finding):
-    """`certificate.json`: the certificate, what the paper's band does on the same images, and risk by coverage."""
+    """`certificate.json`: the certificate, the paper's band on the same images, and risk by coverage."""
 
     run: str
     certificate: RiskCertificate
@@ -65,7 +65,7 @@ class CertificateRecord(Finding):
 
 @dataclass(frozen=True, slots=True)
 class Guarantees:
-    """What an export puts into the graph and the card; empty where nothing was calibrated."""
+    """The calibration results that an export adds to graph and card; defaults if the run is not calibrated."""
 
     temperature: float = 1.0
     head: keras.Model | None = None
@@ -74,10 +74,10 @@ class Guarantees:
 
     @classmethod
     def read(cls, run: Path) -> Self:
-        """What was found of the run in this folder, as far as it was looked for.
+        """Read the results in the folder of a run, as far as they exist.
 
         Raises:
-            RecordsError: what is there was found of another fit.
+            RecordsError: the results belong to another fit.
         """
         calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
         if calibrated is None:
@@ -91,11 +91,11 @@ class Guarantees:
         )
 
     def novelty_output(self, network: keras.Model) -> Any:
-        """The novelty as a symbolic tensor of the network's graph, or None."""
+        """Return novelty as a symbolic tensor of the network's graph, or None."""
         return None if self.head is None else novelty_output(network, self.head)
 
     def card_band(self) -> CardBand:
-        """The certified band, or the paper's where nothing could be certified."""
+        """Return the certified band, or the paper's if none was certified."""
         found = self.certificate
         if found is None or found.band is None:
             return CardBand()
@@ -112,7 +112,7 @@ class Guarantees:
         )
 
     def card_threshold(self) -> NoveltyThreshold | None:
-        """The threshold with a word on how it was chosen, or None."""
+        """Return the threshold and how it was chosen, or None."""
         if self.novelty is None:
             return None
         found = self.novelty
@@ -121,10 +121,10 @@ class Guarantees:
 
 
 def calibrate_run(records: Place, run: Path, *, seed: int) -> CalibrationRecord:
-    """Fit temperature and novelty head to the run, set the threshold; write both into the run's folder.
+    """Fit temperature, novelty head and threshold; write them to the folder of the run.
 
     Raises:
-        RecordsError: the run is not finished, or was fitted to other records.
+        RecordsError: the run is unfinished, or was fitted to other records.
     """
     fitted = _fitted(records, run)
     (run / CERTIFICATE_FILE).unlink(missing_ok=True)
@@ -144,10 +144,10 @@ def calibrate_run(records: Place, run: Path, *, seed: int) -> CalibrationRecord:
 def certify_run(
     records: Place, run: Path, *, target_risk: float, confidence: float, cost_ratio: float
 ) -> CertificateRecord:
-    """Find the band that keeps the promise on the calibration split; write it into the run's folder.
+    """Certify the band on the calibration split; write the certificate to the folder of the run.
 
-    Bands are proposed by the validation split. Of the calibration split only those below the novelty threshold count:
-    the others never reach the band.
+    The validation split proposes the bands. Only calibration images below the novelty threshold count, because the
+    others are discarded before the band applies.
 
     Raises:
         RecordsError: the run is not calibrated, or was fitted to other records.
@@ -179,10 +179,10 @@ def certify_run(
 
 
 def first_coverage(images: int, *, target_risk: float, confidence: float) -> float:
-    """The share that the first band tested should accept, from the number of calibration images alone.
+    """Compute the coverage of the first tested band from the number of calibration images alone.
 
-    The sequence ends at its first failure, so that it should begin where one mistake is affordable if that can be;
-    between .8 and .95.
+    The sequence ends at its first failure, so it should start where one error is still allowed, if possible; the result
+    lies between 0.8 and 0.95.
     """
     needed = next(
         (count for count in range(1, images + 1) if binom.cdf(1, count, target_risk) <= 1 - confidence), images
@@ -191,7 +191,7 @@ def first_coverage(images: int, *, target_risk: float, confidence: float) -> flo
 
 
 def fingerprint(run: Path) -> str:
-    """SHA-256 of the network's file: what was found of one fit is not taken for another's."""
+    """Compute the SHA-256 of the network's file, which ties results to one fit."""
     return hashlib.sha256((run / NETWORK_FILE).read_bytes()).hexdigest()
 
 
@@ -214,5 +214,5 @@ def _read(run: Path, name: str, kind: type[_F]) -> _F | None:
     except ValidationError as error:
         raise RecordsError(f"{path} cannot be read: run `lensgate train calibrate` again") from error
     if found.run != fingerprint(run):
-        raise RecordsError(f"{path} was found of another fit: run `lensgate train calibrate` again")
+        raise RecordsError(f"{path} belongs to another fit: run `lensgate train calibrate` again")
     return found
