@@ -87,9 +87,9 @@ class Guarantee(Finding):
 class RiskCertificate(Guarantee):
     """The narrowest certified band, and every candidate that was tested.
 
-    `accepted`, `errors`, `coverage` (with its exact 95 % interval), `risk` and `risk_bound` (one-sided, at the requested
-    confidence) belong to `band` or, if no band is certified, to the widest candidate. `images_needed` then estimates the
-    number of new labelled images to certify it; None if no number suffices.
+    `accepted`, `errors`, `coverage` (exact 95 % interval), `risk` and `risk_bound` (one-sided, at the requested
+    confidence) belong to `band` or, if no band is certified, to the widest candidate. `images_needed` then estimates
+    the number of new labelled images to certify it; None if no number suffices.
     """
 
     images: int

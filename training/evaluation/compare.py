@@ -72,7 +72,7 @@ def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
     fitted = [load_fitted(folder) for folder in folders]
     for name, one in zip(names, fitted, strict=True):
         if one.run.records != fingerprint:
-            raise RecordsError(f"{name} was fitted to other records than {records}: its test split may contain training images")
+            raise RecordsError(f"{name} was fitted to other records than {records}: its test split is not held out")
     labels, logits = _test_logits(records, [(one.network, Preset.from_settings(one.run.settings)) for one in fitted])
     wrong, losses = (logits >= 0) != (labels == 1), log_losses(expit(logits), labels)
     means = _resampled(losses)

@@ -2,8 +2,8 @@
 
 A classifier is confident about a wall or an upside-down face; the novelty score detects such images. The network is not
 changed: a small head reads its feature maps and is fitted against synthetic outliers (D. Hendrycks et al., *Deep
-Anomaly Detection with Outlier Exposure*, 2019). `bench/novelty.py` compares it with the Mahalanobis distance of the same
-features, and measures it on kinds of outliers that the head was not fitted with.
+Anomaly Detection with Outlier Exposure*, 2019). `bench/novelty.py` compares it with the Mahalanobis distance of the
+same features, and measures it on kinds of outliers that the head was not fitted with.
 """
 
 from collections.abc import Iterator, Mapping
@@ -95,10 +95,10 @@ def score_novelty(network: keras.Model, head: keras.Model, images: Pixels) -> ND
 
 
 def set_threshold(novelty: NDArray[np.floating[Any]]) -> NoveltyFindings:
-    """The threshold above which lie at most 1 % of calibration portraits' scores, `[N]`.
+    """Set the threshold so that at most 1 % of the calibration scores, `[N]`, lie above it.
 
-    It is one of the scores. Given it, the portraits below it are still a fair sample of those that the gate keeps, as
-    order statistics are; the portrait that set it is not, and `familiar` leaves it out of what a certificate counts.
+    The threshold is one of the scores. Conditional on it, the scores below are still an unbiased sample of the accepted
+    ones (order statistics); the portrait at the threshold is not, so `familiar` excludes it from the certificate.
 
     Raises:
         DataError: there are no scores.

@@ -1,4 +1,4 @@
-"""Studies: one setting varied and everything else held, with several seeds each. The paper ran each once."""
+"""Studies: vary one setting with several seeds per value, everything else fixed. The paper ran each value once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -37,9 +37,9 @@ class _StudyModel(BaseModel):
 
 
 class StudyRun(_StudyModel):
-    """One training; accuracy and log loss are those of the validation split, or of the source that was left out.
+    """One training run; accuracy and log loss refer to the validation split, or to the source that was left out.
 
-    `seconds` is None where it was interrupted; `bytes` is what the records take at its size.
+    `seconds` is None after an interruption; `bytes` is the size of the records.
     """
 
     value: str
@@ -55,7 +55,7 @@ class StudyRun(_StudyModel):
 
 
 class SeedMean(_StudyModel):
-    """A mean over seeds with its 95 % t-interval, which takes two of them."""
+    """A mean over seeds with its 95 % t-interval, which needs at least two seeds."""
 
     value: float
     low: float | None = None
@@ -63,7 +63,7 @@ class SeedMean(_StudyModel):
 
 
 class ValueSummary(_StudyModel):
-    """All runs with one value. The standard error is what so many images leave open, however many seeds there are."""
+    """All runs with one value; the standard error comes from the number of images, independent of the seeds."""
 
     value: str
     runs: int
@@ -76,9 +76,9 @@ class ValueSummary(_StudyModel):
 
 
 class ValueDifference(_StudyModel):
-    """How much larger a metric is with `second` than with `first`, over the seeds both have.
+    """The mean increase of a metric from `first` to `second`, over their common seeds.
 
-    It is `real` where p, corrected for all pairs of values, says that other seeds would hardly undo it.
+    `real` means significant: p, corrected for all pairs of values, is below `LEVEL`.
     """
 
     metric: str
@@ -90,7 +90,7 @@ class ValueDifference(_StudyModel):
 
 
 class StudyResult(_StudyModel):
-    """What a study found."""
+    """All runs of a study with their statistics."""
 
     kind: StudyKind
     records: str
@@ -104,24 +104,24 @@ class StudyResult(_StudyModel):
 def run_study(
     records: Place, out: Place, *, kind: StudyKind, preset: Preset, seeds: int, epochs: int | None = None
 ) -> StudyResult | None:
-    """Train with each value and the seeds from 0 on; write `study.csv` and `study.json` into `out`.
+    """Train with each value and the seeds 0, 1, ...; write `study.csv` and `study.json` to `out`.
 
-    Run again it goes on; with more seeds it adds to what is there. None in a worker (see `search`).
+    A second run resumes; more seeds extend the study. Returns None in a worker (see `training.search.trials`).
 
     Args:
-        records: prepared ones, at the size of `preset`, or at several for their study.
-        out: folder to write into; the same for all machines, if they all reach it.
-        kind: what is varied; `sources` leaves out one after the other and measures on it.
-        preset: holds everything else.
-        seeds: trainings with each value.
-        epochs: at most so many, instead of those of a preset.
+        records: prepared at the size of `preset`, or at several sizes for `resolution`.
+        out: folder to write to; a shared folder may serve all machines.
+        kind: the setting to vary; `sources` leaves out each source in turn and measures on it.
+        preset: all other settings.
+        seeds: training runs per value.
+        epochs: overrides the number of epochs of every preset.
 
     Raises:
-        RecordsError: the records have too little to vary, or `out` holds another study.
+        RecordsError: the records offer fewer than two values, or `out` holds another study.
     """
     manifest = Manifest.read(records)
     presets = {value: one.changed(epochs=epochs) for value, one in _presets(kind, records, manifest, preset).items()}
-    # Seeds outermost: what is there when it is killed compares all values.
+    # Seeds outermost, so that an interrupted study has complete comparisons of all values.
     cases: list[TrialValues] = [{"value": value, "seed": seed} for seed in range(seeds) for value in presets]
     key = fingerprint(manifest.fingerprint(), kind, {value: one.settings() for value, one in presets.items()})
     trials = run_trials(listed(cases, key=key), _measure(kind, records, manifest.fingerprint(), presets), out)
@@ -161,7 +161,7 @@ def _study(
 
 
 def _presets(kind: StudyKind, records: Place, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
-    """What is trained, by the value that is varied."""
+    """Return the preset for each value of the varied setting."""
     if kind == "batch-size":
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}
     if kind == "presets":
@@ -175,19 +175,19 @@ def _presets(kind: StudyKind, records: Place, manifest: Manifest, preset: Preset
 
 def _several(presets: dict[str, Preset], advice: str) -> dict[str, Preset]:
     if len(presets) < 2:
-        raise RecordsError(f"the records have {len(presets)} of what is to be varied: {advice}")
+        raise RecordsError(f"the records have {len(presets)} values to compare: {advice}")
     return presets
 
 
 def _parts(kind: StudyKind, train: Records, validation: Records, calibration: Records, *, value: str) -> StudyParts:
-    """What to train on, to stop by and to measure on."""
+    """Return the records to train on, to stop early by and to measure on."""
     if kind != "sources":
         return train, validation, validation
     return _without(value, join(train, calibration), validation)
 
 
 def _without(source: str, train: Records, validation: Records) -> StudyParts:
-    """All of one source is measured on, and nothing of it is seen before. What has no source stays where it is."""
+    """Hold out all images of one source for measuring; images without a source stay in their split."""
     taken = [np.array(part.sources) == source for part in (train, validation)]
     measured = join(train.select(taken[0]), validation.select(taken[1]))
     return train.select(~taken[0]), validation.select(~taken[1]), measured
@@ -239,7 +239,7 @@ def _mean(values: Sequence[float]) -> SeedMean:
 
 
 def _differences(runs: Sequence[StudyRun]) -> tuple[ValueDifference, ...]:
-    """Every two values, by accuracy and by log loss; each of the two is a family of tests."""
+    """Test all pairs of values; accuracy and log loss are separate families of tests."""
     by_value = {value: {run.seed: run for run in some} for value, some in _by_value(runs).items()}
     found: list[ValueDifference] = []
     for metric in ("accuracy", "log_loss"):
