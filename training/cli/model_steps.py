@@ -196,8 +196,8 @@ def certify(options: CertifyOptions) -> None:
         cost_ratio=options.guarantee.cost_ratio,
     )
     print(describe(found.certificate, temperature=Guarantees.read(options.run_folder).temperature))
-    risk = f"{100 * found.paper.risk.value:.2f} %" if found.paper.risk else "nothing"
-    print(f"the paper's 0.4 to 0.6: {100 * found.paper.coverage.value:.1f} % accepted, of these {risk} wrong")
+    risk = f"{100 * found.paper.risk.value:.2f} % of these wrong" if found.paper.risk else "none wrong"
+    print(f"the paper's 0.4 to 0.6: {100 * found.paper.coverage.value:.1f} % accepted, {risk}")
     print(f"area under the risk-coverage curve: {found.risk_coverage.area:.5f}")
 
 

@@ -75,9 +75,7 @@ def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
     try:
         write_whole(copy, data)
     except OSError as error:
-        raise StorageError(
-            f"{records} cannot be cached: {error}; set XDG_CACHE_HOME to another folder"
-        ) from error
+        raise StorageError(f"{records} cannot be cached: {error}; set XDG_CACHE_HOME to another folder") from error
     return copy
 
 

@@ -1,4 +1,4 @@
-"""Eyewear: what kinds there are, how a pair is made by chance, and how it sits on the face.
+"""Draw eyewear: kinds, random pairs, and their position on the face.
 
 A pair is drawn in two steps, as hair falls over its temples and lies behind its front. Shapes are in head units,
 so that a pair follows the head's roll, turn and scale.
@@ -35,7 +35,7 @@ MIRRORS: Sequence[Colour] = ((90, 130, 180), (180, 130, 70), (110, 150, 130))
 
 
 class Eyewear(StrEnum):
-    """What is worn at the eyes."""
+    """The kinds of eyewear."""
 
     NONE = "none"
     FRAMES = "frames"
@@ -80,7 +80,7 @@ class GlassesShape:
 
 
 def make_glasses(rng: np.random.Generator, eyewear: Eyewear, *, person: Person) -> GlassesShape | None:
-    """A pair of this kind by chance; None for `Eyewear.NONE`."""
+    """Make a random pair of this kind; None for `Eyewear.NONE`."""
     makers = {Eyewear.FRAMES: _frames, Eyewear.SUNGLASSES: _sunglasses, Eyewear.FAINT: _faint}
     return makers[eyewear](rng, person) if eyewear in makers else None
 
@@ -160,7 +160,7 @@ def draw_temples(canvas: Canvas, glasses: GlassesShape, *, person: Person) -> No
 
 
 def draw_front(canvas: Canvas, glasses: GlassesShape, *, person: Person, rng: np.random.Generator) -> None:
-    """Lenses, rims, bridge and what they reflect."""
+    """Draw lenses, rims, bridge and reflections."""
     lenses = [glasses.lens_at(side) for side in (-1.0, 1.0)]
     rims = [glasses.lens_at(side, grown=glasses.rim) for side in (-1.0, 1.0)]
     _draw_shadow(canvas, glasses, person, lenses=lenses, rims=rims)

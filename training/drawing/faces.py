@@ -32,7 +32,7 @@ def choose_eyewear(rng: np.random.Generator) -> Eyewear:
 
 
 def face_generator(seed: int, face_id: int) -> np.random.Generator:
-    """The generator of one face: it depends on nothing but the seed and the id."""
+    """Create the random generator of one face, which depends only on seed and id."""
     return np.random.default_rng([seed, face_id])
 
 
@@ -48,9 +48,9 @@ def draw_faces(
 ) -> None:
     """Draw `count` faces into `out`: images by id, and `train.csv` with `id,glasses,eyewear`.
 
-    A face depends on `seed` and its id alone. The table is written last and at once, and one from an earlier run is
-    taken away first, so that a folder with a table is a whole data set. `workers` defaults to all cores; 1 draws in
-    this process. More start new interpreters: a script that calls this needs `if __name__ == "__main__"`.
+    A face depends on `seed` and its id alone. The table is written last, atomically, and an old table is deleted first,
+    so a folder with a table is a complete data set. `workers` defaults to all cores; 1 draws in this process. More
+    workers start new interpreters, so a script that calls this needs `if __name__ == "__main__"`.
 
     Raises:
         DataError: `count` or `workers` is below 1, or `seed` or `first_id` is negative.
@@ -78,7 +78,7 @@ def _check(count: int, *, seed: int, first_id: int, workers: int | None) -> None
 
 
 def _check_folder(out: Path) -> None:
-    """Somebody's labels are not overwritten: only a folder that was drawn is drawn again."""
+    """Refuse to overwrite a data set that was not drawn."""
     about = out / PROVENANCE_FILE
     drawn = about.is_file() and about.read_text(encoding="utf-8") == ABOUT.model_dump_json(indent=2)
     if (out / TABLE).exists() and not drawn:

@@ -49,7 +49,7 @@ class HairLock:
 
 
 def draw_back_hair(canvas: Canvas, person: Person, *, relief: Relief, rng: np.random.Generator) -> None:
-    """What falls behind the neck."""
+    """Draw the hair behind the neck."""
     low = {HairStyle.LONG: 2.6, HairStyle.BOB: 1.35, HairStyle.CURLY: 0.0 if person.hard else 1.1}.get(person.style, 0)
     if not low:
         return

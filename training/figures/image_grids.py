@@ -1,4 +1,4 @@
-"""Pictures of faces: by label, by prediction, with the eyes enlarged, and as the network's blocks see them."""
+"""Grids of images: by label, by prediction, with enlarged eyes, and feature maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ _LINE = 0.17
 
 @dataclass(frozen=True, slots=True)
 class CaptionedImage:
-    """An image, uint8 `[H, W, 3]`, with what is written under it; a marked one has a frame, and its eyes enlarged."""
+    """An image, uint8 `[H, W, 3]`, and its caption; a marked image has a frame and enlarged eyes."""
 
     image: Pixels
     caption: str = ""
@@ -35,7 +35,7 @@ class CaptionedImage:
 
 @styled
 def label_grid(glasses: Pixels, no_glasses: Pixels) -> Figure:
-    """Examples of both labels, uint8 `[N, S, S, 3]` each, under a heading each."""
+    """Show examples of both labels, uint8 `[N, S, S, 3]` each, each with a heading."""
     rows: list[_GridRow] = []
     for name, colour, images in (("glasses", GLASSES, glasses), ("no glasses", NO_GLASSES, no_glasses)):
         rows += _headed(_rows([CaptionedImage(image) for image in images]), name, colour)
@@ -44,13 +44,13 @@ def label_grid(glasses: Pixels, no_glasses: Pixels) -> Figure:
 
 @styled
 def picture_grid(pictures: Sequence[CaptionedImage], *, heading: str = "") -> Figure:
-    """Pictures, each over its caption of a few short lines."""
+    """Show images with captions of a few short lines."""
     return _stack(_headed(_rows(pictures), heading))
 
 
 @styled
 def prediction_grid(pictures: Sequence[CaptionedImage]) -> Figure:
-    """Predictions: those that are sure first, then the marked ones, framed, each with its eyes enlarged below it."""
+    """Show predictions: confident ones first, then marked ones, framed, with the eyes enlarged below."""
     rows = _rows([picture for picture in pictures if not picture.marked])
     for row in _rows([picture for picture in pictures if picture.marked]):
         faces = tuple(replace(picture, caption="") for picture in row.pictures)
@@ -61,8 +61,8 @@ def prediction_grid(pictures: Sequence[CaptionedImage]) -> Figure:
 
 @styled
 def feature_maps(image: Pixels, blocks: Sequence[NDArray[np.floating]]) -> Figure:
-    """An image, uint8 `[S, S, 3]`, and for each block those of its maps, `[h, w, filters]`, that vary most over it."""
-    rows = [_GridRow((CaptionedImage(image),), heading=f"the image · {len(image)} x {len(image)}", columns=MAPS)]
+    """Show an image, uint8 `[S, S, 3]`, and the maps, `[h, w, filters]`, of each block with the largest variance."""
+    rows = [_GridRow((CaptionedImage(image),), heading=f"input · {len(image)} x {len(image)}", columns=MAPS)]
     for number, maps in enumerate(blocks, start=1):
         height, width, filters = maps.shape
         strongest = np.argsort(-maps.std(axis=(0, 1)))[:MAPS]
@@ -74,7 +74,7 @@ def feature_maps(image: Pixels, blocks: Sequence[NDArray[np.floating]]) -> Figur
 
 @dataclass(frozen=True, slots=True)
 class _GridRow:
-    """At most `columns` pictures of one shape, a heading above them; `boxed`: a box around the eyes of each."""
+    """At most `columns` images of one shape with a heading; `boxed` draws a box around the eyes."""
 
     pictures: tuple[CaptionedImage, ...]
     heading: str = ""
@@ -91,7 +91,7 @@ class _GridRow:
 
     @property
     def height(self) -> float:
-        """Of all of it, the gap below included."""
+        """Height of the row including the gap below."""
         lines = max(picture.caption.count("\n") + 1 if picture.caption else 0 for picture in self.pictures)
         return self.cell[1] + _LINE * (lines + 1.4 * bool(self.heading)) + _GAP
 
@@ -105,7 +105,7 @@ def _headed(rows: list[_GridRow], heading: str, colour: str = INK) -> list[_Grid
 
 
 def _stack(rows: Sequence[_GridRow]) -> Figure:
-    """One row under the other. Each place is computed: a layout that is solved for takes seconds for so many."""
+    """Stack the rows at computed positions; matplotlib's constrained layout takes seconds for this many axes."""
     height = sum(row.height for row in rows) + _GAP
     figure = Figure((WIDTH, height))
     top = height - _GAP
@@ -151,7 +151,7 @@ def _eyes(image: Pixels) -> Pixels:
 
 
 def _coloured(values: NDArray[np.floating]) -> Pixels:
-    """One map, `[h, w]`, from its least to its greatest value, in colours that everyone tells apart."""
+    """Scale a map, `[h, w]`, to its range, in a colour map for the colour-blind."""
     spread = np.ptp(values)
     shade = (values - values.min()) / spread if spread else np.zeros_like(values)
     return np.asarray(mpl.colormaps["cividis"](shade)[..., :3] * 255, np.uint8)

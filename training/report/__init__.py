@@ -1,4 +1,4 @@
-"""One page about one model: what it learned from, how good it is, where it is unsure, and how to have it again."""
+"""Write a report about one model: data, training, metrics, calibration, guarantee and reproduction."""
 
 import re
 from collections.abc import Iterator
@@ -27,17 +27,17 @@ _SECTIONS = (
 
 
 def write_report(sources: ReportSources, out: Path, *, figures: Path | None = None) -> Path:
-    """Write the page, and each of its figures as a PNG file where a folder for them is given.
+    """Write the page, and optionally each figure as a PNG file.
 
     Args:
-        sources: where everything lies.
-        out: the file, which ends in `.html`, or the folder for `report.html`.
-        figures: folder for the figures.
+        sources: locations of all inputs.
+        out: file name that ends in `.html`, or folder for `report.html`.
+        figures: folder for the PNG files.
 
-    Returns: where the page is.
+    Returns: the path of the page.
 
     Raises:
-        TrainingError: something is not finished, or does not belong together.
+        TrainingError: an input is unfinished, or inputs do not belong together.
     """
     page = out if out.suffix == ".html" else out / PAGE_FILE
     evidence = gather(sources)
@@ -50,10 +50,10 @@ def write_report(sources: ReportSources, out: Path, *, figures: Path | None = No
 
 
 def _save_figures(sections: list[Section], folder: Path) -> None:
-    """As PNG files, numbered in the order of the page."""
+    """Save the figures as PNG files, numbered in the order of the page."""
     figures = [part for section in sections for part in section.parts if isinstance(part, ReportFigure)]
     for number, shown in enumerate(figures, start=1):
-        # Names of data sets are in it, which may hold anything.
+        # It contains names of data sets, which may contain any character.
         name = re.sub(r"[^A-Za-z0-9]+", "-", shown.name).strip("-")
         write_whole(folder / f"{number:02d}-{name}.png", as_png(shown.figure))
 

@@ -1,4 +1,4 @@
-"""What was found beside this one model: doubtful labels, settings that were varied, runs that were compared."""
+"""Sections on doubtful labels, studies of settings and compared runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +19,12 @@ WORST = 25
 
 
 def issues(evidence: Evidence) -> Section | MissingSection:
-    """Images whose label the audit doubts, worst first."""
+    """Show the images with doubtful labels, most doubtful first."""
     title, rows = "Doubtful labels", evidence.issues
     if rows is None:
         return MissingSection(title, "lensgate train audit --data DIR --out runs/audit")
     if not rows:
-        return Section("issues", title, (paragraph("The audit doubts no label."),))
+        return Section("issues", title, (paragraph("The audit found no doubtful label."),))
     images = _images(evidence)
     known = [row for row in rows if _key(row, evidence) in images][:WORST]
     pictures = [
@@ -35,14 +35,14 @@ def issues(evidence: Evidence) -> Section | MissingSection:
         for row in known
     ]
     caption = (
-        f"The {len(known)} most doubtful of {count(len(rows), 'label')}: the label given, and how probable it "
-        "is to networks that did not learn from the picture. A person decides: corrections.csv takes the verdicts."
+        f"The {len(known)} most doubtful of {count(len(rows), 'label')}, with the given label and its probability "
+        "according to networks trained without the image. Review them and put corrections into corrections.csv."
     )
     return Section("issues", title, (ReportFigure("label-issues", picture_grid(pictures), caption),))
 
 
 def studies(evidence: Evidence) -> Section | MissingSection:
-    """Each study: a table, the intervals, and which differences are more than luck."""
+    """Show a table, intervals and significant differences of each study."""
     title = "Studies"
     if not evidence.studies:
         return MissingSection(
@@ -53,7 +53,7 @@ def studies(evidence: Evidence) -> Section | MissingSection:
 
 
 def comparison(evidence: Evidence) -> Section | MissingSection:
-    """Several runs on the same test images."""
+    """Compare several runs on the same test images."""
     title, found = "Models compared", evidence.comparison
     if found is None:
         command = f"lensgate train compare --records {evidence.sources.records} --run A --run B --out runs/comparison"
@@ -73,19 +73,19 @@ def comparison(evidence: Evidence) -> Section | MissingSection:
     accuracies = {one.run: one.accuracy for one in found.runs}
     only = evidence.own[0] if len(evidence.card.metrics) == 1 else None
     floor = baseline(evidence, only) if only else None
-    caption = f"The same {count(found.runs[0].images, 'test image')} for all: what separates the models are few images."
+    caption = f"The same {count(found.runs[0].images, 'test image')} for all runs; the models differ on few of them."
     chart = ReportFigure("compared", interval_chart(_shortened(accuracies), baseline=floor), caption)
     return Section("comparison", title, (table(head, rows), *map(_paired, found.pairs), chart))
 
 
 def _images(evidence: Evidence) -> dict[tuple[str, str], Pixels]:
-    """Every image of the records by data set and name."""
+    """Load every image of the records by data set and name."""
     records = load_records(evidence.sources.records, *Split, size=evidence.card.input.size)
     return dict(zip(zip(records.data_sets, records.names, strict=True), records.images, strict=True))
 
 
 def _key(row: IssueRow, evidence: Evidence) -> tuple[str, str]:
-    """An audit of one data set does not name it: it is the one that something is promised of."""
+    """Return data set and name; an audit of one data set omits its name, which is then the main data set."""
     return row.get("data_set") or evidence.own[0], _name(row["id"])
 
 
@@ -98,7 +98,7 @@ def _words(label: str) -> str:
 
 
 def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
-    subject = {"sources": "the source that was left out, and measured on"}.get(study.kind, study.kind.replace("-", " "))
+    subject = {"sources": "held-out source, used for measuring"}.get(study.kind, study.kind.replace("-", " "))
     yield element("h3", f"Varied: {subject}")
     head = (
         subject.partition(",")[0],
@@ -114,7 +114,7 @@ def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
     for metric in ("accuracy", "log_loss"):
         means = {one.value: _interval(getattr(one, metric)) for one in study.summaries}
         quantity = metric.replace("_", " ")
-        caption = f"{quantity.capitalize()} by {subject}: the mean over seeds; intervals are of that mean alone."
+        caption = f"{quantity.capitalize()} by {subject}: mean over seeds with the interval of that mean."
         yield ReportFigure(f"study-{study.kind}-{metric}", interval_chart(means, quantity=quantity), caption)
     if study.failed:
         yield paragraph(f"Failed: {'; '.join(study.failed)}.")
@@ -132,24 +132,24 @@ def _differences(differences: tuple[ValueDifference, ...]) -> Iterator[Html]:
         metric = one.metric.replace("_", " ")
         yield paragraph(f"The {metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f}).")
     others = "No other difference" if any(one.real for one in differences) else "No difference"
-    yield paragraph(f"{others} is more than seeds make (t test paired by seed, Holm's correction).")
+    yield paragraph(f"{others} is significant (t test paired by seed, Holm's correction).")
 
 
 def _paired(pair: PairedResult) -> Html:
     return paragraph(
-        f"{pair.other} has {pair.only_other_wrong} wrong that {pair.first} has right, and {pair.only_first_wrong} the "
-        f"other way (McNemar's exact p {pair.mcnemar_p:.3f}). Its log loss less that one's is "
-        f"{number(pair.log_loss_difference)}."
+        f"{count(pair.only_other_wrong, 'image')} only {pair.other} labels wrongly, {pair.only_first_wrong:,} only "
+        f"{pair.first} (McNemar's exact p {pair.mcnemar_p:.3f}). The log loss of {pair.other} minus that of {pair.first} "
+        f"is {number(pair.log_loss_difference)}."
     )
 
 
 def _interval(mean: SeedMean) -> Interval:
-    """One seed leaves no interval, which is drawn as a point."""
+    """Convert to an interval; a single seed gives a point."""
     low, high = (mean.value if end is None else end for end in (mean.low, mean.high))
     return Interval(value=mean.value, low=low, high=high)
 
 
 def _shortened(runs: dict[str, Interval]) -> dict[str, Interval]:
-    """By the last part of their folders, where that tells them apart."""
+    """Shorten the runs to their folder names if these are unique."""
     short = {Path(run).name: one for run, one in runs.items()}
     return short if len(short) == len(runs) else runs

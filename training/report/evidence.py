@@ -1,4 +1,4 @@
-"""Everything a report is made from, read once and held against each other."""
+"""Load all inputs of a report once, and check that they belong together."""
 
 import csv
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from training.report.gate_scores import CardGate, LabelledScores
 from training.search.study import StudyResult
 
 IssueRow = dict[str, str]
-"""A line of `label_issues.csv`: id, given, suggested, score, and data_set where there are several."""
+"""A row of `label_issues.csv`: id, given, suggested, score, and data_set if there are several."""
 
 _Finding = TypeVar("_Finding", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSources:
-    """Where it all lies; what is None was not asked for."""
+    """Locations of the inputs; None for inputs that were not requested."""
 
     records: Place
     run: Path
@@ -49,7 +49,7 @@ class ReportSources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the sections take from; what is None was not made."""
+    """The inputs of all sections; None for results that do not exist."""
 
     sources: ReportSources
     card: Card
@@ -68,16 +68,16 @@ class Evidence:
 
     @property
     def own(self) -> tuple[str, ...]:
-        """Names of the data sets that something is promised of: not those that were only learned from as well."""
+        """Names of the data sets that the guarantee covers, without auxiliary ones."""
         return tuple(data.name for data in self.card.data if Split.CALIBRATION in data.images)
 
 
 def gather(sources: ReportSources) -> Evidence:
-    """Read everything and score the test split, which is what takes a while, last.
+    """Load everything, then score the test split, which is the slowest part.
 
     Raises:
-        RecordsError: something is not finished, or model, run and records do not belong together.
-        ModelError: there is no such model.
+        RecordsError: an input is unfinished, or model, run and records do not belong together.
+        ModelError: the model does not exist.
     """
     model = ModelStore(sources.models).load(sources.version)
     manifest, fitted = Manifest.read(sources.records), load_fitted(sources.run)
@@ -119,7 +119,7 @@ def _read(path: Place, kind: type[_Finding]) -> _Finding | None:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise RecordsError(f"{path} is not what this version writes: run the step that wrote it again") from error
+        raise RecordsError(f"{path} was written by another version: run the step that wrote it again") from error
 
 
 def _read_issues(path: Path) -> tuple[IssueRow, ...]:
@@ -129,17 +129,19 @@ def _read_issues(path: Path) -> tuple[IssueRow, ...]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
     if any(not {"id", "given", "suggested", "score"} <= row.keys() for row in rows):
-        raise RecordsError(f"{path} is not what this version writes: run `lensgate train audit` again")
+        raise RecordsError(f"{path} was written by another version: run `lensgate train audit` again")
     return rows
 
 
 def _check_belonging(card: Card, run: FitRun, manifest: Manifest, sources: ReportSources) -> None:
-    """Figures of one model beside curves of another would be worse than no page."""
+    """Refuse to combine the metrics of one model with the curves of another."""
     title = f"model {card.name} version {card.version}"
     if card.training.records != manifest.fingerprint():
-        raise RecordsError(f"{title} learned from other records than {sources.records}: name its own with --records")
+        raise RecordsError(
+            f"{title} was trained on other records than {sources.records}: pass its records with --records"
+        )
     if (run.records, run.seed, run.settings) != (card.training.records, card.training.seed, card.training.settings):
-        raise RecordsError(f"{title} was exported from another run than {sources.run}: name its own with --run")
+        raise RecordsError(f"{title} was exported from another run than {sources.run}: pass its run with --run")
     promised = Guarantees.read(sources.run)
     if (promised.card_band(), promised.temperature) != (card.band, card.calibration.temperature):
         raise RecordsError(

@@ -1,4 +1,4 @@
-"""Labelled images with what the gate says of each: every score is the exported graph's, as the service takes it."""
+"""Score labelled images with the exported graph and decide about them, exactly as the service does."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class LabelledScores:
-    """`N` images: what was judged, their logits float64 `[N]`, and the decisions if the gate expected their labels."""
+    """Scores of `N` images, logits float64 `[N]`, and decisions with the data set's labels as expected labels."""
 
     records: Records
     judged: GateScores
@@ -35,24 +35,24 @@ class LabelledScores:
 
     @property
     def wrong(self) -> Bools:
-        """Whether the label that the gate gives is not the data set's, bool `[N]`."""
+        """Whether the predicted label differs from the data set's, bool `[N]`."""
         wrong: Bools = (self.probability >= 0.5) != (self.records.labels == 1)
         return wrong
 
     @property
     def novelty(self) -> Floats | None:
-        """float64 `[N]`, or None where the model does not judge it."""
+        """Novelty, float64 `[N]`, or None if the model does not compute it."""
         return novelties(self.judged)
 
     def select(self, which: NDArray[np.generic]) -> "LabelledScores":
-        """Those that a mask of bool, or an array of indices, names."""
+        """Select images by a bool mask or an array of indices."""
         index = np.arange(len(self))[which]
         columns = (self.judged.scores, self.judged.decisions, self.expecting)
         scores, decisions, expecting = (tuple(column[one] for one in index) for column in columns)
         return LabelledScores(self.records.select(index), GateScores(scores, decisions), self.logit[index], expecting)
 
     def by_data_set(self) -> Iterator[tuple[str, "LabelledScores"]]:
-        """Each data set by itself."""
+        """Yield each data set separately."""
         origin = np.array(self.records.data_sets)
         for name in dict.fromkeys(self.records.data_sets):
             yield name, self.select(origin == name)
@@ -67,11 +67,11 @@ class CardGate:
         self._card = card
 
     def judge(self, images: Pixels) -> GateScores:
-        """What the service would say of images, uint8 `[N, S, S, 3]`."""
+        """Score images, uint8 `[N, S, S, 3]`, as the service does."""
         return score_images(self._scorer, self._card, images)
 
     def score(self, records: Records) -> LabelledScores:
-        """The same, with their labels and logits beside it."""
+        """Score records and keep their labels and logits."""
         judged = self.judge(records.images)
         starts = range(0, len(records), _BATCH)
         logits = [self._scorer.run(records.images[start : start + _BATCH])["glasses_logit"] for start in starts]
@@ -90,6 +90,6 @@ class CardGate:
 
 
 def novelties(judged: GateScores) -> Floats | None:
-    """float64 `[N]`, or None where the model does not judge it."""
+    """Novelty, float64 `[N]`, or None if the model does not compute it."""
     found = [score.novelty for score in judged.scores if score.novelty is not None]
     return np.array(found) if found else None

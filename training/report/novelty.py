@@ -1,4 +1,4 @@
-"""Images that are no portrait: what becomes of each kind, and where the threshold of the novelty lies."""
+"""Section on unfamiliar images: outcome for each kind of outlier, and the novelty threshold."""
 
 import textwrap
 
@@ -20,7 +20,7 @@ FACES = 40
 
 
 def unfamiliar(evidence: Evidence) -> Section | MissingSection:
-    """What becomes of each kind, the novelty of good faces beside it, and one image of each kind."""
+    """Show the outcome for each kind, novelty histograms, and one image of each kind."""
     title, threshold = "Unfamiliar images", evidence.card.novelty_threshold
     if threshold is None:
         sources = evidence.sources
@@ -30,13 +30,13 @@ def unfamiliar(evidence: Evidence) -> Section | MissingSection:
     kinds = make_outliers(good.records.images[chosen], JUDGED, seed=0)
     judged = {kind: evidence.gate.judge(images) for kind, images in kinds.items()}
     said = paragraph(
-        "A classifier is sure of its answer about a wall, too. These images are made of test portraits, or of nothing, "
-        f"and none should be kept; novelty above {threshold.value:.4g} is unfamiliar ({threshold.chosen_by})."
+        "A classifier is confident even about a wall. These outliers are made from test portraits or generated, and none "
+        f"should be accepted; novelty above {threshold.value:.4g} is unfamiliar ({threshold.chosen_by})."
     )
     examples = ReportFigure(
         "unfamiliar",
         picture_grid([_picture(images[0], kind, judged[kind].decisions[0]) for kind, images in kinds.items()]),
-        "One image of each kind, and the reason that the gate discards it for; in colour what it would keep.",
+        "One image of each kind with the reason for discarding it; coloured if the gate would accept it.",
     )
     return Section(
         "unfamiliar", title, (said, *_kinds(threshold), *_histogram(good.judged, judged, threshold), examples)
@@ -55,11 +55,11 @@ def _histogram(good: GateScores, kinds: dict[str, GateScores], threshold: Novelt
     others = [found for judged in kinds.values() if (found := novelties(judged)) is not None]
     if faces is None or not others:
         return []
-    caption = "Novelty of the test portraits, and of images of all these kinds."
+    caption = "Novelty of the test portraits and of outliers of all kinds."
     return [ReportFigure("novelty", novelty_histogram(faces, np.concatenate(others), threshold.value), caption)]
 
 
 def _picture(image: Pixels, kind: str, decision: Decision) -> CaptionedImage:
     kept = decision.reason is Reason.CONFIDENT
-    caption = f"{textwrap.fill(kind, 12)}\n({'kept' if kept else decision.reason})"
+    caption = f"{textwrap.fill(kind, 12)}\n({'accepted' if kept else decision.reason})"
     return CaptionedImage(image, caption, GLASSES if kept else INK)
