@@ -3,7 +3,7 @@
     python -m bench.novelty runs/records runs/fit
 
 All scores use the same features of the fitted network, and a threshold that discards 1 % of the calibration portraits.
-The table shows the share of each kind above the threshold. In the column `unseen` the head was fitted without that kind.
+The table shows the share of each kind above the threshold. For `unseen` the head was fitted without that kind.
 """
 
 import sys

@@ -137,9 +137,9 @@ def _differences(differences: tuple[ValueDifference, ...]) -> Iterator[Html]:
 
 def _paired(pair: PairedResult) -> Html:
     return paragraph(
-        f"{count(pair.only_other_wrong, 'image')} only {pair.other} labels wrongly, {pair.only_first_wrong:,} only "
-        f"{pair.first} (McNemar's exact p {pair.mcnemar_p:.3f}). The log loss of {pair.other} minus that of {pair.first} "
-        f"is {number(pair.log_loss_difference)}."
+        f"Wrong only with {pair.other}: {count(pair.only_other_wrong, 'image')}; wrong only with {pair.first}: "
+        f"{pair.only_first_wrong:,} (McNemar's exact p {pair.mcnemar_p:.3f}). Difference of log loss, "
+        f"{pair.other} minus {pair.first}: {number(pair.log_loss_difference)}."
     )
 
 

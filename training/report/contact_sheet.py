@@ -83,7 +83,7 @@ def write_contact_sheet(
 
 
 def _head(issues: int, shown: int, audited: int) -> list[Html]:
-    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) seem to contradict the image"
+    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) contradict the image according to the audit"
     rest = f"; the worst {shown:,} are below." if shown < issues else "."
     return [
         element("h1", "Doubtful labels"),

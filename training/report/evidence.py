@@ -137,11 +137,9 @@ def _check_belonging(card: Card, run: FitRun, manifest: Manifest, sources: Repor
     """Refuse to combine the metrics of one model with the curves of another."""
     title = f"model {card.name} version {card.version}"
     if card.training.records != manifest.fingerprint():
-        raise RecordsError(
-            f"{title} was trained on other records than {sources.records}: pass its records with --records"
-        )
+        raise RecordsError(f"{title} was trained on other records than {sources.records}: pass its own with --records")
     if (run.records, run.seed, run.settings) != (card.training.records, card.training.seed, card.training.settings):
-        raise RecordsError(f"{title} was exported from another run than {sources.run}: pass its run with --run")
+        raise RecordsError(f"{title} was exported from another run than {sources.run}: pass its own with --run")
     promised = Guarantees.read(sources.run)
     if (promised.card_band(), promised.temperature) != (card.band, card.calibration.temperature):
         raise RecordsError(

@@ -115,9 +115,7 @@ def _mistakes(name: str, part: LabelledScores) -> list[Html | ReportFigure]:
     pictures = [
         picture(part.records.images[one], part.probability[one], word=_short(names[one])) for one in worst[:MISTAKES]
     ]
-    caption = (
-        f"Mistakes on {name}, most confident first: {len(pictures)} of {count(len(wrong), 'image')} labelled wrongly."
-    )
+    caption = f"Mistakes on {name}, most confident first: {len(pictures)} of {count(len(wrong), 'image')}."
     return [ReportFigure(f"mistakes-{name}", picture_grid(pictures), caption)]
 
 

@@ -55,8 +55,8 @@ def band(evidence: Evidence) -> Section:
     first = next(iter(measured))
     target = found.certificate.target_risk if found and found.certificate.cost_ratio == 1 else None
     caption = (
-        "Share of wrong labels when only the most confident images are accepted, from few (left) to all (right). Images "
-        f"discarded as unfamiliar are excluded. The points show the bands on the {first} split."
+        "Share of wrong labels when only the most confident images are accepted, from few (left) to all (right). "
+        f"Images discarded as unfamiliar are excluded. The points show the bands on the {first} split."
     )
     chart = ReportFigure(
         "risk-coverage", risk_coverage_chart(curves, _marks(evidence, measured[first]), target=target), caption

@@ -64,7 +64,7 @@ class SingleFileOracle(AdaptedOracle):
     def create_trial(self, tuner_id: str) -> TunerTrial:
         """Return the worker's current trial, an abandoned trial, or a new one.
 
-        If there is no new trial, the worker waits while others are running, because they may abandon theirs. The choice
+        Without a new trial, the worker waits while others are running, because they may abandon theirs. The choice
         is over then: the number of requests must not influence the random choice.
         """
         if self.over and not self.retry_queue and tuner_id not in self.ongoing_trials:
