@@ -30,8 +30,8 @@ def unfamiliar(evidence: Evidence) -> Section | MissingSection:
     kinds = make_outliers(good.records.images[chosen], JUDGED, seed=0)
     judged = {kind: evidence.gate.judge(images) for kind, images in kinds.items()}
     said = paragraph(
-        "A classifier is confident even about a wall. These outliers are made from test portraits or generated; the gate "
-        f"should accept none. Novelty above {threshold.value:.4g} is unfamiliar ({threshold.chosen_by})."
+        "A classifier is confident even about a wall. These outliers are made from test portraits or generated, and "
+        f"the gate should accept none. Novelty above {threshold.value:.4g} is unfamiliar ({threshold.chosen_by})."
     )
     examples = ReportFigure(
         "unfamiliar",
