@@ -25,7 +25,7 @@ setup-training: .venv/training
 	@touch $@
 
 # A stamp for each lock: what is installed is exactly what the lock names, and nothing is installed twice.
-.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/scanlines.c | .venv/python
+.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c | .venv/python
 	@test $* = cpu || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
@@ -95,6 +95,7 @@ lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m tests.plain_words
 
 # Some tests run Debian's servers and its browser against the service and the files in deploy/, some what a compiler
 # made. PostgreSQL is run by the tests themselves: its package need not start one.

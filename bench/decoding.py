@@ -23,7 +23,7 @@ import simplejpeg
 from PIL import Image
 
 from gate import area_average, read_pixels
-from gate.png import ACCELERATED
+from gate.formats.png.fast_decoder import ACCELERATED
 
 SIZE = 64
 ROUNDS = 6

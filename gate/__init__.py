@@ -1,14 +1,14 @@
-"""The decision itself: image bytes -> pixels -> probability -> decision.
+"""The decision: image bytes -> pixels -> probability -> decision.
 
-Pure: no HTTP, no threads, no globals. The service, the training and the bulk runs all go through these names.
-`gate.scorer` needs the extra `cpu` or `gpu`, and is therefore imported by its own name.
+Pure: no HTTP, no threads, no globals. The service, the training and the bulk runs share these names.
+`gate.scorer` needs the extra `cpu` or `gpu`; import it by its own name.
 """
 
-from gate.budget import MAX_DECODE_BYTES, Budget, DecodeBudget
 from gate.card import Card
 from gate.decision import Action, Band, Decision, Label, Reason, decide
+from gate.decode_budget import MAX_DECODE_BYTES, Budget, DecodeBudget
 from gate.errors import GateError, ImageError, ModelError, ScoringError
-from gate.models import Model, ModelStore
+from gate.model_store import Model, ModelStore
 from gate.pixels import MAX_PIXELS, area_average, read_pixels, read_pixels_at
 
 __all__ = [

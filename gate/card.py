@@ -1,6 +1,7 @@
-"""The model's card: what a model is, what it was trained on, how good it is and where it is unsure.
+"""The model's card: identity, training data, quality and uncertainty of a model.
 
-`card.json` lies beside `model.onnx`; the same text less the hash is in the graph's metadata under `METADATA_KEY`.
+`card.json` is stored beside `model.onnx`; the graph's metadata holds the same text without the hash, under
+`METADATA_KEY`.
 """
 
 from datetime import datetime
@@ -18,11 +19,11 @@ VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Version = Annotated[str, Field(pattern=VERSION_PATTERN)]
 
 
-class _Part(BaseModel):
+class _CardPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Input(_Part):
+class ModelInput(_CardPart):
     """The graph's one input: uint8 `[N, size, size, 3]`, RGB, shrunk by area averaging; N is free."""
 
     name: Literal["image"] = "image"
@@ -34,8 +35,8 @@ class Input(_Part):
     normalisation: Literal["in the graph"] = "in the graph"
 
 
-class CardBand(_Part):
-    """The band of uncertainty and how it was chosen."""
+class CardBand(_CardPart):
+    """The band of uncertain probabilities and how it was chosen."""
 
     low: Probability = 0.4
     high: Probability = 0.6
@@ -52,25 +53,25 @@ class CardBand(_Part):
         return self
 
     def is_kept_by(self, band: Band) -> bool:
-        """Whether what decides is this band, and no operator's: only then holds what is promised of it."""
+        """Whether `band` is this one, not an operator's override: the card's guarantees hold for this band only."""
         return band == self.changed()
 
     def changed(self, low: float | None = None, high: float | None = None) -> Band:
-        """This band, with the edges that are set instead.
+        """Return this band with one or both edges replaced.
 
         Raises:
-            ValueError: with them it is none.
+            ValueError: the edges are out of order or out of [0, 1].
         """
         return Band(self.low if low is None else low, self.high if high is None else high)
 
 
-class Calibration(_Part):
-    """The logit is divided by `temperature` inside the graph; 1 leaves it alone."""
+class Calibration(_CardPart):
+    """The graph divides the logit by `temperature`; 1 leaves it unchanged."""
 
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
 
 
-class Interval(_Part):
+class Interval(_CardPart):
     """An estimate with its 95 % interval."""
 
     value: float
@@ -78,24 +79,24 @@ class Interval(_Part):
     high: float
 
 
-class Discarded(_Part):
-    """Of `images` that are no portrait, made of test portraits: the share discarded, and that as unfamiliar."""
+class DiscardedShares(_CardPart):
+    """Shares discarded, and discarded as unfamiliar, among `images` non-portraits derived from test portraits."""
 
     images: int
     discarded: Interval
     unfamiliar: Interval
 
 
-class NoveltyThreshold(_Part):
-    """Novelty above `value` is unfamiliar; `kinds` says what became of images that are no portrait, kind by kind."""
+class NoveltyThreshold(_CardPart):
+    """Novelty above `value` is unfamiliar; `kinds` holds the discard rates of each kind of non-portrait."""
 
     value: float
     chosen_by: str
-    kinds: dict[str, Discarded] = {}
+    kinds: dict[str, DiscardedShares] = {}
 
 
-class DataSet(_Part):
-    """One data set that was learned from, with images per split and label."""
+class CardDataSet(_CardPart):
+    """One data set of the training, with the number of images per split and label."""
 
     name: str
     fingerprint: str
@@ -104,10 +105,10 @@ class DataSet(_Part):
     images: dict[str, dict[Label, int]]
 
 
-class Metrics(_Part):
-    """How the exported model did on one test split of `images` pictures.
+class CardMetrics(_CardPart):
+    """Quality of the exported model on one test split of `images` images.
 
-    `coverage` is the share accepted, `unfamiliar` the share discarded for its novelty, where the model judges that.
+    `coverage` is the share accepted, `unfamiliar` the share discarded for its novelty, if the model has that output.
     """
 
     images: int
@@ -118,8 +119,8 @@ class Metrics(_Part):
     unfamiliar: Interval | None = None
 
 
-class Histogram(_Part):
-    """Counts of scores between neighbouring `edges`; what live scores are held against."""
+class ReferenceHistogram(_CardPart):
+    """Counts of scores between neighbouring `edges`: the reference distribution for drift metrics."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -135,8 +136,8 @@ class Histogram(_Part):
         return self
 
 
-class Training(_Part):
-    """What repeats the run: its commands in order, the seeds of split and fit, the settings; and what it learned from.
+class CardTraining(_CardPart):
+    """Everything needed to repeat the run: commands in order, seeds of split and fit, settings, and data.
 
     `records` is the SHA-256 of the manifest of the TFRecord shards.
     """
@@ -150,10 +151,10 @@ class Training(_Part):
     settings: dict[str, float | int | str | bool]
 
 
-class Golden(_Part):
-    """One drawn portrait and what the exported graph said of it; a real face is in no card.
+class GoldenSample(_CardPart):
+    """One drawn portrait and the exported graph's scores for it; cards never contain real faces.
 
-    `png` is the picture at the model's size, in JSON as base64; `novelty` is None where the graph has none.
+    `png` is the image at the model's size, base64 in JSON; `novelty` is None if the graph has no such output.
     """
 
     name: str
@@ -162,28 +163,28 @@ class Golden(_Part):
     novelty: float | None = None
 
 
-class CardText(_Part):
-    """All of a card but the hash of the graph, which cannot be inside the graph."""
+class CardText(_CardPart):
+    """A card without the hash of the graph, which the graph itself cannot contain."""
 
     name: str
     version: Version
     created: datetime
-    input: Input
+    input: ModelInput
     outputs: tuple[str, ...]
     labels: tuple[Label, Label] = (Label.NO_GLASSES, Label.GLASSES)
     band: CardBand
     calibration: Calibration = Calibration()
     novelty_threshold: NoveltyThreshold | None = None
-    data: tuple[DataSet, ...]
-    training: Training
-    metrics: dict[str, Metrics]
-    reference_histogram: Histogram
+    data: tuple[CardDataSet, ...]
+    training: CardTraining
+    metrics: dict[str, CardMetrics]
+    reference_histogram: ReferenceHistogram
     tools: dict[str, str]
-    golden: tuple[Golden, ...] = ()
+    golden: tuple[GoldenSample, ...] = ()
 
     @property
     def novelty_limit(self) -> float | None:
-        """Novelty above this is unfamiliar; None where the model does not judge it."""
+        """Novelty above this is unfamiliar; None if the model does not measure novelty."""
         return self.novelty_threshold.value if self.novelty_threshold else None
 
     @classmethod
@@ -191,7 +192,7 @@ class CardText(_Part):
         """Read a card from JSON.
 
         Raises:
-            ModelError: it is no JSON, or not a card; the text says where.
+            ModelError: the text is not JSON or not a card; the message names the field.
         """
         try:
             return cls.model_validate_json(text)
@@ -201,10 +202,10 @@ class CardText(_Part):
 
 
 class Card(CardText):
-    """A whole card, with the SHA-256 of `model.onnx` in hexadecimal."""
+    """A complete card, with the SHA-256 of `model.onnx` in hexadecimal."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     def text(self) -> CardText:
-        """The card less its hash, as the graph's metadata holds it."""
+        """Return the card without its hash, as the graph's metadata holds it."""
         return CardText.model_validate(self.model_dump(exclude={"sha256"}))

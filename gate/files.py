@@ -1,4 +1,4 @@
-"""Read files that an operator names: regular ones of bounded size, so that none is waited for or fills the memory."""
+"""Read files that an operator names: regular files of bounded size, so a read neither blocks nor fills the memory."""
 
 import os
 import stat
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes; opening a FIFO would block, a device never ends.
+    """Return the content of a regular file of at most `limit` bytes; a FIFO would block and a device never ends.
 
     Raises:
-        OSError: it cannot be read, is not a regular file, or has more bytes.
+        OSError: the file cannot be read, is not a regular file, or is larger.
     """
     with open(path, "rb", opener=_open_at_once) as file:
         found = os.fstat(file.fileno())
@@ -24,5 +24,5 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """A FIFO that is opened so does not wait for a writer."""
+    """Open without waiting for the writer of a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -4,20 +4,21 @@ import struct
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gate.chunks import PNG_SIGNATURE, RGB, Data, png_header
 from gate.errors import CorruptImage, EmptyImage, UnsupportedImage
-from gate.exif import read_orientation
-from gate.file_type import describe_foreign
-from gate.jpeg_header import JPEG_SIGNATURE, read_jpeg_head, read_scans
-from gate.png_metadata import read_exif
-from gate.webp import is_webp, read_webp_header
+from gate.formats.exif import read_orientation
+from gate.formats.foreign import describe_foreign
+from gate.formats.jpeg.header import JPEG_SIGNATURE, read_jpeg_header, read_scans
+from gate.formats.png.chunks import PNG_SIGNATURE, RGB, read_png_header
+from gate.formats.png.metadata import read_exif
+from gate.formats.webp import is_webp, read_webp_header
+from gate.types import ImageBytes
 
 IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".webp")
-"""What the names of images end in, in lower case, where a name has to do: of one image the content decides."""
+"""File name suffixes of images, in lower case, for listings by name; the format of an image is decided by its bytes."""
 
 
-class Format(StrEnum):
-    """The image formats that are read."""
+class ImageFormat(StrEnum):
+    """The supported image formats."""
 
     PNG = "png"
     JPEG = "jpeg"
@@ -25,27 +26,27 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """Size as stored, before `orientation` (EXIF, 1 to 8) is applied.
+class ImageHeader:
+    """Format and stored size, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `is_exotic`: a CMYK or lossless JPEG, which is not shrunk by its DCT, an animated WebP, of which the first frame
-    counts, or a PNG of 16-bit RGB, which may have to be decoded twice.
+    `is_exotic`: a CMYK or lossless JPEG, which cannot be shrunk in the DCT; an animated WebP, whose first frame is
+    used; or a 16-bit RGB PNG, which may have to be decoded twice.
     """
 
-    format: Format
+    format: ImageFormat
     width: int
     height: int
     orientation: int = 1
     is_exotic: bool = False
 
 
-def read_header(data: Data) -> Header:
+def read_header(data: ImageBytes) -> ImageHeader:
     """Read the header of a PNG, JPEG or WebP file; the bytes decide, not a file name or Content-Type.
 
     Raises:
         EmptyImage: there are no bytes.
-        UnsupportedImage: the bytes are none of the three formats.
-        CorruptImage: the header ends early, names a size of zero, or is padded or split up as no encoder would.
+        UnsupportedImage: the bytes are in none of the three formats.
+        CorruptImage: the header ends early, has a size of zero, or is padded or fragmented beyond any encoder's output.
     """
     if not data:
         raise EmptyImage("the image is empty: send the bytes of a PNG, JPEG or WebP file")
@@ -56,38 +57,38 @@ def read_header(data: Data) -> Header:
         raise CorruptImage(f"the {image_format} header ends too early") from error
     if width < 1 or height < 1:
         raise CorruptImage(f"the {image_format} header names a size of {width} x {height}")
-    return Header(image_format, width, height, read_orientation(exif), is_exotic)
+    return ImageHeader(image_format, width, height, read_orientation(exif), is_exotic)
 
 
-def _sniff(data: Data) -> Format:
+def _sniff(data: ImageBytes) -> ImageFormat:
     if data.startswith(PNG_SIGNATURE):
-        return Format.PNG
+        return ImageFormat.PNG
     if data.startswith(JPEG_SIGNATURE):
-        return Format.JPEG
+        return ImageFormat.JPEG
     if is_webp(data):
-        return Format.WEBP
+        return ImageFormat.WEBP
     raise UnsupportedImage(describe_foreign(data))
 
 
-_Fields = tuple[int, int, bool, Data]
+_Fields = tuple[int, int, bool, ImageBytes]
 
 
-def _read_png(data: Data) -> _Fields:
-    width, height, depth, colour = png_header(data)
+def _read_png(data: ImageBytes) -> _Fields:
+    width, height, depth, colour = read_png_header(data)
     return width, height, (depth, colour) == (16, RGB), read_exif(data)
 
 
-def _read_jpeg(data: Data) -> _Fields:
-    head = read_jpeg_head(data)
+def _read_jpeg(data: ImageBytes) -> _Fields:
+    head = read_jpeg_header(data)
     if head.frame.width and head.frame.height:
         read_scans(data, head)
     is_exotic = head.frame.is_lossless or len(head.frame.components) == 4
     return head.frame.width, head.frame.height, is_exotic, head.exif
 
 
-def _read_webp(data: Data) -> _Fields:
+def _read_webp(data: ImageBytes) -> _Fields:
     fields = read_webp_header(data)
     return fields.width, fields.height, fields.is_animated, fields.exif
 
 
-_READERS = {Format.PNG: _read_png, Format.JPEG: _read_jpeg, Format.WEBP: _read_webp}
+_READERS = {ImageFormat.PNG: _read_png, ImageFormat.JPEG: _read_jpeg, ImageFormat.WEBP: _read_webp}

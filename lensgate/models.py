@@ -6,7 +6,7 @@ from functools import partial
 
 from gate import Card, ModelError, ModelStore
 from gate.errors import GateError
-from gate.models import Model
+from gate.model_store import Model
 from service.inference.model_loading import prepare_model
 from service.settings import Settings
 

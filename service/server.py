@@ -15,7 +15,7 @@ from prometheus_client import disable_created_metrics
 from uvicorn.config import STARTUP_FAILURE
 
 from gate import ModelStore
-from gate.png import ACCELERATED
+from gate.formats.png.fast_decoder import ACCELERATED
 from service.access.exposure import check_exposure
 from service.access.tls import Certificate
 from service.api.health import make_probe_server

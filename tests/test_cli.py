@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.card import Golden
+from gate.card import GoldenSample
 from lensgate.cli import main
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -47,7 +47,7 @@ def test_a_missing_extra_is_named(
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in ("service", "lensgate", "training")]:
         monkeypatch.delitem(sys.modules, name)
-    for name in ("gate.scorer", "gate.runtime", "gate.time_limit"):
+    for name in ("gate.scorer", "gate.onnx_runtime", "gate.time_limit"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     assert main(command) == 1
@@ -115,13 +115,13 @@ def test_a_rollback_goes_back_and_says_what_it_passed_over(models: str, capsys: 
 def test_what_a_service_would_refuse_is_not_promoted_and_listed_as_such(
     models: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sample = Golden(name="bare", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=0.3)
+    sample = GoldenSample(name="bare", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=0.3)
     write_model(Path(models), brightness_model("3", golden=(sample,)), current=False)
     assert main(["models", "promote", "3", "--models", models]) == 1
     monkeypatch.setenv("LENSGATE_BAND_LOW", "0.7")
     assert main(["models", "promote", "1", "--models", models]) == 1
     err = capsys.readouterr().err
-    assert "golden sample 'bare' scores otherwise" in err
+    assert "golden sample 'bare' scores differently" in err
     assert "LENSGATE_BAND_LOW" in err
     monkeypatch.delenv("LENSGATE_BAND_LOW")
     (Path(models) / "glasses/CURRENT").write_text("3")

@@ -51,7 +51,7 @@ def test_tensorflow_is_imported_by_training_alone(package: str) -> None:
 
 
 # A peer of the benchmark runs in an environment of its own, without `gate`.
-RUNTIME_IMPORTERS = {"gate/runtime.py", "bench/serving/peers/model.py"}
+RUNTIME_IMPORTERS = {"gate/onnx_runtime.py", "bench/serving/peers/model.py"}
 
 
 def test_onnxruntime_is_imported_with_its_telemetry_off() -> None:

@@ -34,7 +34,7 @@ FLOORS = {
 
 # No release of simplejpeg carries a newer one. 3.1.3 mends calls that nothing here makes (compression, YUV, Java, PPM).
 # 3.1.4 mends one that was reachable, the shrinking of lossless JPEGs: the gate hands those to Pillow
-# (tests/gate/test_lossless_jpeg.py).
+# (tests/gate/formats/test_lossless_jpeg.py).
 EXCEPTIONS = {("simplejpeg", "libjpeg-turbo"): "3.1.2"}
 
 LIBRARIES = installed_libraries()

@@ -19,11 +19,20 @@ import tf2onnx
 from PIL import Image
 
 from gate import Card, Model, ModelStore, area_average, read_pixels
-from gate.card import METADATA_KEY, VERSION_PATTERN, Calibration, CardText, Golden, Histogram, Input, Training
+from gate.card import (
+    METADATA_KEY,
+    VERSION_PATTERN,
+    Calibration,
+    CardText,
+    CardTraining,
+    GoldenSample,
+    ModelInput,
+    ReferenceHistogram,
+)
 from gate.golden import check_golden
-from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
+from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
+from gate.onnx_runtime import onnxruntime
 from gate.pixels import Pixels
-from gate.runtime import onnxruntime
 from gate.scorer import Scorer
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_records
@@ -138,14 +147,14 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
     return largest
 
 
-def golden_samples(scorer: Scorer) -> tuple[Golden, ...]:
+def golden_samples(scorer: Scorer) -> tuple[GoldenSample, ...]:
     """Score one drawn portrait with each kind of eyewear; the portraits are the same for every model."""
     samples = []
     for eyewear in Eyewear:
         png = _as_png(area_average(_golden_face(eyewear), scorer.size))
         (score,) = scorer.score(read_pixels(png, scorer.size)[np.newaxis]).each()
         samples.append(
-            Golden(
+            GoldenSample(
                 name=eyewear,
                 png=base64.b64encode(png),
                 glasses_probability=score.probability,
@@ -174,7 +183,7 @@ def _card_text(
         name=MODEL_NAME,
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
-        input=Input(size=int(fitted.run.settings["size"])),
+        input=ModelInput(size=int(fitted.run.settings["size"])),
         outputs=("glasses_probability", "glasses_logit", *(["novelty"] if promised.head else [])),
         band=promised.card_band(),
         calibration=Calibration(temperature=promised.temperature),
@@ -182,7 +191,7 @@ def _card_text(
         data=manifest.data,
         training=_training(fitted.run, manifest, command),
         metrics={},
-        reference_histogram=Histogram(edges=(0.0, 1.0), counts=(1,)),
+        reference_histogram=ReferenceHistogram(edges=(0.0, 1.0), counts=(1,)),
         tools={tool.__name__: str(tool.__version__) for tool in TOOLS},
     )
 
@@ -205,10 +214,10 @@ def _measured(scorer: Scorer, text: CardText, test: Records) -> CardText:
     )
 
 
-def _training(run: FitRun, manifest: Manifest, command: str) -> Training:
+def _training(run: FitRun, manifest: Manifest, command: str) -> CardTraining:
     # With `train all`, the three commands are one.
     commands = dict.fromkeys((manifest.command, run.command, command))
-    return Training(commands=tuple(commands), split_seed=manifest.seed, **run.model_dump(exclude={"command"}))
+    return CardTraining(commands=tuple(commands), split_seed=manifest.seed, **run.model_dump(exclude={"command"}))
 
 
 def _model(graph: onnx.ModelProto, text: CardText) -> Model:

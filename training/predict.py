@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from gate import Action, Model
 from gate.header import IMAGE_ENDINGS
-from gate.models import write_whole
+from gate.model_store import write_whole
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.dataset import IMAGE_FOLDERS, read_dataset

@@ -133,6 +133,6 @@ def print_threads() -> None:
             found = []
             for _ in range(_RUNS):
                 start = time.perf_counter()
-                raster.shrink(0, BATCH, size=64, threads=pool)
+                raster.shrink(0, BATCH, size=64, executor=pool)
                 found.append((time.perf_counter() - start) / BATCH * 1e3)
             print(f"{'numpy':12}{title:42}{statistics.median(found):>12.3f}")

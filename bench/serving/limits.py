@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gate import Model, read_pixels
-from gate.runtime import onnxruntime
+from gate.onnx_runtime import onnxruntime
 from gate.scorer import Scorer
 
 Batch = NDArray[np.uint8]

@@ -12,12 +12,12 @@ from bulk.job import Job
 from bulk.sources.sample import Sample
 from bulk.work_unit import Part, digest
 from common.storage import Place
-from gate.header import Format, read_header
+from gate.header import ImageFormat, read_header
 
 ENDING = ".tar"
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_ENDINGS = {Format.PNG: "png", Format.JPEG: "jpg", Format.WEBP: "webp"}
+_ENDINGS = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg", ImageFormat.WEBP: "webp"}
 
 
 def kept_name(part: Part, job: Job) -> str:

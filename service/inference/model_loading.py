@@ -8,7 +8,7 @@ from typing import TypeVar
 from gate import ModelError, ModelStore
 from gate.errors import GateError
 from gate.golden import check_golden
-from gate.models import Model
+from gate.model_store import Model
 from gate.scorer import CUDA, Scorer
 from gate.time_limit import TimeLimit
 from service.inference.model_runner import Loaded

@@ -9,7 +9,7 @@ from functools import partial
 
 from gate import ModelError, ModelStore
 from gate.errors import GateError
-from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
 from service.file_stamp import stamp
 from service.inference.model_loading import gave_up, longest_load
 from service.inference.model_runner import Loaded

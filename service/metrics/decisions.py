@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gate import Action, Band, Card, Decision, Label, Reason
-from gate.card import Histogram as ReferenceHistogram
+from gate.card import ReferenceHistogram
 from gate.errors import ImageError
 from service.errors import ServiceError
 from service.inference.admission import SHED_REASONS

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Reason
-from gate.card import Histogram
+from gate.card import ReferenceHistogram
 from service.metrics.snapshot import BINS, Bins, Buckets
 from service.pages.history import Step
 
@@ -164,7 +164,7 @@ def show_stage(stage: str, buckets: Buckets) -> StageState:
     return StageState.model_validate({"stage": stage, "count": buckets.count, **quantiles})
 
 
-def rebin(reference: Histogram) -> list[float]:
+def rebin(reference: ReferenceHistogram) -> list[float]:
     """The shares of a card's histogram in `BINS` equal bins; scores are taken as even inside the card's own."""
     cumulative = np.concatenate([[0.0], np.cumsum(reference.counts)]) / sum(reference.counts)
     found = np.diff(np.interp(np.linspace(0, 1, BINS + 1), reference.edges, cumulative))

@@ -9,8 +9,8 @@ import simplejpeg
 from PIL import Image
 
 from gate import Budget, area_average, read_pixels
-from gate.header import Format, read_header
-from gate.jpeg import picture_of
+from gate.formats.jpeg.decoder import strip_metadata
+from gate.header import ImageFormat, read_header
 from gate.pixels import Pixels, orient
 
 PREVIEW_SIZE = 256
@@ -59,14 +59,14 @@ def preview(source: Source, *, max_pixels: int, budget: Budget | None = None) ->
 
 def _shrink(data: bytes, max_pixels: int, budget: Budget | None) -> Pixels:
     header = read_header(data)
-    if header.format is Format.JPEG:
+    if header.format is ImageFormat.JPEG:
         return _shrink_jpeg(data, header.orientation)
     return read_pixels(data, min(PREVIEW_SIZE, header.width), max_pixels=max_pixels, budget=budget)
 
 
 def _shrink_jpeg(data: bytes, orientation: int) -> Pixels:
     """Near enough for the eye, and three times as fast as what the model is shown: most of it is left to the DCT."""
-    with Image.open(io.BytesIO(picture_of(data)), formats=["JPEG"]) as image:
+    with Image.open(io.BytesIO(strip_metadata(data)), formats=["JPEG"]) as image:
         image.draft("RGB", (PREVIEW_SIZE, PREVIEW_SIZE))
         small = image.convert("RGB")
     small.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE), Image.Resampling.BOX)

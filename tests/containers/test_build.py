@@ -98,8 +98,8 @@ def test_the_image_holds_no_compiler(engine: Engine) -> None:
 
 
 def test_the_installed_package_holds_compiled_code(engine: Engine) -> None:
-    script = "from importlib.resources import files; print(*files('gate').glob('*.so'))"
-    assert printed(engine, "python", "-c", script).strip().endswith("/gate/scanlines.so")
+    script = "from importlib.resources import files; print(*files('gate').rglob('*.so'))"
+    assert printed(engine, "python", "-c", script).strip().endswith("/gate/formats/png/scanlines.so")
 
 
 def test_the_models_of_a_tight_checkout_can_be_read_and_not_written(engine: Engine) -> None:

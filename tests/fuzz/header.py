@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gate.errors import ImageError
-from gate.header import Header, read_header
+from gate.header import ImageHeader, read_header
 from tests.fuzz.png import seeds as png_seeds
 from tests.support.images import PNG_SIGNATURE, encode, flat, png_chunk
 
@@ -24,7 +24,7 @@ WORDS = (
 _EXIF = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
 
 
-def read(data: bytes | bytearray) -> Header | str:
+def read(data: bytes | bytearray) -> ImageHeader | str:
     """The header, or the code of its error. Adapts the target to `gate`."""
     try:
         return read_header(data)
@@ -36,7 +36,7 @@ def check(data: bytes) -> None:
     """Raise AssertionError, or anything else, where the promise is broken."""
     found = read(data)
     assert found == read(bytearray(data)), "bytes and bytearray are read in two ways"
-    if isinstance(found, Header):
+    if isinstance(found, ImageHeader):
         assert found.width > 0, found
         assert found.height > 0, found
         assert 1 <= found.orientation <= 8, found

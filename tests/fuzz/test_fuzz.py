@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gate.header import Format, Header
+from gate.header import ImageFormat, ImageHeader
 from service.api.batch.upload_events import Begin, End
 from service.errors import MalformedRequest
 from tests.fuzz import framing, header, multipart, png, tar, v2
@@ -51,7 +51,7 @@ def test_a_pixel_that_differs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_header_out_of_bounds_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(header, "read_header", lambda _: Header(Format.PNG, 0, 1))
+    monkeypatch.setattr(header, "read_header", lambda _: ImageHeader(ImageFormat.PNG, 0, 1))
     with pytest.raises(AssertionError):
         header.check(b"")
 

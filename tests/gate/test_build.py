@@ -12,8 +12,11 @@ import deflate
 import pytest
 from PIL import features
 
-from gate import png
+from gate.formats.png import fast_decoder as png
 from tests.conftest import ROOT
+
+SOURCE = "gate/formats/png/scanlines.c"
+LIBRARY = "gate/formats/png/scanlines.so"
 
 
 class Plugin:
@@ -41,8 +44,8 @@ def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    (tmp_path / "gate").mkdir()
-    shutil.copy(ROOT / "gate/scanlines.c", tmp_path / "gate")
+    (tmp_path / SOURCE).parent.mkdir(parents=True)
+    shutil.copy(ROOT / SOURCE, tmp_path / SOURCE)
     return module.CompileHook(tmp_path)
 
 
@@ -58,11 +61,11 @@ def test_with_a_compiler_the_wheel_is_for_this_platform(
 ) -> None:
     monkeypatch.setenv("CC", named)
     data = built(hook)
-    assert data["artifacts"] == ["gate/scanlines.so"]
+    assert data["artifacts"] == [LIBRARY]
     assert not data["pure_python"]
     assert data["tag"].startswith("py3-none-")
     assert set(data["tag"].split("-")[2]) & set("-.") == set()
-    assert png.load_library(tmp_path / "gate/scanlines.so") is not None
+    assert png.load_library(tmp_path / LIBRARY) is not None
     assert hook.warnings == []
 
 
@@ -70,13 +73,13 @@ def test_with_a_compiler_the_wheel_is_for_this_platform(
 def test_without_one_the_wheel_is_pure_and_an_old_library_goes(
     hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str | None
 ) -> None:
-    (tmp_path / "gate/scanlines.so").write_bytes(b"of another machine")
+    (tmp_path / LIBRARY).write_bytes(b"of another machine")
     if compiler:
         (tmp_path / "cc").symlink_to(str(shutil.which(compiler)))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     assert built(hook) == {"artifacts": [], "pure_python": True}
-    assert [path.name for path in (tmp_path / "gate").iterdir()] == ["scanlines.c"]
+    assert list((tmp_path / SOURCE).parent.iterdir()) == [tmp_path / SOURCE]
     assert len(hook.warnings) == 1
 
 

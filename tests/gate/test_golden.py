@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gate import Card, Model, ModelError, ModelStore
-from gate.card import Golden
+from gate.card import GoldenSample
 from gate.golden import check_golden
 from gate.pixels import Pixels, read_pixels
 from gate.scorer import CPU, CUDA, Scorer, Scores
@@ -31,12 +31,12 @@ class Fake:
         return Scores(each(self._probability), None if self._novelty is None else each(self._novelty))
 
 
-def golden(probability: float = 0.2, novelty: float | None = None, *, png: bytes | None = None) -> Golden:
+def golden(probability: float = 0.2, novelty: float | None = None, *, png: bytes | None = None) -> GoldenSample:
     png = encode(flat(51, 32)) if png is None else png
-    return Golden(name="bare", png=base64.b64encode(png), glasses_probability=probability, novelty=novelty)
+    return GoldenSample(name="bare", png=base64.b64encode(png), glasses_probability=probability, novelty=novelty)
 
 
-def card(*samples: Golden) -> Card:
+def card(*samples: GoldenSample) -> Card:
     return brightness_model(golden=samples).card
 
 
@@ -111,7 +111,7 @@ def test_a_decoder_that_errs_by_one_level_is_found(monkeypatch: pytest.MonkeyPat
 
     model = ModelStore(ROOT / "models").load("2")
     monkeypatch.setattr("gate.golden.read_pixels", brighter)
-    with pytest.raises(ModelError, match="'none' scores otherwise here than at export: novelty"):
+    with pytest.raises(ModelError, match="'none' scores differently here than at export: novelty"):
         check_golden(Scorer(model, device="cpu"), model.card)
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from gate import ModelError, ModelStore
-from gate.models import MAX_GRAPH_BYTES
+from gate.model_store import MAX_GRAPH_BYTES
 from gate.scorer import Scorer
 from gate.time_limit import TimeLimit
 from service.app import create_pipeline
@@ -76,7 +76,7 @@ def test_an_endless_graph_is_given_up(tmp_path: Path) -> None:
         Scorer(model, device="cpu", limit=limit)
     write_model(tmp_path, model)
     settings = Settings(models=tmp_path, model_load_seconds=0.05)
-    with pytest.raises(ModelError, match="may loop for ever"):
+    with pytest.raises(ModelError, match="may loop forever"):
         load_model(ModelStore(tmp_path), settings)
 
 

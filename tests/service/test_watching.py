@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from gate import Model, ModelStore
-from gate.card import CardBand, Golden
+from gate.card import CardBand, GoldenSample
 from service.app import create_pipeline
 from service.errors import SettingsError
 from service.inference.model_loading import load_model
@@ -79,8 +79,8 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     watched.pipeline.close()
 
 
-def golden(probability: float) -> tuple[Golden, ...]:
-    return (Golden(name="dim", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=probability),)
+def golden(probability: float) -> tuple[GoldenSample, ...]:
+    return (GoldenSample(name="dim", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=probability),)
 
 
 def test_what_does_not_change_is_not_loaded(watched: Watched) -> None:

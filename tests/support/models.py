@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from gate import Card, Label, Model
-from gate.card import METADATA_KEY, CardBand, CardText, DataSet, Histogram, Input, Training
-from gate.models import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from gate.card import METADATA_KEY, CardBand, CardDataSet, CardText, CardTraining, ModelInput, ReferenceHistogram
+from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
 
 BRIGHTNESS_OUTPUTS = ("glasses_probability", "glasses_logit")
 
@@ -23,15 +23,15 @@ def card_text(version: str = "1", *, size: int = 32, **changes: Any) -> CardText
         "name": "glasses",
         "version": version,
         "created": datetime(2026, 1, 2, tzinfo=UTC),
-        "input": Input(size=size),
+        "input": ModelInput(size=size),
         "outputs": BRIGHTNESS_OUTPUTS,
         "band": CardBand(),
         "data": (
-            DataSet(name="none", fingerprint="-", source="-", licence="MIT", images={"test": {Label.GLASSES: 1}}),
+            CardDataSet(name="none", fingerprint="-", source="-", licence="MIT", images={"test": {Label.GLASSES: 1}}),
         ),
-        "training": Training(commands=(), records="-", split_seed=0, seed=0, epochs=0, parameters=0, settings={}),
+        "training": CardTraining(commands=(), records="-", split_seed=0, seed=0, epochs=0, parameters=0, settings={}),
         "metrics": {},
-        "reference_histogram": Histogram(edges=(0.0, 0.5, 1.0), counts=(50, 50)),
+        "reference_histogram": ReferenceHistogram(edges=(0.0, 0.5, 1.0), counts=(50, 50)),
         "tools": {},
     }
     return CardText(**{**fields, **changes})

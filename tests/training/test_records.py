@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gate import read_pixels, read_pixels_at
-from gate.models import write_whole
+from gate.model_store import write_whole
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode, portrait
 from training.data import shards

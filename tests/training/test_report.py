@@ -14,8 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gate import Band, Card, Label
-from gate.card import CardBand, Discarded, Interval, NoveltyThreshold
-from gate.card import Training as CardTraining
+from gate.card import CardBand, CardTraining, DiscardedShares, Interval, NoveltyThreshold
 from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
@@ -108,7 +107,7 @@ def _write_model(sources: ReportSources, manifest: Manifest, run: FitRun) -> Car
         novelty_threshold=NoveltyThreshold(
             value=1.3,
             chosen_by="0 of 40",
-            kinds={"black": Discarded(images=40, discarded=wilson(40, 40), unfamiliar=wilson(9, 40))},
+            kinds={"black": DiscardedShares(images=40, discarded=wilson(40, 40), unfamiliar=wilson(9, 40))},
         ),
     )
     held, test = (load_records(sources.records, split) for split in (Split.CALIBRATION, Split.TEST))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gate import ModelStore
-from gate.card import Card, Metrics
+from gate.card import Card, CardMetrics
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
 from training.data.dataset import Split
@@ -249,7 +249,7 @@ def _refuse_leak(card: Card, manifest: "Manifest") -> None:
         )
 
 
-def _print_metrics(metrics: dict[str, Metrics]) -> None:
+def _print_metrics(metrics: dict[str, CardMetrics]) -> None:
     print(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
     for name, metric in metrics.items():
         accuracy, loss = metric.accuracy, metric.log_loss

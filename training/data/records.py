@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gate import Label
-from gate.card import DataSet
+from gate.card import CardDataSet
 from gate.pixels import Pixels
 from training.data.dataset import ImageDataSet, Split
 from training.data.image_table import ImageRow, from_csv, to_csv
@@ -52,7 +52,7 @@ class Manifest(BaseModel):
     command: str
     seed: int
     seconds: float
-    data: tuple[DataSet, ...]
+    data: tuple[CardDataSet, ...]
     shards: dict[int, tuple[RecordShard, ...]]
     table: str
     problems: tuple[str, ...]
@@ -265,13 +265,13 @@ def _row(item: SourceImage, split: Split, sha256: str) -> ImageRow:
     return ImageRow(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
 
 
-def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> DataSet:
+def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> CardDataSet:
     """Describe the data set for the card."""
     mine = [row for row in rows if row.data_set == data.name]
     counts = Counter((row.split, row.glasses) for row in mine)
     digest = "\n".join(sorted(f"{row.name},{row.glasses},{row.sha256}" for row in mine))
     splits = (split for split in Split if counts[split, True] or counts[split, False])
-    return DataSet(
+    return CardDataSet(
         name=data.name,
         fingerprint=hashlib.sha256(digest.encode()).hexdigest(),
         source=data.about.source,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from gate.models import write_whole
+from gate.model_store import write_whole
 from training.data.dataset import PROVENANCE_FILE, Provenance
 from training.drawing.eyewear import Eyewear
 from training.drawing.portrait import draw_face

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gate import Action, Band, Decision, Reason, decide
-from gate.card import CardText, Discarded, Histogram, Interval, Metrics
+from gate.card import CardMetrics, CardText, DiscardedShares, Interval, ReferenceHistogram
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 from training.data.outliers import JUDGED, make_outliers
@@ -56,7 +56,7 @@ def score_images(scorer: Scorer, card: CardText, images: Pixels, *, batch: int =
 
 def evaluate(
     probability: Floats, labels: NDArray[np.float32], band: Band, *, unfamiliar: Bools | None = None
-) -> Metrics:
+) -> CardMetrics:
     """Compare probabilities, `[N]`, with labels, `[N]` of 0 and 1; `unfamiliar` is bool `[N]` if the model has novelty.
 
     Shares have Wilson's interval; the log loss has a bootstrap interval with a fixed seed.
@@ -65,7 +65,7 @@ def evaluate(
     accepted = np.array([one not in band for one in probability])
     if unfamiliar is not None:
         accepted &= ~unfamiliar
-    return Metrics(
+    return CardMetrics(
         images=count,
         accuracy=wilson(int(correct.sum()), count),
         log_loss=_bootstrapped_mean(log_losses(probability, labels)),
@@ -75,7 +75,7 @@ def evaluate(
     )
 
 
-def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -> dict[str, Metrics]:
+def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -> dict[str, CardMetrics]:
     """Evaluate each data set separately, so that an easy one does not hide a hard one."""
     band, origin = card.band.changed(), np.array(records.data_sets)
     unfamiliar = judged.unfamiliar if "novelty" in card.outputs else None
@@ -90,13 +90,13 @@ def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -
     }
 
 
-def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: int) -> dict[str, Discarded]:
+def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: int) -> dict[str, DiscardedShares]:
     """Measure how many outliers of every kind in `outliers.JUDGED`, made from `faces`, are discarded."""
     found = {}
     for kind, images in make_outliers(faces, JUDGED, seed=seed).items():
         judged = score_images(scorer, card, images)
         count = len(images)
-        found[kind] = Discarded(
+        found[kind] = DiscardedShares(
             images=count,
             discarded=wilson(int((~judged.accepted).sum()), count),
             unfamiliar=wilson(int(judged.unfamiliar.sum()), count),
@@ -104,10 +104,10 @@ def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: in
     return found
 
 
-def reference_histogram(probability: Floats) -> Histogram:
+def reference_histogram(probability: Floats) -> ReferenceHistogram:
     """Compute the histogram of scores that drift monitoring compares live scores with."""
     counts, _ = np.histogram(probability, HISTOGRAM_EDGES)
-    return Histogram(edges=HISTOGRAM_EDGES, counts=tuple(int(count) for count in counts))
+    return ReferenceHistogram(edges=HISTOGRAM_EDGES, counts=tuple(int(count) for count in counts))
 
 
 def wilson(hits: int, total: int) -> Interval:

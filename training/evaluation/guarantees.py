@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from gate import Band
 from gate.card import CardBand, NoveltyThreshold
-from gate.models import write_whole
+from gate.model_store import write_whole
 from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.data.storage import Place

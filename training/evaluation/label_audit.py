@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from gate import Label
-from gate.models import write_whole
+from gate.model_store import write_whole
 from training.data.near_duplicates import group_near, perceptual_hash
 from training.data.records import Records
 from training.errors import DataError

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gate.models import write_whole
+from gate.model_store import write_whole
 from training.data.augment import augment
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts

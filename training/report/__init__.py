@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gate.models import write_whole
+from gate.model_store import write_whole
 from training.figures import as_png
 from training.report.comparisons import comparison, issues, studies
 from training.report.evidence import Evidence, ReportSources, gather

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gate import read_pixels
 from gate.header import read_header
-from gate.models import write_whole
+from gate.model_store import write_whole
 from training.data.dataset import CORRECTIONS_FILE, UNCLEAR
 from training.evaluation.label_audit import PROPOSALS_FILE, Issue
 from training.report.page import POLICY, Html, code, element, joined, paragraph

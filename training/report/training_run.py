@@ -3,7 +3,7 @@
 import numpy as np
 
 from gate import Label
-from gate.card import DataSet
+from gate.card import CardDataSet
 from training.data.records import Records
 from training.figures import curve, label_grid
 from training.report.evidence import Evidence
@@ -61,7 +61,7 @@ def kept_epoch(evidence: Evidence) -> int:
     return int(np.argmin(losses)) + 1 if evidence.run.settings["patience"] else len(losses)
 
 
-def _counts(one: DataSet) -> list[tuple[str, ...]]:
+def _counts(one: CardDataSet) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for split, labels in one.images.items():
         total = sum(labels.values())

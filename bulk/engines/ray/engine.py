@@ -22,7 +22,7 @@ from bulk.work.score_cache import Known
 from bulk.work.worker import Worker
 from bulk.work_unit import Part
 from common.storage import TEMPORARY, locate
-from gate.runtime import onnxruntime
+from gate.onnx_runtime import onnxruntime
 from gate.scorer import CUDA
 
 _log = logging.getLogger(__name__)

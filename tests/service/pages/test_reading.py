@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from gate import Action, Band, Decision, Label, Reason
-from gate.card import Histogram
+from gate.card import ReferenceHistogram
 from service.metrics.decisions import Metrics
 from service.metrics.snapshot import BINS, read_counts, read_stages
 from service.pages.snapshot import rebin
@@ -70,6 +70,6 @@ def test_each_stage_has_its_own_timings(metrics: Metrics) -> None:
 
 
 def test_a_reference_with_other_edges_is_spread_evenly_over_the_bins() -> None:
-    shares = rebin(Histogram(edges=(0.0, 0.5, 1.0), counts=(30, 10)))
+    shares = rebin(ReferenceHistogram(edges=(0.0, 0.5, 1.0), counts=(30, 10)))
     assert shares[:10] == pytest.approx([0.075] * 10)
     assert shares[10:] == pytest.approx([0.025] * 10)

@@ -1,0 +1,1 @@
+"""ImageHeader, metadata and pixels of each image format that is read."""

@@ -1,0 +1,53 @@
+"""Read only the orientation from an EXIF block."""
+
+import struct
+
+import numpy as np
+
+from gate.types import ImageBytes
+
+EXIF_PREFIX = b"Exif\x00\x00"
+
+_ORIENTATION = 0x0112
+_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+_FORMATS = {3: "H", 4: "I"}
+"""TIFF type of a stored orientation -> `struct` format."""
+
+_VALUE_BYTES = 4
+
+
+def read_orientation(exif: ImageBytes) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 if the block is damaged or does not contain it."""
+    return find_orientation(exif) or 1
+
+
+def find_orientation(exif: ImageBytes) -> int | None:
+    """Return the EXIF orientation, 1 to 8; None if the block is damaged or does not contain it.
+
+    Time and memory are linear in the first directory, at most 65,535 entries of 12 bytes. Other directories, values
+    outside the entries and maker notes are not read.
+    """
+    try:
+        return _read(bytes(exif).removeprefix(EXIF_PREFIX))
+    except (struct.error, IndexError, ValueError):
+        return None
+
+
+def _read(tiff: bytes) -> int | None:
+    order = _BYTE_ORDERS.get(tiff[:2])
+    if order is None or 42 not in struct.unpack_from("<H", tiff, 2) + struct.unpack_from(">H", tiff, 2):
+        return None
+    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, start)
+    available = (len(tiff) - start - 2) // 12
+    layout = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", f"{order}u4"), ("value", "V4")])
+    entries = np.frombuffer(tiff, layout, min(count, available), start + 2)
+    found = np.flatnonzero(entries["tag"] == _ORIENTATION)
+    if not found.size:
+        return None
+    entry = entries[found[-1]]
+    kind = _FORMATS.get(int(entry["type"]))
+    if kind is None or not 1 <= entry["count"] <= _VALUE_BYTES // struct.calcsize(kind):
+        return None
+    (orientation,) = struct.unpack_from(order + kind, entry["value"].tobytes())
+    return int(orientation) if orientation in range(1, 9) else None

@@ -1,0 +1,1 @@
+"""JPEG: segments, strict decoding, and the repair and checks around it."""

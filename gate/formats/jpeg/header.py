@@ -1,0 +1,252 @@
+"""Read the segments of a JPEG file, its frame, and its scans with their cost, in linear time and without decoding.
+
+Markers are searched with regular expressions that match two bytes, so no input makes a search quadratic. The number of
+segments, scans and padding bytes is limited.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gate.errors import CorruptImage, UnsupportedImage
+from gate.formats.exif import EXIF_PREFIX
+from gate.types import ImageBytes
+
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+
+# Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS_FRAME = 0xC3
+_DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS_FRAME, 0xC9, 0xCA})
+_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
+_ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_RESTARTS = range(0xD0, 0xD8)
+_APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+# libjpeg infers the colour space from these two application segments.
+_COLOUR_SEGMENTS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
+_CHANNELS = (1, 3, 4)
+
+# Two bytes each: a stuffed FF 00, fill bytes FF FF and restart markers are skipped.
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+
+_MARKER_OR_RESTART = re.compile(rb"\xff[\x02-\xfe]")
+
+_MOST_SEGMENTS = 1_000
+_MOST_PADDING = 4_096
+
+# Encoders write about ten scans. Each scan visits all coefficients of its components, at about 60 ns a block, so this
+# many blocks take at most a second. Ten scans of 4096 x 4096 pixels without subsampling have 3.7 million.
+_MOST_SCANS = 100
+MOST_BLOCKS = 12_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The start-of-frame segment. `components`: id, horizontal and vertical sampling factor of each."""
+
+    marker: int
+    width: int
+    height: int
+    components: tuple[tuple[int, int, int], ...]
+
+    @property
+    def is_progressive(self) -> bool:
+        """Whether later scans refine earlier ones."""
+        return self.marker in _PROGRESSIVE_FRAMES
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether samples are predicted from their neighbours, without a DCT that could shrink the image."""
+        return self.marker == _LOSSLESS_FRAME
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Whether scans use arithmetic instead of Huffman coding."""
+        return self.marker in _ARITHMETIC_FRAMES
+
+    @property
+    def mcu(self) -> tuple[int, int]:
+        """Width and height in pixels of a minimum coded unit (MCU) of all components."""
+        return 8 * max(h for _, h, _ in self.components), 8 * max(v for _, _, v in self.components)
+
+    def units(self, ids: tuple[int, ...]) -> int:
+        """Return the number of minimum coded units in a scan of these components."""
+        mcu_width, mcu_height = self.mcu
+        if len(ids) > 1:
+            return -(-self.width // mcu_width) * -(-self.height // mcu_height)
+        h, v = next(((h, v) for component, h, v in self.components if component == ids[0]), (1, 1))
+        return -(-self.width * h // mcu_width) * -(-self.height * v // mcu_height)
+
+    def blocks(self, ids: tuple[int, ...]) -> int:
+        """Return the number of blocks of 8 x 8 coefficients in a scan of these components."""
+        each = sum(h * v for component, h, v in self.components if component in ids) if len(ids) > 1 else 1
+        return self.units(ids) * each
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One scan: its components, and the positions of its header and its entropy-coded data."""
+
+    components: tuple[int, ...]
+    header: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """Everything before the first scan. `needed`: start and end of each segment that pixels depend on."""
+
+    frame: Frame
+    exif: ImageBytes
+    needed: tuple[tuple[int, int], ...]
+    scan: int
+    restart_interval: int
+
+    def without_metadata(self, data: ImageBytes) -> ImageBytes:
+        """Return the file without metadata and without bytes between segments; `data` itself if it has neither."""
+        position = 2
+        for start, end in self.needed:
+            if start != position:
+                break
+            position = end
+        if position == self.scan:
+            return data
+        view = memoryview(data)
+        return b"".join([b"\xff\xd8", *(view[start:end] for start, end in self.needed), view[self.scan :]])
+
+
+def with_size(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:
+    """Return a segment; if it is the start of frame, with another width and height."""
+    width, height = size
+    return segment[:5] + struct.pack(">HH", height, width) + segment[9:] if segment[1] == frame.marker else segment
+
+
+def read_jpeg_header(data: ImageBytes) -> JpegHeader:
+    """Read the segments before the first scan.
+
+    Raises:
+        CorruptImage: there is no frame or scan, or the header is padded or fragmented beyond any encoder's output.
+        UnsupportedImage: no decoder here reads this variant of JPEG.
+        struct.error, IndexError: a segment ends early.
+    """
+    frame: Frame | None = None
+    exif: ImageBytes = b""
+    restart_interval = 0
+    needed: list[tuple[int, int]] = []
+    for marker, start, end in _segments(data, 2):
+        if marker == _START_OF_SCAN:
+            if frame is None:
+                break
+            return JpegHeader(frame, exif, tuple(needed), start, restart_interval)
+        if marker == _APP1 and not exif and data.startswith(EXIF_PREFIX, start + 4):
+            exif = data[start + 4 + len(EXIF_PREFIX) : end]
+        elif marker in _START_OF_FRAME and frame is None:
+            frame = _read_frame(data, marker, start + 4)
+        elif marker == 0xDD:
+            (restart_interval,) = struct.unpack_from(">H", data, start + 4)
+        if _is_needed(data, marker, start):
+            needed.append((start, end))
+    raise CorruptImage(f"the jpeg has no start of {'frame' if frame is None else 'scan'}")
+
+
+def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
+    """Find all scans up to the end of image; thumbnails and further images are not included.
+
+    Raises:
+        CorruptImage: there are too many scans, or a component is in none.
+        struct.error, IndexError: the header of a scan ends early.
+    """
+    first = _read_scan(data, head.scan)
+    scans = [first, *_later_scans(data, first.start)]
+    _check_scans(head.frame, scans)
+    return scans
+
+
+def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan."""
+    start = scan.start
+    for _ in range(frame.units(scan.components) + 1):
+        found = _MARKER_OR_RESTART.search(data, start)
+        if found is None:
+            return
+        yield start, found.start()
+        if data[found.end() - 1] not in _RESTARTS:
+            return
+        start = found.end()
+
+
+def _later_scans(data: ImageBytes, start: int) -> Iterator[Scan]:
+    position = start
+    for _ in range(_MOST_SCANS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            return
+        for marker, begin, _end in _segments(data, found.start()):
+            if marker == _START_OF_SCAN:
+                scan = _read_scan(data, begin)
+                break
+        else:
+            return
+        yield scan
+        position = scan.start
+    raise CorruptImage(f"the jpeg has more than {_MOST_SCANS} scans: no encoder writes so many")
+
+
+def _check_scans(frame: Frame, scans: list[Scan]) -> None:
+    missing = {component for component, _, _ in frame.components} - {id_ for scan in scans for id_ in scan.components}
+    if missing:
+        raise CorruptImage("the jpeg ends before the scan of its last component: it is incomplete")
+    if sum(frame.blocks(scan.components) for scan in scans) > MOST_BLOCKS:
+        raise CorruptImage(f"the jpeg has {len(scans)} scans at this size: no encoder writes so many")
+
+
+def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment up to the end of image, a damaged marker or the end of the data."""
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, position, position + _MOST_PADDING + 2)
+        if found is None and len(data) > position + _MOST_PADDING:
+            break
+        if found is None or data[found.end() - 1] == _END_OF_IMAGE:
+            return
+        start = found.start()
+        marker = data[start + 1]
+        if marker == _START_OF_IMAGE:
+            raise CorruptImage("the jpeg has a second start of image inside its header")
+        (length,) = struct.unpack_from(">H", data, start + 2)
+        if length < 2:
+            raise CorruptImage("the jpeg has a segment without a length")
+        yield marker, start, start + 2 + length
+        position = start + 2 + length
+    raise CorruptImage("the jpeg header is padded or split up as no encoder would")
+
+
+def _is_needed(data: ImageBytes, marker: int, start: int) -> bool:
+    if marker in _COLOUR_SEGMENTS:
+        return data.startswith(_COLOUR_SEGMENTS[marker], start + 4)
+    return not (_APP0 <= marker <= _APP15 or marker == _COMMENT)
+
+
+def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
+    precision, height, width, channels = struct.unpack_from(">BHHB", data, start)
+    if precision != 8:
+        raise UnsupportedImage(f"the jpeg has {precision} bits per sample: only 8 are read; save it with 8, or as PNG")
+    if marker not in _DECODED_FRAMES:
+        raise UnsupportedImage(f"the jpeg is hierarchical or of a rare kind (SOF{marker - 0xC0}): save it as PNG")
+    if channels not in _CHANNELS:
+        raise UnsupportedImage(f"the jpeg has {channels} channels: only grey, RGB and CMYK are read")
+    components = tuple(
+        (data[at], data[at + 1] >> 4, data[at + 1] & 15) for at in range(start + 6, start + 6 + 3 * channels, 3)
+    )
+    if not all(1 <= factor <= 4 for _, *factors in components for factor in factors):
+        raise CorruptImage("the jpeg has a sampling factor that is not from 1 to 4")
+    return Frame(marker, width, height, components)
+
+
+def _read_scan(data: ImageBytes, header: int) -> Scan:
+    length, count = struct.unpack_from(">HB", data, header + 2)
+    ids = tuple(data[at] for at in range(header + 5, header + 5 + 2 * count, 2))
+    if not 1 <= count <= 4:
+        raise CorruptImage("the jpeg has a scan that is not of 1 to 4 components")
+    return Scan(ids, header, header + 2 + length)

@@ -1,0 +1,1 @@
+"""PNG: chunks, metadata and two decoders that return the same pixels."""

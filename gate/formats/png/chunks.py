@@ -1,0 +1,157 @@
+"""Walk over the chunks of a PNG file, and collect those that its pixels need."""
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import deflate
+
+from gate.errors import CorruptImage, UnsupportedImage
+from gate.types import ImageBytes
+
+Data = bytes | bytearray
+"""The bytes of a file, from a disk or as they came in from the network."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
+"""Colour types of the PNG specification."""
+
+_HEAD = struct.Struct(">I4s")
+_IHDR = struct.Struct(">IIBBBBB")
+_DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
+_MOST = 2**16
+"""Limit of chunks in one file: at 8 kB each, as libpng writes them, they hold 500 MB. Walking over them takes 50 ms."""
+
+_LONGEST_TABLE = 3 * 256 + 1
+"""Kept bytes of a PLTE or tRNS chunk: one more than the maximum, so that the length check sees the excess."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPng:
+    """Everything that determines the pixels of a PNG.
+
+    `palette` and `transparency` are the bodies of PLTE and tRNS, empty if absent or not applicable; `stream` holds the
+    parts of the compressed pixels, as views of the file.
+    """
+
+    width: int
+    height: int
+    depth: int
+    colour: int
+    is_interlaced: bool
+    palette: bytes
+    transparency: bytes
+    stream: Sequence[memoryview]
+
+
+def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name, start and end of each chunk's body up to IEND, or to the first truncated chunk.
+
+    A body begins after the name and ends before the checksum, which is not verified here.
+
+    Raises:
+        CorruptImage: there are more than 65,536 chunks.
+    """
+    start = len(PNG_SIGNATURE) + 8
+    for _ in range(_MOST):
+        if start + 4 > len(data):
+            return
+        length, kind = _HEAD.unpack_from(data, start - 8)
+        end = start + length
+        if end + 4 > len(data):
+            return
+        yield kind, start, end
+        if kind == b"IEND":
+            return
+        start = end + 12
+    raise CorruptImage(f"the png is split into more than {_MOST:,} chunks, as no encoder would: encode it again")
+
+
+def is_sound(view: memoryview, start: int, end: int) -> bool:
+    """Verify the checksum that follows the body from `start` to `end`; it covers the name too."""
+    return deflate.crc32(view[start - 4 : end]) == int.from_bytes(view[end : end + 4])
+
+
+def read_png_header(data: ImageBytes) -> tuple[int, int, int, int]:
+    """Return width, height, depth and colour type from the IHDR chunk.
+
+    Raises:
+        CorruptImage: IHDR is not the first chunk, or is damaged.
+        UnsupportedImage: the file is Apple's variant of PNG, which other decoders do not read.
+        struct.error: the file ends inside it.
+    """
+    length, kind = _HEAD.unpack_from(data, len(PNG_SIGNATURE))
+    if kind == b"CgBI":
+        raise UnsupportedImage("the png is Apple's CgBI variant for iOS: convert it to a standard PNG")
+    start = len(PNG_SIGNATURE) + _HEAD.size
+    if kind != b"IHDR" or length != _IHDR.size:
+        raise CorruptImage("the png does not begin with an IHDR chunk of 13 bytes")
+    width, height, depth, colour, *_ = _IHDR.unpack_from(data, start)
+    if not is_sound(memoryview(data), start, start + length):
+        raise CorruptImage("the png's IHDR chunk is damaged: its checksum is wrong")
+    return width, height, depth, colour
+
+
+def parse_png(data: ImageBytes) -> ParsedPng:
+    """Collect the chunks that the pixels need; ignore all other chunks.
+
+    Bytes after the compressed pixels are not read: the file may continue, or end without IEND.
+
+    Raises:
+        CorruptImage: a chunk that pixels depend on is missing, damaged, out of place or unknown.
+    """
+    view = memoryview(data)
+    stream: list[memoryview] = []
+    tables: dict[bytes, bytes] = {}
+    chunks = png_chunks(data)
+    next(chunks, None)  # IHDR
+    for kind, start, end in chunks:
+        if kind == b"IDAT":
+            stream.append(_checked(view, kind, start, end))
+        elif stream or kind == b"IEND":
+            break
+        elif kind in (b"PLTE", b"tRNS"):
+            _add_table(tables, kind, _checked(view, kind, start, end))
+        elif not (kind.isalpha() and kind[:1].islower()):
+            raise CorruptImage(f"the png has a chunk {kind!r} that is critical and unknown")
+    if not stream:
+        raise CorruptImage("the png is damaged or incomplete: there is no whole IDAT chunk")
+    return _parsed(data, tables, stream)
+
+
+def _checked(view: memoryview, kind: bytes, start: int, end: int) -> memoryview:
+    if not is_sound(view, start, end):
+        raise CorruptImage(f"the png is damaged: the checksum of a chunk {kind.decode()} is wrong")
+    return view[start:end]
+
+
+def _add_table(tables: dict[bytes, bytes], kind: bytes, body: memoryview) -> None:
+    if kind == b"PLTE" and kind in tables:
+        raise CorruptImage("the png has two palettes")
+    tables.setdefault(kind, bytes(body[:_LONGEST_TABLE]))
+
+
+def _parsed(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> ParsedPng:
+    width, height, depth, colour, compression, filters, interlace = _IHDR.unpack_from(data, len(PNG_SIGNATURE) + 8)
+    if depth not in _DEPTHS.get(colour, ()) or compression or filters or interlace > 1:
+        raise CorruptImage("the png's IHDR chunk names a depth, colour type or method that PNG does not define")
+    palette = tables.get(b"PLTE", b"") if colour == PALETTE else b""
+    if colour == PALETTE and (len(palette) % 3 or not 3 <= len(palette) <= 3 * 256):
+        raise CorruptImage("the png has no palette, or one of a wrong length")
+    transparency = tables.get(b"tRNS", b"")
+    if not _applies(transparency, colour, entries=min(len(palette) // 3, 1 << depth), is_after=_is_after(tables)):
+        transparency = b""
+    return ParsedPng(width, height, depth, colour, interlace == 1, palette, transparency, stream)
+
+
+def _is_after(tables: dict[bytes, bytes]) -> bool:
+    """Whether tRNS follows PLTE."""
+    return list(tables) == [b"PLTE", b"tRNS"]
+
+
+def _applies(transparency: bytes, colour: int, *, entries: int, is_after: bool) -> bool:
+    """Whether a decoder applies a tRNS chunk; libpng ignores those that do not fit the image."""
+    if colour == PALETTE:
+        return is_after and len(transparency) <= entries
+    return len(transparency) == {GREY: 2, RGB: 6}.get(colour)

@@ -1,0 +1,124 @@
+"""Read orientation and HDR transfer of a PNG, from chunks that the decoders never receive.
+
+Orientation has the same sources as in Pillow's `ImageOps.exif_transpose`: eXIf, else a text chunk with a hexadecimal
+EXIF block, as written before eXIf was standardised, else XMP. At most 64 kB of compressed text are inflated, and only
+from the last chunk of each name.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+
+from PIL import ExifTags
+
+from gate.errors import UnsupportedImage
+from gate.formats.exif import find_orientation
+from gate.formats.png.chunks import is_sound, png_chunks
+from gate.types import ImageBytes
+
+_EXIF_PREFIX = b"Exif\x00\x00"
+_RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
+_XMP = b"XML:com.adobe.xmp"
+_KEYWORDS = (*_RAW_PROFILES, _XMP)
+
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+_LONGEST_KEYWORD = 79
+_MOST_TEXT = 2**16
+
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+"""HDR transfer functions of ITU-T H.273: their stored levels stand for other shades than in sRGB."""
+
+
+def read_exif(data: ImageBytes) -> bytes:
+    """Return an EXIF block with the orientation, without its prefix; empty if no chunk has one.
+
+    Chunks with a wrong checksum are ignored.
+
+    Raises:
+        UnsupportedImage: the image is HDR.
+        CorruptImage: there are too many chunks.
+    """
+    view = memoryview(data)
+    found: dict[bytes, memoryview] = {}
+    for kind, start, end in png_chunks(data):
+        name = _name(kind, data, start, end)
+        if name and is_sound(view, start, end):
+            found[name] = view[start - 4 : end]
+    _check_transfer(found.get(b"cICP"))
+    exif = _exif(found)
+    turn = _xmp_orientation(found.get(_XMP))
+    return _exif_of(turn) if turn is not None and find_orientation(exif) is None else exif
+
+
+def _name(kind: bytes, data: ImageBytes, start: int, end: int) -> bytes:
+    """Return the name under which to keep a chunk; empty to ignore it."""
+    if kind in (b"eXIf", b"cICP"):
+        return kind
+    if kind not in _READERS:
+        return b""
+    keyword, _, _ = bytes(data[start : min(end, start + _LONGEST_KEYWORD + 1)]).partition(b"\x00")
+    return keyword if keyword in _KEYWORDS else b""
+
+
+def _check_transfer(chunk: memoryview | None) -> None:
+    transfer = chunk[5] if chunk is not None and len(chunk) == 8 else None
+    if transfer in _HDR_TRANSFERS:
+        raise UnsupportedImage(f"the png is HDR (cICP, {_HDR_TRANSFERS[transfer]}): convert it to sRGB")
+
+
+def _exif(found: dict[bytes, memoryview]) -> bytes:
+    if b"eXIf" in found:
+        return bytes(found[b"eXIf"][4:])
+    for keyword in _RAW_PROFILES:
+        if keyword in found:
+            return _from_hexadecimal(_text(found[keyword]))
+    return b""
+
+
+def _from_hexadecimal(text: bytes) -> bytes:
+    r"""Decode a raw profile: "\nexif\n    1234\n", then lines of hexadecimal digits."""
+    digits = b"".join(text.split(b"\n")[3:])
+    try:
+        block = bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
+    except ValueError:
+        return b""
+    return block.removeprefix(_EXIF_PREFIX)
+
+
+def _xmp_orientation(chunk: memoryview | None) -> int | None:
+    match = _XMP_ORIENTATION.search(_text(chunk)) if chunk is not None else None
+    return int(match[1]) if match else None
+
+
+def _exif_of(orientation: int) -> bytes:
+    """Return an EXIF block with only this orientation."""
+    return struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, ExifTags.Base.Orientation, 3, 1, orientation, 0, 0)
+
+
+def _text(chunk: memoryview) -> bytes:
+    """Return the text of a chunk (name and body) without its keyword; empty if it is malformed."""
+    body = bytes(chunk[4:])
+    _, _, rest = body.partition(b"\x00")
+    try:
+        return _READERS[bytes(chunk[:4])](rest)
+    except (ValueError, IndexError, zlib.error):
+        return b""
+
+
+def _international(rest: bytes) -> bytes:
+    is_compressed, method = rest[0], rest[1]
+    _, _, text = rest[2:].split(b"\x00", 2)
+    return _inflated(method, text) if is_compressed else text[:_MOST_TEXT]
+
+
+def _inflated(method: int, stream: bytes) -> bytes:
+    return zlib.decompressobj().decompress(stream, _MOST_TEXT) if method == 0 else b""
+
+
+_READERS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"tEXt": lambda rest: rest[:_MOST_TEXT],
+    b"zTXt": lambda rest: _inflated(rest[0], rest[1:]),
+    b"iTXt": _international,
+}
+"""Chunk name -> function from the bytes after the keyword to the text."""

@@ -1,0 +1,126 @@
+import base64
+import bz2
+import gzip
+import io
+import json
+import lzma
+import tarfile
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gate import read_pixels
+from gate.errors import UnsupportedImage
+from tests.support.images import encode, portrait
+
+FACE = portrait(64)
+PNG, JPEG, WEBP = (encode(FACE, kind) for kind in ("PNG", "JPEG", "WEBP"))
+FORM = (
+    b'--x1\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n'
+    b"Content-Type: image/png\r\n\r\n" + PNG + b"\r\n--x1--\r\n"
+)
+
+
+def tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+    return buffer.getvalue()
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", PNG)
+    return buffer.getvalue()
+
+
+def array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, FACE)
+    return buffer.getvalue()
+
+
+def box(brand: bytes) -> bytes:
+    return b"\x00\x00\x00\x1cftyp" + brand + bytes(400)
+
+
+WRAPPED = {
+    "form": (FORM, "multipart form", "raw body"),
+    "base64 png": (base64.b64encode(PNG), "base64", "decode it"),
+    "base64 jpeg": (base64.b64encode(JPEG), "base64", "decode it"),
+    "base64 webp": (base64.urlsafe_b64encode(WEBP), "base64", "decode it"),
+    "base64 after blanks": (b"\r\n  " + base64.b64encode(PNG), "base64", "decode it"),
+    "data URI": (b"data:image/png;base64," + base64.b64encode(PNG), "data URI", "after its comma"),
+    "hexadecimal": (PNG.hex().encode(), "hexadecimal", "decode it"),
+    "hexadecimal with spaces": (JPEG.hex(" ").encode(), "hexadecimal", "decode it"),
+    "bytes literal": (repr(PNG).encode(), "Python bytes", "bytes themselves"),
+    "JSON": (json.dumps({"image": base64.b64encode(PNG).decode()}).encode(), "JSON", "raw body"),
+    "JSON list": (json.dumps(list(PNG)).encode(), "JSON", "raw body"),
+    "URL-encoded form": (b"image=data%3Aimage%2Fpng%3Bbase64%2CiVBORw0KGgo", "URL-encoded", "raw body"),
+    "URL": (b"https://example.org/a.png", "a URL", "not fetched"),
+    "object URL": (b"s3://bucket/a.webp\n", "a URL", "not fetched"),
+    "path": (b"faces/one.jpg\n", "name of a file", "--data-binary"),
+    "curl's at sign": (b"@faces/one.png", "name of a file", "--data-binary"),
+    "HTML": (b"<!DOCTYPE html><html><body>404</body></html>", "HTML", "PNG, JPEG or WebP"),
+    "XML": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML", "PNG, JPEG or WebP"),
+    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG", "render"),
+    "plain text": (b"this is a face, honestly", "text", "PNG, JPEG or WebP"),
+    "gzip": (gzip.compress(PNG), "gzip", "decompress"),
+    "deflate": (zlib.compress(PNG), "deflate", "decompress"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(40), "zstd", "decompress"),
+    "bzip2": (bz2.compress(PNG), "bzip2", "decompress"),
+    "xz": (lzma.compress(PNG), "xz", "decompress"),
+    "tar": (tar(), "tar archive", "batch"),
+    "zip": (zipped(), "zip archive", "inside"),
+    "GIF": (encode(FACE, "GIF"), "GIF", "convert"),
+    "BMP": (encode(FACE, "BMP"), "BMP", "convert"),
+    "TIFF": (encode(FACE, "TIFF"), "TIFF", "convert"),
+    "JPEG 2000": (encode(FACE, "JPEG2000"), "JPEG 2000", "convert"),
+    "ICO": (encode(FACE, "ICO"), "icon", "convert"),
+    "PPM": (encode(FACE, "PPM"), "PNM", "convert"),
+    "PDF": (encode(FACE, "PDF"), "PDF", "render"),
+    "HEIC": (box(b"heic"), "HEIC", "convert"),
+    "AVIF": (box(b"avif"), "AVIF", "convert"),
+    "MP4": (box(b"isom"), "MP4", "convert"),
+    "JPEG XL": (b"\xff\x0a" + bytes(40), "JPEG XL", "convert"),
+    "JPEG XL in a box": (b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL", "convert"),
+    "NumPy": (array(), "NumPy array", "tensor"),
+    "pickle": (b"\x80\x04\x95" + bytes(40), "pickle", "PNG, JPEG or WebP"),
+    "WAV": (b"RIFF\x24\x00\x00\x00WAVEfmt ", "RIFF", "PNG, JPEG or WebP"),
+    "decoded as text": (PNG.decode("utf-8", "replace").encode(), "decoded as text", "binary mode"),
+    "decoded as latin-1": (PNG.decode("latin-1").encode(), "decoded as text", "binary mode"),
+    "line ends changed": (PNG.replace(b"\r\n", b"\n"), "altered as text", "binary mode"),
+    "blank before it": (b"\n" + PNG, "before it", "file alone"),
+    "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "before it", "file alone"),
+    "noise": (b"\x01\x02\x03\x04" * 40, "not a PNG", "PNG, JPEG or WebP"),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_what_was_sent_instead_of_an_image_is_named(name: str) -> None:
+    data, kind, advice = WRAPPED[name]
+    with pytest.raises(UnsupportedImage) as raised:
+        read_pixels(data, 64)
+    assert kind in str(raised.value)
+    assert advice in str(raised.value)
+
+
+@pytest.mark.parametrize("start", [b"", b"<", b"[", b"data:", b" ", b"a=", b"<?xml", b"<!--", b"http://", b"--"])
+@pytest.mark.parametrize("filling", [b" ", b"<", b"-", b"a", b"\xff", b"\x00", b"<!--", b"%"])
+def test_the_name_depends_on_the_first_bytes_only(start: bytes, filling: bytes) -> None:
+    short, long = start + filling * 700, start + filling * 4_000_000
+    texts = []
+    for data in (short, long):
+        with pytest.raises(UnsupportedImage) as raised:
+            read_pixels(data, 64)
+        texts.append(str(raised.value))
+    assert texts[0] == texts[1]
+
+
+def test_images_are_not_taken_for_something_else() -> None:
+    for data in (PNG, JPEG, WEBP):
+        assert np.abs(read_pixels(data, 64).astype(int) - np.asarray(Image.open(io.BytesIO(data)))).mean() < 3

@@ -1,0 +1,99 @@
+"""What one JPEG or WebP may cost, sound or broken: nothing stays behind, and memory is bounded."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gate import read_pixels
+from gate.errors import UnsupportedImage
+from tests.gate.formats import test_jpeg, test_webp
+from tests.gate.leaks import assert_nothing_leaks
+from tests.support.images import Pixels, encode, portrait
+from tests.support.jpegs import planes_of, sampled_jpeg
+
+SIZE = 32
+EDGE = 4096
+MOST_BYTES = 200 * 2**20
+
+MEASURE = """
+import sys
+from pathlib import Path
+from gate import read_pixels
+from gate.errors import ImageError
+with open(sys.argv[1], "rb") as file:
+    data = file.read()
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+before = peak()
+try:
+    read_pixels(data, 64)
+except ImageError as error:
+    sys.exit(str(error))
+print(peak() - before)
+"""
+
+
+def failures() -> dict[str, bytes]:
+    """Damaged files of every kind and on every path, by name."""
+    plain, progressive = test_jpeg.PLAIN, test_jpeg.PROGRESSIVE
+    cmyk = encode(Image.fromarray(test_jpeg.FACE).convert("CMYK"), "JPEG")
+    odd = sampled_jpeg(test_jpeg.PLANES, test_jpeg.ODD[0])
+    padded = test_jpeg.RESTARTS.replace(b"\xff\xd1", bytes(9) + b"\xff\xd1")
+    found = {
+        "jpeg header cut": plain[:200],
+        "jpeg of fill bytes": b"\xff\xd8" + b"\xff" * 9000,
+        "jpeg without a frame": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9",
+        "jpeg with a broken profile, cut": test_jpeg.with_segments(plain, test_jpeg.icc(0, 1))[:-300],
+        "jpeg with zeros before a marker, cut": padded[:-300] + b"\xff\xd9",
+    }
+    for kind, data in {"plain": plain, "progressive": progressive, "cmyk": cmyk, "odd": odd}.items():
+        for name, damage in test_jpeg.DAMAGE.items():
+            found[f"{kind} jpeg, {name}"] = damage(data)
+    return found | {f"webp, {name}": damage() for name, damage in test_webp.DAMAGE.items() if name != "too many chunks"}
+
+
+def test_failed_decodes_leave_nothing_behind() -> None:
+    assert_nothing_leaks(lambda data: read_pixels(data, SIZE), failures())
+
+
+def large() -> Pixels:
+    return np.repeat(np.repeat(portrait(512), EDGE // 512, axis=0), EDGE // 512, axis=1)
+
+
+def animation() -> bytes:
+    frames = [Image.new("RGBA", (EDGE, EDGE), (shade, 10, 200, 255)) for shade in range(0, 200, 50)]
+    return encode(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=50, method=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: encode(Image.fromarray(large()).convert("CMYK"), "JPEG", quality=70), id="CMYK"),
+        pytest.param(
+            lambda: encode(Image.fromarray(large()).convert("CMYK"), "JPEG", quality=70, progressive=True),
+            id="progressive CMYK",
+        ),
+        pytest.param(lambda: encode(large(), "JPEG", progressive=True, subsampling="4:4:4"), id="progressive"),
+        pytest.param(lambda: encode(large(), "WEBP", lossless=True, quality=0, method=0), id="lossless WebP"),
+        pytest.param(animation, id="animated WebP"),
+    ],
+)
+def test_no_picture_takes_more_memory_than_it_may(make: Callable[[], bytes], tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(make())
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= MOST_BYTES
+
+
+def test_a_picture_of_odd_sampling_that_is_too_large_to_check_is_named() -> None:
+    data = sampled_jpeg(planes_of(portrait(64)), test_jpeg.ODD[0])
+    noted = data[:2] + data[2:-2] + bytes(5_100_000) + data[-2:]
+    with pytest.raises(UnsupportedImage, match="too large to check"):
+        read_pixels(noted, SIZE)

@@ -1,0 +1,213 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gate import Card, Model, ModelError, ModelStore
+from gate import model_store as models_module
+from gate.model_store import Rollback, write_whole
+from tests.support.models import brightness_model, write_model
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    for version in ("2", "10"):
+        write_model(tmp_path, brightness_model(version))
+    return ModelStore(tmp_path)
+
+
+def test_versions_are_in_natural_order(store: ModelStore) -> None:
+    assert store.versions() == ["2", "10"]
+
+
+def test_the_current_version_is_loaded_unless_another_is_named(store: ModelStore) -> None:
+    assert store.load().card.version == "10"
+    assert store.load("2").card.version == "2"
+
+
+def test_promotion_changes_what_is_current(store: ModelStore) -> None:
+    store.promote("2")
+    assert store.current() == "2"
+
+
+def test_a_version_that_is_broken_is_not_promoted(store: ModelStore) -> None:
+    (store.folder / "2/model.onnx").write_bytes(b"other")
+    with pytest.raises(ModelError, match="hashes differ"):
+        store.promote("2")
+    assert store.current() == "10"
+
+
+def refuse(model: Model) -> None:
+    raise ModelError(f"not {model.card.version}")
+
+
+def test_a_version_that_does_not_pass_is_not_promoted(store: ModelStore) -> None:
+    with pytest.raises(ModelError, match="not 2"):
+        store.promote("2", verify=refuse)
+    assert (store.current(), store.history()) == ("10", [])
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> ModelStore:
+    """Versions 1 to 4, promoted in order."""
+    store = ModelStore(tmp_path)
+    for version in "1234":
+        write_model(tmp_path, brightness_model(version), current=False)
+        store.promote(version)
+    return store
+
+
+def test_what_was_current_is_kept_oldest_first(many: ModelStore) -> None:
+    assert (many.folder / "HISTORY").read_text() == "1\n2\n3\n"
+
+
+def test_the_same_version_again_is_no_history(many: ModelStore) -> None:
+    many.promote("4")
+    assert many.history() == ["1", "2", "3"]
+
+
+def test_each_rollback_goes_back_further(many: ModelStore) -> None:
+    assert [many.rollback() for _ in range(3)] == [Rollback(version, ()) for version in "321"]
+    with pytest.raises(ModelError, match="no version to go back to"):
+        many.rollback()
+    assert many.current() == "1"
+
+
+def test_a_promotion_after_a_rollback_goes_back_to_what_was_rolled_back_to(many: ModelStore) -> None:
+    many.rollback()
+    many.promote("1")
+    assert [many.rollback().version for _ in range(3)] == ["3", "2", "1"]
+
+
+def test_versions_that_are_gone_are_passed_over(many: ModelStore) -> None:
+    for version in "32":
+        shutil.rmtree(many.folder / version)
+    assert many.rollback() == Rollback("1", ("3", "2"))
+    with pytest.raises(ModelError, match=r"no version to go back to$"):
+        many.rollback()
+
+
+def test_where_all_are_gone_nothing_changes(many: ModelStore) -> None:
+    for version in "123":
+        shutil.rmtree(many.folder / version)
+    with pytest.raises(ModelError, match="less those that are gone: 3, 2, 1"):
+        many.rollback()
+    assert (many.current(), many.history()) == ("4", ["1", "2", "3"])
+
+
+def test_a_version_that_does_not_pass_is_not_rolled_back_to(many: ModelStore) -> None:
+    (many.folder / "3/model.onnx").write_bytes(b"other")
+    with pytest.raises(ModelError, match="hashes differ"):
+        many.rollback()
+    with pytest.raises(ModelError, match="not 2"):
+        many.promote("2", verify=refuse)
+    assert (many.current(), many.history()) == ("4", ["1", "2", "3"])
+
+
+@pytest.mark.parametrize("current", [None, b"", b"../4\n", b"\xff", b"4\0"])
+def test_a_broken_current_can_be_mended(many: ModelStore, current: bytes | None) -> None:
+    path = many.folder / "CURRENT"
+    path.unlink() if current is None else path.write_bytes(current)
+    with pytest.raises(ModelError, match="CURRENT"):
+        many.current()
+    assert many.rollback().version == "3"
+    path.unlink() if current is None else path.write_bytes(current)
+    many.promote("4")
+    assert (many.current(), many.history()) == ("4", ["1", "2"])
+
+
+def test_a_history_that_cannot_be_read_is_named(many: ModelStore) -> None:
+    (many.folder / "HISTORY").write_bytes(b"\xff")
+    with pytest.raises(ModelError, match="HISTORY cannot be read"):
+        many.rollback()
+
+
+@pytest.mark.parametrize("survived", [0, 1])
+@pytest.mark.parametrize("change", [lambda store: store.promote("1"), lambda store: store.rollback()])
+def test_a_crash_between_two_files_loses_no_version(
+    many: ModelStore, change: Callable[[ModelStore], object], survived: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def crash(path: Path, data: bytes) -> None:
+        if len(written) == survived:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_whole(path, data)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(models_module, "write_whole", crash)
+        change(many)
+    past = {"4": ["3", "2", "1"], "3": ["2", "1"]}[many.current()]
+    assert [many.rollback().version for _ in past] == past
+
+
+def test_a_rollback_that_crashed_after_a_gone_version_does_not_stay_where_it_is(many: ModelStore) -> None:
+    shutil.rmtree(many.folder / "3")
+    (many.folder / "CURRENT").write_text("2\n")
+    assert many.rollback().version == "1"
+
+
+@pytest.mark.parametrize("version", ["3", "..", "../glasses/2", ""])
+def test_a_version_that_is_not_there_is_refused(store: ModelStore, version: str) -> None:
+    with pytest.raises(ModelError, match="there is no model"):
+        store.load(version)
+
+
+def test_a_folder_without_models_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="train a model"):
+        ModelStore(tmp_path / "nowhere").load()
+
+
+def test_an_empty_current_is_refused(store: ModelStore) -> None:
+    (store.folder / "CURRENT").write_text("\n")
+    with pytest.raises(ModelError, match="is empty"):
+        store.load()
+
+
+def test_a_model_without_a_card_is_refused(store: ModelStore) -> None:
+    (store.folder / "2/card.json").unlink()
+    with pytest.raises(ModelError, match="incomplete"):
+        store.load("2")
+
+
+def test_a_card_of_another_version_is_refused(store: ModelStore) -> None:
+    text = (store.folder / "10/card.json").read_text()
+    (store.folder / "2/card.json").write_text(text)
+    with pytest.raises(ModelError, match="version '10'"):
+        store.load("2")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"sha256": "abc"}, "sha256"),
+        ({"band": {"low": 0.7, "high": 0.3}}, "band"),
+        ({"calibration": {"temperature": 0}}, "calibration.temperature"),
+        ({"surprise": 1}, "surprise"),
+        ({"reference_histogram": {"edges": [0, 1], "counts": [1, 2]}}, "reference_histogram"),
+        ({"reference_histogram": {"edges": [0, 1, 1], "counts": [1, 2]}}, "reference_histogram"),
+        ({"reference_histogram": {"edges": [0, 1], "counts": [0]}}, "reference_histogram"),
+        ({"version": "../1"}, "version"),
+    ],
+)
+def test_a_card_that_is_not_valid_says_where(change: dict[str, object], named: str) -> None:
+    fields = json.loads(brightness_model().card.model_dump_json())
+    with pytest.raises(ModelError, match=named):
+        Card.parse(json.dumps({**fields, **change}))
+
+
+def test_a_card_comes_back_as_it_was_written() -> None:
+    card = brightness_model().card
+    assert Card.parse(card.model_dump_json()) == card
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "CURRENT"
+    write_whole(path, b"1")
+    with pytest.raises(TypeError):
+        write_whole(path, "not bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [path]
