@@ -239,7 +239,7 @@ def test_a_version_is_never_overwritten_and_the_next_is_not_served_unasked(
 @pytest.mark.parametrize("version", ["../evil", "v 1", "", ".hidden", "x" * 65])
 def test_a_name_that_is_no_version_is_refused_before_any_work(version: str, tmp_path: Path) -> None:
     if version:
-        with pytest.raises(ExportError, match="no name for a version"):
+        with pytest.raises(ExportError, match="not a valid version name"):
             new_version(tmp_path, version)
     else:
         assert new_version(tmp_path, version).name == "1"

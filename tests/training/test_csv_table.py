@@ -118,7 +118,7 @@ def test_corrections_are_held_to_the_same(text: str, fault: str, tmp_path: Path)
 def test_two_images_of_one_name_are_named(folder: Path) -> None:
     images = folder / "faces-spring-2020/faces-spring-2020"
     (images / "face-1.jpg").write_bytes((images / "face-1.png").read_bytes())
-    assert read_dataset(folder).problems == ("face-1.jpg is passed over: face-1.png has the same name",)
+    assert read_dataset(folder).problems == ("face-1.jpg is ignored: face-1.png has the same name",)
 
 
 def test_no_line_is_lost_of_a_large_table(tmp_path: Path) -> None:

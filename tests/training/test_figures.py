@@ -57,8 +57,8 @@ def test_a_curve_shows_both_splits_and_the_epoch_that_was_kept(metric: str) -> N
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", metric)
     assert line(axes, "training") == [0.9, 0.5, 0.4]
     assert line(axes, "validation") == [0.8, 0.3, 0.6]
-    assert line(axes, "epoch 2, kept: 0.300") == [0.3]
-    assert "epoch 2, kept: 0.300" in written(figure)
+    assert line(axes, "selected epoch 2: 0.300") == [0.3]
+    assert "selected epoch 2: 0.300" in written(figure)
 
 
 def test_models_are_compared_by_value_and_interval_beside_the_baseline() -> None:
@@ -70,8 +70,8 @@ def test_models_are_compared_by_value_and_interval_beside_the_baseline() -> None
     assert list(points[0].get_xdata()) == [0.9, 0.95]
     low, high = points[2][0].get_segments()[0][:, 0]
     assert (low, high) == pytest.approx((0.85, 0.94))
-    assert {"$large$", "always the commoner label"} <= set(written(figure))
-    assert "always the commoner label" not in written(interval_chart(models))
+    assert {"$large$", "majority label"} <= set(written(figure))
+    assert "majority label" not in written(interval_chart(models))
 
 
 def test_the_reliability_diagram_has_a_bar_for_each_bin_before_and_after() -> None:

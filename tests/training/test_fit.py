@@ -82,7 +82,7 @@ def test_a_finished_fit_is_not_repeated_and_another_replaces_it(
 def test_a_preset_goes_into_a_card_and_comes_back() -> None:
     for preset in PRESETS.values():
         assert Preset.from_settings(preset.settings()) == preset
-    with pytest.raises(DataError, match="take fewer"):
+    with pytest.raises(DataError, match="use fewer"):
         Preset(size=32).changed(filters=(4,) * 6)
 
 

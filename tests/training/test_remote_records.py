@@ -196,7 +196,7 @@ def test_a_damaged_copy_is_deleted_and_fetched_anew(folder: Path, memory: Remote
     expected = load_records(memory, Split.TRAIN)
     copy = folder_of(memory) / Manifest.read(memory).shards[32][1].file
     copy.write_bytes(flip(copy.read_bytes()))
-    with pytest.raises(RecordsError, match="its copy was, which is deleted"):
+    with pytest.raises(RecordsError, match="its cached copy is damaged"):
         load_records(memory, Split.TRAIN)
     assert_same(load_records(memory, Split.TRAIN), expected)
     # Half of it, as no program that writes whole files leaves it.
@@ -210,10 +210,10 @@ def test_a_shard_that_is_damaged_changed_or_gone_is_no_shard(folder: Path, memor
     whole = shard.read_bytes()
     write_whole(shard, flip(whole))
     for _ in range(2):
-        with pytest.raises(RecordsError, match=f"{shard.name} is damaged"):
+        with pytest.raises(RecordsError, match=f"{shard.name} or its cached copy is damaged"):
             load_records(memory, Split.TRAIN)
     write_whole(shard, whole[:-1])
-    with pytest.raises(RecordsError, match=f"has {len(whole) - 1} bytes and not {len(whole)}"):
+    with pytest.raises(RecordsError, match=f"has {len(whole) - 1} bytes, not {len(whole)}"):
         load_records(memory, Split.TRAIN)
     shard.unlink()
     with pytest.raises(RecordsError, match="lacks shards that its manifest names"):
@@ -234,12 +234,12 @@ def test_records_that_change_under_a_reader_are_not_mixed(folder: Path, memory: 
     first = prepare(folder, memory)
     table = (memory / TABLE_FILE).read_bytes()
     second = prepare(folder, memory, seed=1)
-    with pytest.raises(RecordsError, match="was prepared anew"):
+    with pytest.raises(RecordsError, match="was prepared again"):
         load_parts(memory, Split.TRAIN, fingerprint=first.fingerprint())
     assert len(load_parts(memory, Split.TRAIN, fingerprint=second.fingerprint())) == 1
     # As where another machine is between the table and the manifest.
     write_whole(memory / TABLE_FILE, table)
-    with pytest.raises(RecordsError, match="wait until it is done"):
+    with pytest.raises(RecordsError, match="wait for it to finish"):
         load_records(memory, Split.TRAIN)
 
 

@@ -309,13 +309,13 @@ def test_the_top_says_what_the_card_says(made: Made) -> None:
     for written in (
         *map(share, (metrics.accuracy, metrics.coverage, metrics.selective_accuracy, metrics.unfamiliar)),
         number(metrics.log_loss),
-        f"is right in {percent(metrics.accuracy.value)}",
+        f"the accuracy is {percent(metrics.accuracy.value)}",
         f"reach {percent(max(labels) / sum(labels))}",
-        f"keeps {percent(metrics.coverage.value)}",
+        f"accepts {percent(metrics.coverage.value)}",
         f"{made.card.band.low:g} to {made.card.band.high:g}, certified",
         "2 January 2026",
         "With confidence 0.5 at most 90 % of the accepted images",
-        "40 images that are no portrait",
+        "40 outliers of",
     ):
         assert written in top[1]
 
@@ -338,13 +338,13 @@ def test_the_data_are_counted_and_what_was_left_out_is_named(made: Made) -> None
     for split, labels in made.card.data[0].images.items():
         total = sum(labels.values())
         assert f"{split} {total} {labels[Label.GLASSES]} {100 * labels[Label.GLASSES] / total:.1f} %" in text
-    assert "1 file left out or remarked on" in text
+    assert "1 file left out or with a remark" in text
 
 
 def test_training_names_the_epoch_that_was_kept_and_the_settings(made: Made) -> None:
     text = section(made.page, "training")
     assert "3 epochs over" in text
-    assert "Kept is epoch 2, the one of least validation loss." in text
+    assert "Epoch 2 was selected: it has the lowest validation loss." in text
     assert "filters 2 4" in text
     assert "patience 2" in text
 
@@ -413,7 +413,7 @@ def test_what_was_not_made_is_named_with_its_command(
     assert main([*command, *out, "--figures", str(tmp_path / "figures")]) == 0
     assert str(tmp_path / "page" / PAGE_FILE) in capsys.readouterr().out
     page = (tmp_path / "page" / PAGE_FILE).read_text()
-    assert "nothing is promised of the images that are kept" in page
+    assert "there is no guarantee for the accepted images" in page
     assert "calibration in use" not in section(page, "band")
     absent = section(page, "absent")
     for step in ("calibrate", "certify", "audit", "study", "compare"):

@@ -51,7 +51,7 @@ class Preset:
         try:
             return cls.from_settings(json.loads(path.read_bytes()))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} does not hold settings: run `lensgate train tune` first") from error
+            raise DataError(f"{path} holds no settings: run `lensgate train tune` first") from error
 
     def changed(self, **options: Any) -> "Preset":
         """Return a copy with the given options; None keeps a setting.

@@ -54,7 +54,7 @@ class FitRun(BaseModel):
         try:
             return cls.model_validate_json((folder / RUN_FILE).read_bytes())
         except (OSError, ValidationError) as error:
-            raise RecordsError(f"{folder} does not hold a finished run: run `lensgate train fit` first") from error
+            raise RecordsError(f"{folder} holds no finished run: run `lensgate train fit` first") from error
 
 
 @dataclass(frozen=True, slots=True)
