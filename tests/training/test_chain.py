@@ -314,7 +314,7 @@ def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
 def test_one_command_goes_the_whole_way(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Short of what they are for, and the same way.
+    # Too few folds and epochs to be useful, but the same code path.
     monkeypatch.setattr(steps.audit, "FOLDS", 2)
     monkeypatch.setattr(novelty, "EPOCHS", 1)
     out, work = tmp_path / "models", tmp_path / "work"

@@ -1,4 +1,4 @@
-"""The chief: no trial is lost with its worker, none counts twice, and nobody waits for what never comes."""
+"""The chief reassigns trials of dead workers, counts each trial once, and lets no worker wait forever."""
 
 import threading
 from collections.abc import Callable
@@ -84,7 +84,7 @@ class Machines:
 
     @property
     def losses(self) -> dict[str, float]:
-        """Of what has ended, each once."""
+        """Return the ended trials, each once."""
         assert len(set(self.oracle.end_order)) == len(self.oracle.end_order)
         return {name: self.oracle.trials[name].score for name in self.oracle.end_order}
 

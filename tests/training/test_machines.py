@@ -1,4 +1,4 @@
-"""Tuning on several machines that share nothing but a bucket, some of which are killed."""
+"""Tuning on several machines that share only a bucket; some of them are killed."""
 
 import csv
 import json
@@ -100,7 +100,7 @@ def test_killed_machines_lose_nothing_and_nothing_counts_twice(
     assert best == (tmp_path / "undisturbed/best.json").read_bytes()
     trained = Counter("".join((tmp_path / f"{name}.log").read_text() for name in ("one", "two")).splitlines())
     assert sorted(trained.values()) == [1] * (TRIALS - 1) + [2]
-    # The trial went on from what the dead worker had kept in the bucket: how long it took in all, nobody knows.
+    # The trial resumed from the dead worker's checkpoint in the bucket, so its duration is unknown.
     assert [row["seconds"] == "" for row in rows].count(True) == 1
     state = json.loads((bucket / "tune/trials/oracle.json").read_bytes())
     assert sorted(state["end_order"]) == state["start_order"]

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with the names of what is decoded from now on."""
+    """Collect the names of all images decoded from now on."""
     seen: list[str] = []
     real = shards._decode
 

@@ -1,4 +1,4 @@
-"""Records in object storage: the bytes of a folder's, fetched once, and nothing taken for whole that is not."""
+"""Records in object storage: same bytes as in a folder, fetched once, and verified before use."""
 
 import shutil
 from pathlib import Path
@@ -44,7 +44,7 @@ def prepare(folder: Path, out: Place, *, seed: int = 0) -> Manifest:
 
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with the names of what is decoded from now on."""
+    """Collect the names of all images decoded from now on."""
     seen, real = list[str](), shards._decode
 
     def decode(item: shards.SourceImage, sizes: list[int]) -> object:
@@ -184,7 +184,7 @@ def test_a_copy_that_another_process_is_writing_is_left_alone(folder: Path, memo
 
 @pytest.mark.parametrize("name", ["../../mine.tfrecord", "/mine.tfrecord", "shards/32/../mine.tfrecord"])
 def test_a_manifest_whose_shards_lie_elsewhere_is_none(folder: Path, memory: Remote, name: str) -> None:
-    """Whoever may write to the bucket would write to any file of whoever reads it."""
+    """Without the check, a writer of the bucket could overwrite any file of a reader."""
     file = prepare(folder, memory).shards[32][0].file
     write_whole(memory / MANIFEST_FILE, (memory / MANIFEST_FILE).read_bytes().replace(file.encode(), name.encode()))
     with pytest.raises(RecordsError, match="no finished records"):

@@ -402,7 +402,7 @@ def test_the_same_inputs_give_the_same_page(made: Made, tmp_path: Path) -> None:
 def test_what_was_not_made_is_named_with_its_command(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole command, on a run that nothing was found of and with every figure saved as well."""
+    """The whole command, on an uncalibrated run, with every figure saved."""
     shutil.copytree(made.sources.run, tmp_path / "run")
     for name in (CALIBRATION_FILE, CERTIFICATE_FILE, HEAD_FILE):
         (tmp_path / "run" / name).unlink()

@@ -1,4 +1,4 @@
-"""Studies and tuning: what they try, that nothing of it is lost or done twice, and that machines share it."""
+"""Studies and tuning: chosen trials, exactly-once execution after kills, several machines."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ SECONDS = 300  # at most, on a machine that is busy
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sources, and 20 images whose source nobody knows."""
+    """Two sources, and 20 images without a source."""
     data = write_dataset(tmp_path_factory.mktemp("data") / "bars", half(120))
     lines = (data / "train.csv").read_text().splitlines()
     sources = ["source", *("ab"[index // 2 % 2] if index < 100 else "" for index in range(120))]
@@ -62,7 +62,7 @@ def command(records: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of `command` when nobody disturbs it."""
+    """The output folder of `command` in one undisturbed process."""
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "paper", TINY)
@@ -86,7 +86,7 @@ def run_command(arguments: list[str], environment: dict[str, str]) -> None:
 
 
 def drill(out: Path, die: int) -> None:
-    """Run trials that train nothing; the process is killed at the `die`th saving, before it or after."""
+    """Run trials without training; kill the process before or after the `die`th save."""
     save, calls = SingleFileOracle.save, count(1)
 
     def fatal_save(oracle: SingleFileOracle) -> None:
@@ -191,7 +191,7 @@ def test_a_study_that_is_killed_goes_on(
     assert last.exitcode == 0
     rows = table(tmp_path)
     assert without_seconds(rows) == without_seconds(table(undisturbed))[:3]
-    # How long those took that were interrupted, nobody knows.
+    # The duration of interrupted trials is unknown.
     assert 1 <= sum(row["seconds"] == "" for row in rows) <= 2
     assert max(Counter((tmp_path / "trained.log").read_text().splitlines()).values()) == 2
     assert not list(kept.glob("trial_*"))
