@@ -393,7 +393,7 @@ def test_a_worker_asks_again_where_the_chief_went(client: Callable[..., ChiefCli
     [
         (grpc.StatusCode.DEADLINE_EXCEEDED, "no chief has answered at 127.0.0.1:1"),
         (grpc.StatusCode.UNAVAILABLE, "no chief has answered at 127.0.0.1:1"),
-        (grpc.StatusCode.NOT_FOUND, "unknown trial; start this worker again"),
+        (grpc.StatusCode.NOT_FOUND, "unknown trial 0; start this worker again"),
     ],
 )
 def test_a_worker_says_what_keeps_it(

@@ -53,7 +53,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
         (None, "does not exist"),
         ("id,v1\n1,0\n", "no column glasses"),
         ("id,glasses\n77,1\n", "no labelled image"),
-        ("", "no column"),
+        ("", "needs the column"),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path, table: str | None, fault: str) -> None:

@@ -79,7 +79,7 @@ def test_the_reliability_diagram_has_a_bar_for_each_bin_before_and_after() -> No
     before, after = reliability(said, LABELS, bins=6), reliability(said**2, LABELS, bins=4)
     (axes,) = reliability_diagram(before, after).axes
     first, second = axes.containers
-    assert (first.get_label(), second.get_label()) == ("before", "after the temperature")
+    assert (first.get_label(), second.get_label()) == ("before", "after temperature scaling")
     assert list(first[0].get_ydata()) == [one.observed.value for one in before]
     assert list(second[0].get_xdata()) == [one.mean_probability for one in after]
     for bar, one in zip(second[2][0].get_segments(), after, strict=True):
@@ -94,8 +94,8 @@ def test_the_risk_coverage_chart_marks_bands_their_bound_and_the_aim() -> None:
     assert line(axes, "calibration") == list(found.risk)
     assert line(axes, "chosen") == [0.01]
     assert line(axes, "the paper's") == [0.08]
-    assert line(axes, "its certified bound, 3 %") == [0.03]
-    assert line(axes, "aim: at most 4 %") == [0.04, 0.04]
+    assert line(axes, "certified bound, 3 %") == [0.03]
+    assert line(axes, "target: at most 4 %") == [0.04, 0.04]
     low, high = axes.get_xlim()
     assert low < 0.7
     assert high > 1
@@ -120,7 +120,7 @@ def test_novelty_shows_every_image_however_far_out_and_the_threshold() -> None:
     for bars in axes.containers:
         assert sum(one.get_height() for one in bars) == pytest.approx(1)
     assert axes.get_xlim()[1] < 100
-    assert {"50 portraits", "40 that are none", "threshold 1.5"} == set(axes.get_legend_handles_labels()[1])
+    assert {"50 portraits", "40 outliers", "threshold 1.5"} == set(axes.get_legend_handles_labels()[1])
     assert len(novelty_histogram(good, None, 1.5).axes[0].containers) == 1
 
 
@@ -176,7 +176,7 @@ def test_feature_maps_are_those_that_vary_most_of_every_block() -> None:
     figure = feature_maps(FACES[0], [first, second])
     assert len(figure.axes) == 1 + 6 + 2
     headings = [text for text in written(figure) if text]
-    assert headings == ["the image · 20 x 20", "block 1 · 10 x 10 · 9 maps", "block 2 · 5 x 5 · 2 maps"]
+    assert headings == ["input · 20 x 20", "block 1 · 10 x 10 · 9 maps", "block 2 · 5 x 5 · 2 maps"]
     strongest = np.asarray(figure.axes[1].images[0].get_array(), int).sum(axis=2)
     assert np.unravel_index(strongest.argmax(), (10, 10)) == np.unravel_index(first[..., 4].argmax(), (10, 10))
 
