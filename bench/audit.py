@@ -1,10 +1,10 @@
-"""Wrong labels put in on purpose: how many `lensgate train audit` finds, and what leaving them out is worth.
+"""Flip labels on purpose: measure how many `lensgate train audit` finds, and the gain from removing them.
 
     python -m bench.audit ../shared/faces
 
-Of the labels that are not for testing, 11.6 % are flipped, the share that the paper's author found in Kaggle's. They
-are audited; then the audit's own network learns from the true labels, from the flipped ones, and from what the audit
-left of those, three times each, and is measured on the test split, whose labels are never touched.
+11.6 % of the labels outside the test split are flipped, the share that the paper's author found in Kaggle's data. After
+the audit, its own network is trained three times each on the true labels, on the flipped labels, and on the flipped
+labels without the flagged ones, and evaluated on the test split, whose labels are unchanged.
 """
 
 import sys
@@ -23,7 +23,7 @@ from training.model.train import predict_logits, train_network
 
 FLIPPED_SHARE = 0.116
 FLIPS = (1, 2, 3)
-"""Seeds of what is flipped, and of the audit."""
+"""Seeds of the flips and of the audit."""
 TRAININGS = (101, 102, 103)
 PRESET = AUDIT_PRESET
 
@@ -31,8 +31,8 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
-    """What an audit of flipped labels found; `seconds` is how long it took."""
+class FlipAudit:
+    """The result and duration of an audit of flipped labels."""
 
     flipped: Records
     is_flip: Mask
@@ -51,7 +51,7 @@ class Audited:
 
 
 def main(folder: Path) -> int:
-    """Measure and print."""
+    """Print the measurements; return the exit status."""
     data = read_dataset(folder)
     with tempfile.TemporaryDirectory() as work:
         write_records([data], Path(work) / "records", sizes=[PRESET.size], seed=0)
@@ -71,7 +71,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _audited(train: Records, out: Path, seed: int) -> Audited:
+def _audited(train: Records, out: Path, seed: int) -> FlipAudit:
     rng = np.random.default_rng(seed)
     is_flip = np.zeros(len(train), np.bool_)
     is_flip[rng.choice(len(train), round(len(train) * FLIPPED_SHARE), replace=False)] = True
@@ -79,11 +79,11 @@ def _audited(train: Records, out: Path, seed: int) -> Audited:
     started = time.monotonic()
     issues = {(issue.data_set, issue.name) for issue in audit(flipped, out, preset=PRESET, seed=seed)}
     keys = zip(train.data_sets, train.names, strict=True)
-    return Audited(flipped, is_flip, np.array([key in issues for key in keys]), time.monotonic() - started)
+    return FlipAudit(flipped, is_flip, np.array([key in issues for key in keys]), time.monotonic() - started)
 
 
 def _accuracy(train: Records, test: Records) -> float:
-    """The mean over `TRAININGS`: one training alone is off by more than what is asked here."""
+    """Average over `TRAININGS`, because the spread of single runs exceeds the differences of interest."""
     watched = train.select(np.arange(PRESET.batch_size))
     networks = (train_network(train, watched, preset=PRESET, seed=seed).network for seed in TRAININGS)
     right = [(predict_logits(network, test.images) >= 0) == (test.labels == 1) for network in networks]

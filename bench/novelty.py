@@ -1,9 +1,9 @@
-"""Which novelty score tells portraits from what is none: the shipped head, the Mahalanobis distance, unseen kinds.
+"""Compare novelty scores: the shipped head, heads fitted without one kind of outlier, the Mahalanobis distance.
 
     python -m bench.novelty runs/records runs/fit
 
-Every score reads the same features of the fitted network, and its threshold lets 1 % of the calibration portraits go.
-The table says which share of each kind lies above it. In the column `unseen` the head was fitted without that kind.
+All scores use the same features of the fitted network, and a threshold that discards 1 % of the calibration portraits.
+The table shows the share of each kind above the threshold. For `unseen` the head was fitted without that kind.
 """
 
 import sys
@@ -22,14 +22,14 @@ from training.evaluation.novelty import features, fit_head, score_novelty, set_t
 from training.model.train import load_fitted
 
 IMAGES = 200
-# What is much like a kind counts as that kind.
+# Similar kinds are left out together.
 RELATED = {"upside down": ("upside down", "flipped"), "rows swapped": ("rows swapped", "blocks swapped")}
 
 Score = Callable[[Pixels], NDArray[np.floating]]
 
 
 def main(records: Path, run: Path) -> int:
-    """Print the table; the exit status."""
+    """Print the table; return the exit status."""
     fitted = load_fitted(run)
     size = int(fitted.run.settings["size"])
     train, held, strangers = (
@@ -59,7 +59,7 @@ def _head_score(network: keras.Model, faces: Pixels, kinds: tuple[str, ...]) -> 
 
 
 def _mahalanobis(network: keras.Model, faces: Pixels) -> Score:
-    """With the covariance shrunk by a tenth towards a sphere: there are more features than can be told apart."""
+    """Shrink the covariance by a tenth towards a sphere, because it is nearly singular."""
     reader = keras.Model(network.input, features(network))
 
     def read(images: Pixels) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from gate import read_pixels_at
 from gate.cores import usable_cores
 from training.data.dataset import Example
 from training.data.near_duplicates import group_near
-from training.data.shards import Item, write_blocks
+from training.data.shards import SourceImage, write_blocks
 from training.model.preset import SIZES
 
 IMAGES = 300
@@ -54,7 +54,8 @@ def _seconds_to_decode(paths: list[Path]) -> float:
 
 def _seconds_to_prepare(paths: list[Path], out: Path) -> float:
     items = [
-        Item("bench", Example(f"face-{index}", path, glasses=None), in_test=False) for index, path in enumerate(paths)
+        SourceImage("bench", Example(f"face-{index}", path, glasses=None), in_test=False)
+        for index, path in enumerate(paths)
     ]
     started = time.perf_counter()
     blocks = write_blocks(items, out, sizes=SIZES)

@@ -36,7 +36,7 @@ from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.browser.browser import running_browser
-from training.draw import Eyewear, choose_eyewear, draw_face
+from training.drawing import Eyewear, choose_eyewear, draw_face
 
 FACES = 120
 SIZE = 512

@@ -1,1 +1,1 @@
-"""Offline: labelled faces -> TFRecords -> a Keras CNN -> ONNX and its card. The only place that imports TensorFlow."""
+"""Offline: labelled faces -> TFRecords -> Keras CNN -> ONNX and its card. Only this package imports TensorFlow."""

@@ -1,4 +1,4 @@
-"""What can go wrong on the way from a data set to a model; each text says what to do."""
+"""Errors between a data set and a model; each text names the remedy."""
 
 from gate.errors import GateError
 
@@ -8,24 +8,24 @@ class TrainingError(GateError):
 
 
 class DataError(TrainingError):
-    """A data set that is not there, or not in the Kaggle layout."""
+    """A data set is missing, or is not in the Kaggle layout."""
 
 
 class RecordsError(TrainingError):
-    """A folder of TFRecord shards that is missing, incomplete or was written for something else."""
+    """A folder of TFRecord shards is missing, incomplete or belongs to another run."""
 
 
 class DamagedError(RecordsError):
-    """A shard whose checksums do not fit what is in it."""
+    """The checksums of a shard do not match its contents."""
 
 
 class StorageError(TrainingError):
-    """Object storage that cannot be reached, refuses, or lacks the bucket."""
+    """Object storage is unreachable, denies access, or lacks the bucket."""
 
 
 class SearchError(TrainingError):
-    """A search on several machines whose chief and workers do not find each other any more."""
+    """In a distributed search, chief and workers cannot reach each other."""
 
 
 class ExportError(TrainingError):
-    """A network that must not be shipped: its graph does not compute what the network computes."""
+    """A network must not be shipped: its graph and the Keras network give different results."""

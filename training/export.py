@@ -1,4 +1,4 @@
-"""A trained network -> `model.onnx` and `card.json`, checked against Keras before anything is written."""
+"""Export a trained network to `model.onnx` and `card.json`, verified against Keras before writing."""
 
 import base64
 import functools
@@ -37,42 +37,42 @@ from gate.scorer import Scorer
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_records
 from training.data.storage import Place
-from training.draw import Eyewear, draw_face
+from training.drawing import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
-from training.evaluation.evaluate import discarded_by_kind, evaluate_by_data_set, judge, reference_histogram
-from training.evaluation.guarantees import Promised
+from training.evaluation.evaluate import discarded_by_kind, evaluate_by_data_set, reference_histogram, score_images
+from training.evaluation.guarantees import Guarantees
 from training.model.network import as_shipped
-from training.model.train import Fitted, Run
+from training.model.train import FitRun, FittedModel
 
 MODEL_NAME = "glasses"
 OPSET = 17
 CHECK_IMAGES = 256
-KIND_IMAGES = 200  # made into each kind of image that is no portrait
+KIND_IMAGES = 200  # source portraits for each kind of outlier
 LARGEST_DIFFERENCE = 1e-5
-LARGEST_RELATIVE_DIFFERENCE = 1e-4  # of a logit, which sums what a probability squeezes together
-GOLDEN_SEED = 11  # Of no data set's faces: what was learned by heart would prove little.
+LARGEST_RELATIVE_DIFFERENCE = 1e-4  # of a logit, whose range is not bounded like a probability's
+GOLDEN_SEED = 11  # Faces outside every data set: memorised images would prove little.
 TOOLS = (keras, np, onnx, onnxruntime, tf, tf2onnx)
 
 
 def export_model(
-    fitted: Fitted,
+    fitted: FittedModel,
     records: Place,
     out: Path,
     *,
-    promised: Promised | None = None,
+    promised: Guarantees | None = None,
     version: str | None = None,
     command: str,
 ) -> Card:
-    """Convert, check, evaluate and write one version under `out / glasses`; the first one becomes the current.
+    """Convert, verify, evaluate and write one version under `out / glasses`; the first version becomes current.
 
-    `promised` is what calibration and certificate found; without it the logit is left as it is, the band is the
-    paper's and novelty is not judged. The folder of a version appears whole or not at all.
+    `promised` holds the results of calibration and certification; without it the temperature is 1, the band is the
+    paper's and there is no novelty output. The folder of a version is created atomically.
 
     Raises:
-        ExportError: the graph and the network differ by more than 1e-5, or the version cannot be written.
-        RecordsError: the network was not fitted to these records, so that their test split proves nothing.
+        ExportError: graph and network differ by more than 1e-5, or the version cannot be written.
+        RecordsError: the network was fitted to other records, so their test split is not independent.
     """
-    promised = promised or Promised()
+    promised = promised or Guarantees()
     folder = new_version(out, version)
     manifest = Manifest.read(records)
     if fitted.run.records != manifest.fingerprint():
@@ -82,8 +82,8 @@ def export_model(
         fitted.network, temperature=promised.temperature, novelty=promised.novelty_output(fitted.network)
     )
     graph = to_onnx(shipped, size)
-    text = _write_text(fitted, manifest, promised, version=folder.name, command=command)
-    # The figures are those of the exported graph; they can be put into its card only once it has been run.
+    text = _card_text(fitted, manifest, promised, version=folder.name, command=command)
+    # The metrics are those of the exported graph, so the card is completed after the graph has run.
     scorer = Scorer(_model(graph, text), device="cpu")
     text = _measured(scorer, text, load_records(records, Split.TEST, size=size))
     model = _model(graph, text.model_copy(update={"golden": golden_samples(scorer)}))
@@ -97,23 +97,23 @@ def export_model(
 
 
 def new_version(out: Path, version: str | None) -> Path:
-    """The folder that an export of `version`, by default the next number, would write.
+    """Return the folder for an export of `version`, by default the next number.
 
     Raises:
-        ExportError: the version exists, or its name is none.
+        ExportError: the version exists, or its name is invalid.
     """
     store = ModelStore(out, MODEL_NAME)
     version = version or _next_version(store)
     if not re.fullmatch(VERSION_PATTERN, version):
-        raise ExportError(f"{version!r} is no name for a version: letters, digits, '.', '_' and '-', 64 at most")
+        raise ExportError(f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'")
     folder = store.folder / version
     if folder.exists():
-        raise ExportError(f"{folder} exists: a version is never overwritten, name another with --version")
+        raise ExportError(f"{folder} exists, and versions are never overwritten: choose another name with --version")
     return folder
 
 
 def to_onnx(network: keras.Model, size: int) -> onnx.ModelProto:
-    """Convert a functional model that returns a dict; input `image` is uint8 `[N, size, size, 3]`, N free."""
+    """Convert a functional model that returns a dict; input `image` is uint8 `[N, size, size, 3]` with variable N."""
 
     @tf.function(  # type: ignore[untyped-decorator,unused-ignore]
         input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8, name="image")]
@@ -127,14 +127,14 @@ def to_onnx(network: keras.Model, size: int) -> onnx.ModelProto:
 
 
 def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
-    """Hold graph against network, output by output, on `images`; the largest difference in probability.
+    """Compare all outputs of graph and network on `images`; return the largest difference in probability.
 
     Raises:
-        ExportError: it is above 1e-5, another output differs by more than 1e-4 of its value (of 1, where that is
-            less), or there are fewer than 256 images.
+        ExportError: that difference is above 1e-5, another output differs by more than 1e-4 of max(1, its value), or
+            there are fewer than 256 images.
     """
     if len(images) < CHECK_IMAGES:
-        raise ExportError(f"the export is checked on {CHECK_IMAGES} images, but the records hold {len(images)}")
+        raise ExportError(f"the export is verified on {CHECK_IMAGES} images, but the records hold {len(images)}")
     expected = network.predict(images.astype(np.float32), batch_size=64, verbose=0)
     parts = [scorer.run(part) for part in np.array_split(images, 8)]
     found = {name: np.concatenate([part[name] for part in parts]) for name in expected}
@@ -148,7 +148,7 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
 
 
 def golden_samples(scorer: Scorer) -> tuple[GoldenSample, ...]:
-    """A drawn portrait with each kind of eyewear, the same ones for every model, and what `scorer` says of them."""
+    """Score one drawn portrait with each kind of eyewear; the portraits are the same for every model."""
     samples = []
     for eyewear in Eyewear:
         png = _as_png(area_average(_golden_face(eyewear), scorer.size))
@@ -176,7 +176,9 @@ def _as_png(pixels: Pixels) -> bytes:
     return png.getvalue()
 
 
-def _write_text(fitted: Fitted, manifest: Manifest, promised: Promised, *, version: str, command: str) -> CardText:
+def _card_text(
+    fitted: FittedModel, manifest: Manifest, promised: Guarantees, *, version: str, command: str
+) -> CardText:
     return CardText(
         name=MODEL_NAME,
         version=version,
@@ -195,9 +197,9 @@ def _write_text(fitted: Fitted, manifest: Manifest, promised: Promised, *, versi
 
 
 def _measured(scorer: Scorer, text: CardText, test: Records) -> CardText:
-    """The card with what the graph does on the test split, and on what was made of its portraits."""
-    judged = judge(scorer, text, test.images)
-    # What is live is held against images of the kind that something is promised of.
+    """Add the metrics of the graph on the test split, and on outliers made from its portraits."""
+    judged = score_images(scorer, text, test.images)
+    # Live scores are compared with images that the guarantee covers.
     promised = np.isin(test.data_sets, [data.name for data in text.data if Split.CALIBRATION in data.images])
     threshold = text.novelty_threshold
     if threshold:
@@ -212,8 +214,8 @@ def _measured(scorer: Scorer, text: CardText, test: Records) -> CardText:
     )
 
 
-def _training(run: Run, manifest: Manifest, command: str) -> CardTraining:
-    # `train all` is one command for all three.
+def _training(run: FitRun, manifest: Manifest, command: str) -> CardTraining:
+    # With `train all`, the three commands are one.
     commands = dict.fromkeys((manifest.command, run.command, command))
     return CardTraining(commands=tuple(commands), split_seed=manifest.seed, **run.model_dump(exclude={"command"}))
 

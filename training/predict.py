@@ -1,4 +1,4 @@
-"""Probability and decision for every image of a folder, labelled or not, as a table."""
+"""Write probability and decision for every image of a folder to a table."""
 
 import csv
 import io
@@ -18,15 +18,15 @@ from gate.scorer import Scorer
 from training.data.dataset import IMAGE_FOLDERS, read_dataset
 from training.data.shards import decode_images
 from training.errors import DataError
-from training.evaluation.evaluate import judge
+from training.evaluation.evaluate import score_images
 
 COLUMNS = ("id", "glasses_probability", "label", "decision", "reason", "novelty", "error")
 BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
-    """How many images were accepted and discarded, and how many could not be read."""
+class PredictionCounts:
+    """Numbers of accepted, discarded and unreadable images."""
 
     accept: int
     discard: int
@@ -34,10 +34,10 @@ class Predicted:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """The images to predict: those that a `test.csv` lists without labels, or else all in the folder, by name.
+    """Find the images to predict: the unlabelled ones of `test.csv`, or else all in the folder, sorted by name.
 
     Raises:
-        DataError: there are none.
+        DataError: the folder does not contain an image.
     """
     if (folder / "train.csv").is_file() and (folder / "test.csv").is_file():
         unlabelled = [example.path for example in read_dataset(folder).test if example.glasses is None]
@@ -47,11 +47,11 @@ def find_images(folder: Path) -> list[Path]:
         found = [path for path in sorted((folder / candidate).glob("*")) if path.suffix.lower() in IMAGE_ENDINGS]
         if found:
             return found
-    raise DataError(f"there is no image in {folder}: files end in {', '.join(IMAGE_ENDINGS)}")
+    raise DataError(f"{folder} does not contain an image: file names must end in {', '.join(IMAGE_ENDINGS)}")
 
 
-def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predicted:
-    """Write one line an image, in order; one that cannot be read has an error instead of a decision."""
+def predict_images(model: Model, images: Sequence[Path], out: Path) -> PredictionCounts:
+    """Write one row per image, in order; an unreadable image has an error instead of a decision."""
     scorer = Scorer(model, device="cpu")
     rows = list(_rows(scorer, model, images))
     text = io.StringIO()
@@ -60,7 +60,7 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predicted
     table.writerows(rows)
     write_whole(out, text.getvalue().encode())
     decisions = [row[3] for row in rows]
-    return Predicted(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
+    return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
 
 
 def _rows(scorer: Scorer, model: Model, images: Sequence[Path]) -> Iterator[tuple[object, ...]]:
@@ -76,7 +76,7 @@ def _rows(scorer: Scorer, model: Model, images: Sequence[Path]) -> Iterator[tupl
 def _lines(scorer: Scorer, model: Model, good: Sequence[Pixels]) -> Iterator[tuple[object, ...]]:
     if not good:
         return
-    judged = judge(scorer, model.card, np.stack(good))
+    judged = score_images(scorer, model.card, np.stack(good))
     for score, decision in zip(judged.scores, judged.decisions, strict=True):
         novelty = "" if score.novelty is None else score.novelty
         yield score.probability, decision.label, decision.action, decision.reason, novelty

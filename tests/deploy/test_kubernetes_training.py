@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from lensgate import cli
-from training.cli import study
 from training.data.storage import Remote
 
 from .kustomize import build
@@ -84,7 +83,7 @@ def test_the_manifests_match_the_published_schemas_strictly(version: str) -> Non
 def test_the_chief_and_its_workers_run_the_same_command() -> None:
     assert container(CHIEF)["args"] == container(WORKERS)["args"]
     options = parsed(container(CHIEF)["args"])
-    assert options.run is study._tune
+    assert options.step == "tune"
     assert (options.target, options.records) == ("architecture", Remote("s3://BUCKET/records"))
     assert isinstance(options.out, Remote), "what is kept in a pod goes with it"
 
@@ -106,7 +105,7 @@ def test_the_overlay_of_the_guide_gives_both_jobs_a_command() -> None:
     assert command[0] == {"kind": "Job"}
     assert (command[1]["op"], command[1]["path"]) == ("replace", "/spec/template/spec/containers/0/args")
     options = parsed(command[1]["value"])
-    assert (options.run, options.trials) == (study._tune, 20)
+    assert (options.step, options.trials) == ("tune", 20)
     assert account[0] == {"kind": "ServiceAccount"}
     assert (account[1]["op"], account[1]["path"]) == ("add", "/metadata/annotations")
     assert "annotations" not in BUILT.one("ServiceAccount", "lensgate-training")["metadata"], "they would be replaced"

@@ -18,7 +18,7 @@ from training.data.records import Records, load_records, write_records
 from training.errors import DataError
 from training.evaluation import label_audit as audit_module
 from training.evaluation.label_audit import AUDIT_PRESET, Issue, audit, find_issues, split_folds, write_issues
-from training.model.checkpoint import Progress
+from training.model.checkpoint import TrainingProgress
 from training.report.contact_sheet import write_contact_sheet
 
 COUNT = 120
@@ -102,7 +102,7 @@ def test_folds_hold_each_picture_once_and_its_duplicates_with_it(records: Record
 
 def test_a_label_with_too_few_pictures_is_named(records: Records) -> None:
     few = records.select(np.flatnonzero(records.labels == 0)).relabelled((np.arange(COUNT // 2) < 2).astype(np.float32))
-    with pytest.raises(DataError, match="2 different pictures are labelled glasses: too few for 3 folds"):
+    with pytest.raises(DataError, match="2 distinct images are labelled glasses: too few for 3 folds"):
         split_folds(few, folds=3, seed=0)
 
 
@@ -134,15 +134,15 @@ def test_an_audit_that_was_killed_goes_on_after_its_last_epoch(
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
     (tmp_path / "folds/round-1-fold-2.npz").unlink()
     epochs: list[int] = []
-    step = Progress.on_epoch_end
+    step = TrainingProgress.on_epoch_end
 
-    def dies_in_the_seventh(progress: Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def dies_in_the_seventh(progress: TrainingProgress, epoch: int, logs: dict[str, float] | None = None) -> None:
         step(progress, epoch, logs)
         epochs.append(epoch)
         if len(epochs) == 7:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "on_epoch_end", dies_in_the_seventh)
+    monkeypatch.setattr(TrainingProgress, "on_epoch_end", dies_in_the_seventh)
     with pytest.raises(KeyboardInterrupt):
         audit(records, tmp_path, preset=TINY, folds=2, seed=0)
     assert audit(records, tmp_path, preset=TINY, folds=2, seed=0) == issues
@@ -219,7 +219,7 @@ def test_the_command_goes_the_whole_way(
     command = ["train", "audit", "--data", str(data), "--out", str(tmp_path), "--folds", "2"]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert f"6 of {COUNT} labels seem to contradict the picture: {tmp_path / 'label_issues.html'}" in printed
+    assert f"6 of {COUNT} labels seem to contradict the image: {tmp_path / 'label_issues.html'}" in printed
     assert str(data / "corrections.csv") in printed
     assert {int(row["id"]) for row in rows(tmp_path / "label_issues.csv")} == FLIPPED
     assert (tmp_path / "label_issues.html").read_text().count("<figure>") == 6
@@ -229,10 +229,10 @@ def test_records_of_another_step_are_left_alone(data: Path, tmp_path: Path, caps
     command = ["--data", str(data), "--records", str(tmp_path / "records")]
     assert main(["train", "prepare", *command]) == 0
     assert main(["train", "audit", *command, "--out", str(tmp_path)]) == 1
-    assert "give the audit a folder of its own" in capsys.readouterr().err
+    assert "choose a separate folder for the audit" in capsys.readouterr().err
 
 
 def test_one_fold_is_refused_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "audit", "--data", "x", "--out", "y", "--folds", "1"])
-    assert "2 folds at least" in capsys.readouterr().err
+    assert "at least 2 folds" in capsys.readouterr().err

@@ -16,8 +16,8 @@ from gate import Band
 from training.errors import DataError
 from training.evaluation.certify import (
     COVERAGES,
-    Certificate,
     RawBand,
+    RiskCertificate,
     certify,
     describe,
     probability_band,
@@ -328,7 +328,7 @@ def test_where_all_is_discarded_there_is_no_risk_and_no_number_helps() -> None:
 
 def test_a_certificate_survives_its_file() -> None:
     found = certify(*sure(300), [symmetric(1.0), POINT])
-    assert Certificate.model_validate_json(found.model_dump_json()) == found
+    assert RiskCertificate.model_validate_json(found.model_dump_json()) == found
 
 
 def test_a_certificate_says_what_it_promises() -> None:
@@ -344,12 +344,12 @@ def test_a_certificate_says_what_it_promises() -> None:
     assert "at most a mean cost of 0.05, a wrong glasses costing 5: " in describe(costly)
 
 
-def test_a_certificate_of_nothing_says_what_it_would_take() -> None:
+def test_a_failed_certificate_names_the_number_of_images_needed() -> None:
     assert describe(certify(*sure(472, missed=1), [POINT])) == (
-        "Nothing can be certified at 1 % with confidence 0.95: the widest band (472 of 472, 1 wrong) bounds it only at "
-        "1 %, and it would take about 473 fresh labelled images; the paper's band stays."
+        "No band can be certified at 1 % with confidence 0.95: the bound of the widest band (472 of 472, 1 wrong) is "
+        "1 %, and certifying it needs about 473 new labelled images; the paper's band is used."
     )
-    assert "no number of images would do" in describe(certify(*sure(100, missed=5), [POINT]))
+    assert "more images would not help" in describe(certify(*sure(100, missed=5), [POINT]))
 
 
 def test_the_papers_band_has_its_coverage_and_risk() -> None:

@@ -16,7 +16,7 @@ from training import cli as steps
 from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, load_records, write_records
 from training.data.shards import SHARD_IMAGES
-from training.draw import Eyewear, draw_face
+from training.drawing import Eyewear, draw_face
 from training.errors import DataError, ExportError, RecordsError
 from training.evaluation import novelty
 from training.export import GOLDEN_SEED, check_graph, export_model, new_version
@@ -239,7 +239,7 @@ def test_a_version_is_never_overwritten_and_the_next_is_not_served_unasked(
 @pytest.mark.parametrize("version", ["../evil", "v 1", "", ".hidden", "x" * 65])
 def test_a_name_that_is_no_version_is_refused_before_any_work(version: str, tmp_path: Path) -> None:
     if version:
-        with pytest.raises(ExportError, match="no name for a version"):
+        with pytest.raises(ExportError, match="not a valid version name"):
             new_version(tmp_path, version)
     else:
         assert new_version(tmp_path, version).name == "1"
@@ -314,7 +314,7 @@ def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
 def test_one_command_goes_the_whole_way(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Short of what they are for, and the same way.
+    # Too few folds and epochs to be useful, but the same code path.
     monkeypatch.setattr(steps.audit, "FOLDS", 2)
     monkeypatch.setattr(novelty, "EPOCHS", 1)
     out, work = tmp_path / "models", tmp_path / "work"

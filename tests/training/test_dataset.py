@@ -52,8 +52,8 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     [
         (None, "does not exist"),
         ("id,v1\n1,0\n", "no column glasses"),
-        ("id,glasses\n77,1\n", "not one labelled image"),
-        ("", "no column"),
+        ("id,glasses\n77,1\n", "no labelled image"),
+        ("", "needs the column"),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path, table: str | None, fault: str) -> None:
@@ -76,7 +76,7 @@ def test_source_and_licence_are_read_from_beside_the_images(tmp_path: Path) -> N
 def test_what_is_listed_for_testing_is_not_trained_on(tmp_path: Path) -> None:
     data = read_dataset(write_dataset(tmp_path / "set", half(40), test={3: 0, 4: 1, 100: 0}))
     assert not {example.name for example in data.train} & {example.name for example in data.test}
-    assert "train.csv: face-4 is in test.csv too, and kept for testing" in data.problems
+    assert "train.csv: face-4 is also in test.csv and reserved for testing" in data.problems
 
 
 def test_a_table_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
@@ -95,7 +95,10 @@ def test_corrections_replace_labels_and_leave_out_what_is_unclear(tmp_path: Path
         ("face-3", False, False),
     ]
     assert data.test[0].glasses is True
-    assert data.problems == ("corrections: face-2 is left out as unclear: hair", "corrections: face-99 is in no table")
+    assert data.problems == (
+        "corrections: face-2 is left out as unclear: hair",
+        "corrections: face-99 is not in train.csv or test.csv",
+    )
 
 
 @pytest.mark.parametrize(

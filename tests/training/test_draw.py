@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data.dataset import read_dataset
-from training.draw import Eyewear, choose_eyewear, draw_face, draw_faces
+from training.drawing import Eyewear, choose_eyewear, draw_face, draw_faces
 from training.errors import DataError
 
 SIZE = 256

@@ -16,13 +16,13 @@ from tests.support.datasets import barred
 from training.evaluation.calibrate import reliability
 from training.evaluation.certify import risk_coverage
 from training.figures import (
-    Mark,
-    Picture,
+    CaptionedImage,
+    CurvePoint,
     as_png,
     as_svg,
-    compared,
     curve,
     feature_maps,
+    interval_chart,
     label_grid,
     novelty_histogram,
     picture_grid,
@@ -57,21 +57,21 @@ def test_a_curve_shows_both_splits_and_the_epoch_that_was_kept(metric: str) -> N
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", metric)
     assert line(axes, "training") == [0.9, 0.5, 0.4]
     assert line(axes, "validation") == [0.8, 0.3, 0.6]
-    assert line(axes, "epoch 2, kept: 0.300") == [0.3]
-    assert "epoch 2, kept: 0.300" in written(figure)
+    assert line(axes, "selected epoch 2: 0.300") == [0.3]
+    assert "selected epoch 2: 0.300" in written(figure)
 
 
 def test_models_are_compared_by_value_and_interval_beside_the_baseline() -> None:
     models = {"small": Interval(value=0.9, low=0.85, high=0.94), "$large$": Interval(value=0.95, low=0.95, high=0.95)}
-    figure = compared(models, baseline=0.8)
+    figure = interval_chart(models, baseline=0.8)
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["small", "$large$"]
     (points,) = axes.containers
     assert list(points[0].get_xdata()) == [0.9, 0.95]
     low, high = points[2][0].get_segments()[0][:, 0]
     assert (low, high) == pytest.approx((0.85, 0.94))
-    assert {"$large$", "always the commoner label"} <= set(written(figure))
-    assert "always the commoner label" not in written(compared(models))
+    assert {"$large$", "majority label"} <= set(written(figure))
+    assert "majority label" not in written(interval_chart(models))
 
 
 def test_the_reliability_diagram_has_a_bar_for_each_bin_before_and_after() -> None:
@@ -79,7 +79,7 @@ def test_the_reliability_diagram_has_a_bar_for_each_bin_before_and_after() -> No
     before, after = reliability(said, LABELS, bins=6), reliability(said**2, LABELS, bins=4)
     (axes,) = reliability_diagram(before, after).axes
     first, second = axes.containers
-    assert (first.get_label(), second.get_label()) == ("before", "after the temperature")
+    assert (first.get_label(), second.get_label()) == ("before", "after temperature scaling")
     assert list(first[0].get_ydata()) == [one.observed.value for one in before]
     assert list(second[0].get_xdata()) == [one.mean_probability for one in after]
     for bar, one in zip(second[2][0].get_segments(), after, strict=True):
@@ -88,14 +88,14 @@ def test_the_reliability_diagram_has_a_bar_for_each_bin_before_and_after() -> No
 
 def test_the_risk_coverage_chart_marks_bands_their_bound_and_the_aim() -> None:
     found = risk_coverage(LOGITS, LABELS)
-    marks = [Mark("chosen", 0.7, 0.01, bound=0.03), Mark("the paper's", 0.9, 0.08)]
+    marks = [CurvePoint("chosen", 0.7, 0.01, bound=0.03), CurvePoint("the paper's", 0.9, 0.08)]
     figure = risk_coverage_chart({"calibration": found}, marks, target=0.04)
     (axes,) = figure.axes
     assert line(axes, "calibration") == list(found.risk)
     assert line(axes, "chosen") == [0.01]
     assert line(axes, "the paper's") == [0.08]
-    assert line(axes, "its certified bound, 3 %") == [0.03]
-    assert line(axes, "aim: at most 4 %") == [0.04, 0.04]
+    assert line(axes, "certified bound, 3 %") == [0.03]
+    assert line(axes, "target: at most 4 %") == [0.04, 0.04]
     low, high = axes.get_xlim()
     assert low < 0.7
     assert high > 1
@@ -120,7 +120,7 @@ def test_novelty_shows_every_image_however_far_out_and_the_threshold() -> None:
     for bars in axes.containers:
         assert sum(one.get_height() for one in bars) == pytest.approx(1)
     assert axes.get_xlim()[1] < 100
-    assert {"50 portraits", "40 that are none", "threshold 1.5"} == set(axes.get_legend_handles_labels()[1])
+    assert {"50 portraits", "40 outliers", "threshold 1.5"} == set(axes.get_legend_handles_labels()[1])
     assert len(novelty_histogram(good, None, 1.5).axes[0].containers) == 1
 
 
@@ -138,8 +138,8 @@ def test_a_label_without_examples_is_left_out() -> None:
 
 
 def test_unsure_predictions_have_a_frame_and_their_eyes_enlarged() -> None:
-    sure = [Picture(face, f"sure {index}") for index, face in enumerate(FACES[:6])]
-    unsure = [Picture(FACES[7], "unsure", "#ff0000", marked=True)]
+    sure = [CaptionedImage(face, f"sure {index}") for index, face in enumerate(FACES[:6])]
+    unsure = [CaptionedImage(FACES[7], "unsure", "#ff0000", marked=True)]
     figure = prediction_grid([*sure, *unsure])
     face, eyes = figure.axes[-2:]
     assert len(figure.axes) == 8
@@ -153,12 +153,14 @@ def test_unsure_predictions_have_a_frame_and_their_eyes_enlarged() -> None:
 
 
 def test_without_a_sure_or_an_unsure_prediction_the_others_are_shown() -> None:
-    assert len(prediction_grid([Picture(FACES[0], "sure")]).axes) == 1
-    assert len(prediction_grid([Picture(FACES[0], "unsure", marked=True)]).axes) == 2
+    assert len(prediction_grid([CaptionedImage(FACES[0], "sure")]).axes) == 1
+    assert len(prediction_grid([CaptionedImage(FACES[0], "unsure", marked=True)]).axes) == 2
 
 
 def test_a_grid_of_pictures_has_its_heading_and_captions_of_several_lines() -> None:
-    figure = picture_grid([Picture(face, f"a\n{index}") for index, face in enumerate(FACES)], heading="uncertain")
+    figure = picture_grid(
+        [CaptionedImage(face, f"a\n{index}") for index, face in enumerate(FACES)], heading="uncertain"
+    )
     assert len(figure.axes) == len(FACES)
     assert written(figure).count("uncertain") == 1
     assert written(figure).count("a") == len(FACES)
@@ -174,7 +176,7 @@ def test_feature_maps_are_those_that_vary_most_of_every_block() -> None:
     figure = feature_maps(FACES[0], [first, second])
     assert len(figure.axes) == 1 + 6 + 2
     headings = [text for text in written(figure) if text]
-    assert headings == ["the image · 20 x 20", "block 1 · 10 x 10 · 9 maps", "block 2 · 5 x 5 · 2 maps"]
+    assert headings == ["input · 20 x 20", "block 1 · 10 x 10 · 9 maps", "block 2 · 5 x 5 · 2 maps"]
     strongest = np.asarray(figure.axes[1].images[0].get_array(), int).sum(axis=2)
     assert np.unravel_index(strongest.argmax(), (10, 10)) == np.unravel_index(first[..., 4].argmax(), (10, 10))
 
@@ -204,7 +206,7 @@ def test_two_figures_on_one_page_share_no_id_that_differs() -> None:
 
 
 def test_text_that_looks_like_markup_or_mathematics_is_written_as_it_stands() -> None:
-    svg = as_svg(picture_grid([Picture(FACES[0], r"<b>$\frac$&")]), "hostile")
+    svg = as_svg(picture_grid([CaptionedImage(FACES[0], r"<b>$\frac$&")]), "hostile")
     assert r"&lt;b&gt;$\frac$&amp;" in svg
     assert "<b>" not in svg
 

@@ -9,9 +9,9 @@ from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.records import Records, load_records, write_records
 from training.errors import DataError
-from training.model.checkpoint import Progress
+from training.model.checkpoint import TrainingProgress
 from training.model.preset import PRESETS, Preset
-from training.model.train import STATE_FILE, Trained, fit_network, load_fitted, read_history, train_network
+from training.model.train import STATE_FILE, TrainedNetwork, fit_network, load_fitted, read_history, train_network
 
 PRESET = Preset(size=32, filters=(4, 8), epochs=3, augment=0.5)
 
@@ -28,7 +28,7 @@ def parts(records: Path) -> tuple[Records, Records]:
     return load_records(records, Split.TRAIN), load_records(records, Split.VALIDATION)
 
 
-def assert_same(one: Trained, other: Trained) -> None:
+def assert_same(one: TrainedNetwork, other: TrainedNetwork) -> None:
     assert one.history == other.history
     for first, second in zip(one.network.get_weights(), other.network.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
@@ -40,17 +40,17 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 ) -> None:
     preset = PRESET.changed(patience=patience)
     whole = train_network(*parts(records), preset=preset, seed=3)
-    state, real = tmp_path / STATE_FILE, Progress.on_epoch_end
+    state, real = tmp_path / STATE_FILE, TrainingProgress.on_epoch_end
 
-    def stop(self: Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def stop(self: TrainingProgress, epoch: int, logs: dict[str, float] | None = None) -> None:
         real(self, epoch, logs)
         if epoch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "on_epoch_end", stop)
+    monkeypatch.setattr(TrainingProgress, "on_epoch_end", stop)
     with pytest.raises(KeyboardInterrupt):
         train_network(*parts(records), preset=preset, seed=3, state=state)
-    monkeypatch.setattr(Progress, "on_epoch_end", real)
+    monkeypatch.setattr(TrainingProgress, "on_epoch_end", real)
     assert_same(train_network(*parts(records), preset=preset, seed=3, state=state), whole)
 
 
@@ -82,7 +82,7 @@ def test_a_finished_fit_is_not_repeated_and_another_replaces_it(
 def test_a_preset_goes_into_a_card_and_comes_back() -> None:
     for preset in PRESETS.values():
         assert Preset.from_settings(preset.settings()) == preset
-    with pytest.raises(DataError, match="take fewer"):
+    with pytest.raises(DataError, match="use fewer"):
         Preset(size=32).changed(filters=(4,) * 6)
 
 

@@ -1,4 +1,4 @@
-"""Tuning on several machines that share nothing but a bucket, some of which are killed."""
+"""Tuning on several machines that share only a bucket; some of them are killed."""
 
 import csv
 import json
@@ -16,11 +16,11 @@ from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from tests.support.servers import wait_until
 from training.data.storage import Place, Remote, sizes_of
-from training.model.checkpoint import Progress
+from training.model.checkpoint import TrainingProgress
 from training.model.preset import PRESETS, Preset
 from training.search import coordinator as chief
 from training.search import tune
-from training.search.trials import Metrics, train_and_measure
+from training.search.trials import TrialMetrics, train_and_measure
 
 # Keras Tuner's locks call two names that Python is about to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
@@ -38,20 +38,20 @@ def machine(command: list[str], environment: dict[str, str], log: Path, stop: bo
     os.environ.update(environment)
     PRESETS["paper"] = TINY
     chief.LEASE, chief.BEAT = 3.0, 0.2
-    kept = Progress.on_epoch_end
+    kept = TrainingProgress.on_epoch_end
 
-    def on_epoch_end(progress: Progress, epoch: int, logs: dict[str, float] | None = None) -> None:
+    def on_epoch_end(progress: TrainingProgress, epoch: int, logs: dict[str, float] | None = None) -> None:
         kept(progress, epoch, logs)
         if stop:
             log.with_suffix(".stuck").touch()
             threading.Event().wait()
 
-    def logged(*arguments: object, title: str, **options: object) -> Metrics:
+    def logged(*arguments: object, title: str, **options: object) -> TrialMetrics:
         with log.open("a") as file:
             file.write(f"{title}\n")
         return train_and_measure(*arguments, title="", **options)  # type: ignore[arg-type]
 
-    Progress.on_epoch_end = on_epoch_end  # type: ignore[assignment,method-assign]
+    TrainingProgress.on_epoch_end = on_epoch_end  # type: ignore[assignment,method-assign]
     tune.train_and_measure = logged  # type: ignore[attr-defined]
     raise SystemExit(main(command))
 
@@ -100,7 +100,7 @@ def test_killed_machines_lose_nothing_and_nothing_counts_twice(
     assert best == (tmp_path / "undisturbed/best.json").read_bytes()
     trained = Counter("".join((tmp_path / f"{name}.log").read_text() for name in ("one", "two")).splitlines())
     assert sorted(trained.values()) == [1] * (TRIALS - 1) + [2]
-    # The trial went on from what the dead worker had kept in the bucket: how long it took in all, nobody knows.
+    # The trial resumed from the dead worker's checkpoint in the bucket, so its duration is unknown.
     assert [row["seconds"] == "" for row in rows].count(True) == 1
     state = json.loads((bucket / "tune/trials/oracle.json").read_bytes())
     assert sorted(state["end_order"]) == state["start_order"]

@@ -36,5 +36,5 @@ def test_the_unlabelled_images_of_a_data_set_are_predicted(tmp_path: Path, capsy
 
 def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
     assert [path.name for path in find_images(ROOT / "samples")][:2] == ["faint-1.png", "frames-1.png"]
-    with pytest.raises(DataError, match="no image"):
+    with pytest.raises(DataError, match="does not contain an image"):
         find_images(tmp_path)

@@ -26,11 +26,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with the names of what is decoded from now on."""
+    """Collect the names of all images decoded from now on."""
     seen: list[str] = []
     real = shards._decode
 
-    def decode(item: shards.Item, sizes: list[int]) -> object:
+    def decode(item: shards.SourceImage, sizes: list[int]) -> object:
         seen.append(item.example.name)
         return real(item, sizes)
 
@@ -151,4 +151,4 @@ def test_records_are_chosen_from_and_joined(folder: Path, tmp_path: Path) -> Non
 def test_a_fifo_among_the_images_is_a_fault_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "face-1.png")
     (fault,) = shards.decode_images([tmp_path / "face-1.png"], 32)
-    assert "only regular files are read" in str(fault)
+    assert "not a regular file" in str(fault)

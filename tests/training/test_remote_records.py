@@ -1,4 +1,4 @@
-"""Records in object storage: the bytes of a folder's, fetched once, and nothing taken for whole that is not."""
+"""Records in object storage: same bytes as in a folder, fetched once, and verified before use."""
 
 import shutil
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
 from training.data import shards
 from training.data.dataset import Split, read_dataset
-from training.data.local_copies import folder_of
 from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, Records, load_parts, load_records, write_records
+from training.data.shard_cache import folder_of
 from training.data.storage import Place, Remote, sizes_of, write_whole
 from training.errors import RecordsError, StorageError
 
@@ -44,10 +44,10 @@ def prepare(folder: Path, out: Place, *, seed: int = 0) -> Manifest:
 
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with the names of what is decoded from now on."""
+    """Collect the names of all images decoded from now on."""
     seen, real = list[str](), shards._decode
 
-    def decode(item: shards.Item, sizes: list[int]) -> object:
+    def decode(item: shards.SourceImage, sizes: list[int]) -> object:
         seen.append(item.example.name)
         return real(item, sizes)
 
@@ -184,7 +184,7 @@ def test_a_copy_that_another_process_is_writing_is_left_alone(folder: Path, memo
 
 @pytest.mark.parametrize("name", ["../../mine.tfrecord", "/mine.tfrecord", "shards/32/../mine.tfrecord"])
 def test_a_manifest_whose_shards_lie_elsewhere_is_none(folder: Path, memory: Remote, name: str) -> None:
-    """Whoever may write to the bucket would write to any file of whoever reads it."""
+    """Without the check, a writer of the bucket could overwrite any file of a reader."""
     file = prepare(folder, memory).shards[32][0].file
     write_whole(memory / MANIFEST_FILE, (memory / MANIFEST_FILE).read_bytes().replace(file.encode(), name.encode()))
     with pytest.raises(RecordsError, match="no finished records"):
@@ -196,7 +196,7 @@ def test_a_damaged_copy_is_deleted_and_fetched_anew(folder: Path, memory: Remote
     expected = load_records(memory, Split.TRAIN)
     copy = folder_of(memory) / Manifest.read(memory).shards[32][1].file
     copy.write_bytes(flip(copy.read_bytes()))
-    with pytest.raises(RecordsError, match="its copy was, which is deleted"):
+    with pytest.raises(RecordsError, match="its cached copy is damaged"):
         load_records(memory, Split.TRAIN)
     assert_same(load_records(memory, Split.TRAIN), expected)
     # Half of it, as no program that writes whole files leaves it.
@@ -210,10 +210,10 @@ def test_a_shard_that_is_damaged_changed_or_gone_is_no_shard(folder: Path, memor
     whole = shard.read_bytes()
     write_whole(shard, flip(whole))
     for _ in range(2):
-        with pytest.raises(RecordsError, match=f"{shard.name} is damaged"):
+        with pytest.raises(RecordsError, match=f"{shard.name} or its cached copy is damaged"):
             load_records(memory, Split.TRAIN)
     write_whole(shard, whole[:-1])
-    with pytest.raises(RecordsError, match=f"has {len(whole) - 1} bytes and not {len(whole)}"):
+    with pytest.raises(RecordsError, match=f"has {len(whole) - 1} bytes, not {len(whole)}"):
         load_records(memory, Split.TRAIN)
     shard.unlink()
     with pytest.raises(RecordsError, match="lacks shards that its manifest names"):
@@ -234,12 +234,12 @@ def test_records_that_change_under_a_reader_are_not_mixed(folder: Path, memory: 
     first = prepare(folder, memory)
     table = (memory / TABLE_FILE).read_bytes()
     second = prepare(folder, memory, seed=1)
-    with pytest.raises(RecordsError, match="was prepared anew"):
+    with pytest.raises(RecordsError, match="was prepared again"):
         load_parts(memory, Split.TRAIN, fingerprint=first.fingerprint())
     assert len(load_parts(memory, Split.TRAIN, fingerprint=second.fingerprint())) == 1
     # As where another machine is between the table and the manifest.
     write_whole(memory / TABLE_FILE, table)
-    with pytest.raises(RecordsError, match="wait until it is done"):
+    with pytest.raises(RecordsError, match="wait for it to finish"):
         load_records(memory, Split.TRAIN)
 
 
@@ -248,7 +248,7 @@ def test_shards_that_go_while_they_are_written_are_not_finished(
 ) -> None:
     sweep = shards._sweep
 
-    def another(out: Place, blocks: list[shards.Block], sizes: list[int]) -> None:
+    def another(out: Place, blocks: list[shards.ImageBlock], sizes: list[int]) -> None:
         sweep(out, blocks[:2], sizes)
 
     monkeypatch.setattr(shards, "_sweep", another)

@@ -24,23 +24,23 @@ from training.data.records import Manifest, load_records, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate
 from training.evaluation.certify import RawBand, certify, risk_coverage, selective_risk
-from training.evaluation.compare import Comparison, Measured, Pair
-from training.evaluation.evaluate import evaluate_by_data_set, judge, wilson
+from training.evaluation.compare import Comparison, PairedResult, RunResult
+from training.evaluation.evaluate import evaluate_by_data_set, score_images, wilson
 from training.evaluation.guarantees import (
     CALIBRATION_FILE,
     CERTIFICATE_FILE,
-    Calibrated,
-    Certified,
-    Promised,
+    CalibrationRecord,
+    CertificateRecord,
+    Guarantees,
     fingerprint,
 )
 from training.evaluation.novelty import HEAD_FILE, NoveltyFindings
 from training.model.network import build_network
 from training.model.preset import Preset
-from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, Run
-from training.report import PAGE_FILE, Sources, write_report
-from training.report.words import number, percent, share
-from training.search.study import Difference, Mean, Study, Summary
+from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
+from training.report import PAGE_FILE, ReportSources, write_report
+from training.report.formatting import number, percent, share
+from training.search.study import SeedMean, StudyResult, ValueDifference, ValueSummary
 
 SIZE = 32
 HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""
@@ -54,7 +54,7 @@ COMMAND = "lensgate train fit --records 'a & <b>'"
 class Made:
     """What the report is made of, and the page with all of it."""
 
-    sources: Sources
+    sources: ReportSources
     card: Card
     page: str
 
@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         table.write("<script>alert(2)</script>,0,0,0,0,1\n")
     manifest = write_records([read_dataset(data)], folder / "records", sizes=[SIZE], seed=0)
     run = _write_run(folder / "run", manifest)
-    sources = Sources(records=folder / "records", run=folder / "run", models=folder / "models")
+    sources = ReportSources(records=folder / "records", run=folder / "run", models=folder / "models")
     model = _write_model(sources, manifest, run)
     sources = replace(sources, audit=_write_audit(folder / "audit"))
     sources = replace(sources, studies=(_write_study(folder / "study"),), comparison=_write_comparison(folder / "all"))
@@ -76,7 +76,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(sources, model, page)
 
 
-def _write_run(folder: Path, manifest: Manifest) -> Run:
+def _write_run(folder: Path, manifest: Manifest) -> FitRun:
     folder.mkdir()
     preset = Preset(size=SIZE, filters=(2, 4), epochs=3, patience=2)
     network = build_network(preset)
@@ -85,7 +85,7 @@ def _write_run(folder: Path, manifest: Manifest) -> Run:
     (folder / HISTORY_FILE).write_text(
         "epoch,accuracy,loss,val_accuracy,val_loss\n1,.5,.7,.5,.7\n2,.6,.6,.7,.5\n3,.7,.5,.6,.6\n"
     )
-    run = Run(
+    run = FitRun(
         command=COMMAND,
         records=manifest.fingerprint(),
         seed=3,
@@ -97,7 +97,7 @@ def _write_run(folder: Path, manifest: Manifest) -> Run:
     return run
 
 
-def _write_model(sources: Sources, manifest: Manifest, run: Run) -> Card:
+def _write_model(sources: ReportSources, manifest: Manifest, run: FitRun) -> Card:
     """A graph that is often unsure; its card has the figures that an export would have put there."""
     text = card_text(
         size=SIZE,
@@ -113,7 +113,7 @@ def _write_model(sources: Sources, manifest: Manifest, run: Run) -> Card:
     held, test = (load_records(sources.records, split) for split in (Split.CALIBRATION, Split.TEST))
     logits = Scorer(model_of(_graph(), text)).run(held.images)["glasses_logit"]
     text = text.model_copy(update={"band": _write_promises(sources.run, logits, held.labels)})
-    metrics = evaluate_by_data_set(judge(Scorer(model_of(_graph(), text)), text, test.images), test, text)
+    metrics = evaluate_by_data_set(score_images(Scorer(model_of(_graph(), text)), text, test.images), test, text)
     model = model_of(_graph(), text.model_copy(update={"metrics": metrics}))
     write_model(sources.models, model)
     return model.card
@@ -175,16 +175,16 @@ def _write_promises(run: Path, logits: Values, labels: Values) -> CardBand:
     found = fingerprint(run)
     findings = calibrate(logits, labels).model_copy(update={"temperature": 1.0})
     novelty = NoveltyFindings(threshold=1.3, images=40, above=0)
-    certified = Certified(
+    certified = CertificateRecord(
         run=found,
         certificate=certify(logits, labels, [BAND], target_risk=0.9, confidence=0.5),
         paper=selective_risk(logits, labels, RawBand.from_probability(Band(), 1.0)),
         risk_coverage=risk_coverage(logits, labels),
     )
-    calibrated = Calibrated(run=found, calibration=findings, novelty=novelty)
+    calibrated = CalibrationRecord(run=found, calibration=findings, novelty=novelty)
     (run / CALIBRATION_FILE).write_text(calibrated.model_dump_json())
     (run / CERTIFICATE_FILE).write_text(certified.model_dump_json())
-    return Promised.read(run).card_band()
+    return Guarantees.read(run).card_band()
 
 
 def _write_audit(folder: Path) -> Path:
@@ -199,11 +199,11 @@ def _write_audit(folder: Path) -> Path:
 def _write_study(folder: Path) -> Path:
     folder.mkdir()
     summaries = tuple(
-        Summary(
+        ValueSummary(
             value=value,
             runs=runs,
-            accuracy=Mean(value=0.9, low=low, high=low and 0.95),
-            log_loss=Mean(value=0.2),
+            accuracy=SeedMean(value=0.9, low=low, high=low and 0.95),
+            log_loss=SeedMean(value=0.2),
             seconds=None,
             bytes=2_000_000,
             images=20,
@@ -211,8 +211,8 @@ def _write_study(folder: Path) -> Path:
         )
         for value, runs, low in (("32", 1, None), ("<64>", 3, 0.85))
     )
-    lower = Difference(metric="log_loss", first="32", second="<64>", mean=-0.125, p=0.01, real=True)
-    study = Study(
+    lower = ValueDifference(metric="log_loss", first="32", second="<64>", mean=-0.125, p=0.01, real=True)
+    study = StudyResult(
         kind="resolution",
         records="",
         settings={},
@@ -228,7 +228,7 @@ def _write_study(folder: Path) -> Path:
 def _write_comparison(folder: Path) -> Path:
     folder.mkdir()
     runs = tuple(
-        Measured(
+        RunResult(
             run=f"runs/{name}",
             images=24,
             errors=errors,
@@ -239,7 +239,7 @@ def _write_comparison(folder: Path) -> Path:
         )
         for name, errors in (("one", 3), ("<two>", 1))
     )
-    pair = Pair(
+    pair = PairedResult(
         first="runs/one",
         other="runs/<two>",
         only_first_wrong=2,
@@ -309,13 +309,13 @@ def test_the_top_says_what_the_card_says(made: Made) -> None:
     for written in (
         *map(share, (metrics.accuracy, metrics.coverage, metrics.selective_accuracy, metrics.unfamiliar)),
         number(metrics.log_loss),
-        f"is right in {percent(metrics.accuracy.value)}",
+        f"the accuracy is {percent(metrics.accuracy.value)}",
         f"reach {percent(max(labels) / sum(labels))}",
-        f"keeps {percent(metrics.coverage.value)}",
+        f"accepts {percent(metrics.coverage.value)}",
         f"{made.card.band.low:g} to {made.card.band.high:g}, certified",
         "2 January 2026",
         "With confidence 0.5 at most 90 % of the accepted images",
-        "40 images that are no portrait",
+        "40 outliers of",
     ):
         assert written in top[1]
 
@@ -338,13 +338,13 @@ def test_the_data_are_counted_and_what_was_left_out_is_named(made: Made) -> None
     for split, labels in made.card.data[0].images.items():
         total = sum(labels.values())
         assert f"{split} {total} {labels[Label.GLASSES]} {100 * labels[Label.GLASSES] / total:.1f} %" in text
-    assert "1 file left out or remarked on" in text
+    assert "1 file left out or with a remark" in text
 
 
 def test_training_names_the_epoch_that_was_kept_and_the_settings(made: Made) -> None:
     text = section(made.page, "training")
     assert "3 epochs over" in text
-    assert "Kept is epoch 2, the one of least validation loss." in text
+    assert "Epoch 2 was selected: it has the lowest validation loss." in text
     assert "filters 2 4" in text
     assert "patience 2" in text
 
@@ -354,7 +354,7 @@ def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -
     band = f"{made.card.band.low:g} to {made.card.band.high:g}"
     assert f"calibration in use, {band} {made.card.band.accepted} {made.card.band.errors} " in text
     assert text.count("in use, ") == text.count("the paper&#x27;s, 0.4 to 0.6") == 2
-    assert "The bands tested in turn, widest first: 1" in section(made.page, "certificate")
+    assert "Tested bands, widest first: 1" in section(made.page, "certificate")
 
 
 def test_kinds_that_are_no_portrait_have_the_cards_shares(made: Made) -> None:
@@ -386,7 +386,7 @@ def test_doubtful_labels_studies_and_comparisons_are_shown_where_given(made: Mad
     assert "Failed: 32, seed 1." in study
     compared = section(made.page, "comparison")
     assert "runs/&lt;two&gt; 32 1,234 1 95.8 % [79.8, 99.3] 0.100 [0.050, 0.200]" in compared
-    assert "runs/&lt;two&gt; has 0 wrong that runs/one has right, and 2 the other way" in compared
+    assert "Wrong only with runs/&lt;two&gt;: 0 images; wrong only with runs/one: 2 (McNemar" in compared
 
 
 def test_it_can_be_repeated(made: Made) -> None:
@@ -402,7 +402,7 @@ def test_the_same_inputs_give_the_same_page(made: Made, tmp_path: Path) -> None:
 def test_what_was_not_made_is_named_with_its_command(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole command, on a run that nothing was found of and with every figure saved as well."""
+    """The whole command, on an uncalibrated run, with every figure saved."""
     shutil.copytree(made.sources.run, tmp_path / "run")
     for name in (CALIBRATION_FILE, CERTIFICATE_FILE, HEAD_FILE):
         (tmp_path / "run" / name).unlink()
@@ -413,7 +413,7 @@ def test_what_was_not_made_is_named_with_its_command(
     assert main([*command, *out, "--figures", str(tmp_path / "figures")]) == 0
     assert str(tmp_path / "page" / PAGE_FILE) in capsys.readouterr().out
     page = (tmp_path / "page" / PAGE_FILE).read_text()
-    assert "nothing is promised of the images that are kept" in page
+    assert "there is no guarantee for the accepted images" in page
     assert "calibration in use" not in section(page, "band")
     absent = section(page, "absent")
     for step in ("calibrate", "certify", "audit", "study", "compare"):
@@ -435,7 +435,7 @@ def test_a_run_that_the_model_is_not_of_is_refused(
     made: Made, tmp_path: Path, changes: dict[str, object], advice: str
 ) -> None:
     run = shutil.copytree(made.sources.run, tmp_path / "run")
-    (run / RUN_FILE).write_text(Run.read(run).model_copy(update=changes).model_dump_json())
+    (run / RUN_FILE).write_text(FitRun.read(run).model_copy(update=changes).model_dump_json())
     with pytest.raises(RecordsError, match=advice):
         write_report(replace(made.sources, run=run), tmp_path)
 

@@ -1,4 +1,4 @@
-"""Studies and tuning: what they try, that nothing of it is lost or done twice, and that machines share it."""
+"""Studies and tuning: chosen trials, exactly-once execution after kills, several machines."""
 
 import csv
 import json
@@ -29,22 +29,22 @@ from training.errors import DataError, RecordsError, SearchError
 from training.model.preset import PRESETS, Preset
 from training.search import study
 from training.search import trials as search
-from training.search.oracles import Values, Whole, bayesian, hyperband, listed, random
-from training.search.study import Study, run_study
-from training.search.trials import Metrics, Trial, run_trials
+from training.search.oracles import SingleFileOracle, TrialValues, bayesian, hyperband, listed, random
+from training.search.study import StudyResult, run_study
+from training.search.trials import TrialMetrics, TrialResult, run_trials
 from training.search.tune import tune
 
 # Keras Tuner's locks call two names that Python is about to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
 
 TINY = Preset(size=32, filters=(4,), epochs=1)
-CASES: list[Values] = [{"value": value} for value in range(8)]
+CASES: list[TrialValues] = [{"value": value} for value in range(8)]
 SECONDS = 300  # at most, on a machine that is busy
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sources, and 20 images whose source nobody knows."""
+    """Two sources, and 20 images without a source."""
     data = write_dataset(tmp_path_factory.mktemp("data") / "bars", half(120))
     lines = (data / "train.csv").read_text().splitlines()
     sources = ["source", *("ab"[index // 2 % 2] if index < 100 else "" for index in range(120))]
@@ -62,7 +62,7 @@ def command(records: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one process makes of `command` when nobody disturbs it."""
+    """The output folder of `command` in one undisturbed process."""
     out = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "paper", TINY)
@@ -76,7 +76,7 @@ def run_command(arguments: list[str], environment: dict[str, str]) -> None:
     PRESETS["paper"] = TINY
     measure, log = search.train_and_measure, Path(arguments[-1]) / "trained.log"
 
-    def logged(parts: Any, *, title: str, **options: Any) -> Metrics:
+    def logged(parts: Any, *, title: str, **options: Any) -> TrialMetrics:
         with log.open("a") as file:
             file.write(f"{title}\n")
         return measure(parts, title="", **options)
@@ -86,10 +86,10 @@ def run_command(arguments: list[str], environment: dict[str, str]) -> None:
 
 
 def drill(out: Path, die: int) -> None:
-    """Run trials that train nothing; the process is killed at the `die`th saving, before it or after."""
-    save, calls = Whole.save, count(1)
+    """Run trials without training; kill the process before or after the `die`th save."""
+    save, calls = SingleFileOracle.save, count(1)
 
-    def fatal_save(oracle: Whole) -> None:
+    def fatal_save(oracle: SingleFileOracle) -> None:
         number = next(calls)
         if number == die and die % 2:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -97,9 +97,9 @@ def drill(out: Path, die: int) -> None:
         if number == die:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Whole.save = fatal_save  # type: ignore[assignment,method-assign]
+    SingleFileOracle.save = fatal_save  # type: ignore[assignment,method-assign]
 
-    def measure(values: Values, state: Place) -> Metrics:
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
         with (out / "trained.log").open("a") as file:
             file.write(f"{str(state).split('/')[-2]}\n")
         return {"log_loss": float(values["rate"])}
@@ -133,7 +133,7 @@ def without_seconds(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{name: cell for name, cell in row.items() if name != "seconds"} for row in rows]
 
 
-def by_value(values: Values, state: Place) -> Metrics:
+def by_value(values: TrialValues, state: Place) -> TrialMetrics:
     del state
     return {"log_loss": float(values["value"])}
 
@@ -154,7 +154,7 @@ def test_a_study_has_a_line_for_every_value_and_seed(undisturbed: Path, records:
         assert float(row["accuracy"]) == pytest.approx(1 - int(row["errors"]) / images, abs=1e-5)
         assert (row["epochs"], row["images"]) == ("3", str(images))
         assert float(row["seconds"]) > 0
-    found = Study.model_validate_json((undisturbed / "study.json").read_text())
+    found = StudyResult.model_validate_json((undisturbed / "study.json").read_text())
     assert [one.value for one in found.summaries] == ["32", "64", "128"]
     assert len(found.differences) == 2 * 3
     first = found.summaries[0]
@@ -172,7 +172,7 @@ def test_a_study_that_is_done_trains_nothing_again(
     assert main([*command, "--out", str(undisturbed)]) == 0
     printed = capsys.readouterr().out
     assert "accuracy [95 %]" in printed
-    assert "more than seeds make" in printed
+    assert "is significant" in printed
     assert "images has a standard error of" in printed
 
 
@@ -191,7 +191,7 @@ def test_a_study_that_is_killed_goes_on(
     assert last.exitcode == 0
     rows = table(tmp_path)
     assert without_seconds(rows) == without_seconds(table(undisturbed))[:3]
-    # How long those took that were interrupted, nobody knows.
+    # The duration of interrupted trials is unknown.
     assert 1 <= sum(row["seconds"] == "" for row in rows) <= 2
     assert max(Counter((tmp_path / "trained.log").read_text().splitlines()).values()) == 2
     assert not list(kept.glob("trial_*"))
@@ -217,7 +217,7 @@ def test_a_kill_at_any_saving_neither_loses_nor_repeats_a_trial(
     assert values == [trial.values for trial in again or ()]
 
 
-def rated(values: Values, state: Place) -> Metrics:
+def rated(values: TrialValues, state: Place) -> TrialMetrics:
     del state
     return {"log_loss": float(values["rate"])}
 
@@ -260,7 +260,7 @@ def test_a_worker_does_not_run_the_trials_of_another_experiment(tmp_path: Path) 
     oracle = listed(CASES, key="theirs")
     trial = TunerTrial(oracle.get_space(), trial_id="0")
     with pytest.raises(keras_tuner.errors.FatalError, match="another experiment"):
-        search._Tuner(listed(CASES, key="ours"), by_value, tmp_path).run_trial(trial)
+        search._TrialRunner(listed(CASES, key="ours"), by_value, tmp_path).run_trial(trial)
 
 
 def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
 def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
     ran: list[int] = []
 
-    def measure(values: Values, state: Place) -> Metrics:
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
         ran.append(int(values["value"]))
         return by_value(values, state)
 
@@ -284,18 +284,18 @@ def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> None:
-    def measure(values: Values, state: Place) -> Metrics:
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
         return {"log_loss": math.nan} if int(values["value"]) < 6 else by_value(values, state)
 
     found = run_trials(listed(CASES, key="one"), measure, tmp_path)
     assert found == tuple(
-        Trial(name=str(value), values={"value": value}, metrics={"log_loss": value} if value >= 6 else {})
+        TrialResult(name=str(value), values={"value": value}, metrics={"log_loss": value} if value >= 6 else {})
         for value in range(8)
     )
 
 
 def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> None:
-    def measure(values: Values, state: Place) -> Metrics:
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
         if values["value"] == 2:
             raise RecordsError("no such records")
         return by_value(values, state)
@@ -311,7 +311,7 @@ def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> N
 def test_the_first_trial_is_what_is_there_and_bayes_looks_near_the_best(
     choose: Callable[..., keras_tuner.Oracle], tmp_path: Path
 ) -> None:
-    def measure(values: Values, state: Place) -> Metrics:
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
         del state
         return {"log_loss": (float(values["rate"]) - 0.3) ** 2}
 
@@ -367,7 +367,7 @@ def test_values_are_those_that_the_records_have(records: Path, tmp_path: Path) -
     assert [(run.value, run.epochs) for run in presets.runs] == [(name, 2) for name in PRESETS]
 
 
-def pretended(parts: study.Parts, preset: Preset) -> Metrics:
+def pretended(parts: study.StudyParts, preset: Preset) -> TrialMetrics:
     size = parts[0].size
     return {"log_loss": 0.1, "accuracy": 1, "epochs": preset.epochs, "parameters": size, "images": 9, "errors": 0}
 

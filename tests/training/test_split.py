@@ -3,17 +3,17 @@ from collections import Counter
 import pytest
 
 from training.data.dataset import Split
-from training.data.split import Picture, split_pictures
+from training.data.split import SplitImage, assign_splits
 from training.errors import DataError
 
 
-def pictures(count: int, *, tested: int = 0, every: int = 5) -> list[Picture]:
+def pictures(count: int, *, tested: int = 0, every: int = 5) -> list[SplitImage]:
     """`count` pictures, one in `every` with glasses, each a group of its own; the first `tested` are a test's."""
-    return [Picture(index % every == 0, index, index < tested) for index in range(count)]
+    return [SplitImage(index % every == 0, index, index < tested) for index in range(count)]
 
 
-def split(given: list[Picture], *, seed: int = 0, auxiliary: bool = False) -> list[Split | None]:
-    return split_pictures(given, auxiliary=auxiliary, seed=seed, folder="here")
+def split(given: list[SplitImage], *, seed: int = 0, auxiliary: bool = False) -> list[Split | None]:
+    return assign_splits(given, auxiliary=auxiliary, seed=seed, folder="here")
 
 
 def test_a_split_is_stratified_complete_and_repeats_with_its_seed() -> None:
@@ -38,18 +38,18 @@ def test_an_auxiliary_data_set_is_learned_from_and_tested_on_alone() -> None:
 
 
 def test_pictures_that_are_nearly_the_same_stay_together() -> None:
-    given = [Picture(index % 2 == 0, index // 4 * 2 + index % 2, False) for index in range(400)]
+    given = [SplitImage(index % 2 == 0, index // 4 * 2 + index % 2, False) for index in range(400)]
     found = split(given)
     for group in {one.group for one in given}:
         assert len({its for one, its in zip(given, found, strict=True) if one.group == group}) == 1
 
 
 def test_what_is_near_to_a_test_picture_is_not_learned_from() -> None:
-    given = [*pictures(100, tested=20), Picture(False, 3, False)]
+    given = [*pictures(100, tested=20), SplitImage(False, 3, False)]
     assert split(given)[-1] is None
 
 
 @pytest.mark.parametrize("with_glasses", [1, 2])
 def test_a_data_set_with_too_few_of_a_label_says_so(with_glasses: int) -> None:
     with pytest.raises(DataError, match="cannot be split by label"):
-        split([Picture(index < with_glasses, index, False) for index in range(100)])
+        split([SplitImage(index < with_glasses, index, False) for index in range(100)])

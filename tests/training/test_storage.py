@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 
-from training.data.parallel_map import prefetched
+from training.data.parallel_map import parallel_map
 from training.data.storage import Place, Remote, filled_whole, place, remove, sizes_of, write_whole
 from training.errors import DataError, StorageError
 
@@ -177,7 +177,7 @@ def test_work_is_done_ahead_in_order_and_no_more_than_so_much() -> None:
         begun.append(item)
         return item * 2
 
-    with prefetched(work, range(50), threads=3, ahead=5) as results:
+    with parallel_map(work, range(50), threads=3, ahead=5) as results:
         for taken, result in enumerate(results):
             assert result == taken * 2
             most = max(most, len(begun) - taken)
@@ -198,7 +198,7 @@ def test_what_is_left_by_an_error_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
         shutdown(pool)
 
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", tell)
-    with pytest.raises(KeyboardInterrupt), prefetched(work, range(50), threads=1, ahead=20) as results:
+    with pytest.raises(KeyboardInterrupt), parallel_map(work, range(50), threads=1, ahead=20) as results:
         next(results)
         raise KeyboardInterrupt
     assert begun in ([0], [0, 1])

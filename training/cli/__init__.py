@@ -1,15 +1,15 @@
-"""`lensgate train STEP`: each step alone, and all of them from raw images to a model that can be served.
+"""`lensgate train STEP`: every step on its own, and `all`, which runs from raw images to a servable model.
 
-A step's module imports TensorFlow when the step runs: `--help` and a wrong option are answered at once.
+Modules with TensorFlow are imported when a step runs, so that `--help` and usage errors are immediate.
 """
 
 import argparse
 
-from training.cli import audit, data, model, report, study
+from training.cli import all_steps, audit, data_steps, model_steps, report, search
 
 
 def add_steps(parser: argparse.ArgumentParser) -> None:
-    """Add the steps and their options to the parser of `lensgate train`."""
+    """Add all steps and their options to the parser of `lensgate train`."""
     steps = parser.add_subparsers(metavar="STEP", required=True)
-    for module in (data, model, audit, report, study):
+    for module in (data_steps, model_steps, all_steps, audit, report, search):
         module.add_to(steps)

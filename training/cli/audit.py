@@ -1,50 +1,70 @@
-"""The step that looks for wrong labels: `audit`."""
+"""The step that finds wrong labels: `audit`."""
 
 import argparse
-import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from training.cli import data
 from training.cli import options as option
+from training.cli.data_steps import DataSetOptions, data_arguments, print_problems, read_datasets
 from training.cli.options import Steps, add_step
-from training.data.dataset import CORRECTIONS_FILE, DataSet, Split
+from training.data.dataset import CORRECTIONS_FILE, ImageDataSet, Split
+from training.data.storage import Place
 from training.errors import RecordsError
 
 if TYPE_CHECKING:
     from training.data.records import Records
-    from training.data.storage import Place
 
 COMMAND = "lensgate train audit"
 FOLDS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """The options of `audit`."""
+
+    data_sets: DataSetOptions
+    out: Path
+    records: Place | None
+    folds: int
+    epochs: int | None
+    seed: int
+    command_line: str
+
+
 def add_to(steps: Steps) -> None:
     """Add this step."""
-    title = "find labels that contradict the picture"
-    add_step(steps, "audit", run, title, [option.seed, data.data_options, _options])
+    add_step(
+        steps,
+        "audit",
+        title="find labels that contradict the image",
+        options=AuditOptions,
+        run=audit_labels,
+        arguments=[option.seed, data_arguments, _arguments],
+    )
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
+def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", type=option.local, required=True, help="folder for tables, page and what is kept to go on from")
-    add("--records", type=option.place, help="folder or URL for the decoded images, the audit's own (OUT/records)")
-    add("--folds", type=_folds, default=FOLDS, help=f"parts, each judged by a network of the others ({FOLDS})")
+    add("--out", type=option.local, required=True, help="folder for the tables, the page and the resumable state")
+    add("--records", type=option.place, help="folder or URL for the decoded images, not shared (OUT/records)")
+    add("--folds", type=_folds, default=FOLDS, help=f"folds of the cross-validation, at least 2 ({FOLDS})")
     add("--epochs", type=option.positive, help="epochs of each network")
 
 
 def _folds(text: str) -> int:
     if (count := option.positive(text)) < 2:
-        raise argparse.ArgumentTypeError("there must be 2 folds at least: one to learn from and one to judge")
+        raise argparse.ArgumentTypeError("the audit needs at least 2 folds: one to train on and one to score")
     return count
 
 
-def run(options: argparse.Namespace) -> None:
-    """Audit the labels; write tables and page."""
+def audit_labels(options: AuditOptions) -> None:
+    """Audit the labels; write the tables and the page."""
     from training.evaluation.label_audit import AUDIT_PRESET, audit, write_issues
     from training.report.contact_sheet import write_contact_sheet
 
-    datasets = data.read_datasets(options)
-    size = options.sizes[0] if options.sizes else AUDIT_PRESET.size
+    datasets = read_datasets(options.data_sets)
+    size = options.data_sets.sizes[0] if options.data_sets.sizes else AUDIT_PRESET.size
     preset = AUDIT_PRESET.changed(size=size, epochs=options.epochs)
     records = _records(options, datasets, size)
     issues = audit(records, options.out, preset=preset, folds=options.folds, seed=options.seed)
@@ -52,30 +72,29 @@ def run(options: argparse.Namespace) -> None:
     images = {(one.name, example.name): example.path for one in datasets for example in (*one.train, *one.test)}
     command = options.command_line
     page = write_contact_sheet(issues, options.out, images=images, audited=len(records), command=command)
-    print(f"{len(issues)} of {len(records)} labels seem to contradict the picture: {page}")
+    print(f"{len(issues)} of {len(records)} labels seem to contradict the image: {page}")
     for one, proposal in zip(datasets, proposals, strict=True):
-        print(f"keep the right lines of {proposal} in {one.folder / CORRECTIONS_FILE}")
+        print(f"review {proposal} and keep the correct lines in {one.folder / CORRECTIONS_FILE}")
 
 
-def _records(options: argparse.Namespace, datasets: list[DataSet], size: int) -> "Records":
-    """All labelled images. Those of the test split too: a wrong label there spoils every figure."""
+def _records(options: AuditOptions, datasets: list[ImageDataSet], size: int) -> "Records":
+    """All labelled images, including the test split: wrong test labels distort every metric."""
     from training.data.records import load_records, write_records
 
     folder = options.records or options.out / "records"
     if options.records:
-        _refuse_others(folder)
+        _refuse_other_records(folder)
     manifest = write_records(datasets, folder, sizes=[size], seed=options.seed, command=options.command_line)
-    for problem in manifest.problems:
-        print(problem, file=sys.stderr)
+    print_problems(manifest.problems)
     return load_records(folder, *Split)
 
 
-def _refuse_others(folder: "Place") -> None:
-    """What `prepare` wrote would lose the other sizes, and with another seed its splits."""
+def _refuse_other_records(folder: Place) -> None:
+    """Protect records of `prepare`: overwriting them would lose their other sizes and their splits."""
     from training.data.records import MANIFEST_FILE, Manifest
 
     if not (folder / MANIFEST_FILE).is_file():
         return
     command = Manifest.read(folder).command
     if not command.startswith(COMMAND):
-        raise RecordsError(f"{folder} was written by `{command}`: give the audit a folder of its own")
+        raise RecordsError(f"{folder} was written by `{command}`: choose a separate folder for the audit")

@@ -1,9 +1,10 @@
-"""Options that several steps share, and how their values are read."""
+"""Command-line options shared by several steps, and the frozen dataclasses that carry them to the steps."""
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from training.data import storage
 from training.data.storage import Place
@@ -11,28 +12,69 @@ from training.errors import DataError
 from training.model.preset import PRESETS, Preset
 
 LARGEST_SEED = 2**31 - 64
-"""TensorFlow's stateless operations take seeds below 2**31; a run uses the next few as well."""
+"""TensorFlow's stateless operations accept seeds below 2**31; a run also uses the next few seeds."""
 
-Step = Callable[[argparse.Namespace], None]
-Options = Callable[[argparse.ArgumentParser], None]
-Steps = Any  # argparse has no public name for what add_subparsers returns.
+AddArguments = Callable[[argparse.ArgumentParser], None]
+Steps = Any  # argparse has no public name for the return type of add_subparsers.
+
+_Options = TypeVar("_Options")
 
 
-def add_step(steps: Steps, name: str, step: Step, title: str, options: Sequence[Options]) -> None:
-    """Add one step with its options to the parser of `lensgate train`."""
+@dataclass(frozen=True, slots=True)
+class PresetOptions:
+    """The preset and its overrides, from the arguments that `preset` adds."""
+
+    preset: str
+    preset_file: Place | None
+    epochs: int | None
+    batch_size: int | None
+    augment: float | None
+
+    def resolve(self, size: int) -> Preset:
+        """Return the chosen preset at `size` pixels with the overrides applied.
+
+        Raises:
+            DataError: the preset file does not hold settings.
+        """
+        start = Preset.read(self.preset_file) if self.preset_file else PRESETS[self.preset]
+        return start.changed(epochs=self.epochs, batch_size=self.batch_size, augment=self.augment, size=size)
+
+
+def add_step(
+    steps: Steps,
+    name: str,
+    *,
+    title: str,
+    options: type[_Options],
+    run: Callable[[_Options], None],
+    arguments: Sequence[AddArguments],
+) -> None:
+    """Add one step to the parser of `lensgate train`; `run` receives its arguments as an `options` object."""
     parser = steps.add_parser(name, help=title, description=title)
-    parser.set_defaults(run=step)
-    for add in options:
+    parser.set_defaults(step=name, run=lambda namespace: run(read_options(namespace, options)))
+    for add in arguments:
         add(parser)
 
 
+def read_options(namespace: argparse.Namespace, kind: type[_Options]) -> _Options:
+    """Build the dataclass `kind` from a namespace; fields that are dataclasses are built the same way."""
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            values[field.name] = read_options(namespace, field.type)
+        else:
+            value = getattr(namespace, field.name)
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
 def seed(parser: argparse.ArgumentParser) -> None:
-    """--seed"""
-    parser.add_argument("--seed", type=seed_number, default=0, help="what is random repeats with the same seed (0)")
+    """Add --seed."""
+    parser.add_argument("--seed", type=seed_number, default=0, help="random seed; equal seeds give equal results (0)")
 
 
 def records(parser: argparse.ArgumentParser) -> None:
-    """--records"""
+    """Add --records."""
     parser.add_argument(
         "--records",
         type=place,
@@ -42,38 +84,32 @@ def records(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parser: argparse.ArgumentParser) -> None:
-    """--run"""
+    """Add --run."""
     parser.add_argument("--run", type=local, default=Path("runs/fit"), dest="run_folder", help="folder of the fit")
 
 
 def models(parser: argparse.ArgumentParser) -> None:
-    """--models, --version"""
+    """Add --models and --version."""
     parser.add_argument("--models", type=local, default=Path("models"), help="folder of models (models)")
-    parser.add_argument("--version", help="the version (by default the current one)")
+    parser.add_argument("--version", help="version of the model (the current one)")
 
 
 def preset(parser: argparse.ArgumentParser) -> None:
-    """--preset and what may be changed of it"""
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help="the network and its training (paper)")
-    parser.add_argument("--preset-file", type=place, metavar="FILE", help="settings found by tune, instead of --preset")
-    parser.add_argument("--epochs", type=positive, help="at most so many epochs")
-    parser.add_argument("--batch-size", type=positive, help="images a step")
-    parser.add_argument("--augment", type=strength, metavar="STRENGTH", help="0: images as they are, 1: far from it")
+    """Add --preset and its overrides."""
+    parser.add_argument("--preset", choices=PRESETS, default="paper", help="settings of network and training (paper)")
+    parser.add_argument("--preset-file", type=place, metavar="FILE", help="settings file of tune, instead of --preset")
+    parser.add_argument("--epochs", type=positive, help="largest number of epochs")
+    parser.add_argument("--batch-size", type=positive, help="images in a batch")
+    parser.add_argument("--augment", type=strength, metavar="STRENGTH", help="strength of augmentation, 0 (none) to 1")
 
 
-def chosen_preset(options: argparse.Namespace, **changes: Any) -> Preset:
-    """The preset that the options of `preset` name, with `changes`.
-
-    Raises:
-        DataError: the file of settings is none.
-    """
-    changes = {"epochs": options.epochs, "batch_size": options.batch_size, "augment": options.augment, **changes}
-    start = Preset.read(options.preset_file) if options.preset_file else PRESETS[options.preset]
-    return start.changed(**changes)
+def size(parser: argparse.ArgumentParser) -> None:
+    """Add --size."""
+    parser.add_argument("--size", type=int, help="edge in pixels; required if the records hold several sizes")
 
 
 def place(text: str) -> Place:
-    """A folder or file of this machine, or an URL of object storage."""
+    """Parse a local path or an object storage URL."""
     try:
         return storage.place(text)
     except DataError as error:
@@ -81,29 +117,29 @@ def place(text: str) -> Place:
 
 
 def local(text: str) -> Path:
-    """A folder or file of this machine."""
+    """Parse a local path."""
     found = place(text)
     if not isinstance(found, Path):
-        raise argparse.ArgumentTypeError(f"{text!r} is an URL, and this takes a folder or file of this machine")
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL, but this option takes a local path")
     return found
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Parse an integer > 0."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer > 0")
     return int(text)
 
 
 def seed_number(text: str) -> int:
-    """A seed that every library takes."""
+    """Parse a seed that every library accepts."""
     if not text.isdecimal() or int(text) > LARGEST_SEED:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {LARGEST_SEED}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 0 to {LARGEST_SEED}")
     return int(text)
 
 
 def share(text: str) -> float:
-    """A number above 0 and below 1."""
+    """Parse a number > 0 and < 1."""
     number = _number(text)
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
@@ -111,15 +147,15 @@ def share(text: str) -> float:
 
 
 def above_zero(text: str) -> float:
-    """A finite number above 0."""
+    """Parse a finite number > 0."""
     number = _number(text)
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number > 0")
     return number
 
 
 def strength(text: str) -> float:
-    """A number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     number = _number(text)
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")

@@ -1,21 +1,44 @@
-"""The step that tells of a model: `report`."""
+"""The step that describes a model: `report`."""
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.cli import options as option
 from training.cli.options import Steps, add_step
+from training.data.storage import Place
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """The options of `report`."""
+
+    records: Place
+    run_folder: Path
+    models: Path
+    version: str | None
+    audit: Path | None
+    studies: tuple[Place, ...]
+    comparison: Place | None
+    out: Path
+    figures: Path | None
 
 
 def add_to(steps: Steps) -> None:
     """Add this step."""
-    title = "write one page about a model, with every figure in it"
-    add_step(steps, "report", run, title, [option.records, option.run, option.models, _options])
+    add_step(
+        steps,
+        "report",
+        title="write a self-contained page about a model, with all figures",
+        options=ReportOptions,
+        run=write,
+        arguments=[option.records, option.run, option.models, _arguments],
+    )
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
+def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--audit", type=option.local, metavar="DIR", help="folder of an audit of the labels, to show the worst")
+    add("--audit", type=option.local, metavar="DIR", help="folder of a label audit; adds its worst labels")
     add(
         "--study",
         type=option.place,
@@ -23,25 +46,25 @@ def _options(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="studies",
         metavar="DIR",
-        help="folder of a study, to show its table; may be given again",
+        help="folder of a study; adds its results; may be repeated",
     )
-    add("--comparison", type=option.place, metavar="DIR", help="folder of a comparison of models, to show it")
-    title = "report.html goes there, or the name of a .html file (runs)"
+    add("--comparison", type=option.place, metavar="DIR", help="folder of a model comparison; adds its results")
+    title = "folder for report.html, or a file name that ends in .html (runs)"
     add("--out", type=option.local, default=Path("runs"), help=title)
-    add("--figures", type=option.local, metavar="DIR", help="save each figure there as a PNG file as well")
+    add("--figures", type=option.local, metavar="DIR", help="also save each figure there as a PNG file")
 
 
-def run(options: argparse.Namespace) -> None:
+def write(options: ReportOptions) -> None:
     """Write the page."""
-    from training.report import Sources, write_report
+    from training.report import ReportSources, write_report
 
-    sources = Sources(
+    sources = ReportSources(
         records=options.records,
         run=options.run_folder,
         models=options.models,
         version=options.version,
         audit=options.audit,
-        studies=tuple(options.studies),
+        studies=options.studies,
         comparison=options.comparison,
     )
     page = write_report(sources, options.out, figures=options.figures)

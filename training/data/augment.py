@@ -1,6 +1,6 @@
-"""What a generator's portraits may differ by without a change of the answer, drawn anew for every batch.
+"""Augment portraits without changing their label: geometry, contrast, brightness and colour.
 
-Random numbers depend on the seeds of the batch alone, so that a run that was interrupted goes on as it would have.
+Random numbers depend only on the seed of the batch, so a resumed run continues exactly as an uninterrupted one.
 """
 
 from typing import Any
@@ -9,27 +9,27 @@ import tensorflow as tf
 
 LARGEST_TURN = 0.13  # radians
 LARGEST_ZOOM = 0.15
-LARGEST_SHIFT = 0.06  # of the picture's edge
+LARGEST_SHIFT = 0.06  # of the image's edge
 LARGEST_CONTRAST = 0.3
 LARGEST_BRIGHTNESS = 38.0  # grey levels
 LARGEST_CAST = 0.12  # of a colour channel
-LEAST_SATURATION, LARGEST_SATURATION = 0.5, 0.3  # less and more than it was
+LEAST_SATURATION, LARGEST_SATURATION = 0.5, 0.3  # largest decrease and increase
 
 
 def augment(images: Any, strength: float, *, seed: Any) -> Any:
-    """Mirror, turn, shift, zoom and light `images`, float32 `[N, S, S, 3]` in 0..255, each by chance.
+    """Randomly mirror, rotate, shift, zoom and relight `images`, float32 `[N, S, S, 3]` in 0..255.
 
     Args:
         images: a batch.
-        strength: 1 reaches as far as the constants above; 0 leaves only the mirroring.
-        seed: two integers, `[2]`; the same two repeat the same pictures.
+        strength: 1 uses the full ranges of the constants above; 0 only mirrors.
+        seed: two integers, `[2]`; equal seeds give equal images.
     """
-    chance = _Chance(tf.shape(images)[0], tf.cast(seed, tf.int32), strength)
+    chance = _RandomFactors(tf.shape(images)[0], tf.cast(seed, tf.int32), strength)
     return tf.clip_by_value(_lit(_moved(images, chance), chance), 0.0, 255.0)
 
 
-class _Chance:
-    """One number an image, uniform between -limit and limit (times the strength); each call draws new ones."""
+class _RandomFactors:
+    """Draws one uniform number per image from a range scaled by the strength; each call draws new numbers."""
 
     def __init__(self, count: Any, seed: Any, strength: float) -> None:
         self._count, self._seed, self._strength, self._calls = count, seed, strength, 0
@@ -41,14 +41,14 @@ class _Chance:
         return tf.random.stateless_uniform((self._count, *shape), seed, low, high)
 
     def sign(self) -> Any:
-        """-1 or 1, whatever the strength."""
+        """Return -1 or 1 per image, independent of the strength."""
         self._calls += 1
         seed = tf.stack([self._seed[0] * 64 + self._calls, self._seed[1]])
         return tf.sign(tf.random.stateless_uniform((self._count,), seed, -1.0, 1.0))
 
 
-def _moved(images: Any, chance: _Chance) -> Any:
-    """One resampling for everything that moves pixels: each more would blur them again."""
+def _moved(images: Any, chance: _RandomFactors) -> Any:
+    """Apply all geometric changes in one resampling, because each resampling blurs the image."""
     edge = tf.cast(tf.shape(images)[1], tf.float32)
     centre = (edge - 1) / 2
     turn, zoom = chance(-LARGEST_TURN, LARGEST_TURN), tf.exp(chance(-LARGEST_ZOOM, LARGEST_ZOOM))
@@ -68,7 +68,7 @@ def _moved(images: Any, chance: _Chance) -> Any:
     )
 
 
-def _lit(images: Any, chance: _Chance) -> Any:
+def _lit(images: Any, chance: _RandomFactors) -> Any:
     mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
     contrast = tf.exp(chance(-LARGEST_CONTRAST, LARGEST_CONTRAST, 1, 1, 1))
     brightness = chance(-LARGEST_BRIGHTNESS, LARGEST_BRIGHTNESS, 1, 1, 1)

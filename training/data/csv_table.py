@@ -1,4 +1,4 @@
-"""CSV tables that people and spreadsheets write: each line is one row, or an error names it."""
+"""Read CSV tables from people and spreadsheets: every line is one row, or an error names it."""
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
@@ -8,14 +8,14 @@ from typing import TextIO
 
 from training.errors import DataError
 
-# A thousand numbers take a fiftieth of it.
+# A row of a thousand numbers takes a fiftieth of this.
 _MOST_CHARACTERS = 2**20
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One row: the number of its line from 1 on, and its cells by column; or what is wrong with it."""
+class CsvRow:
+    """One row: its line number, starting at 1, and its cells by column; `fault` says why it is invalid."""
 
     number: int
     cells: dict[str, str]
@@ -23,45 +23,45 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """The columns of a table, without spaces around their names, and its rows. Blank lines are left out."""
+class CsvTable:
+    """The column names, stripped of spaces, and the rows; blank lines are skipped."""
 
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[CsvRow, ...]
 
 
-def read_table(path: Path, required: Collection[str], *, optional: Collection[str] = ()) -> Table:
-    """Read a table with a header. A row with too few or too many cells has a fault.
+def read_table(path: Path, required: Collection[str], *, optional: Collection[str] = ()) -> CsvTable:
+    """Read a table with a header; a row with too few or too many cells has a fault.
 
     Args:
-        path: the file, UTF-8 with or without a byte order mark, lines ended by LF, CRLF or CR.
-        required: columns that must be there.
-        optional: columns that count where they are there: a name like one of them, such as ` Glasses`, is a mistake.
+        path: UTF-8 file with or without a byte order mark; lines end with LF, CRLF or CR.
+        required: columns that must exist.
+        optional: columns that may exist; a misspelling of one, such as ` Glasses`, is an error.
 
     Raises:
-        DataError: it is not UTF-8 or not a CSV, a quote is not closed on its line, a column is missing, there twice or
-            misspelt.
+        DataError: the file is not a UTF-8 CSV, a quote is not closed on its line, or a column is missing, duplicated
+            or misspelt.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             records = _records(path, file)
             number, header = next(records, (0, []))
             if not number:
-                raise DataError(f"{path} is empty: it has no column {_listed(required)}")
+                raise DataError(f"{path} is empty: it needs the column {_listed(required)}")
             columns = tuple(cell.strip() for cell in header)
             _check_columns(path, columns, required, optional)
-            return Table(columns, tuple(_line(number, cells, columns) for number, cells in records))
+            return CsvTable(columns, tuple(_line(number, cells, columns) for number, cells in records))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 
 
 def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Each record with its line. A quote that is open at the end of its line would swallow the lines behind it."""
+    """Yield each row with its line number; parsing line by line keeps an open quote from consuming later lines."""
     for number, text in enumerate(iter(lambda: file.readline(_MOST_CHARACTERS), ""), start=1):
         if "\0" in text:
-            raise DataError(f"{path} line {number} holds a NUL character: save the table as UTF-8, not as UTF-16")
+            raise DataError(f"{path} line {number} contains a NUL character: save the table as UTF-8, not as UTF-16")
         if len(text) == _MOST_CHARACTERS:
-            raise DataError(f"{path} line {number} has more than {_MOST_CHARACTERS:,} characters: it is not a table")
+            raise DataError(f"{path} line {number} has more than {_MOST_CHARACTERS:,} characters; is this a CSV table?")
         try:
             cells = next(csv.reader([text.rstrip("\r\n")], strict=True), [])
         except csv.Error as error:
@@ -72,8 +72,8 @@ def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
 
 def _explain(error: csv.Error, text: str) -> str:
     if text.count('"') % 2:
-        return "a quotation mark is opened and not closed on this line; a row must not go on over several lines"
-    return f"{error}: quote a cell whole, and double the quotation marks in it"
+        return "a quotation mark is not closed on this line; a row must not span several lines"
+    return f"{error}: quote the whole cell, and double quotation marks inside it"
 
 
 def _check_columns(path: Path, columns: Sequence[str], required: Collection[str], optional: Collection[str]) -> None:
@@ -96,12 +96,12 @@ def _hint(columns: Sequence[str]) -> str:
     return f", only {', '.join(columns[:8])}{' ...' if len(columns) > 8 else ''}"
 
 
-def _line(number: int, cells: list[str], columns: Sequence[str]) -> Line:
+def _line(number: int, cells: list[str], columns: Sequence[str]) -> CsvRow:
     extra = cells[len(columns) :]
     fault = ""
     if len(cells) < len(columns) or any(cell.strip() for cell in extra):
         fault = f"{len(cells)} cells instead of {len(columns)}"
-    return Line(number, dict(zip(columns, cells, strict=False)), fault)
+    return CsvRow(number, dict(zip(columns, cells, strict=False)), fault)
 
 
 def _listed(names: Collection[str]) -> str:

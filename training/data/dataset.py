@@ -1,12 +1,12 @@
 """Labelled faces on disk, in the layout of Kaggle's *Glasses or No Glasses*.
 
-`train.csv` has the columns `id` and `glasses` (1 or 0); any others, the 512 latent ones among them, are passed over.
-`test.csv` has `id` and, in some data sets, `glasses`. Images are `face-<id>.png` or another ending, in one of the
-folders of `IMAGE_FOLDERS`. An `about.json` beside them, if there is one, names `source` and `licence`. A column
-`source`, if there is one, says which generator or collection an image is from. Corrections of labels lie in a table of
-their own, `corrections.csv` with `id`, `label` and `reason`: what was given is never edited.
+`train.csv` has the columns `id` and `glasses` (1 or 0); others, such as the 512 latent values, are ignored. `test.csv`
+has `id` and optionally `glasses`. Images are named `face-<id>` with any supported ending and lie in one of
+`IMAGE_FOLDERS`. An optional `about.json` gives `source` and `licence`; an optional column `source` names the generator
+or collection of each image. Label corrections are in a separate table, `corrections.csv` with `id`, `label` and
+`reason`; the original tables are never edited.
 
-Each line of a table is one row: it is read, or named with its number among the problems or in an error.
+Each line of a table is one row: it is read, or reported by number as a problem or in an error.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,19 +18,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate import Label
 from gate.header import IMAGE_ENDINGS
-from training.data.csv_table import Line, read_table
+from training.data.csv_table import CsvRow, read_table
 from training.errors import DataError
 
-ABOUT_FILE = "about.json"
+PROVENANCE_FILE = "about.json"
 CORRECTIONS_FILE = "corrections.csv"
 UNCLEAR = "unclear"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
 
 
 class Split(StrEnum):
-    """What a part of a data set is used for.
+    """The purpose of a subset of a data set.
 
-    Fitting; choosing when to stop; temperature, novelty threshold and certificate; nothing but the final figures.
+    Training; early stopping; temperature, novelty threshold and certificate; final metrics.
     """
 
     TRAIN = "train"
@@ -39,8 +39,8 @@ class Split(StrEnum):
     TEST = "test"
 
 
-class About(BaseModel):
-    """Where a data set comes from and under which terms; a model learned from it repeats both in its card."""
+class Provenance(BaseModel):
+    """Origin and licence of a data set; the card of a model trained on it repeats both."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class About(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image; `glasses` is None where the data set does not say, `given` is the label before corrections."""
+    """One image; `glasses` is None if unlabelled, `given` is the label before corrections."""
 
     name: str
     path: Path
@@ -61,41 +61,41 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a person says of one image; `glasses` is None where they cannot tell."""
+    """A reviewed label of one image; `glasses` is None if the image is unclear."""
 
     glasses: bool | None
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
-    """What `train.csv` and `test.csv` list and the disk holds; `problems` names, a line each, what it does not.
+class ImageDataSet:
+    """The listed images that exist on disk; `problems` has one line for each row that was skipped.
 
-    An `auxiliary` one is learned from and tested on, but nothing is promised of its kind: it neither stops the
-    training nor calibrates nor certifies.
+    An `auxiliary` data set is used for training and testing only: it has no part in early stopping, calibration or the
+    certificate, so the guarantee does not cover images of its kind.
     """
 
     name: str
     folder: Path
-    about: About
+    about: Provenance
     train: tuple[Example, ...]
     test: tuple[Example, ...]
     problems: tuple[str, ...]
     auxiliary: bool = False
 
 
-def read_dataset(folder: Path, *, corrections: Path | None = None) -> DataSet:
-    """Read the lists of a data set and find its images. No image is opened.
+def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataSet:
+    """Read the tables of a data set and find its images, without opening them.
 
-    An image that `test.csv` lists with a label is not trained on, whatever `train.csv` says. `corrections` is by
-    default the `corrections.csv` in the folder, if there is one; what it calls unclear is left out.
+    An image with a label in `test.csv` is never used for training. `corrections` defaults to the optional
+    `corrections.csv` in the folder; images that it calls unclear are left out.
 
     Raises:
-        DataError: there is no `train.csv`, a table cannot be read or lacks a column, or no labelled image is found.
+        DataError: `train.csv` is missing, a table cannot be read or lacks a column, or no labelled image is found.
     """
     table = folder / "train.csv"
     if not table.is_file():
-        raise DataError(f"{table} does not exist: --data wants a folder in the Kaggle layout, with train.csv in it")
+        raise DataError(f"{table} does not exist: --data takes a folder in the Kaggle layout, which contains train.csv")
     problems: list[str] = []
     images = _find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
@@ -104,22 +104,22 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> DataSet:
     in_test = _read_table(test_table, images, problems) if test_table.is_file() else []
     listed, test = (_corrected(examples, changes, problems) for examples in (in_train, in_test))
     known = {example.name for example in (*in_train, *in_test)}
-    problems += [f"corrections: {name} is in no table" for name in sorted(changes.keys() - known)]
+    problems += [f"corrections: {name} is not in train.csv or test.csv" for name in sorted(changes.keys() - known)]
     held_out = {example.name for example in test if example.glasses is not None}
     problems += [
-        f"train.csv: {one.name} is in test.csv too, and kept for testing" for one in listed if one.name in held_out
+        f"train.csv: {one.name} is also in test.csv and reserved for testing" for one in listed if one.name in held_out
     ]
     train = tuple(example for example in listed if example.name not in held_out)
     if not train:
-        raise DataError(f"not one labelled image was found under {folder}: {'; '.join(problems[:3])}")
-    return DataSet(folder.absolute().name, folder, _read_about(folder), train, tuple(test), tuple(problems))
+        raise DataError(f"no labelled image was found under {folder}: {'; '.join(problems[:3])}")
+    return ImageDataSet(folder.absolute().name, folder, _read_about(folder), train, tuple(test), tuple(problems))
 
 
 def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correction]:
-    """Read `id,label,reason`; the last line about an image counts. None of it where the table is not `required`.
+    """Read `id,label,reason`; the last line about an image wins. A missing table that is not `required` is empty.
 
     Raises:
-        DataError: the table is not there, cannot be read, lacks a column, or a label is not one of the three.
+        DataError: a required table is missing, a table cannot be read or lacks a column, or a label is invalid.
     """
     if not table.is_file():
         if required:
@@ -129,9 +129,9 @@ def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correct
     return {_name(line.cells.get("id", "")): _correction(table, line) for line in lines}
 
 
-def _correction(table: Path, line: Line) -> Correction:
+def _correction(table: Path, line: CsvRow) -> Correction:
     if line.fault:
-        raise DataError(f"{table} line {line.number} has {line.fault}: quote a reason that holds a comma")
+        raise DataError(f"{table} line {line.number} has {line.fault}: quote a reason that contains a comma")
     label = line.cells["label"].strip()
     if label not in (*Label, UNCLEAR):
         raise DataError(
@@ -155,16 +155,16 @@ def _corrected(examples: list[Example], changes: dict[str, Correction], problems
 
 
 def _name(text: str) -> str:
-    # Kaggle's own file writes some integers as floats; people write both 12 and face-12.
+    # Kaggle's file has some integers as floats; people write both 12 and face-12.
     return f"face-{text.strip().removeprefix('face-').removesuffix('.0')}"
 
 
-def _read_about(folder: Path) -> About:
-    path = folder / ABOUT_FILE
+def _read_about(folder: Path) -> Provenance:
+    path = folder / PROVENANCE_FILE
     if not path.is_file():
-        return About()
+        return Provenance()
     try:
-        return About.model_validate_json(path.read_bytes())
+        return Provenance.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
 
@@ -174,7 +174,7 @@ def _find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
         found: dict[str, Path] = {}
         for path in _images_in(folder / candidate):
             if path.stem in found:
-                problems.append(f"{found[path.stem].name} is passed over: {path.name} has the same name")
+                problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
             found[path.stem] = path
         if found:
             return found
@@ -182,7 +182,7 @@ def _find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
 
 
 def _images_in(folder: Path) -> Iterator[Path]:
-    # Sorted, so that of two files of one stem the same one is taken on every machine.
+    # Sorted, so that every machine chooses the same one of two files with equal stems.
     return (path for path in sorted(folder.glob("face-*")) if path.suffix.lower() in IMAGE_ENDINGS)
 
 
@@ -201,8 +201,10 @@ def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> li
     return examples
 
 
-def _read_line(line: Line, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool) -> Example | str:
-    """The row's image and label, or what is wrong with it."""
+def _read_line(
+    line: CsvRow, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool
+) -> Example | str:
+    """Return the image and label of a row, or its problem."""
     name = _name(line.cells["id"])
     label = line.cells.get("glasses", "").strip().removesuffix(".0")
     if line.fault:

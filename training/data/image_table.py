@@ -1,4 +1,4 @@
-"""`images.csv`: of every image that is kept its label, its source, and the split it is in."""
+"""`images.csv`: label, source and split of every image in the records."""
 
 import csv
 import io
@@ -9,8 +9,8 @@ from training.data.dataset import Split
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One image; its fields are the columns. `given` is the label before corrections, `sha256` the file's."""
+class ImageRow:
+    """One image; fields are columns. `given` is the label before corrections, `sha256` the hash of the file."""
 
     data_set: str
     name: str
@@ -21,19 +21,19 @@ class Row:
     sha256: str
 
 
-def to_csv(rows: Sequence[Row]) -> bytes:
-    """The rows as CSV, labels as 1 and 0."""
+def to_csv(rows: Sequence[ImageRow]) -> bytes:
+    """Serialize the rows as CSV, labels as 1 and 0."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(Row))
+    table.writerow(field.name for field in fields(ImageRow))
     table.writerows([int(cell) if isinstance(cell, bool) else cell for cell in astuple(row)] for row in rows)
     return text.getvalue().encode()
 
 
-def from_csv(table: bytes) -> list[Row]:
-    """Back from what `to_csv` made."""
+def from_csv(table: bytes) -> list[ImageRow]:
+    """Parse the output of `to_csv`."""
     return [
-        Row(
+        ImageRow(
             **{key: row[key] for key in ("data_set", "name", "source", "sha256")},
             split=Split(row["split"]),
             glasses=row["glasses"] == "1",

@@ -1,7 +1,7 @@
-"""Which images are nearly the same: the same picture saved, scaled or lit otherwise.
+"""Find near-duplicates: the same picture after recompression, scaling or a change of brightness.
 
-On the 2,059 stand-in faces no two different pictures are nearer than 42 of 256 bits, while the same one saved as JPEG
-50, halved or a seventh brighter stays within 18.
+On the 2,059 stand-in faces, different pictures differ in at least 42 of 256 bits; a picture saved as JPEG 50, halved or
+made a seventh brighter differs from the original in at most 18.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from gate.pixels import Pixels
 
 HASH_EDGE = 16
 NEAR = 32
-"""Two pictures are taken for one where at most so many of the 256 bits of their hashes differ."""
+"""Two pictures are near-duplicates if their 256-bit hashes differ in at most this many bits."""
 
 
 def perceptual_hash(pixels: Pixels) -> str:
-    """The lowest 16 x 16 frequencies of the picture's brightness against their median, as 64 hexadecimal digits."""
+    """Compare the lowest 16 x 16 frequencies of brightness with their median: 64 hexadecimal digits."""
     return str(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_EDGE))
 
 
 def group_near(hashes: Sequence[str]) -> list[int]:
-    """The number of each picture's group: the index of the first picture that it is near to, if through others."""
+    """Return the group of each picture: the smallest index in its connected set of near-duplicates."""
     groups = list(range(len(hashes)))
 
     def root(index: int) -> int:
@@ -44,7 +44,7 @@ def _bits(hashes: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _near_pairs(bits: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """Pairs that differ in at most `NEAR` bits, a block of rows at a time: all at once would need N x N numbers."""
+    """Find pairs that differ in at most `NEAR` bits, in blocks of rows: the full N x N matrix would not fit."""
     weight = bits.sum(axis=1)
     pairs = []
     for start in range(0, len(bits), 1024):

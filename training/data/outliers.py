@@ -1,7 +1,7 @@
-"""Images that are no portrait, made from portraits and from nothing: what a gate must not be confident about.
+"""Generate outliers: images that are not portraits, for which the gate must not be confident.
 
-Each kind takes portraits, uint8 `[N, S, S, 3]`, and gives as many images of the same shape. A kind that has no use for
-a portrait takes them only for their number and size.
+Each maker takes portraits, uint8 `[N, S, S, 3]`, and returns as many images of the same shape. Makers of patterns use
+only the number and size of the portraits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import skimage
+import skimage.data
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -17,7 +17,7 @@ from scipy import ndimage
 from gate.pixels import Pixels, area_average
 
 Random = np.random.Generator
-Kind = Callable[[Pixels, Random], Pixels]
+OutlierMaker = Callable[[Pixels, Random], Pixels]
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz     ABCDEFGHIJKLMNOPQRSTUVWXYZ,.;0123456789"
 _SHIPPED_PHOTOGRAPHS = (
@@ -41,7 +41,7 @@ def _one_colour(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _noise(faces: Pixels, rng: Random) -> Pixels:
-    """Of any grain: fine noise in a large file is nearly grey once it is shrunk."""
+    """Noise of several grain sizes, because fine noise becomes nearly grey when an image is reduced."""
     return np.stack([_grain(face.shape[0], rng) for face in faces])
 
 
@@ -58,7 +58,7 @@ def _gradients(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _gradient(size: int, rng: Random) -> Pixels:
-    """From one colour to another along a line, or outwards from a point."""
+    """Blend two colours along a line or radially from a point."""
     y, x = np.mgrid[0:size, 0:size] / size - 0.5
     angle, centre = rng.uniform(0, 2 * np.pi), rng.uniform(-0.4, 0.4, 2)
     along = x * np.cos(angle) + y * np.sin(angle) + 0.5
@@ -91,7 +91,7 @@ def _drawings(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _drawn(size: int, rng: Random) -> Pixels:
-    """Lines, rings and patches anywhere, in any colours."""
+    """Draw random lines, ellipses, polygons and rectangles in random colours."""
     edge = size * 4
     image = Image.new("RGB", (edge, edge), _colour(rng))
     draw = ImageDraw.Draw(image)
@@ -119,13 +119,13 @@ def _flipped(faces: Pixels, _rng: Random) -> Pixels:
 
 
 def _turned(faces: Pixels, rng: Random) -> Pixels:
-    """By 90 degrees, either way."""
+    """Rotate by 90 degrees, in either direction."""
     turns = rng.choice([1, 3], len(faces))
     return np.stack([np.rot90(face, turn) for face, turn in zip(faces, turns, strict=True)])
 
 
 def _blurred(faces: Pixels, rng: Random) -> Pixels:
-    """Until nobody could say whether glasses are worn: a Gaussian of an eighth of the picture and more."""
+    """Blur until glasses cannot be recognised: a Gaussian radius of at least a ninth of the edge."""
     radii = rng.uniform(0.11, 0.25, len(faces)) * faces.shape[1]
     return np.stack(
         [_levels(ndimage.gaussian_filter(face.astype(np.float32), (radius, radius, 0), mode="nearest"))
@@ -134,7 +134,7 @@ def _blurred(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _half_covered(faces: Pixels, rng: Random) -> Pixels:
-    """Left, right, upper or lower half behind one colour, noise or a gradient."""
+    """Cover the left, right, upper or lower half with a colour, noise or a gradient."""
     covers = [_one_colour, _noise, _gradients, _black, _white]
     covered = faces.copy()
     for index in range(len(faces)):
@@ -145,7 +145,7 @@ def _half_covered(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _rows_swapped(faces: Pixels, rng: Random) -> Pixels:
-    """Bands of rows, or of columns, in another order."""
+    """Shuffle bands of rows or of columns."""
     return np.stack([_shuffled_bands(face, int(rng.choice([2, 4, 8])), int(rng.integers(2)), rng) for face in faces])
 
 
@@ -168,7 +168,7 @@ def _shuffled_blocks(face: Pixels, count: int, rng: Random) -> Pixels:
 
 
 def _close_crops(faces: Pixels, rng: Random) -> Pixels:
-    """A patch of a portrait enlarged: hair, cheek, cloth, background; a photograph of something that is no face."""
+    """Enlarge a patch of a portrait: hair, cheek, cloth or background, a photograph without a face."""
     return np.stack([_enlarged(face, rng) for face in faces])
 
 
@@ -176,7 +176,7 @@ def _enlarged(face: Pixels, rng: Random) -> Pixels:
     size = face.shape[0]
     edge = int(size * rng.uniform(0.15, 0.4))
     top, left = rng.integers(0, size - edge, 2)
-    # The middle of the face, enlarged, may still show two eyes: patches lie at the rim.
+    # An enlarged patch from the centre may still show two eyes, so patches touch the border.
     if rng.random() < 0.5:
         top = int(rng.choice([0, size - edge]))
     else:
@@ -186,7 +186,7 @@ def _enlarged(face: Pixels, rng: Random) -> Pixels:
 
 
 def _tiled(faces: Pixels, rng: Random) -> Pixels:
-    """Four portraits in one picture."""
+    """Tile four portraits into one image."""
     half = faces.shape[1] // 2
     small = np.stack([area_average(face, half) for face in faces])
     parts = [small[rng.permutation(len(faces))] for _ in range(4)]
@@ -194,7 +194,7 @@ def _tiled(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _two_halves(faces: Pixels, rng: Random) -> Pixels:
-    """The left half of one and the right half of another."""
+    """Join the left half of one portrait and the right half of another."""
     joined = faces.copy()
     middle = faces.shape[1] // 2
     joined[:, :, middle:] = faces[_derangement(len(faces), rng)][:, :, middle:]
@@ -202,7 +202,7 @@ def _two_halves(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _half_generated(faces: Pixels, rng: Random) -> Pixels:
-    """Blurred from one side to the other, as a frame that was read before it was done."""
+    """Blur one half, like a frame that was read before the generator finished it."""
     blurred = _blurred(faces, rng)
     done = faces.copy()
     for index in range(len(faces)):
@@ -211,8 +211,8 @@ def _half_generated(faces: Pixels, rng: Random) -> Pixels:
     return done
 
 
-def _shipped(names: Sequence[str]) -> Kind:
-    """Square cuts, at any place and scale, of pictures that ship with scikit-image and scikit-learn."""
+def _shipped(names: Sequence[str]) -> OutlierMaker:
+    """Crop random squares from pictures that ship with scikit-image and scikit-learn."""
 
     def cut(faces: Pixels, rng: Random) -> Pixels:
         pictures = [_picture(name) for name in names]
@@ -226,8 +226,7 @@ def _shipped(names: Sequence[str]) -> Kind:
 def _picture(name: str) -> Pixels:
     if name in ("china.jpg", "flower.jpg"):
         return np.asarray(sklearn.datasets.load_sample_image(name))
-    path = Path(skimage.__file__).parent / "data" / name
-    return np.asarray(Image.open(path).convert("RGB"))
+    return np.asarray(Image.open(Path(skimage.data.data_dir) / name).convert("RGB"))
 
 
 def _square(picture: Pixels, size: int, rng: Random) -> Pixels:
@@ -240,7 +239,7 @@ def _square(picture: Pixels, size: int, rng: Random) -> Pixels:
     return area_average(cut, size)
 
 
-LEARNED: Mapping[str, Kind] = {
+LEARNED: Mapping[str, OutlierMaker] = {
     "black": _black,
     "white": _white,
     "one colour": _one_colour,
@@ -258,9 +257,9 @@ LEARNED: Mapping[str, Kind] = {
     "close crops": _close_crops,
     "four in one": _tiled,
 }
-"""What a novelty score is fitted against. No photograph is among them: those are kept to judge it by."""
+"""Outliers to fit the novelty score with; photographs are held out for evaluation."""
 
-JUDGED: Mapping[str, Kind] = {
+JUDGED: Mapping[str, OutlierMaker] = {
     **{kind: make for kind, make in LEARNED.items() if kind not in ("flipped", "close crops", "four in one")},
     "text, printed": _shipped(_SHIPPED_TEXT),
     "drawings, shipped": _shipped(_SHIPPED_DRAWINGS),
@@ -268,11 +267,11 @@ JUDGED: Mapping[str, Kind] = {
     "two halves of different people": _two_halves,
     "half generated": _half_generated,
 }
-"""What the gate is judged by, made of portraits it did not learn from; the last two as far as it goes."""
+"""Outliers to evaluate the gate with, made from test portraits; the last two are only partly detectable."""
 
 
-def make_outliers(faces: Pixels, kinds: Mapping[str, Kind], *, seed: int) -> dict[str, Pixels]:
-    """Images of every kind, as many as there are `faces`, uint8 `[N, S, S, 3]`; the same for the same seed."""
+def make_outliers(faces: Pixels, kinds: Mapping[str, OutlierMaker], *, seed: int) -> dict[str, Pixels]:
+    """Generate one image of every kind per face, uint8 `[N, S, S, 3]`; equal seeds give equal images."""
     return {
         kind: np.ascontiguousarray(make(faces, np.random.default_rng([seed, index])))
         for index, (kind, make) in enumerate(kinds.items())
@@ -306,7 +305,7 @@ def _half(size: int, side: int, share: float) -> tuple[slice, ...]:
 
 
 def _derangement(count: int, rng: Random) -> np.ndarray:
-    """An order in which no place keeps what it had: a cycle through all of them."""
+    """Return a permutation without fixed points: one random cycle through all indices."""
     cycle = rng.permutation(count)
     order = np.empty(count, np.int64)
     order[cycle] = np.roll(cycle, 1)

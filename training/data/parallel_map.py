@@ -1,4 +1,4 @@
-"""Work that is done before it is asked for: on several threads, in order, and never more than so much of it."""
+"""Map a function over items on several threads, in order and with a bounded number of results ahead."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,10 +11,10 @@ _Result = TypeVar("_Result")
 
 
 @contextmanager
-def prefetched(
+def parallel_map(
     work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, ahead: int
 ) -> Iterator[Iterator[_Result]]:
-    """What `work` makes of each of `items`, at most `ahead` of them not taken yet; at the end nothing more is begun."""
+    """Yield `work(item)` for each item, at most `ahead` unconsumed results; leaving the context cancels the rest."""
     pool = ThreadPoolExecutor(threads)
     try:
         yield _in_order(pool, work, items, ahead)

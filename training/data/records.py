@@ -1,8 +1,8 @@
-"""TFRecord shards: the gate's own pixels, decoded once on all cores, and the table that says what each image is for.
+"""Prepare and load training records: images decoded like the gate's, and a table with the label and split of each.
 
-A folder of records holds `shards/<size>/*.tfrecord`, 450 images each, `images.csv` with label and split of every
-image, and `manifest.json`, which is written last. Pixels depend on the files alone, so that another seed or a
-corrected label decodes nothing again.
+A folder of records holds `shards/<size>/*.tfrecord` with 450 images each, `images.csv` with label and split of every
+image, and `manifest.json`, written last. Shards depend on the image files alone, so a new seed or a corrected label
+does not decode them again.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gate import Label
 from gate.card import CardDataSet
 from gate.pixels import Pixels
-from training.data.dataset import DataSet, Split
-from training.data.image_table import Row, from_csv, to_csv
-from training.data.local_copies import forget, read_images
+from training.data.dataset import ImageDataSet, Split
+from training.data.image_table import ImageRow, from_csv, to_csv
 from training.data.near_duplicates import group_near
-from training.data.shards import FOLDER, Block, Item, write_blocks
-from training.data.split import Picture, split_pictures
+from training.data.shard_cache import forget, read_images
+from training.data.shards import FOLDER, ImageBlock, SourceImage, write_blocks
+from training.data.split import SplitImage, assign_splits
 from training.data.storage import Place, sizes_of, write_whole
 from training.errors import DataError, RecordsError
 
@@ -32,12 +32,12 @@ MANIFEST_FILE = "manifest.json"
 TABLE_FILE = "images.csv"
 
 
-class Shard(BaseModel):
-    """One shard at one size; `glasses` is the share of its images that show them."""
+class RecordShard(BaseModel):
+    """One shard at one size; `glasses` is the share of its images with glasses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Copies are written by this name: what a bucket holds must not lead out of their folder.
+    # The cache writes to this path: a manifest in a bucket must not escape the cache folder.
     file: str = Field(pattern=rf"^{FOLDER}/\d+/[\w-]+\.tfrecord$")
     images: int
     bytes: int
@@ -45,7 +45,7 @@ class Shard(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a folder of records holds. Written last: a folder without one is not finished."""
+    """The index of a folder of records, written last: without it the folder is incomplete."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class Manifest(BaseModel):
     seed: int
     seconds: float
     data: tuple[CardDataSet, ...]
-    shards: dict[int, tuple[Shard, ...]]
+    shards: dict[int, tuple[RecordShard, ...]]
     table: str
     problems: tuple[str, ...]
 
@@ -62,8 +62,8 @@ class Manifest(BaseModel):
         """Read the manifest of `folder`.
 
         Raises:
-            RecordsError: there is none, it is not one, or the table beside it is not its own.
-            StorageError: the storage cannot be reached.
+            RecordsError: the manifest is missing or invalid, or the table does not match it.
+            StorageError: the storage is unreachable.
         """
         return cls._read_with_table(folder)[0]
 
@@ -76,24 +76,24 @@ class Manifest(BaseModel):
             raise RecordsError(f"{folder} holds no finished records: run `lensgate train prepare` first") from error
         if hashlib.sha256(table).hexdigest() != manifest.table:
             raise RecordsError(
-                f"{folder / TABLE_FILE} is not what its manifest was written for. If it was changed by hand, put "
-                "corrections into corrections.csv; if `lensgate train prepare` is writing there, wait until it is done"
+                f"{folder / TABLE_FILE} does not match its manifest. If you edited it, put the corrections into "
+                "corrections.csv instead; if `lensgate train prepare` is writing there, wait for it to finish"
             )
         return manifest, table
 
     def fingerprint(self) -> str:
-        """SHA-256 of the images, their labels and how they were split, at whatever size and by whichever command."""
+        """SHA-256 of images, labels and splits, independent of size and command."""
         return self.table
 
     def count(self, split: Split) -> int:
-        """Images of a split, over all data sets and labels."""
+        """Count the images of a split over all data sets and labels."""
         return sum(sum(data.images.get(split, {}).values()) for data in self.data)
 
     def the_size(self, size: int | None = None) -> int:
-        """`size` if it was prepared; the only one if none is asked for.
+        """Return `size`, or the only prepared size if `size` is None.
 
         Raises:
-            RecordsError: it was not prepared, or there are several to choose from.
+            RecordsError: `size` was not prepared, or it is None and there are several sizes.
         """
         if size is None and len(self.shards) == 1:
             return next(iter(self.shards))
@@ -106,7 +106,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Images in memory, uint8 `[N, S, S, 3]`, labels float32 `[N]`, and for each its name, data set and source."""
+    """Images in memory, uint8 `[N, S, S, 3]`, with labels float32 `[N]`, names, data sets and sources."""
 
     images: Pixels
     labels: NDArray[np.float32]
@@ -123,18 +123,18 @@ class Records:
         return int(self.images.shape[1])
 
     def select(self, which: NDArray[np.generic]) -> "Records":
-        """Those images that a mask `[N]` of bool, or an array of indices, names."""
+        """Select images by a bool mask `[N]` or an array of indices."""
         index = np.arange(len(self))[which]
         columns = (tuple(column[one] for one in index) for column in (self.names, self.data_sets, self.sources))
         return Records(self.images[index], self.labels[index], *columns)
 
     def relabelled(self, labels: NDArray[np.float32]) -> "Records":
-        """The same images with other labels, `[N]`."""
+        """Return the same images with new labels, `[N]`."""
         return Records(self.images, labels, self.names, self.data_sets, self.sources)
 
 
 def join(*parts: Records) -> Records:
-    """One after the other; all of one size."""
+    """Concatenate records of equal size."""
     return Records(
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.labels for part in parts]),
@@ -145,20 +145,20 @@ def join(*parts: Records) -> Records:
 
 
 def write_records(
-    datasets: Sequence[DataSet], out: Place, *, sizes: Sequence[int], seed: int, command: str = ""
+    datasets: Sequence[ImageDataSet], out: Place, *, sizes: Sequence[int], seed: int, command: str = ""
 ) -> Manifest:
-    """Decode `datasets` into shards at each of `sizes` pixels, once, and split them.
+    """Decode `datasets` into shards at each of `sizes` pixels, and split them.
 
-    Run again it decodes only what is new or was not finished. Files that cannot be read, are the same as one before,
-    or nearly the same as one kept for testing, are left out and named in the manifest's `problems`.
+    A second run decodes only new or unfinished blocks. Unreadable files, duplicates and near-duplicates of test images
+    are left out and listed in the manifest's `problems`.
 
     Raises:
-        DataError: two data sets share a name, or one is too small for both labels to be in every split.
-        RecordsError: shards went while they were written.
-        StorageError: the storage cannot be reached, refuses, or lacks the bucket.
+        DataError: two data sets share a name, or one is too small for both labels in every split.
+        RecordsError: shards disappeared while they were written.
+        StorageError: the storage is unreachable, denies access, or lacks the bucket.
     """
     if len({data.name for data in datasets}) < len(datasets):
-        raise DataError("two data sets have the same folder name: rename one, so that figures can tell them apart")
+        raise DataError("two data sets have the same folder name: rename one, because figures identify them by it")
     started = time.monotonic()
     (out / MANIFEST_FILE).unlink(missing_ok=True)
     sizes = sorted(set(sizes))
@@ -182,11 +182,11 @@ def write_records(
 
 
 def load_records(folder: Place, *splits: Split, size: int | None = None) -> Records:
-    """Read all images of some splits into memory, in the order of the table.
+    """Read all images of the given splits into memory, in the order of the table.
 
     Raises:
-        RecordsError: the records are not finished, lack a shard, or do not have this size.
-        StorageError: the storage cannot be reached.
+        RecordsError: the records are unfinished, lack a shard, or lack this size.
+        StorageError: the storage is unreachable.
     """
     (found,) = _load(*Manifest._read_with_table(folder), folder, [splits], size)
     return found
@@ -195,40 +195,45 @@ def load_records(folder: Place, *splits: Split, size: int | None = None) -> Reco
 def load_parts(
     folder: Place, *splits: Split, size: int | None = None, fingerprint: str | None = None
 ) -> tuple[Records, ...]:
-    """Each of some splits by itself, all from one reading.
+    """Read the given splits separately, in one pass over the shards.
 
     Raises:
-        RecordsError: as `load_records`; or the records are not those with this fingerprint any more.
-        StorageError: the storage cannot be reached.
+        RecordsError: as `load_records`; or the fingerprint of the records has changed.
+        StorageError: the storage is unreachable.
     """
     manifest, table = Manifest._read_with_table(folder)
     if fingerprint not in (None, manifest.fingerprint()):
-        raise RecordsError(f"{folder} was prepared anew while this went on: run it again")
+        raise RecordsError(f"{folder} was prepared again during this run: run the command again")
     return _load(manifest, table, folder, [(split,) for split in splits], size)
 
 
 def read_sources(folder: Place, *splits: Split) -> set[str]:
-    """The sources of all images of some splits, by the table alone: a chief reads no shard.
+    """Return the sources of all images of the given splits, from the table alone, without reading shards.
 
     Raises:
-        RecordsError: the records are not finished.
-        StorageError: the storage cannot be reached.
+        RecordsError: the records are unfinished.
+        StorageError: the storage is unreachable.
     """
     _, table = Manifest._read_with_table(folder)
     return {row.source for row in from_csv(table) if row.split in splits}
 
 
-def _items(data: DataSet) -> list[Item]:
+def _items(data: ImageDataSet) -> list[SourceImage]:
     labelled_test = [example for example in data.test if example.glasses is not None]
-    return [Item(data.name, example, in_test=False) for example in data.train] + [
-        Item(data.name, example, in_test=True) for example in labelled_test
+    return [SourceImage(data.name, example, in_test=False) for example in data.train] + [
+        SourceImage(data.name, example, in_test=True) for example in labelled_test
     ]
 
 
 def _rows(
-    datasets: Sequence[DataSet], items: Sequence[Item], blocks: Sequence[Block], *, seed: int, problems: list[str]
-) -> list[Row]:
-    """What becomes of every image that could be read; what of the others goes into `problems`."""
+    datasets: Sequence[ImageDataSet],
+    items: Sequence[SourceImage],
+    blocks: Sequence[ImageBlock],
+    *,
+    seed: int,
+    problems: list[str],
+) -> list[ImageRow]:
+    """Return the table rows of the kept images; append a line to `problems` for each of the others."""
     found = [one for block in blocks for one in block.found]
     kept, seen = [], dict[str, str]()
     for item, one in zip(items, found, strict=True):
@@ -245,8 +250,8 @@ def _rows(
         part = [
             (item, one, group) for (item, one), group in zip(kept, groups, strict=True) if item.data_set == data.name
         ]
-        pictures = [Picture(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
-        splits = split_pictures(pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder)
+        pictures = [SplitImage(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
+        splits = assign_splits(pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder)
         for (item, one, _), split in zip(part, splits, strict=True):
             if split is None:
                 problems.append(f"{item.title} is left out: it is nearly the same as a picture kept for testing")
@@ -255,13 +260,13 @@ def _rows(
     return rows
 
 
-def _row(item: Item, split: Split, sha256: str) -> Row:
+def _row(item: SourceImage, split: Split, sha256: str) -> ImageRow:
     one = item.example
-    return Row(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
+    return ImageRow(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
 
 
-def _describe(data: DataSet, rows: Sequence[Row]) -> CardDataSet:
-    """The data set as the card names it."""
+def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> CardDataSet:
+    """Describe the data set for the card."""
     mine = [row for row in rows if row.data_set == data.name]
     counts = Counter((row.split, row.glasses) for row in mine)
     digest = "\n".join(sorted(f"{row.name},{row.glasses},{row.sha256}" for row in mine))
@@ -279,26 +284,26 @@ def _describe(data: DataSet, rows: Sequence[Row]) -> CardDataSet:
 
 
 def _shards(
-    out: Place, blocks: Sequence[Block], sizes: Sequence[int], rows: Sequence[Row]
-) -> dict[int, tuple[Shard, ...]]:
+    out: Place, blocks: Sequence[ImageBlock], sizes: Sequence[int], rows: Sequence[ImageRow]
+) -> dict[int, tuple[RecordShard, ...]]:
     held = {f"{FOLDER}/{name}": count for name, count in sizes_of(out / FOLDER).items()}
     if any(block.file(size) not in held for block in blocks for size in sizes):
-        raise RecordsError(f"{out} lost shards meanwhile: does another `lensgate train prepare` write there?")
+        raise RecordsError(f"{out} lost shards during this run: does another `lensgate train prepare` write there?")
     labels = {row.sha256: row.glasses for row in rows}
     return {size: tuple(_shard(block, block.file(size), held, labels) for block in blocks) for size in sizes}
 
 
-def _shard(block: Block, file: str, held: Mapping[str, int], labels: Mapping[str, bool]) -> Shard:
+def _shard(block: ImageBlock, file: str, held: Mapping[str, int], labels: Mapping[str, bool]) -> RecordShard:
     shown = [labels[one.sha256] for one in block.found if one.sha256 in labels]
     images = sum(not one.fault for one in block.found)
     share = round(float(np.mean(shown)), 4) if shown else 0.0
-    return Shard(file=file, images=images, bytes=held[file], glasses=share)
+    return RecordShard(file=file, images=images, bytes=held[file], glasses=share)
 
 
 def _load(
     manifest: Manifest, table: bytes, folder: Place, groups: Sequence[Sequence[Split]], size: int | None
 ) -> tuple[Records, ...]:
-    """The images of each group of splits, from one pass over the shards."""
+    """Load the images of each group of splits in one pass over the shards."""
     size = manifest.the_size(size)
     rows = from_csv(table)
     parts = [[row for row in rows if row.split in group] for group in groups]
@@ -318,7 +323,7 @@ def _load(
     return tuple(_records(part, places) for part, places in zip(parts, images, strict=True))
 
 
-def _records(rows: Sequence[Row], images: Pixels) -> Records:
+def _records(rows: Sequence[ImageRow], images: Pixels) -> Records:
     return Records(
         images,
         np.array([row.glasses for row in rows], np.float32),

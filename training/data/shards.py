@@ -1,4 +1,4 @@
-"""Blocks of 450 images, decoded on all cores into one TFRecord shard a size; each is there whole or not at all."""
+"""Decode blocks of 450 images on all cores into one TFRecord shard per size; each shard is written atomically."""
 
 import errno
 import hashlib
@@ -19,17 +19,17 @@ from gate.cores import usable_cores
 from gate.pixels import Pixels
 from training.data.dataset import Example
 from training.data.near_duplicates import perceptual_hash
-from training.data.parallel_map import prefetched
+from training.data.parallel_map import parallel_map
 from training.data.storage import Place, filled_whole, sizes_of, write_whole
 from training.errors import DamagedError
 
 SHARD_IMAGES = 450
 FOLDER = "shards"
 FORMAT = "2"
-"""Goes into the name of every block: what another version of this code wrote is decoded again."""
+"""Part of every block name, so that a change of format decodes all images again."""
 
 READERS = 16
-"""Indexes of blocks that are read at the same time: in object storage each takes its while."""
+"""Concurrent reads of block indexes; each takes a round trip in object storage."""
 
 FEATURES = {
     "image": tf.io.FixedLenFeature([], tf.string),
@@ -37,16 +37,16 @@ FEATURES = {
     "data_set": tf.io.FixedLenFeature([], tf.string),
 }
 
-Image = tuple[str, str, bytes]
-"""Data set, name, and pixels as a shard has them."""
+ShardRecord = tuple[str, str, bytes]
+"""Data set, name, and raw pixels of one image in a shard."""
 
 _OURS = re.compile(r"(\d+/)?\.?\d{5}-[0-9a-f]{12}\.")
-"""Names of shards and indexes, half-written ones too: a bucket may hold what is none of ours."""
+"""Names of shards and indexes, partial ones included; a bucket may also hold unrelated files."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One image to decode, and whether its data set keeps it for testing."""
+class SourceImage:
+    """One image to decode, and whether `test.csv` lists it."""
 
     data_set: str
     example: Example
@@ -54,12 +54,12 @@ class Item:
 
     @property
     def title(self) -> str:
-        """How problems name it."""
+        """The image's name in problem reports."""
         return f"{self.data_set}: {self.example.path.name}"
 
 
-class Found(BaseModel):
-    """What decoding one image gave: hashes of the file and of the picture, or the fault that stopped it."""
+class DecodedFile(BaseModel):
+    """The result of decoding one image: hashes of file and picture, or the fault."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,30 +68,30 @@ class Found(BaseModel):
     fault: str
 
 
-class Block(BaseModel):
+class ImageBlock(BaseModel):
     """The index of one block, written after its shards: a block without one is not finished."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    found: tuple[Found, ...]
+    found: tuple[DecodedFile, ...]
 
     def file(self, size: int) -> str:
         """The shard at `size` pixels, relative to the records."""
         return f"{FOLDER}/{size}/{self.name}.tfrecord"
 
 
-def write_blocks(items: Sequence[Item], out: Place, *, sizes: Sequence[int]) -> list[Block]:
-    """Write `items` in order as blocks of 450 under `out / shards`, and take away what is left of others.
+def write_blocks(items: Sequence[SourceImage], out: Place, *, sizes: Sequence[int]) -> list[ImageBlock]:
+    """Write `items` in order as blocks of 450 under `out / shards`; delete outdated blocks.
 
-    A block that an earlier run finished from the same files is not decoded again.
+    Blocks that an earlier run finished from the same files are reused.
     """
     parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
     names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
     done = _finished(out, names, sizes)
     todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
-    # Where the shards go takes longer than decoding, what is decoded must not pile up.
-    decode = prefetched(partial(_decode, sizes=sizes), todo, threads=usable_cores(), ahead=2 * SHARD_IMAGES)
+    # Bounded: decoded images must not pile up if storage is slower than decoding.
+    decode = parallel_map(partial(_decode, sizes=sizes), todo, threads=usable_cores(), ahead=2 * SHARD_IMAGES)
     with decode as decoded, tqdm(decoded, desc="decode", total=len(todo), unit="image") as shown:
         outcomes = iter(shown)
         blocks = [
@@ -104,7 +104,7 @@ def write_blocks(items: Sequence[Item], out: Place, *, sizes: Sequence[int]) -> 
 
 
 def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
-    """Each file's pixels, uint8 `[size, size, 3]`, or what is wrong with it; in order, decoded on all cores."""
+    """Yield the pixels of each file, uint8 `[size, size, 3]`, or its error text; in order, decoded on all cores."""
 
     def read(path: Path) -> Pixels | str:
         try:
@@ -112,21 +112,21 @@ def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
         except (ImageError, OSError) as error:
             return str(error)
 
-    with prefetched(read, paths, threads=usable_cores(), ahead=SHARD_IMAGES) as decoded:
+    with parallel_map(read, paths, threads=usable_cores(), ahead=SHARD_IMAGES) as decoded:
         yield from decoded
 
 
-def read_shard(path: Path) -> Iterator[Image]:
-    """Every image of a shard; its checksums are checked.
+def read_shard(path: Path) -> Iterator[ShardRecord]:
+    """Read every image of a shard and verify the checksums.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedError: it is not as it was written.
+        FileNotFoundError: the shard does not exist.
+        DamagedError: a checksum does not match.
     """
     try:
         raw = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
     except tf.errors.NotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, "there is no such shard", str(path)) from error
+        raise FileNotFoundError(errno.ENOENT, "shard not found", str(path)) from error
     except tf.errors.DataLossError as error:
         raise DamagedError(f"{path} is damaged: {error.message}") from error
     if not raw:
@@ -137,14 +137,14 @@ def read_shard(path: Path) -> Iterator[Image]:
 
 
 def _read_file(path: Path) -> bytes:
-    # Opening a FIFO would wait for its writer for ever.
+    # Opening a FIFO would block until a writer opens it.
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "only regular files are read", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.read_bytes()
 
 
-def _key(part: Sequence[Item]) -> str:
-    """Changes with any file of the block, with their order and with this format."""
+def _key(part: Sequence[SourceImage]) -> str:
+    """Hash the files of the block, their order and the format."""
     lines = [FORMAT]
     for item in part:
         path = item.example.path
@@ -153,38 +153,40 @@ def _key(part: Sequence[Item]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def _finished(out: Place, names: Sequence[str], sizes: Sequence[int]) -> dict[str, Block | None]:
-    """The blocks that are whole, by name."""
+def _finished(out: Place, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
+    """Return the complete blocks by name; None for those that must be decoded."""
     files = sizes_of(out / FOLDER)
-    with prefetched(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
+    with parallel_map(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
         return dict(zip(names, blocks, strict=True))
 
 
-def _read_block(out: Place, files: Mapping[str, int], sizes: Sequence[int], name: str) -> Block | None:
+def _read_block(out: Place, files: Mapping[str, int], sizes: Sequence[int], name: str) -> ImageBlock | None:
     if f"{name}.json" not in files:
         return None
     try:
-        block = Block.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
+        block = ImageBlock.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
     except (OSError, ValidationError):
         return None
     return block if all(block.file(size).removeprefix(f"{FOLDER}/") in files for size in sizes) else None
 
 
-_Outcome = tuple[Found, list[Pixels]]
+_Decoded = tuple[DecodedFile, list[Pixels]]
 
 
-def _decode(item: Item, sizes: Sequence[int]) -> _Outcome:
+def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
     try:
         data = _read_file(item.example.path)
         pixels = read_pixels_at(data, sizes)
     except (ImageError, OSError) as error:
-        return Found(sha256="", likeness="", fault=str(error)), []
-    found = Found(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
+        return DecodedFile(sha256="", likeness="", fault=str(error)), []
+    found = DecodedFile(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
     return found, pixels
 
 
-def _write_block(out: Place, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[Item, _Outcome]]) -> Block:
-    block = Block(name=name, found=tuple(found for _, (found, _) in outcomes))
+def _write_block(
+    out: Place, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
+) -> ImageBlock:
+    block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes))
     for index, size in enumerate(sizes):
         rows = [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels]
         _write_shard(out / block.file(size), rows)
@@ -192,13 +194,13 @@ def _write_block(out: Place, name: str, sizes: Sequence[int], outcomes: Sequence
     return block
 
 
-def _write_shard(shard: Place, rows: Sequence[tuple[Item, Pixels]]) -> None:
+def _write_shard(shard: Place, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
     with filled_whole(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for item, pixels in rows:
             writer.write(_serialize(item, pixels))
 
 
-def _serialize(item: Item, pixels: Pixels) -> bytes:
+def _serialize(item: SourceImage, pixels: Pixels) -> bytes:
     feature = {
         "image": _bytes_feature(pixels.tobytes()),
         "name": _bytes_feature(item.example.name.encode()),
@@ -212,8 +214,8 @@ def _bytes_feature(value: bytes) -> Any:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def _sweep(out: Place, blocks: Sequence[Block], sizes: Sequence[int]) -> None:
-    """Shards of files that have changed since, or that a crash left half-written."""
+def _sweep(out: Place, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
+    """Delete outdated shards and partial files of a crash."""
     named = {f"{block.name}.json" for block in blocks}
     named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}
     for name in sizes_of(out / FOLDER).keys() - named:

@@ -1,4 +1,4 @@
-"""Train, validation, calibration and test: by label, near-duplicates together, the same for the same seed."""
+"""Split into train, validation, calibration and test: stratified by label, near-duplicates together, seeded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,28 +10,27 @@ from training.errors import DataError
 
 TEST_SHARE = 0.15
 CALIBRATION_SHARE = 0.25
-"""Of what is not for testing. A certificate of 1 % takes 299 images without a mistake, 473 with one (see certify)."""
+"""Share of the images outside the test split. Certifying 1 % takes 299 images without an error, 473 with one."""
 VALIDATION_SHARE = 0.10
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """What a split goes by: the label, the group of pictures it is nearly the same as, and whether a test lists it."""
+class SplitImage:
+    """The properties that decide the split: label, group of near-duplicates, and membership in `test.csv`."""
 
     glasses: bool
     group: int
     in_test: bool
 
 
-def split_pictures(pictures: Sequence[Picture], *, auxiliary: bool, seed: int, folder: object) -> list[Split | None]:
-    """A split for each picture of a data set; None for one that is near to a picture kept for testing.
+def assign_splits(pictures: Sequence[SplitImage], *, auxiliary: bool, seed: int, folder: object) -> list[Split | None]:
+    """Assign a split to each image of a data set; None for a near-duplicate of a test image.
 
-    Those that a `test.csv` lists with labels are the test split; where there are none it is cut off. An auxiliary
-    data set has no validation and no calibration split. A group of near-duplicates is one unit, with the label of
-    its first picture.
+    Labelled images of `test.csv` form the test split; without any, a share is cut off. An auxiliary data set has
+    neither validation nor calibration split. A group of near-duplicates is one unit, with the label of its first image.
 
     Raises:
-        DataError: a label has too few images to be in every split.
+        DataError: a label has too few images for every split.
     """
     tested = {picture.group for picture in pictures if picture.in_test}
     units = {one.group: one.glasses for one in reversed(pictures) if one.group not in tested}
@@ -48,7 +47,7 @@ def split_pictures(pictures: Sequence[Picture], *, auxiliary: bool, seed: int, f
 
 
 def _cut(units: dict[int, bool], shares: dict[Split, float], seed: int) -> dict[int, Split]:
-    """Cut off one split after the other; `CALIBRATION_SHARE` and `VALIDATION_SHARE` are of what a test left."""
+    """Cut off one split after another; calibration and validation shares refer to the images outside the test split."""
     rest, found = sorted(units), dict[int, Split]()
     base = len(rest)
     for step, (split, share) in enumerate(shares.items()):
@@ -60,8 +59,8 @@ def _cut(units: dict[int, bool], shares: dict[Split, float], seed: int) -> dict[
     return found | dict.fromkeys(rest, Split.TRAIN)
 
 
-def _check(pictures: Sequence[Picture], splits: Sequence[Split | None], *, auxiliary: bool, folder: object) -> None:
+def _check(pictures: Sequence[SplitImage], splits: Sequence[Split | None], *, auxiliary: bool, folder: object) -> None:
     for split in (Split.TRAIN, Split.TEST) if auxiliary else Split:
         labels = {one.glasses for one, its in zip(pictures, splits, strict=True) if its is split}
         if len(labels) < 2:
-            raise DataError(f"{folder} cannot be split by label: its {split} split would lack one of the two")
+            raise DataError(f"{folder} cannot be split by label: its {split} split would lack one of the two labels")

@@ -1,4 +1,4 @@
-"""What lies behind the head: plain walls, gradients, out-of-focus rooms and gardens."""
+"""Draw backgrounds: plain walls, gradients, out-of-focus rooms and gardens."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from training.drawing.colour import Colour, mix, pick, scaled
 
-CELLS = 128  # Everything is out of focus, so that a coarse picture enlarged is enough.
+CELLS = 128  # Everything is out of focus, so an enlarged coarse picture is enough.
 WALLS: Sequence[Colour] = (
     (236, 236, 234), (205, 198, 188), (150, 158, 166), (92, 98, 104), (58, 62, 72),
     (178, 164, 148), (120, 140, 156), (196, 176, 160), (34, 34, 38), (140, 110, 96),
@@ -39,7 +39,7 @@ NIGHT: Sequence[Colour] = (
 
 
 def draw_background(rng: np.random.Generator, *, size: int) -> Image.Image:
-    """An RGB picture of `size` by `size` pixels with nothing in focus."""
+    """Draw an out-of-focus RGB picture of `size` by `size` pixels."""
     kinds: Sequence[Callable[[np.random.Generator], Image.Image]] = (
         _gradient,
         _gradient,

@@ -1,4 +1,4 @@
-"""What a camera adds to a picture: white balance, a vignette, softness and sensor noise."""
+"""Simulate a camera: white balance, vignette, softness and sensor noise."""
 
 import numpy as np
 from PIL import Image

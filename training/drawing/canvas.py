@@ -78,7 +78,7 @@ class Canvas:
         blur: float = 0.0,
         within: Image.Image | None = None,
     ) -> None:
-        """Lay polygons less their holes over the picture, in a colour or with another picture of its size."""
+        """Lay polygons without their holes over the picture, in a colour or with another picture of its size."""
         stencil = self.stencil(shapes, holes=holes, blur=blur)
         if stencil is None:
             return
@@ -91,7 +91,7 @@ class Canvas:
         self.image.paste(source, stencil.box, mask)
 
     def mask(self, shapes: Sequence[Points], *, holes: Sequence[Points] = (), blur: float = 0.0) -> Image.Image:
-        """A mask (mode L) as large as the picture: polygons less their holes."""
+        """A mask (mode L) as large as the picture: polygons without their holes."""
         mask = Image.new("L", self.image.size)
         stencil = self.stencil(shapes, holes=holes, blur=blur)
         if stencil is not None:
@@ -99,7 +99,7 @@ class Canvas:
         return mask
 
     def stencil(self, shapes: Sequence[Points], *, holes: Sequence[Points] = (), blur: float = 0.0) -> Stencil | None:
-        """The polygons less their holes, cut to where they touch the picture; None where they do not."""
+        """The polygons without their holes, cut to where they touch the picture; None where they do not."""
         placed = [self.pose.place(shape) for shape in shapes]
         radius = blur * self.pose.scale
         corners = np.concatenate(placed)

@@ -1,4 +1,4 @@
-"""Shoulders and what is worn on them."""
+"""Draw shoulders and clothes."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Eyewear: what kinds there are, how a pair is made by chance, and how it sits on the face.
+"""Draw eyewear: kinds, random pairs, and their position on the face.
 
 A pair is drawn in two steps, as hair falls over its temples and lies behind its front. Shapes are in head units,
 so that a pair follows the head's roll, turn and scale.
@@ -35,7 +35,7 @@ MIRRORS: Sequence[Colour] = ((90, 130, 180), (180, 130, 70), (110, 150, 130))
 
 
 class Eyewear(StrEnum):
-    """What is worn at the eyes."""
+    """The kinds of eyewear."""
 
     NONE = "none"
     FRAMES = "frames"
@@ -44,7 +44,7 @@ class Eyewear(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Glasses:
+class GlassesShape:
     """One pair. `outline` `(N, 2)` is a lens about (0, 0), x growing outwards; `centre` is where it sits."""
 
     outline: Points
@@ -79,18 +79,18 @@ class Glasses:
         return self.centre[0] + float(outer[0]) + self.rim, self.centre[1] + min(float(outer[1]), 0.0) - 0.05
 
 
-def make_glasses(rng: np.random.Generator, eyewear: Eyewear, *, person: Person) -> Glasses | None:
-    """A pair of this kind by chance; None for `Eyewear.NONE`."""
+def make_glasses(rng: np.random.Generator, eyewear: Eyewear, *, person: Person) -> GlassesShape | None:
+    """Make a random pair of this kind; None for `Eyewear.NONE`."""
     makers = {Eyewear.FRAMES: _frames, Eyewear.SUNGLASSES: _sunglasses, Eyewear.FAINT: _faint}
     return makers[eyewear](rng, person) if eyewear in makers else None
 
 
-def _frames(rng: np.random.Generator, person: Person) -> Glasses:
+def _frames(rng: np.random.Generator, person: Person) -> GlassesShape:
     del person
     outline = _outline(rng, (0.35, 0.43), flat=(0.58, 0.95))
     metal = rng.random() < 0.35
     rim = float(rng.uniform(0.022, 0.034) if metal else rng.uniform(0.04, 0.085))
-    return Glasses(
+    return GlassesShape(
         outline=outline,
         centre=_seat(rng, outline),
         rim=rim,
@@ -105,13 +105,13 @@ def _frames(rng: np.random.Generator, person: Person) -> Glasses:
     )
 
 
-def _sunglasses(rng: np.random.Generator, person: Person) -> Glasses:
+def _sunglasses(rng: np.random.Generator, person: Person) -> GlassesShape:
     del person
     outline = _outline(rng, (0.39, 0.47), flat=(0.68, 0.95))
     metal = rng.random() < 0.35
     mirror = rng.random() < 0.12
     rim = float(rng.uniform(0.02, 0.035) if metal else rng.uniform(0.04, 0.08))
-    return Glasses(
+    return GlassesShape(
         outline=outline,
         centre=_seat(rng, outline),
         rim=rim,
@@ -126,13 +126,13 @@ def _sunglasses(rng: np.random.Generator, person: Person) -> Glasses:
     )
 
 
-def _faint(rng: np.random.Generator, person: Person) -> Glasses:
+def _faint(rng: np.random.Generator, person: Person) -> GlassesShape:
     """Rimless, or framed by a wire of nearly the skin's colour."""
     outline = _outline(rng, (0.34, 0.41), flat=(0.58, 0.85))
     # Light metal on deep skin and dark metal on light skin would both be plain to see.
     near = mix(person.skin, pick(rng, METALS), float(rng.uniform(0.35, 0.6)))
     rimless = rng.random() < 0.5
-    return Glasses(
+    return GlassesShape(
         outline=outline,
         centre=_seat(rng, outline),
         rim=0.010 if rimless else float(rng.uniform(0.012, 0.018)),
@@ -147,7 +147,7 @@ def _faint(rng: np.random.Generator, person: Person) -> Glasses:
     )
 
 
-def draw_temples(canvas: Canvas, glasses: Glasses, *, person: Person) -> None:
+def draw_temples(canvas: Canvas, glasses: GlassesShape, *, person: Person) -> None:
     """From the hinges to the ears."""
     x, y = glasses.hinge
     ear = (1.13 * person.width, -0.08)
@@ -159,8 +159,8 @@ def draw_temples(canvas: Canvas, glasses: Glasses, *, person: Person) -> None:
         canvas.stroke(line, scaled(glasses.colour, 0.9), width=width, opacity=glasses.opacity, blur=0.002)
 
 
-def draw_front(canvas: Canvas, glasses: Glasses, *, person: Person, rng: np.random.Generator) -> None:
-    """Lenses, rims, bridge and what they reflect."""
+def draw_front(canvas: Canvas, glasses: GlassesShape, *, person: Person, rng: np.random.Generator) -> None:
+    """Draw lenses, rims, bridge and reflections."""
     lenses = [glasses.lens_at(side) for side in (-1.0, 1.0)]
     rims = [glasses.lens_at(side, grown=glasses.rim) for side in (-1.0, 1.0)]
     _draw_shadow(canvas, glasses, person, lenses=lenses, rims=rims)
@@ -173,7 +173,7 @@ def draw_front(canvas: Canvas, glasses: Glasses, *, person: Person, rng: np.rand
 
 
 def _draw_shadow(
-    canvas: Canvas, glasses: Glasses, person: Person, *, lenses: Sequence[Points], rims: Sequence[Points]
+    canvas: Canvas, glasses: GlassesShape, person: Person, *, lenses: Sequence[Points], rims: Sequence[Points]
 ) -> None:
     fall = (-0.07 * float(person.light[0]), 0.055)
     holes = [] if glasses.tint > 0.5 else [moved(lens, *fall) for lens in lenses]
@@ -182,7 +182,7 @@ def _draw_shadow(
     canvas.lay(shadow, SHADOW, holes=holes, opacity=glasses.shadow, blur=0.022, within=head)
 
 
-def _draw_glare(canvas: Canvas, glasses: Glasses, *, within: Image.Image, rng: np.random.Generator) -> None:
+def _draw_glare(canvas: Canvas, glasses: GlassesShape, *, within: Image.Image, rng: np.random.Generator) -> None:
     """The sky in dark lenses, a slanting band of window light in all."""
     slant, start = float(rng.uniform(0.25, 0.6)), float(rng.uniform(-0.35, 0.1))
     wide = float(rng.uniform(0.08, 0.3))
@@ -195,7 +195,7 @@ def _draw_glare(canvas: Canvas, glasses: Glasses, *, within: Image.Image, rng: n
         canvas.fill(band, WHITE, opacity=glasses.glare, blur=0.02, within=within)
 
 
-def _draw_bridge(canvas: Canvas, glasses: Glasses) -> None:
+def _draw_bridge(canvas: Canvas, glasses: GlassesShape) -> None:
     inner = glasses.inner_edge
     high = glasses.centre[1] - 0.06
     arch = smooth(points((-inner, high), (-inner * 0.4, high - 0.05), (inner * 0.4, high - 0.05), (inner, high)))
@@ -213,7 +213,7 @@ def _draw_bridge(canvas: Canvas, glasses: Glasses) -> None:
             canvas.stroke(pad, mix(glasses.colour, WHITE, 0.3), width=0.016, opacity=glasses.opacity * 0.6)
 
 
-def _draw_rim_light(canvas: Canvas, glasses: Glasses, *, light: float) -> None:
+def _draw_rim_light(canvas: Canvas, glasses: GlassesShape, *, light: float) -> None:
     """A bright line along the upper rim, on the lamp's side more than on the other."""
     bright = mix(glasses.colour, WHITE, 0.5)
     for side in (-1.0, 1.0):

@@ -1,4 +1,4 @@
-"""The head itself: skin under the light, ears, the neck, what age and a beard do to them."""
+"""Draw the head: lit skin, ears, neck, signs of age, beard."""
 
 import numpy as np
 from PIL import Image
@@ -105,7 +105,7 @@ def draw_age(canvas: Canvas, person: Person, *, head: Image.Image) -> None:
 
 
 def draw_beard(canvas: Canvas, person: Person, *, head: Image.Image, rng: np.random.Generator) -> None:
-    """Nothing, a shaven jaw's shadow, a moustache or a full beard; on harder faces only."""
+    """Draw no beard, a shaven shadow, a moustache or a full beard; on harder faces only."""
     if not person.hard or (growth := float(rng.uniform(-0.7, 1.0))) < 0:
         return
     colour = mix(person.hair, SHADOW, 0.2)

@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 from gate.cores import usable_cores
 from gate.model_store import write_whole
-from training.data.dataset import ABOUT_FILE, About
+from training.data.dataset import PROVENANCE_FILE, Provenance
 from training.drawing.eyewear import Eyewear
 from training.drawing.portrait import draw_face
 from training.errors import DataError
 
 IMAGES = Path("faces-spring-2020", "faces-spring-2020")
 TABLE = "train.csv"
-ABOUT = About(source="drawn by `lensgate train draw`: nobody's picture", licence="MIT, as this project")
+ABOUT = Provenance(source="drawn by `lensgate train draw`: nobody's picture", licence="MIT, as this project")
 COLUMNS = ("id", "glasses", "eyewear")
 SHARES = {Eyewear.NONE: 0.5, Eyewear.FRAMES: 0.27, Eyewear.SUNGLASSES: 0.13, Eyewear.FAINT: 0.1}
 COMPRESSION = 3  # Of PNG: 6, the default, takes twice as long on noise and saves a hundredth.
@@ -32,7 +32,7 @@ def choose_eyewear(rng: np.random.Generator) -> Eyewear:
 
 
 def face_generator(seed: int, face_id: int) -> np.random.Generator:
-    """The generator of one face: it depends on nothing but the seed and the id."""
+    """Create the random generator of one face, which depends only on seed and id."""
     return np.random.default_rng([seed, face_id])
 
 
@@ -48,9 +48,9 @@ def draw_faces(
 ) -> None:
     """Draw `count` faces into `out`: images by id, and `train.csv` with `id,glasses,eyewear`.
 
-    A face depends on `seed` and its id alone. The table is written last and at once, and one from an earlier run is
-    taken away first, so that a folder with a table is a whole data set. `workers` defaults to all cores; 1 draws in
-    this process. More start new interpreters: a script that calls this needs `if __name__ == "__main__"`.
+    A face depends on `seed` and its id alone. The table is written last, atomically, and an old table is deleted first,
+    so a folder with a table is a complete data set. `workers` defaults to all cores; 1 draws in this process. More
+    workers start new interpreters, so a script that calls this needs `if __name__ == "__main__"`.
 
     Raises:
         DataError: `count` or `workers` is below 1, or `seed` or `first_id` is negative.
@@ -64,7 +64,7 @@ def draw_faces(
     draw = partial(_draw_one, images, seed, size)
     workers = min(count, workers or usable_cores())
     kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
-    write_whole(out / ABOUT_FILE, ABOUT.model_dump_json(indent=2).encode())
+    write_whole(out / PROVENANCE_FILE, ABOUT.model_dump_json(indent=2).encode())
     _write_table(out / TABLE, zip(ids, kinds, strict=True))
 
 
@@ -78,8 +78,8 @@ def _check(count: int, *, seed: int, first_id: int, workers: int | None) -> None
 
 
 def _check_folder(out: Path) -> None:
-    """Somebody's labels are not overwritten: only a folder that was drawn is drawn again."""
-    about = out / ABOUT_FILE
+    """Refuse to overwrite a data set that was not drawn."""
+    about = out / PROVENANCE_FILE
     drawn = about.is_file() and about.read_text(encoding="utf-8") == ABOUT.model_dump_json(indent=2)
     if (out / TABLE).exists() and not drawn:
         raise DataError(f"{out} holds a data set that was not drawn: draw into another folder")

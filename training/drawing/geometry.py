@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Points = NDArray[np.float64]
 
-# Beyond this |x| the head turns away from the viewer, and turning it moves nothing sideways.
+# Beyond this |x| the surface faces away from the viewer, and a turn does not move it sideways.
 TURN_REACH = 1.25
 
 

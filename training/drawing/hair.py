@@ -31,7 +31,7 @@ SILHOUETTE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class HairLock:
     """Guides `(G, K, 2)` and how the strands between them lie; lengths in head units."""
 
     guides: Points
@@ -43,13 +43,13 @@ class Lock:
     contrast: float = 0.15
     curl: float = 0.0
 
-    def widened(self, factor: float) -> "Lock":
+    def widened(self, factor: float) -> "HairLock":
         """The same lock on a wider head."""
         return replace(self, guides=self.guides * (factor, 1.0))
 
 
 def draw_back_hair(canvas: Canvas, person: Person, *, relief: Relief, rng: np.random.Generator) -> None:
-    """What falls behind the neck."""
+    """Draw the hair behind the neck."""
     low = {HairStyle.LONG: 2.6, HairStyle.BOB: 1.35, HairStyle.CURLY: 0.0 if person.hard else 1.1}.get(person.style, 0)
     if not low:
         return
@@ -58,10 +58,12 @@ def draw_back_hair(canvas: Canvas, person: Person, *, relief: Relief, rng: np.ra
     guides = [
         smooth(points((at * 0.7, -1.2), (at, 0.2), (at * 1.04, end))) for at, end in np.stack([x, ends], 1).tolist()
     ]
-    lock = Lock(stacked(guides, KNOTS), THIN + 1, width=0.03, wave=0.03, contrast=0.1)
+    lock = HairLock(stacked(guides, KNOTS), THIN + 1, width=0.03, wave=0.03, contrast=0.1)
     if person.style is HairStyle.CURLY:
         lock = replace(lock, curl=0.07)
-    _Layer(canvas, scaled(person.hair, 0.55), relief).draw([lock.widened(person.width)], rng=rng, shadow=0.0, head=None)
+    _HairLayer(canvas, scaled(person.hair, 0.55), relief).draw(
+        [lock.widened(person.width)], rng=rng, shadow=0.0, head=None
+    )
 
 
 def draw_hair(canvas: Canvas, person: Person, *, relief: Relief, head: Image.Image, rng: np.random.Generator) -> None:
@@ -71,13 +73,13 @@ def draw_hair(canvas: Canvas, person: Person, *, relief: Relief, head: Image.Ima
     if person.style is HairStyle.BUZZ:
         _draw_buzz(canvas, person, head=head, rng=rng)
         return
-    layer = _Layer(canvas, person.hair, relief)
+    layer = _HairLayer(canvas, person.hair, relief)
     mask = layer.draw(_locks(person, rng=rng), rng=rng, shadow=0.38, head=head)
     if rng.random() < (0.02 if person.hard else 0.14):
         _draw_band(canvas, within=mask, rng=rng)
 
 
-def _locks(person: Person, *, rng: np.random.Generator) -> list[Lock]:
+def _locks(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
     fringe = rng.random() < (0.2 if person.hard else 0.35)
     if person.style in (HairStyle.SHORT, HairStyle.TIED):
         locks = [_swept(person, rng=rng)]
@@ -89,7 +91,7 @@ def _locks(person: Person, *, rng: np.random.Generator) -> list[Lock]:
     return [*locks, _fringe(person, rng=rng)] if fringe and person.style is not HairStyle.TIED else locks
 
 
-def _swept(person: Person, *, rng: np.random.Generator) -> Lock:
+def _swept(person: Person, *, rng: np.random.Generator) -> HairLock:
     """Short or tied hair: combed from the hairline back over the skull."""
     tied = person.style is HairStyle.TIED
     receding = 0.22 * max(0.0, person.age - 0.4) * person.hard
@@ -100,7 +102,7 @@ def _swept(person: Person, *, rng: np.random.Generator) -> Lock:
     tips = tips[np.clip(np.arange(len(tips)) + lean, 0, len(tips) - 1)]
     middle = (roots + tips) / 2 + np.stack([0.04 * np.sign(roots[:, 0]), np.full(len(roots), -0.05)], axis=-1)
     guides = [smooth(np.stack(line)) for line in zip(roots, middle, tips, strict=True)]
-    return Lock(
+    return HairLock(
         stacked(guides, KNOTS),
         620,
         width=0.026,
@@ -109,7 +111,7 @@ def _swept(person: Person, *, rng: np.random.Generator) -> Lock:
     )
 
 
-def _parted(person: Person, *, rng: np.random.Generator) -> list[Lock]:
+def _parted(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
     """Long hair and bobs: from a parting down both sides of the face."""
     part = float(rng.uniform(-0.35, 0.35))
     low = 2.5 if person.style is HairStyle.LONG else float(rng.uniform(1.0, 1.5))
@@ -121,11 +123,11 @@ def _parted(person: Person, *, rng: np.random.Generator) -> list[Lock]:
         inner = points((start, -1.1), (0.5, -0.96), (0.9, -0.56), (1.02, 0.0), (1.03, 0.7), (1.0, low))
         outer = points((start, -1.66), (0.62, -1.53), (1.08, -1.1), (1.33, -0.4), (1.44, 0.6), (1.4, low + 0.1))
         guides = stacked([smooth(inner), smooth((inner + outer) / 2), smooth(outer * (full, 1))], LONG_KNOTS)
-        locks.append(Lock(guides * (side, 1.0), 460, width=0.022, wave=wave, scatter=0.025))
+        locks.append(HairLock(guides * (side, 1.0), 460, width=0.022, wave=wave, scatter=0.025))
     return locks
 
 
-def _curls(person: Person, *, rng: np.random.Generator) -> list[Lock]:
+def _curls(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
     """Curly hair: tight waves standing away from the head, and over the ears on softer faces."""
     big = float(rng.uniform(1.04, 1.2))
     low = 0.2 if person.hard else float(rng.uniform(0.5, 1.6))
@@ -133,7 +135,7 @@ def _curls(person: Person, *, rng: np.random.Generator) -> list[Lock]:
     roots = _contour(HAIRLINE)
     tips = _contour(SILHOUETTE) * (big * 1.06, min(big, 1.1))
     guides = [smooth(np.stack([root, (root + tip) / 2, tip])) for root, tip in zip(roots, tips, strict=True)]
-    locks = [Lock(stacked(guides, KNOTS), THIN + 1, width=0.035, scatter=0.03, curl=curl)]
+    locks = [HairLock(stacked(guides, KNOTS), THIN + 1, width=0.035, scatter=0.03, curl=curl)]
     for side in (-1.0, 1.0) if low > 0.3 else ():
         inner, outer = (
             points((0.95, -0.5), (1.06, 0.1), (1.02, low)),
@@ -141,11 +143,11 @@ def _curls(person: Person, *, rng: np.random.Generator) -> list[Lock]:
         )
         middle = (inner + outer) / 2 + points((0, 0), (0, 0), (0, 0.16))
         fall = stacked([smooth(inner), smooth(middle), smooth(outer * (big, 1.0))], KNOTS) * (side, 1.0)
-        locks.append(Lock(fall, THIN + 1, width=0.035, scatter=0.03, curl=curl))
+        locks.append(HairLock(fall, THIN + 1, width=0.035, scatter=0.03, curl=curl))
     return locks
 
 
-def _fringe(person: Person, *, rng: np.random.Generator) -> Lock:
+def _fringe(person: Person, *, rng: np.random.Generator) -> HairLock:
     """Over the forehead; on one fringe in four it falls into the eyes."""
     over_eyes = rng.random() < 0.25
     low = float(rng.uniform(-0.1, 0.16)) if over_eyes else float(rng.uniform(-0.62, -0.38))
@@ -155,7 +157,7 @@ def _fringe(person: Person, *, rng: np.random.Generator) -> Lock:
         tip = (float(x) * 1.02 + sweep * 0.6, low + 0.12 * abs(float(x)) + float(rng.normal(0, 0.05)))
         guides.append(smooth(points((float(x) * 0.55, -1.62 + 0.2 * float(x) ** 2), (float(x) * 0.9, -1.15), tip)))
     count = 130 if over_eyes else 420
-    return Lock(stacked(guides, KNOTS), count, wave=0.01, scatter=0.03).widened(person.width)
+    return HairLock(stacked(guides, KNOTS), count, wave=0.01, scatter=0.03).widened(person.width)
 
 
 def _contour(control: tuple[tuple[float, float], ...]) -> Points:
@@ -164,7 +166,7 @@ def _contour(control: tuple[tuple[float, float], ...]) -> Points:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
+class _HairLayer:
     """Hair of one colour, drawn apart and then laid on the canvas, so that it can cast a shadow."""
 
     canvas: Canvas
@@ -172,7 +174,7 @@ class _Layer:
     relief: Relief
 
     def draw(
-        self, locks: list[Lock], *, rng: np.random.Generator, shadow: float, head: Image.Image | None
+        self, locks: list[HairLock], *, rng: np.random.Generator, shadow: float, head: Image.Image | None
     ) -> Image.Image:
         """Lay the locks, and on the head their shadow; gives back the mask of the hair (mode L)."""
         size = self.canvas.size * SUPERSAMPLING
@@ -188,7 +190,7 @@ class _Layer:
         self.canvas.image.paste(ImageChops.multiply(hair.convert("RGB"), self._light()), (0, 0), mask)
         return mask
 
-    def _draw_lock(self, draw: ImageDraw.ImageDraw, lock: Lock, *, rng: np.random.Generator) -> None:
+    def _draw_lock(self, draw: ImageDraw.ImageDraw, lock: HairLock, *, rng: np.random.Generator) -> None:
         if lock.count > THIN:  # Thin locks let the face through; the others lie on a closed mass.
             edge = (lock.guides[0], lock.guides[:, -1], lock.guides[-1, ::-1], lock.guides[::-1, 0])
             self._draw_polygons(draw, np.concatenate(edge)[None], np.array([0.75]))
@@ -218,7 +220,7 @@ class _Layer:
         return enlarged(np.repeat(light[..., None] * 255, 3, axis=-1), self.canvas.size)
 
 
-def _strands(lock: Lock, *, rng: np.random.Generator) -> Points:
+def _strands(lock: HairLock, *, rng: np.random.Generator) -> Points:
     """Lines `(count, K, 2)` anywhere between the guides."""
     count, knots = lock.count, lock.guides.shape[1]
     place = rng.uniform(0, len(lock.guides) - 1.001, count)
@@ -232,7 +234,7 @@ def _strands(lock: Lock, *, rng: np.random.Generator) -> Points:
     return np.asarray(lines + across * sway[..., None])
 
 
-def _ringlets(lock: Lock, strands: Points, *, rng: np.random.Generator) -> Points:
+def _ringlets(lock: HairLock, strands: Points, *, rng: np.random.Generator) -> Points:
     """Open rings `(count, K, 2)` strewn over the strands, most of them near the tips."""
     count = len(strands) * RINGLETS
     knot = (strands.shape[1] * rng.beta(1.6, 1.0, count)).astype(int)
@@ -248,7 +250,7 @@ def _draw_buzz(canvas: Canvas, person: Person, *, head: Image.Image, rng: np.ran
     roots, crown = _contour(HAIRLINE) * (person.width, 1.0), _contour(SILHOUETTE)
     cap = np.concatenate([roots, crown[::-1]])
     canvas.fill(cap, mix(person.hair, BLACK, 0.2), opacity=0.72, blur=0.035, within=head)
-    scalp = Lock(np.stack([roots, crown], axis=1), 900)
+    scalp = HairLock(np.stack([roots, crown], axis=1), 900)
     at = _strands(scalp, rng=rng)
     at = at[:, 0] + (at[:, 1] - at[:, 0]) * rng.random((900, 1)) + rng.normal(0, 0.02, (900, 2))
     hairs = ribbon(np.stack([at, moved(at, 0.012, -0.045)], axis=1), 0.014)

@@ -1,4 +1,4 @@
-"""What belongs to a person and to the light on them: everything several parts of the portrait must agree on."""
+"""The properties of a person and of the light that several parts of the portrait share."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -71,7 +71,7 @@ class Person:
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """A person by chance, of any tone of skin."""
+    """Draw a random person of any skin tone."""
     hard = bool(rng.random() < 0.5)
     age = float(rng.beta(1.5, 2.0))
     tone = float(rng.beta(0.9, 1.2))

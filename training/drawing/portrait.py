@@ -18,7 +18,7 @@ PARTS = ("person", "pose", "background", "clothes", "skin", "features", "hair", 
 
 
 def draw_face(rng: np.random.Generator, eyewear: Eyewear, *, size: int = 1024) -> Image.Image:
-    """A portrait, RGB, `size` by `size` pixels, of a person by chance who wears this eyewear.
+    """A portrait, RGB, `size` by `size` pixels, of a random person with this eyewear.
 
     Generators in the same state give the same picture, and the same person whatever the eyewear: every part
     draws its chances from a generator of its own.

@@ -1,7 +1,7 @@
-"""How far the probabilities can be believed, and the temperature that makes them more believable.
+"""Measure calibration and fit the temperature that improves it.
 
 Temperature scaling (C. Guo et al., *On Calibration of Modern Neural Networks*, 2017) divides every logit by one number
-fitted on images that nothing was learned from. It changes no label and no order, only how sure the model says it is.
+fitted on images outside the training split. It changes confidence, and leaves labels and ranking as they are.
 """
 
 from typing import Any
@@ -15,12 +15,12 @@ from scipy.special import betaincinv, expit
 from gate.card import Interval
 from training.errors import DataError
 
-# Softening twentyfold makes any logit a shrug. Sharpening more than fourfold is a sign of almost separable data, of
-# which the loss wants ever less doubt, rather than of a timid network.
+# At 20 every logit is close to uninformative. Below 0.25 the data are almost separable, and the loss favours ever
+# smaller temperatures without evidence that the network is underconfident.
 TEMPERATURES = (0.25, 20.0)
 MOST_BINS = 15
 IMAGES_A_BIN = 20
-# The smallest probability of the right label that a loss is taken of, as in `training.evaluation.evaluate`.
+# Probabilities of the correct label are clipped here for the log loss, as in `training.evaluation.evaluate`.
 SURE = 1e-7
 
 Values = NDArray[np.floating[Any]]
@@ -29,16 +29,16 @@ Bools = NDArray[np.bool_]
 
 
 class Finding(BaseModel):
-    """Base of what is measured, written to JSON and read back by the report."""
+    """Base of results that are written to JSON and read by the report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CalibrationMetrics(Finding):
-    """How probabilities fit what was seen; less is better in all three.
+    """Agreement of probabilities with labels; lower is better for all three.
 
-    `log_loss` is in nats, `brier` the mean squared error of the probability, `expected_calibration_error` the mean
-    distance, over the bins of `reliability` weighted by images, between what was said and what was seen.
+    `log_loss` is in nats, `brier` is the mean squared error of the probability, and `expected_calibration_error` is the
+    mean distance between predicted and observed share over the bins of `reliability`, weighted by images.
     """
 
     log_loss: float
@@ -47,9 +47,9 @@ class CalibrationMetrics(Finding):
 
 
 class ReliabilityBin(Finding):
-    """The images whose probability lies in `[low, high]`, which are the smallest and the largest among them.
+    """The images with probability in `[low, high]`; `low` and `high` are the extremes among them.
 
-    `observed` is their share of glasses with its exact 95 % interval.
+    `observed` is the share of glasses with its exact 95 % interval.
     """
 
     low: float
@@ -60,7 +60,7 @@ class ReliabilityBin(Finding):
 
 
 class CalibrationFindings(Finding):
-    """What `calibration.json` holds: the same images before and after the division by `temperature`."""
+    """Part of `calibration.json`: metrics of the same images before and after temperature scaling."""
 
     images: int
     temperature: float
@@ -71,7 +71,7 @@ class CalibrationFindings(Finding):
 
 
 def calibrate(logits: Values, labels: Values) -> CalibrationFindings:
-    """Fit the temperature to raw logits, `[N]`, and labels, `[N]` of 0 and 1, and measure what it changes.
+    """Fit the temperature to raw logits, `[N]`, and labels, `[N]` of 0 and 1; measure calibration before and after.
 
     Raises:
         DataError: as `fit_temperature`.
@@ -90,13 +90,13 @@ def calibrate(logits: Values, labels: Values) -> CalibrationFindings:
 
 
 def fit_temperature(logits: Values, labels: Values) -> float:
-    """The temperature within `TEMPERATURES` at which `sigmoid(logit / temperature)` has the least log loss.
+    """Find the temperature within `TEMPERATURES` that minimises the log loss of `sigmoid(logit / temperature)`.
 
-    Where no image lies on the wrong side of 0 the loss falls for as long as the temperature does, however little the
-    images say about doubt. Nothing measured then speaks for changing the logits, and the temperature is 1.
+    Without a misclassified image the loss decreases with the temperature without limit, so the data do not determine
+    it; the temperature is then 1.
 
     Raises:
-        DataError: there are no images, one of the labels is missing, or something is not a number.
+        DataError: there are no images, a label is missing, or a value is not a number.
     """
     scores, glasses = labelled(logits, labels)
     towards_right = np.where(glasses, scores, -scores)
@@ -106,16 +106,16 @@ def fit_temperature(logits: Values, labels: Values) -> float:
     def log_loss(log_temperature: float) -> float:
         return float(np.logaddexp(0.0, -towards_right / np.exp(log_temperature)).mean())
 
-    # Over the logarithm halving and doubling are equally far, and the loss still has a single minimum.
+    # On a logarithmic scale the loss still has a single minimum.
     found = minimize_scalar(log_loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
 
 def measure_calibration(probability: Values, labels: Values) -> CalibrationMetrics:
-    """Hold probabilities of glasses, `[N]`, against labels, `[N]` of 0 and 1.
+    """Compare probabilities of glasses, `[N]`, with labels, `[N]` of 0 and 1.
 
     Raises:
-        DataError: there are no images, or something is not a number.
+        DataError: there are no images, or a value is not a number.
     """
     said, glasses = labelled(probability, labels, both=False)
     bins = reliability(probability, labels)
@@ -128,20 +128,20 @@ def measure_calibration(probability: Values, labels: Values) -> CalibrationMetri
 
 
 def reliability(probability: Values, labels: Values, *, bins: int | None = None) -> tuple[ReliabilityBin, ...]:
-    """What was seen where the model said what, in order of probability.
+    """Compute the observed share of glasses per bin of predicted probability, in ascending order.
 
     Args:
         probability: of glasses, `[N]`.
         labels: `[N]` of 0 and 1.
-        bins: how many, all of about the same number of images; by default as many as leave `IMAGES_A_BIN` in each, at
-            least one and at most `MOST_BINS`. Equal probabilities are never divided, so there may be fewer.
+        bins: number of bins of about equal size; by default as many as leave `IMAGES_A_BIN` in each, at least 1 and at
+            most `MOST_BINS`. Equal probabilities share a bin, so there may be fewer.
 
     Raises:
-        DataError: there are no images, or something is not a number.
+        DataError: there are no images, or a value is not a number.
     """
     said, glasses = labelled(probability, labels, both=False)
     count = min(MOST_BINS, max(1, len(said) // IMAGES_A_BIN)) if bins is None else bins
-    # Edges that are probabilities themselves leave no bin empty, and put ties into one bin whatever their order.
+    # Edges taken from the probabilities keep every bin filled, and ties in one bin independent of order.
     uppers = np.unique(np.quantile(said, np.arange(1, count + 1) / count, method="inverted_cdf"))
     bin_of = np.searchsorted(uppers, said)
     return tuple(_bin(said[bin_of == index], glasses[bin_of == index]) for index in range(len(uppers)))
@@ -156,23 +156,22 @@ def clopper_pearson(hits: int, total: int, *, confidence: float = 0.95) -> Inter
 
 
 def labelled(values: Values, labels: Values, *, both: bool = True) -> tuple[Floats, Bools]:
-    """Logits or probabilities as float64, `[N]`, and whether each shows glasses, `[N]`, once they can be counted.
+    """Validate scores and labels; return scores as float64, `[N]`, and whether each image shows glasses, bool `[N]`.
 
     Raises:
-        DataError: there are no images, something is not a number, or, where `both` is asked for, one of the labels is
-            missing; the text says which.
+        DataError: there are no images, a value is not a number, or `both` is set and a label is missing.
     """
     scores = np.asarray(values, np.float64)
     if scores.ndim != 1 or scores.shape != np.shape(labels):
         raise DataError(f"scores {scores.shape} and labels {np.shape(labels)} must be one number an image each")
     if not len(scores):
-        raise DataError("there are no labelled images; give the split some, or another split")
+        raise DataError("the split has no labelled images; add some, or use another split")
     if not np.isfinite(scores).all() or not np.isin(labels, (0, 1)).all():
         raise DataError("a score is not a finite number, or a label is neither 0 nor 1; score the images again")
     glasses = np.asarray(labels) == 1
     if both and glasses.all() == glasses.any():
         missing = "no_glasses" if glasses.all() else "glasses"
-        raise DataError(f"not one of the {len(scores)} images is labelled {missing}; both labels are needed")
+        raise DataError(f"none of the {len(scores)} images is labelled {missing}; both labels are needed")
     return scores, glasses
 
 

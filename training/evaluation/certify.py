@@ -1,12 +1,13 @@
-"""The band of uncertainty that keeps a promise: of the images accepted, at most so many labelled wrongly.
+"""Certify the band of uncertainty: bound the share of wrong labels among the accepted images.
 
-Candidates are put in order, widest first, by logits of another split, before the calibration labels are seen. Each is
-tested in turn with an exact binomial bound, and the first that fails ends the sequence, so every test may use the whole
-1 - confidence (fixed-sequence testing: P. Bauer, 1991; for risks: A. Angelopoulos et al., *Learn then Test*, 2021).
+Candidate bands are ordered, widest first, by the logits of another split, before the calibration labels are used. They
+are tested in that order with an exact binomial bound, and the first failure ends the sequence, so every test may use
+the full 1 - confidence (fixed-sequence testing: P. Bauer, 1991; for risks: A. Angelopoulos et al., *Learn then Test*,
+2021).
 
-Bands are on the raw logits, before any temperature, because the temperature is fitted to the same labels. What is
-promised holds for images drawn as the calibration images were, less those that the gate discards as unfamiliar by a
-threshold that did not see these labels.
+Bands are defined on raw logits, before temperature scaling, because the temperature is fitted to the same labels. The
+guarantee holds for images from the distribution of the calibration images, except those that the gate discards as
+unfamiliar; the novelty threshold does not depend on these labels.
 """
 
 import math
@@ -25,15 +26,15 @@ from gate.card import Interval
 from training.errors import DataError
 from training.evaluation.calibrate import Bools, Finding, Floats, Values, clopper_pearson, labelled
 
-# Shares of the proposing split that the candidates accept: from 80 % on in steps of a tenth of a per cent.
+# Shares of the proposing split that the candidates accept: 80 % to 100 % in steps of 0.1 %.
 COVERAGES = tuple(round(0.8 + step / 1000, 3) for step in range(201))
-# How far the graph's float32 may put a probability from the exact one: four steps below 1.
+# Largest float32 error of a probability in the graph: four steps below 1.
 FLOAT32_SLACK = 2.0**-22
 MOST_IMAGES = 10**9
 
 
 class RawBand(Finding):
-    """The raw logits, edges included as in `gate.Band`, that are too uncertain to keep."""
+    """The closed interval of raw logits that are too uncertain to accept."""
 
     low: float
     high: float
@@ -46,20 +47,20 @@ class RawBand(Finding):
 
     @classmethod
     def from_probability(cls, band: Band, temperature: float) -> Self:
-        """The raw logits of a band of probabilities; an edge at 0 or 1 leaves nothing on its side to accept."""
-        # JSON knows no infinity, and no logit lies beyond the largest float.
+        """Convert a band of probabilities; an edge at 0 or 1 discards that whole side."""
+        # JSON has no infinity, and no logit lies beyond the largest float.
         low, high = np.clip(logit([band.low, band.high]) * temperature, -sys.float_info.max, sys.float_info.max)
         return cls(low=float(low), high=float(high))
 
     def accepts(self, logits: Floats) -> Bools:
-        """Whether each raw logit, `[N]`, lies outside: bool `[N]`."""
+        """Whether each raw logit, `[N]`, lies outside the band: bool `[N]`."""
         return (logits < self.low) | (logits > self.high)
 
 
 class TestedBand(Finding):
-    """One row of the sequence. `risk` is what was observed, `bound` what it is below with the confidence asked for.
+    """One tested candidate: observed `risk`, and its upper `bound` at the requested confidence.
 
-    `false_glasses` counts the `errors` that are a wrong `glasses`; where nothing is accepted there is no `risk`.
+    `false_glasses` counts the `errors` with a wrong `glasses`; `risk` is None if no image is accepted.
     """
 
     band: RawBand
@@ -71,7 +72,7 @@ class TestedBand(Finding):
     certified: bool
 
 
-class Promise(Finding):
+class Guarantee(Finding):
     """With probability `confidence` over the calibration images, the risk is at most `target_risk`.
 
     The risk is the mean cost of an accepted image, where a wrong `no_glasses` costs 1 and a wrong `glasses` costs
@@ -83,12 +84,12 @@ class Promise(Finding):
     cost_ratio: Annotated[float, Field(gt=0.0)]
 
 
-class Certificate(Promise):
-    """The narrowest band that keeps the promise, and all that was tested on the way to it.
+class RiskCertificate(Guarantee):
+    """The narrowest certified band, and every candidate that was tested.
 
-    `accepted`, `errors`, `risk` and `risk_bound` (one-sided, at the promise's confidence) are those of `band` or, where
-    none is certified, of the widest candidate; so is `coverage`, with its exact 95 % interval. `images_needed` is how
-    many fresh labelled images it would take then, or None where no number would do.
+    `accepted`, `errors`, `coverage` (exact 95 % interval), `risk` and `risk_bound` (one-sided, at the requested
+    confidence) belong to `band` or, if no band is certified, to the widest candidate. `images_needed` then estimates
+    the number of new labelled images to certify it; None if no number suffices.
     """
 
     images: int
@@ -104,7 +105,7 @@ class Certificate(Promise):
 
 
 class SelectiveRisk(Finding):
-    """What one band does on labelled images, with exact 95 % intervals; without accepted images there is no risk."""
+    """Coverage and risk of one band with exact 95 % intervals; `risk` is None if no image is accepted."""
 
     accepted: int
     errors: int
@@ -113,7 +114,7 @@ class SelectiveRisk(Finding):
 
 
 class RiskCoverage(Finding):
-    """The error among the surest images against their share, surest first; `area` is its mean over coverage (AURC)."""
+    """The error rate of the most confident images by coverage; `area` is its mean over coverage (AURC)."""
 
     coverage: tuple[float, ...]
     risk: tuple[float, ...]
@@ -123,23 +124,23 @@ class RiskCoverage(Finding):
 def propose_bands(
     logits: Values, *, cost_ratio: float = 1.0, coverages: Sequence[float] = COVERAGES
 ) -> tuple[RawBand, ...]:
-    """Candidates for `certify`, widest first, each holding logit 0, where the label changes.
+    """Propose candidates for `certify`, widest first; each contains logit 0, where the label changes.
 
-    The upper edge lies log(cost_ratio) farther from 0 than the lower one, since an image that far out costs about
-    exp(-distance) times the cost of its error (C. K. Chow's rule, 1970): on either edge accepting costs the same.
+    The upper edge is log(cost_ratio) farther from 0 than the lower edge. The expected cost of accepting an image is
+    about exp(-distance) times the cost of its error (C. K. Chow's rule, 1970), so it is equal at both edges.
 
     Args:
         logits: raw, `[N]`, of a split that `certify` will not see; labels are not needed.
-        cost_ratio: what a wrong `glasses` costs, where a wrong `no_glasses` costs 1.
+        cost_ratio: cost of a wrong `glasses` in units of the cost of a wrong `no_glasses`.
         coverages: shares of `logits` to accept, in (0, 1]; at 1 only logit 0 itself is discarded. The smallest must
             leave enough calibration images: to certify 1 % takes 299 accepted without an error, 473 with one.
 
     Raises:
-        DataError: there are no logits, or one is not a number.
+        DataError: there are no logits, or one is not finite.
     """
     scores = np.asarray(logits, np.float64)
     if not scores.size or not np.isfinite(scores).all():
-        raise DataError("bands are proposed from logits, at least one and all finite")
+        raise DataError("proposing bands takes at least one logit, and all must be finite")
     if not all(0.0 < coverage <= 1.0 for coverage in coverages):
         raise ValueError("coverages lie in (0, 1]")
     shift = math.log(cost_ratio)
@@ -155,23 +156,23 @@ def certify(
     target_risk: float = 0.01,
     confidence: float = 0.95,
     cost_ratio: float = 1.0,
-) -> Certificate:
-    """Find the narrowest band that can be promised to keep the risk at or below `target_risk`.
+) -> RiskCertificate:
+    """Find the narrowest band whose risk is certified to be at most `target_risk`.
 
     Args:
-        logits: raw, `[N]`, of calibration images that nothing was learned or proposed from, unfamiliar ones left out.
+        logits: raw, `[N]`, of calibration images not used for training or proposing, without unfamiliar ones.
         labels: `[N]` of 0 and 1.
         bands: candidates, each inside the one before.
-        target_risk: see `Promise`.
-        confidence: see `Promise`.
-        cost_ratio: see `Promise`.
+        target_risk: see `Guarantee`.
+        confidence: see `Guarantee`.
+        cost_ratio: see `Guarantee`.
 
     Raises:
-        DataError: there are no images, one of the labels is missing, or something is not a number.
-        ValueError: there are no bands, or they are out of order; or the promise itself makes no sense.
+        DataError: there are no images, a label is missing, or a value is not a number.
+        ValueError: there are no bands, they are out of order, or the guarantee is invalid.
     """
     scores, glasses = labelled(logits, labels)
-    promise = Promise(target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio)
+    promise = Guarantee(target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio)
     if not bands or any(wide.low > narrow.low or wide.high < narrow.high for wide, narrow in pairwise(bands)):
         raise ValueError("bands are tested from the widest to the narrowest, each inside the one before")
     tested: list[TestedBand] = []
@@ -181,7 +182,7 @@ def certify(
             break
     shown = next((row for row in reversed(tested) if row.certified), tested[0])
     needed = None if shown.certified else _images_needed(promise, bands, scores, glasses)
-    return Certificate(
+    return RiskCertificate(
         **promise.model_dump(),
         images=len(scores),
         certified=shown.certified,
@@ -199,27 +200,27 @@ def certify(
 def upper_bound(errors: float, total: float, *, confidence: float) -> float:
     """Clopper and Pearson's one-sided bound on the share that `errors` of `total` were drawn from.
 
-    It is at most r exactly where that many errors or fewer have a probability of at most 1 - confidence under r.
+    It is at most r exactly if at most this many errors have a probability of at most 1 - confidence at risk r.
     """
     return float(betaincinv(errors + 1, total - errors, confidence)) if errors < total else 1.0
 
 
 def probability_band(raw: RawBand, temperature: float) -> Band:
-    """The band of probabilities for a card, rounded outwards: what is certified to be discarded is discarded.
+    """Convert to a band of probabilities for the card, rounded outwards.
 
-    Edges have four decimals, more near 0 and 1 where those would be coarse. The sliver up to the rounded edge is
-    discarded beyond what was certified: that adds no error, and raises their share by no more than the sliver's. Where
-    float32 cannot tell an edge from 0 or 1, all on that side is discarded.
+    Edges have four decimals, more near 0 and 1. The rounding discards slightly more images than certified: it adds no
+    error, and raises the error share by at most the share of those images. If float32 cannot distinguish an edge from 0
+    or 1, that whole side is discarded.
     """
-    # The difference is rounded only to read 0.12 and not 0.12 and a bit; the slack is a thousand times that.
+    # Rounding to 10 decimals removes float noise such as 0.12000000000000001; the slack is far larger.
     return Band(round(1.0 - _rounded_up(-raw.low / temperature), 10), _rounded_up(raw.high / temperature))
 
 
 def selective_risk(logits: Values, labels: Values, raw_band: RawBand) -> SelectiveRisk:
-    """What a band, such as the paper's by `RawBand.from_probability`, does on labelled raw logits.
+    """Measure coverage and risk of a band, such as the paper's, on labelled raw logits.
 
     Raises:
-        DataError: there are no images, or something is not a number.
+        DataError: there are no images, or a value is not a number.
     """
     scores, glasses = labelled(logits, labels, both=False)
     keep = raw_band.accepts(scores)
@@ -233,10 +234,10 @@ def selective_risk(logits: Values, labels: Values, raw_band: RawBand) -> Selecti
 
 
 def risk_coverage(logits: Values, labels: Values) -> RiskCoverage:
-    """The risk at every coverage that a symmetric band can have; images of one |logit| are accepted together.
+    """Compute the risk at every coverage of a symmetric band; images of equal |logit| are accepted together.
 
     Raises:
-        DataError: there are no images, or something is not a number.
+        DataError: there are no images, or a value is not a number.
     """
     scores, glasses = labelled(logits, labels, both=False)
     order = np.argsort(-np.abs(scores))
@@ -247,15 +248,15 @@ def risk_coverage(logits: Values, labels: Values) -> RiskCoverage:
     return RiskCoverage(coverage=tuple(coverage.tolist()), risk=tuple(risk.tolist()), area=area)
 
 
-def describe(certificate: Certificate, *, temperature: float | None = None) -> str:
-    """A certificate in a sentence or two; with the temperature its band is in probabilities."""
+def describe(certificate: RiskCertificate, *, temperature: float | None = None) -> str:
+    """Describe a certificate in one or two sentences; with `temperature` its band is in probabilities."""
     sure = f"with confidence {certificate.confidence:g}"
     target = _amount(certificate, certificate.target_risk)
     counts = f"{certificate.accepted} of {certificate.images}, {certificate.errors} wrong"
     if certificate.band is None:
         return (
-            f"Nothing can be certified at {target} {sure}: the widest band ({counts}) bounds it only at "
-            f"{_amount(certificate, certificate.risk_bound)}, and {_remedy(certificate)}; the paper's band stays."
+            f"No band can be certified at {target} {sure}: the bound of the widest band ({counts}) is "
+            f"{_amount(certificate, certificate.risk_bound)}, and {_remedy(certificate)}; the paper's band is used."
         )
     promised = (
         f"at most {target} of the accepted images are labelled wrongly"
@@ -266,14 +267,14 @@ def describe(certificate: Certificate, *, temperature: float | None = None) -> s
     return f"{sure.capitalize()} {promised}: {_band_text(certificate.band, temperature)} accepts {share} ({counts})."
 
 
-def _amount(promise: Promise, risk: float) -> str:
+def _amount(promise: Guarantee, risk: float) -> str:
     return f"{100 * risk:.3g} %" if promise.cost_ratio == 1 else f"a mean cost of {risk:.3g}"
 
 
-def _remedy(certificate: Certificate) -> str:
+def _remedy(certificate: RiskCertificate) -> str:
     if certificate.images_needed is None:
-        return "no number of images would do, as no band was seen to stay below it"
-    return f"it would take about {certificate.images_needed} fresh labelled images"
+        return "more images would not help, because no band has a lower observed risk"
+    return f"certifying it needs about {certificate.images_needed} new labelled images"
 
 
 def _band_text(raw: RawBand, temperature: float | None) -> str:
@@ -284,8 +285,8 @@ def _band_text(raw: RawBand, temperature: float | None) -> str:
 
 
 def _proposed(margins: Floats, coverage: float, shift: float) -> RawBand:
-    # Rounded, as 1 - 0.8 is a float a little below 0.2. Between two images the edge is interpolated: where few are
-    # unsure, a step from one to the next would leave out most bands worth trying.
+    # Rounded, because 1 - 0.8 is slightly below 0.2 as a float. Edges are interpolated between images: with few
+    # uncertain images, steps from one image to the next would skip most useful bands.
     discarded = round((1 - coverage) * len(margins), 6)
     edge = float(np.interp(discarded, np.arange(len(margins) + 1), [min(0.0, -shift), *margins]))
     return RawBand(low=min(0.0, -edge), high=max(0.0, edge + shift))
@@ -296,7 +297,7 @@ def _wrong(scores: Floats, glasses: Bools) -> Bools:
     return wrong
 
 
-def _test(promise: Promise, band: RawBand, scores: Floats, glasses: Bools) -> TestedBand:
+def _test(promise: Guarantee, band: RawBand, scores: Floats, glasses: Bools) -> TestedBand:
     kept = band.accepts(scores)
     wrong = kept & _wrong(scores, glasses)
     accepted, errors, false = int(kept.sum()), int(wrong.sum()), int((wrong & ~glasses).sum())
@@ -312,17 +313,17 @@ def _test(promise: Promise, band: RawBand, scores: Floats, glasses: Bools) -> Te
     )
 
 
-def _bound(promise: Promise, missed: float, false: float, accepted: float) -> float:
+def _bound(promise: Guarantee, missed: float, false: float, accepted: float) -> float:
     if promise.cost_ratio == 1:
         return upper_bound(missed + false, accepted, confidence=promise.confidence)
-    # Two shares are bounded at once, so each may fail half as often (C. E. Bonferroni, 1936).
+    # Two shares are bounded at once, so each gets half the error probability (C. E. Bonferroni, 1936).
     each = (1 + promise.confidence) / 2
     bounds = [upper_bound(errors, accepted, confidence=each) for errors in (missed, false)]
     return bounds[0] + promise.cost_ratio * bounds[1]
 
 
-def _images_needed(promise: Promise, bands: Sequence[RawBand], scores: Floats, glasses: Bools) -> int | None:
-    """How many images like these the widest band would need, or the one of least risk if that one is hopeless."""
+def _images_needed(promise: Guarantee, bands: Sequence[RawBand], scores: Floats, glasses: Bools) -> int | None:
+    """Estimate the images needed to certify the widest band, or the band of lowest risk if the widest cannot pass."""
     rows = [_test(promise, band, scores, glasses) for band in bands]
     hopeful = [row for row in rows if row.risk is not None and row.risk < promise.target_risk]
     if not hopeful:
@@ -338,7 +339,7 @@ def _images_needed(promise: Promise, bands: Sequence[RawBand], scores: Floats, g
 
 
 def _rounded_up(scaled_logit: float) -> float:
-    # Logit 0 is exactly 0.5 in every precision, and a band may end there.
+    # Logit 0 is exactly 0.5 in every precision, so this edge needs no slack.
     if scaled_logit == 0:
         return 0.5
     edge = float(expit(scaled_logit)) + FLOAT32_SLACK

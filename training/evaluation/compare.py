@@ -1,4 +1,4 @@
-"""Paired comparison: of finished runs on the same images, and of settings that were tried with the same seeds."""
+"""Paired comparison of finished runs on the same images, and of settings with the same seeds."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,12 +24,12 @@ LEVEL = 0.05
 Floats = NDArray[np.float64]
 
 
-class _Part(BaseModel):
+class _ComparisonModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Measured(_Part):
-    """One run on the test split."""
+class RunResult(_ComparisonModel):
+    """The metrics of one run on the test split."""
 
     run: str
     images: int
@@ -40,8 +40,8 @@ class Measured(_Part):
     settings: dict[str, float | int | str | bool]
 
 
-class Pair(_Part):
-    """A run against the first: which images only one of them gets wrong, and its log loss less the first's."""
+class PairedResult(_ComparisonModel):
+    """A run compared with the first: errors of only one of them, and its log loss minus that of the first."""
 
     first: str
     other: str
@@ -51,33 +51,33 @@ class Pair(_Part):
     log_loss_difference: Interval
 
 
-class Comparison(_Part):
-    """Several runs on the test split of the same records."""
+class Comparison(_ComparisonModel):
+    """The results of several runs on the same test split."""
 
     records: str
-    runs: tuple[Measured, ...]
-    pairs: tuple[Pair, ...]
+    runs: tuple[RunResult, ...]
+    pairs: tuple[PairedResult, ...]
 
 
 def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
-    """Measure finished runs on the test split, and hold each against the first, image by image.
+    """Evaluate finished runs on the test split, and compare each with the first, image by image.
 
     Accuracy has Wilson's interval, log loss a bootstrap's; McNemar's test is exact.
 
     Raises:
-        RecordsError: a run is not finished, or was fitted to other records.
+        RecordsError: a run is unfinished, or was fitted to other records.
     """
     fingerprint = Manifest.read(records).fingerprint()
     names = [str(folder) for folder in folders]
     fitted = [load_fitted(folder) for folder in folders]
     for name, one in zip(names, fitted, strict=True):
         if one.run.records != fingerprint:
-            raise RecordsError(f"{name} was fitted to other records than {records}: its test split proves nothing")
+            raise RecordsError(f"{name} was fitted to other records than {records}: its test split is not held out")
     labels, logits = _test_logits(records, [(one.network, Preset.from_settings(one.run.settings)) for one in fitted])
     wrong, losses = (logits >= 0) != (labels == 1), log_losses(expit(logits), labels)
     means = _resampled(losses)
     runs = tuple(
-        Measured(
+        RunResult(
             run=name,
             images=len(labels),
             errors=int(mistakes.sum()),
@@ -89,7 +89,7 @@ def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
         for name, one, mistakes, loss, mean in zip(names, fitted, wrong, losses, means, strict=True)
     )
     pairs = tuple(
-        Pair(
+        PairedResult(
             first=names[0],
             other=names[index],
             only_first_wrong=int((wrong[0] & ~wrong[index]).sum()),
@@ -103,19 +103,19 @@ def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, object]]:
-    """A comparison as a table: one row a run, which all but the first end with how they differ from it."""
+    """Convert a comparison to table rows: one per run, with the differences from the first run."""
     pairs = {pair.other: pair for pair in comparison.pairs}
     return [{**_flat(run, {"settings"}), **_flat(pairs.get(run.run), {"first", "other"})} for run in comparison.runs]
 
 
 def mcnemar(first: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """The exact two-sided p of two sets of mistakes, `[N]` each, on the same images (Q. McNemar, 1947)."""
+    """Compute McNemar's exact two-sided p for two error masks, bool `[N]`, on the same images (Q. McNemar, 1947)."""
     one, two = int((first & ~other).sum()), int((other & ~first).sum())
     return float(stats.binomtest(one, one + two).pvalue) if one + two else 1.0
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of the mean of normal values; None where there are fewer than two."""
+    """Compute the 95 % t-interval of a mean; None for fewer than two values."""
     if len(values) < 2:
         return None
     half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * stats.sem(values))
@@ -124,9 +124,9 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def paired_p(first: Sequence[float], other: Sequence[float]) -> float:
-    """The two-sided p of Student's t test of the differences.
+    """Compute the two-sided p of Student's paired t test.
 
-    It is 1 where they do not scatter at all: a few seeds that happen to make as many mistakes prove nothing.
+    It is 1 if the differences do not vary: a few seeds with equal error counts are not evidence.
     """
     differences = np.subtract(other, first)
     if len(differences) < 2 or np.ptp(differences) < 1e-12:
@@ -135,7 +135,7 @@ def paired_p(first: Sequence[float], other: Sequence[float]) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p corrected for being several (S. Holm, 1979), in the order given."""
+    """Correct p values for multiple tests (S. Holm, 1979), in the given order."""
     order = np.argsort(p)
     scaled = np.sort(p) * np.arange(len(p), 0, -1)
     corrected = np.empty(len(p))
@@ -144,7 +144,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _test_logits(records: Place, networks: Iterable[tuple[keras.Model, Preset]]) -> tuple[NDArray[np.float32], Floats]:
-    """Labels `[N]`, and logits `[runs, N]`: at every size the images come in the same order."""
+    """Return labels `[N]` and logits `[runs, N]`; the order of the images is the same at every size."""
     logits = []
     for network, preset in networks:
         test = load_records(records, Split.TEST, size=preset.size)
@@ -153,13 +153,13 @@ def _test_logits(records: Place, networks: Iterable[tuple[keras.Model, Preset]])
 
 
 def _resampled(losses: Floats) -> Floats:
-    """Means of each run's losses, `[runs, N]`, over images drawn with replacement, the same for all: `[runs, R]`."""
+    """Bootstrap the mean losses, `[runs, N]` -> `[runs, R]`, with the same resampled images for all runs."""
     random, count = np.random.default_rng(0), losses.shape[1]
     return np.stack([losses[:, random.integers(count, size=count)].mean(axis=1) for _ in range(RESAMPLES)], axis=1)
 
 
 def _flat(part: BaseModel | None, without: set[str]) -> dict[str, object]:
-    """Its fields, those of an interval beside each other."""
+    """Flatten the fields; an interval becomes three columns."""
     cells: dict[str, object] = {}
     for name, value in part.model_dump(exclude=without).items() if part else ():
         cells |= {f"{name}_{end}": one for end, one in value.items()} if isinstance(value, dict) else {name: value}

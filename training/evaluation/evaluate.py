@@ -1,4 +1,4 @@
-"""How good the exported model is on images it did not learn from, each figure with its 95 % interval."""
+"""Evaluate the exported model on held-out images; each metric has a 95 % interval."""
 
 from dataclasses import dataclass
 
@@ -21,8 +21,8 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What the gate says of `N` images: their scores, and the decision about each by the card's band and threshold."""
+class GateScores:
+    """Scores of `N` images, and the decisions by the card's band and novelty threshold."""
 
     scores: tuple[Score, ...]
     decisions: tuple[Decision, ...]
@@ -43,23 +43,23 @@ class Judged:
         return np.array([decision.reason is Reason.UNFAMILIAR for decision in self.decisions], bool)
 
 
-def judge(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) -> Judged:
-    """Score and decide about images, uint8 `[N, S, S, 3]`, as the service does."""
+def score_images(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) -> GateScores:
+    """Score images, uint8 `[N, S, S, 3]`, and decide about them, exactly as the service does."""
     starts = range(0, len(images), batch)
     scores = tuple(score for start in starts for score in scorer.score(images[start : start + batch]).each())
     band, threshold = card.band.changed(), card.novelty_limit
     decisions = tuple(
         decide(score.probability, band, novelty=score.novelty, novelty_threshold=threshold) for score in scores
     )
-    return Judged(scores, decisions)
+    return GateScores(scores, decisions)
 
 
 def evaluate(
     probability: Floats, labels: NDArray[np.float32], band: Band, *, unfamiliar: Bools | None = None
 ) -> CardMetrics:
-    """Hold probabilities, `[N]`, against labels, `[N]` of 0 and 1; `unfamiliar`, bool `[N]`, where that is judged.
+    """Compare probabilities, `[N]`, with labels, `[N]` of 0 and 1; `unfamiliar` is bool `[N]` if the model has novelty.
 
-    Shares have Wilson's interval; the log loss, which is no share, has a bootstrap interval with a fixed seed.
+    Shares have Wilson's interval; the log loss has a bootstrap interval with a fixed seed.
     """
     count, correct = len(labels), (probability >= 0.5) == (labels == 1)
     accepted = np.array([one not in band for one in probability])
@@ -75,8 +75,8 @@ def evaluate(
     )
 
 
-def evaluate_by_data_set(judged: Judged, records: Records, card: CardText) -> dict[str, CardMetrics]:
-    """`evaluate` for each data set of a split by itself: an easy one must not hide a hard one."""
+def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -> dict[str, CardMetrics]:
+    """Evaluate each data set separately, so that an easy one does not hide a hard one."""
     band, origin = card.band.changed(), np.array(records.data_sets)
     unfamiliar = judged.unfamiliar if "novelty" in card.outputs else None
     return {
@@ -91,10 +91,10 @@ def evaluate_by_data_set(judged: Judged, records: Records, card: CardText) -> di
 
 
 def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: int) -> dict[str, DiscardedShares]:
-    """What becomes of images that are no portrait, of every kind of `outliers.JUDGED`, made of `faces`."""
+    """Measure how many outliers of every kind in `outliers.JUDGED`, made from `faces`, are discarded."""
     found = {}
     for kind, images in make_outliers(faces, JUDGED, seed=seed).items():
-        judged = judge(scorer, card, images)
+        judged = score_images(scorer, card, images)
         count = len(images)
         found[kind] = DiscardedShares(
             images=count,
@@ -105,13 +105,13 @@ def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: in
 
 
 def reference_histogram(probability: Floats) -> ReferenceHistogram:
-    """The scores' distribution, which live scores are later held against."""
+    """Compute the histogram of scores that drift monitoring compares live scores with."""
     counts, _ = np.histogram(probability, HISTOGRAM_EDGES)
     return ReferenceHistogram(edges=HISTOGRAM_EDGES, counts=tuple(int(count) for count in counts))
 
 
 def wilson(hits: int, total: int) -> Interval:
-    """A share with Wilson's 95 % interval, which holds near 0 and 1 too (E. B. Wilson, 1927)."""
+    """Compute a share with Wilson's 95 % interval, which is valid near 0 and 1 (E. B. Wilson, 1927)."""
     share = hits / total
     spread = Z_95**2 / total
     centre = (share + spread / 2) / (1 + spread)
@@ -120,7 +120,7 @@ def wilson(hits: int, total: int) -> Interval:
 
 
 def log_losses(probability: Floats, labels: NDArray[np.float32]) -> Floats:
-    """`-log` of the probability of each right label, `[N]`."""
+    """Compute `-log` of the probability of each correct label, `[N]`."""
     right = np.where(labels == 1, probability, 1 - probability)
     losses: Floats = -np.log(np.clip(right, 1e-7, 1.0))
     return losses

@@ -1,4 +1,4 @@
-"""What a fitted network may promise: temperature, novelty threshold and band, all from the calibration split alone."""
+"""Fit temperature, novelty threshold and certified band of a run, all on the calibration split."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from training.errors import RecordsError
 from training.evaluation.calibrate import CalibrationFindings, Finding, calibrate
 from training.evaluation.certify import (
     COVERAGES,
-    Certificate,
     RawBand,
+    RiskCertificate,
     RiskCoverage,
     SelectiveRisk,
     certify,
@@ -32,57 +32,57 @@ from training.evaluation.certify import (
 from training.evaluation.novelty import (
     HEAD_FILE,
     NoveltyFindings,
-    below,
+    familiar,
     fit_head,
     load_head,
     novelty_output,
     score_novelty,
     set_threshold,
 )
-from training.model.train import NETWORK_FILE, Fitted, load_fitted, predict_logits, save_keras
+from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict_logits, save_keras
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
-ROOM = 1.03  # How many more images than it needs the first band should leave on the calibration split.
+ROOM = 1.03  # Safety factor for the number of calibration images that the first band accepts.
 
 
-class Calibrated(Finding):
-    """`calibration.json`: what `lensgate train calibrate` found, and which run it belongs to."""
+class CalibrationRecord(Finding):
+    """`calibration.json`: the results of `lensgate train calibrate`, and the fingerprint of their run."""
 
     run: str
     calibration: CalibrationFindings
     novelty: NoveltyFindings
 
 
-class Certified(Finding):
-    """`certificate.json`: the certificate, what the paper's band does on the same images, and risk by coverage."""
+class CertificateRecord(Finding):
+    """`certificate.json`: the certificate, the paper's band on the same images, and risk by coverage."""
 
     run: str
-    certificate: Certificate
+    certificate: RiskCertificate
     paper: SelectiveRisk
     risk_coverage: RiskCoverage
 
 
 @dataclass(frozen=True, slots=True)
-class Promised:
-    """What an export puts into the graph and the card; empty where nothing was calibrated."""
+class Guarantees:
+    """The calibration results that an export adds to graph and card; defaults if the run is not calibrated."""
 
     temperature: float = 1.0
     head: keras.Model | None = None
     novelty: NoveltyFindings | None = None
-    certificate: Certificate | None = None
+    certificate: RiskCertificate | None = None
 
     @classmethod
     def read(cls, run: Path) -> Self:
-        """What was found of the run in this folder, as far as it was looked for.
+        """Read the results in the folder of a run, as far as they exist.
 
         Raises:
-            RecordsError: what is there was found of another fit.
+            RecordsError: the results belong to another fit.
         """
-        calibrated = _read(run, CALIBRATION_FILE, Calibrated)
+        calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
         if calibrated is None:
             return cls()
-        certified = _read(run, CERTIFICATE_FILE, Certified)
+        certified = _read(run, CERTIFICATE_FILE, CertificateRecord)
         return cls(
             temperature=calibrated.calibration.temperature,
             head=load_head(run),
@@ -91,11 +91,11 @@ class Promised:
         )
 
     def novelty_output(self, network: keras.Model) -> Any:
-        """The novelty as a symbolic tensor of the network's graph, or None."""
+        """Return novelty as a symbolic tensor of the network's graph, or None."""
         return None if self.head is None else novelty_output(network, self.head)
 
     def card_band(self) -> CardBand:
-        """The certified band, or the paper's where nothing could be certified."""
+        """Return the certified band, or the paper's if none was certified."""
         found = self.certificate
         if found is None or found.band is None:
             return CardBand()
@@ -112,7 +112,7 @@ class Promised:
         )
 
     def card_threshold(self) -> NoveltyThreshold | None:
-        """The threshold with a word on how it was chosen, or None."""
+        """Return the threshold and how it was chosen, or None."""
         if self.novelty is None:
             return None
         found = self.novelty
@@ -120,18 +120,18 @@ class Promised:
         return NoveltyThreshold(value=found.threshold, chosen_by=chosen)
 
 
-def calibrate_run(records: Place, run: Path, *, seed: int) -> Calibrated:
-    """Fit temperature and novelty head to the run, set the threshold; write both into the run's folder.
+def calibrate_run(records: Place, run: Path, *, seed: int) -> CalibrationRecord:
+    """Fit temperature, novelty head and threshold; write them to the folder of the run.
 
     Raises:
-        RecordsError: the run is not finished, or was fitted to other records.
+        RecordsError: the run is unfinished, or was fitted to other records.
     """
     fitted = _fitted(records, run)
     (run / CERTIFICATE_FILE).unlink(missing_ok=True)
     size = int(fitted.run.settings["size"])
     head = fit_head(fitted.network, load_records(records, Split.TRAIN, size=size).images, seed=seed)
     held = load_records(records, Split.CALIBRATION, size=size)
-    found = Calibrated(
+    found = CalibrationRecord(
         run=fingerprint(run),
         calibration=calibrate(predict_logits(fitted.network, held.images), held.labels),
         novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
@@ -141,22 +141,24 @@ def calibrate_run(records: Place, run: Path, *, seed: int) -> Calibrated:
     return found
 
 
-def certify_run(records: Place, run: Path, *, target_risk: float, confidence: float, cost_ratio: float) -> Certified:
-    """Find the band that keeps the promise on the calibration split; write it into the run's folder.
+def certify_run(
+    records: Place, run: Path, *, target_risk: float, confidence: float, cost_ratio: float
+) -> CertificateRecord:
+    """Certify the band on the calibration split; write the certificate to the folder of the run.
 
-    Bands are proposed by the validation split. Of the calibration split only those below the novelty threshold count:
-    the others never reach the band.
+    The validation split proposes the bands. Only calibration images below the novelty threshold count, because the
+    others are discarded before the band applies.
 
     Raises:
         RecordsError: the run is not calibrated, or was fitted to other records.
     """
     fitted = _fitted(records, run)
-    calibrated = _read(run, CALIBRATION_FILE, Calibrated)
+    calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
     if calibrated is None:
         raise RecordsError(f"{run} is not calibrated: run `lensgate train calibrate` first")
     size = int(fitted.run.settings["size"])
     proposing, held = (load_records(records, split, size=size) for split in (Split.VALIDATION, Split.CALIBRATION))
-    kept = held.select(below(score_novelty(fitted.network, load_head(run), held.images), calibrated.novelty))
+    kept = held.select(familiar(score_novelty(fitted.network, load_head(run), held.images), calibrated.novelty))
     logits = predict_logits(fitted.network, kept.images)
     start = first_coverage(len(kept), target_risk=target_risk, confidence=confidence)
     bands = propose_bands(
@@ -164,7 +166,7 @@ def certify_run(records: Place, run: Path, *, target_risk: float, confidence: fl
         cost_ratio=cost_ratio,
         coverages=[coverage for coverage in COVERAGES if coverage >= start],
     )
-    found = Certified(
+    found = CertificateRecord(
         run=calibrated.run,
         certificate=certify(
             logits, kept.labels, bands, target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio
@@ -177,10 +179,10 @@ def certify_run(records: Place, run: Path, *, target_risk: float, confidence: fl
 
 
 def first_coverage(images: int, *, target_risk: float, confidence: float) -> float:
-    """The share that the first band tested should accept, from the number of calibration images alone.
+    """Compute the coverage of the first tested band from the number of calibration images alone.
 
-    The sequence ends at its first failure, so that it should begin where one mistake is affordable if that can be;
-    between .8 and .95.
+    The sequence ends at its first failure, so it should start where one error is still allowed, if possible; the result
+    lies between 0.8 and 0.95.
     """
     needed = next(
         (count for count in range(1, images + 1) if binom.cdf(1, count, target_risk) <= 1 - confidence), images
@@ -189,18 +191,18 @@ def first_coverage(images: int, *, target_risk: float, confidence: float) -> flo
 
 
 def fingerprint(run: Path) -> str:
-    """SHA-256 of the network's file: what was found of one fit is not taken for another's."""
+    """Compute the SHA-256 of the network's file, which ties results to one fit."""
     return hashlib.sha256((run / NETWORK_FILE).read_bytes()).hexdigest()
 
 
-def _fitted(records: Place, run: Path) -> Fitted:
+def _fitted(records: Place, run: Path) -> FittedModel:
     fitted = load_fitted(run)
     if fitted.run.records != Manifest.read(records).fingerprint():
         raise RecordsError(f"{run} was fitted to other records than {records}: run `lensgate train fit` again")
     return fitted
 
 
-_F = TypeVar("_F", Calibrated, Certified)
+_F = TypeVar("_F", CalibrationRecord, CertificateRecord)
 
 
 def _read(run: Path, name: str, kind: type[_F]) -> _F | None:
@@ -212,5 +214,5 @@ def _read(run: Path, name: str, kind: type[_F]) -> _F | None:
     except ValidationError as error:
         raise RecordsError(f"{path} cannot be read: run `lensgate train calibrate` again") from error
     if found.run != fingerprint(run):
-        raise RecordsError(f"{path} was found of another fit: run `lensgate train calibrate` again")
+        raise RecordsError(f"{path} belongs to another fit: run `lensgate train calibrate` again")
     return found

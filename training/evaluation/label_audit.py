@@ -1,8 +1,8 @@
-"""Labels that contradict the picture: networks that did not learn from an image say what it shows.
+"""Find labels that contradict the image, by cross-validation: each image is scored by networks trained without it.
 
-Where many labels are wrong, a network learns some of the mistakes and overlooks the rarer label. So it is done in
-rounds, each on what the last one did not doubt, and each image is judged by networks of the other folds alone. How
-labels are weighed against probabilities is confident learning: Northcutt, Jiang and Chuang, JAIR 70 (2021).
+With many wrong labels a network learns some of the errors and underrates the rarer label. The audit therefore runs in
+rounds: each round trains only on images whose labels the previous round did not doubt. Labels are compared with
+probabilities by confident learning: Northcutt, Jiang and Chuang, JAIR 70 (2021).
 """
 
 import csv
@@ -44,14 +44,14 @@ AUDIT_PRESET = Preset(
     epochs=12,
     patience=0,
 )
-"""Of 2,059 labels with 11.6 % flipped it finds .85 to .88 of the flips, and .89 to .91 of what it flags are flips.
+"""With 11.6 % of 2,059 labels flipped, recall is 0.85 to 0.88 and precision 0.89 to 0.91.
 
     python -m bench.audit ../shared/faces
 
-Ten networks in two rounds take some 290 seconds of CPU. Tried on the way, each once: the first round's AUC was .93 with
-batches of 32 and a dropout of .5, .95 with batches of 16 and .3; 64 pixels gained as much at three times the cost; the
-second round took recall from .66 to .86, a third added nothing that one could rely on. Where no label is wrong on
-purpose, it flags 10 of 2,313: nine thin frames and a pair of sunglasses that the networks overlook.
+Ten networks in two rounds take about 290 seconds of CPU. Single trials of alternatives: the AUC of the first round was
+0.93 with batches of 32 and a dropout of 0.5, and 0.95 with batches of 16 and 0.3; 64 pixels gained as much at three
+times the cost; the second round raised recall from 0.66 to 0.86, a third had no reliable effect. Without flipped labels
+it flags 10 of 2,313: nine thin frames and a pair of sunglasses that the networks miss.
 """
 
 FOLDS = 5
@@ -63,7 +63,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A label that the picture contradicts; `score` is the probability of the label given, so that 0 is the worst."""
+    """A doubtful label; `score` is the probability of the given label, so 0 is the most doubtful."""
 
     data_set: str
     name: str
@@ -73,18 +73,18 @@ class Issue:
 
     @property
     def number(self) -> str:
-        """The id as it stands in `train.csv`."""
+        """The id in `train.csv`."""
         return self.name.removeprefix("face-")
 
 
 def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: int = FOLDS, seed: int) -> list[Issue]:
-    """Find the labels of `records` that the pictures contradict, worst first.
+    """Find the doubtful labels of `records`, most doubtful first.
 
-    Each fold's logits are kept in `out / folds`, and the state of one in training after every epoch: an audit that was
-    killed goes on from there, and one of other labels, images or settings starts anew.
+    `out / folds` keeps the logits of each fold and a checkpoint of the fold in training, so an interrupted audit
+    resumes; with other labels, images or settings it starts again.
 
     Raises:
-        DataError: a label has fewer different pictures than there are folds.
+        DataError: a label has fewer distinct images than there are folds.
     """
     parts = split_folds(records, folds=folds, seed=seed)
     learned_from, logits = np.ones(len(records), np.bool_), np.zeros(len(records))
@@ -93,13 +93,13 @@ def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: 
             path = out / FOLDS_FOLDER / f"round-{turn + 1}-fold-{fold + 1}.npz"
             train = records.select(learned_from & ~held_out)
             its_seed = seed + turn * folds + fold
-            logits[held_out] = _judge(train, records.select(held_out), path, preset=preset, seed=its_seed)
+            logits[held_out] = _out_of_fold_logits(train, records.select(held_out), path, preset=preset, seed=its_seed)
         learned_from = ~_doubted(records, _probability(logits))
     return find_issues(records, _probability(logits))
 
 
 def find_issues(records: Records, probability: Floats) -> list[Issue]:
-    """Weigh the labels against out-of-fold probabilities of glasses, `[N]`; the issues are worst first."""
+    """Compare the labels with out-of-fold probabilities of glasses, `[N]`; the most doubtful labels come first."""
     given, both = records.labels.astype(int), _both(probability)
     found = find_label_issues(given, both, filter_by="low_normalized_margin", n_jobs=1)
     score = get_label_quality_scores(given, both, method="self_confidence")
@@ -116,25 +116,25 @@ def find_issues(records: Records, probability: Floats) -> list[Issue]:
 
 
 def split_folds(records: Records, *, folds: int, seed: int) -> list[Mask]:
-    """The images that each fold holds out, `[N]` each: by label, and near-duplicates together.
+    """Return one held-out mask `[N]` per fold: stratified by label, near-duplicates together.
 
     Raises:
-        DataError: a label has fewer different pictures than there are folds.
+        DataError: a label has fewer distinct images than there are folds.
     """
     groups = np.array(group_near([perceptual_hash(image) for image in records.images]), np.int64)
     for label in Label:
         different = len(set(groups[records.labels == (label is Label.GLASSES)]))
         if different < folds:
-            raise DataError(f"{different} different pictures are labelled {label}: too few for {folds} folds")
+            raise DataError(f"{different} distinct images are labelled {label}: too few for {folds} folds")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     chosen = splitter.split(records.images, records.labels, groups)
     return [np.isin(np.arange(len(records)), held_out) for _, held_out in chosen]
 
 
 def write_issues(issues: Sequence[Issue], out: Path, *, data_sets: Sequence[str]) -> list[Path]:
-    """Write `label_issues.csv`, and for each data set what may become its `corrections.csv`; returns the latter.
+    """Write `label_issues.csv`, and for each data set proposed corrections; return the paths of the latter.
 
-    Where several data sets were audited, the issues have a column `data_set`, and proposals its name in theirs.
+    With several data sets, the issues have a column `data_set` and the proposals are named after their data set.
     """
     several = len(data_sets) > 1
     rows = [[one.number, one.given, one.suggested, f"{one.score:.4g}", one.data_set] for one in issues]
@@ -150,14 +150,14 @@ def write_issues(issues: Sequence[Issue], out: Path, *, data_sets: Sequence[str]
     return proposals
 
 
-def _judge(train: Records, held_out: Records, path: Path, *, preset: Preset, seed: int) -> Floats:
-    """Logits, `[N]`, of images that the network does not learn from; kept at `path`."""
+def _out_of_fold_logits(train: Records, held_out: Records, path: Path, *, preset: Preset, seed: int) -> Floats:
+    """Compute logits, `[N]`, of held-out images; `path` keeps them for a resumed audit."""
     kept = TrainingState(path, key=_key(train, held_out, preset, seed))
     if (arrays := kept.read()) is not None:
         return arrays["logits"]
-    keras.backend.clear_session()  # Ten networks in a row would otherwise all stay in memory.
+    keras.backend.clear_session()  # Otherwise all networks of the audit stay in memory.
     state = path.with_suffix(".state")
-    # Without patience the last epoch is taken, whatever the validation says: a few images do for its curve.
+    # Without patience the last epoch is used, so a few validation images are enough.
     watched = train.select(np.arange(min(len(train), preset.batch_size)))
     trained = train_network(train, watched, preset=preset, seed=seed, state=state, title=path.stem)
     mirrored = held_out.images[:, :, ::-1]
@@ -175,7 +175,7 @@ def _key(train: Records, held_out: Records, preset: Preset, seed: int) -> str:
 
 
 def _doubted(records: Records, probability: Floats) -> Mask:
-    """More than are reported: to miss a good label costs the next round less than to learn a wrong one."""
+    """Select more labels than are reported: for the next round, a wrong label costs more than a missing good one."""
     doubted: Mask = find_label_issues(
         records.labels.astype(int), _both(probability), filter_by="prune_by_noise_rate", n_jobs=1
     )

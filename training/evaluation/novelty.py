@@ -1,9 +1,9 @@
-"""How unlike a portrait an image is: a score on what the trained network sees, fitted against images that are none.
+"""Score novelty, the dissimilarity of an image to portraits, on the features of the trained network.
 
-A classifier is sure of its answer about a wall or a face upside down; the score is what tells such images apart. The
-network itself is left as it was trained: a small head reads its feature maps. D. Hendrycks et al., *Deep Anomaly
-Detection with Outlier Exposure* (2019), is the idea of fitting against made outliers; `bench/novelty.py` holds it
-against the Mahalanobis distance of the same features, and against kinds that the head was not shown.
+A classifier is confident about a wall or an upside-down face; the novelty score detects such images. The network is not
+changed: a small head reads its feature maps and is fitted against synthetic outliers (D. Hendrycks et al., *Deep
+Anomaly Detection with Outlier Exposure*, 2019). `bench/novelty.py` compares it with the Mahalanobis distance of the
+same features, and measures it on kinds of outliers that the head was not fitted with.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,26 +17,26 @@ from numpy.typing import NDArray
 
 from gate.pixels import Pixels
 from training.data.augment import augment
-from training.data.outliers import LEARNED, Kind
+from training.data.outliers import LEARNED, OutlierMaker
 from training.errors import DataError, RecordsError
 from training.evaluation.calibrate import Finding
 from training.model.network import block_outputs
 
 HEAD_FILE = "novelty.keras"
-CELLS = 4  # Every block is averaged down to so many places an edge: where things are is what a face is made of.
+CELLS = 4  # Feature maps are averaged down to this edge, which keeps the layout of a face.
 NEURONS = 32
-COPIES = 3  # Augmented ones of each portrait: what the network learned from looks more familiar to it than it should.
+COPIES = 3  # Augmented copies per portrait, because training images look too familiar to the network.
 AUGMENT = 0.6
 OUTLIERS = 500  # of each kind
-MORE = {"half covered": 5, "rows swapped": 2}  # Kinds that are much like portraits, so many times as often.
+MORE = {"half covered": 5, "rows swapped": 2}  # Factors for kinds that resemble portraits.
 EPOCHS = 12
 BATCH = 256
 CLIP = 8.0  # standard deviations
-ALLOWED = 0.01  # Share of good faces that may be discarded for it.
+ALLOWED = 0.01  # Share of portraits that the threshold may discard.
 
 
 class NoveltyFindings(Finding):
-    """The threshold, and how it was set: `above` of `images` calibration portraits lie above it."""
+    """The novelty threshold; `above` of `images` calibration portraits lie above it."""
 
     threshold: float
     images: int
@@ -44,7 +44,7 @@ class NoveltyFindings(Finding):
 
 
 def features(network: keras.Model) -> Any:
-    """What the head reads, symbolic float32 `[N, F]`: every block's maps, averaged over 4 x 4 places."""
+    """Return the input of the head, symbolic float32 `[N, F]`: the maps of every block, averaged to 4 x 4 cells."""
     layers = keras.layers
     parts = []
     for index, output in enumerate(block_outputs(network), start=1):
@@ -54,14 +54,16 @@ def features(network: keras.Model) -> Any:
     return layers.Concatenate(name="features")(parts)
 
 
-def fit_head(network: keras.Model, faces: Pixels, *, seed: int, kinds: Mapping[str, Kind] | None = None) -> keras.Model:
-    """Fit a head, features float32 `[N, F]` -> novelty float32 `[N]`, that is above 0 for what is no portrait.
+def fit_head(
+    network: keras.Model, faces: Pixels, *, seed: int, kinds: Mapping[str, OutlierMaker] | None = None
+) -> keras.Model:
+    """Fit a head, features float32 `[N, F]` -> novelty float32 `[N]`, positive for outliers.
 
     Args:
-        network: trained; not changed.
-        faces: portraits it was trained on, uint8 `[N, S, S, 3]`.
-        seed: the same seed gives the same head.
-        kinds: what to fit against, by default all of `LEARNED`.
+        network: trained network; it is not changed.
+        faces: its training portraits, uint8 `[N, S, S, 3]`.
+        seed: equal seeds give equal heads.
+        kinds: outliers to fit against, by default all of `LEARNED`.
     """
     keras.utils.set_random_seed(seed)
     reader = keras.Model(network.input, features(network))
@@ -76,53 +78,53 @@ def fit_head(network: keras.Model, faces: Pixels, *, seed: int, kinds: Mapping[s
         loss=keras.losses.BinaryCrossentropy(from_logits=True),
     )
     answers = np.repeat([0.0, 1.0], [len(good), len(bad)])
-    # Half of the weight each, however many outliers there are.
+    # Portraits and outliers have equal total weight.
     weights = np.repeat([len(bad) / len(good), 1.0], [len(good), len(bad)])
     head.fit(np.concatenate([good, bad]), answers, sample_weight=weights, epochs=EPOCHS, batch_size=BATCH, verbose=0)
     return head
 
 
 def novelty_output(network: keras.Model, head: keras.Model) -> Any:
-    """The head's answer as a symbolic tensor of the network's graph, float32 `[N]`."""
+    """Return the output of the head as a symbolic tensor of the network's graph, float32 `[N]`."""
     return head(features(network))
 
 
 def score_novelty(network: keras.Model, head: keras.Model, images: Pixels) -> NDArray[np.float32]:
-    """Novelty, float32 `[N]`, of uint8 `[N, S, S, 3]`."""
+    """Compute novelty, float32 `[N]`, of images, uint8 `[N, S, S, 3]`."""
     return _read(keras.Model(network.input, novelty_output(network, head)), images)
 
 
 def set_threshold(novelty: NDArray[np.floating[Any]]) -> NoveltyFindings:
-    """The threshold above which lie at most 1 % of calibration portraits' scores, `[N]`.
+    """Set the threshold so that at most 1 % of the calibration scores, `[N]`, lie above it.
 
-    It is one of the scores. Given it, the portraits below it are still a fair sample of those that the gate keeps, as
-    order statistics are; the portrait that set it is not, and `below` leaves it out of what a certificate counts.
+    The threshold is one of the scores. Conditional on it, the scores below are still an unbiased sample of the accepted
+    ones (order statistics); the portrait at the threshold is not, so `familiar` excludes it from the certificate.
 
     Raises:
         DataError: there are no scores.
     """
     if not len(novelty):
-        raise DataError("a novelty threshold is set on calibration images, and there are none")
+        raise DataError("the novelty threshold needs calibration images, but there are none")
     above = int(ALLOWED * len(novelty))
     threshold = np.sort(np.asarray(novelty, np.float32))[::-1][above]
-    # The shortest decimal of the float32, as the gate's scorer writes scores.
+    # The shortest decimal of the float32, the format in which the gate's scorer writes scores.
     return NoveltyFindings(threshold=float(str(threshold)), images=len(novelty), above=above)
 
 
-def below(novelty: NDArray[np.floating[Any]], findings: NoveltyFindings) -> NDArray[np.bool_]:
-    """Which calibration portraits, `[N]`, a certificate may count."""
+def familiar(novelty: NDArray[np.floating[Any]], findings: NoveltyFindings) -> NDArray[np.bool_]:
+    """Select the calibration portraits that a certificate may count: bool `[N]`."""
     return np.asarray(novelty, np.float32) < np.float32(findings.threshold)
 
 
 def load_head(folder: Path) -> keras.Model:
-    """Read the head that `lensgate train calibrate` fitted.
+    """Load the head that `lensgate train calibrate` fitted.
 
     Raises:
-        RecordsError: there is none.
+        RecordsError: the file does not exist.
     """
     path = folder / HEAD_FILE
     if not path.is_file():
-        raise RecordsError(f"{folder} holds no novelty head: run `lensgate train calibrate` first")
+        raise RecordsError(f"{folder} has no novelty head: run `lensgate train calibrate` first")
     return keras.models.load_model(path)
 
 
@@ -132,7 +134,7 @@ def _augmented(faces: Pixels, *, seed: list[int]) -> Pixels:
     return found
 
 
-def _outliers(portraits: Pixels, kinds: Mapping[str, Kind], *, seed: int) -> Iterator[Pixels]:
+def _outliers(portraits: Pixels, kinds: Mapping[str, OutlierMaker], *, seed: int) -> Iterator[Pixels]:
     random = np.random.default_rng(seed)
     for kind, make in kinds.items():
         chosen = random.permutation(len(portraits))[: OUTLIERS * MORE.get(kind, 1)]
@@ -142,9 +144,9 @@ def _outliers(portraits: Pixels, kinds: Mapping[str, Kind], *, seed: int) -> Ite
 def _head(good: NDArray[np.float32]) -> keras.Model:
     layers = keras.layers
     inputs = keras.Input((good.shape[1],), name="novelty_features")
-    # Fixed to what the portraits have. A Normalization layer would, but does not become constants of the graph.
+    # Frozen statistics of the portraits. A Normalization layer would not become constants of the graph.
     scale = layers.BatchNormalization(center=False, scale=False, trainable=False, name="novelty_scale")
-    # A feature far outside of what portraits have says no more for being farther.
+    # Clipped, because the distance of a feature far outside the portraits' range carries no information.
     x = layers.Rescaling(1.0, offset=CLIP, name="novelty_shift")(scale(inputs))
     x = layers.ReLU(max_value=2 * CLIP, name="novelty_clip")(x)
     x = layers.Rescaling(1.0, offset=-CLIP, name="novelty_back")(x)

@@ -1,29 +1,29 @@
-"""Every figure of the paper and of the report, each a function from numbers to a matplotlib `Figure`.
+"""Figures of the paper and the report: functions from numbers to a matplotlib `Figure`.
 
-They are narrow enough to be read on a phone, and in colours that the colour-blind tell apart (M. Okabe and K. Ito).
-No pyplot and no state: what draws them may run in several threads, and needs no display.
+Figures are readable on a phone, and their colours are distinguishable for the colour-blind (M. Okabe and K. Ito).
+Without pyplot there is no global state, so drawing is thread-safe and works without a display.
 """
 
 from training.figures.charts import (
-    Mark,
-    compared,
+    CurvePoint,
     curve,
+    interval_chart,
     novelty_histogram,
     reliability_diagram,
     risk_coverage_chart,
     score_histogram,
 )
-from training.figures.pictures import Picture, feature_maps, label_grid, picture_grid, prediction_grid
+from training.figures.image_grids import CaptionedImage, feature_maps, label_grid, picture_grid, prediction_grid
 from training.figures.style import as_png, as_svg
 
 __all__ = [
-    "Mark",
-    "Picture",
+    "CaptionedImage",
+    "CurvePoint",
     "as_png",
     "as_svg",
-    "compared",
     "curve",
     "feature_maps",
+    "interval_chart",
     "label_grid",
     "novelty_histogram",
     "picture_grid",

@@ -1,4 +1,4 @@
-"""Curves, histograms and intervals: what was measured, as charts."""
+"""Charts of measurements: curves, histograms and intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ Numbers = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A point on the risk-coverage curve that has a name; `bound` is what its risk was certified to be below."""
+class CurvePoint:
+    """A named point on the risk-coverage curve; `bound` is the certified upper bound of its risk."""
 
     name: str
     coverage: float
@@ -32,7 +32,7 @@ class Mark:
 
 @styled
 def curve(history: Mapping[str, Sequence[float]], metric: str, *, kept: int) -> Figure:
-    """`accuracy` or `loss` by epoch on both splits, with the epoch (from 1) that was kept."""
+    """Plot `accuracy` or `loss` by epoch on both splits, and mark the selected epoch (from 1)."""
     figure = Figure((WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
     epochs = np.arange(1, len(history[metric]) + 1)
@@ -42,7 +42,7 @@ def curve(history: Mapping[str, Sequence[float]], metric: str, *, kept: int) -> 
     axes.plot(epochs, validation, color=NO_GLASSES, marker=few, markersize=3.5, label="validation")
     axes.axvline(kept, color=GLASSES, linewidth=1, linestyle=(0, (4, 3)))
     axes.plot(
-        [kept], [validation[kept - 1]], "o", color=GLASSES, label=f"epoch {kept}, kept: {validation[kept - 1]:.3f}"
+        [kept], [validation[kept - 1]], "o", color=GLASSES, label=f"selected epoch {kept}: {validation[kept - 1]:.3f}"
     )
     axes.set(title=f"{metric.capitalize()} by epoch", xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -53,8 +53,10 @@ def curve(history: Mapping[str, Sequence[float]], metric: str, *, kept: int) -> 
 
 
 @styled
-def compared(models: Mapping[str, Interval], *, quantity: str = "accuracy", baseline: float | None = None) -> Figure:
-    """One row a model: the value with its 95 % interval, and what `baseline` always saying one label would reach."""
+def interval_chart(
+    models: Mapping[str, Interval], *, quantity: str = "accuracy", baseline: float | None = None
+) -> Figure:
+    """Plot one row per model, a value with its 95 % interval; `baseline` is the value of the majority label."""
     figure = Figure((WIDTH, 1.1 + 0.36 * len(models)), layout="constrained")
     axes = figure.subplots()
     rows = range(len(models))
@@ -63,7 +65,7 @@ def compared(models: Mapping[str, Interval], *, quantity: str = "accuracy", base
     spread = np.clip(np.array(reach).T, 0, None)
     axes.errorbar(values, rows, xerr=spread, fmt="o", color=NO_GLASSES, ecolor=MUTED, capsize=3, elinewidth=1.4)
     if baseline is not None:
-        axes.axvline(baseline, color=GLASSES, linestyle=(0, (4, 3)), linewidth=1, label="always the commoner label")
+        axes.axvline(baseline, color=GLASSES, linestyle=(0, (4, 3)), linewidth=1, label="majority label")
         _legend(figure, axes)
     axes.set_yticks(rows, list(models))
     axes.tick_params(axis="y", length=0, labelcolor=INK)
@@ -76,11 +78,11 @@ def compared(models: Mapping[str, Interval], *, quantity: str = "accuracy", base
 
 @styled
 def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> Figure:
-    """What was seen against what was said, with exact 95 % intervals, before and after the temperature."""
+    """Plot observed share against predicted probability with exact 95 % intervals, before and after scaling."""
     figure = Figure((WIDTH, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2, label="as said, so seen")
-    for bins, name, colour, fill in ((before, "before", MUTED, CARD), (after, "after the temperature", GOOD, GOOD)):
+    axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2, label="perfect calibration")
+    for bins, name, colour, fill in ((before, "before", MUTED, CARD), (after, "after temperature scaling", GOOD, GOOD)):
         said = [one.mean_probability for one in bins]
         seen = np.array([one.observed.value for one in bins])
         low, high = ([getattr(one.observed, end) for one in bins] for end in ("low", "high"))
@@ -88,9 +90,7 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
         axes.errorbar(
             said, seen, yerr=reach, fmt="o", color=colour, markerfacecolor=fill, capsize=2.5, elinewidth=1.1, label=name
         )
-    axes.set(
-        title="Reliability", xlabel="probability of glasses that was said", ylabel="share of glasses that was seen"
-    )
+    axes.set(title="Reliability", xlabel="predicted probability of glasses", ylabel="observed share of glasses")
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     _legend(figure, axes)
     return figure
@@ -98,7 +98,7 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
 
 @styled
 def risk_coverage_chart(
-    curves: Mapping[str, RiskCoverage], marks: Sequence[Mark], *, target: float | None = None
+    curves: Mapping[str, RiskCoverage], marks: Sequence[CurvePoint], *, target: float | None = None
 ) -> Figure:
     """The error among the accepted by the share accepted, with named bands on it and the risk that was aimed at."""
     figure = Figure((WIDTH, 3.9), layout="constrained")
@@ -109,10 +109,10 @@ def risk_coverage_chart(
         _mark(axes, mark, shape, colour)
     if target is not None:
         axes.axhline(
-            target, color=GLASSES, linewidth=1, linestyle=(0, (4, 3)), label=f"aim: at most {100 * target:g} %"
+            target, color=GLASSES, linewidth=1, linestyle=(0, (4, 3)), label=f"target: at most {100 * target:g} %"
         )
     tops = [max(one.risk) for one in curves.values()] + [mark.bound or mark.risk for mark in marks] + [target or 0.0]
-    axes.set(title="Errors among the accepted", xlabel="share accepted (coverage)", ylabel="share labelled wrongly")
+    axes.set(title="Risk by coverage", xlabel="coverage (share accepted)", ylabel="risk (share of wrong labels)")
     axes.set(xlim=(_leftmost(curves, marks), 1.003), ylim=(0, max(1.15 * max(tops), 0.01)))
     axes.xaxis.set_major_formatter(_percent)
     axes.yaxis.set_major_formatter(_percent)
@@ -122,7 +122,7 @@ def risk_coverage_chart(
 
 @styled
 def score_histogram(probability: Numbers, labels: Numbers, band: Band) -> Figure:
-    """Scores `[N]` of the images that show glasses, above, and of those that show none, below, with the band."""
+    """Plot histograms of scores `[N]` for images with glasses (top) and without (bottom), with the band."""
     figure = Figure((WIDTH, 3.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, sharey=True)
     for axes, label, name, colour in ((above, 1, "glasses", GLASSES), (below, 0, "no glasses", NO_GLASSES)):
@@ -134,7 +134,7 @@ def score_histogram(probability: Numbers, labels: Numbers, band: Band) -> Figure
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(bottom=0.6)
         axes.set(ylabel="images")
-    above.set_title("Scores by label, counted on a logarithmic axis")
+    above.set_title("Scores by label (logarithmic counts)")
     below.set_xlabel("probability of glasses")
     _legend(figure, above, below)
     return figure
@@ -142,26 +142,26 @@ def score_histogram(probability: Numbers, labels: Numbers, band: Band) -> Figure
 
 @styled
 def novelty_histogram(good: Numbers, strange: Numbers | None, threshold: float) -> Figure:
-    """Novelty `[N]` of portraits and, where there are any, of images that are none."""
+    """Plot histograms of the novelty `[N]` of portraits and, if given, of outliers."""
     figure = Figure((WIDTH, 3.1), layout="constrained")
     axes = figure.subplots()
-    parts = [(good, "portraits", NO_GLASSES)] + ([(strange, "that are none", GLASSES)] if strange is not None else [])
+    parts = [(good, "portraits", NO_GLASSES)] + ([(strange, "outliers", GLASSES)] if strange is not None else [])
     everything = np.concatenate([values for values, _, _ in parts])
-    # A few of the strangest are far out, and would press all others into one bar.
+    # Clip the most extreme outliers, which would compress all other values into one bar.
     edges = np.linspace(everything.min(), max(threshold, np.quantile(everything, 0.98)) * 1.1, 2 * BINS + 1)
     for values, name, colour in parts:
         share = np.full(len(values), 1 / len(values))
         inside = np.clip(values, edges[0], edges[-1])
         axes.hist(inside, edges.tolist(), weights=share, color=colour, alpha=0.65, label=f"{len(values)} {name}")
     axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"threshold {threshold:.3g}")
-    axes.set(title="Novelty", xlabel="novelty (the last bar holds what is beyond)", ylabel="share of images")
+    axes.set(title="Novelty", xlabel="novelty (the last bar includes larger values)", ylabel="share of images")
     axes.yaxis.set_major_formatter(_percent)
     _legend(figure, axes)
     return figure
 
 
 def _legend(figure: Figure, *parts: Axes) -> None:
-    """Below the axes, where it hides nothing, each name once."""
+    """Draw one legend below the axes, with each name once."""
     named = {name: handle for axes in parts for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     columns = 2 if max(map(len, named)) <= 24 else 1
     figure.legend(list(named.values()), list(named), loc="outside lower left", ncols=columns)
@@ -171,15 +171,15 @@ def _percent(share: float, _position: object) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _mark(axes: Axes, mark: Mark, shape: str, colour: str) -> None:
+def _mark(axes: Axes, mark: CurvePoint, shape: str, colour: str) -> None:
     axes.plot([mark.coverage], [mark.risk], shape, color=colour, markersize=7, label=mark.name, clip_on=False, zorder=4)
     if mark.bound is not None:
         axes.plot([mark.coverage] * 2, [mark.risk, mark.bound], color=colour, linewidth=1.4)
-        label = f"its certified bound, {100 * mark.bound:.2g} %"
+        label = f"certified bound, {100 * mark.bound:.2g} %"
         axes.plot([mark.coverage], [mark.bound], "_", color=colour, markersize=12, markeredgewidth=2, label=label)
 
 
-def _leftmost(curves: Mapping[str, RiskCoverage], marks: Sequence[Mark]) -> float:
-    """Where the interesting part begins: below the coverage of every mark, and before most errors."""
+def _leftmost(curves: Mapping[str, RiskCoverage], marks: Sequence[CurvePoint]) -> float:
+    """Choose the left end of the axis: below the coverage of every point and before most errors."""
     first = [one.coverage[int(np.flatnonzero(one.risk)[0])] for one in curves.values() if any(one.risk)]
     return max(0.0, min([0.8, *first, *(mark.coverage for mark in marks)]) - 0.05)

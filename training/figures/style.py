@@ -1,6 +1,6 @@
-"""How figures look, and how they leave: as SVG that takes the page's colours, or as PNG on white.
+"""The style of figures, and their export: SVG with the colour variables of the page, or PNG on white.
 
-matplotlib keeps a list of fonts in the home folder; where that cannot be written, it says so and takes a temporary one.
+matplotlib caches its list of fonts in the home folder; if that is not writable, it warns and uses a temporary folder.
 """
 
 import functools
@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 WIDTH = 4.4
-"""Inches, which is hardly more than a phone shows: 9 points stay legible there."""
+"""Inches; about the width of a phone, where 9 points are still legible."""
 
 INK = "#1f2430"
 MUTED = "#5d6675"
@@ -25,7 +25,7 @@ NO_GLASSES = "#0069a8"
 GOOD = "#007d5e"
 SPARE = "#9a5b8f"
 
-# In the page each colour is a variable of its style sheet, which has two sets of them: by day and by night.
+# On the page each colour is a variable of the style sheet, which defines a light and a dark theme.
 VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -38,7 +38,7 @@ VARIABLES = {
     SPARE: "--spare",
 }
 
-# Any: matplotlib's own types list other names in each of its releases.
+# Any, because the type of rcParams changes between releases of matplotlib.
 _SETTINGS: Any = {
     "figure.facecolor": CARD,
     "savefig.facecolor": "none",
@@ -60,15 +60,15 @@ _SETTINGS: Any = {
     "xtick.labelsize": 9.5,
     "ytick.labelsize": 9.5,
     "text.color": INK,
-    # A data set may be named $x$.
+    # The name of a data set may contain $.
     "text.parse_math": False,
     "font.size": 10,
-    # The one font that matplotlib brings along.
+    # The font that ships with matplotlib.
     "font.family": ["DejaVu Sans"],
     "legend.frameon": False,
     "legend.fontsize": 9.5,
     "lines.linewidth": 1.8,
-    # Pictures stay as small as they are, and are enlarged where they are shown.
+    # Embed images at their own size; the browser scales them.
     "image.interpolation": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "lensgate",
@@ -78,7 +78,7 @@ _Parameters = ParamSpec("_Parameters")
 
 
 def styled(draw: Callable[_Parameters, Figure]) -> Callable[_Parameters, Figure]:
-    """A figure drawn with these settings; matplotlib's own are left as they were."""
+    """Draw a figure with these settings, without changing matplotlib's global settings."""
 
     @functools.wraps(draw)
     def drawn(*args: _Parameters.args, **options: _Parameters.kwargs) -> Figure:
@@ -89,24 +89,24 @@ def styled(draw: Callable[_Parameters, Figure]) -> Callable[_Parameters, Figure]
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """The figure as an `<svg>` element for a page; `name` keeps its ids apart from those of another figure's."""
+    """Render the figure as an `<svg>` element; `name` makes its ids unique on the page."""
     data = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    omitted = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
-        figure.savefig(data, format="svg", metadata=nothing)
+        figure.savefig(data, format="svg", metadata=omitted)
     text = data.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, count=1, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
-    # In the page's own font: matplotlib's may not be there, and is wider than most.
+    # Use the page's font, because matplotlib's may be missing there.
     text = text.replace("font-family: 'DejaVu Sans'; ", "").replace("font-family: 'DejaVu Sans'", "")
-    # What is left of a size in points would keep the style sheet from setting another.
+    # A size in points would override the style sheet.
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text))
     return _in_variables(text)
 
 
 def as_png(figure: Figure, *, dpi: int = 160) -> bytes:
-    """The figure as a PNG file on white."""
+    """Render the figure as a PNG file on white."""
     data = io.BytesIO()
     with mpl.rc_context(_SETTINGS):
         figure.savefig(data, format="png", dpi=dpi, facecolor=CARD)

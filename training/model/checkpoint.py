@@ -1,4 +1,4 @@
-"""What a training run has reached: kept after every epoch, so that a run that was killed goes on from there."""
+"""Checkpoints: the training state after every epoch, so that an interrupted run can resume."""
 
 import io
 import json
@@ -16,17 +16,17 @@ _Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class TrainingState:
-    """The state's file; `key` says which run it is of, and a file of another is not gone on from."""
+    """The checkpoint file; `key` identifies the run, and a checkpoint of another run is ignored."""
 
     def __init__(self, path: Place | None, *, key: str) -> None:
         self._path, self._key = path, key
 
     def read(self) -> _Arrays | None:
-        """What was kept, or None."""
+        """Return the saved arrays, or None."""
         if self._path is None or not self._path.is_file():
             return None
         try:
-            # From memory: of a file that is none, NumPy would leave the handle open.
+            # From memory, because NumPy leaks the handle of an invalid file.
             with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
                 arrays = dict(file)
         except (OSError, ValueError, zipfile.BadZipFile):
@@ -34,17 +34,17 @@ class TrainingState:
         return arrays if str(arrays.pop("key", "")) == self._key else None
 
     def write(self, arrays: _Arrays) -> None:
-        """Keep it, whole or not at all."""
+        """Save the arrays atomically."""
         if self._path is not None:
             data = io.BytesIO()
             np.savez(data, allow_pickle=False, key=np.array(self._key), **arrays)
             write_whole(self._path, data.getvalue())
 
 
-class Progress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
-    """Curves, the best epoch so far and whether to stop; keeps all of it, network and optimizer in the state.
+class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
+    """Records history and best epoch, decides on early stopping, and saves a checkpoint after each epoch.
 
-    The best epoch is the one with the least validation loss; with a patience of 0 it is the last one.
+    The best epoch has the lowest validation loss; with a patience of 0 it is the last epoch.
     """
 
     def __init__(self, preset: Preset, state: TrainingState, *, title: str = "") -> None:
@@ -57,12 +57,12 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
 
     @property
     def stopped(self) -> bool:
-        """Whether the validation loss has not been better for as long as the patience goes."""
+        """Whether the validation loss has not improved for `patience` epochs."""
         losses = self.history.get("val_loss", [])
         return 0 < self._patience <= len(losses) - 1 - int(np.argmin(losses)) if losses else False
 
     def resume(self, network: keras.Model) -> int:
-        """Set network and optimizer to what was kept; the number of epochs that it has seen."""
+        """Restore network and optimizer from the checkpoint; return the number of finished epochs."""
         kept = self._state.read()
         if kept is None:
             return 0
@@ -74,7 +74,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
         return epochs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep what was reached."""
+        """Update history and best epoch; save the checkpoint."""
         del epoch
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
@@ -87,7 +87,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
         self._bar.update()
 
     def restore_best(self, network: keras.Model) -> None:
-        """Set the network to its best epoch."""
+        """Restore the weights of the best epoch."""
         self._bar.close()
         _assign(network.variables, self._best)
 
@@ -99,7 +99,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
 
 
 def _values(variables: list[Any]) -> list[np.ndarray[Any, Any]]:
-    # Not through Keras, which cannot read a variable that several devices share.
+    # Keras cannot read a variable that is mirrored on several devices.
     return [np.array(variable.value.numpy()) for variable in variables]
 
 

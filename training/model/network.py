@@ -13,7 +13,7 @@ LOGIT_LAYER = "squeeze"
 def build_network(preset: Preset) -> keras.Model:
     """Build the untrained network: uint8 or float32 `[N, S, S, 3]` in 0..255 -> logit float32 `[N]`.
 
-    Scaling to 0..1 is its first layer, so that whoever runs it hands it the bytes of the pixels.
+    Its first layer scales to 0..1, so callers pass raw pixel bytes.
     """
     layers = keras.layers
     image = keras.Input((preset.size, preset.size, 3), name="image")
@@ -53,9 +53,9 @@ def _block(x: Any, filters: int, preset: Preset, name: str) -> Any:
     x = layers.Conv2D(filters, preset.kernel, padding="same", activation="relu", name=f"{name}_convolution")(x)
     x = pooling(2, name=f"{name}_pooling")(x)
     return layers.BatchNormalization(
-        # The default momentum averages over 100 batches: more than an epoch here, so that validation would lag behind.
+        # The default averages over 100 batches, more than an epoch here, so validation would lag behind.
         momentum=0.9,
-        # Several devices share a batch; each by itself would normalise by its own part of it.
+        # With several devices, statistics must cover the whole batch, not the share of one device.
         synchronized=tf.distribute.get_strategy().num_replicas_in_sync > 1,
         name=f"{name}_normalisation",
     )(x)

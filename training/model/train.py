@@ -1,4 +1,4 @@
-"""Fit the network: one seeded loop that can be stopped at any moment, even killed, and goes on where it was."""
+"""Fit the network in one seeded loop that resumes after an interruption, even a kill."""
 
 import csv
 import hashlib
@@ -20,7 +20,7 @@ from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
 from training.data.storage import Place
 from training.errors import RecordsError
-from training.model.checkpoint import Progress, TrainingState
+from training.model.checkpoint import TrainingProgress, TrainingState
 from training.model.network import build_network
 from training.model.preset import Preset
 
@@ -32,8 +32,8 @@ STATE_FILE = "state.npz"
 History = dict[str, list[float]]
 
 
-class Run(BaseModel):
-    """What a finished run was made with. Written last: a folder without one is not finished."""
+class FitRun(BaseModel):
+    """Seed, settings and records of a finished run, written last: without it the folder is incomplete."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,7 +49,7 @@ class Run(BaseModel):
         """Read `run.json`.
 
         Raises:
-            RecordsError: there is none.
+            RecordsError: the file is missing or invalid.
         """
         try:
             return cls.model_validate_json((folder / RUN_FILE).read_bytes())
@@ -58,37 +58,37 @@ class Run(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained network and the run it came from."""
+class FittedModel:
+    """A trained network and its run."""
 
     network: keras.Model
-    run: Run
+    run: FitRun
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A network at its best epoch, and loss and accuracy of every epoch on both splits."""
+class TrainedNetwork:
+    """A network at its best epoch, with loss and accuracy of every epoch on both splits."""
 
     network: keras.Model
     history: History
 
 
-def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
-    """Train on the train split, watch the validation split, keep the best epoch; write network, history and run.
+def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> FittedModel:
+    """Train on the train split, keep the epoch that is best on validation; write network, history and run.
 
-    Run again after it was interrupted, it goes on after the last whole epoch, provided that it is the same run; a
-    finished one is not repeated.
+    An interrupted run resumes after its last complete epoch if records, seed and settings are the same; a finished run
+    is not repeated.
     """
     fingerprint = Manifest.read(records).fingerprint()
     if (out / RUN_FILE).is_file():
-        found = Run.read(out)
+        found = FitRun.read(out)
         if (found.records, found.seed, found.settings) == (fingerprint, seed, preset.settings()):
             return load_fitted(out)
         (out / RUN_FILE).unlink()
     out.mkdir(parents=True, exist_ok=True)
     train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=preset.size, fingerprint=fingerprint)
     trained = train_network(train, validation, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
-    run = Run(
+    run = FitRun(
         command=command,
         records=fingerprint,
         seed=seed,
@@ -100,18 +100,18 @@ def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command
     write_whole(out / HISTORY_FILE, _as_csv(trained.history).encode())
     write_whole(out / RUN_FILE, run.model_dump_json(indent=2).encode())
     (out / STATE_FILE).unlink(missing_ok=True)
-    return Fitted(trained.network, run)
+    return FittedModel(trained.network, run)
 
 
-def load_fitted(folder: Path) -> Fitted:
-    """Read back what `fit_network` wrote."""
-    run = Run.read(folder)
-    return Fitted(keras.models.load_model(folder / NETWORK_FILE), run)
+def load_fitted(folder: Path) -> FittedModel:
+    """Load a run that `fit_network` wrote."""
+    run = FitRun.read(folder)
+    return FittedModel(keras.models.load_model(folder / NETWORK_FILE), run)
 
 
 def read_history(folder: Path) -> History:
-    """The curves of a finished run, by column of its `history.csv`, one value an epoch."""
-    Run.read(folder)
+    """Read `history.csv` of a finished run: one value per epoch in each column."""
+    FitRun.read(folder)
     with (folder / HISTORY_FILE).open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
@@ -119,16 +119,16 @@ def read_history(folder: Path) -> History:
 
 def train_network(
     train: Records, validation: Records, *, preset: Preset, seed: int, state: Place | None = None, title: str = ""
-) -> Trained:
-    """Minimise the binary cross-entropy with Adam; on all GPUs where there are several.
+) -> TrainedNetwork:
+    """Minimise binary cross-entropy with Adam, on all GPUs if there are several.
 
     Args:
-        train: what it learns from.
-        validation: what says which epoch is the best.
-        preset: the knobs.
-        seed: the same seed gives the same network, interrupted or not.
-        state: file to keep the state in after each epoch; one from the same run is gone on from.
-        title: names the progress bar; none is shown where it is empty.
+        train: training images.
+        validation: images that determine the best epoch.
+        preset: the settings.
+        seed: equal seeds give equal networks, with or without interruption.
+        state: checkpoint file; a checkpoint of the same run is resumed.
+        title: label of the progress bar; empty hides it.
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
@@ -137,13 +137,13 @@ def train_network(
         network = build_network(preset)
         network.compile(
             optimizer=keras.optimizers.Adam(_rate(preset, steps)),
-            # An axis that is none: one loss an image. Over the last axis it would be the mean of the batch, which
-            # Keras cannot divide among devices, so that each would count as a whole.
+            # An empty axis gives one loss per image. The default reduces to one value per batch, which Keras cannot
+            # weight by the number of images on each device.
             loss=keras.losses.BinaryCrossentropy(from_logits=True, axis=()),
             metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
         )
         network.optimizer.build(network.trainable_variables)
-        progress = Progress(preset, TrainingState(state, key=_key(train, preset, seed)), title=title)
+        progress = TrainingProgress(preset, TrainingState(state, key=_key(train, preset, seed)), title=title)
         first = progress.resume(network)
         if first < preset.epochs and not progress.stopped:
             network.fit(
@@ -157,21 +157,20 @@ def train_network(
                 verbose=0,
             )
     progress.restore_best(network)
-    return Trained(network, progress.history)
+    return TrainedNetwork(network, progress.history)
 
 
 def predict_logits(network: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The network's logits, float64 `[N]`, for uint8 `[N, S, S, 3]`."""
+    """Compute logits, float64 `[N]`, for uint8 `[N, S, S, 3]`."""
     strategy = network.distribute_strategy
     size = _even_size(len(images), largest=256, devices=strategy.num_replicas_in_sync if strategy else 1)
     return np.asarray(network.predict(images.astype(np.float32), batch_size=size, verbose=0), np.float64)
 
 
 def training_batches(train: Records, preset: Preset, *, seed: int, first_epoch: int = 0) -> Any:
-    """An endless `tf.data.Dataset` of (float32 `[B, S, S, 3]`, float32 `[B]`), shuffled and augmented by epoch.
+    """Build an endless `tf.data.Dataset` of (float32 `[B, S, S, 3]`, float32 `[B]`), shuffled and augmented per epoch.
 
-    What an epoch holds depends on the seed and its number alone. Images that do not fill a batch wait for another
-    epoch; where they do not even fill the first, it is as large as they are.
+    An epoch depends only on the seed and its number. The incomplete last batch is dropped, unless it is the only one.
     """
     count, steps = len(train), max(1, len(train) // preset.batch_size)
     images, labels = tf.constant(train.images), tf.constant(train.labels)
@@ -201,11 +200,10 @@ def _plain_batches(records: Records, preset: Preset) -> Any:
 
 
 def _even_size(count: int, *, largest: int, devices: int) -> int:
-    """The largest batch that divides evenly among the devices, and the last one of which leaves none without an image.
+    """Return the largest batch size that divides evenly among the devices and leaves no device an empty last batch.
 
-    Keras wants the first of every device to be of one size, and the last is dealt out in parts of that size. Not all of
-    TensorFlow's kernels take a batch of no images: oneDNN's on some processors do not. Where no size will do, it is the
-    largest.
+    Keras gives every device an equal share of each batch, and fills the last batch in shares of that size. Some kernels
+    of TensorFlow, such as oneDNN's on some processors, fail on empty batches. Fall back to the largest size.
     """
     most = min(largest, count) // devices * devices
     sizes = range(most, 0, -devices)
@@ -216,14 +214,14 @@ def _rate(preset: Preset, steps: int) -> Any:
     schedules = keras.optimizers.schedules
     if preset.schedule == "exponential":
         return schedules.ExponentialDecay(preset.learning_rate, preset.decay_steps, preset.decay_rate)
-    # One epoch to warm up in: the first batches of a fresh network point anywhere.
+    # Warm up for one epoch, because the first gradients of a new network are unreliable.
     return schedules.CosineDecay(
         0.0, max(1, preset.epochs - 1) * steps, warmup_target=preset.learning_rate, warmup_steps=steps
     )
 
 
 def _devices(batch: int) -> AbstractContextManager[Any]:
-    """As many GPUs together as divide a batch of so many images evenly, each with its part of every batch."""
+    """Mirror the network on the largest number of GPUs that divides the batch evenly."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = max(count for count in range(1, len(devices) + 1) if batch % count == 0)
     if count == 1:
@@ -240,8 +238,8 @@ def _key(train: Records, preset: Preset, seed: int) -> str:
 
 
 def save_keras(network: keras.Model, path: Path) -> None:
-    """Write a `.keras` file, whole or not at all."""
-    # Keras goes by the ending, so that the temporary file needs it too.
+    """Write a `.keras` file atomically."""
+    # Keras derives the format from the ending, so the temporary file needs it too.
     temporary = path.with_name(f".partial.{path.name}")
     network.save(temporary)
     temporary.replace(path)

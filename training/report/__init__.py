@@ -1,4 +1,4 @@
-"""One page about one model: what it learned from, how good it is, where it is unsure, and how to have it again."""
+"""Write a report about one model: data, training, metrics, calibration, guarantee and reproduction."""
 
 import re
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from pathlib import Path
 
 from gate.model_store import write_whole
 from training.figures import as_png
-from training.report.beyond import comparison, issues, studies
-from training.report.evidence import Evidence, Sources, gather
-from training.report.kept import band, certificate, discarded
-from training.report.learning import data, training
-from training.report.page import Absent, Section, Shown, render
-from training.report.repeat import absent, maps, repeat
+from training.report.comparisons import comparison, issues, studies
+from training.report.evidence import Evidence, ReportSources, gather
+from training.report.novelty import unfamiliar
+from training.report.page import MissingSection, ReportFigure, Section, render
+from training.report.reproduction import absent, maps, repeat
 from training.report.results import calibration, results
+from training.report.selection import band, certificate, discarded
 from training.report.summary import summary
-from training.report.unfamiliar import unfamiliar
+from training.report.training_run import data, training
 
-__all__ = ["PAGE_FILE", "Sources", "write_report"]
+__all__ = ["PAGE_FILE", "ReportSources", "write_report"]
 
 PAGE_FILE = "report.html"
 
@@ -26,18 +26,18 @@ _SECTIONS = (
 )  # fmt: skip
 
 
-def write_report(sources: Sources, out: Path, *, figures: Path | None = None) -> Path:
-    """Write the page, and each of its figures as a PNG file where a folder for them is given.
+def write_report(sources: ReportSources, out: Path, *, figures: Path | None = None) -> Path:
+    """Write the page, and optionally each figure as a PNG file.
 
     Args:
-        sources: where everything lies.
-        out: the file, which ends in `.html`, or the folder for `report.html`.
-        figures: folder for the figures.
+        sources: locations of all inputs.
+        out: file name that ends in `.html`, or folder for `report.html`.
+        figures: folder for the PNG files.
 
-    Returns: where the page is.
+    Returns: the path of the page.
 
     Raises:
-        TrainingError: something is not finished, or does not belong together.
+        TrainingError: an input is unfinished, or inputs do not belong together.
     """
     page = out if out.suffix == ".html" else out / PAGE_FILE
     evidence = gather(sources)
@@ -50,10 +50,10 @@ def write_report(sources: Sources, out: Path, *, figures: Path | None = None) ->
 
 
 def _save_figures(sections: list[Section], folder: Path) -> None:
-    """As PNG files, numbered in the order of the page."""
-    figures = [part for section in sections for part in section.parts if isinstance(part, Shown)]
+    """Save the figures as PNG files, numbered in the order of the page."""
+    figures = [part for section in sections for part in section.parts if isinstance(part, ReportFigure)]
     for number, shown in enumerate(figures, start=1):
-        # Names of data sets are in it, which may hold anything.
+        # It contains names of data sets, which may contain any character.
         name = re.sub(r"[^A-Za-z0-9]+", "-", shown.name).strip("-")
         write_whole(folder / f"{number:02d}-{name}.png", as_png(shown.figure))
 
@@ -62,7 +62,7 @@ def _sections(evidence: Evidence) -> Iterator[Section]:
     lacking = []
     for make in _SECTIONS:
         found = make(evidence)
-        if isinstance(found, Absent):
+        if isinstance(found, MissingSection):
             lacking.append(found)
         else:
             yield found

@@ -1,4 +1,4 @@
-"""One self-contained page with the pictures whose labels are doubted, worst first, for a person to decide."""
+"""Write one self-contained page with the images of doubtful labels, most doubtful first, for review."""
 
 import base64
 import io
@@ -17,9 +17,9 @@ from training.report.page import POLICY, Html, code, element, joined, paragraph
 SHEET_FILE = "label_issues.html"
 EDGE = 160
 LARGEST_SHEET = 1000
-"""Pictures on the page; some 5 kB each. Whoever has more labels than these to decide on does it in several goes."""
+"""Largest number of images on the page, about 5 kB each; more labels take several rounds of review."""
 
-Found = tuple[str, str]
+ImageKey = tuple[str, str]
 """Names of a data set and of an image in it."""
 
 _STYLE = """
@@ -57,19 +57,19 @@ figcaption .no_glasses { color: var(--no-glasses); }
 
 
 def write_contact_sheet(
-    issues: Sequence[Issue], out: Path, *, images: Mapping[Found, Path], audited: int, command: str
+    issues: Sequence[Issue], out: Path, *, images: Mapping[ImageKey, Path], audited: int, command: str
 ) -> Path:
-    """Write `label_issues.html` with the worst thousand of `issues`; returns where it is.
+    """Write `label_issues.html` with the first thousand of `issues`; return its path.
 
     Args:
-        issues: worst first.
+        issues: most doubtful first.
         out: folder.
         images: the file of every image.
-        audited: how many labels were looked at.
-        command: what was typed.
+        audited: number of audited labels.
+        command: command line of the audit.
 
     Raises:
-        ImageError, OSError: a picture can no longer be read.
+        ImageError, OSError: an image can no longer be read.
     """
     shown = issues[:LARGEST_SHEET]
     several = len({one.data_set for one in issues}) > 1
@@ -83,15 +83,15 @@ def write_contact_sheet(
 
 
 def _head(issues: int, shown: int, audited: int) -> list[Html]:
-    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) seem to contradict the picture"
+    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) contradict the image according to the audit"
     rest = f"; the worst {shown:,} are below." if shown < issues else "."
     return [
         element("h1", "Doubtful labels"),
         paragraph(count, rest),
         paragraph(
-            "Worst first. Under each picture: the label it was given, what a network that did not learn from the "
-            "picture takes it for, and the score: how probable the given label is to that network. Networks err too, "
-            "most often about thin frames: a person decides."
+            "Most doubtful first. Each image has its given label, the label predicted by a network trained without "
+            "the image, and a score: the probability of the given label according to that network. Networks make "
+            "mistakes too, most often on thin frames, so review each label."
         ),
         element("ol", *(element("li", *step) for step in _steps())),
     ]
@@ -99,11 +99,11 @@ def _head(issues: int, shown: int, audited: int) -> list[Html]:
 
 def _steps() -> list[tuple[str, ...]]:
     return [
-        ("In ", code(PROPOSALS_FILE), " beside this page, delete the lines of labels that were right."),
-        ("Where an eye cannot tell, write ", code(UNCLEAR), ": the image is left out."),
+        ("In ", code(PROPOSALS_FILE), " beside this page, delete the lines of labels that are correct."),
+        ("If the image is unclear, write ", code(UNCLEAR), ": the image is left out."),
         (
-            *("Put what is left into ", code(CORRECTIONS_FILE), " beside the data set's train.csv, after the lines "),
-            "that are there already. Every later step uses it; train.csv itself stays as it is.",
+            *("Append the remaining lines to ", code(CORRECTIONS_FILE), " beside train.csv of the data set. "),
+            "All later steps apply the corrections; train.csv itself is not changed.",
         ),
     ]
 
@@ -128,7 +128,7 @@ def _tile(place: int, issue: Issue, image: Path, *, several: bool) -> Html:
         "figcaption",
         _line(element("b", title), f"#{place}"),
         _line("given", _words(issue.given)),
-        _line("seen", element("b", _words(issue.suggested), class_=issue.suggested)),
+        _line("predicted", element("b", _words(issue.suggested), class_=issue.suggested)),
         _line("score", _percent(issue.score)),
     )
     return element("figure", picture, caption)

@@ -1,4 +1,4 @@
-"""Everything a report is made from, read once and held against each other."""
+"""Load all inputs of a report once, and check that they belong together."""
 
 import csv
 from dataclasses import dataclass
@@ -16,21 +16,27 @@ from training.data.records import Manifest, Records, load_records
 from training.data.storage import Place
 from training.errors import RecordsError
 from training.evaluation.compare import Comparison
-from training.evaluation.guarantees import CALIBRATION_FILE, CERTIFICATE_FILE, Calibrated, Certified, Promised
+from training.evaluation.guarantees import (
+    CALIBRATION_FILE,
+    CERTIFICATE_FILE,
+    CalibrationRecord,
+    CertificateRecord,
+    Guarantees,
+)
 from training.evaluation.label_audit import ISSUES_FILE
-from training.model.train import History, Run, load_fitted, read_history
-from training.report.scored import Gate, Scored
-from training.search.study import Study
+from training.model.train import FitRun, History, load_fitted, read_history
+from training.report.gate_scores import CardGate, LabelledScores
+from training.search.study import StudyResult
 
-Row = dict[str, str]
-"""A line of `label_issues.csv`: id, given, suggested, score, and data_set where there are several."""
+IssueRow = dict[str, str]
+"""A row of `label_issues.csv`: id, given, suggested, score, and data_set if there are several."""
 
 _Finding = TypeVar("_Finding", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """Where it all lies; what is None was not asked for."""
+class ReportSources:
+    """Locations of the inputs; None for inputs that were not requested."""
 
     records: Place
     run: Path
@@ -43,45 +49,45 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the sections take from; what is None was not made."""
+    """The inputs of all sections; None for results that do not exist."""
 
-    sources: Sources
+    sources: ReportSources
     card: Card
-    gate: Gate
+    gate: CardGate
     manifest: Manifest
-    run: Run
+    run: FitRun
     network: keras.Model
     history: History
     train: Records
-    test: Scored
-    calibrated: Calibrated | None
-    certified: Certified | None
-    issues: tuple[Row, ...] | None
-    studies: tuple[Study, ...]
+    test: LabelledScores
+    calibrated: CalibrationRecord | None
+    certified: CertificateRecord | None
+    issues: tuple[IssueRow, ...] | None
+    studies: tuple[StudyResult, ...]
     comparison: Comparison | None
 
     @property
     def own(self) -> tuple[str, ...]:
-        """Names of the data sets that something is promised of: not those that were only learned from as well."""
+        """Names of the data sets that the guarantee covers, without auxiliary ones."""
         return tuple(data.name for data in self.card.data if Split.CALIBRATION in data.images)
 
 
-def gather(sources: Sources) -> Evidence:
-    """Read everything and score the test split, which is what takes a while, last.
+def gather(sources: ReportSources) -> Evidence:
+    """Load everything, then score the test split, which is the slowest part.
 
     Raises:
-        RecordsError: something is not finished, or model, run and records do not belong together.
-        ModelError: there is no such model.
+        RecordsError: an input is unfinished, or model, run and records do not belong together.
+        ModelError: the model does not exist.
     """
     model = ModelStore(sources.models).load(sources.version)
     manifest, fitted = Manifest.read(sources.records), load_fitted(sources.run)
     _check_belonging(model.card, fitted.run, manifest, sources)
     issues = None if sources.audit is None else _read_issues(sources.audit / ISSUES_FILE)
-    studies = tuple(_required(folder / "study.json", Study, step="study") for folder in sources.studies)
+    studies = tuple(_required(folder / "study.json", StudyResult, step="study") for folder in sources.studies)
     folder = sources.comparison
     comparison = None if folder is None else _required(folder / "comparison.json", Comparison, step="compare")
     size = model.card.input.size
-    gate = Gate(Scorer(model, device="cpu"), model.card)
+    gate = CardGate(Scorer(model, device="cpu"), model.card)
     return Evidence(
         sources=sources,
         card=model.card,
@@ -92,8 +98,8 @@ def gather(sources: Sources) -> Evidence:
         history=read_history(sources.run),
         train=load_records(sources.records, Split.TRAIN, size=size),
         test=gate.score(load_records(sources.records, Split.TEST, size=size)),
-        calibrated=_read(sources.run / CALIBRATION_FILE, Calibrated),
-        certified=_read(sources.run / CERTIFICATE_FILE, Certified),
+        calibrated=_read(sources.run / CALIBRATION_FILE, CalibrationRecord),
+        certified=_read(sources.run / CERTIFICATE_FILE, CertificateRecord),
         issues=issues,
         studies=studies,
         comparison=comparison,
@@ -113,28 +119,28 @@ def _read(path: Place, kind: type[_Finding]) -> _Finding | None:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise RecordsError(f"{path} is not what this version writes: run the step that wrote it again") from error
+        raise RecordsError(f"{path} was written by another version: run the step that wrote it again") from error
 
 
-def _read_issues(path: Path) -> tuple[Row, ...]:
+def _read_issues(path: Path) -> tuple[IssueRow, ...]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = tuple(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
     if any(not {"id", "given", "suggested", "score"} <= row.keys() for row in rows):
-        raise RecordsError(f"{path} is not what this version writes: run `lensgate train audit` again")
+        raise RecordsError(f"{path} was written by another version: run `lensgate train audit` again")
     return rows
 
 
-def _check_belonging(card: Card, run: Run, manifest: Manifest, sources: Sources) -> None:
-    """Figures of one model beside curves of another would be worse than no page."""
+def _check_belonging(card: Card, run: FitRun, manifest: Manifest, sources: ReportSources) -> None:
+    """Refuse to combine the metrics of one model with the curves of another."""
     title = f"model {card.name} version {card.version}"
     if card.training.records != manifest.fingerprint():
-        raise RecordsError(f"{title} learned from other records than {sources.records}: name its own with --records")
+        raise RecordsError(f"{title} was trained on other records than {sources.records}: pass its own with --records")
     if (run.records, run.seed, run.settings) != (card.training.records, card.training.seed, card.training.settings):
-        raise RecordsError(f"{title} was exported from another run than {sources.run}: name its own with --run")
-    promised = Promised.read(sources.run)
+        raise RecordsError(f"{title} was exported from another run than {sources.run}: pass its own with --run")
+    promised = Guarantees.read(sources.run)
     if (promised.card_band(), promised.temperature) != (card.band, card.calibration.temperature):
         raise RecordsError(
             f"{title} was exported before {sources.run} was calibrated or certified: run `lensgate train export` again"

@@ -1,4 +1,4 @@
-"""One self-contained page of HTML: everything inside, nothing fetched, no script, and all text escaped."""
+"""Render one self-contained HTML page without external requests or scripts; all text is escaped."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,14 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class Html(str):
-    """Text that is markup already; any other is escaped where it is put in."""
+    """Trusted markup; all other strings are escaped."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A figure on the page; `name` is its file name where figures are saved as well."""
+class ReportFigure:
+    """A figure with its caption; `name` becomes part of its file name."""
 
     name: str
     figure: Figure
@@ -31,45 +31,45 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page with a heading. Figures that follow each other stand side by side where there is room."""
+    """A section with a heading; consecutive figures are placed side by side if there is room."""
 
     name: str
     title: str
-    parts: tuple[Html | Shown, ...]
+    parts: tuple[Html | ReportFigure, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
-    """A part that this page lacks, and the command that makes what it would show."""
+class MissingSection:
+    """A section without data, and the command that produces the data."""
 
     title: str
     command: str
 
 
 def element(tag: str, *children: str, **attributes: str) -> Html:
-    """An element; an attribute that is a word of Python ends in `_`."""
+    """Build an element; attribute names that are Python keywords end in `_`."""
     inside = "".join(map(_escaped, children))
     written = "".join(f' {name.rstrip("_")}="{html.escape(value)}"' for name, value in attributes.items())
     return Html(f"<{tag}{written}>{inside}</{tag}>")
 
 
 def joined(*parts: str) -> Html:
-    """One after the other."""
+    """Concatenate parts."""
     return Html("".join(map(_escaped, parts)))
 
 
 def paragraph(*children: str) -> Html:
-    """A paragraph."""
+    """Build a paragraph."""
     return element("p", *children)
 
 
 def code(text: str) -> Html:
-    """What is typed as it stands."""
+    """Build inline code."""
     return element("code", text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> Html:
-    """A table that scrolls by itself where it is too wide; columns after the first `words` hold numbers."""
+    """Build a scrollable table; columns after the first `words` contain numbers."""
     top = (element("th", name, scope="col", **_kind(name, column < words)) for column, name in enumerate(head))
     body = (
         element("tr", *(element("td", cell, **_kind(cell, column < words)) for column, cell in enumerate(row)))
@@ -80,22 +80,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1)
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> Html:
-    """Names with their values."""
+    """Build a list of names and values."""
     return element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in pairs))
 
 
 def folded(title: str, *children: str) -> Html:
-    """What is long, and opened by whoever wants it."""
+    """Build a collapsed block for long content."""
     return element("details", element("summary", title), *children)
 
 
 def lines(texts: Sequence[str]) -> Html:
-    """Commands, a line each."""
+    """Build a block of commands, one per line."""
     return element("pre", element("code", "\n".join(texts)), class_="scroll", tabindex="0")
 
 
 def render(title: str, head: Html, sections: Sequence[Section]) -> str:
-    """The whole page."""
+    """Render the whole page."""
     style = (files("training.report") / "page.css").read_text(encoding="utf-8")
     contents = element("ol", *(element("li", element("a", one.title, href=f"#{one.name}")) for one in sections))
     meta = (
@@ -121,13 +121,13 @@ def _section(section: Section) -> Html:
     return element("section", heading, *_grouped(section.parts), id=section.name)
 
 
-def _grouped(parts: Sequence[Html | Shown]) -> Iterator[Html]:
-    for are_figures, run in groupby(parts, key=lambda part: isinstance(part, Shown)):
-        written = [_figure(part) if isinstance(part, Shown) else part for part in run]
+def _grouped(parts: Sequence[Html | ReportFigure]) -> Iterator[Html]:
+    for are_figures, run in groupby(parts, key=lambda part: isinstance(part, ReportFigure)):
+        written = [_figure(part) if isinstance(part, ReportFigure) else part for part in run]
         yield element("div", *written, class_="figures") if are_figures else joined(*written)
 
 
-def _figure(shown: Shown) -> Html:
+def _figure(shown: ReportFigure) -> Html:
     drawing = as_svg(shown.figure, shown.name).replace("<svg", '<svg role="img" aria-label="__"', 1)
     label = html.escape(shown.caption)
     return element("figure", Html(drawing.replace('"__"', f'"{label}"', 1)), element("figcaption", shown.caption))

@@ -1,4 +1,4 @@
-"""How the exported graph does on images it did not learn from: its predictions, mistakes and probabilities."""
+"""Sections on test results and calibration of the exported graph."""
 
 from collections import Counter
 
@@ -7,12 +7,12 @@ import numpy as np
 from gate import Reason
 from gate.pixels import Pixels
 from training.evaluation.calibrate import CalibrationFindings
-from training.figures import Picture, picture_grid, prediction_grid, reliability_diagram, score_histogram
+from training.figures import CaptionedImage, picture_grid, prediction_grid, reliability_diagram, score_histogram
 from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence
-from training.report.page import Absent, Html, Section, Shown, element, paragraph, table
-from training.report.scored import Scored
-from training.report.words import count, edges
+from training.report.formatting import count, edges
+from training.report.gate_scores import LabelledScores
+from training.report.page import Html, MissingSection, ReportFigure, Section, element, paragraph, table
 
 SURE = 10
 UNSURE = 10
@@ -20,12 +20,12 @@ MISTAKES = 20
 
 
 def results(evidence: Evidence) -> Section:
-    """What became of every test image, and pictures of the predictions and of the mistakes."""
-    head = ("test split", "label", "images", "kept, right", "kept, wrong", "uncertain", "unfamiliar")
-    parts: list[Html | Shown] = [
+    """Show the decisions about all test images, with example predictions and all kinds of mistakes."""
+    head = ("test split", "label", "images", "accepted, correct", "accepted, wrong", "uncertain", "unfamiliar")
+    parts: list[Html | ReportFigure] = [
         paragraph(
-            "Each score is that of the exported graph, taken as the service takes it, and each decision the gate's: "
-            f"a probability from {edges(evidence.card.band)}, edges included, is uncertain."
+            "Scores come from the exported graph and decisions from the gate, exactly as in the service. "
+            f"A probability from {edges(evidence.card.band)}, edges included, is uncertain."
         ),
         table(head, [row for name, part in evidence.test.by_data_set() for row in _fates(name, part)], words=2),
     ]
@@ -35,29 +35,29 @@ def results(evidence: Evidence) -> Section:
     return Section("results", "Results on the test split", tuple(parts))
 
 
-def calibration(evidence: Evidence) -> Section | Absent:
-    """Whether a probability means what it says, before and after the temperature."""
+def calibration(evidence: Evidence) -> Section | MissingSection:
+    """Show calibration before and after temperature scaling."""
     title, sources = "Calibration", evidence.sources
     if evidence.calibrated is None:
-        return Absent(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
+        return MissingSection(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
     found = evidence.calibrated.calibration
     said = paragraph(
-        f"On the {count(found.images, 'image')} of the calibration split, which nothing was learned from, the logits "
-        f"are divided by {found.temperature:.3f}. That changes no label, only how sure the model says it is."
+        f"On the {count(found.images, 'image')} of the calibration split, which was not used for training, a "
+        f"temperature of {found.temperature:.3f} was fitted. It divides the logits: labels stay, confidence changes."
     )
-    diagram = Shown(
+    diagram = ReportFigure(
         "reliability",
         reliability_diagram(found.reliability_before, found.reliability_after),
-        "What was seen against what was said, in groups of about as many images each, with exact binomial 95 % "
-        "intervals. On the diagonal a probability means what it says.",
+        "Observed share against predicted probability, in bins of about equal size, with exact binomial 95 % "
+        "intervals. On the diagonal the model is perfectly calibrated.",
     )
     return Section("calibration", title, (said, _calibration_table(found), diagram))
 
 
-def picture(image: Pixels, probability: float, *, word: str = "", marked: bool = False) -> Picture:
-    """An image with its probability, in the colour of the label that this gives."""
+def picture(image: Pixels, probability: float, *, word: str = "", marked: bool = False) -> CaptionedImage:
+    """Caption an image with its probability, in the colour of the predicted label."""
     colour = GLASSES if probability >= 0.5 else NO_GLASSES
-    return Picture(image, f"{word}\n{probability:.3f}".strip(), colour, marked)
+    return CaptionedImage(image, f"{word}\n{probability:.3f}".strip(), colour, marked)
 
 
 def _calibration_table(found: CalibrationFindings) -> Html:
@@ -68,7 +68,7 @@ def _calibration_table(found: CalibrationFindings) -> Html:
     return table(("", "log loss", "Brier score", "expected calibration error"), rows)
 
 
-def _fates(name: str, part: Scored) -> list[tuple[str, ...]]:
+def _fates(name: str, part: LabelledScores) -> list[tuple[str, ...]]:
     rows = []
     for label, title in ((1, "glasses"), (0, "no glasses")):
         mine = part.select(part.records.labels == label)
@@ -80,43 +80,43 @@ def _fates(name: str, part: Scored) -> list[tuple[str, ...]]:
     return rows
 
 
-def _scores(evidence: Evidence, name: str, part: Scored) -> Shown:
+def _scores(evidence: Evidence, name: str, part: LabelledScores) -> ReportFigure:
     figure = score_histogram(part.probability, part.records.labels, evidence.gate.band)
-    return Shown(
-        f"scores-{name}", figure, f"Probabilities on the test split of {name}. What lies in the band is discarded."
+    return ReportFigure(
+        f"scores-{name}", figure, f"Probabilities on the test split of {name}. Images in the band are discarded."
     )
 
 
-def _predictions(evidence: Evidence, name: str, part: Scored) -> Shown:
+def _predictions(evidence: Evidence, name: str, part: LabelledScores) -> ReportFigure:
     order = np.argsort(part.probability, kind="stable")
     inside = np.array([score in evidence.gate.band for score in part.probability[order]], bool)
     sure, unsure = order[~inside], order[inside]
     chosen = sure[np.linspace(0, len(sure) - 1, min(SURE, len(sure))).astype(int)]
-    # Of the unsure ones those nearest to a half.
+    # Of the uncertain ones, those nearest to 0.5.
     nearest = unsure[np.argsort(np.abs(part.probability[unsure] - 0.5), kind="stable")[:UNSURE]]
     images, scores = part.records.images, part.probability
     pictures = [picture(images[one], scores[one]) for one in chosen]
     pictures += [picture(images[one], scores[one], marked=True) for one in sorted(nearest, key=lambda one: scores[one])]
     said = (
-        f"Framed, with the eyes enlarged: {len(nearest)} of the {len(unsure)} that lie in the band."
+        f"Framed, with enlarged eyes: {len(nearest)} of {len(unsure)} in the band."
         if len(unsure)
-        else "None lies in the band."
+        else "No image is in the band."
     )
-    caption = f"Test images of {name} with their probability of glasses, from the least to the greatest. {said}"
-    return Shown(f"predictions-{name}", prediction_grid(pictures), caption)
+    caption = f"Test images of {name} with their probability of glasses, in ascending order. {said}"
+    return ReportFigure(f"predictions-{name}", prediction_grid(pictures), caption)
 
 
-def _mistakes(name: str, part: Scored) -> list[Html | Shown]:
+def _mistakes(name: str, part: LabelledScores) -> list[Html | ReportFigure]:
     wrong = np.flatnonzero(part.wrong)
     if not len(wrong):
-        return [paragraph(f"Not one test image of {name} is labelled wrongly.")]
+        return [paragraph(f"All test images of {name} are labelled correctly.")]
     worst = wrong[np.argsort(-np.abs(part.probability[wrong] - 0.5), kind="stable")]
     names = part.records.names
     pictures = [
         picture(part.records.images[one], part.probability[one], word=_short(names[one])) for one in worst[:MISTAKES]
     ]
-    caption = f"Mistakes on {name}, surest first: {len(pictures)} of {count(len(wrong), 'image')} labelled wrongly."
-    return [Shown(f"mistakes-{name}", picture_grid(pictures), caption)]
+    caption = f"Mistakes on {name}, most confident first: {len(pictures)} of {count(len(wrong), 'image')}."
+    return [ReportFigure(f"mistakes-{name}", picture_grid(pictures), caption)]
 
 
 def _short(name: str) -> str:

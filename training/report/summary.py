@@ -1,19 +1,19 @@
-"""The top of the page: what the model is and whether it is any good, in a few sentences and one table."""
+"""The summary at the top of the page: the model and its quality in a few sentences and one table."""
 
 from gate.card import Card
 from training.evaluation.certify import describe
 from training.report.evidence import Evidence
+from training.report.formatting import count, edges, percent, share
+from training.report.formatting import number as number_of
 from training.report.page import Html, element, facts, joined, table
-from training.report.words import count, edges, percent, share
-from training.report.words import number as number_of
 
 
 def summary(evidence: Evidence) -> Html:
-    """Title, verdict, the figures of each test split, and what the gate promises."""
+    """Build title, verdict, metrics of each test split, and guarantee."""
     card = evidence.card
     created = f"{card.created:%d %B %Y}".lstrip("0")
     return joined(
-        element("p", "Lensgate · report of a model", class_="over"),
+        element("p", "Lensgate · model report", class_="over"),
         element("h1", f"{card.name}, version {card.version}"),
         *(element("p", _verdict(evidence, name), class_="verdict") for name in evidence.own if name in card.metrics),
         _metrics(evidence),
@@ -33,15 +33,15 @@ def summary(evidence: Evidence) -> Html:
 
 
 def _metrics(evidence: Evidence) -> Html:
-    """The card's figures, a row a test split, those that something is promised of first."""
+    """Build the table of the card's metrics, one row per test split, covered data sets first."""
     metrics = evidence.card.metrics
     head = (
         "test split",
         "images",
         "accuracy [95 %]",
         "log loss [95 %]",
-        "kept [95 %]",
-        "right among the kept [95 %]",
+        "coverage [95 %]",
+        "accuracy if accepted [95 %]",
         "unfamiliar [95 %]",
     )
     rows = [
@@ -60,7 +60,7 @@ def _metrics(evidence: Evidence) -> Html:
 
 
 def baseline(evidence: Evidence, name: str) -> float:
-    """The accuracy of always giving the commoner label to the test split of a data set."""
+    """Compute the accuracy of always predicting the majority label on the test split of a data set."""
     labels = next(data.images["test"] for data in evidence.card.data if data.name == name)
     return max(labels.values()) / sum(labels.values())
 
@@ -68,13 +68,13 @@ def baseline(evidence: Evidence, name: str) -> float:
 def _verdict(evidence: Evidence, name: str) -> str:
     found = evidence.card.metrics[name]
     first = (
-        f"On the {count(found.images, 'test image')} of {name} the label is right in {percent(found.accuracy.value)}; "
-        f"always giving the commoner label would reach {percent(baseline(evidence, name))}."
+        f"On the {count(found.images, 'test image')} of {name} the accuracy is {percent(found.accuracy.value)}; "
+        f"always predicting the majority label would reach {percent(baseline(evidence, name))}."
     )
     if found.selective_accuracy is None:
-        return f"{first} The gate keeps nothing."
+        return f"{first} The gate accepts no image."
     wrong = percent(1 - found.selective_accuracy.value)
-    return f"{first} The gate keeps {percent(found.coverage.value)}, and of those {wrong} are labelled wrongly."
+    return f"{first} The gate accepts {percent(found.coverage.value)}; {wrong} of these are labelled wrongly."
 
 
 def _chosen(card: Card) -> str:
@@ -83,22 +83,18 @@ def _chosen(card: Card) -> str:
 
 def _promise(evidence: Evidence) -> str:
     if evidence.certified is None:
-        return "None: the band was not certified, so that nothing is promised of the images that are kept."
+        return "None: the band was not certified, so there is no guarantee for the accepted images."
     return describe(evidence.certified.certificate, temperature=evidence.card.calibration.temperature)
 
 
 def _novelty(card: Card) -> str:
     threshold = card.novelty_threshold
     if threshold is None:
-        return (
-            "The model does not judge how unlike its training an image is: it is sure of itself on a black image too."
-        )
-    said = f"Novelty above {threshold.value:.4g} is discarded as unfamiliar: {threshold.chosen_by}."
+        return "The model does not compute novelty, so it is confident even about a black image."
+    said = f"Images with novelty above {threshold.value:.4g} are discarded as unfamiliar: {threshold.chosen_by}."
     if not threshold.kinds:
         return said
     kinds = threshold.kinds.values()
     images = sum(one.images for one in kinds)
     discarded = percent(sum(one.images * one.discarded.value for one in kinds) / images)
-    return (
-        f"{said} Of {images:,} images that are no portrait, of {count(len(kinds), 'kind')}, {discarded} are discarded."
-    )
+    return f"{said} Of {images:,} outliers of {count(len(kinds), 'kind')}, {discarded} are discarded."

@@ -1,4 +1,4 @@
-"""Studies: one setting varied and everything else held, with several seeds each. The paper ran each once."""
+"""Studies: vary one setting with several seeds per value, everything else fixed. The paper ran each value once."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,24 +14,32 @@ from training.data.storage import Place, write_whole
 from training.errors import RecordsError
 from training.evaluation.compare import LEVEL, holm, paired_p, t_interval
 from training.model.preset import PRESETS, SIZES, Preset
-from training.search.oracles import Values, listed
-from training.search.trials import Measure, Metrics, Trial, fingerprint, run_trials, train_and_measure, write_table
+from training.search.oracles import TrialValues, listed
+from training.search.trials import (
+    MeasureTrial,
+    TrialMetrics,
+    TrialResult,
+    fingerprint,
+    run_trials,
+    train_and_measure,
+    write_table,
+)
 
 BATCH_SIZES = (32, 64, 128)
 _NOT_TEST = (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
 
-Kind = Literal["resolution", "batch-size", "sources", "presets"]
-Parts = tuple[Records, Records, Records]
+StudyKind = Literal["resolution", "batch-size", "sources", "presets"]
+StudyParts = tuple[Records, Records, Records]
 
 
-class _Part(BaseModel):
+class _StudyModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Run(_Part):
-    """One training; accuracy and log loss are those of the validation split, or of the source that was left out.
+class StudyRun(_StudyModel):
+    """One training run; accuracy and log loss refer to the validation split, or to the source that was left out.
 
-    `seconds` is None where it was interrupted; `bytes` is what the records take at its size.
+    `seconds` is None after an interruption; `bytes` is the size of the records.
     """
 
     value: str
@@ -46,31 +54,31 @@ class Run(_Part):
     errors: int
 
 
-class Mean(_Part):
-    """A mean over seeds with its 95 % t-interval, which takes two of them."""
+class SeedMean(_StudyModel):
+    """A mean over seeds with its 95 % t-interval, which needs at least two seeds."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
 
-class Summary(_Part):
-    """All runs with one value. The standard error is what so many images leave open, however many seeds there are."""
+class ValueSummary(_StudyModel):
+    """All runs with one value; the standard error comes from the number of images, independent of the seeds."""
 
     value: str
     runs: int
-    accuracy: Mean
-    log_loss: Mean
+    accuracy: SeedMean
+    log_loss: SeedMean
     seconds: float | None
     bytes: int
     images: int
     standard_error: float
 
 
-class Difference(_Part):
-    """How much larger a metric is with `second` than with `first`, over the seeds both have.
+class ValueDifference(_StudyModel):
+    """The mean increase of a metric from `first` to `second`, over their common seeds.
 
-    It is `real` where p, corrected for all pairs of values, says that other seeds would hardly undo it.
+    `real` means significant: p, corrected for all pairs of values, is below `LEVEL`.
     """
 
     metric: str
@@ -81,40 +89,40 @@ class Difference(_Part):
     real: bool
 
 
-class Study(_Part):
-    """What a study found."""
+class StudyResult(_StudyModel):
+    """All runs of a study with their statistics."""
 
-    kind: Kind
+    kind: StudyKind
     records: str
     settings: dict[str, float | int | str | bool]
-    runs: tuple[Run, ...]
+    runs: tuple[StudyRun, ...]
     failed: tuple[str, ...]
-    summaries: tuple[Summary, ...]
-    differences: tuple[Difference, ...]
+    summaries: tuple[ValueSummary, ...]
+    differences: tuple[ValueDifference, ...]
 
 
 def run_study(
-    records: Place, out: Place, *, kind: Kind, preset: Preset, seeds: int, epochs: int | None = None
-) -> Study | None:
-    """Train with each value and the seeds from 0 on; write `study.csv` and `study.json` into `out`.
+    records: Place, out: Place, *, kind: StudyKind, preset: Preset, seeds: int, epochs: int | None = None
+) -> StudyResult | None:
+    """Train with each value and the seeds 0, 1, ...; write `study.csv` and `study.json` to `out`.
 
-    Run again it goes on; with more seeds it adds to what is there. None in a worker (see `search`).
+    A second run resumes; more seeds extend the study. Returns None in a worker (see `training.search.trials`).
 
     Args:
-        records: prepared ones, at the size of `preset`, or at several for their study.
-        out: folder to write into; the same for all machines, if they all reach it.
-        kind: what is varied; `sources` leaves out one after the other and measures on it.
-        preset: holds everything else.
-        seeds: trainings with each value.
-        epochs: at most so many, instead of those of a preset.
+        records: prepared at the size of `preset`, or at several sizes for `resolution`.
+        out: folder to write to; a shared folder may serve all machines.
+        kind: the setting to vary; `sources` leaves out each source in turn and measures on it.
+        preset: all other settings.
+        seeds: training runs per value.
+        epochs: overrides the number of epochs of every preset.
 
     Raises:
-        RecordsError: the records have too little to vary, or `out` holds another study.
+        RecordsError: the records offer fewer than two values, or `out` holds another study.
     """
     manifest = Manifest.read(records)
     presets = {value: one.changed(epochs=epochs) for value, one in _presets(kind, records, manifest, preset).items()}
-    # Seeds outermost: what is there when it is killed compares all values.
-    cases: list[Values] = [{"value": value, "seed": seed} for seed in range(seeds) for value in presets]
+    # Seeds outermost, so that an interrupted study has complete comparisons of all values.
+    cases: list[TrialValues] = [{"value": value, "seed": seed} for seed in range(seeds) for value in presets]
     key = fingerprint(manifest.fingerprint(), kind, {value: one.settings() for value, one in presets.items()})
     trials = run_trials(listed(cases, key=key), _measure(kind, records, manifest.fingerprint(), presets), out)
     if trials is None:
@@ -125,8 +133,8 @@ def run_study(
     return study
 
 
-def _measure(kind: Kind, records: Place, prepared: str, presets: Mapping[str, Preset]) -> Measure:
-    def measure(values: Values, state: Place) -> Metrics:
+def _measure(kind: StudyKind, records: Place, prepared: str, presets: Mapping[str, Preset]) -> MeasureTrial:
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
         value, seed = str(values["value"]), int(values["seed"])
         splits = load_parts(records, *_NOT_TEST, size=presets[value].size, fingerprint=prepared)
         parts = _parts(kind, *splits, value=value)
@@ -137,11 +145,11 @@ def _measure(kind: Kind, records: Place, prepared: str, presets: Mapping[str, Pr
 
 
 def _study(
-    kind: Kind, manifest: Manifest, preset: Preset, presets: Mapping[str, Preset], trials: Sequence[Trial]
-) -> Study:
+    kind: StudyKind, manifest: Manifest, preset: Preset, presets: Mapping[str, Preset], trials: Sequence[TrialResult]
+) -> StudyResult:
     sizes = {value: sum(shard.bytes for shard in manifest.shards[one.size]) for value, one in presets.items()}
     runs = tuple(_run(trial, sizes) for trial in trials if trial.metrics)
-    return Study(
+    return StudyResult(
         kind=kind,
         records=manifest.fingerprint(),
         settings=preset.settings(),
@@ -152,8 +160,8 @@ def _study(
     )
 
 
-def _presets(kind: Kind, records: Place, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
-    """What is trained, by the value that is varied."""
+def _presets(kind: StudyKind, records: Place, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
+    """Return the preset for each value of the varied setting."""
     if kind == "batch-size":
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}
     if kind == "presets":
@@ -167,27 +175,27 @@ def _presets(kind: Kind, records: Place, manifest: Manifest, preset: Preset) -> 
 
 def _several(presets: dict[str, Preset], advice: str) -> dict[str, Preset]:
     if len(presets) < 2:
-        raise RecordsError(f"the records have {len(presets)} of what is to be varied: {advice}")
+        raise RecordsError(f"the records have {len(presets)} values to compare: {advice}")
     return presets
 
 
-def _parts(kind: Kind, train: Records, validation: Records, calibration: Records, *, value: str) -> Parts:
-    """What to train on, to stop by and to measure on."""
+def _parts(kind: StudyKind, train: Records, validation: Records, calibration: Records, *, value: str) -> StudyParts:
+    """Return the records to train on, to stop early by and to measure on."""
     if kind != "sources":
         return train, validation, validation
     return _without(value, join(train, calibration), validation)
 
 
-def _without(source: str, train: Records, validation: Records) -> Parts:
-    """All of one source is measured on, and nothing of it is seen before. What has no source stays where it is."""
+def _without(source: str, train: Records, validation: Records) -> StudyParts:
+    """Hold out all images of one source for measuring; images without a source stay in their split."""
     taken = [np.array(part.sources) == source for part in (train, validation)]
     measured = join(train.select(taken[0]), validation.select(taken[1]))
     return train.select(~taken[0]), validation.select(~taken[1]), measured
 
 
-def _run(trial: Trial, sizes: Mapping[str, int]) -> Run:
+def _run(trial: TrialResult, sizes: Mapping[str, int]) -> StudyRun:
     value, metrics = str(trial.values["value"]), trial.metrics
-    return Run(
+    return StudyRun(
         value=value,
         seed=int(trial.values["seed"]),
         accuracy=metrics["accuracy"],
@@ -201,19 +209,19 @@ def _run(trial: Trial, sizes: Mapping[str, int]) -> Run:
     )
 
 
-def _by_value(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def _by_value(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
     return {value: [run for run in runs if run.value == value] for value in dict.fromkeys(run.value for run in runs)}
 
 
-def _summaries(runs: Sequence[Run]) -> tuple[Summary, ...]:
+def _summaries(runs: Sequence[StudyRun]) -> tuple[ValueSummary, ...]:
     return tuple(_summary(value, some) for value, some in _by_value(runs).items())
 
 
-def _summary(value: str, runs: Sequence[Run]) -> Summary:
+def _summary(value: str, runs: Sequence[StudyRun]) -> ValueSummary:
     accuracy = _mean([run.accuracy for run in runs])
     seconds = [run.seconds for run in runs if run.seconds is not None]
     images = runs[0].images
-    return Summary(
+    return ValueSummary(
         value=value,
         runs=len(runs),
         accuracy=accuracy,
@@ -225,15 +233,15 @@ def _summary(value: str, runs: Sequence[Run]) -> Summary:
     )
 
 
-def _mean(values: Sequence[float]) -> Mean:
+def _mean(values: Sequence[float]) -> SeedMean:
     low, high = t_interval(values) or (None, None)
-    return Mean(value=float(np.mean(values)), low=low, high=high)
+    return SeedMean(value=float(np.mean(values)), low=low, high=high)
 
 
-def _differences(runs: Sequence[Run]) -> tuple[Difference, ...]:
-    """Every two values, by accuracy and by log loss; each of the two is a family of tests."""
+def _differences(runs: Sequence[StudyRun]) -> tuple[ValueDifference, ...]:
+    """Test all pairs of values; accuracy and log loss are separate families of tests."""
     by_value = {value: {run.seed: run for run in some} for value, some in _by_value(runs).items()}
-    found: list[Difference] = []
+    found: list[ValueDifference] = []
     for metric in ("accuracy", "log_loss"):
         pairs = []
         for first, second in combinations(by_value, 2):
@@ -242,7 +250,7 @@ def _differences(runs: Sequence[Run]) -> tuple[Difference, ...]:
             pairs.append((first, second, float(np.mean(two) - np.mean(one)), paired_p(one, two)))
         corrected = holm([p for *_, p in pairs])
         found += [
-            Difference(metric=metric, first=first, second=second, mean=mean, p=p, real=p < LEVEL)
+            ValueDifference(metric=metric, first=first, second=second, mean=mean, p=p, real=p < LEVEL)
             for (first, second, mean, _), p in zip(pairs, corrected, strict=True)
         ]
     return tuple(found)

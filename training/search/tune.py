@@ -1,6 +1,6 @@
-"""Tuning: what is tried, and the best of it by the log loss of the validation split.
+"""Tune settings and choose the best by validation log loss.
 
-As the paper, first the architecture, and then, from the best one found, how fast it learns.
+Like the paper: tune the architecture first, then the learning rate of the best architecture.
 """
 
 import json
@@ -16,23 +16,23 @@ from training.data.records import Manifest, Records, load_parts
 from training.data.storage import Place, write_whole
 from training.errors import DataError, TrainingError
 from training.model.preset import Preset
-from training.search.oracles import OBJECTIVE, Values, Whole, bayesian, hyperband, random
-from training.search.trials import Metrics, Trial, fingerprint, run_trials, train_and_measure, write_table
+from training.search.oracles import OBJECTIVE, SingleFileOracle, TrialValues, bayesian, hyperband, random
+from training.search.trials import TrialMetrics, TrialResult, fingerprint, run_trials, train_and_measure, write_table
 
 BEST_FILE = "best.json"
 TRIALS = 10
 
-Target = Literal["architecture", "learning-rate"]
+TuningTarget = Literal["architecture", "learning-rate"]
 Algorithm = Literal["random", "hyperband", "bayesian"]
 
 
-class Tuned(BaseModel):
-    """All trials, the best of them, and the settings that gave it."""
+class TuningResult(BaseModel):
+    """All trials, the best one, and its settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trials: tuple[Trial, ...]
-    best: Trial
+    trials: tuple[TrialResult, ...]
+    best: TrialResult
     settings: dict[str, float | int | str | bool]
 
 
@@ -40,30 +40,30 @@ def tune(
     records: Place,
     out: Place,
     *,
-    target: Target,
+    target: TuningTarget,
     start: Preset,
     algorithm: Algorithm = "random",
     trials: int | None = None,
     seed: int = 0,
-) -> Tuned | None:
-    """Try settings around `start` and write `trials.csv` and `best.json` into `out`; all train with the same seed.
+) -> TuningResult | None:
+    """Try settings around `start`, all with the same seed; write `trials.csv` and `best.json` to `out`.
 
-    Run again it goes on; with more trials it adds to what is there. None in a worker (see `search`).
+    A second run resumes; more trials extend the search. Returns None in a worker (see `training.search.trials`).
 
     Args:
-        records: prepared ones, at the size of `start`.
-        out: folder to write into; the same for all machines, if they all reach it.
-        target: what is tried.
-        start: holds everything else, and is itself the first trial (but of hyperband). The learning rate's schedule
-            is the exponential one, whichever it has.
-        algorithm: how what is tried is chosen.
-        trials: how many; 10 where it is None. Hyperband settles that itself, by the epochs of `start`.
-        seed: of the choice and of every training.
+        records: prepared at the size of `start`.
+        out: folder to write to; a shared folder may serve all machines.
+        target: the settings to search.
+        start: all other settings, and the first trial (except for hyperband). The learning rate target always uses the
+            exponential schedule.
+        algorithm: the search algorithm.
+        trials: number of trials, 10 if None. Hyperband derives it from the epochs of `start`.
+        seed: seed of the search and of every training run.
 
     Raises:
-        DataError: `trials` were given to hyperband.
-        RecordsError: the records do not have this size, or `out` holds the trials of something else.
-        TrainingError: not one trial came to a result.
+        DataError: `trials` is set for hyperband.
+        RecordsError: the records lack this size, or `out` holds the trials of another experiment.
+        TrainingError: all trials failed.
     """
     prepared = Manifest.read(records).fingerprint()
     key = fingerprint(prepared, target, algorithm, seed, start.settings())
@@ -71,12 +71,12 @@ def tune(
 
     @cache
     def parts() -> tuple[Records, Records, Records]:
-        # Not before the first trial: a chief needs none.
+        # Loaded at the first trial, because a chief needs no records.
         train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=start.size, fingerprint=prepared)
         return train, validation, validation
 
-    def measure(values: Values, state: Place) -> Metrics:
-        # Hyperband's longer trials begin anew: what an epoch does may depend on how many there are to be.
+    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+        # Hyperband's longer trials start again, because a schedule may depend on the number of epochs.
         preset = _preset(target, start, values).changed(epochs=values.get("tuner/epochs"))
         title = ", ".join(f"{name} {value}" for name, value in values.items() if "/" not in name)
         return train_and_measure(parts(), preset=preset, seed=seed, state=state, title=title)
@@ -93,12 +93,12 @@ def _oracle(
     trials: int | None,
     seed: int,
     epochs: int,
-) -> Whole:
+) -> SingleFileOracle:
     if algorithm != "hyperband":
         choose = random if algorithm == "random" else bayesian
         return choose(space, key=key, trials=trials or TRIALS, seed=seed)
     if trials is not None:
-        raise DataError("hyperband settles itself how many trials it takes: leave out --trials")
+        raise DataError("hyperband chooses the number of trials itself: omit --trials")
     return hyperband(space, key=key, epochs=epochs, seed=seed)
 
 
@@ -121,18 +121,18 @@ def _learning_rate(start: Preset) -> keras_tuner.HyperParameters:
     return space
 
 
-SPACES: dict[Target, Callable[[Preset], keras_tuner.HyperParameters]] = {
+SPACES: dict[TuningTarget, Callable[[Preset], keras_tuner.HyperParameters]] = {
     "architecture": _architecture,
     "learning-rate": _learning_rate,
 }
 
 
-def _preset(target: Target, start: Preset, values: Values) -> Preset:
-    """`start` with what was drawn, rounded to figures that can be read and typed."""
+def _preset(target: TuningTarget, start: Preset, values: TrialValues) -> Preset:
+    """Apply the values of a trial to `start`, rounded to three significant digits."""
     chosen: dict[str, Any] = {name: value for name, value in values.items() if "/" not in name}
     if target == "architecture":
         first, blocks = chosen.pop("filters"), chosen.pop("blocks")
-        # Each block has twice the filters of the one before, as it has a quarter of the places.
+        # Each block doubles the filters, because pooling leaves a quarter of the positions.
         return start.changed(**chosen, filters=tuple(first * 2**block for block in range(blocks)))
     rounded = {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in chosen.items()}
     return start.changed(schedule="exponential", **rounded)
@@ -142,10 +142,10 @@ def _with(value: Any, *others: Any) -> list[Any]:
     return sorted({value, *others})
 
 
-def _written(trials: tuple[Trial, ...], out: Place, target: Target, start: Preset) -> Tuned:
+def _written(trials: tuple[TrialResult, ...], out: Place, target: TuningTarget, start: Preset) -> TuningResult:
     finished = [trial for trial in trials if trial.metrics]
     if not finished:
-        raise TrainingError(f"not one of {len(trials)} trials came to a result: take less filters, or a smaller rate")
+        raise TrainingError(f"all {len(trials)} trials failed: use fewer filters or a smaller learning rate")
     best = min(finished, key=lambda trial: trial.metrics[OBJECTIVE])
     settings = _preset(target, start, best.values).settings()
     columns = ("accuracy", OBJECTIVE, "seconds", "epochs", "parameters")
@@ -154,4 +154,4 @@ def _written(trials: tuple[Trial, ...], out: Place, target: Target, start: Prese
         [{"trial": one.name, **one.values, **{name: one.metrics.get(name) for name in columns}} for one in trials],
     )
     write_whole(out / BEST_FILE, json.dumps(settings, indent=2).encode())
-    return Tuned(trials=trials, best=best, settings=settings)
+    return TuningResult(trials=trials, best=best, settings=settings)

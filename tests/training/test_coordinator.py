@@ -1,4 +1,4 @@
-"""The chief: no trial is lost with its worker, none counts twice, and nobody waits for what never comes."""
+"""The chief reassigns trials of dead workers, counts each trial once, and lets no worker wait forever."""
 
 import threading
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from bench.serving.processes import free_port
 from training.data.storage import Place
 from training.errors import RecordsError, SearchError, StorageError
 from training.search import coordinator as module
-from training.search.coordinator import LEASE, PATIENCE, Chief, Client, serve
-from training.search.oracles import ORACLE_FILE, Whole, listed
+from training.search.coordinator import LEASE, PATIENCE, ChiefClient, ChiefService, serve
+from training.search.oracles import ORACLE_FILE, SingleFileOracle, listed
 
 # Keras Tuner's locks call two names that Python is about to retire.
 pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is deprecated:DeprecationWarning")
@@ -59,7 +59,7 @@ class Machines:
         self.oracle = an_oracle(self.folder, self.trials)
         if (self.folder / ORACLE_FILE).is_file():
             self.oracle.reload()
-        self.chief = Chief(self.oracle, clock=lambda: self.now)
+        self.chief = ChiefService(self.oracle, clock=lambda: self.now)
 
     def ask(self, worker: str) -> str:
         """What `worker` is to run, or `IDLE` or `STOPPED`."""
@@ -84,12 +84,12 @@ class Machines:
 
     @property
     def losses(self) -> dict[str, float]:
-        """Of what has ended, each once."""
+        """Return the ended trials, each once."""
         assert len(set(self.oracle.end_order)) == len(self.oracle.end_order)
         return {name: self.oracle.trials[name].score for name in self.oracle.end_order}
 
 
-def an_oracle(folder: Place, trials: int = 2) -> Whole:
+def an_oracle(folder: Place, trials: int = 2) -> SingleFileOracle:
     oracle = listed([{"value": value} for value in range(trials)], key="one")
     oracle.folder = folder
     oracle.verbose = 0
@@ -124,7 +124,7 @@ def test_the_trial_of_a_silent_worker_is_given_to_the_next_and_counts_once(
         machines.beat("1")
     machines.end("1")
     assert machines.ask("b") == "0"
-    assert "trial 0 is given out again: a is silent" in capsys.readouterr().err
+    assert "trial 0 is reassigned: a is silent" in capsys.readouterr().err
     machines.end("0", 0.3)
     # The first was not dead: its network was.
     machines.end("0", 0.4)
@@ -137,14 +137,14 @@ def test_what_the_chief_s_own_storage_takes_makes_no_worker_silent(
 ) -> None:
     machines.ask("a")
     machines.ask("b")
-    save = Whole.save
+    save = SingleFileOracle.save
 
-    def slow_save(oracle: Whole) -> None:
+    def slow_save(oracle: SingleFileOracle) -> None:
         machines.now += 2 * LEASE
         save(oracle)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Whole, "save", slow_save)
+        patch.setattr(SingleFileOracle, "save", slow_save)
         machines.end("0")
     assert machines.ask("a") == "IDLE", "the other was at work, and could not say so"
     machines.now += LEASE + 1
@@ -265,17 +265,17 @@ def test_a_trial_of_another_search_is_refused_and_the_others_go_on(machines: Mac
     with pytest.raises(RefusedError) as refused:
         machines.end("7")
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
-    with pytest.raises(RefusedError, match="none of this chief's"):
+    with pytest.raises(RefusedError, match="unknown trial"):
         machines.beat("7")
     assert machines.ask("a") == "0"
 
 
 def test_a_chief_that_cannot_save_answers_nobody_and_ends(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Whole) -> None:
+    def fail(_: SingleFileOracle) -> None:
         raise StorageError("no such bucket")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Whole, "save", fail)
+        patch.setattr(SingleFileOracle, "save", fail)
         with pytest.raises(RefusedError):
             machines.ask("a")
     with pytest.raises(RefusedError) as refused:
@@ -292,7 +292,7 @@ def test_a_chief_without_a_worker_gives_up(machines: Machines) -> None:
     machines.now += PATIENCE
     assert not machines.chief.is_done()
     machines.now += 1
-    with pytest.raises(SearchError, match="no worker was heard of"):
+    with pytest.raises(SearchError, match="no worker called"):
         machines.chief.is_done()
 
 
@@ -314,7 +314,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("address")
 def test_an_address_that_cannot_be_had_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "192.0.2.1")
-    with pytest.raises(SearchError, match=r"192\.0\.2\.1:1, see KERASTUNER_ORACLE_IP"):
+    with pytest.raises(SearchError, match=r"192\.0\.2\.1:1, check KERASTUNER_ORACLE_IP"):
         serve(an_oracle(tmp_path))
 
 
@@ -341,7 +341,7 @@ def test_chief_and_worker_speak_over_the_network(tmp_path: Path, monkeypatch: py
     oracle = an_oracle(tmp_path, 1)
     with ThreadPoolExecutor(1) as pool:
         served = pool.submit(serve, oracle)
-        worker = Client(an_oracle(tmp_path))
+        worker = ChiefClient(an_oracle(tmp_path))
         trial = worker.create_trial("a")
         assert trial.hyperparameters.values["value"] == 0
         with worker.beating(trial.trial_id):
@@ -357,21 +357,21 @@ def test_chief_and_worker_speak_over_the_network(tmp_path: Path, monkeypatch: py
 
 
 @pytest.fixture
-def client(address: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Client]:
+def client(address: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ChiefClient]:
     """A worker's line to a chief that answers as it is told: each a code, or what it gives."""
     del address
     monkeypatch.setattr(module, "POLL", 0)
 
-    def connected(*answers: Any) -> Client:
+    def connected(*answers: Any) -> ChiefClient:
         given = iter(answers)
 
         def answer(*_: object, **__: object) -> Any:
             found = next(given)
             if isinstance(found, grpc.StatusCode):
-                raise RefusedError(found, "trial 0 is none of this chief's")
+                raise RefusedError(found, "unknown trial 0")
             return found
 
-        found = Client(an_oracle(tmp_path))
+        found = ChiefClient(an_oracle(tmp_path))
         found._direct.GetTrial = answer
         return found
 
@@ -383,7 +383,7 @@ def an_answer() -> Any:
     return SERVICE.GetTrialResponse(trial=trial.to_proto())
 
 
-def test_a_worker_asks_again_where_the_chief_went(client: Callable[..., Client]) -> None:
+def test_a_worker_asks_again_where_the_chief_went(client: Callable[..., ChiefClient]) -> None:
     gone = grpc.StatusCode.UNAVAILABLE
     assert client(gone, gone, an_answer()).get_trial("0").trial_id == "0"
 
@@ -393,11 +393,11 @@ def test_a_worker_asks_again_where_the_chief_went(client: Callable[..., Client])
     [
         (grpc.StatusCode.DEADLINE_EXCEEDED, "no chief has answered at 127.0.0.1:1"),
         (grpc.StatusCode.UNAVAILABLE, "no chief has answered at 127.0.0.1:1"),
-        (grpc.StatusCode.NOT_FOUND, "none of this chief's; start this worker again"),
+        (grpc.StatusCode.NOT_FOUND, "unknown trial 0; start this worker again"),
     ],
 )
 def test_a_worker_says_what_keeps_it(
-    client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, text: str
+    client: Callable[..., ChiefClient], monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, text: str
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", -1)
     with pytest.raises(FatalError) as error:
@@ -407,7 +407,7 @@ def test_a_worker_says_what_keeps_it(
 
 
 def test_a_trial_that_is_run_is_heard_of_though_an_answer_fails(
-    client: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    client: Callable[..., ChiefClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BEAT", 0.001)
     answered = iter([grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, an_answer()])

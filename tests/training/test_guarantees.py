@@ -14,9 +14,9 @@ from training.data.outliers import JUDGED, LEARNED, make_outliers
 from training.data.records import load_records, write_records
 from training.errors import DataError, RecordsError
 from training.evaluation.certify import probability_band
-from training.evaluation.evaluate import judge
-from training.evaluation.guarantees import CALIBRATION_FILE, Promised, calibrate_run, certify_run, first_coverage
-from training.evaluation.novelty import below, load_head, score_novelty, set_threshold
+from training.evaluation.evaluate import score_images
+from training.evaluation.guarantees import CALIBRATION_FILE, Guarantees, calibrate_run, certify_run, first_coverage
+from training.evaluation.novelty import familiar, load_head, score_novelty, set_threshold
 from training.export import export_model
 from training.model.preset import Preset
 from training.model.train import NETWORK_FILE, fit_network, load_fitted, predict_logits
@@ -42,12 +42,12 @@ def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def models(records: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("models")
-    export_model(load_fitted(run), records, out, promised=Promised.read(run), command="lensgate train export")
+    export_model(load_fitted(run), records, out, promised=Guarantees.read(run), command="lensgate train export")
     return out
 
 
 def test_temperature_band_and_threshold_are_in_graph_and_card(models: Path, run: Path, records: Path) -> None:
-    model, promised = ModelStore(models).load(), Promised.read(run)
+    model, promised = ModelStore(models).load(), Guarantees.read(run)
     card = model.card
     assert card.outputs == ("glasses_probability", "glasses_logit", "novelty")
     assert card.calibration.temperature == promised.temperature
@@ -68,7 +68,7 @@ def test_good_faces_are_kept_and_what_is_no_portrait_is_not(models: Path, record
     model = ModelStore(models).load()
     scorer, card = Scorer(model, device="cpu"), model.card
     test = load_records(records, Split.TEST)
-    assert judge(scorer, card, test.images).unfamiliar.mean() < 0.1
+    assert score_images(scorer, card, test.images).unfamiliar.mean() < 0.1
     assert card.metrics["bars"].unfamiliar is not None
     assert card.novelty_threshold is not None
     assert set(card.novelty_threshold.kinds) == set(JUDGED)
@@ -77,12 +77,12 @@ def test_good_faces_are_kept_and_what_is_no_portrait_is_not(models: Path, record
 
 
 def test_a_certificate_counts_only_calibration_images_below_the_threshold(run: Path, records: Path) -> None:
-    certificate = Promised.read(run).certificate
+    certificate = Guarantees.read(run).certificate
     calibration = load_records(records, Split.CALIBRATION)
     assert certificate is not None
-    findings = Promised.read(run).novelty
+    findings = Guarantees.read(run).novelty
     assert findings is not None
-    kept = below(score_novelty(load_fitted(run).network, load_head(run), calibration.images), findings)
+    kept = familiar(score_novelty(load_fitted(run).network, load_head(run), calibration.images), findings)
     assert certificate.images == kept.sum() == len(calibration) - findings.above - 1
 
 
@@ -91,7 +91,7 @@ def test_a_threshold_lets_one_in_a_hundred_go() -> None:
     found = set_threshold(novelty)
     assert (found.images, found.above) == (515, 5)
     assert (novelty.astype(np.float32) > np.float32(found.threshold)).sum() == 5
-    assert below(novelty, found).sum() == 509
+    assert familiar(novelty, found).sum() == 509
     with pytest.raises(DataError, match="none"):
         set_threshold(np.array([]))
 
@@ -109,19 +109,19 @@ def test_findings_of_another_fit_are_refused(run: Path, records: Path, tmp_path:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / NETWORK_FILE).write_bytes(b"another")
     with pytest.raises(RecordsError, match="another fit"):
-        Promised.read(tmp_path)
+        Guarantees.read(tmp_path)
     (tmp_path / CALIBRATION_FILE).write_text("{}")
     with pytest.raises(RecordsError, match="cannot be read"):
-        Promised.read(tmp_path)
+        Guarantees.read(tmp_path)
     (tmp_path / CALIBRATION_FILE).unlink()
-    assert Promised.read(tmp_path) == Promised()
+    assert Guarantees.read(tmp_path) == Guarantees()
 
 
 def test_where_nothing_is_certified_the_papers_band_stays(run: Path, records: Path) -> None:
     found = certify_run(records, run, target_risk=0.0001, confidence=0.95, cost_ratio=1.0)
     assert not found.certificate.certified
     assert found.certificate.images_needed is None or found.certificate.images_needed > found.certificate.images
-    band = Promised.read(run).card_band()
+    band = Guarantees.read(run).card_band()
     assert (band.low, band.high, band.chosen_by) == (0.4, 0.6, "paper")
     certify_run(records, run, target_risk=0.05, confidence=0.95, cost_ratio=1.0)
 

@@ -41,16 +41,16 @@ def test_what_spreadsheets_write_is_read(text: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('id,glasses\n1,0\n"2,1\n3,0\n', "line 3: a quotation mark is opened and not closed"),
-        ('id,glasses\n1,0\n"2,1\n3,0\n4,1"\n5,0\n', "line 3: a quotation mark is opened and not closed"),
-        ('id,glasses,source\n1,0,"a\n2,1,b\n3,0,c"\n', "line 2: a quotation mark is opened and not closed"),
+        ('id,glasses\n1,0\n"2,1\n3,0\n', "line 3: a quotation mark is not closed"),
+        ('id,glasses\n1,0\n"2,1\n3,0\n4,1"\n5,0\n', "line 3: a quotation mark is not closed"),
+        ('id,glasses,source\n1,0,"a\n2,1,b\n3,0,c"\n', "line 2: a quotation mark is not closed"),
         ('id,glasses\n"1,0\n' + "".join(f"{n},{n % 2}\n" for n in range(30_000)), "line 2: a quotation mark"),
-        ('id,glasses\n"1"0,1\n', "line 2: .* quote a cell whole"),
+        ('id,glasses\n"1"0,1\n', "line 2: .* quote the whole cell"),
         (f"id,glasses\n1,{'0' * 200_000}\n", "line 2: field larger than field limit"),
         (f"id,glasses\n1,{'0' * 2_000_000}\n", "line 2 has more than 1,048,576 characters"),
-        ("id,glasses\n1,0\0\n", "line 2 holds a NUL character"),
+        ("id,glasses\n1,0\0\n", "line 2 contains a NUL character"),
         ("id,glasses\n1,0\n".encode("utf-16"), "is not UTF-8"),
-        ("id,glasses\n1,0\n".encode("utf-16-le"), "line 1 holds a NUL character"),
+        ("id,glasses\n1,0\n".encode("utf-16-le"), "line 1 contains a NUL character"),
         ("id;glasses\n1;0\n", "its cells are separated by semicolons; separate them by commas"),
         ("id\tglasses\n1\t0\n", "separated by tabs"),
         ("id,Glasses\n1,0\n", "no column glasses, only id, Glasses"),
@@ -103,8 +103,8 @@ def test_labels_of_a_test_table_are_not_lost_by_a_misspelt_column(folder: Path) 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ('1,glasses,"oops\n2,no_glasses,x\n3,glasses,fine"\n', "line 2: a quotation mark is opened"),
-        ("1,glasses,hair, or a hat\n", "line 2 has 4 cells instead of 3: quote a reason that holds a comma"),
+        ('1,glasses,"oops\n2,no_glasses,x\n3,glasses,fine"\n', "line 2: a quotation mark is not closed"),
+        ("1,glasses,hair, or a hat\n", "line 2 has 4 cells instead of 3: quote a reason that contains a comma"),
         ("1,glasses\n", "line 2 has 2 cells instead of 3"),
         ("1,maybe,\n", "line 2: 1 has the label 'maybe'"),
     ],
@@ -118,7 +118,7 @@ def test_corrections_are_held_to_the_same(text: str, fault: str, tmp_path: Path)
 def test_two_images_of_one_name_are_named(folder: Path) -> None:
     images = folder / "faces-spring-2020/faces-spring-2020"
     (images / "face-1.jpg").write_bytes((images / "face-1.png").read_bytes())
-    assert read_dataset(folder).problems == ("face-1.jpg is passed over: face-1.png has the same name",)
+    assert read_dataset(folder).problems == ("face-1.jpg is ignored: face-1.png has the same name",)
 
 
 def test_no_line_is_lost_of_a_large_table(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the model learned from, and how."""
+"""Sections on training data and training run."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from gate.card import CardDataSet
 from training.data.records import Records
 from training.figures import curve, label_grid
 from training.report.evidence import Evidence
-from training.report.page import Html, Section, Shown, element, facts, folded, paragraph, table
-from training.report.words import count, percent
+from training.report.formatting import count, percent
+from training.report.page import Html, ReportFigure, Section, element, facts, folded, paragraph, table
 
 EXAMPLES = 10
 MOST_PROBLEMS = 200
 
 
 def data(evidence: Evidence) -> Section:
-    """Sets, splits, counts and terms; what was left out; examples of both labels."""
+    """Show data sets, splits, counts, licences, skipped files and examples of both labels."""
     sets = evidence.card.data
-    parts: list[Html | Shown] = [
+    parts: list[Html | ReportFigure] = [
         table(
             ("data set", "split", "images", "with glasses", "share"),
             [row for one in sets for row in _counts(one)],
@@ -30,20 +30,24 @@ def data(evidence: Evidence) -> Section:
 
 
 def training(evidence: Evidence) -> Section:
-    """The settings, the curves and the epoch that was kept."""
+    """Show settings, curves and the selected epoch."""
     run, history = evidence.run, evidence.history
     kept = kept_epoch(evidence)
     said = paragraph(
         f"{count(run.epochs, 'epoch')} over {count(len(evidence.train), 'image')}, seed {run.seed}, "
-        f"{count(run.parameters, 'parameter')}. Kept is epoch {kept}, "
-        + ("the last." if kept == run.epochs and not run.settings["patience"] else "the one of least validation loss.")
+        f"{count(run.parameters, 'parameter')}. Epoch {kept} was selected: "
+        + (
+            "the last one."
+            if kept == run.epochs and not run.settings["patience"]
+            else "it has the lowest validation loss."
+        )
     )
     curves = (
-        Shown(
+        ReportFigure(
             f"training-{metric}",
             curve(history, metric, kept=kept),
-            f"{metric.capitalize()} on the training and on the validation split. Training is measured while it goes "
-            "on, with dropout and whatever augmentation there is: that makes it the harder of the two.",
+            f"{metric.capitalize()} on the training and the validation split. The training curve is measured during "
+            "training, with dropout and augmentation, and is therefore usually the worse of the two.",
         )
         for metric in ("accuracy", "loss")
     )
@@ -52,7 +56,7 @@ def training(evidence: Evidence) -> Section:
 
 
 def kept_epoch(evidence: Evidence) -> int:
-    """The epoch, from 1, whose weights were exported: without patience the last, else the one of least loss."""
+    """Return the exported epoch, from 1: the last without patience, else the one of lowest validation loss."""
     losses = evidence.history["val_loss"]
     return int(np.argmin(losses)) + 1 if evidence.run.settings["patience"] else len(losses)
 
@@ -68,18 +72,16 @@ def _counts(one: CardDataSet) -> list[tuple[str, ...]]:
 
 def _problems(problems: tuple[str, ...]) -> Html:
     if not problems:
-        return paragraph("Nothing was left out.")
+        return paragraph("No file was left out.")
     shown = [element("li", problem) for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         shown.append(element("li", f"… and {len(problems) - MOST_PROBLEMS:,} more, in the manifest of the records."))
-    return folded(f"{count(len(problems), 'file')} left out or remarked on", element("ul", *shown))
+    return folded(f"{count(len(problems), 'file')} left out or with a remark", element("ul", *shown))
 
 
-def _examples(train: Records, name: str) -> Shown:
+def _examples(train: Records, name: str) -> ReportFigure:
     mine = train.select(np.array(train.data_sets) == name)
     parts = [mine.images[mine.labels == label] for label in (1, 0)]
-    # Spread over the whole set, whose sources often follow each other.
+    # Spread over the whole set, because images are often sorted by source.
     glasses, none = (part[np.linspace(0, len(part) - 1, min(EXAMPLES, len(part))).astype(int)] for part in parts)
-    return Shown(
-        f"labels-{name}", label_grid(glasses, none), f"Training images of {name} by the label they are learned with."
-    )
+    return ReportFigure(f"labels-{name}", label_grid(glasses, none), f"Training images of {name} by training label.")

@@ -1,4 +1,4 @@
-"""How the network sees, and how all of this is had again."""
+"""Sections on feature maps, reproduction and missing parts."""
 
 import keras
 import numpy as np
@@ -6,13 +6,13 @@ import numpy as np
 from training.figures import feature_maps
 from training.model.network import block_outputs
 from training.report.evidence import Evidence
-from training.report.page import Absent, Section, Shown, code, element, facts, lines, paragraph, table
+from training.report.page import MissingSection, ReportFigure, Section, code, element, facts, lines, paragraph, table
 
 
 def maps(evidence: Evidence) -> Section:
-    """Feature maps of every block for one image."""
+    """Show feature maps of every block for one image."""
     test = evidence.test
-    # The surest glasses of a data set that something is promised of: there is something to see.
+    # The most confident glasses of a data set that the guarantee covers make instructive maps.
     own = np.isin(test.records.data_sets, evidence.own)
     one = int(np.argmax(np.where(own, test.logit, -np.inf)))
     image = test.records.images[one]
@@ -21,13 +21,13 @@ def maps(evidence: Evidence) -> Section:
     found = [np.asarray(output)[0] for output in (outputs if isinstance(outputs, list) else [outputs])]
     caption = (
         f"{test.records.names[one]} of {test.records.data_sets[one]}, probability {test.probability[one]:.3f}, and the "
-        "feature maps at the end of each block that vary most over it: outlines first, then ever larger parts."
+        "feature maps of each block with the largest variance: outlines first, then increasingly larger parts."
     )
-    return Section("maps", "What the blocks see", (Shown("feature-maps", feature_maps(image, found), caption),))
+    return Section("maps", "Feature maps", (ReportFigure("feature-maps", feature_maps(image, found), caption),))
 
 
 def repeat(evidence: Evidence) -> Section:
-    """Commands, seeds, tools and fingerprints."""
+    """Show commands, seeds, tool versions and fingerprints."""
     card = evidence.card
     seeds = [("Seed of the split", str(card.training.split_seed)), ("Seed of the fit", str(card.training.seed))]
     hashes = [
@@ -37,19 +37,19 @@ def repeat(evidence: Evidence) -> Section:
     ]
     return Section(
         "repeat",
-        "How to repeat it",
+        "Reproduction",
         (
-            paragraph("With the same data, these commands in this order give the same network."),
+            paragraph("With the same data, these commands in this order reproduce the network."),
             lines([command for command in card.training.commands if command]),
             facts([*seeds, *card.tools.items()]),
             element("h3", "Fingerprints (SHA-256)"),
-            table(("of", "value"), [(name, code(value)) for name, value in hashes], words=2),
+            table(("item", "value"), [(name, code(value)) for name, value in hashes], words=2),
         ),
     )
 
 
-def absent(parts: list[Absent]) -> Section:
-    """What the page would show as well, had it been made."""
-    said = paragraph("Made by these commands, and then shown by another ", code("lensgate train report"), ":")
+def absent(parts: list[MissingSection]) -> Section:
+    """List the sections without data and the commands that produce it."""
+    said = paragraph("Run these commands, then ", code("lensgate train report"), " again, to add these sections:")
     rows = [(part.title, code(part.command)) for part in parts]
     return Section("absent", "Not on this page", (said, table(("part", "command"), rows, words=2)))

@@ -1,68 +1,126 @@
-"""The steps that compare: `study`, `tune` and `compare`."""
+"""The steps that compare settings and runs: `study`, `tune` and `compare`."""
 
 import argparse
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from training.cli import options as option
-from training.cli.options import Steps, add_step
+from training.cli.options import PresetOptions, Steps, add_step
+from training.data.storage import Place
 from training.errors import RecordsError
 from training.model.preset import Preset
 
 if TYPE_CHECKING:
     from gate.card import Interval
     from training.evaluation.compare import Comparison
-    from training.search.study import Mean, Study
+    from training.search.study import SeedMean, StudyKind, StudyResult
+    from training.search.tune import Algorithm, TuningTarget
 
-WORKER = "this worker is done: the chief writes the tables"
+WORKER = "this worker is done; the chief writes the tables"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOptions:
+    """The options of `study`."""
+
+    kind: "StudyKind"
+    seeds: int
+    records: Place
+    preset: PresetOptions
+    size: int | None
+    out: Place
+
+
+@dataclass(frozen=True, slots=True)
+class TuneOptions:
+    """The options of `tune`."""
+
+    target: "TuningTarget"
+    algorithm: "Algorithm"
+    trials: int | None
+    seed: int
+    records: Place
+    preset: PresetOptions
+    size: int | None
+    out: Place
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """The options of `compare`."""
+
+    records: Place
+    runs: tuple[Path, ...]
+    out: Place
 
 
 def add_to(steps: Steps) -> None:
     """Add these steps."""
-    title = "vary one setting, with several seeds each"
-    add_step(steps, "study", _study, title, [_study_options, option.records, option.preset, _size, _out])
-    title = "look for better settings with Keras Tuner"
-    add_step(steps, "tune", _tune, title, [_tune_options, option.seed, option.records, option.preset, _size, _out])
-    title = "compare finished fits on the test split"
-    add_step(steps, "compare", _compare, title, [option.records, _runs, _out])
+    add_step(
+        steps,
+        "study",
+        title="vary one setting, with several seeds for each value",
+        options=StudyOptions,
+        run=_study,
+        arguments=[_study_arguments, option.records, option.preset, option.size, _out],
+    )
+    add_step(
+        steps,
+        "tune",
+        title="search for better settings with Keras Tuner",
+        options=TuneOptions,
+        run=_tune,
+        arguments=[_tune_arguments, option.seed, option.records, option.preset, option.size, _out],
+    )
+    add_step(
+        steps,
+        "compare",
+        title="compare finished fits on the test split",
+        options=CompareOptions,
+        run=_compare,
+        arguments=[option.records, _runs, _out],
+    )
 
 
-def _study_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", choices=("resolution", "batch-size", "sources", "presets"), help="what is varied")
-    parser.add_argument("--seeds", type=option.positive, default=3, help="trainings with each value (3)")
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("resolution", "batch-size", "sources", "presets"), help="the setting to vary")
+    parser.add_argument("--seeds", type=option.positive, default=3, help="training runs for each value (3)")
 
 
-def _tune_options(parser: argparse.ArgumentParser) -> None:
+def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("target", choices=("architecture", "learning-rate"), help="what is tried")
-    add("--trials", type=option.positive, help="how many (10); hyperband settles that itself")
-    add("--algorithm", choices=("random", "hyperband", "bayesian"), default="random", help="how it chooses (random)")
-
-
-def _size(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", type=int, help="pixels, where the records hold several sizes")
+    add("target", choices=("architecture", "learning-rate"), help="the settings to search")
+    add("--trials", type=option.positive, help="number of trials (10); hyperband chooses it itself")
+    add("--algorithm", choices=("random", "hyperband", "bayesian"), default="random", help="search algorithm (random)")
 
 
 def _out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=option.place, required=True, help="folder or URL to write into; what is done there is kept"
+        "--out", type=option.place, required=True, help="folder or URL to write to; finished trials there are kept"
     )
 
 
 def _runs(parser: argparse.ArgumentParser) -> None:
-    title = "folder of a fit; the first is the basis"
+    title = "folder of a fit; the first is the baseline; may be repeated"
     parser.add_argument("--run", type=option.local, action="append", required=True, dest="runs", help=title)
 
 
-def _study(options: argparse.Namespace) -> None:
+def _study(options: StudyOptions) -> None:
     from training.data.records import Manifest
     from training.search.study import run_study
 
     manifest = Manifest.read(options.records)
     size = min(manifest.shards) if options.kind == "resolution" else manifest.the_size(options.size)
-    preset = option.chosen_preset(options, size=size)
+    preset = options.preset.resolve(size)
     study = run_study(
-        options.records, options.out, kind=options.kind, preset=preset, seeds=options.seeds, epochs=options.epochs
+        options.records,
+        options.out,
+        kind=options.kind,
+        preset=preset,
+        seeds=options.seeds,
+        epochs=options.preset.epochs,
     )
     if study is None:
         print(WORKER)
@@ -70,7 +128,7 @@ def _study(options: argparse.Namespace) -> None:
         _print_study(study)
 
 
-def _tune(options: argparse.Namespace) -> None:
+def _tune(options: TuneOptions) -> None:
     from training.search.oracles import OBJECTIVE
     from training.search.tune import BEST_FILE, tune
 
@@ -94,26 +152,26 @@ def _tune(options: argparse.Namespace) -> None:
     print(f"validation log loss {found[OBJECTIVE]:.4f}, accuracy {found['accuracy']:.4f}; {options.out / BEST_FILE}")
 
 
-def _start(options: argparse.Namespace) -> Preset:
+def _start(options: TuneOptions) -> Preset:
     from training.data.records import Manifest
 
-    return option.chosen_preset(options, size=Manifest.read(options.records).the_size(options.size))
+    return options.preset.resolve(Manifest.read(options.records).the_size(options.size))
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(options: CompareOptions) -> None:
     from training.data.storage import write_whole
     from training.evaluation.compare import compare_runs, comparison_rows
     from training.search.trials import write_table
 
     if len(options.runs) < 2:
-        raise RecordsError("a comparison takes two runs: give --run again")
+        raise RecordsError("a comparison needs at least two runs: repeat --run")
     comparison = compare_runs(options.records, options.runs)
     write_table(options.out / "comparison.csv", comparison_rows(comparison))
     write_whole(options.out / "comparison.json", comparison.model_dump_json(indent=2).encode())
     _print_comparison(comparison)
 
 
-def _print_study(study: "Study") -> None:
+def _print_study(study: "StudyResult") -> None:
     print(f"{study.kind:16} runs  {'accuracy [95 %]':24} {'log loss [95 %]':24} {'seconds':>8} {'records':>9}")
     for one in study.summaries:
         seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
@@ -126,17 +184,17 @@ def _print_study(study: "Study") -> None:
         print(f"failed: {failed}", file=sys.stderr)
 
 
-def _print_differences(study: "Study") -> None:
+def _print_differences(study: "StudyResult") -> None:
     real = [one for one in study.differences if one.real]
     for one in real:
         low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        print(f"real: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f})")
+        print(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f})")
     others = "No other difference" if real else "No difference"
-    print(f"{others} is more than seeds make (t test paired by seed, Holm's correction).")
+    print(f"{others} is significant (t test paired by seed, Holm's correction).")
     for summary in study.summaries:
         print(
             f"{summary.value}: an accuracy of {summary.accuracy.value:.3f} on {summary.images} images has a standard "
-            f"error of {summary.standard_error:.3f}, which more seeds do not lessen."
+            f"error of {summary.standard_error:.3f}, which more seeds do not reduce."
         )
 
 
@@ -152,7 +210,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         )
 
 
-def _shown(one: "Interval | Mean", *, sign: str = "") -> str:
+def _shown(one: "Interval | SeedMean", *, sign: str = "") -> str:
     if one.low is None or one.high is None:
         return f"{one.value:{sign}.4f}"
     return f"{one.value:{sign}.4f} [{one.low:{sign}.4f}, {one.high:{sign}.4f}]"

@@ -1,4 +1,4 @@
-"""Pictures of faces: by label, by prediction, with the eyes enlarged, and as the network's blocks see them."""
+"""Grids of images: by label, by prediction, with enlarged eyes, and feature maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ _LINE = 0.17
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An image, uint8 `[H, W, 3]`, with what is written under it; a marked one has a frame, and its eyes enlarged."""
+class CaptionedImage:
+    """An image, uint8 `[H, W, 3]`, and its caption; a marked image has a frame and enlarged eyes."""
 
     image: Pixels
     caption: str = ""
@@ -35,22 +35,22 @@ class Picture:
 
 @styled
 def label_grid(glasses: Pixels, no_glasses: Pixels) -> Figure:
-    """Examples of both labels, uint8 `[N, S, S, 3]` each, under a heading each."""
-    rows: list[_Row] = []
+    """Show examples of both labels, uint8 `[N, S, S, 3]` each, each with a heading."""
+    rows: list[_GridRow] = []
     for name, colour, images in (("glasses", GLASSES, glasses), ("no glasses", NO_GLASSES, no_glasses)):
-        rows += _headed(_rows([Picture(image) for image in images]), name, colour)
+        rows += _headed(_rows([CaptionedImage(image) for image in images]), name, colour)
     return _stack(rows)
 
 
 @styled
-def picture_grid(pictures: Sequence[Picture], *, heading: str = "") -> Figure:
-    """Pictures, each over its caption of a few short lines."""
+def picture_grid(pictures: Sequence[CaptionedImage], *, heading: str = "") -> Figure:
+    """Show images with captions of a few short lines."""
     return _stack(_headed(_rows(pictures), heading))
 
 
 @styled
-def prediction_grid(pictures: Sequence[Picture]) -> Figure:
-    """Predictions: those that are sure first, then the marked ones, framed, each with its eyes enlarged below it."""
+def prediction_grid(pictures: Sequence[CaptionedImage]) -> Figure:
+    """Show predictions: confident ones first, then marked ones, framed, with the eyes enlarged below."""
     rows = _rows([picture for picture in pictures if not picture.marked])
     for row in _rows([picture for picture in pictures if picture.marked]):
         faces = tuple(replace(picture, caption="") for picture in row.pictures)
@@ -61,22 +61,22 @@ def prediction_grid(pictures: Sequence[Picture]) -> Figure:
 
 @styled
 def feature_maps(image: Pixels, blocks: Sequence[NDArray[np.floating]]) -> Figure:
-    """An image, uint8 `[S, S, 3]`, and for each block those of its maps, `[h, w, filters]`, that vary most over it."""
-    rows = [_Row((Picture(image),), heading=f"the image · {len(image)} x {len(image)}", columns=MAPS)]
+    """Show an image, uint8 `[S, S, 3]`, and the maps, `[h, w, filters]`, of each block with the largest variance."""
+    rows = [_GridRow((CaptionedImage(image),), heading=f"input · {len(image)} x {len(image)}", columns=MAPS)]
     for number, maps in enumerate(blocks, start=1):
         height, width, filters = maps.shape
         strongest = np.argsort(-maps.std(axis=(0, 1)))[:MAPS]
-        pictures = tuple(Picture(_coloured(maps[..., index])) for index in strongest)
+        pictures = tuple(CaptionedImage(_coloured(maps[..., index])) for index in strongest)
         heading = f"block {number} · {height} x {width} · {filters} maps"
-        rows.append(_Row(pictures, heading=heading, columns=MAPS))
+        rows.append(_GridRow(pictures, heading=heading, columns=MAPS))
     return _stack(rows)
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """At most `columns` pictures of one shape, a heading above them; `boxed`: a box around the eyes of each."""
+class _GridRow:
+    """At most `columns` images of one shape with a heading; `boxed` draws a box around the eyes."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[CaptionedImage, ...]
     heading: str = ""
     colour: str = INK
     columns: int = COLUMNS
@@ -91,21 +91,21 @@ class _Row:
 
     @property
     def height(self) -> float:
-        """Of all of it, the gap below included."""
+        """Height of the row including the gap below."""
         lines = max(picture.caption.count("\n") + 1 if picture.caption else 0 for picture in self.pictures)
         return self.cell[1] + _LINE * (lines + 1.4 * bool(self.heading)) + _GAP
 
 
-def _rows(pictures: Sequence[Picture]) -> list[_Row]:
-    return [_Row(tuple(pictures[start : start + COLUMNS])) for start in range(0, len(pictures), COLUMNS)]
+def _rows(pictures: Sequence[CaptionedImage]) -> list[_GridRow]:
+    return [_GridRow(tuple(pictures[start : start + COLUMNS])) for start in range(0, len(pictures), COLUMNS)]
 
 
-def _headed(rows: list[_Row], heading: str, colour: str = INK) -> list[_Row]:
+def _headed(rows: list[_GridRow], heading: str, colour: str = INK) -> list[_GridRow]:
     return [replace(row, heading=heading, colour=colour) for row in rows[:1]] + rows[1:]
 
 
-def _stack(rows: Sequence[_Row]) -> Figure:
-    """One row under the other. Each place is computed: a layout that is solved for takes seconds for so many."""
+def _stack(rows: Sequence[_GridRow]) -> Figure:
+    """Stack the rows at computed positions; matplotlib's constrained layout takes seconds for this many axes."""
     height = sum(row.height for row in rows) + _GAP
     figure = Figure((WIDTH, height))
     top = height - _GAP
@@ -115,7 +115,7 @@ def _stack(rows: Sequence[_Row]) -> Figure:
     return figure
 
 
-def _draw_row(figure: Figure, row: _Row, top: float) -> None:
+def _draw_row(figure: Figure, row: _GridRow, top: float) -> None:
     full = figure.get_figheight()
     if row.heading:
         figure.text(_GAP / WIDTH, top / full, row.heading, color=row.colour, va="top")
@@ -129,7 +129,7 @@ def _draw_row(figure: Figure, row: _Row, top: float) -> None:
             _box_eyes(axes, picture)
 
 
-def _show(axes: Axes, picture: Picture) -> None:
+def _show(axes: Axes, picture: CaptionedImage) -> None:
     axes.grid(False)
     axes.imshow(picture.image, aspect="auto")
     axes.set(xticks=[], yticks=[])
@@ -140,7 +140,7 @@ def _show(axes: Axes, picture: Picture) -> None:
         )
 
 
-def _box_eyes(axes: Axes, picture: Picture) -> None:
+def _box_eyes(axes: Axes, picture: CaptionedImage) -> None:
     left, top, right, bottom = (edge * len(picture.image) for edge in EYES)
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=picture.colour))
 
@@ -151,7 +151,7 @@ def _eyes(image: Pixels) -> Pixels:
 
 
 def _coloured(values: NDArray[np.floating]) -> Pixels:
-    """One map, `[h, w]`, from its least to its greatest value, in colours that everyone tells apart."""
+    """Scale a map, `[h, w]`, to its range, in a colour map for the colour-blind."""
     spread = np.ptp(values)
     shade = (values - values.min()) / spread if spread else np.zeros_like(values)
     return np.asarray(mpl.colormaps["cividis"](shade)[..., :3] * 255, np.uint8)

@@ -1,4 +1,4 @@
-"""Labelled images with what the gate says of each: every score is the exported graph's, as the service takes it."""
+"""Score labelled images with the exported graph and decide about them, exactly as the service does."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from gate.card import Card
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.records import Records
-from training.evaluation.evaluate import Bools, Floats, Judged, judge
+from training.evaluation.evaluate import Bools, Floats, GateScores, score_images
 
 _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """`N` images: what was judged, their logits float64 `[N]`, and the decisions if the gate expected their labels."""
+class LabelledScores:
+    """Scores of `N` images, logits float64 `[N]`, and decisions with the data set's labels as expected labels."""
 
     records: Records
-    judged: Judged
+    judged: GateScores
     logit: Floats
     expecting: tuple[Decision, ...]
 
@@ -35,30 +35,30 @@ class Scored:
 
     @property
     def wrong(self) -> Bools:
-        """Whether the label that the gate gives is not the data set's, bool `[N]`."""
+        """Whether the predicted label differs from the data set's, bool `[N]`."""
         wrong: Bools = (self.probability >= 0.5) != (self.records.labels == 1)
         return wrong
 
     @property
     def novelty(self) -> Floats | None:
-        """float64 `[N]`, or None where the model does not judge it."""
+        """Novelty, float64 `[N]`, or None if the model does not compute it."""
         return novelties(self.judged)
 
-    def select(self, which: NDArray[np.generic]) -> "Scored":
-        """Those that a mask of bool, or an array of indices, names."""
+    def select(self, which: NDArray[np.generic]) -> "LabelledScores":
+        """Select images by a bool mask or an array of indices."""
         index = np.arange(len(self))[which]
         columns = (self.judged.scores, self.judged.decisions, self.expecting)
         scores, decisions, expecting = (tuple(column[one] for one in index) for column in columns)
-        return Scored(self.records.select(index), Judged(scores, decisions), self.logit[index], expecting)
+        return LabelledScores(self.records.select(index), GateScores(scores, decisions), self.logit[index], expecting)
 
-    def by_data_set(self) -> Iterator[tuple[str, "Scored"]]:
-        """Each data set by itself."""
+    def by_data_set(self) -> Iterator[tuple[str, "LabelledScores"]]:
+        """Yield each data set separately."""
         origin = np.array(self.records.data_sets)
         for name in dict.fromkeys(self.records.data_sets):
             yield name, self.select(origin == name)
 
 
-class Gate:
+class CardGate:
     """The exported model with its card's band and threshold."""
 
     def __init__(self, scorer: Scorer, card: Card) -> None:
@@ -66,12 +66,12 @@ class Gate:
         self._scorer = scorer
         self._card = card
 
-    def judge(self, images: Pixels) -> Judged:
-        """What the service would say of images, uint8 `[N, S, S, 3]`."""
-        return judge(self._scorer, self._card, images)
+    def judge(self, images: Pixels) -> GateScores:
+        """Score images, uint8 `[N, S, S, 3]`, as the service does."""
+        return score_images(self._scorer, self._card, images)
 
-    def score(self, records: Records) -> Scored:
-        """The same, with their labels and logits beside it."""
+    def score(self, records: Records) -> LabelledScores:
+        """Score records and keep their labels and logits."""
         judged = self.judge(records.images)
         starts = range(0, len(records), _BATCH)
         logits = [self._scorer.run(records.images[start : start + _BATCH])["glasses_logit"] for start in starts]
@@ -86,10 +86,10 @@ class Gate:
             )
             for score, label in zip(judged.scores, labels, strict=True)
         )
-        return Scored(records, judged, np.concatenate(logits).astype(np.float64), expecting)
+        return LabelledScores(records, judged, np.concatenate(logits).astype(np.float64), expecting)
 
 
-def novelties(judged: Judged) -> Floats | None:
-    """float64 `[N]`, or None where the model does not judge it."""
+def novelties(judged: GateScores) -> Floats | None:
+    """Novelty, float64 `[N]`, or None if the model does not compute it."""
     found = [score.novelty for score in judged.scores if score.novelty is not None]
     return np.array(found) if found else None

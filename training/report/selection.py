@@ -1,12 +1,12 @@
-"""What the gate keeps, and how much of it is wrong: the band, its certificate, and the images it discards."""
+"""Sections on selective classification: certificate, band and discarded images."""
 
 import numpy as np
 
 from gate import Band, Reason
 from training.evaluation.calibrate import clopper_pearson
 from training.evaluation.certify import (
-    Certificate,
     RawBand,
+    RiskCertificate,
     SelectiveRisk,
     TestedBand,
     describe,
@@ -14,38 +14,38 @@ from training.evaluation.certify import (
     risk_coverage,
     selective_risk,
 )
-from training.figures import Mark, picture_grid, risk_coverage_chart
+from training.figures import CurvePoint, picture_grid, risk_coverage_chart
 from training.report.evidence import Evidence
-from training.report.page import Absent, Html, Section, Shown, element, folded, paragraph, table
+from training.report.formatting import edges, percent, share
+from training.report.gate_scores import LabelledScores
+from training.report.page import Html, MissingSection, ReportFigure, Section, element, folded, paragraph, table
 from training.report.results import picture
-from training.report.scored import Scored
-from training.report.words import edges, percent, share
 
 PAPER = Band()
 EXAMPLES = 10
 CALIBRATION = "calibration"
 MEANING = {
-    Reason.UNCERTAIN: "the probability lies in the band.",
-    Reason.UNFAMILIAR: "the image is too unlike the training images, whatever its probability.",
-    Reason.CONTRADICTED: "the label is sure, but the data set, here in the generator's place, says the other.",
+    Reason.UNCERTAIN: "the probability is in the band.",
+    Reason.UNFAMILIAR: "the image differs too much from the training images, at any probability.",
+    Reason.CONTRADICTED: "the label is confident, but contradicts the data set, which stands in for the generator.",
 }
 
 
-def certificate(evidence: Evidence) -> Section | Absent:
-    """What was certified, and every band that was tested for it."""
+def certificate(evidence: Evidence) -> Section | MissingSection:
+    """Show the certificate and every tested band."""
     title, found = "The certificate", evidence.certified
     if found is None:
         sources = evidence.sources
-        return Absent(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
+        return MissingSection(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
     temperature = evidence.card.calibration.temperature
     rows = [_tested(row, temperature) for row in found.certificate.tested]
     tested = table(("band", "accepted", "wrong", "bound on the risk", "certified"), rows)
     said = paragraph(describe(found.certificate, temperature=temperature))
-    return Section("certificate", title, (said, folded(f"The bands tested in turn, widest first: {len(rows)}", tested)))
+    return Section("certificate", title, (said, folded(f"Tested bands, widest first: {len(rows)}", tested)))
 
 
 def band(evidence: Evidence) -> Section:
-    """The band in use beside the paper's, and the errors among the accepted at every coverage."""
+    """Compare the band in use with the paper's, and show risk by coverage."""
     measured = _measured(evidence)
     head = ("split", "band", "accepted", "wrong", "share accepted [95 %]", "share wrong [95 %]")
     rows = [_row(split, title, one) for split, bands in measured.items() for title, one in bands.items()]
@@ -55,25 +55,25 @@ def band(evidence: Evidence) -> Section:
     first = next(iter(measured))
     target = found.certificate.target_risk if found and found.certificate.cost_ratio == 1 else None
     caption = (
-        "Accepting the surest images alone, from few on the left to all on the right, how many of them are labelled "
-        f"wrongly. Images discarded as unfamiliar are left out. The bands stand where they are on the {first} split."
+        "Share of wrong labels when only the most confident images are accepted, from few (left) to all (right). "
+        f"Images discarded as unfamiliar are excluded. The points show the bands on the {first} split."
     )
-    chart = Shown(
+    chart = ReportFigure(
         "risk-coverage", risk_coverage_chart(curves, _marks(evidence, measured[first]), target=target), caption
     )
-    return Section("band", "What the band keeps", (table(head, rows, words=2), chart))
+    return Section("band", "The band", (table(head, rows, words=2), chart))
 
 
 def discarded(evidence: Evidence) -> Section:
-    """Test images that the gate would not keep, by reason."""
+    """Show test images that the gate would discard, by reason."""
     parts = [_examples(evidence.test, reason) for reason in MEANING]
     # Figures first, so that they stand side by side.
     parts.sort(key=lambda part: isinstance(part, Html))
     return Section("discarded", "Discarded test images", tuple(parts))
 
 
-def _tests(evidence: Evidence) -> dict[str, Scored]:
-    """The test split of each data set that something is promised of; familiar images alone."""
+def _tests(evidence: Evidence) -> dict[str, LabelledScores]:
+    """Return the familiar test images of each data set that the guarantee covers."""
     parts = ((name, part) for name, part in evidence.test.by_data_set() if name in evidence.own)
     return {f"test: {name}": part.select(~part.judged.unfamiliar) for name, part in parts}
 
@@ -86,14 +86,14 @@ def _bands(evidence: Evidence) -> dict[str, Band]:
 
 
 def _measured(evidence: Evidence) -> dict[str, dict[str, SelectiveRisk]]:
-    """By split and by band; what was certified counts the calibration split its own way."""
+    """Measure risk and coverage by split and band; calibration figures are taken from the certificate."""
     bands = _bands(evidence)
     measured = {}
     if found := evidence.certified:
         own = found.paper if evidence.gate.band == PAPER else _of_certificate(found.certificate)
         measured[CALIBRATION] = dict(zip(_titles(bands), (own, found.paper), strict=False))
     for name, part in _tests(evidence).items():
-        # The graph's logit is divided by the temperature already.
+        # The logit of the graph is already divided by the temperature.
         raw = {
             title: RawBand.from_probability(one, 1.0) for title, one in zip(_titles(bands), bands.values(), strict=True)
         }
@@ -105,19 +105,19 @@ def _titles(bands: dict[str, Band]) -> list[str]:
     return [f"{title}, {edges(one)}" for title, one in bands.items()]
 
 
-def _of_certificate(found: Certificate) -> SelectiveRisk:
+def _of_certificate(found: RiskCertificate) -> SelectiveRisk:
     risk = clopper_pearson(found.errors, found.accepted) if found.accepted else None
     return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=found.coverage, risk=risk)
 
 
-def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[Mark]:
+def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
     found = evidence.certified.certificate if evidence.certified else None
-    # Where mistakes cost differently the bound is on their mean cost, which is no share.
+    # With a cost ratio other than 1 the bound refers to a mean cost instead of a share.
     bounds = [found.risk_bound] if found and found.certified and found.cost_ratio == 1 else []
     marks = []
     for index, (title, one) in enumerate(measured.items()):
         bound = bounds[index] if index < len(bounds) else None
-        marks.append(Mark(title, one.coverage.value, one.risk.value if one.risk else 0.0, bound))
+        marks.append(CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0, bound))
     return marks
 
 
@@ -136,7 +136,7 @@ def _tested(row: TestedBand, temperature: float) -> tuple[str, ...]:
     )
 
 
-def _examples(test: Scored, reason: Reason) -> Html | Shown:
+def _examples(test: LabelledScores, reason: Reason) -> Html | ReportFigure:
     found = np.flatnonzero([one.reason is reason for one in test.expecting])
     if not len(found):
         return paragraph(element("strong", f"{reason.capitalize()}: "), f"none of the {len(test):,} test images.")
@@ -144,4 +144,4 @@ def _examples(test: Scored, reason: Reason) -> Html | Shown:
     pictures = [picture(test.records.images[one], test.probability[one]) for one in shown]
     part = percent(len(found) / len(test))
     caption = f"{len(found):,} of {len(test):,} test images ({part}) are {reason}: {MEANING[reason]}"
-    return Shown(f"discarded-{reason}", picture_grid(pictures, heading=reason), caption)
+    return ReportFigure(f"discarded-{reason}", picture_grid(pictures, heading=reason), caption)

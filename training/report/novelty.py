@@ -1,4 +1,4 @@
-"""Images that are no portrait: what becomes of each kind, and where the threshold of the novelty lies."""
+"""Section on unfamiliar images: outcome for each kind of outlier, and the novelty threshold."""
 
 import textwrap
 
@@ -8,35 +8,35 @@ from gate import Decision, Reason
 from gate.card import NoveltyThreshold
 from gate.pixels import Pixels
 from training.data.outliers import JUDGED, make_outliers
-from training.evaluation.evaluate import Judged
-from training.figures import Picture, novelty_histogram, picture_grid
+from training.evaluation.evaluate import GateScores
+from training.figures import CaptionedImage, novelty_histogram, picture_grid
 from training.figures.style import GLASSES, INK
 from training.report.evidence import Evidence
-from training.report.page import Absent, Html, Section, Shown, paragraph, table
-from training.report.scored import novelties
-from training.report.words import share
+from training.report.formatting import share
+from training.report.gate_scores import novelties
+from training.report.page import Html, MissingSection, ReportFigure, Section, paragraph, table
 
 FACES = 40
 
 
-def unfamiliar(evidence: Evidence) -> Section | Absent:
-    """What becomes of each kind, the novelty of good faces beside it, and one image of each kind."""
+def unfamiliar(evidence: Evidence) -> Section | MissingSection:
+    """Show the outcome for each kind, novelty histograms, and one image of each kind."""
     title, threshold = "Unfamiliar images", evidence.card.novelty_threshold
     if threshold is None:
         sources = evidence.sources
-        return Absent(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
+        return MissingSection(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
     good = evidence.test.select(np.isin(evidence.test.records.data_sets, evidence.own))
     chosen = np.linspace(0, len(good) - 1, min(FACES, len(good))).astype(int)
     kinds = make_outliers(good.records.images[chosen], JUDGED, seed=0)
     judged = {kind: evidence.gate.judge(images) for kind, images in kinds.items()}
     said = paragraph(
-        "A classifier is sure of its answer about a wall, too. These images are made of test portraits, or of nothing, "
-        f"and none should be kept; novelty above {threshold.value:.4g} is unfamiliar ({threshold.chosen_by})."
+        "A classifier is confident even about a wall. These outliers are made from test portraits or generated, and "
+        f"the gate should accept none. Novelty above {threshold.value:.4g} is unfamiliar ({threshold.chosen_by})."
     )
-    examples = Shown(
+    examples = ReportFigure(
         "unfamiliar",
         picture_grid([_picture(images[0], kind, judged[kind].decisions[0]) for kind, images in kinds.items()]),
-        "One image of each kind, and the reason that the gate discards it for; in colour what it would keep.",
+        "One image of each kind with the reason for discarding it; coloured if the gate would accept it.",
     )
     return Section(
         "unfamiliar", title, (said, *_kinds(threshold), *_histogram(good.judged, judged, threshold), examples)
@@ -50,16 +50,16 @@ def _kinds(threshold: NoveltyThreshold) -> list[Html]:
     return [table(("kind", "images", "discarded [95 %]", "as unfamiliar [95 %]"), rows)] if rows else []
 
 
-def _histogram(good: Judged, kinds: dict[str, Judged], threshold: NoveltyThreshold) -> list[Shown]:
+def _histogram(good: GateScores, kinds: dict[str, GateScores], threshold: NoveltyThreshold) -> list[ReportFigure]:
     faces = novelties(good)
     others = [found for judged in kinds.values() if (found := novelties(judged)) is not None]
     if faces is None or not others:
         return []
-    caption = "Novelty of the test portraits, and of images of all these kinds."
-    return [Shown("novelty", novelty_histogram(faces, np.concatenate(others), threshold.value), caption)]
+    caption = "Novelty of the test portraits and of outliers of all kinds."
+    return [ReportFigure("novelty", novelty_histogram(faces, np.concatenate(others), threshold.value), caption)]
 
 
-def _picture(image: Pixels, kind: str, decision: Decision) -> Picture:
+def _picture(image: Pixels, kind: str, decision: Decision) -> CaptionedImage:
     kept = decision.reason is Reason.CONFIDENT
-    caption = f"{textwrap.fill(kind, 12)}\n({'kept' if kept else decision.reason})"
-    return Picture(image, caption, GLASSES if kept else INK)
+    caption = f"{textwrap.fill(kind, 12)}\n({'accepted' if kept else decision.reason})"
+    return CaptionedImage(image, caption, GLASSES if kept else INK)

@@ -1,0 +1,97 @@
+"""The step that runs the whole chain: `all`."""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from training.cli import audit, data_steps, model_steps, report
+from training.cli import options as option
+from training.cli.options import PresetOptions, Steps, add_step
+from training.data.storage import Place
+
+
+@dataclass(frozen=True, slots=True)
+class AllOptions:
+    """The options of `all`."""
+
+    data_sets: data_steps.DataSetOptions
+    work: Path
+    records: Place | None
+    preset: PresetOptions
+    guarantee: model_steps.GuaranteeOptions
+    out: Path
+    version: str | None
+    seed: int
+    command_line: str
+
+
+def add_to(steps: Steps) -> None:
+    """Add this step."""
+    add_step(
+        steps,
+        "all",
+        title="prepare, audit, fit, calibrate, certify, export and report",
+        options=AllOptions,
+        run=_run_all,
+        arguments=[
+            option.seed,
+            data_steps.data_arguments,
+            _work_arguments,
+            option.preset,
+            model_steps.guarantee_arguments,
+            model_steps.export_arguments,
+        ],
+    )
+
+
+def _work_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--work", type=option.local, default=Path("runs"), help="folder for audit, fit and report (runs)")
+    add("--records", type=option.place, help="folder for the shards, or its URL in object storage (WORK/records)")
+
+
+def _run_all(options: AllOptions) -> None:
+    from training.export import new_version
+
+    # Refuse a version that exists before minutes of work, not after.
+    version = new_version(options.out, options.version).name
+    records, run = options.records or options.work / "records", options.work / "fit"
+    seed, command = options.seed, options.command_line
+    size = (options.data_sets.sizes or (64,))[0]
+    data_steps.prepare(data_steps.PrepareOptions(options.data_sets, records, seed, command))
+    _audit(options)
+    model_steps.fit(model_steps.FitOptions(records, run, options.preset, size, seed, command))
+    model_steps.calibrate(model_steps.CalibrateOptions(records, run, seed))
+    model_steps.certify(model_steps.CertifyOptions(records, run, options.guarantee))
+    model_steps.export(model_steps.ExportOptions(records, run, options.out, version, command))
+    report.write(
+        report.ReportOptions(
+            records=records,
+            run_folder=run,
+            models=options.out,
+            version=version,
+            audit=options.work / "audit",
+            studies=(),
+            comparison=None,
+            out=options.work,
+            figures=None,
+        )
+    )
+
+
+def _audit(options: AllOptions) -> None:
+    """Audit the main data sets; auxiliary ones are drawn, and labelled as they were drawn."""
+    from training.evaluation.label_audit import AUDIT_PRESET
+
+    audit.audit_labels(
+        audit.AuditOptions(
+            data_sets=replace(options.data_sets.without_auxiliary(), sizes=None),
+            out=options.work / "audit",
+            records=None,
+            folds=audit.FOLDS,
+            # --epochs is a limit for the audit's networks as well.
+            epochs=min(AUDIT_PRESET.epochs, options.preset.epochs or AUDIT_PRESET.epochs),
+            seed=options.seed,
+            command_line=options.command_line,
+        )
+    )

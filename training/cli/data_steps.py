@@ -1,0 +1,176 @@
+"""The steps that produce training data: `draw` and `prepare`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from training.cli import options as option
+from training.cli.options import Steps, add_step
+from training.data.dataset import ImageDataSet, Provenance, read_dataset
+from training.data.storage import Place
+from training.drawing import draw_faces
+from training.errors import DataError
+from training.model.preset import SIZES
+
+
+@dataclass(frozen=True, slots=True)
+class DrawOptions:
+    """The options of `draw`."""
+
+    count: int
+    out: Path
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataSetOptions:
+    """The data sets to read, from the arguments that `data_arguments` adds; texts have the form NAME=TEXT."""
+
+    data: tuple[Path, ...]
+    auxiliary: tuple[Path, ...]
+    source: tuple[str, ...]
+    licence: tuple[str, ...]
+    corrections: tuple[str, ...]
+    sizes: tuple[int, ...] | None
+
+    @property
+    def texts(self) -> dict[str, tuple[str, ...]]:
+        """The NAME=TEXT arguments by option."""
+        return {"source": self.source, "licence": self.licence, "corrections": self.corrections}
+
+    def without_auxiliary(self) -> "DataSetOptions":
+        """The main data sets alone, with the texts that belong to them."""
+        names = {_name(folder) for folder in self.auxiliary}
+        texts = {kind: tuple(text for text in given if _split_text(text)[0] not in names)
+                 for kind, given in self.texts.items()}  # fmt: skip
+        return replace(self, auxiliary=(), **texts)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareOptions:
+    """The options of `prepare`."""
+
+    data_sets: DataSetOptions
+    records: Place
+    seed: int
+    command_line: str
+
+
+def add_to(steps: Steps) -> None:
+    """Add these steps."""
+    add_step(
+        steps,
+        "draw",
+        title="draw portraits with, without and with barely visible glasses",
+        options=DrawOptions,
+        run=_draw,
+        arguments=[option.seed, _draw_arguments],
+    )
+    add_step(
+        steps,
+        "prepare",
+        title="decode data sets into TFRecord shards",
+        options=PrepareOptions,
+        run=prepare,
+        arguments=[option.seed, data_arguments, option.records],
+    )
+
+
+def data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --data and the options that describe data sets."""
+    add = parser.add_argument
+    title = "data set in the Kaggle layout; may be repeated"
+    add("--data", type=option.local, action="append", required=True, help=title)
+    add(
+        "--auxiliary",
+        type=option.local,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="additional training data that the guarantee does not cover, such as drawn faces; may be repeated",
+    )
+    add("--source", action="append", default=[], metavar="NAME=TEXT", help="origin of data set NAME")
+    add("--licence", action="append", default=[], metavar="NAME=TEXT", help="licence of data set NAME")
+    add(
+        "--corrections",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="table of id, label, reason for data set NAME (its corrections.csv)",
+    )
+    add(
+        "--size",
+        type=int,
+        choices=SIZES,
+        action="append",
+        dest="sizes",
+        help="edge of the records in pixels; may be repeated (64)",
+    )
+
+
+def prepare(options: PrepareOptions) -> None:
+    """Decode and split the data sets; print the counts of each split."""
+    from training.data.records import write_records
+
+    datasets = read_datasets(options.data_sets)
+    sizes = options.data_sets.sizes or [64]
+    manifest = write_records(datasets, options.records, sizes=sizes, seed=options.seed, command=options.command_line)
+    print_problems(manifest.problems)
+    for data in manifest.data:
+        for split, images in data.images.items():
+            counts = ", ".join(f"{count} {label}" for label, count in images.items())
+            print(f"{data.name:16} {split:12} {counts}")
+    for size, shards in manifest.shards.items():
+        total = sum(shard.bytes for shard in shards)
+        print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
+    print(f"{manifest.seconds} s")
+
+
+def print_problems(problems: Sequence[str]) -> None:
+    """Print one line for each problem to standard error."""
+    for problem in problems:
+        print(problem, file=sys.stderr)
+
+
+def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
+    """Read the data sets that the options name.
+
+    Raises:
+        DataError: a data set cannot be read, or an option names a data set that is not given.
+    """
+    texts = {kind: dict(map(_split_text, given)) for kind, given in options.texts.items()}
+    folders = [*options.data, *options.auxiliary]
+    names = {_name(folder) for folder in folders}
+    if unknown := {name for named in texts.values() for name in named} - names:
+        raise DataError(f"--{', --'.join(texts)} name {sorted(unknown)}, but the data sets are {sorted(names)}")
+    return [_read(folder, texts, auxiliary=folder in options.auxiliary) for folder in folders]
+
+
+def _draw_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=option.positive, required=True, help="number of faces")
+    parser.add_argument("--out", type=option.local, required=True, help="folder to write, in the Kaggle layout")
+
+
+def _draw(options: DrawOptions) -> None:
+    draw_faces(options.out, options.count, seed=options.seed, progress=True)
+
+
+def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:
+    corrections = texts["corrections"].get(_name(folder))
+    data = read_dataset(folder, corrections=Path(corrections) if corrections else None)
+    given = {kind: texts[kind][data.name] for kind in ("source", "licence") if data.name in texts[kind]}
+    about: Provenance = data.about.model_copy(update=given)
+    return replace(data, about=about, auxiliary=auxiliary)
+
+
+def _name(folder: Path) -> str:
+    return folder.absolute().name
+
+
+def _split_text(argument: str) -> tuple[str, str]:
+    name, separator, text = argument.partition("=")
+    if not separator:
+        raise DataError(f"{argument!r} is not NAME=TEXT")
+    return name, text

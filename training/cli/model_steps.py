@@ -1,0 +1,259 @@
+"""The steps that produce a model: `fit`, `calibrate`, `certify`, `export`, `evaluate` and `predict`."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gate import ModelStore
+from gate.card import Card, CardMetrics
+from training.cli import options as option
+from training.cli.options import PresetOptions, Steps, add_step
+from training.data.dataset import Split
+from training.data.storage import Place
+from training.errors import RecordsError
+
+if TYPE_CHECKING:
+    from training.data.records import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """The options of `fit`."""
+
+    records: Place
+    run_folder: Path
+    preset: PresetOptions
+    size: int | None
+    seed: int
+    command_line: str
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateOptions:
+    """The options of `calibrate`."""
+
+    records: Place
+    run_folder: Path
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuaranteeOptions:
+    """The guarantee to certify, from the arguments that `guarantee_arguments` adds."""
+
+    target_risk: float
+    confidence: float
+    cost_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyOptions:
+    """The options of `certify`."""
+
+    records: Place
+    run_folder: Path
+    guarantee: GuaranteeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """The options of `export`."""
+
+    records: Place
+    run_folder: Path
+    out: Path
+    version: str | None
+    command_line: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """The options of `evaluate`."""
+
+    records: Place
+    models: Path
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """The options of `predict`."""
+
+    models: Path
+    version: str | None
+    data: Path
+    out: Path
+
+
+def add_to(steps: Steps) -> None:
+    """Add these steps."""
+    run = [option.records, option.run]
+    add_step(
+        steps,
+        "fit",
+        title="train the network on prepared records",
+        options=FitOptions,
+        run=fit,
+        arguments=[option.seed, *run, option.preset, option.size],
+    )
+    add_step(
+        steps,
+        "calibrate",
+        title="fit temperature, novelty score and novelty threshold",
+        options=CalibrateOptions,
+        run=calibrate,
+        arguments=[option.seed, *run],
+    )
+    add_step(
+        steps,
+        "certify",
+        title="find the narrowest band with a certified risk",
+        options=CertifyOptions,
+        run=certify,
+        arguments=[*run, guarantee_arguments],
+    )
+    add_step(
+        steps,
+        "export",
+        title="write model.onnx and its card",
+        options=ExportOptions,
+        run=export,
+        arguments=[*run, export_arguments],
+    )
+    add_step(
+        steps,
+        "evaluate",
+        title="evaluate a model on the test split of prepared records",
+        options=EvaluateOptions,
+        run=_evaluate,
+        arguments=[option.records, option.models],
+    )
+    add_step(
+        steps,
+        "predict",
+        title="write a CSV of probabilities and decisions for a folder, or for the unlabelled images of a data set",
+        options=PredictOptions,
+        run=_predict,
+        arguments=[option.models, _predict_arguments],
+    )
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --out and --version."""
+    parser.add_argument("--out", type=option.local, default=Path("models"), help="folder of models (models)")
+    parser.add_argument("--version", help="name of the new version (the next number)")
+
+
+def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --target-risk, --confidence and --cost-ratio."""
+    add = parser.add_argument
+    add("--target-risk", type=option.share, default=0.01, help="largest risk among the accepted images (0.01)")
+    add("--confidence", type=option.share, default=0.95, help="confidence of the guarantee (0.95)")
+    title = "cost of a wrong `glasses`, in units of the cost of a wrong `no_glasses` (1)"
+    add("--cost-ratio", type=option.above_zero, default=1.0, help=title)
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", type=option.local, required=True, help="data set in the Kaggle layout, or folder of images")
+    add("--out", type=option.local, default=Path("predictions.csv"), help="table to write (predictions.csv)")
+
+
+def fit(options: FitOptions) -> None:
+    """Train the network."""
+    from training.data.records import Manifest
+    from training.model.train import fit_network
+
+    size = Manifest.read(options.records).the_size(options.size)
+    preset = options.preset.resolve(size)
+    fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
+
+
+def calibrate(options: CalibrateOptions) -> None:
+    """Fit temperature and novelty score; print the calibration metrics."""
+    from training.evaluation.guarantees import calibrate_run
+
+    found = calibrate_run(options.records, options.run_folder, seed=options.seed)
+    before, after = found.calibration.before, found.calibration.after
+    print(f"temperature {found.calibration.temperature:.3f} from {found.calibration.images} calibration images")
+    print(f"{'':12} {'log loss':>9} {'Brier':>9} {'ECE':>9}")
+    for name, one in (("before", before), ("after", after)):
+        print(f"{name:12} {one.log_loss:9.4f} {one.brier:9.4f} {one.expected_calibration_error:9.4f}")
+    print(f"novelty threshold {found.novelty.threshold:g}: {found.novelty.above} of these images are above it")
+
+
+def certify(options: CertifyOptions) -> None:
+    """Certify the band; print the certificate and the paper's band beside it."""
+    from training.evaluation.certify import describe
+    from training.evaluation.guarantees import Guarantees, certify_run
+
+    found = certify_run(
+        options.records,
+        options.run_folder,
+        target_risk=options.guarantee.target_risk,
+        confidence=options.guarantee.confidence,
+        cost_ratio=options.guarantee.cost_ratio,
+    )
+    print(describe(found.certificate, temperature=Guarantees.read(options.run_folder).temperature))
+    risk = f"{100 * found.paper.risk.value:.2f} % of these wrong" if found.paper.risk else "none wrong"
+    print(f"the paper's 0.4 to 0.6: {100 * found.paper.coverage.value:.1f} % accepted, {risk}")
+    print(f"area under the risk-coverage curve: {found.risk_coverage.area:.5f}")
+
+
+def export(options: ExportOptions) -> None:
+    """Write the model and its card; print its metrics."""
+    from training.evaluation.guarantees import Guarantees
+    from training.export import export_model
+    from training.model.train import load_fitted
+
+    card = export_model(
+        load_fitted(options.run_folder),
+        options.records,
+        options.out,
+        promised=Guarantees.read(options.run_folder),
+        version=options.version,
+        command=options.command_line,
+    )
+    print(f"{card.name} {card.version}: {options.out / card.name / card.version}")
+    _print_metrics(card.metrics)
+
+
+def _evaluate(options: EvaluateOptions) -> None:
+    from gate.scorer import Scorer
+    from training.data.records import Manifest, load_records
+    from training.evaluation.evaluate import evaluate_by_data_set, score_images
+
+    model = ModelStore(options.models).load(options.version)
+    _refuse_leak(model.card, Manifest.read(options.records))
+    test = load_records(options.records, Split.TEST, size=model.card.input.size)
+    judged = score_images(Scorer(model, device="cpu"), model.card, test.images)
+    _print_metrics(evaluate_by_data_set(judged, test, model.card))
+
+
+def _predict(options: PredictOptions) -> None:
+    from training.predict import find_images, predict_images
+
+    model = ModelStore(options.models).load(options.version)
+    found = predict_images(model, find_images(options.data), options.out)
+    print(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
+
+
+def _refuse_leak(card: Card, manifest: "Manifest") -> None:
+    """Refuse records with another split of the model's own data: their test split contains training images."""
+    shared = {data.name for data in card.data if data.fingerprint in {one.fingerprint for one in manifest.data}}
+    if shared and card.training.split_seed != manifest.seed:
+        raise RecordsError(
+            f"the model was trained on {sorted(shared)}, split with --seed {card.training.split_seed}: "
+            "prepare the records with that seed"
+        )
+
+
+def _print_metrics(metrics: dict[str, CardMetrics]) -> None:
+    print(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
+    for name, metric in metrics.items():
+        accuracy, loss = metric.accuracy, metric.log_loss
+        print(
+            f"{name:16} {metric.images:6}  {accuracy.value:.4f} [{accuracy.low:.4f}, {accuracy.high:.4f}]  "
+            f"{loss.value:.4f} [{loss.low:.4f}, {loss.high:.4f}]  {metric.coverage.value:.4f}"
+        )
