@@ -16,7 +16,8 @@ from bulk.run import run
 from bulk.settings import Settings, flag
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from common.urls import without_secrets
+from common.errors import UrlError
+from common.storage import without_secrets
 from gate.errors import GateError
 
 FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
@@ -41,7 +42,7 @@ def _bulk(options: argparse.Namespace) -> int:
         settings = Settings.load({name: getattr(options, name) for name in Settings.model_fields})
         with interruptible(RAY_GRACE_SECONDS if settings.engine == "ray" else GRACE_SECONDS):
             summary = _run(settings)
-    except UsageError as error:
+    except (UsageError, UrlError) as error:
         return _fail(str(error), USAGE)
     except Interrupted as error:
         return _fail("stopped; the same command goes on from what is finished", error.status)

@@ -26,7 +26,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BulkJob:
     """Built once, passed down, and sent to other machines as it is: it holds the model itself.
 
     Args:

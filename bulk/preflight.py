@@ -3,14 +3,14 @@
 import pyarrow as pa
 
 from bulk.errors import UsageError
-from bulk.job import Columns, Job
+from bulk.job import BulkJob, Columns
 from bulk.sources.files import Files
 from bulk.sources.rows import check_columns
 from bulk.sources.source import Source
 from common.storage import locate
 
 
-def check_job(source: Source, job: Job) -> None:
+def check_job(source: Source, job: BulkJob) -> None:
     """Raise where the job and SRC do not go together.
 
     Raises:
@@ -21,7 +21,7 @@ def check_job(source: Source, job: Job) -> None:
     _check_columns(source, job.columns)
 
 
-def _check_places(source: Source, job: Job) -> None:
+def _check_places(source: Source, job: BulkJob) -> None:
     if job.keep and _is_under(job.keep, job.target):
         raise UsageError(f"--keep {job.keep} lies in DST, whose readers would take the tars for tables")
     for name, url, kind in (("DST", job.target, "parquet"), ("--keep", job.keep, "webdataset")):
@@ -43,7 +43,7 @@ def _check_columns(source: Source, columns: Columns) -> None:
             return  # It becomes a row of the table that says so.
 
 
-def _reads(files: Files, url: str, job: Job) -> bool:
+def _reads(files: Files, url: str, job: BulkJob) -> bool:
     place, path = locate(url, job.storage_options)
     # In two stores the same path is another one.
     return place.name(path) == files.place.name(path) and files.would_read(path)

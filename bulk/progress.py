@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TextIO
 
 from bulk.output.tally import Counts
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 10.0
@@ -122,7 +122,7 @@ class Progress:
 class Survey:
     """Counts parts on a thread of its own: the run itself lists them only as it goes."""
 
-    def __init__(self, parts: Iterable[Part], progress: Progress) -> None:
+    def __init__(self, parts: Iterable[WorkUnit], progress: Progress) -> None:
         self._parts, self._progress = parts, progress
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._count, name="survey", daemon=True)

@@ -6,17 +6,17 @@ from contextlib import closing
 
 from bulk.engines.engine import Engine
 from bulk.errors import SourceError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.destination import Destination
 from bulk.output.tally import Tally
 from bulk.progress import Progress, Survey
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.source import Source
 from bulk.summary import Summary
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
 
-def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress: Progress) -> Summary:
+def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, progress: Progress) -> Summary:
     """Bring DST, and KEEP if there is one, to what SRC holds now. What is done already is not done again.
 
     Args:
@@ -55,7 +55,7 @@ def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress
     )
 
 
-def _todo(parts: Iterator[Part], destination: Destination, tally: Tally, progress: Progress) -> Iterator[Part]:
+def _todo(parts: Iterator[WorkUnit], destination: Destination, tally: Tally, progress: Progress) -> Iterator[WorkUnit]:
     for part in parts:
         if part.slot in tally.slots:  # Two patterns of one SRC may name the same file.
             continue

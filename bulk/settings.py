@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bulk.errors import UsageError
-from bulk.job import Columns, Job
+from bulk.job import BulkJob, Columns
 from bulk.work_unit import Kind
 from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
@@ -89,7 +89,7 @@ class Settings(BaseModel):
             faults = (_describe(dict(fault), variables, chosen) for fault in error.errors())
             raise UsageError("; ".join(faults)) from error
 
-    def job(self) -> Job:
+    def job(self) -> BulkJob:
         """What workers need of it, the model read and verified.
 
         Raises:
@@ -102,7 +102,7 @@ class Settings(BaseModel):
         except ValueError as error:
             raise UsageError(f"--band-low and --band-high over the model's card: {error}") from error
         columns = Columns(self.image_column, self.id_column, self.expected_column)
-        return Job(
+        return BulkJob(
             model,
             band,
             full_url(self.dst, self.storage_options),

@@ -6,33 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from common.storage import StoredFile
+
 Kind = Literal["images", "webdataset", "parquet"]
-Fault = Literal["unreadable_folder", "not_a_file"]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One file: its path in its store, its size in bytes, and what changes when it is written anew.
-
-    `size` is None where the file is not there. `name` is what outputs call it, where `path` holds credentials. `fault`
-    is the code of the error that an entry is listed with instead of being read, and `detail` says why.
-    """
-
-    path: str
-    size: int | None
-    version: str
-    name: str = ""
-    fault: Fault | None = None
-    detail: str = ""
-
-    @property
-    def title(self) -> str:
-        """The path that outputs show."""
-        return self.name or self.path
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
+class WorkUnit:
     """Some files of a folder, one tar, or one row group of a Parquet file.
 
     Args:
@@ -49,7 +29,7 @@ class Part:
     source: str
     root: str
     slot: str
-    items: tuple[Item, ...]
+    items: tuple[StoredFile, ...]
     row_group: int = 0
     images: int = 0
 

@@ -5,16 +5,14 @@ current version at its end counts for nothing: that is what a crash between the 
 """
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
 from gate.errors import ModelError
-from gate.files import read_regular
+from gate.files import read_regular, write_atomically
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -113,7 +111,7 @@ class ModelStore:
         if before not in (None, version, *past[-1:]):
             # Before CURRENT: a crash in between leaves one line too many, which counts for nothing, and none too few.
             self._write_history([*past, str(before)])
-        write_whole(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
 
     def rollback(self, *, verify: Verify = lambda _: None) -> Rollback:
         """Serve the version again that was current before this one; versions that are gone are passed over.
@@ -133,7 +131,7 @@ class ModelStore:
         version = past.pop()
         verify(self.load(version))
         # After CURRENT, or a crash in between would lose the version that is to come back.
-        write_whole(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
         self._write_history(past)
         return Rollback(version, tuple(passed_over))
 
@@ -160,23 +158,7 @@ class ModelStore:
             return None
 
     def _write_history(self, versions: list[str]) -> None:
-        write_whole(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a crash, finds the old one or the new one and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
-        try:
-            temporary.write(data)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            # A temporary file is private to its owner; what is written here is for the service to read.
-            os.fchmod(temporary.fileno(), 0o644)
-            Path(temporary.name).replace(path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
+        write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -7,11 +7,11 @@ import math
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gate.files import atomic_file
 from service.access.principal import Scope
 from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_text, read_tokens
 from service.errors import SettingsError
@@ -160,19 +160,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file in one step. A new one is its owner's alone; an old one keeps its owner and mode."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            if path.exists():
-                found = path.stat()
-                os.fchmod(file.fileno(), found.st_mode & 0o777)
-                if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), found.st_uid, found.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Replace the file atomically. A new file is private to its owner; an old one keeps its owner and mode."""
+    found = path.stat() if path.exists() else None
+    with atomic_file(path, mode=found.st_mode & 0o777 if found else 0o600) as temporary:
+        if found and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, found.st_uid, found.st_gid)
+        temporary.write_text(text, encoding="utf-8", newline="")

@@ -19,10 +19,6 @@ class DamagedError(RecordsError):
     """A shard whose checksums do not fit what is in it."""
 
 
-class StorageError(TrainingError):
-    """Object storage that cannot be reached, refuses, or lacks the bucket."""
-
-
 class SearchError(TrainingError):
     """A search on several machines whose chief and workers do not find each other any more."""
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.tally import Counts, PartResult
-from bulk.work.score_cache import Known
-from bulk.work_unit import Part
+from bulk.work.score_cache import ScoreCache
+from bulk.work_unit import WorkUnit
 
 Watch = Callable[[Counts], None]
 """Told of images judged since the last call, from any thread."""
@@ -19,6 +19,8 @@ class Engine(Protocol):
     that is closed stops what still runs.
     """
 
-    def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
+    def run(
+        self, parts: Iterator[WorkUnit], job: BulkJob, known: ScoreCache, *, watch: Watch
+    ) -> Generator[PartResult, None, None]:
         """Run `parts`, with what DST already knows."""
         ...

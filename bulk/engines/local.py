@@ -7,11 +7,11 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bulk.engines.engine import Watch
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.tally import PartResult
-from bulk.work.score_cache import Known
+from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
 # What parts that are under way may take to notice that the run was stopped.
 _STOP_SECONDS = 3.0
@@ -26,7 +26,9 @@ class LocalEngine:
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or len(os.sched_getaffinity(0))
 
-    def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
+    def run(
+        self, parts: Iterator[WorkUnit], job: BulkJob, known: ScoreCache, *, watch: Watch
+    ) -> Generator[PartResult, None, None]:
         """As `Engine` says."""
         at_once = max(2, math.ceil(self._threads / 4))
         pool = ThreadPoolExecutor(at_once)

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.sources.sample import Sample
-from bulk.work_unit import Part, digest
-from common.storage import Place
+from bulk.work_unit import WorkUnit, digest
+from common.storage import FileStore
 from gate.header import ImageFormat, read_header
 
 ENDING = ".tar"
@@ -20,7 +20,7 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u20
 _ENDINGS = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg", ImageFormat.WEBP: "webp"}
 
 
-def kept_name(part: Part, job: Job) -> str:
+def kept_name(part: WorkUnit, job: BulkJob) -> str:
     """The name of the part's tar. Another state of the part has another name: what lies there need not be read."""
     return f"{part.slot}-{digest([part.fingerprint, job.decision_key])[:8]}{ENDING}"
 
@@ -37,13 +37,13 @@ def safe_name(name: str) -> str:
     return _UNSAFE.sub(lambda found: quote(found[0], safe=""), safe)
 
 
-class Keep:
+class AcceptedTar:
     """Writes a part's accepted samples as a tar at `path`; without any there is none. Same samples, same bytes.
 
     It appears when the block ends, and never if that fails.
     """
 
-    def __init__(self, place: Place, path: str) -> None:
+    def __init__(self, place: FileStore, path: str) -> None:
         self._place, self._path = place, path
         self._stack = contextlib.ExitStack()
         self._tar: tarfile.TarFile | None = None

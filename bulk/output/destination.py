@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bulk.errors import DestinationError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.accepted_tar import kept_name
 from bulk.output.folder import Folder
 from bulk.output.table import ENDING, SCORES, Scored, Shard, read_scores, read_shard
 from bulk.output.tally import PartResult
 from bulk.sources.source import Source
-from bulk.work.score_cache import Known
-from bulk.work_unit import Part
+from bulk.work.score_cache import ScoreCache
+from bulk.work_unit import WorkUnit
 
 # Files that are read at a time: in an object store each is a request.
 _READERS = 32
@@ -37,7 +37,7 @@ class Swept:
 class Destination:
     """What is in DST and KEEP; made by `opened`."""
 
-    def __init__(self, job: Job, table: Folder, keep: Folder | None) -> None:
+    def __init__(self, job: BulkJob, table: Folder, keep: Folder | None) -> None:
         self._job, self._table, self._keep = job, table, keep
         self._shards = _read_shards(table)
         self._kept: dict[str, set[str]] = {}
@@ -47,7 +47,7 @@ class Destination:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, job: Job) -> Iterator[Self]:
+    def opened(cls, job: BulkJob) -> Iterator[Self]:
         """Lock DST and KEEP, remove what a killed run left half-written, and read what is there.
 
         Raises:
@@ -63,7 +63,7 @@ class Destination:
                 stack.callback(folder.sweep)
             yield cls(job, table, keep)
 
-    def done(self, part: Part) -> Shard | None:
+    def done(self, part: WorkUnit) -> Shard | None:
         """The part's shard, if nothing is to be done: it is of the same files, model, band, rule, and has its tar."""
         shard = self._shards.get(part.slot)
         if shard is None or not shard.is_of(part, self._job):
@@ -78,15 +78,15 @@ class Destination:
         """A part was committed: what an earlier state of it left in KEEP goes."""
         self._keep_only(result.slot, result.kept)
 
-    def known(self) -> Known:
+    def known(self) -> ScoreCache:
         """The scores of all images in DST that the job's model gave."""
         names = [f"{slot}{ENDING}" for slot, shard in self._shards.items() if shard.score_key == self._job.score_key]
         if not names:
-            return Known.nothing()
+            return ScoreCache.nothing()
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(self._scores, names))
         hashes, probability, novelty = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-        return Known.of(hashes, probability, novelty)
+        return ScoreCache.of(hashes, probability, novelty)
 
     def sweep(self, source: Source, slots: Set[str], *, unlisted: Sequence[str] = ()) -> Swept:
         """Remove the shards of parts that are not in `source` any more, which now has `slots`.

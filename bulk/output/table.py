@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bulk.errors import RowError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.tally import Counts
-from bulk.work_unit import Kind, Part
+from bulk.work_unit import Kind, WorkUnit
 from gate import Action, Decision, ImageError, Label
 from gate.scorer import Score
 
@@ -99,7 +99,7 @@ class Shard:
         names = [_text(folder) for folder in folders]
         return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
 
-    def is_of(self, part: Part, job: Job) -> bool:
+    def is_of(self, part: WorkUnit, job: BulkJob) -> bool:
         """Whether it says what the part would give now."""
         return (self.fingerprint, self.decision_key, self.may_pass) == (part.fingerprint, job.decision_key, False)
 
@@ -172,7 +172,7 @@ class TableWriter:
         if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
             self._flush()
 
-    def finish(self, part: Part, job: Job) -> None:
+    def finish(self, part: WorkUnit, job: BulkJob) -> None:
         """There are no more rows."""
         self._flush()
         keys = job.score_key, job.decision_key

@@ -52,7 +52,6 @@ class Tally:
         self.sources: dict[str, Counts] = {}
         self.slots: set[str] = set()
         self.skipped = Counts()
-        self.skipped_parts = 0
         self.reused = 0
         self._lock = threading.Lock()
 
@@ -60,7 +59,6 @@ class Tally:
         """A part that was done before."""
         with self._lock:
             self.slots.add(slot)
-            self.skipped_parts += 1
             self.skipped = sum(counts.values(), self.skipped)
             self._add(counts)
 

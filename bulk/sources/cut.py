@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bulk.work_unit import Item
+from common.storage import StoredFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +17,9 @@ class Cut:
     period: int = 128
     most: int = 512
 
-    def groups(self, items: Iterable[Item], root: str) -> Iterator[tuple[Item, ...]]:
+    def groups(self, items: Iterable[StoredFile], root: str) -> Iterator[tuple[StoredFile, ...]]:
         """Items below `root` in their order, in groups: 256 each on average as things stand."""
-        group: list[Item] = []
+        group: list[StoredFile] = []
         for item in items:
             if len(group) >= self.most or (len(group) >= self.least and self._begins(item.title.removeprefix(root))):
                 yield tuple(group)

@@ -9,20 +9,19 @@ from typing import Literal, Protocol
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
 from bulk.sources.walk import Walk
-from bulk.work_unit import Item
-from common.storage import Place
+from common.storage import FileStore, StoredFile
 
 
 class Listed(Protocol):
     """Files that parts are made of, and the folder that their ids are relative to."""
 
     @property
-    def place(self) -> Place: ...
+    def place(self) -> FileStore: ...
 
     @property
     def root(self) -> str: ...
 
-    def __iter__(self) -> Iterator[Item]: ...
+    def __iter__(self) -> Iterator[StoredFile]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,12 @@ class Files:
         what: what that is.
     """
 
-    place: Place
+    place: FileStore
     path: str
     what: Literal["folder", "file", "pattern"]
 
     @classmethod
-    def under(cls, place: Place, path: str) -> "Files":
+    def under(cls, place: FileStore, path: str) -> "Files":
         """Find out what `path` is. What has this very name wins over what it would mean as a pattern."""
         path = path.rstrip("/") or "/"
         if place.is_folder(path):
@@ -66,11 +65,11 @@ class Files:
         patterns = {text.rpartition("/")[0] for text in expand_braces(self.path)}
         return any(matcher(pattern).match(folder) for pattern in patterns)
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[StoredFile]:
         """As `listed`, with nobody told of what is ignored."""
         return self.listed(Ignored())
 
-    def listed(self, ignored: Ignored) -> Iterator[Item]:
+    def listed(self, ignored: Ignored) -> Iterator[StoredFile]:
         """The files, listed while they are gone through. One that a pattern names and that is not there has no size.
 
         Entries that are ignored are counted in `ignored`; those that cannot be read have a fault.
@@ -85,7 +84,7 @@ class Files:
             return filter(None, [self.place.look(self.path)])
         return self._matching(ignored)
 
-    def _matching(self, ignored: Ignored) -> Iterator[Item]:
+    def _matching(self, ignored: Ignored) -> Iterator[StoredFile]:
         named, before = _Named(self.place), _Before()
         for text in expand_braces(self.path):
             if has_magic(self.place.pattern_text(text)):
@@ -112,25 +111,25 @@ class _Before:
 class _Named:
     """Finds files by name. A folder is listed once for all names in it that follow each other."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: FileStore) -> None:
         self._place = place
         self._folder = ""
-        self._items: dict[str, Item] = {}
+        self._items: dict[str, StoredFile] = {}
 
-    def find(self, path: str) -> Item:
+    def find(self, path: str) -> StoredFile:
         folder = path.rpartition("/")[0]
         if folder != self._folder:
             self._items = {item.path: item for item in self._list(folder or "/")}
             self._folder = folder
-        return self._items.get(path) or self._look(path) or Item(path, None, "", name=self._place.title(path))
+        return self._items.get(path) or self._look(path) or StoredFile(path, None, "", name=self._place.title(path))
 
-    def _list(self, folder: str) -> Iterable[Item]:
+    def _list(self, folder: str) -> Iterable[StoredFile]:
         try:
             return self._place.list(folder).files
         except OSError:  # Of files whose names are known the folder need not be listed.
             return ()
 
-    def _look(self, path: str) -> Item | None:
+    def _look(self, path: str) -> StoredFile | None:
         try:
             return self._place.look(path)
         except OSError:  # Its row says why when it is read.

@@ -9,8 +9,8 @@ from bulk.errors import FileTooLarge
 from bulk.sources.cut import Cut
 from bulk.sources.files import Listed
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
-from bulk.work_unit import Item, Part, slot_name
-from common.storage import Place, Remote
+from bulk.work_unit import WorkUnit, slot_name
+from common.storage import FileStore, ObjectStore, StoredFile
 
 CUT = Cut()
 
@@ -19,19 +19,19 @@ _GROUP_FILES = 32
 _GROUP_BYTES = 32 * 2**20
 
 
-def image_parts(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[Part]:
+def image_parts(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkUnit]:
     """Parts of `files`, all of them images."""
     root = files.root
     for number, items in enumerate(cut.groups(files, root)):
         # The first one is called by no file: others may come to lie before that.
         start = _relative(items[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)
-        yield Part("images", source, root, slot, items, images=len(items))
+        yield WorkUnit("images", source, root, slot, items, images=len(items))
 
 
-def read_images(part: Part, place: Place) -> Iterator[Sample]:
+def read_images(part: WorkUnit, place: FileStore) -> Iterator[Sample]:
     """A sample for each file of a part. What lies on this machine is read when it is asked for."""
-    if isinstance(place, Remote):
+    if isinstance(place, ObjectStore):
         for group, found in _read_ahead(_groups(part.items), place):
             for item in group:
                 yield _sample(item, part, place, partial(_take, found.get(item.path)))
@@ -40,7 +40,7 @@ def read_images(part: Part, place: Place) -> Iterator[Sample]:
             yield _sample(item, part, place, partial(_read, place, item.path))
 
 
-def _sample(item: Item, part: Part, place: Place, fetch: Fetch) -> Sample:
+def _sample(item: StoredFile, part: WorkUnit, place: FileStore, fetch: Fetch) -> Sample:
     if (item.size or 0) > MAX_BYTES:
         fetch = failing(FileTooLarge(f"{item.size:,} bytes: at most {MAX_BYTES:,} are read of a file"))
     name = _relative(item.title, part.root)
@@ -49,7 +49,7 @@ def _sample(item: Item, part: Part, place: Place, fetch: Fetch) -> Sample:
     return Sample(name, folder, fetch, item.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
 
 
-def _read(place: Place, path: str) -> bytes:
+def _read(place: FileStore, path: str) -> bytes:
     try:
         with place.open(path) as file:
             # A file may have grown since it was listed, or grow as fast as it is read.
@@ -71,8 +71,8 @@ def _take(found: bytes | Exception | None) -> bytes:
     return _checked(found or b"")
 
 
-def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
-    group: list[Item] = []
+def _groups(items: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
+    group: list[StoredFile] = []
     size = 0
     for item in items:
         if group and (len(group) == _GROUP_FILES or size + (item.size or 0) > _GROUP_BYTES):
@@ -84,13 +84,13 @@ def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def _read_ahead(
-    groups: Iterable[list[Item]], place: Remote
-) -> Iterator[tuple[list[Item], Mapping[str, bytes | Exception]]]:
-    def load(group: list[Item]) -> Mapping[str, bytes | Exception]:
+    groups: Iterable[list[StoredFile]], place: ObjectStore
+) -> Iterator[tuple[list[StoredFile], Mapping[str, bytes | Exception]]]:
+    def load(group: list[StoredFile]) -> Mapping[str, bytes | Exception]:
         paths = [item.path for item in group if (item.size or 0) <= MAX_BYTES]
-        return dict(zip(paths, place.read(paths), strict=True))
+        return dict(zip(paths, place.read_many(paths), strict=True))
 
-    coming: deque[tuple[list[Item], Future[Mapping[str, bytes | Exception]]]] = deque()
+    coming: deque[tuple[list[StoredFile], Future[Mapping[str, bytes | Exception]]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
         for group in groups:
             coming.append((group, reader.submit(load, group)))

@@ -12,8 +12,8 @@ from bulk.job import Columns
 from bulk.sources.files import Listed
 from bulk.sources.intent import IntentColumn
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, unreadable
-from bulk.work_unit import Item, Part, slot_name
-from common.storage import Place
+from bulk.work_unit import WorkUnit, slot_name
+from common.storage import FileStore, StoredFile
 
 ENDINGS = (".parquet", ".parq")
 
@@ -23,17 +23,17 @@ _BUFFER_BYTES = 2**20
 _ID, _IMAGE, _BYTES = "id", "image", "bytes"
 
 
-def row_parts(files: Listed, source: str) -> Iterator[Part]:
+def row_parts(files: Listed, source: str) -> Iterator[WorkUnit]:
     """A part for each row group of each of `files`; one for a file that cannot be read."""
     root = files.root
     for item in files:
         title = item.title.removeprefix(root).rpartition(".")[0]
         for group, rows in enumerate(_row_counts(files.place, item)):
             slot = slot_name("parquet", f"{title}-{group:04d}", files.place.name(item.path), str(group))
-            yield Part("parquet", source, root, slot, (item,), row_group=group, images=rows)
+            yield WorkUnit("parquet", source, root, slot, (item,), row_group=group, images=rows)
 
 
-def read_rows(part: Part, place: Place, columns: Columns) -> Iterator[Sample]:
+def read_rows(part: WorkUnit, place: FileStore, columns: Columns) -> Iterator[Sample]:
     """The rows of a row group, in order. What cannot be read any more is one last sample that fails."""
     path = part.items[0].path
     source = place.name(path)
@@ -46,7 +46,7 @@ def read_rows(part: Part, place: Place, columns: Columns) -> Iterator[Sample]:
         yield Sample("", source, failing(unreadable("the row group cannot be read from here on", error)))
 
 
-def check_columns(place: Place, path: str, columns: Columns) -> None:
+def check_columns(place: FileStore, path: str, columns: Columns) -> None:
     """Raise where `columns` are not in this file, or it cannot be told which holds the images.
 
     Raises:
@@ -103,7 +103,7 @@ class _Rows:
 
 
 @contextlib.contextmanager
-def _opened(place: Place, path: str) -> Iterator[pq.ParquetFile]:
+def _opened(place: FileStore, path: str) -> Iterator[pq.ParquetFile]:
     # Of a path Arrow reads without Python, and so beside it; it takes none that is not UTF-8.
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(place.open(path))  # Refuses a FIFO, on which Arrow would wait for ever.
@@ -121,7 +121,7 @@ def _is_unicode(path: str) -> bool:
     return True
 
 
-def _row_counts(place: Place, item: Item) -> list[int]:
+def _row_counts(place: FileStore, item: StoredFile) -> list[int]:
     """Of each row group; of a file that cannot be read as if it had one, of which its worker then says why."""
     try:
         with _opened(place, item.path) as file:

@@ -6,7 +6,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from bulk.errors import InvalidExpected, RowError, UnreadableFile
-from common.urls import without_secrets
+from common.storage import without_secrets
 from gate import Label
 
 MAX_BYTES = 64 * 2**20

@@ -9,22 +9,22 @@ from bulk.sources import archives
 from bulk.sources.files import Listed
 from bulk.sources.members import Samples
 from bulk.sources.sample import MAX_BYTES, Sample, failing, unreadable
-from bulk.work_unit import Part, slot_name
-from common.storage import Place
+from bulk.work_unit import WorkUnit, slot_name
+from common.storage import FileStore
 from common.webdataset import ShardReader, split
 
 ENDINGS = archives.ENDINGS
 
 
-def tar_parts(files: Listed, source: str) -> Iterator[Part]:
+def tar_parts(files: Listed, source: str) -> Iterator[WorkUnit]:
     """A part for each of `files`, all of them tars. Its shard has one name by whatever pattern the tar is found."""
     root = files.root
     for item in files:
         title = split(item.title.removeprefix(root))[0]
-        yield Part("webdataset", source, root, slot_name("webdataset", title, files.place.name(item.path)), (item,))
+        yield WorkUnit("webdataset", source, root, slot_name("webdataset", title, files.place.name(item.path)), (item,))
 
 
-def read_tar(part: Part, place: Place, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+def read_tar(part: WorkUnit, place: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
     """The samples of a tar, in order; of those the other members too if `whole`.
 
     What cannot be read any more is one last sample that fails.

@@ -12,8 +12,8 @@ from bulk.sources.files import Files, Listed
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.sample import Sample
 from bulk.sources.wanted import Wanted, fault_parts, read_faults
-from bulk.work_unit import Kind, Part
-from common.storage import Place, locate
+from bulk.work_unit import Kind, WorkUnit
+from common.storage import FileStore, locate
 from gate.header import IMAGE_ENDINGS
 
 _ENDINGS: Mapping[Kind, tuple[str, ...]] = {
@@ -21,7 +21,7 @@ _ENDINGS: Mapping[Kind, tuple[str, ...]] = {
     "webdataset": shards.ENDINGS,
     "parquet": rows.ENDINGS,
 }
-_PARTS: Mapping[Kind, Callable[[Listed, str], Iterator[Part]]] = {
+_PARTS: Mapping[Kind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
     "images": images.image_parts,
     "webdataset": shards.tar_parts,
     "parquet": rows.row_parts,
@@ -36,7 +36,7 @@ class Source:
 
     Args:
         kind: how it is read.
-        url: SRC with its path made absolute: what `Part.source` says.
+        url: SRC with its path made absolute: what `WorkUnit.source` says.
         files: all its files, of which those of its kind count.
         is_kind_given: whether the kind was said, so that one file that SRC names counts whatever it ends in.
     """
@@ -46,7 +46,7 @@ class Source:
     files: Files
     is_kind_given: bool = False
 
-    def parts(self, ignored: Ignored | None = None) -> Iterator[Part]:
+    def parts(self, ignored: Ignored | None = None) -> Iterator[WorkUnit]:
         """All parts, in an order that depends on nothing but the files' names; listed while they are gone through.
 
         What is left out is counted in `ignored`. Entries that cannot be read are parts too, the last ones.
@@ -74,7 +74,7 @@ def open_source(url: str, options: Mapping[str, Any], *, kind: Kind | None = Non
     return Source(kind or _find_kind(files, name), name, files, is_kind_given=kind is not None)
 
 
-def read_part(part: Part, place: Place, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+def read_part(part: WorkUnit, place: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
     """The samples of a part in order; of a tar with the other members too if `whole`.
 
     What cannot be read is a sample that fails, and never an exception.

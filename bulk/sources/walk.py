@@ -6,8 +6,7 @@ from pathlib import Path
 
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, States
-from bulk.work_unit import Item
-from common.storage import Place
+from common.storage import FileStore, StoredFile
 
 
 class Walk:
@@ -18,12 +17,12 @@ class Walk:
     fixed folder, else by the first one.
     """
 
-    def __init__(self, place: Place, glob: Glob, ignored: Ignored) -> None:
+    def __init__(self, place: FileStore, glob: Glob, ignored: Ignored) -> None:
         self._place, self._glob, self._ignored = place, glob, ignored
         self._seen: set[tuple[int, int, States]] = set()
         self._root = os.path.realpath(glob.folder) if place.is_local else ""
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[StoredFile]:
         """Walk it.
 
         Raises:
@@ -41,7 +40,9 @@ class Walk:
                 if folder == self._glob.folder:
                     raise
                 reason = error.strerror or str(error)
-                yield Item(folder, None, "", fault="unreadable_folder", detail=f"the folder cannot be listed: {reason}")
+                yield StoredFile(
+                    folder, None, "", fault="unreadable_folder", detail=f"the folder cannot be listed: {reason}"
+                )
                 continue
             for item in listing.files:
                 if self._is_wanted(_name(item.path), states):

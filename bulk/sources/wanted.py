@@ -7,8 +7,9 @@ from bulk.errors import NotAFile, RowError, UnreadableFolder
 from bulk.sources.files import Files
 from bulk.sources.ignored import Ignored
 from bulk.sources.sample import Sample, failing
-from bulk.work_unit import Fault, Item, Kind, Part, slot_name
-from common.storage import Place
+from bulk.work_unit import Kind, WorkUnit, slot_name
+from common.storage import FileStore, StoredFile
+from common.storage.types import Fault
 
 # Rows of one part of faults.
 _MOST = 512
@@ -27,10 +28,10 @@ class Wanted:
     endings: tuple[str, ...]
     ignored: Ignored
     is_forced: bool = False
-    faults: list[Item] = field(default_factory=list)
+    faults: list[StoredFile] = field(default_factory=list)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> FileStore:
         """Where the files lie."""
         return self.files.place
 
@@ -39,7 +40,7 @@ class Wanted:
         """The folder that ids are relative to."""
         return self.files.root
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[StoredFile]:
         """List them.
 
         Raises:
@@ -63,15 +64,15 @@ class Wanted:
         return (self.is_forced and self.files.what == "file") or name.lower().endswith(self.endings)
 
 
-def fault_parts(faults: list[Item], kind: Kind, source: str, root: str) -> Iterator[Part]:
+def fault_parts(faults: list[StoredFile], kind: Kind, source: str, root: str) -> Iterator[WorkUnit]:
     """Parts of the entries that cannot be read, by their own: those of readable files do not depend on them."""
     for number, start in enumerate(range(0, len(faults), _MOST)):
         slot = slot_name(kind, f"unreadable-{number:04d}", source, "unreadable", str(number))
         items = tuple(faults[start : start + _MOST])
-        yield Part(kind, source, root, slot, items, images=len(items) if kind != "webdataset" else 0)
+        yield WorkUnit(kind, source, root, slot, items, images=len(items) if kind != "webdataset" else 0)
 
 
-def read_faults(part: Part, place: Place) -> Iterator[Sample]:
+def read_faults(part: WorkUnit, place: FileStore) -> Iterator[Sample]:
     """A sample that fails for each entry of a part of faults."""
     for item in part.items:
         name = item.title.removeprefix(part.root).lstrip("/")

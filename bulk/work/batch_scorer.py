@@ -12,11 +12,11 @@ from typing import TypeVar
 import numpy as np
 
 from bulk.errors import Internal, RowError, ScoringFailed, Stopped
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.table import Row
 from bulk.sources.sample import Sample, failing
-from bulk.work.score_cache import Known
-from common.urls import without_secrets
+from bulk.work.score_cache import ScoreCache
+from common.storage import without_secrets
 from gate import Decision, DecodeBudget, ImageError, Label, ScoringError, decide, read_pixels
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
@@ -29,7 +29,7 @@ _FETCHED = failing(Internal("the image's bytes were fetched before"))
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ScoredSamples:
     """A sample, its row and its image's bytes, where these are to be kept."""
 
     sample: Sample
@@ -59,7 +59,7 @@ def _bare(error: Fault) -> Fault:
     return error.with_traceback(None)
 
 
-class Judge:
+class BatchScorer:
     """Examines samples on all of its threads, and scores them in batches on its caller's.
 
     Args:
@@ -69,7 +69,7 @@ class Judge:
         threads: how many images are decoded at a time, whoever asks.
     """
 
-    def __init__(self, job: Job, known: Known, scorer: Scorer, *, threads: int) -> None:
+    def __init__(self, job: BulkJob, known: ScoreCache, scorer: Scorer, *, threads: int) -> None:
         self._job, self._known, self._scorer = job, known, scorer
         self._window = _WINDOW + 4 * threads
         self._window_bytes = _WINDOW_BYTES + threads * 4 * 2**20
@@ -85,7 +85,7 @@ class Judge:
         """Have everything that is under way end with `Stopped`."""
         self._stopped.set()
 
-    def judge(self, samples: Iterable[Sample]) -> Generator[list[Judged], None, None]:
+    def judge(self, samples: Iterable[Sample]) -> Generator[list[ScoredSamples], None, None]:
         """Batches of what became of `samples`, in order. To be closed where it is left early.
 
         Raises:
@@ -172,7 +172,7 @@ class Judge:
         filled[: len(images)] = images
         return self._scorer.score(filled).each()[: len(images)]
 
-    def _decide(self, pair: tuple[_Examined, Score | RowError | None]) -> Judged:
+    def _decide(self, pair: tuple[_Examined, Score | RowError | None]) -> ScoredSamples:
         examined, scored = pair
         sample = examined.sample
         error = scored if isinstance(scored, RowError) else examined.error
@@ -180,7 +180,7 @@ class Judge:
         expected = sample.expected or self._job.expected
         decision = self._decision(score, expected) if score else None
         row = Row(sample.id, sample.source, examined.sha256, expected, score, decision, error)
-        return Judged(sample, row, examined.data, is_reused=examined.score is not None)
+        return ScoredSamples(sample, row, examined.data, is_reused=examined.score is not None)
 
     def _decision(self, score: Score, expected: Label | None) -> Decision:
         return decide(

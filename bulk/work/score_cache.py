@@ -10,7 +10,7 @@ from gate.scorer import Score, Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ScoreCache:
     """SHA-256 -> scores, 40 bytes an image: `hashes` is `S32` `[N]`, sorted; the others float32 `[N]`.
 
     `novelty` is NaN where the model says none.

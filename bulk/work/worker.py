@@ -5,14 +5,14 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Self
 
-from bulk.job import Job
-from bulk.output.accepted_tar import Keep, kept_name
+from bulk.job import BulkJob
+from bulk.output.accepted_tar import AcceptedTar, kept_name
 from bulk.output.table import ENDING, TableWriter
 from bulk.output.tally import Counts, PartResult
 from bulk.sources.source import read_part
-from bulk.work.batch_scorer import Judge, Judged
-from bulk.work.score_cache import Known
-from bulk.work_unit import Part
+from bulk.work.batch_scorer import BatchScorer, ScoredSamples
+from bulk.work.score_cache import ScoreCache
+from bulk.work_unit import WorkUnit
 from common.storage import locate
 from gate import Action
 from gate.golden import check_golden
@@ -34,7 +34,7 @@ class Worker:
     """
 
     def __init__(
-        self, job: Job, known: Known, *, threads: int, watch: Callable[[Counts], None] = lambda _: None
+        self, job: BulkJob, known: ScoreCache, *, threads: int, watch: Callable[[Counts], None] = lambda _: None
     ) -> None:
         with TimeLimit() as limit:
             scorer = Scorer(job.model, device=job.device, limit=limit)
@@ -44,7 +44,7 @@ class Worker:
         self._target, self._target_path = locate(job.target, job.storage_options)
         # Without KEEP there is nothing to write there.
         self._keep, self._keep_path = locate(job.keep or job.target, job.storage_options)
-        self._judge = Judge(job, known, scorer, threads=threads)
+        self._judge = BatchScorer(job, known, scorer, threads=threads)
 
     def __enter__(self) -> Self:
         return self
@@ -60,8 +60,8 @@ class Worker:
         """Have every part that is run end with `Stopped`, soon and without a shard. May be called from any thread."""
         self._judge.stop()
 
-    def run(self, part: Part) -> PartResult:
-        """Judge a part and commit its tar of accepted images, then its shard. Run again, it writes the same bytes.
+    def run(self, part: WorkUnit) -> PartResult:
+        """Score a unit and commit its tar of accepted images, then its shard. A repeat writes the same bytes.
 
         Raises:
             Stopped: by `stop`.
@@ -73,14 +73,14 @@ class Worker:
         with (
             self._target.publish(f"{self._target_path}/{part.slot}{ENDING}") as path,
             TableWriter(path, self._job.model.card.version) as table,
-            Keep(self._keep, f"{self._keep_path}/{name}") as keep,
+            AcceptedTar(self._keep, f"{self._keep_path}/{name}") as keep,
         ):
             reused = self._fill(part, table, keep)
             table.finish(part, self._job)
         result = PartResult(part.slot, table.counts, reused)
         return replace(result, kept=name) if self._job.keep and result.total.accepted else result
 
-    def _fill(self, part: Part, table: TableWriter, keep: Keep) -> int:
+    def _fill(self, part: WorkUnit, table: TableWriter, keep: AcceptedTar) -> int:
         """Write all rows; the number of those whose scores were known."""
         place, _ = locate(part.source, self._job.storage_options)
         samples = read_part(part, place, self._job.columns, whole=self._job.keep is not None)
@@ -94,7 +94,7 @@ class Worker:
         return reused
 
     @staticmethod
-    def _write(judged: Judged, table: TableWriter, keep: Keep) -> None:
+    def _write(judged: ScoredSamples, table: TableWriter, keep: AcceptedTar) -> None:
         table.add(judged.row)
         decision = judged.row.decision
         if judged.data is not None and decision is not None and decision.action is Action.ACCEPT:

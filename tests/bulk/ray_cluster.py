@@ -27,14 +27,14 @@ from bulk.engines.engine import Engine
 from bulk.engines.local import LocalEngine
 from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.session import start_patiently
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.folder import LOCK
 from bulk.output.tally import Counts
 from bulk.progress import Progress
 from bulk.run import run
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.work.score_cache import Known
+from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from gate import Band
 from gate.scorer import Device
@@ -67,7 +67,7 @@ class Stops:
 
     folder: Path
 
-    def __call__(self, job: Job, known: Known, *, threads: int) -> Worker:
+    def __call__(self, job: BulkJob, known: ScoreCache, *, threads: int) -> Worker:
         """In place of `Worker`."""
         return Worker(job, known, threads=threads, watch=self._stop)
 
@@ -143,7 +143,7 @@ def judge(source: Path, target: Path, engine: Engine, *, device: Device = "auto"
         # Pytest keeps what is logged, tracebacks hold on to Ray's actors, and actors to their cores.
         if type(handler).__module__.startswith("_pytest"):
             logging.getLogger("ray.data").removeHandler(handler)
-    job = Job(brightness_model(), Band(), str(target), keep=str(_keep(target)), device=device)
+    job = BulkJob(brightness_model(), Band(), str(target), keep=str(_keep(target)), device=device)
     return run(open_source(str(source), {}), job, lambda: engine, progress=Progress(io.StringIO()))
 
 

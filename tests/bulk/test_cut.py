@@ -4,13 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulk.sources.cut import Cut
-from bulk.work_unit import Item
+from common.storage import StoredFile
 
 SMALL = Cut(least=4, period=4, most=16)
 
 
-def items(numbers: list[int]) -> list[Item]:
-    return [Item(f"faces/face-{number:06d}.png", 1, "") for number in numbers]
+def items(numbers: list[int]) -> list[StoredFile]:
+    return [StoredFile(f"faces/face-{number:06d}.png", 1, "") for number in numbers]
 
 
 numbers = st.lists(st.integers(0, 999_999), max_size=300, unique=True).map(sorted)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bulk.errors import Stopped
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.sources.sample import Sample, given
-from bulk.work.batch_scorer import Judge, Judged
-from bulk.work.score_cache import Known
+from bulk.work.batch_scorer import BatchScorer, ScoredSamples
+from bulk.work.score_cache import ScoreCache
 from gate import Band, DecodeBudget, ModelStore, ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scorer, Scores
@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.support.images import encode, portrait
 from tests.support.models import brightness_model
 
-JOB = Job(brightness_model(), Band(), "out", batch_size=4)
+JOB = BulkJob(brightness_model(), Band(), "out", batch_size=4)
 
 
 class Fake(Scorer):
@@ -42,18 +42,18 @@ def samples(numbers: Sequence[int], *, size: int = 0) -> Iterator[Sample]:
     return (Sample(str(number), "s", given(face(number)), size) for number in numbers)
 
 
-def judge_all(judge: Judge, found: Iterator[Sample]) -> list[Judged]:
+def judge_all(judge: BatchScorer, found: Iterator[Sample]) -> list[ScoredSamples]:
     with closing(judge.judge(found)) as batches:
         return [judged for batch in batches for judged in batch]
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Judge]]:
+def make() -> Iterator[Callable[..., BatchScorer]]:
     """Makes judges, and closes them."""
-    made: list[Judge] = []
+    made: list[BatchScorer] = []
 
-    def make(scorer: Scorer, *, job: Job = JOB, known: Known | None = None, threads: int = 2) -> Judge:
-        made.append(Judge(job, known or Known.nothing(), scorer, threads=threads))
+    def make(scorer: Scorer, *, job: BulkJob = JOB, known: ScoreCache | None = None, threads: int = 2) -> BatchScorer:
+        made.append(BatchScorer(job, known or ScoreCache.nothing(), scorer, threads=threads))
         return made[-1]
 
     yield make
@@ -61,7 +61,7 @@ def make() -> Iterator[Callable[..., Judge]]:
         judge.close()
 
 
-Make = Callable[..., Judge]
+Make = Callable[..., BatchScorer]
 
 
 def test_every_batch_is_filled_up_to_one_size_and_order_is_kept(make: Make) -> None:
@@ -131,7 +131,7 @@ def test_a_judge_that_is_stopped_ends_what_is_under_way(make: Make) -> None:
 
 def test_what_the_shipped_model_says_does_not_depend_on_how_batches_fall(make: Make) -> None:
     model = ModelStore(ROOT / "models").load()
-    job = Job(model, Band(), "out")
+    job = BulkJob(model, Band(), "out")
     judge = make(Scorer(model, device="cpu"), job=job)
     found = [Sample(str(seed), "s", given(encode(portrait(64, seed=seed)))) for seed in range(40)]
     whole = [each.row for each in judge_all(judge, iter(found))]
@@ -158,7 +158,7 @@ def test_rows_of_images_that_cannot_be_read_hold_no_image(make: Make) -> None:
     assert held < 20 * 2**20
 
 
-def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., Judge]) -> None:
+def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., BatchScorer]) -> None:
     held: list[int] = []
 
     class Watched(DecodeBudget):

@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk.output.accepted_tar import Keep, safe_name
+from bulk.output.accepted_tar import AcceptedTar, safe_name
 from bulk.sources.sample import Sample
 from bulk.sources.sample import given as data_given
-from common.storage import Local
+from common.storage import LocalFiles
 from tests.bulk.helpers import DARK, LIGHT, Bulk, face, shards, tar_bytes, tar_members
 
 
@@ -52,7 +52,7 @@ def test_a_safe_name_stays_below_its_folder(name: str) -> None:
 
 def test_many_images_under_one_key_take_no_longer_than_others(tmp_path: Path) -> None:
     begin = time.monotonic()
-    with Keep(Local(), str(tmp_path / "x.tar")) as keep:
+    with AcceptedTar(LocalFiles(), str(tmp_path / "x.tar")) as keep:
         for _ in range(20_000):
             keep.add(Sample("a", "s", data_given(b""), key="a", ending="png"), b"x")
     # 200 million steps, minutes, where each begins to count at 2.

@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 
-from bulk.work.score_cache import Known
+from bulk.work.score_cache import ScoreCache
 
 HASH = hashlib.sha256(b"one").digest()
 
@@ -17,7 +17,7 @@ def hashes(count: int) -> list[bytes]:
 def test_scores_are_found_by_the_hash_of_the_bytes() -> None:
     keys = hashes(100)
     probability = np.linspace(0, 1, len(keys), dtype=np.float32)
-    known = pickle.loads(pickle.dumps(Known.of(np.array(keys, "S32"), probability, -probability)))  # noqa: S301
+    known = pickle.loads(pickle.dumps(ScoreCache.of(np.array(keys, "S32"), probability, -probability)))  # noqa: S301
     for key, value in zip(keys, probability, strict=True):
         score = known.find(key)
         assert score is not None
@@ -29,7 +29,7 @@ def test_scores_are_found_by_the_hash_of_the_bytes() -> None:
 
 
 def test_a_model_without_novelty_has_none_here_either() -> None:
-    known = Known.of(np.array([HASH], "S32"), np.zeros(1, np.float32), np.full(1, np.nan, np.float32))
+    known = ScoreCache.of(np.array([HASH], "S32"), np.zeros(1, np.float32), np.full(1, np.nan, np.float32))
     score = known.find(HASH)
     assert score is not None
     assert score.novelty is None
@@ -37,5 +37,5 @@ def test_a_model_without_novelty_has_none_here_either() -> None:
 
 def test_of_one_image_scored_twice_one_score_is_kept_and_nothing_is_known_of_nothing() -> None:
     twice = np.array([HASH] * 2, "S32")
-    assert len(Known.of(twice, np.zeros(2, np.float32), np.zeros(2, np.float32))) == 1
-    assert Known.nothing().find(b"x" * 32) is None
+    assert len(ScoreCache.of(twice, np.zeros(2, np.float32), np.zeros(2, np.float32))) == 1
+    assert ScoreCache.nothing().find(b"x" * 32) is None

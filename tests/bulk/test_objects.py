@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from common.storage import Remote, locate
+from common.storage import ObjectStore, locate
 from tests.bulk.helpers import (
     ANONYMOUS,
     DARK,
@@ -74,13 +74,13 @@ def test_an_image_that_is_gone_when_it_is_fetched_is_a_row(
     s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_faces(s3)
-    read = Remote.read
+    read = ObjectStore.read_many
 
-    def read_late(place: Remote, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+    def read_late(place: ObjectStore, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         s3.store.rm_file(f"{s3.url}/faces/face-00250.png")
         return read(place, paths)
 
-    monkeypatch.setattr(Remote, "read", read_late)
+    monkeypatch.setattr(ObjectStore, "read_many", read_late)
     bulk(f"{s3.url}/faces/face*.png", tmp_path / "out")
     assert [row["error"] for row in read_rows(tmp_path / "out")] == [None, "unreadable_file"]
 
@@ -101,7 +101,7 @@ def test_shards_in_a_bucket_are_found_by_braces(s3: Bucket, bulk: Bulk, tmp_path
 def test_a_tar_larger_than_a_read_arrives_whole(
     s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.storage._BLOCK_BYTES", 5_000)
+    monkeypatch.setattr("common.storage.objects._BLOCK_BYTES", 5_000)
     s3.put("x.tar", tar_bytes({f"{number:03d}.png": face(number) for number in range(256)}))
     ran = bulk(f"{s3.url}/x.tar", tmp_path / "out", "--keep", f"{s3.url}/keep")
     assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)

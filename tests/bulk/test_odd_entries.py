@@ -15,8 +15,7 @@ from bulk.sources.ignored import Ignored, describe
 from bulk.sources.patterns import Glob
 from bulk.sources.sample import MAX_BYTES
 from bulk.sources.walk import Walk
-from bulk.work_unit import Item
-from common.storage import Listing, Local
+from common.storage import Listing, LocalFiles, StoredFile
 from tests.bulk.helpers import DARK, LIGHT, Bucket, Bulk, face, parquet_bytes, read_rows, tar_bytes, write_faces
 
 
@@ -145,29 +144,29 @@ def test_a_fifo_that_took_a_file_s_place_does_not_block(
     bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT, DARK])
-    opened = Local.open
+    opened = LocalFiles.open
 
-    def open_late(place: Local, path: str, *, ahead: bool = False) -> Any:
+    def open_late(place: LocalFiles, path: str, *, ahead: bool = False) -> Any:
         if path.endswith("00005.png"):
             Path(path).unlink()
             os.mkfifo(path)
         return opened(place, path, ahead=ahead)
 
-    monkeypatch.setattr(Local, "open", open_late)
+    monkeypatch.setattr(LocalFiles, "open", open_late)
     bulk(faces, tmp_path / "out")
     assert errors(tmp_path / "out") == {"face-00005.png": "unreadable_file", "face-00250.png": None}
 
 
 def test_a_file_that_grows_is_read_up_to_the_bound(bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
-    opened = Local.open
+    opened = LocalFiles.open
 
-    def open_late(place: Local, path: str, *, ahead: bool = False) -> Any:
+    def open_late(place: LocalFiles, path: str, *, ahead: bool = False) -> Any:
         if path.endswith(".png"):
             os.truncate(path, MAX_BYTES + 10)
         return opened(place, path, ahead=ahead)
 
-    monkeypatch.setattr(Local, "open", open_late)
+    monkeypatch.setattr(LocalFiles, "open", open_late)
     bulk(faces, tmp_path / "out")
     assert errors(tmp_path / "out") == {"face-00250.png": "file_too_large"}
 
@@ -272,7 +271,7 @@ def test_a_file_that_two_patterns_of_one_source_name_is_judged_once(bulk: Bulk, 
     assert [row["id"] for row in read_rows(tmp_path / "out")] == ["face-00005.png", "face-00250.png"]
 
 
-class _Deep(Local):
+class _Deep(LocalFiles):
     """Folders in folders, `depth` of them, each with one file."""
 
     is_local = False
@@ -282,9 +281,9 @@ class _Deep(Local):
 
     def list(self, folder: str) -> Listing:
         folders = [f"{folder}/d"] if folder.count("/") < self._depth else []
-        return Listing([Item(f"{folder}/x.png", 1, "")], folders)
+        return Listing([StoredFile(f"{folder}/x.png", 1, "")], folders)
 
 
 def test_folders_may_be_thousands_deep() -> None:
-    found: Iterator[Item] = iter(Walk(_Deep(3_000), Glob("/r/**", "/r"), Ignored()))
+    found: Iterator[StoredFile] = iter(Walk(_Deep(3_000), Glob("/r/**", "/r"), Ignored()))
     assert sum(1 for _ in found) == 3_000

@@ -7,7 +7,8 @@ import pytest
 from bulk.output.tally import Counts
 from bulk.progress import Progress, Survey, Total
 from bulk.summary import Summary
-from bulk.work_unit import Item, Part
+from bulk.work_unit import WorkUnit
+from common.storage import StoredFile
 
 
 class Terminal(io.StringIO):
@@ -74,9 +75,9 @@ def test_parts_are_counted_beside_the_run() -> None:
     progress = Progress(stream, clock=clock)
     all_counted = threading.Event()
 
-    def parts() -> Iterator[Part]:
+    def parts() -> Iterator[WorkUnit]:
         for number in range(5):
-            yield Part("images", "s", "s", str(number), (Item("x", 1, ""),), images=3)
+            yield WorkUnit("images", "s", "s", str(number), (StoredFile("x", 1, ""),), images=3)
         all_counted.set()
 
     with Survey(parts(), progress):

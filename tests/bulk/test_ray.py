@@ -13,20 +13,23 @@ from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.pool import Pool, explain, has_room, size_pool, wants_gpus
 from bulk.engines.ray.session import start_patiently
 from bulk.errors import EngineError
-from bulk.job import Job
-from bulk.work.score_cache import Known
+from bulk.job import BulkJob
+from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
-from bulk.work_unit import Item, Part
+from bulk.work_unit import WorkUnit
+from common.storage import StoredFile
 from gate import Band
 from tests.support.models import brightness_model
 
 
-def parts(count: int) -> Iterator[Part]:
+def parts(count: int) -> Iterator[WorkUnit]:
     for number in range(count):
-        yield Part("webdataset", "/source", "/source", f"slot-{number}", (Item(f"/source/{number}.tar", 1, ""),))
+        yield WorkUnit(
+            "webdataset", "/source", "/source", f"slot-{number}", (StoredFile(f"/source/{number}.tar", 1, ""),)
+        )
 
 
-def slots(found: list[Part]) -> list[int]:
+def slots(found: list[WorkUnit]) -> list[int]:
     return [int(part.slot.removeprefix("slot-")) for part in found]
 
 
@@ -70,9 +73,9 @@ def test_parts_that_are_lost_every_time_are_given_up_and_the_first_are_named() -
 
 
 def test_a_part_of_a_folder_is_described_by_its_first_file() -> None:
-    items = tuple(Item(f"/faces/{number}.png", 1, "") for number in range(3))
-    assert describe(Part("images", "/faces", "/faces", "slot", items)) == "/faces/0.png and the 2 files after it"
-    assert describe(Part("images", "/faces", "/faces", "slot", ())) == "slot"
+    items = tuple(StoredFile(f"/faces/{number}.png", 1, "") for number in range(3))
+    assert describe(WorkUnit("images", "/faces", "/faces", "slot", items)) == "/faces/0.png and the 2 files after it"
+    assert describe(WorkUnit("images", "/faces", "/faces", "slot", ())) == "slot"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,7 @@ def test_an_address_without_a_cluster_is_an_error_at_once(tmp_path: Path, addres
         free = server.getsockname()[1]
     engine = RayEngine(address=address.format(free=free))
     with pytest.raises(EngineError, match=f"{reason}.*ray job submit"):
-        list(engine.run(parts(1), job(tmp_path), Known.nothing(), watch=lambda _: None))
+        list(engine.run(parts(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
 
 
 @pytest.mark.parametrize(("failures", "starts"), [(0, 1), (2, 3), (3, 3)])
@@ -180,14 +183,14 @@ def test_any_other_fault_of_a_start_is_not_repeated() -> None:
 def test_ray_address_counts_where_no_other_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://of-the-environment:1")
     with pytest.raises(EngineError, match="of-the-environment"):
-        list(RayEngine().run(parts(1), job(tmp_path), Known.nothing(), watch=lambda _: None))
+        list(RayEngine().run(parts(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
     with pytest.raises(EngineError, match="of-the-flag"):
-        list(RayEngine(address="ray://of-the-flag:1").run(parts(1), job(tmp_path), Known.nothing(), watch=print))
+        list(RayEngine(address="ray://of-the-flag:1").run(parts(1), job(tmp_path), ScoreCache.nothing(), watch=print))
 
 
 def test_without_parts_no_ray_is_needed(tmp_path: Path) -> None:
     engine = RayEngine(address="ray://nowhere:1")
-    assert list(engine.run(iter(()), job(tmp_path), Known.nothing(), watch=lambda _: None)) == []
+    assert list(engine.run(iter(()), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None)) == []
 
 
 def test_a_node_that_is_fit_gets_the_worker_of_the_job(tmp_path: Path) -> None:
@@ -234,15 +237,15 @@ def test_what_ray_says_of_its_workers_is_told_in_a_line(text: str, told: str) ->
     assert told in str(explain(text))
 
 
-def job(folder: Path) -> Job:
-    return Job(brightness_model(), Band(), str(folder))
+def job(folder: Path) -> BulkJob:
+    return BulkJob(brightness_model(), Band(), str(folder))
 
 
 def orders(folder: Path, **changes: Any) -> Orders:
     return Orders(
-        **{"job": job(folder), "known": Known.nothing(), "threads": 1, "versions": library_versions(), **changes}
+        **{"job": job(folder), "known": ScoreCache.nothing(), "threads": 1, "versions": library_versions(), **changes}
     )
 
 
-def part_of(folder: Path, *, size: int | None = 1) -> Part:
-    return Part("webdataset", str(folder), str(folder), "slot", (Item(str(folder / "0.tar"), size, ""),))
+def part_of(folder: Path, *, size: int | None = 1) -> WorkUnit:
+    return WorkUnit("webdataset", str(folder), str(folder), "slot", (StoredFile(str(folder / "0.tar"), size, ""),))

@@ -18,10 +18,10 @@ import ray
 from bulk.engines.ray.actor import OUTCOME, PART, Orders, ScoringActor, library_versions, pack, unpack
 from bulk.engines.ray.engine import RayEngine
 from bulk.errors import EngineError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.work.score_cache import Known
+from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from gate import Band
 from gate.errors import DeviceError
@@ -204,8 +204,8 @@ def make_of_nothing(*_: Any, **__: Any) -> Worker:
 )
 def test_an_actor_hands_back_what_went_wrong_and_where(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     (part,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).parts()
-    job = Job(brightness_model(), Band(), str(tmp_path))
-    fields = {"job": job, "known": Known.nothing(), "threads": 1, "versions": library_versions()}
+    job = BulkJob(brightness_model(), Band(), str(tmp_path))
+    fields = {"job": job, "known": ScoreCache.nothing(), "threads": 1, "versions": library_versions()}
     actor = ScoringActor(ray.put(Orders(**{**fields, **changes})), part)
     (fault,) = map(unpack, actor({PART: np.array([pack(part)], object)})[OUTCOME])
     assert isinstance(fault.error, EngineError)

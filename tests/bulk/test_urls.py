@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.urls import plain_url, without_secrets
+from common.storage import plain_url, without_secrets
 from tests.bulk.helpers import DARK, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_bytes, write_faces
 
 SECRETS = ("hush-1", "hush-2", "hush-3")

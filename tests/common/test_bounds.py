@@ -11,8 +11,8 @@ import pytest
 from bulk.job import Columns
 from bulk.sources import members
 from bulk.sources.shards import read_tar
-from bulk.work_unit import Item, Part
-from common.storage import locate
+from bulk.work_unit import WorkUnit
+from common.storage import StoredFile, locate
 from common.tar import MAX_EXTENDED_BYTES, MAX_EXTENDED_HEADERS, MAX_NAME_BYTES, End, Member, TarReader
 from common.tar_headers import TarError
 from common.webdataset import ShardReader
@@ -162,7 +162,7 @@ def test_dumps_of_old_gnu_tar_have_times_where_others_have_the_front_of_a_name()
 def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, str]]:
     (folder / "x.tar").write_bytes(data)
     place, path = locate(str(folder / "x.tar"), {})
-    part = Part("webdataset", str(folder), str(folder), "x", (Item(path, len(data), ""),))
+    part = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(path, len(data), ""),))
     found = []
     for sample in read_tar(part, place, Columns(), whole=whole):
         try:

@@ -14,8 +14,8 @@ from bulk.errors import RowError
 from bulk.job import Columns
 from bulk.sources.sample import MAX_BYTES
 from bulk.sources.shards import read_tar
-from bulk.work_unit import Item, Part
-from common.storage import locate
+from bulk.work_unit import WorkUnit
+from common.storage import StoredFile, locate
 from common.webdataset import split
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import Begin, End, Event, Refused, Settle
@@ -70,7 +70,7 @@ def by_bulk(data: bytes, folder: Path, *, column: str | None = None, name: str =
     path = folder / name
     path.write_bytes(data)
     place, found = locate(str(path), {})
-    part = Part("webdataset", str(folder), str(folder), "x", (Item(found, len(data), ""),))
+    part = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(found, len(data), ""),))
     rows: list[Verdict] = []
     for sample in read_tar(part, place, Columns(expected=column), whole=False):
         try:

@@ -11,8 +11,8 @@ from training.data.dataset import CORRECTIONS_FILE, DataSet, Split
 from training.errors import RecordsError
 
 if TYPE_CHECKING:
+    from common.storage import AnyPath
     from training.data.records import Records
-    from training.data.storage import Place
 
 COMMAND = "lensgate train audit"
 FOLDS = 5
@@ -70,7 +70,7 @@ def _records(options: argparse.Namespace, datasets: list[DataSet], size: int) ->
     return load_records(folder, *Split)
 
 
-def _refuse_others(folder: "Place") -> None:
+def _refuse_others(folder: "AnyPath") -> None:
     """What `prepare` wrote would lose the other sizes, and with another seed its splits."""
     from training.data.records import MANIFEST_FILE, Manifest
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.data import storage
-from training.data.storage import Place
-from training.errors import DataError
+from common.errors import UrlError
+from common.storage import AnyPath, parse_path
 from training.model.preset import PRESETS, Preset
 
 LARGEST_SEED = 2**31 - 64
@@ -72,11 +71,11 @@ def chosen_preset(options: argparse.Namespace, **changes: Any) -> Preset:
     return start.changed(**changes)
 
 
-def place(text: str) -> Place:
+def place(text: str) -> AnyPath:
     """A folder or file of this machine, or an URL of object storage."""
     try:
-        return storage.place(text)
-    except DataError as error:
+        return parse_path(text)
+    except UrlError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 

@@ -101,7 +101,7 @@ def _start(options: argparse.Namespace) -> Preset:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from training.data.storage import write_whole
+    from common.storage import write_atomically
     from training.evaluation.compare import compare_runs, comparison_rows
     from training.search.trials import write_table
 
@@ -109,7 +109,7 @@ def _compare(options: argparse.Namespace) -> None:
         raise RecordsError("a comparison takes two runs: give --run again")
     comparison = compare_runs(options.records, options.runs)
     write_table(options.out / "comparison.csv", comparison_rows(comparison))
-    write_whole(options.out / "comparison.json", comparison.model_dump_json(indent=2).encode())
+    write_atomically(options.out / "comparison.json", comparison.model_dump_json(indent=2).encode())
     _print_comparison(comparison)
 
 

@@ -12,16 +12,17 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from common.errors import StorageError
+from common.storage import AnyPath, StoragePath, write_atomically
 from training.data.parallel_map import prefetched
 from training.data.shards import Image, read_shard
-from training.data.storage import Place, Remote, write_whole
-from training.errors import DamagedError, RecordsError, StorageError
+from training.errors import DamagedError, RecordsError
 
 AHEAD = 8
 """Shards that are fetched at the same time, and at most so many before they are read."""
 
 
-def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[Image]:
+def read_images(records: AnyPath, shards: Mapping[str, int]) -> Iterator[Image]:
     """All images of some `shards`: names below `records`, each with its length in bytes.
 
     Raises:
@@ -39,9 +40,9 @@ def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[Image]:
         ) from error
 
 
-def forget(records: Place, *, but: set[str]) -> None:
+def forget(records: AnyPath, *, but: set[str]) -> None:
     """Delete the copies of shards that the records no longer have."""
-    if isinstance(records, Remote):
+    if isinstance(records, StoragePath):
         kept = folder_of(records)
         # What another process is still writing has no such ending.
         for copy in kept.rglob("*.tfrecord"):
@@ -49,7 +50,7 @@ def forget(records: Place, *, but: set[str]) -> None:
                 copy.unlink(missing_ok=True)
 
 
-def folder_of(records: Remote) -> Path:
+def folder_of(records: StoragePath) -> Path:
     """Where the copies lie: below `XDG_CACHE_HOME`, which is `~/.cache` where it is not set."""
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -58,13 +59,13 @@ def folder_of(records: Remote) -> Path:
     return cache / "lensgate/records" / hashlib.sha256(records.url.encode()).hexdigest()[:16]
 
 
-def _files(records: Place, shards: Mapping[str, int]) -> AbstractContextManager[Iterator[Path]]:
+def _files(records: AnyPath, shards: Mapping[str, int]) -> AbstractContextManager[Iterator[Path]]:
     if isinstance(records, Path):
         return nullcontext(records / name for name in shards)
     return prefetched(partial(_fetch, records, folder_of(records)), shards.items(), threads=AHEAD, ahead=AHEAD)
 
 
-def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
+def _fetch(records: StoragePath, kept: Path, shard: tuple[str, int]) -> Path:
     name, size = shard
     copy = kept / name
     if copy.is_file() and copy.stat().st_size == size:
@@ -73,7 +74,7 @@ def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
     if len(data) != size:
         raise RecordsError(f"{records / name} has {len(data)} bytes and not {size}: run `lensgate train prepare` again")
     try:
-        write_whole(copy, data)
+        write_atomically(copy, data)
     except OSError as error:
         raise StorageError(
             f"no copy of {records} can be kept: {error}; set XDG_CACHE_HOME to another folder"
@@ -81,7 +82,7 @@ def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
     return copy
 
 
-def _read(shard: Place, file: Path) -> Iterator[Image]:
+def _read(shard: AnyPath, file: Path) -> Iterator[Image]:
     try:
         return read_shard(file)
     except DamagedError as error:

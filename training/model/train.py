@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gate.model_store import write_whole
+from common.storage import AnyPath
+from gate.files import atomic_file, write_atomically
 from training.data.augment import augment
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
-from training.data.storage import Place
 from training.errors import RecordsError
 from training.model.checkpoint import Progress, TrainingState
 from training.model.network import build_network
@@ -73,7 +73,7 @@ class Trained:
     history: History
 
 
-def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
+def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str = "") -> Fitted:
     """Train on the train split, watch the validation split, keep the best epoch; write network, history and run.
 
     Run again after it was interrupted, it goes on after the last whole epoch, provided that it is the same run; a
@@ -97,8 +97,8 @@ def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command
         settings=preset.settings(),
     )
     save_keras(trained.network, out / NETWORK_FILE)
-    write_whole(out / HISTORY_FILE, _as_csv(trained.history).encode())
-    write_whole(out / RUN_FILE, run.model_dump_json(indent=2).encode())
+    write_atomically(out / HISTORY_FILE, _as_csv(trained.history).encode())
+    write_atomically(out / RUN_FILE, run.model_dump_json(indent=2).encode())
     (out / STATE_FILE).unlink(missing_ok=True)
     return Fitted(trained.network, run)
 
@@ -118,7 +118,7 @@ def read_history(folder: Path) -> History:
 
 
 def train_network(
-    train: Records, validation: Records, *, preset: Preset, seed: int, state: Place | None = None, title: str = ""
+    train: Records, validation: Records, *, preset: Preset, seed: int, state: AnyPath | None = None, title: str = ""
 ) -> Trained:
     """Minimise the binary cross-entropy with Adam; on all GPUs where there are several.
 
@@ -240,11 +240,10 @@ def _key(train: Records, preset: Preset, seed: int) -> str:
 
 
 def save_keras(network: keras.Model, path: Path) -> None:
-    """Write a `.keras` file, whole or not at all."""
-    # Keras goes by the ending, so that the temporary file needs it too.
-    temporary = path.with_name(f".partial.{path.name}")
-    network.save(temporary)
-    temporary.replace(path)
+    """Write a `.keras` file atomically."""
+    # Keras chooses the format by the suffix.
+    with atomic_file(path, suffix=".keras") as temporary:
+        network.save(temporary)
 
 
 def _as_csv(history: History) -> str:

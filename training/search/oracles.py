@@ -10,7 +10,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial as TunerTrial
 from sklearn.exceptions import ConvergenceWarning
 
-from training.data.storage import Place, write_whole
+from common.storage import AnyPath, write_atomically
 from training.errors import RecordsError
 
 KEY = "experiment"
@@ -57,7 +57,7 @@ class Whole(keras_tuner.Oracle):  # type: ignore[misc,unused-ignore]
     run, or run twice, or a file that cannot be read. `over` says that all trials have been chosen.
     """
 
-    folder: Place
+    folder: AnyPath
     over = False
     ongoing_trials: dict[str, TunerTrial]
 
@@ -119,7 +119,7 @@ class Whole(keras_tuner.Oracle):  # type: ignore[misc,unused-ignore]
         self.over = bool(state.get("over")) and state.get("max_trials") == self.max_trials
 
     def save(self) -> None:
-        write_whole(self.folder / ORACLE_FILE, json.dumps(self.get_state()).encode())
+        write_atomically(self.folder / ORACLE_FILE, json.dumps(self.get_state()).encode())
 
     def reload(self) -> None:
         self.set_state(json.loads((self.folder / ORACLE_FILE).read_bytes()))

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from common.storage import AnyPath, write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, join, load_parts, read_sources
-from training.data.storage import Place, write_whole
 from training.errors import RecordsError
 from training.evaluation.compare import LEVEL, holm, paired_p, t_interval
 from training.model.preset import PRESETS, SIZES, Preset
@@ -94,7 +94,7 @@ class Study(_Part):
 
 
 def run_study(
-    records: Place, out: Place, *, kind: Kind, preset: Preset, seeds: int, epochs: int | None = None
+    records: AnyPath, out: AnyPath, *, kind: Kind, preset: Preset, seeds: int, epochs: int | None = None
 ) -> Study | None:
     """Train with each value and the seeds from 0 on; write `study.csv` and `study.json` into `out`.
 
@@ -121,12 +121,12 @@ def run_study(
         return None
     study = _study(kind, manifest, preset, presets, trials)
     write_table(out / "study.csv", [run.model_dump() for run in study.runs])
-    write_whole(out / "study.json", study.model_dump_json(indent=2).encode())
+    write_atomically(out / "study.json", study.model_dump_json(indent=2).encode())
     return study
 
 
-def _measure(kind: Kind, records: Place, prepared: str, presets: Mapping[str, Preset]) -> Measure:
-    def measure(values: Values, state: Place) -> Metrics:
+def _measure(kind: Kind, records: AnyPath, prepared: str, presets: Mapping[str, Preset]) -> Measure:
+    def measure(values: Values, state: AnyPath) -> Metrics:
         value, seed = str(values["value"]), int(values["seed"])
         splits = load_parts(records, *_NOT_TEST, size=presets[value].size, fingerprint=prepared)
         parts = _parts(kind, *splits, value=value)
@@ -152,7 +152,7 @@ def _study(
     )
 
 
-def _presets(kind: Kind, records: Place, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
+def _presets(kind: Kind, records: AnyPath, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
     """What is trained, by the value that is varied."""
     if kind == "batch-size":
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}

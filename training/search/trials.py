@@ -25,9 +25,9 @@ from keras_tuner.src.distribute.utils import is_chief_oracle
 from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
+from common.storage import AnyPath, remove_tree, write_atomically
 from gate import Band
 from training.data.records import Records
-from training.data.storage import Place, remove, write_whole
 from training.errors import RecordsError, SearchError
 from training.evaluation.evaluate import evaluate
 from training.model.preset import Preset
@@ -39,7 +39,7 @@ TRIALS_FOLDER = "trials"
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 Metrics = dict[str, float]
-Measure = Callable[[Values, Place], Metrics]
+Measure = Callable[[Values, AnyPath], Metrics]
 """Runs one trial with these values, keeping its state in this file; its metrics, `OBJECTIVE` among them."""
 
 
@@ -58,7 +58,7 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def run_trials(oracle: Whole, measure: Measure, out: Place) -> tuple[Trial, ...] | None:
+def run_trials(oracle: Whole, measure: Measure, out: AnyPath) -> tuple[Trial, ...] | None:
     """Run all trials that are not done yet; what came of all of them, in the order they were begun.
 
     None in a worker, which knows only its own: the chief has them all.
@@ -81,12 +81,12 @@ def run_trials(oracle: Whole, measure: Measure, out: Place) -> tuple[Trial, ...]
         return None
     for name in oracle.trials:
         # What one left that was killed after its end.
-        remove(out / TRIALS_FOLDER / f"trial_{name}")
+        remove_tree(out / TRIALS_FOLDER / f"trial_{name}")
     return tuple(_outcome(oracle.trials[name]) for name in oracle.start_order)
 
 
 def train_and_measure(
-    parts: tuple[Records, Records, Records], *, preset: Preset, seed: int, state: Place, title: str
+    parts: tuple[Records, Records, Records], *, preset: Preset, seed: int, state: AnyPath, title: str
 ) -> Metrics:
     """Train on the first part, stop by the second and measure on the third.
 
@@ -109,18 +109,18 @@ def train_and_measure(
     }
 
 
-def write_table(path: Place, rows: Iterable[Mapping[str, object]]) -> None:
+def write_table(path: AnyPath, rows: Iterable[Mapping[str, object]]) -> None:
     """Write `rows` as CSV; where one lacks a column of the others, or has None, its cell is empty."""
     rows, text = list(rows), io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)
     table = csv.DictWriter(text, list(columns), lineterminator="\n")
     table.writeheader()
     table.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    write_whole(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
 
 
 class _Tuner(BaseTuner):  # type: ignore[misc,unused-ignore]
-    def __init__(self, oracle: Whole, measure: Measure, out: Place) -> None:
+    def __init__(self, oracle: Whole, measure: Measure, out: AnyPath) -> None:
         self._measure, self._trials = measure, out / TRIALS_FOLDER
         self._key = oracle.get_space().get(KEY)
         oracle.verbose = 0
@@ -167,7 +167,7 @@ class _Tuner(BaseTuner):  # type: ignore[misc,unused-ignore]
     def on_trial_end(self, trial: TunerTrial) -> None:
         """What the trial kept to go on from is of no use any more."""
         super().on_trial_end(trial)
-        remove(self._folder(trial))
+        remove_tree(self._folder(trial))
 
     def save(self) -> None:
         """The tuner has no state but its oracle's."""
@@ -185,7 +185,7 @@ class _Tuner(BaseTuner):  # type: ignore[misc,unused-ignore]
         # Keras Tuner would look for it where no object storage is: `__init__` reloads.
         return ""
 
-    def _folder(self, trial: TunerTrial) -> Place:
+    def _folder(self, trial: TunerTrial) -> AnyPath:
         return self._trials / f"trial_{trial.trial_id}"
 
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import keras_tuner
 from pydantic import BaseModel, ConfigDict
 
+from common.storage import AnyPath, write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
-from training.data.storage import Place, write_whole
 from training.errors import DataError, TrainingError
 from training.model.preset import Preset
 from training.search.oracles import OBJECTIVE, Values, Whole, bayesian, hyperband, random
@@ -37,8 +37,8 @@ class Tuned(BaseModel):
 
 
 def tune(
-    records: Place,
-    out: Place,
+    records: AnyPath,
+    out: AnyPath,
     *,
     target: Target,
     start: Preset,
@@ -75,7 +75,7 @@ def tune(
         train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=start.size, fingerprint=prepared)
         return train, validation, validation
 
-    def measure(values: Values, state: Place) -> Metrics:
+    def measure(values: Values, state: AnyPath) -> Metrics:
         # Hyperband's longer trials begin anew: what an epoch does may depend on how many there are to be.
         preset = _preset(target, start, values).changed(epochs=values.get("tuner/epochs"))
         title = ", ".join(f"{name} {value}" for name, value in values.items() if "/" not in name)
@@ -142,7 +142,7 @@ def _with(value: Any, *others: Any) -> list[Any]:
     return sorted({value, *others})
 
 
-def _written(trials: tuple[Trial, ...], out: Place, target: Target, start: Preset) -> Tuned:
+def _written(trials: tuple[Trial, ...], out: AnyPath, target: Target, start: Preset) -> Tuned:
     finished = [trial for trial in trials if trial.metrics]
     if not finished:
         raise TrainingError(f"not one of {len(trials)} trials came to a result: take less filters, or a smaller rate")
@@ -153,5 +153,5 @@ def _written(trials: tuple[Trial, ...], out: Place, target: Target, start: Prese
         out / "trials.csv",
         [{"trial": one.name, **one.values, **{name: one.metrics.get(name) for name in columns}} for one in trials],
     )
-    write_whole(out / BEST_FILE, json.dumps(settings, indent=2).encode())
+    write_atomically(out / BEST_FILE, json.dumps(settings, indent=2).encode())
     return Tuned(trials=trials, best=best, settings=settings)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ray import cloudpickle
 
 from bulk.errors import EngineError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.tally import PartResult
-from bulk.work.score_cache import Known
+from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 from common.storage import locate
 
 PART, OUTCOME = "part", "outcome"
@@ -45,8 +45,8 @@ class Orders:
         markers: files of this machine that every node must see: they lie where shards are to be written.
     """
 
-    job: Job
-    known: Known
+    job: BulkJob
+    known: ScoreCache
     threads: int
     versions: Mapping[str, str]
     markers: tuple[str, ...] = ()
@@ -73,19 +73,19 @@ class ScoringActor:
     raise errors of its own in place of ours.
     """
 
-    def __init__(self, orders: Any, witness: Part) -> None:
+    def __init__(self, orders: Any, witness: WorkUnit) -> None:
         self._worker: Worker | Fault = _attempt(lambda: open_worker(ray.get(orders), witness))
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """A batch of packed parts to one of packed outcomes, both object arrays `[N]`."""
         return {OUTCOME: np.array([pack(self._run(unpack(part))) for part in batch[PART]], object)}
 
-    def _run(self, part: Part) -> Outcome:
+    def _run(self, part: WorkUnit) -> Outcome:
         worker = self._worker
         return worker if isinstance(worker, Fault) else _attempt(lambda: worker.run(part))
 
 
-def pack(value: Part | Outcome) -> bytes:
+def pack(value: WorkUnit | Outcome) -> bytes:
     """For the way: Arrow, in which Ray Data thinks, knows no types of ours."""
     data: bytes = cloudpickle.dumps(value)
     return data
@@ -96,7 +96,7 @@ def unpack(data: bytes) -> Any:
     return cloudpickle.loads(data)
 
 
-def open_worker(orders: Orders, witness: Part) -> Worker:
+def open_worker(orders: Orders, witness: WorkUnit) -> Worker:
     """The worker of this node, once it is clear that the node can do the job.
 
     Args:
@@ -136,7 +136,7 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
         )
 
 
-def _check_sight(orders: Orders, witness: Part) -> None:
+def _check_sight(orders: Orders, witness: WorkUnit) -> None:
     unseen = [path for path in orders.markers if not Path(path).is_file()]
     place, _ = locate(witness.source, orders.job.storage_options)
     for item in (item for item in witness.items[:1] if item.size is not None):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bulk.errors import EngineError
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
 LIMIT = 3
 """How often a part is begun. A node that goes takes one attempt from what it ran; a part that kills takes them all."""
@@ -18,7 +18,7 @@ _NAMED = 3
 class Window:
     """Parts that are run together. `alone`: each in a worker that runs no other, for one of them may have killed it."""
 
-    parts: list[Part]
+    parts: list[WorkUnit]
     alone: bool
 
 
@@ -28,12 +28,12 @@ class Attempts:
     `parts` is pulled from as windows are taken, so that no more than a window of them is held.
     """
 
-    def __init__(self, parts: Iterator[Part]) -> None:
+    def __init__(self, parts: Iterator[WorkUnit]) -> None:
         self._parts = parts
-        self._out: dict[str, Part] = {}
-        self._again: deque[Part] = deque()
+        self._out: dict[str, WorkUnit] = {}
+        self._again: deque[WorkUnit] = deque()
         self._losses: Counter[str] = Counter()
-        self._given_up: list[Part] = []
+        self._given_up: list[WorkUnit] = []
 
     def take(self, count: int) -> Window:
         """The next window, of `count` parts at most: what is new, and then what was lost. Empty when all is done."""
@@ -47,7 +47,7 @@ class Attempts:
         """A part of this window came back. False where it had come back before, and counts for nothing."""
         return self._out.pop(slot, None) is not None
 
-    def settle(self) -> list[Part]:
+    def settle(self) -> list[WorkUnit]:
         """The window is over: what did not come back was lost, and is returned."""
         lost, self._out = list(self._out.values()), {}
         for part in lost:
@@ -72,7 +72,7 @@ class Attempts:
         )
 
 
-def describe(part: Part) -> str:
+def describe(part: WorkUnit) -> str:
     """A part as a person would look for it: its file, or the first of its files."""
     first = part.items[0].title if part.items else part.slot
     return first if len(part.items) <= 1 else f"{first} and the {len(part.items) - 1} files after it"

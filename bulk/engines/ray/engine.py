@@ -16,11 +16,11 @@ from bulk.engines.ray.actor import Fault, MakeWorker, Orders, library_versions
 from bulk.engines.ray.attempts import Attempts, describe
 from bulk.engines.ray.pool import Pool, has_room, run_window, size_pool, wants_gpus
 from bulk.engines.ray.session import joined
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.tally import PartResult
-from bulk.work.score_cache import Known
+from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 from common.storage import TEMPORARY, locate
 from gate.onnx_runtime import onnxruntime
 from gate.scorer import CUDA
@@ -54,7 +54,9 @@ class RayEngine:
         self._address, self._actors, self._threads = address, actors, threads
         self._make_worker = make_worker
 
-    def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
+    def run(
+        self, parts: Iterator[WorkUnit], job: BulkJob, known: ScoreCache, *, watch: Watch
+    ) -> Generator[PartResult, None, None]:
         """As `Engine` says.
 
         Raises:
@@ -101,7 +103,7 @@ def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[PartResult]:
 
 
 @contextlib.contextmanager
-def _markers(job: Job) -> Iterator[tuple[str, ...]]:
+def _markers(job: BulkJob) -> Iterator[tuple[str, ...]]:
     """Empty files in DST and KEEP, where these are folders: who sees them sees the folders."""
     with contextlib.ExitStack() as stack:
         paths = []
