@@ -283,7 +283,7 @@ def test_where_no_copy_can_be_kept_is_said(
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--records", "s3://"], "names no place for files"),
+        (["--records", "s3://"], "is neither a folder nor a URL"),
         (["--run", "s3://bucket/fit"], "this takes a folder or file of this machine"),
     ],
 )
@@ -298,4 +298,4 @@ def test_an_url_that_cannot_be_is_refused_at_once(
 @pytest.mark.usefixtures("bucket")
 def test_a_step_says_that_the_bucket_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "fit", "--records", "s3://lost/records"]) == 1
-    assert "no such bucket" in capsys.readouterr().err
+    assert "bucket does not exist" in capsys.readouterr().err
