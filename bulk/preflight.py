@@ -17,11 +17,11 @@ def check_job(source: Source, job: BulkJob) -> None:
         UsageError: a folder lies where it would be read with another, or a column is asked of what has none.
         SourceError: the first Parquet file lacks a column, or it cannot be told which one holds the images.
     """
-    _check_places(source, job)
+    _check_folders(source, job)
     _check_columns(source, job.columns)
 
 
-def _check_places(source: Source, job: BulkJob) -> None:
+def _check_folders(source: Source, job: BulkJob) -> None:
     if job.keep and _is_under(job.keep, job.target):
         raise UsageError(f"--keep {job.keep} lies in DST, whose readers would take the tars for tables")
     for name, url, kind in (("DST", job.target, "parquet"), ("--keep", job.keep, "webdataset")):
@@ -35,18 +35,18 @@ def _check_columns(source: Source, columns: Columns) -> None:
     if source.kind == "images" and columns.expected:
         raise UsageError("--expected-column is of shards: image files have none; --expected is for all of them")
     if source.kind == "parquet":
-        first = next((part for part in source.parts() if not part.items[0].fault), None)
+        first = next((unit for unit in source.units() if not unit.files[0].fault), None)
         try:
             if first is not None:
-                check_columns(source.files.place, first.items[0].path, columns)
+                check_columns(source.files.store, first.files[0].path, columns)
         except (pa.ArrowException, OSError):
             return  # It becomes a row of the table that says so.
 
 
 def _reads(files: Files, url: str, job: BulkJob) -> bool:
-    place, path = locate(url, job.storage_options)
+    store, path = locate(url, job.storage_options)
     # In two stores the same path is another one.
-    return place.name(path) == files.place.name(path) and files.would_read(path)
+    return store.name(path) == files.store.name(path) and files.would_read(path)
 
 
 def _is_under(inner: str, outer: str) -> bool:

@@ -19,9 +19,9 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """All there is: parts, and images where parts say beforehand how many they have."""
+    """All there is: units, and images where parts say beforehand how many they have."""
 
-    parts: int
+    units: int
     images: int
 
 
@@ -39,7 +39,7 @@ class Progress:
         self._every = _TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS
         self._lock = threading.Lock()
         self._counts = Counts()
-        self._parts = self._skipped_parts = self._skipped_images = 0
+        self._units = self._skipped_units = self._skipped_images = 0
         self._total: Total | None = None
         self._start = self._shown = clock()
         self._has_line = False
@@ -58,13 +58,13 @@ class Progress:
     def finished(self) -> None:
         """A part was."""
         with self._lock:
-            self._parts += 1
+            self._units += 1
             self._show_sometimes()
 
     def skipped(self, images: int) -> None:
         """A part was done before."""
         with self._lock:
-            self._skipped_parts += 1
+            self._skipped_units += 1
             self._skipped_images += images
             self._show_sometimes()
 
@@ -94,7 +94,7 @@ class Progress:
 
     def _line(self) -> str:
         counts = self._counts
-        done = self._parts + self._skipped_parts
+        done = self._units + self._skipped_units
         left = self._left()
         # What matters least comes last: on a narrow terminal it is cut off.
         fields = [
@@ -104,26 +104,26 @@ class Progress:
             f"accepted {counts.accepted:,}",
             f"discarded {counts.discarded:,}",
             f"errors {counts.errors:,}",
-            f"part {done:,} of {self._total.parts:,}" if self._total else f"part {done:,}",
+            f"part {done:,} of {self._total.units:,}" if self._total else f"part {done:,}",
         ]
         return "  ".join(fields)
 
     def _left(self) -> float | None:
-        """Seconds, as things went so far; by images where their number is known, or else by parts."""
+        """Seconds, as things went so far; by images where their number is known, or else by units."""
         if self._total is None:
             return None
         if self._total.images:
             done, left = self._counts.images, self._total.images - self._skipped_images - self._counts.images
         else:
-            done, left = self._parts, self._total.parts - self._skipped_parts - self._parts
+            done, left = self._units, self._total.units - self._skipped_units - self._units
         return self.seconds * max(left, 0) / done if done else None
 
 
 class Survey:
     """Counts parts on a thread of its own: the run itself lists them only as it goes."""
 
-    def __init__(self, parts: Iterable[WorkUnit], progress: Progress) -> None:
-        self._parts, self._progress = parts, progress
+    def __init__(self, units: Iterable[WorkUnit], progress: Progress) -> None:
+        self._units, self._progress = units, progress
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._count, name="survey", daemon=True)
 
@@ -136,12 +136,12 @@ class Survey:
         self._thread.join(timeout=1.0)
 
     def _count(self) -> None:
-        parts = images = 0
+        units = images = 0
         try:
-            for part in self._parts:
-                parts, images = parts + 1, images + part.images
+            for unit in self._units:
+                units, images = units + 1, images + unit.images
                 if self._stopped.is_set():
                     return
         except OSError:  # The run meets it too, and says so.
             return
-        self._progress.knows(Total(parts, images))
+        self._progress.knows(Total(units, images))

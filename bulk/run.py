@@ -30,12 +30,12 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
         OSError: SRC cannot be listed, or DST cannot be written.
     """
     tally, ignored = Tally(), Ignored()
-    with Destination.opened(job) as destination, Survey(source.parts(), progress):
-        todo = _todo(source.parts(ignored), destination, tally, progress)
+    with Destination.opened(job) as destination, Survey(source.units(), progress):
+        todo = _todo(source.units(ignored), destination, tally, progress)
         first = next(todo, None)
         if first is not None:
-            parts = itertools.chain([first], todo)
-            with closing(make_engine().run(parts, job, destination.known(), watch=progress.judged)) as results:
+            units = itertools.chain([first], todo)
+            with closing(make_engine().run(units, job, destination.score_cache(), watch=progress.judged)) as results:
                 for result in results:
                     destination.finish(result)
                     tally.finish(result)
@@ -55,14 +55,14 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
     )
 
 
-def _todo(parts: Iterator[WorkUnit], destination: Destination, tally: Tally, progress: Progress) -> Iterator[WorkUnit]:
-    for part in parts:
-        if part.slot in tally.slots:  # Two patterns of one SRC may name the same file.
+def _todo(units: Iterator[WorkUnit], destination: Destination, tally: Tally, progress: Progress) -> Iterator[WorkUnit]:
+    for unit in units:
+        if unit.slot in tally.slots:  # Two patterns of one SRC may name the same file.
             continue
-        shard = destination.done(part)
+        shard = destination.done(unit)
         if shard is None:
-            tally.begin(part.slot)
-            yield part
+            tally.begin(unit.slot)
+            yield unit
         else:
-            tally.skip(part.slot, shard.counts)
+            tally.skip(unit.slot, shard.counts)
             progress.skipped(shard.total.images)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bulk.errors import UsageError
 from bulk.job import BulkJob, Columns
-from bulk.work_unit import Kind
+from bulk.work_unit import SourceKind
 from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
 from gate.card import Probability, Version
@@ -36,7 +36,7 @@ class Settings(BaseModel):
     src: str = Field(min_length=1, description="folder, glob, tar shards such as 'x-{000..099}.tar', or Parquet files")
     dst: str = Field(min_length=1, description="folder of the table, a Parquet data set")
     keep: str | None = Field(None, min_length=1, description="folder for the accepted images, as WebDataset tars")
-    format: Kind | None = Field(None, description="what SRC holds: images, webdataset or parquet (found out)")
+    format: SourceKind | None = Field(None, description="what SRC holds: images, webdataset or parquet (found out)")
     image_column: str | None = Field(None, description="of Parquet: the column with the images (found out)")
     id_column: str | None = Field(None, description="of Parquet: the column with their names (id, or the row's number)")
     expected: Label | None = Field(None, description="what the generator was asked for: glasses or no_glasses")

@@ -1,4 +1,4 @@
-"""A part: one unit of work, and the shard it becomes."""
+"""A unit: one unit of work, and the shard it becomes."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from typing import Literal
 
 from common.storage import StoredFile
 
-Kind = Literal["images", "webdataset", "parquet"]
+SourceKind = Literal["images", "webdataset", "parquet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +20,27 @@ class WorkUnit:
         source: SRC's URL.
         root: the path that the ids of images are relative to.
         slot: the name of its shard: the same as long as it begins where it began.
-        items: its files.
+        files: its files.
         row_group: of a Parquet file.
         images: how many, where that is known before it is read, or else 0.
     """
 
-    kind: Kind
+    kind: SourceKind
     source: str
     root: str
     slot: str
-    items: tuple[StoredFile, ...]
+    files: tuple[StoredFile, ...]
     row_group: int = 0
     images: int = 0
 
     @property
     def fingerprint(self) -> str:
         """Changes with any of its files."""
-        lines = (f"{item.title}\0{item.size}\0{item.version}" for item in self.items)
+        lines = (f"{file.title}\0{file.size}\0{file.version}" for file in self.files)
         return digest([self.kind, str(self.row_group), *lines])
 
 
-def slot_name(kind: Kind, title: str, *identity: str) -> str:
+def slot_name(kind: SourceKind, title: str, *identity: str) -> str:
     """The name of a shard, without its ending: what a person may know it by, and what no other shard shares."""
     # Never empty, and never with `.` or `_` at its front: readers of data sets pass over such files.
     readable = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")[:60] or "part"

@@ -26,7 +26,7 @@ _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
 _ZEROS = memoryview(bytes(2**16))
 
 
-class Kind(Enum):
+class MemberKind(Enum):
     """What a member is. Content follows files alone."""
 
     FILE = "a file"
@@ -35,7 +35,14 @@ class Kind(Enum):
     REST = "the rest of a file that begins in another volume"
 
 
-_KINDS = {b"1": Kind.LINK, b"2": Kind.LINK, b"3": Kind.DEVICE, b"4": Kind.DEVICE, b"6": Kind.DEVICE, _REST: Kind.REST}
+_KINDS = {
+    b"1": MemberKind.LINK,
+    b"2": MemberKind.LINK,
+    b"3": MemberKind.DEVICE,
+    b"4": MemberKind.DEVICE,
+    b"6": MemberKind.DEVICE,
+    _REST: MemberKind.REST,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,7 @@ class Member:
     """A member begins. Bytes of its name that are no UTF-8 are surrogates, as `os.fsdecode` has them."""
 
     name: str
-    kind: Kind
+    kind: MemberKind
     size: int = 0
     target: str = ""
 
@@ -53,7 +60,7 @@ class End:
     """The file that began is complete. One larger than the limit ends at once."""
 
 
-Event = Member | memoryview | End
+TarEvent = Member | memoryview | End
 
 
 @dataclass(slots=True)
@@ -80,11 +87,11 @@ class _Content:
     position: int = 0
 
 
-_Step = Callable[[memoryview], Iterator[Event]]
+_Step = Callable[[memoryview], Iterator[TarEvent]]
 
 
 @dataclass(slots=True)
-class _Started:
+class _SparseMember:
     """A member whose sparse map is not complete yet."""
 
     name: str
@@ -111,12 +118,12 @@ class TarReader:
         self._extended = _Extended()
         self._head: Header | None = None
         self._content = _Content(0, iter(()), 0)
-        self._started = _Started("", 0)
+        self._started = _SparseMember("", 0)
         self._place = "before its first member"
         self._is_first = True
         self._is_ended = False
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
+    def feed(self, data: bytes | memoryview) -> Iterator[TarEvent]:
         """Yield the events in `data`, all of which are to be taken before more is fed.
 
         Raises:
@@ -152,7 +159,7 @@ class TarReader:
         self._kept.clear()
         return whole
 
-    def _header(self, piece: memoryview) -> Iterator[Event]:
+    def _header(self, piece: memoryview) -> Iterator[TarEvent]:
         if (block := self._complete(piece)) is None:
             return
         self._need = BLOCK
@@ -193,7 +200,7 @@ class TarReader:
         self._head = header
         self._expect(self._extended_header, _padded(header.size))
 
-    def _extended_header(self, piece: memoryview) -> Iterator[Event]:
+    def _extended_header(self, piece: memoryview) -> Iterator[TarEvent]:
         if (block := self._complete(piece)) is not None and self._head is not None:
             content = block[: self._head.size]
             self._expect(self._header, BLOCK)
@@ -231,7 +238,7 @@ class TarReader:
             if key in (b"path", b"size") or key.startswith(PREFIX):
                 raise TarError(f"a global header of the archive sets {key[:40].decode('utf-8', 'replace')!r} for all")
 
-    def _begin(self, header: Header) -> Iterator[Event]:
+    def _begin(self, header: Header) -> Iterator[TarEvent]:
         extended, self._extended = self._extended, _Extended()
         sparse = extended.sparse
         name = self._name((sparse and sparse.name) or (header.name if extended.name is None else extended.name))
@@ -246,7 +253,7 @@ class TarReader:
             yield Member(name, _KINDS[header.kind], target=target)
             self._skip(_padded(stored))
         elif header.kind == _SPARSE or sparse is not None:
-            yield from self._begin_sparse(header, sparse, _Started(name, stored))
+            yield from self._begin_sparse(header, sparse, _SparseMember(name, stored))
         else:
             yield from self._begin_file(name, stored, [(0, stored)])
 
@@ -257,7 +264,7 @@ class TarReader:
             )
         return name.decode("utf-8", "surrogateescape")
 
-    def _begin_sparse(self, header: Header, sparse: Sparse | None, started: _Started) -> Iterator[Event]:
+    def _begin_sparse(self, header: Header, sparse: Sparse | None, started: _SparseMember) -> Iterator[TarEvent]:
         self._started = started
         if sparse is None:
             started.old = OldMap(header.block)
@@ -269,20 +276,20 @@ class TarReader:
             size = started.stored if sparse.size is None else sparse.size
             yield from self._begin_file(started.name, size, islands_of(sparse.numbers, size, started.stored))
 
-    def _old_map(self, piece: memoryview) -> Iterator[Event]:
+    def _old_map(self, piece: memoryview) -> Iterator[TarEvent]:
         block, old = self._complete(piece), self._started.old
         if block is not None and old is not None:
             old.add(block)
             yield from self._end_old_map(old)
 
-    def _end_old_map(self, old: OldMap) -> Iterator[Event]:
+    def _end_old_map(self, old: OldMap) -> Iterator[TarEvent]:
         if old.goes_on:
             self._expect(self._old_map, BLOCK)
         else:
             islands = islands_of(old.numbers, old.size, self._started.stored)
             yield from self._begin_file(self._started.name, old.size, islands)
 
-    def _content_map(self, piece: memoryview) -> Iterator[Event]:
+    def _content_map(self, piece: memoryview) -> Iterator[TarEvent]:
         if (block := self._complete(piece)) is None:
             return
         started = self._started
@@ -293,9 +300,9 @@ class TarReader:
         islands = islands_of(started.content.numbers, size, started.stored - started.content.stored)
         yield from self._begin_file(started.name, size, islands)
 
-    def _begin_file(self, name: str, size: int, islands: list[Island]) -> Iterator[Event]:
+    def _begin_file(self, name: str, size: int, islands: list[Island]) -> Iterator[TarEvent]:
         stored = sum(length for _, length in islands)
-        yield Member(name, Kind.FILE, size)
+        yield Member(name, MemberKind.FILE, size)
         if size > self._limit:
             yield End()
             self._skip(_padded(stored))
@@ -303,7 +310,7 @@ class TarReader:
             self._content = _Content(size, iter(islands), _padded(stored) - stored)
             yield from self._next_island()
 
-    def _next_island(self) -> Iterator[Event]:
+    def _next_island(self) -> Iterator[TarEvent]:
         content = self._content
         for offset, length in content.islands:
             if length:
@@ -315,7 +322,7 @@ class TarReader:
         yield End()
         self._skip(content.padding)
 
-    def _island(self, piece: memoryview) -> Iterator[Event]:
+    def _island(self, piece: memoryview) -> Iterator[TarEvent]:
         yield piece
         if not self._need:
             yield from self._next_island()
@@ -326,7 +333,7 @@ class TarReader:
         else:
             self._expect(self._header, BLOCK)
 
-    def _skipped(self, _: memoryview) -> Iterator[Event]:
+    def _skipped(self, _: memoryview) -> Iterator[TarEvent]:
         if not self._need:
             self._expect(self._header, BLOCK)
         yield from ()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from common.tar import End, Kind, Member, TarReader
+from common.tar import End, Member, MemberKind, TarReader
 from gate.header import IMAGE_ENDINGS
 
 READABLE_ENDINGS = IMAGE_ENDINGS
@@ -55,7 +55,7 @@ class Unreadable:
     detail: str
 
 
-Event = File | Unreadable | bytes | memoryview | End
+ShardEvent = File | Unreadable | bytes | memoryview | End
 
 
 class ShardReader:
@@ -70,7 +70,7 @@ class ShardReader:
         self._unknown: Member | None = None
         self._head = bytearray()
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
+    def feed(self, data: bytes | memoryview) -> Iterator[ShardEvent]:
         """Yield the events in `data`, all of which are to be taken before more is fed.
 
         Raises:
@@ -92,16 +92,16 @@ class ShardReader:
         """
         self._tar.close()
 
-    def _begin(self, member: Member) -> Iterator[Event]:
+    def _begin(self, member: Member) -> Iterator[ShardEvent]:
         rank = _rank_by_name(member.name)
-        if member.kind is not Kind.FILE:
+        if member.kind is not MemberKind.FILE:
             yield _unreadable(member, rank)
         elif rank is None:
             self._unknown = member
         else:
             yield _file(member, rank)
 
-    def _look(self, member: Member, event: memoryview | End) -> Iterator[Event]:
+    def _look(self, member: Member, event: memoryview | End) -> Iterator[ShardEvent]:
         """Collect the first bytes of a file, and decide by them what it is."""
         if not isinstance(event, End):
             self._head += event
@@ -182,12 +182,12 @@ def _file(member: Member, rank: Rank) -> File:
 
 def _unreadable(member: Member, rank: Rank | None) -> Unreadable:
     key, ending = split(member.name)
-    if rank is None and member.kind is Kind.LINK and _rank_by_name(member.target) is not None:
+    if rank is None and member.kind is MemberKind.LINK and _rank_by_name(member.target) is not None:
         rank = Rank.IMAGE
     if rank is None:
         rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
     detail = f"{shown(member.name)} is {member.kind.value}"
-    if member.kind is Kind.LINK:
+    if member.kind is MemberKind.LINK:
         detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
     return Unreadable(member.name, key, ending, rank, detail)
 

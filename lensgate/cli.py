@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from gate.errors import GateError
-from lensgate.signals import Stopped, close_output, ended_cleanly
+from lensgate.signals import Terminated, close_output, ended_cleanly
 
 # The extras that bring a module, for the hint where it is missing.
 _EXTRAS = {
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}: install lensgate[{extra}]")
-    except Stopped as stopped:
+    except Terminated as stopped:
         return stopped.status
     except KeyboardInterrupt:
         return 130

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 
-class Stopped(KeyboardInterrupt):
+class Terminated(KeyboardInterrupt):
     """A signal told the command to end."""
 
     def __init__(self, number: int) -> None:
@@ -21,7 +21,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def ended_cleanly() -> Iterator[None]:
-    """For the block, raise Stopped in the main thread on TERM and HUP.
+    """For the block, raise Terminated in the main thread on TERM and HUP.
 
     USR1 writes the stacks of all threads, and USR2 does nothing. Under nohup HUP does nothing either.
     """
@@ -53,4 +53,4 @@ def close_output() -> int:
 def _stop(number: int, _: FrameType | None) -> None:
     # A second one ends it at once.
     signal.signal(number, signal.SIG_DFL)
-    raise Stopped(number)
+    raise Terminated(number)

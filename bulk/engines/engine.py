@@ -1,10 +1,10 @@
-"""Engines: who runs the parts. Each hands them to workers, which do the rest."""
+"""Engines: who runs the units. Each hands them to workers, which do the rest."""
 
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from bulk.job import BulkJob
-from bulk.output.tally import Counts, PartResult
+from bulk.output.tally import Counts, UnitResult
 from bulk.work.score_cache import ScoreCache
 from bulk.work_unit import WorkUnit
 
@@ -15,12 +15,12 @@ Watch = Callable[[Counts], None]
 class Engine(Protocol):
     """Runs every part once and yields its result, in any order.
 
-    `parts` lists SRC while it is pulled from. What `Worker.run` raises ends the run and is raised here; a generator
+    `units` lists SRC while it is pulled from. What `Worker.run` raises ends the run and is raised here; a generator
     that is closed stops what still runs.
     """
 
     def run(
-        self, parts: Iterator[WorkUnit], job: BulkJob, known: ScoreCache, *, watch: Watch
-    ) -> Generator[PartResult, None, None]:
-        """Run `parts`, with what DST already knows."""
+        self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
+    ) -> Generator[UnitResult, None, None]:
+        """Run `units`, with what DST already knows."""
         ...

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bulk.engines.engine import Watch
 from bulk.job import BulkJob
-from bulk.output.tally import PartResult
+from bulk.output.tally import UnitResult
 from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
@@ -27,16 +27,16 @@ class LocalEngine:
         self._threads = threads or len(os.sched_getaffinity(0))
 
     def run(
-        self, parts: Iterator[WorkUnit], job: BulkJob, known: ScoreCache, *, watch: Watch
-    ) -> Generator[PartResult, None, None]:
+        self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
+    ) -> Generator[UnitResult, None, None]:
         """As `Engine` says."""
         at_once = max(2, math.ceil(self._threads / 4))
         pool = ThreadPoolExecutor(at_once)
-        with Worker(job, known, threads=self._threads, watch=watch) as worker:
-            running: deque[Future[PartResult]] = deque()
+        with Worker(job, cache, threads=self._threads, watch=watch) as worker:
+            running: deque[Future[UnitResult]] = deque()
             try:
-                for part in parts:
-                    running.append(pool.submit(worker.run, part))
+                for unit in units:
+                    running.append(pool.submit(worker.run, unit))
                     if len(running) > at_once:
                         yield running.popleft().result()
                 while running:

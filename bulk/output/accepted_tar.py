@@ -20,9 +20,9 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u20
 _ENDINGS = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg", ImageFormat.WEBP: "webp"}
 
 
-def kept_name(part: WorkUnit, job: BulkJob) -> str:
+def kept_name(unit: WorkUnit, job: BulkJob) -> str:
     """The name of the part's tar. Another state of the part has another name: what lies there need not be read."""
-    return f"{part.slot}-{digest([part.fingerprint, job.decision_key])[:8]}{ENDING}"
+    return f"{unit.slot}-{digest([unit.fingerprint, job.decision_key])[:8]}{ENDING}"
 
 
 def safe_name(name: str) -> str:
@@ -30,8 +30,7 @@ def safe_name(name: str) -> str:
 
     Encoded are `..`, a leading slash, backslashes and control characters.
     """
-    parts = ["%2E%2E" if part == ".." else part for part in name.split("/")]
-    safe = "/".join(parts)
+    safe = "/".join("%2E%2E" if part == ".." else part for part in name.split("/"))
     if safe.startswith("/"):
         safe = f"%2F{safe[1:]}"
     return _UNSAFE.sub(lambda found: quote(found[0], safe=""), safe)
@@ -43,8 +42,8 @@ class AcceptedTar:
     It appears when the block ends, and never if that fails.
     """
 
-    def __init__(self, place: FileStore, path: str) -> None:
-        self._place, self._path = place, path
+    def __init__(self, store: FileStore, path: str) -> None:
+        self._store, self._path = store, path
         self._stack = contextlib.ExitStack()
         self._tar: tarfile.TarFile | None = None
         self._keys: dict[str, int] = {}
@@ -60,7 +59,7 @@ class AcceptedTar:
     def add(self, sample: Sample, image: bytes) -> None:
         """The next sample."""
         if self._tar is None:
-            file = self._stack.enter_context(self._place.publish(self._path))
+            file = self._stack.enter_context(self._store.publish(self._path))
             self._tar = tarfile.open(file, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
             self._stack.enter_context(self._tar)
         key = self._free(safe_name(sample.key))

@@ -16,7 +16,7 @@ from bulk.job import BulkJob
 from bulk.output.accepted_tar import kept_name
 from bulk.output.folder import Folder
 from bulk.output.table import ENDING, SCORES, Scored, Shard, read_scores, read_shard
-from bulk.output.tally import PartResult
+from bulk.output.tally import UnitResult
 from bulk.sources.source import Source
 from bulk.work.score_cache import ScoreCache
 from bulk.work_unit import WorkUnit
@@ -37,11 +37,11 @@ class Swept:
 class Destination:
     """What is in DST and KEEP; made by `opened`."""
 
-    def __init__(self, job: BulkJob, table: Folder, keep: Folder | None) -> None:
-        self._job, self._table, self._keep = job, table, keep
+    def __init__(self, job: BulkJob, table: Folder, accepted: Folder | None) -> None:
+        self._job, self._table, self._accepted = job, table, accepted
         self._shards = _read_shards(table)
         self._kept: dict[str, set[str]] = {}
-        for name in keep.names() if keep else ():
+        for name in accepted.names() if accepted else ():
             if match := _KEPT.fullmatch(name):
                 self._kept.setdefault(match[1], set()).add(name)
 
@@ -54,31 +54,31 @@ class Destination:
             DestinationError: another run is at work there, or it holds files of others.
         """
         table = Folder(job.target, job.storage_options)
-        keep = Folder(job.keep, job.storage_options) if job.keep else None
+        accepted = Folder(job.keep, job.storage_options) if job.keep else None
         with contextlib.ExitStack() as stack:
-            for folder in filter(None, (table, keep)):
+            for folder in filter(None, (table, accepted)):
                 stack.enter_context(folder.locked())
                 folder.sweep()
                 # Of workers that died in this run.
                 stack.callback(folder.sweep)
-            yield cls(job, table, keep)
+            yield cls(job, table, accepted)
 
-    def done(self, part: WorkUnit) -> Shard | None:
+    def done(self, unit: WorkUnit) -> Shard | None:
         """The part's shard, if nothing is to be done: it is of the same files, model, band, rule, and has its tar."""
-        shard = self._shards.get(part.slot)
-        if shard is None or not shard.is_of(part, self._job):
+        shard = self._shards.get(unit.slot)
+        if shard is None or not shard.is_of(unit, self._job):
             return None
-        name = kept_name(part, self._job) if self._keep and shard.total.accepted else None
-        if name is not None and name not in self._kept.get(part.slot, ()):
+        name = kept_name(unit, self._job) if self._accepted and shard.total.accepted else None
+        if name is not None and name not in self._kept.get(unit.slot, ()):
             return None
-        self._keep_only(part.slot, name)
+        self._keep_only(unit.slot, name)
         return shard
 
-    def finish(self, result: PartResult) -> None:
+    def finish(self, result: UnitResult) -> None:
         """A part was committed: what an earlier state of it left in KEEP goes."""
         self._keep_only(result.slot, result.kept)
 
-    def known(self) -> ScoreCache:
+    def score_cache(self) -> ScoreCache:
         """The scores of all images in DST that the job's model gave."""
         names = [f"{slot}{ENDING}" for slot, shard in self._shards.items() if shard.score_key == self._job.score_key]
         if not names:
@@ -106,9 +106,9 @@ class Destination:
             return read_scores(pq.read_table(file, columns=list(SCORES)))
 
     def _keep_only(self, slot: str, name: str | None) -> None:
-        if self._keep is not None:
+        if self._accepted is not None:
             for other in self._kept.pop(slot, set()) - {name}:
-                self._keep.remove(other)
+                self._accepted.remove(other)
 
 
 def _read_shards(folder: Folder) -> dict[str, Shard]:

@@ -21,9 +21,9 @@ class Folder:
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self._place, self._path = locate(url, options)
-        self.url = self._place.name(self._path)
-        if self._place.look(self._path) is not None:
+        self._store, self._path = locate(url, options)
+        self.url = self._store.name(self._path)
+        if self._store.look(self._path) is not None:
             raise DestinationError(f"{self.url} is a file: name a folder")
 
     @contextlib.contextmanager
@@ -33,7 +33,7 @@ class Folder:
         Raises:
             DestinationError: another run does.
         """
-        if not self._place.is_local:
+        if not self._store.is_local:
             yield
             return
         Path(self._path).mkdir(parents=True, exist_ok=True)
@@ -50,18 +50,18 @@ class Folder:
 
     def sweep(self) -> None:
         """Remove files that a killed run, or a killed worker of this one, left half-written: only folders have such."""
-        if self._place.is_local:
+        if self._store.is_local:
             for name in self._all():
                 if name.startswith(TEMPORARY):
                     self.remove(name)
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """A file of it, for reading."""
-        return self._place.open(f"{self._path}/{name}")
+        return self._store.open(f"{self._path}/{name}")
 
     def remove(self, name: str) -> None:
         """Remove a file of it."""
-        self._place.remove(f"{self._path}/{name}")
+        self._store.remove(f"{self._path}/{name}")
 
     def _all(self) -> list[str]:
-        return [item.path.rpartition("/")[2] for item in self._place.list(self._path).files]
+        return [file.path.rpartition("/")[2] for file in self._store.list(self._path).files]

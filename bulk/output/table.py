@@ -1,4 +1,4 @@
-"""A shard of the table: one Parquet file a part, the same bytes whenever the same images are judged."""
+"""A shard of the table: one Parquet file a unit, the same bytes whenever the same images are judged."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bulk.errors import RowError
 from bulk.job import BulkJob
 from bulk.output.tally import Counts
-from bulk.work_unit import Kind, WorkUnit
+from bulk.work_unit import SourceKind, WorkUnit
 from gate import Action, Decision, ImageError, Label
 from gate.scorer import Score
 
@@ -77,7 +77,7 @@ class Shard:
     """
 
     slot: str
-    kind: Kind
+    kind: SourceKind
     source: str
     fingerprint: str
     score_key: str
@@ -90,7 +90,7 @@ class Shard:
         """Over all its sources."""
         return sum(self.counts.values(), Counts())
 
-    def is_from(self, kind: Kind, source: str) -> bool:
+    def is_from(self, kind: SourceKind, source: str) -> bool:
         """Whether this is where its part was last found."""
         return (self.kind, self.source) == (kind, source)
 
@@ -99,9 +99,9 @@ class Shard:
         names = [_text(folder) for folder in folders]
         return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
 
-    def is_of(self, part: WorkUnit, job: BulkJob) -> bool:
+    def is_of(self, unit: WorkUnit, job: BulkJob) -> bool:
         """Whether it says what the part would give now."""
-        return (self.fingerprint, self.decision_key, self.may_pass) == (part.fingerprint, job.decision_key, False)
+        return (self.fingerprint, self.decision_key, self.may_pass) == (unit.fingerprint, job.decision_key, False)
 
     def to_json(self) -> bytes:
         """As the file's metadata holds it."""
@@ -172,11 +172,11 @@ class TableWriter:
         if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
             self._flush()
 
-    def finish(self, part: WorkUnit, job: BulkJob) -> None:
+    def finish(self, unit: WorkUnit, job: BulkJob) -> None:
         """There are no more rows."""
         self._flush()
         keys = job.score_key, job.decision_key
-        shard = Shard(part.slot, part.kind, part.source, part.fingerprint, *keys, self._may_pass, self.counts)
+        shard = Shard(unit.slot, unit.kind, unit.source, unit.fingerprint, *keys, self._may_pass, self.counts)
         self._writer.add_key_value_metadata({METADATA_KEY: shard.to_json()})
 
     def _flush(self) -> None:

@@ -28,8 +28,8 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class PartResult:
-    """What became of one part: counts by source, and of its images those whose scores were known already.
+class UnitResult:
+    """What became of one unit: counts by source, and of its images those whose scores were known already.
 
     `kept` is the name of its tar in KEEP, if it has one.
     """
@@ -67,7 +67,7 @@ class Tally:
         with self._lock:
             self.slots.add(slot)
 
-    def finish(self, result: PartResult) -> None:
+    def finish(self, result: UnitResult) -> None:
         """A part that was done now."""
         with self._lock:
             self.reused += result.reused

@@ -1,4 +1,4 @@
-"""Where a folder is cut into parts: by the names themselves, so that files added later shift no cut but their own."""
+"""Where a folder is cut into units: by the names themselves, so that files added later shift no cut but their own."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -17,14 +17,14 @@ class Cut:
     period: int = 128
     most: int = 512
 
-    def groups(self, items: Iterable[StoredFile], root: str) -> Iterator[tuple[StoredFile, ...]]:
+    def groups(self, files: Iterable[StoredFile], root: str) -> Iterator[tuple[StoredFile, ...]]:
         """Items below `root` in their order, in groups: 256 each on average as things stand."""
         group: list[StoredFile] = []
-        for item in items:
-            if len(group) >= self.most or (len(group) >= self.least and self._begins(item.title.removeprefix(root))):
+        for file in files:
+            if len(group) >= self.most or (len(group) >= self.least and self._begins(file.title.removeprefix(root))):
                 yield tuple(group)
                 group = []
-            group.append(item)
+            group.append(file)
         if group:
             yield tuple(group)
 

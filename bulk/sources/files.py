@@ -16,7 +16,7 @@ class Listed(Protocol):
     """Files that parts are made of, and the folder that their ids are relative to."""
 
     @property
-    def place(self) -> FileStore: ...
+    def store(self) -> FileStore: ...
 
     @property
     def root(self) -> str: ...
@@ -29,29 +29,29 @@ class Files:
     """All files of SRC, hidden ones left out, in an order that depends on nothing but their paths.
 
     Args:
-        place: where they lie.
+        store: the store that holds them.
         path: what SRC names in it.
         what: what that is.
     """
 
-    place: FileStore
+    store: FileStore
     path: str
     what: Literal["folder", "file", "pattern"]
 
     @classmethod
-    def under(cls, place: FileStore, path: str) -> "Files":
+    def under(cls, store: FileStore, path: str) -> "Files":
         """Find out what `path` is. What has this very name wins over what it would mean as a pattern."""
         path = path.rstrip("/") or "/"
-        if place.is_folder(path):
-            return cls(place, path, "folder")
-        return cls(place, path, "pattern" if place.look(path) is None else "file")
+        if store.is_folder(path):
+            return cls(store, path, "folder")
+        return cls(store, path, "pattern" if store.look(path) is None else "file")
 
     @property
     def root(self) -> str:
         """The folder that ids are relative to."""
         if self.what == "folder":
             return self.path
-        name = self.place.title(self.path)
+        name = self.store.title(self.path)
         if self.what == "file":
             return name.rpartition("/")[0] or "/"
         return os.path.commonpath([fixed_folder(text) for text in expand_braces(name)]) or "/"
@@ -79,18 +79,18 @@ class Files:
             UsageError: a pattern is not valid.
         """
         if self.what == "folder":
-            return iter(Walk(self.place, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
+            return iter(Walk(self.store, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
         if self.what == "file":
-            return filter(None, [self.place.look(self.path)])
+            return filter(None, [self.store.look(self.path)])
         return self._matching(ignored)
 
     def _matching(self, ignored: Ignored) -> Iterator[StoredFile]:
-        named, before = _Named(self.place), _Before()
+        named, before = _Named(self.store), _Before()
         for text in expand_braces(self.path):
-            if has_magic(self.place.pattern_text(text)):
-                for item in Walk(self.place, Glob(text), ignored):
-                    if item.path not in before:
-                        yield item
+            if has_magic(self.store.pattern_text(text)):
+                for file in Walk(self.store, Glob(text), ignored):
+                    if file.path not in before:
+                        yield file
                 before.patterns.append(matcher(text))
             elif text not in before:
                 before.names.add(text)
@@ -111,26 +111,26 @@ class _Before:
 class _Named:
     """Finds files by name. A folder is listed once for all names in it that follow each other."""
 
-    def __init__(self, place: FileStore) -> None:
-        self._place = place
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
         self._folder = ""
-        self._items: dict[str, StoredFile] = {}
+        self._files: dict[str, StoredFile] = {}
 
     def find(self, path: str) -> StoredFile:
         folder = path.rpartition("/")[0]
         if folder != self._folder:
-            self._items = {item.path: item for item in self._list(folder or "/")}
+            self._files = {file.path: file for file in self._list(folder or "/")}
             self._folder = folder
-        return self._items.get(path) or self._look(path) or StoredFile(path, None, "", name=self._place.title(path))
+        return self._files.get(path) or self._look(path) or StoredFile(path, None, "", name=self._store.title(path))
 
     def _list(self, folder: str) -> Iterable[StoredFile]:
         try:
-            return self._place.list(folder).files
+            return self._store.list(folder).files
         except OSError:  # Of files whose names are known the folder need not be listed.
             return ()
 
     def _look(self, path: str) -> StoredFile | None:
         try:
-            return self._place.look(path)
+            return self._store.look(path)
         except OSError:  # Its row says why when it is read.
             return None

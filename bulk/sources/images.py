@@ -19,39 +19,39 @@ _GROUP_FILES = 32
 _GROUP_BYTES = 32 * 2**20
 
 
-def image_parts(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkUnit]:
+def image_units(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkUnit]:
     """Parts of `files`, all of them images."""
     root = files.root
-    for number, items in enumerate(cut.groups(files, root)):
+    for number, group in enumerate(cut.groups(files, root)):
         # The first one is called by no file: others may come to lie before that.
-        start = _relative(items[0].title, root) if number else ""
+        start = _relative(group[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)
-        yield WorkUnit("images", source, root, slot, items, images=len(items))
+        yield WorkUnit("images", source, root, slot, group, images=len(group))
 
 
-def read_images(part: WorkUnit, place: FileStore) -> Iterator[Sample]:
-    """A sample for each file of a part. What lies on this machine is read when it is asked for."""
-    if isinstance(place, ObjectStore):
-        for group, found in _read_ahead(_groups(part.items), place):
-            for item in group:
-                yield _sample(item, part, place, partial(_take, found.get(item.path)))
+def read_images(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
+    """A sample for each file of a unit. What lies on this machine is read when it is asked for."""
+    if isinstance(store, ObjectStore):
+        for group, found in _read_ahead(_groups(unit.files), store):
+            for file in group:
+                yield _sample(file, unit, store, partial(_take, found.get(file.path)))
     else:
-        for item in part.items:
-            yield _sample(item, part, place, partial(_read, place, item.path))
+        for file in unit.files:
+            yield _sample(file, unit, store, partial(_read, store, file.path))
 
 
-def _sample(item: StoredFile, part: WorkUnit, place: FileStore, fetch: Fetch) -> Sample:
-    if (item.size or 0) > MAX_BYTES:
-        fetch = failing(FileTooLarge(f"{item.size:,} bytes: at most {MAX_BYTES:,} are read of a file"))
-    name = _relative(item.title, part.root)
+def _sample(file: StoredFile, unit: WorkUnit, store: FileStore, fetch: Fetch) -> Sample:
+    if (file.size or 0) > MAX_BYTES:
+        fetch = failing(FileTooLarge(f"{file.size:,} bytes: at most {MAX_BYTES:,} are read of a file"))
+    name = _relative(file.title, unit.root)
     stem, _, ending = name.rpartition(".")
-    folder = place.name(item.path).rpartition("/")[0] or "/"
-    return Sample(name, folder, fetch, item.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
+    folder = store.name(file.path).rpartition("/")[0] or "/"
+    return Sample(name, folder, fetch, file.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
 
 
-def _read(place: FileStore, path: str) -> bytes:
+def _read(store: FileStore, path: str) -> bytes:
     try:
-        with place.open(path) as file:
+        with store.open(path) as file:
             # A file may have grown since it was listed, or grow as fast as it is read.
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -71,24 +71,24 @@ def _take(found: bytes | Exception | None) -> bytes:
     return _checked(found or b"")
 
 
-def _groups(items: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
+def _groups(files: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
     group: list[StoredFile] = []
     size = 0
-    for item in items:
-        if group and (len(group) == _GROUP_FILES or size + (item.size or 0) > _GROUP_BYTES):
+    for file in files:
+        if group and (len(group) == _GROUP_FILES or size + (file.size or 0) > _GROUP_BYTES):
             yield group
             group, size = [], 0
-        group.append(item)
-        size += item.size or 0
+        group.append(file)
+        size += file.size or 0
     yield group
 
 
 def _read_ahead(
-    groups: Iterable[list[StoredFile]], place: ObjectStore
+    groups: Iterable[list[StoredFile]], store: ObjectStore
 ) -> Iterator[tuple[list[StoredFile], Mapping[str, bytes | Exception]]]:
     def load(group: list[StoredFile]) -> Mapping[str, bytes | Exception]:
-        paths = [item.path for item in group if (item.size or 0) <= MAX_BYTES]
-        return dict(zip(paths, place.read_many(paths), strict=True))
+        paths = [file.path for file in group if (file.size or 0) <= MAX_BYTES]
+        return dict(zip(paths, store.read_many(paths), strict=True))
 
     coming: deque[tuple[list[StoredFile], Future[Mapping[str, bytes | Exception]]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from bulk.errors import FileTooLarge, MissingImage, RowError
 from bulk.sources.orders import is_json, read_order, too_long
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given
-from common import webdataset
 from common.tar import End
-from common.webdataset import Companions, Fate, File, Rank, Unreadable, printable, shown
+from common.webdataset import Companions, Fate, File, Rank, ShardEvent, Unreadable, printable, shown
 from gate import Label
 
 # The members of a sample are held until all of them are there. Of a longer sample they are held in turns.
@@ -19,7 +18,7 @@ _Body = bytes | RowError | None
 
 
 @dataclass(slots=True)
-class _Member:
+class _SampleMember:
     """One file of a sample: its bytes, those that are not needed left out, or what is wrong with it."""
 
     name: str
@@ -36,8 +35,8 @@ class _Group:
     """
 
     key: str
-    members: list[_Member] = field(default_factory=list)
-    held: list[_Member] = field(default_factory=list)
+    members: list[_SampleMember] = field(default_factory=list)
+    held: list[_SampleMember] = field(default_factory=list)
     json: list[_Body] = field(default_factory=list)
     size: int = 0
     is_long: bool = False
@@ -57,11 +56,11 @@ class Samples:
         self._source, self._column, self._whole = source, column, whole
         self._companions = Companions()
         self._group = _Group("")
-        self._member: _Member | None = None
+        self._member: _SampleMember | None = None
         self._is_wanted = False
         self._pieces: list[bytes | memoryview] = []
 
-    def take(self, event: webdataset.Event) -> Iterator[Sample]:
+    def take(self, event: ShardEvent) -> Iterator[Sample]:
         """Yield the samples that are complete with the next event."""
         if isinstance(event, File | Unreadable):
             self._member = None
@@ -87,7 +86,7 @@ class Samples:
         if file.key != self._group.key:
             yield from self.finish()
             self._group = _Group(file.key)
-        self._member = _Member(file.name, file.ending, is_judged=own is Fate.JUDGE)
+        self._member = _SampleMember(file.name, file.ending, is_judged=own is Fate.JUDGE)
         if own is Fate.HOLD:
             self._group.held.append(self._member)
         self._is_wanted = self._wants(file.ending, own)
@@ -146,7 +145,7 @@ class Samples:
             except RowError as error:
                 yield Sample(name, self._source, failing(error))
 
-    def _sample(self, name: str, image: _Member, group: _Group) -> Sample:
+    def _sample(self, name: str, image: _SampleMember, group: _Group) -> Sample:
         """Make the sample of one image.
 
         Raises:
@@ -168,7 +167,7 @@ class Samples:
         size = len(data) + sum(len(body) for _, body in beside)
         return Sample(name, self._source, given(data), size, group.key, image.ending, beside, expected)
 
-    def _order(self, image: _Member, group: _Group) -> Label | None:
+    def _order(self, image: _SampleMember, group: _Group) -> Label | None:
         if self._column is None:
             return None
         found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}

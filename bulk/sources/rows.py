@@ -23,37 +23,37 @@ _BUFFER_BYTES = 2**20
 _ID, _IMAGE, _BYTES = "id", "image", "bytes"
 
 
-def row_parts(files: Listed, source: str) -> Iterator[WorkUnit]:
+def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
     """A part for each row group of each of `files`; one for a file that cannot be read."""
     root = files.root
-    for item in files:
-        title = item.title.removeprefix(root).rpartition(".")[0]
-        for group, rows in enumerate(_row_counts(files.place, item)):
-            slot = slot_name("parquet", f"{title}-{group:04d}", files.place.name(item.path), str(group))
-            yield WorkUnit("parquet", source, root, slot, (item,), row_group=group, images=rows)
+    for file in files:
+        title = file.title.removeprefix(root).rpartition(".")[0]
+        for group, rows in enumerate(_row_counts(files.store, file)):
+            slot = slot_name("parquet", f"{title}-{group:04d}", files.store.name(file.path), str(group))
+            yield WorkUnit("parquet", source, root, slot, (file,), row_group=group, images=rows)
 
 
-def read_rows(part: WorkUnit, place: FileStore, columns: Columns) -> Iterator[Sample]:
+def read_rows(unit: WorkUnit, store: FileStore, columns: Columns) -> Iterator[Sample]:
     """The rows of a row group, in order. What cannot be read any more is one last sample that fails."""
-    path = part.items[0].path
-    source = place.name(path)
+    path = unit.files[0].path
+    source = store.name(path)
     try:
-        with _opened(place, path) as file:
-            yield from _Rows(file, source, columns).samples(part.row_group)
+        with _opened(store, path) as file:
+            yield from _Rows(file, source, columns).samples(unit.row_group)
     except (pa.ArrowException, SourceError) as error:
         yield Sample("", source, failing(CorruptShard(f"the row group cannot be read from here on: {error}")))
     except Exception as error:  # Stores' clients raise what they like, and Arrow OSError of what is damaged too.
         yield Sample("", source, failing(unreadable("the row group cannot be read from here on", error)))
 
 
-def check_columns(place: FileStore, path: str, columns: Columns) -> None:
+def check_columns(store: FileStore, path: str, columns: Columns) -> None:
     """Raise where `columns` are not in this file, or it cannot be told which holds the images.
 
     Raises:
         SourceError: so it is.
         OSError, pyarrow.ArrowException: the file cannot be read.
     """
-    with _opened(place, path) as file:
+    with _opened(store, path) as file:
         _Rows(file, path, columns)
 
 
@@ -103,11 +103,11 @@ class _Rows:
 
 
 @contextlib.contextmanager
-def _opened(place: FileStore, path: str) -> Iterator[pq.ParquetFile]:
+def _opened(store: FileStore, path: str) -> Iterator[pq.ParquetFile]:
     # Of a path Arrow reads without Python, and so beside it; it takes none that is not UTF-8.
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(place.open(path))  # Refuses a FIFO, on which Arrow would wait for ever.
-        source = path if place.is_local and _is_unicode(path) else opened
+        opened = stack.enter_context(store.open(path))  # Refuses a FIFO, on which Arrow would wait for ever.
+        source = path if store.is_local and _is_unicode(path) else opened
         yield stack.enter_context(
             pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
         )
@@ -121,11 +121,11 @@ def _is_unicode(path: str) -> bool:
     return True
 
 
-def _row_counts(place: FileStore, item: StoredFile) -> list[int]:
+def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
     """Of each row group; of a file that cannot be read as if it had one, of which its worker then says why."""
     try:
-        with _opened(place, item.path) as file:
-            metadata = file.metadata
+        with _opened(store, file.path) as opened:
+            metadata = opened.metadata
             return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     except Exception:  # Arrow raises what it likes about damaged files, and stores' clients do.
         return [0]
@@ -147,8 +147,8 @@ def _image_column(schema: pa.Schema, asked: str | None) -> str:
 
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):  # As Hugging Face has it: the file's bytes and its path.
-        place = kind.get_field_index(_BYTES)
-        return place >= 0 and _holds_bytes(kind.field(place).type)
+        index = kind.get_field_index(_BYTES)
+        return index >= 0 and _holds_bytes(kind.field(index).type)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 

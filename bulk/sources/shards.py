@@ -16,23 +16,23 @@ from common.webdataset import ShardReader, split
 ENDINGS = archives.ENDINGS
 
 
-def tar_parts(files: Listed, source: str) -> Iterator[WorkUnit]:
+def tar_units(files: Listed, source: str) -> Iterator[WorkUnit]:
     """A part for each of `files`, all of them tars. Its shard has one name by whatever pattern the tar is found."""
     root = files.root
-    for item in files:
-        title = split(item.title.removeprefix(root))[0]
-        yield WorkUnit("webdataset", source, root, slot_name("webdataset", title, files.place.name(item.path)), (item,))
+    for file in files:
+        title = split(file.title.removeprefix(root))[0]
+        yield WorkUnit("webdataset", source, root, slot_name("webdataset", title, files.store.name(file.path)), (file,))
 
 
-def read_tar(part: WorkUnit, place: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
     """The samples of a tar, in order; of those the other members too if `whole`.
 
     What cannot be read any more is one last sample that fails.
     """
-    path = part.items[0].path
-    source = place.name(path)
+    path = unit.files[0].path
+    source = store.name(path)
     try:
-        with place.open(path, ahead=True) as file:
+        with store.open(path, ahead=True) as file:
             yield from _samples(file, Samples(source, columns.expected, whole=whole))
     except RowError as error:
         yield Sample("", source, failing(error))

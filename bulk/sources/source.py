@@ -11,20 +11,20 @@ from bulk.sources import images, rows, shards
 from bulk.sources.files import Files, Listed
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.sample import Sample
-from bulk.sources.wanted import Wanted, fault_parts, read_faults
-from bulk.work_unit import Kind, WorkUnit
+from bulk.sources.wanted import Wanted, fault_units, read_faults
+from bulk.work_unit import SourceKind, WorkUnit
 from common.storage import FileStore, locate
 from gate.header import IMAGE_ENDINGS
 
-_ENDINGS: Mapping[Kind, tuple[str, ...]] = {
+_ENDINGS: Mapping[SourceKind, tuple[str, ...]] = {
     "images": IMAGE_ENDINGS,
     "webdataset": shards.ENDINGS,
     "parquet": rows.ENDINGS,
 }
-_PARTS: Mapping[Kind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
-    "images": images.image_parts,
-    "webdataset": shards.tar_parts,
-    "parquet": rows.row_parts,
+_UNITS: Mapping[SourceKind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
+    "images": images.image_units,
+    "webdataset": shards.tar_units,
+    "parquet": rows.row_units,
 }
 # Files that are looked at to find out what SRC holds.
 _LOOK = 1_000
@@ -41,13 +41,13 @@ class Source:
         is_kind_given: whether the kind was said, so that one file that SRC names counts whatever it ends in.
     """
 
-    kind: Kind
+    kind: SourceKind
     url: str
     files: Files
     is_kind_given: bool = False
 
-    def parts(self, ignored: Ignored | None = None) -> Iterator[WorkUnit]:
-        """All parts, in an order that depends on nothing but the files' names; listed while they are gone through.
+    def units(self, ignored: Ignored | None = None) -> Iterator[WorkUnit]:
+        """All units, in an order that depends on nothing but the files' names; listed while they are gone through.
 
         What is left out is counted in `ignored`. Entries that cannot be read are parts too, the last ones.
 
@@ -56,11 +56,11 @@ class Source:
         """
         counted = Ignored() if ignored is None else ignored
         wanted = Wanted(self.files, self.kind, _ENDINGS[self.kind], counted, is_forced=self.is_kind_given)
-        yield from _PARTS[self.kind](wanted, self.url)
-        yield from fault_parts(wanted.faults, self.kind, self.url, self.files.root)
+        yield from _UNITS[self.kind](wanted, self.url)
+        yield from fault_units(wanted.faults, self.kind, self.url, self.files.root)
 
 
-def open_source(url: str, options: Mapping[str, Any], *, kind: Kind | None = None) -> Source:
+def open_source(url: str, options: Mapping[str, Any], *, kind: SourceKind | None = None) -> Source:
     """Find out what SRC is; `kind` says it where files of several kinds lie together.
 
     Raises:
@@ -68,37 +68,37 @@ def open_source(url: str, options: Mapping[str, Any], *, kind: Kind | None = Non
         UsageError: no URL.
         OSError: it cannot be listed.
     """
-    place, path = locate(url, options)
-    files = Files.under(place, path)
-    name = place.name(files.path)
+    store, path = locate(url, options)
+    files = Files.under(store, path)
+    name = store.name(files.path)
     return Source(kind or _find_kind(files, name), name, files, is_kind_given=kind is not None)
 
 
-def read_part(part: WorkUnit, place: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
-    """The samples of a part in order; of a tar with the other members too if `whole`.
+def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+    """The samples of a unit in order; of a tar with the other members too if `whole`.
 
     What cannot be read is a sample that fails, and never an exception.
     """
-    if part.items[0].fault:
-        return read_faults(part, place)
-    match part.kind:
+    if unit.files[0].fault:
+        return read_faults(unit, store)
+    match unit.kind:
         case "images":
-            return images.read_images(part, place)
+            return images.read_images(unit, store)
         case "webdataset":
-            return shards.read_tar(part, place, columns, whole=whole)
+            return shards.read_tar(unit, store, columns, whole=whole)
         case "parquet":
-            return rows.read_rows(part, place, columns)
+            return rows.read_rows(unit, store, columns)
 
 
-def _find_kind(files: Files, url: str) -> Kind:
+def _find_kind(files: Files, url: str) -> SourceKind:
     """From the first files there are; of many others, from the first one that says it."""
-    found: set[Kind] = set()
+    found: set[SourceKind] = set()
     ignored = Ignored()
-    for number, item in enumerate(files.listed(ignored)):
-        name = files.place.file_text(item.path).rpartition("/")[2]
+    for number, file in enumerate(files.listed(ignored)):
+        name = files.store.file_text(file.path).rpartition("/")[2]
         kinds = {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
         found |= kinds
-        if not kinds and not item.fault:
+        if not kinds and not file.fault:
             ignored.add_file(name)
         if found and number >= _LOOK:
             break

@@ -17,10 +17,10 @@ class Walk:
     fixed folder, else by the first one.
     """
 
-    def __init__(self, place: FileStore, glob: Glob, ignored: Ignored) -> None:
-        self._place, self._glob, self._ignored = place, glob, ignored
+    def __init__(self, store: FileStore, glob: Glob, ignored: Ignored) -> None:
+        self._store, self._glob, self._ignored = store, glob, ignored
         self._seen: set[tuple[int, int, States]] = set()
-        self._root = os.path.realpath(glob.folder) if place.is_local else ""
+        self._root = os.path.realpath(glob.folder) if store.is_local else ""
 
     def __iter__(self) -> Iterator[StoredFile]:
         """Walk it.
@@ -35,7 +35,7 @@ class Walk:
             if not self._enters(folder, states):
                 continue
             try:
-                listing = self._place.list(folder)
+                listing = self._store.list(folder)
             except OSError as error:
                 if folder == self._glob.folder:
                     raise
@@ -44,9 +44,9 @@ class Walk:
                     folder, None, "", fault="unreadable_folder", detail=f"the folder cannot be listed: {reason}"
                 )
                 continue
-            for item in listing.files:
-                if self._is_wanted(_name(item.path), states):
-                    yield item
+            for file in listing.files:
+                if self._is_wanted(_name(file.path), states):
+                    yield file
             waiting += reversed(list(self._inner(listing.folders, states)))
 
     def _is_wanted(self, name: str, states: States) -> bool:
@@ -72,7 +72,7 @@ class Walk:
                 self._ignored.add("folders")
 
     def _enters(self, folder: str, states: States) -> bool:
-        if not self._place.is_local:
+        if not self._store.is_local:
             return True
         if folder != self._glob.folder and Path(folder).is_symlink() and self._is_walked_elsewhere(folder, states):
             return False

@@ -21,7 +21,7 @@ from gate import Decision, DecodeBudget, ImageError, Label, ScoringError, decide
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 
-# Enough that no thread waits while a batch is scored, and no more bytes of images than these in each part.
+# Enough that no thread waits while a batch is scored, and no more bytes of images than these in each unit.
 _WINDOW = 16
 _WINDOW_BYTES = 32 * 2**20
 
@@ -50,10 +50,10 @@ class _Examined:
     error: ImageError | RowError | None = None
 
 
-Fault = TypeVar("Fault", bound=BaseException)
+AnyError = TypeVar("AnyError", bound=BaseException)
 
 
-def _bare(error: Fault) -> Fault:
+def _bare(error: AnyError) -> AnyError:
     """Return the error without its traceback, whose frames hold the image: rows are held by the thousand."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
@@ -64,13 +64,13 @@ class BatchScorer:
 
     Args:
         job: what is done.
-        known: scores that need not be found out again.
+        cache: scores that need not be found out again.
         scorer: of the job's model.
         threads: how many images are decoded at a time, whoever asks.
     """
 
-    def __init__(self, job: BulkJob, known: ScoreCache, scorer: Scorer, *, threads: int) -> None:
-        self._job, self._known, self._scorer = job, known, scorer
+    def __init__(self, job: BulkJob, cache: ScoreCache, scorer: Scorer, *, threads: int) -> None:
+        self._job, self._cache, self._scorer = job, cache, scorer
         self._window = _WINDOW + 4 * threads
         self._window_bytes = _WINDOW_BYTES + threads * 4 * 2**20
         self._budget = DecodeBudget(job.max_decode_bytes)
@@ -121,7 +121,7 @@ class BatchScorer:
         try:
             data = sample.fetch()
             sha256 = hashlib.sha256(data).digest()
-            score = self._known.find(sha256)
+            score = self._cache.find(sha256)
             pixels = read_pixels(data, self._scorer.size, budget=self._budget) if score is None else None
         except (ImageError, RowError) as fault:
             error = _bare(fault)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
-Fault = Literal["unreadable_folder", "not_a_file"]
+EntryFault = Literal["unreadable_folder", "not_a_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class StoredFile:
     size: int | None
     version: str
     name: str = ""
-    fault: Fault | None = None
+    fault: EntryFault | None = None
     detail: str = ""
 
     @property

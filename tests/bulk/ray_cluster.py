@@ -67,9 +67,9 @@ class Stops:
 
     folder: Path
 
-    def __call__(self, job: BulkJob, known: ScoreCache, *, threads: int) -> Worker:
+    def __call__(self, job: BulkJob, cache: ScoreCache, *, threads: int) -> Worker:
         """In place of `Worker`."""
-        return Worker(job, known, threads=threads, watch=self._stop)
+        return Worker(job, cache, threads=threads, watch=self._stop)
 
     def go_on(self) -> None:
         """Hold nothing any more."""

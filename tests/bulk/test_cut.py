@@ -9,7 +9,7 @@ from common.storage import StoredFile
 SMALL = Cut(least=4, period=4, most=16)
 
 
-def items(numbers: list[int]) -> list[StoredFile]:
+def files(numbers: list[int]) -> list[StoredFile]:
     return [StoredFile(f"faces/face-{number:06d}.png", 1, "") for number in numbers]
 
 
@@ -18,8 +18,8 @@ numbers = st.lists(st.integers(0, 999_999), max_size=300, unique=True).map(sorte
 
 @given(numbers)
 def test_every_file_is_in_one_part_and_no_part_breaks_the_limits(found: list[int]) -> None:
-    groups = list(SMALL.groups(items(found), "faces"))
-    assert [item for group in groups for item in group] == items(found)
+    groups = list(SMALL.groups(files(found), "faces"))
+    assert [file for group in groups for file in group] == files(found)
     assert all(4 <= len(group) <= 16 for group in groups[:-1])
     assert all(0 < len(group) <= 16 for group in groups)
 
@@ -29,14 +29,14 @@ def test_every_file_is_in_one_part_and_no_part_breaks_the_limits(found: list[int
 @given(st.integers(0, 999_999), st.integers(0, 1_000))
 def test_one_file_more_changes_the_parts_around_it_and_no_others(added: int, start: int) -> None:
     before = list(range(start, start + 200_000, 97))
-    old = set(Cut().groups(items(before), "faces"))
-    new = set(Cut().groups(items(sorted({*before, added})), "faces"))
+    old = set(Cut().groups(files(before), "faces"))
+    new = set(Cut().groups(files(sorted({*before, added})), "faces"))
     assert len(old) >= 4
     assert len(new - old) <= 3
 
 
 def test_files_that_come_after_all_others_change_the_last_part_alone() -> None:
-    before = list(Cut().groups(items(list(range(5_000))), "faces"))
-    after = list(Cut().groups(items(list(range(9_000))), "faces"))
+    before = list(Cut().groups(files(list(range(5_000))), "faces"))
+    after = list(Cut().groups(files(list(range(9_000))), "faces"))
     assert after[: len(before) - 1] == before[:-1]
     assert 128 <= 9_000 / len(after) <= 400

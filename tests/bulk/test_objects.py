@@ -76,9 +76,9 @@ def test_an_image_that_is_gone_when_it_is_fetched_is_a_row(
     put_faces(s3)
     read = ObjectStore.read_many
 
-    def read_late(place: ObjectStore, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+    def read_late(store: ObjectStore, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         s3.store.rm_file(f"{s3.url}/faces/face-00250.png")
-        return read(place, paths)
+        return read(store, paths)
 
     monkeypatch.setattr(ObjectStore, "read_many", read_late)
     bulk(f"{s3.url}/faces/face*.png", tmp_path / "out")
@@ -157,15 +157,15 @@ def test_what_is_on_its_way_to_a_store_has_no_name_that_a_killed_run_would_leave
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    place, path = locate("memory://bulk/x", {})
-    with pytest.raises(ZeroDivisionError), place.publish(path) as file:
+    store, path = locate("memory://bulk/x", {})
+    with pytest.raises(ZeroDivisionError), store.publish(path) as file:
         file.write_bytes(b"half")
         assert list(tmp_path.iterdir()) == []
         raise ZeroDivisionError
-    assert place.look(path) is None
-    with place.publish(path) as file:
+    assert store.look(path) is None
+    with store.publish(path) as file:
         file.write_bytes(b"whole")
-    with place.open(path) as read:
+    with store.open(path) as read:
         assert read.read() == b"whole"
-    place.remove(path)
-    place.remove(path)
+    store.remove(path)
+    store.remove(path)

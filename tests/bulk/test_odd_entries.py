@@ -146,11 +146,11 @@ def test_a_fifo_that_took_a_file_s_place_does_not_block(
     faces = write_faces(tmp_path / "faces", [LIGHT, DARK])
     opened = LocalFiles.open
 
-    def open_late(place: LocalFiles, path: str, *, ahead: bool = False) -> Any:
+    def open_late(store: LocalFiles, path: str, *, ahead: bool = False) -> Any:
         if path.endswith("00005.png"):
             Path(path).unlink()
             os.mkfifo(path)
-        return opened(place, path, ahead=ahead)
+        return opened(store, path, ahead=ahead)
 
     monkeypatch.setattr(LocalFiles, "open", open_late)
     bulk(faces, tmp_path / "out")
@@ -161,10 +161,10 @@ def test_a_file_that_grows_is_read_up_to_the_bound(bulk: Bulk, tmp_path: Path, m
     faces = write_faces(tmp_path / "faces", [LIGHT])
     opened = LocalFiles.open
 
-    def open_late(place: LocalFiles, path: str, *, ahead: bool = False) -> Any:
+    def open_late(store: LocalFiles, path: str, *, ahead: bool = False) -> Any:
         if path.endswith(".png"):
             os.truncate(path, MAX_BYTES + 10)
-        return opened(place, path, ahead=ahead)
+        return opened(store, path, ahead=ahead)
 
     monkeypatch.setattr(LocalFiles, "open", open_late)
     bulk(faces, tmp_path / "out")

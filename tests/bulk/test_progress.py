@@ -44,7 +44,7 @@ def test_on_a_terminal_one_line_is_written_anew_and_left_at_the_end(monkeypatch:
     monkeypatch.setenv("COLUMNS", "51")
     stream, clock = Terminal(), Clock()
     progress = Progress(stream, clock=clock)
-    progress.knows(Total(parts=4, images=0))
+    progress.knows(Total(units=4, images=0))
     progress.skipped(5)
     clock.now += 1
     progress.finished()
@@ -58,7 +58,7 @@ def test_on_a_terminal_one_line_is_written_anew_and_left_at_the_end(monkeypatch:
 def test_the_time_left_is_told_from_what_was_judged_so_far(images: int, left: str) -> None:
     stream, clock = io.StringIO(), Clock()
     progress = Progress(stream, clock=clock)
-    progress.knows(Total(parts=8, images=images))
+    progress.knows(Total(units=8, images=images))
     progress.skipped(100)
     clock.now += 9
     progress.judged(Counts(accepted=100))
@@ -75,12 +75,12 @@ def test_parts_are_counted_beside_the_run() -> None:
     progress = Progress(stream, clock=clock)
     all_counted = threading.Event()
 
-    def parts() -> Iterator[WorkUnit]:
+    def units() -> Iterator[WorkUnit]:
         for number in range(5):
             yield WorkUnit("images", "s", "s", str(number), (StoredFile("x", 1, ""),), images=3)
         all_counted.set()
 
-    with Survey(parts(), progress):
+    with Survey(units(), progress):
         assert all_counted.wait(20)
     clock.now += 10
     progress.judged(Counts(accepted=3))

@@ -22,7 +22,7 @@ from gate import Band
 from tests.support.models import brightness_model
 
 
-def parts(count: int) -> Iterator[WorkUnit]:
+def units(count: int) -> Iterator[WorkUnit]:
     for number in range(count):
         yield WorkUnit(
             "webdataset", "/source", "/source", f"slot-{number}", (StoredFile(f"/source/{number}.tar", 1, ""),)
@@ -30,51 +30,51 @@ def parts(count: int) -> Iterator[WorkUnit]:
 
 
 def slots(found: list[WorkUnit]) -> list[int]:
-    return [int(part.slot.removeprefix("slot-")) for part in found]
+    return [int(unit.slot.removeprefix("slot-")) for unit in found]
 
 
 def test_parts_are_listed_no_further_than_a_window_needs() -> None:
-    listing = parts(10)
+    listing = units(10)
     window = Attempts(listing).take(4)
-    assert (slots(window.parts), window.alone) == ([0, 1, 2, 3], False)
+    assert (slots(window.units), window.alone) == ([0, 1, 2, 3], False)
     assert slots(list(listing)) == [4, 5, 6, 7, 8, 9]
 
 
 def test_a_lost_part_is_run_again_alone_when_nothing_new_is_left() -> None:
-    attempts = Attempts(parts(3))
+    attempts = Attempts(units(3))
     attempts.take(2)
     assert attempts.finish("slot-1")
     assert slots(attempts.settle()) == [0]
     new = attempts.take(2)
-    assert (slots(new.parts), new.alone) == ([2], False)
+    assert (slots(new.units), new.alone) == ([2], False)
     attempts.finish("slot-2")
     again = attempts.take(2)
-    assert (slots(again.parts), again.alone) == ([0], True)
+    assert (slots(again.units), again.alone) == ([0], True)
     attempts.finish("slot-0")
-    assert attempts.settle() == attempts.take(2).parts == []
+    assert attempts.settle() == attempts.take(2).units == []
     attempts.check()
 
 
 def test_a_part_that_comes_back_twice_counts_once() -> None:
-    attempts = Attempts(parts(1))
+    attempts = Attempts(units(1))
     attempts.take(1)
     assert [attempts.finish("slot-0"), attempts.finish("slot-0")] == [True, False]
 
 
 def test_parts_that_are_lost_every_time_are_given_up_and_the_first_are_named() -> None:
-    attempts = Attempts(parts(5))
+    attempts = Attempts(units(5))
     for _ in range(LIMIT):
         attempts.check()
-        assert len(attempts.take(9).parts) == 5
+        assert len(attempts.take(9).units) == 5
         attempts.settle()
-    assert attempts.take(9).parts == []
+    assert attempts.take(9).units == []
     with pytest.raises(EngineError, match=r"each of the 3 times it worked on /source/0\.tar, .*2\.tar and 2 more; ev"):
         attempts.check()
 
 
 def test_a_part_of_a_folder_is_described_by_its_first_file() -> None:
-    items = tuple(StoredFile(f"/faces/{number}.png", 1, "") for number in range(3))
-    assert describe(WorkUnit("images", "/faces", "/faces", "slot", items)) == "/faces/0.png and the 2 files after it"
+    files = tuple(StoredFile(f"/faces/{number}.png", 1, "") for number in range(3))
+    assert describe(WorkUnit("images", "/faces", "/faces", "slot", files)) == "/faces/0.png and the 2 files after it"
     assert describe(WorkUnit("images", "/faces", "/faces", "slot", ())) == "slot"
 
 
@@ -149,7 +149,7 @@ def test_an_address_without_a_cluster_is_an_error_at_once(tmp_path: Path, addres
         free = server.getsockname()[1]
     engine = RayEngine(address=address.format(free=free))
     with pytest.raises(EngineError, match=f"{reason}.*ray job submit"):
-        list(engine.run(parts(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
+        list(engine.run(units(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
 
 
 @pytest.mark.parametrize(("failures", "starts"), [(0, 1), (2, 3), (3, 3)])
@@ -183,9 +183,9 @@ def test_any_other_fault_of_a_start_is_not_repeated() -> None:
 def test_ray_address_counts_where_no_other_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://of-the-environment:1")
     with pytest.raises(EngineError, match="of-the-environment"):
-        list(RayEngine().run(parts(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
+        list(RayEngine().run(units(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
     with pytest.raises(EngineError, match="of-the-flag"):
-        list(RayEngine(address="ray://of-the-flag:1").run(parts(1), job(tmp_path), ScoreCache.nothing(), watch=print))
+        list(RayEngine(address="ray://of-the-flag:1").run(units(1), job(tmp_path), ScoreCache.nothing(), watch=print))
 
 
 def test_without_parts_no_ray_is_needed(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def job(folder: Path) -> BulkJob:
 
 def orders(folder: Path, **changes: Any) -> Orders:
     return Orders(
-        **{"job": job(folder), "known": ScoreCache.nothing(), "threads": 1, "versions": library_versions(), **changes}
+        **{"job": job(folder), "cache": ScoreCache.nothing(), "threads": 1, "versions": library_versions(), **changes}
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import ray
 
-from bulk.engines.ray.actor import OUTCOME, PART, Orders, ScoringActor, library_versions, pack, unpack
+from bulk.engines.ray.actor import OUTCOME, UNIT, Orders, ScoringActor, library_versions, pack, unpack
 from bulk.engines.ray.engine import RayEngine
 from bulk.errors import EngineError
 from bulk.job import BulkJob
@@ -203,11 +203,11 @@ def make_of_nothing(*_: Any, **__: Any) -> Worker:
     ids=["unseen", "not installed", "odd"],
 )
 def test_an_actor_hands_back_what_went_wrong_and_where(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
-    (part,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).parts()
+    (unit,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).units()
     job = BulkJob(brightness_model(), Band(), str(tmp_path))
-    fields = {"job": job, "known": ScoreCache.nothing(), "threads": 1, "versions": library_versions()}
-    actor = ScoringActor(ray.put(Orders(**{**fields, **changes})), part)
-    (fault,) = map(unpack, actor({PART: np.array([pack(part)], object)})[OUTCOME])
+    fields = {"job": job, "cache": ScoreCache.nothing(), "threads": 1, "versions": library_versions()}
+    actor = ScoringActor(ray.put(Orders(**{**fields, **changes})), unit)
+    (fault,) = map(unpack, actor({UNIT: np.array([pack(unit)], object)})[OUTCOME])
     assert isinstance(fault.error, EngineError)
     assert str(fault.error).startswith(told.format(node=fault.node))
 

@@ -105,8 +105,8 @@ def test_of_a_damaged_row_group_what_comes_before_counts(bulk: Bulk, tmp_path: P
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"image": images}), path, use_dictionary=False, compression="NONE", data_page_size=4096)
     data = bytearray(path.read_bytes())
-    place = data.index(images[150]) - 200
-    data[place : place + 4_000] = b"\xff" * 4_000
+    start = data.index(images[150]) - 200
+    data[start : start + 4_000] = b"\xff" * 4_000
     path.write_bytes(data)
     assert bulk(path, tmp_path / "out").status == 0
     rows = read_rows(tmp_path / "out")

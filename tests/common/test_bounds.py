@@ -161,10 +161,10 @@ def test_dumps_of_old_gnu_tar_have_times_where_others_have_the_front_of_a_name()
 
 def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, str]]:
     (folder / "x.tar").write_bytes(data)
-    place, path = locate(str(folder / "x.tar"), {})
-    part = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(path, len(data), ""),))
+    store, path = locate(str(folder / "x.tar"), {})
+    unit = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(path, len(data), ""),))
     found = []
-    for sample in read_tar(part, place, Columns(), whole=whole):
+    for sample in read_tar(unit, store, Columns(), whole=whole):
         try:
             found.append((sample.id, f"{len(sample.fetch())} bytes"))
         except Exception as error:

@@ -69,10 +69,10 @@ def by_bulk(data: bytes, folder: Path, *, column: str | None = None, name: str =
     """The rows, those of samples without any image left out."""
     path = folder / name
     path.write_bytes(data)
-    place, found = locate(str(path), {})
-    part = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(found, len(data), ""),))
+    store, found = locate(str(path), {})
+    unit = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(found, len(data), ""),))
     rows: list[Verdict] = []
-    for sample in read_tar(part, place, Columns(expected=column), whole=False):
+    for sample in read_tar(unit, store, Columns(expected=column), whole=False):
         try:
             rows.append((sample.id, sample.fetch()))
         except RowError as error:

@@ -14,13 +14,13 @@ from ray import cloudpickle
 
 from bulk.errors import EngineError
 from bulk.job import BulkJob
-from bulk.output.tally import PartResult
+from bulk.output.tally import UnitResult
 from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
 from common.storage import locate
 
-PART, OUTCOME = "part", "outcome"
+UNIT, OUTCOME = "unit", "outcome"
 """The columns of the batches that an actor is given and gives back, both of bytes: see `pack`."""
 
 # What the bytes of a table depend on, besides the job.
@@ -39,14 +39,14 @@ class Orders:
 
     Args:
         job: what is done.
-        known: scores that need not be found out again.
+        cache: scores that need not be found out again.
         threads: how many images an actor decodes at a time.
         versions: of the libraries on the driver's machine.
         markers: files of this machine that every node must see: they lie where shards are to be written.
     """
 
     job: BulkJob
-    known: ScoreCache
+    cache: ScoreCache
     threads: int
     versions: Mapping[str, str]
     markers: tuple[str, ...] = ()
@@ -54,35 +54,35 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class NodeFailure:
     """What ends the run, and the node where it happened."""
 
     error: Exception
     node: str
 
 
-Outcome = PartResult | Fault
+Outcome = UnitResult | NodeFailure
 
 T = TypeVar("T")
 
 
 class ScoringActor:
-    """Runs parts, from several threads where Ray has several for it.
+    """Runs units, from several threads where Ray has several for it.
 
     Errors are handed back and not raised: Ray would take an actor that cannot start for one to be replaced, and
     raise errors of its own in place of ours.
     """
 
     def __init__(self, orders: Any, witness: WorkUnit) -> None:
-        self._worker: Worker | Fault = _attempt(lambda: open_worker(ray.get(orders), witness))
+        self._worker: Worker | NodeFailure = _attempt(lambda: open_worker(ray.get(orders), witness))
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """A batch of packed parts to one of packed outcomes, both object arrays `[N]`."""
-        return {OUTCOME: np.array([pack(self._run(unpack(part))) for part in batch[PART]], object)}
+        return {OUTCOME: np.array([pack(self._run(unpack(unit))) for unit in batch[UNIT]], object)}
 
-    def _run(self, part: WorkUnit) -> Outcome:
+    def _run(self, unit: WorkUnit) -> Outcome:
         worker = self._worker
-        return worker if isinstance(worker, Fault) else _attempt(lambda: worker.run(part))
+        return worker if isinstance(worker, NodeFailure) else _attempt(lambda: worker.run(unit))
 
 
 def pack(value: WorkUnit | Outcome) -> bytes:
@@ -109,7 +109,7 @@ def open_worker(orders: Orders, witness: WorkUnit) -> Worker:
     """
     _check_versions(orders.versions)
     _check_sight(orders, witness)
-    return orders.make_worker(orders.job, orders.known, threads=orders.threads)
+    return orders.make_worker(orders.job, orders.cache, threads=orders.threads)
 
 
 def library_versions() -> dict[str, str]:
@@ -138,10 +138,10 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
 
 def _check_sight(orders: Orders, witness: WorkUnit) -> None:
     unseen = [path for path in orders.markers if not Path(path).is_file()]
-    place, _ = locate(witness.source, orders.job.storage_options)
-    for item in (item for item in witness.items[:1] if item.size is not None):
-        if place.look(item.path) is None:
-            unseen.insert(0, place.name(item.path))
+    store, _ = locate(witness.source, orders.job.storage_options)
+    for file in (file for file in witness.files[:1] if file.size is not None):
+        if store.look(file.path) is None:
+            unseen.insert(0, store.name(file.path))
     if unseen:
         raise EngineError(
             f"node {socket.gethostname()} cannot see {unseen[0]}: SRC, DST and KEEP must lie where all nodes "
@@ -149,14 +149,14 @@ def _check_sight(orders: Orders, witness: WorkUnit) -> None:
         )
 
 
-def _attempt(act: Callable[[], T]) -> T | Fault:
+def _attempt(act: Callable[[], T]) -> T | NodeFailure:
     try:
         return act()
     except ModuleNotFoundError as error:
         node = socket.gethostname()
-        return Fault(EngineError(f"node {node} cannot import {error.name}: {INSTALL}"), node)
+        return NodeFailure(EngineError(f"node {node} cannot import {error.name}: {INSTALL}"), node)
     except Exception as error:
-        return Fault(_portable(error), socket.gethostname())
+        return NodeFailure(_portable(error), socket.gethostname())
 
 
 def _portable(error: Exception) -> Exception:

@@ -18,18 +18,18 @@ _NAMED = 3
 class Window:
     """Parts that are run together. `alone`: each in a worker that runs no other, for one of them may have killed it."""
 
-    parts: list[WorkUnit]
+    units: list[WorkUnit]
     alone: bool
 
 
 class Attempts:
-    """Hands out parts in windows; what does not come back of one is handed out again, `LIMIT` times in all.
+    """Hands out units in windows; what does not come back of one is handed out again, `LIMIT` times in all.
 
-    `parts` is pulled from as windows are taken, so that no more than a window of them is held.
+    `units` is pulled from as windows are taken, so that no more than a window of them is held.
     """
 
-    def __init__(self, parts: Iterator[WorkUnit]) -> None:
-        self._parts = parts
+    def __init__(self, units: Iterator[WorkUnit]) -> None:
+        self._units = units
         self._out: dict[str, WorkUnit] = {}
         self._again: deque[WorkUnit] = deque()
         self._losses: Counter[str] = Counter()
@@ -37,10 +37,10 @@ class Attempts:
 
     def take(self, count: int) -> Window:
         """The next window, of `count` parts at most: what is new, and then what was lost. Empty when all is done."""
-        window = Window(list(islice(self._parts, count)), alone=False)
-        if not window.parts:
+        window = Window(list(islice(self._units, count)), alone=False)
+        if not window.units:
             window = Window([self._again.popleft() for _ in range(min(count, len(self._again)))], alone=True)
-        self._out = {part.slot: part for part in window.parts}
+        self._out = {unit.slot: unit for unit in window.units}
         return window
 
     def finish(self, slot: str) -> bool:
@@ -50,9 +50,9 @@ class Attempts:
     def settle(self) -> list[WorkUnit]:
         """The window is over: what did not come back was lost, and is returned."""
         lost, self._out = list(self._out.values()), {}
-        for part in lost:
-            self._losses[part.slot] += 1
-            (self._given_up if self._losses[part.slot] >= LIMIT else self._again).append(part)
+        for unit in lost:
+            self._losses[unit.slot] += 1
+            (self._given_up if self._losses[unit.slot] >= LIMIT else self._again).append(unit)
         return lost
 
     def check(self) -> None:
@@ -72,7 +72,7 @@ class Attempts:
         )
 
 
-def describe(part: WorkUnit) -> str:
+def describe(unit: WorkUnit) -> str:
     """A part as a person would look for it: its file, or the first of its files."""
-    first = part.items[0].title if part.items else part.slot
-    return first if len(part.items) <= 1 else f"{first} and the {len(part.items) - 1} files after it"
+    first = unit.files[0].title if unit.files else unit.slot
+    return first if len(unit.files) <= 1 else f"{first} and the {len(unit.files) - 1} files after it"

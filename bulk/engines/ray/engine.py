@@ -12,12 +12,12 @@ from typing import Any
 import ray
 
 from bulk.engines.engine import Watch
-from bulk.engines.ray.actor import Fault, MakeWorker, Orders, library_versions
+from bulk.engines.ray.actor import MakeWorker, NodeFailure, Orders, library_versions
 from bulk.engines.ray.attempts import Attempts, describe
 from bulk.engines.ray.pool import Pool, has_room, run_window, size_pool, wants_gpus
 from bulk.engines.ray.session import joined
 from bulk.job import BulkJob
-from bulk.output.tally import PartResult
+from bulk.output.tally import UnitResult
 from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
@@ -55,14 +55,14 @@ class RayEngine:
         self._make_worker = make_worker
 
     def run(
-        self, parts: Iterator[WorkUnit], job: BulkJob, known: ScoreCache, *, watch: Watch
-    ) -> Generator[PartResult, None, None]:
+        self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
+    ) -> Generator[UnitResult, None, None]:
         """As `Engine` says.
 
         Raises:
             EngineError: Ray cannot be reached or used, or a part was lost with its worker again and again.
         """
-        first = next(parts, None)
+        first = next(units, None)
         if first is None:
             return
         with joined(self._address), _markers(job) as markers:
@@ -73,31 +73,31 @@ class RayEngine:
                 _log.warning("all of the Ray cluster is taken: the run waits until there is room for an actor")
             orders = Orders(
                 job=replace(job, device="cuda" if on_gpus else "cpu"),
-                known=known,
+                cache=cache,
                 threads=pool.threads,
                 versions=library_versions(),
                 markers=markers,
                 make_worker=self._make_worker,
             )
-            attempts = Attempts(itertools.chain([first], parts))
+            attempts = Attempts(itertools.chain([first], units))
             for result in _run(attempts, ray.put(orders), pool):
                 watch(result.total)
                 yield result
             attempts.check()
 
 
-def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[PartResult]:
+def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[UnitResult]:
     size = min(_WINDOW_PER_ACTOR * pool.actors, _WINDOW)
-    while (window := attempts.take(size)).parts:
+    while (window := attempts.take(size)).units:
         with contextlib.closing(run_window(window, orders, pool=pool)) as outcomes:
             for outcome in outcomes:
-                if isinstance(outcome, Fault):
+                if isinstance(outcome, NodeFailure):
                     _log.error("the run ends for what happened on node %s", outcome.node)
                     raise outcome.error
                 if attempts.finish(outcome.slot):
                     yield outcome
-        for part in attempts.settle():
-            _log.warning("lost with its worker: %s", describe(part))
+        for unit in attempts.settle():
+            _log.warning("lost with its worker: %s", describe(unit))
         # Errors that Ray Data met hold on to actors, which hold on to cores: the next actors would wait for ever.
         gc.collect()
 
@@ -108,11 +108,11 @@ def _markers(job: BulkJob) -> Iterator[tuple[str, ...]]:
     with contextlib.ExitStack() as stack:
         paths = []
         for url in filter(None, (job.target, job.keep)):
-            place, folder = locate(url, job.storage_options)
-            if place.is_local:
+            store, folder = locate(url, job.storage_options)
+            if store.is_local:
                 path = f"{folder}/{TEMPORARY}{uuid.uuid4().hex}"
-                stack.callback(place.remove, path)
-                with place.publish(path):
+                stack.callback(store.remove, path)
+                with store.publish(path):
                     pass
                 paths.append(path)
         yield tuple(paths)

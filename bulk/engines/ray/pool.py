@@ -11,13 +11,13 @@ import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
-from bulk.engines.ray.actor import INSTALL, OUTCOME, PART, Outcome, ScoringActor, pack, unpack
+from bulk.engines.ray.actor import INSTALL, OUTCOME, UNIT, Outcome, ScoringActor, pack, unpack
 from bulk.engines.ray.attempts import Window
 from bulk.errors import EngineError
 from gate.scorer import Device
 
 LOSSES_PER_ACTOR = 16
-"""Parts lost in one window, so many for each actor, from which on the cluster is at fault and no single part."""
+"""Parts lost in one window, so many for each actor, from which on the cluster is at fault and no single unit."""
 
 # Parts in an actor: while one is read for the first time or written, the other keeps its cores busy.
 _AT_ONCE = 2
@@ -70,7 +70,7 @@ def has_room(free: Mapping[str, float], pool: Pool) -> bool:
 
 
 def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome, None, None]:
-    """The outcomes of a window's parts, as they come; those of parts whose worker died are missing.
+    """The outcomes of a window's units, as they come; those of parts whose worker died are missing.
 
     Args:
         window: what is run, each part as a task of its own.
@@ -91,7 +91,7 @@ def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome,
 
 
 def _plan(window: Window, orders: Any, pool: Pool) -> Any:
-    count = len(window.parts)
+    count = len(window.units)
     at_once = 1 if window.alone else _AT_ONCE
     strategy = ray.data.ActorPoolStrategy(
         size=min(pool.actors, count),
@@ -99,14 +99,14 @@ def _plan(window: Window, orders: Any, pool: Pool) -> Any:
         max_concurrent_calls_per_actor=at_once,
         enable_true_multi_threading=True,
     )
-    rows = ray.data.from_items([{PART: pack(part)} for part in window.parts], override_num_blocks=count)
+    rows = ray.data.from_items([{UNIT: pack(unit)} for unit in window.units], override_num_blocks=count)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # Of the last two, until Ray 2.64 takes them away.
         # An actor that died is started again, elsewhere if its node is gone. Its parts are not Ray's to try again: they
         # would go to the same actor, and be lost for good, or wait for ever, where no other node has room for it.
         return rows.map_batches(
             ScoringActor,
-            fn_constructor_args=(orders, window.parts[0]),
+            fn_constructor_args=(orders, window.units[0]),
             batch_size=1,
             compute=strategy,
             num_cpus=pool.threads,

@@ -20,7 +20,7 @@ HERE = "local"
 
 _HINT = "run the command on a node of the cluster, or hand it over: ray job submit --address http://HEAD:8265 -- ..."
 _CONNECT_SECONDS = 10.0
-_Started = TypeVar("_Started")
+_Result = TypeVar("_Result")
 _TIMED_OUT = "timed out during startup"
 _STARTS = 3
 """How often a Ray is started here before that is given up.
@@ -67,7 +67,7 @@ def _join(address: str) -> None:
             handler.setLevel(logging.CRITICAL)
 
 
-def start_patiently(start: Callable[[], _Started]) -> _Started:
+def start_patiently(start: Callable[[], _Result]) -> _Result:
     """Start Ray's processes, again where they did not find one another in time; return what `start` returns.
 
     Raises:

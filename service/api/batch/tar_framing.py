@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from common import webdataset
 from common.tar import End as TarEnd
 from common.tar_headers import TarError
-from common.webdataset import Companions, Fate, File, Rank, ShardReader, Unreadable, printable
+from common.webdataset import Companions, Fate, File, Rank, ShardEvent, ShardReader, Unreadable, printable
 from service.api.batch.upload_events import Begin, End, Event, Ignored, Refused, Settle
 from service.errors import MalformedRequest, MissingImage
 
@@ -37,7 +36,7 @@ class TarParser:
         except TarError as error:
             raise MalformedRequest(str(error)) from error
 
-    def _take(self, event: webdataset.Event) -> Iterator[Event]:
+    def _take(self, event: ShardEvent) -> Iterator[Event]:
         if isinstance(event, File | Unreadable):
             yield from self._begin(event)
         elif self._is_wanted:

@@ -52,9 +52,9 @@ def test_a_safe_name_stays_below_its_folder(name: str) -> None:
 
 def test_many_images_under_one_key_take_no_longer_than_others(tmp_path: Path) -> None:
     begin = time.monotonic()
-    with AcceptedTar(LocalFiles(), str(tmp_path / "x.tar")) as keep:
+    with AcceptedTar(LocalFiles(), str(tmp_path / "x.tar")) as accepted:
         for _ in range(20_000):
-            keep.add(Sample("a", "s", data_given(b""), key="a", ending="png"), b"x")
+            accepted.add(Sample("a", "s", data_given(b""), key="a", ending="png"), b"x")
     # 200 million steps, minutes, where each begins to count at 2.
     assert time.monotonic() - begin < 60
     assert list(tar_members((tmp_path / "x.tar").read_bytes()))[-1] == "a~20000.png"

@@ -17,20 +17,20 @@ def hashes(count: int) -> list[bytes]:
 def test_scores_are_found_by_the_hash_of_the_bytes() -> None:
     keys = hashes(100)
     probability = np.linspace(0, 1, len(keys), dtype=np.float32)
-    known = pickle.loads(pickle.dumps(ScoreCache.of(np.array(keys, "S32"), probability, -probability)))  # noqa: S301
+    cache = pickle.loads(pickle.dumps(ScoreCache.of(np.array(keys, "S32"), probability, -probability)))  # noqa: S301
     for key, value in zip(keys, probability, strict=True):
-        score = known.find(key)
+        score = cache.find(key)
         assert score is not None
         assert np.float32(score.probability) == value
         assert score.novelty == -score.probability
-    assert len(known) == len(keys)
-    assert known.find(hashlib.sha256(b"else").digest()) is None
-    assert known.find(b"\xff" * 32) is None
+    assert len(cache) == len(keys)
+    assert cache.find(hashlib.sha256(b"else").digest()) is None
+    assert cache.find(b"\xff" * 32) is None
 
 
 def test_a_model_without_novelty_has_none_here_either() -> None:
-    known = ScoreCache.of(np.array([HASH], "S32"), np.zeros(1, np.float32), np.full(1, np.nan, np.float32))
-    score = known.find(HASH)
+    cache = ScoreCache.of(np.array([HASH], "S32"), np.zeros(1, np.float32), np.full(1, np.nan, np.float32))
+    score = cache.find(HASH)
     assert score is not None
     assert score.novelty is None
 

@@ -52,8 +52,8 @@ def make() -> Iterator[Callable[..., BatchScorer]]:
     """Makes judges, and closes them."""
     made: list[BatchScorer] = []
 
-    def make(scorer: Scorer, *, job: BulkJob = JOB, known: ScoreCache | None = None, threads: int = 2) -> BatchScorer:
-        made.append(BatchScorer(job, known or ScoreCache.nothing(), scorer, threads=threads))
+    def make(scorer: Scorer, *, job: BulkJob = JOB, cache: ScoreCache | None = None, threads: int = 2) -> BatchScorer:
+        made.append(BatchScorer(job, cache or ScoreCache.nothing(), scorer, threads=threads))
         return made[-1]
 
     yield make
