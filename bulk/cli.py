@@ -13,10 +13,11 @@ from bulk.interrupt import GRACE_SECONDS, RAY_GRACE_SECONDS, Interrupted, interr
 from bulk.preflight import check_job
 from bulk.progress import Progress
 from bulk.run import run
-from bulk.settings import Settings, flag
+from bulk.settings import Settings
 from bulk.sources.source import open_source
 from bulk.summary import Summary
 from common.errors import UrlError
+from common.settings import flag
 from common.storage import without_secrets
 from gate.errors import GateError
 

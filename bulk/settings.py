@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bulk.errors import UsageError
 from bulk.job import BulkJob, Columns
 from bulk.work_unit import SourceKind
+from common.settings import load_settings
 from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
 from gate.card import Probability, Version
 
 Count = Annotated[int, Field(ge=1)]
 
-# What a run has in common with the service, and takes from the same variables.
+POSITIONAL = ("src", "dst")
+"""Fields that the command takes as positional arguments."""
+
+# Settings that the service has too, read from the same environment variables.
 _SHARED = ("models", "device", "band_low", "band_high", "max_decode_bytes")
 
 
@@ -81,13 +85,7 @@ class Settings(BaseModel):
             UsageError: a value does not fit; the text names it as it was given.
         """
         variables = {name: f"LENSGATE_{name.upper()}" for name in _SHARED}
-        given = {name: environment[key] for name, key in variables.items() if environment.get(key)}
-        chosen = {name: value for name, value in flags.items() if value is not None}
-        try:
-            return cls(**{**given, **chosen})
-        except ValidationError as error:
-            faults = (_describe(dict(fault), variables, chosen) for fault in error.errors())
-            raise UsageError("; ".join(faults)) from error
+        return load_settings(cls, flags, environment, variables=variables, error=UsageError, positional=POSITIONAL)
 
     def job(self) -> BulkJob:
         """What workers need of it, the model read and verified.
@@ -114,16 +112,3 @@ class Settings(BaseModel):
             max_decode_bytes=self.max_decode_bytes,
             storage_options=self.storage_options,
         )
-
-
-def _describe(fault: dict[str, Any], variables: Mapping[str, str], flags: Mapping[str, Any]) -> str:
-    text = str(fault["msg"]).removeprefix("Value error, ")
-    if not fault["loc"]:  # A fault between two settings names both itself.
-        return text
-    name = str(fault["loc"][0])
-    return f"{flag(name) if name in flags or name not in variables else variables[name]}: {text}"
-
-
-def flag(name: str) -> str:
-    """`--max-reject-ratio` for `max_reject_ratio`; SRC and DST are none."""
-    return name.upper() if name in ("src", "dst") else "--" + name.replace("_", "-")

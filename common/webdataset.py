@@ -33,25 +33,47 @@ class Rank(Enum):
     """A hidden file, or one that macOS' archiver wrote for itself, without an image in it."""
 
 
+class Fate(Enum):
+    """The verdict on an image, or on the images that were held."""
+
+    JUDGE = "judge"
+    HOLD = "hold"
+    DROP = "drop"
+
+
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file begins: its key, and what follows the key's dot."""
+    """A file begins.
+
+    Args:
+        name: its path in the tar.
+        key: the sample's key.
+        ending: the text after the key's dot.
+        rank: its role in the sample.
+        fate: the verdict on it; None unless it is an image.
+        settled: the verdict on the images held so far, if this member decides it.
+        size: in bytes.
+    """
 
     name: str
     key: str
     ending: str
     rank: Rank
+    fate: Fate | None
+    settled: Fate | None
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A link, a device or the rest of another volume's file: a member without its content."""
+    """A member without content: a link, a device, or the rest of a file from another volume. Fields as in `File`."""
 
     name: str
     key: str
     ending: str
     rank: Rank
+    fate: Fate | None
+    settled: Fate | None
     detail: str
 
 
@@ -67,6 +89,7 @@ class ShardReader:
 
     def __init__(self, limit: int) -> None:
         self._tar = TarReader(limit)
+        self._companions = _Companions()
         self._unknown: Member | None = None
         self._head = bytearray()
 
@@ -95,11 +118,11 @@ class ShardReader:
     def _begin(self, member: Member) -> Iterator[ShardEvent]:
         rank = _rank_by_name(member.name)
         if member.kind is not MemberKind.FILE:
-            yield _unreadable(member, rank)
+            yield self._unreadable(member, rank)
         elif rank is None:
             self._unknown = member
         else:
-            yield _file(member, rank)
+            yield self._file(member, rank)
 
     def _look(self, member: Member, event: memoryview | End) -> Iterator[ShardEvent]:
         """Collect the first bytes of a file, and decide by them what it is."""
@@ -110,22 +133,31 @@ class ShardReader:
         head = bytes(self._head)
         self._unknown = None
         self._head.clear()
-        yield _file(member, _rank_by_content(member.name, head))
+        yield self._file(member, _rank_by_content(member.name, head))
         if head:
             yield head
         if isinstance(event, End):
             yield event
 
+    def _file(self, member: Member, rank: Rank) -> File:
+        key, ending = split(member.name)
+        fate, settled = self._companions.meet(key, rank)
+        return File(member.name, key, ending, rank, fate, settled, member.size)
 
-class Fate(Enum):
-    """What becomes of an image now, or of those that are held."""
+    def _unreadable(self, member: Member, rank: Rank | None) -> Unreadable:
+        key, ending = split(member.name)
+        if rank is None and member.kind is MemberKind.LINK and _rank_by_name(member.target) is not None:
+            rank = Rank.IMAGE
+        if rank is None:
+            rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
+        detail = f"{shown(member.name)} is {member.kind.value}"
+        if member.kind is MemberKind.LINK:
+            detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
+        fate, settled = self._companions.meet(key, rank)
+        return Unreadable(member.name, key, ending, rank, fate, settled, detail)
 
-    JUDGE = "judge"
-    HOLD = "hold"
-    DROP = "drop"
 
-
-class Companions:
+class _Companions:
     """Decides, member by member, which images of a sample are judged and which accompany another one.
 
     Members of a sample follow each other. A candidate is a companion where its sample has an image before it, or
@@ -138,23 +170,25 @@ class Companions:
         self._held = 0
 
     def meet(self, key: str, rank: Rank) -> tuple[Fate | None, Fate | None]:
-        """Return what becomes of those that are held, if that is known now, and of this image, if it is one."""
-        held = None
+        """Return the verdict on this member, and the one on the images held so far; None where there is none yet."""
+        if rank is Rank.METADATA:
+            return None, None
+        settled = None
         if key != self._key:
-            held = Fate.JUDGE if self._held else None
+            settled = Fate.JUDGE if self._held else None
             self._key, self._has_image, self._held = key, False, 0
         if rank is Rank.IMAGE:
-            held = Fate.DROP if self._held else held
+            settled = Fate.DROP if self._held else settled
             self._has_image, self._held = True, 0
-            return held, Fate.JUDGE
+            return Fate.JUDGE, settled
         if rank is not Rank.CANDIDATE:
-            return held, None
+            return None, settled
         if self._has_image:
-            return held, Fate.DROP
+            return Fate.DROP, settled
         if self._held == MAX_HELD:
-            held, self._held = Fate.JUDGE, 0
+            settled, self._held = Fate.JUDGE, 0
         self._held += 1
-        return held, Fate.HOLD
+        return Fate.HOLD, settled
 
 
 def split(name: str) -> tuple[str, str]:
@@ -173,23 +207,6 @@ def printable(name: str) -> str:
 def shown(name: str) -> str:
     """Return a name as errors quote it."""
     return repr(printable(name[:128]))
-
-
-def _file(member: Member, rank: Rank) -> File:
-    key, ending = split(member.name)
-    return File(member.name, key, ending, rank, member.size)
-
-
-def _unreadable(member: Member, rank: Rank | None) -> Unreadable:
-    key, ending = split(member.name)
-    if rank is None and member.kind is MemberKind.LINK and _rank_by_name(member.target) is not None:
-        rank = Rank.IMAGE
-    if rank is None:
-        rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
-    detail = f"{shown(member.name)} is {member.kind.value}"
-    if member.kind is MemberKind.LINK:
-        detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
-    return Unreadable(member.name, key, ending, rank, detail)
 
 
 def _is_hidden(name: str) -> bool:

@@ -7,7 +7,7 @@ from bulk.errors import FileTooLarge, MissingImage, RowError
 from bulk.sources.orders import is_json, read_order, too_long
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given
 from common.tar import End
-from common.webdataset import Companions, Fate, File, Rank, ShardEvent, Unreadable, printable, shown
+from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, printable, shown
 from gate import Label
 
 # The members of a sample are held until all of them are there. Of a longer sample they are held in turns.
@@ -54,7 +54,6 @@ class Samples:
 
     def __init__(self, source: str, column: str | None, *, whole: bool) -> None:
         self._source, self._column, self._whole = source, column, whole
-        self._companions = Companions()
         self._group = _Group("")
         self._member: _SampleMember | None = None
         self._is_wanted = False
@@ -80,16 +79,15 @@ class Samples:
         self._group = _Group("")
 
     def _begin(self, file: File | Unreadable) -> Iterator[Sample]:
-        held, own = self._companions.meet(file.key, file.rank)
-        if held is not None:
-            self._settle(is_judged=held is Fate.JUDGE)
+        if file.settled is not None:
+            self._settle(is_judged=file.settled is Fate.JUDGE)
         if file.key != self._group.key:
             yield from self.finish()
             self._group = _Group(file.key)
-        self._member = _SampleMember(file.name, file.ending, is_judged=own is Fate.JUDGE)
-        if own is Fate.HOLD:
+        self._member = _SampleMember(file.name, file.ending, is_judged=file.fate is Fate.JUDGE)
+        if file.fate is Fate.HOLD:
             self._group.held.append(self._member)
-        self._is_wanted = self._wants(file.ending, own)
+        self._is_wanted = self._wants(file.ending, file.fate)
         if isinstance(file, Unreadable):
             self._member.body = MissingImage(file.detail)
             yield from self._complete()

@@ -106,7 +106,7 @@ class Writer:
         self._out = io.BytesIO()
         self._steps: list[Callable[[], None]] = [
             *[self.plain] * 4, self.numbered, self.companions, self.candidates, self.by_content, self.link,
-            self.device, self.sparse, self.metadata, self.others, self.twice, self.odd_kind, self.end,
+            self.device, self.sparse, self.metadata, self.others, self.twice, self.unsorted, self.odd_kind, self.end,
         ]  # fmt: skip
 
     def write(self, steps: int) -> Tar:
@@ -208,6 +208,15 @@ class Writer:
         if self.random.random() < 0.5:
             self.plain()
         self.image(name)
+
+    def unsorted(self) -> None:
+        """Separate a companion from its image: it is judged as an image of its own."""
+        first, second = self.key(), self.key()
+        self.image(f"{first}.mask.png")
+        self.image(f"{second}.png")
+        self._out.write(member(f"{second}.json", b"{}", self.form))
+        self.image(f"{first}.png")
+        self.image(f"{first}.mask.png", is_judged=False)
 
     def odd_kind(self) -> None:
         name, content = self.key() + ".png", self.content()

@@ -82,7 +82,11 @@ def by_bulk(data: bytes, folder: Path, *, column: str | None = None, name: str =
 
 
 def is_same_id(row: str, line: str) -> bool:
-    """Bulk names the only image of a sample by the sample's key, the service by its name."""
+    """Compare ids, which differ by design.
+
+    A line of the service names the member; a row of bulk names the sample by its key where it has a single image, as
+    WebDataset readers do, and the member where it has several.
+    """
     return row in (line, split(line)[0])
 
 

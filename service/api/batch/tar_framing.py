@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from common.tar import End as TarEnd
 from common.tar_headers import TarError
-from common.webdataset import Companions, Fate, File, Rank, ShardEvent, ShardReader, Unreadable, printable
+from common.webdataset import Fate, File, ShardEvent, ShardReader, Unreadable, printable
 from service.api.batch.upload_events import Begin, End, Event, Ignored, Refused, Settle
 from service.errors import MalformedRequest, MissingImage
 
@@ -18,7 +18,6 @@ class TarParser:
 
     def __init__(self, limit: int) -> None:
         self._reader = ShardReader(limit)
-        self._companions = Companions()
         self._is_wanted = False
 
     def feed(self, data: bytes) -> Iterator[Event]:
@@ -44,13 +43,12 @@ class TarParser:
 
     def _begin(self, file: File | Unreadable) -> Iterator[Event]:
         self._is_wanted = False
-        held, own = (None, None) if file.rank is Rank.METADATA else self._companions.meet(file.key, file.rank)
-        if held is not None:
-            yield Settle(is_judged=held is Fate.JUDGE)
-        if own not in (Fate.JUDGE, Fate.HOLD):
+        if file.settled is not None:
+            yield Settle(is_judged=file.settled is Fate.JUDGE)
+        if file.fate not in (Fate.JUDGE, Fate.HOLD):
             yield Ignored()
         elif isinstance(file, Unreadable):
-            yield Refused(printable(file.name), MissingImage(file.detail), is_held=own is Fate.HOLD)
+            yield Refused(printable(file.name), MissingImage(file.detail), is_held=file.fate is Fate.HOLD)
         else:
             self._is_wanted = True
-            yield Begin(printable(file.name), file.size, is_held=own is Fate.HOLD)
+            yield Begin(printable(file.name), file.size, is_held=file.fate is Fate.HOLD)
