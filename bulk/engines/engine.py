@@ -4,8 +4,8 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import Counts, UnitResult
-from bulk.work.score_cache import ScoreCache
 from bulk.work_unit import WorkUnit
 
 Watch = Callable[[Counts], None]

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bulk.engines.engine import Watch
 from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import UnitResult
-from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
 

@@ -15,10 +15,10 @@ from bulk.errors import DestinationError
 from bulk.job import BulkJob
 from bulk.output.accepted_tar import kept_name
 from bulk.output.folder import Folder
+from bulk.output.score_cache import ScoreCache
 from bulk.output.table import ENDING, SCORES, Scored, Shard, read_scores, read_shard
 from bulk.output.tally import UnitResult
 from bulk.sources.source import Source
-from bulk.work.score_cache import ScoreCache
 from bulk.work_unit import WorkUnit
 
 # Files that are read at a time: in an object store each is a request.

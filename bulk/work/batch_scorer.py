@@ -13,9 +13,9 @@ import numpy as np
 
 from bulk.errors import Internal, RowError, ScoringFailed, Stopped
 from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.output.table import Row
 from bulk.sources.sample import Sample, failing
-from bulk.work.score_cache import ScoreCache
 from common.storage import without_secrets
 from gate import Decision, DecodeBudget, ImageError, Label, ScoringError, decide, read_pixels
 from gate.pixels import Pixels

@@ -7,11 +7,11 @@ from typing import Self
 
 from bulk.job import BulkJob
 from bulk.output.accepted_tar import AcceptedTar, kept_name
+from bulk.output.score_cache import ScoreCache
 from bulk.output.table import ENDING, TableWriter
 from bulk.output.tally import Counts, UnitResult
 from bulk.sources.source import read_unit
 from bulk.work.batch_scorer import BatchScorer, ScoredSamples
-from bulk.work.score_cache import ScoreCache
 from bulk.work_unit import WorkUnit
 from common.storage import locate
 from gate import Action

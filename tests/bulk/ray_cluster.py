@@ -29,12 +29,12 @@ from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.session import start_patiently
 from bulk.job import BulkJob
 from bulk.output.folder import LOCK
+from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import Counts
 from bulk.progress import Progress
 from bulk.run import run
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from gate import Band
 from gate.scorer import Device

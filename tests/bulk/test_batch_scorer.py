@@ -9,9 +9,9 @@ import pytest
 
 from bulk.errors import Stopped
 from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.sources.sample import Sample, given
 from bulk.work.batch_scorer import BatchScorer, ScoredSamples
-from bulk.work.score_cache import ScoreCache
 from gate import Band, DecodeBudget, ModelStore, ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scorer, Scores

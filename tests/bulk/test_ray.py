@@ -14,7 +14,7 @@ from bulk.engines.ray.pool import Pool, explain, has_room, size_pool, wants_gpus
 from bulk.engines.ray.session import start_patiently
 from bulk.errors import EngineError
 from bulk.job import BulkJob
-from bulk.work.score_cache import ScoreCache
+from bulk.output.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
 from common.storage import StoredFile

@@ -19,9 +19,9 @@ from bulk.engines.ray.actor import OUTCOME, UNIT, Orders, ScoringActor, library_
 from bulk.engines.ray.engine import RayEngine
 from bulk.errors import EngineError
 from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from gate import Band
 from gate.errors import DeviceError

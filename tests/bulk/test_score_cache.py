@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 
-from bulk.work.score_cache import ScoreCache
+from bulk.output.score_cache import ScoreCache
 
 HASH = hashlib.sha256(b"one").digest()
 

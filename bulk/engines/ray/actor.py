@@ -14,8 +14,8 @@ from ray import cloudpickle
 
 from bulk.errors import EngineError
 from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import UnitResult
-from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
 from common.storage import locate

@@ -17,8 +17,8 @@ from bulk.engines.ray.attempts import Attempts, describe
 from bulk.engines.ray.pool import Pool, has_room, run_window, size_pool, wants_gpus
 from bulk.engines.ray.session import joined
 from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import UnitResult
-from bulk.work.score_cache import ScoreCache
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
 from common.storage import TEMPORARY, locate
