@@ -13,14 +13,14 @@ from bulk.output.tally import UnitResult
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
 
-# What parts that are under way may take to notice that the run was stopped.
+# Time for units in progress to notice that the run was stopped.
 _STOP_SECONDS = 3.0
 
 
 class LocalEngine:
-    """Decodes on `threads` threads, by default one a core, and always has a further part under way.
+    """Decodes on `threads` threads, by default one per core, with several work units in progress.
 
-    While one part is read for the first time, scored or written, the images of another keep the cores busy.
+    While one unit is read, scored or written, images of another keep the cores busy.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -29,7 +29,7 @@ class LocalEngine:
     def run(
         self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
     ) -> Generator[UnitResult, None, None]:
-        """As `Engine` says."""
+        """See `Engine.run`."""
         at_once = max(2, math.ceil(self._threads / 4))
         pool = ThreadPoolExecutor(at_once)
         with Worker(job, cache, threads=self._threads, watch=watch) as worker:
@@ -44,5 +44,5 @@ class LocalEngine:
             finally:
                 worker.stop()
                 pool.shutdown(wait=False, cancel_futures=True)
-                # A read that hangs must not keep the run from ending.
+                # A hanging read must not block the end of the run.
                 wait(running, timeout=_STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""The scoring actor: the same worker as everywhere, on whichever node Ray puts it."""
+"""The scoring actor: runs the same worker as the local engine, on a node that Ray chooses."""
 
 import importlib.metadata
 import socket
@@ -21,28 +21,28 @@ from bulk.work_unit import WorkUnit
 from common.storage import locate
 
 UNIT, OUTCOME = "unit", "outcome"
-"""The columns of the batches that an actor is given and gives back, both of bytes: see `pack`."""
+"""The columns of an actor's input and output batches; both hold bytes from `pack`."""
 
-# What the bytes of a table depend on, besides the job.
+# Libraries that determine the bytes of a table, in addition to the job.
 _LIBRARIES = ("deflate", "lensgate", "numpy", "pillow", "pyarrow", "simplejpeg")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 MakeWorker = Callable[..., Worker]
-"""`Worker`, or what a test puts in its place: it is sent to the actors."""
+"""`Worker`, or a replacement in tests; it is pickled and sent to the actors."""
 
 INSTALL = "install lensgate[bulk,cpu,ray] on all nodes, or gpu for cpu, in the version that starts the run"
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What all actors are told; it lies in Ray's object store once.
+    """The arguments of all actors, stored once in Ray's object store.
 
     Args:
-        job: what is done.
-        cache: scores that need not be found out again.
-        threads: how many images an actor decodes at a time.
-        versions: of the libraries on the driver's machine.
-        markers: files of this machine that every node must see: they lie where shards are to be written.
+        job: the bulk job.
+        cache: scores that are known already.
+        threads: number of images that an actor decodes at a time.
+        versions: library versions on the driver's machine.
+        markers: files written by the driver into the output folders; every node must see them.
     """
 
     job: BulkJob
@@ -55,7 +55,7 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class NodeFailure:
-    """What ends the run, and the node where it happened."""
+    """The error that ends the run, and its node."""
 
     error: Exception
     node: str
@@ -67,17 +67,17 @@ T = TypeVar("T")
 
 
 class ScoringActor:
-    """Runs units, from several threads where Ray has several for it.
+    """Runs work units, on several threads if Ray allows it.
 
-    Errors are handed back and not raised: Ray would take an actor that cannot start for one to be replaced, and
-    raise errors of its own in place of ours.
+    Errors are returned, not raised: Ray would replace an actor that fails to start, and raise its own errors instead
+    of ours.
     """
 
     def __init__(self, orders: Any, witness: WorkUnit) -> None:
         self._worker: Worker | NodeFailure = _attempt(lambda: open_worker(ray.get(orders), witness))
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """A batch of packed parts to one of packed outcomes, both object arrays `[N]`."""
+        """Run a batch of packed units; return packed outcomes. Both are object arrays `[N]`."""
         return {OUTCOME: np.array([pack(self._run(unpack(unit))) for unit in batch[UNIT]], object)}
 
     def _run(self, unit: WorkUnit) -> Outcome:
@@ -86,25 +86,25 @@ class ScoringActor:
 
 
 def pack(value: WorkUnit | Outcome) -> bytes:
-    """For the way: Arrow, in which Ray Data thinks, knows no types of ours."""
+    """Pickle a value for transport: Ray Data uses Arrow, which does not support our types."""
     data: bytes = cloudpickle.dumps(value)
     return data
 
 
 def unpack(data: bytes) -> Any:
-    """What was packed."""
+    """Return the value that `pack` pickled."""
     return cloudpickle.loads(data)
 
 
 def open_worker(orders: Orders, witness: WorkUnit) -> Worker:
-    """The worker of this node, once it is clear that the node can do the job.
+    """Return the worker of this node after checking that the node can do the job.
 
     Args:
-        orders: what all actors are told.
-        witness: a part that was listed not long ago: the node must see it.
+        orders: the arguments of all actors.
+        witness: a recently listed unit; the node must see its files.
 
     Raises:
-        EngineError: it cannot see SRC or DST, or would compute with other libraries than the driver.
+        EngineError: the node cannot see SRC or DST, or has other library versions than the driver.
         GateError: the model cannot be run here.
     """
     _check_versions(orders.versions)
@@ -113,7 +113,7 @@ def open_worker(orders: Orders, witness: WorkUnit) -> Worker:
 
 
 def library_versions() -> dict[str, str]:
-    """What is installed here, by name; both distributions of ONNX Runtime go by one."""
+    """Return the installed versions by name; both distributions of ONNX Runtime share one name."""
     found = {name: _version(name) for name in _LIBRARIES}
     return {**found, "onnxruntime": next(filter(None, map(_version, _RUNTIMES)), "")}
 
@@ -160,7 +160,7 @@ def _attempt(act: Callable[[], T]) -> T | NodeFailure:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself where it survives the journey, or its text."""
+    """Return the error if it can be pickled, otherwise an `EngineError` with its text."""
     try:
         cloudpickle.loads(cloudpickle.dumps(error))
     except Exception:

@@ -1,4 +1,4 @@
-"""Attempts: which parts are to be run next, and how often each was lost with its worker."""
+"""Retries of work units that were lost with their worker."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -9,23 +9,23 @@ from bulk.errors import EngineError
 from bulk.work_unit import WorkUnit
 
 LIMIT = 3
-"""How often a part is begun. A node that goes takes one attempt from what it ran; a part that kills takes them all."""
+"""Attempts per unit. A lost node costs each of its units one attempt; a unit that kills its worker uses up all."""
 
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Parts that are run together. `alone`: each in a worker that runs no other, for one of them may have killed it."""
+    """Units that are run together. `alone`: each worker runs one at a time, since one of them may have killed it."""
 
     units: list[WorkUnit]
     alone: bool
 
 
 class Attempts:
-    """Hands out units in windows; what does not come back of one is handed out again, `LIMIT` times in all.
+    """Hands out units in windows; lost units are handed out again, up to `LIMIT` attempts.
 
-    `units` is pulled from as windows are taken, so that no more than a window of them is held.
+    `units` is consumed as windows are taken, so at most one window is held in memory.
     """
 
     def __init__(self, units: Iterator[WorkUnit]) -> None:
@@ -36,7 +36,7 @@ class Attempts:
         self._given_up: list[WorkUnit] = []
 
     def take(self, count: int) -> Window:
-        """The next window, of `count` parts at most: what is new, and then what was lost. Empty when all is done."""
+        """Return the next window of at most `count` units: new units first, then lost ones. Empty when all are done."""
         window = Window(list(islice(self._units, count)), alone=False)
         if not window.units:
             window = Window([self._again.popleft() for _ in range(min(count, len(self._again)))], alone=True)
@@ -44,11 +44,11 @@ class Attempts:
         return window
 
     def finish(self, slot: str) -> bool:
-        """A part of this window came back. False where it had come back before, and counts for nothing."""
+        """Record a finished unit of this window. Return False for a duplicate result, which must be ignored."""
         return self._out.pop(slot, None) is not None
 
     def settle(self) -> list[WorkUnit]:
-        """The window is over: what did not come back was lost, and is returned."""
+        """End the window; return the units that were lost."""
         lost, self._out = list(self._out.values()), {}
         for unit in lost:
             self._losses[unit.slot] += 1
@@ -56,7 +56,7 @@ class Attempts:
         return lost
 
     def check(self) -> None:
-        """Raise where a part was lost for good.
+        """Raise if a unit was lost in all its attempts.
 
         Raises:
             EngineError: names the first of them.
@@ -73,6 +73,6 @@ class Attempts:
 
 
 def describe(unit: WorkUnit) -> str:
-    """A part as a person would look for it: its file, or the first of its files."""
+    """Return a readable name of a unit: its file, or the first of its files."""
     first = unit.files[0].title if unit.files else unit.slot
     return first if len(unit.files) <= 1 else f"{first} and the {len(unit.files) - 1} files after it"

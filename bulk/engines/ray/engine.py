@@ -1,4 +1,4 @@
-"""The Ray engine: parts through Ray Data's pool of scoring actors, on this machine or on a cluster."""
+"""The Ray engine: runs work units on a Ray Data pool of scoring actors, on this machine or on a cluster."""
 
 import contextlib
 import gc
@@ -27,20 +27,20 @@ from gate.scorer import CUDA
 
 _log = logging.getLogger(__name__)
 
-# Parts of one execution of Ray Data, which wants them all up front: so many for each actor that the seconds in which
-# actors start count for little, and no more than lie in memory with ease.
+# Units of one Ray Data execution, which needs them all up front: enough for each actor to amortize its start-up time,
+# and few enough to fit in memory.
 _WINDOW_PER_ACTOR = 128
 _WINDOW = 8192
 
 
 class RayEngine:
-    """Runs parts on actors of a Ray cluster; its results are those of the local engine, byte for byte.
+    """Runs units on actors of a Ray cluster; results equal those of the local engine, byte for byte.
 
     Args:
         address: HOST:PORT of the cluster's head; None takes RAY_ADDRESS, and without it starts Ray here.
-        actors: how many; None takes as many as there is room for.
+        actors: number of actors; None takes as many as fit.
         threads: decoding threads and cores of each actor; None is one, or a GPU's share of its node's cores.
-        make_worker: what actors run parts with.
+        make_worker: factory of the workers in the actors.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class RayEngine:
     def run(
         self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
     ) -> Generator[UnitResult, None, None]:
-        """As `Engine` says.
+        """See `Engine.run`.
 
         Raises:
-            EngineError: Ray cannot be reached or used, or a part was lost with its worker again and again.
+            EngineError: Ray cannot be reached or used, or a unit was lost in all its attempts.
         """
         first = next(units, None)
         if first is None:
@@ -92,19 +92,19 @@ def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[UnitResult]:
         with contextlib.closing(run_window(window, orders, pool=pool)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, NodeFailure):
-                    _log.error("the run ends for what happened on node %s", outcome.node)
+                    _log.error("an error on node %s ends the run", outcome.node)
                     raise outcome.error
                 if attempts.finish(outcome.slot):
                     yield outcome
         for unit in attempts.settle():
             _log.warning("lost with its worker: %s", describe(unit))
-        # Errors that Ray Data met hold on to actors, which hold on to cores: the next actors would wait for ever.
+        # Exceptions of Ray Data reference actors, which occupy cores: without collection the next actors wait forever.
         gc.collect()
 
 
 @contextlib.contextmanager
 def _markers(job: BulkJob) -> Iterator[tuple[str, ...]]:
-    """Empty files in DST and KEEP, where these are folders: who sees them sees the folders."""
+    """Create empty files in DST and KEEP if they are folders: a node that sees the files sees the folders."""
     with contextlib.ExitStack() as stack:
         paths = []
         for url in filter(None, (job.target, job.keep)):

@@ -1,4 +1,4 @@
-"""The pool of scoring actors: how many of which size, and parts through it by Ray Data."""
+"""The pool of scoring actors: its size, and the execution of units on it by Ray Data."""
 
 import contextlib
 import re
@@ -17,9 +17,9 @@ from bulk.errors import EngineError
 from gate.scorer import Device
 
 LOSSES_PER_ACTOR = 16
-"""Parts lost in one window, so many for each actor, from which on the cluster is at fault and no single unit."""
+"""Lost units per actor in one window above which the cluster is at fault, not a single unit."""
 
-# Parts in an actor: while one is read for the first time or written, the other keeps its cores busy.
+# Units in progress per actor: while one is read or written, the other keeps the cores busy.
 _AT_ONCE = 2
 
 
@@ -33,16 +33,16 @@ class Pool:
 
 
 def size_pool(nodes: Sequence[Mapping[str, float]], *, on_gpus: bool, actors: int | None, threads: int | None) -> Pool:
-    """As many actors as the nodes hold, of one core each or of one GPU and its share of the cores.
+    """Return a pool of as many actors as the nodes hold, with one core each or one GPU and its share of the cores.
 
     Args:
-        nodes: the resources of each node, in Ray's words.
+        nodes: the resources of each node, by Ray's names.
         on_gpus: whether each actor needs a GPU.
-        actors: how many instead; those that find no room wait for it, so that a cluster can grow.
-        threads: of each actor, instead.
+        actors: overrides the number; actors without room wait until the cluster has grown.
+        threads: overrides the threads of each actor.
 
     Raises:
-        EngineError: there is no room for any, and none were asked for by number.
+        EngineError: no actor fits, and no number was given.
     """
     cores = [int(node.get("CPU", 0)) for node in nodes]
     gpus = [int(node.get("GPU", 0)) for node in nodes]
@@ -60,22 +60,22 @@ def size_pool(nodes: Sequence[Mapping[str, float]], *, on_gpus: bool, actors: in
 
 
 def wants_gpus(device: Device, nodes: Sequence[Mapping[str, float]], *, has_cuda: bool) -> bool:
-    """Whether actors run on GPUs: on demand, or where nothing is said, nodes have some and the runtime has CUDA."""
+    """Return whether actors run on GPUs: on request, or with `auto` if nodes have GPUs and the runtime has CUDA."""
     return device == "cuda" or (device == "auto" and has_cuda and any(node.get("GPU") for node in nodes))
 
 
 def has_room(free: Mapping[str, float], pool: Pool) -> bool:
-    """Whether what is free now, in Ray's words, is enough for one of the actors."""
+    """Return whether the free resources, by Ray's names, suffice for one actor."""
     return free.get("CPU", 0) >= pool.threads and free.get("GPU", 0) >= pool.gpus
 
 
 def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome, None, None]:
-    """The outcomes of a window's units, as they come; those of parts whose worker died are missing.
+    """Yield the outcomes of a window's units as they complete; units whose worker died have none.
 
     Args:
-        window: what is run, each part as a task of its own.
+        window: the units, each run as a task of its own.
         orders: Ray's reference to the `Orders`.
-        pool: who runs them.
+        pool: the actors that run them.
 
     Raises:
         EngineError: workers keep dying, or Ray failed.
@@ -83,7 +83,7 @@ def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome,
     outcomes = _plan(window, orders, pool)
     outcomes.context.enable_progress_bars = False
     outcomes.context.max_errored_blocks = LOSSES_PER_ACTOR * pool.actors
-    # A part of a hundred thousand images may take longer than Ray would wait; what hangs, its caller sees.
+    # A unit of a hundred thousand images may take longer than Ray's default; the caller notices a hang.
     outcomes.context.execution_no_progress_timeout_s = -1
     batches = outcomes.iter_batches(batch_size=None, prefetch_batches=0)
     with contextlib.closing(iter(batches)) as running:
@@ -101,9 +101,9 @@ def _plan(window: Window, orders: Any, pool: Pool) -> Any:
     )
     rows = ray.data.from_items([{UNIT: pack(unit)} for unit in window.units], override_num_blocks=count)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)  # Of the last two, until Ray 2.64 takes them away.
-        # An actor that died is started again, elsewhere if its node is gone. Its parts are not Ray's to try again: they
-        # would go to the same actor, and be lost for good, or wait for ever, where no other node has room for it.
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # The last two arguments, removed in Ray 2.64.
+        # Ray restarts a dead actor, on another node if its node is gone. `Attempts` retries the units: Ray would send
+        # them to the same actor, which loses them, or wait forever if no other node has room.
         return rows.map_batches(
             ScoringActor,
             fn_constructor_args=(orders, window.units[0]),
@@ -125,7 +125,7 @@ def _outcomes(batches: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
 
 
 def explain(text: str) -> EngineError:
-    """What Ray says of workers that keep dying, which is a traceback of theirs, in a line."""
+    """Summarize in one line the traceback that Ray reports for workers that keep dying."""
     missing = re.search(r"No module named '([\w.]+)'", text)
     if missing:
         return EngineError(f"a node of the Ray cluster cannot import {missing[1]}: {INSTALL}")
