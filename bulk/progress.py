@@ -1,4 +1,4 @@
-"""Progress on standard error: one line that is written anew on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: one line, rewritten in place on a terminal and repeated every few seconds elsewhere."""
 
 import shutil
 import threading
@@ -19,18 +19,18 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """All there is: units, and images where parts say beforehand how many they have."""
+    """The size of SRC: units, and images if their number is known before they are read."""
 
     units: int
     images: int
 
 
 class Progress:
-    """Counts images of this run and shows them; from any thread.
+    """Counts the images of this run and shows the counts. Thread-safe.
 
     Args:
-        stream: where it is shown.
-        clock: gives seconds.
+        stream: receives the lines.
+        clock: returns seconds.
     """
 
     def __init__(self, stream: TextIO, *, clock: Clock = time.monotonic) -> None:
@@ -46,35 +46,35 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since it was made."""
+        """Seconds since this object was made."""
         return self._clock() - self._start
 
     def judged(self, counts: Counts) -> None:
-        """Some images were."""
+        """Add images that were judged."""
         with self._lock:
             self._counts += counts
             self._show_sometimes()
 
     def finished(self) -> None:
-        """A part was."""
+        """Add one finished unit."""
         with self._lock:
             self._units += 1
             self._show_sometimes()
 
     def skipped(self, images: int) -> None:
-        """A part was done before."""
+        """Add one unit that an earlier run finished, with its images."""
         with self._lock:
             self._skipped_units += 1
             self._skipped_images += images
             self._show_sometimes()
 
     def knows(self, total: Total) -> None:
-        """All of SRC has been listed."""
+        """Set the total once all of SRC has been listed."""
         with self._lock:
             self._total = total
 
     def close(self) -> None:
-        """Leave the last state where a line was shown."""
+        """Show the final state if a line was ever shown."""
         with self._lock:
             if self._has_line:
                 self._show()
@@ -88,7 +88,7 @@ class Progress:
     def _show(self) -> None:
         self._shown, self._has_line = self._clock(), True
         line, width = self._line(), shutil.get_terminal_size().columns - 1
-        # What a longer line left there is overwritten; one that wraps could not be.
+        # Pad to overwrite a longer line; truncate, since a wrapped line could not be overwritten.
         self._stream.write(f"\r{line[:width]:{width}}" if self._is_terminal else f"{line}\n")
         self._stream.flush()
 
@@ -96,7 +96,7 @@ class Progress:
         counts = self._counts
         done = self._units + self._skipped_units
         left = self._left()
-        # What matters least comes last: on a narrow terminal it is cut off.
+        # Least important last: a narrow terminal truncates the line.
         fields = [
             f"{counts.images:,} images",
             f"{counts.images / max(self.seconds, 1e-9):,.1f}/s",
@@ -109,7 +109,7 @@ class Progress:
         return "  ".join(fields)
 
     def _left(self) -> float | None:
-        """Seconds, as things went so far; by images where their number is known, or else by units."""
+        """Estimate the seconds left from the rate so far: by images if their number is known, otherwise by units."""
         if self._total is None:
             return None
         if self._total.images:
@@ -120,7 +120,7 @@ class Progress:
 
 
 class Survey:
-    """Counts parts on a thread of its own: the run itself lists them only as it goes."""
+    """Counts units on its own thread, ahead of the run, which lists them lazily."""
 
     def __init__(self, units: Iterable[WorkUnit], progress: Progress) -> None:
         self._units, self._progress = units, progress
@@ -132,7 +132,7 @@ class Survey:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        # Not for ever: it may be in the middle of a listing, and who interrupts the run will not wait for that.
+        # A listing may take long, and an interrupted run must end soon.
         self._thread.join(timeout=1.0)
 
     def _count(self) -> None:
@@ -142,6 +142,6 @@ class Survey:
                 units, images = units + 1, images + unit.images
                 if self._stopped.is_set():
                     return
-        except OSError:  # The run meets it too, and says so.
+        except OSError:  # The run meets and reports the same error.
             return
         self._progress.knows(Total(units, images))

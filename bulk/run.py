@@ -1,4 +1,4 @@
-"""A run: what is to be done of SRC is found out, handed to an engine, and added up."""
+"""A run: compare SRC with DST, hand the units that are missing or stale to an engine, and add up the counts."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,16 +17,16 @@ from bulk.work_unit import WorkUnit
 
 
 def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, progress: Progress) -> Summary:
-    """Bring DST, and KEEP if there is one, to what SRC holds now. What is done already is not done again.
+    """Bring DST, and KEEP if it is set, up to date with SRC. Units that are up to date are skipped.
 
     Args:
         source: SRC.
-        job: what is done to it.
-        make_engine: gives who does it; called only where something is to be done.
-        progress: is told of everything.
+        job: model, band, destinations and options.
+        make_engine: returns the engine; called only if a unit has to run.
+        progress: receives the counts.
 
     Raises:
-        GateError: the run cannot begin or go on; what it has finished stays, and the next run goes on from there.
+        GateError: the run cannot start or continue; finished shards stay, and the next run resumes after them.
         OSError: SRC cannot be listed, or DST cannot be written.
     """
     tally, ignored = Tally(), Ignored()
@@ -42,7 +42,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
                     progress.finished()
         if not tally.slots:
             there = f" ({describe(ignored.counts)})" if ignored.counts else ""
-            raise SourceError(f"{source.url} holds nothing of the kind {source.kind}{there}")
+            raise SourceError(f"{source.url} holds no {source.kind}{there}")
         swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
     return Summary(
         tally.sources,
@@ -57,7 +57,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
 
 def _todo(units: Iterator[WorkUnit], destination: Destination, tally: Tally, progress: Progress) -> Iterator[WorkUnit]:
     for unit in units:
-        if unit.slot in tally.slots:  # Two patterns of one SRC may name the same file.
+        if unit.slot in tally.slots:  # Two patterns of SRC may match the same file.
             continue
         shard = destination.done(unit)
         if shard is None:

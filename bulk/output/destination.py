@@ -1,4 +1,4 @@
-"""DST and KEEP as a run finds and leaves them: locked, swept, and read for what was done before."""
+"""DST and KEEP: lock them, clean up after killed runs, and read the shards of earlier runs."""
 
 import contextlib
 import re
@@ -21,21 +21,21 @@ from bulk.output.tally import UnitResult
 from bulk.sources.source import Source
 from bulk.work_unit import WorkUnit
 
-# Files that are read at a time: in an object store each is a request.
+# Files read concurrently: in an object store each is a request.
 _READERS = 32
 _KEPT = re.compile(r"(.+-[0-9a-f]{12})-[0-9a-f]{8}\.tar")
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many shards were removed, and how many stayed since their folder could not be listed."""
+    """The number of shards that were removed, and of those kept because their folder could not be listed."""
 
     removed: int
     held_back: int
 
 
 class Destination:
-    """What is in DST and KEEP; made by `opened`."""
+    """The contents of DST and KEEP; made by `opened`."""
 
     def __init__(self, job: BulkJob, table: Folder, accepted: Folder | None) -> None:
         self._job, self._table, self._accepted = job, table, accepted
@@ -48,10 +48,10 @@ class Destination:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, job: BulkJob) -> Iterator[Self]:
-        """Lock DST and KEEP, remove what a killed run left half-written, and read what is there.
+        """Lock DST and KEEP, remove unfinished files of killed runs, and read the shards.
 
         Raises:
-            DestinationError: another run is at work there, or it holds files of others.
+            DestinationError: another run is writing there, or DST holds foreign Parquet files.
         """
         table = Folder(job.target, job.storage_options)
         accepted = Folder(job.keep, job.storage_options) if job.keep else None
@@ -59,12 +59,12 @@ class Destination:
             for folder in filter(None, (table, accepted)):
                 stack.enter_context(folder.locked())
                 folder.sweep()
-                # Of workers that died in this run.
+                # Workers of this run may have died too.
                 stack.callback(folder.sweep)
             yield cls(job, table, accepted)
 
     def done(self, unit: WorkUnit) -> Shard | None:
-        """The part's shard, if nothing is to be done: it is of the same files, model, band, rule, and has its tar."""
+        """Return the unit's shard if it is up to date: same files, model, band and rule, and its tar exists."""
         shard = self._shards.get(unit.slot)
         if shard is None or not shard.is_of(unit, self._job):
             return None
@@ -75,23 +75,23 @@ class Destination:
         return shard
 
     def finish(self, result: UnitResult) -> None:
-        """A part was committed: what an earlier state of it left in KEEP goes."""
+        """Remove the tars in KEEP of earlier states of a committed unit."""
         self._keep_only(result.slot, result.kept)
 
     def score_cache(self) -> ScoreCache:
-        """The scores of all images in DST that the job's model gave."""
+        """Read the scores of all images in DST that the job's model scored."""
         names = [f"{slot}{ENDING}" for slot, shard in self._shards.items() if shard.score_key == self._job.score_key]
         if not names:
-            return ScoreCache.nothing()
+            return ScoreCache.empty()
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(self._scores, names))
         hashes, probability, novelty = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return ScoreCache.of(hashes, probability, novelty)
 
     def sweep(self, source: Source, slots: Set[str], *, unlisted: Sequence[str] = ()) -> Swept:
-        """Remove the shards of parts that are not in `source` any more, which now has `slots`.
+        """Remove the shards of units that are no longer in `source`, whose current slots are `slots`.
 
-        A shard with rows from a folder that is `unlisted` stays: whether its images are gone is not known.
+        A shard with rows from an `unlisted` folder is kept, because its images may still exist.
         """
         of_source = {slot for slot, shard in self._shards.items() if shard.is_from(source.kind, source.url)}
         gone = of_source - slots
@@ -117,9 +117,9 @@ def _read_shards(folder: Folder) -> dict[str, Shard]:
             with folder.opened(name) as file:
                 shard = read_shard(pq.read_metadata(file))
         except (pa.ArrowException, OSError) as error:
-            raise DestinationError(f"{folder.url}/{name} cannot be read: remove it and run again ({error})") from error
+            raise DestinationError(f"{folder.url}/{name} cannot be read, remove it and run again: {error}") from error
         if shard is None or f"{shard.slot}{ENDING}" != name:
-            raise DestinationError(f"{folder.url}/{name} is none of this version's shards: choose a folder of its own")
+            raise DestinationError(f"{folder.url}/{name} is not a shard of this version: choose another folder for DST")
         return shard
 
     names = [name for name in folder.names() if name.endswith(ENDING)]

@@ -13,11 +13,11 @@ LOCK = ".lensgate.lock"
 
 
 class Folder:
-    """The folder that `url` names; it need not be there yet.
+    """The folder at `url`, which need not exist yet.
 
     Raises:
         DestinationError: it is a file.
-        UsageError: it is no URL.
+        UrlError: the URL is invalid.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
@@ -28,10 +28,10 @@ class Folder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Let no other run write to it meanwhile. An object store has no locks: there it is for who starts the runs.
+        """Lock the folder against other runs. An object store has no locks; there the operator must avoid two runs.
 
         Raises:
-            DestinationError: another run does.
+            DestinationError: another run holds the lock.
         """
         if not self._store.is_local:
             yield
@@ -45,22 +45,22 @@ class Folder:
             yield
 
     def names(self) -> list[str]:
-        """The names of its files, hidden ones left out."""
+        """Return the names of its files without hidden ones."""
         return [name for name in self._all() if not name.startswith(".")]
 
     def sweep(self) -> None:
-        """Remove files that a killed run, or a killed worker of this one, left half-written: only folders have such."""
+        """Remove unfinished files of killed runs or workers, which exist in local folders only."""
         if self._store.is_local:
             for name in self._all():
                 if name.startswith(TEMPORARY):
                     self.remove(name)
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """A file of it, for reading."""
+        """Open one of its files for reading."""
         return self._store.open(f"{self._path}/{name}")
 
     def remove(self, name: str) -> None:
-        """Remove a file of it."""
+        """Remove one of its files."""
         self._store.remove(f"{self._path}/{name}")
 
     def _all(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The worker: reads a unit, has it judged and commits its shard."""
+"""The worker: read a unit, score it and commit its shard."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -11,7 +11,7 @@ from bulk.output.score_cache import ScoreCache
 from bulk.output.table import ENDING, TableWriter
 from bulk.output.tally import Counts, UnitResult
 from bulk.sources.source import read_unit
-from bulk.work.batch_scorer import BatchScorer, ScoredSamples
+from bulk.work.batch_scorer import BatchScorer, ScoredSample
 from bulk.work_unit import WorkUnit
 from common.storage import locate
 from gate import Action
@@ -21,16 +21,16 @@ from gate.time_limit import TimeLimit
 
 
 class Worker:
-    """Runs parts; several threads may each run one at the same time.
+    """Runs units. Thread-safe: several threads may run one each.
 
     Args:
-        job: what is done.
-        cache: scores that need not be found out again.
-        threads: how many images are decoded at a time.
-        watch: is told of images as they are judged, from any thread.
+        job: the job.
+        cache: scores of images that were scored before.
+        threads: number of images decoded at a time.
+        watch: receives counts as images are judged, from any thread.
 
     Raises:
-        GateError: the model cannot be run here, or computes something else than at export.
+        GateError: the model cannot run here, or its scores differ from those at export.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Worker:
                 check_golden(scorer, job.model.card)
         self._job, self._watch = job, watch
         self._target, self._target_path = locate(job.target, job.storage_options)
-        # Without KEEP there is nothing to write there.
+        # Without KEEP no tar is written, and the target stands in.
         self._accepted, self._accepted_path = locate(job.keep or job.target, job.storage_options)
         self._scorer = BatchScorer(job, cache, scorer, threads=threads)
 
@@ -53,23 +53,23 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Shut down the threads."""
         self._scorer.close()
 
     def stop(self) -> None:
-        """Have every part that is run end with `Stopped`, soon and without a shard. May be called from any thread."""
+        """Make all running units raise `Stopped` without writing a shard. Thread-safe."""
         self._scorer.stop()
 
     def run(self, unit: WorkUnit) -> UnitResult:
-        """Score a unit and commit its tar of accepted images, then its shard. A repeat writes the same bytes.
+        """Score a unit and commit its tar of accepted images, then its shard. Idempotent.
 
         Raises:
-            Stopped: by `stop`.
-            ScoringError: the model fails, whatever the image.
-            OSError: DST or KEEP cannot be written to.
+            Stopped: `stop` was called.
+            ScoringError: the model fails on any image.
+            OSError: DST or KEEP cannot be written.
         """
         name = kept_name(unit, self._job)
-        # What was entered last ends first: the tar appears before the shard that vouches for it.
+        # Contexts exit in reverse order: the tar appears before the shard that refers to it.
         with (
             self._target.publish(f"{self._target_path}/{unit.slot}{ENDING}") as path,
             TableWriter(path, self._job.model.card.version) as table,
@@ -81,7 +81,7 @@ class Worker:
         return replace(result, kept=name) if self._job.keep and result.total.accepted else result
 
     def _fill(self, unit: WorkUnit, table: TableWriter, accepted: AcceptedTar) -> int:
-        """Write all rows; the number of those whose scores were known."""
+        """Write all rows; return the number of cached scores."""
         store, _ = locate(unit.source, self._job.storage_options)
         samples = read_unit(unit, store, self._job.columns, whole=self._job.keep is not None)
         reused = 0
@@ -94,7 +94,7 @@ class Worker:
         return reused
 
     @staticmethod
-    def _write(judged: ScoredSamples, table: TableWriter, accepted: AcceptedTar) -> None:
+    def _write(judged: ScoredSample, table: TableWriter, accepted: AcceptedTar) -> None:
         table.add(judged.row)
         decision = judged.row.decision
         if judged.data is not None and decision is not None and decision.action is Action.ACCEPT:

@@ -11,7 +11,7 @@ from bulk.errors import Stopped
 from bulk.job import BulkJob
 from bulk.output.score_cache import ScoreCache
 from bulk.sources.sample import Sample, given
-from bulk.work.batch_scorer import BatchScorer, ScoredSamples
+from bulk.work.batch_scorer import BatchScorer, ScoredSample
 from gate import Band, DecodeBudget, ModelStore, ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scorer, Scores
@@ -42,7 +42,7 @@ def samples(numbers: Sequence[int], *, size: int = 0) -> Iterator[Sample]:
     return (Sample(str(number), "s", given(face(number)), size) for number in numbers)
 
 
-def judge_all(judge: BatchScorer, found: Iterator[Sample]) -> list[ScoredSamples]:
+def judge_all(judge: BatchScorer, found: Iterator[Sample]) -> list[ScoredSample]:
     with closing(judge.judge(found)) as batches:
         return [judged for batch in batches for judged in batch]
 
@@ -53,7 +53,7 @@ def make() -> Iterator[Callable[..., BatchScorer]]:
     made: list[BatchScorer] = []
 
     def make(scorer: Scorer, *, job: BulkJob = JOB, cache: ScoreCache | None = None, threads: int = 2) -> BatchScorer:
-        made.append(BatchScorer(job, cache or ScoreCache.nothing(), scorer, threads=threads))
+        made.append(BatchScorer(job, cache or ScoreCache.empty(), scorer, threads=threads))
         return made[-1]
 
     yield make

@@ -32,7 +32,7 @@ def test_too_much_rejected_is_status_3_and_what_cannot_be_judged_counts_as_rejec
     ran = bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.49")
     # All of SRC counts, and not only what this run had to do.
     assert (ran.status, ran.summary["judged"]) == (3, 0)
-    assert "0.5000 of the images were rejected: more than --max-reject-ratio 0.49" in ran.err
+    assert "reject ratio 0.5000 is above --max-reject-ratio 0.49" in ran.err
     assert ran.summary["reject_ratio"] == 0.5
 
 
@@ -47,7 +47,7 @@ def test_the_summary_for_people_is_a_table_by_source(
     assert more.split() == [f"{faces}/more", "1", "1", "0", "0", "0.0000"]
     assert total.split() == ["all", "5", "3", "1", "1", "0.4000"]
     assert last.startswith("5 judged in ")
-    assert last.endswith("images/s; 0 done before, 0 scores known")
+    assert last.endswith("images/s; 0 skipped, 0 scores reused")
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_the_summary_for_people_is_a_table_by_source(
     [
         (["--max-reject-ratio", "2"], "--max-reject-ratio: Input should be less than or equal to 1"),
         (["--expected", "maybe"], "--expected: Input should be 'glasses' or 'no_glasses'"),
-        (["--expected", "glasses", "--expected-column", "x"], "give one of them"),
-        (["--ray-actors", "2"], "go with --engine ray"),
-        (["--storage-options", "{"], "--storage-options: no JSON"),
+        (["--expected", "glasses", "--expected-column", "x"], "--expected and --expected-column exclude each other"),
+        (["--ray-actors", "2"], "need --engine ray"),
+        (["--storage-options", "{"], "--storage-options: not valid JSON"),
         (["--band-low", "0.9", "--band-high", "0.1"], "--band-low and --band-high over the model's card"),
-        (["--expected-column", "x"], "image files have none"),
-        (["--image-column", "x"], "are of Parquet, and"),
-        (["--keep", "{tmp}/out/keep"], "lies in DST"),
-        (["--keep", "{tmp}/out"], "lies in DST"),
+        (["--expected-column", "x"], "--expected-column needs a Parquet or WebDataset source"),
+        (["--image-column", "x"], "need a Parquet source, but"),
+        (["--keep", "{tmp}/out/keep"], "lies inside DST"),
+        (["--keep", "{tmp}/out"], "lies inside DST"),
         (["--device", "tpu"], "--device: Input should be"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -121,7 +121,7 @@ def test_what_is_written_must_not_lie_where_the_next_run_would_read_it(
     out, flags = (tmp_path / "out", [flag, str(source / "keep")]) if flag else (source / "out", [])
     ran = bulk(source, out, *flags)
     assert ran.status == 2
-    assert "the next run would look for images in it" in ran.err
+    assert "the next run would read it as input" in ran.err
     # A pattern that looks no deeper does not find it.
     assert bulk(source / f"*{Path(name).suffix}", out, *flags).status in (0, 4)
 

@@ -96,7 +96,7 @@ def test_a_run_that_is_interrupted_ends_soon_leaves_nothing_half_and_says_so(
         printed, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 128 + number
     assert printed == ""
-    assert "the same command goes on from what is finished" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     assert 0 < len(shards(out)) < TARS
     assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))
@@ -138,7 +138,7 @@ def test_a_read_that_hangs_does_not_keep_a_run_from_ending(
         _Stuck.freed.set()
         server.shutdown()
     assert process.returncode == 128 + number
-    assert "the same command goes on from what is finished" in said
+    assert "run the same command again to resume" in said
     # Without a bound the store's own time-out counts, five minutes.
     assert took < 30
     assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))

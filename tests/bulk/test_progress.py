@@ -93,7 +93,7 @@ def test_of_many_sources_the_worst_are_shown() -> None:
     lines = list(summary.lines())
     assert lines[1].split()[0] == "source-10"
     assert lines[-3] == "and 10 sources of which less was rejected"
-    assert lines[-1].endswith("5 done before, 2 scores known, 3 shards of what is gone removed")
+    assert lines[-1].endswith("5 skipped, 2 scores reused, 3 stale shards removed")
     assert summary.rate == (3_000 - 5) / 2
     assert summary.total.reject_ratio == pytest.approx(0.145)
 

@@ -68,7 +68,7 @@ def test_parts_that_are_lost_every_time_are_given_up_and_the_first_are_named() -
         assert len(attempts.take(9).units) == 5
         attempts.settle()
     assert attempts.take(9).units == []
-    with pytest.raises(EngineError, match=r"each of the 3 times it worked on /source/0\.tar, .*2\.tar and 2 more; ev"):
+    with pytest.raises(EngineError, match=r"in all 3 attempts at /source/0\.tar, .*2\.tar and 2 more; all"):
         attempts.check()
 
 
@@ -149,7 +149,7 @@ def test_an_address_without_a_cluster_is_an_error_at_once(tmp_path: Path, addres
         free = server.getsockname()[1]
     engine = RayEngine(address=address.format(free=free))
     with pytest.raises(EngineError, match=f"{reason}.*ray job submit"):
-        list(engine.run(units(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
+        list(engine.run(units(1), job(tmp_path), ScoreCache.empty(), watch=lambda _: None))
 
 
 @pytest.mark.parametrize(("failures", "starts"), [(0, 1), (2, 3), (3, 3)])
@@ -183,14 +183,14 @@ def test_any_other_fault_of_a_start_is_not_repeated() -> None:
 def test_ray_address_counts_where_no_other_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://of-the-environment:1")
     with pytest.raises(EngineError, match="of-the-environment"):
-        list(RayEngine().run(units(1), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None))
+        list(RayEngine().run(units(1), job(tmp_path), ScoreCache.empty(), watch=lambda _: None))
     with pytest.raises(EngineError, match="of-the-flag"):
-        list(RayEngine(address="ray://of-the-flag:1").run(units(1), job(tmp_path), ScoreCache.nothing(), watch=print))
+        list(RayEngine(address="ray://of-the-flag:1").run(units(1), job(tmp_path), ScoreCache.empty(), watch=print))
 
 
 def test_without_parts_no_ray_is_needed(tmp_path: Path) -> None:
     engine = RayEngine(address="ray://nowhere:1")
-    assert list(engine.run(iter(()), job(tmp_path), ScoreCache.nothing(), watch=lambda _: None)) == []
+    assert list(engine.run(iter(()), job(tmp_path), ScoreCache.empty(), watch=lambda _: None)) == []
 
 
 def test_a_node_that_is_fit_gets_the_worker_of_the_job(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def job(folder: Path) -> BulkJob:
 
 def orders(folder: Path, **changes: Any) -> Orders:
     return Orders(
-        **{"job": job(folder), "cache": ScoreCache.nothing(), "threads": 1, "versions": library_versions(), **changes}
+        **{"job": job(folder), "cache": ScoreCache.empty(), "threads": 1, "versions": library_versions(), **changes}
     )
 
 

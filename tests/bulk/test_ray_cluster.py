@@ -152,7 +152,7 @@ def test_a_run_whose_driver_was_killed_goes_on_from_what_it_had_finished(
 def test_a_part_that_kills_its_workers_is_named_when_everything_else_is_done(tmp_path: Path, stops: Stops) -> None:
     source = write_tars(tmp_path / "source", [HELD, DEADLY, FREE])
     judge_here(source, tmp_path / "local")
-    with pytest.raises(EngineError, match=r"died each of the 3 times it worked on \S*/source/001\.tar; ev"):
+    with pytest.raises(EngineError, match=r"died in all 3 attempts at \S*/source/001\.tar; all"):
         judge(source, tmp_path / "ray", RayEngine(actors=1, make_worker=stops))
     finished, local = files(tmp_path / "ray"), files(tmp_path / "local")
     assert len([name for name in finished if name.endswith(".parquet")]) == 2
@@ -205,7 +205,7 @@ def make_of_nothing(*_: Any, **__: Any) -> Worker:
 def test_an_actor_hands_back_what_went_wrong_and_where(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     (unit,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).units()
     job = BulkJob(brightness_model(), Band(), str(tmp_path))
-    fields = {"job": job, "cache": ScoreCache.nothing(), "threads": 1, "versions": library_versions()}
+    fields = {"job": job, "cache": ScoreCache.empty(), "threads": 1, "versions": library_versions()}
     actor = ScoringActor(ray.put(Orders(**{**fields, **changes})), unit)
     (fault,) = map(unpack, actor({UNIT: np.array([pack(unit)], object)})[OUTCOME])
     assert isinstance(fault.error, EngineError)

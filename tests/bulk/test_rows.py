@@ -230,4 +230,4 @@ def test_a_parquet_file_whose_name_is_not_unicode_is_read(bulk: Bulk, tmp_path: 
 def test_a_column_that_folders_do_not_have_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     ran = bulk(write_faces(tmp_path / "faces", [LIGHT]), tmp_path / "out", "--expected-column", "label")
     assert ran.status == 2
-    assert "--expected-column is of shards" in ran.err
+    assert "--expected-column needs a Parquet or WebDataset source" in ran.err

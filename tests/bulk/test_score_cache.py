@@ -38,4 +38,4 @@ def test_a_model_without_novelty_has_none_here_either() -> None:
 def test_of_one_image_scored_twice_one_score_is_kept_and_nothing_is_known_of_nothing() -> None:
     twice = np.array([HASH] * 2, "S32")
     assert len(ScoreCache.of(twice, np.zeros(2, np.float32), np.zeros(2, np.float32))) == 1
-    assert ScoreCache.nothing().find(b"x" * 32) is None
+    assert ScoreCache.empty().find(b"x" * 32) is None

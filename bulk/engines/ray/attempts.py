@@ -66,9 +66,9 @@ class Attempts:
         names = ", ".join(map(describe, self._given_up[:_NAMED]))
         rest = len(self._given_up) - _NAMED
         raise EngineError(
-            f"the worker died each of the {LIMIT} times it worked on {names}{f' and {rest} more' if rest > 0 else ''}; "
-            "everything else is done. Out of memory is the usual cause, and Ray's logs say more; "
-            "run the same command again to try these alone"
+            f"the worker died in all {LIMIT} attempts at {names}{f' and {rest} more' if rest > 0 else ''}; "
+            "all other files are done. The usual cause is lack of memory, see Ray's logs; "
+            "run the same command again to retry only these"
         )
 
 

@@ -70,7 +70,7 @@ class RayEngine:
             on_gpus = wants_gpus(job.device, nodes, has_cuda=CUDA in onnxruntime.get_available_providers())
             pool = size_pool(nodes, on_gpus=on_gpus, actors=self._actors, threads=self._threads)
             if not has_room(ray.available_resources(), pool):
-                _log.warning("all of the Ray cluster is taken: the run waits until there is room for an actor")
+                _log.warning("the Ray cluster is fully used: waiting for room for an actor")
             orders = Orders(
                 job=replace(job, device="cuda" if on_gpus else "cpu"),
                 cache=cache,

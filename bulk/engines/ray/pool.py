@@ -25,7 +25,7 @@ _AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`actors` of `threads` decoding threads each, on as many cores, and with `gpus` GPUs."""
+    """`actors` actors, each with `threads` decoding threads, as many cores, and `gpus` GPUs."""
 
     actors: int
     threads: int
@@ -54,7 +54,7 @@ def size_pool(nodes: Sequence[Mapping[str, float]], *, on_gpus: bool, actors: in
         needed = f"{threads} CPU{'s' if threads > 1 else ''}{' and a GPU' if on_gpus else ''}"
         raise EngineError(
             f"no node of the Ray cluster has {needed}: it has {nodes or 'no nodes'}. "
-            "Ask for fewer with --workers, or with --ray-actors for actors that wait until the cluster has grown"
+            "Lower --workers, or set --ray-actors to make actors wait until the cluster has grown"
         )
     return Pool(actors or sum(room), threads, int(on_gpus))
 

@@ -18,7 +18,7 @@ from bulk.errors import EngineError
 HERE = "local"
 """The address of a Ray instance that is started on this machine for this run."""
 
-_HINT = "run the command on a node of the cluster, or hand it over: ray job submit --address http://HEAD:8265 -- ..."
+_HINT = "run the command on a node of the cluster, or submit it: ray job submit --address http://HEAD:8265 -- ..."
 _CONNECT_SECONDS = 10.0
 _Result = TypeVar("_Result")
 _TIMED_OUT = "timed out during startup"
