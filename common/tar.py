@@ -1,5 +1,6 @@
-"""Tar archives pushed in pieces of any size; memory does not grow with them. The standard library only pulls, and keeps
-every extended header.
+"""A push parser of tar archives with bounded memory.
+
+`tarfile` of the standard library only pulls, and keeps every extended header.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,11 +15,11 @@ MAX_EXTENDED_BYTES = 2**20
 
 MAX_EXTENDED_HEADERS = 16
 MAX_NAME_BYTES = 4096
-"""Longest name of a member, as Linux has it for paths."""
+"""Longest name of a member: the limit of Linux for paths."""
 
 _LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = (b"L",), (b"K",), (b"x", b"X"), (b"g",)
 _EXTENDED = _LONG_NAME + _LONG_TARGET + _PAX + _PAX_GLOBAL
-# Labels of volumes, listings of incremental dumps, old GNU names, Solaris' access lists, attributes and inodes.
+# Volume labels, listings of incremental dumps, old GNU names, access lists of Solaris, attributes and inodes.
 _METADATA = (b"V", b"D", b"N", b"A", b"E", b"I")
 _FOLDER, _SPARSE, _REST, _REGULAR = b"5", b"S", b"M", (b"0", b"\0")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -27,7 +28,7 @@ _ZEROS = memoryview(bytes(2**16))
 
 
 class MemberKind(Enum):
-    """What a member is. Content follows files alone."""
+    """The type of a member. Only files have content."""
 
     FILE = "a file"
     LINK = "a link"
@@ -47,7 +48,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member begins. Bytes of its name that are no UTF-8 are surrogates, as `os.fsdecode` has them."""
+    """The start of a member. Bytes of its name that are not UTF-8 are surrogates, as in `os.fsdecode`."""
 
     name: str
     kind: MemberKind
@@ -57,7 +58,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The file that began is complete. One larger than the limit ends at once."""
+    """The end of the current file. A file larger than the limit ends at once."""
 
 
 TarEvent = Member | memoryview | End
@@ -65,7 +66,7 @@ TarEvent = Member | memoryview | End
 
 @dataclass(slots=True)
 class _Extended:
-    """What the extended headers before a member say of it."""
+    """The fields of the extended headers before a member."""
 
     name: bytes | None = None
     target: bytes | None = None
@@ -74,12 +75,12 @@ class _Extended:
     headers: int = 0
     bytes: int = 0
     is_open: bool = False
-    """A header that belongs to the next member alone was read: that member has to come."""
+    """Whether a header for the next member was read, so that the member must follow."""
 
 
 @dataclass(slots=True)
 class _Content:
-    """The file that is being read."""
+    """The current file."""
 
     size: int
     islands: Iterator[Island]
@@ -92,7 +93,7 @@ _Step = Callable[[memoryview], Iterator[TarEvent]]
 
 @dataclass(slots=True)
 class _SparseMember:
-    """A member whose sparse map is not complete yet."""
+    """A member with an incomplete sparse map."""
 
     name: str
     stored: int
@@ -102,12 +103,12 @@ class _SparseMember:
 
 
 class TarReader:
-    """Reads members in order. Folders and what archivers write for themselves are skipped.
+    """Reads members in order. Folders and metadata of archivers are skipped.
 
-    Archives that follow each other (`cat a.tar b.tar`) are read as one.
+    Concatenated archives (`cat a.tar b.tar`) are read as one.
 
     Args:
-        limit: largest file whose content is wanted, in bytes.
+        limit: size in bytes of the largest file whose content is read.
     """
 
     def __init__(self, limit: int) -> None:
@@ -124,10 +125,10 @@ class TarReader:
         self._is_ended = False
 
     def feed(self, data: bytes | memoryview) -> Iterator[TarEvent]:
-        """Yield the events in `data`, all of which are to be taken before more is fed.
+        """Yield the events in `data`; consume all of them before the next call.
 
         Raises:
-            TarError: after the events before it; nothing may be fed any more.
+            TarError: after the preceding events; the reader cannot be fed any further.
         """
         rest = memoryview(data)
         while rest:
@@ -136,10 +137,10 @@ class TarReader:
             yield from self._step(piece)
 
     def close(self) -> None:
-        """Say that there is no more.
+        """End the input.
 
         Raises:
-            TarError: it ended in the middle.
+            TarError: the archive is incomplete.
         """
         if not self._is_ended:
             hint = hint_at(bytes(self._kept)) if self._is_first else ""
@@ -151,7 +152,7 @@ class TarReader:
         self._step, self._need = step, need
 
     def _complete(self, piece: memoryview) -> bytes | None:
-        """Return what was waited for, once all of it is there."""
+        """Return the expected bytes once all of them have arrived, otherwise None."""
         self._kept += piece
         if self._need:
             return None

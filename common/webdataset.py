@@ -1,4 +1,4 @@
-"""The rules of WebDataset shards: which member of a tar belongs to which sample, and which one is an image."""
+"""The rules of WebDataset shards: group members into samples, and decide which images are judged."""
 
 import re
 from collections.abc import Iterator
@@ -9,28 +9,28 @@ from common.tar import End, Member, MemberKind, TarReader
 from gate.header import IMAGE_ENDINGS
 
 READABLE_ENDINGS = IMAGE_ENDINGS
-"""What names of PNG, JPEG and WebP files end in, in lower case."""
+"""Suffixes of PNG, JPEG and WebP files, in lower case."""
 
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")
-"""What names of images end in that the gate does not read, and says so."""
+"""Suffixes of images in formats that the gate does not read; they are reported as errors."""
 
 MAX_HELD = 16
-"""Most images of a sample that wait until it is known whether they are companions."""
+"""Limit on the images of a sample that are held until its main image shows whether they are companions."""
 
 _MAGIC_BYTES = 12
 _ANNOTATION = re.compile(r"[a-z_][\w-]*(\.|$)", re.IGNORECASE)
 
 
 class Rank(Enum):
-    """What a file is in its sample."""
+    """The role of a file in its sample."""
 
     IMAGE = "image"
     CANDIDATE = "candidate"
-    """Judged where its sample has no image: `x.mask.png`, or an image by its content alone, such as `x.thumb`."""
+    """Judged if its sample has no main image: `x.mask.png`, or an image by content alone, such as `x.thumb`."""
 
     OTHER = "other"
     METADATA = "metadata"
-    """A hidden file, or one that macOS' archiver wrote for itself, without an image in it."""
+    """A hidden file or metadata of the macOS archiver, without image content."""
 
 
 class Fate(Enum):
@@ -43,7 +43,7 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file begins.
+    """The start of a file.
 
     Args:
         name: its path in the tar.
@@ -81,10 +81,10 @@ ShardEvent = File | Unreadable | bytes | memoryview | End
 
 
 class ShardReader:
-    """Reads the files of a tar in order; says of each what it is before its content.
+    """Reads the files of a tar in order; classifies each file before its content.
 
     Args:
-        limit: largest file whose content is wanted, in bytes.
+        limit: size in bytes of the largest file whose content is read.
     """
 
     def __init__(self, limit: int) -> None:
@@ -94,10 +94,10 @@ class ShardReader:
         self._head = bytearray()
 
     def feed(self, data: bytes | memoryview) -> Iterator[ShardEvent]:
-        """Yield the events in `data`, all of which are to be taken before more is fed.
+        """Yield the events in `data`; consume all of them before the next call.
 
         Raises:
-            TarError: after the events before it; nothing may be fed any more.
+            TarError: after the preceding events; the reader cannot be fed any further.
         """
         for event in self._tar.feed(data):
             if isinstance(event, Member):
@@ -108,10 +108,10 @@ class ShardReader:
                 yield from self._look(self._unknown, event)
 
     def close(self) -> None:
-        """Say that there is no more.
+        """End the input.
 
         Raises:
-            TarError: it ended in the middle.
+            TarError: the archive is incomplete.
         """
         self._tar.close()
 
@@ -125,7 +125,7 @@ class ShardReader:
             yield self._file(member, rank)
 
     def _look(self, member: Member, event: memoryview | End) -> Iterator[ShardEvent]:
-        """Collect the first bytes of a file, and decide by them what it is."""
+        """Collect the first bytes of a file, and classify it by them."""
         if not isinstance(event, End):
             self._head += event
             if len(self._head) < _MAGIC_BYTES:
@@ -160,7 +160,7 @@ class ShardReader:
 class _Companions:
     """Decides, member by member, which images of a sample are judged and which accompany another one.
 
-    Members of a sample follow each other. A candidate is a companion where its sample has an image before it, or
+    Members of a sample follow each other. A candidate is a companion if its sample has an image before it, or
     after it with at most `MAX_HELD` candidates in between.
     """
 
@@ -170,7 +170,7 @@ class _Companions:
         self._held = 0
 
     def meet(self, key: str, rank: Rank) -> tuple[Fate | None, Fate | None]:
-        """Return the verdict on this member, and the one on the images held so far; None where there is none yet."""
+        """Return the verdict on this member, and the verdict on the held images; None if undecided."""
         if rank is Rank.METADATA:
             return None, None
         settled = None
@@ -192,7 +192,7 @@ class _Companions:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Return key and ending, as WebDataset tells them apart: at the first dot of the file's name but a leading one."""
+    """Split a name into key and ending as WebDataset does: at the first dot of the file name except leading dots."""
     folder, slash, file = name.rpartition("/")
     dots = len(file) - len(file.lstrip("."))
     stem, _, ending = file[dots:].partition(".")
@@ -200,7 +200,7 @@ def split(name: str) -> tuple[str, str]:
 
 
 def printable(name: str) -> str:
-    """Return a name as text that can be written down: bytes that are no UTF-8 become escapes."""
+    """Return a name as valid Unicode: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -215,7 +215,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _rank_by_name(name: str) -> Rank | None:
-    """Return what a name says, or None where the content has to say it."""
+    """Return the rank by name, or None if the content must decide."""
     if _is_hidden(name):
         return None
     lower = name.lower()
@@ -235,7 +235,7 @@ _BARE_ENDINGS = tuple(ending[1:] for ending in READABLE_ENDINGS)
 
 
 def _rank_image(annotation: str) -> Rank:
-    """`x.mask.png` annotates `x.png`; `x.0.png` and `v1.5-7.png` are images of their own."""
+    """Rank an image: `x.mask.png` annotates `x.png`; `x.0.png` and `v1.5-7.png` are images of their own."""
     return Rank.CANDIDATE if _ANNOTATION.match(annotation) else Rank.IMAGE
 
 
