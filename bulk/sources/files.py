@@ -1,4 +1,4 @@
-"""The files that SRC names: those under a folder, those that match a pattern, or one."""
+"""The files of SRC: all files of a folder, the matches of a pattern, or one file."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from common.storage import FileStore, StoredFile
 
 
 class Listed(Protocol):
-    """Files that parts are made of, and the folder that their ids are relative to."""
+    """Files of one store, and the folder that image ids are relative to."""
 
     @property
     def store(self) -> FileStore: ...
@@ -26,21 +26,21 @@ class Listed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """All files of SRC, hidden ones left out, in an order that depends on nothing but their paths.
+    """All files of SRC without hidden ones, in an order that depends on their paths alone.
 
     Args:
         store: the store that holds them.
-        path: what SRC names in it.
-        what: what that is.
+        path: the path or pattern of SRC in the store.
+        form: the kind of `path`.
     """
 
     store: FileStore
     path: str
-    what: Literal["folder", "file", "pattern"]
+    form: Literal["folder", "file", "pattern"]
 
     @classmethod
     def under(cls, store: FileStore, path: str) -> "Files":
-        """Find out what `path` is. What has this very name wins over what it would mean as a pattern."""
+        """Look up `path`; an existing file or folder takes precedence over a pattern."""
         path = path.rstrip("/") or "/"
         if store.is_folder(path):
             return cls(store, path, "folder")
@@ -48,39 +48,39 @@ class Files:
 
     @property
     def root(self) -> str:
-        """The folder that ids are relative to."""
-        if self.what == "folder":
+        """The folder that image ids are relative to."""
+        if self.form == "folder":
             return self.path
         name = self.store.title(self.path)
-        if self.what == "file":
+        if self.form == "file":
             return name.rpartition("/")[0] or "/"
         return os.path.commonpath([fixed_folder(text) for text in expand_braces(name)]) or "/"
 
     def would_read(self, folder: str) -> bool:
-        """Whether files in `folder`, or below it, may be among them."""
-        if self.what == "folder":
+        """Return whether files in `folder` or below it may be among them."""
+        if self.form == "folder":
             return f"{folder}/".startswith(f"{self.path.rstrip('/')}/")
-        if self.what == "file":
+        if self.form == "file":
             return False
         patterns = {text.rpartition("/")[0] for text in expand_braces(self.path)}
         return any(matcher(pattern).match(folder) for pattern in patterns)
 
     def __iter__(self) -> Iterator[StoredFile]:
-        """As `listed`, with nobody told of what is ignored."""
+        """List the files without counting ignored entries."""
         return self.listed(Ignored())
 
     def listed(self, ignored: Ignored) -> Iterator[StoredFile]:
-        """The files, listed while they are gone through. One that a pattern names and that is not there has no size.
+        """List the files lazily. A missing file that a brace pattern names has no size.
 
-        Entries that are ignored are counted in `ignored`; those that cannot be read have a fault.
+        Ignored entries are counted in `ignored`; unreadable ones have a fault.
 
         Raises:
             OSError: the first folder cannot be listed.
-            UsageError: a pattern is not valid.
+            UsageError: a pattern is invalid.
         """
-        if self.what == "folder":
+        if self.form == "folder":
             return iter(Walk(self.store, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
-        if self.what == "file":
+        if self.form == "file":
             return filter(None, [self.store.look(self.path)])
         return self._matching(ignored)
 
@@ -98,7 +98,7 @@ class Files:
 
 
 class _Before:
-    """What earlier patterns of one SRC name: a file that two of them name is judged once."""
+    """The matches of earlier patterns of SRC, so that a file that matches two of them is judged once."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -109,7 +109,7 @@ class _Before:
 
 
 class _Named:
-    """Finds files by name. A folder is listed once for all names in it that follow each other."""
+    """Finds files by name, and lists a folder once for consecutive names in it."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
@@ -126,11 +126,11 @@ class _Named:
     def _list(self, folder: str) -> Iterable[StoredFile]:
         try:
             return self._store.list(folder).files
-        except OSError:  # Of files whose names are known the folder need not be listed.
+        except OSError:  # Named files can be read without listing their folder.
             return ()
 
     def _look(self, path: str) -> StoredFile | None:
         try:
             return self._store.look(path)
-        except OSError:  # Its row says why when it is read.
+        except OSError:  # Reading it later reports the error in its row.
             return None

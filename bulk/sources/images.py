@@ -1,4 +1,4 @@
-"""Image files: a part is some hundred of them, cut by their names."""
+"""Image files: a unit is a few hundred of them."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,23 +14,23 @@ from common.storage import FileStore, ObjectStore, StoredFile
 
 CUT = Cut()
 
-# What is fetched from an object store at once; the next such group is under way while one is judged.
+# Files fetched from an object store at a time; the next group is prefetched while one is judged.
 _GROUP_FILES = 32
 _GROUP_BYTES = 32 * 2**20
 
 
 def image_units(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkUnit]:
-    """Parts of `files`, all of them images."""
+    """Cut `files`, all of them images, into units."""
     root = files.root
     for number, group in enumerate(cut.groups(files, root)):
-        # The first one is called by no file: others may come to lie before that.
+        # The first unit's identity does not depend on its first file: a later file may sort before it.
         start = _relative(group[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)
         yield WorkUnit("images", source, root, slot, group, images=len(group))
 
 
 def read_images(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
-    """A sample for each file of a unit. What lies on this machine is read when it is asked for."""
+    """Yield a sample for each file of a unit. Local files are read lazily."""
     if isinstance(store, ObjectStore):
         for group, found in _read_ahead(_groups(unit.files), store):
             for file in group:
@@ -52,7 +52,7 @@ def _sample(file: StoredFile, unit: WorkUnit, store: FileStore, fetch: Fetch) ->
 def _read(store: FileStore, path: str) -> bytes:
     try:
         with store.open(path) as file:
-            # A file may have grown since it was listed, or grow as fast as it is read.
+            # The file may have grown since it was listed, or be growing now.
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise unreadable("the file cannot be read", error) from None

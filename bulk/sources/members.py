@@ -1,4 +1,4 @@
-"""The members of a tar made into samples: a row for each image, and for each WebDataset sample without one."""
+"""Group the members of a tar into samples: a row for each image, and for each WebDataset sample without one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from common.tar import End
 from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, printable, shown
 from gate import Label
 
-# The members of a sample are held until all of them are there. Of a longer sample they are held in turns.
+# A sample is held until it is complete; a sample above these limits is flushed in pieces.
 _MOST_MEMBERS = 1_000
 _MOST_BYTES = 2 * MAX_BYTES
 
@@ -19,7 +19,7 @@ _Body = bytes | RowError | None
 
 @dataclass(slots=True)
 class _SampleMember:
-    """One file of a sample: its bytes, those that are not needed left out, or what is wrong with it."""
+    """One file of a sample: its bytes if they are needed, or its error."""
 
     name: str
     ending: str
@@ -29,9 +29,9 @@ class _SampleMember:
 
 @dataclass(slots=True)
 class _Group:
-    """Members of one key that follow each other.
+    """Consecutive members with one key.
 
-    `is_long`: some of them were made into samples before all had come. `json` is the sample's, for those that follow.
+    `is_long` marks a group that was flushed before it was complete; `json` keeps its `.json` for later members.
     """
 
     key: str
@@ -44,12 +44,12 @@ class _Group:
 
 
 class Samples:
-    """Makes samples of the events of one tar.
+    """Makes samples from the events of one tar.
 
     Args:
         source: the tar's name.
-        column: the field of a sample's `.json` that holds its order, if orders are read.
-        whole: whether the other members are wanted too.
+        column: the field of a sample's `.json` with the requested label, if labels are read.
+        whole: whether samples include their other members.
     """
 
     def __init__(self, source: str, column: str | None, *, whole: bool) -> None:
@@ -60,7 +60,7 @@ class Samples:
         self._pieces: list[bytes | memoryview] = []
 
     def take(self, event: ShardEvent) -> Iterator[Sample]:
-        """Yield the samples that are complete with the next event."""
+        """Yield the samples that an event completes."""
         if isinstance(event, File | Unreadable):
             self._member = None
             if event.rank is not Rank.METADATA:
@@ -71,7 +71,7 @@ class Samples:
             self._pieces.append(event)
 
     def finish(self, *, is_cut: bool = False) -> Iterator[Sample]:
-        """Yield what is left. A sample that `is_cut` may have had its image where nothing can be read."""
+        """Yield the remaining samples; with `is_cut` the last one may have an image in the unreadable rest."""
         yield from self._flush()
         group = self._group
         if (group.members or group.is_long) and not (group.has_rows or is_cut):
@@ -100,7 +100,7 @@ class Samples:
         return self._whole or is_order or fate in (Fate.JUDGE, Fate.HOLD)
 
     def _fault(self, file: File) -> RowError | None:
-        """Return what is wrong by its header alone: no decision depends on what is kept."""
+        """Return the error that the header alone shows, so that a decision does not depend on `whole`."""
         if file.size > MAX_BYTES:
             text = f"{shown(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
             return FileTooLarge(text)
@@ -129,11 +129,11 @@ class Samples:
         self._group.held.clear()
 
     def _flush(self) -> Iterator[Sample]:
-        """Yield a sample for each image that is judged, as far as the group is there."""
+        """Yield a sample for each judged image of the group so far."""
         self._settle(is_judged=True)
         group = self._group
         images = [member for member in group.members if member.is_judged]
-        # The key names the only image of a sample; several are known by their own names.
+        # A single image takes its sample's key as id; several images take their own names.
         by_name = len(images) > 1 or group.is_long
         for image in images:
             group.has_rows = True
@@ -147,7 +147,7 @@ class Samples:
         """Make the sample of one image.
 
         Raises:
-            RowError: the image or its order cannot be had.
+            RowError: the image or its requested label cannot be read.
         """
         expected = self._order(image, group)
         for member in [image, *(each for each in group.members if not each.is_judged)]:
@@ -156,7 +156,7 @@ class Samples:
         if self._whole and group.is_long:
             raise FileTooLarge(
                 f"the sample {shown(group.key)} has more than {_MOST_MEMBERS:,} members or {_MOST_BYTES:,} bytes: "
-                "too much to be kept. Names up to their first dot make one sample"
+                "too much for --keep. Members whose names agree up to the first dot are one sample"
             )
         beside = [
             (each.ending, each.body) for each in group.members if not each.is_judged and isinstance(each.body, bytes)

@@ -1,4 +1,4 @@
-"""WebDataset tars: a part is one tar, read from front to back and never unpacked."""
+"""WebDataset tars: a unit is one tar, streamed and never unpacked."""
 
 from collections.abc import Iterator
 from typing import IO
@@ -17,7 +17,7 @@ ENDINGS = archives.ENDINGS
 
 
 def tar_units(files: Listed, source: str) -> Iterator[WorkUnit]:
-    """A part for each of `files`, all of them tars. Its shard has one name by whatever pattern the tar is found."""
+    """Yield a unit for each of `files`, all of them tars. Its shard's name does not depend on the pattern in SRC."""
     root = files.root
     for file in files:
         title = split(file.title.removeprefix(root))[0]
@@ -25,9 +25,9 @@ def tar_units(files: Listed, source: str) -> Iterator[WorkUnit]:
 
 
 def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
-    """The samples of a tar, in order; of those the other members too if `whole`.
+    """Yield the samples of a tar in order, with their other members if `whole`.
 
-    What cannot be read any more is one last sample that fails.
+    An unreadable rest becomes one last sample with an error.
     """
     path = unit.files[0].path
     source = store.name(path)
@@ -36,15 +36,15 @@ def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool)
             yield from _samples(file, Samples(source, columns.expected, whole=whole))
     except RowError as error:
         yield Sample("", source, failing(error))
-    except Exception as error:  # Stores' clients raise what they like.
+    except Exception as error:  # Clients of stores share no base exception.
         yield Sample("", source, failing(unreadable("the tar cannot be read from here on", error)))
 
 
 def _samples(file: IO[bytes], samples: Samples) -> Iterator[Sample]:
-    """Yield what can be read, and then raise why there is no more.
+    """Yield the readable samples.
 
     Raises:
-        RowError: the store failed, or the tar is damaged.
+        RowError: after the samples, if the store failed or the tar is damaged.
     """
     reader = ShardReader(MAX_BYTES)
     try:

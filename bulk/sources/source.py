@@ -1,4 +1,4 @@
-"""SRC: what the command was given, told apart and opened."""
+"""SRC: detect its format and open it."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -26,19 +26,19 @@ _UNITS: Mapping[SourceKind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
     "webdataset": shards.tar_units,
     "parquet": rows.row_units,
 }
-# Files that are looked at to find out what SRC holds.
+# Files examined to detect the format of SRC.
 _LOOK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where images come from.
+    """The source of the images.
 
     Args:
-        kind: how it is read.
-        url: SRC with its path made absolute: what `WorkUnit.source` says.
-        files: all its files, of which those of its kind count.
-        is_kind_given: whether the kind was said, so that one file that SRC names counts whatever it ends in.
+        kind: its format.
+        url: SRC with an absolute path, as in `WorkUnit.source`.
+        files: all its files, of any format.
+        is_kind_given: whether the user named the format; then a single file is read whatever its suffix.
     """
 
     kind: SourceKind
@@ -47,9 +47,9 @@ class Source:
     is_kind_given: bool = False
 
     def units(self, ignored: Ignored | None = None) -> Iterator[WorkUnit]:
-        """All units, in an order that depends on nothing but the files' names; listed while they are gone through.
+        """List all units lazily, in an order that depends on the file names alone.
 
-        What is left out is counted in `ignored`. Entries that cannot be read are parts too, the last ones.
+        Ignored files are counted in `ignored`. Entries that cannot be read form the last units.
 
         Raises:
             OSError: the first folder cannot be listed.
@@ -61,12 +61,12 @@ class Source:
 
 
 def open_source(url: str, options: Mapping[str, Any], *, kind: SourceKind | None = None) -> Source:
-    """Find out what SRC is; `kind` says it where files of several kinds lie together.
+    """Open SRC and detect its format unless `kind` is given.
 
     Raises:
-        SourceError: nothing that can be judged is there, or files of several kinds.
-        UsageError: no URL.
-        OSError: it cannot be listed.
+        SourceError: SRC holds no images, or files of several formats.
+        UrlError: the URL is invalid.
+        OSError: SRC cannot be listed.
     """
     store, path = locate(url, options)
     files = Files.under(store, path)
@@ -75,9 +75,9 @@ def open_source(url: str, options: Mapping[str, Any], *, kind: SourceKind | None
 
 
 def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
-    """The samples of a unit in order; of a tar with the other members too if `whole`.
+    """Yield the samples of a unit in order; samples of a tar include their other members if `whole`.
 
-    What cannot be read is a sample that fails, and never an exception.
+    Unreadable data becomes a sample with an error, never an exception.
     """
     if unit.files[0].fault:
         return read_faults(unit, store)
@@ -91,7 +91,7 @@ def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool
 
 
 def _find_kind(files: Files, url: str) -> SourceKind:
-    """From the first files there are; of many others, from the first one that says it."""
+    """Detect the format from the first files, or from the first one with a known suffix among many others."""
     found: set[SourceKind] = set()
     ignored = Ignored()
     for number, file in enumerate(files.listed(ignored)):
@@ -105,7 +105,7 @@ def _find_kind(files: Files, url: str) -> SourceKind:
     if not found:
         endings = " ".join(itertools.chain(*_ENDINGS.values()))
         there = f" ({describe(ignored.counts)})" if ignored.counts else ""
-        raise SourceError(f"{url}: there is no such file, and nothing in it that ends in one of {endings}{there}")
+        raise SourceError(f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}")
     if len(found) > 1:
-        raise SourceError(f"{url} holds {' and '.join(sorted(found))}: say with --format which of them is meant")
+        raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
     return found.pop()

@@ -1,4 +1,4 @@
-"""Walk a folder tree: each real folder once, and one that cannot be listed never ends the walk."""
+"""Walk a folder tree; visit each real folder once and continue past folders that cannot be listed."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,11 @@ from common.storage import FileStore, StoredFile
 
 
 class Walk:
-    """The files below a glob's fixed folder that match it, in an order that depends on their names alone.
+    """The files that match a glob, in an order that depends on their names alone.
 
-    Names that begin with `.` are counted in `ignored`. A folder that cannot be listed is an item with a fault. Links to
-    folders are followed; a folder that several paths lead to is walked once, by its real path where that is below the
-    fixed folder, else by the first one.
+    Hidden names are counted in `ignored`. A folder that cannot be listed is yielded with a fault. Links to folders are
+    followed; a folder with several paths is walked once, by its real path if that lies below the glob's fixed folder,
+    otherwise by the first path found.
     """
 
     def __init__(self, store: FileStore, glob: Glob, ignored: Ignored) -> None:
@@ -23,12 +23,12 @@ class Walk:
         self._root = os.path.realpath(glob.folder) if store.is_local else ""
 
     def __iter__(self) -> Iterator[StoredFile]:
-        """Walk it.
+        """Yield the files.
 
         Raises:
             OSError: the fixed folder itself cannot be listed.
         """
-        # A stack and no recursion: paths may be thousands of folders deep.
+        # A stack instead of recursion: a tree may be thousands of folders deep.
         waiting = [(self._glob.folder, self._glob.start)]
         while waiting:
             folder, states = waiting.pop()
@@ -68,7 +68,7 @@ class Walk:
             elif inside := self._glob.descend(after):
                 yield folder, inside
             else:
-                # The glob names the folder, and nothing in it.
+                # The glob matches the folder itself, not its entries.
                 self._ignored.add("folders")
 
     def _enters(self, folder: str, states: States) -> bool:
@@ -78,17 +78,17 @@ class Walk:
             return False
         try:
             state = Path(folder).stat()
-        except OSError:  # Listing it says why.
+        except OSError:  # Listing it reports the error.
             return True
         key = (state.st_dev, state.st_ino, states)
-        # Some network file systems number nothing.
+        # Some network file systems have no inode numbers.
         if state.st_ino and key in self._seen:
             return False
         self._seen.add(key)
         return True
 
     def _is_walked_elsewhere(self, link: str, states: States) -> bool:
-        """Whether the walk comes to the link's target by its real path too, and finds the same files there."""
+        """Return whether the walk also reaches the link's target by its real path, with the same matches."""
         real = os.path.realpath(link)
         inside = f"{self._root.rstrip('/')}/"
         if not f"{real}/".startswith(inside):

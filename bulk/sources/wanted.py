@@ -1,4 +1,4 @@
-"""The files of one kind out of all that SRC holds; the others are counted, and odd entries become rows of their own."""
+"""Select the files of one format; count the others, and make rows of unreadable entries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from bulk.work_unit import SourceKind, WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 from common.storage.types import EntryFault
 
-# Rows of one part of faults.
+# Rows of one unit of faults.
 _MOST = 512
 _ERRORS: dict[EntryFault, type[RowError]] = {"unreadable_folder": UnreadableFolder, "not_a_file": NotAFile}
 
 
 @dataclass(slots=True)
 class Wanted:
-    """The files of a `kind`, which end in one of `endings`; the file that SRC names if `is_forced`, however it ends.
+    """The files of a `kind`, by their `endings`; with `is_forced` a single file of SRC, whatever its suffix.
 
-    Iterating counts what is left out in `ignored`, and collects the entries that cannot be read in `faults`.
+    Iterating counts other files in `ignored` and collects unreadable entries in `faults`.
     """
 
     files: Files
@@ -32,16 +32,16 @@ class Wanted:
 
     @property
     def store(self) -> FileStore:
-        """Where the files lie."""
+        """The store that holds the files."""
         return self.files.store
 
     @property
     def root(self) -> str:
-        """The folder that ids are relative to."""
+        """The folder that image ids are relative to."""
         return self.files.root
 
     def __iter__(self) -> Iterator[StoredFile]:
-        """List them.
+        """List the files.
 
         Raises:
             OSError: the first folder cannot be listed.
@@ -53,7 +53,7 @@ class Wanted:
                 self.faults.append(file)
             elif not self._is_wanted(name):
                 self.ignored.add_file(name)
-            elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets pass over such files.
+            elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets skip such files.
                 self.ignored.add("names that begin with _")
             elif file.fault:
                 self.faults.append(file)
@@ -61,11 +61,11 @@ class Wanted:
                 yield file
 
     def _is_wanted(self, name: str) -> bool:
-        return (self.is_forced and self.files.what == "file") or name.lower().endswith(self.endings)
+        return (self.is_forced and self.files.form == "file") or name.lower().endswith(self.endings)
 
 
 def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: str) -> Iterator[WorkUnit]:
-    """Parts of the entries that cannot be read, by their own: those of readable files do not depend on them."""
+    """Yield separate units for unreadable entries, so that the units of readable files do not depend on them."""
     for number, start in enumerate(range(0, len(faults), _MOST)):
         slot = slot_name(kind, f"unreadable-{number:04d}", source, "unreadable", str(number))
         files = tuple(faults[start : start + _MOST])
@@ -73,7 +73,7 @@ def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: s
 
 
 def read_faults(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
-    """A sample that fails for each entry of a part of faults."""
+    """Yield a sample with an error for each entry of a unit of faults."""
     for file in unit.files:
         name = file.title.removeprefix(unit.root).lstrip("/")
         folder = store.name(file.path).rpartition("/")[0] or "/"
