@@ -68,11 +68,11 @@ class Stops:
     folder: Path
 
     def __call__(self, job: BulkJob, cache: ScoreCache, *, threads: int) -> Worker:
-        """In place of `Worker`."""
+        """Make the worker."""
         return Worker(job, cache, threads=threads, watch=self._stop)
 
     def go_on(self) -> None:
-        """Hold nothing any more."""
+        """Release the held units."""
         (self.folder / "go").touch()
 
     def held(self, count: int) -> list[Held]:
@@ -140,7 +140,7 @@ def write_tars(folder: Path, sizes: Sequence[int]) -> Path:
 def judge(source: Path, target: Path, engine: Engine, *, device: Device = "auto") -> Summary:
     """A whole run in this process."""
     for handler in list(logging.getLogger("ray.data").handlers):
-        # Pytest keeps what is logged, tracebacks hold on to Ray's actors, and actors to their cores.
+        # Pytest keeps log records, whose tracebacks reference Ray's actors, which occupy cores.
         if type(handler).__module__.startswith("_pytest"):
             logging.getLogger("ray.data").removeHandler(handler)
     job = BulkJob(brightness_model(), Band(), str(target), keep=str(_keep(target)), device=device)
@@ -148,7 +148,7 @@ def judge(source: Path, target: Path, engine: Engine, *, device: Device = "auto"
 
 
 def judge_here(source: Path, target: Path) -> Summary:
-    """By the local engine: what every other run must come to."""
+    """Run the local engine, the reference for every other run."""
     return judge(source, target, LocalEngine(2))
 
 

@@ -1,4 +1,4 @@
-"""Names in kept tars: whatever a source calls its images, unpacking writes below one folder, and nothing twice."""
+"""Names in kept tars: unpacking writes each file once, below one folder, for any names in the source."""
 
 import io
 import tarfile

@@ -30,7 +30,7 @@ def test_too_much_rejected_is_status_3_and_what_cannot_be_judged_counts_as_rejec
 ) -> None:
     assert bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.5").status == 0
     ran = bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.49")
-    # All of SRC counts, and not only what this run had to do.
+    # The ratio covers all of SRC, including images of earlier runs.
     assert (ran.status, ran.summary["judged"]) == (3, 0)
     assert "reject ratio 0.5000 is above --max-reject-ratio 0.49" in ran.err
     assert ran.summary["reject_ratio"] == 0.5
@@ -79,10 +79,10 @@ def test_wrong_usage_is_status_2_and_says_what_is_wrong(
 @pytest.mark.parametrize(
     ("src", "flags", "text"),
     [
-        ("nowhere", [], "there is no such file, and nothing in it that ends in one of .png"),
+        ("nowhere", [], "is not a file, and holds no file with one of the suffixes .png"),
         ("faces", ["--version", "9"], "there is no model 'glasses' version '9'"),
         ("faces", ["--device", "cuda"], "LENSGATE_DEVICE=cuda"),
-        ("mixed", [], "holds images and webdataset: say with --format"),
+        ("mixed", [], "holds images and webdataset: select one with --format"),
     ],
 )
 def test_a_fault_has_a_name_and_status_1(src: str, flags: list[str], text: str, bulk: Bulk, faces: Path) -> None:
@@ -102,7 +102,7 @@ def test_of_a_url_that_nothing_is_known_of_nothing_is_done(bulk: Bulk, tmp_path:
 def test_of_files_of_several_kinds_those_that_are_asked_for_count(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     (faces / "x.tar").write_bytes(tar_bytes({"a.png": b""}))
     assert bulk(faces, tmp_path / "out", "--format", "images").summary["images"] == 4
-    # What was found there of another kind is as much there as before.
+    # Shards of another kind stay.
     assert bulk(faces, tmp_path / "out", "--format", "webdataset").summary["removed_shards"] == 0
     assert len(read_rows(tmp_path / "out")) == 5
 

@@ -137,7 +137,7 @@ def test_one_more_file_rewrites_one_shard_of_many(bulk: Bulk, tmp_path: Path) ->
     assert changed[0] in before
     rows = read_rows(tmp_path / "out")
     assert sorted(row["id"] for row in rows) == sorted(path.name for path in faces.iterdir())
-    # Of the shard's other images nothing but the hash is found out again.
+    # The shard's other images are hashed again, and their scores reused.
     assert ran.summary["reused"] == ran.summary["judged"] - 1 > 100
 
 

@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> Path:
     folder.mkdir()
     data = encode(portrait(512))
     for tar in range(TARS):
-        # What follows the end of a PNG changes its hash and nothing else.
+        # Bytes after the end of a PNG change only its hash.
         members = {f"{image:03d}.png": data + bytes([tar, image]) for image in range(IMAGES)}
         (folder / f"x-{tar}.tar").write_bytes(tar_bytes(members))
     return folder
@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> Path:
 def running(source: Path | str, out: Path, keep: Path, models: Path) -> Iterator["subprocess.Popen[str]"]:
     flags = ["--keep", str(keep), "--models", str(models), "--json"]
     command = [sys.executable, "-m", "lensgate", "bulk", str(source), str(out), *flags]
-    # A shell has what it runs in the background ignore Ctrl-C, and with these tests all that they start.
+    # A shell starts background jobs with SIGINT ignored, which child processes of these tests inherit.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -51,7 +51,7 @@ def test_a_folder_of_a_bucket_becomes_a_table_in_it(s3: Bucket, bulk: Bulk) -> N
     assert tar_members(tar) == {"face-00250.png": face(LIGHT), "more/face-00005.png": face(DARK)}
     before = s3.files("out"), s3.files("keep")
     assert bulk(*run).summary["judged"] == 0
-    # Where the state of what lies there is another one, the part is done again, and its older tar goes.
+    # A changed source object makes its unit run again, and its older tar is removed.
     s3.put("faces/text.png", face(LIGHT + 1))
     ran = bulk(*run)
     assert (ran.summary["judged"], ran.summary["reused"], ran.summary["errors"]) == (4, 3, 0)

@@ -1,4 +1,4 @@
-"""What the Ray engine decides without Ray: windows and attempts, the size of the pool, addresses, and unfit nodes."""
+"""Decisions of the Ray engine without Ray: windows and attempts, pool size, addresses, and unfit nodes."""
 
 import socket
 from collections.abc import Iterator, Mapping

@@ -65,7 +65,7 @@ def stops(tmp_path: Path) -> Stops:
 
 
 class Run:
-    """A run on another thread, so that the test can kill what works for it."""
+    """A run on another thread, so that the test can kill its workers."""
 
     def __init__(self, source: Path, target: Path, stops: Stops) -> None:
         self._pool = ThreadPoolExecutor(1)
@@ -178,7 +178,7 @@ def test_a_run_on_gpus_goes_where_they_are_and_says_where_the_runtime_cannot_use
 
 
 class Odd(Exception):
-    """Cannot be read again from what it is pickled to."""
+    """An exception that can be pickled but not unpickled."""
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} and {other}")

@@ -67,7 +67,7 @@ def test_another_band_decides_anew_by_the_scores_that_are_known(bulk: Bulk, face
     assert [row["decision"] for row in read_rows(tmp_path / "out")] == ["discard", "accept", "accept"]
     bulk(faces, tmp_path / "fresh", *band, "--keep", tmp_path / "fresh-keep")
     assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
-    # What the other band had kept is gone.
+    # The tars of the other band are gone.
     assert shards(tmp_path / "keep") == shards(tmp_path / "fresh-keep")
 
 

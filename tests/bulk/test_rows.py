@@ -71,9 +71,9 @@ def test_data_sets_of_hugging_face_are_read_and_what_lies_elsewhere_is_an_error(
 @pytest.mark.parametrize(
     ("columns", "flags", "text"),
     [
-        ({"a": IMAGES, "b": IMAGES}, [], "say with --image-column which column holds the images: a, b"),
-        ({"a": [1, 2, 3]}, [], "none has bytes"),
-        ({"a": IMAGES}, ["--image-column", "b"], "the column 'b' holds no bytes; those that do: a"),
+        ({"a": IMAGES, "b": IMAGES}, [], "select the column of images with --image-column: a, b"),
+        ({"a": [1, 2, 3]}, [], "no column holds bytes"),
+        ({"a": IMAGES}, ["--image-column", "b"], "the column 'b' holds no bytes; columns with bytes: a"),
         ({"a": IMAGES}, ["--id-column", "name"], "no column 'name', only a"),
         ({"a": IMAGES}, ["--expected-column", "wants"], "no column 'wants', only a"),
     ],
@@ -170,9 +170,9 @@ def test_class_labels_mean_what_their_names_say_in_whatever_order(
     ("data", "text"),
     [
         (class_labels(["cat", "dog"], [0, 1], pa.int64()), "the classes of the column 'label' in"),
-        (class_labels([], [0, 1], pa.int64()), "are none: expected are glasses and no_glasses"),
-        (class_labels(None, [0], pa.int64(), feature="{"), "what the numbers in 'label' mean is not known"),
-        (class_labels(None, [0], pa.int64(), feature="[]"), "what the numbers in 'label' mean is not known"),
+        (class_labels([], [0, 1], pa.int64()), "are none; they must be glasses and no_glasses"),
+        (class_labels(None, [0], pa.int64(), feature="{"), "the meaning of the numbers in 'label' is unknown"),
+        (class_labels(None, [0], pa.int64(), feature="[]"), "the meaning of the numbers in 'label' is unknown"),
     ],
 )
 def test_classes_that_say_no_order_are_refused(data: bytes, text: str, bulk: Bulk, tmp_path: Path) -> None:

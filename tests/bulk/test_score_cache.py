@@ -10,7 +10,7 @@ HASH = hashlib.sha256(b"one").digest()
 
 def hashes(count: int) -> list[bytes]:
     found = [hashlib.sha256(bytes([number])).digest() for number in range(count)]
-    # NumPy takes zero bytes at the end of a fixed-width string for nothing.
+    # NumPy strips zero bytes at the end of a fixed-width string.
     return [*found, found[0][:31] + b"\0", found[1][:30] + b"\0\0", b"\0" * 32]
 
 

@@ -99,16 +99,16 @@ ORDER = b'{"asked": "no_glasses"}'
     ("members", "expected"),
     [
         ({"a.json": b'{"askd": "glasses"}', "a.png": face(DARK)}, {"a": "has no field 'asked', only askd"}),
-        ({"a.png": face(DARK)}, {"a": "no .json with 'asked' is beside the image"}),
-        ({"a.png": face(DARK), "b.png": face(DARK), "a.json": ORDER}, {"a": "follow each other", "b": "no .json"}),
-        ({"a.png": face(DARK), "a.json": b'"glasses"'}, {"a": "is no object"}),
+        ({"a.png": face(DARK)}, {"a": "the image has no .json with 'asked'"}),
+        ({"a.png": face(DARK), "b.png": face(DARK), "a.json": ORDER}, {"a": "must be consecutive", "b": "no .json"}),
+        ({"a.png": face(DARK), "a.json": b'"glasses"'}, {"a": "is not an object"}),
         ({"a.png": face(DARK), "a.json": b"{"}, {"a": "cannot be read"}),
         ({"a.png": face(DARK), "a.json": b""}, {"a": "cannot be read"}),
         ({"a.png": face(DARK), "a.json": b'{"asked": ' + b"[" * 200_000}, {"a": "cannot be read"}),
         ({"a.png": face(DARK), "a.json": b'{"x": "' + bytes(2**22) + b'"}'}, {"a": "at most 4,194,304 are read"}),
         ({"a.png": face(DARK), "a.json": b'{"asked": "glasses", "asked": "no_glasses"}'}, {"a": "'asked' twice"}),
-        ({"a.png": face(DARK), "a.json": b'{"asked": {}}'}, {"a": "is none of"}),
-        ({"a.png": face(DARK), "a.json": b'{"asked": "sunglasses"}'}, {"a": "is none of"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": {}}'}, {"a": "is not one of"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": "sunglasses"}'}, {"a": "is not one of"}),
         ({"a.png": face(DARK), "a.cls": b"0"}, {"a": "no .json"}),
         ({"a.png": face(DARK), "a.json": ORDER, "A.JSON": ORDER}, {"a": None}),
         ({"a.png": face(DARK), "a.JSON": ORDER}, {"a": None}),
@@ -200,7 +200,7 @@ def test_of_a_damaged_tar_what_can_be_read_counts_and_the_rest_is_a_row(
     rows = rows_of(bulk, tmp_path, data)
     assert [row["error"] for row in rows] == [None] * readable + ["corrupt_shard"]
     assert rows[-1]["source"] == f"{tmp_path}/x.tar"
-    # It is as damaged the next time: there is nothing to be had by reading it again.
+    # The damage is permanent, so the next run skips the tar.
     assert bulk(tmp_path / "x.tar", tmp_path / "out").summary["skipped"] == readable + 1
 
 

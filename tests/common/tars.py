@@ -1,4 +1,4 @@
-"""Tars made from a seed: formats, links, sparse files, labels, companions in any order, and what is right."""
+"""Tars made from a seed, with the expected verdicts: formats, links, sparse files, labels, companions in any order."""
 
 import io
 import random
@@ -224,5 +224,5 @@ class Writer:
         self.tar.images.append((name, content))
 
     def end(self) -> None:
-        """What follows is another archive."""
+        """End the archive; another one follows."""
         self._out.write(bytes(512 * self.random.choice((1, 2, 20))))

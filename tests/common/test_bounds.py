@@ -1,4 +1,4 @@
-"""What an archive may cost: memory stays flat, and an error says which bound was met."""
+"""Resource bounds of archives: memory stays flat, and an error names the exceeded bound."""
 
 import io
 import tarfile
@@ -179,7 +179,7 @@ def test_a_sample_without_end_is_judged_in_turns(tmp_path: Path, monkeypatch: py
     assert rows(data, tmp_path) == [(name, "8 bytes") for name in names]
     kept = rows(data, tmp_path, whole=True)
     assert [name for name, _ in kept] == names
-    assert all("too much to be kept" in text for _, text in kept)
+    assert all("too much for --keep" in text for _, text in kept)
 
 
 def test_a_long_sample_without_an_image_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

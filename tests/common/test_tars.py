@@ -1,4 +1,4 @@
-"""The service and bulk runs held against the same archives, and against what is right for each."""
+"""The service and bulk runs agree on the same archives, and match the expected verdicts."""
 
 import bz2
 import gzip
@@ -27,7 +27,7 @@ Verdict = tuple[str, bytes | str]
 
 
 class Lines:
-    """What the events of a parser come to: the images that get a line, in order."""
+    """Collects the events of a parser: the images that get a line, in order."""
 
     def __init__(self) -> None:
         self.lines: list[Verdict] = []
