@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import FileTooLarge, MissingImage, RowError
-from bulk.sources.orders import is_json, read_order, too_long
+from bulk.sources.expected_json import is_json, read_expected, too_long
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given
 from common.tar import End
 from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, printable, shown
@@ -96,8 +96,8 @@ class Samples:
             self._is_wanted = False
 
     def _wants(self, ending: str, fate: Fate | None) -> bool:
-        is_order = self._column is not None and is_json(ending)
-        return self._whole or is_order or fate in (Fate.JUDGE, Fate.HOLD)
+        holds_label = self._column is not None and is_json(ending)
+        return self._whole or holds_label or fate in (Fate.JUDGE, Fate.HOLD)
 
     def _fault(self, file: File) -> RowError | None:
         """Return the error that the header alone shows, so that a decision does not depend on `whole`."""
@@ -149,7 +149,7 @@ class Samples:
         Raises:
             RowError: the image or its requested label cannot be read.
         """
-        expected = self._order(image, group)
+        expected = self._expected(image, group)
         for member in [image, *(each for each in group.members if not each.is_judged)]:
             if isinstance(member.body, RowError):
                 raise member.body
@@ -165,14 +165,14 @@ class Samples:
         size = len(data) + sum(len(body) for _, body in beside)
         return Sample(name, self._source, given(data), size, group.key, image.ending, beside, expected)
 
-    def _order(self, image: _SampleMember, group: _Group) -> Label | None:
+    def _expected(self, image: _SampleMember, group: _Group) -> Label | None:
         if self._column is None:
             return None
         found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
         for member in group.members:
             if is_json(member.ending):
                 found.setdefault(member.ending.lower(), []).append(member.body)
-        return read_order(self._column, image.ending, found)
+        return read_expected(self._column, image.ending, found)
 
     def _without_image(self, group: _Group) -> Sample:
         fault = next((each.body for each in group.members if isinstance(each.body, RowError)), None)

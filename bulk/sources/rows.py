@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from bulk.errors import CorruptShard, FileTooLarge, MissingImage, RowError, SourceError
 from bulk.job import Columns
+from bulk.sources.expected_column import ExpectedColumn
 from bulk.sources.files import Listed
-from bulk.sources.intent import IntentColumn
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
@@ -69,7 +69,7 @@ class _Rows:
         for name in (self._id, columns.expected):
             if name is not None and name not in schema.names:
                 raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
-        self._expected = IntentColumn(schema, columns.expected, source) if columns.expected else None
+        self._expected = ExpectedColumn(schema, columns.expected, source) if columns.expected else None
 
     def samples(self, group: int) -> Iterator[Sample]:
         metadata = self._file.metadata

@@ -57,10 +57,10 @@ def failing(error: RowError) -> Fetch:
     return fetch
 
 
-def unreadable(what: str, error: Exception) -> UnreadableFile:
+def unreadable(text: str, error: Exception) -> UnreadableFile:
     """Make the row error of a file that could not be fetched."""
     reason = getattr(error, "strerror", None) or error or type(error).__name__
-    return UnreadableFile(without_secrets(f"{what}: {reason}"))
+    return UnreadableFile(without_secrets(f"{text}: {reason}"))
 
 
 def key_of(text: str, *, safe: str = "") -> str:

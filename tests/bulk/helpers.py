@@ -18,7 +18,7 @@ from tests.support.images import encode, flat
 Row = dict[str, Any]
 
 ANONYMOUS = {"token": "anon"}
-"""What gcsfs takes instead of credentials."""
+"""Options that make gcsfs connect without credentials."""
 
 LIGHT, GREY, DARK = 250, 128, 5
 """Accepted with glasses, discarded as uncertain, accepted without: the fake model's probability is the brightness."""

@@ -42,8 +42,8 @@ from tests.bulk.helpers import face, tar_bytes
 from tests.support.models import brightness_model
 
 FREE, HELD, DEADLY, FULL = 4, 5, 6, 7
-"""Images of a tar that `Stops` lets pass, of one that it holds, of one that kills who reads it while another is held,
-and of one that fills the disk."""
+"""Numbers of images in tars that `Stops` lets pass, holds, kills the worker for while another is held, and fails with a
+full disk."""
 
 _SECONDS = 60.0
 # Ray takes no fewer bytes for the objects of a node.
@@ -103,13 +103,13 @@ def wait_for(condition: Any) -> None:
     """Until it holds; a minute is a failure."""
     end = time.monotonic() + _SECONDS
     while not condition():
-        assert time.monotonic() < end, "what was waited for has not happened"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
-    """A cluster of two nodes of one core each; the second has what Ray takes for a GPU. We drive it, on the first."""
+    """A cluster of two nodes of one core each; the second has a simulated GPU. The driver is on the first."""
     cluster = start_patiently(
         lambda: Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
     )
@@ -153,7 +153,7 @@ def judge_here(source: Path, target: Path) -> Summary:
 
 
 def files(target: Path) -> dict[str, bytes]:
-    """All in DST and KEEP but locks, hidden files too: what dead workers left half-written must be gone."""
+    """All in DST and KEEP but locks, hidden files too: unfinished files of dead workers must be gone."""
     paths = [*target.iterdir(), *_keep(target).iterdir()]
     return {path.name: path.read_bytes() for path in paths if path.name != LOCK}
 

@@ -188,8 +188,8 @@ def make_oddly(*_: Any, **__: Any) -> Worker:
     raise Odd(1, 2)
 
 
-def make_of_nothing(*_: Any, **__: Any) -> Worker:
-    raise ModuleNotFoundError("No module named 'nothing'", name="nothing")
+def make_missing(*_: Any, **__: Any) -> Worker:
+    raise ModuleNotFoundError("No module named 'missing'", name="missing")
 
 
 @pytest.mark.usefixtures("cluster")
@@ -197,7 +197,7 @@ def make_of_nothing(*_: Any, **__: Any) -> Worker:
     ("changes", "told"),
     [
         ({"markers": ("/gone",)}, "node {node} cannot see /gone: SRC, DST and KEEP must lie where all nodes of the"),
-        ({"make_worker": make_of_nothing}, "node {node} cannot import nothing: install lensgate[bulk,cpu,ray] on all"),
+        ({"make_worker": make_missing}, "node {node} cannot import missing: install lensgate[bulk,cpu,ray] on all"),
         ({"make_worker": make_oddly}, "Odd: 1 and 2"),
     ],
     ids=["unseen", "not installed", "odd"],

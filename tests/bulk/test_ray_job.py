@@ -1,4 +1,4 @@
-"""The KubeRay manifest: its command is one of ours, its Ray is the one that is tested, and its pods fit the schemas."""
+"""The KubeRay manifest: its command is valid, its Ray version is the tested one, and its pods match the schemas."""
 
 import argparse
 import importlib.metadata

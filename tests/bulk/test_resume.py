@@ -124,7 +124,7 @@ def test_what_has_gone_from_src_goes_from_the_table_and_nothing_else_does(bulk: 
     faces = write_faces(tmp_path / "faces", [DARK])
     bulk(tmp_path / "*.tar", out, "--keep", keep)
     bulk(faces, out, "--keep", keep)
-    (keep / "notes.tar").write_bytes(b"somebody's own")
+    (keep / "notes.tar").write_bytes(b"a user's file")
     (tmp_path / "x-1.tar").unlink()
     ran = bulk(tmp_path / "*.tar", out, "--keep", keep)
     assert (ran.summary["images"], ran.summary["removed_shards"]) == (2, 1)

@@ -139,7 +139,7 @@ def test_a_global_header_may_not_rename_every_member() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "what"),
+    ("head", "text"),
     [
         (b"PK\x03\x04", "a zip archive"),
         (b"\x04\x22\x4d\x18", "compressed by lz4"),
@@ -147,9 +147,9 @@ def test_a_global_header_may_not_rename_every_member() -> None:
         (b"\xff\xd8\xff\xe0", "a JPEG image"),
     ],
 )
-def test_what_is_sent_instead_of_a_tar_is_named(head: bytes, what: str) -> None:
+def test_another_format_instead_of_a_tar_is_named(head: bytes, text: str) -> None:
     for size in (30, 5_000):
-        with pytest.raises(TarError, match=what):
+        with pytest.raises(TarError, match=text):
             read(head + b"x" * size)
 
 

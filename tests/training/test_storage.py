@@ -1,4 +1,4 @@
-"""Folders and object storage: the same calls and the same outcome, and errors that say what to do."""
+"""Folders and object storage: the same calls and the same outcome, and errors with advice."""
 
 import json
 import sys
@@ -105,7 +105,7 @@ def test_a_bucket_that_is_missing_is_named() -> None:
 def test_who_has_no_credentials_hears_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    # It keeps what it found out.
+    # It caches its result.
     S3FileSystem.clear_instance_cache()
     record = StoragePath("s3://bucket/records")
     for call in (record.read_bytes, record.is_file, lambda: write_atomically(record, b""), record.unlink):

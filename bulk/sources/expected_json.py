@@ -26,7 +26,7 @@ def too_long(size: int) -> InvalidExpected | None:
     return InvalidExpected(f"the sample's .json has {size:,} bytes: at most {MAX_JSON_BYTES:,} are read")
 
 
-def read_order(column: str, ending: str, members: Mapping[str, Sequence[bytes | RowError | None]]) -> Label | None:
+def read_expected(column: str, ending: str, members: Mapping[str, Sequence[bytes | RowError | None]]) -> Label | None:
     """Read the field `column` of an image's own `.json`, otherwise of its sample's. Null means that no label is set.
 
     Args:

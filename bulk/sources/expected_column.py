@@ -16,7 +16,7 @@ _CLASS_LABEL = "ClassLabel"
 _NO_CLASS = -1
 
 
-class IntentColumn:
+class ExpectedColumn:
     """Reads the column `name` of a Parquet file.
 
     Integers in a column that the file's metadata declares as `ClassLabel` select the class with that number; other
