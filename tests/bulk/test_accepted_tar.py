@@ -15,7 +15,7 @@ from common.storage import LocalFiles
 from tests.bulk.helpers import DARK, LIGHT, Bulk, face, shards, tar_bytes, tar_members
 
 
-def test_members_that_lead_out_of_their_folder_are_kept_below_it(bulk: Bulk, tmp_path: Path) -> None:
+def test_members_with_unsafe_paths_stay_below_their_folder(bulk: Bulk, tmp_path: Path) -> None:
     members = [
         ("../up.png", face(LIGHT)),
         ("../up.json", b"{}"),

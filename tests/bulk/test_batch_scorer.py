@@ -71,19 +71,19 @@ def test_every_batch_is_filled_up_to_one_size_and_order_is_kept(make: Make) -> N
     assert scorer.batches == [4, 4, 4]
 
 
-def test_where_the_model_fails_on_one_image_the_others_are_scored(make: Make) -> None:
+def test_a_model_failure_on_one_image_leaves_the_others_scored(make: Make) -> None:
     scorer = Fake(lambda images: bool((images[:, 5, 5, 0] == GREY).any()))
     judged = judge_all(make(scorer), samples([LIGHT, GREY, DARK]))
     assert [each.row.error and each.row.error.code for each in judged] == [None, "scoring_failed", None]
     assert judged[0].row.score is not None
 
 
-def test_where_the_model_fails_on_everything_the_run_ends(make: Make) -> None:
+def test_a_model_failure_on_every_image_ends_the_run(make: Make) -> None:
     with pytest.raises(ScoringError, match="the model failed"):
         judge_all(make(Fake(lambda _: True)), samples([LIGHT]))
 
 
-def test_a_fault_that_nobody_foresaw_is_the_row_of_its_image_alone(make: Make) -> None:
+def test_an_unexpected_error_affects_one_row_only(make: Make) -> None:
     def fetch() -> bytes:
         raise ZeroDivisionError("unexpected")
 
@@ -92,7 +92,7 @@ def test_a_fault_that_nobody_foresaw_is_the_row_of_its_image_alone(make: Make) -
     assert str(judged[0].row.error) == "ZeroDivisionError: unexpected"
 
 
-def test_where_memory_is_out_the_run_ends(make: Make) -> None:
+def test_lack_of_memory_ends_the_run(make: Make) -> None:
     def fetch() -> bytes:
         raise MemoryError
 
@@ -115,7 +115,7 @@ def test_no_more_is_read_ahead_than_the_window_holds(size: int, most: int, make:
             assert taken <= most + 4 * number
 
 
-def test_a_judge_that_is_stopped_ends_what_is_under_way(make: Make) -> None:
+def test_stop_ends_running_calls(make: Make) -> None:
     judge = make(Fake(), threads=1)
     entered = threading.Event()
 
@@ -129,7 +129,7 @@ def test_a_judge_that_is_stopped_ends_what_is_under_way(make: Make) -> None:
     assert entered.is_set()
 
 
-def test_what_the_shipped_model_says_does_not_depend_on_how_batches_fall(make: Make) -> None:
+def test_scores_of_the_shipped_model_do_not_depend_on_batch_boundaries(make: Make) -> None:
     model = ModelStore(ROOT / "models").load()
     job = BulkJob(model, Band(), "out")
     judge = make(Scorer(model, device="cpu"), job=job)

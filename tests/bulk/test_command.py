@@ -25,9 +25,7 @@ def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None
     assert "(32)" in printed
 
 
-def test_too_much_rejected_is_status_3_and_what_cannot_be_judged_counts_as_rejected(
-    bulk: Bulk, faces: Path, tmp_path: Path
-) -> None:
+def test_a_high_reject_ratio_is_status_3_and_errors_count_as_rejected(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     assert bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.5").status == 0
     ran = bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.49")
     # The ratio covers all of SRC, including images of earlier runs.
@@ -67,7 +65,7 @@ def test_the_summary_for_people_is_a_table_by_source(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_status_2_and_says_what_is_wrong(
+def test_invalid_arguments_are_status_2_and_named(
     flags: list[str], text: str, bulk: Bulk, faces: Path, tmp_path: Path
 ) -> None:
     ran = bulk(faces, tmp_path / "out", *(flag.replace("{tmp}", str(tmp_path)) for flag in flags))
@@ -85,7 +83,7 @@ def test_wrong_usage_is_status_2_and_says_what_is_wrong(
         ("mixed", [], "holds images and webdataset: select one with --format"),
     ],
 )
-def test_a_fault_has_a_name_and_status_1(src: str, flags: list[str], text: str, bulk: Bulk, faces: Path) -> None:
+def test_a_failure_is_named_and_has_status_1(src: str, flags: list[str], text: str, bulk: Bulk, faces: Path) -> None:
     mixed = write_faces(faces.parent / "mixed", [1])
     (mixed / "x.tar").write_bytes(tar_bytes({}))
     ran = bulk(faces.parent / src, faces.parent / "out", *flags)
@@ -93,13 +91,13 @@ def test_a_fault_has_a_name_and_status_1(src: str, flags: list[str], text: str, 
     assert text in ran.err
 
 
-def test_of_a_url_that_nothing_is_known_of_nothing_is_done(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_url_of_an_unknown_protocol_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     ran = bulk("nowhere://x", tmp_path / "out")
     assert ran.status == 2
     assert "nowhere://x: Protocol not known: nowhere" in ran.err
 
 
-def test_of_files_of_several_kinds_those_that_are_asked_for_count(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_format_selects_files_among_several_kinds(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     (faces / "x.tar").write_bytes(tar_bytes({"a.png": b""}))
     assert bulk(faces, tmp_path / "out", "--format", "images").summary["images"] == 4
     # Shards of another kind stay.
@@ -112,7 +110,7 @@ def test_of_files_of_several_kinds_those_that_are_asked_for_count(bulk: Bulk, fa
     [("x.tar", tar_bytes({}), "--keep"), ("x.parquet", parquet_bytes({"image": [b""]}), "")],
     ids=["tars", "tables"],
 )
-def test_what_is_written_must_not_lie_where_the_next_run_would_read_it(
+def test_output_folders_inside_the_source_are_refused(
     name: str, data: bytes, flag: str, bulk: Bulk, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
@@ -138,7 +136,7 @@ def test_the_environment_counts_as_it_does_for_the_service(
     assert "LENSGATE_BAND_LOW: " in capsys.readouterr().err
 
 
-def test_relative_paths_are_of_the_folder_one_is_in(
+def test_relative_paths_start_at_the_working_directory(
     bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -67,7 +67,7 @@ def finish(source: Path, out: Path, keep: Path, models: Path) -> None:
         assert process.returncode == 0, printed
 
 
-def test_runs_that_are_killed_leave_what_an_undisturbed_one_does(source: Path, models: Path, tmp_path: Path) -> None:
+def test_killed_runs_end_in_the_same_output_as_an_undisturbed_run(source: Path, models: Path, tmp_path: Path) -> None:
     out, keep = tmp_path / "out", tmp_path / "keep"
     for done in range(3):
         with running(source, out, keep, models) as process:
@@ -86,7 +86,7 @@ def test_runs_that_are_killed_leave_what_an_undisturbed_one_does(source: Path, m
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_run_that_is_interrupted_ends_soon_leaves_nothing_half_and_says_so(
+def test_an_interrupted_run_ends_soon_without_unfinished_files_and_reports_it(
     number: signal.Signals, source: Path, models: Path, tmp_path: Path
 ) -> None:
     out, keep = tmp_path / "out", tmp_path / "keep"
@@ -122,9 +122,7 @@ class _Stuck(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_read_that_hangs_does_not_keep_a_run_from_ending(
-    number: signal.Signals, models: Path, tmp_path: Path
-) -> None:
+def test_a_hanging_read_does_not_block_the_end_of_a_run(number: signal.Signals, models: Path, tmp_path: Path) -> None:
     _Stuck.asked, _Stuck.freed = threading.Event(), threading.Event()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stuck) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -70,7 +70,7 @@ def test_a_folder_that_takes_several_fetches_keeps_its_order(
     assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{number}.png" for number in range(10)]
 
 
-def test_an_image_that_is_gone_when_it_is_fetched_is_a_row(
+def test_an_image_deleted_before_it_is_fetched_is_a_row(
     s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_faces(s3)
@@ -118,7 +118,7 @@ def test_a_parquet_data_set_in_a_bucket_is_read(s3: Bucket, bulk: Bulk, tmp_path
     assert len(shards(tmp_path / "out")) == 3
 
 
-def test_a_store_that_does_not_answer_is_a_fault_with_a_name(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+def test_an_unreachable_store_is_named(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
     options = json.dumps({"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 0}}})
     for run in ((f"{s3.url}/faces", tmp_path / "out"), (faces, f"{s3.url}/out")):
@@ -127,7 +127,7 @@ def test_a_store_that_does_not_answer_is_a_fault_with_a_name(s3: Bucket, bulk: B
         assert "Could not connect" in ran.err
 
 
-def test_any_store_that_fsspec_knows_will_do(bulk: Bulk) -> None:
+def test_any_store_of_fsspec_works(bulk: Bulk) -> None:
     bucket = Bucket("memory://bulk", fsspec.filesystem("memory"))
     put_faces(bucket)
     run = ("memory://bulk/faces/**/*.png", "memory://bulk/out", "--keep", "memory://bulk/keep")
@@ -140,7 +140,7 @@ def test_any_store_that_fsspec_knows_will_do(bulk: Bulk) -> None:
     bucket.store.rm(bucket.url, recursive=True)
 
 
-def test_a_bucket_of_google_s_is_read_and_written_as_one_of_amazon_s(gcs: Bucket, bulk: Bulk) -> None:
+def test_google_buckets_work_like_amazon_buckets(gcs: Bucket, bulk: Bulk) -> None:
     put_faces(gcs)
     gcs.put("shards/x.tar", tar_bytes({"a.png": face(LIGHT)}))
     gcs.put("data/x.parquet", parquet_bytes({"image": [face(DARK)]}))
@@ -153,7 +153,7 @@ def test_a_bucket_of_google_s_is_read_and_written_as_one_of_amazon_s(gcs: Bucket
     assert len(gcs.files("keep")) == 3
 
 
-def test_what_is_on_its_way_to_a_store_has_no_name_that_a_killed_run_would_leave(
+def test_an_upload_leaves_no_file_behind_when_the_run_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

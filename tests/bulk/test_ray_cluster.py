@@ -96,7 +96,7 @@ def test_one_actor_and_two_on_two_nodes_write_the_tables_of_the_local_engine(tmp
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_killed_worker_loses_and_repeats_nothing(
+def test_a_killed_worker_loses_and_repeats_no_results(
     tmp_path: Path, stops: Stops, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_tars(tmp_path / "source", [FREE, FREE, HELD, HELD, HELD, HELD, FREE])
@@ -112,7 +112,7 @@ def test_a_killed_worker_loses_and_repeats_nothing(
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
-def test_a_removed_node_loses_and_repeats_nothing(
+def test_a_removed_node_loses_and_repeats_no_results(
     tmp_path: Path, stops: Stops, cluster: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_tars(tmp_path / "source", [FREE, FREE, HELD, HELD, HELD, HELD, FREE])
@@ -129,7 +129,7 @@ def test_a_removed_node_loses_and_repeats_nothing(
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
-def test_a_run_whose_driver_was_killed_goes_on_from_what_it_had_finished(
+def test_a_run_whose_driver_was_killed_resumes_after_the_finished_shards(
     tmp_path: Path, stops: Stops, cluster: Any
 ) -> None:
     source = write_tars(tmp_path / "source", [FREE, FREE, HELD, HELD, HELD, HELD, FREE])
@@ -149,7 +149,7 @@ def test_a_run_whose_driver_was_killed_goes_on_from_what_it_had_finished(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_part_that_kills_its_workers_is_named_when_everything_else_is_done(tmp_path: Path, stops: Stops) -> None:
+def test_a_unit_that_kills_its_workers_is_named_after_all_others_are_done(tmp_path: Path, stops: Stops) -> None:
     source = write_tars(tmp_path / "source", [HELD, DEADLY, FREE])
     judge_here(source, tmp_path / "local")
     with pytest.raises(EngineError, match=r"died in all 3 attempts at \S*/source/001\.tar; all"):
@@ -162,7 +162,7 @@ def test_a_part_that_kills_its_workers_is_named_when_everything_else_is_done(tmp
 
 
 @pytest.mark.usefixtures("cluster")
-def test_what_ends_a_run_on_a_node_ends_it_here_and_leaves_no_actor_behind(tmp_path: Path, stops: Stops) -> None:
+def test_a_fatal_error_on_a_node_ends_the_run_and_leaves_no_actor_behind(tmp_path: Path, stops: Stops) -> None:
     source = write_tars(tmp_path / "source", [FULL, HELD])
     with pytest.raises(OSError, match="No space left on device"):
         judge(source, tmp_path / "ray", RayEngine(make_worker=stops))
@@ -171,7 +171,7 @@ def test_what_ends_a_run_on_a_node_ends_it_here_and_leaves_no_actor_behind(tmp_p
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_run_on_gpus_goes_where_they_are_and_says_where_the_runtime_cannot_use_them(tmp_path: Path) -> None:
+def test_a_run_on_gpus_uses_their_nodes_and_reports_a_runtime_without_cuda(tmp_path: Path) -> None:
     source = write_tars(tmp_path / "source", [FREE])
     with pytest.raises(DeviceError, match=r"this ONNX Runtime has no CUDA: install lensgate\[gpu\]"):
         judge(source, tmp_path / "ray", RayEngine(), device="cuda")
@@ -202,7 +202,7 @@ def make_missing(*_: Any, **__: Any) -> Worker:
     ],
     ids=["unseen", "not installed", "odd"],
 )
-def test_an_actor_hands_back_what_went_wrong_and_where(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+def test_an_actor_returns_the_error_and_its_node(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     (unit,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).units()
     job = BulkJob(brightness_model(), Band(), str(tmp_path))
     fields = {"job": job, "cache": ScoreCache.empty(), "threads": 1, "versions": library_versions()}

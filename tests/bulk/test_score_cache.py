@@ -28,14 +28,14 @@ def test_scores_are_found_by_the_hash_of_the_bytes() -> None:
     assert cache.find(b"\xff" * 32) is None
 
 
-def test_a_model_without_novelty_has_none_here_either() -> None:
+def test_scores_of_a_model_without_novelty_have_none() -> None:
     cache = ScoreCache.of(np.array([HASH], "S32"), np.zeros(1, np.float32), np.full(1, np.nan, np.float32))
     score = cache.find(HASH)
     assert score is not None
     assert score.novelty is None
 
 
-def test_of_one_image_scored_twice_one_score_is_kept_and_nothing_is_known_of_nothing() -> None:
+def test_an_image_scored_twice_has_one_score_and_an_empty_cache_finds_none() -> None:
     twice = np.array([HASH] * 2, "S32")
     assert len(ScoreCache.of(twice, np.zeros(2, np.float32), np.zeros(2, np.float32))) == 1
     assert ScoreCache.empty().find(b"x" * 32) is None

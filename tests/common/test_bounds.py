@@ -58,7 +58,7 @@ def test_headers_before_a_member_are_bounded_in_number_and_bytes(kind: bytes, co
     assert peak < 8 * MAX_EXTENDED_BYTES
 
 
-def test_a_header_that_announces_too_much_is_refused_before_it_comes() -> None:
+def test_an_oversized_header_is_refused_before_its_content() -> None:
     with pytest.raises(TarError, match=r"8,589,934,591 bytes.*1 to 1,048,576 are read"):
         read(header("x", kind=b"x", size=2**33 - 1))
 
@@ -76,7 +76,7 @@ def test_memory_is_flat_over_empty_members() -> None:
     assert peak < 300_000
 
 
-def test_a_name_is_as_long_as_a_path_may_be() -> None:
+def test_a_name_has_the_length_limit_of_paths() -> None:
     name = "f/" * 2_000 + "a.png"
     assert read(member(name, b"x", 2) + bytes(1024)) == [(name, 1)]
     long = "a" * MAX_NAME_BYTES + ".png"
@@ -153,7 +153,7 @@ def test_another_format_instead_of_a_tar_is_named(head: bytes, text: str) -> Non
             read(head + b"x" * size)
 
 
-def test_dumps_of_old_gnu_tar_have_times_where_others_have_the_front_of_a_name() -> None:
+def test_old_gnu_dumps_have_times_in_the_place_of_a_name_prefix() -> None:
     block = bytearray(member("a.png", b""))
     block[345:357] = b"14732145671\0"
     assert read(signed(block) + bytes(1024)) == [("a.png", 0)]
@@ -172,7 +172,7 @@ def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, s
     return found
 
 
-def test_a_sample_without_end_is_judged_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_sample_is_judged_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members, "_MOST_MEMBERS", 10)
     names = [f"frame.{number:04d}.png" for number in range(25)]
     data = b"".join(member(name, PNG) for name in names) + bytes(1024)

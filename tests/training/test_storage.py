@@ -44,18 +44,18 @@ def test_files_are_written_found_read_and_deleted(where: AnyPath) -> None:
     assert sizes_of(where) == {}
 
 
-def test_what_is_not_there_is_not_found(where: AnyPath) -> None:
+def test_a_missing_file_is_not_found(where: AnyPath) -> None:
     with pytest.raises(FileNotFoundError, match="records/none"):
         (where / "none").read_bytes()
     assert sizes_of(where / "none") == {}
 
 
-def test_what_is_not_there_cannot_be_deleted(memory: StoragePath) -> None:
+def test_a_missing_file_cannot_be_deleted(memory: StoragePath) -> None:
     with pytest.raises(FileNotFoundError, match="records/none"):
         (memory / "none").unlink()
 
 
-def test_a_file_is_there_when_it_is_whole(where: AnyPath) -> None:
+def test_a_file_appears_when_it_is_complete(where: AnyPath) -> None:
     with atomic_file(where / "32/shard.tfrecord") as temporary:
         temporary.write_bytes(b"whole")
         assert not (where / "32/shard.tfrecord").is_file()
@@ -65,7 +65,7 @@ def test_a_file_is_there_when_it_is_whole(where: AnyPath) -> None:
     assert (where / "32/shard.tfrecord").read_bytes() == b"whole"
 
 
-def test_a_name_that_is_a_pattern_names_itself_alone(bucket: StoragePath) -> None:
+def test_a_name_with_wildcards_is_taken_literally(bucket: StoragePath) -> None:
     write_atomically(bucket / "run[1]*" / "a", b"1")
     write_atomically(bucket / "run1" / "a", b"1")
     assert sizes_of(bucket / "run[1]*") == {"a": 1}
@@ -83,18 +83,18 @@ def test_a_name_that_is_a_pattern_names_itself_alone(bucket: StoragePath) -> Non
         ("GS://bucket", StoragePath("gs://bucket")),
     ],
 )
-def test_a_place_is_a_folder_or_an_url(text: str, found: AnyPath) -> None:
+def test_a_path_is_a_folder_or_a_url(text: str, found: AnyPath) -> None:
     assert parse_path(text) == found
 
 
 @pytest.mark.parametrize("text", ["s3://", "simplecache::s3://bucket/records", "s3://bucket::memory://x"])
-def test_an_url_of_more_or_of_nothing_is_refused(text: str) -> None:
+def test_a_chained_or_empty_url_is_refused(text: str) -> None:
     with pytest.raises(UrlError, match="s3://BUCKET/records"):
         parse_path(text)
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_bucket_that_is_missing_is_named() -> None:
+def test_a_missing_bucket_is_named() -> None:
     lost = StoragePath("s3://lost/records")
     for call in (lost.read_bytes, lambda: write_atomically(lost, b""), lambda: sizes_of(lost), lost.unlink):
         with pytest.raises(StorageError, match=r"s3://lost/records .* bucket does not exist"):
@@ -102,7 +102,7 @@ def test_a_bucket_that_is_missing_is_named() -> None:
 
 
 @pytest.mark.usefixtures("bucket")
-def test_who_has_no_credentials_hears_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     # It caches its result.
@@ -114,7 +114,7 @@ def test_who_has_no_credentials_hears_where_they_come_from(monkeypatch: pytest.M
     S3FileSystem.clear_instance_cache()
 
 
-def test_who_is_refused_hears_who_asks(memory: StoragePath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_request_gets_advice_on_credentials(memory: StoragePath, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("Access Denied")
 
@@ -123,7 +123,7 @@ def test_who_is_refused_hears_who_asks(memory: StoragePath, monkeypatch: pytest.
         write_atomically(memory / "a", b"")
 
 
-def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StorageError, match=r"Protocol not known: nowhere"):
         StoragePath("nowhere://bucket").read_bytes()
     monkeypatch.setitem(sys.modules, "fsspec", None)
@@ -170,7 +170,7 @@ def test_google_s_errors_are_told_apart(google: list[int]) -> None:
         records.read_bytes()
 
 
-def test_work_is_done_ahead_in_order_and_no_more_than_so_much() -> None:
+def test_work_runs_ahead_in_order_and_within_its_limit() -> None:
     begun, most = list[int](), 0
 
     def work(item: int) -> int:
@@ -184,7 +184,7 @@ def test_work_is_done_ahead_in_order_and_no_more_than_so_much() -> None:
     assert most <= 6
 
 
-def test_what_is_left_by_an_error_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remaining_work_does_not_start_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     told, begun, shutdown = threading.Event(), list[int](), ThreadPoolExecutor.shutdown
 
     def work(item: int) -> None:
