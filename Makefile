@@ -1,16 +1,17 @@
-# make run    serve the committed model and show what it decides about samples/
-# make test   lint, types and every test
-# make up     gate, Prometheus, Alertmanager and Grafana in containers
+# make run        serve the committed model and print its decisions about samples/
+# make test-fast  lint, types and the tests that need only pip packages; two minutes
+# make test       lint, types and every test, with containers and fuzzing; needs Debian and root
+# make up         gate, Prometheus, Alertmanager and Grafana in containers
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
 FACES ?= ../shared/faces
 VERSION ?= 2
-# Extras stay: without them older releases of pip take what an extra stands at for unpinned once a newer one is out.
+# The locks keep extras: without them older releases of pip treat a requirement with an extra as unpinned.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -24,7 +25,7 @@ setup-training: .venv/training
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# A stamp for each lock: what is installed is exactly what the lock names, and nothing is installed twice.
+# One stamp file for each lock, so that a lock is installed once. Only locked packages are installed.
 .venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c | .venv/python
 	@test $* = cpu || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
@@ -33,26 +34,54 @@ setup-training: .venv/training
 	@$(PIP) --no-deps --editable . $(if $(filter cpu,$*),,--editable client)
 	@touch $@
 
-test: tools .venv/dev lint
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-		--cov --cov-fail-under=95
-	$(MAKE) --jobs 2 test-containers fuzz JOBS=2
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Each parser of untrusted bytes for so many seconds of one core, JOBS of them at a time. What is found stays in runs/fuzz,
-# where the next run goes on.
+# Containers are built beside the tests, because a build mostly waits for the network. Fuzzing takes the cores' idle time.
+test: tools .venv/dev lint
+	$(MAKE) --jobs 3 test-all test-containers fuzz NICE="nice -n 19"
+
+test-all: tools .venv/dev
+	$(PYTEST) --cov --cov-fail-under=95
+
+# Without Debian packages, root, TensorFlow, Ray, a browser or a network. tests/support/fast_lane.py selects the tests.
+test-fast: .venv/dev
+	$(MAKE) --jobs 2 --output-sync=target unit lint
+
+unit: .venv/dev
+	$(PYTEST) --fast --quiet
+
+# The newest releases of the dependencies whose private parts are used, beyond the upper bounds of pyproject.toml, in an
+# environment of its own. Where this passes the bound, and the version that the adapter names as tested, can be raised.
+NEWEST := uvicorn httptools fastapi starlette pydantic psycopg[binary] keras keras-tuner ray[data]
+NEWEST_EXTRAS := service,postgres,cpu,tracing,bulk,ray,training
+NEWEST_TESTS := tests/service/test_connections.py tests/service/test_faults.py tests/service/test_stock_uvicorn.py \
+	tests/service/access/test_tls.py tests/service/v2 tests/service/records/test_store.py tests/training/test_search.py \
+	tests/training/test_chief.py
+test-newest:
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder"; pip="$$folder/bin/pip --disable-pip-version-check --no-input install --quiet"; \
+	$$pip --upgrade pip; $$pip --editable '.[$(NEWEST_EXTRAS)]' --editable client --group test; \
+	$$pip --upgrade $(foreach name,$(NEWEST),'$(name)'); \
+	"$$folder/bin/pip" list | grep -iE '^($(subst $() ,|,$(foreach name,$(NEWEST),$(firstword $(subst [, ,$(name))))))\b'; \
+	"$$folder/bin/python" -m pytest -p tests.support.newest -k "not allowed_at_installation" \
+		$(NEWEST_TESTS)
+
+# Fuzz each parser of untrusted bytes for SECONDS on one core, JOBS parsers at a time. Findings stay in runs/fuzz, and the
+# next run continues from there.
 SECONDS ?= 60
 JOBS ?= 1
+NICE ?=
 fuzz: .venv/dev
 	@mkdir -p runs/fuzz
-	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(BIN)/python -m tests.fuzz.run {} \
+	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(NICE) $(BIN)/python -m tests.fuzz.run {} \
 		--seconds $(SECONDS) >runs/fuzz/{}.log 2>&1 || { echo "fuzzing {} failed:"; tail -40 runs/fuzz/{}.log; exit 1; }'
 
-# The image and the compose files on a Docker engine that the tests start and end: its data, its socket and its network
-# are its own. Needs root.
+# Build the image and run the compose files on a Docker engine that the tests start and stop. The engine has its own data,
+# socket and network. Needs root.
 test-containers: container-tools .venv/dev
 	$(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI) $(BIN)/python -m pytest --numprocesses 0 --durations 5 tests/containers
 
-# Installed without being started.
+# The packages are installed without starting their daemons.
 CONTAINER_TOOLS := dockerd debootstrap docker-compose iptables nsenter ip curl
 container-tools: tools
 	@for tool in $(CONTAINER_TOOLS); do PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || missing=1; done; \
@@ -66,14 +95,14 @@ container-tools: tools
 		$$sudo apt-get -qq install --yes --no-install-recommends docker.io debootstrap docker-compose iptables \
 		iproute2 util-linux >/dev/null; fi
 
-# Prometheus, Alertmanager and Grafana read these files as users of their own, whatever the umask of the checkout.
+# Prometheus, Alertmanager and Grafana read these files under their own users, so a tight umask must not hide them.
 readable:
 	@chmod -R go+rX deploy/grafana deploy/prometheus
 
 up: readable
 	docker compose up --build
 
-# Behind a mirror: make image PIP_CONF=FILE APT_SOURCES=FILE CA=FILE, each as far as it is needed.
+# Behind a mirror: make image PIP_CONF=FILE APT_SOURCES=FILE CA=FILE, each one optional.
 TARGET ?= cpu
 image:
 	DOCKER_BUILDKIT=1 docker build --file deploy/Dockerfile --target $(TARGET) --tag lensgate:$(TARGET) \
@@ -81,13 +110,13 @@ image:
 		$(if $(PIP_CONF),--secret id=pip.conf,src=$(PIP_CONF)) \
 		$(if $(APT_SOURCES),--secret id=apt.sources,src=$(APT_SOURCES)) $(if $(CA),--secret id=ca,src=$(CA)) .
 
-# Writes the base images with their digests of today into .env, which compose reads.
+# Write the current digests of the base images into .env, which compose reads.
 pin:
 	@grep -v '^#' deploy/images.env | while IFS='=' read -r name image; do \
 		digest=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$$image") || exit 1; \
 		touch .env; sed -i "/^$$name=/d" .env; echo "$$name=$$image@$$digest" | tee -a .env; done
 
-# CycloneDX, of what .venv holds; an image has its own in /usr/share/doc/lensgate.
+# Write a CycloneDX bill of materials for .venv. An image carries its own in /usr/share/doc/lensgate.
 sbom: .venv/dev
 	$(BIN)/python -m deploy.sbom --output runs/sbom.cdx.json
 
@@ -95,9 +124,10 @@ lint: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python -m tests.plain_words
 
-# Some tests run Debian's servers and its browser against the service and the files in deploy/, some what a compiler
-# made. PostgreSQL is run by the tests themselves: its package need not start one.
+# Some tests run Debian's servers and browser against the service and the files in deploy/, others need a C compiler.
+# The tests start PostgreSQL themselves, so its package must not create a cluster.
 TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
@@ -112,7 +142,7 @@ tools:
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
 		wrk gcc libc6-dev curl openssl chromium nginx postgresql >/dev/null; fi
 
-# Real generator output where it is at hand, drawn faces elsewhere.
+# Use real generator output if FACES has it, drawn faces otherwise.
 bench: setup-training bench-tools
 	$(BIN)/python -m bench.decoding $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.startup
@@ -123,8 +153,8 @@ bench: setup-training bench-tools
 	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.scaling.check --images $(or $(wildcard $(FACES)/originals),samples)
 
-# wrk makes the load, nginx is the balancer; Triton, of the servers compared, runs with Debian 12's own Python alone, and
-# is reported as missing where there is none.
+# wrk generates the load and nginx balances it. Triton, one of the servers compared, needs Debian 12's own Python; without
+# it the benchmark reports Triton as missing.
 bench-tools:
 	@if ! command -v wrk >/dev/null || ! command -v nginx >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 >/dev/null 2>&1; then \
 		command -v apt-get >/dev/null || { echo "install wrk and nginx first" >&2; exit 1; }; \
@@ -136,18 +166,18 @@ bench-tools:
 		$$sudo apt-get -qq install --yes --no-install-recommends python3.11 python3.11-venv libpython3.11 >/dev/null \
 			|| echo "Triton is left out"; fi
 
-# Trains for as long as it takes; the second reads what `make train` left in runs/.
+# The first trains and has no time limit; the second reads the results of `make train` in runs/.
 bench-training: setup-training
 	$(BIN)/python -m bench.audit $(FACES)
 	$(BIN)/python -m bench.novelty runs/records runs/fit
 
-# What is said of the default data set holds for no other.
+# These terms describe the default data set only.
 ifeq ($(origin FACES),file)
 TERMS = --source "faces=stand-in for Kaggle's Glasses or No Glasses: 2,313 GAN faces of eight collections, labelled by eye" \
 	--licence "faces=research, non-commercial; no terms for most of the pictures: see the data set's README"
 endif
 
-# The faces are not part of the project; what they are and under which terms stands in the model's card.
+# The faces are not part of the project; the model's card names them and their terms.
 train: setup-training
 	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make train FACES=DIR" >&2; exit 1; }
 	$(BIN)/lensgate train draw --count 200 --seed 7 --out runs/drawn

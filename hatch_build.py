@@ -16,18 +16,18 @@ FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibilit
 
 
 def compilers() -> list[list[str]]:
-    """The commands to try, $CC before what systems call their compiler."""
+    """Return the compiler commands to try: $CC first, then the usual names."""
     named = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]]
     return [command for command in named if command and shutil.which(command[0])]
 
 
 def compile_library(source: Path, library: Path) -> bool:
-    """Whether a compiler was found that could do it; no old library stays where none could."""
+    """Compile the library; return whether a compiler succeeded. If none did, remove any old library."""
     half = library.with_suffix(".part")
     for command in compilers():
         done = subprocess.run([*command, *FLAGS, "-o", str(half), str(source)], check=False)  # noqa: S603
         if done.returncode == 0:
-            half.replace(library)  # A process that runs the old one keeps it.
+            half.replace(library)  # Processes that have loaded the old library keep it.
             return True
     for rest in (half, library):
         rest.unlink(missing_ok=True)
@@ -35,14 +35,14 @@ def compile_library(source: Path, library: Path) -> bool:
 
 
 class CompileHook(BuildHookInterface[Any]):
-    """Runs for wheels, editable ones too."""
+    """Compile the library for wheels, including editable installs."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the library to what the wheel holds, and its platform to the wheel's name."""
+        """Add the library to the wheel, and tag the wheel with its platform."""
         del version
         root = Path(self.root)
         if not compile_library(root / SOURCE, root / LIBRARY):
-            self.app.display_warning("no C compiler that works: Pillow will decode PNGs, four times as slowly")
+            self.app.display_warning("no working C compiler: Pillow will decode PNGs, four times as slowly")
             return
         build_data["artifacts"].append(LIBRARY)
         build_data["pure_python"] = False

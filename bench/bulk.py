@@ -1,12 +1,12 @@
-"""What `lensgate bulk` reaches: of what the cores can do, how memory grows, and Ray's engine against the local one.
+"""Measure `lensgate bulk`: throughput relative to the cores, growth of memory, and Ray's engine against the local one.
 
     python -m bench.bulk --images ../shared/faces/originals
 
-PNG files, repeated by hard links. The limit is a plain thread pool of all cores that reads, hashes, decodes and scores
-the same files with the same model and writes nothing; the line below shows what the hash costs it. All take turns, so
-that a busy machine slows all of them; a share is that of the medians. Starting is left out: each turn has a shorter one
-of a few images, and the difference counts. `core ms` is what this process's cores spend on an image. Memory is the peak
-of a process of its own, over JPEG files, which come faster; `--full` takes PNG there too.
+PNG files, repeated by hard links. The limit is a plain thread pool on all cores that reads, hashes, decodes and scores
+the same files with the same model, without output; the next line shows the cost of the hash. All contenders alternate,
+so a busy machine slows all of them equally; a share is a ratio of medians. Start-up is excluded: each turn includes a
+short run of a few images, and the difference counts. `core ms` is processor time per image. Memory is the peak of a
+separate process, over JPEG files, which are faster; `--full` uses PNG files there too.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import hashlib
 import importlib
 import importlib.util
 import io
-import os
 import statistics
 import subprocess
 import sys
@@ -38,13 +37,14 @@ from bulk.run import run
 from bulk.settings import Settings
 from bulk.sources.source import open_source
 from gate import ModelStore, read_pixels
+from gate.cores import usable_cores
 from gate.scorer import Scorer
 
 WANTED, RAY_WANTED, MEMORY_WANTED = 0.9, 0.7, 1.1
 FEW = 64
 _BATCH = 32
-_CORES = len(os.sched_getaffinity(0))
-# Of a process that was started the system counts the memory of who started it too; its own is here.
+_CORES = usable_cores()
+# The system counts the parent's memory in the peak of a child process; this is the child's own peak.
 _REPORTING = """
 import pathlib, sys
 from lensgate.cli import main
@@ -55,8 +55,8 @@ sys.exit(status)
 
 
 @dataclass
-class _Contender:
-    """Who judges all images of a folder, in this process or elsewhere; whose rate it is held against; its turns."""
+class _BulkContender:
+    """A way to classify all images of a folder, the contender to compare it with, and its turns."""
 
     judge: Callable[[Path], None]
     against: str = ""
@@ -66,7 +66,7 @@ class _Contender:
     spent: list[float] = field(default_factory=list)
 
     def turn(self, few: Path, many: Path) -> None:
-        """Judge both folders, and note by how much the second took longer."""
+        """Classify both folders, and record by how much longer the second took."""
         marks = [(time.perf_counter(), time.process_time())]
         for folder in (few, many):
             self.judge(folder)
@@ -88,15 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(not (fast and flat))
 
 
-def contenders() -> dict[str, _Contender]:
-    """In the order in which they are shown; Ray's engine where Ray is installed."""
+def contenders() -> dict[str, _BulkContender]:
+    """Return the contenders in display order; Ray's engine only if Ray is installed."""
     found = {
-        "limit of the cores": _Contender(_limit),
-        "less its SHA-256": _Contender(lambda folder: _limit(folder, hashes=False), "limit of the cores"),
-        "--engine local": _Contender(lambda folder: _run(folder, LocalEngine), "limit of the cores", WANTED),
+        "limit of the cores": _BulkContender(_limit),
+        "without its SHA-256": _BulkContender(lambda folder: _limit(folder, hashes=False), "limit of the cores"),
+        "--engine local": _BulkContender(lambda folder: _run(folder, LocalEngine), "limit of the cores", WANTED),
     }
     if importlib.util.find_spec("ray"):
-        found["--engine ray"] = _Contender(
+        found["--engine ray"] = _BulkContender(
             lambda folder: _run(folder, _make_ray), "--engine local", RAY_WANTED, is_here=False
         )
     return found
@@ -130,9 +130,9 @@ def _measure_memory(scratch: Path, pictures: Sequence[bytes], images: int) -> bo
 
 
 def _repeat(pictures: Sequence[bytes], folder: Path, count: int) -> Path:
-    """`count` names for the same files."""
+    """Create `count` hard links to the same files."""
     folder.mkdir()
-    # Endings say nothing to the gate.
+    # The gate ignores file name suffixes.
     paths = [folder / f"face-{number:06d}.png" for number in range(count)]
     for path, data in zip(paths, pictures, strict=False):
         path.write_bytes(data)
@@ -162,7 +162,7 @@ def _limit(folder: Path, *, hashes: bool = True) -> None:
 
 
 def _run(folder: Path, make_engine: Callable[[], Engine]) -> None:
-    """A whole run of the command, into a folder that is new."""
+    """Run the complete command, with a new output folder."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as out:
         settings = Settings.load({"src": str(folder), "dst": out, "device": "cpu"}, {})
         source = open_source(settings.src, settings.storage_options)
@@ -175,7 +175,7 @@ def _make_ray() -> Engine:
 
 
 def _peak(source: Path, out: Path) -> float:
-    """MiB that the command takes at most."""
+    """Return the peak memory of the command in MiB."""
     command = ["bulk", str(source), str(out), "--device", "cpu", "--json"]
     ran = subprocess.run([sys.executable, "-c", _REPORTING, *command], check=True, capture_output=True, text=True)
     return int(ran.stdout.rpartition("VmHWM:")[2].split()[0]) / 1024
@@ -184,10 +184,10 @@ def _peak(source: Path, out: Path) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.bulk")
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
-    parser.add_argument("--count", type=int, default=2_000, help="images of a turn (2000)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often (3)")
-    parser.add_argument("--scratch", type=Path, help="folder for what is written meanwhile")
-    parser.add_argument("--full", action="store_true", help="PNG files for the memory too: takes minutes")
+    parser.add_argument("--count", type=int, default=2_000, help="images per turn (2000)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (3)")
+    parser.add_argument("--scratch", type=Path, help="folder for temporary output")
+    parser.add_argument("--full", action="store_true", help="use PNG files for the memory too: takes minutes")
     return parser
 
 

@@ -1,9 +1,9 @@
-"""What the client gains a generator: images a second of pixels that it shrinks where they are, and of the same as PNG.
+"""Measure the client's throughput: pixels that it shrinks on their own device against the same images as PNG.
 
     python -m bench.client --images ../shared/faces/originals
 
-One server with its records on, one client with the same connections for all; the ways to send take turns. Before that,
-what shrinking alone takes, on one thread and on as many as the client has.
+All variants alternate on one server, with its records enabled, and one client with the same connections. The benchmark
+first measures shrinking alone, on one thread and on the threads of the client.
 """
 
 import argparse
@@ -30,33 +30,33 @@ from bench.serving.contenders import PICTURES, lensgate
 from bench.serving.posts import read_pictures
 from bench.turns import alternate
 
-WANTED = 5.0
+TARGET_RATIO = 5.0
 BATCH = 32
 _BATCHES = 4
-"""Of pixels in one call, so that the next is shrunk while one is judged."""
-_COLUMNS = {"PNG": 9, "pixels": 9, "ratio": 8, "wanted": 8}
+"""Batches in one call, so that the client shrinks the next while the gate scores one."""
+_COLUMNS = {"PNG": 9, "pixels": 9, "ratio": 8, "target": 8}
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    """Images as one call of `decide_many` is given them, and whether the aim is for them."""
+class _Variant:
+    """The images of one call of `decide_many`, and whether the target ratio applies to them."""
 
     title: str
     images: Sequence[Any]
-    has_aim: bool = False
+    has_target: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 if the aim is missed."""
+    """Measure and print; return 1 if the ratio misses its target."""
     options = _parser().parse_args(arguments)
     pictures = read_pictures(options.images)
     chosen = list(islice(cycle(pictures), BATCH))
     batch = np.stack(list(islice(cycle(map(_decode, pictures)), BATCH)))
     _print_shrinking(batch, rounds=options.rounds)
-    files = _Way("PNG", chosen)
-    ways = [
-        _Way(f"batches of {BATCH}", [batch] * _BATCHES, has_aim=True),
-        _Way("one by one", list(batch) * _BATCHES),
+    files = _Variant("PNG", chosen)
+    variants = [
+        _Variant(f"batches of {BATCH}", [batch] * _BATCHES, has_target=True),
+        _Variant("single images", list(batch) * _BATCHES),
     ]
     with (
         lensgate().running(pictures[0]) as server,
@@ -65,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ) as gate,
     ):
         _check(gate, chosen, batch)
-        turns = {way.title: partial(_rate, gate, way, seconds=options.seconds) for way in (files, *ways)}
-        found = _warmed(turns, rounds=options.rounds)
+        turns = {each.title: partial(_rate, gate, each, seconds=options.seconds) for each in (files, *variants)}
+        rates = _alternate_warm(turns, rounds=options.rounds)
     print(f"images/s, {options.connections} connections".ljust(24) + "".join(n.rjust(w) for n, w in _COLUMNS.items()))
-    ratios = [_print_row(way, found[files.title], found[way.title]) for way in ways]
-    return int(any(ratio < WANTED for ratio, way in zip(ratios, ways, strict=True) if way.has_aim))
+    ratios = [_print_row(each, rates[files.title], rates[each.title]) for each in variants]
+    return int(any(ratio < TARGET_RATIO for ratio, each in zip(ratios, variants, strict=True) if each.has_target))
 
 
 def _print_shrinking(batch: Pixels, *, rounds: int) -> None:
@@ -77,12 +77,12 @@ def _print_shrinking(batch: Pixels, *, rounds: int) -> None:
     with ThreadPoolExecutor(THREADS) as threads:
         turns = {
             "1 thread": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size)),
-            f"{THREADS} threads": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size, threads=threads)),
+            f"{THREADS} threads": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size, executor=threads)),
         }
-        found = _warmed(turns, rounds=rounds)
+        times = _alternate_warm(turns, rounds=rounds)
     edge = batch.shape[1]
-    shown = ", ".join(f"{statistics.median(values):.2f} on {name}" for name, values in found.items())
-    print(f"{edge} x {edge} to {size} x {size}, ms an image: {shown}")
+    medians = ", ".join(f"{statistics.median(values):.2f} on {name}" for name, values in times.items())
+    print(f"{edge} x {edge} to {size} x {size}, ms per image: {medians}")
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
@@ -91,40 +91,40 @@ def _milliseconds(work: Callable[[], object]) -> float:
     return (time.perf_counter() - start) / BATCH * 1e3
 
 
-def _warmed(turns: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
-    """Every turn once to warm up, then in turns."""
+def _alternate_warm(turns: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, list[float]]:
+    """Run every turn once to warm up, then alternate."""
     for turn in turns.values():
         turn()
     return alternate(turns, rounds=rounds)
 
 
-def _rate(gate: Gate, way: _Way, *, seconds: float) -> float:
-    """Images a second over at least `seconds`."""
+def _rate(gate: Gate, variant: _Variant, *, seconds: float) -> float:
+    """Return images per second over at least `seconds`."""
     start = time.perf_counter()
     count = 0
     while (elapsed := time.perf_counter() - start) < seconds or not count:
-        count += len(_decided(gate.decide_many(way.images)))
+        count += len(_decisions(gate.decide_many(variant.images)))
     return count / elapsed
 
 
 def _check(gate: Gate, files: Sequence[bytes], batch: Pixels) -> None:
-    """Pixels and files are decided alike, or there would be nothing to compare."""
-    by_file, by_pixels = _decided(gate.decide_many(files)), _decided(gate.decide_many(batch))
+    """Exit unless the decisions about pixels and files agree."""
+    by_file, by_pixels = _decisions(gate.decide_many(files)), _decisions(gate.decide_many(batch))
     if [one.decision for one in by_file] != [one.decision for one in by_pixels]:
-        raise SystemExit("the same images are decided in two ways")
+        raise SystemExit("the decisions about the same images differ between files and pixels")
 
 
-def _decided(outcomes: Sequence[Outcome]) -> list[Decision]:
-    found = [outcome for outcome in outcomes if isinstance(outcome, Decision)]
-    if len(found) != len(outcomes):
-        raise SystemExit(f"not every image was decided: {next(one for one in outcomes if one not in found)}")
-    return found
+def _decisions(outcomes: Sequence[Outcome]) -> list[Decision]:
+    decisions = [outcome for outcome in outcomes if isinstance(outcome, Decision)]
+    if len(decisions) != len(outcomes):
+        raise SystemExit(f"an image has no decision: {next(one for one in outcomes if one not in decisions)}")
+    return decisions
 
 
-def _print_row(way: _Way, files: Sequence[float], pixels: Sequence[float]) -> float:
+def _print_row(variant: _Variant, files: Sequence[float], pixels: Sequence[float]) -> float:
     png, own = statistics.median(files), statistics.median(pixels)
-    wanted = f"{WANTED:.1f}" if way.has_aim else "-"
-    print(f"{way.title:24}{png:9.1f}{own:9.1f}{own / png:8.2f}{wanted:>8}", flush=True)
+    target = f"{TARGET_RATIO:.1f}" if variant.has_target else "-"
+    print(f"{variant.title:24}{png:9.1f}{own:9.1f}{own / png:8.2f}{target:>8}", flush=True)
     return own / png
 
 
@@ -134,10 +134,10 @@ def _decode(data: bytes) -> Pixels:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.client")
-    parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long one turn is (4)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often (5)")
-    parser.add_argument("--connections", type=int, default=4, help="requests under way at a time (4)")
+    parser.add_argument("--images", type=Path, default=PICTURES, help="directory of PNG files")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of one turn in seconds (4)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (5)")
+    parser.add_argument("--connections", type=int, default=4, help="requests in flight at a time (4)")
     return parser
 
 

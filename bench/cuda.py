@@ -1,8 +1,8 @@
-"""What a CUDA device gives: whether it says what the CPU says, and what an image costs on either.
+"""Compare a CUDA device with the CPU: the outputs, and the time per image.
 
     python -m bench.cuda --images ../shared/faces/faces
 
-Needs the extra `gpu` and an NVIDIA GPU. Both scorers see the same pixels in the same batches, in turns; the CPU's has
+Needs the extra `gpu` and an NVIDIA GPU. Both scorers get the same pixels in the same batches, alternately; the CPU uses
 one thread, as in the service. The golden samples of the model's card are checked first, as at every start.
 """
 
@@ -26,11 +26,11 @@ from gate.pixels import Pixels
 from gate.scorer import Device, Score, Scorer
 
 BATCHES = (1, 8, 32, 128)
-"""The service's own sizes are powers of two up to `LENSGATE_MAX_BATCH_SIZE`."""
+"""The service's batch sizes are powers of two up to `LENSGATE_MAX_BATCH_SIZE`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare, measure and print; 1 if the two differ by more than is allowed of golden samples."""
+    """Compare, measure and print; 1 if the two differ by more than the tolerance of golden samples."""
     options = _parser().parse_args(arguments)
     model = ModelStore(ROOT / "models").load()
     cpu, device = (Scorer(model, device=name) for name in ("cpu", options.device))
@@ -54,7 +54,7 @@ def _read(folder: Path, size: int, count: int) -> Pixels:
 
 
 def _compare(cpu: Scorer, device: Scorer, images: Pixels, *, card: Card) -> float:
-    """Print how far apart they are; the largest difference of a probability."""
+    """Print the differences; return the largest difference of a probability."""
     pairs = list(zip(_scores(cpu, images), _scores(device, images), strict=True))
     apart = np.array([abs(one.probability - other.probability) for one, other in pairs])
     novelty = np.array([_relative(one.novelty, other.novelty) for one, other in pairs])
@@ -62,7 +62,7 @@ def _compare(cpu: Scorer, device: Scorer, images: Pixels, *, card: Card) -> floa
     print(f"of {len(images)} images {otherwise} are decided otherwise; the scores differ by")
     print(f"{'':16}{'median':>10}{'99 %':>11}{'most':>10}")
     print(f"{'probability':16}{_spread(apart)}")
-    print(f"{'novelty':16}{_spread(novelty)}   of its value, or of 1 where that is less")
+    print(f"{'novelty':16}{_spread(novelty)}   of its value, or of 1 if the value is less")
     return float(apart.max())
 
 
@@ -96,7 +96,7 @@ def _measure(cpu: Scorer, device: Scorer, batch: Pixels, *, rounds: int) -> None
 
 
 def _milliseconds(scorer: Scorer, batch: Pixels) -> float:
-    """An image of one run, the best of three: what else the machine does is none of its cost."""
+    """Return the time per image of the fastest of three runs, to exclude other load of the machine."""
     found = []
     for _ in range(3):
         started = time.perf_counter()
@@ -108,8 +108,8 @@ def _milliseconds(scorer: Scorer, batch: Pixels) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.cuda")
     parser.add_argument("--images", type=Path, default=ROOT / "samples", help="folder of images (samples/)")
-    parser.add_argument("--count", type=int, default=1_000, help="most of them that are compared (1,000)")
-    parser.add_argument("--rounds", type=int, default=9, help="how often (9)")
+    parser.add_argument("--count", type=int, default=1_000, help="limit of compared images (1,000)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds (9)")
     devices: tuple[Device, ...] = ("cuda", "cpu")
     parser.add_argument("--device", choices=devices, default="cuda", help="cpu compares the CPU with itself")
     return parser

@@ -1,13 +1,12 @@
-"""Bytes to pixels, alone and on all cores: the gate's path against what else could be used.
+"""Bytes to pixels, on one core and on all: the gate's decoder against alternatives.
 
     python -m bench.decoding ../shared/faces/originals
 
-Every contender decodes the same pictures and shrinks them to 64 x 64 by area averaging. Rounds of all contenders
-alternate, so that a busy machine slows all of them; a ratio is that of the medians.
+Every contender decodes the same images and shrinks them to 64 x 64 by area averaging. The contenders alternate, so a
+busy machine slows all of them equally; a ratio is a ratio of medians.
 """
 
 import io
-import os
 import platform
 import statistics
 import sys
@@ -23,6 +22,7 @@ import simplejpeg
 from PIL import Image
 
 from gate import area_average, read_pixels
+from gate.cores import usable_cores
 from gate.formats.png.fast_decoder import ACCELERATED
 
 SIZE = 64
@@ -33,8 +33,8 @@ Decode = Callable[[bytes], object]
 
 
 @dataclass
-class Contender:
-    """One way to decode one format, and its seconds an image in each round."""
+class DecodeContender:
+    """A decoder for one format, and its seconds per image in each round."""
 
     format: str
     name: str
@@ -45,34 +45,34 @@ class Contender:
 
 
 def pillow_box(data: bytes) -> object:
-    """What most people write."""
+    """The usual code with Pillow."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BOX))
 
 
 def whole(decoder: Callable[[bytes], np.ndarray]) -> Decode:
-    """A decoder without tricks, shrunk by the gate's own area averaging."""
+    """A decoder used directly, with the gate's area averaging."""
     return lambda data: area_average(decoder(data), SIZE)
 
 
 def gate(data: bytes) -> object:
-    """The product's path."""
+    """The gate's decoder."""
     return read_pixels(data, SIZE)
 
 
-def contenders(pictures: Sequence[bytes]) -> list[Contender]:
-    """The first of each format is the gate, which the others are held against."""
+def contenders(pictures: Sequence[bytes]) -> list[DecodeContender]:
+    """Return all contenders; the first of each format is the gate, the baseline of the ratios."""
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
     jpeg = [_encode(image, "JPEG", quality=92) for image in images]
     webp = [_encode(image, "WEBP", quality=90) for image in images]
     return [
-        Contender("png", f"gate ({_png_path()})", gate, pictures),
-        Contender("png", "Pillow", pillow_box, pictures),
-        Contender("jpeg", "gate (DCT-scaled)", gate, jpeg),
-        Contender("jpeg", "libjpeg-turbo, whole", whole(simplejpeg.decode_jpeg), jpeg),
-        Contender("jpeg", "Pillow", pillow_box, jpeg),
-        Contender("webp", "gate (libwebp)", gate, webp),
-        Contender("webp", "Pillow", pillow_box, webp),
+        DecodeContender("png", f"gate ({_png_path()})", gate, pictures),
+        DecodeContender("png", "Pillow", pillow_box, pictures),
+        DecodeContender("jpeg", "gate (DCT-scaled)", gate, jpeg),
+        DecodeContender("jpeg", "libjpeg-turbo, whole", whole(simplejpeg.decode_jpeg), jpeg),
+        DecodeContender("jpeg", "Pillow", pillow_box, jpeg),
+        DecodeContender("webp", "gate (libwebp)", gate, webp),
+        DecodeContender("webp", "Pillow", pillow_box, webp),
     ]
 
 
@@ -82,17 +82,17 @@ def main(folder: Path) -> int:
     if not pictures:
         print(f"there are no PNG files in {folder}", file=sys.stderr)
         return 1
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     lines = contenders(pictures)
     with ThreadPoolExecutor(cores) as pool:
         for turn in range(ROUNDS + 1):  # The first round warms caches and is dropped below.
-            # Forth and back: who comes first pays for the pages that the next one finds.
+            # In alternating order: the first contender pays for page faults from which the next one benefits.
             for line in lines if turn % 2 else reversed(lines):
                 line.alone.append(_seconds(map, line))
                 line.together.append(_seconds(pool.map, line))
     print(f"{len(pictures)} pictures, {ROUNDS} rounds, {cores} cores, {platform.processor() or platform.machine()}")
     print(f"{'format':6} {'decoder':32} {'ms alone':>9} {'ms all cores':>13} {'scaling':>8} {'gate is faster by':>18}")
-    first: Contender | None = None
+    first: DecodeContender | None = None
     for line in lines:
         first = line if first is None or first.format != line.format else first
         alone, together = _median(line.alone), _median(line.together)
@@ -114,7 +114,7 @@ def _encode(image: Image.Image, kind: str, *, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _seconds(run: Callable[[Decode, Sequence[bytes]], Iterable[object]], line: Contender) -> float:
+def _seconds(run: Callable[[Decode, Sequence[bytes]], Iterable[object]], line: DecodeContender) -> float:
     start = time.perf_counter()
     deque(run(line.decode, line.bodies), maxlen=0)
     return (time.perf_counter() - start) / len(line.bodies)

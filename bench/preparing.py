@@ -1,13 +1,12 @@
-"""Images to TFRecords: what `lensgate train prepare` reaches of what the cores can decode.
+"""Images to TFRecords: the rate of `lensgate train prepare` relative to decoding alone.
 
     python -m bench.preparing ../shared/faces/originals
 
-Both decode the same pictures, repeated to `IMAGES`, to 32, 64 and 128 pixels: once into nothing, on as many threads as
-there are cores, and once as the step does, into shards with hashes, less only the split and its table, which are a
-matter of milliseconds. Rounds alternate; a share is that of the medians.
+Both decode the same images, repeated to `IMAGES`, to 32, 64 and 128 pixels: once without output, on one thread per
+core, and once like the step, into shards with hashes, without the split and its table, which take milliseconds. Rounds
+alternate; a share is a ratio of medians.
 """
 
-import os
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gate import read_pixels_at
+from gate.cores import usable_cores
 from training.data.dataset import Example
 from training.data.near_duplicates import group_near
 from training.data.shards import Item, write_blocks
@@ -38,7 +38,7 @@ def main(folder: Path) -> int:
             bare.append(IMAGES / _seconds_to_decode(paths))
             whole.append(IMAGES / _seconds_to_prepare(paths, Path(scratch) / str(number)))
     limit, reached = statistics.median(bare), statistics.median(whole)
-    print(f"{IMAGES} PNG images of {len(files)} files to {', '.join(map(str, SIZES))} pixels, {os.cpu_count()} cores")
+    print(f"{IMAGES} PNG images of {len(files)} files to {', '.join(map(str, SIZES))} pixels, {usable_cores()} cores")
     print(f"decode alone      {limit:7.1f} images/s")
     print(f"prepare           {reached:7.1f} images/s  {reached / limit:.2f} of it")
     return 0
@@ -46,7 +46,7 @@ def main(folder: Path) -> int:
 
 def _seconds_to_decode(paths: list[Path]) -> float:
     started = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for _ in pool.map(lambda path: read_pixels_at(path.read_bytes(), SIZES), paths):
             pass
     return time.perf_counter() - started

@@ -1,10 +1,10 @@
-"""What it costs to record decisions: images a second at full load with records on, as a share of those with them off.
+"""The cost of recording decisions: images/s at full load with records on, as a share of the rate with records off.
 
     python -m bench.records --images ../shared/faces/originals
 
-PNG and JPEG files, 16 connections; two servers take turns. What records leave out at full load is in the columns
-behind: of the decisions those that were written, of their images those that were hashed, and of the discarded ones
-those of which a small picture was made. In the last row everything is discarded.
+PNG and JPEG files, 16 connections; two servers alternate. At full load recording skips work; the last columns show the
+shares of decisions written, of their images hashed, and of discarded images with a preview. In the last row every image
+is discarded.
 """
 
 import argparse
@@ -31,8 +31,8 @@ _WARM_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
-    """One setting with records off and on, and whether the aim is for it."""
+class _OnOffPair:
+    """One setting with records off and on, and whether the aim applies to it."""
 
     title: str
     off: Contender
@@ -42,9 +42,9 @@ class _Pair:
 
 
 PAIRS = (
-    _Pair("PNG", lensgate("off", _OFF), lensgate("on")),
-    _Pair("JPEG", lensgate("off", _OFF), lensgate("on"), jpeg=True),
-    _Pair("PNG, all discarded", lensgate("off", _OFF | _DISCARD), lensgate("on", _DISCARD), has_aim=False),
+    _OnOffPair("PNG", lensgate("off", _OFF), lensgate("on")),
+    _OnOffPair("JPEG", lensgate("off", _OFF), lensgate("on"), jpeg=True),
+    _OnOffPair("PNG, all discarded", lensgate("off", _OFF | _DISCARD), lensgate("on", _DISCARD), has_aim=False),
 )
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(share < WANTED for share, pair in zip(shares, PAIRS, strict=True) if pair.has_aim))
 
 
-def _measure(pair: _Pair, pictures: Sequence[bytes], *, seconds: float, rounds: int) -> float:
+def _measure(pair: _OnOffPair, pictures: Sequence[bytes], *, seconds: float, rounds: int) -> float:
     sent = as_jpeg(pictures) if pair.jpeg else pictures
     posts = [pair.on.post(data) for data in sent]
     with ExitStack() as stack:
@@ -79,7 +79,7 @@ def _rate(server: Running, posts: Sequence[Post], seconds: float) -> float:
 
 
 def _kept(server: Running) -> str:
-    """The columns behind the rates."""
+    """Return the columns after the rates."""
     samples = _samples(server)
     decided, discarded = _sum(samples, "decisions_total"), _sum(samples, "decisions_total", "discard")
     written, hashed, pictures = (
@@ -95,7 +95,7 @@ def _samples(server: Running) -> list[str]:
 
 
 def _sum(samples: Sequence[str], name: str, label: str = "") -> float:
-    """Of all samples of a metric that have this label value."""
+    """Sum the samples of a metric with this label value."""
     found = (line for line in samples if re.match(rf"lensgate_{name}\b.*{label}", line))
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
@@ -103,8 +103,8 @@ def _sum(samples: Sequence[str], name: str, label: str = "") -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.records")
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long one turn is (8)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often (5)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds per turn (8)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
     return parser
 
 

@@ -1,8 +1,8 @@
-"""Takes the pictures of the pages that are in `docs/`: a service with drawn faces, a quarter of an hour in a minute.
+"""Take the screenshots in `docs/`: a service with drawn faces, fifteen minutes compressed into one.
 
     python -m bench.screenshots docs/screenshots
 
-The decisions are the shipped model's, about faces drawn for this; only the time between them is made up.
+The decisions are those of the shipped model, on drawn faces; only the time between them is simulated.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from playwright.sync_api import Browser, Page
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gate import Label, ModelStore
-from service.app import create_pipeline
 from service.inference.model_loading import load_model
 from service.pages.history import STEPS
 from service.pages.routes import make_page_routes
 from service.pages.sampler import STEP_SECONDS, Sampler
+from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.browser.browser import running_browser
@@ -46,28 +46,28 @@ _LIMIT = 200_000
 
 
 @dataclass
-class Pace:
-    """A clock for the sampler: every step takes its whole time, though it passes in a moment."""
+class SimulatedClock:
+    """A simulated clock for the sampler: every step counts its full time but passes at once."""
 
     left: int = STEPS
 
     @property
     def behind(self) -> float:
-        """Seconds that it still has to make up for."""
+        """Seconds that the clock still lags."""
         return self.left * STEP_SECONDS
 
     def clock(self) -> float:
-        """Seconds that only go forward."""
+        """Monotonic seconds."""
         return time.monotonic() - self.behind
 
     def wall(self) -> float:
-        """Seconds since 1970, right at the end."""
+        """Seconds since 1970; equal to real time at the end."""
         return time.time() - self.behind
 
 
 @dataclass(frozen=True)
-class Face:
-    """What a generator made, and what it had been asked for."""
+class DrawnFace:
+    """A generated image and the requested label."""
 
     name: str
     picture: Image.Image
@@ -75,7 +75,7 @@ class Face:
 
     @cached_property
     def body(self) -> bytes:
-        """As a JPEG."""
+        """Encode as JPEG."""
         buffer = io.BytesIO()
         self.picture.save(buffer, "JPEG", quality=92)
         return buffer.getvalue()
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve, fill and photograph; 1 if a picture came out too large for a repository."""
     options = _parser().parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    pace = Pace()
+    pace = SimulatedClock()
     with tempfile.TemporaryDirectory() as scratch, _serving(Path(scratch), pace) as (url, sampler):
         print(f"drawing {FACES} faces")
         faces = [_draw(number) for number in range(FACES)]
@@ -97,16 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("folder", type=Path, help="folder for the screenshots")
     return parser
 
 
 @contextmanager
-def _serving(folder: Path, pace: Pace) -> Iterator[tuple[str, Sampler]]:
+def _serving(folder: Path, pace: SimulatedClock) -> Iterator[tuple[str, Sampler]]:
     settings = Settings(port=0, records_url=f"sqlite:///{folder / 'records.db'}", audit_ratio=0.05, log_level="error")
-    pipeline = create_pipeline(settings, load_model(ModelStore(settings.models), settings))
-    server = Server(settings, pipeline)
-    sampler = Sampler(pipeline, seconds=3600, clock=pace.clock, wall=pace.wall)
+    runtime = build_runtime(settings, load_model(ModelStore(settings.models), settings))
+    server = Server(settings, runtime)
+    sampler = Sampler(runtime, seconds=3600, clock=pace.clock, wall=pace.wall)
     inner: Any = server.config.app
     server.config.app = _with_sampler(inner, sampler)
     thread = threading.Thread(target=server.run)
@@ -121,7 +121,7 @@ def _serving(folder: Path, pace: Pace) -> Iterator[tuple[str, Sampler]]:
 
 
 def _with_sampler(inner: ASGIApp, sampler: Sampler) -> ASGIApp:
-    """The app with a sampler whose time is made up."""
+    """The app, with a sampler on simulated time."""
     site = FastAPI()
     site.include_router(make_page_routes(sampler))
 
@@ -132,8 +132,8 @@ def _with_sampler(inner: ASGIApp, sampler: Sampler) -> ASGIApp:
     return app
 
 
-def _draw(number: int) -> Face:
-    """One face; a tenth each come out spoiled, and not as they were ordered."""
+def _draw(number: int) -> DrawnFace:
+    """Draw a face; a tenth are spoiled, and a tenth have the wrong label."""
     rng = np.random.default_rng([2026, number])
     eyewear = choose_eyewear(rng)
     picture = draw_face(rng, eyewear, size=SIZE)
@@ -141,11 +141,11 @@ def _draw(number: int) -> Face:
         picture = _spoil(picture, rng)
     wears = eyewear is not Eyewear.NONE
     expected = wears != (number % 10 == 3)
-    return Face(f"gan-{number:05}", picture, Label.GLASSES if expected else Label.NO_GLASSES)
+    return DrawnFace(f"gan-{number:05}", picture, Label.GLASSES if expected else Label.NO_GLASSES)
 
 
 def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """As a generator that collapsed leaves it: half a face, or one upside down."""
+    """Spoil a face like a collapsed generator: half a face, or upside down."""
     if rng.random() < 0.5:
         return picture.transpose(Image.Transpose.ROTATE_180)
     half = picture.copy()
@@ -153,8 +153,8 @@ def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return half
 
 
-def _send(url: str, faces: Sequence[Face], *, sampler: Sampler, pace: Pace) -> None:
-    """A wave of traffic over the whole history. Most of it is accepted; what is not comes in a burst."""
+def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, pace: SimulatedClock) -> None:
+    """A wave of traffic over the whole history. Most images are accepted; the discarded ones come in a burst."""
     rng = np.random.default_rng(1)
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
         kept = [face for face in faces if _post(client, face) == "accept"]
@@ -167,13 +167,13 @@ def _send(url: str, faces: Sequence[Face], *, sampler: Sampler, pace: Pace) -> N
             sampler.sample()
 
 
-def _post(client: httpx.Client, face: Face) -> str:
+def _post(client: httpx.Client, face: DrawnFace) -> str:
     query = {"id": face.name, "expected": face.expected.value}
     answer = client.post("/v1/decisions", content=face.body, params=query).raise_for_status()
     return str(answer.json()["decision"])
 
 
-def _photograph(url: str, folder: Path, face: Face) -> Iterator[Path]:
+def _photograph(url: str, folder: Path, face: DrawnFace) -> Iterator[Path]:
     shots: dict[str, Callable[[Page], None]] = {
         "operations": partial(_show_operations, face=face),
         "review": _show_review,
@@ -197,7 +197,7 @@ def _open(browser: Browser, url: str, *, width: int, scheme: Any) -> Page:
     return browser.new_context(base_url=url, viewport=viewport, color_scheme=scheme).new_page()
 
 
-def _show_operations(page: Page, face: Face) -> None:
+def _show_operations(page: Page, face: DrawnFace) -> None:
     page.goto("/")
     page.set_input_files("#file", {"name": f"{face.name}.jpg", "mimeType": "image/jpeg", "buffer": face.body})
     for selector in (".verdict-body", ".thumb img", "#stages svg"):
@@ -218,7 +218,7 @@ def _show_grid(page: Page) -> None:
 
 
 def _shrink(path: Path) -> None:
-    """A page has few colours: a palette of them takes a third of the bytes."""
+    """Pages have few colours: a palette takes a third of the bytes."""
     with Image.open(path) as picture:
         reduced = picture.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     reduced.save(path, optimize=True)

@@ -1,4 +1,4 @@
-"""From exec to ready: how long `lensgate serve` takes to answer /readyz with 200, and where the time goes.
+"""From exec to ready: time until `lensgate serve` answers /readyz with 200, by phase.
 
 python -m bench.startup
 """
@@ -37,7 +37,7 @@ def _seconds_to_run(code: str) -> float:
 
 
 def seconds_to_ready() -> float:
-    """How long one start takes."""
+    """Time one start."""
     with tempfile.TemporaryFile("w+b") as log:
         start = time.perf_counter()
         process = subprocess.Popen(
@@ -54,7 +54,7 @@ def seconds_to_ready() -> float:
 
 
 def port_of(process: "subprocess.Popen[bytes]", log: int) -> int:
-    """The port that a `lensgate serve` says it listens on, in the file that its standard error goes to."""
+    """Return the port that `lensgate serve` logs to the file of its standard error."""
     while process.poll() is None:
         match = re.search(rb"running on http://[^:]+:(\d+)", os.pread(log, 1 << 16, 0))
         if match:

@@ -1,16 +1,15 @@
-"""A long upload through the batch endpoint of a real `lensgate serve`: its memory, and its pace against single images.
+"""Measure a long upload through the batch endpoint of `lensgate serve`: memory, and throughput against single images.
 
     python -m bench.streaming [--gigabytes 2] [--faces samples]
 
-The archive is made while it is sent, of the same few faces over and over. Before it and after it the same faces are
-POSTed one a request on as many connections as there are cores, in turns, so that a busy machine slows both.
+The archive repeats the same few faces and is generated while it is sent. Before and after it, the same faces are sent
+in single requests on one connection per core, so that a busy machine slows both measurements.
 """
 
 import argparse
 import http.client
 import itertools
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -24,14 +23,15 @@ from pathlib import Path
 
 from bench.serving.processes import MemoryWatch, memory
 from bench.startup import port_of
+from gate.cores import usable_cores
 
 SINGLE_IMAGES = 200
 PRINT_SECONDS = 5.0
 
 
 @dataclass
-class Face:
-    """One image, and the same as a member of an archive."""
+class SampleFace:
+    """One image, and the same image as a member of an archive."""
 
     body: bytes
     member: bytes = field(init=False)
@@ -43,15 +43,15 @@ class Face:
 
 
 @dataclass
-class Progress:
-    """How much was sent, said now and then with the memory it takes."""
+class UploadProgress:
+    """Bytes sent so far, printed at intervals with the resident memory."""
 
     sent: int = 0
     _start: float = field(default_factory=time.monotonic)
     _shown: float = field(default_factory=time.monotonic)
 
     def show(self, resident: float) -> None:
-        """Take note of the resident memory in MB."""
+        """Print the progress and the resident memory in MB, at most every `PRINT_SECONDS`."""
         if (now := time.monotonic()) - self._shown >= PRINT_SECONDS:
             self._shown = now
             print(f"{now - self._start:8.0f} s {self.sent / 1e9:8.2f} GB sent {resident:8.1f} MB resident")
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--faces", type=Path, default=Path("samples"))
     options = parser.parse_args(arguments)
-    faces = [Face(path.read_bytes()) for path in sorted(options.faces.glob("*.png"))]
+    faces = [SampleFace(path.read_bytes()) for path in sorted(options.faces.glob("*.png"))]
     if not faces:
-        print(f"there are no PNG files in {options.faces}", file=sys.stderr)
+        print(f"no PNG files in {options.faces}", file=sys.stderr)
         return 1
     with tempfile.TemporaryFile("w+b") as log:
         process = subprocess.Popen([sys.executable, "-m", "lensgate", "serve", "--port", "0"], stderr=log)
@@ -77,47 +77,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(process: "subprocess.Popen[bytes]", port: int, faces: Sequence[Face], *, size: int) -> None:
+def _measure(process: "subprocess.Popen[bytes]", port: int, faces: Sequence[SampleFace], *, size: int) -> None:
     _singles(port, faces)
     before = _singles(port, faces)
     resident = memory(process.pid, "VmRSS")
-    progress = Progress()
+    progress = UploadProgress()
     with MemoryWatch(process.pid, period=0.05, on_sample=progress.show) as watch:
         start = time.perf_counter()
         summary = _stream(port, faces, size, progress)
-        pace = sum(summary.values()) / (time.perf_counter() - start)
+        rate = sum(summary.values()) / (time.perf_counter() - start)
     after = _singles(port, faces)
     single = (before + after) / 2
     print(f"{progress.sent / 1e9:.2f} GB in one upload, {sum(summary.values()):,} images: {summary}")
-    print(f"resident: {resident:.1f} MB before, at most {watch.peak:.1f} MB while it went through")
-    print(f"{pace:6.1f} images/s in the stream")
-    print(f"{single:6.1f} images/s one a request on {_cores()} connections ({before:.1f} before, {after:.1f} after)")
-    print(f"{pace / single:6.2f} of the pace of single images")
+    print(f"resident: {resident:.1f} MB before, peak {watch.peak:.1f} MB during the upload")
+    print(f"{rate:6.1f} images/s in the upload")
+    print(
+        f"{single:6.1f} images/s in single requests on {_cores()} connections ({before:.1f} before, {after:.1f} after)"
+    )
+    print(f"{rate / single:6.2f} of the rate of single requests")
 
 
-def _stream(port: int, faces: Sequence[Face], size: int, progress: Progress) -> dict[str, int]:
-    """Send an archive of about `size` bytes and read the lines meanwhile; the counts of its last line."""
+def _stream(port: int, faces: Sequence[SampleFace], size: int, progress: UploadProgress) -> dict[str, int]:
+    """Send an archive of about `size` bytes while reading the results; return the counts of the summary line."""
     head = b"POST /v1/decisions/batch HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-tar\r\n"
 
     def send(connection: socket.socket) -> None:
         connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
-        for part in _archive(faces, size):
-            connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
-            progress.sent += len(part)
+        for chunk in _archive(faces, size):
+            connection.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            progress.sent += len(chunk)
         connection.sendall(b"0\r\n\r\n")
 
-    # HTTPConnection opens another connection for the rest of a body whose answer has begun.
+    # HTTPConnection would open another connection for the rest of the body once the response has begun.
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection, ThreadPoolExecutor(1) as pool:
         sending = pool.submit(send, connection)
-        answer = http.client.HTTPResponse(connection, method="POST")
-        answer.begin()
-        *_, last = answer
+        response = http.client.HTTPResponse(connection, method="POST")
+        response.begin()
+        *_, last = response
         sending.result()
     counts: dict[str, int] = json.loads(last)["summary"]
     return counts
 
 
-def _archive(faces: Sequence[Face], size: int) -> Iterator[bytes]:
+def _archive(faces: Sequence[SampleFace], size: int) -> Iterator[bytes]:
     sent = 0
     for face in itertools.cycle(faces):
         if sent >= size:
@@ -127,8 +129,8 @@ def _archive(faces: Sequence[Face], size: int) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _singles(port: int, faces: Sequence[Face]) -> float:
-    """Images a second, one a request, on as many connections as there are cores."""
+def _singles(port: int, faces: Sequence[SampleFace]) -> float:
+    """Return images per second in single requests on one connection per core."""
     share = SINGLE_IMAGES // _cores()
     start = time.perf_counter()
     with ThreadPoolExecutor(_cores()) as pool:
@@ -136,19 +138,19 @@ def _singles(port: int, faces: Sequence[Face]) -> float:
     return share * _cores() / (time.perf_counter() - start)
 
 
-def _post(port: int, faces: Iterator[Face]) -> None:
+def _post(port: int, faces: Iterator[SampleFace]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for face in faces:
         connection.request("POST", "/v1/decisions", face.body)
-        answer = connection.getresponse()
-        text = answer.read()
-        if answer.status != http.HTTPStatus.OK:
+        response = connection.getresponse()
+        text = response.read()
+        if response.status != http.HTTPStatus.OK:
             raise SystemExit(text.decode())
     connection.close()
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The decision itself: image bytes -> pixels -> probability -> decision.
+"""The decision: image bytes -> pixels -> probability -> decision.
 
-Pure: no HTTP, no threads, no globals. The service, the training and the bulk runs all go through these names.
-`gate.scorer` needs the extra `cpu` or `gpu`, and is therefore imported by its own name.
+Pure: no HTTP, no threads, no globals. The service, the training and the bulk runs share these names.
+`gate.scorer` needs the extra `cpu` or `gpu`; import it by its own name.
 """
 
 from gate.card import Card

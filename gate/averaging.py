@@ -1,4 +1,4 @@
-"""Shrink pictures by area averaging, a band of rows at a time, so that no second whole picture is held."""
+"""Shrink images by area averaging, one band of rows at a time, to avoid a second full-size copy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ ReadRows = Callable[[int, int], Pixels]
 _BAND_BYTES = 2**21
 
 _CONVERSIONS = {"RGBA": "RGBa", "LA": "La", "CMYK": "RGB"}
-"""By mode. Of those with alpha, the levels become round(level * alpha / 255)."""
+"""Pillow mode -> mode to convert to. Alpha modes become premultiplied: round(level * alpha / 255)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedImage:
-    """A decoded picture, whose rows are made as they are asked for: uint8 `[n, width, C]`.
+    """A decoded image that produces its rows on request: uint8 `[n, width, C]`.
 
-    C is 1 or 2 for grey, 3 or 4 for RGB; the second or fourth channel says nothing.
+    C is 1 or 2 for grey, 3 or 4 for RGB; the second or fourth channel is ignored.
     """
 
     height: int
@@ -40,33 +40,33 @@ def area_average(pixels: Pixels, size: int) -> Pixels:
     return area_average_rows(DecodedImage(height, width, lambda first, stop: pixels[first:stop]), size)
 
 
-def area_average_rows(picture: DecodedImage, size: int) -> Pixels:
-    """`area_average` of a picture that hands out its rows."""
-    if picture.height % size or picture.width % size:
-        rows = _average_rows(picture.rows, picture.height, size)
+def area_average_rows(image: DecodedImage, size: int) -> Pixels:
+    """`area_average` for an image that produces its rows on request."""
+    if image.height % size or image.width % size:
+        rows = _average_rows(image.rows, image.height, size)
         flipped = rows.swapaxes(0, 1)
-        columns = _average_rows(lambda first, stop: flipped[first:stop], picture.width, size).swapaxes(0, 1)
+        columns = _average_rows(lambda first, stop: flipped[first:stop], image.width, size).swapaxes(0, 1)
         return np.rint(columns).astype(np.uint8)
-    tall = picture.height // size
-    step = max(1, _BAND_BYTES // (4 * tall * picture.width))
-    bands = (picture.rows(top * tall, min(top + step, size) * tall) for top in range(0, size, step))
-    return np.concatenate([_average_blocks(band, tall, picture.width // size) for band in bands])
+    tall = image.height // size
+    step = max(1, _BAND_BYTES // (4 * tall * image.width))
+    bands = (image.rows(top * tall, min(top + step, size) * tall) for top in range(0, size, step))
+    return np.concatenate([_average_blocks(band, tall, image.width // size) for band in bands])
 
 
 def band_of(image: Image.Image, first: int, stop: int) -> NDArray[np.generic]:
-    """Rows of a picture as Pillow stores them, alpha composited over black and CMYK converted."""
+    """Return rows as Pillow stores them, with alpha composited over black and CMYK converted."""
     band = image.crop((0, first, image.width, stop))
     return np.asarray(band.convert(_CONVERSIONS[band.mode]) if band.mode in _CONVERSIONS else band)
 
 
 def _average_blocks(pixels: Pixels, tall: int, wide: int) -> Pixels:
-    """Means over blocks of `tall` x `wide` pixels that tile `pixels`."""
+    """Return the means of the `tall` x `wide` blocks that tile `pixels`."""
     height, width, channels = pixels.shape
-    # Rows first: they are contiguous, and 257 of them still fit 16 bits, so that the adds run at full vector width.
+    # Rows first: they are contiguous, and sums of up to 257 rows fit 16 bits, so the adds run at full vector width.
     narrow = np.uint16 if tall <= 257 else np.uint32
     bands = np.add.reduce(pixels.reshape(height // tall, tall, width * channels), axis=1, dtype=narrow)
     blocks = bands.reshape(height // tall, width // wide, wide, channels)
-    # Column by column: along an axis this short a reduction takes three times as long.
+    # Column by column: a NumPy reduction along so short an axis takes three times as long.
     sums = blocks[:, :, 0].astype(np.uint32)
     for column in range(1, wide):
         sums += blocks[:, :, column]
@@ -76,7 +76,7 @@ def _average_blocks(pixels: Pixels, tall: int, wide: int) -> Pixels:
 
 
 def _average_rows(rows: Callable[[int, int], NDArray[np.generic]], length: int, size: int) -> NDArray[np.float32]:
-    """Means over axis 0 of `length` rows, `[W, C]` each -> float32 `[size, W, C]`, for any `length` >= `size`."""
+    """Average `length` rows, `[W, C]` each, along axis 0 to float32 `[size, W, C]`, for any `length` >= `size`."""
     ratio = length / size
     means = []
     for index in range(size):

@@ -1,6 +1,7 @@
-"""The model's card: what a model is, what it was trained on, how good it is and where it is unsure.
+"""The model's card: identity, training data, quality and uncertainty of a model.
 
-`card.json` lies beside `model.onnx`; the same text less the hash is in the graph's metadata under `METADATA_KEY`.
+`card.json` is stored beside `model.onnx`; the graph's metadata holds the same text without the hash, under
+`METADATA_KEY`.
 """
 
 from datetime import datetime
@@ -35,7 +36,7 @@ class ModelInput(_CardPart):
 
 
 class CardBand(_CardPart):
-    """The band of uncertainty and how it was chosen."""
+    """The band of uncertain probabilities and how it was chosen."""
 
     low: Probability = 0.4
     high: Probability = 0.6
@@ -52,20 +53,20 @@ class CardBand(_CardPart):
         return self
 
     def is_kept_by(self, band: Band) -> bool:
-        """Whether what decides is this band, and no operator's: only then holds what is promised of it."""
+        """Whether `band` is this one, not an operator's override: the card's guarantees hold for this band only."""
         return band == self.changed()
 
     def changed(self, low: float | None = None, high: float | None = None) -> Band:
-        """This band, with the edges that are set instead.
+        """Return this band with one or both edges replaced.
 
         Raises:
-            ValueError: with them it is none.
+            ValueError: the edges are out of order or out of [0, 1].
         """
         return Band(self.low if low is None else low, self.high if high is None else high)
 
 
 class Calibration(_CardPart):
-    """The logit is divided by `temperature` inside the graph; 1 leaves it alone."""
+    """The graph divides the logit by `temperature`; 1 leaves it unchanged."""
 
     temperature: Annotated[float, Field(gt=0.0)] = 1.0
 
@@ -79,7 +80,7 @@ class Interval(_CardPart):
 
 
 class DiscardedShares(_CardPart):
-    """Of `images` that are no portrait, made of test portraits: the share discarded, and that as unfamiliar."""
+    """Shares discarded, and discarded as unfamiliar, among `images` non-portraits derived from test portraits."""
 
     images: int
     discarded: Interval
@@ -87,7 +88,7 @@ class DiscardedShares(_CardPart):
 
 
 class NoveltyThreshold(_CardPart):
-    """Novelty above `value` is unfamiliar; `kinds` says what became of images that are no portrait, kind by kind."""
+    """Novelty above `value` is unfamiliar; `kinds` holds the discard rates of each kind of non-portrait."""
 
     value: float
     chosen_by: str
@@ -95,7 +96,7 @@ class NoveltyThreshold(_CardPart):
 
 
 class CardDataSet(_CardPart):
-    """One data set that was learned from, with images per split and label."""
+    """One data set of the training, with the number of images per split and label."""
 
     name: str
     fingerprint: str
@@ -105,9 +106,9 @@ class CardDataSet(_CardPart):
 
 
 class CardMetrics(_CardPart):
-    """How the exported model did on one test split of `images` pictures.
+    """Quality of the exported model on one test split of `images` images.
 
-    `coverage` is the share accepted, `unfamiliar` the share discarded for its novelty, where the model judges that.
+    `coverage` is the share accepted, `unfamiliar` the share discarded for its novelty, if the model has that output.
     """
 
     images: int
@@ -119,7 +120,7 @@ class CardMetrics(_CardPart):
 
 
 class ReferenceHistogram(_CardPart):
-    """Counts of scores between neighbouring `edges`; what live scores are held against."""
+    """Counts of scores between neighbouring `edges`: the reference distribution for drift metrics."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -131,12 +132,12 @@ class ReferenceHistogram(_CardPart):
         if list(self.edges) != sorted(set(self.edges)):
             raise ValueError("a histogram's edges increase")
         if min(self.counts) < 0 or sum(self.counts) == 0:
-            raise ValueError("a histogram counts at least one score, and none below zero")
+            raise ValueError("a histogram counts at least one score, and no count is negative")
         return self
 
 
 class CardTraining(_CardPart):
-    """What repeats the run: its commands in order, the seeds of split and fit, the settings; and what it learned from.
+    """Everything needed to repeat the run: commands in order, seeds of split and fit, settings, and data.
 
     `records` is the SHA-256 of the manifest of the TFRecord shards.
     """
@@ -151,9 +152,9 @@ class CardTraining(_CardPart):
 
 
 class GoldenSample(_CardPart):
-    """One drawn portrait and what the exported graph said of it; a real face is in no card.
+    """One drawn portrait and the exported graph's scores for it; cards never contain real faces.
 
-    `png` is the picture at the model's size, in JSON as base64; `novelty` is None where the graph has none.
+    `png` is the image at the model's size, base64 in JSON; `novelty` is None if the graph has no such output.
     """
 
     name: str
@@ -163,7 +164,7 @@ class GoldenSample(_CardPart):
 
 
 class CardText(_CardPart):
-    """All of a card but the hash of the graph, which cannot be inside the graph."""
+    """A card without the hash of the graph, which the graph itself cannot contain."""
 
     name: str
     version: Version
@@ -183,7 +184,7 @@ class CardText(_CardPart):
 
     @property
     def novelty_limit(self) -> float | None:
-        """Novelty above this is unfamiliar; None where the model does not judge it."""
+        """Novelty above this is unfamiliar; None if the model does not measure novelty."""
         return self.novelty_threshold.value if self.novelty_threshold else None
 
     @classmethod
@@ -191,7 +192,7 @@ class CardText(_CardPart):
         """Read a card from JSON.
 
         Raises:
-            ModelError: it is no JSON, or not a card; the text says where.
+            ModelError: the text is not JSON or not a card; the message names the field.
         """
         try:
             return cls.model_validate_json(text)
@@ -201,10 +202,10 @@ class CardText(_CardPart):
 
 
 class Card(CardText):
-    """A whole card, with the SHA-256 of `model.onnx` in hexadecimal."""
+    """A complete card, with the SHA-256 of `model.onnx` in hexadecimal."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     def text(self) -> CardText:
-        """The card less its hash, as the graph's metadata holds it."""
+        """Return the card without its hash, as the graph's metadata holds it."""
         return CardText.model_validate(self.model_dump(exclude={"sha256"}))

@@ -1,25 +1,25 @@
-"""From a probability to accept or discard, and why."""
+"""Turn a probability into accept or discard, with a reason."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Label(StrEnum):
-    """What the picture shows; also what a generator may say it asked for."""
+    """Content of the image; also the content that a generator says it requested."""
 
     GLASSES = "glasses"
     NO_GLASSES = "no_glasses"
 
 
 class Action(StrEnum):
-    """What becomes of the image."""
+    """Accept or discard the image."""
 
     ACCEPT = "accept"
     DISCARD = "discard"
 
 
 class Reason(StrEnum):
-    """Why. Of several reasons to discard the first in this order is given."""
+    """Reason of a decision. If several reasons to discard apply, the first in this order is given."""
 
     UNFAMILIAR = "unfamiliar"
     UNCERTAIN = "uncertain"
@@ -29,7 +29,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The probabilities, edges included, that are too uncertain to keep; by default the paper's."""
+    """The interval of probabilities, edges included, that are too uncertain to accept; the default is the paper's."""
 
     low: float = 0.4
     high: float = 0.6
@@ -44,7 +44,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The gate's answer about one image."""
+    """The decision about one image."""
 
     label: Label
     action: Action
@@ -62,11 +62,11 @@ def decide(
     """Accept or discard an image whose person wears glasses with `probability`.
 
     Args:
-        probability: in [0, 1]; from 0.5 on the label is `glasses`.
-        band: what is too uncertain.
-        novelty: how unlike the training images this one is, where the model says so.
-        novelty_threshold: above it an image is unfamiliar; None switches that off.
-        expected: what the generator asked for; a confident label that contradicts it is discarded.
+        probability: in [0, 1]; the label is `glasses` if it is >= 0.5.
+        band: probabilities that are too uncertain.
+        novelty: distance of this image from the training images, if the model measures it.
+        novelty_threshold: an image with a higher novelty is unfamiliar; None disables this.
+        expected: the label that the generator requested; an image whose confident label differs is discarded.
     """
     label = Label.GLASSES if probability >= 0.5 else Label.NO_GLASSES
     if novelty is not None and novelty_threshold is not None and novelty > novelty_threshold:

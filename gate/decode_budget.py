@@ -1,8 +1,7 @@
-"""A limit on the memory that all decodes of a process hold at a time.
+"""Limit the memory that all decodes of a process hold at a time.
 
-A header of 30 bytes may announce a picture of 67 MB. One is harmless; as many as there are threads may be more than a
-container has. Images for which there is no room wait their turn, in the order in which they came: neither small nor
-large ones are passed over for ever.
+A header of 30 bytes may announce an image of 67 MB. One is harmless; one in each thread may exceed the memory of a
+container. Images that do not fit wait in first-in, first-out order, so neither small nor large ones starve.
 """
 
 import contextlib
@@ -20,38 +19,38 @@ MAX_DECODE_BYTES = 512 * 2**20
 """Default limit: 6 PNGs of 4096 x 4096 pixels, or 100 of 1024 x 1024, at a time."""
 
 _BYTES_A_PIXEL = {ImageFormat.PNG: 5, ImageFormat.JPEG: 9, ImageFormat.WEBP: 12}
-"""The most that a decoder holds of a pixel. PNG: scan lines, or Pillow's picture and a band of it; JPEG: RGB and the
+"""Peak memory of each decoder per pixel. PNG: scan lines, or Pillow's image and a band of it; JPEG: RGB and the
 coefficients of a progressive file; WebP: two canvases and a frame of RGBA."""
 
 _TWICE = 2
-"""PNG of 16-bit RGB may be decoded twice; CMYK JPEG and animated WebP are converted."""
+"""16-bit RGB PNGs may be decoded twice; CMYK JPEGs and animated WebPs are converted."""
 
 _LARGE = 2**24
-"""Bytes from which on memory goes back to the system at once: glibc would keep up to 64 MB for each thread."""
+"""Decodes from this size on return their memory to the system at once: glibc would keep up to 64 MB a thread."""
 
 
 class DecodeCancelled(GateError):
-    """The caller of a decode that waited for memory is gone."""
+    """The caller left while the decode waited for memory."""
 
 
 class Budget(Protocol):
-    """Lets a decode begin once there is memory for it."""
+    """Delays a decode until there is memory for it."""
 
     def hold(self, cost: int) -> AbstractContextManager[None]:
-        """Wait until `cost` bytes are free, and hold them within a `with` block."""
+        """Wait until `cost` bytes are free, and hold them during the `with` block."""
         ...
 
 
 def decoding_cost(header: ImageHeader, size: int) -> int:
-    """Bytes that decoding a file of `size` bytes holds at most, a copy of the file included."""
+    """Return the peak memory in bytes of decoding a file of `size` bytes, a copy of the file included."""
     return size + header.width * header.height * _BYTES_A_PIXEL[header.format] * (_TWICE if header.is_exotic else 1)
 
 
 class DecodeBudget:
-    """Bytes that decodes may hold together. Safe to use from any thread.
+    """A memory limit that all decodes share. Safe to use from any thread.
 
     Args:
-        limit: bytes. A picture that needs more is decoded while no other one is.
+        limit: bytes. An image that needs more is decoded alone.
     """
 
     def __init__(self, limit: int = MAX_DECODE_BYTES) -> None:
@@ -62,20 +61,20 @@ class DecodeBudget:
 
     @property
     def held(self) -> int:
-        """Bytes of the decodes that run now."""
+        """Bytes held by running decodes."""
         return self._held
 
     @property
     def waiting(self) -> int:
-        """Decodes that wait for others to end."""
+        """Number of decodes that wait for memory."""
         return len(self._waiting)
 
     def claim(self) -> "DecodeClaim":
-        """A budget for one image, which can be cancelled."""
+        """Return a budget for one image, which can be cancelled."""
         return DecodeClaim(self)
 
     def hold(self, cost: int) -> AbstractContextManager[None]:
-        """As `Budget` says."""
+        """Hold `cost` bytes, as `Budget.hold` describes."""
         return self.claim().hold(cost)
 
     @contextmanager
@@ -98,11 +97,11 @@ class DecodeBudget:
                 while not claim.is_cancelled and not self._is_next(claim, cost):
                     self._changed.wait()
                 if claim.is_cancelled:
-                    raise DecodeCancelled("nobody waits for this image any more")
+                    raise DecodeCancelled("the caller cancelled this image while it waited for memory")
                 self._held += cost
             finally:
                 self._waiting.remove(claim)
-                self._changed.notify_all()  # The next one may be first now.
+                self._changed.notify_all()  # Another claim may be first in the queue now.
 
     def _is_next(self, claim: "DecodeClaim", cost: int) -> bool:
         return self._waiting[0] is claim and self._held + cost <= self._limit
@@ -121,19 +120,19 @@ class DecodeClaim:
         self._budget = budget
 
     def hold(self, cost: int) -> AbstractContextManager[None]:
-        """As `Budget` says.
+        """Hold `cost` bytes, as `Budget.hold` describes.
 
         Raises:
-            DecodeCancelled: `cancel` was called before its turn came.
+            DecodeCancelled: `cancel` was called while the claim waited.
         """
         return self._budget._hold(self, cost)
 
     def cancel(self) -> None:
-        """Leave the queue. A decode that has begun is finished."""
+        """Leave the queue. A decode that has begun runs to its end."""
         self._budget._cancel(self)
 
 
 def _return_memory() -> None:
-    """Have the allocator give back what is free; only glibc has, and needs, a function for it."""
+    """Return free heap memory to the system; only glibc has, and needs, `malloc_trim`."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,21 +1,21 @@
-"""What can go wrong between image bytes and a decision.
+"""Errors between image bytes and a decision.
 
 GateError
-├── ImageError            the image itself is at fault; `code` is stable and goes over the wire
+├── ImageError            the image is at fault; `code` is stable and part of the wire
 │   ├── EmptyImage
 │   ├── UnsupportedImage
 │   ├── CorruptImage
 │   ├── ImageTooLarge
 │   ├── ImageTooSmall
 │   └── NotSquare
-├── ModelError            a model that must not be served, or is not there
-├── DeviceError           the device asked for cannot be used
-└── ScoringError          the model ran and answered nonsense
+├── ModelError            a model that is missing or must not be served
+├── DeviceError           the requested device cannot be used
+└── ScoringError          the model ran and returned invalid values
 """
 
 
 class GateError(Exception):
-    """Base of every error this package raises on purpose; its text is fit to be shown to a caller."""
+    """Base of all errors this package raises deliberately; the text may be shown to a caller."""
 
 
 class ImageError(GateError):
@@ -25,25 +25,25 @@ class ImageError(GateError):
 
 
 class EmptyImage(ImageError):
-    """No bytes at all."""
+    """The body or file has no bytes."""
 
     code = "empty_image"
 
 
 class UnsupportedImage(ImageError):
-    """The bytes are none of the formats that are read, or of a kind that no decoder here reads, such as 12-bit JPEG."""
+    """The format is not PNG, JPEG or WebP, or a variant that no decoder here reads, such as 12-bit JPEG."""
 
     code = "unsupported_image"
 
 
 class CorruptImage(ImageError):
-    """The format is known, the bytes are damaged or end too early."""
+    """The format is known, but the bytes are damaged or end too early."""
 
     code = "corrupt_image"
 
 
 class ImageTooLarge(ImageError):
-    """The header announces more pixels than are allowed."""
+    """The header announces more pixels than the limit."""
 
     code = "image_too_large"
 
@@ -55,18 +55,18 @@ class ImageTooSmall(ImageError):
 
 
 class NotSquare(ImageError):
-    """The model saw square portraits only; a silent distortion would be worse than an error."""
+    """The model was trained on square portraits; an error is better than a silent distortion."""
 
     code = "not_square"
 
 
 class ModelError(GateError):
-    """A model folder that is missing, incomplete, altered or not understood."""
+    """A model folder that is missing, incomplete, altered or malformed."""
 
 
 class DeviceError(GateError):
-    """The device asked for, or the installed runtime, cannot be used."""
+    """The requested device or the installed runtime cannot be used."""
 
 
 class ScoringError(GateError):
-    """The model answered with the wrong number of values, or with values that are no probabilities."""
+    """The model answered with the wrong number of values, or with values that are not probabilities."""

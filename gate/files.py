@@ -42,10 +42,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes. A FIFO would block, and a device has no end.
+    """Return the content of a regular file of at most `limit` bytes; a FIFO would block and a device never ends.
 
     Raises:
-        OSError: it cannot be read, is not a regular file, or has more bytes.
+        OSError: the file cannot be read, is not a regular file, or is larger.
     """
     with open(path, "rb", opener=_open_at_once) as file:
         found = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""Golden samples: whether a model computes on this machine what its exported graph computed where it was made."""
+"""Golden samples: check that a model scores the same here as on the machine that exported it."""
 
 from typing import Protocol
 
@@ -10,15 +10,15 @@ from gate.pixels import read_pixels
 from gate.scorer import CUDA, Score, Scores
 from gate.types import Pixels
 
-# Other kernels move the shipped graph by 1e-6 of its value; a decoder that errs by one level of 255 moves it by more
-# than this. CUDA multiplies with ten bits of mantissa (TF32): so rounded, real faces move by up to 1.2e-3 and their
-# novelty by up to 1e-2 of its value, drawn ones by a tenth of that.
+# Other CPU kernels change the shipped graph's outputs by 1e-6 of their value; a decoder that is off by one level of 255
+# changes them by more than this tolerance. CUDA multiplies with ten bits of mantissa (TF32), which changes real faces
+# by up to 1.2e-3 and their novelty by up to 1e-2 of its value, and drawn faces by a tenth of that.
 CPU_TOLERANCE = 1e-3
 CUDA_TOLERANCE = 1e-2
 
 
 class CanVerify(Protocol):
-    """What is verified: a scorer on its device, for uint8 `[N, size, size, 3]`."""
+    """A scorer on its device, for uint8 `[N, size, size, 3]`."""
 
     @property
     def provider(self) -> str: ...
@@ -27,14 +27,14 @@ class CanVerify(Protocol):
 
 
 def check_golden(scorer: CanVerify, card: Card) -> None:
-    """Hold what `scorer` says of the card's golden samples against what was said at export.
+    """Compare the scores of the card's golden samples with those at export.
 
-    The samples are decoded as any image is, so that decoder, runtime and device are verified together. A probability
-    may differ by 1e-3 on the CPU and by 1e-2 on CUDA; a novelty by that much of its value, or of 1 where that is less.
+    The samples are decoded like any image, so decoder, runtime and device are verified together. A probability may
+    differ by 1e-3 on the CPU and by 1e-2 on CUDA; a novelty by that share of its value, or of 1 if the value is less.
     A card without samples passes.
 
     Raises:
-        ModelError: a sample cannot be decoded, or scores otherwise.
+        ModelError: a sample cannot be decoded, or its scores differ.
         ScoringError: the model failed.
     """
     if not card.golden:
@@ -60,6 +60,6 @@ def _compare(golden: GoldenSample, score: Score, tolerance: float) -> None:
     for output, expected, found, allowed in pairs:
         if not abs(found - expected) <= allowed:
             raise ModelError(
-                f"the golden sample {golden.name!r} scores otherwise here than at export: {output} was expected to be "
-                f"{expected:g} and is {found:g}, which differ by more than {allowed:g}"
+                f"the golden sample {golden.name!r} scores differently here than at export: {output} was expected to "
+                f"be {expected:g} and is {found:g}, which differ by more than {allowed:g}"
             )

@@ -14,11 +14,11 @@ from gate.formats.webp import is_webp, read_webp_header
 from gate.types import ImageBytes
 
 IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".webp")
-"""What the names of images end in, in lower case, where a name has to do: of one image the content decides."""
+"""File name suffixes of images, in lower case, for listings by name; the format of an image is decided by its bytes."""
 
 
 class ImageFormat(StrEnum):
-    """The image formats that are read."""
+    """The supported image formats."""
 
     PNG = "png"
     JPEG = "jpeg"
@@ -27,10 +27,10 @@ class ImageFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """Size as stored, before `orientation` (EXIF, 1 to 8) is applied.
+    """Format and stored size, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `is_exotic`: a CMYK or lossless JPEG, which is not shrunk by its DCT, an animated WebP, of which the first frame
-    counts, or a PNG of 16-bit RGB, which may have to be decoded twice.
+    `is_exotic`: a CMYK or lossless JPEG, which cannot be shrunk in the DCT; an animated WebP, whose first frame is
+    used; or a 16-bit RGB PNG, which may have to be decoded twice.
     """
 
     format: ImageFormat
@@ -45,8 +45,8 @@ def read_header(data: ImageBytes) -> ImageHeader:
 
     Raises:
         EmptyImage: there are no bytes.
-        UnsupportedImage: the bytes are none of the three formats.
-        CorruptImage: the header ends early, names a size of zero, or is padded or split up as no encoder would.
+        UnsupportedImage: the bytes are in none of the three formats.
+        CorruptImage: the header ends early, has a size of zero, or is padded or fragmented beyond any encoder's output.
     """
     if not data:
         raise EmptyImage("the image is empty: send the bytes of a PNG, JPEG or WebP file")

@@ -1,7 +1,7 @@
-"""The folder of exported models: one sub-folder a version, and `CURRENT` naming the one that is served.
+"""The folder of exported models: one sub-folder per version; `CURRENT` names the served version.
 
-`HISTORY` names the versions that were current before, one a line, oldest first: what a rollback goes back to. The
-current version at its end counts for nothing: that is what a crash between the two files leaves.
+`HISTORY` lists the versions that were current before, one per line, oldest first; a rollback uses its last line. A last
+line equal to the current version is ignored: a crash between the writes of the two files leaves one.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ CURRENT_FILE = "CURRENT"
 HISTORY_FILE = "HISTORY"
 
 MAX_GRAPH_BYTES = 2**31
-"""What protobuf takes at most."""
+"""The size limit of protobuf."""
 
 _MAX_CARD_BYTES = 64 * 2**20
 _MAX_NAME_BYTES = 4096
@@ -29,7 +29,7 @@ _MAX_HISTORY_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A graph whose hash matched its card; the bytes that were hashed are the bytes that are run."""
+    """A graph whose hash matched its card. The hashed bytes are kept, so these bytes are run."""
 
     card: Card
     graph: bytes = field(repr=False)
@@ -37,14 +37,14 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """The version that is current again, and the ones between that are gone, latest first."""
+    """The version that is current again, and the deleted versions that were skipped, latest first."""
 
     version: str
     passed_over: tuple[str, ...]
 
 
 Verify = Callable[[Model], object]
-"""Raises where a model must not be served."""
+"""Raises if a model must not be served."""
 
 
 class ModelStore:
@@ -55,17 +55,17 @@ class ModelStore:
         self.name = name
 
     def versions(self) -> list[str]:
-        """Names of all version folders, in natural order: 2 before 10."""
+        """Return the names of all version folders, in natural order: 2 before 10."""
         if not self.folder.is_dir():
             return []
         found = (path.parent.name for path in self.folder.glob(f"*/{GRAPH_FILE}"))
         return sorted((name for name in found if not name.startswith(".")), key=_natural)
 
     def current(self) -> str:
-        """The version that `CURRENT` names.
+        """Return the version that `CURRENT` names.
 
         Raises:
-            ModelError: there is no `CURRENT`, or it is empty or holds no name.
+            ModelError: `CURRENT` is missing, empty or does not hold a version name.
         """
         path = self.folder / CURRENT_FILE
         try:
@@ -75,11 +75,11 @@ class ModelStore:
         if not version:
             raise ModelError(f"{path} is empty: promote one of {self.versions()}")
         if not re.fullmatch(VERSION_PATTERN, version):
-            raise ModelError(f"{path} holds no version's name: promote one of {self.versions()}")
+            raise ModelError(f"{path} does not hold a version name: promote one of {self.versions()}")
         return version
 
     def load(self, version: str | None = None) -> Model:
-        """Read one version, by default the current one, and hold its graph against its card.
+        """Read one version, by default the current one, and check the hash of its graph against its card.
 
         Raises:
             ModelError: a file is missing, the card is not valid, or names another model, version or hash.
@@ -96,28 +96,28 @@ class ModelStore:
         if (card.name, card.version) != (self.name, version):
             raise ModelError(f"the card in {folder} is of model {card.name!r} version {card.version!r}")
         if hashlib.sha256(graph).hexdigest() != card.sha256:
-            raise ModelError(f"{folder / GRAPH_FILE} is not the file its card was written for: the hashes differ")
+            raise ModelError(f"{folder / GRAPH_FILE} is not the file that its card describes: the hashes differ")
         return Model(card, graph)
 
     def promote(self, version: str, *, verify: Verify = lambda _: None) -> None:
-        """Serve `version` from now on. `CURRENT` is replaced at once or not at all.
+        """Make `version` the current one. `CURRENT` is replaced atomically.
 
         Raises:
-            ModelError: the version must not be served; `verify` says so too, of a model that was loaded.
+            ModelError: the version cannot be loaded, or `verify` rejects it.
         """
         verify(self.load(version))
         past = self.history()
         before = self._named()
         if before not in (None, version, *past[-1:]):
-            # Before CURRENT: a crash in between leaves one line too many, which counts for nothing, and none too few.
+            # Before CURRENT: a crash in between leaves an extra line, which is ignored, and loses none.
             self._write_history([*past, str(before)])
         write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
 
     def rollback(self, *, verify: Verify = lambda _: None) -> Rollback:
-        """Serve the version again that was current before this one; versions that are gone are passed over.
+        """Make the version that was current before this one current again; skip versions that were deleted.
 
         Raises:
-            ModelError: there is none, or it must not be served. Nothing was changed.
+            ModelError: there is no such version, or `verify` rejects it; the files are unchanged.
         """
         past, there, before = self.history(), self.versions(), self._named()
         passed_over = []
@@ -126,17 +126,17 @@ class ModelStore:
             if version != before:
                 passed_over.append(version)
         if not past:
-            gone = f", less those that are gone: {', '.join(passed_over)}" if passed_over else ""
+            gone = f", apart from deleted ones: {', '.join(passed_over)}" if passed_over else ""
             raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}")
         version = past.pop()
         verify(self.load(version))
-        # After CURRENT, or a crash in between would lose the version that is to come back.
+        # After CURRENT: otherwise a crash in between would lose the version to restore.
         write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
         self._write_history(past)
         return Rollback(version, tuple(passed_over))
 
     def history(self) -> list[str]:
-        """The versions that were current before, oldest first.
+        """Return the versions that were current before, oldest first.
 
         Raises:
             ModelError: `HISTORY` cannot be read.
@@ -151,7 +151,7 @@ class ModelStore:
         return [line.strip() for line in lines if line.strip()]
 
     def _named(self) -> str | None:
-        """What `CURRENT` names, if anything: a broken one must not keep another version from being promoted."""
+        """Return the version in `CURRENT`; None if the file is broken, so that another one can still be promoted."""
         try:
             return self.current()
         except ModelError:

@@ -21,7 +21,7 @@ from gate.types import ImageBytes, Pixels
 __all__ = ["MAX_PIXELS", "Pixels", "area_average", "orient", "read_pixels", "read_pixels_at"]
 
 MAX_PIXELS = 4096 * 4096
-"""Default limit on the pixels a header may announce: 48 MB of RGB."""
+"""Default limit on the number of pixels that a header may announce: 48 MB of RGB."""
 
 _Made = TypeVar("_Made")
 
@@ -33,16 +33,16 @@ def read_pixels(data: ImageBytes, size: int, *, max_pixels: int = MAX_PIXELS, bu
     checked on the header, before a pixel is decoded.
 
     Args:
-        data: the file's bytes; a bytearray must not be written to meanwhile.
+        data: the file's bytes; do not write to a bytearray during the call.
         size: edge of the model's input, in pixels.
-        max_pixels: most pixels (width x height) that are decoded.
-        budget: the image waits here until there is memory to decode it; without one it is decoded at once.
+        max_pixels: the largest number of pixels (width x height) to decode.
+        budget: delays the decode until there is memory; without one it starts at once.
 
     Returns:
         uint8 `[size, size, 3]`, RGB.
 
     Raises:
-        ImageError: one of its subclasses, naming what is wrong with the image.
+        ImageError: one of its subclasses, whose text names the fault of the image.
     """
     (pixels,) = read_pixels_at(data, (size,), max_pixels=max_pixels, budget=budget)
     return pixels
@@ -51,13 +51,13 @@ def read_pixels(data: ImageBytes, size: int, *, max_pixels: int = MAX_PIXELS, bu
 def read_pixels_at(
     data: ImageBytes, sizes: Sequence[int], *, max_pixels: int = MAX_PIXELS, budget: Budget | None = None
 ) -> list[Pixels]:
-    """`read_pixels` for several models' inputs at once: the same pixels, decoded as seldom as can be.
+    """`read_pixels` for the input sizes of several models: the same pixels, with as few decodes as possible.
 
     Returns:
         uint8 `[size, size, 3]` for each of `sizes`, in order.
 
     Raises:
-        ImageError: as `read_pixels`, the image being too small for the largest size.
+        ImageError: as `read_pixels`; the image must be large enough for the largest size.
     """
     header = read_header(data)
     _check_size(header, max(sizes), max_pixels)
@@ -67,29 +67,29 @@ def read_pixels_at(
 
 
 def _shrink_png(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> list[Pixels]:
-    """uint8 `[size, size, 1 or 3]` for each of `sizes`, as stored."""
+    """Return uint8 `[size, size, 1 or 3]` for each of `sizes`, before orientation."""
     png = parse_png(data)
     shrunk = shrink_png(png, sizes)
     if shrunk is not None:
         return shrunk
-    picture = _decode(partial(decode_png, png), header)
-    return [area_average_rows(picture, size) for size in sizes]
+    image = _decode(partial(decode_png, png), header)
+    return [area_average_rows(image, size) for size in sizes]
 
 
 def _shrink(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> list[Pixels]:
-    """As `_shrink_png`, for the other formats."""
+    """Like `_shrink_png`, for the other formats."""
     decoded: dict[int, DecodedImage] = {}
     found = []
     for size in sizes:
         edge = _decoded_edge(header, size)
         if edge not in decoded:
-            decoded[edge] = _decode(partial(_decode_picture, data, header, edge), header)
+            decoded[edge] = _decode(partial(_decode_other, data, header, edge), header)
         found.append(area_average_rows(decoded[edge], size))
     return found
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """What the model takes: `[size, size, 3]`, turned as EXIF says, in one piece."""
+    """Return the model's input: `[size, size, 3]`, EXIF orientation applied, contiguous."""
     upright = np.empty((*pixels.shape[:2], 3), np.uint8)
     levels = pixels[:, :, :3] if pixels.shape[2] > 2 else pixels[:, :, :1]
     upright[:] = orient(levels, orientation)  # Broadcasts grey.
@@ -107,9 +107,9 @@ def _check_size(header: ImageHeader, size: int, max_pixels: int) -> None:
 
 
 def _decoded_edge(header: ImageHeader, size: int) -> int:
-    """The edge of what the decoder hands over: of a JPEG, the picture's own or an eighth of it."""
-    # Only where output pixels begin and end with blocks: elsewhere a block's mean would leak into its neighbour.
-    # Less than 1/8 would be no mean of what the file holds: colour is stored coarser, and smoothed when enlarged.
+    """Return the edge at which to decode: the stored edge or, for a JPEG, an eighth of it."""
+    # Only if output pixels begin and end at block edges: otherwise a block's mean would leak into a neighbour.
+    # Scales other than 1/8 do not give area means: subsampled colour is smoothed when it is enlarged.
     shrinks = header.format is ImageFormat.JPEG and not header.is_exotic and header.width % (8 * size) == 0
     return header.width // 8 if shrinks else header.width
 
@@ -119,24 +119,24 @@ def _decode(decoder: Callable[[], _Made], header: ImageHeader) -> _Made:
         return decoder()
     except (MemoryError, ImageError):
         raise
-    except Exception as error:  # Decoders raise anything on damaged bytes; to a caller it all means the same.
+    except Exception as error:  # Decoders raise many types on damaged bytes; the caller needs one.
         raise CorruptImage(f"the {header.format} image cannot be decoded: it is damaged or incomplete") from error
 
 
-def _decode_picture(data: ImageBytes, header: ImageHeader, edge: int) -> DecodedImage:
-    picture = decode_jpeg(data, edge) if header.format is ImageFormat.JPEG else decode_webp(data)
-    _expect((picture.height, picture.width), edge)
-    return picture
+def _decode_other(data: ImageBytes, header: ImageHeader, edge: int) -> DecodedImage:
+    image = decode_jpeg(data, edge) if header.format is ImageFormat.JPEG else decode_webp(data)
+    _expect((image.height, image.width), edge)
+    return image
 
 
 def _expect(size: tuple[int, ...], edge: int) -> None:
-    """What was checked on the header must be what was decoded, or the check was worth nothing."""
+    """Check that the decoded size is the size that was checked in the header."""
     if size != (edge, edge):
-        raise ValueError("the picture's size is not the header's")
+        raise ValueError("the decoded size differs from the header's")
 
 
 def orient(pixels: Pixels, orientation: int) -> Pixels:
-    """Apply EXIF orientation, 1 to 8; on the shrunken image it costs nothing."""
+    """Apply EXIF orientation, 1 to 8; on the shrunken image the cost is negligible."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

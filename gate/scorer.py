@@ -1,4 +1,4 @@
-"""The model at work: pixels in, probabilities out, on the CPU or on a CUDA device."""
+"""Run the model: pixels in, probabilities out, on the CPU or on a CUDA device."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What the model says of one image."""
+    """The model's outputs for one image."""
 
     probability: float
     novelty: float | None
@@ -33,13 +33,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the model says of N images, each array float32 `[N]`; `novelty` is None where the graph has none."""
+    """The model's outputs for N images, each float32 `[N]`; `novelty` is None if the graph has no such output."""
 
     probability: NDArray[np.float32]
     novelty: NDArray[np.float32] | None
 
     def each(self) -> list[Score]:
-        """One `Score` an image, in order."""
+        """Return one `Score` per image, in order."""
         probabilities = map(_shortest, self.probability)
         novelties = [None] * len(self.probability) if self.novelty is None else map(_shortest, self.novelty)
         return [Score(probability, novelty) for probability, novelty in zip(probabilities, novelties, strict=True)]
@@ -50,13 +50,13 @@ class Scorer:
 
     Args:
         model: the verified model.
-        device: `cuda` is an error where CUDA cannot be used; `auto` takes it where it can.
-        limit: ends the loading, where it is not to be the usual one; already begun.
-        io_binding: let ONNX Runtime copy to and from the device by bound buffers; by default on CUDA alone.
+        device: `cuda` is an error if CUDA cannot be used; `auto` uses it if possible.
+        limit: a time limit for loading that has already started; the default is a new one.
+        io_binding: let ONNX Runtime copy to and from the device by bound buffers; the default is only on CUDA.
 
     Raises:
         DeviceError: the device or the runtime cannot be used.
-        ModelError: the graph does not load in time, or is not the one its card describes.
+        ModelError: the graph does not load in time, or differs from its card.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Scorer:
 
     @contextmanager
     def limited(self, limit: TimeLimit) -> Iterator[None]:
-        """Hold the runs of the block, in this thread alone, to a limit that has begun."""
+        """Apply a started time limit to the runs of the block; for use by one thread."""
         self._limit = limit
         try:
             yield
@@ -92,7 +92,7 @@ class Scorer:
             self._limit = None
 
     def fix_batch_sizes(self, largest: int) -> None:
-        """Run powers of two only, up to the first that holds `largest` images, and each once now.
+        """Run only batch sizes that are powers of two, up to the first that holds `largest` images; run each once now.
 
         Batches between them are filled up with black images.
         """
@@ -116,13 +116,13 @@ class Scorer:
         """All outputs of the graph by name, each float32 `[N]`, for `images`, uint8 `[N, S, S, 3]`.
 
         Raises:
-            ScoringError: the graph failed, or answered other than N finite numbers.
-            ModelError: it ran into the limit that it is held to.
+            ScoringError: the graph failed, or did not return N finite numbers.
+            ModelError: the run exceeded its time limit.
         """
         count = len(images)
         try:
             values = self._run(self._fill(images))
-        except Exception as error:  # ONNX Runtime's exceptions share no base of their own.
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class.
             _check_time(self._limit, error)
             raise ScoringError(f"the model failed on a batch of {count}: {error}") from error
         answers = dict(zip(self._outputs, (value[:count] for value in values), strict=True))
@@ -135,7 +135,7 @@ class Scorer:
         options = self._limit and self._limit.run_options
         if not self._binds:
             return list(self._session.run(self._outputs, {"image": images}, options))
-        # Made anew for each run: one that is shared would mix up the images of two threads.
+        # A new binding for each run: a shared one would mix up the images of two threads.
         binding = self._session.io_binding()
         binding.bind_cpu_input("image", np.ascontiguousarray(images))
         for name in self._outputs:
@@ -173,18 +173,18 @@ class Scorer:
 
 
 def _shortest(value: np.float32) -> float:
-    """0.9731 and not 0.9731000065803528: the shortest decimal that is still this float32.
+    """Return the shortest decimal that is still this float32: 0.9731, not 0.9731000065803528.
 
-    Decisions are taken on the same number, so that none contradicts the probability shown beside it.
+    Decisions use the same number, so a decision never contradicts the probability shown with it.
     """
     return float(str(value))
 
 
 def check_runtime() -> None:
-    """Refuse to run where `onnxruntime` and `onnxruntime-gpu` are both installed: each overwrites the other's files.
+    """Check that exactly one of `onnxruntime` and `onnxruntime-gpu` is installed: each overwrites the other's files.
 
     Raises:
-        DeviceError: both are there, or neither.
+        DeviceError: both or neither are installed.
     """
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(installed) != 1:
@@ -203,7 +203,7 @@ def _is_installed(distribution: str) -> bool:
 def _check_time(limit: TimeLimit | None, error: Exception) -> None:
     if limit is not None and limit.is_over:
         raise ModelError(
-            f"the model was not loaded and proven within {limit.seconds:g} s: its graph may loop for ever"
+            f"the model was not loaded and proven within {limit.seconds:g} s: its graph may loop forever"
         ) from error
 
 
@@ -214,14 +214,14 @@ def _open_session(graph: bytes, device: Device, limit: TimeLimit) -> onnxruntime
         raise DeviceError("LENSGATE_DEVICE=cuda, but this ONNX Runtime has no CUDA: install lensgate[gpu]")
     use_cuda = has_cuda and device != "cpu"
     if use_cuda:
-        onnxruntime.preload_dlls()  # Finds the CUDA and cuDNN libraries that pip installed beside it.
+        onnxruntime.preload_dlls()  # Finds the CUDA and cuDNN libraries that pip installed.
     providers: list[Any] = [(CUDA, _CUDA_OPTIONS)] if use_cuda else []
     try:
         session = onnxruntime.InferenceSession(graph, _session_options(limit), providers=[*providers, CPU])
-    except Exception as error:  # ONNX Runtime's exceptions share no base of their own.
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class.
         _check_time(limit, error)
         raise ModelError(f"ONNX Runtime cannot load the graph: {error}") from error
-    # Left on, a CUDA fault at run time would quietly move the model to the CPU.
+    # With the fallback a CUDA fault at run time would silently move the model to the CPU.
     session.disable_fallback()
     if device == "cuda" and session.get_providers()[0] != CUDA:
         raise DeviceError("LENSGATE_DEVICE=cuda, but no CUDA device could be used: see ONNX Runtime's message above")
@@ -230,7 +230,7 @@ def _open_session(graph: bytes, device: Device, limit: TimeLimit) -> onnxruntime
 
 def _session_options(limit: TimeLimit) -> onnxruntime.SessionOptions:
     options = limit.session_options
-    # Decoding needs the cores more than a graph of 0.3 ms does, and a spinning thread would take them.
+    # Decoding needs the cores more than a graph of 0.3 ms; spinning threads would occupy them.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

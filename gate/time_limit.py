@@ -1,4 +1,4 @@
-"""A limit on how long a model may take to load and to prove itself: a graph can loop for ever."""
+"""Limit the time in which a model must load and pass its golden samples: a graph can loop forever."""
 
 import atexit
 import threading
@@ -8,25 +8,25 @@ from typing import Self
 from gate.onnx_runtime import onnxruntime
 
 LOAD_SECONDS = 120.0
-"""From a graph's bytes to a session that has scored its golden samples, where nothing else is said."""
+"""Default, from the graph's bytes to a session that has scored its golden samples."""
 
 _END_SECONDS = 1.0
 
 
 class TimeLimit:
-    """Makes ONNX Runtime give up a session that is being opened, or a run, once the time is over.
+    """Make ONNX Runtime abort the loading of a session, or a run, when the time is over.
 
-    The time begins with the `with` block, and ends with the process at the latest: native code that still ran while
-    its library is taken down would crash. Sessions and runs have to be given the options of this object.
+    The time starts with the `with` block. Process exit also aborts: native code that runs while its library is unloaded
+    would crash. Create sessions and runs with the options of this object.
 
     Args:
-        seconds: how long the block may take.
+        seconds: the time limit of the block.
     """
 
     def __init__(self, seconds: float = LOAD_SECONDS) -> None:
         self.seconds = seconds
         self.run_options = onnxruntime.RunOptions()
-        self.run_options.log_severity_level = 4  # What goes wrong is raised; its own log is no JSON.
+        self.run_options.log_severity_level = 4  # Faults are raised; ONNX Runtime's own log lines are not JSON.
         self.session_options = onnxruntime.SessionOptions()
         self.is_over = False
         self._timer = threading.Timer(seconds, self._stop)

@@ -1,5 +1,6 @@
-"""The app, wired: the endpoints that images come in by, the site behind them, access and telemetry round both."""
+"""Build the app: FastAPI routes, the V2 inference route, access control and telemetry."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -7,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from prometheus_client import CollectorRegistry
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
@@ -15,109 +15,86 @@ from service.access.exposure import allowed_hosts
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
-from service.api.batch.endpoint import Batch
-from service.api.decisions import Decisions
+from service.api.batch.endpoint import BATCH, make_batch_routes
+from service.api.decisions import DECISIONS, make_decision_routes
 from service.api.health import make_probe_routes
 from service.api.routes import make_routes
 from service.api.site import make_site
-from service.api.v2.infer import Infer
+from service.api.v2.infer import InferEndpoint
 from service.api.v2.routes import make_v2_routes
-from service.api.v2.shared_memory import Regions
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
-from service.http.allowed_methods import Methods
-from service.http.body_limits import SmallBodies
+from service.http.allowed_methods import AllowedMethods, RawRoute
+from service.http.body_limits import BodyLimit
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.inference.model_reload import ModelWatch
-from service.inference.model_runner import Loaded
-from service.inference.pipeline import Pipeline
-from service.metrics.decisions import Metrics
 from service.metrics.review import ReviewMetrics, ReviewWatch
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
 from service.periodic import Repeated
 from service.process.standard_streams import StreamMetrics
 from service.records.routes import make_record_routes
-from service.records.store import Store
 from service.review.audit import Served
 from service.review.routes import make_review_routes
-from service.settings import Settings
+from service.runtime import Runtime
 
 if TYPE_CHECKING:
     from service.http.tracing import Tracer
 
 
-def create_pipeline(
-    settings: Settings, loaded: Loaded, *, shadow: Loaded | None = None, registry: CollectorRegistry | None = None
-) -> Pipeline:
-    """A running pipeline for one model and its shadow, with metrics in `registry` or in one of its own.
-
-    Raises:
-        SettingsError: the settings name no store that decisions could be kept in.
-    """
-    store = None if settings.records_url == "off" else Store(settings.records_url)
-    metrics = Metrics(registry or CollectorRegistry())
-    return Pipeline(settings, loaded, metrics=metrics, shadow=shadow, store=store)
-
-
 def create_app(
-    pipeline: Pipeline,
+    runtime: Runtime,
     *,
     tracer: "Tracer | None" = None,
     watch: ModelWatch | None = None,
     watches: list[Repeated] | None = None,
 ) -> ASGIApp:
-    """The app around a pipeline and a tracer, which it closes when it ends; `watch` runs for as long.
+    """Build the app around a runtime. Its lifespan starts and closes the runtime, `watch` and the tracer.
 
-    What looks for changed files is added to `watches`.
+    Everything that watches files is added to `watches`.
 
     Raises:
         SettingsError: there is no file of tokens where the settings name one, or it cannot be read.
     """
-    settings, metrics = pipeline.settings, pipeline.metrics
+    settings, metrics = runtime.settings, runtime.metrics
     tokens = open_tokens(settings, metrics.registry)
     if watches is not None:
         watches += [watch] if watch else []
         watches += [tokens.watch] if tokens else []
-    sampler = Sampler(pipeline)
+    sampler = Sampler(runtime)
     StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)
-    store = pipeline.recorder.store if pipeline.recorder else None
-    served = partial(_served, pipeline)
-    regions, statistics = Regions(enabled=settings.shared_memory), Statistics()
-    endpoints = _make_endpoints(pipeline, regions, statistics)
+    store, served = runtime.store, partial(_served, runtime)
+    regions, statistics = SharedMemoryRegions(enabled=settings.shared_memory), Statistics()
+    infer = _make_infer_routes(runtime, regions, statistics)
     routers = [
-        make_routes(pipeline),
-        make_v2_routes(pipeline, regions, statistics),
+        make_decision_routes(runtime),
+        make_batch_routes(runtime),
+        make_routes(runtime),
+        make_v2_routes(runtime, regions, statistics),
         make_record_routes(store),
         make_review_routes(store, served=served, metrics=reviews),
         make_page_routes(sampler),
         make_session_routes(tokens),
-        *([make_probe_routes(pipeline)] if settings.metrics_port is None else []),
+        *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
     ]
-    metrics.expect_routes([OTHER, RECORD, *_documented(endpoints, routers)])
-    pages = make_site(routers, endpoints)
-    site = SmallBodies(pages, seconds=settings.timeout(None))
-    methods = Methods(
-        [*pages.routes, *(route for router in routers for route in router.routes)],
-        first=endpoints,
-        shared={"/v1/decisions"},
-    )
-    # The same path with another method: the router would answer that there is none.
-    endpoints.append(Route("/v1/decisions", site, methods=["GET"]))
+    metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
+    site = make_site(routers, infer)
+    bounded = BodyLimit(site, seconds=settings.timeout(None), own_limits={DECISIONS, BATCH})
+    methods = AllowedMethods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for beside in (watch, sampler, ReviewWatch(store, reviews, served=served)):
-                if beside is not None:
-                    await stack.enter_async_context(beside)
+            if tracer is not None:
+                stack.push_async_callback(asyncio.to_thread, tracer.close)
+            for part in (runtime, watch, sampler, ReviewWatch(store, reviews, served=served)):
+                if part is not None:
+                    await stack.enter_async_context(part)
             yield
-        pipeline.close()
-        if tracer is not None:
-            tracer.close()
 
     access = Access(
-        Router(endpoints, redirect_slashes=False, default=site, lifespan=lifespan),
+        Router(infer, redirect_slashes=False, default=bounded, lifespan=lifespan),
         tokens,
         hosts=allowed_hosts(settings),
         on_limit=partial(metrics.observe_shed, "rate_limit"),
@@ -125,22 +102,20 @@ def create_app(
     return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods)
 
 
-def _served(pipeline: Pipeline) -> Served:
-    return Served.of(pipeline.engine.card, pipeline.engine.band)
+def _served(runtime: Runtime) -> Served:
+    return Served.of(runtime.runner.card, runtime.runner.band)
 
 
-def _make_endpoints(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> list[Route]:
-    """What images come in by, with an `operation` for the documentation; each is an ASGI app of its own."""
-    infer = Infer(pipeline, regions, statistics)
+def _make_infer_routes(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> list[Route]:
+    """Build the routes of V2 inference as plain ASGI apps: small tensors are fast enough to feel FastAPI's share."""
+    infer = InferEndpoint(runtime, regions, statistics)
     return [
-        Route("/v1/decisions", Decisions(pipeline), methods=["POST"]),
-        Route("/v1/decisions/batch", Batch(pipeline), methods=["POST"]),
-        Route("/v2/models/{name}/infer", infer, methods=["POST"]),
-        Route("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
+        RawRoute("/v2/models/{name}/infer", infer, methods=["POST"]),
+        RawRoute("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
     ]
 
 
-def _documented(endpoints: list[Route], routers: list[APIRouter]) -> list[str]:
-    """The paths of all operations; refusals and second spellings make their series when they are first asked for."""
-    routes = [*endpoints, *(route for router in routers for route in router.routes)]
+def _documented(infer: list[Route], routers: list[APIRouter]) -> list[str]:
+    """Return the paths of all documented operations; other routes get their series at their first request."""
+    routes = [*(route for router in routers for route in router.routes), *infer]
     return [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]

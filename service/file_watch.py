@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service.file_stamp import Stamp, stamp
 from service.periodic import Repeated
 from service.process.daemon_threads import start_daemon
 
 SECONDS = 0.5
 """Between two looks."""
+
+Stamp = tuple[int, ...] | None
+"""What the file system says of a file, to see that it is another than before."""
 
 
 class FileWatch(Repeated):
@@ -54,3 +56,12 @@ class FileWatch(Repeated):
 
     def _stamps(self) -> list[Stamp]:
         return [stamp(path) for path in self._paths]
+
+
+def stamp(path: Path) -> Stamp:
+    """Inode, size and times; None for what is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

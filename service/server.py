@@ -5,31 +5,31 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import uvicorn
 from prometheus_client import disable_created_metrics
-from uvicorn.config import STARTUP_FAILURE
 
 from gate import ModelStore
 from gate.formats.png.fast_decoder import ACCELERATED
 from service.access.exposure import check_exposure
 from service.access.tls import Certificate
 from service.api.health import make_probe_server
-from service.app import create_app, create_pipeline
+from service.app import create_app
 from service.http.connections import Handshakes
-from service.http.server_config import check_ports, make_config, url_of
-from service.http.tls_handshake import secure
+from service.http.ports import check_ports, url_of
+from service.http.server_config import Tls, make_config
+from service.http.uvicorn_adapter.server import STARTUP_FAILURE, QuietServer
 from service.inference.model_loading import load_model, load_shadow, load_within
-from service.inference.model_reload import ModelWatch, read_state
-from service.inference.pipeline import Pipeline
+from service.inference.model_reload import ModelWatch, State, read_state
+from service.inference.model_runner import LoadedModel
 from service.metrics.access import CertificateMetrics
 from service.periodic import Repeated
 from service.process.json_logs import configure_logging
 from service.process.signals import handled
+from service.runtime import Runtime, build_runtime
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,9 +56,22 @@ def make_server(settings: Settings) -> "Server":
     load = partial(load_model, store, settings)
     loaded = load_within(load, settings)
     shadow = load_within(partial(load_shadow, store, settings), settings)
-    pipeline = create_pipeline(settings, loaded, shadow=shadow)
-    watch = ModelWatch(store, pipeline, load=load, seconds=settings.model_poll_seconds, seen=seen)
-    return Server(settings, pipeline, tracer=_make_tracer(settings), watch=watch)
+    runtime = build_runtime(settings, loaded, shadow=shadow)
+    watch = watch_model(runtime, store, load=load, seen=seen)
+    return Server(settings, runtime, tracer=_make_tracer(settings), watch=watch)
+
+
+def watch_model(runtime: Runtime, store: ModelStore, *, load: Callable[[], LoadedModel], seen: State) -> ModelWatch:
+    """Make the watch that loads the current model of `store` into the runtime; enter it to run it."""
+    return ModelWatch(
+        store,
+        runtime.pipeline,
+        settings=runtime.settings,
+        load=load,
+        seen=seen,
+        metrics=runtime.metrics,
+        is_draining=lambda: runtime.admission.is_draining,
+    )
 
 
 def _make_tracer(settings: Settings) -> "Tracer | None":
@@ -70,38 +83,36 @@ def _make_tracer(settings: Settings) -> "Tracer | None":
     return Tracer(settings.traces_endpoint)
 
 
-class Server(uvicorn.Server):
+class Server(QuietServer):
     """Uvicorn that closes admission the moment it is told to end, and then leaves with status 0."""
 
     def __init__(
         self,
         settings: Settings,
-        pipeline: Pipeline,
+        runtime: Runtime,
         *,
         tracer: "Tracer | None" = None,
         watch: ModelWatch | None = None,
     ) -> None:
-        self._pipeline = pipeline
-        self._certificate = _load_certificate(settings, CertificateMetrics(pipeline.metrics.registry))
-        self._probes = make_probe_server(pipeline)
+        self._runtime = runtime
+        self._certificate = _load_certificate(settings, CertificateMetrics(runtime.metrics.registry))
+        self._probes = make_probe_server(runtime)
         self._beside = contextlib.AsyncExitStack()
         self._watches: list[Repeated] = [self._certificate.watch] if self._certificate else []
         self._handshakes = Handshakes()
         super().__init__(
             make_config(
-                create_app(pipeline, tracer=tracer, watch=watch, watches=self._watches),
+                create_app(runtime, tracer=tracer, watch=watch, watches=self._watches),
                 settings,
                 port=settings.port,
                 # Whoever was admitted is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
-                **self._tls(),
+                tls=self._tls(),
             )
         )
 
-    def _tls(self) -> dict[str, Any]:
-        if self._certificate is None:
-            return {}
-        return {"secured": partial(secure, context=self._certificate.context, handshakes=self._handshakes)}
+    def _tls(self) -> Tls | None:
+        return Tls(self._certificate.context, self._handshakes) if self._certificate else None
 
     @property
     def url(self) -> str:
@@ -120,9 +131,10 @@ class Server(uvicorn.Server):
                 self._probes.bind()
             except OSError as error:
                 log.error("LENSGATE_METRICS_PORT: %s", error)
-                self._pipeline.close()
                 sys.exit(STARTUP_FAILURE)
         await super().startup(sockets)
+        if self.started:
+            log.info("running on %s (Press CTRL+C to quit)", self.url)
         if self._probes:
             await self._beside.enter_async_context(self._probes)
         if self._certificate:
@@ -145,15 +157,11 @@ class Server(uvicorn.Server):
         for watch in self._watches:
             watch.again()
 
-    def _log_started_message(self, listeners: object) -> None:  # noqa: ARG002
-        # Uvicorn does not know of TLS here, and would name another scheme.
-        log.info("running on %s (Press CTRL+C to quit)", self.url)
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain; a second signal does not wait, not even for a thread that hangs."""
         if self.should_exit:
             os._exit(1)
-        self._pipeline.drain()
+        self._runtime.drain()
         self.should_exit = True
 
 

@@ -2,6 +2,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,47 +10,75 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from gate.cores import usable_cores
+from tests.support import fast_lane
 from tests.support.servers import Process, Running, running_process, running_service
 
 ROOT = Path(__file__).parents[1]
 
-# `make test-containers` runs them, in one process: the engine that they share is a matter of minutes and of root.
+# `make test-containers` runs these in one process: they share a Docker engine, which takes minutes and root to start.
 collect_ignore = ["containers"]
 
-# A file each, the slowest first; they take from half a minute to one of a core.
+# The files that take the most CPU time, longest first.
 SLOWEST = (
-    "training/test_chain.py",
     "training/test_crash.py",
+    "bulk/test_ray_cluster.py",
+    "training/test_machines.py",
+    "training/test_chain.py",
     "deploy/test_prometheus.py",
-    "service/test_live.py",
-    "service/test_faults.py",
+    "training/test_search.py",
+    "bench/test_scaling_commands.py",
     "training/test_fit.py",
     "training/test_promise.py",
+    "service/access/test_login.py",
+    "service/test_faults.py",
+    "service/test_live.py",
+    "training/test_audit.py",
+    "bulk/test_ray.py",
+    "deploy/test_live.py",
+    "bench/test_bench.py",
 )
 MOST_WORKERS = 4
 
-# What 3,000 collected tests consist of stays to the end: to look through it again and again took a tenth of the time.
+# Collected tests live until the end of the run; repeated garbage collections over them took a tenth of the time.
 gc.set_threshold(5_000, 20, 100)
 
-# How fast an example is says how much else the machine does.
+# The time an example takes depends on the load of the machine, so Hypothesis sets no deadline.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--fast`, which `make test-fast` passes."""
+    parser.addoption("--fast", action="store_true", help="run only tests that need pip packages and little time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fail every test of the fast lane that needs more than the lane promises."""
+    if config.getoption("fast"):
+        config.option.markexpr = "not debian"
+        sys.addaudithook(fast_lane.refuse)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the files of the full lane out of the fast one."""
+    return True if config.getoption("fast") and not fast_lane.includes(collection_path) else None
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: much of a test of a server is waiting."""
-    return min(len(os.sched_getaffinity(0)) + 1, MOST_WORKERS)
+    """Use one worker more than there are cores: tests of a server wait much of their time."""
+    return min(usable_cores() + 1, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no worker is left alone with it at the end."""
+    """Start the longest files first, so that none of them runs alone at the end."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """A test that starts the command in this process must not leave its handler to the tests after it."""
+    """Restore the root logger: a test that runs a command in this process replaces its handlers."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -59,7 +88,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _signals_as_they_were() -> Iterator[None]:
-    """A service that was started in this process ignores HUP and USR2, and so would every process started after it."""
+    """Restore signal handlers: a service in this process ignores HUP and USR2, and child processes inherit that."""
     before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGUSR2)}
     yield
     if threading.current_thread() is threading.main_thread():
@@ -69,14 +98,14 @@ def _signals_as_they_were() -> Iterator[None]:
 
 @pytest.fixture
 def service() -> Iterator[Running]:
-    """A server around a fake model, with every setting at its default."""
+    """Run a server around a fake model, with every setting at its default."""
     with running_service() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def live_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The service as it ships: its own process, the committed model, the settings' defaults."""
+    """Run the service as it ships: its own process, the committed model, default settings."""
     folder = tmp_path_factory.mktemp("live")
     records = f"sqlite:///{folder / 'lensgate.db'}"
     environment = {**os.environ, "LENSGATE_MODELS": str(ROOT / "models"), "LENSGATE_RECORDS_URL": records}
@@ -86,7 +115,7 @@ def live_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.fixture(scope="session")
 def faces() -> Path:
-    """Labelled faces that are not part of the project; `LENSGATE_FACES` says where they lie."""
+    """Return the folder of labelled faces, which are not part of the project; `LENSGATE_FACES` names it."""
     folder = Path(os.environ.get("LENSGATE_FACES", ROOT.parent / "shared/faces"))
     if (folder / "train.csv").is_file():
         return folder

@@ -121,7 +121,7 @@ def test_a_version_the_service_would_refuse_is_listed_as_unusable_and_not_promot
     monkeypatch.setenv("LENSGATE_BAND_LOW", "0.7")
     assert main(["models", "promote", "1", "--models", models]) == 1
     err = capsys.readouterr().err
-    assert "golden sample 'bare' scores otherwise" in err
+    assert "golden sample 'bare' scores differently" in err
     assert "LENSGATE_BAND_LOW" in err
     monkeypatch.delenv("LENSGATE_BAND_LOW")
     (Path(models) / "glasses/CURRENT").write_text("3")

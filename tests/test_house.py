@@ -1,4 +1,4 @@
-"""The arrows of the house: who may import whom, and what an import may cost."""
+"""The import rules: allowed dependencies between packages, and the cost of imports."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 TENSORFLOW = {"tensorflow", "keras", "tf2onnx", "keras_tuner"}
 
-# What each package may import of ours; the console script alone sees them all, each when its command is chosen.
+# Allowed imports between packages; only the console script may import all, lazily when a command is chosen.
 MAY_IMPORT = {
     "gate": set[str](),
     "common": {"gate"},
@@ -41,7 +41,7 @@ def package_imports(package: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
-def test_a_package_imports_only_what_the_house_allows(package: str) -> None:
+def test_a_package_imports_only_allowed_packages(package: str) -> None:
     assert package_imports(package) & (FOLDERS - {package}) <= MAY_IMPORT[package]
 
 
@@ -68,13 +68,13 @@ def test_every_package_has_its_arrows() -> None:
     assert {*MAY_IMPORT, "bench", "tests"} == FOLDERS
 
 
-def test_the_client_imports_nothing_of_ours() -> None:
+def test_the_client_imports_no_package_of_the_project() -> None:
     names = package_imports("client")
     assert "httpx" in names
     assert not names & FOLDERS
 
 
-def test_the_gate_knows_nothing_of_http() -> None:
+def test_the_gate_imports_no_http_library() -> None:
     assert not package_imports("gate") & {"fastapi", "starlette", "uvicorn", "asyncio", "http", "prometheus_client"}
 
 
@@ -95,7 +95,7 @@ def test_the_service_pulls_in_no_tensorflow() -> None:
     assert not loaded & (TENSORFLOW | {"sklearn", "training"})
 
 
-def test_the_console_script_imports_nothing_of_a_command_before_it_is_chosen() -> None:
+def test_the_console_script_imports_commands_lazily() -> None:
     assert not modules_after("import lensgate.cli") & {"fastapi", "onnxruntime", *TENSORFLOW}
 
 
@@ -107,7 +107,7 @@ def test_no_lock_names_a_host(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", ["dev", "training"])
-def test_a_lock_whose_environment_gets_the_client_holds_what_the_client_imports(lock: str) -> None:
+def test_a_lock_with_the_client_holds_its_dependencies(lock: str) -> None:
     wanted = tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]["dependencies"]
     pinned = re.findall(
         r"^([a-z0-9][a-z0-9._-]*)(?:\[[^]]*\])?==", (ROOT / f"locks/{lock}.txt").read_text(), re.MULTILINE

@@ -1,4 +1,4 @@
-"""Floors for the compiled libraries that decode what senders send, whichever wheel carries them."""
+"""Minimum versions of the compiled libraries that decode untrusted images, in every wheel that bundles them."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ from deploy.sbom.libraries import Library, installed_libraries
 
 ROOT = Path(__file__).parents[1]
 
-# The modules that decode, and the wheels that hold them. What the gate does not import has no floor to keep.
+# Decoding modules and their wheels. Modules that the gate does not import have no minimum version.
 MODULES = {"PIL": "pillow", "deflate": "deflate", "imagecodecs": "imagecodecs", "simplejpeg": "simplejpeg"}
 
 
@@ -32,8 +32,8 @@ FLOORS = {
     "libjpeg-turbo": "3.1.3",
 }
 
-# No release of simplejpeg carries a newer one. 3.1.3 mends calls that nothing here makes (compression, YUV, Java, PPM).
-# 3.1.4 mends one that was reachable, the shrinking of lossless JPEGs: the gate hands those to Pillow
+# No release of simplejpeg carries a newer one. 3.1.3 fixes functions not called here (compression, YUV, Java, PPM).
+# 3.1.4 fixes one that was reachable, the shrinking of lossless JPEGs: the gate hands those to Pillow
 # (tests/gate/formats/test_lossless_jpeg.py).
 EXCEPTIONS = {("simplejpeg", "libjpeg-turbo"): "3.1.2"}
 
@@ -67,7 +67,7 @@ def test_every_wheel_with_decoders_tells_its_libraries() -> None:
 
 
 def test_no_other_wheel_of_the_service_carries_a_decoder() -> None:
-    """What a wheel brings along is found by the name of its files, also where no reader knows it."""
+    """Bundled libraries are found by file name, even if no version reader knows them."""
     in_the_image = {
         name.lower() for name in re.findall(r"^([\w.-]+)==", (ROOT / "locks/cpu.txt").read_text(), re.MULTILINE)
     }

@@ -59,18 +59,18 @@ def test_the_trace_sees_a_look_up_and_a_connection(trace: NetworkTrace) -> None:
     ],
     ids=["classify", "models", "peer", "limits"],
 )
-def test_a_command_talks_to_nobody(command: Sequence[str], trace: NetworkTrace) -> None:
+def test_a_command_makes_no_connection(command: Sequence[str], trace: NetworkTrace) -> None:
     done = run(trace, *command)
     assert (trace.seen, trace.written) == ([], [])
     assert "elemetry" not in done.stdout + done.stderr
 
 
-def test_a_bulk_run_talks_to_nobody(trace: NetworkTrace) -> None:
+def test_a_bulk_run_makes_no_connection(trace: NetworkTrace) -> None:
     run(trace, "-m", "lensgate", "bulk", "samples", str(trace.folder / "out"), "--models", MODELS)
     assert (trace.seen, trace.written) == ([], [])
 
 
-def test_the_service_talks_to_nobody_and_logs_nothing_but_json(trace: NetworkTrace) -> None:
+def test_the_service_makes_no_connection_and_logs_only_json(trace: NetworkTrace) -> None:
     environment = {**trace.environment, "LENSGATE_MODELS": MODELS}
     with running_process(trace.folder / "log", environment) as process:
         httpx.post(f"{process.url}/v1/decisions", content=encode(flat(255)), timeout=TIMEOUT, trust_env=False)

@@ -1,1 +1,1 @@
-"""The client on a GPU, on a machine that has one and little else: `python -m bench.gpu`."""
+"""The client on a GPU, for a machine with few other packages: `python -m bench.gpu`."""

@@ -1,4 +1,4 @@
-"""A gate asked with tensors of a library: by both of the client's classes, by the filter and by the examples."""
+"""Send tensors of a library to a gate: with both client classes, the filter and the examples."""
 
 import asyncio
 import importlib.util
@@ -13,15 +13,15 @@ import numpy as np
 from lensgate_client import AsyncGate, Decision, Gate, GateFilter, Outcome
 
 from bench.gpu.brightness import SIZE
-from bench.gpu.libraries import Library
+from bench.gpu.libraries import TensorLibrary
 from bench.gpu.shrinking import noise, plain_average
 
 _EXAMPLES = Path(__file__).parents[2] / "client/examples"
 _EDGE = 256
 
 
-def ask(library: Library, url: str) -> bool:
-    """Print a line for each way; whether every answer is as it should be."""
+def ask(library: TensorLibrary, url: str) -> bool:
+    """Print a line for each method; return whether every answer is correct."""
     found = {"Gate": _ask(library, url), "AsyncGate": asyncio.run(_ask_on_loop(library, url))}
     found["GateFilter"] = _filter(library, url)
     for title, is_right in found.items():
@@ -29,7 +29,7 @@ def ask(library: Library, url: str) -> bool:
     return all(found.values())
 
 
-def _images(library: Library) -> list[Any]:
+def _images(library: TensorLibrary) -> list[Any]:
     images = noise(40, _EDGE)
     batch = library.load(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     return [batch, batch[0], library.load(images[1])]
@@ -41,18 +41,18 @@ def _is_right(outcomes: list[Outcome]) -> bool:
     return bool(np.allclose(decided, [*means, means[0], means[1]], rtol=0, atol=1e-12))
 
 
-def _ask(library: Library, url: str) -> bool:
+def _ask(library: TensorLibrary, url: str) -> bool:
     with Gate(url, transport=httpx.HTTPTransport()) as gate:
         return _is_right(gate.decide_many(_images(library)))
 
 
-async def _ask_on_loop(library: Library, url: str) -> bool:
+async def _ask_on_loop(library: TensorLibrary, url: str) -> bool:
     async with AsyncGate(url, transport=httpx.AsyncHTTPTransport()) as gate:
         return _is_right(await gate.decide_many(_images(library)))
 
 
-def _filter(library: Library, url: str) -> bool:
-    """The images that come out are the generator's own: its tensors, where they are."""
+def _filter(library: TensorLibrary, url: str) -> bool:
+    """The filter yields the generator's own tensors, on their device."""
     levels = np.array([250, 128, 5, 130], np.uint8)
     batch = library.load(np.broadcast_to(levels[:, None, None, None], (4, 3, _EDGE, _EDGE)).copy())
     with Gate(url, transport=httpx.HTTPTransport()) as gate:
@@ -63,16 +63,16 @@ def _filter(library: Library, url: str) -> bool:
     return same and bright == [250, 5] * 25 and kept.stats.discarded == {"uncertain": kept.stats.seen - 50}
 
 
-def run_examples(library: Library, url: str) -> bool:
-    """The examples for PyTorch, the network of a StyleGAN aside."""
+def run_examples(library: TensorLibrary, url: str) -> bool:
+    """The PyTorch examples, without the network of a StyleGAN."""
     found = {"examples/torch_loader.py": _load(library, url), "examples/stylegan.py": _draw(library, url)}
     for title, is_right in found.items():
         print(f"{library.name:12}{title:32}{'right' if is_right else 'WRONG':>10}", flush=True)
     return all(found.values())
 
 
-def _load(library: Library, url: str) -> bool:
-    """Every image once, whichever worker has it."""
+def _load(library: TensorLibrary, url: str) -> bool:
+    """Every image once, over all workers."""
     torch = library.module
     accepted = _example("torch_loader").Accepted(_faces(torch), url)
     for workers in (0, 2):
@@ -88,7 +88,7 @@ def _faces(torch: Any) -> list[tuple[Any, int]]:
     return [(torch.full((3, _EDGE, _EDGE), levels[n % 3], dtype=torch.uint8), n) for n in range(40)]
 
 
-def _draw(library: Library, url: str) -> bool:
+def _draw(library: TensorLibrary, url: str) -> bool:
     torch = library.module
     values = torch.tensor([0.95, 0.0, -0.95], device="cuda" if library.device else "cpu")
 
@@ -103,7 +103,7 @@ def _draw(library: Library, url: str) -> bool:
 
 
 def _example(name: str) -> Any:
-    """Its module; what a StyleGAN's repository brings is not needed for what is called here."""
+    """Load the example as a module; the functions called here do not need a StyleGAN repository."""
     for missing in ("dnnlib", "legacy"):
         sys.modules.setdefault(missing, types.ModuleType(missing))
     spec = importlib.util.spec_from_file_location(name, _EXAMPLES / f"{name}.py")

@@ -12,7 +12,7 @@ import numpy as np
 SIZE = 64
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _BrightnessHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -20,7 +20,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"name": "glasses", "version": "1", "input": {"size": SIZE}})
 
     def do_POST(self) -> None:
-        """An inference of pixels."""
+        """Classify pixels."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = int(self.headers["Inference-Header-Content-Length"])
         head = json.loads(body[:length])
@@ -55,13 +55,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Discard log lines."""
 
 
 @contextmanager
 def brightness_gate() -> Iterator[str]:
-    """Its URL, while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    """Serve during the block; yield the URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _BrightnessHandler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

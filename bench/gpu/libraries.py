@@ -1,4 +1,4 @@
-"""The libraries whose tensors the client takes, as far as they are installed, each on the best device it sees."""
+"""The installed libraries whose tensors the client accepts, each on its best device."""
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
-    """How one makes tensors of arrays, and arrays of tensors, moves axes, and waits for what it began.
+class TensorLibrary:
+    """Functions of a library: array to tensor and back, moving axes, and synchronizing with the device.
 
-    `device` is the name of its GPU, if it sees one.
+    `device` is the name of its GPU, if it finds one.
     """
 
     name: str
@@ -25,8 +25,8 @@ class Library:
     module: Any = None
 
 
-def find_libraries(names: Sequence[str]) -> Iterator[Library]:
-    """Those of `names` that can be imported."""
+def find_libraries(names: Sequence[str]) -> Iterator[TensorLibrary]:
+    """Return the libraries among `names` that can be imported."""
     for name in names:
         try:
             module = importlib.import_module(name)
@@ -36,13 +36,13 @@ def find_libraries(names: Sequence[str]) -> Iterator[Library]:
             yield _MAKERS[name](module)
 
 
-def _numpy(_: Any) -> Library:
-    return Library("numpy", None, np.ascontiguousarray, np.transpose)
+def _numpy(_: Any) -> TensorLibrary:
+    return TensorLibrary("numpy", None, np.ascontiguousarray, np.transpose)
 
 
-def _torch(torch: Any) -> Library:
+def _torch(torch: Any) -> TensorLibrary:
     has_gpu = torch.cuda.is_available()
-    return Library(
+    return TensorLibrary(
         "torch",
         torch.cuda.get_device_name() if has_gpu else None,
         lambda array: torch.from_numpy(array).to("cuda" if has_gpu else "cpu"),
@@ -53,21 +53,23 @@ def _torch(torch: Any) -> Library:
     )
 
 
-def _jax(jax: Any) -> Library:
+def _jax(jax: Any) -> TensorLibrary:
     device = jax.devices()[0]
     name = device.device_kind if device.platform == "gpu" else None
-    return Library("jax", name, jax.numpy.asarray, jax.numpy.transpose, wait=jax.effects_barrier)
+    return TensorLibrary("jax", name, jax.numpy.asarray, jax.numpy.transpose, wait=jax.effects_barrier)
 
 
-def _cupy(cupy: Any) -> Library:
+def _cupy(cupy: Any) -> TensorLibrary:
     name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    return Library("cupy", name, cupy.asarray, cupy.transpose, cupy.asnumpy, lambda: cupy.cuda.Device().synchronize())
+    return TensorLibrary(
+        "cupy", name, cupy.asarray, cupy.transpose, cupy.asnumpy, lambda: cupy.cuda.Device().synchronize()
+    )
 
 
-def _tensorflow(tf: Any) -> Library:
+def _tensorflow(tf: Any) -> TensorLibrary:
     devices = tf.config.list_physical_devices("GPU")
     name = devices[0].name if devices else None
-    return Library("tensorflow", name, tf.constant, tf.transpose, lambda tensor: np.asarray(tensor.numpy()))
+    return TensorLibrary("tensorflow", name, tf.constant, tf.transpose, lambda tensor: np.asarray(tensor.numpy()))
 
 
 _MAKERS = {"numpy": _numpy, "torch": _torch, "jax": _jax, "cupy": _cupy, "tensorflow": _tensorflow}

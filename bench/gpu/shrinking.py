@@ -1,4 +1,4 @@
-"""Tensors of every layout, shrunk where they are and held against plain sums in 64 bits."""
+"""Shrink tensors of every layout on their device, and compare with plain 64-bit sums."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ from lensgate_client import to_uint8
 from lensgate_client._pixels.raster import open_raster
 from lensgate_client._pixels.shrink import THREADS, Pixels
 
-from bench.gpu.libraries import Library
+from bench.gpu.libraries import TensorLibrary
 
 BATCH = 32
 _RUNS = 9
@@ -20,7 +20,7 @@ _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 def noise(count: int, edge: int, seed: int = 0) -> Pixels:
-    """Every level, and some rows of the extremes."""
+    """Images with every level, and some rows of extreme levels."""
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (count, edge, edge, 3), np.uint8)
     rows = random.integers(0, 8, (count, edge))
@@ -30,15 +30,15 @@ def noise(count: int, edge: int, seed: int = 0) -> Pixels:
 
 
 def plain_average(images: Pixels, size: int) -> Pixels:
-    """What the gate does to files, in the plainest words: `[N, H, H, 3]` -> `[N, size, size, 3]`."""
+    """The reference: area averaging of `[N, H, H, 3]` to `[N, size, size, 3]`."""
     count, ratio = len(images), images.shape[1] // size
     sums = images.reshape(count, size, ratio, size, ratio, 3).sum(axis=(2, 4), dtype=np.int64)
     means: Pixels = ((sums + ratio * ratio // 2) // (ratio * ratio)).astype(np.uint8)
     return means
 
 
-def compare(library: Library) -> bool:
-    """Print a line for each layout; whether all are as they should be."""
+def compare(library: TensorLibrary) -> bool:
+    """Print a line for each layout; return whether all are correct."""
     alike: dict[str, list[bool]] = {}
     for edge, size in _EDGES:
         images = noise(10, edge)
@@ -53,7 +53,7 @@ def compare(library: Library) -> bool:
     return all(map(all, alike.values())) and _compare_levels(library)
 
 
-def _layouts(library: Library, images: Pixels) -> Iterator[tuple[str, Any]]:
+def _layouts(library: TensorLibrary, images: Pixels) -> Iterator[tuple[str, Any]]:
     last = library.load(images)
     first = library.load(np.ascontiguousarray(images.transpose(_FIRST)))
     yield "[N, H, H, 3]", last
@@ -78,8 +78,8 @@ def _shrink(tensor: Any, size: int) -> Pixels:
     return raster.shrink(0, raster.count, size=size)
 
 
-def _time(library: Library, tensor: Any) -> float:
-    """Milliseconds an image, the pixels' way home in them; the median of some runs."""
+def _time(library: TensorLibrary, tensor: Any) -> float:
+    """Return the median milliseconds per image, including the copy to the host."""
     found = []
     for _ in range(_RUNS + 2):
         library.wait()
@@ -89,8 +89,8 @@ def _time(library: Library, tensor: Any) -> float:
     return statistics.median(found[2:])
 
 
-def _compare_levels(library: Library) -> bool:
-    """Whether a network's output becomes the levels that StyleGAN's own code makes of it."""
+def _compare_levels(library: TensorLibrary) -> bool:
+    """Return whether a network's output becomes the same levels as in StyleGAN's own code."""
     values = np.random.default_rng(1).normal(0, 0.7, (4, 3, 64, 64)).astype(np.float32)
     wanted = np.clip(values * np.float32(127.5) + np.float32(128), 0, 255).astype(np.uint8)
     tensor = library.load(values)
@@ -103,8 +103,8 @@ def _compare_levels(library: Library) -> bool:
     return is_equal
 
 
-def compare_streams(library: Library) -> bool:
-    """PyTorch: what is still being made on another stream is not read before it is there; and the memory it takes."""
+def compare_streams(library: TensorLibrary) -> bool:
+    """PyTorch: check that work pending on another stream is awaited, and print the memory used."""
     torch = library.module
     images = noise(BATCH, 1024, seed=2)
     source = torch.from_numpy(images).cuda()
@@ -120,19 +120,19 @@ def compare_streams(library: Library) -> bool:
         found = _shrink(made, 64)
     is_equal = bool(np.array_equal(found, plain_average(images, 64)))
     more = (torch.cuda.max_memory_allocated() - before) / 1e6
-    print(f"{library.name:12}{'on a stream of its own':32}{'equal' if is_equal else 'DIFFERENT':>10}")
+    print(f"{library.name:12}{'on a separate stream':32}{'equal' if is_equal else 'DIFFERENT':>10}")
     print(f"{library.name:12}memory beyond the batch's {source.nbytes / 1e6:.0f} MB: {more:.0f} MB")
     return is_equal
 
 
 def print_threads() -> None:
-    """What the processor takes for arrays, on one thread and on several."""
+    """Time arrays on the processor, on one thread and on several."""
     raster = open_raster(noise(BATCH, 1024))
     with ThreadPoolExecutor(THREADS) as threads:
         for title, pool in (("1 thread", None), (f"{THREADS} threads", threads)):
             found = []
             for _ in range(_RUNS):
                 start = time.perf_counter()
-                raster.shrink(0, BATCH, size=64, threads=pool)
+                raster.shrink(0, BATCH, size=64, executor=pool)
                 found.append((time.perf_counter() - start) / BATCH * 1e3)
             print(f"{'numpy':12}{title:42}{statistics.median(found):>12.3f}")

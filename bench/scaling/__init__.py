@@ -1,1 +1,1 @@
-"""How the gate grows: what each path costs, what N replicas behind a balancer do, and whether that foresight holds."""
+"""Scaling: the cost of each path, a simulation of N replicas behind a balancer, and a check of its predictions."""

@@ -1,4 +1,4 @@
-"""What callers send and when: images that take some seconds of a core, alone or in bursts."""
+"""Arrivals: images with their processor time, singly or in bursts."""
 
 import random
 from bisect import bisect
@@ -14,7 +14,7 @@ _Draw = Callable[[random.Random], float]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One kind of image: bytes of its body, and seconds of a core, of which `mean` is the mean."""
+    """One kind of image: bytes of its body, the distribution of its core seconds, and their mean."""
 
     size: int
     draw: _Draw
@@ -23,7 +23,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An image that is sent at `time`, in seconds, and takes `seconds` of a core."""
+    """An image sent at `time`, in seconds, that takes `seconds` of a core."""
 
     time: float
     size: int
@@ -31,10 +31,10 @@ class Arrival:
 
 
 class Mix:
-    """Images each of which is of one kind or another by chance.
+    """A random mix of kinds of images.
 
     Args:
-        kinds: each with its share of the images.
+        kinds: each kind with its share of the images.
     """
 
     def __init__(self, kinds: Sequence[tuple[float, Work]]) -> None:
@@ -43,7 +43,7 @@ class Mix:
         self.mean = sum(share * work.mean for share, work in kinds) / self._edges[-1]
 
     def arrivals(self, rng: random.Random, *, rate: float, seconds: float, burst: int = 1) -> Iterator[Arrival]:
-        """`rate` images a second in the mean, for so many seconds; bursts of so many come as a Poisson process."""
+        """Yield `rate` images/s on average for `seconds`; bursts of `burst` images form a Poisson process."""
         now = rng.expovariate(rate / burst)
         while now <= seconds:
             for _ in range(burst):
@@ -53,9 +53,9 @@ class Mix:
 
 
 def work_of(route: Route) -> Work:
-    """As it was measured: what decoding takes differs from picture to picture, and the rest is the same for all."""
+    """Return a kind as measured: decode time varies between images, the remaining time is constant."""
     edges = route.decode_ms
-    # Between two quantiles all values are as likely.
+    # Values between two quantiles are equally likely.
     mean = fmean([*edges[:-1], *edges[1:]])
     rest = max(0.0, route.cpu_ms - mean)
 

@@ -1,29 +1,29 @@
-"""How a balancer picks a replica: each in turn, the fewest open connections, or the better of two at random."""
+"""Balancing methods: round robin, least connections, and the better of two random choices."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 OUT = 1_000_000
-"""A replica that is left out is shown with so many connections more than it has."""
+"""Added to the connections of an excluded replica."""
 
 
 class Balancer(Protocol):
-    """Picks a replica by the connections that each has open; one that is left out only where all are."""
+    """Pick a replica by its open connections; an excluded one only if all are excluded."""
 
     def pick(self, connections: Sequence[int]) -> int:
-        """Its place."""
+        """Return the index of the chosen replica."""
         ...
 
 
 class RoundRobin:
-    """Each in turn."""
+    """Round robin."""
 
     def __init__(self) -> None:
         self._last = -1
 
     def pick(self, connections: Sequence[int]) -> int:
-        """The next that is not left out."""
+        """Return the next replica that is not excluded."""
         for _ in connections:
             self._last = (self._last + 1) % len(connections)
             if connections[self._last] < OUT:
@@ -32,13 +32,13 @@ class RoundRobin:
 
 
 class LeastConnections:
-    """The one with the fewest, and of several of them each in turn, as nginx does it."""
+    """Least connections, with ties in round-robin order, as in nginx."""
 
     def __init__(self) -> None:
         self._last = -1
 
     def pick(self, connections: Sequence[int]) -> int:
-        """The next of those with the fewest."""
+        """Return the next replica among those with the fewest connections."""
         fewest = min(connections)
         try:
             self._last = connections.index(fewest, self._last + 1)
@@ -48,13 +48,13 @@ class LeastConnections:
 
 
 class TwoChoices:
-    """Of two that are drawn the one with fewer: a balancer need not know of all of them."""
+    """The better of two random replicas, which does not need the state of all."""
 
     def __init__(self) -> None:
         self._rng = random.Random(1)
 
     def pick(self, connections: Sequence[int]) -> int:
-        """The better of two different ones; of all, where both are left out."""
+        """Return the better of two different replicas; of all replicas if both are excluded."""
         count = len(connections)
         first = int(self._rng.random() * count)
         second = int(self._rng.random() * (count - 1))

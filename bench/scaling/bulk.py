@@ -1,4 +1,4 @@
-"""What an image costs `lensgate bulk`: processor time of a long run less that of a short one, which is all start."""
+"""Processor time per image of `lensgate bulk`: a long run minus a short one, which is start-up only."""
 
 import os
 import resource
@@ -12,10 +12,10 @@ from bench.serving.contenders import ROOT
 
 
 def bulk_ms(pictures: Sequence[bytes], *, repeat: int) -> float:
-    """Milliseconds of a core an image, of pictures that are all in the long run `repeat` times more often.
+    """Return core milliseconds per image; the long run holds each image `repeat` times more often.
 
     Raises:
-        RuntimeError: a run ends with another status than 0; the text is what it said.
+        RuntimeError: a run ends with a status other than 0; the text is its output.
     """
     with tempfile.TemporaryDirectory() as name:
         short = _seconds(pictures, Path(name) / "short", times=1)
@@ -41,7 +41,7 @@ def _seconds(pictures: Sequence[bytes], folder: Path, *, times: int) -> float:
 
 
 def _children() -> float:
-    """Processor time of all processes that this one started and that have ended."""
+    """Return the processor time of all ended child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

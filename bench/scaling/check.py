@@ -1,12 +1,12 @@
-"""Holds the simulation against two real replicas behind a real nginx on this machine.
+"""Compare the simulation with two real replicas behind a real nginx on this machine.
 
     python -m bench.scaling.check --images ../shared/faces/originals
 
-First it is measured what processor time an image takes: of its replica, at a moderate and at full load, and of nginx
-and the load generator. From that, and from when each image will be sent, goodput and latencies are foretold; then the
-images are sent. Where there are two cores, nginx and the generator work on those of the replicas, which are simulated
-as so much slower. Last a replica is ended in the middle of it. All of this takes two minutes, nginx and a quiet
-machine. The status is 1 where a figure is further off than it may be, or an image is lost.
+The command first measures processor time per image: in the replica, at moderate and at full load, and in nginx and the
+load generator. From these and the send times it predicts goodput and latencies; then it sends the images. On a machine
+with two cores nginx and the generator share the cores of the replicas, and the simulated replicas are slower
+accordingly. Finally one replica is ended under load. The run takes two minutes, nginx and a quiet machine. The status
+is 1 if a prediction is outside its tolerance or an image is lost.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from statistics import fmean, median
 
 from bench.scaling import nginx
 from bench.scaling.inprocess import InProcess
-from bench.scaling.pair import REPLICAS, Expense, Pair, Sent, TooFewCoresError, replicas
-from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, Picture, Row, capacity, foretell
+from bench.scaling.pair import REPLICAS, Expense, ReplicaPair, Sent, TooFewCoresError, replicas
+from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, ImageCost, PredictionRow, capacity, predict
 from bench.scaling.processor import milliseconds
 from bench.scaling.replica_failure import SIGNALS, Ending, end_one
-from bench.scaling.tables import DocumentError, Table, by_name, refresh
+from bench.scaling.tables import DocumentError, MarkdownTable, by_name, refresh
 from bench.serving.contenders import PICTURES, ROOT
 from bench.serving.machine import describe
 from bench.serving.posts import image_post, read_pictures
@@ -30,16 +30,16 @@ from bench.serving.processes import StartError
 from gate import ModelStore
 
 LOADS = (0.5, 0.7, 1.4)
-"""Of what both replicas can do; by the last their bounds are reached in some seconds."""
+"""Loads relative to the capacity of both replicas; the last reaches their admission limits within seconds."""
 _CALIBRATION_LOAD = 0.6
 _ENDING_LOAD = 0.3
 _BESIDES_DECODING_MS = 4.0
-"""Of an image: a guess, good enough to choose the load at which this is measured."""
+"""An initial guess per image, used only to choose the load of the measurement."""
 _QUIET = 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Foretell, measure, print; 1 where they do not agree, 2 where nothing could be measured."""
+    """Predict, measure and print; 1 if they disagree, 2 if the measurement is impossible."""
     options = _parser().parse_args(arguments)
     try:
         rows, endings = _check(options.images, options.seconds)
@@ -53,18 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(_missed(rows, endings)))
 
 
-def _check(images: Path, seconds: float) -> tuple[list[Row], list[Ending]]:
+def _check(images: Path, seconds: float) -> tuple[list[PredictionRow], list[Ending]]:
     nginx.check_installed()
     files = read_pictures(images)
     bare = InProcess(ModelStore(ROOT / "models").load(), rounds=1)
-    pictures = [Picture(len(data), median(milliseconds(bare.pixels, [data] * 4)[1:])) for data in files]
+    pictures = [ImageCost(len(data), median(milliseconds(bare.pixels, [data] * 4)[1:])) for data in files]
     posts = [image_post("/v1/decisions", data) for data in files]
     guess = REPLICAS * 1e3 / (fmean(picture.decode_ms for picture in pictures) + _BESIDES_DECODING_MS)
     rows = []
     with replicas(files[0]) as (both, is_alone):
         for method in nginx.METHODS:
             with nginx.proxying([replica.port for replica in both], method=method) as proxy:
-                pair = Pair(both, proxy, posts, is_alone)
+                pair = ReplicaPair(both, proxy, posts, is_alone)
                 rows += _compare(pair, pictures, method=method, guess=guess, seconds=seconds)
         end = partial(end_one, posts=posts, rate=_ENDING_LOAD * guess, seconds=seconds / 2)
         endings = [end(both, number=SIGNALS[0])]
@@ -74,20 +74,22 @@ def _check(images: Path, seconds: float) -> tuple[list[Row], list[Ending]]:
     return rows, endings
 
 
-def _compare(pair: Pair, pictures: Sequence[Picture], *, method: str, guess: float, seconds: float) -> list[Row]:
+def _compare(
+    pair: ReplicaPair, pictures: Sequence[ImageCost], *, method: str, guess: float, seconds: float
+) -> list[PredictionRow]:
     start = pair.start_seconds()
     calibration = pair.plan(rate=_CALIBRATION_LOAD * guess, seconds=seconds / 2)
     moderate = pair.send(calibration, start_seconds=start).expense
-    # Fuller batches, and no time to hash: an image takes less.
+    # Batches are fuller and hashing is skipped, so an image takes less time.
     full = Expense(pair.full_ms(seconds / 2), moderate.between)
     most = capacity(full, is_alone=pair.is_alone)
     rows = []
     for seed, load in enumerate(LOADS, 1):
         plan = pair.plan(rate=load * most, seconds=seconds, seed=seed)
         expense = moderate if load < 1 else full
-        foretold = foretell(plan, pictures, expense, method=method, is_alone=pair.is_alone)
+        predicted = predict(plan, pictures, expense, method=method, is_alone=pair.is_alone)
         sent = pair.send(plan, start_seconds=start)
-        rows.append(Row(method, load, plan.rate, foretold, Figures.found(sent.result), sent.others))
+        rows.append(PredictionRow(method, load, plan.rate, predicted, Figures.found(sent.result), sent.others))
         print(f"{method}, {load:g} of {most:.0f} images/s: {_story(sent)}", file=sys.stderr, flush=True)
     return rows
 
@@ -97,11 +99,11 @@ def _story(sent: Sent) -> str:
     return ", ".join(f"{count} x {what}" for what, count in counts.items()) + f"; others took {sent.others:.0%}"
 
 
-def _tables(rows: Sequence[Row], endings: Sequence[Ending]) -> list[Table]:
+def _tables(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[MarkdownTable]:
     head = ["method", "load", "images/s sent", "answered a second", "median, ms", "99 %, ms"]
     return [
-        Table("checked", head, [row.cells() for row in rows]),
-        Table(
+        MarkdownTable("checked", head, [row.cells() for row in rows]),
+        MarkdownTable(
             "checked-end",
             ["ended by", "images sent", "not answered 200"],
             [one.cells() for one in endings],
@@ -109,16 +111,16 @@ def _tables(rows: Sequence[Row], endings: Sequence[Ending]) -> list[Table]:
     ]
 
 
-def _verdict(rows: Sequence[Row], endings: Sequence[Ending]) -> list[str]:
+def _verdict(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
     limits = ", ".join(f"{name} within {most:.0%}" for name, most in MOST_OFF.items())
-    lines = [f"foretold / found (by how much foretold is more); wanted: {limits}, no image lost"]
+    lines = [f"predicted / measured (relative error of the prediction); wanted: {limits}, no image lost"]
     if (others := max(row.others for row in rows)) > _QUIET:
         lines.append(f"others took {others:.0%} of the cores: on a quiet machine this says more")
     missed = _missed(rows, endings)
     return [*lines, f"missed: {', '.join(missed)}" if missed else "all agree"]
 
 
-def _missed(rows: Sequence[Row], endings: Sequence[Ending]) -> list[str]:
+def _missed(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
     missed = [f"{row.method} at {row.load:g}" for row in rows if not row.agrees]
     return missed + [one.signal for one in endings if not one.agrees]
 
@@ -126,8 +128,8 @@ def _missed(rows: Sequence[Row], endings: Sequence[Ending]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.scaling.check", description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
-    parser.add_argument("--seconds", type=float, default=12.0, help="how long each of six loads is offered (12)")
-    parser.add_argument("--write", type=Path, help="document whose tables are made anew")
+    parser.add_argument("--seconds", type=float, default=12.0, help="seconds for each of six loads (12)")
+    parser.add_argument("--write", type=Path, help="document whose tables to update")
     return parser
 
 

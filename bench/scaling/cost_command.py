@@ -1,4 +1,4 @@
-"""What so many images a day cost, by path: cores, network, records, Prometheus, dollars, from the measured figures.
+"""Cost of a number of images a day, by path: cores, network, records, Prometheus, dollars, from measured figures.
 
 python -m bench.scaling.cost_command --core-hour 0.04 --gpu-hour 2.5 --gigabyte 0.023 --egress 0.01
 python -m bench.scaling.cost_command --write docs/scaling.md
@@ -16,7 +16,7 @@ from bench.scaling.tables import DocumentError, by_name, refresh
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print, and write if told to; 1 where a file is at fault."""
+    """Print, and write on request; 1 if a file cannot be used."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -42,8 +42,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.scaling.cost_command", description=__doc__.partition("\n")[0]
     )
     Inputs.add_flags(parser)
-    parser.add_argument("--measured", type=Path, default=measured.FILE, help="what bench.scaling.measure_command wrote")
-    parser.add_argument("--write", type=Path, help="document whose tables are made anew")
+    parser.add_argument(
+        "--measured", type=Path, default=measured.FILE, help="file written by bench.scaling.measure_command"
+    )
+    parser.add_argument("--write", type=Path, help="document whose tables to update")
     return parser
 
 

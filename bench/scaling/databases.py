@@ -1,4 +1,4 @@
-"""What a database does with decisions as the service writes, counts and deletes them."""
+"""Measure databases with decisions as the service writes, counts and deletes them."""
 
 import random
 import statistics
@@ -35,13 +35,13 @@ _SIZE = (
 
 
 def sqlite(card: Card, *, rows: int) -> Database:
-    """SQLite in a file of its own."""
+    """SQLite in a new file."""
     with tempfile.TemporaryDirectory() as folder:
         return measure(f"sqlite:///{folder}/records.db", card, rows=rows)
 
 
 def postgres(card: Card, *, rows: int) -> Database | None:
-    """Debian's PostgreSQL as it is set up, but for fsync, on a socket of its own; None where it is not installed."""
+    """Debian's PostgreSQL with its default settings except fsync, on a private socket; None if it is not installed."""
     if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
         return None
     with running_postgres() as url:
@@ -49,10 +49,10 @@ def postgres(card: Card, *, rows: int) -> Database | None:
 
 
 def measure(url: str, card: Card, *, rows: int) -> Database:
-    """Put so many decisions of the model with this card into the empty database at `url`, then delete a few.
+    """Insert so many decisions of the model with this card into the empty database at `url`, then delete a few.
 
     Raises:
-        RecordsUnavailable: it takes nothing.
+        RecordsUnavailable: the database refuses inserts.
     """
     store = Store(url)
     try:
@@ -66,7 +66,7 @@ def measure(url: str, card: Card, *, rows: int) -> Database:
             title=str(_ask(store, _VERSION)),
             rows=rows,
             row_bytes=grown / rows,
-            # As it is when the database is full.
+            # Use the settings of a full database.
             insert_ms=statistics.median(inserts[-max(TURNS, len(inserts) // 5) :]) * 1e3,
             count_seconds=statistics.median(counts),
             prune_rows=part,
@@ -82,7 +82,7 @@ def _prune(store: Store, kept: int) -> float:
 
 
 def _parts(card: Card, rows: int) -> Iterator[list[Mapping[str, Any]]]:
-    """So many decisions, in parts as large as a transaction, all of them hashed."""
+    """Yield so many decisions, in parts of one transaction, all of them hashed."""
     rng = random.Random(1)
     band = Settings().band(card.band)
     for first in range(0, rows, PRUNE_ROWS):
@@ -98,7 +98,7 @@ def _row(rng: random.Random, card: Card, band: Band) -> Mapping[str, Any]:
 
 
 def _ask(store: Store, statements: Sequence[str]) -> Any:
-    """The one value of a statement for SQLite or for PostgreSQL."""
+    """Return the single value of a statement for SQLite or PostgreSQL."""
     with store.begin() as connection:
         return connection.execute(text(statements[not store.is_sqlite])).scalar_one()
 

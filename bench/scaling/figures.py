@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from statistics import fmean
 
 from bench.scaling.measured import Database, Measured, Route
-from bench.scaling.tables import Table, number
+from bench.scaling.tables import MarkdownTable, number
 from service.records.postgres import SILENT_SECONDS
 
 _HEAD = ("path", "ms of a core", "decoding", "event loop", "bytes sent", "answered", "ms of nginx")
 
 
-def tables(measured: Measured) -> list[Table]:
-    """An image by each path; what else was measured."""
+def tables(measured: Measured) -> list[MarkdownTable]:
+    """Return two tables: figures per image for each path, and the other figures."""
     routes = [_route(route) for route in measured.routes.values()]
     bulk = [[one.title, number(one.bulk_ms), *[""] * (len(_HEAD) - 2)] for one in measured.bulk.values()]
     others = [
@@ -23,7 +23,10 @@ def tables(measured: Measured) -> list[Table]:
         *(row for one in measured.databases.values() for row in _database(one)),
         *_most(measured),
     ]
-    return [Table("measured-paths", _HEAD, [*routes, *bulk]), Table("measured-others", ("figure", ""), others)]
+    return [
+        MarkdownTable("measured-paths", _HEAD, [*routes, *bulk]),
+        MarkdownTable("measured-others", ("figure", ""), others),
+    ]
 
 
 def _route(route: Route) -> list[str]:
@@ -46,7 +49,7 @@ def _database(one: Database) -> Iterator[tuple[str, str]]:
 
 
 def _most(measured: Measured) -> Iterator[tuple[str, str]]:
-    """How many decisions can be counted before the service gives the statement up; SQLite waits for no server."""
+    """Number of decisions that can be counted before the statement times out; SQLite has no such limit."""
     if one := measured.databases.get("postgres"):
         counted = one.rows * SILENT_SECONDS / one.count_seconds
         yield f"{one.title}: counted in {SILENT_SECONDS:g} s", f"{number(counted / 1e6, 2)} million"

@@ -1,4 +1,4 @@
-"""What parts of the work on an image cost one thread: decoding, shrinking, hashing, scoring."""
+"""Time the steps of an image on one thread: decoding, shrinking, hashing, scoring."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -15,17 +15,17 @@ from service.records.preview import preview
 
 BATCH = 32
 EDGE = 1024
-"""Of a picture as a generator makes it, in pixels."""
+"""Edge of a generated image in pixels."""
 
 _RUNS = 10
 
 
 class InProcess:
-    """Measures in the calling thread; each item is done `rounds` times, the first round of all being left out.
+    """Measure in the calling thread: each item `rounds` times, without the first round.
 
     Args:
-        model: what scores.
-        rounds: how often.
+        model: the model to time.
+        rounds: repetitions.
     """
 
     def __init__(self, model: Model, *, rounds: int) -> None:
@@ -38,23 +38,23 @@ class InProcess:
         return self._scorer.size
 
     def pixels(self, data: bytes) -> Pixels:
-        """One picture as the model sees it, uint8 `[S, S, 3]`."""
+        """One image as the model gets it, uint8 `[S, S, 3]`."""
         return read_pixels(data, self.size)
 
     def decode_ms(self, pictures: Sequence[bytes]) -> tuple[float, ...]:
-        """Quantiles of files to pixels."""
+        """Quantiles of decoding files to pixels."""
         return quantiles(self._repeat(self.pixels, pictures))
 
     def shrink_ms(self, images: Sequence[Pixels]) -> tuple[float, ...]:
-        """Quantiles of large pixels to small ones."""
+        """Quantiles of shrinking large pixels."""
         return quantiles(self._repeat(self._shrink, images))
 
     def hash_ms(self, pictures: Sequence[bytes]) -> float:
-        """SHA-256 over a file, the median."""
+        """Median of SHA-256 over a file."""
         return median(self._repeat(lambda data: hashlib.sha256(data).digest(), pictures))
 
     def model_ms(self, pictures: Sequence[bytes]) -> float:
-        """An image's part of a run of the model on `BATCH`, the median."""
+        """Median time of the model per image in a batch of `BATCH`."""
         batch = np.stack([self.pixels(data) for data in islice(cycle(pictures), BATCH)])
         return median(self._repeat(self._scorer.score, [batch] * _RUNS)) / BATCH
 
@@ -66,11 +66,11 @@ class InProcess:
 
 
 def picture_bytes(pictures: Sequence[bytes]) -> float:
-    """Mean size of what is kept of a discarded image."""
+    """Mean size of the preview of a discarded image."""
     return fmean(len(preview(data, max_pixels=MAX_PIXELS)) for data in pictures)
 
 
 def large_images(count: int) -> list[Pixels]:
-    """Noise, uint8 `[EDGE, EDGE, 3]`: to shrink it takes as long as to shrink a face."""
+    """Return noise, uint8 `[EDGE, EDGE, 3]`; shrinking it takes as long as shrinking a face."""
     rng = np.random.default_rng(1)
     return [rng.integers(0, 256, (EDGE, EDGE, 3), np.uint8) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What a planner brings: prices, and how loads and fleets are made up."""
+"""Inputs of a plan: prices, and the composition of loads and fleets."""
 
 import argparse
 from dataclasses import dataclass, field, fields
@@ -18,13 +18,15 @@ class Inputs:
     gigabyte: float = _input(0.023, "price of a gigabyte kept for a month")
     egress: float = _input(0.01, "price of a gigabyte that leaves a zone for another")
     peak: float = _input(3.0, "the busiest minutes' rate over the day's mean", least=1.0)
-    load: float = _input(0.6, "share of what a replica can do that the busiest minutes ask of it", least=0.01, most=1.0)
+    load: float = _input(
+        0.6, "load of a replica in the busiest minutes, as a share of its capacity", least=0.01, most=1.0
+    )
     spare: int = _input(1, "replicas that may be missing")
     replica_cores: int = _input(2, "cores of a replica", least=1)
     bulk_load: float = _input(0.9, "share of its cores that a bulk run keeps busy", least=0.01, most=1.0)
     discarded: float = _input(0.15, "share of images that is discarded, of which pictures are kept", most=1.0)
     scrape_seconds: float = _input(15.0, "time between two scrapes of Prometheus", least=1.0)
-    sample_bytes: float = _input(2.0, "what Prometheus keeps of a sample on disk")
+    sample_bytes: float = _input(2.0, "bytes per sample that Prometheus keeps on disk")
     link: float = _input(1.0, "gigabytes a second of a machine's network, each way", least=0.001)
     most_series: float = _input(1e6, "series that one Prometheus is to hold", least=1.0)
 
@@ -42,10 +44,10 @@ class Inputs:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Self:
-        """What the flags say.
+        """Return the values of the flags.
 
         Raises:
-            ValueError: a number is out of its range; the text names the flag.
+            ValueError: a number is out of range; the text names the flag.
         """
         given = {one.name: getattr(options, one.name) for one in fields(cls)}
         for one in fields(cls):

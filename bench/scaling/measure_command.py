@@ -1,10 +1,9 @@
-"""Measures what the cost model and the simulation reckon with, prints it and writes it down.
+"""Measure the inputs of the cost model and of the simulation, print them and write them to a file.
 
     python -m bench.scaling.measure_command --images ../shared/faces/originals
 
-Processor time is taken, not time by the clock, so that a busy machine does little harm; of databases alone it is the
-clock's. What concerns nginx or PostgreSQL is left out where they are not installed. Most of the minutes that it takes
-go into filling two databases.
+The command measures processor time, so a busy machine matters little; only databases are timed by the wall clock.
+Figures of nginx or PostgreSQL are omitted if they are not installed. Filling two databases takes most of the minutes.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from bench.scaling import databases, figures, measured, nginx
 from bench.scaling.bulk import bulk_ms
 from bench.scaling.inprocess import InProcess, large_images, picture_bytes
 from bench.scaling.measured import Bulk, Database, Measured, Route
-from bench.scaling.routes import LARGE_IMAGES, Kind, kinds
+from bench.scaling.routes import LARGE_IMAGES, MeasuredRoute, kinds
 from bench.scaling.saturation import cost, series
 from bench.serving.contenders import PICTURES, ROOT, lensgate
 from bench.serving.machine import describe
@@ -69,8 +68,10 @@ def _measure(options: argparse.Namespace) -> Measured:
     )
 
 
-def _serve(picture: bytes, ways: Mapping[str, Kind], options: argparse.Namespace) -> tuple[dict[str, Route], int]:
-    """Every route of one service, straight and by way of nginx; then its series."""
+def _serve(
+    picture: bytes, ways: Mapping[str, MeasuredRoute], options: argparse.Namespace
+) -> tuple[dict[str, Route], int]:
+    """Measure every route of one service, directly and through nginx, then count its series."""
     with ExitStack() as stack:
         service = stack.enter_context(lensgate().running(picture))
         proxy = stack.enter_context(nginx.proxying([service.port])) if nginx.program() else None
@@ -81,7 +82,7 @@ def _serve(picture: bytes, ways: Mapping[str, Kind], options: argparse.Namespace
         return routes, series(service.port)
 
 
-def _route(service: Running, way: Kind, *, proxy: Running | None, options: argparse.Namespace) -> Route:
+def _route(service: Running, way: MeasuredRoute, *, proxy: Running | None, options: argparse.Namespace) -> Route:
     traffic = way.traffic
     drive(service.port, traffic.posts, seconds=min(_WARM_SECONDS, options.seconds), connections=traffic.connections)
     straight = [cost(service, traffic, seconds=options.seconds) for _ in range(options.rounds)]
@@ -136,11 +137,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.scaling.measure_command", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long one turn is (4)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="seconds per turn (4)")
     parser.add_argument("--rounds", type=_count, default=3, help="turns of each route (3)")
-    parser.add_argument("--repeat", type=_count, default=10, help="how often a bulk run sees each picture (10)")
-    parser.add_argument("--rows", type=_rows, default=1_000_000, help="decisions put into each database (1,000,000)")
-    parser.add_argument("--out", type=Path, default=measured.FILE, help="the JSON file that is written")
+    parser.add_argument("--repeat", type=_count, default=10, help="repetitions of each image in a bulk run (10)")
+    parser.add_argument(
+        "--rows", type=_rows, default=1_000_000, help="decisions inserted into each database (1,000,000)"
+    )
+    parser.add_argument("--out", type=Path, default=measured.FILE, help="JSON file to write")
     return parser
 
 

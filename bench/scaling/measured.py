@@ -1,4 +1,4 @@
-"""What was measured of one image and of one replica, and how: the file that cost and simulation reckon with."""
+"""The measured figures of one image and one replica, and their method: the input of costs and simulation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ FILE = Path(__file__).with_name("measured.json")
 
 
 class MeasuredError(ValueError):
-    """The file with the measured figures cannot be used; the text says what to do."""
+    """The file of measured figures cannot be used; the text gives the remedy."""
 
 
 class _Frozen(BaseModel):
@@ -17,7 +17,7 @@ class _Frozen(BaseModel):
 
 
 class Route(_Frozen):
-    """One way of an image to its decision over HTTP. Every figure is of one image, all but the quantiles means."""
+    """One HTTP route. Every figure is per image, and a mean except for the quantiles."""
 
     title: str
     images_per_request: int = Field(ge=1)
@@ -26,13 +26,13 @@ class Route(_Frozen):
     decode_ms: tuple[float, ...] = Field(
         min_length=2, description="processor time of decoding and shrinking alone: 21 quantiles, least to greatest"
     )
-    request_bytes: float = Field(gt=0, description="head and body, as they are sent")
-    answer_bytes: float = Field(gt=0, description="head and body, as they come")
+    request_bytes: float = Field(gt=0, description="header and body of the request")
+    answer_bytes: float = Field(gt=0, description="header and body of the answer")
     balancer_ms: float | None = Field(None, ge=0, description="processor time of nginx between client and service")
 
     @property
     def wire_bytes(self) -> float:
-        """Both ways."""
+        """Bytes in both directions."""
         return self.request_bytes + self.answer_bytes
 
 
@@ -44,19 +44,19 @@ class Bulk(_Frozen):
 
 
 class Database(_Frozen):
-    """What a database does with rows as the service writes and deletes them; `rows` were in it in the end."""
+    """Speed of a database with rows as the service writes and deletes them; `rows` is its final size."""
 
     title: str
     rows: int = Field(ge=1)
     row_bytes: float = Field(gt=0, description="growth of the database by a decision, its indexes included")
     insert_ms: float = Field(gt=0, description="time to insert a decision, of those in a transaction of 5,000")
-    count_seconds: float = Field(gt=0, description="time to find that nothing is to be deleted")
+    count_seconds: float = Field(gt=0, description="time to find that there are no rows to delete")
     prune_rows: int = Field(ge=1)
     prune_seconds: float = Field(gt=0, description="time to delete the oldest decisions, counting them included")
 
 
 class Measured(_Frozen):
-    """Everything, in the order in which it is printed."""
+    """All figures, in display order."""
 
     taken: str
     machine: tuple[str, ...]
@@ -73,27 +73,27 @@ class Measured(_Frozen):
 
 
 def load(file: Path = FILE) -> Measured:
-    """Read what `bench.scaling.measure_command` wrote.
+    """Read the file that `bench.scaling.measure_command` wrote.
 
     Raises:
-        MeasuredError: there is no such file, or it is of another kind.
+        MeasuredError: the file is missing or malformed.
     """
     try:
         return Measured.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MeasuredError(
-            f"{file}: {reason}; python -m bench.scaling.measure_command --out {file} makes it anew"
+            f"{file}: {reason}; python -m bench.scaling.measure_command --out {file} creates it"
         ) from error
 
 
 def save(measured: Measured, file: Path) -> None:
-    """Write it so that a difference can be read line by line."""
+    """Write one value per line, for readable diffs."""
     file.write_text(measured.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def explanations() -> dict[str, str]:
-    """How each figure is obtained, by its name."""
+    """Return the method of each figure, by name."""
     return {
         name: field.description
         for kind in (Route, Bulk, Database, Measured)

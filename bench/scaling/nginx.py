@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.serving.processes import Running, StartError, running
 
 METHODS = {"round robin": "", "least connections": "least_conn;"}
-"""What nginx is told; it goes round unless it is told otherwise."""
+"""Directive of each balancing method; the default of nginx is round robin."""
 
 _TEMPLATE = Path(__file__).with_name("nginx.conf")
 _SHELL = """\
@@ -30,40 +30,40 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def program() -> str | None:
-    """Where nginx is, None where it is not installed. Debian keeps it where not every user looks."""
+    """Return the path of nginx, or None. Debian installs it outside the PATH of ordinary users."""
     return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
 def check_installed() -> None:
-    """Raise StartError where nginx is not installed."""
+    """Raise StartError if nginx is not installed."""
     if program() is None:
         raise StartError("nginx is not installed: make bench-tools installs it")
 
 
 def configuration(listen: str, servers: Sequence[str], *, method: str = "least connections") -> str:
-    """What nginx needs inside `http`, for replicas at `servers`, each `HOST:PORT`."""
+    """Return the configuration inside `http` for replicas at `servers`, each `HOST:PORT`."""
     lines = "\n    ".join(f"server {server} max_fails=3 fail_timeout=2s;" for server in servers)
     text = _TEMPLATE.read_text(encoding="utf-8").replace("LISTEN", listen).replace("SERVERS", lines)
     return text.replace("    METHOD\n", f"    {METHODS[method]}\n" if METHODS[method] else "")
 
 
 def example() -> str:
-    """The same for a document, with names in place of addresses."""
+    """Return the same for a document, with names instead of addresses."""
     return f"```nginx\n{configuration('80', ['lensgate-1:8000', 'lensgate-2:8000']).rstrip()}\n```"
 
 
 @contextmanager
 def proxying(ports: Sequence[int], *, method: str = "least connections") -> Iterator[Running]:
-    """An nginx with one worker before the replicas at these ports of 127.0.0.1, until the block ends.
+    """Run an nginx with one worker in front of these ports of 127.0.0.1 during the block.
 
     Raises:
-        StartError: nginx is not installed, or no replica is reached through it.
+        StartError: nginx is not installed, or it reaches no replica.
     """
     check_installed()
     servers = [f"127.0.0.1:{port}" for port in ports]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        folder.chmod(0o755)  # Its worker is nobody, where this is root.
+        folder.chmod(0o755)  # As root, nginx runs its worker as an unprivileged user.
 
         def command(port: int) -> Sequence[str]:
             (folder / "lensgate.conf").write_text(configuration(f"127.0.0.1:{port}", servers, method=method))

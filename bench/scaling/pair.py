@@ -1,4 +1,4 @@
-"""Two real replicas, each with one decode thread on a core of its own, behind a real nginx."""
+"""Two real replicas, each with one decode thread on its own core, behind a real nginx."""
 
 import dataclasses
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.scaling.processor import seconds_of, taken_by_others, ticks
 from bench.serving.contenders import Contender, lensgate
-from bench.serving.openloop import Plan, Result, offer
+from bench.serving.openloop import LoadPlan, LoadResult, offer
 from bench.serving.posts import Post
 from bench.serving.processes import Running
 from bench.serving.wrk import drive
@@ -22,7 +22,7 @@ class TooFewCoresError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Expense:
-    """Milliseconds of a core an image: of its replica, and of nginx and the load generator together."""
+    """Core milliseconds per image: of the replica, and of nginx and the load generator together."""
 
     replica: float
     between: float
@@ -30,19 +30,18 @@ class Expense:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of a plan, what its images took, and the share of all cores that others took meanwhile."""
+    """Result of a plan: answers, processor time per image, and the share of all cores used by other processes."""
 
-    result: Result
+    result: LoadResult
     expense: Expense
     others: float
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ReplicaPair:
     """The replicas behind one nginx.
 
-    `is_alone` says whether they have their cores for themselves; where there are no others, nginx and the generator
-    work there too.
+    `is_alone`: the replicas have their cores to themselves; otherwise nginx and the generator share them.
     """
 
     replicas: Sequence[Running]
@@ -50,16 +49,16 @@ class Pair:
     posts: Sequence[Post]
     is_alone: bool
 
-    def plan(self, *, rate: float, seconds: float, seed: int = 0) -> Plan:
-        """So many images a second, as a Poisson process."""
-        return Plan(self.proxy.port, rate, seconds, seed=seed)
+    def plan(self, *, rate: float, seconds: float, seed: int = 0) -> LoadPlan:
+        """Return a plan of `rate` images/s as a Poisson process."""
+        return LoadPlan(self.proxy.port, rate, seconds, seed=seed)
 
     def start_seconds(self) -> float:
-        """What the generator takes of a core before the first image, which is no image's."""
-        return offer(Plan(self.proxy.port, 1.0, 1.0, poisson=False), self.posts).cpu
+        """Core seconds that the generator takes to start, before the first image."""
+        return offer(LoadPlan(self.proxy.port, 1.0, 1.0, poisson=False), self.posts).cpu
 
-    def send(self, plan: Plan, *, start_seconds: float) -> Sent:
-        """Carry out a plan."""
+    def send(self, plan: LoadPlan, *, start_seconds: float) -> Sent:
+        """Run a plan."""
         clock, spent = ticks(), self._spent()
         result = offer(plan, self.posts)
         replica, proxy = (after - before for before, after in zip(spent, self._spent(), strict=True))
@@ -69,7 +68,7 @@ class Pair:
         return Sent(result, expense, others)
 
     def full_ms(self, seconds: float) -> float:
-        """Milliseconds of a core that an image takes of its replica when both are as busy as can be."""
+        """Core milliseconds per image in a replica when both replicas are saturated."""
         before, _ = self._spent()
         answered = drive(self.proxy.port, self.posts, seconds=seconds).requests
         after, _ = self._spent()
@@ -81,11 +80,11 @@ class Pair:
 
 @contextmanager
 def replicas(picture: bytes) -> Iterator[tuple[Sequence[Running], bool]]:
-    """Both of them, and whether they are alone on their cores: what is started in the block is kept from these.
+    """Start both; processes started in the block are kept off their cores if there are others.
 
     Raises:
-        TooFewCoresError: there are less than two cores.
-        StartError: one does not start.
+        TooFewCoresError: there are fewer than two cores.
+        StartError: a replica does not start.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < REPLICAS:

@@ -1,4 +1,4 @@
-"""What the simulation foretells of a plan, beside what became of it."""
+"""Compare the simulated result of a plan with the measured one."""
 
 import math
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from bench.scaling.scenarios import percentile
 from bench.scaling.simulation import Cluster, simulate
 from bench.scaling.tables import number
 from bench.serving.generator import arrivals
-from bench.serving.openloop import Plan, Result
+from bench.serving.openloop import LoadPlan, LoadResult
 
 MOST_OFF = {"goodput": 0.15, "p50": 0.25, "p99": 0.25}
-"""By how much of what was found each figure may be off."""
+"""Tolerance of each figure, relative to the measured value."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """Bytes of a file, and milliseconds of a core to decode it."""
+class ImageCost:
+    """Size of a file in bytes, and core milliseconds to decode it."""
 
     size: int
     decode_ms: float
@@ -29,7 +29,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Images answered 200 a second while they were sent, and milliseconds of all that were answered 200."""
+    """Images/s answered 200 while images were sent, and latencies in milliseconds of all 200s."""
 
     goodput: float
     p50: float
@@ -37,54 +37,54 @@ class Figures:
 
     @classmethod
     def of(cls, seconds: float, *, in_time: int, milliseconds: Sequence[float]) -> "Figures":
-        """From a run of so many seconds."""
+        """Return the figures of a run of so many seconds."""
         ordered = sorted(milliseconds)
         return cls(in_time / seconds, percentile(ordered, 0.5), percentile(ordered, 0.99))
 
     @classmethod
-    def found(cls, result: Result) -> "Figures":
-        """What became of a plan."""
+    def found(cls, result: LoadResult) -> "Figures":
+        """Return the figures of a measured plan."""
         return cls.of(result.seconds, in_time=result.in_time, milliseconds=result.latencies)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One run: the balancer's method, the load as a share of what the replicas can do, and both figures."""
+class PredictionRow:
+    """One run: the balancer's method, the load relative to the replicas' capacity, and both figures."""
 
     method: str
     load: float
     rate: float
-    foretold: Figures
+    predicted: Figures
     found: Figures
     others: float
-    """Share of all cores that neither the run nor idleness took."""
+    """Share of all cores used by other processes."""
 
     def off(self, name: str) -> float:
-        """By how much of what was found the foretold figure is more."""
+        """Relative error of the prediction; positive if it is too high."""
         found: float = getattr(self.found, name)
-        return getattr(self.foretold, name) / found - 1 if found else math.inf
+        return getattr(self.predicted, name) / found - 1 if found else math.inf
 
     @property
     def agrees(self) -> bool:
-        """Whether no figure is further off than it may be."""
+        """Whether all figures are within tolerance."""
         return all(abs(self.off(name)) <= most for name, most in MOST_OFF.items())
 
     def cells(self) -> list[str]:
         """For the table."""
         figures = [
-            f"{number(getattr(self.foretold, name))} / {number(getattr(self.found, name))} ({self.off(name):+.0%})"
+            f"{number(getattr(self.predicted, name))} / {number(getattr(self.found, name))} ({self.off(name):+.0%})"
             for name in MOST_OFF
         ]
         return [self.method, f"{self.load:g}", number(self.rate), *figures]
 
 
 def capacity(expense: Expense, *, is_alone: bool) -> float:
-    """Images a second that the replicas can do, with what else an image takes of their cores."""
+    """Capacity of the replicas in images/s, including other work per image on their cores."""
     return REPLICAS * 1e3 / (expense.replica + (0.0 if is_alone else expense.between))
 
 
-def foretell(plan: Plan, pictures: Sequence[Picture], expense: Expense, *, method: str, is_alone: bool) -> Figures:
-    """What the simulation says of a plan that sends these pictures in turn, before it is carried out."""
+def predict(plan: LoadPlan, pictures: Sequence[ImageCost], expense: Expense, *, method: str, is_alone: bool) -> Figures:
+    """Simulate a plan that sends these images in turn."""
     rest = max(0.0, expense.replica - fmean(picture.decode_ms for picture in pictures))
     speed = 1.0 if is_alone else 1 - plan.rate * expense.between / 1e3 / REPLICAS
     sent = [
@@ -92,7 +92,7 @@ def foretell(plan: Plan, pictures: Sequence[Picture], expense: Expense, *, metho
         for number, due in enumerate(arrivals(plan))
     ]
     answers = simulate(Cluster([speed] * REPLICAS, cores=1), BALANCERS[method](), sent)
-    # Nginx and the generator have each image before its replica has it.
+    # Nginx and the generator process each image before its replica.
     later = expense.between / 1e3
     answered = [(one.sent + one.seconds + later, one.seconds + later) for one in answers if one.status == ANSWERED]
     return Figures.of(

@@ -1,4 +1,4 @@
-"""Processor time, which a busy neighbour changes little, where wall-clock time is worth nothing beside one."""
+"""Processor time, which depends little on other load, unlike wall-clock time."""
 
 import os
 import time
@@ -14,17 +14,17 @@ _Item = TypeVar("_Item")
 
 
 def seconds_of(*pids: int) -> float:
-    """Processor time of processes and of those that they started and that still run, in seconds."""
+    """Return the processor time of processes and their running children, in seconds."""
     return sum(_read(Path(f"/proc/{pid}/stat")) for pid in _family(pids))
 
 
 def seconds_of_thread(pid: int) -> float:
-    """Processor time of the first thread of a process, in seconds."""
+    """Return the processor time of the first thread of a process, in seconds."""
     return _read(Path(f"/proc/{pid}/task/{pid}/stat"))
 
 
 def milliseconds(work: Callable[[_Item], object], items: Iterable[_Item]) -> list[float]:
-    """What `work` on each item takes of this thread."""
+    """Return the processor time of `work` on each item, in this thread."""
     found = []
     for item in items:
         start = time.thread_time()
@@ -34,26 +34,26 @@ def milliseconds(work: Callable[[_Item], object], items: Iterable[_Item]) -> lis
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, ...]:
-    """21 of them, from the least to the greatest."""
+    """Return 21 quantiles, minimum to maximum."""
     return tuple(round(float(value), 4) for value in np.quantile(values, _QUANTILES))
 
 
 def taken_by_others(before: Sequence[int], after: Sequence[int], *, ours: float) -> float:
-    """The share of all cores' time between two `ticks` that neither idled nor was `ours`, in seconds."""
+    """Return the share of all cores' time between two `ticks` that was neither idle nor `ours`."""
     spent = [late - early for early, late in zip(before, after, strict=True)]
     idle, stolen_too = spent[3] + spent[4], sum(spent[:8])
     return max(0.0, (stolen_too - idle - ours * _TICKS) / stolen_too) if stolen_too else 0.0
 
 
 def ticks() -> list[int]:
-    """What all cores together did since the machine began: user, nice, system, idle, iowait, irq, softirq, steal."""
+    """Return the ticks of all cores since boot: user, nice, system, idle, iowait, irq, softirq, steal."""
     fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
     return [int(field) for field in fields]
 
 
 def _family(pids: Iterable[int]) -> list[int]:
     found = list(pids)
-    for pid in found:  # Grows as it goes.
+    for pid in found:  # Extended during the iteration.
         found += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return found
 

@@ -1,4 +1,4 @@
-"""One replica as it is simulated: the gate's own admission, a queue, so many cores, and answers in batches."""
+"""A simulated replica: the gate's admission, a queue, cores, and answers in batches."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from bench.scaling.arrivals import Arrival
 from service.errors import Overloaded
-from service.inference.admission import Admission, Place
+from service.inference.admission import Admission, Permit
 from service.inference.running_mean import RunningMean
 from service.settings import Settings
 
@@ -15,40 +15,40 @@ ANSWERED, REFUSED, LOST, EXPIRED = 200, 429, 502, 504
 
 
 @dataclass(slots=True, eq=False)
-class Request:
-    """An image that a replica has admitted, in its `life` of that number, to be answered by `deadline`."""
+class QueuedImage:
+    """An image that a replica admitted in its life number `life`, to be answered by `deadline`."""
 
     arrival: Arrival
     replica: int
-    place: Place
+    permit: Permit
     life: int
     deadline: float
 
 
 class Events(Protocol):
-    """What a replica needs of the simulation: the time, what is to happen later, and somebody to tell the ends to."""
+    """The part of the simulation that a replica uses: the clock, scheduling, and a receiver of results."""
 
     now: float
 
     def schedule(self, time: float, action: Callable[[Any], None], given: Any) -> None:
-        """Let `action(given)` happen then."""
+        """Schedule `action(given)` at that time."""
         ...
 
-    def end(self, request: Request, status: int) -> None:
-        """A request has its answer."""
+    def end(self, request: QueuedImage, status: int) -> None:
+        """Report the answer of a request."""
         ...
 
 
 class Replica:
-    """Takes images in as the gate does, and works on them in the order in which they came.
+    """Admit images as the gate does, and process them in order of arrival.
 
-    Decoding, the event loop and the model share the cores: all that an image takes of them is one piece of work here.
+    Decoding, event loop and model share the cores, so all work on an image is one task here.
 
     Args:
-        number: which of all replicas it is.
-        settings: the bounds of its admission, the deadline of all images, and how long answers are held.
-        cores: how many images are worked on at a time.
-        speed: seconds of work that a core does in a second.
+        number: index of the replica.
+        settings: admission limits, deadline of all images, and the batching delay of answers.
+        cores: number of images processed concurrently.
+        speed: seconds of work per second of a core.
         events: the simulation.
     """
 
@@ -65,12 +65,12 @@ class Replica:
         self._begin()
 
     def admit(self, arrival: Arrival) -> bool:
-        """Take an image in; False where the gate would answer 429."""
+        """Admit an image; return False if the gate would answer 429."""
         try:
-            place = self._admission.admit(arrival.size, self._timeout)
+            permit = self._admission.admit(arrival.size, self._timeout)
         except Overloaded:
             return False
-        request = Request(arrival, self.number, place, self._life, self._events.now + self._timeout)
+        request = QueuedImage(arrival, self.number, permit, self._life, self._events.now + self._timeout)
         self._busy += 1
         if self._free:
             self._start(request)
@@ -79,7 +79,7 @@ class Replica:
         return True
 
     def stop(self, _: object = None) -> None:
-        """End without warning. What waits is lost now, what is worked on when its end comes."""
+        """Crash. Queued images are lost now, running ones at their end."""
         self.is_up = False
         self._life += 1
         for request in (*self._waiting, *self._scored):
@@ -88,7 +88,7 @@ class Replica:
         self._scored.clear()
 
     def restart(self, _: object = None) -> None:
-        """Be there again, with nothing learned."""
+        """Restart, with empty statistics."""
         self.is_up = True
         self._begin()
 
@@ -96,8 +96,8 @@ class Replica:
         self._free = self._cores
         self._busy = 0
         self._mean = RunningMean()
-        self._waiting: deque[Request] = deque()
-        self._scored: list[Request] = []
+        self._waiting: deque[QueuedImage] = deque()
+        self._scored: list[QueuedImage] = []
         self._admission = Admission(
             max_images=self._settings.max_inflight_images,
             max_bytes=self._settings.max_inflight_bytes,
@@ -106,15 +106,15 @@ class Replica:
         )
 
     def _predicted_wait(self) -> float:
-        """As the gate's decode pool does it."""
+        """Predict the wait like the gate's decode pool."""
         return self._busy * self._mean.value / self._cores
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: QueuedImage) -> None:
         self._free -= 1
         self._events.schedule(self._events.now + request.arrival.seconds / self._speed, self._finish, request)
 
-    def _finish(self, request: Request) -> None:
-        """A core is done with an image and takes the next one."""
+    def _finish(self, request: QueuedImage) -> None:
+        """Finish an image on a core and start the next one."""
         if request.life != self._life:
             self._events.end(request, LOST)
             return
@@ -133,12 +133,12 @@ class Replica:
             following = self._waiting.popleft()
             if self._events.now <= following.deadline:
                 self._start(following)
-            else:  # Nobody works on what nobody waits for.
+            else:  # Skip images whose deadline has passed.
                 self._busy -= 1
                 self._end(following, EXPIRED)
 
-    def _answer_if_first(self, request: Request) -> None:
-        """The wait for a fuller batch is over, unless that batch has been run."""
+    def _answer_if_first(self, request: QueuedImage) -> None:
+        """End the wait for a fuller batch, unless that batch has run already."""
         if self._scored and self._scored[0] is request:
             self._answer()
 
@@ -147,6 +147,6 @@ class Replica:
         for request in scored:
             self._end(request, ANSWERED if self._events.now <= request.deadline else EXPIRED)
 
-    def _end(self, request: Request, status: int) -> None:
-        request.place.leave()
+    def _end(self, request: QueuedImage, status: int) -> None:
+        request.permit.leave()
         self._events.end(request, status)

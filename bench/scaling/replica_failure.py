@@ -1,4 +1,4 @@
-"""What becomes of images when one of two real replicas ends in the middle, by SIGTERM or by SIGKILL."""
+"""Count lost images when one of two real replicas ends under load, by SIGTERM or SIGKILL."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.scaling.nginx import proxying
-from bench.serving.openloop import Plan, offer
+from bench.serving.openloop import LoadPlan, offer
 from bench.serving.posts import Post
 from bench.serving.processes import Running
 
@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How many images were sent, and how many answered 200."""
+    """Number of images sent, and of images answered 200."""
 
     signal: str
     sent: int
@@ -24,7 +24,7 @@ class Ending:
 
     @property
     def agrees(self) -> bool:
-        """Whether none was lost: the simulation loses none where nginx passes them on."""
+        """Whether no image was lost; the simulation predicts none if nginx retries on the other replica."""
         return self.answered == self.sent
 
     def cells(self) -> list[str]:
@@ -35,12 +35,12 @@ class Ending:
 def end_one(
     replicas: Sequence[Running], posts: Sequence[Post], number: signal.Signals, *, rate: float, seconds: float
 ) -> Ending:
-    """Send so many images a second to the replicas, the first of which is sent a signal after half of the time."""
+    """Send `rate` images/s to the replicas, and a signal to the first one after half of the time."""
     with proxying([replica.port for replica in replicas]) as proxy:
         timer = threading.Timer(seconds / 2, os.kill, (replicas[0].pid, number))
         timer.start()
         try:
-            result = offer(Plan(proxy.port, rate, seconds), posts)
+            result = offer(LoadPlan(proxy.port, rate, seconds), posts)
         finally:
             timer.cancel()
     return Ending(number.name, result.due, len(result.latencies))

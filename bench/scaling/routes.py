@@ -1,4 +1,4 @@
-"""The ways of an image to its decision that are measured, each with its requests."""
+"""The measured HTTP routes, each with its requests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,32 @@ from gate.pixels import Pixels
 
 LARGE_IMAGES = 4
 _BATCH_CONNECTIONS = 4
-"""Enough that one batch is always ready, and fewer images than the service takes in at a time."""
+"""Enough to keep a batch ready, and fewer images than the admission limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One way: what it is called, what is sent, and the quantiles of what decoding takes of a thread, in ms."""
+class MeasuredRoute:
+    """A route: its title, its requests, and quantiles of the decode time in ms of a thread."""
 
     title: str
     traffic: Traffic
     decode_ms: tuple[float, ...]
 
 
-def kinds(pictures: Sequence[bytes], bare: InProcess) -> Mapping[str, Kind]:
-    """All of them, made of the same PNG files."""
+def kinds(pictures: Sequence[bytes], bare: InProcess) -> Mapping[str, MeasuredRoute]:
+    """Return all routes, built from the same PNG files."""
     jpegs, large = as_jpeg(pictures), large_images(LARGE_IMAGES)
     small = [bare.pixels(data) for data in pictures]
     batch = np.stack(list(islice(cycle(small), BATCH)))
     square = f"{bare.size} x {bare.size}"
     return {
-        "png": Kind("PNG file", _files(pictures), bare.decode_ms(pictures)),
-        "jpeg": Kind("JPEG file, quality 92", _files(jpegs), bare.decode_ms(jpegs)),
-        "large": Kind(f"tensor {EDGE} x {EDGE}", Traffic([_tensor(one) for one in large]), bare.shrink_ms(large)),
-        "small": Kind(f"tensor {square}", Traffic([_tensor(one) for one in small]), (0.0, 0.0)),
-        "batch": Kind(
+        "png": MeasuredRoute("PNG file", _files(pictures), bare.decode_ms(pictures)),
+        "jpeg": MeasuredRoute("JPEG file, quality 92", _files(jpegs), bare.decode_ms(jpegs)),
+        "large": MeasuredRoute(
+            f"tensor {EDGE} x {EDGE}", Traffic([_tensor(one) for one in large]), bare.shrink_ms(large)
+        ),
+        "small": MeasuredRoute(f"tensor {square}", Traffic([_tensor(one) for one in small]), (0.0, 0.0)),
+        "batch": MeasuredRoute(
             f"tensor {square}, {BATCH} a request",
             Traffic([pixels_post(batch, binary_answer=True)], BATCH, _BATCH_CONNECTIONS),
             (0.0, 0.0),

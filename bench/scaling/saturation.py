@@ -1,4 +1,4 @@
-"""What an image costs the service at full load, and nginx before it: processor time and bytes on the wire."""
+"""Cost of an image at full load in the service and in nginx: processor time and bytes on the wire."""
 
 import re
 import socket
@@ -19,7 +19,7 @@ _SETTLE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Requests, each with so many images, sent in turn by so many connections."""
+    """Requests of `images` images each, sent in turn over `connections` connections."""
 
     posts: Sequence[Post]
     images: int = 1
@@ -27,17 +27,17 @@ class Traffic:
 
     @property
     def request_bytes(self) -> float:
-        """Of one image."""
+        """Bytes per image."""
         return statistics.fmean(len(post.head()) + len(post.body) for post in self.posts) / self.images
 
     def answer_bytes(self, port: int) -> float:
-        """Of one image."""
+        """Bytes per image."""
         return statistics.fmean(_answer_bytes(port, post) for post in self.posts) / self.images
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds of a core an image: of the service, of its event loop among that, and of nginx."""
+    """Core milliseconds per image: in the service, in its event loop (included), and in nginx."""
 
     service: float
     loop: float
@@ -45,9 +45,9 @@ class Cost:
 
 
 def cost(service: Running, traffic: Traffic, *, seconds: float, proxy: Running | None = None) -> Cost:
-    """Keep the service busy for so many seconds, by way of `proxy` if there is one.
+    """Keep the service busy for `seconds`, through `proxy` if given.
 
-    What is hashed and recorded behind the answers counts as well.
+    Hashing and recording after the answers are included.
     """
     early, images = _spent(service, proxy), decisions(service.port)
     drive((proxy or service).port, traffic.posts, seconds=seconds, connections=traffic.connections)
@@ -58,25 +58,25 @@ def cost(service: Running, traffic: Traffic, *, seconds: float, proxy: Running |
 
 
 def _spent(service: Running, proxy: Running | None) -> tuple[float, float, float]:
-    # Python's first thread, which has the process's number, runs the event loop.
+    # The main thread, whose id is the process id, runs the event loop.
     return seconds_of(service.pid), seconds_of_thread(service.pid), seconds_of(proxy.pid) if proxy else 0.0
 
 
 def decisions(port: int) -> float:
-    """How many the service at `port` has taken."""
+    """Return the number of decisions of the service at `port`."""
     return _sum(port, "lensgate_decisions_total")
 
 
 def series(port: int) -> int:
-    """Samples that Prometheus gets of it at a scrape."""
+    """Return the number of samples in a scrape of the service."""
     return len(_samples(port))
 
 
 def settle(port: int) -> None:
-    """Return when everything that the service decided is recorded.
+    """Wait until all decisions of the service are recorded.
 
     Raises:
-        RuntimeError: that takes too long.
+        RuntimeError: the wait is too long.
     """
     deadline = time.monotonic() + _SETTLE_SECONDS
     while _sum(port, "lensgate_queued_records"):

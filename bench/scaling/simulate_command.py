@@ -1,10 +1,10 @@
-"""Simulates 1 to 100 replicas behind a balancer, from measured service times: goodput, and how late the latest are.
+"""Simulate 1 to 100 replicas behind a balancer, from measured service times: goodput and tail latencies.
 
     python -m bench.scaling.simulate_command
     python -m bench.scaling.simulate_command --write docs/scaling.md
 
-Images come as a Poisson process whatever becomes of those before. A replica has two cores and the gate's own bounds.
-Not in the times: the network, and whatever else a machine does.
+Images arrive as a Poisson process (open loop). A replica has two cores and the gate's default limits. Times exclude the
+network and other load of the machine.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from bench.scaling.arrivals import Mix, work_of
 from bench.scaling.balancers import BALANCERS
 from bench.scaling.measured import Measured, MeasuredError
 from bench.scaling.replica import ANSWERED
-from bench.scaling.scenarios import Outcome, Scenario
+from bench.scaling.scenarios import Scenario, ScenarioOutcome
 from bench.scaling.simulation import Care, Cluster, Outage
-from bench.scaling.tables import DocumentError, Table, by_name, number, refresh
+from bench.scaling.tables import DocumentError, MarkdownTable, by_name, number, refresh
 
 REPLICAS = (1, 2, 4, 10, 30, 100)
 FEW = (2, 4, 16)
 PNG_SHARE = 0.7
-"""Of the images; the others are JPEG."""
+"""Share of PNG images; the others are JPEG."""
 _BURST = 16
 _SLOW = 0.5
 _STOPS = Outage(0, start=5.0, seconds=4.0)
@@ -33,30 +33,32 @@ _CARELESS = Care(passes_on=False, fails=float("inf"))
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class FleetStudy:
     """One table: a row for each number of replicas, a column for each balancer."""
 
     name: str
     replicas: Sequence[int]
     scenario: Callable[[int], Scenario]
-    cell: Callable[[Outcome], str]
+    cell: Callable[[ScenarioOutcome], str]
 
     def row(self, replicas: int, mix: Mix) -> list[str]:
-        """What comes of so many replicas."""
+        """Return the row of so many replicas."""
         scenario = self.scenario(replicas)
         return [str(replicas), *(self.cell(scenario.run(make(), mix)) for make in BALANCERS.values())]
 
-    def table(self, mix: Mix) -> Table:
-        """All rows."""
-        return Table(self.name, ["replicas", *BALANCERS], [self.row(replicas, mix) for replicas in self.replicas])
+    def table(self, mix: Mix) -> MarkdownTable:
+        """Return the table with all rows."""
+        return MarkdownTable(
+            self.name, ["replicas", *BALANCERS], [self.row(replicas, mix) for replicas in self.replicas]
+        )
 
 
-def _times(outcome: Outcome) -> str:
+def _times(outcome: ScenarioOutcome) -> str:
     """Median, 99 % and 99.9 %."""
     return " / ".join(number(outcome.milliseconds(share), 2) for share in (0.5, 0.99, 0.999))
 
 
-def _goodput(outcome: Outcome) -> str:
+def _goodput(outcome: ScenarioOutcome) -> str:
     return f"{outcome.share(ANSWERED):.1%}, {number(outcome.milliseconds(0.99), 2)}"
 
 
@@ -77,24 +79,24 @@ def _stopping(care: Care) -> Callable[[int], Scenario]:
 
 
 STUDIES = (
-    Study("simulated-70", REPLICAS, _equal(0.7), _times),
-    Study("simulated-90", REPLICAS, _equal(0.9), _times),
-    Study("simulated-120", REPLICAS, _equal(1.2), _goodput),
-    Study("simulated-bursts", REPLICAS, _equal(0.7, _BURST), _times),
-    Study("simulated-slow", FEW, _slow, _goodput),
-    Study("simulated-stop", FEW, _stopping(Care()), _goodput),
-    Study("simulated-careless", FEW, _stopping(_CARELESS), _goodput),
+    FleetStudy("simulated-70", REPLICAS, _equal(0.7), _times),
+    FleetStudy("simulated-90", REPLICAS, _equal(0.9), _times),
+    FleetStudy("simulated-120", REPLICAS, _equal(1.2), _goodput),
+    FleetStudy("simulated-bursts", REPLICAS, _equal(0.7, _BURST), _times),
+    FleetStudy("simulated-slow", FEW, _slow, _goodput),
+    FleetStudy("simulated-stop", FEW, _stopping(Care()), _goodput),
+    FleetStudy("simulated-careless", FEW, _stopping(_CARELESS), _goodput),
 )
 
 
 def mix_of(found: Measured, png_share: float = PNG_SHARE) -> Mix:
-    """PNG and JPEG files as they were measured."""
+    """Return the measured mix of PNG and JPEG files."""
     works = [(png_share, work_of(found.routes["png"])), (1 - png_share, work_of(found.routes["jpeg"]))]
     return Mix([(share, work) for share, work in works if share > 0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate, print, and write if told to; 1 where a file is at fault."""
+    """Simulate, print, and write on request; 1 if a file cannot be used."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.write and options.png != PNG_SHARE:
@@ -117,17 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.scaling.simulate_command", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--measured", type=Path, default=measured.FILE, help="what bench.scaling.measure_command wrote")
+    parser.add_argument(
+        "--measured", type=Path, default=measured.FILE, help="file written by bench.scaling.measure_command"
+    )
     parser.add_argument(
         "--png", type=_share, default=PNG_SHARE, help=f"share of PNG files, the others JPEG ({PNG_SHARE})"
     )
-    parser.add_argument("--write", type=Path, help="document whose tables are made anew")
+    parser.add_argument("--write", type=Path, help="document whose tables to update")
     return parser
 
 
 def _share(text: str) -> float:
     if not 0.0 <= (share := float(text)) <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is no share from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
     return share
 
 

@@ -1,4 +1,4 @@
-"""Discrete events: images come, a balancer picks a replica for each, cores work, replicas stop and come back."""
+"""Discrete-event simulation: arrivals, a balancer, replicas with cores, and replicas that stop and return."""
 
 import heapq
 import math
@@ -9,13 +9,13 @@ from typing import Any
 
 from bench.scaling.arrivals import Arrival
 from bench.scaling.balancers import OUT, Balancer
-from bench.scaling.replica import LOST, REFUSED, Replica, Request
+from bench.scaling.replica import LOST, REFUSED, QueuedImage, Replica
 from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A replica stops without warning, `start` seconds after the beginning, and is there again `seconds` later."""
+    """A replica crashes `start` seconds after the beginning and returns `seconds` later."""
 
     replica: int
     start: float
@@ -24,10 +24,10 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """What a balancer does about a replica that nobody answers at; by default what docs/scaling.md tells nginx to do.
+    """How a balancer treats an unreachable replica; the defaults are those of docs/scaling.md for nginx.
 
-    Whether another one gets what that one does not take or leaves unanswered, and how many that it does not take, one
-    after the other, leave it out for how many seconds.
+    Whether to retry refused or unanswered requests on another replica, and after how many consecutive refusals to
+    exclude the replica for how many seconds.
     """
 
     passes_on: bool = True
@@ -37,7 +37,7 @@ class Care:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Replicas of so many cores each, one for each of `speeds`, 1 being as fast as was measured."""
+    """Replicas of `cores` cores each, one for each of `speeds`; speed 1 is as measured."""
 
     speeds: Sequence[float]
     cores: int = 2
@@ -47,28 +47,28 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one image: when it was sent, the status, and after how many seconds."""
+class SimulatedAnswer:
+    """The answer to one image: send time, status and latency in seconds."""
 
     sent: float
     status: int
     seconds: float
 
 
-def simulate(cluster: Cluster, balancer: Balancer, arrivals: Iterable[Arrival]) -> list[Answer]:
-    """What becomes of each image, in the order of the answers."""
+def simulate(cluster: Cluster, balancer: Balancer, arrivals: Iterable[Arrival]) -> list[SimulatedAnswer]:
+    """Yield the answer to each image, in order of the answers."""
     return _Simulation(cluster, balancer).run(arrivals)
 
 
 class _Simulation:
-    """The clock and what is to happen by it."""
+    """The clock and the scheduled events."""
 
     def __init__(self, cluster: Cluster, balancer: Balancer) -> None:
         self.now = 0.0
         self._care = cluster.care
         self._balancer = balancer
-        self._answers: list[Answer] = []
-        # Of two at the same time the one that was scheduled first.
+        self._answers: list[SimulatedAnswer] = []
+        # Ties are resolved by order of scheduling.
         self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
         self._numbers = count()
         self._replicas = [
@@ -81,7 +81,7 @@ class _Simulation:
             self.schedule(outage.start, self._replicas[outage.replica].stop, None)
             self.schedule(outage.start + outage.seconds, self._replicas[outage.replica].restart, None)
 
-    def run(self, arrivals: Iterable[Arrival]) -> list[Answer]:
+    def run(self, arrivals: Iterable[Arrival]) -> list[SimulatedAnswer]:
         for arrival in arrivals:
             self._advance(arrival.time)
             self._offer(arrival)
@@ -91,7 +91,7 @@ class _Simulation:
     def schedule(self, time: float, action: Callable[[Any], None], given: Any) -> None:
         heapq.heappush(self._events, (time, next(self._numbers), action, given))
 
-    def end(self, request: Request, status: int) -> None:
+    def end(self, request: QueuedImage, status: int) -> None:
         self._connections[request.replica] -= 1
         if status == LOST and self._care.passes_on:
             self._offer(request.arrival)
@@ -99,7 +99,7 @@ class _Simulation:
             self._settle(request.arrival, status)
 
     def _advance(self, until: float) -> None:
-        """Let everything happen that does until then."""
+        """Run all events up to that time."""
         events = self._events
         while events and events[0][0] <= until:
             self.now, _, action, given = heapq.heappop(events)
@@ -111,7 +111,7 @@ class _Simulation:
         if replica is None:
             self._settle(arrival, LOST)
             return
-        # Before it is admitted: it may be answered by then.
+        # Counted before admission, because admission may answer at once.
         self._fails[replica.number] = 0
         self._connections[replica.number] += 1
         if not replica.admit(arrival):
@@ -119,7 +119,7 @@ class _Simulation:
             self._settle(arrival, REFUSED)
 
     def _find(self) -> Replica | None:
-        """The balancer's choice, another one where nobody answers there; None where that was the last try."""
+        """Return the balancer's choice, or another replica if it is unreachable; None after the last try."""
         tried: list[int] = []
         replica = self._pick()
         while replica and not replica.is_up:
@@ -132,7 +132,7 @@ class _Simulation:
         return replica
 
     def _pick(self) -> Replica | None:
-        """The balancer's choice; None where all are left out."""
+        """Return the balancer's choice; None if all are excluded."""
         number = self._balancer.pick(self._connections)
         return self._replicas[number] if self._connections[number] < OUT else None
 
@@ -147,4 +147,4 @@ class _Simulation:
         self._connections[number] -= OUT
 
     def _settle(self, arrival: Arrival, status: int) -> None:
-        self._answers.append(Answer(arrival.time, status, self.now - arrival.time))
+        self._answers.append(SimulatedAnswer(arrival.time, status, self.now - arrival.time))

@@ -1,4 +1,4 @@
-"""Tables as Markdown, printed and kept between two marks of a document, so that the two can be compared."""
+"""Markdown tables, printed and stored between two marks of a document, so that a test can compare them."""
 
 import math
 import re
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 class DocumentError(ValueError):
-    """A document has no place for a table; the text names it."""
+    """A document lacks the marks of a table; the text names them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """`name` is what a document calls it by; cells are text already."""
+class MarkdownTable:
+    """A table of text cells; `name` is its mark in a document."""
 
     name: str
     head: Sequence[str]
@@ -25,10 +25,10 @@ class Table:
 
 
 def refresh(file: Path, blocks: Mapping[str, str]) -> None:
-    """Put each block between its marks, `<!-- NAME -->` and `<!-- / -->`, in place of what stands there.
+    """Put each block between its marks, `<!-- NAME -->` and `<!-- / -->`, replacing the old text.
 
     Raises:
-        DocumentError: a block has no marks there; nothing was written.
+        DocumentError: a block has no marks; the document is unchanged.
     """
     document = file.read_text(encoding="utf-8")
     for name, block in blocks.items():
@@ -40,18 +40,18 @@ def refresh(file: Path, blocks: Mapping[str, str]) -> None:
 
 
 def blocks(file: Path) -> dict[str, str]:
-    """What stands between the marks of a document, by name."""
+    """Return the text between the marks of a document, by name."""
     found = _pattern("[a-z0-9-]+").finditer(file.read_text(encoding="utf-8"))
     return {one["name"]: one["block"].strip("\n") for one in found}
 
 
-def by_name(tables: Iterable[Table]) -> dict[str, str]:
-    """Each table's text."""
+def by_name(tables: Iterable[MarkdownTable]) -> dict[str, str]:
+    """Return the text of each table."""
     return {table.name: str(table) for table in tables}
 
 
 def number(value: float, digits: int = 3) -> str:
-    """With so many digits that count, and commas: 1,230,000; 12.3; 0.0123; a dash for what is no number."""
+    """Format with a number of significant digits and commas: 1,230,000; 12.3; 0.0123; a dash for NaN."""
     if not math.isfinite(value):
         return "-"
     if value == 0:
@@ -62,7 +62,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def power(value: float) -> str:
-    """10^5 as it is written in a table; other numbers as they are."""
+    """Write 100000 as 10^5, and other numbers unchanged."""
     text = f"{value:.0e}"
     mantissa, _, exponent = text.partition("e")
     return f"10^{int(exponent)}" if mantissa == "1" and float(text) == value else number(value)

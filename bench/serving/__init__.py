@@ -1,1 +1,1 @@
-"""The service under load, held against what the cores could do without it and against other servers of models."""
+"""The service under load, compared with the bare cores and with other model servers."""

@@ -23,7 +23,7 @@ from bench.serving.limits import InProcess
 from bench.serving.machine import describe
 from bench.serving.overload import overload
 from bench.serving.posts import read_pictures
-from bench.serving.report import Measure, Row, draw, write_csv
+from bench.serving.report import ReportRow, RoundValues, draw, write_csv
 from bench.serving.tensors import batches, single
 from bench.serving.throughput import against_peers, share_of_cores
 from gate import ModelStore
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _measure(bench: Bench, numbers: Sequence[int]) -> list[Row]:
-    steps: list[tuple[set[int], Callable[[], list[Row]]]] = [
+def _measure(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
+    steps: list[tuple[set[int], Callable[[], list[ReportRow]]]] = [
         ({1}, lambda: [share_of_cores(bench)]),
         ({2, 3, 4}, lambda: against_peers(bench, numbers)),
         ({5}, lambda: [batches(bench)]),
@@ -60,7 +60,7 @@ def _measure(bench: Bench, numbers: Sequence[int]) -> list[Row]:
         ({9, 10}, lambda: overload(bench)),
         ({11}, lambda: [_ready(bench)]),
     ]
-    rows: list[Row] = []
+    rows: list[ReportRow] = []
     for own, measure in steps:
         if own & set(numbers):
             print(f"measuring {' and '.join(map(str, sorted(own & set(numbers))))}", file=sys.stderr, flush=True)
@@ -68,19 +68,19 @@ def _measure(bench: Bench, numbers: Sequence[int]) -> list[Row]:
     return [row for row in rows if row.number in numbers]
 
 
-def _safely(measure: Callable[[], list[Row]], numbers: set[int]) -> list[Row]:
-    """A row that cannot be measured is one that says why."""
+def _safely(measure: Callable[[], list[ReportRow]], numbers: set[int]) -> list[ReportRow]:
+    """A row that cannot be measured gives the reason."""
     try:
         return measure()
-    except Exception as error:  # Whatever it is, the other rows are worth having.
+    except Exception as error:  # Any error: the other rows are still useful.
         print(f"not measured: {error!r}", file=sys.stderr, flush=True)
-        return [Row(number, None, notes=[f"not measured: {error!r}"]) for number in numbers]
+        return [ReportRow(number, None, notes=[f"not measured: {error!r}"]) for number in numbers]
 
 
-def _ready(bench: Bench) -> Row:
+def _ready(bench: Bench) -> ReportRow:
     """Row 11."""
     seconds = [startup.seconds_to_ready() for _ in range(2 * bench.rounds + 1)]
-    return Row(11, statistics.median(seconds), [Measure("exec to ready", "s", seconds)])
+    return ReportRow(11, statistics.median(seconds), [RoundValues("exec to ready", "s", seconds)])
 
 
 def _setting(bench: Bench, version: str, seconds: float) -> str:
@@ -101,15 +101,15 @@ def _numbers(text: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=_numbers, default=list(AIMS), help="numbers with commas between (all)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long one turn is; open loops are longer (5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds per turn; open loops take longer (5)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (3)")
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
     parser.add_argument("--peers", type=Path, default=ROOT / "runs/peers", help="the peers' environments (runs/peers)")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs/bench", help="for CSV and plot (runs/bench)")
+    parser.add_argument("--out", type=Path, default=ROOT / "runs/bench", help="folder for CSV and plot (runs/bench)")
     return parser
 
 
 if __name__ == "__main__":
-    # Ended from outside, it still ends what it started.
+    # On SIGTERM, still stop the started servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -1,11 +1,11 @@
-"""What the service is to reach: every row of the table."""
+"""The aims of the service: every row of the table."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A figure's name, its unit and the value it is to reach, or with `at_most` not to exceed."""
+    """A figure's name, its unit and its target: a minimum, or with `at_most` a maximum."""
 
     what: str
     unit: str
@@ -16,11 +16,11 @@ class Aim:
         return f"{'<=' if self.at_most else '>='} {self.value:g}"
 
     def is_met(self, figure: float) -> bool:
-        """Whether `figure` is enough."""
+        """Whether `figure` meets the aim."""
         return figure <= self.value if self.at_most else figure >= self.value
 
     def reach(self, figure: float) -> float:
-        """How many times `figure` reaches it: 1 just does; what should be little and is nothing reaches it twice."""
+        """Ratio of `figure` to the aim, 1 if just met; a zero figure against a maximum gives 2."""
         if not self.at_most:
             return figure / self.value
         return self.value / max(figure, self.value / 2)

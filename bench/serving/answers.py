@@ -1,4 +1,4 @@
-"""HTTP/1.1 answers, read as they come: only what the generators need to know of one."""
+"""Incremental parser of HTTP/1.1 answers, reduced to the needs of the load generators."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _RETRY = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """One final answer. `retry_after` is in seconds."""
 
     status: int
@@ -19,18 +19,18 @@ class Answer:
 
 
 class AnswerReader:
-    """Takes bytes as they come, and gives the final answer once it is whole."""
+    """Collect received bytes, and return the final answer once it is complete."""
 
     def __init__(self) -> None:
         self.may_continue = False
         """Whether 100 Continue has come."""
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Answer | None:
-        """Take in what came.
+    def feed(self, data: bytes) -> HttpAnswer | None:
+        """Process received bytes.
 
         Raises:
-            ValueError: it is no HTTP/1.1, or has no Content-Length.
+            ValueError: the bytes are not HTTP/1.1, or there is no Content-Length.
         """
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
@@ -42,7 +42,7 @@ class AnswerReader:
             del self._buffer[: end + 4]
         return None
 
-    def _finish(self, status: int, head: bytes, start: int) -> Answer | None:
+    def _finish(self, status: int, head: bytes, start: int) -> HttpAnswer | None:
         length = _LENGTH.search(head)
         if length is None:
             raise ValueError("the answer has no Content-Length")
@@ -52,10 +52,10 @@ class AnswerReader:
         body = bytes(self._buffer[start:stop])
         del self._buffer[:stop]
         retry = _RETRY.search(head)
-        return Answer(status, body, _CLOSE.search(head) is not None, int(retry[1]) if retry else None)
+        return HttpAnswer(status, body, _CLOSE.search(head) is not None, int(retry[1]) if retry else None)
 
 
 def _status(head: bytes) -> int:
     if not head.startswith(b"HTTP/1.1 ") or not head[9:12].isdigit():
-        raise ValueError("the answer is no HTTP/1.1")
+        raise ValueError("the answer is not HTTP/1.1")
     return int(head[9:12])

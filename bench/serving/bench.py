@@ -1,17 +1,17 @@
-"""What every row is given, and how contenders take turns."""
+"""Inputs of every row, and the turns of the contenders."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.serving.limits import InProcess
 from bench.turns import alternate
+from gate.cores import usable_cores
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Pictures, the bound, and how long a turn and how many rounds there are."""
+    """Images, the limit without a server, seconds per turn and number of rounds."""
 
     pictures: Sequence[bytes]
     limit: InProcess
@@ -23,14 +23,14 @@ class Bench:
 
     @property
     def warm_seconds(self) -> float:
-        """How long a server is driven before it is measured."""
+        """Seconds of warm-up load before a measurement."""
         return min(1.0, self.seconds)
 
     @property
     def cores(self) -> int:
         """Cores this process may use."""
-        return len(os.sched_getaffinity(0))
+        return usable_cores()
 
     def alternate(self, turns: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-        """Every turn once a round, forth and back, so that a busy machine slows all of them; each one's values."""
+        """Run every turn once per round, in alternating order, and return the values of each."""
         return alternate(turns, rounds=self.rounds)

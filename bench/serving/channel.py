@@ -1,30 +1,30 @@
-"""One keep-alive connection of the open loop: never blocks, carries one exchange at a time."""
+"""A non-blocking keep-alive connection of the open loop, for one exchange at a time."""
 
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.serving.answers import Answer, AnswerReader
+from bench.serving.answers import AnswerReader, HttpAnswer
 
 _PIECE = 1 << 18
 CONTINUE_SECONDS = 1.0
-"""As curl: who asked to be told to go on, and hears nothing for so long, goes on."""
+"""Like curl: without 100 Continue within this time, send the body anyway."""
 
 
-class End(StrEnum):
-    """How an exchange came to its end."""
+class ExchangeEnd(StrEnum):
+    """How an exchange ended."""
 
     ANSWERED = "answered"
     LOST = "lost"
-    """The connection ended, or spoke no HTTP, before the answer was whole."""
+    """The connection closed, or did not speak HTTP, before the answer was complete."""
     TIMEOUT = "timeout"
     UNSENT = "unsent"
-    """No connection was free for as long as an answer may take."""
+    """No connection became free within the timeout of an answer."""
 
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """One request and what became of it; times in seconds by one clock."""
+    """A request and its result; times in seconds of one clock."""
 
     due: float
     head: bytes
@@ -33,11 +33,11 @@ class Exchange:
     """Whether the body is held back until 100 Continue."""
     begun: float = 0.0
     ended: float = 0.0
-    end: End | None = None
+    end: ExchangeEnd | None = None
     status: int = 0
     retry_after: int | None = None
     impatient: bool = False
-    """Whether the body went without leave, which had not come for `CONTINUE_SECONDS`."""
+    """Whether the body was sent without 100 Continue after `CONTINUE_SECONDS`."""
     sent: int = 0
     """Bytes of the body that were handed to the kernel."""
 
@@ -46,8 +46,8 @@ class Exchange:
         """Whether the answer came before the whole body was sent."""
         return self.sent < len(self.body)
 
-    def finish(self, end: End, now: float, answer: Answer | None = None) -> None:
-        """Note the end."""
+    def finish(self, end: ExchangeEnd, now: float, answer: HttpAnswer | None = None) -> None:
+        """Record the end."""
         self.end, self.ended = end, now
         if answer:
             self.status, self.retry_after = answer.status, answer.retry_after
@@ -68,11 +68,11 @@ class Channel:
         self._reader = AnswerReader()
 
     def fileno(self) -> int:
-        """For epoll, which watches it edge-triggered: `handle` goes on until the kernel has no more."""
+        """For edge-triggered epoll: `handle` reads until the socket would block."""
         return self._socket.fileno()
 
     def begin(self, exchange: Exchange, now: float) -> None:
-        """Carry `exchange`; the channel is free."""
+        """Start `exchange`; the channel must be free."""
         exchange.begun = now
         self.exchange = exchange
         self._head = memoryview(exchange.head)
@@ -81,28 +81,28 @@ class Channel:
             self._write()
 
     def handle(self, now: float) -> Exchange | None:
-        """Something happened: read and write what can be; the exchange if that ended it."""
+        """Handle an event: read and write as far as possible; return the exchange if it ended."""
         self._is_connected = True
         finished = self._read(now)
         if finished is None and self.exchange and self.is_open and not self._write():
-            # The server may have said why before it closed.
+            # The server may have answered before it closed.
             finished = self._read(now) or self._lose(now)
         return finished
 
     def check(self, now: float, timeout: float) -> Exchange | None:
-        """Time has passed: go on without leave, or give up."""
+        """Handle the time: send the body without 100 Continue, or give up."""
         exchange = self.exchange
         if exchange is None:
             return None
         if now - exchange.due > timeout:
-            return self._end(End.TIMEOUT, now)
+            return self._end(ExchangeEnd.TIMEOUT, now)
         if exchange.waits and now - exchange.begun > CONTINUE_SECONDS:
             exchange.waits, exchange.impatient = False, True
             self._write()
         return None
 
     def close(self) -> None:
-        """Leave; what is under way is lost."""
+        """Close; an exchange in progress is lost."""
         self.is_open = False
         self._socket.close()
 
@@ -110,7 +110,7 @@ class Channel:
         try:
             while data := self._socket.recv(1 << 16):
                 if self.exchange is None:
-                    break  # Nobody asked anything.
+                    break  # Unsolicited bytes.
                 if answer := self._reader.feed(data):
                     return self._finish(answer, now)
                 if self._reader.may_continue:
@@ -122,7 +122,7 @@ class Channel:
         return self._lose(now)
 
     def _write(self) -> bool:
-        """Send what can be sent; False where the connection is broken."""
+        """Send as much as possible; return False if the connection is broken."""
         exchange = self.exchange
         if exchange is None:
             return True
@@ -137,13 +137,13 @@ class Channel:
             return False
         return True
 
-    def _finish(self, answer: Answer, now: float) -> Exchange | None:
-        """What was not sent, the server would take for the next request: such a connection is of no more use."""
+    def _finish(self, answer: HttpAnswer, now: float) -> Exchange | None:
+        """The server would read the next request as the unsent rest of the body, so close the connection."""
         early = self.exchange is not None and self.exchange.is_early
-        return self._end(End.ANSWERED, now, answer, keep=not (answer.closes or early or self._is_over()))
+        return self._end(ExchangeEnd.ANSWERED, now, answer, keep=not (answer.closes or early or self._is_over()))
 
     def _is_over(self) -> bool:
-        """Whether the server has closed already: of an end that came with the answer nothing more is told."""
+        """Whether the server has closed already: epoll does not report a close that arrived with the answer."""
         try:
             self._socket.recv(1)
         except BlockingIOError:
@@ -156,9 +156,11 @@ class Channel:
         if self.exchange is None:
             self.close()
             return None
-        return self._end(End.LOST, now)
+        return self._end(ExchangeEnd.LOST, now)
 
-    def _end(self, end: End, now: float, answer: Answer | None = None, *, keep: bool = False) -> Exchange | None:
+    def _end(
+        self, end: ExchangeEnd, now: float, answer: HttpAnswer | None = None, *, keep: bool = False
+    ) -> Exchange | None:
         exchange, self.exchange = self.exchange, None
         if exchange:
             exchange.finish(end, now, answer)

@@ -1,26 +1,26 @@
-"""One connection on which one request follows the other: latency without any waiting."""
+"""Sequential requests on one connection: latency without queueing."""
 
 import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from bench.serving.answers import Answer, AnswerReader
+from bench.serving.answers import AnswerReader, HttpAnswer
 from bench.serving.limits import timed
 from bench.serving.posts import Post
 
 _TIMEOUT = 30.0
 
 
-class Client:
+class KeepAliveClient:
     """A keep-alive connection to 127.0.0.1:`port`."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), _TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def post(self, post: Post, *, expect: bool = False) -> Answer:
-        """Send one request and wait for its answer; with `expect`, for leave to send the body first.
+    def post(self, post: Post, *, expect: bool = False) -> HttpAnswer:
+        """Send one request and wait for its answer; with `expect`, wait for 100 Continue before the body.
 
         Raises:
             ConnectionError: the server closed the connection before it had answered.
@@ -37,7 +37,7 @@ class Client:
         self._socket.sendall(post.body)
         return self._finish(reader)
 
-    def _finish(self, reader: AnswerReader) -> Answer:
+    def _finish(self, reader: AnswerReader) -> HttpAnswer:
         while not (answer := reader.feed(self._receive())):
             pass
         return answer
@@ -62,7 +62,7 @@ def latencies(port: int, posts: Sequence[Post], *, seconds: float, expect: bool 
     Raises:
         RuntimeError: an answer was not 200.
     """
-    with Client(port) as client:
+    with KeepAliveClient(port) as client:
 
         def send(post: Post) -> None:
             answer = client.post(post, expect=expect)

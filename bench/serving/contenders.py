@@ -1,4 +1,4 @@
-"""Who is measured: the service as it ships, and each peer with the decoder its users have or with ours."""
+"""The measured servers: the service as shipped, and each peer with its usual decoder or the gate's."""
 
 import http.client
 import json
@@ -19,21 +19,21 @@ from bench.serving.processes import Running, StartError, running
 ROOT = Path(__file__).parents[2]
 _FACES = ROOT.parent / "shared/faces/originals"
 PICTURES = _FACES if _FACES.is_dir() else ROOT / "samples"
-"""Real generator output where it is at hand, drawn faces elsewhere."""
+"""Real generator output if available, otherwise drawn faces."""
 TOLERANCE = 0.02
-"""Decoders that shrink in another way differ by less in the probability; another model differs by more."""
+"""Decoders that shrink differently change the probability by less; another model changes it by more."""
 
 
 RECOVERY_SECONDS = 60.0
 
 
 class WrongAnswerError(RuntimeError):
-    """A contender does not answer what the others do."""
+    """The answers of a contender differ from the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server that classifies pictures. `command` is for a port."""
+    """A server that classifies images; `command` takes a port."""
 
     name: str
     command: Callable[[int], Sequence[str]]
@@ -43,10 +43,10 @@ class Contender:
 
     @contextmanager
     def running(self, picture: bytes) -> Iterator[Running]:
-        """Serve until the block ends; it begins when `picture` is answered.
+        """Serve during the block, which starts once `picture` is answered.
 
         Raises:
-            StartError: it is not.
+            StartError: it is not answered.
         """
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **self.environment}
         with (
@@ -69,10 +69,10 @@ class Contender:
         return True
 
     def wait(self, port: int, picture: bytes) -> None:
-        """Return when `picture` is answered, and with it whatever was before.
+        """Wait until `picture` is answered, and so all requests before it.
 
         Raises:
-            StartError: nothing is answered for `RECOVERY_SECONDS`.
+            StartError: there is no answer for `RECOVERY_SECONDS`.
         """
         deadline = time.monotonic() + RECOVERY_SECONDS
         while not self.answers(port, picture):
@@ -81,15 +81,15 @@ class Contender:
             time.sleep(0.1)
 
     def classify(self, port: int, picture: bytes) -> float:
-        """The probability it answers.
+        """Return the probability in the answer.
 
         Raises:
-            OSError, HTTPException, ValueError: it answers none.
+            OSError, HTTPException, ValueError: there is no probability.
         """
         return self.probability(exchange(port, self.post(picture)).body)
 
     def check(self, port: int, expected: Mapping[bytes, float]) -> None:
-        """Hold its answers against the probabilities `expected` of pictures.
+        """Compare the answers with the `expected` probabilities.
 
         Raises:
             WrongAnswerError: one differs by more than `TOLERANCE`.
@@ -101,19 +101,19 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A 200; `header_length` is that of the JSON before binary tensors, if there are any."""
+class ContenderReply:
+    """A 200; `header_length` is the length of the JSON before binary tensors, if any."""
 
     body: bytes
     header_length: int | None
 
 
-def exchange(port: int, post: Post) -> Reply:
-    """Send one request of its own, and take an answer with any framing HTTP allows.
+def exchange(port: int, post: Post) -> ContenderReply:
+    """Send one request on a new connection, and accept any HTTP framing of the answer.
 
     Raises:
-        OSError, HTTPException: there is none.
-        ValueError: it is not 200.
+        OSError, HTTPException: there is no answer.
+        ValueError: the status is not 200.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -123,13 +123,13 @@ def exchange(port: int, post: Post) -> Reply:
         if answer.status != 200:
             raise ValueError(f"the answer is {answer.status}: {body[:200].decode(errors='replace')}")
         length = answer.getheader("Inference-Header-Content-Length")
-        return Reply(body, int(length) if length else None)
+        return ContenderReply(body, int(length) if length else None)
     finally:
         connection.close()
 
 
 def lensgate(name: str = "Lensgate", settings: Mapping[str, str] = MappingProxyType({})) -> Contender:
-    """The service with every setting at its default but `settings`; log and records are written, to files."""
+    """The service with default settings except `settings`; log and records are written to files."""
     return Contender(
         name,
         lambda port: [sys.executable, "-m", "lensgate", "serve", "--port", str(port)],
@@ -153,7 +153,7 @@ class _Peer:
     distribution: str
     post: Callable[[bytes], Post]
     arguments: Callable[[int], Sequence[str]] | None = None
-    """What the interpreter is given; the peer's server file if None."""
+    """Arguments of the interpreter; None for the peer's server file."""
     probability: Callable[[bytes], float] = _probability
 
 
@@ -174,18 +174,18 @@ _PEERS = {
 }
 PEERS = tuple(_PEERS)
 _ENVIRONMENT = {
-    # None of them reports home.
+    # Telemetry is off.
     "BENTOML_DO_NOT_TRACK": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "ORT_DISABLE_TELEMETRY": "1",
-    # Ray Serve reads these when it is imported.
+    # Ray Serve reads these on import.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
 }
 
 
 def peer_versions() -> str:
-    """For the head of the table."""
+    """For the table header."""
     found = (f"{one.distribution} {version_of(name, one.distribution)}" for name, one in _PEERS.items())
     return "peers: " + ", ".join(found)
 
@@ -193,9 +193,9 @@ def peer_versions() -> str:
 def peer(
     name: str, *, decoder: str, model: Path, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Contender:
-    """One of `PEERS` with `decoder` `pillow` or `gate`, installed into `folder` if it is not there.
+    """One of `PEERS` with `decoder` `pillow` or `gate`, installed into `folder` if missing.
 
-    `settings` are environment variables that its server file names; its defaults are what `tuning` found best.
+    `settings` are environment variables that its server file names; its defaults are the best that `tuning` found.
 
     Raises:
         InstallError: it cannot be installed.

@@ -15,16 +15,16 @@ class InstallError(RuntimeError):
 
 
 def version_of(name: str, distribution: str) -> str:
-    """What `peers/<name>.txt` pins `distribution` to."""
+    """Return the version of `distribution` that `peers/<name>.txt` pins."""
     pins = dict(line.split("==") for line in (PEERS / f"{name}.txt").read_text().splitlines())
     return next(version for pinned, version in pins.items() if pinned.partition("[")[0] == distribution)
 
 
 def python_of(name: str, folder: Path) -> Path:
-    """The interpreter of a peer's environment in `folder`/`name`, which is made if it is not there or not up to date.
+    """Return the interpreter of a peer's environment in `folder`/`name`; create it if missing or outdated.
 
     Raises:
-        InstallError: it cannot be made.
+        InstallError: it cannot be created.
     """
     pins = PEERS / f"{name}.txt"
     home = (folder / name).resolve()
@@ -41,7 +41,7 @@ def python_of(name: str, folder: Path) -> Path:
 
 
 def _base(name: str) -> Path:
-    """Triton starts the stub of its Python backend with the libpython of Debian's python3.11, and no other."""
+    """Triton starts the stub of its Python backend only with the libpython of Debian's python3.11."""
     if name != "triton":
         return Path(sys.executable)
     if not _DEBIAN_PYTHON.is_file():

@@ -1,4 +1,4 @@
-"""The process behind the open loop: carries out one plan in one thread, with as little work a request as can be.
+"""The process of the open loop: runs a plan in one thread, with minimal work per request.
 
 python -m bench.serving.generator PLAN    # the JSON file that bench.serving.openloop writes; prints a Result
 """
@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from bench.serving.channel import Channel, End, Exchange
-from bench.serving.openloop import EXPECT_BYTES, Plan, Result
+from bench.serving.channel import Channel, Exchange, ExchangeEnd
+from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult
 from bench.serving.posts import Post
 
 MOST_REQUESTS = 200_000
@@ -24,8 +24,8 @@ _SWEEP_SECONDS = 0.05
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
-def arrivals(plan: Plan) -> Iterator[float]:
-    """When requests fall due, in seconds from the start, in order; never more than `MOST_REQUESTS`."""
+def arrivals(plan: LoadPlan) -> Iterator[float]:
+    """Return the due times of requests in seconds from the start, in order; at most `MOST_REQUESTS`."""
     if not plan.poisson:
         count = round(plan.rate * plan.seconds)
         yield from ((number + 0.5) / plan.rate for number in range(min(count, MOST_REQUESTS)))
@@ -40,9 +40,9 @@ def arrivals(plan: Plan) -> Iterator[float]:
 
 
 class Generator:
-    """Carries out one plan."""
+    """Runs one plan."""
 
-    def __init__(self, plan: Plan, posts: Sequence[Post]) -> None:
+    def __init__(self, plan: LoadPlan, posts: Sequence[Post]) -> None:
         self._plan = plan
         self._posts = cycle([_prepare(post, expects=plan.expects) for post in posts])
         self._epoll = select.epoll()
@@ -51,10 +51,10 @@ class Generator:
         self._busy = 0
         self._waiting: deque[Exchange] = deque()
         self._stop = 0.0
-        self._result = Result(seconds=plan.seconds)
+        self._result = LoadResult(seconds=plan.seconds)
 
-    def run(self) -> Result:
-        """Until every request has ended."""
+    def run(self) -> LoadResult:
+        """Run until every request has ended."""
         due = self._schedule()
         sweep = 0.0
         while due or self._waiting or self._busy:
@@ -62,7 +62,7 @@ class Generator:
             while due and due[0].due <= now:
                 self._take(due.popleft(), now)
             self._poll(min(due[0].due if due else sweep, sweep) - time.perf_counter())
-            # After what has come was read: nobody may be given up on whose answer lies there.
+            # After reading, so that no exchange with a received answer is given up.
             if (now := time.perf_counter()) >= sweep:
                 sweep = now + _SWEEP_SECONDS
                 self._check(now)
@@ -100,7 +100,7 @@ class Generator:
         channel.begin(exchange, now)
 
     def _poll(self, wait: float) -> None:
-        # Of the two, only select keeps time to less than a millisecond.
+        # Only select, not epoll, has a resolution below a millisecond.
         select.select([self._epoll], [], [], max(0.0, wait))
         for descriptor, _ in self._epoll.poll(0):
             channel = self._channels[descriptor]
@@ -112,12 +112,12 @@ class Generator:
             self._settle(descriptor, channel, channel.check(now, self._plan.timeout), now)
         while self._waiting and now - self._waiting[0].due > self._plan.timeout:
             exchange = self._waiting.popleft()
-            exchange.finish(End.UNSENT, now)
+            exchange.finish(ExchangeEnd.UNSENT, now)
             self._result.count(exchange, self._stop)
 
     def _settle(self, descriptor: int, channel: Channel, finished: Exchange | None, now: float) -> None:
         if not channel.is_open:
-            del self._channels[descriptor]  # The kernel took it out of the epoll set when it was closed.
+            del self._channels[descriptor]  # The kernel removed it from the epoll set on close.
         if finished is None:
             return
         self._busy -= 1
@@ -134,11 +134,11 @@ def _prepare(post: Post, *, expects: bool) -> tuple[bytes, memoryview, bool]:
 
 
 def main(file: Path) -> int:
-    """Print the result of the plan in `file`; the exit status."""
+    """Print the result of the plan in `file`; return the exit status."""
     given = json.loads(file.read_text())
     posts = [Post(one["path"], Path(one["body"]).read_bytes(), one["headers"]) for one in given["posts"]]
-    gc.disable()  # Its pauses would be taken for the server's; nothing here grows without bound.
-    result = Generator(Plan(**given["plan"]), posts).run()
+    gc.disable()  # Garbage collection pauses would count as the server's; memory here is bounded.
+    result = Generator(LoadPlan(**given["plan"]), posts).run()
     print(json.dumps(dataclasses.asdict(result)))
     return 0
 

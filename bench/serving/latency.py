@@ -1,4 +1,4 @@
-"""Rows 7 and 8: what the service adds to one image, and what waiting adds when it is busy."""
+"""Rows 7 and 8: latency that the service adds to one image, and queueing under load."""
 
 from dataclasses import dataclass, field
 from statistics import median, quantiles
@@ -6,17 +6,17 @@ from statistics import median, quantiles
 from bench.serving.bench import Bench
 from bench.serving.client import latencies
 from bench.serving.contenders import lensgate
-from bench.serving.openloop import Plan, offer
-from bench.serving.report import Measure, Row
+from bench.serving.openloop import LoadPlan, offer
+from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
 BUSY = 0.7
-"""Share of the peak that is offered in row 8."""
+"""Load of row 8, as a share of the peak."""
 _TURNS = 4
-"""How many turns long an open loop is: the 99th percentile of few requests says little."""
+"""Length of an open loop in turns: a 99th percentile needs many requests."""
 
 
-def added(bench: Bench) -> Row:
+def added(bench: Bench) -> ReportRow:
     """Row 7: one connection, one request at a time."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
@@ -28,14 +28,14 @@ def added(bench: Bench) -> Row:
                 "Lensgate": lambda: median(latencies(server.port, posts, seconds=bench.seconds)),
             }
         )
-    bare = Measure("in-process, one thread, median", "ms", found["in-process"])
-    served = Measure("Lensgate, one connection, median", "ms", found["Lensgate"])
-    return Row(7, served.median - bare.median, [bare, served])
+    bare = RoundValues("in-process, one thread, median", "ms", found["in-process"])
+    served = RoundValues("Lensgate, one connection, median", "ms", found["Lensgate"])
+    return ReportRow(7, served.median - bare.median, [bare, served])
 
 
 @dataclass(slots=True)
 class _Rounds:
-    """What each round found: milliseconds, and images a second for `peak`."""
+    """Results of each round: milliseconds, and images/s for `peak`."""
 
     unloaded: list[float] = field(default_factory=list)
     peak: list[float] = field(default_factory=list)
@@ -47,8 +47,8 @@ class _Rounds:
     """Requests that were not answered 200."""
 
 
-def busy(bench: Bench) -> Row:
-    """Row 8: every request goes the way of a well-behaved client, which asks before it sends a megabyte."""
+def busy(bench: Bench) -> ReportRow:
+    """Row 8: requests use Expect: 100-continue for large bodies, like a well-behaved client."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
     found = _Rounds()
@@ -58,7 +58,9 @@ def busy(bench: Bench) -> Row:
             found.unloaded.append(median(latencies(server.port, posts, seconds=bench.seconds, expect=True)))
             found.peak.append(drive(server.port, posts, seconds=bench.seconds).rate)
             for poisson in (True, False):
-                plan = Plan(server.port, BUSY * median(found.peak), _TURNS * bench.seconds, poisson=poisson, seed=seed)
+                plan = LoadPlan(
+                    server.port, BUSY * median(found.peak), _TURNS * bench.seconds, poisson=poisson, seed=seed
+                )
                 result = offer(plan, posts)
                 found.refused += result.due - len(result.latencies)
                 (found.poisson if poisson else found.even).append(quantiles(result.latencies, n=100)[98])
@@ -68,14 +70,14 @@ def busy(bench: Bench) -> Row:
     return _row(found)
 
 
-def _row(found: _Rounds) -> Row:
-    unloaded = Measure("unloaded median", "ms", found.unloaded)
-    poisson = Measure(f"p99 at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.poisson)
-    even = Measure(f"p99 at {BUSY:.0%} of the peak, even arrivals", "ms", found.even)
+def _row(found: _Rounds) -> ReportRow:
+    unloaded = RoundValues("unloaded median", "ms", found.unloaded)
+    poisson = RoundValues(f"p99 at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.poisson)
+    even = RoundValues(f"p99 at {BUSY:.0%} of the peak, even arrivals", "ms", found.even)
     measures = [
-        Measure("peak", "images/s", found.peak),
+        RoundValues("peak", "images/s", found.peak),
         unloaded,
-        Measure(f"median at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.median),
+        RoundValues(f"median at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.median),
         poisson,
         even,
     ]
@@ -84,4 +86,4 @@ def _row(found: _Rounds) -> Row:
         f"the generator was late by {max(found.lags):.1f} ms at most, which counts as latency",
     ]
     fault = f"{found.refused} requests were not answered 200" if found.refused else ""
-    return Row(8, poisson.median / unloaded.median, measures, notes, fault)
+    return ReportRow(8, poisson.median / unloaded.median, measures, notes, fault)

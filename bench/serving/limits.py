@@ -1,4 +1,4 @@
-"""What the cores can do without a server: the bound that a service is held against."""
+"""Throughput of the cores without a server: the upper bound for a service."""
 
 import itertools
 import time
@@ -13,7 +13,7 @@ from gate import Model, read_pixels
 from gate.onnx_runtime import onnxruntime
 from gate.scorer import Scorer
 
-Batch = NDArray[np.uint8]
+PixelBatch = NDArray[np.uint8]
 _Item = TypeVar("_Item")
 
 
@@ -29,36 +29,36 @@ class InProcess:
         """Edge of the model's input in pixels."""
         return self._scorer.size
 
-    def pixels(self, data: bytes) -> Batch:
+    def pixels(self, data: bytes) -> PixelBatch:
         """One picture, uint8 `[1, S, S, 3]`."""
         return read_pixels(data, self.size)[np.newaxis]
 
     def probability(self, data: bytes) -> float:
-        """One picture from bytes to its probability."""
+        """Classify one image, from bytes to probability."""
         return float(self._scorer.score(self.pixels(data)).probability[0])
 
     def rate(self, pictures: Sequence[bytes], *, threads: int, seconds: float) -> float:
-        """Pictures a second on so many threads."""
+        """Return images/s on so many threads."""
         with ThreadPoolExecutor(threads) as pool:
             turns = [itertools.islice(itertools.cycle(pictures), turn, None) for turn in range(threads)]
             return sum(pool.map(lambda own: _rate(self.probability, own, seconds), turns))
 
     def latencies(self, pictures: Sequence[bytes], *, seconds: float) -> list[float]:
-        """Milliseconds of each picture, one after the other."""
+        """Return the milliseconds of each image, sequentially."""
         return timed(self.probability, pictures, seconds)
 
-    def batches(self, batch: Batch, *, seconds: float) -> float:
-        """Images a second of bare `session.run` in one thread, with the session's options of the service."""
+    def batches(self, batch: PixelBatch, *, seconds: float) -> float:
+        """Return images/s of bare `session.run` in one thread, with the service's session options."""
         return _batches(self._scorer._session, batch, seconds)
 
-    def batches_by_default(self, batch: Batch, *, seconds: float) -> float:
+    def batches_by_default(self, batch: PixelBatch, *, seconds: float) -> float:
         """The same with ONNX Runtime's default options, which use every core."""
         session = onnxruntime.InferenceSession(self._graph, providers=["CPUExecutionProvider"])
         return _batches(session, batch, seconds)
 
 
 def timed(work: Callable[[_Item], object], items: Iterable[_Item], seconds: float) -> list[float]:
-    """Milliseconds of `work` on each of `items`, over and over, until so many seconds are gone."""
+    """Return milliseconds of `work` on `items`, repeated until `seconds` have passed."""
     found = []
     end = time.perf_counter() + seconds
     for item in itertools.cycle(items):
@@ -72,7 +72,7 @@ def timed(work: Callable[[_Item], object], items: Iterable[_Item], seconds: floa
 
 
 def _rate(work: Callable[[_Item], object], items: Iterable[_Item], seconds: float) -> float:
-    """Items a second."""
+    """Return items/s."""
     start = time.perf_counter()
     for count, item in enumerate(items, 1):
         work(item)
@@ -81,7 +81,7 @@ def _rate(work: Callable[[_Item], object], items: Iterable[_Item], seconds: floa
     raise ValueError("there are no items")
 
 
-def _batches(session: Any, batch: Batch, seconds: float) -> float:
+def _batches(session: Any, batch: PixelBatch, seconds: float) -> float:
     names = [output.name for output in session.get_outputs()]
     feeds = itertools.repeat({"image": batch})
     return len(batch) * _rate(lambda feed: session.run(names, feed), feeds, seconds)

@@ -1,20 +1,21 @@
-"""What the figures were taken on and with."""
+"""The machine and versions of a measurement."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import subprocess
 from pathlib import Path
 
+from gate.cores import usable_cores
+
 _DISTRIBUTIONS = ("numpy", "onnxruntime", "deflate", "pillow", "starlette", "uvicorn", "uvloop", "httptools")
 
 
 def describe() -> list[str]:
-    """Lines: processor, cores, interpreter, versions."""
+    """Return lines with processor, cores, interpreter and versions."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _DISTRIBUTIONS)
     return [
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, Linux {platform.release()}",
+        f"{_processor()}, {usable_cores()} cores, Linux {platform.release()}",
         f"Python {platform.python_version()}, {versions}, {_wrk()}",
     ]
 

@@ -1,7 +1,7 @@
-"""Open loop: requests leave when they are due, whatever became of those before, from a process of its own.
+"""Open loop: a separate process sends requests when they are due, regardless of earlier answers.
 
-A slow answer delays no later request, and latency counts from when a request was due. At most `connections` are open,
-all of them kept alive; a request that finds none free waits, and that wait counts as well.
+A slow answer does not delay later requests, and latency counts from the due time. At most `connections` keep-alive
+connections are open; a request waits if none is free, and that wait counts.
 """
 
 import dataclasses
@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.serving.channel import End, Exchange
+from bench.serving.channel import Exchange, ExchangeEnd
 from bench.serving.posts import Post
 
 EXPECT_BYTES = 1 << 20
-"""As curl: larger bodies are sent when the server has said 100 Continue."""
+"""Like curl: larger bodies are sent after 100 Continue."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """`rate` requests a second for `seconds`, at the times of a Poisson process or evenly apart."""
 
     port: int
@@ -36,8 +36,8 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Result:
-    """What became of the requests; `latencies` are those of the 200s in milliseconds from when they were due."""
+class LoadResult:
+    """Results of the requests; `latencies` are milliseconds of the 200s, from the due time."""
 
     due: int = 0
     seconds: float = 0.0
@@ -45,24 +45,24 @@ class Result:
     early: dict[str, int] = field(default_factory=dict)
     """Answers by status that came before the whole body was sent."""
     impatient: int = 0
-    """Bodies that were sent without 100 Continue, because neither it nor an answer came for a second."""
+    """Bodies sent without 100 Continue, after neither it nor an answer came for a second."""
     no_retry_after: int = 0
     """429 without Retry-After."""
     failures: dict[str, int] = field(default_factory=dict)
     in_time: int = 0
-    """200s that came while requests were still falling due."""
+    """200s received before the last request was due."""
     latencies: list[float] = field(default_factory=list)
     lag: float = 0.0
-    """The longest a request left after it was due, in milliseconds."""
+    """Longest delay between due and sent, in milliseconds."""
     wasted: int = 0
-    """Bytes of bodies that were sent and not judged."""
+    """Bytes of bodies that were sent without a decision."""
     cpu: float = 0.0
-    """Seconds of processor time the generator took."""
+    """Processor seconds of the generator."""
 
     def count(self, exchange: Exchange, stop: float) -> None:
-        """Take in one exchange that has ended."""
+        """Add an ended exchange."""
         self.impatient += exchange.impatient
-        if exchange.end is not End.ANSWERED:
+        if exchange.end is not ExchangeEnd.ANSWERED:
             _add(self.failures, str(exchange.end))
             return
         _add(self.statuses, str(exchange.status))
@@ -76,7 +76,7 @@ class Result:
         self.no_retry_after += exchange.status == 429 and exchange.retry_after is None
 
 
-def offer(plan: Plan, posts: Sequence[Post]) -> Result:
+def offer(plan: LoadPlan, posts: Sequence[Post]) -> LoadResult:
     """Run the plan in another process, sending `posts` in turn.
 
     Raises:
@@ -95,7 +95,7 @@ def offer(plan: Plan, posts: Sequence[Post]) -> Result:
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
     if ran.returncode:
         raise RuntimeError(f"the generator failed: {ran.stderr.strip()}")
-    return Result(**json.loads(ran.stdout))
+    return LoadResult(**json.loads(ran.stdout))
 
 
 def _add(counts: dict[str, int], key: str) -> None:

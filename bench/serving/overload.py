@@ -1,10 +1,10 @@
-"""Rows 9 and 10: four times what the service can do, for a minute: what it still does, and what it holds."""
+"""Rows 9 and 10: a minute at four times the capacity: goodput and memory."""
 
 from bench.serving.bench import Bench
 from bench.serving.contenders import lensgate
-from bench.serving.openloop import Plan, Result, offer
+from bench.serving.openloop import LoadPlan, LoadResult, offer
 from bench.serving.processes import MemoryWatch
-from bench.serving.report import Measure, Row
+from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
 FACTOR = 4.0
@@ -12,8 +12,8 @@ _TURNS = 12
 _BLIND_TURNS = 6
 
 
-def overload(bench: Bench) -> list[Row]:
-    """Rows 9 and 10, from one run of one server; peaks are taken before, between and after."""
+def overload(bench: Bench) -> list[ReportRow]:
+    """Rows 9 and 10, from one run of one server; the peak rate is measured before, between and after."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
     peak = []
@@ -27,36 +27,36 @@ def overload(bench: Bench) -> list[Row]:
         measure_peak()
         rate = FACTOR * peak[0]
         with MemoryWatch(server.pid) as watch:
-            asking = offer(Plan(server.port, rate, _TURNS * bench.seconds), posts)
+            asking = offer(LoadPlan(server.port, rate, _TURNS * bench.seconds), posts)
         held = server.peak_memory()
         measure_peak()
         with MemoryWatch(server.pid) as blind_watch:
-            blind = offer(Plan(server.port, rate, _BLIND_TURNS * bench.seconds, expects=False), posts)
+            blind = offer(LoadPlan(server.port, rate, _BLIND_TURNS * bench.seconds, expects=False), posts)
         measure_peak()
     memory = [
-        Measure("VmHWM since its start", "MB", [held]),
-        Measure("VmRSS, the most sampled", "MB", [watch.peak]),
-        Measure("VmRSS with clients that send blindly", "MB", [blind_watch.peak]),
+        RoundValues("VmHWM since its start", "MB", [held]),
+        RoundValues("VmRSS, the most sampled", "MB", [watch.peak]),
+        RoundValues("VmRSS with clients that send blindly", "MB", [blind_watch.peak]),
     ]
-    return [_row(peak, asking, blind), Row(10, held, memory)]
+    return [_row(peak, asking, blind), ReportRow(10, held, memory)]
 
 
-def _row(peaks: list[float], asking: Result, blind: Result) -> Row:
-    peak = Measure("peak before, between and after", "images/s", peaks)
+def _row(peaks: list[float], asking: LoadResult, blind: LoadResult) -> ReportRow:
+    peak = RoundValues("peak before, between and after", "images/s", peaks)
     offered = asking.due / asking.seconds
     measures = [
         peak,
-        Measure("offered", "images/s", [offered]),
-        Measure("answered 200", "images/s", [asking.in_time / asking.seconds]),
-        Measure("answered 200 to clients that send blindly", "images/s", [blind.in_time / blind.seconds]),
+        RoundValues("offered", "images/s", [offered]),
+        RoundValues("answered 200", "images/s", [asking.in_time / asking.seconds]),
+        RoundValues("answered 200 to clients that send blindly", "images/s", [blind.in_time / blind.seconds]),
     ]
     notes = [f"asking first: {_story(asking)}", f"sending blindly: {_story(blind)}"]
     share = asking.in_time / asking.seconds / peak.median
-    return Row(9, share, measures, notes, _fault(asking))
+    return ReportRow(9, share, measures, notes, _fault(asking))
 
 
-def _fault(result: Result) -> str:
-    """Whatever is neither 200 nor 429 with Retry-After before the body was sent."""
+def _fault(result: LoadResult) -> str:
+    """Answers other than 200, or 429 with Retry-After before the body was sent."""
     others = {status: count for status, count in result.statuses.items() if status not in ("200", "429")}
     late = result.statuses.get("429", 0) - result.early.get("429", 0)
     faults = {
@@ -68,13 +68,13 @@ def _fault(result: Result) -> str:
     return "; ".join(f"{name}: {found}" for name, found in faults.items() if found)
 
 
-def _story(result: Result) -> str:
+def _story(result: LoadResult) -> str:
     answered = ", ".join(f"{count} x {status}" for status, count in sorted(result.statuses.items()))
     failed = "".join(f", {count} {name}" for name, count in sorted(result.failures.items()))
     early = sum(result.early.values())
     return (
         f"{result.due} due, {answered}{failed}; {early} answered before the body was sent, "
-        f"{result.impatient} not told to go on within a second, "
+        f"{result.impatient} without 100 Continue within a second, "
         f"{result.wasted / 1e6:.0f} MB sent in vain; generator {result.cpu / result.seconds:.0%} of a core, "
         f"late by {result.lag:.0f} ms at most"
     )

@@ -1,4 +1,4 @@
-"""The requests that are sent: pictures of every format and tensors, each one POST as bytes on the wire."""
+"""Requests: images of every format and tensors, each a POST as bytes on the wire."""
 
 import io
 import json
@@ -25,7 +25,7 @@ class Post:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def head(self, *, expect: bool = False) -> bytes:
-        """Everything before the body; `expect` asks to be told to go on before the body is sent."""
+        """Everything before the body; `expect` adds Expect: 100-continue."""
         fields = {"Host": "127.0.0.1", "Content-Length": str(len(self.body)), **self.headers}
         if expect:
             fields["Expect"] = "100-continue"
@@ -37,7 +37,7 @@ def read_pictures(folder: Path) -> list[bytes]:
     """The first `PICTURES` PNG files of a folder.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there are no PNG files.
     """
     found = [path.read_bytes() for path in sorted(folder.glob("*.png"))[:PICTURES]]
     if not found:
@@ -46,7 +46,7 @@ def read_pictures(folder: Path) -> list[bytes]:
 
 
 def as_jpeg(pictures: Sequence[bytes]) -> list[bytes]:
-    """The same pictures as JPEG of quality `JPEG_QUALITY`."""
+    """Encode the images as JPEG of quality `JPEG_QUALITY`."""
     return [_jpeg(data) for data in pictures]
 
 
@@ -67,7 +67,7 @@ def pixels_post(pixels: NDArray[np.uint8], *, binary_answer: bool) -> Post:
 
 
 def read_tensors(answer: bytes, header_length: int | None = None) -> dict[str, list[float] | list[bytes]]:
-    """The outputs of a V2 answer by name, those in the JSON header and those behind its `header_length` bytes."""
+    """The outputs of a V2 answer by name, from the JSON header and from the bytes after its `header_length`."""
     header = json.loads(answer[:header_length])
     found: dict[str, list[float] | list[bytes]] = {}
     offset = header_length or 0

@@ -1,4 +1,4 @@
-"""Servers as processes of their own: started, waited for, watched, and ended with everything they started."""
+"""Start servers as processes, wait for them, sample their memory, and end them with all children."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ _LOG = "output.log"
 
 
 class StartError(RuntimeError):
-    """A server did not become ready; the text ends with what it last said."""
+    """A server did not become ready; the text ends with its last output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Running:
     port: int
 
     def peak_memory(self) -> float:
-        """The most the process ever had resident, in MB of a million bytes."""
+        """Peak resident memory of the process, in MB of a million bytes."""
         return memory(self.pid, "VmHWM")
 
 
@@ -46,9 +46,9 @@ def running(
     environment: Mapping[str, str],
     folder: Path,
 ) -> Iterator[Running]:
-    """Start what `command` says for a free port, in `folder`, where it leaves its output; ended with the block.
+    """Start `command` for a free port, with output in `folder`; end it with the block.
 
-    The port is in its environment too, as `PORT`. Some start by luck, the more so on busy cores: each may try again.
+    The environment holds the port too, as `PORT`. Some servers fail at random on busy cores, so each start is retried.
 
     Raises:
         StartError: `ATTEMPTS` times it ended, or was not ready within `START_SECONDS`.
@@ -76,19 +76,19 @@ def _start(command: Sequence[str], environment: Mapping[str, str], folder: Path)
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class MemoryWatch:
-    """Samples the resident memory of a process while the block runs; `peak` is the most seen, in MB.
+    """Sample the resident memory of a process during the block; `peak` is the maximum, in MB.
 
     Args:
         pid: the process.
         period: seconds between two samples.
-        on_sample: is told each of them, in MB.
+        on_sample: called with each sample, in MB.
     """
 
     def __init__(self, pid: int, *, period: float = 0.2, on_sample: Callable[[float], None] = lambda _: None) -> None:
@@ -117,7 +117,7 @@ class MemoryWatch:
 
 
 def memory(pid: int, name: str) -> float:
-    """A figure of /proc/<pid>/status in MB, `VmRSS` or `VmHWM`; 0 where it is not there."""
+    """A figure of /proc/<pid>/status in MB, `VmRSS` or `VmHWM`; 0 if missing."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024 / 1e6
@@ -134,12 +134,12 @@ def _wait(process: "subprocess.Popen[bytes]", is_true: Callable[[], bool], log: 
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    lines = log.read_text(errors="replace").strip().splitlines() or ["it printed no output"]
     return lines[-1].strip()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """SIGTERM to the process, then to whatever of its family it has left behind; who stays then is killed."""
+    """Send SIGTERM to the process, then to its remaining children; kill any that survive."""
     family = [(pid, _started(pid)) for pid in (process.pid, *_descendants(process.pid))]
     process.terminate()
     try:
@@ -172,13 +172,13 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in ticks: with its number that names it for good; None where it has ended."""
+    """Return the start time in ticks, which with the process id is unique; None if the process has ended."""
     fields = _stat(Path(f"/proc/{pid}/stat"))
     return fields[19] if fields and fields[0] != "Z" else None
 
 
 def _stat(path: Path) -> list[str] | None:
-    """The fields of /proc/<pid>/stat from the state on; the name before them may hold anything."""
+    """Return the fields of /proc/<pid>/stat from the state on; the name before them may contain spaces."""
     try:
         return path.read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Rows of figures, each held against its aim: as a table, as CSV and as a picture."""
+"""Rows of figures compared with their aims: as a table, as CSV and as a plot."""
 
 import csv
 import statistics
@@ -10,7 +10,7 @@ from bench.serving.aims import AIMS, Aim
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class RoundValues:
     """One thing measured in every round."""
 
     name: str
@@ -19,7 +19,7 @@ class Measure:
 
     @property
     def median(self) -> float:
-        """What ratios are made of."""
+        """Values of each round, from which ratios are computed."""
         return statistics.median(self.values)
 
     def line(self) -> str:
@@ -29,19 +29,19 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The figure of one of `AIMS`; None if it could not be taken, for a reason in `notes`."""
+class ReportRow:
+    """The figure of one of `AIMS`; None if it could not be measured; `notes` holds the reason."""
 
     number: int
     figure: float | None
-    measures: Sequence[Measure] = ()
+    measures: Sequence[RoundValues] = ()
     notes: Sequence[str] = ()
     fault: str = ""
-    """Why the aim is missed whatever the figure."""
+    """A fault that misses the aim regardless of the figure."""
 
     @property
     def aim(self) -> Aim:
-        """What it is held against."""
+        """The aim of the figure."""
         return AIMS[self.number]
 
     @property
@@ -60,7 +60,7 @@ class Row:
         ]
 
 
-def write_csv(rows: Sequence[Row], file: Path) -> None:
+def write_csv(rows: Sequence[ReportRow], file: Path) -> None:
     """A line for each figure with its aim, and one for each measure with its rounds."""
     with file.open("w", newline="", encoding="utf-8") as sink:
         writer = csv.writer(sink)
@@ -73,9 +73,9 @@ def write_csv(rows: Sequence[Row], file: Path) -> None:
                 writer.writerow([row.number, one.name, one.unit, f"{one.median:.6g}", "", "", rounds])
 
 
-def draw(rows: Sequence[Row], title: str, file: Path) -> None:
-    """How far each figure reaches its aim, and the pictures a second that the ratios are made of, with their rounds."""
-    # It takes a second to import, and the test of the table needs none of it.
+def draw(rows: Sequence[ReportRow], title: str, file: Path) -> None:
+    """Plot each figure relative to its aim, and the images/s behind the ratios, with their rounds."""
+    # The import takes a second, and the test of the table does not need it.
     import matplotlib as mpl  # noqa: PLC0415
 
     mpl.use("Agg")
@@ -88,7 +88,7 @@ def draw(rows: Sequence[Row], title: str, file: Path) -> None:
     reached = [0.0 if row.figure is None else row.aim.reach(row.figure) for row in rows]
     left.barh(names, reached, color=["#4477aa" if row.is_met else "#cc6677" for row in rows])
     left.axvline(1.0, color="black", linewidth=1)
-    left.set(xlabel="figure / aim (aim / figure where less is better)")
+    left.set(xlabel="figure / aim (aim / figure if less is better)")
     colours = ["#4477aa" if "Lensgate" in name else "#bbbbbb" for name in rates]
     right.barh(list(rates), [one.median for one in rates.values()], color=colours)
     for place, one in enumerate(rates.values()):

@@ -12,15 +12,15 @@ import numpy as np
 from bench.serving.bench import Bench
 from bench.serving.contenders import TOLERANCE, Contender, WrongAnswerError, exchange, lensgate
 from bench.serving.posts import Post, pixels_post, read_tensors
-from bench.serving.report import Measure, Row
+from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
 BATCH = 32
 _BATCH_CONNECTIONS = 4
-"""Enough that one batch is always ready, and fewer images than the service takes in at a time."""
+"""Enough to keep a batch ready, and fewer images than the admission limit."""
 
 
-def batches(bench: Bench, ours: Contender | None = None) -> Row:
+def batches(bench: Bench, ours: Contender | None = None) -> ReportRow:
     """Row 5."""
     ours = ours or lensgate()
     chosen = list(islice(cycle(bench.pictures), BATCH))
@@ -39,17 +39,17 @@ def batches(bench: Bench, ours: Contender | None = None) -> Row:
             }
         )
     bare, default, served = (
-        Measure("session.run, the service's options, one thread", "images/s", found["bare"]),
-        Measure("session.run, default options, every core", "images/s", found["default"]),
-        Measure(f"Lensgate, [{BATCH},S,S,3]", "images/s", found["Lensgate"]),
+        RoundValues("session.run, the service's options, one thread", "images/s", found["bare"]),
+        RoundValues("session.run, default options, every core", "images/s", found["default"]),
+        RoundValues(f"Lensgate, [{BATCH},S,S,3]", "images/s", found["Lensgate"]),
     )
     share = served.median / bare.median
     notes = [f"{served.median / default.median:.2f} of session.run with default options"]
-    return Row(5, share, [bare, default, served], notes)
+    return ReportRow(5, share, [bare, default, served], notes)
 
 
-def single(bench: Bench, ours: Contender | None = None) -> Row:
-    """Row 6: the bare endpoint answers, byte for byte, what the service answered."""
+def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
+    """Row 6: the bare endpoint returns the bytes that the service returned."""
     ours = ours or lensgate()
     data = bench.pictures[0]
     post = pixels_post(bench.limit.pixels(data), binary_answer=False)
@@ -67,16 +67,16 @@ def single(bench: Bench, ours: Contender | None = None) -> Row:
             turns["model"] = partial(bench.limit.batches, bench.limit.pixels(data), seconds=bench.seconds)
             found = bench.alternate(turns)
     endpoint, model, served = (
-        Measure("bare Starlette endpoint, the same JSON", "requests/s", found["bare"]),
-        Measure("bare session.run [1,S,S,3], one thread", "requests/s", found["model"]),
-        Measure("Lensgate, [1,S,S,3]", "requests/s", found["Lensgate"]),
+        RoundValues("bare Starlette endpoint, the same JSON", "requests/s", found["bare"]),
+        RoundValues("bare session.run [1,S,S,3], one thread", "requests/s", found["model"]),
+        RoundValues("Lensgate, [1,S,S,3]", "requests/s", found["Lensgate"]),
     )
     notes = [f"{served.median / min(endpoint.median, model.median):.2f} of the slower of endpoint and model"]
-    return Row(6, served.median / endpoint.median, [endpoint, model, served], notes)
+    return ReportRow(6, served.median / endpoint.median, [endpoint, model, served], notes)
 
 
 def twin(size: int, post: Post, answer: Path | None = None) -> Contender:
-    """The bare endpoint; whatever picture it is asked about, it is sent `post`."""
+    """The bare endpoint; every request sends `post`."""
     arguments = [str(size), *([str(answer)] if answer else [])]
     return Contender(
         "bare endpoint",

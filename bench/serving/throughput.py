@@ -1,4 +1,4 @@
-"""Rows 1 to 4: pictures a second, as a share of what the cores can do, and against other servers."""
+"""Rows 1 to 4: images/s relative to the bare cores, and against other servers."""
 
 import http.client
 import statistics
@@ -11,7 +11,7 @@ from bench.serving.contenders import PEERS, Contender, WrongAnswerError, lensgat
 from bench.serving.environments import InstallError
 from bench.serving.posts import as_jpeg
 from bench.serving.processes import Running, StartError
-from bench.serving.report import Measure, Row
+from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
 _FAILURES = (InstallError, StartError, WrongAnswerError, RuntimeError, OSError, ValueError, http.client.HTTPException)
@@ -31,7 +31,7 @@ _CONTESTS = (_Contest(2, "pillow", "PNG"), _Contest(3, "gate", "PNG"), _Contest(
 
 @dataclass(frozen=True, slots=True)
 class _Duel:
-    """Images a second of a peer and of the service in the same rounds."""
+    """Images/s of a peer and of the service in the same rounds."""
 
     title: str
     theirs: Sequence[float]
@@ -42,7 +42,7 @@ class _Duel:
         return statistics.median(self.ours) / statistics.median(self.theirs)
 
 
-def share_of_cores(bench: Bench) -> Row:
+def share_of_cores(bench: Bench) -> ReportRow:
     """Row 1."""
     ours = lensgate()
     with ours.running(bench.pictures[0]) as server:
@@ -54,15 +54,15 @@ def share_of_cores(bench: Bench) -> Row:
             }
         )
     measures = [
-        Measure(f"in-process, {bench.cores} threads", "images/s", found["in-process"]),
-        Measure("Lensgate, PNG", "images/s", found["Lensgate"]),
+        RoundValues(f"in-process, {bench.cores} threads", "images/s", found["in-process"]),
+        RoundValues("Lensgate, PNG", "images/s", found["Lensgate"]),
     ]
     share = measures[1].median / measures[0].median
-    return Row(1, share, measures)
+    return ReportRow(1, share, measures)
 
 
-def against_peers(bench: Bench, numbers: Sequence[int]) -> list[Row]:
-    """Rows 2, 3 and 4, those that are asked for. Each peer runs alone beside the service and takes turns with it."""
+def against_peers(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
+    """The requested rows among 2, 3 and 4. Each peer alternates with the service."""
     contests = [contest for contest in _CONTESTS if contest.number in numbers]
     duels: dict[int, list[_Duel]] = {contest.number: [] for contest in contests}
     failures: dict[int, list[str]] = {contest.number: [] for contest in contests}
@@ -97,7 +97,7 @@ def _fight(bench: Bench, name: str, formats: dict[str, Sequence[bytes]], decoder
 
 
 def _turn(bench: Bench, contender: Contender, server: Running, pictures: Sequence[bytes]) -> Callable[[], float]:
-    """One turn of a contender that was found to answer what it should, and is warm."""
+    """One turn of a contender, after a check of its answers and a warm-up."""
     contender.check(server.port, {data: bench.limit.probability(data) for data in pictures})
     posts = [contender.post(data) for data in pictures]
     drive(server.port, posts, seconds=bench.warm_seconds)
@@ -111,11 +111,11 @@ def _turn(bench: Bench, contender: Contender, server: Running, pictures: Sequenc
     return turn
 
 
-def _row(contest: _Contest, duels: Sequence[_Duel], failures: Sequence[str]) -> Row:
+def _row(contest: _Contest, duels: Sequence[_Duel], failures: Sequence[str]) -> ReportRow:
     duels = sorted(duels, key=lambda duel: duel.ratio)
     measures = []
     for duel in duels:
-        measures.append(Measure(f"{duel.title}, {contest.format}", "images/s", duel.theirs))
-        measures.append(Measure(f"Lensgate beside {duel.title}, {contest.format}", "images/s", duel.ours))
+        measures.append(RoundValues(f"{duel.title}, {contest.format}", "images/s", duel.theirs))
+        measures.append(RoundValues(f"Lensgate beside {duel.title}, {contest.format}", "images/s", duel.ours))
     notes = [", ".join(f"{duel.title} {duel.ratio:.2f} x" for duel in duels), *failures]
-    return Row(contest.number, min((duel.ratio for duel in duels), default=None), measures, notes)
+    return ReportRow(contest.number, min((duel.ratio for duel in duels), default=None), measures, notes)

@@ -2,7 +2,7 @@
 
     python -m bench.serving.tuning --rounds 3
 
-What is best here is what the servers in `peers/` do by default, so that the comparison is with each at its best.
+The best settings become the defaults of the servers in `peers/`, so the comparison is with each at its best.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SETTINGS: dict[str, list[dict[str, str]]] = {
     ],
     "litserve": [{}, {"PEER_WORKERS": "3"}, {"PEER_FAST_QUEUE": "1"}, {"PEER_APIS": "2"}],
 }
-"""Environment variables; `{}` is what the server does by default."""
+"""Environment variables; `{}` is the default."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.serving.tuning")
     parser.add_argument("--names", default=",".join(SETTINGS), help="peers with commas between (all)")
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long one setting is measured (6)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often (3)")
+    parser.add_argument("--seconds", type=float, default=6.0, help="seconds per setting (6)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (3)")
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
     parser.add_argument("--peers", type=Path, default=ROOT / "runs/peers", help="the peers' environments (runs/peers)")
     return parser

@@ -1,8 +1,8 @@
-"""The least a server can do for a tensor: a bare Starlette endpoint that reads the same body and answers the same JSON.
+"""The minimal server for a tensor: a bare Starlette endpoint that reads the same body and answers the same JSON.
 
-    python -m bench.serving.twin PORT SIZE [ANSWER]    # ANSWER: a file with the JSON; made up if missing
+    python -m bench.serving.twin PORT SIZE [ANSWER]    # ANSWER: a file with the JSON; invented if missing
 
-Rows that need the service's V2 endpoint are held against it; its uvicorn is set up as the service's.
+It is the baseline of the V2 rows; its uvicorn is configured like the service's.
 """
 
 import functools
@@ -21,7 +21,7 @@ from bench.serving.posts import INFER
 
 
 def make_twin(size: int, answer: dict[str, Any] | None = None) -> Starlette:
-    """The app; without an `answer` one is made up for as many images, uint8 `[size, size, 3]`, as the body holds."""
+    """Create the app; without `answer` it invents one for the images, uint8 `[size, size, 3]`, in the body."""
 
     async def infer(request: Request) -> JSONResponse:
         body = await request.body()
@@ -35,7 +35,7 @@ def make_twin(size: int, answer: dict[str, Any] | None = None) -> Starlette:
 
 @functools.cache
 def made_up(count: int) -> dict[str, Any]:
-    """What a V2 server could answer for `count` images."""
+    """Return a possible V2 answer for `count` images."""
     outputs = {
         "glasses_probability": ("FP32", 0.9731),
         "novelty": ("FP32", -11.346122),
@@ -53,7 +53,7 @@ def made_up(count: int) -> dict[str, Any]:
 
 
 def main(port: int, size: int, answer: Path | None = None) -> int:
-    """Serve on 127.0.0.1; the exit status."""
+    """Serve on 127.0.0.1; return the exit status."""
     app = make_twin(size, json.loads(answer.read_text()) if answer else None)
     uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False)
     return 0

@@ -1,4 +1,4 @@
-"""Closed loop: wrk keeps so many connections busy, each with one request at a time."""
+"""Closed loop: wrk keeps a number of connections busy, each with one request at a time."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ _SCRIPT = Path(__file__).with_name("post.lua")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of one run; latencies in milliseconds."""
+    """Result of one run; latencies in milliseconds."""
 
     requests: int
     seconds: float
@@ -24,7 +24,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Requests answered 2xx a second."""
+        """Requests/s answered 2xx."""
         return self.requests / self.seconds
 
 
@@ -32,7 +32,7 @@ def drive(port: int, posts: Sequence[Post], *, seconds: float, connections: int 
     """Send `posts` in turn to 127.0.0.1 for so many seconds, rounded up.
 
     Raises:
-        RuntimeError: a request was lost or not answered 2xx, so that the rate would mean nothing.
+        RuntimeError: a request was lost or not answered 2xx, so the rate is invalid.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(number) for number in range(len(posts))]

@@ -1,1 +1,1 @@
-"""Soak test: mixed load with broken images among it, memory over time, and counters against what the client saw."""
+"""Soak test: mixed load with broken images, memory over time, and counters compared with the client's."""

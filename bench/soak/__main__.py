@@ -1,10 +1,10 @@
-"""Run the service under mixed load with broken images among it, and watch its memory and its counters.
+"""Run the service under mixed load with broken images, and watch its memory and its counters.
 
     python -m bench.soak --images ../shared/faces/originals --minutes 10 --plot soak.png
 
-Half of the requests are broken in some way: cut, damaged, made to be dear, left in the middle. The slope is that of a
-straight line through the resident memory after a warm-up of a fifth of the time. The status is 1 where memory grows by
-more than 1 MB a minute, where a counter of the service differs from what the client saw, or where an answer is a fault.
+Half of the requests are broken: truncated, damaged, expensive by design, or abandoned. The slope is that of a straight
+line through the resident memory after a warm-up of a fifth of the time. The status is 1 if memory grows by more than
+1 MB a minute, if a counter of the service differs from the client's, or if an answer is a fault.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from bench.serving.posts import read_pictures
 from bench.serving.processes import MemoryWatch
 from bench.soak.counters import Counters
 from bench.soak.load import Seen, drive
-from bench.soak.requests import Images, make_kinds
+from bench.soak.requests import EncodedImages, make_kinds
 
 MOST_GROWTH = 1.0
 """MB a minute."""
@@ -44,7 +44,7 @@ class Memory:
     _shown: float = 0.0
 
     def note(self, resident: float) -> None:
-        """Take down one sample, and print one a minute."""
+        """Store a sample, and print one a minute."""
         seconds = time.monotonic() - self._start
         self.minutes.append(seconds / 60)
         self.megabytes.append(resident)
@@ -61,9 +61,9 @@ class Memory:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 where the service does not keep its promise."""
+    """Measure and print; 1 if a check fails."""
     options = _parser().parse_args(arguments)
-    kinds = make_kinds(Images(read_pictures(options.images)))
+    kinds = make_kinds(EncodedImages(read_pictures(options.images)))
     sound = read_pictures(options.images)[0]
     memory = Memory()
     with lensgate("soak").running(sound) as server:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def settled(counters: Counters, seen: Seen) -> list[str]:
-    """The differences once they stay: requests that were left in the middle may still run when the load ends."""
+    """Return the differences once they are stable: abandoned requests may still run when the load ends."""
     until = time.monotonic() + SETTLE_SECONDS
     waiting = threading.Event()
     while (found := list(counters.differences(seen))) and time.monotonic() < until:
@@ -110,7 +110,7 @@ def _report(seen: Seen) -> None:
 
 
 def _plot(path: Path, memory: Memory, growth: float) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 -- A second to import, for a picture that few ask for.
+    import matplotlib as mpl  # noqa: PLC0415 -- The import takes a second, and few runs plot.
 
     mpl.use("agg")
     from matplotlib import pyplot  # noqa: PLC0415
@@ -130,7 +130,7 @@ def _plot(path: Path, memory: Memory, growth: float) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.soak")
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long the load lasts (10)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of load (10)")
     parser.add_argument("--connections", type=int, default=8, help="requests at a time (8)")
     parser.add_argument("--seed", type=int, default=1, help="of the requests (1)")
     parser.add_argument("--plot", type=Path, help="PNG file for memory over time")

@@ -1,4 +1,4 @@
-"""Hold the service's counters against what the client saw."""
+"""Compare the service's counters with the client's."""
 
 import re
 import urllib.request
@@ -13,24 +13,24 @@ INFER_ROUTE = "/v2/models/{name}/infer"
 GONE = "499"
 """The status under which the service counts requests that the client left."""
 
-Samples = list[tuple[dict[str, str], float]]
+MetricSamples = list[tuple[dict[str, str], float]]
 
 _SAMPLE = re.compile(r"lensgate_(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def read_samples(port: int) -> dict[str, Samples]:
+def read_samples(port: int) -> dict[str, MetricSamples]:
     """The labelled samples of `/metrics` by name, each with its labels and its value."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    found: dict[str, Samples] = {}
+    found: dict[str, MetricSamples] = {}
     for name, labels, value in _SAMPLE.findall(text):
         found.setdefault(name, []).append((dict(_LABEL.findall(labels)), float(value)))
     return found
 
 
 class Counters:
-    """The service's counters from now on.
+    """The growth of the service's counters from now on.
 
     Args:
         port: where the service listens.
@@ -41,7 +41,7 @@ class Counters:
         self._before = read_samples(port)
 
     def differences(self, seen: Seen) -> Iterator[str]:
-        """What the service counted otherwise than the client, one text for each series; nothing where all agree."""
+        """Return one text per series that differs between service and client; empty if all agree."""
         now = read_samples(self._port)
         expectations: tuple[tuple[str, Mapping[tuple[str, ...], int], Sequence[str]], ...] = (
             ("decisions_total", seen.decisions, ("decision", "reason")),
@@ -54,8 +54,8 @@ class Counters:
             yield from _compare(name, expected, counted)
 
 
-def _sums(samples: Samples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """The values by these labels, over all others."""
+def _sums(samples: MetricSamples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Sum the values by these labels, over all other labels."""
     found: Counter[tuple[str, ...]] = Counter()
     for labels, value in samples:
         found[tuple(labels[name] for name in names)] += int(value)

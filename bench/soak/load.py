@@ -1,4 +1,4 @@
-"""Connections that send the requests and count what the service answers."""
+"""Connections that send the requests and count the answers of the service."""
 
 import contextlib
 import http.client
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from bench.serving.posts import INFER, read_tensors
-from bench.soak.requests import BATCH, DECISIONS, Kind, Request
+from bench.soak.requests import BATCH, DECISIONS, RequestKind, SoakRequest
 
 ANSWER_SECONDS = 30.0
-"""An answer that takes longer counts as a fault of the service."""
+"""A slower answer counts as a fault of the service."""
 
 IMAGE_ERRORS = frozenset(
     {"empty_image", "unsupported_image", "corrupt_image", "image_too_large", "image_too_small", "not_square"}
@@ -25,14 +25,14 @@ IMAGE_ERRORS = frozenset(
 
 @dataclass
 class Seen:
-    """What the client saw.
+    """Results seen by the client.
 
     Attributes:
-        kinds: requests by kind and status; 0 is a connection that was left in the middle.
+        kinds: requests by kind and status; 0 is an abandoned connection.
         statuses: answers to POSTs by path and status.
-        decisions: decisions by decision and reason, all ways in together.
+        decisions: decisions by decision and reason, over all routes.
         image_errors: images that could not be judged, by code.
-        faults: what a correct service does not do, in words.
+        faults: descriptions of incorrect behaviour.
     """
 
     kinds: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -42,7 +42,7 @@ class Seen:
     faults: list[str] = field(default_factory=list)
 
     def add(self, other: "Seen") -> None:
-        """Add what another connection saw."""
+        """Add the results of another connection."""
         self.kinds += other.kinds
         self.statuses += other.statuses
         self.decisions += other.decisions
@@ -55,8 +55,8 @@ class Seen:
         return sum(count for (_, status), count in self.kinds.items() if status)
 
 
-def drive(port: int, kinds: Sequence[Kind], *, connections: int, seconds: float, seed: int) -> Seen:
-    """Send requests on `connections` connections at a time for `seconds`, and return what came back."""
+def drive(port: int, kinds: Sequence[RequestKind], *, connections: int, seconds: float, seed: int) -> Seen:
+    """Send requests on `connections` connections at a time for `seconds`, and return the results."""
     until = time.monotonic() + seconds
     found = [Seen() for _ in range(connections)]
     threads = [
@@ -76,7 +76,7 @@ def drive(port: int, kinds: Sequence[Kind], *, connections: int, seconds: float,
     return total
 
 
-def _work(port: int, kinds: Sequence[Kind], rng: random.Random, until: float, seen: Seen) -> None:
+def _work(port: int, kinds: Sequence[RequestKind], rng: random.Random, until: float, seen: Seen) -> None:
     weights = list(accumulate(kind.weight for kind in kinds))
     while time.monotonic() < until:
         request = rng.choices(kinds, cum_weights=weights)[0].make(rng)
@@ -90,7 +90,7 @@ def _work(port: int, kinds: Sequence[Kind], rng: random.Random, until: float, se
             seen.faults.append(f"{request.kind}: {type(error).__name__}: {error}"[:200])
 
 
-def _exchange(port: int, request: Request, seen: Seen) -> None:
+def _exchange(port: int, request: SoakRequest, seen: Seen) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     with contextlib.closing(connection):
         body = request.post.body if request.method == "POST" else None
@@ -143,7 +143,7 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _leave(port: int, request: Request, length: int) -> None:
+def _leave(port: int, request: SoakRequest, length: int) -> None:
     """Send the head and a part of the body, then close the connection."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS) as connection:
         connection.sendall(request.post.head() + request.post.body[:length])

@@ -1,4 +1,4 @@
-"""The requests of the soak test: sound images of every format and way in, and broken ones of many kinds."""
+"""Requests of the soak test: valid images of every format and route, and broken ones of many kinds."""
 
 import io
 import json
@@ -25,14 +25,14 @@ _MODEL_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SoakRequest:
     """One request to send.
 
     Attributes:
         kind: name of the kind, for the report.
-        post: what is sent.
-        method: HTTP method; with any other than POST no body is sent.
-        sent_bytes: how much of the body is sent before the connection is closed; None sends all and reads the answer.
+        post: the request.
+        method: HTTP method; methods other than POST send no body.
+        sent_bytes: bytes of the body to send before closing the connection; None sends all and reads the answer.
     """
 
     kind: str
@@ -42,16 +42,16 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of request: how often it is drawn, and how one is made."""
+class RequestKind:
+    """A kind of request: its weight and its constructor."""
 
     name: str
     weight: float
-    make: Callable[[random.Random], Request] = field(repr=False)
+    make: Callable[[random.Random], SoakRequest] = field(repr=False)
 
 
-class Images:
-    """Encoded images that the requests are made of; every list is made once.
+class EncodedImages:
+    """Encoded images for the requests; every list is created once.
 
     Args:
         faces: PNG files.
@@ -69,28 +69,32 @@ class Images:
 
     @property
     def sound(self) -> list[bytes]:
-        """Everything that can be decoded."""
+        """All images that can be decoded."""
         return [*self.png, *self.jpeg, *self.webp, *self.odd_png, *self.deep_png]
 
 
-def make_kinds(images: Images) -> list[Kind]:
+def make_kinds(images: EncodedImages) -> list[RequestKind]:
     """All kinds of requests, sound and broken."""
     return [
-        Kind("PNG", 20, lambda rng: _image("PNG", rng.choice(images.png), query=_order(rng))),
-        Kind("JPEG", 12, lambda rng: _image("JPEG", rng.choice(images.jpeg), query=_order(rng))),
-        Kind("WebP, grey, palette, 16 bits", 6, lambda rng: _image("other", rng.choice(images.sound))),
-        Kind("tensors", 8, lambda rng: Request("tensors", _tensors(images, rng))),
-        Kind("encoded tensors", 4, lambda rng: Request("encoded", _encoded(rng.choice(images.jpeg)))),
-        Kind("tar", 2, lambda rng: Request("tar", _tar(images, rng))),
-        Kind("form", 2, lambda rng: Request("form", _form(images, rng))),
-        Kind("truncated", 12, lambda rng: _image("truncated", _truncated(rng.choice(images.sound), rng))),
-        Kind("flipped bits", 10, lambda rng: _image("flipped", _flipped(rng.choice(images.sound), rng))),
-        Kind("damaged tensors", 3, lambda rng: Request("damaged tensors", _damaged(_tensors(images, rng), rng))),
-        Kind("attacks", 6, lambda rng: _image("attack", rng.choice(_attacks(images, rng)))),
-        Kind("unknown query", 2, lambda rng: _image("query", rng.choice(images.small_png), query="?expcted=glasses")),
-        Kind("unknown path", 2, lambda rng: _image("path", rng.choice(images.small_png), path=NO_ROUTE)),
-        Kind("left in the middle", 3, lambda rng: _left(rng.choice(images.png), rng)),
-        Kind("reads", 6, _read),
+        RequestKind("PNG", 20, lambda rng: _image("PNG", rng.choice(images.png), query=_order(rng))),
+        RequestKind("JPEG", 12, lambda rng: _image("JPEG", rng.choice(images.jpeg), query=_order(rng))),
+        RequestKind("WebP, grey, palette, 16 bits", 6, lambda rng: _image("other", rng.choice(images.sound))),
+        RequestKind("tensors", 8, lambda rng: SoakRequest("tensors", _tensors(images, rng))),
+        RequestKind("encoded tensors", 4, lambda rng: SoakRequest("encoded", _encoded(rng.choice(images.jpeg)))),
+        RequestKind("tar", 2, lambda rng: SoakRequest("tar", _tar(images, rng))),
+        RequestKind("form", 2, lambda rng: SoakRequest("form", _form(images, rng))),
+        RequestKind("truncated", 12, lambda rng: _image("truncated", _truncated(rng.choice(images.sound), rng))),
+        RequestKind("flipped bits", 10, lambda rng: _image("flipped", _flipped(rng.choice(images.sound), rng))),
+        RequestKind(
+            "damaged tensors", 3, lambda rng: SoakRequest("damaged tensors", _damaged(_tensors(images, rng), rng))
+        ),
+        RequestKind("attacks", 6, lambda rng: _image("attack", rng.choice(_attacks(images, rng)))),
+        RequestKind(
+            "unknown query", 2, lambda rng: _image("query", rng.choice(images.small_png), query="?expcted=glasses")
+        ),
+        RequestKind("unknown path", 2, lambda rng: _image("path", rng.choice(images.small_png), path=NO_ROUTE)),
+        RequestKind("left in the middle", 3, lambda rng: _left(rng.choice(images.png), rng)),
+        RequestKind("reads", 6, _read),
     ]
 
 
@@ -101,7 +105,7 @@ def _encode(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 def _deep_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
-    """The picture as RGB of 16 bits, which Pillow does not write."""
+    """Encode as 16-bit RGB, which Pillow does not write."""
     rows = (pixels.astype(np.uint16) * 257).astype(">u2").reshape(len(pixels), -1)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
     size = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
@@ -118,11 +122,11 @@ def _order(rng: random.Random) -> str:
     return rng.choice(("", "", "?expected=glasses", "?expected=no_glasses"))
 
 
-def _image(kind: str, data: bytes, *, query: str = "", path: str = DECISIONS) -> Request:
-    return Request(kind, image_post(path + query, data))
+def _image(kind: str, data: bytes, *, query: str = "", path: str = DECISIONS) -> SoakRequest:
+    return SoakRequest(kind, image_post(path + query, data))
 
 
-def _tensors(images: Images, rng: random.Random) -> Post:
+def _tensors(images: EncodedImages, rng: random.Random) -> Post:
     first = rng.randrange(len(images.pixels))
     chosen = np.roll(images.pixels, first, axis=0)[: rng.randint(1, _TENSOR_IMAGES)]
     return pixels_post(np.ascontiguousarray(chosen), binary_answer=False)
@@ -137,7 +141,7 @@ def _encoded(data: bytes) -> Post:
 
 
 def _damaged(post: Post, rng: random.Random) -> Post:
-    """A V2 request whose head or tensor is cut, or whose head is not what it says."""
+    """A V2 request with a truncated header or tensor, or an inconsistent header."""
     body = bytearray(post.body)
     if rng.random() < 0.5:
         del body[rng.randrange(len(body)) :]
@@ -146,13 +150,13 @@ def _damaged(post: Post, rng: random.Random) -> Post:
     return Post(INFER, bytes(body), post.headers)
 
 
-def _mixed(images: Images, rng: random.Random) -> list[bytes]:
+def _mixed(images: EncodedImages, rng: random.Random) -> list[bytes]:
     """Images of one batch; some are broken."""
     chosen = rng.choices(images.small_png + images.jpeg, k=rng.randint(1, _BATCH_IMAGES))
     return [_truncated(data, rng) if rng.random() < 0.2 else data for data in chosen]
 
 
-def _tar(images: Images, rng: random.Random) -> Post:
+def _tar(images: EncodedImages, rng: random.Random) -> Post:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for number, data in enumerate(_mixed(images, rng)):
@@ -165,7 +169,7 @@ def _tar(images: Images, rng: random.Random) -> Post:
     return Post(BATCH, data, {"Content-Type": "application/x-tar"})
 
 
-def _form(images: Images, rng: random.Random) -> Post:
+def _form(images: EncodedImages, rng: random.Random) -> Post:
     head = b'--B\r\nContent-Disposition: form-data; name="f"; filename="%d.png"\r\n\r\n'
     parts = [head % number + data + b"\r\n" for number, data in enumerate(_mixed(images, rng))]
     return Post(BATCH, b"".join(parts) + b"--B--\r\n", {"Content-Type": "multipart/form-data; boundary=B"})
@@ -182,8 +186,8 @@ def _flipped(data: bytes, rng: random.Random) -> bytes:
     return bytes(damaged)
 
 
-def _attacks(images: Images, rng: random.Random) -> list[bytes]:
-    """Bodies made to cost more than they are worth."""
+def _attacks(images: EncodedImages, rng: random.Random) -> list[bytes]:
+    """Bodies that are expensive to process."""
     png = images.small_png[0]
     text = b"Comment\0\0" + zlib.compress(bytes(2**20), 9)
     huge = bytearray(png)
@@ -200,10 +204,10 @@ def _attacks(images: Images, rng: random.Random) -> list[bytes]:
     ]
 
 
-def _left(data: bytes, rng: random.Random) -> Request:
-    return Request("left", image_post(DECISIONS, data), sent_bytes=rng.randrange(len(data)))
+def _left(data: bytes, rng: random.Random) -> SoakRequest:
+    return SoakRequest("left", image_post(DECISIONS, data), sent_bytes=rng.randrange(len(data)))
 
 
-def _read(rng: random.Random) -> Request:
+def _read(rng: random.Random) -> SoakRequest:
     paths = ("/v1/model", "/livez", "/readyz", "/v2/models/glasses", "/v1/decisions?limit=20", "/v1/operations", "/")
-    return Request("reads", Post(rng.choice(paths), b""), method="GET")
+    return SoakRequest("reads", Post(rng.choice(paths), b""), method="GET")

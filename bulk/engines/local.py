@@ -1,7 +1,6 @@
 """The local engine: threads of this process."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -12,6 +11,7 @@ from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import UnitResult
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
+from gate.cores import usable_cores
 
 # Time for units in progress to notice that the run was stopped.
 _STOP_SECONDS = 3.0
@@ -24,7 +24,7 @@ class LocalEngine:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or usable_cores()
 
     def run(
         self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch

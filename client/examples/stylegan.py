@@ -1,9 +1,9 @@
-"""Draws faces with a StyleGAN2-ADA or StyleGAN3 network and keeps those that the gate accepts.
+"""Generate faces with a StyleGAN2-ADA or StyleGAN3 network and save those that the gate accepts.
 
     python stylegan.py --network ffhq.pkl --gate http://127.0.0.1:8000 --count 1000 --expected glasses --out faces
 
-Needs PyTorch, Pillow, and the generator's own repository on the path, whose `dnnlib` and `torch_utils` its pickles ask
-for. The images stay on the GPU: what travels to the gate are 12 kB of each.
+It needs PyTorch, Pillow, and the generator's repository on the Python path, because its pickles import `dnnlib` and
+`torch_utils`. The images stay on the GPU; the client sends 12 kB of each to the gate.
 """
 
 import argparse
@@ -31,15 +31,15 @@ def keep(
     """Save the first `count` images that the gate accepts.
 
     Args:
-        gate: judges.
-        batches: what the network puts out, floating point `[N, 3, H, H]` from -1 to 1.
-        save: is given the number and the uint8 pixels `[3, H, H]` of each image that is kept.
-        count: how many.
-        expected: what the network is asked for.
-        max_reject_ratio: beyond it the network, or what is expected of it, is wrong.
+        gate: the gate.
+        batches: output of the network, floating point `[N, 3, H, H]` from -1 to 1.
+        save: called with the number and the uint8 pixels `[3, H, H]` of each accepted image.
+        count: number of images to save.
+        expected: expected label of the images.
+        max_reject_ratio: a higher ratio indicates a wrong network or a wrong expected label.
 
     Raises:
-        GaveUp: too many are rejected.
+        GaveUp: too many images are rejected.
     """
     kept = GateFilter(gate, max_reject_ratio=max_reject_ratio)
     for number, image in enumerate(kept.take(map(to_uint8, batches), count, expected=expected)):
@@ -48,7 +48,7 @@ def keep(
 
 
 def draw(network: str, *, batch: int, truncation: float) -> Iterator[Any]:
-    """Batches of the network without end, float32 `[batch, 3, H, H]` on the GPU."""
+    """Yield endless batches of the network, float32 `[batch, 3, H, H]` on the GPU."""
     device = torch.device("cuda")
     with dnnlib.util.open_url(network) as file:
         generator = legacy.load_network_pkl(file)["G_ema"].to(device).eval()
@@ -57,12 +57,12 @@ def draw(network: str, *, batch: int, truncation: float) -> Iterator[Any]:
         labels = torch.zeros([batch, generator.c_dim], device=device)
         with torch.inference_mode():
             images = generator(latents, labels, truncation_psi=truncation)
-        # Not in there: what is handed over would be worked on in that mode.
+        # Outside the block, so that the consumer does not run in inference mode.
         yield images
 
 
 def save_png(folder: Path) -> Callable[[int, Any], None]:
-    """Writes `face-<number>.png`."""
+    """Return a function that writes `face-<number>.png`."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def save(number: int, image: Any) -> None:
@@ -73,15 +73,15 @@ def save_png(folder: Path) -> Callable[[int, Any], None]:
 
 
 def main() -> int:
-    """Draw, keep, and say what became of it."""
-    parser = argparse.ArgumentParser(description="keeps the faces of a StyleGAN that a Lensgate accepts")
+    """Generate, filter and save; print the counts."""
+    parser = argparse.ArgumentParser(description="save the faces of a StyleGAN that a Lensgate accepts")
     parser.add_argument("--network", required=True, help="pickle of the network, a file or a URL")
-    parser.add_argument("--gate", default="http://127.0.0.1:8000", help="URL of the gate; its token is LENSGATE_TOKEN")
-    parser.add_argument("--count", type=int, default=100, help="images to keep (100)")
-    parser.add_argument("--batch", type=int, default=32, help="images drawn at a time (32)")
+    parser.add_argument("--gate", default="http://127.0.0.1:8000", help="URL of the gate; LENSGATE_TOKEN has its token")
+    parser.add_argument("--count", type=int, default=100, help="images to save (100)")
+    parser.add_argument("--batch", type=int, default=32, help="batch size of the network (32)")
     parser.add_argument("--truncation", type=float, default=0.7, help="truncation psi (0.7)")
-    parser.add_argument("--expected", choices=["glasses", "no_glasses"], help="what the network is asked for")
-    parser.add_argument("--out", type=Path, default=Path("faces"), help="folder for the images (faces)")
+    parser.add_argument("--expected", choices=["glasses", "no_glasses"], help="expected label of the images")
+    parser.add_argument("--out", type=Path, default=Path("faces"), help="output directory (faces)")
     options = parser.parse_args()
     batches = draw(options.network, batch=options.batch, truncation=options.truncation)
     with Gate(options.gate, os.environ.get("LENSGATE_TOKEN")) as gate:

@@ -1,11 +1,11 @@
-"""A data set of PyTorch that hands out only what the gate accepts.
+"""A PyTorch data set that yields only the samples that the gate accepts.
 
     accepted = Accepted(faces, "http://127.0.0.1:8000", expected="glasses")
     for batch in DataLoader(accepted, batch_size=64, num_workers=4):
         ...
 
-`faces` is any data set with a length, such as one of torchvision's. Each worker asks about its share of it, over
-connections of its own.
+`faces` is any data set with a length, such as one of torchvision. Each worker processes its share over its own
+connections.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 class Accepted(IterableDataset[Any]):
     """The samples of a data set that the gate accepts.
 
-    Workers are handed a copy of it, so that it holds no connection: `__iter__` opens some, in whichever process.
+    Each worker receives a copy of this object, so it holds no connection: `__iter__` opens connections in the worker.
 
     Args:
         faces: the data set.
-        url: of the gate.
-        token: where the gate asks for one.
-        pixels: finds the image of a sample, uint8 or the bytes of a file, or makes it, as `to_uint8` does.
-        expected: what every image should show.
-        options: of `GateFilter`, such as `max_reject_ratio`.
+        url: URL of the gate.
+        token: access token, if the gate requires one.
+        pixels: returns the image of a sample, uint8 or the bytes of a file; it may convert, as `to_uint8` does.
+        expected: expected label of every image.
+        options: options of `GateFilter`, such as `max_reject_ratio`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Accepted(IterableDataset[Any]):
         self._options = options
 
     def __iter__(self) -> Iterator[Any]:
-        """What is accepted of the worker's share: every n-th of n workers."""
+        """Yield the accepted samples of the worker's share: every n-th sample with n workers."""
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         samples = (self._faces[index] for index in range(first, len(self._faces), step))
@@ -56,5 +56,5 @@ class Accepted(IterableDataset[Any]):
 
 
 def first_of(sample: Any) -> Any:
-    """The image of a sample that may have a label behind it."""
+    """Return the image of a sample that may be a tuple of an image and a label."""
     return sample[0] if isinstance(sample, tuple) else sample

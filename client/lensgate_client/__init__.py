@@ -1,8 +1,8 @@
-"""Asks a Lensgate about images, from where they are made: files, arrays, or tensors on any device."""
+"""Client of a Lensgate: decisions about files, arrays and tensors on any device."""
 
 from lensgate_client._pixels.convert import to_uint8
 from lensgate_client._pixels.images import Ask, ImageLike
-from lensgate_client._stream.filter_limits import FilterStats
+from lensgate_client._stream.filter_run import FilterStats
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
 from lensgate_client.errors import (

@@ -1,36 +1,45 @@
-"""What can go wrong with a call, each class with what it means.
+"""Errors of this package, one class for each way a call can fail.
 
 GateError
-├── GateUnreachable      no answer came: no connection, or one that was lost
-├── DeadlineExceeded     the time of the call was over, here or at the gate
-├── RequestRefused       400, 404 and the like: the gate takes no such request
+├── GateUnreachable      no response: the connection could not be opened, or was lost
+├── DeadlineExceeded     the call timed out, in the client or in the gate
+├── RequestRefused       400, 404 and similar: the gate does not accept such a request
 │   ├── Unauthorized     401
 │   └── Forbidden        403
-├── BadImage             413, 422, or found here before anything was sent; `code` says what is wrong with the image
+├── BadImage             413, 422, or detected before sending; `code` names the fault of the image
 ├── Overloaded           429, with `retry_after`
 │   └── RateLimited
 ├── NotReady             503
 │   └── Draining
-├── ServiceFault         500 and what else a server or a proxy answers that is at fault itself
-├── UnexpectedAnswer     what answered is no Lensgate, or not one that this client understands
-└── GaveUp               a GateFilter found too little to accept
+├── ServiceFault         500 and other faults of a server or a proxy
+├── UnexpectedAnswer     the response does not follow the protocol of a Lensgate
+└── GaveUp               a GateFilter accepted too few images
+
+Error texts quote values of the caller and of the server; `quoted`, `truncated` and `single_line` keep them bounded and
+printable.
 """
 
+import reprlib
 from collections.abc import Mapping
 from typing import ClassVar
 
-from lensgate_client._protocol.texts import cut
+MAX_CHARACTERS = 2_000
+"""Limit of one error text, quotations included."""
+
+_QUOTED_CHARACTERS = 80
+_bounded = reprlib.Repr()
+_bounded.maxstring = _bounded.maxother = _QUOTED_CHARACTERS
 
 
 class GateError(Exception):
-    """Base of everything this package raises about the gate and about images.
+    """Base class of the errors that this package raises about the gate and about images.
 
     Args:
-        detail: a text for people, cut to 2,000 characters.
-        code: stable, for programs; the class has its own.
-        status: of the HTTP answer, if there was one.
-        request_id: under which the gate's log has the request.
-        retry_after: seconds that the gate asked to wait.
+        detail: a text for people, truncated to 2,000 characters.
+        code: a stable identifier for programs; each class has a default.
+        status: HTTP status of the response, if there was one.
+        request_id: identifies the request in the log of the gate.
+        retry_after: seconds that the gate asked the client to wait.
     """
 
     code: str = "gate_error"
@@ -45,7 +54,7 @@ class GateError(Exception):
         request_id: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        self.detail = cut(detail)
+        self.detail = truncated(detail)
         super().__init__(self.detail)
         self.code = code or self.code
         self.status = status
@@ -57,7 +66,7 @@ class GateError(Exception):
 
 
 class GateUnreachable(GateError):
-    """No answer came. Where `is_lost`, the request was on its way, and the gate may have decided and recorded it."""
+    """No response arrived. If `is_lost`, the request was sent, and the gate may have decided and recorded it."""
 
     code = "unreachable"
     is_retryable = True
@@ -68,75 +77,75 @@ class GateUnreachable(GateError):
 
 
 class DeadlineExceeded(GateError):
-    """There was no answer in time."""
+    """No response arrived in time."""
 
     code = "deadline_exceeded"
 
 
 class RequestRefused(GateError):
-    """The gate does not take such a request: another URL, another version, or a fault of this client."""
+    """The gate rejected the request: wrong URL, another version, or a fault of this client."""
 
     code = "malformed_request"
 
 
 class Unauthorized(RequestRefused):
-    """No token, or none that the gate knows."""
+    """The token is missing or unknown to the gate."""
 
     code = "unauthorized"
 
 
 class Forbidden(RequestRefused):
-    """The token is known, and not for this."""
+    """The token is valid but lacks the permission for this request."""
 
     code = "forbidden"
 
 
 class BadImage(GateError):
-    """The image cannot be judged: `not_square`, `image_too_small`, `corrupt_image` ... in `code`."""
+    """The image cannot be scored; `code` is `not_square`, `image_too_small`, `corrupt_image` or similar."""
 
     code = "unsupported_image"
 
 
 class Overloaded(GateError):
-    """The gate has no room at present; nothing was decided."""
+    """The gate is at capacity and did not process the request."""
 
     code = "overloaded"
     is_retryable = True
 
 
 class RateLimited(Overloaded):
-    """This token has sent more requests than it may; nothing was decided."""
+    """The token exceeded its rate limit; the request was not processed."""
 
     code = "rate_limited"
 
 
 class NotReady(GateError):
-    """The gate cannot decide at present; nothing was decided."""
+    """The gate is not ready and did not process the request."""
 
     code = "not_ready"
     is_retryable = True
 
 
 class Draining(NotReady):
-    """The gate is about to leave; another replica, or its successor, will answer."""
+    """The gate is shutting down; another replica or its successor will respond."""
 
     code = "draining"
 
 
 class ServiceFault(GateError):
-    """A fault of the service; its log has it under `request_id`."""
+    """The service failed; its log has the details under `request_id`."""
 
     code = "internal"
 
 
 class UnexpectedAnswer(GateError):
-    """An answer that is none of a Lensgate."""
+    """The response does not follow the protocol of a Lensgate."""
 
     code = "unexpected_answer"
 
 
 class GaveUp(GateError):
-    """A filter ended before it had what it was asked for; `detail` says why, with the counts."""
+    """A filter stopped before it had the requested images; `detail` has the reason and the counts."""
 
     code = "gave_up"
 
@@ -151,12 +160,12 @@ _BY_STATUS: Mapping[int, type[GateError]] = {
     503: NotReady,
     504: DeadlineExceeded,
 }
-# Proxies give none, and theirs is most often about the body.
-_CODES: Mapping[int, str] = {413: "body_too_large"}
+# A proxy sends no code; its 413 refers to the size of the body.
+_DEFAULT_CODES: Mapping[int, str] = {413: "body_too_large"}
 _BAD_GATEWAY = 502
 
 
-def error_of(
+def error_for_response(
     status: int,
     detail: str,
     *,
@@ -164,15 +173,37 @@ def error_of(
     request_id: str | None = None,
     retry_after: float | None = None,
 ) -> GateError:
-    """The error that an answer with this status and, where a Lensgate gave it, this code stands for."""
+    """Create the error for an HTTP status and, if a Lensgate sent one, its code."""
     if status == _BAD_GATEWAY:
-        # A proxy in front of the gate lost it: whether it had decided nobody knows.
+        # The proxy lost the connection to the gate, which may have decided already.
         return GateUnreachable(detail, is_lost=True, status=status)
-    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or _by_range(status)
-    return kind(detail, code=code or _CODES.get(status), status=status, request_id=request_id, retry_after=retry_after)
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or _class_by_range(status)
+    code = code or _DEFAULT_CODES.get(status)
+    return kind(detail, code=code, status=status, request_id=request_id, retry_after=retry_after)
 
 
-def _by_range(status: int) -> type[GateError]:
+def _class_by_range(status: int) -> type[GateError]:
     if status >= 500:
         return ServiceFault
     return RequestRefused if status >= 400 else UnexpectedAnswer
+
+
+def quoted(value: object) -> str:
+    """Return `repr(value)`; shorten a long value to its beginning and its length."""
+    if isinstance(value, str | bytes | bytearray):
+        unit = "characters" if isinstance(value, str) else "bytes"
+        if len(value) <= _QUOTED_CHARACTERS:
+            return repr(value)
+        return f"{value[:_QUOTED_CHARACTERS]!r}... ({len(value):,} {unit})"
+    return truncated(_bounded.repr(value), 2 * _QUOTED_CHARACTERS)
+
+
+def truncated(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return at most `limit` characters of `text`; an ellipsis marks a shortened text."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def single_line(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return `text` on one line without control characters, which could forge log lines or drive a terminal."""
+    head = text[: 4 * limit]
+    return truncated(" ".join("".join(letter if letter.isprintable() else " " for letter in head).split()), limit)

@@ -1,4 +1,4 @@
-"""What the gate says of an image."""
+"""The gate's responses about images."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 from lensgate_client.errors import GateError
 
 Label = Literal["glasses", "no_glasses"]
-"""What a picture shows, and what a generator may have been asked for."""
+"""The content of an image, as the model sees it or as the generator was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """The probabilities, edges included, that the gate takes for too uncertain."""
+    """Range of probabilities, bounds included, that the gate treats as too uncertain."""
 
     low: float
     high: float
@@ -19,7 +19,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The model that a gate serves: `size` is the edge of its input in pixels."""
+    """The model that a gate serves; `size` is the edge length of its input in pixels."""
 
     name: str
     version: str
@@ -28,11 +28,11 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The gate's answer about one image.
+    """The gate's decision about one image.
 
-    `reason` is one of `confident`, `uncertain`, `unfamiliar` and `contradicted`; `novelty` is None where the model has
-    none; `band` is None where the image was sent as a tensor, since that protocol does not tell it. The gate's record
-    has the decision under `id`.
+    `id` identifies the decision in the gate's record. `reason` is one of `confident`, `uncertain`, `unfamiliar` and
+    `contradicted`. `novelty` is None if the model has no novelty score. `band` is None if the image was sent as a
+    tensor, because that protocol does not carry it.
     """
 
     id: str
@@ -47,36 +47,36 @@ class Decision:
 
     @property
     def accepted(self) -> bool:
-        """Whether the image is to be kept."""
+        """Whether the gate accepted the image."""
         return self.decision == "accept"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFailed:
-    """An image that was not judged, where others were: the fault is its own."""
+    """One of several images that could not be scored; the other images are not affected."""
 
     id: str
     error: GateError
 
     def __post_init__(self) -> None:
-        # Where it was raised is of no use to who reads outcomes, and would hold the image.
+        # The traceback's frames would keep the image in memory.
         self.error.__traceback__ = self.error.__cause__ = self.error.__context__ = None
 
     @property
     def code(self) -> str:
-        """What is wrong: `not_square`, `corrupt_image` ..."""
+        """Error code: `not_square`, `corrupt_image` or similar."""
         return self.error.code
 
     @property
     def detail(self) -> str:
-        """The same for people."""
+        """Error text for people."""
         return self.error.detail
 
     @property
     def accepted(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
 
 Outcome = Decision | ImageFailed
-"""What becomes of one of many images."""
+"""The result for one of several images."""

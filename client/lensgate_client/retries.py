@@ -1,4 +1,4 @@
-"""When a request is sent once more: how long to wait before, and how often in all."""
+"""Decide whether and when a failed request is sent again."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -9,21 +9,21 @@ from email.utils import parsedate_to_datetime
 from lensgate_client.errors import GateError, GateUnreachable
 
 _RESERVE_SECONDS = 10.0
-_LEAST_CAPACITY = 10.0
-_LONGEST_DATE = 64
+_MIN_CAPACITY = 10.0
+_MAX_DATE_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How much is repeated. None of it outlasts the call's `timeout`.
+    """Retry settings of a gate object. Retries never extend the `timeout` of a call.
 
     Args:
-        ratio: retries for each request, over all calls of a gate object.
-        minimum: retries a second that there may be whatever the ratio.
-        first_wait: seconds to wait at most before the first retry where the gate does not say; doubled each time.
-        longest_wait: where that ends.
-        repeat_lost: whether to send again what may have been decided because its answer was lost. The decision is the
-            same; the gate's record then has it twice, under the same id.
+        ratio: retries per request, over all calls of a gate object.
+        minimum: retries per second that are always allowed, in addition to `ratio`.
+        first_wait: longest random wait in seconds before the first retry if the gate names none; doubled each time.
+        longest_wait: upper limit of that wait.
+        repeat_lost: whether to resend a request whose response was lost after the gate may have decided. The decision
+            is the same; the gate then records it twice under the same id.
     """
 
     ratio: float = 0.2
@@ -34,66 +34,67 @@ class Retries:
 
     def __post_init__(self) -> None:
         if min(self.ratio, self.minimum, self.first_wait, self.longest_wait) < 0:
-            raise ValueError("of Retries every number is 0 or more")
+            raise ValueError("every number of Retries must be >= 0")
 
     def allow(self, error: GateError) -> bool:
-        """Whether what ended so may be sent again."""
+        """Return whether a request that failed with `error` may be sent again."""
         if isinstance(error, GateUnreachable) and error.is_lost:
             return self.repeat_lost
         return error.is_retryable
 
     def wait(self, error: GateError, attempt: int, *, chance: float) -> float:
-        """Seconds before the next try after `attempt` (0, 1, ...) failed; `chance` is in [0, 1).
+        """Return the seconds to wait after `attempt` (0, 1, ...) failed; `chance` is in [0, 1).
 
-        Never earlier than the gate says, and not all at the same moment.
+        The wait is never shorter than `Retry-After`; random jitter spreads the clients.
         """
-        spread = chance * min(self.longest_wait, self.first_wait * 2.0 ** min(attempt, 32))
-        return (error.retry_after or 0.0) + spread
+        jitter = chance * min(self.longest_wait, self.first_wait * 2.0 ** min(attempt, 32))
+        return (error.retry_after or 0.0) + jitter
 
 
 class RetryBudget:
-    """A bucket of retries: requests fill it by `ratio` each, time by `minimum` a second. Threads share it.
+    """Token bucket of retries, refilled by each request (`ratio`) and over time (`minimum`). Thread-safe.
 
-    It keeps a gate in trouble from being sent many times what it was sent before.
+    It limits the extra load that retries put on a gate in trouble.
 
     Args:
-        retries: the two rates.
-        clock: seconds that only go forward.
+        retries: the refill rates.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, retries: Retries, clock: Callable[[], float]) -> None:
         self._retries = retries
         self._clock = clock
-        self._left = _RESERVE_SECONDS * retries.minimum
-        self._most = max(_LEAST_CAPACITY, self._left)
-        self._filled = clock()
+        self._available = _RESERVE_SECONDS * retries.minimum
+        self._capacity = max(_MIN_CAPACITY, self._available)
+        self._refilled_at = clock()
         self._lock = threading.Lock()
 
     def deposit(self) -> None:
-        """A request is sent for the first time."""
+        """Refill for one new request."""
         with self._lock:
-            self._left = min(self._most, self._left + self._retries.ratio)
+            self._available = min(self._capacity, self._available + self._retries.ratio)
 
     def withdraw(self) -> bool:
-        """Take one retry, if there is one."""
+        """Take one retry; return False if the bucket is empty."""
         with self._lock:
             now = self._clock()
-            self._left = min(self._most, self._left + (now - self._filled) * self._retries.minimum)
-            self._filled = now
-            if self._left < 1.0:
+            refill = (now - self._refilled_at) * self._retries.minimum
+            self._available = min(self._capacity, self._available + refill)
+            self._refilled_at = now
+            if self._available < 1.0:
                 return False
-            self._left -= 1.0
+            self._available -= 1.0
             return True
 
 
 def read_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds of a Retry-After header, a number or a date; None where there is none that makes sense.
+    """Return the seconds of a Retry-After header, given as a number or a date; None if it is missing or malformed.
 
-    A date is held against the answer's own Date, so that clocks may differ.
+    A date is compared with the Date header of the same response, so that the clocks may differ.
 
     Args:
-        headers: of the answer, names in lower case.
-        now: seconds of the epoch, for an answer without a Date.
+        headers: headers of the response, names in lower case.
+        now: Unix time, used if the response has no Date header.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdecimal():
@@ -106,10 +107,10 @@ def read_retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def _read_date(text: str) -> float | None:
-    if len(text) > _LONGEST_DATE:
+    if len(text) > _MAX_DATE_CHARACTERS:
         return None
     try:
-        found: datetime = parsedate_to_datetime(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        date: datetime = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     except (ArithmeticError, LookupError, TypeError, ValueError):  # The parser raises any of them on malformed dates.
         return None

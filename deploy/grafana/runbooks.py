@@ -13,7 +13,7 @@ HEIGHT = 14
 
 
 def render(source: Path = SOURCE) -> str:
-    """A dashboard with a panel of text for each section; the first says what all of them have in common."""
+    """Return a dashboard with a text panel for each section; the first holds the introduction."""
     preface, *parts = re.split(r"^## (.+)$\n", source.read_text(), flags=re.MULTILINE)
     title, _, preface = preface.removeprefix("# ").partition("\n")
     sections = [(title, preface), *zip(parts[::2], parts[1::2], strict=True)]
@@ -23,7 +23,7 @@ def render(source: Path = SOURCE) -> str:
     board: dict[str, Any] = {
         "uid": UID,
         "title": "Lensgate: runbooks",
-        "description": "What each alert means and what to do. Made of docs/runbooks.md by deploy/grafana/runbooks.py.",
+        "description": "One section for each alert. Generated from docs/runbooks.md by deploy/grafana/runbooks.py.",
         "id": None,
         "tags": ["lensgate"],
         "schemaVersion": 41,
@@ -49,7 +49,7 @@ def _panel(number: int, title: str, text: str) -> dict[str, Any]:
 
 
 def _link(text: str, places: dict[str, int]) -> str:
-    """Let what links to another section lead to its panel."""
+    """Point links between sections to their panels."""
     return re.sub(r"\(#([\w-]+)\)", lambda found: f"(/d/{UID}?viewPanel=panel-{places[found[1]]})", text)
 
 

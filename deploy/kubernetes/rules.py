@@ -8,11 +8,11 @@ import yaml
 HERE = Path(__file__).parent
 RULES = HERE.parent / "prometheus/rules"
 TARGET = HERE / "monitoring/prometheusrule.yaml"
-HEADER = "# Made of deploy/prometheus/rules by `python deploy/kubernetes/rules.py`: edit those.\n"
+HEADER = "# Generated from deploy/prometheus/rules by `python deploy/kubernetes/rules.py`: edit those files.\n"
 
 
 def render(folder: Path = RULES) -> str:
-    """The PrometheusRule with the groups of every file, in the order of their names."""
+    """Return the PrometheusRule with the groups of every file, ordered by file name."""
     groups = [group for path in sorted(folder.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
     labels = {"app.kubernetes.io/name": "lensgate"}
     document: dict[str, Any] = {

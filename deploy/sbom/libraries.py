@@ -1,8 +1,8 @@
-"""Read the versions of the compiled libraries inside installed wheels, from the libraries where they tell.
+"""Read the versions of compiled libraries inside installed wheels, from the libraries themselves if possible.
 
     python deploy/sbom/libraries.py    # prints a JSON list
 
-It needs nothing beyond the standard library, so that the interpreter of any environment can run it.
+It uses only the standard library, so the interpreter of any environment can run it.
 """
 
 import ctypes
@@ -69,7 +69,7 @@ def _stem(path: Path) -> str:
 
 
 def _plain(name: str) -> str:
-    """Return what projects and their files spell alike: libLerc and lerc, c-blosc2 and libblosc2."""
+    """Return a spelling that projects and their files share: libLerc and lerc, c-blosc2 and libblosc2."""
     return name.lower().removeprefix("lib").removeprefix("c-")
 
 
@@ -115,7 +115,7 @@ def _imagecodecs() -> dict[str, str]:
 
 
 def _deflate() -> dict[str, str]:
-    # Linked statically, and libdeflate keeps its version in a header alone: this is what the wheel's changelog says.
+    # Linked statically, and libdeflate keeps its version in a header alone: this version is from the wheel's changelog.
     return {"libdeflate": {"0.9.0": "1.26"}.get(version("deflate"), "")}
 
 

@@ -1,4 +1,4 @@
-"""Read the orientation from an EXIF block, and nothing else of it."""
+"""Read only the orientation from an EXIF block."""
 
 import struct
 
@@ -11,21 +11,21 @@ EXIF_PREFIX = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 _FORMATS = {3: "H", 4: "I"}
-"""TIFF types in which encoders store an orientation -> `struct` format."""
+"""TIFF type of a stored orientation -> `struct` format."""
 
 _VALUE_BYTES = 4
 
 
 def read_orientation(exif: ImageBytes) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 if the block is damaged or has none."""
+    """Return the EXIF orientation, 1 to 8; 1 if the block is damaged or does not contain it."""
     return find_orientation(exif) or 1
 
 
 def find_orientation(exif: ImageBytes) -> int | None:
-    """Return the EXIF orientation, 1 to 8; None if the block is damaged or has none.
+    """Return the EXIF orientation, 1 to 8; None if the block is damaged or does not contain it.
 
     Time and memory are linear in the first directory, at most 65,535 entries of 12 bytes. Other directories, values
-    outside the entries and maker notes are not looked at.
+    outside the entries and maker notes are not read.
     """
     try:
         return _read(bytes(exif).removeprefix(EXIF_PREFIX))

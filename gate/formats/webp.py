@@ -1,8 +1,8 @@
 """Read the header of a WebP file, and decode its first frame.
 
-libwebp is handed the chunks that pixels depend on: VP8 or VP8L, and ALPH. Of an animation that is the first frame, put
-onto a transparent canvas as libwebp's own animation decoder does; later frames cost nothing. ICC profiles are dropped
-and not applied: pixels are taken as stored.
+libwebp receives only the chunks that pixels depend on: VP8 or VP8L, and ALPH. The first frame of an animation is placed
+on a transparent canvas, as libwebp's own animation decoder does; later frames are not decoded. ICC profiles are not
+applied: pixels are taken as stored.
 """
 
 import io
@@ -22,15 +22,15 @@ _Chunk = tuple[bytes, int, int]
 _FIRST = 12
 _ANIMATION, _EXIF, _ALPHA = 0x02, 0x08, 0x10
 _FRAME_HEADER = 16
-_PICTURES = (b"VP8 ", b"VP8L")
+_IMAGE_CHUNKS = (b"VP8 ", b"VP8L")
 
-# Far more than the frames of an animation, and 20 ms at most.
+# Far more than the frames of real animations; walking over them takes at most 20 ms.
 _MOST_CHUNKS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class WebpFields:
-    """Size of the canvas, whether it is animated, and the EXIF block."""
+    """Canvas size, animation flag and EXIF block of a header."""
 
     width: int
     height: int
@@ -39,7 +39,7 @@ class WebpFields:
 
 
 def is_webp(data: ImageBytes) -> bool:
-    """Whether the bytes begin as a WebP file does."""
+    """Whether the bytes begin with a WebP signature."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
@@ -47,8 +47,8 @@ def read_webp_header(data: ImageBytes) -> WebpFields:
     """Read size, animation and EXIF block.
 
     Raises:
-        CorruptImage: the file begins with an unknown chunk, or has too many.
-        struct.error, IndexError: it ends early.
+        CorruptImage: the first chunk is unknown, or there are too many chunks.
+        struct.error, IndexError: the header ends early.
     """
     kind = data[12:16]
     if kind == b"VP8X":
@@ -67,31 +67,31 @@ def decode_webp(data: ImageBytes) -> DecodedImage:
     """Decode the first frame.
 
     Returns:
-        RGB or RGBA of the canvas, composited over black.
+        The canvas as RGB or RGBA, composited over black.
 
     Raises:
         CorruptImage: a chunk ends early, or the frame does not lie on the canvas.
         OSError, SyntaxError, ValueError: libwebp cannot decode the picture.
     """
     if data[12:16] != b"VP8X":
-        return _picture(data)
+        return _decode_still(data)
     stop = 8 + struct.unpack_from("<I", data, 4)[0]
     if stop > len(data):
         raise CorruptImage("the webp ends before its announced length: it is incomplete")
-    # To the end: where bytes were lost or added, the chunks behind them no longer begin where they should.
+    # All chunks: lost or inserted bytes show as a misplaced chunk after them.
     for kind, start, end in list(_chunks(data, _FIRST, stop)):
         if kind == b"ANMF":
-            return _on_canvas(data, start, _picture(_still(data, start + _FRAME_HEADER, end)))
-        if kind in (b"ALPH", *_PICTURES):
-            return _picture(_still(data, start - 8, stop))
+            return _on_canvas(data, start, _decode_still(_still(data, start + _FRAME_HEADER, end)))
+        if kind in (b"ALPH", *_IMAGE_CHUNKS):
+            return _decode_still(_still(data, start - 8, stop))
     raise CorruptImage("the webp has no picture")
 
 
 class _StillWebP(WebPImagePlugin.WebPImageFile):
-    """Pillow's WebP reader, which frees libwebp's two canvases before it copies the frame.
+    """Pillow's WebP reader, changed to free libwebp's two canvases before it copies the frame.
 
-    They are half of the 260 MB that a picture of 4096 x 4096 pixels takes otherwise. If a release of Pillow works in
-    another way, the pixels stay the same.
+    This halves the 260 MB that an image of 4096 x 4096 pixels takes. If a release of Pillow changes the overridden
+    method, only the saving is lost; the pixels stay the same.
     """
 
     def _get_next(self) -> tuple[bytes, int, int]:
@@ -100,27 +100,27 @@ class _StillWebP(WebPImagePlugin.WebPImageFile):
         return frame
 
 
-def _picture(still: ImageBytes) -> DecodedImage:
+def _decode_still(still: ImageBytes) -> DecodedImage:
     image = _StillWebP(io.BytesIO(still))
     image.load()
     return DecodedImage(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
 
 
 def _still(data: ImageBytes, position: int, end: int) -> bytes:
-    """A file of the picture that begins at `position`, with its alpha and nothing else."""
+    """Return a file with only the image that begins at `position` and its alpha."""
     alpha: bytes = b""
     for kind, start, stop in _chunks(data, position, end):
         chunk = bytes(data[start - 8 : stop + (stop - start) % 2])
         if kind == b"ALPH" and not alpha:
             alpha = chunk
-        elif kind in _PICTURES:
+        elif kind in _IMAGE_CHUNKS:
             extended = _extended(data, start) + alpha if alpha and kind == b"VP8 " else b""
             return b"".join([b"RIFF", struct.pack("<I", 4 + len(extended) + len(chunk)), b"WEBP", extended, chunk])
     raise CorruptImage("the webp has a frame without a picture")
 
 
 def _extended(data: ImageBytes, start: int) -> bytes:
-    """The VP8X chunk that tells libwebp to look for alpha, with the size that the VP8 picture names."""
+    """Return the VP8X chunk that announces alpha to libwebp, with the size in the VP8 chunk."""
     width, height = (edge & 0x3FFF for edge in struct.unpack_from("<HH", data, start + 6))
     if not width or not height:
         raise CorruptImage("the webp names a size of zero")
@@ -155,9 +155,9 @@ def _exif(data: ImageBytes) -> ImageBytes:
 
 
 def _chunks(data: ImageBytes, position: int, stop: int, *, is_whole: bool = True) -> Iterator[_Chunk]:
-    """Name, start and end of each chunk's body.
+    """Yield name, start and end of each chunk's body.
 
-    `is_whole`: raise for a chunk that ends early; else stop before it.
+    `is_whole`: raise if a chunk ends early; otherwise stop before it.
     """
     for _ in range(_MOST_CHUNKS):
         if position >= stop or (not is_whole and position + 8 > stop):

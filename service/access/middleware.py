@@ -18,13 +18,14 @@ from service.access.principal import Scope as Permission
 from service.access.sessions import Session, find_session, has_cookie
 from service.access.tokens import Token, TokenFile
 from service.errors import Forbidden, MalformedRequest, RateLimited, Unauthorized
+from service.http.scope_state import request_state
 
 _MAX_SECRET = 512
 _SEEN = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site", b"x-csrf-token"})
 
 
 class Access:
-    """Decides before the body is read. `scope["state"]` is given the `principal`, and the `session` of a browser.
+    """Decides before the body is read. It sets the `principal` of the request, and the `session` of a browser.
 
     What it refuses it raises: telemetry answers. It follows the file of tokens for as long as the app lives.
 
@@ -69,15 +70,15 @@ class Access:
         Raises:
             ServiceError: it may not pass.
         """
-        need, headers, state = need_of(scope["method"], scope["path"]), _read_headers(scope), scope["state"]
+        need, headers, state = need_of(scope["method"], scope["path"]), _read_headers(scope), request_state(scope)
         self._check_host(scope, headers, need)
         if scope["method"] not in SAFE_METHODS and (self._tokens is None or need is Open.TO_ALL):
             headers.check_origin()
         if self._tokens is None:
-            state["principal"] = ANYBODY
+            state.principal = ANYBODY
             return None
         if need is Open.TO_ALL:
-            state["principal"] = NOBODY
+            state.principal = NOBODY
             return None
         try:
             token, session = self._identify(scope["method"], headers, self._tokens)
@@ -86,13 +87,13 @@ class Access:
                 return login
             raise
         # Before anything is refused: the log says whose request it was.
-        principal = state["principal"] = token.principal
+        state.principal = principal = token.principal
         self._check_rate(token, self._tokens)
         if isinstance(need, Permission) and not principal.may(need):
             if login := _login(scope, headers, missing=need):
                 return login
             raise Forbidden(_missing(principal, need))
-        state["session"] = session
+        state.session = session
         return None
 
     def _check_host(self, scope: Scope, headers: "_Headers", need: Need) -> None:

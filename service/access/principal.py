@@ -14,7 +14,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever a token or a session names; `scope["state"]["principal"]` of every request that reaches an endpoint."""
+    """The caller that a token or a session names."""
 
     name: str
     scopes: frozenset[Scope]

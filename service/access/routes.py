@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from service.access.identity import principal_of, session_of
 from service.access.principal import Principal, Scope
 from service.access.sessions import Session, clear_cookie, open_session, set_cookie
 from service.access.tokens import Token, TokenFile
@@ -42,7 +43,7 @@ def make_session_routes(tokens: TokenFile | None) -> APIRouter:
     @router.get("/v1/session", responses=describe_problems([Unauthorized]), summary="Who is logged in")
     async def show(request: Request, response: Response) -> SessionAnswer:
         response.headers["Cache-Control"] = "no-store"
-        return _describe(request.state.principal, getattr(request.state, "session", None), is_on=tokens is not None)
+        return _describe(principal_of(request), session_of(request), is_on=tokens is not None)
 
     @router.post(
         "/v1/session",

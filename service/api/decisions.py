@@ -1,15 +1,14 @@
 """`POST /v1/decisions`: one image in, one decision out."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from gate import Action, Label, Reason
 from gate.errors import UnsupportedImage
+from service.api.request_admission import admit_request
 from service.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -19,11 +18,15 @@ from service.errors import (
     NotReady,
     Overloaded,
 )
-from service.http.openapi import describe_operation
-from service.http.query_params import read_query
+from service.http.openapi import describe_body, describe_problems
+from service.http.request_body import read_body, while_connected
+from service.http.scope_state import request_state
 from service.ids import Identity, new_id
-from service.inference.pipeline import Pipeline
-from service.inference.request_context import Answer, Asked
+from service.inference.payload import Payload
+from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+from service.runtime import Runtime
+
+DECISIONS = "/v1/decisions"
 
 
 class DecisionQuery(BaseModel):
@@ -63,33 +66,51 @@ class DecisionAnswer(BaseModel):
     model: ModelAnswer
 
 
-class Decisions:
-    """The endpoint, an ASGI app: what it saves of a framework's ways is a tenth of what an image costs."""
+def make_decision_routes(runtime: Runtime) -> APIRouter:
+    """Build `POST /v1/decisions`."""
+    router = APIRouter()
 
-    operation = describe_operation(
-        "Judge one image, sent as the raw body",
-        query=DecisionQuery,
-        body={kind: {"type": "string", "format": "binary"} for kind in ("image/png", "image/jpeg", "image/webp")},
-        answer=DecisionAnswer,
-        errors=(MalformedRequest, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded),
+    @router.post(
+        DECISIONS,
+        summary="Decide about one image, sent as the raw body",
+        response_model=DecisionAnswer,
+        responses=describe_problems(
+            [
+                MalformedRequest,
+                BodyTooLarge,
+                InvalidImage,
+                Overloaded,
+                Internal,
+                NotReady,
+                DeadlineExceeded,
+            ]
+        ),
+        openapi_extra={
+            "requestBody": describe_body(
+                {kind: {"type": "string", "format": "binary"} for kind in ("image/png", "image/jpeg", "image/webp")}
+            )
+        },
     )
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        request = Request(scope, receive)
-        query = read_query(request, DecisionQuery)
+    async def decide(request: Request, query: Annotated[DecisionQuery, Query()]) -> Response:
         identity = query.identity or new_id()
-        asked = Asked(identity, query.expected)
         try:
-            answer = await self._pipeline.answer(request, asked, timeout_ms=query.timeout_ms)
+            async with admit_request(runtime, request, timeout_ms=query.timeout_ms) as context:
+                decided = await _decide(runtime, request, context, image=ImageRequest(identity, query.expected))
         except InvalidImage as error:
             raise _name_encoding(error, request) from error
-        body = decision_body(identity, answer)
-        request.state.log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
-        await Response(orjson.dumps(body), media_type="application/json")(scope, receive, send)
+        body = decision_body(identity, decided)
+        request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
+        # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    return router
+
+
+async def _decide(runtime: Runtime, request: Request, context: RequestContext, *, image: ImageRequest) -> ImageDecision:
+    with context.stages.measure("read"):
+        body = Payload(await read_body(request, context.permit, min_rate=runtime.settings.min_body_rate))
+    with while_connected(request):
+        return await runtime.pipeline.decide_file(context, body, image)
 
 
 def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
@@ -101,16 +122,16 @@ def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
     return InvalidImage(UnsupportedImage(text))
 
 
-def decision_body(identity: str | None, answer: Answer) -> dict[str, Any]:
+def decision_body(identity: str | None, decided: ImageDecision) -> dict[str, Any]:
     """One decision as every way of asking for it answers it."""
-    engine = answer.engine
+    runner = decided.runner
     return {
         "id": identity,
-        "glasses_probability": answer.score.probability,
-        "label": answer.decision.label,
-        "decision": answer.decision.action,
-        "reason": answer.decision.reason,
-        "novelty": answer.score.novelty,
-        "band": {"low": engine.band.low, "high": engine.band.high},
-        "model": {"name": engine.card.name, "version": engine.card.version},
+        "glasses_probability": decided.score.probability,
+        "label": decided.decision.label,
+        "decision": decided.decision.action,
+        "reason": decided.decision.reason,
+        "novelty": decided.score.novelty,
+        "band": {"low": runner.band.low, "high": runner.band.high},
+        "model": {"name": runner.card.name, "version": runner.card.version},
     }

@@ -3,15 +3,15 @@
 from fastapi import APIRouter
 
 from gate import Card
-from service.inference.pipeline import Pipeline
+from service.runtime import Runtime
 
 
-def make_routes(pipeline: Pipeline) -> APIRouter:
-    """All of them, bound to one pipeline."""
+def make_routes(runtime: Runtime) -> APIRouter:
+    """All of them, bound to one runtime."""
     router = APIRouter()
 
     @router.get("/v1/model", summary="The card of the model that is served")
     async def model() -> Card:
-        return pipeline.engine.card
+        return runtime.runner.card
 
     return router

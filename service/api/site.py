@@ -35,7 +35,7 @@ def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastA
     )
     for router in routers:
         site.include_router(router)
-    for kind in (ServiceError, HTTPException, RequestValidationError):
+    for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
         site.add_exception_handler(kind, answer_error)
 
     @cache

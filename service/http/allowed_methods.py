@@ -1,42 +1,50 @@
-"""Which methods a path has, over all of an app's routes."""
+"""The allowed methods of a path, over all routes of an app."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from service.errors import MethodNotAllowed
+
+NOT_ALLOWED = "the path does not support this method: use one of those in the Allow header"
+
+REFUSE = "refuse_method"
+"""The name of routes that answer 405."""
 
 
-class Methods:
-    """The `Allow` of every path: one router alone would name the methods of the first route that fits.
+class RawRoute(Route):
+    """A route to an ASGI app; another method is refused like every error, not in Starlette's plain text."""
 
-    Args:
-        routes: those that are asked last.
-        first: those that are asked before; where one has the path, the others are not asked.
-        shared: paths of which both are asked all the same.
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the app."""
+        if self.methods is not None and scope["method"] not in self.methods:
+            raise MethodNotAllowed(NOT_ALLOWED)
+        await self.app(scope, receive, send)
+
+
+class AllowedMethods:
+    """The `Allow` header of every path: a router alone would name the methods of the first matching route.
+
+    A route with exactly this path takes precedence over routes whose parameters match it.
     """
 
-    def __init__(
-        self, routes: Iterable[BaseRoute], *, first: Iterable[BaseRoute] = (), shared: Container[str] = ()
-    ) -> None:
-        self._groups = [_with_methods(first), _with_methods(routes)]
-        self._shared = shared
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        self._routes = [route for route in routes if isinstance(route, Route | APIRoute)]
 
     @property
     def paths(self) -> list[str]:
         """The paths of all routes."""
-        return [route.path for group in self._groups for route in group]
+        return [route.path for route in self._routes]
 
     def allowed(self, path: str) -> str:
-        """Return the methods of a path, as `Allow` lists them."""
-        found: set[str] = set()
-        for group in self._groups:
-            for route in group:
-                if route.path_regex.match(path):
-                    found |= route.methods or set()
-            if found and path not in self._shared:
-                break
-        return ", ".join(sorted(found))
+        """Return the value of the `Allow` header."""
+        routes = [route for route in self._routes if route.path_regex.match(path)]
+        routes = [route for route in routes if route.path == path] or routes
+        return ", ".join(sorted({method for route in routes for method in route.methods or ()} - _refused(routes)))
 
 
-def _with_methods(routes: Iterable[BaseRoute]) -> list[Route | APIRoute]:
-    return [route for route in routes if isinstance(route, Route | APIRoute)]
+def _refused(routes: Iterable[Route | APIRoute]) -> set[str]:
+    """Return the methods of routes that exist to refuse them."""
+    return {method for route in routes if route.name == REFUSE for method in route.methods or ()}

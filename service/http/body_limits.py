@@ -1,4 +1,6 @@
-"""Limit the body of every route that declares no limits of its own."""
+"""Limit request bodies of routes without limits of their own."""
+
+from collections.abc import Container
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,28 +12,30 @@ MAX_BYTES = 64 * 2**10
 SECONDS = 10.0
 
 
-class SmallBodies:
-    """ASGI middleware: a body is read before the app is called, whether or not the app wants it.
+class BodyLimit:
+    """ASGI middleware that reads the body, up to a limit, before it calls the app.
 
-    It raises what it refuses: `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
+    It raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
 
     Args:
-        app: what it is around.
-        seconds: in which a body has to come.
+        app: the wrapped app.
+        seconds: the timeout of a body.
+        own_limits: paths whose endpoints limit the body themselves, except that of a GET.
     """
 
-    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS) -> None:
+    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS, own_limits: Container[str] = ()) -> None:
         self._app = app
+        self._own_limits = own_limits
         self._seconds = min(seconds, SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request through, with all of its body or none."""
-        if scope["type"] != "http" or not _has_body(scope):
+        """Pass one request through with its complete body."""
+        if scope["type"] != "http" or not self._is_limited(scope):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
         if (length := content_length(request)) is not None and length > MAX_BYTES:
-            raise BodyTooLarge(f"the body has {length:,} bytes: {MAX_BYTES:,} are allowed here")
+            raise BodyTooLarge(f"the body has {length:,} bytes: this path allows {MAX_BYTES:,}")
         messages: list[Message] = [
             {
                 "type": "http.request",
@@ -44,6 +48,11 @@ class SmallBodies:
             return messages.pop() if messages else await receive()
 
         await self._app(scope, replay, send)
+
+    def _is_limited(self, scope: Scope) -> bool:
+        if scope["path"] in self._own_limits and scope["method"] not in ("GET", "HEAD"):
+            return False
+        return _has_body(scope)
 
 
 def _has_body(scope: Scope) -> bool:

@@ -1,4 +1,4 @@
-"""All connections of one port: a bound on their number, and an end for callers that do not read their answers."""
+"""Connections of one port: a limit on their number, and a timeout for callers that do not read their answers."""
 
 import asyncio
 import contextlib
@@ -7,23 +7,23 @@ from collections.abc import Iterator
 from typing import Protocol
 
 WRITE_SECONDS = 30.0
-"""In this time a caller has to read `MIN_READ_BYTES`, or all that waits for it."""
+"""Time in which a caller has to read `MIN_READ_BYTES`, or all pending bytes."""
 
 MIN_READ_BYTES = 64 * 2**10
 
 _SWEEP_SECONDS = 1.0
-# File descriptors of the process that are left to the model, the records and handshakes; half of them where few exist.
+# File descriptors reserved for model, records and handshakes; at most half of those of the process.
 _OTHER_DESCRIPTORS = 256
 
 
-class Connection(Protocol):
-    """What is asked of a connection here."""
+class OpenConnection(Protocol):
+    """An open connection."""
 
     transport: asyncio.Transport
 
 
 class _Unread:
-    """Bytes that a caller had not read, and until when it has to read some of them."""
+    """The unread bytes of a caller, and the deadline for reading some of them."""
 
     __slots__ = ("deadline", "size")
 
@@ -33,29 +33,28 @@ class _Unread:
 
 
 class Connections:
-    """Counts open connections. Beyond `most` a new one takes the place of one without a request.
+    """Counts open connections. Beyond `most` a new one displaces one without a request.
 
-    Connections that never sent a request go first, then those that were idle for longest. Used from the event loop
-    alone.
+    Connections that never sent a request go first, then the longest idle. Used from the event loop only.
 
     Args:
-        most: most connections at a time; never more than the process has file descriptors for.
+        most: maximum number of connections; file descriptors lower it.
     """
 
     def __init__(self, most: int) -> None:
         self._most = min(most, _most_by_descriptors())
-        self._open: set[Connection] = set()
+        self._open: set[OpenConnection] = set()
         # Dicts as ordered sets.
-        self._new: dict[Connection, None] = {}
-        self._idle: dict[Connection, None] = {}
-        self._unread: dict[Connection, _Unread] = {}
+        self._new: dict[OpenConnection, None] = {}
+        self._idle: dict[OpenConnection, None] = {}
+        self._unread: dict[OpenConnection, _Unread] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, connection: Connection) -> bool:
-        """Count a connection; False where every other one has a request in progress, and this has to be closed."""
+    def enter(self, connection: OpenConnection) -> bool:
+        """Count a connection; False if all others have a request in progress: the caller then has to close it."""
         if len(self._open) >= self._most and not self._displace():
             return False
         self._open.add(connection)
@@ -64,19 +63,19 @@ class Connections:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
         return True
 
-    def leave(self, connection: Connection) -> None:
-        """Count it no longer; a second time changes nothing."""
+    def leave(self, connection: OpenConnection) -> None:
+        """Stop counting a connection; calling it again has no effect."""
         self._open.discard(connection)
         self._unread.pop(connection, None)
         self.begin(connection)
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: OpenConnection) -> None:
         """Note that a request is in progress."""
         self._new.pop(connection, None)
         self._idle.pop(connection, None)
 
-    def rest(self, connection: Connection) -> None:
-        """Note that its request has been answered."""
+    def rest(self, connection: OpenConnection) -> None:
+        """Note that its request is answered."""
         if connection in self._open:
             self._idle[connection] = None
 
@@ -89,18 +88,18 @@ class Connections:
         return False
 
     def _sweep(self) -> None:
-        """Cut off callers that do not read. One look a second at all connections costs less than a timer for each."""
+        """Abort connections whose callers do not read. One sweep per second costs less than a timer each."""
         loop = asyncio.get_running_loop()
         for connection in tuple(self._open):
             self._check(connection, loop.time())
         self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._open else None
 
-    def _check(self, connection: Connection, now: float) -> None:
+    def _check(self, connection: OpenConnection, now: float) -> None:
         size = connection.transport.get_write_buffer_size()
         unread = self._unread.get(connection)
         if not size:
             self._unread.pop(connection, None)
-        # It grows where the caller has read enough to be sent more.
+        # The buffer grows when the caller has read enough for more to be written.
         elif unread is None or size > unread.size or unread.size - size >= MIN_READ_BYTES:
             self._unread[connection] = _Unread(size, now + WRITE_SECONDS)
         elif now > unread.deadline:
@@ -108,10 +107,10 @@ class Connections:
 
 
 class Handshakes:
-    """Connections that have not finished their TLS handshake: beyond `most` the oldest gives way.
+    """TLS handshakes in progress: beyond `most` the oldest is aborted.
 
     Args:
-        most: most handshakes at a time.
+        most: maximum number of handshakes.
     """
 
     def __init__(self, most: int = 128) -> None:
@@ -120,7 +119,7 @@ class Handshakes:
 
     @contextlib.contextmanager
     def wait(self, transport: asyncio.Transport) -> Iterator[None]:
-        """Count a handshake for as long as the block lasts."""
+        """Count a handshake while the block runs."""
         self._waiting[transport] = None
         if len(self._waiting) > self._most:
             oldest = next(iter(self._waiting))
@@ -132,7 +131,7 @@ class Handshakes:
             self._waiting.pop(transport, None)
 
     def close(self) -> None:
-        """End all of them."""
+        """Abort all of them."""
         for transport in tuple(self._waiting):
             transport.abort()
 

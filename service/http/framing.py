@@ -1,4 +1,4 @@
-"""Check the headers that say where a request ends, where the parser is more lenient than RFC 9112 (section 6)."""
+"""Check message framing (RFC 9112, section 6) where the parser is too lenient; protects against request smuggling."""
 
 import re
 from collections.abc import Iterable
@@ -9,19 +9,19 @@ from service.errors import ExpectationFailed, MalformedRequest
 
 HEAD_END = b"\r\n\r\n"
 
-# As many digits as any sane size has: int() refuses 4,300 and more.
+# Longer numbers are not plausible sizes, and int() refuses those of 4,300 digits and more.
 _LENGTH = re.compile(rb"[ \t]*([0-9]{1,15})[ \t]*")
 _VERSIONS = ("1.1", "1.0")
 
 
 def check_framing(headers: Iterable[tuple[bytes, bytes]], *, version: str) -> int | None:
-    """Return the announced number of bytes, 0 without a body, or None for a body in chunks. Names are lower-case.
+    """Return Content-Length, 0 without a body, or None for a chunked body. Header names are lower-case.
 
-    The parser refuses two lengths, a length beside chunks, and codings that do not end in `chunked`.
+    The parser itself refuses two lengths, a length of a chunked body, and codings that do not end in `chunked`.
 
     Raises:
-        MalformedRequest: another server in between could see another end of this request.
-        ExpectationFailed: the caller waits for something that never comes.
+        MalformedRequest: a proxy could find another end of this request.
+        ExpectationFailed: the caller expects an unsupported interim answer.
     """
     length: int | None = 0
     if version not in _VERSIONS:
@@ -33,12 +33,12 @@ def check_framing(headers: Iterable[tuple[bytes, bytes]], *, version: str) -> in
             _check_coding(value, version)
             length = None
         elif name == b"expect" and value.strip().lower() != b"100-continue":
-            raise ExpectationFailed("the Expect header may hold 100-continue alone: leave it out")
+            raise ExpectationFailed("the Expect header must be 100-continue: leave out other values")
     return length
 
 
 def may_be_request(data: bytes, start: int, max_header_bytes: int) -> bool:
-    """Return False where bytes behind a request cannot begin another one: its answer is then the connection's last."""
+    """Return False if the bytes behind a request cannot begin another one; its answer is then the last."""
     end = data.find(HEAD_END, start, start + max_header_bytes)
     if end < 0 and len(data) - start >= max_header_bytes:
         return False
@@ -60,7 +60,7 @@ def _read_length(value: bytes) -> int:
 def _check_coding(value: bytes, version: str) -> None:
     if value.strip().lower() != b"chunked":
         raise MalformedRequest(
-            "Transfer-Encoding may be chunked alone: send the body as it is, in chunks or with its length"
+            "Transfer-Encoding must be chunked: send the body uncompressed, chunked or with Content-Length"
         )
     if version != "1.1":
         raise MalformedRequest("HTTP/1.0 has no Transfer-Encoding: use HTTP/1.1, or send Content-Length")

@@ -1,25 +1,25 @@
-"""A caller that has shut down its side of a connection: it may wait for its answer, or have left."""
+"""Half-closed connections: the caller may be waiting for its answer, or may have left."""
 
 import asyncio
 import select
 from collections.abc import Callable
 
 PROBE_SECONDS = 0.25
-"""A request that takes longer is probed for; most are answered before."""
+"""Delay of the probe; most requests are answered earlier."""
 
 _POLL_SECONDS = 0.05
 
 
 class HalfClose:
-    """Aborts a half-closed connection once its caller turns out to have left.
+    """Aborts a half-closed connection whose caller has left.
 
-    Both look the same until something is sent: a caller that has left answers with a reset. An interim `100 Continue`
-    means nothing to one that waits (RFC 9110, 15.2).
+    The two cases differ only when bytes are sent: a caller that has left answers with a reset. A waiting caller ignores
+    an interim `100 Continue` (RFC 9110, 15.2).
 
     Args:
         transport: the connection.
-        is_answering: whether there is still an answer to wait for.
-        may_probe: whether an interim answer may be sent at this moment.
+        is_answering: whether an answer is pending.
+        may_probe: whether an interim answer may be sent now.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class HalfClose:
         if self._is_over():
             return
         poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), 0)  # POLLHUP and POLLERR are always told.
+        poll.register(self._transport.get_extra_info("socket").fileno(), 0)  # POLLHUP and POLLERR are always reported.
         if poll.poll(0):
             self._transport.abort()
         else:

@@ -1,8 +1,8 @@
-"""What `/docs` shows of the endpoints that FastAPI does not see."""
+"""OpenAPI descriptions of endpoints outside FastAPI, and of errors."""
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -21,7 +21,7 @@ class Problem(BaseModel):
 
 
 def describe_problems(kinds: Iterable[type[ServiceError]]) -> dict[int | str, dict[str, Any]]:
-    """The errors of an endpoint, by status."""
+    """Describe the errors of an endpoint, by status."""
     content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
     return {kind.status: {"description": inspect.getdoc(kind), "content": content} for kind in kinds}
 
@@ -30,32 +30,47 @@ def describe_operation(
     summary: str,
     *,
     query: type[BaseModel] | None = None,
-    body: Mapping[str, Any],
+    body: Mapping[str, type[BaseModel] | Mapping[str, Any]],
     answer: type[BaseModel] | Mapping[str, Any],
     errors: Iterable[type[ServiceError]],
     answer_type: str = "application/json",
 ) -> dict[str, Any]:
-    """One OpenAPI operation.
+    """Describe one OpenAPI operation.
 
     Args:
-        summary: its line in the list.
-        query: the model of its query.
-        body: schema by Content-Type.
-        answer: schema of what comes with 200, or the model of it.
-        errors: what may come instead.
-        answer_type: Content-Type of what comes with 200.
+        summary: one line.
+        query: the model of the query.
+        body: schema, or model, by Content-Type.
+        answer: schema or model of the 200 response.
+        errors: the possible errors.
+        answer_type: Content-Type of the 200 response.
     """
-    schema = answer if isinstance(answer, Mapping) else answer.model_json_schema(mode="serialization")
+    schema = _schema_of(answer, mode="serialization")
     problems = {str(status): problem for status, problem in describe_problems(errors).items()}
     return {
         "summary": summary,
         "parameters": _parameters(query) if query else [],
-        "requestBody": {"required": True, "content": {kind: {"schema": dict(part)} for kind, part in body.items()}},
+        "requestBody": describe_body(body),
         "responses": {
-            "200": {"description": "The answer", "content": {answer_type: {"schema": _inline(schema)}}},
+            "200": {
+                "description": "The answer",
+                "content": {answer_type: {"schema": schema}},
+            },
             **problems,
         },
     }
+
+
+def describe_body(body: Mapping[str, type[BaseModel] | Mapping[str, Any]], *, required: bool = True) -> dict[str, Any]:
+    """Describe the body of a request: a model, or its schema, by Content-Type."""
+    return {"required": required, "content": {kind: {"schema": _schema_of(part)} for kind, part in body.items()}}
+
+
+def _schema_of(
+    part: type[BaseModel] | Mapping[str, Any], *, mode: Literal["validation", "serialization"] = "validation"
+) -> dict[str, Any]:
+    schema: dict[str, Any] = _inline(part if isinstance(part, Mapping) else part.model_json_schema(mode=mode))
+    return schema
 
 
 def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
@@ -67,7 +82,7 @@ def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _inline(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:
-    """A JSON schema whose references are replaced by what they refer to: it will stand inside another document."""
+    """Replace the references of a JSON schema by their targets, so that it can be embedded in another document."""
     if isinstance(schema, list):
         return [_inline(part, definitions) for part in schema]
     if not isinstance(schema, Mapping):

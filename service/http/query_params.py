@@ -1,4 +1,4 @@
-"""The query of a request: names that are known, each with one value, checked by a pydantic model."""
+"""Query strings: only known names, one value each, validated by a pydantic model."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,16 @@ from service.errors import MalformedRequest
 
 _Query = TypeVar("_Query", bound=BaseModel)
 
-# Pages take what links to them bring along, and probes what a load balancer adds. Neither carries an order.
+# Pages accept extra names from links, probes those that load balancers add. Neither can contain `expected`.
 _CHECKED = ("/v1/", "/v2")
 _PROBES = "/v2/health/"
 
 
 def read_query(request: Request, kind: type[_Query]) -> _Query:
-    """Read the query as `kind`.
+    """Validate the query with the model `kind`.
 
     Raises:
-        MalformedRequest: a name is unknown or has two values, or a value does not fit; the text names it.
+        MalformedRequest: a name is unknown or has two values, or a value is invalid; the text names it.
     """
     check_names(request, names_of(kind))
     try:
@@ -32,7 +32,7 @@ def read_query(request: Request, kind: type[_Query]) -> _Query:
 
 
 async def check_query(request: Request) -> None:
-    """Check the names in the query of a FastAPI route against those that its endpoint declares.
+    """Check the query of a FastAPI route: every name must be declared by its endpoint.
 
     Raises:
         MalformedRequest: a name is unknown or has two values.
@@ -50,17 +50,17 @@ def check_names(request: Request, known: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
-            raise MalformedRequest(unknown_name("the query", name, known))
+            raise MalformedRequest(f"the query: {describe_unknown_name(name, known)}")
         if seen.setdefault(name, value) != value:
-            raise MalformedRequest(f"{name} is in the query twice, with two values")
+            raise MalformedRequest(f"the query: {name} has two values, send one")
 
 
-def unknown_name(where: str, name: str, known: Iterable[str]) -> str:
-    """Say that `where` takes no `name`, what it takes, and which of them may have been meant."""
+def describe_unknown_name(name: str, known: Iterable[str]) -> str:
+    """Name the accepted names, and the one that was probably meant."""
     names = sorted(known)
     near = difflib.get_close_matches(name[:64].lower(), names, n=1)
     hint = f", did you mean {near[0]!r}?" if near else ";"
-    return f"{where} takes no {name[:64]!r}{hint} it takes {', '.join(names) or 'nothing'}"
+    return f"unknown name {name[:64]!r}{hint} accepted: {', '.join(names) or 'none'}"
 
 
 @cache
@@ -70,7 +70,7 @@ def names_of(kind: type[BaseModel]) -> frozenset[str]:
 
 
 def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
-    """What pydantic finds, each with the name of the value at fault; what is between two values names both itself."""
+    """Describe pydantic's errors with the names of the values at fault."""
     return "; ".join(map(_describe, faults))
 
 

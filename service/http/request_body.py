@@ -1,50 +1,28 @@
-"""The body of a request: read under admission, and work that stops when its caller is gone."""
+"""Request bodies read under admission, and cancellation of work whose caller has disconnected."""
 
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BodyTooLarge, BodyTooSlow, ClientGone, DeadlineExceeded, MalformedRequest
-from service.inference.admission import Place
-
-CONNECTION = "lensgate.connection"
-"""Key of a request's scope: the `Connection` that it came by, where the server knows of such a thing."""
-
-GONE = "lensgate.gone"
-"""Key of a request's scope: what stands there is called when its connection is lost."""
-
+from service.http.scope_state import Connection, request_state
+from service.inference.admission import Permit
 
 GRACE_SECONDS = 5.0
-"""A body may stand still for so long; every second's worth of bytes that came is added again, up to this."""
+"""The time that a body may stall; bytes that arrive at the minimum rate restore it."""
 
 _MAX_LENGTH_DIGITS = 15
 _LEAST_SECONDS = 0.1
 
 
-class Connection(Protocol):
-    """What a connection can do beyond ASGI."""
-
-    transport: asyncio.Transport
-
-    def read_into(self, rest: memoryview) -> None:
-        """Put the rest of the body there, all of it; `receive` then says when it has come."""
-
-    def rest_of_body(self) -> int:
-        """Return how many bytes are still to come of a body that is put where `read_into` said."""
-
-    def stop_reading(self) -> None:
-        """The body is given up in the middle, so that the answer is the last of this connection."""
-
-
 def content_length(request: Request) -> int | None:
-    """The announced size of the body, or None where it comes in chunks of its own.
+    """Return Content-Length, or None for a chunked body.
 
     Raises:
-        MalformedRequest: the header is no number.
+        MalformedRequest: the header is not a number.
     """
     text = request.headers.get("content-length")
     if text is None:
@@ -55,30 +33,30 @@ def content_length(request: Request) -> int | None:
     return int(text)
 
 
-async def read_body(request: Request, place: Place, *, min_rate: int) -> bytearray:
-    """Read the whole body, counting each part in `place` before it is kept.
+async def read_body(request: Request, permit: Permit, *, min_rate: int) -> bytearray:
+    """Read the whole body, counting each part in `permit` before it is kept.
 
     Raises:
-        BodyTooSlow: it comes at less than `min_rate` bytes a second.
-        BodyTooLarge, Overloaded: there are more bytes than were announced, and no room for them.
-        ClientGone: the caller left in the middle.
+        BodyTooSlow: it arrives at less than `min_rate` bytes per second.
+        BodyTooLarge, Overloaded: it exceeds its announced size, and the capacity is exhausted.
+        ClientGone: the caller disconnected before the end.
     """
     length = content_length(request)
-    connection: Connection | None = request.scope.get(CONNECTION)
+    connection = request_state(request.scope).connection
     if length is not None and connection is not None:
         body = await _read_announced(request, length, connection, min_rate=min_rate)
     else:
         body = bytearray()
         with _at_rate(min_rate, lambda: len(body)):
             async for part in body_parts(request):
-                place.receive(len(part))
+                permit.receive(len(part))
                 body += part
-    place.complete()
+    permit.complete()
     return body
 
 
 async def _read_announced(request: Request, length: int, connection: Connection, *, min_rate: int) -> bytearray:
-    """Room for the body is reserved, so that it needs no counting and no holding back, only to be put down."""
+    """Read a body of known length, whose bytes are already reserved, into one buffer without copies."""
     body = bytearray(length)
     rest = memoryview(body)
     try:
@@ -95,11 +73,11 @@ async def _read_announced(request: Request, length: int, connection: Connection,
 
 
 class Pace:
-    """How long a body may still stand still: time that is waited for it counts down, bytes that come count up.
+    """The remaining time that a body may stall: waiting reduces it, received bytes restore it.
 
     Args:
-        min_rate: bytes a second; 0 allows any rate.
-        grace: most seconds.
+        min_rate: bytes per second; 0 disables the check.
+        grace: maximum in seconds.
     """
 
     def __init__(self, min_rate: int, grace: float) -> None:
@@ -108,17 +86,17 @@ class Pace:
         self._grace = grace
 
     def count(self, seconds: float, size: int) -> None:
-        """Count `size` bytes for which `seconds` were waited."""
+        """Count `size` bytes received after `seconds` of waiting."""
         if self._min_rate:
             self.left = min(self._grace, self.left - seconds + size / self._min_rate)
 
 
 @contextmanager
 def _at_rate(min_rate: int, received: Callable[[], int]) -> Iterator[None]:
-    """Cancel the block where fewer bytes come than `min_rate` a second.
+    """Cancel the block when fewer than `min_rate` bytes arrive per second.
 
     Raises:
-        BodyTooSlow: it was cancelled.
+        BodyTooSlow: the block was cancelled.
     """
     if not min_rate:
         yield
@@ -144,16 +122,18 @@ def _at_rate(min_rate: int, received: Callable[[], int]) -> Iterator[None]:
         if not is_slow or task is None:
             raise
         task.uncancel()
-        raise BodyTooSlow(f"the body came at less than {min_rate:,} bytes a second: LENSGATE_MIN_BODY_RATE") from None
+        raise BodyTooSlow(
+            f"the body arrived at less than {min_rate:,} bytes per second: LENSGATE_MIN_BODY_RATE"
+        ) from None
     finally:
         timer.cancel()
 
 
 async def body_parts(request: Request) -> AsyncIterator[bytes]:
-    """The body part by part as it comes.
+    """Iterate over the parts of the body as they arrive.
 
     Raises:
-        ClientGone: the caller left in the middle.
+        ClientGone: the caller disconnected before the end.
     """
     try:
         async for part in request.stream():
@@ -163,12 +143,12 @@ async def body_parts(request: Request) -> AsyncIterator[bytes]:
 
 
 async def read_small(request: Request, *, limit: int, seconds: float) -> bytes:
-    """A body that takes no place: a few kilobytes of JSON.
+    """Read a body of a few kilobytes, which needs no permit.
 
     Raises:
-        BodyTooLarge: it has more bytes than `limit`.
-        DeadlineExceeded: it did not come in time.
-        ClientGone: the caller left in the middle.
+        BodyTooLarge: it is longer than `limit`.
+        DeadlineExceeded: it did not arrive in time.
+        ClientGone: the caller disconnected before the end.
     """
     body = bytearray()
     try:
@@ -178,18 +158,18 @@ async def read_small(request: Request, *, limit: int, seconds: float) -> bytes:
                 if len(body) > limit:
                     raise BodyTooLarge(f"the body has more than {limit:,} bytes")
     except TimeoutError as error:
-        raise DeadlineExceeded(f"the body did not come within {seconds:.0f} s") from error
+        raise DeadlineExceeded(f"the body did not arrive within {seconds:.0f} s") from error
     return bytes(body)
 
 
 @contextmanager
 def while_connected(request: Request) -> Iterator[None]:
-    """Cancel the block when the caller closes the connection first. The body has been read.
+    """Cancel the block if the caller disconnects; the body must have been read.
 
     Raises:
-        ClientGone: nobody waits for the answer any more.
+        ClientGone: the caller disconnected.
     """
-    task = asyncio.current_task()
+    task, state = asyncio.current_task(), request_state(request.scope)
     is_gone = False
 
     def leave() -> None:
@@ -198,7 +178,7 @@ def while_connected(request: Request) -> Iterator[None]:
         if task is not None:
             task.cancel()
 
-    request.scope[GONE] = leave
+    state.on_disconnect = leave
     try:
         yield
     except asyncio.CancelledError:
@@ -208,4 +188,4 @@ def while_connected(request: Request) -> Iterator[None]:
             task.uncancel()
         raise ClientGone("the connection closed before the answer") from None
     finally:
-        del request.scope[GONE]
+        state.on_disconnect = None

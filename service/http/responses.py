@@ -1,4 +1,4 @@
-"""Answers that several endpoints give in the same way: JSON, and files that are made while they are sent."""
+"""Responses shared by several endpoints: JSON, and files that are generated while they are sent."""
 
 import csv
 import io
@@ -14,14 +14,14 @@ _Part = TypeVar("_Part", str, bytes)
 
 
 def json_response(body: object) -> Response:
-    """The body as JSON, which is not checked once more."""
+    """Return JSON without validating it again."""
     return Response(orjson.dumps(body), media_type="application/json")
 
 
 def download(
     parts: Iterator[_Part], name: str, *, media_type: str, headers: Mapping[str, str] | None = None
 ) -> StreamingResponse:
-    """A file of this name. Its first part is made before the answer begins: what is wrong can still be said then."""
+    """Return a file download. Its first part is produced early, so that an error can still be answered."""
     parts = chain([next(parts)], parts)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', **(headers or {})}
     return StreamingResponse(parts, media_type=media_type, headers=headers)
@@ -30,7 +30,7 @@ def download(
 def write_table(
     head: Sequence[str], pages: Iterable[Iterable[Iterable[Any]]], *, line_end: str = "\r\n"
 ) -> Iterator[str]:
-    """CSV, a part for each page of rows; the head is in the first."""
+    """Generate CSV, one part per page of rows; the first part includes the header."""
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator=line_end)
     table.writerow(head)

@@ -1,82 +1,83 @@
-"""How every port of the service listens."""
+"""Uvicorn's configuration, the same for every port of the service."""
 
 import asyncio
-import socket
+import logging
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.errors import SettingsError
-from service.http.connections import Connections
-from service.http.uvicorn_adapter import GateProtocol
+from service.http import uvicorn_adapter
+from service.http.connections import Connections, Handshakes
+from service.http.tls_handshake import secure
 from service.settings import Settings
 
+log = logging.getLogger(__name__)
 
-def check_ports(settings: Settings) -> None:
-    """Find out in a moment, before a model is loaded, what would keep the service from listening.
 
-    Raises:
-        SettingsError: the address is none of this machine's, or a port is taken.
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS of one port: the context, and a bound on the handshakes in progress."""
+
+    context: ssl.SSLContext
+    handshakes: Handshakes
+
+
+def make_config(app: ASGIApp, settings: Settings, *, port: int, tls: Tls | None = None, **more: Any) -> uvicorn.Config:
+    """Configure one port; `more` is uvicorn's.
+
+    With a version of uvicorn that was not tested its own protocol serves the port, and a warning names the limits that
+    this costs.
     """
-    if settings.metrics_port and settings.metrics_port == settings.port:
-        raise SettingsError(f"LENSGATE_PORT and LENSGATE_METRICS_PORT are both {settings.port}: each needs its own")
-    for name, port in (("LENSGATE_PORT", settings.port), ("LENSGATE_METRICS_PORT", settings.metrics_port)):
-        if port is not None:
-            _check_port(settings.host, port, f"LENSGATE_HOST={settings.host} {name}={port}")
-
-
-def _check_port(host: str, port: int, settings: str) -> None:
-    try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            with socket.socket(family, kind, protocol) as tried:
-                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                tried.bind(address)
-    except OSError as error:
-        raise SettingsError(f"{settings}: {error.strerror}") from error
-    except UnicodeError as error:  # No name may look like that.
-        raise SettingsError(f"{settings}: there is no such host") from error
-
-
-def make_config(
-    app: ASGIApp,
-    settings: Settings,
-    *,
-    port: int,
-    secured: Callable[[Callable[..., asyncio.Protocol]], Callable[..., asyncio.Protocol]] = lambda protocol: protocol,
-    **more: Any,
-) -> uvicorn.Config:
-    """Make uvicorn's configuration of one port; `secured` puts TLS before the protocol, `more` is uvicorn's."""
-    protocol = partial(
-        GateProtocol,
-        connections=Connections(settings.max_connections),
-        max_header_bytes=settings.max_header_bytes,
-    )
+    if uvicorn_adapter.is_tested():
+        protocol = _gate_protocol(settings)
+        chosen: dict[str, Any] = {"http": protocol if tls is None else _secured(protocol, tls)}
+    else:
+        tested = ".".join(map(str, uvicorn_adapter.TESTED))
+        log.warning(uvicorn_adapter.STOCK_WARNING, uvicorn.__version__, tested)
+        chosen = _stock(settings, tls)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=port,
-        # Another protocol on the same port would pass telemetry by, and has limits of its own.
+        # WebSockets on the same port would bypass telemetry and its limits.
         ws="none",
-        http=secured(protocol),  # type: ignore[arg-type]
-        # Who is behind a proxy is of no account here.
+        # Decisions do not depend on the address behind a proxy.
         proxy_headers=False,
         log_config=None,
         access_log=False,
         server_header=False,
-        # Longer than the idle time of common balancers: whoever closes first must not be the server.
+        # Longer than the idle time of common load balancers: the balancer has to close first.
         timeout_keep_alive=75,
+        **chosen,
         **more,
     )
 
 
-def url_of(listener: socket.socket, *, scheme: str = "http") -> str:
-    """Where a socket listens."""
-    host, port = listener.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+def _gate_protocol(settings: Settings) -> Callable[..., asyncio.Protocol]:
+    # Imported only with a tested version: another one may lack the modules behind it.
+    from service.http.uvicorn_adapter.protocol import GateProtocol  # noqa: PLC0415
+
+    return partial(
+        GateProtocol,
+        connections=Connections(settings.max_connections),
+        max_header_bytes=settings.max_header_bytes,
+    )
+
+
+def _secured(protocol: Callable[..., asyncio.Protocol], tls: Tls) -> Callable[..., asyncio.Protocol]:
+    return secure(protocol, context=tls.context, handshakes=tls.handshakes)
+
+
+def _stock(settings: Settings, tls: Tls | None) -> dict[str, Any]:
+    """Return options for uvicorn's protocol on h11, which bounds request heads in bytes; httptools does not."""
+    options: dict[str, Any] = {
+        "http": "h11",
+        "h11_max_incomplete_event_size": settings.max_header_bytes,
+        "limit_concurrency": settings.max_connections,
+    }
+    return options if tls is None else options | {"ssl_context_factory": lambda *_: tls.context}

@@ -1,4 +1,4 @@
-"""The outermost layer of the app: an id, a log line, two metrics and a trace a request; last resort for a fault."""
+"""The outermost layer of the app: request id, log line, metrics and trace, and the answer to unexpected errors."""
 
 import logging
 import time
@@ -13,20 +13,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
-from service.http.allowed_methods import Methods
+from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
 from service.http.query_params import describe_faults
+from service.http.scope_state import request_state
 from service.ids import is_identity, is_request_id, new_id
 from service.metrics.decisions import Metrics
-from service.timings import Stages
 
 if TYPE_CHECKING:
     from service.http.tracing import Tracer
 
 OTHER = "other"
-"""The route label of what is no route of ours: anybody can invent paths, and each would be a series for ever."""
+"""The route label of unknown paths: callers can invent any number of them, and each would be a permanent series."""
 
 RECORD = "GET /v1/decisions"
-"""The route label of reading the record, and of methods that this path has not: objectives are for decisions alone."""
+"""The route label of other methods than POST: service objectives cover decisions alone."""
 
 log = logging.getLogger("service.access")
 _MOST_DETAIL = 500
@@ -35,17 +35,17 @@ _BATCH = "/v1/decisions/batch"
 
 
 class Telemetry:
-    """ASGI middleware. The request's id is `scope["state"]["request_id"]`, taken over from `X-Request-ID` if sent.
+    """ASGI middleware. The id of a request is its `X-Request-ID`, or new.
 
     Args:
-        app: what it is around.
+        app: the wrapped app.
         metrics: counts and times requests.
-        tracer: makes the spans, where traces are on.
-        methods: of every path, for the `Allow` of a 405.
+        tracer: creates spans; None if tracing is off.
+        methods: the allowed methods of every path, for the `Allow` header of a 405.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: Methods | None = None
+        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: AllowedMethods | None = None
     ) -> None:
         self._app = app
         self._methods = methods
@@ -59,11 +59,7 @@ class Telemetry:
             return
         started = time.monotonic()
         request_id = _take_over(Headers(scope=scope).get("x-request-id"))
-        scope["app"] = self  # Starlette's routes then raise what they would answer in plain text.
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        # Filled in by whoever does the work.
-        state["stages"] = Stages()
+        request_state(scope).request_id = request_id
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -79,12 +75,11 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
-            # In no variable of this frame, which the error knows by its traceback: the two would keep each other, and
-            # the body that could not be decoded.
-            if _translate(error) is None:
-                log.exception("unexpected fault", extra={"fields": {"request_id": request_id}})
+            # FastAPI has answered the faults of its routes by `answer_error`, and raises them all the same.
             if status == 0:
-                await problem_response(_translate(error) or Internal(), scope)(scope, receive, send_with_id)
+                await _answer(error, scope)(scope, receive, send_with_id)
+            elif request_state(scope).problem is None:
+                _log_fault(error, request_id)
         finally:
             self._observe(scope, status or ClientGone.status, started)
 
@@ -94,19 +89,18 @@ class Telemetry:
         if route == "/v1/decisions" and scope["method"] != "POST":
             route = RECORD
         self._metrics.observe_request(route, status, seconds)
-        state = scope["state"]
+        state = request_state(scope)
         fields: dict[str, Any] = {
-            "request_id": state["request_id"],
+            "request_id": state.request_id,
             "route": route,
             "status": status,
             "milliseconds": round(seconds * 1000, 3),
             **_describe_failure(scope, status),
-            **state.get("log", {}),
+            **state.log,
         }
-        principal = state.get("principal")
-        if principal is not None and not principal.is_anonymous:
-            fields["principal"] = principal.name
-        if stages := state["stages"].milliseconds():
+        if state.principal is not None and not state.principal.is_anonymous:
+            fields["principal"] = state.principal.name
+        if stages := state.stages.milliseconds():
             fields["stages"] = stages
         if trace_id := self._trace(scope, route, status, started):
             fields["trace_id"] = trace_id
@@ -116,39 +110,53 @@ class Telemetry:
     def _trace(self, scope: Scope, route: str, status: int, started: float) -> str | None:
         if self._tracer is None:
             return None
+        state = request_state(scope)
         return self._tracer.record(
             f"{scope['method']} {route}",
-            scope["state"]["stages"].found,
+            state.stages.found,
             started=started,
             headers=Headers(scope=scope),
             attributes={
                 "http.request.method": scope["method"],
                 "http.route": route,
                 "http.response.status_code": status,
-                "lensgate.request_id": scope["state"]["request_id"],
-                **{f"lensgate.{name}": str(value) for name, value in scope["state"].get("log", {}).items()},
+                "lensgate.request_id": state.request_id,
+                **{f"lensgate.{name}": str(value) for name, value in state.log.items()},
             },
         )
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """FastAPI's way to ask what to answer to an error."""
-    return problem_response(_translate(error) or Internal(), request.scope)
+    """Answer an error, as FastAPI's exception handler."""
+    return _answer(error, request.scope)
+
+
+def _answer(error: Exception, scope: Scope) -> JSONResponse:
+    """Return the response to an error, logged first if it is unexpected."""
+    if (known := _translate(error)) is not None:
+        return problem_response(known, scope)
+    _log_fault(error, request_state(scope).request_id)
+    return problem_response(Internal(), scope)
+
+
+def _log_fault(error: Exception, request_id: str) -> None:
+    log.error("unexpected fault", exc_info=error, extra={"fields": {"request_id": request_id}})
 
 
 def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
-    """An error as RFC 9457 wants it, and under `/v2` as clients of the Open Inference Protocol do too."""
-    scope["state"]["problem"] = error
-    body: dict[str, Any] = error.problem(scope["state"]["request_id"])
+    """Return an error in the form of RFC 9457; `/v2` adds the member `error` of the Open Inference Protocol."""
+    state = request_state(scope)
+    state.problem = error
+    body: dict[str, Any] = error.problem(state.request_id)
     if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
         body["error"] = error.detail
-    elif scope["path"] == _BATCH:  # What reads its answers line by line looks there.
+    elif scope["path"] == _BATCH:  # Readers of NDJSON lines expect the error there.
         body["error"] = {"code": error.code, "detail": error.detail}
     return JSONResponse(body, error.status, headers=error.headers, media_type="application/problem+json")
 
 
 def _translate(error: Exception) -> ServiceError | None:
-    """What a caller can be told of an error; None for a fault of ours."""
+    """Return the error to answer; None for an unexpected one."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, RequestValidationError):
@@ -156,9 +164,9 @@ def _translate(error: Exception) -> ServiceError | None:
     if not isinstance(error, HTTPException):
         return None
     if error.status_code == NotFound.status:
-        return NotFound("there is nothing at this path: /docs lists what there is")
+        return NotFound("unknown path: /docs lists all paths")
     if error.status_code == MethodNotAllowed.status:
-        return MethodNotAllowed("this path has no such method: see Allow", headers=dict(error.headers or {}))
+        return MethodNotAllowed(NOT_ALLOWED, headers=dict(error.headers or {}))
     return MalformedRequest(str(error))
 
 
@@ -167,15 +175,15 @@ def _take_over(given: str | None) -> str:
 
 
 def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
-    """Return what the line of a failed request says beyond that of another: code, detail, the caller's id."""
+    """Return the additional log fields of a failed request: code, detail and the caller's id."""
     if status < 400:
         return {}
     fields: dict[str, Any] = {}
-    problem: ServiceError | None = scope["state"].get("problem")
+    problem = request_state(scope).problem
     if problem is None and status == ClientGone.status:
         problem = ClientGone("the connection closed before the answer")
     if problem is not None:
         fields = {"code": problem.code, "detail": problem.detail[:_MOST_DETAIL]}
-    # It may have been refused before anything of it was read.
+    # The request may have been refused before its query was parsed.
     identity = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[-1]
     return {**fields, "id": identity} if is_identity(identity) else fields

@@ -1,4 +1,4 @@
-"""TLS handshakes: bounded in number and in time, before a connection is one of HTTP."""
+"""TLS handshakes, bounded in number and in time, before the HTTP protocol starts."""
 
 import asyncio
 import ssl
@@ -14,12 +14,12 @@ _SHUTDOWN_SECONDS = 1.0
 
 
 class Handshake(asyncio.Protocol):
-    """Makes a plain connection a secure one, and hands it to the protocol that answers requests.
+    """Secures a plain connection and passes it to the protocol that answers requests.
 
     Args:
-        protocol: answers what comes then.
-        context: of the server.
-        handshakes: all of this port.
+        protocol: serves HTTP afterwards.
+        context: the server's.
+        handshakes: counts those of this port.
     """
 
     def __init__(self, protocol: asyncio.Protocol, *, context: ssl.SSLContext, handshakes: Handshakes) -> None:
@@ -31,16 +31,16 @@ class Handshake(asyncio.Protocol):
         self._is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin the handshake; nothing is read before it takes over."""
+        """Begin the handshake; reading is paused until then."""
         transport.pause_reading()
         self._task = asyncio.get_running_loop().create_task(self._secure(transport))
 
     def data_received(self, data: bytes) -> None:
-        """Keep what comes before the handshake begins, as uvloop does not heed the pause, or right behind its end."""
+        """Keep bytes that arrive before the handshake, because uvloop ignores the pause, or right behind it."""
         self._early.append(data)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Hand nothing over."""
+        """Skip the protocol of a lost connection."""
         self._is_lost = True
 
     async def _secure(self, transport: asyncio.Transport) -> None:
@@ -48,12 +48,12 @@ class Handshake(asyncio.Protocol):
             shaking = asyncio.create_task(self._shake(transport))
             await self._feed_early(transport)
             secured = await shaking
-        # A connection that is lost in the middle is no error to uvloop.
+        # Uvloop raises no error for a connection that is lost during the handshake.
         if secured is not None and not (self._is_lost or transport.is_closing()):
             self._hand_over(secured)
 
     async def _shake(self, transport: asyncio.Transport) -> asyncio.Transport | None:
-        """Return the secure transport; None for no TLS, no version in common, too late, or gone."""
+        """Return the secured transport; None if the handshake fails or takes too long."""
         try:
             return await asyncio.get_running_loop().start_tls(
                 transport,
@@ -68,13 +68,13 @@ class Handshake(asyncio.Protocol):
             return None
 
     async def _feed_early(self, transport: asyncio.Transport) -> None:
-        """Give the handshake what came before it: once it has taken over and before more is read."""
-        await asyncio.sleep(0)  # It takes over now.
-        await asyncio.sleep(0)  # It learns of its transport.
+        """Pass early bytes to the handshake, after it has started and before it reads more."""
+        await asyncio.sleep(0)  # The handshake starts.
+        await asyncio.sleep(0)  # It receives its transport.
         raw, self._early = b"".join(self._early), []
         protocol = transport.get_protocol()
         if raw and protocol is not self and not transport.is_closing():
-            # A `BufferedProtocol` by what it does; uvloop's does not say so.
+            # Uvloop's protocol is a `BufferedProtocol` without that base class.
             buffered = cast("asyncio.BufferedProtocol", protocol)
             memoryview(buffered.get_buffer(len(raw)))[: len(raw)] = raw
             buffered.buffer_updated(len(raw))
@@ -89,7 +89,7 @@ class Handshake(asyncio.Protocol):
 def secure(
     make_protocol: Callable[..., asyncio.Protocol], *, context: ssl.SSLContext, handshakes: Handshakes
 ) -> Callable[..., Handshake]:
-    """Return what makes such a protocol for each new connection, from the same arguments."""
+    """Return a factory with the same arguments, whose protocols perform a handshake first."""
 
     def make(*given: object, **named: object) -> Handshake:
         return Handshake(make_protocol(*given, **named), context=context, handshakes=handshakes)

@@ -1,6 +1,6 @@
 """Traces over OTLP, off unless an endpoint is set: a span for each request and one below it for each of its stages.
 
-Needs the extra `tracing`. All else about traces is set by OpenTelemetry's own variables: `OTEL_SERVICE_NAME`,
+Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OTEL_SERVICE_NAME`,
 `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`.
 """
 
@@ -18,17 +18,17 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from service.timings import Stage
 
 EXPORT_SECONDS = 2.0
-"""Longest that sending a batch of spans may take: a collector that is gone must not hold up the end of the process."""
+"""Timeout of one export: an unreachable collector must not delay shutdown."""
 
 _callers = TraceContextTextMapPropagator()
 
 
 class Tracer:
-    """Makes the spans of a request when it is over, from the times that were taken anyway.
+    """Creates the spans of a request after it has ended, from the times measured for the log.
 
     Args:
-        endpoint: where a collector takes OTLP over HTTP.
-        exporter: where spans go instead.
+        endpoint: of a collector that accepts OTLP over HTTP.
+        exporter: replaces the OTLP exporter.
     """
 
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
@@ -47,16 +47,16 @@ class Tracer:
         headers: Mapping[str, str],
         attributes: Mapping[str, str | int | float],
     ) -> str | None:
-        """Make the spans of one request that ends now; returns the trace's id where it is sampled.
+        """Create the spans of a request that ends now; return the trace id if it is sampled.
 
         Args:
             name: method and route.
-            stages: what the request went through.
-            started: when it came, by the monotonic clock in seconds.
-            headers: of the request; `traceparent` makes it part of the caller's trace.
+            stages: the work on the request.
+            started: its arrival, in seconds of the monotonic clock.
+            headers: `traceparent` among them continues the caller's trace.
             attributes: of the request's span, `http.response.status_code` among them.
         """
-        # Spans stand in wall-clock time. It is asked once, so that a jump of that clock distorts no span.
+        # Spans use wall-clock time. One offset for all of them keeps durations right if that clock jumps.
         offset = time.time_ns() - time.monotonic_ns()
         span = self._tracer.start_span(
             name,
@@ -77,7 +77,7 @@ class Tracer:
         return f"{context.trace_id:032x}" if context.trace_flags.sampled else None
 
     def close(self) -> None:
-        """Send what is left, as far as the collector takes it."""
+        """Flush pending spans, as far as the collector accepts them."""
         self._provider.shutdown()
 
 

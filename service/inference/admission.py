@@ -61,8 +61,8 @@ class Admission:
         *,
         max_body_bytes: int | None = None,
         caller: str | None = None,
-    ) -> "Place":
-        """Take a place for one image of `content_length` bytes, if known, to be answered within `timeout` seconds.
+    ) -> "Permit":
+        """Take a permit for one image of `content_length` bytes, if known, to be answered within `timeout` seconds.
 
         `max_body_bytes` is for bodies that hold more than one image; without a `caller` no share is counted.
 
@@ -72,20 +72,20 @@ class Admission:
             Overloaded: images, bytes or the wait ahead are too many.
         """
         self._check_open()
-        place = Place(self, max_body_bytes or self._max_body_bytes, caller=caller)
-        place.check_body(content_length or 0)
+        permit = Permit(self, max_body_bytes or self._max_body_bytes, caller=caller)
+        permit.check_body(content_length or 0)
         self.check_wait(timeout)
         try:
-            place.take_images(1)
-            place.reserve(content_length or 0)
+            permit.take_images(1)
+            permit.reserve(content_length or 0)
         except Overloaded:
-            place.leave()
+            permit.leave()
             raise
-        return place
+        return permit
 
     @contextmanager
     def stream(self, caller: str | None = None) -> Iterator[None]:
-        """Count one stream, whose images then `wait` for their places.
+        """Count one stream, whose images then `wait` for their permits.
 
         Raises:
             Draining: the service is leaving.
@@ -103,8 +103,8 @@ class Admission:
             if caller is not None:
                 self._shares.give_back(caller, "streams", 1)
 
-    async def wait(self, size: int) -> "Place":
-        """A place for one image of `size` bytes, as soon as there is one: the back-pressure of a stream.
+    async def wait(self, size: int) -> "Permit":
+        """A permit for one image of `size` bytes, as soon as there is one: the back-pressure of a stream.
 
         Those that wait come in one after the other, in the order in which they began to, and leave the last quarter of
         images and bytes to those that are refused where there is no room. Reserve all that an image may come to need:
@@ -114,15 +114,15 @@ class Admission:
             Draining: the service is leaving.
             BodyTooLarge: the image is larger than it may be.
         """
-        place = Place(self, self._max_body_bytes)
-        place.check_body(size)
+        permit = Permit(self, self._max_body_bytes)
+        permit.check_body(size)
         if self.would_wait(size):
             await self._turn(size)
         self._check_open()
-        place.take_images(1)
-        place.reserve(size)
+        permit.take_images(1)
+        permit.reserve(size)
         self._wake()
-        return place
+        return permit
 
     def would_wait(self, size: int) -> bool:
         """Whether `wait` would not return at once."""
@@ -150,8 +150,8 @@ class Admission:
         try:
             while not self._draining and not (self._waiting[0] is mine and self._has_room(size)):
                 await mine
-                place = self._waiting.index(mine)
-                mine = self._waiting[place] = asyncio.get_running_loop().create_future()
+                position = self._waiting.index(mine)
+                mine = self._waiting[position] = asyncio.get_running_loop().create_future()
         finally:
             self._waiting.remove(mine)
             self._wake()
@@ -194,7 +194,7 @@ class Admission:
         return Overloaded(f"{detail}: try again in {retry_after} s", reason=reason, retry_after=retry_after)
 
 
-class Place:
+class Permit:
     """One admitted body with one image or more. Leaving its `with` block gives everything back."""
 
     def __init__(self, admission: Admission, max_body_bytes: int, *, caller: str | None = None) -> None:
@@ -240,7 +240,7 @@ class Place:
         """Count `count` images more: the body holds them.
 
         Raises:
-            Overloaded: there is no place for them.
+            Overloaded: there are too many in flight.
         """
         self._admission._take_share(self._caller, "images", count)
         try:

@@ -112,6 +112,9 @@ class Batcher:
         self._closing = False
         self._mean = RunningMean()
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+
+    def start(self) -> None:
+        """Start the inference thread."""
         self._thread.start()
 
     def submit(self, pixels: Pixels, done: Done, *, waited: float = 0.0, deadline: float = float("inf")) -> Item:
@@ -120,8 +123,11 @@ class Batcher:
         Once the clock has passed `deadline` it costs no inference.
 
         Raises:
-            NotReady: the inference thread is gone.
+            ValueError: there are more images than one run of the model takes.
+            NotReady: the inference thread does not run.
         """
+        if len(pixels) > self.max_batch_size:
+            raise ValueError(f"{len(pixels)} images in one item: a run of the model takes {self.max_batch_size}")
         now = self._clock()
         item = Item(pixels, now - waited, deadline, done)
         with self._changed:
@@ -177,7 +183,8 @@ class Batcher:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         batch: list[Item] = []

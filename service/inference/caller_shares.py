@@ -1,24 +1,6 @@
-"""Name the caller of a request, and bound what one caller holds while its bodies are still on the way."""
+"""Bound the share of images, bytes and streams that one caller holds while its bodies arrive."""
 
 from collections import Counter
-from ipaddress import IPv6Address, ip_address
-
-from starlette.types import Scope
-
-
-def name_caller(scope: Scope) -> str:
-    """Return the name of the token, or the address where no token is asked for; of IPv6 its network of 64 bits."""
-    principal = scope["state"].get("principal")
-    if principal is not None and not principal.is_anonymous:
-        return f"token {principal.name}"
-    host = (scope.get("client") or ("",))[0]
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return f"address {host}"
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return f"network {int(address) >> 64:x}"
-    return f"address {host}"
 
 
 class Shares:

@@ -1,8 +1,7 @@
-"""The pool that turns bodies into pixels, one image a job; the decoders release the GIL."""
+"""Decode request bodies on a pool of threads, one image a task; the decoders release the GIL."""
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,8 +9,10 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from gate.cores import usable_cores
 from service.errors import DeadlineExceeded, NotReady
-from service.inference.futures import call_in_loop, settle
+from service.futures import call_in_loop, settle
+from service.inference.payload import Payload
 from service.inference.running_mean import RunningMean
 
 _Given = TypeVar("_Given")
@@ -20,7 +21,7 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Generic[_Made]):
-    """What a job made, and by the clock when it was handed in, begun and ended."""
+    """The result of a task, with the times of its submission, start and end by the pool's clock."""
 
     made: _Made
     submitted: float
@@ -29,35 +30,40 @@ class Decoded(Generic[_Made]):
 
     @property
     def waited(self) -> float:
-        """Seconds before a thread was free."""
+        """Seconds until a thread was free."""
         return self.started - self.submitted
 
 
 @dataclass(slots=True)
-class _Job(Generic[_Given, _Made]):
-    """One piece of work."""
+class _Task(Generic[_Given, _Made]):
+    """One call of `work`, and the future of its result until the event loop has delivered it.
+
+    An exception refers to the frames it passed, and those to the task: a task that kept its future, and by it the
+    exception, would be a reference cycle.
+    """
 
     work: Callable[[_Given], _Made]
-    given: _Given | None
+    payload: Payload[_Given]
     submitted: float
     deadline: float
-    future: "asyncio.Future[Decoded[_Made]]"
-    taken: threading.Lock = field(default_factory=threading.Lock)
+    loop: asyncio.AbstractEventLoop
+    future: "Payload[asyncio.Future[Decoded[_Made]]]"
+    claimed: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self) -> bool:
-        """Whether it is the caller's now: that of the first who asks, a thread or the one who waits no more."""
-        return self.taken.acquire(blocking=False)
+    def claim(self) -> bool:
+        """Return True to the first caller only: the thread that runs the task or the coroutine that gives it up."""
+        return self.claimed.acquire(blocking=False)
 
 
 class DecodePool:
-    """Decodes on `threads` threads, straight down to the model's size, so that only kilobytes wait in the queue.
+    """Decodes on `threads` threads, straight down to the model's input size, so that only kilobytes are queued.
 
-    The threads do the work and nothing else: what is counted is counted in the event loop, and needs no lock.
+    The threads only run tasks. All counting happens in the event loop and needs no lock.
 
     Args:
-        threads: how many jobs run at a time; 0 is one per core this process may use.
-        observe: is told the seconds of each job.
-        on_end: is called when a job has ended, or nobody wants it any more, so that the backlog is less.
+        threads: number of tasks that run at a time; 0 is one per core that this process may use.
+        observe: receives the seconds of each task.
+        on_end: called when a task has ended or was given up, so that the backlog is shorter. May be set later.
         clock: seconds, monotonic.
     """
 
@@ -69,103 +75,101 @@ class DecodePool:
         on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or usable_cores()
         self._observe = observe
-        self._on_end = on_end
+        self.on_end = on_end
         self._clock = clock
         self._mean = RunningMean()
         self._busy = 0
-        self._closed = False
-        self._jobs: SimpleQueue[_Job[Any, Any] | None] = SimpleQueue()
+        self._is_open = False
+        self._tasks: SimpleQueue[_Task[Any, Any] | None] = SimpleQueue()
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._is_open = True
         for number in range(self.threads):
-            threading.Thread(target=self._run_jobs, name=f"decode-{number}", daemon=True).start()
+            threading.Thread(target=self._run_tasks, name=f"decode-{number}", daemon=True).start()
 
     @property
     def busy(self) -> int:
-        """Jobs that have not ended, as far as the event loop knows, those whose caller is gone among them."""
+        """Tasks that have not ended as far as the event loop knows, including those whose caller has left."""
         return self._busy
 
     @property
     def queued(self) -> int:
-        """Jobs that wait for a thread."""
+        """Tasks that wait for a thread."""
         return max(0, self._busy - self.threads)
 
     def predicted_wait(self) -> float:
-        """Seconds until an image that came now would be decoded."""
+        """Seconds until an image that arrives now is decoded."""
         return self._busy * self._mean.value / self.threads
 
     def backlog(self) -> float:
-        """Seconds that all threads together will be busy with what waits for one of them."""
+        """Seconds that all threads together need for the queued tasks."""
         return self.queued * self._mean.value / self.threads
 
     async def run(
-        self, work: Callable[[_Given], _Made], given: _Given, *, deadline: float = float("inf")
+        self, work: Callable[[_Given], _Made], payload: Payload[_Given], *, deadline: float = float("inf")
     ) -> Decoded[_Made]:
-        """Do `work` on what is given, a body or a tensor. Cancelled, or too late, while it waits, it costs nothing.
+        """Run `work` on the data of `payload`. A task that is cancelled or late while it is queued costs no time.
 
         Raises:
-            ImageError: what `work` raises where the image cannot be judged.
+            ImageError: `work` raised it, because the image cannot be judged.
             DeadlineExceeded: the clock passed `deadline` before a thread was free.
-            NotReady: the pool is closed.
+            NotReady: the pool is not started, or closed.
         """
-        if self._closed:
-            raise NotReady("the decode threads have ended: this replica decides nothing more")
-        job = _Job(work, given, self._clock(), deadline, asyncio.get_running_loop().create_future())
-        del given  # It ends with the work, or with the caller.
+        if not self._is_open:
+            raise NotReady("the decode threads do not run: this replica makes no further decisions")
+        loop = asyncio.get_running_loop()
+        task = _Task(work, payload, self._clock(), deadline, loop, Payload(loop.create_future()))
         self._busy += 1
-        self._jobs.put(job)
+        self._tasks.put(task)
         try:
-            return await job.future
+            return await task.future.data
         except asyncio.CancelledError:
-            if job.take():
-                job.given = None
+            if task.claim():
+                payload.drop()
                 self._leave()
             raise
-        finally:
-            del job  # An error knows this frame by its traceback, and the job knows the error.
 
     def close(self) -> None:
-        """Drop what waits and end the threads, each after the decode that it is busy with."""
-        self._closed = True
+        """Cancel the queued tasks and end each thread after its current task. Returns at once."""
+        self._is_open = False
         with contextlib.suppress(Empty):
-            while job := self._jobs.get_nowait():
-                job.future.cancel()
+            while task := self._tasks.get_nowait():
+                task.future.data.cancel()
         for _ in range(self.threads):
-            self._jobs.put(None)
+            self._tasks.put(None)
 
     def _leave(self) -> None:
         self._busy -= 1
-        self._on_end()
+        self.on_end()
 
-    def _run_jobs(self) -> None:
-        while job := self._jobs.get():
-            if job.take():
-                self._run_job(job)
-            del job  # What it made would be kept until the next one comes.
+    def _run_tasks(self) -> None:
+        while task := self._tasks.get():
+            if task.claim():
+                # Without a local variable: an exception keeps the frames below it, and they must not keep it.
+                call_in_loop(task.loop, self._end, task, *self._attempt(task))
 
-    def _run_job(self, job: _Job[Any, Any]) -> None:
-        given, job.given = job.given, None
-        outcome: Decoded[Any] | Exception
+    def _attempt(self, task: _Task[Any, _Made]) -> tuple[Decoded[_Made] | Exception, float | None]:
+        """Run a task; return its outcome and the seconds that it took, None if it was too late."""
         started = self._clock()
-        seconds = None
-        if started > job.deadline:
-            outcome = DeadlineExceeded("the deadline passed while the image waited to be decoded")
-        else:
-            try:
-                outcome = Decoded(job.work(given), job.submitted, started, self._clock())
-            except Exception as error:
-                outcome = error
-            except BaseException as error:  # Asyncio would end the event loop by it.
-                outcome = RuntimeError(f"decoding ended by {error!r}")
-            seconds = self._clock() - started
-        del given
-        call_in_loop(job.future.get_loop(), self._end, job, outcome, seconds)
-        del job, outcome  # As above.
+        if started > task.deadline:
+            task.payload.drop()
+            return DeadlineExceeded("the deadline passed while the image waited to be decoded"), None
+        try:
+            made = task.work(task.payload.take())
+        except Exception as error:
+            return error, self._clock() - started
+        except BaseException as error:  # Raised in the event loop, it would end the loop.
+            return RuntimeError(f"decoding ended by {error!r}"), self._clock() - started
+        ended = self._clock()
+        return Decoded(made, task.submitted, started, ended), ended - started
 
-    def _end(self, job: _Job[Any, _Made], outcome: Decoded[_Made] | Exception, seconds: float | None) -> None:
+    def _end(self, task: _Task[Any, _Made], outcome: Decoded[_Made] | Exception, seconds: float | None) -> None:
         if seconds is not None:
             self._mean.update(seconds)
             self._observe(seconds)
-        settle(job.future, outcome)
-        # After whoever waits for it has gone on, so that a batch that was held for more is not run without this one.
+        settle(task.future.take(), outcome)
+        # After the waiting coroutine has resumed, so that a batch that waits for more images includes this one.
         asyncio.get_running_loop().call_soon(self._leave)

@@ -11,7 +11,7 @@ from gate.golden import check_golden
 from gate.model_store import Model
 from gate.scorer import CUDA, Scorer
 from gate.time_limit import TimeLimit
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.process.daemon_threads import start_daemon
 from service.settings import Settings
 
@@ -45,7 +45,7 @@ def gave_up(settings: Settings) -> ModelError:
     return ModelError(f"{settings.models} could not be read within {longest_load(settings):g} s: look at its disk")
 
 
-def load_model(store: ModelStore, settings: Settings, version: str | None = None) -> Loaded:
+def load_model(store: ModelStore, settings: Settings, version: str | None = None) -> LoadedModel:
     """Load one version, by default the current one.
 
     Raises:
@@ -60,7 +60,7 @@ def load_model(store: ModelStore, settings: Settings, version: str | None = None
     return loaded
 
 
-def load_shadow(store: ModelStore, settings: Settings) -> Loaded | None:
+def load_shadow(store: ModelStore, settings: Settings) -> LoadedModel | None:
     """The version that `LENSGATE_SHADOW_VERSION` names; None where it names none.
 
     Raises:
@@ -74,7 +74,7 @@ def load_shadow(store: ModelStore, settings: Settings) -> Loaded | None:
         raise type(error)(f"LENSGATE_SHADOW_VERSION={settings.shadow_version}: {error}") from error
 
 
-def prepare_model(model: Model, settings: Settings) -> Loaded:
+def prepare_model(model: Model, settings: Settings) -> LoadedModel:
     """Put a model whose hash matched on its device, verify that it computes there what it should, and warm it.
 
     Raises:
@@ -88,4 +88,4 @@ def prepare_model(model: Model, settings: Settings) -> Loaded:
             if scorer.provider == CUDA:
                 # CUDA prepares itself anew for each batch size it meets: few are run, and all before it is ready.
                 scorer.fix_batch_sizes(settings.max_batch_size)
-    return Loaded(model.card, scorer, scorer.provider)
+    return LoadedModel(model.card, scorer, scorer.provider)

@@ -12,7 +12,7 @@ from service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """A model that was verified and warmed; `provider` runs it."""
 
     card: Card
@@ -20,7 +20,7 @@ class Loaded:
     provider: str
 
 
-class Engine:
+class ModelRunner:
     """Scores and decides with one version. A request that began with it ends with it, whatever is served by then.
 
     Entered once for each request; after `retire` the last one to leave ends the inference thread.
@@ -38,7 +38,7 @@ class Engine:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         settings: Settings,
         *,
         observer: BatchObserver,
@@ -58,6 +58,10 @@ class Engine:
         )
         self._users = 0
         self._retired = False
+
+    def start(self) -> None:
+        """Start the inference thread."""
+        self.batcher.start()
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""What a request is while it is worked on: what it asks of each image, its place and deadline, and its answers."""
+"""What a request is while it is worked on: what it asks of each image, its permit and deadline, and its answers."""
 
 import asyncio
 import time
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from gate import Decision, Label
 from gate.scorer import Score
-from service.inference.admission import Place
-from service.inference.model_runner import Engine
+from service.inference.admission import Permit
+from service.inference.model_runner import ModelRunner
 from service.timings import Stages
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ImageRequest:
     """What a caller says of an image: its name, if it has one, and what the generator was asked for."""
 
     identity: str | None = None
@@ -20,20 +20,20 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ImageDecision:
     """One image's score, what follows from it, and the version that says so."""
 
     score: Score
     decision: Decision
-    engine: Engine
+    runner: ModelRunner
 
 
 @dataclass(slots=True)
-class Job:
-    """One admitted body: the version it began with, its place, its deadline by the monotonic clock, its stages."""
+class RequestContext:
+    """One admitted body: the version it began with, its permit, its deadline by the monotonic clock, its stages."""
 
-    engine: Engine
-    place: Place
+    runner: ModelRunner
+    permit: Permit
     deadline: float
     stages: Stages = field(default_factory=Stages)
     started: float = field(default_factory=time.monotonic)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Literal, Self
 
 from service.errors import NotReady
-from service.inference.pipeline import Pipeline
 from service.metrics.snapshot import read_counts, read_stages, read_values
 from service.pages.history import LATENCY_STEPS, History, RecentScores, Tick
 from service.pages.snapshot import (
@@ -24,6 +23,7 @@ from service.pages.snapshot import (
     show_stage,
 )
 from service.periodic import Repeated
+from service.runtime import Runtime
 
 STEP_SECONDS = 5.0
 FRESH_SECONDS = 1.0
@@ -38,7 +38,7 @@ class Sampler(Repeated):
     """Samples for as long as its `async with` block lasts. Used from the event loop alone.
 
     Args:
-        pipeline: what is looked at.
+        runtime: what is looked at.
         seconds: between two samples.
         clock: seconds that only go forward.
         wall: seconds since 1970.
@@ -46,20 +46,20 @@ class Sampler(Repeated):
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        runtime: Runtime,
         *,
         seconds: float = STEP_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(seconds=seconds, fault="the metrics could not be sampled")
-        self._pipeline = pipeline
+        self._runtime = runtime
         self._step = seconds
-        self._registry = pipeline.metrics.registry
+        self._registry = runtime.metrics.registry
         self._clock = clock
         self._wall = wall
         self._started = wall()
-        self._served: tuple[str, float] = (pipeline.engine.card.sha256, self._started)
+        self._served: tuple[str, float] = (runtime.runner.card.sha256, self._started)
         self._history = History()
         self._scores = RecentScores()
         self._shown: tuple[float, bytes] = (-math.inf, b"")
@@ -77,7 +77,7 @@ class Sampler(Repeated):
         self._note_version()
         tick = self._tick()
         self._history.add(tick, read_stages(self._registry))
-        self._scores.add(tick.counts.scores, of=self._pipeline.engine.card.sha256)
+        self._scores.add(tick.counts.scores, of=self._runtime.runner.card.sha256)
 
     def show(self) -> bytes:
         """The service at this moment as JSON; made anew at most once a second, however many ask."""
@@ -92,7 +92,7 @@ class Sampler(Repeated):
         self._note_version()
         tick = self._tick()
         values = read_values(self._registry, (*_GAUGES, *_SHADOW, *_RECORDS))
-        card = self._pipeline.engine.card
+        card = self._runtime.runner.card
         scores = self._scores.add(tick.counts.scores, of=card.sha256)
         return Operations(
             time=tick.time,
@@ -114,7 +114,7 @@ class Sampler(Repeated):
         )
 
     def _note_version(self) -> None:
-        served = self._pipeline.engine.card.sha256
+        served = self._runtime.runner.card.sha256
         if served != self._served[0]:
             self._served = (served, self._wall())
 
@@ -123,20 +123,20 @@ class Sampler(Repeated):
 
     def _state(self) -> Literal["ready", "draining", "failed"]:
         try:
-            self._pipeline.check_alive()
+            self._runtime.check_alive()
         except NotReady:
             return "failed"
-        return "draining" if self._pipeline.admission.is_draining else "ready"
+        return "draining" if self._runtime.admission.is_draining else "ready"
 
     def _model(self) -> ModelState:
-        engine = self._pipeline.engine
-        card, band = engine.card, engine.band
+        runner = self._runtime.runner
+        card, band = runner.card, runner.band
         own = card.band.is_kept_by(band)
         return ModelState(
             name=card.name,
             version=card.version,
             sha256=card.sha256,
-            provider=engine.provider,
+            provider=runner.provider,
             since=self._served[1],
             band=BandState(
                 low=band.low,
@@ -152,18 +152,18 @@ class Sampler(Repeated):
         return LatencyState(seconds=self._step * LATENCY_STEPS, stages=stages)
 
     def _load(self) -> LoadState:
-        pipeline = self._pipeline
+        runtime = self._runtime
         return LoadState(
-            queued_images=pipeline.queued_images,
-            inflight_images=pipeline.admission.images,
-            max_inflight_images=pipeline.settings.max_inflight_images,
-            inflight_bytes=pipeline.admission.bytes,
-            max_inflight_bytes=pipeline.settings.max_inflight_bytes,
-            batch_uploads=pipeline.admission.streams,
+            queued_images=runtime.pipeline.queued_images,
+            inflight_images=runtime.admission.images,
+            max_inflight_images=runtime.settings.max_inflight_images,
+            inflight_bytes=runtime.admission.bytes,
+            max_inflight_bytes=runtime.settings.max_inflight_bytes,
+            batch_uploads=runtime.admission.streams,
         )
 
     def _records(self, values: dict[tuple[str, ...], float]) -> RecordsState:
-        recorder = self._pipeline.recorder
+        recorder = self._runtime.recorder
         if recorder is None:
             return RecordsState(state="off", queued=0, written=0, dropped=0)
         return RecordsState(

@@ -58,8 +58,7 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # Where in the code a line comes from, in which thread and process, no line says: it need not be found out.
-    logging._srcfile = None
+    # The lines name neither threads nor processes.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # A decoder's warning about a picture is a line like any other, not text in between.
     logging.captureWarnings(True)

@@ -1,7 +1,6 @@
 """The thread that hashes what was judged, and makes small pictures of what people may want to see."""
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gate import Budget
+from gate.cores import usable_cores
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import Entry
 from service.records.preview import Source, detach, digest, preview, size_of
@@ -78,13 +78,16 @@ class Examiner:
         self._sleep = sleep
         self._burst_seconds = burst_seconds
         # Of one core: there is one thread.
-        self._share = min(1.0, BUSY_SHARE * (cores or len(os.sched_getaffinity(0))))
+        self._share = min(1.0, BUSY_SHARE * (cores or usable_cores()))
         self._held = 0
         self._is_closed = False
         self._looked_at: deque[tuple[Entry, Source]] = deque()
         self._accepted: deque[tuple[Entry, Source]] = deque()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="examiner", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     @property
@@ -108,7 +111,8 @@ class Examiner:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
 
     def _has_room(self, entry: Entry, size: int) -> bool:
         if entry.is_looked_at:

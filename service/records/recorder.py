@@ -80,6 +80,10 @@ class Recorder:
         self._is_failing = self._is_behind = False
         metrics.watch(lambda: self.queued)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._examiner.start()
         self._thread.start()
 
     @property
@@ -105,7 +109,8 @@ class Recorder:
         deadline = time.monotonic() + timeout
         self._examiner.close(timeout=timeout / 2)
         self._ended.set()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, deadline - time.monotonic()))
         if left := self.queued:
             self._metrics.observe_rows("dropped", left)
             log.error("%d decisions could not be recorded before the end", left)

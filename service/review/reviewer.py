@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from starlette.requests import Request
 
-from service.access.principal import ANYBODY, Principal, Scope
+from service.access.identity import principal_of
+from service.access.principal import Scope
 from service.errors import Forbidden, MalformedRequest
 
 
@@ -34,7 +35,7 @@ def find_reviewer(request: Request, given: str | None) -> Reviewer:
         MalformedRequest: it says nothing, and nobody else does.
         Forbidden: it names somebody else than its token.
     """
-    principal: Principal = getattr(request.state, "principal", ANYBODY)
+    principal = principal_of(request)
     if principal.is_anonymous:
         if given is None:
             raise MalformedRequest("reviewer: a verdict needs a name, 1 to 64 printable characters")

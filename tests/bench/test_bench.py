@@ -1,4 +1,4 @@
-"""The benches run and print what they promise; how fast anything is, is not a test's business."""
+"""The benchmarks run and print their tables; tests do not check speed."""
 
 from functools import partial
 
@@ -49,7 +49,7 @@ def test_preparing_is_held_against_decoding(
     assert preparing.main(ROOT / "locks") == 1
 
 
-def test_the_cost_of_records_is_a_share_of_what_is_reached_without(
+def test_the_cost_of_records_is_a_share_of_the_rate_without(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(records, "PAIRS", records.PAIRS[-2:])

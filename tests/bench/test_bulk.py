@@ -1,4 +1,4 @@
-"""The bench of bulk runs prints what it promises; how fast anything is, is not a test's business."""
+"""The benchmark of bulk runs prints its table; tests do not check speed."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is to be run on a GPU runs, as far as it goes without one."""
+"""The GPU checks run as far as possible without a GPU."""
 
 import pytest
 

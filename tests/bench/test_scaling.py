@@ -10,12 +10,12 @@ import pytest
 
 from bench.scaling.arrivals import Arrival, Mix, Work, work_of
 from bench.scaling.balancers import BALANCERS, OUT, Balancer, LeastConnections, RoundRobin, TwoChoices
-from bench.scaling.costs import Fleet, Monitoring, Way, a_day, bulk_cores, bulk_dollars, record_rate, stored
+from bench.scaling.costs import Fleet, Monitoring, RouteCost, a_day, bulk_cores, bulk_dollars, record_rate, stored
 from bench.scaling.inputs import Inputs
 from bench.scaling.measured import Bulk, Database, Route
 from bench.scaling.replica import ANSWERED, EXPIRED, LOST, REFUSED
-from bench.scaling.scenarios import Outcome, Scenario, percentile
-from bench.scaling.simulation import Answer, Care, Cluster, Outage
+from bench.scaling.scenarios import Scenario, ScenarioOutcome, percentile
+from bench.scaling.simulation import Care, Cluster, Outage, SimulatedAnswer
 from bench.scaling.simulation import simulate as run
 from service.settings import Settings
 
@@ -109,7 +109,7 @@ class Watcher:
         return 0
 
 
-def test_who_comes_sees_as_many_as_little_s_law_says() -> None:
+def test_an_arrival_sees_the_queue_of_little_s_law() -> None:
     watcher = Watcher()
     seconds = seconds_in_system(watcher, load=0.7, cores=2)
     assert fmean(watcher.seen) == pytest.approx(0.7 * 2 * seconds, rel=0.03)
@@ -119,7 +119,7 @@ def at(*times: float, seconds: float = 0.1, size: int = 1) -> list[Arrival]:
     return [Arrival(time, size, seconds) for time in times]
 
 
-def alone(settings: Settings, arrivals: Sequence[Arrival], cores: int = 1) -> list[Answer]:
+def alone(settings: Settings, arrivals: Sequence[Arrival], cores: int = 1) -> list[SimulatedAnswer]:
     return run(Cluster([1.0], cores, settings), RoundRobin(), arrivals)
 
 
@@ -130,14 +130,14 @@ def test_bytes_in_flight_are_bounded_as_the_gate_bounds_them() -> None:
     assert Counter(answer.status for answer in answers) == {ANSWERED: room, REFUSED: 5}
 
 
-def test_what_would_be_late_is_refused_once_it_is_known_how_long_an_image_takes() -> None:
+def test_late_images_are_refused_once_the_service_time_is_known() -> None:
     settings = Settings(timeout_ms=350, max_batch_delay_ms=0)
     answers = alone(settings, at(0.0, *[0.2] * 10))
-    # A wait of .3 s is in time, and the image's own .1 s is not counted: the last one that comes in is too late.
+    # A wait of 0.3 s is in time, and the image's own 0.1 s is not counted: the last arrival is too late.
     assert Counter(answer.status for answer in answers) == {ANSWERED: 4, EXPIRED: 1, REFUSED: 6}
 
 
-def test_nobody_works_on_what_is_late_before_it_is_begun() -> None:
+def test_expired_images_in_the_queue_take_no_core() -> None:
     answers = alone(Settings(timeout_ms=350, max_batch_delay_ms=0), [*at(*[0.0] * 6), *at(0.41)])
     found = sorted((round(answer.sent + answer.seconds, 3), answer.status) for answer in answers)
     assert found == [(0.1, 200), (0.2, 200), (0.3, 200), (0.4, 504), (0.4, 504), (0.4, 504), (0.51, 200)]
@@ -145,7 +145,7 @@ def test_nobody_works_on_what_is_late_before_it_is_begun() -> None:
 
 def test_answers_wait_for_a_fuller_batch_while_images_wait_for_a_core() -> None:
     ended = [answer.seconds for answer in alone(Settings(), at(*[0.0] * 8, seconds=0.006))]
-    # The first waits for 20 ms; from .042 on nobody waits for a core.
+    # The first waits for 20 ms; from 0.042 s on no image waits for a core.
     assert ended == pytest.approx([0.026] * 4 + [0.042] * 3 + [0.048])
 
 
@@ -176,7 +176,7 @@ def test_a_simulation_is_the_same_each_time() -> None:
         assert scenario.run(make(), MIX) == scenario.run(make(), MIX)
 
 
-def test_balancers_pick_what_they_say() -> None:
+def test_balancers_pick_by_their_method() -> None:
     turns, least = RoundRobin(), LeastConnections()
     assert [turns.pick([5, 0, OUT]) for _ in range(4)] == [0, 1, 0, 1]
     assert [least.pick([2, 1, 1]) for _ in range(4)] == [1, 2, 1, 2]
@@ -190,17 +190,17 @@ def test_balancers_pick_what_they_say() -> None:
     assert two.pick([9]) == 0
 
 
-def stopping(balancer: Balancer, care: Care) -> Outcome:
+def stopping(balancer: Balancer, care: Care) -> ScenarioOutcome:
     outages = [Outage(0, start=1.0, seconds=4.0)]
     return Scenario(Cluster([1.0] * 4, outages=outages, care=care), 0.4, window=(1.0, 5.0)).run(balancer, MIX)
 
 
-def test_what_a_dead_replica_does_not_answer_others_do() -> None:
+def test_requests_of_a_dead_replica_are_retried_on_others() -> None:
     for make in BALANCERS.values():
         assert stopping(make(), Care()).share(ANSWERED) == 1.0
 
 
-def test_a_dead_replica_draws_images_where_nobody_looks() -> None:
+def test_a_dead_replica_attracts_images_without_health_checks() -> None:
     careless = Care(passes_on=False, fails=math.inf)
     turns, least = (stopping(make(), careless).share(LOST) for make in (RoundRobin, LeastConnections))
     assert turns == pytest.approx(0.25, abs=0.01)
@@ -216,13 +216,13 @@ def test_after_some_failures_a_replica_is_left_out_for_a_while() -> None:
     assert lost == pytest.approx([0.1, 0.3, 0.5, 2.6, 2.8, 3.0, 5.1, 5.3, 5.5])
 
 
-def test_where_nobody_is_there_images_are_lost() -> None:
+def test_images_are_lost_without_replicas() -> None:
     outages = [Outage(number, start=0.5, seconds=1.0) for number in (0, 1)]
     answers = run(Cluster([1.0, 1.0], outages=outages), LeastConnections(), at(0.4, 0.9, 1.0, 4.0, seconds=0.2))
     assert [answer.status for answer in answers] == [LOST, LOST, LOST, ANSWERED]
 
 
-def test_a_slow_replica_makes_those_late_who_go_by_turns() -> None:
+def test_a_slow_replica_delays_images_under_round_robin() -> None:
     scenario = Scenario(Cluster([0.5, 1.0, 1.0, 1.0]), 0.7)
     turns, least = (scenario.run(make(), MIX) for make in (RoundRobin, LeastConnections))
     assert turns.share(REFUSED) > 0
@@ -230,8 +230,8 @@ def test_a_slow_replica_makes_those_late_who_go_by_turns() -> None:
     assert turns.milliseconds(0.99) > 5 * least.milliseconds(0.99)
 
 
-def test_an_outcome_of_nothing_is_no_number() -> None:
-    outcome = Outcome.of([])
+def test_an_empty_outcome_is_nan() -> None:
+    outcome = ScenarioOutcome.of([])
     assert math.isnan(outcome.share(ANSWERED))
     assert math.isnan(outcome.milliseconds(0.5))
     assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
@@ -249,7 +249,7 @@ ROUTE = Route(
     answer_bytes=500.0,
     balancer_ms=0.5,
 )
-WAY = Way(ROUTE, 0.25, INPUTS)
+WAY = RouteCost(ROUTE, 0.25, INPUTS)
 MIX = Mix([(1.0, work_of(ROUTE))])
 
 
@@ -267,13 +267,13 @@ def test_replicas_follow_from_the_peak() -> None:
     assert fleet.links == 1
     assert Fleet(WAY, 86_400_000).links == 6
     assert fleet.proxy_cores == pytest.approx(300 * 0.5e-3 / 0.5)
-    assert Fleet(Way(ROUTE.model_copy(update={"balancer_ms": None}), 0.25, INPUTS), 1.0).proxy_cores is None
+    assert Fleet(RouteCost(ROUTE.model_copy(update={"balancer_ms": None}), 0.25, INPUTS), 1.0).proxy_cores is None
 
 
 def test_a_replica_has_one_event_loop_and_one_thread_for_the_model() -> None:
     small = ROUTE.model_copy(update={"cpu_ms": 0.5, "loop_ms": 0.4})
-    assert Way(small, 0.2, INPUTS).replica_rate == pytest.approx(2_500)
-    assert Way(small, 0.5, INPUTS).replica_rate == pytest.approx(2_000)
+    assert RouteCost(small, 0.2, INPUTS).replica_rate == pytest.approx(2_500)
+    assert RouteCost(small, 0.5, INPUTS).replica_rate == pytest.approx(2_000)
 
 
 def test_a_gpu_is_worth_as_many_cores_as_it_costs() -> None:
@@ -282,7 +282,7 @@ def test_a_gpu_is_worth_as_many_cores_as_it_costs() -> None:
     assert WAY.gpu_inflow == pytest.approx(250.0)
 
 
-def test_what_is_left_of_the_plan_is_reckoned_with_too() -> None:
+def test_the_rest_of_the_plan_counts_too() -> None:
     one = Bulk(title="bulk", bulk_ms=9.0)
     assert bulk_cores(one, 8_640_000, INPUTS) == pytest.approx(100 * 0.009 / 0.9)
     assert bulk_dollars(one, 8_640_000, INPUTS) == pytest.approx(24 * 0.04)

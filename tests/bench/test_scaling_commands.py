@@ -1,4 +1,4 @@
-"""Scaling: the commands run and print what they promise, and docs/scaling.md says the same."""
+"""The scaling commands run and print their tables, and docs/scaling.md holds the same tables."""
 
 import json
 import math
@@ -10,19 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from bench.scaling import bulk, check, databases, measured, nginx, pair, plan, scenarios
+from bench.scaling import bulk, check, databases, measured, nginx, pair, plan, predicted_vs_measured, scenarios
 from bench.scaling import cost_command as cost
 from bench.scaling import measure_command as measure
-from bench.scaling import predicted_vs_measured as foresight
 from bench.scaling import simulate_command as simulate
 from bench.scaling.inputs import Inputs
 from bench.scaling.pair import Expense
-from bench.scaling.predicted_vs_measured import Figures, Picture, Row, capacity, foretell
+from bench.scaling.predicted_vs_measured import Figures, ImageCost, PredictionRow, capacity, predict
 from bench.scaling.processor import taken_by_others
 from bench.scaling.replica_failure import SIGNALS, Ending
 from bench.scaling.routes import kinds
 from bench.scaling.tables import DocumentError, blocks, by_name, number, power, refresh
-from bench.serving.openloop import Plan
+from bench.serving.openloop import LoadPlan
 from gate import ModelStore
 from tests.conftest import ROOT
 
@@ -40,14 +39,14 @@ def has_nginx() -> None:
         pytest.skip(reason)
 
 
-def test_the_document_s_plan_is_what_the_command_prints() -> None:
+def test_the_document_holds_the_plan_that_the_command_prints() -> None:
     wanted = {**by_name(plan.tables(measured.load(), Inputs())), "nginx": nginx.example()}
     found = blocks(DOCUMENT)
     assert {name: found.get(name) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("study", simulate.STUDIES, ids=lambda study: study.name)
-def test_the_document_s_simulations_are_what_is_simulated(study: simulate.Study) -> None:
+def test_the_document_holds_the_simulated_tables(study: simulate.FleetStudy) -> None:
     replicas = study.replicas[study.replicas.index(2)]
     row = study.row(replicas, simulate.mix_of(measured.load()))
     assert f"| {' | '.join(row)} |" in blocks(DOCUMENT)[study.name].splitlines()
@@ -159,32 +158,32 @@ def test_arguments_that_make_no_sense_are_refused(
 FIGURES = Figures(100.0, 10.0, 50.0)
 
 
-def test_a_row_agrees_where_nothing_is_too_far_off() -> None:
-    row = Row("round robin", 0.5, 100.0, Figures(110.0, 12.0, 40.0), FIGURES, others=0.0)
-    assert [round(row.off(name), 3) for name in foresight.MOST_OFF] == [0.1, 0.2, -0.2]
+def test_a_row_agrees_if_all_figures_are_within_tolerance() -> None:
+    row = PredictionRow("round robin", 0.5, 100.0, Figures(110.0, 12.0, 40.0), FIGURES, others=0.0)
+    assert [round(row.off(name), 3) for name in predicted_vs_measured.MOST_OFF] == [0.1, 0.2, -0.2]
     assert row.agrees
     assert row.cells() == ["round robin", "0.5", "100", "110 / 100 (+10%)", "12.0 / 10.0 (+20%)", "40.0 / 50.0 (-20%)"]
     for other in (Figures(120.0, 10.0, 50.0), Figures(100.0, 13.0, 50.0), Figures(100.0, 10.0, float("nan"))):
-        assert not Row("round robin", 0.5, 100.0, other, FIGURES, others=0.0).agrees
-    assert not Row("round robin", 0.5, 100.0, FIGURES, Figures(0.0, 10.0, 50.0), others=0.0).agrees
+        assert not PredictionRow("round robin", 0.5, 100.0, other, FIGURES, others=0.0).agrees
+    assert not PredictionRow("round robin", 0.5, 100.0, FIGURES, Figures(0.0, 10.0, 50.0), others=0.0).agrees
     assert Ending("SIGKILL", 5, 5).agrees
     assert not Ending("SIGKILL", 5, 4).agrees
 
 
-def test_what_is_foretold_of_few_images_is_what_one_takes() -> None:
-    pictures = [Picture(1000, 6.0), Picture(1000, 8.0)]
+def test_the_prediction_for_few_images_is_the_time_of_one() -> None:
+    pictures = [ImageCost(1000, 6.0), ImageCost(1000, 8.0)]
     expense = Expense(replica=9.0, between=1.0)
-    plan = Plan(1, rate=2.0, seconds=10.0, poisson=False)
-    alone = foretell(plan, pictures, expense, method="round robin", is_alone=True)
+    plan = LoadPlan(1, rate=2.0, seconds=10.0, poisson=False)
+    alone = predict(plan, pictures, expense, method="round robin", is_alone=True)
     # 2 ms of all else, and 1 ms before the replica has it.
     assert [alone.goodput, alone.p50, alone.p99] == pytest.approx([2.0, 9.0, 11.0])
-    shared = foretell(plan, pictures, expense, method="round robin", is_alone=False)
+    shared = predict(plan, pictures, expense, method="round robin", is_alone=False)
     assert shared.p99 == pytest.approx(10.0 / (1 - 0.001) + 1.0)
     assert capacity(expense, is_alone=True) == pytest.approx(2_000 / 9)
     assert capacity(expense, is_alone=False) == pytest.approx(200)
 
 
-def test_what_others_take_of_the_cores_is_what_neither_idled_nor_was_ours() -> None:
+def test_the_share_of_others_excludes_idle_time_and_ours() -> None:
     before = [0, 0, 0, 0, 0, 0, 0, 0]
     after = [300, 0, 100, 500, 50, 0, 0, 50]
     second = os.sysconf("SC_CLK_TCK")
@@ -203,7 +202,7 @@ def test_a_check_needs_nginx_and_two_cores(monkeypatch: pytest.MonkeyPatch, caps
 
 
 @pytest.mark.usefixtures("has_nginx")
-def test_replicas_are_compared_with_what_was_foretold(
+def test_replicas_are_compared_with_their_prediction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(nginx, "METHODS", {"least connections": "least_conn;"})
@@ -221,7 +220,7 @@ def test_replicas_are_compared_with_what_was_foretold(
 
 
 @pytest.mark.usefixtures("has_nginx")
-def test_what_an_image_costs_is_measured_and_written(
+def test_the_cost_of_an_image_is_measured_and_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(measure, "kinds", lambda *given: {"png": kinds(*given)["png"]})
@@ -261,7 +260,7 @@ def test_a_database_is_filled_counted_and_emptied(database: object) -> None:
     assert min(found.insert_ms, found.count_seconds, found.prune_seconds) > 0
 
 
-def test_nginx_is_told_what_the_document_says() -> None:
+def test_nginx_is_configured_as_in_the_document() -> None:
     text = nginx.configuration("127.0.0.1:80", ["a:1", "b:2"], method="round robin")
     assert "server a:1 max_fails=3 fail_timeout=2s;\n    server b:2" in text
     assert "least_conn" not in text

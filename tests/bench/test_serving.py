@@ -1,4 +1,4 @@
-"""The serving benchmark measures what it says: its generators against tiny servers, its table, its twin, its peers."""
+"""The serving benchmark: generators against tiny servers, the table, the bare endpoint, the peers."""
 
 import asyncio
 import csv
@@ -20,15 +20,15 @@ import pytest
 from bench.serving import __main__ as command
 from bench.serving import contenders, wrk
 from bench.serving.aims import AIMS
-from bench.serving.answers import Answer, AnswerReader
-from bench.serving.channel import Channel, End, Exchange
-from bench.serving.client import Client, latencies
+from bench.serving.answers import AnswerReader, HttpAnswer
+from bench.serving.channel import Channel, Exchange, ExchangeEnd
+from bench.serving.client import KeepAliveClient, latencies
 from bench.serving.environments import PEERS, python_of
-from bench.serving.openloop import EXPECT_BYTES, Plan, Result, offer
+from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult, offer
 from bench.serving.overload import _fault
 from bench.serving.posts import Post, encoded_post, image_post, pixels_post, read_tensors
 from bench.serving.processes import StartError, running
-from bench.serving.report import Measure, Row
+from bench.serving.report import ReportRow, RoundValues
 from bench.serving.tensors import twin
 from tests.conftest import ROOT
 
@@ -106,7 +106,7 @@ async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
 
 def test_the_open_loop_counts_early_refusals_and_late_answers() -> None:
     with serving(late_or_busy) as port:
-        result = offer(Plan(port, 60, 1.0), [LARGE, BUSY])
+        result = offer(LoadPlan(port, 60, 1.0), [LARGE, BUSY])
     refused = result.due // 2
     assert 30 <= result.due <= 100
     assert result.statuses == {"200": result.due - refused, "429": refused}
@@ -120,14 +120,14 @@ def test_the_open_loop_counts_early_refusals_and_late_answers() -> None:
 def test_a_blind_client_stops_sending_once_it_is_refused() -> None:
     huge = Post("/busy", bytes(1 << 25))
     with serving(late_or_busy) as port:
-        result = offer(Plan(port, 10, 1.0, poisson=False, expects=False), [huge])
+        result = offer(LoadPlan(port, 10, 1.0, poisson=False, expects=False), [huge])
     assert result.statuses == {"429": 10} == result.early
     assert 0 < result.wasted < 10 * len(huge.body)
 
 
 def test_latency_counts_from_when_a_request_was_due() -> None:
     with serving(late_or_busy) as port:
-        result = offer(Plan(port, 40, 1.0, poisson=False, connections=1), [SMALL])
+        result = offer(LoadPlan(port, 40, 1.0, poisson=False, connections=1), [SMALL])
     assert result.statuses == {"200": result.due}
     # One connection answers 20 a second: the last of 40 waits for about a second, however late it was sent.
     assert max(result.latencies) > 700
@@ -135,9 +135,9 @@ def test_latency_counts_from_when_a_request_was_due() -> None:
     assert result.in_time < result.due
 
 
-def test_requests_nobody_answers_end_as_failures() -> None:
+def test_unanswered_requests_end_as_failures() -> None:
     with serving(silent) as port:
-        result = offer(Plan(port, 20, 0.5, poisson=False, connections=2, timeout=0.3), [SMALL])
+        result = offer(LoadPlan(port, 20, 0.5, poisson=False, connections=2, timeout=0.3), [SMALL])
     assert not result.statuses
     assert set(result.failures) <= {"timeout", "unsent"}
     assert sum(result.failures.values()) == result.due
@@ -148,7 +148,7 @@ def test_a_connection_that_ends_without_an_answer_is_lost() -> None:
         await reader.readuntil(b"\r\n\r\n")
 
     with serving(rude) as port:
-        result = offer(Plan(port, 20, 0.5), [SMALL])
+        result = offer(LoadPlan(port, 20, 0.5), [SMALL])
     assert result.failures == {"lost": result.due}
 
 
@@ -166,11 +166,11 @@ def test_a_connection_that_ends_with_its_answer_is_not_used_again() -> None:
     poll.register(channel.fileno(), select.POLLRDHUP)
     assert poll.poll(5000), "both are there before either is looked at"
     assert channel.handle(1.0) is exchange
-    assert exchange.end is End.ANSWERED
+    assert exchange.end is ExchangeEnd.ANSWERED
     assert not channel.is_open
 
 
-def test_who_is_not_told_to_go_on_goes_on_after_a_second() -> None:
+def test_a_body_is_sent_after_a_second_without_100_continue() -> None:
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"100-continue" in head
@@ -179,7 +179,7 @@ def test_who_is_not_told_to_go_on_goes_on_after_a_second() -> None:
         await reader.read(1)
 
     with serving(deaf) as port:
-        result = offer(Plan(port, 10, 0.1, poisson=False), [LARGE])
+        result = offer(LoadPlan(port, 10, 0.1, poisson=False), [LARGE])
     assert result.statuses == {"200": 1}
     assert result.impatient == 1
     assert result.latencies[0] >= 1000
@@ -188,7 +188,7 @@ def test_who_is_not_told_to_go_on_goes_on_after_a_second() -> None:
 def test_one_request_follows_the_other_on_one_connection() -> None:
     with serving(late_or_busy) as port:
         found = latencies(port, [SMALL, LARGE], seconds=0.3, expect=True)
-        with Client(port) as client, pytest.raises(RuntimeError, match="429"):
+        with KeepAliveClient(port) as client, pytest.raises(RuntimeError, match="429"):
             assert client.post(BUSY, expect=True).retry_after == 3
             latencies(port, [BUSY], seconds=0.1, expect=True)
     assert 1 <= len(found) <= 7
@@ -201,37 +201,39 @@ def test_an_answer_may_come_in_any_pieces(cut: int) -> None:
     lines = b"HTTP/1.1 100 Continue||HTTP/1.1 429 Busy|Connection: close|retry-AFTER: 7|content-length: 3||bye"
     wire = lines.replace(b"|", b"\r\n")
     assert reader.feed(wire[:cut]) is None
-    assert reader.feed(wire[cut:]) == Answer(429, b"bye", closes=True, retry_after=7)
+    assert reader.feed(wire[cut:]) == HttpAnswer(429, b"bye", closes=True, retry_after=7)
     assert reader.may_continue
 
 
 @pytest.mark.parametrize("wire", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])
-def test_what_cannot_be_measured_is_no_answer(wire: bytes) -> None:
+def test_a_contender_without_a_probability_is_rejected(wire: bytes) -> None:
     with pytest.raises(ValueError, match="the answer"):
         AnswerReader().feed(wire)
 
 
 def test_a_figure_is_held_against_its_aim() -> None:
-    assert Row(1, AIMS[1].value).is_met
-    assert not Row(1, AIMS[1].value - 0.01).is_met
-    assert Row(7, -0.2).is_met
-    assert not Row(7, AIMS[7].value + 0.01).is_met
-    assert not Row(9, 0.95, fault="429 without Retry-After: 1").is_met
-    assert not Row(2, None, notes=["not measured: no such peer"]).is_met
+    assert ReportRow(1, AIMS[1].value).is_met
+    assert not ReportRow(1, AIMS[1].value - 0.01).is_met
+    assert ReportRow(7, -0.2).is_met
+    assert not ReportRow(7, AIMS[7].value + 0.01).is_met
+    assert not ReportRow(9, 0.95, fault="429 without Retry-After: 1").is_met
+    assert not ReportRow(2, None, notes=["not measured: no such peer"]).is_met
     assert AIMS[2].reach(5.0) == 2.0
     assert AIMS[10].reach(200.0) == AIMS[10].reach(100.0) == 2.0
 
 
 def test_a_measure_is_the_median_of_its_rounds() -> None:
-    lines = Row(2, 3.0, [Measure("Lensgate", "images/s", [50.0, 90.0, 80.0])], ["one note"], "a fault").lines()
+    lines = ReportRow(
+        2, 3.0, [RoundValues("Lensgate", "images/s", [50.0, 90.0, 80.0])], ["one note"], "a fault"
+    ).lines()
     assert lines[0].endswith("NO")
     assert "80 images/s   [50 90 80]" in lines[1]
     assert [line.strip() for line in lines[2:]] == ["a fault", "one note"]
 
 
 def test_refusals_that_came_late_are_a_fault() -> None:
-    assert not _fault(Result(statuses={"200": 5, "429": 4}, early={"429": 4}))
-    said = _fault(Result(statuses={"200": 5, "429": 4, "503": 1}, early={"429": 3}, failures={"lost": 2}))
+    assert not _fault(LoadResult(statuses={"200": 5, "429": 4}, early={"429": 4}))
+    said = _fault(LoadResult(statuses={"200": 5, "429": 4, "503": 1}, early={"429": 3}, failures={"lost": 2}))
     assert "{'503': 1}" in said
     assert "{'lost': 2}" in said
     assert "after the body was sent: 1" in said
@@ -249,7 +251,7 @@ def test_the_output_of_wrk_is_read() -> None:
         wrk._read("", "unable to connect")
 
 
-def test_wrk_sends_what_it_is_given() -> None:
+def test_wrk_sends_the_given_requests() -> None:
     with serving(late_or_busy) as port:
         load = wrk.drive(port, [SMALL], seconds=1, connections=4)
     assert 1 <= load.requests <= 4 * (load.seconds / DELAY + 1)
@@ -293,7 +295,7 @@ def test_a_peer_has_a_server_and_pinned_versions(name: str) -> None:
     }
 
 
-def test_what_is_installed_as_pinned_is_not_installed_again(tmp_path: Path) -> None:
+def test_a_pinned_environment_is_not_installed_again(tmp_path: Path) -> None:
     home = tmp_path / "mosec"
     home.mkdir()
     (home / "pins.sha256").write_text(hashlib.sha256((PEERS / "mosec.txt").read_bytes()).hexdigest())
@@ -347,13 +349,13 @@ def test_the_table_is_printed_written_and_drawn(tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "serving.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_row_that_cannot_be_measured_says_why() -> None:
-    def fail() -> list[Row]:
-        raise StartError("nobody home")
+def test_a_row_that_cannot_be_measured_gives_the_reason() -> None:
+    def fail() -> list[ReportRow]:
+        raise StartError("no server")
 
     (row,) = command._safely(fail, {7})
     assert row.figure is None
-    assert "nobody home" in row.lines()[1]
+    assert "no server" in row.lines()[1]
 
 
 def test_a_row_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -362,7 +364,7 @@ def test_a_row_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]
     assert "there is no row 12" in capsys.readouterr().err
 
 
-def test_a_picture_is_posted_as_what_it_is() -> None:
+def test_an_image_is_posted_unchanged() -> None:
     assert image_post("/", b"\xff\xd8\xff").headers == {"Content-Type": "image/jpeg"}
     head = image_post("/a", b"\x89PNG").head(expect=True)
     assert head.startswith(b"POST /a HTTP/1.1\r\n")

@@ -1,4 +1,4 @@
-"""The soak test sends what it says, and notices where counters differ from what it saw."""
+"""The soak test sends every kind of request, and reports counters that differ from its own."""
 
 import random
 from collections import Counter
@@ -9,12 +9,12 @@ from bench.serving.posts import read_pictures
 from bench.soak import __main__ as soak
 from bench.soak.counters import Counters
 from bench.soak.load import Seen, drive
-from bench.soak.requests import Images, Kind, make_kinds
+from bench.soak.requests import EncodedImages, RequestKind, make_kinds
 from tests.conftest import ROOT
 from tests.support.servers import running_service
 
 SAMPLES = ROOT / "samples"
-KINDS = make_kinds(Images(read_pictures(SAMPLES)))
+KINDS = make_kinds(EncodedImages(read_pictures(SAMPLES)))
 
 
 def test_mixed_load_is_counted_alike_on_both_sides() -> None:
@@ -33,7 +33,7 @@ def test_mixed_load_is_counted_alike_on_both_sides() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_each_kind_makes_the_same_requests_for_the_same_seed(kind: Kind) -> None:
+def test_each_kind_makes_the_same_requests_for_the_same_seed(kind: RequestKind) -> None:
     first, second = ([kind.make(rng) for _ in range(3)] for rng in (random.Random(7), random.Random(7)))
     assert first == second
     assert {request.method for request in first} <= {"GET", "POST"}

@@ -59,8 +59,8 @@ class Desk:
 def open_desk(browser: Browser, folder: Path, **settings: Any) -> Iterator[Desk]:
     """A service that records into this folder."""
     with running_service(records_url=f"sqlite:///{folder}/records.db", **settings) as running:
-        assert running.pipeline.recorder
-        yield Desk(running, running.pipeline.recorder.store, browser)
+        assert running.runtime.recorder
+        yield Desk(running, running.runtime.recorder.store, browser)
 
 
 def shown(page: Page, identity: str) -> None:

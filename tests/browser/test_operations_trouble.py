@@ -81,7 +81,7 @@ def test_a_dead_inference_thread_is_told(browser: Browser, busy: Running) -> Non
 
 def test_a_service_that_drains_says_so(browser: Browser) -> None:
     with running_service() as service, open_page(browser, service.url) as page:
-        service.pipeline.drain()
+        service.runtime.drain()
         page.goto("/")
         expect(page.locator("#banners")).to_contain_text("The service is shutting down")
         expect(page.locator("#state")).to_have_text("Draining")

@@ -11,18 +11,18 @@ from tests.support.servers import Running, running_service
 
 @pytest.fixture(scope="package")
 def service() -> Iterator[Running]:
-    """One for all: whoever changes it changes it back."""
+    """A service shared by all tests; a test that changes it must restore it."""
     with running_service() as running:
         yield running
 
 
 @pytest.fixture(params=[Sync, Async], ids=["Gate", "AsyncGate"])
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    """Makes a gate object, of either class, that asks a real service."""
+    """Create a gate object of either class for a real service."""
     kind: type[Either] = request.param
     transport = httpx.HTTPTransport if kind is Sync else httpx.AsyncHTTPTransport
     with ExitStack() as stack:
-        # A transport of its own, so that no proxy of the environment comes between.
+        # An own transport ignores the proxies of the environment.
         yield lambda url, **options: stack.enter_context(
             closing(kind(url, transport=transport(verify=NO_TLS), **options))
         )
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture(params=[Sync, Async], ids=["Gate", "AsyncGate"])
 def script(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Make]:
-    """Makes a gate object, of either class, whose requests a function answers, and whose time is the clock's."""
+    """Create a gate object of either class whose responses come from a function and whose time from the clock."""
     kind: type[Either] = request.param
 
     def build(answer: Any, **options: Any) -> Either:

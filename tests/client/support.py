@@ -1,4 +1,4 @@
-"""Both of the client's classes behind one that blocks, gates that follow a script, and a service that comes back."""
+"""A common blocking interface to both client classes, scripted gates, and a service on a fixed port."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 from lensgate_client import AsyncGate, Decision, Gate, Label, Model, Outcome
 
-from service.app import create_pipeline
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
+from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.support.models import brightness_model
@@ -22,11 +22,11 @@ from tests.support.servers import TIMEOUT, FakeScorer, wait_until
 
 URL = "http://gate.test"
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""For transports that are not to read every certificate of this machine first, which takes longer than most tests."""
+"""Avoids loading the certificates of this machine, which takes longer than most tests."""
 
 
 class Clock:
-    """Time that passes where somebody sleeps, and nowhere else."""
+    """Time that advances in `sleep` only."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -46,7 +46,7 @@ OnSleep = Callable[[float], object]
 
 
 class Sync:
-    """`Gate`."""
+    """Calls a `Gate`."""
 
     def __init__(self, url: str, *, on_sleep: OnSleep | None = None, **options: Any) -> None:
         self.gate = Gate(url, sleep=on_sleep, **options)
@@ -63,15 +63,15 @@ class Sync:
     def model(self) -> Model:
         return self.gate.model()
 
-    def shut(self) -> None:
+    def close_gate(self) -> None:
         self.gate.close()
 
     def close(self) -> None:
-        self.shut()
+        self.close_gate()
 
 
 class Async:
-    """`AsyncGate` on an event loop of its own."""
+    """Calls an `AsyncGate` on its own event loop."""
 
     def __init__(self, url: str, *, on_sleep: OnSleep | None = None, **options: Any) -> None:
         self._runner = asyncio.Runner()
@@ -99,11 +99,11 @@ class Async:
     def model(self) -> Model:
         return self._runner.run(self.gate.model())
 
-    def shut(self) -> None:
+    def close_gate(self) -> None:
         self._runner.run(self.gate.close())
 
     def close(self) -> None:
-        self.shut()
+        self.close_gate()
         self._runner.close()
 
 
@@ -123,8 +123,8 @@ async def _next(stream: AsyncIterator[Outcome]) -> Outcome:
 
 
 @dataclass
-class Script:
-    """What a gate answers, one after the other, the last of it for ever; an exception is raised."""
+class ResponseSequence:
+    """Responses in order, the last one repeated forever; an exception is raised."""
 
     answers: list[httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]]
     seen: list[httpx.Request] = field(default_factory=list)
@@ -140,7 +140,7 @@ class Script:
 
 
 def problem(status: int, code: str, **headers: str) -> httpx.Response:
-    """As the gate says what is wrong."""
+    """Return an error response of the gate."""
     body = {"status": status, "code": code, "detail": f"it is {code}", "request_id": "r1"}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(
@@ -149,12 +149,12 @@ def problem(status: int, code: str, **headers: str) -> httpx.Response:
 
 
 def accepted(request: httpx.Request) -> httpx.Response:
-    """The decision about a file, under the name that it was given: what was expected."""
+    """Return a decision about a file under its id, with the expected label."""
     return httpx.Response(200, json=decision(request.url.params["id"], request.url.params.get("expected")))
 
 
 def decision(name: str, expected: str | None = None, **changes: Any) -> dict[str, Any]:
-    """What the gate says of a file, confident and as expected; `changes` go over it."""
+    """Return the body of a confident decision about a file with the expected label, updated with `changes`."""
     body = {
         "id": name,
         "glasses_probability": probability_of(expected),
@@ -169,22 +169,22 @@ def decision(name: str, expected: str | None = None, **changes: Any) -> dict[str
 
 
 def probability_of(expected: str | None) -> float:
-    """One that agrees with what was expected."""
+    """Return a probability that agrees with the expected label."""
     return 0.25 if expected == "no_glasses" else 0.75
 
 
 def card(size: int = 32, version: str = "7") -> httpx.Response:
-    """What `/v1/model` answers."""
+    """Return the response of `/v1/model`."""
     return httpx.Response(200, json={"name": "glasses", "version": version, "input": {"size": size}})
 
 
-def judged(request: httpx.Request, *, version: str = "7") -> httpx.Response:
-    """Every image of a tensor, accepted."""
+def accepted_tensor(request: httpx.Request, *, version: str = "7") -> httpx.Response:
+    """Accept every image of a tensor."""
     return httpx.Response(200, json=tensor_decisions(read_head(request), version=version))
 
 
 def tensor_decisions(head: dict[str, Any], *, version: str = "7", **changes: Any) -> dict[str, Any]:
-    """What the gate says of a tensor, confident and as expected; `changes` go over it."""
+    """Return the body of confident decisions about a tensor with the expected labels, updated with `changes`."""
     count = head["inputs"][0]["shape"][0]
     labels = head["inputs"][1]["data"] if len(head["inputs"]) > 1 else [None] * count
     columns = {
@@ -200,21 +200,23 @@ def tensor_decisions(head: dict[str, Any], *, version: str = "7", **changes: Any
 
 
 def read_head(request: httpx.Request) -> dict[str, Any]:
-    """The JSON of an inference request."""
+    """Return the JSON header of an inference request."""
     length = int(request.headers["Inference-Header-Content-Length"])
     head: dict[str, Any] = json.loads(request.content[:length])
     return head
 
 
-class Site:
-    """Answers by path: `/v1/model`, decisions and inference; everything may be replaced."""
+class ScriptedGate:
+    """Responds by path: `/v1/model`, decisions and inference; tests may replace each part."""
 
     def __init__(self) -> None:
         self.size = 32
         self.version = "7"
         self.seen: list[httpx.Request] = []
         self.decide: Callable[[httpx.Request], httpx.Response] = accepted
-        self.infer: Callable[[httpx.Request], httpx.Response] = lambda request: judged(request, version=self.version)
+        self.infer: Callable[[httpx.Request], httpx.Response] = lambda request: accepted_tensor(
+            request, version=self.version
+        )
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
@@ -224,16 +226,16 @@ class Site:
 
     @property
     def paths(self) -> list[str]:
-        """What was asked for."""
+        """The paths of all requests."""
         return [request.url.path for request in self.seen]
 
 
 @contextmanager
 def service_at(port: int) -> Iterator[FakeScorer]:
-    """A real service around a fake model at this port, drained and gone when the block ends."""
+    """Run a real service with a fake model on this port; drain and stop it at the end of the block."""
     settings = Settings(port=port, records_url="off")
     scorer = FakeScorer()
-    server = Server(settings, create_pipeline(settings, Loaded(brightness_model().card, scorer, "fake")))
+    server = Server(settings, build_runtime(settings, LoadedModel(brightness_model().card, scorer, "fake")))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -247,7 +249,7 @@ def service_at(port: int) -> Iterator[FakeScorer]:
 
 
 def free_port() -> int:
-    """Nobody listens there."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

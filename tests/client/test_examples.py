@@ -1,4 +1,4 @@
-"""The examples, as far as they go without PyTorch: its place is taken by what they call of it."""
+"""The examples, with stubs for PyTorch."""
 
 import copy
 import importlib.util
@@ -26,7 +26,7 @@ _Sample = TypeVar("_Sample")
 
 
 class Dataset(Generic[_Sample]):
-    """Stands for both of torch.utils.data's."""
+    """Stub of both data set classes of torch.utils.data."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def gate(service: Running) -> Iterator[Gate]:
 
 
 def example(name: str, monkeypatch: pytest.MonkeyPatch, **modules: Any) -> ModuleType:
-    """The module of an example, where these modules can be imported."""
+    """Import an example with stubs of these modules."""
     for module, members in modules.items():
         monkeypatch.setitem(sys.modules, module.replace("_", "."), SimpleNamespace(**members))
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
@@ -49,12 +49,12 @@ def example(name: str, monkeypatch: pytest.MonkeyPatch, **modules: Any) -> Modul
 
 
 def batches() -> Iterator[Any]:
-    """As a StyleGAN puts them out: bright, uncertain, dark."""
+    """Yield batches in the format of StyleGAN: bright, uncertain, dark."""
     while True:
         yield np.stack([np.full((3, 64, 64), value, np.float32) for value in (0.98, 0.0, -0.98)])
 
 
-def test_a_stylegan_loop_keeps_what_is_accepted(gate: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_stylegan_example_saves_accepted_images(gate: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stylegan = example("stylegan", monkeypatch, dnnlib={}, legacy={}, torch={"Tensor": ()})
     saved: dict[int, Any] = {}
     stats = stylegan.keep(gate, batches(), saved.__setitem__, count=5, expected="no_glasses")
@@ -64,7 +64,7 @@ def test_a_stylegan_loop_keeps_what_is_accepted(gate: Gate, monkeypatch: pytest.
     assert stats.discarded == {"uncertain": 5, "contradicted": 5}
     with pytest.raises(GaveUp):
         stylegan.keep(gate, batches(), saved.__setitem__, count=500, expected="no_glasses", max_reject_ratio=0.5)
-    # What torch calls permute is NumPy's transpose.
+    # permute of torch corresponds to transpose of NumPy.
     tensor = SimpleNamespace(permute=lambda *axes: SimpleNamespace(cpu=lambda: tensor_of(saved[0].transpose(axes))))
     stylegan.save_png(tmp_path / "out")(7, tensor)
     with Image.open(tmp_path / "out/face-000007.png") as file:
@@ -76,7 +76,7 @@ def tensor_of(array: Any) -> Any:
 
 
 @pytest.mark.parametrize(("workers", "shares"), [(None, [[0, 2, 3, 5]]), (2, [[0, 2], [3, 5]])])
-def test_a_data_set_hands_out_what_is_accepted_of_each_workers_share(
+def test_data_set_yields_the_accepted_samples_of_each_worker(
     service: Running, monkeypatch: pytest.MonkeyPatch, *, workers: int | None, shares: list[list[int]]
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -84,7 +84,7 @@ def test_a_data_set_hands_out_what_is_accepted_of_each_workers_share(
     worker = SimpleNamespace(id=0, num_workers=workers)
     members = {"Dataset": Dataset, "IterableDataset": Dataset, "get_worker_info": lambda: worker if workers else None}
     loader = example("torch_loader", monkeypatch, torch_utils_data=members)
-    # A worker is handed a copy.
+    # Each worker receives a copy.
     accepted = copy.deepcopy(loader.Accepted(faces, service.url, max_reject_ratio=0.9))
     for number, share in enumerate(shares):
         worker.id = number
@@ -94,7 +94,7 @@ def test_a_data_set_hands_out_what_is_accepted_of_each_workers_share(
     assert all(image.max() == 5 for image in bare)
 
 
-def test_what_the_readme_shows_runs(
+def test_readme_examples_run(
     service: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

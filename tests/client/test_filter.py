@@ -1,4 +1,4 @@
-"""A generator's images are filtered until there are enough, or it makes no sense to go on."""
+"""`GateFilter` and `AsyncGateFilter`."""
 
 import asyncio
 import itertools
@@ -11,18 +11,18 @@ import httpx
 import numpy as np
 import pytest
 from lensgate_client import Ask, AsyncGate, AsyncGateFilter, Gate, GateError, GateFilter, GaveUp, Unauthorized, to_uint8
-from lensgate_client._stream.filter_limits import FilterStats
+from lensgate_client._stream.filter_run import FilterStats
 
-from tests.client.support import NO_TLS, URL, Site, problem
+from tests.client.support import NO_TLS, URL, ScriptedGate, problem
 from tests.support.images import Pixels, flat
 from tests.support.servers import Running
 
 GLASSES, BARE, UNCERTAIN = flat(250), flat(5), flat(128)
-"""Brightness is the fake model's probability."""
+"""The fake model returns the brightness as the probability."""
 
 
 class Blocking:
-    """`GateFilter`."""
+    """Runs a `GateFilter`."""
 
     def __init__(self, url: str, *, gate: dict[str, Any] | None = None, **options: Any) -> None:
         self._gate = Gate(url, **{"transport": httpx.HTTPTransport(verify=NO_TLS), **(gate or {})})
@@ -38,7 +38,7 @@ class Blocking:
 
 
 class OnLoop:
-    """`AsyncGateFilter`."""
+    """Runs an `AsyncGateFilter` on an event loop."""
 
     def __init__(self, url: str, *, gate: dict[str, Any] | None = None, **options: Any) -> None:
         self._gate = AsyncGate(url, **{"transport": httpx.AsyncHTTPTransport(verify=NO_TLS), **(gate or {})})
@@ -57,7 +57,7 @@ class OnLoop:
 
 
 class Rows:
-    """What PyTorch calls a map-style data set: a sequence without `__iter__`."""
+    """A map-style data set of PyTorch: a sequence without `__iter__`."""
 
     def __init__(self, rows: list[Any]) -> None:
         self._rows = rows
@@ -75,7 +75,7 @@ def make(request: pytest.FixtureRequest) -> Make:
     return kind
 
 
-def test_only_accepted_images_come_out_until_there_are_enough(make: Make, service: Running) -> None:
+def test_filter_yields_accepted_images_until_the_count(make: Make, service: Running) -> None:
     made = itertools.cycle([GLASSES, UNCERTAIN, BARE])
     kept = make(service.url)
     images = kept.take(made, 7, expected="glasses")
@@ -89,7 +89,7 @@ def test_only_accepted_images_come_out_until_there_are_enough(make: Make, servic
     assert str(stats) == "7 of 19 images accepted (6 uncertain, 6 contradicted)"
 
 
-def test_of_batches_the_images_come_out_as_they_are_in_them(make: Make, service: Running) -> None:
+def test_filter_yields_views_of_batches(make: Make, service: Running) -> None:
     batches: list[Pixels] = []
 
     def generate() -> Pixels:
@@ -105,7 +105,7 @@ def test_of_batches_the_images_come_out_as_they_are_in_them(make: Make, service:
     assert len(batches) <= 5 + 2 + 16
 
 
-def test_a_list_is_several_samples_and_a_sample_may_be_anything_with_an_image(make: Make, service: Running) -> None:
+def test_samples_may_be_lists_and_objects_with_an_image(make: Make, service: Running) -> None:
     samples = [{"latent": number, "image": image} for number, image in enumerate([GLASSES, UNCERTAIN, BARE, GLASSES])]
     kept = make(service.url, pixels=lambda sample: sample["image"])
     assert [sample["latent"] for sample in kept.take([samples[:3], samples[3:]])] == [0, 2, 3]
@@ -117,16 +117,14 @@ def test_a_list_is_several_samples_and_a_sample_may_be_anything_with_an_image(ma
     assert (bare.min(), bright.max()) == (-1.0, 1.0)
 
 
-def test_each_sample_may_say_what_it_was_expected_to_be(make: Make, service: Running) -> None:
+def test_sample_may_have_its_own_expected_label(make: Make, service: Running) -> None:
     samples = [(GLASSES, "glasses"), (GLASSES, "no_glasses"), (BARE, "no_glasses"), (BARE, "glasses")]
     kept = make(service.url, pixels=lambda sample: Ask(*sample))
     assert [label for _, label in kept.take(samples)] == ["glasses", "no_glasses"]
     assert make(service.url).take([Ask(np.stack([BARE, GLASSES]), "glasses")])[0] is not None
 
 
-def test_an_image_that_was_overwritten_is_not_handed_out_for_the_one_that_was_judged(
-    make: Make, service: Running
-) -> None:
+def test_overwritten_image_is_detected(make: Make, service: Running) -> None:
     buffer = flat(0)
 
     def overwrite() -> Iterator[Pixels]:
@@ -135,11 +133,11 @@ def test_an_image_that_was_overwritten_is_not_handed_out_for_the_one_that_was_ju
                 buffer[:] = level
                 yield buffer
 
-    with pytest.raises(ValueError, match="make each in memory of its own"):
+    with pytest.raises(ValueError, match="allocate new memory for each image"):
         make(service.url).take(overwrite(), 100)
 
 
-def test_what_cannot_be_judged_is_counted_and_left_out(make: Make, service: Running) -> None:
+def test_invalid_images_are_counted_and_skipped(make: Make, service: Running) -> None:
     kept = make(service.url)
     images = kept.take([GLASSES, "missing.png", GLASSES[:40], np.zeros((2, 64, 64, 3), np.float32), BARE])
     assert len(images) == 2
@@ -147,45 +145,47 @@ def test_what_cannot_be_judged_is_counted_and_left_out(make: Make, service: Runn
     assert (kept.stats.seen, kept.stats.discarded) == (6, {})
 
 
-def test_it_gives_up_where_too_much_is_rejected(make: Make, service: Running) -> None:
+def test_filter_gives_up_above_the_reject_ratio(make: Make, service: Running) -> None:
     kept = make(service.url, max_reject_ratio=0.75, min_samples=20)
     with pytest.raises(GaveUp) as caught:
         kept.take(itertools.cycle([GLASSES, *[UNCERTAIN] * 4]), 1000)
     assert kept.stats.seen == 20
-    assert "4 of 20 images accepted (16 uncertain): 80.0% are rejected, 75.0% may be" in caught.value.detail
+    assert "4 of 20 images accepted (16 uncertain): the reject ratio 80.0% exceeds 75.0%" in caught.value.detail
     fine = make(service.url, max_reject_ratio=0.8, min_samples=20)
     assert len(fine.take(itertools.cycle([GLASSES, *[UNCERTAIN] * 4]), 10)) == 10
 
 
-def test_what_only_fails_is_given_up_too(make: Make, service: Running) -> None:
-    with pytest.raises(GaveUp, match=r"30 unsupported_image\): 100.0% are rejected.*with lensgate_client.to_uint8"):
+def test_filter_gives_up_on_invalid_images(make: Make, service: Running) -> None:
+    with pytest.raises(
+        GaveUp, match=r"30 unsupported_image\): the reject ratio 100.0% exceeds.*with lensgate_client.to_uint8"
+    ):
         make(service.url, min_samples=30).take(lambda: np.zeros((64, 64, 3), np.float32), 5)
 
 
-def test_it_looks_at_no_more_than_it_may(make: Make, service: Running) -> None:
+def test_filter_gives_up_after_max_samples(make: Make, service: Running) -> None:
     kept = make(service.url, max_samples=10)
     with pytest.raises(GaveUp, match=r"5 of 10 images accepted .*: max_samples is 10$"):
         kept.take(itertools.cycle([BARE, UNCERTAIN]), 6)
     assert len(make(service.url, max_samples=10).take(itertools.cycle([BARE, UNCERTAIN]), 5)) == 5
 
 
-def test_a_generator_that_ends_too_early_is_no_success(make: Make, service: Running) -> None:
-    with pytest.raises(GaveUp, match=r"2 of 3 images accepted .*: the generator has ended, and 3 were asked for$"):
+def test_filter_gives_up_if_the_samples_end_too_early(make: Make, service: Running) -> None:
+    with pytest.raises(GaveUp, match=r"2 of 3 images accepted .*: the samples ended before 3 images were accepted$"):
         make(service.url).take([GLASSES, UNCERTAIN, BARE], 3)
     assert len(make(service.url).take([GLASSES, UNCERTAIN, BARE])) == 2
     assert make(service.url).take([]) == []
 
 
-def test_a_generator_that_makes_nothing_any_more_is_not_asked_for_ever(make: Make, service: Running) -> None:
+def test_empty_samples_end_the_filter(make: Make, service: Running) -> None:
     made = itertools.chain([GLASSES, [], np.zeros((0, 64, 64, 3), np.uint8)] * 2, itertools.repeat([]))
     kept = make(service.url)
-    with pytest.raises(GaveUp, match="2 of 2 images accepted: the generator has ended"):
+    with pytest.raises(GaveUp, match="2 of 2 images accepted: the samples ended"):
         kept.take(lambda: next(made), 3)
 
 
-def test_an_error_of_generator_or_gate_ends_it(make: Make) -> None:
-    site = Site()
-    kept = make(URL, gate={"transport": httpx.MockTransport(site)})
+def test_error_of_generator_or_gate_ends_the_filter(make: Make) -> None:
+    scripted = ScriptedGate()
+    kept = make(URL, gate={"transport": httpx.MockTransport(scripted)})
 
     def generate() -> Iterator[Pixels]:
         yield BARE
@@ -194,35 +194,35 @@ def test_an_error_of_generator_or_gate_ends_it(make: Make) -> None:
     with pytest.raises(ArithmeticError):
         kept.take(generate())
     assert kept.stats.accepted == 1
-    site.infer = lambda _: problem(401, "unauthorized")
+    scripted.infer = lambda _: problem(401, "unauthorized")
     with pytest.raises(Unauthorized):
-        make(URL, gate={"transport": httpx.MockTransport(site)}).take(lambda: BARE, 1)
+        make(URL, gate={"transport": httpx.MockTransport(scripted)}).take(lambda: BARE, 1)
 
 
 @pytest.mark.parametrize(
     "options",
     [{"max_reject_ratio": 1.5}, {"max_reject_ratio": -0.1}, {"min_samples": 0}, {"max_samples": 0}],
 )
-def test_limits_that_make_no_sense_are_refused(make: Make, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"from 0 to 1|1 or more"):
+def test_invalid_limits_are_rejected(make: Make, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"from 0 to 1|must be >= 1"):
         make(URL, **options)
 
 
-def test_a_take_that_makes_no_sense_is_refused_at_once(make: Make) -> None:
-    with pytest.raises(ValueError, match="count is 1 or more"):
+def test_invalid_take_is_rejected(make: Make) -> None:
+    with pytest.raises(ValueError, match="count must be >= 1"):
         make(URL).take([], 0)
-    with pytest.raises(ValueError, match="expected is one of"):
+    with pytest.raises(ValueError, match="expected must be one of"):
         make(URL).take([], 1, expected="hat")
 
 
-def test_the_generator_makes_the_next_batch_while_the_gate_judges_and_no_more() -> None:
+def test_generator_runs_at_most_two_requests_ahead() -> None:
     made = 0
     second = threading.Event()
-    site = Site()
-    answer = site.infer
+    scripted = ScriptedGate()
+    answer = scripted.infer
 
     def infer(request: httpx.Request) -> httpx.Response:
-        # The first batch is not answered before the second is being made.
+        # Respond to the first batch only after the second is generated.
         assert second.wait(10)
         return answer(request)
 
@@ -233,15 +233,15 @@ def test_the_generator_makes_the_next_batch_while_the_gate_judges_and_no_more() 
             second.set()
         return np.stack([BARE] * 32)
 
-    site.infer = infer
-    with Gate(URL, transport=httpx.MockTransport(site)) as gate:
+    scripted.infer = infer
+    with Gate(URL, transport=httpx.MockTransport(scripted)) as gate:
         kept = GateFilter(gate)
         for number, _ in enumerate(kept.take(generate, 320), 1):
             assert made <= (number - 1) // 32 + 1 + 2
     assert kept.stats.accepted == 320
 
 
-def test_an_asynchronous_generator_is_filtered_too(service: Running) -> None:
+def test_asynchronous_generator_is_filtered(service: Running) -> None:
     async def generate() -> Pixels:
         await asyncio.sleep(0)
         return BARE
@@ -254,7 +254,7 @@ def test_an_asynchronous_generator_is_filtered_too(service: Running) -> None:
     assert len(OnLoop(service.url).take(generate, 3)) == 3
 
 
-def test_giving_up_is_an_error_of_this_package() -> None:
+def test_gave_up_is_a_gate_error() -> None:
     assert issubclass(GaveUp, GateError)
     assert str(FilterStats()) == "0 of 0 images accepted"
     assert FilterStats().reject_ratio == 0.0

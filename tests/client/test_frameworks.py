@@ -1,4 +1,4 @@
-"""Frameworks are known by their tensors, and none is imported for it."""
+"""Recognition of tensors without importing their frameworks."""
 
 import subprocess
 import sys
@@ -19,8 +19,8 @@ from tests.support.images import portrait
 CUDA = 2
 
 
-class Elsewhere:
-    """An array of the standard in memory that NumPy cannot see, as CuPy's is."""
+class DeviceArray:
+    """An array of the array API standard in memory that NumPy cannot access, as in CuPy."""
 
     def __init__(self, array: NDArray[Any], device: int = CUDA) -> None:
         self._array = array
@@ -30,7 +30,7 @@ class Elsewhere:
 
     def __array_namespace__(self) -> Any:
         def call(name: str) -> Any:
-            return lambda tensor, *given, **named: Elsewhere(getattr(np, name)(tensor._array, *given, **named))
+            return lambda tensor, *given, **named: DeviceArray(getattr(np, name)(tensor._array, *given, **named))
 
         return SimpleNamespace(
             int32=np.int32,
@@ -40,10 +40,10 @@ class Elsewhere:
         )
 
     def __array__(self, *_: Any, **__: Any) -> NDArray[Any]:
-        raise TypeError("no copy is made that was not asked for")
+        raise TypeError("implicit copies are not allowed")
 
     def __dlpack__(self, **_: Any) -> Any:
-        raise BufferError("it is elsewhere")
+        raise BufferError("the memory is on a device")
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._device, 0
@@ -62,7 +62,7 @@ class Elsewhere:
 
 
 class Tensor:
-    """The methods of torch.Tensor that are used, over an array of NumPy's."""
+    """The used methods of torch.Tensor on a NumPy array."""
 
     def __init__(self, array: NDArray[Any], dtype: str | None = None) -> None:
         self._array = array
@@ -70,7 +70,7 @@ class Tensor:
         self.dtype = f"torch.{dtype or array.dtype.name}"
 
     def __dlpack__(self, **_: Any) -> Any:
-        raise BufferError("it is elsewhere")
+        raise BufferError("the memory is on a device")
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return CUDA, 0
@@ -111,9 +111,9 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("layout", [(0, 1, 2, 3), (0, 3, 1, 2)])
-@pytest.mark.parametrize("kind", [Elsewhere, Tensor])
+@pytest.mark.parametrize("kind", [DeviceArray, Tensor])
 @pytest.mark.usefixtures("torch")
-def test_what_is_on_a_device_is_summed_up_there(kind: Any, layout: tuple[int, ...]) -> None:
+def test_device_images_are_summed_on_the_device(kind: Any, layout: tuple[int, ...]) -> None:
     images = np.stack([portrait(64, seed=seed) for seed in range(3)])
     raster = open_raster(kind(images.transpose(layout)))
     assert not raster.is_on_host
@@ -122,14 +122,14 @@ def test_what_is_on_a_device_is_summed_up_there(kind: Any, layout: tuple[int, ..
     assert np.array_equal(raster.shrink(0, 3, size=16), wanted)
     single = open_raster(kind(images[0]))
     assert np.array_equal(single.shrink(0, 1, size=16), wanted[:1])
-    assert raster.file(1) == open_raster(images).file(1)
+    assert raster.encode_png(1) == open_raster(images).encode_png(1)
 
 
-def test_a_tensor_of_torch_is_known_where_torch_is(torch: Any) -> None:
+def test_torch_tensor_is_recognized(torch: Any) -> None:
     assert isinstance(framework_of(torch.Tensor(np.zeros(1))), Torch)
 
 
-def test_an_array_of_cupy_is_known_where_it_does_not_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cupy_array_without_array_namespace_is_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
     class Array:
         shape = (2, 2)
 
@@ -139,14 +139,14 @@ def test_an_array_of_cupy_is_known_where_it_does_not_say_so(monkeypatch: pytest.
     assert framework.reshape(Array(), [4]) == (4,)
 
 
-def test_what_nobody_knows_is_refused() -> None:
+def test_unknown_framework_is_rejected() -> None:
     strange = SimpleNamespace(shape=(64, 64, 3), dtype="uint8")
     assert framework_of(strange) is None
-    with pytest.raises(BadImage, match="a SimpleNamespace is no tensor"):
+    with pytest.raises(BadImage, match="a SimpleNamespace is not a tensor"):
         open_raster(strange)
 
 
-def test_memory_of_the_processor_is_seen_without_a_copy() -> None:
+def test_host_memory_is_viewed_without_a_copy() -> None:
     array = np.zeros((4, 4), np.uint8)
     assert view_on_host(array) is array
 
@@ -162,12 +162,12 @@ def test_memory_of_the_processor_is_seen_without_a_copy() -> None:
     assert np.shares_memory(view, array)
 
 
-def test_what_is_on_several_devices_is_not_in_the_processors_memory() -> None:
+def test_sharded_array_is_not_in_host_memory() -> None:
     class Sharded:
         def __dlpack__(self, **_: Any) -> Any: ...
 
         def __dlpack_device__(self) -> tuple[int, int]:
-            raise BufferError("it has several shards")
+            raise BufferError("the array has several shards")
 
     assert view_on_host(Sharded()) is None
 
@@ -176,17 +176,17 @@ def test_what_is_on_several_devices_is_not_in_the_processors_memory() -> None:
     ("dtype", "name"),
     [(np.dtype("uint8"), "uint8"), ("torch.bfloat16", "bfloat16"), (SimpleNamespace(name="half"), "half")],
 )
-def test_types_have_one_name(dtype: Any, name: str) -> None:
+def test_dtype_names_are_uniform(dtype: Any, name: str) -> None:
     assert dtype_name(SimpleNamespace(dtype=dtype)) == name
 
 
 @pytest.mark.usefixtures("torch")
-def test_what_a_network_puts_out_becomes_levels_as_stylegan_does_it() -> None:
+def test_to_uint8_equals_the_conversion_of_stylegan() -> None:
     values = np.linspace(-1.2, 1.2, 2000, dtype=np.float32).reshape(1, 4, 500)
     wanted = np.clip(values * np.float32(127.5) + np.float32(128), 0, 255).astype(np.uint8)
     assert np.array_equal(to_uint8(values), wanted)
     assert np.array_equal(to_uint8(Tensor(values)).numpy(), wanted)
-    assert np.array_equal(to_uint8(Elsewhere(values)).get(), wanted)
+    assert np.array_equal(to_uint8(DeviceArray(values)).get(), wanted)
     assert wanted.min() == 0
     assert wanted.max() == 255
 
@@ -197,17 +197,17 @@ def test_values_from_zero_to_one_are_rounded(dtype: Any) -> None:
     assert np.array_equal(to_uint8((levels / 255).astype(dtype), low=0.0, high=1.0), levels)
 
 
-def test_what_is_no_network_output_is_refused() -> None:
+def test_to_uint8_rejects_other_arguments() -> None:
     with pytest.raises(BadImage, match="not uint8"):
         to_uint8(np.zeros(3, np.uint8))
     with pytest.raises(BadImage, match="not list"):
         to_uint8([0.5])
-    with pytest.raises(ValueError, match="low has to be below high"):
+    with pytest.raises(ValueError, match="low must be less than high"):
         to_uint8(np.zeros(3, np.float32), low=1.0, high=-1.0)
 
 
-def test_the_array_function_stands_in_where_there_is_no_method() -> None:
-    found = ArrayApi(Elsewhere(np.zeros(1)).__array_namespace__()).cast(Elsewhere(np.array([1.5])), "uint8")
+def test_cast_falls_back_to_the_astype_function() -> None:
+    found = ArrayApi(DeviceArray(np.zeros(1)).__array_namespace__()).cast(DeviceArray(np.array([1.5])), "uint8")
     assert found.dtype == np.uint8
 
 

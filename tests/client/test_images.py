@@ -1,4 +1,4 @@
-"""What a caller may hand over, and what the client makes of it."""
+"""The supported image types and their conversion."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ SIZE = 32
 
 
 def pixels_of(image: Any) -> Pixels:
-    """As they would travel."""
+    """Return the pixels that the client sends."""
     opened = open_image(image)
     assert isinstance(opened, Raster)
     assert opened.fits(SIZE)
@@ -30,11 +30,11 @@ def pixels_of(image: Any) -> Pixels:
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_the_bytes_of_a_file_are_a_file(kind: Any) -> None:
+def test_bytes_are_a_file(kind: Any) -> None:
     assert open_image(kind(b"abc")) == b"abc"
 
 
-def test_a_path_is_read(tmp_path: Path) -> None:
+def test_path_is_read(tmp_path: Path) -> None:
     file = tmp_path / "face.png"
     file.write_bytes(b"abc")
     assert open_image(file) == b"abc"
@@ -42,7 +42,7 @@ def test_a_path_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing.png", "", "null\0character"])
-def test_a_path_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+def test_error_names_an_unreadable_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadImage) as caught:
         open_image(f"{tmp_path}/{name}")
     assert caught.value.code == "unreadable_file"
@@ -50,16 +50,16 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "1", "P", "RGBA", "LA", "CMYK"])
-def test_a_pillow_image_is_what_the_gate_makes_of_its_file(mode: str) -> None:
+def test_pillow_image_equals_the_pixels_of_its_file(mode: str) -> None:
     image = Image.fromarray(portrait(128)).convert(mode)
     if mode in ("RGBA", "LA"):
         image.putalpha(Image.fromarray(portrait(128, seed=1)).convert("L"))
-    # PNG has no CMYK, and JPEG is no lossless copy of what is in memory.
+    # PNG does not support CMYK, and JPEG is lossy.
     file = encode(image.convert("RGB") if mode == "CMYK" else image)
     assert np.array_equal(pixels_of(image), read_pixels(file, SIZE))
 
 
-def test_a_pillow_image_is_turned_as_its_exif_says() -> None:
+def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     for orientation in range(1, 9):
         exif[0x0112] = orientation
@@ -67,31 +67,31 @@ def test_a_pillow_image_is_turned_as_its_exif_says() -> None:
         assert np.array_equal(pixels_of(Image.open(io.BytesIO(file))), read_pixels(file, SIZE)), orientation
 
 
-def test_a_palette_with_transparency_lies_over_black() -> None:
+def test_transparent_palette_is_composited_over_black() -> None:
     image = Image.fromarray(portrait(64)).convert("P", palette=Image.Palette.ADAPTIVE)
     file = encode(image, transparency=bytes(range(256)))
     assert np.array_equal(pixels_of(Image.open(io.BytesIO(file))), read_pixels(file, SIZE))
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_a_pillow_image_whose_numbers_have_no_range_is_refused(mode: str) -> None:
-    with pytest.raises(BadImage, match="cuts them at 255: scale them"):
+def test_pillow_mode_without_a_value_range_is_rejected(mode: str) -> None:
+    with pytest.raises(BadImage, match="clips them at 255: scale them"):
         open_image(Image.new(mode, (64, 64)))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"])
-def test_a_pillow_image_of_every_other_mode_is_what_pillow_shows(mode: str) -> None:
+def test_pillow_modes_equal_the_conversion_of_pillow(mode: str) -> None:
     image = Image.fromarray(portrait(64)).convert("RGBA" if mode == "RGBa" else "RGB").convert(mode)
     assert np.array_equal(pixels_of(image), read_pixels(encode(image.convert("RGB")), SIZE))
 
 
-def test_premultiplied_grey_is_told_what_to_become() -> None:
+def test_premultiplied_grey_is_rejected_with_a_conversion() -> None:
     with pytest.raises(BadImage, match="convert it to LA first"):
         open_image(Image.new("La", (64, 64)))
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L"])
-def test_16_bits_of_grey_in_memory_are_their_high_byte(mode: str) -> None:
+def test_16_bit_grey_is_reduced_to_its_high_byte(mode: str) -> None:
     levels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
     image = Image.frombytes(mode, (64, 64), levels.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
     opened = open_image(image)
@@ -100,7 +100,7 @@ def test_16_bits_of_grey_in_memory_are_their_high_byte(mode: str) -> None:
 
 
 def png(colour: int, depth: int, *, key: int | None = None, edge: int = 64) -> bytes:
-    """Noise of any kind of PNG but palettes; `key` is the transparent level, of every channel."""
+    """Return a PNG with noise, other than a palette image; `key` is the transparent level of every channel."""
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
     random = np.random.default_rng(colour + depth)
     rows = random.integers(0, 256, (edge, 1 + edge * channels * depth // 8), dtype=np.uint8)
@@ -116,15 +116,15 @@ def png(colour: int, depth: int, *, key: int | None = None, edge: int = 64) -> b
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("colour", [0, 2, 4, 6])
 @pytest.mark.parametrize("key", [None, 0, 1, 0x1212])
-def test_an_opened_png_is_its_file_or_refused(colour: int, depth: int, key: int | None) -> None:
+def test_opened_png_equals_its_file_or_is_rejected(colour: int, depth: int, key: int | None) -> None:
     if (colour and depth < 8) or (colour > 3 and key is not None) or (key is not None and key >= 2**depth):
         return
     if (colour, depth, key) == (2, 16, 1):
-        return  # A key of 16 bits that fits into 8 is all that Pillow leaves no trace of.
+        return  # Pillow does not distinguish a 16-bit key that fits into 8 bits.
     file = png(colour, depth, key=key)
     image = Image.open(io.BytesIO(file))
     if key and ((colour, depth) in ((2, 16), (0, 2), (0, 4), (0, 8)) and (key > 255 or colour == 0)):
-        with pytest.raises(BadImage, match="pass the file itself"):
+        with pytest.raises(BadImage, match="pass the file"):
             open_image(image)
     else:
         assert np.array_equal(pixels_of(image), read_pixels(file, SIZE))
@@ -133,20 +133,20 @@ def test_an_opened_png_is_its_file_or_refused(colour: int, depth: int, key: int 
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0II*\0\xff\xff\xff\xff", b"junk", b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\1\0\6\0\0"]
 )
-def test_an_exif_block_that_is_damaged_turns_nothing(exif: bytes) -> None:
+def test_damaged_exif_is_ignored(exif: bytes) -> None:
     file = encode(portrait(64))
     with_exif = file[:33] + png_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) + file[33:]
     assert np.array_equal(pixels_of(Image.open(io.BytesIO(with_exif))), read_pixels(file, SIZE))
 
 
-def test_a_pillow_image_whose_file_was_closed_is_told_so() -> None:
+def test_closed_pillow_image_is_rejected() -> None:
     image = Image.open(io.BytesIO(encode(portrait(64))))
     image.close()
     with pytest.raises(BadImage, match="cannot be decoded"):
         open_image(image)
 
 
-def test_a_damaged_file_that_pillow_only_opened_is_corrupt() -> None:
+def test_damaged_pillow_image_is_corrupt() -> None:
     file = encode(portrait(128))
     with pytest.raises(BadImage) as caught:
         open_image(Image.open(io.BytesIO(file[: len(file) // 2])))
@@ -154,24 +154,24 @@ def test_a_damaged_file_that_pillow_only_opened_is_corrupt() -> None:
 
 
 @pytest.mark.parametrize("image", [None, [1, 2]])
-def test_what_is_no_image_is_refused_by_its_type(image: Any) -> None:
+def test_error_names_the_type_of_another_object(image: Any) -> None:
     with pytest.raises(BadImage, match=f"not a {type(image).__name__}"):
         open_image(image)
 
 
 @pytest.mark.parametrize("edge", [33, 100])
 @pytest.mark.parametrize("channels_first", [False, True])
-def test_pixels_of_another_ratio_become_a_file_with_the_same_pixels(edge: int, channels_first: bool) -> None:
+def test_pixels_of_another_ratio_are_encoded_as_png(edge: int, channels_first: bool) -> None:
     image = portrait(edge)
     opened = open_image(image.transpose(2, 0, 1) if channels_first else image)
     assert isinstance(opened, Raster)
     assert not opened.fits(SIZE)
-    with Image.open(io.BytesIO(opened.file(0))) as file:
+    with Image.open(io.BytesIO(opened.encode_png(0))) as file:
         assert np.array_equal(np.asarray(file), image)
-    assert np.array_equal(read_pixels(opened.file(0), SIZE), read_pixels(encode(image), SIZE))
+    assert np.array_equal(read_pixels(opened.encode_png(0), SIZE), read_pixels(encode(image), SIZE))
 
 
-def test_a_png_is_written_without_loss() -> None:
+def test_png_is_lossless() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (5, 9, 3), dtype=np.uint8)
     with Image.open(io.BytesIO(write_png(noise))) as file:
         assert file.mode == "RGB"
@@ -179,18 +179,18 @@ def test_a_png_is_written_without_loss() -> None:
 
 
 @pytest.mark.parametrize("expected", ["Glasses", "", 1])
-def test_what_is_no_label_is_refused_before_anything_is_sent(expected: Any) -> None:
-    with pytest.raises(ValueError, match="expected is one of glasses, no_glasses"):
+def test_ask_rejects_an_invalid_label(expected: Any) -> None:
+    with pytest.raises(ValueError, match="expected must be one of glasses, no_glasses"):
         Ask(b"", expected)
 
 
 @pytest.mark.parametrize("name", ["", "a\n", "a\x7f", "\ud800", "x" * 129])
-def test_an_id_that_the_gate_would_refuse_is_refused_here(name: str) -> None:
-    with pytest.raises(ValueError, match="an id has 1 to 128 characters"):
+def test_ask_rejects_an_invalid_id(name: str) -> None:
+    with pytest.raises(ValueError, match="an id must be a str of 1 to 128 characters"):
         Ask(b"", id=name)
 
 
-def test_an_id_is_for_one_image() -> None:
-    with pytest.raises(ValueError, match="for one image"):
+def test_ask_rejects_an_id_for_a_batch() -> None:
+    with pytest.raises(ValueError, match="an id identifies one image"):
         Ask(np.zeros((2, 64, 64, 3), np.uint8), id="a")
     assert Ask(np.zeros((1, 64, 64, 3), np.uint8), id="é" * 128).id

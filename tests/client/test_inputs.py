@@ -1,4 +1,4 @@
-"""What callers hand over by mistake: a short text that says what it was and what to pass, before anything is sent."""
+"""Invalid arguments: a short error that names the argument and the correct one, before any request."""
 
 import base64
 import enum
@@ -17,7 +17,7 @@ from lensgate_client._pixels import image_files
 from lensgate_client._pixels.images import open_image
 from lensgate_client._pixels.raster import Raster
 
-from tests.client.support import Make, Site, read_head
+from tests.client.support import Make, ScriptedGate, read_head
 from tests.support.images import encode, flat, portrait
 
 FACE = encode(portrait(128))
@@ -27,7 +27,7 @@ SHORT = 400
 
 
 def refused(image: Any) -> BadImage:
-    """How it is refused, in a stream as in a call of its own."""
+    """Return the error for an unsupported image."""
     with pytest.raises(BadImage) as caught:
         open_image(image)
     assert len(str(caught.value)) < SHORT
@@ -37,7 +37,7 @@ def refused(image: Any) -> BadImage:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("as_bytes", [False, True])
 @pytest.mark.parametrize("begin", ["", "data:image/png;base64,"])
-def test_base64_is_told_how_it_becomes_bytes(kind: str, as_bytes: bool, begin: str) -> None:
+def test_base64_is_rejected_with_a_conversion(kind: str, as_bytes: bool, begin: str) -> None:
     text = begin + base64.b64encode(encode(PIXELS, kind) + bytes(10**6)).decode()
     error = refused(text.encode() if as_bytes else text)
     assert error.code == "unreadable_file"
@@ -46,9 +46,9 @@ def test_base64_is_told_how_it_becomes_bytes(kind: str, as_bytes: bool, begin: s
 
 
 @pytest.mark.parametrize("text", [BASE64.decode(), "x" * 10**6, "/" * 10**6, "data:" + "é" * 10**6, "a\n" * 10**6])
-def test_a_text_of_a_megabyte_is_not_repeated(script: Make, text: str) -> None:
-    site = Site()
-    asking = script(site)
+def test_long_text_is_truncated_in_the_error(script: Make, text: str) -> None:
+    scripted = ScriptedGate()
+    asking = script(scripted)
     refused(text)
     with pytest.raises(BadImage) as caught:
         asking.decide(text)
@@ -56,19 +56,23 @@ def test_a_text_of_a_megabyte_is_not_repeated(script: Make, text: str) -> None:
     assert len(str(caught.value)) < SHORT
     assert not outcome.accepted
     assert len(outcome.detail) < SHORT  # type: ignore[union-attr]
-    assert site.seen == []
+    assert scripted.seen == []
 
 
 @pytest.mark.parametrize("url", ["https://faces.example/1.png", "s3://faces/1.png", "file:///faces/1.png"])
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_a_url_is_not_fetched(url: str, as_bytes: bool) -> None:
-    assert "is a URL, and nothing is fetched" in refused(url.encode() if as_bytes else url).detail
+def test_url_is_rejected(url: str, as_bytes: bool) -> None:
+    assert "is a URL, and the client does not download" in refused(url.encode() if as_bytes else url).detail
 
 
 def test_only_regular_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for path, reason in ((tmp_path, "is a folder"), (pipe, "no regular file"), (Path("/dev/zero"), "no regular file")):
+    for path, reason in (
+        (tmp_path, "is a directory"),
+        (pipe, "not a regular file"),
+        (Path("/dev/zero"), "not a regular file"),
+    ):
         assert reason in refused(path).detail
     assert "No such file" in refused(tmp_path / "missing.png").detail
     monkeypatch.setattr(image_files, "MAX_FILE_BYTES", 100)
@@ -77,14 +81,14 @@ def test_only_regular_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 class Text(str):
-    """A string that writes itself in another way."""
+    """A string with another `__str__`."""
 
     def __str__(self) -> str:
         return "another"
 
 
 class Entry(os.PathLike[bytes]):
-    """A path of bytes, as `os.scandir(b".")` has them."""
+    """A path of bytes, as `os.scandir(b".")` returns."""
 
     def __init__(self, path: bytes) -> None:
         self._path = path
@@ -93,30 +97,28 @@ class Entry(os.PathLike[bytes]):
         return self._path
 
 
-def test_every_kind_of_path_is_read(tmp_path: Path) -> None:
+def test_path_types_are_read(tmp_path: Path) -> None:
     file = tmp_path / "face.png"
     file.write_bytes(FACE)
     paths: list[Any] = [file, str(file), Text(file), np.str_(file), Entry(os.fsencode(file))]
     assert [open_image(path) for path in paths] == [FACE] * 5
 
 
-def test_a_file_object_is_told_to_be_read(tmp_path: Path, script: Make) -> None:
+def test_file_object_is_rejected_with_a_conversion(tmp_path: Path, script: Make) -> None:
     file = tmp_path / "face.png"
     file.write_bytes(FACE)
-    asking = script(Site())
+    asking = script(ScriptedGate())
     with file.open("rb") as binary, file.open(encoding="latin-1") as text:
         objects: list[Any] = [binary, text, io.BytesIO(FACE), io.StringIO("x")]
         for each in objects:
-            assert "pass the bytes" in refused(each).detail
+            assert "Pass the bytes" in refused(each).detail
             with pytest.raises(TypeError, match="not a file object"):
                 asking.decide_many(each)
 
 
-@pytest.mark.parametrize(
-    ("images", "match"), [({"a": FACE}, "values"), (5, "a int is none"), (None, "NoneType is none")]
-)
-def test_what_holds_no_images_is_a_fault_of_the_program(script: Make, images: Any, match: str) -> None:
-    asking = script(Site())
+@pytest.mark.parametrize(("images", "match"), [({"a": FACE}, "values"), (5, "not int"), (None, "not NoneType")])
+def test_argument_without_images_raises_type_error(script: Make, images: Any, match: str) -> None:
+    asking = script(ScriptedGate())
     with pytest.raises(TypeError, match=match):
         asking.decide_many(images)
     with pytest.raises(TypeError, match=match):
@@ -136,14 +138,14 @@ def test_what_holds_no_images_is_a_fault_of_the_program(script: Make, images: An
         (np.zeros((4, 64, 64), np.uint8), "Image.fromarray"),
         (np.zeros((64, 64), np.uint8), "numpy.stack"),
         (np.zeros((64, 64, 1), np.uint8), "numpy.repeat"),
-        (np.zeros((0, 0, 3), np.uint8), "none of images"),
-        (np.zeros((1,) * 60, np.uint8), "none of images"),
+        (np.zeros((0, 0, 3), np.uint8), "does not fit RGB images"),
+        (np.zeros((1,) * 60, np.uint8), "does not fit RGB images"),
         (np.zeros(3, "U9999"), "not uint8"),
         (np.zeros(3, [("x" * 9_999, np.uint8)]), "not uint8"),
-        (np.uint8(3), "none of images"),
+        (np.uint8(3), "does not fit RGB images"),
     ],
 )
-def test_an_array_that_is_no_image_is_told_how_it_becomes_one(array: Any, cure: str) -> None:
+def test_unsupported_array_is_rejected_with_a_conversion(array: Any, cure: str) -> None:
     with pytest.raises(BadImage, match=cure) as caught:
         open_image(array)
     assert len(str(caught.value)) < SHORT
@@ -164,36 +166,36 @@ def test_an_array_that_is_no_image_is_told_how_it_becomes_one(array: Any, cure: 
     ],
 )
 @pytest.mark.parametrize("edge", [64, 100])
-def test_strides_of_any_kind_are_the_same_pixels(view: Any, edge: int) -> None:
+def test_strided_views_have_the_same_pixels(view: Any, edge: int) -> None:
     pixels = portrait(edge)
     pixels.flags.writeable = False
     given, copied = view(pixels), np.array(view(pixels))
     found, wanted = open_image(given), open_image(copied)
     assert isinstance(found, Raster)
     assert isinstance(wanted, Raster)
-    assert found.file(0) == wanted.file(0)
+    assert found.encode_png(0) == wanted.encode_png(0)
     if edge == 64:
         assert np.array_equal(found.shrink(0, 1, size=32), wanted.shrink(0, 1, size=32))
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_images_with_nan_are_not_taken_for_black() -> None:
+def test_to_uint8_rejects_nan() -> None:
     images = np.zeros((2, 3, 64, 64), np.float32)
     images[1, 2, 3, 4] = np.nan
-    with pytest.raises(BadImage, match="hold NaN"):
+    with pytest.raises(BadImage, match="contain NaN"):
         to_uint8(images)
     images[1, 2, 3, 4] = np.inf
     assert to_uint8(images)[1, 2, 3, 4] == 255
 
 
-class Word(str, enum.Enum):  # noqa: UP042 - the kind whose `str` is not its value
-    """Labels as a program may name them."""
+class Word(str, enum.Enum):  # noqa: UP042 - its `str` differs from its value
+    """Labels as a str enumeration."""
 
     GLASSES = "glasses"
 
 
 class Plain(enum.Enum):
-    """Labels that are no text."""
+    """Labels as a plain enumeration."""
 
     GLASSES = "glasses"
 
@@ -202,25 +204,25 @@ LABELS: list[Any] = [Word.GLASSES, np.str_("glasses"), Text("glasses")]
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_label_of_a_subclass_of_text_travels_as_what_it_says(script: Make, label: Any) -> None:
-    site = Site()
-    script(site).decide(FACE, label)
-    script(site).decide_many([PIXELS], label)
-    assert site.seen[0].url.params["expected"] == "glasses"
-    assert read_head(site.seen[2])["inputs"][1]["data"] == ["glasses"]
+def test_label_of_a_str_subclass_is_sent_as_its_value(script: Make, label: Any) -> None:
+    scripted = ScriptedGate()
+    script(scripted).decide(FACE, label)
+    script(scripted).decide_many([PIXELS], label)
+    assert scripted.seen[0].url.params["expected"] == "glasses"
+    assert read_head(scripted.seen[2])["inputs"][1]["data"] == ["glasses"]
 
 
-NO_LABELS: list[Any] = [
+INVALID_LABELS: list[Any] = [
     *("Glasses", "glases", "", " glasses", "x" * 10**6, b"glasses"),
     *(True, False, 1, 0, np.bool_(True), np.array("glasses"), np.array(["glasses"] * 10**5), Plain.GLASSES),
     *(["glasses"], ["glasses"] * 10**5, ("glasses", None), {"glasses": 1}, {"glasses"}),
 ]
 
 
-@pytest.mark.parametrize("label", NO_LABELS, ids=range(len(NO_LABELS)))
-def test_an_order_that_is_none_is_an_error_before_anything_is_sent(script: Make, label: Any) -> None:
-    site = Site()
-    asking = script(site)
+@pytest.mark.parametrize("label", INVALID_LABELS, ids=range(len(INVALID_LABELS)))
+def test_invalid_label_is_rejected_before_sending(script: Make, label: Any) -> None:
+    scripted = ScriptedGate()
+    asking = script(scripted)
     calls: list[Callable[[], Any]] = [
         lambda: asking.decide(FACE, label),
         lambda: asking.decide_many([FACE], label),
@@ -229,42 +231,44 @@ def test_an_order_that_is_none_is_an_error_before_anything_is_sent(script: Make,
         lambda: GateFilter(asking.gate).take([FACE], expected=label),  # type: ignore[arg-type]
     ]
     for call in calls:
-        with pytest.raises(ValueError, match="expected is one of glasses, no_glasses, or None, not ") as caught:
+        with pytest.raises(ValueError, match="expected must be one of glasses, no_glasses, or None, not ") as caught:
             call()
         assert len(str(caught.value)) < SHORT
         if isinstance(label, list | tuple):
-            assert "goes into Ask" in str(caught.value)
-    assert site.seen == []
+            assert "pass Ask(image, expected)" in str(caught.value)
+    assert scripted.seen == []
 
 
-def test_a_misspelt_keyword_is_an_error(script: Make) -> None:
-    asking = script(Site())
+def test_misspelt_keyword_raises_type_error(script: Make) -> None:
+    asking = script(ScriptedGate())
     calls: list[Any] = [asking.gate.decide, asking.gate.decide_many, asking.gate.decide_stream, Ask]
     for call in calls:
         with pytest.raises(TypeError, match="expectd"):
             call(FACE, expectd="glasses")
 
 
-def test_none_leaves_the_order_to_the_call_and_an_order_of_its_own_goes_first(script: Make) -> None:
-    site = Site()
+def test_label_of_an_ask_takes_precedence(script: Make) -> None:
+    scripted = ScriptedGate()
     images = [Ask(PIXELS, None), Ask(PIXELS, "no_glasses"), PIXELS]
-    script(site).decide_many(images, "glasses")
-    script(site).decide_many(images)
-    first, second = (read_head(request)["inputs"][1]["data"] for request in site.seen if "infer" in request.url.path)
+    script(scripted).decide_many(images, "glasses")
+    script(scripted).decide_many(images)
+    first, second = (
+        read_head(request)["inputs"][1]["data"] for request in scripted.seen if "infer" in request.url.path
+    )
     assert first == ["glasses", "no_glasses", "glasses"]
     assert second == ["", "no_glasses", ""]
 
 
 @pytest.mark.parametrize("name", [5, uuid.uuid4(), b"a", True, "x" * 10**6])
-def test_an_id_that_is_no_short_text_is_an_error(script: Make, name: Any) -> None:
-    for call in (lambda: Ask(FACE, id=name), lambda: script(Site()).decide(FACE, id=name)):
-        with pytest.raises(ValueError, match="an id has 1 to 128 characters") as caught:
+def test_id_of_another_type_or_length_is_rejected(script: Make, name: Any) -> None:
+    for call in (lambda: Ask(FACE, id=name), lambda: script(ScriptedGate()).decide(FACE, id=name)):
+        with pytest.raises(ValueError, match="an id must be a str of 1 to 128 characters") as caught:
             call()
         assert len(str(caught.value)) < SHORT
 
 
-def test_a_buffer_that_is_filled_again_is_judged_each_time(script: Make) -> None:
-    site = Site()
+def test_reused_buffer_is_read_each_time(script: Make) -> None:
+    scripted = ScriptedGate()
     buffer = np.zeros((64, 64, 3), np.uint8)
 
     def images() -> Iterator[Any]:
@@ -272,17 +276,17 @@ def test_a_buffer_that_is_filled_again_is_judged_each_time(script: Make) -> None
             buffer[:] = level
             yield Ask(buffer) if level % 2 else buffer
 
-    assert len(script(site, concurrency=1).decide_many(images())) == 40
-    bodies = b"".join(request.content[-8 * 3_072 :] for request in site.seen[-1:])
+    assert len(script(scripted, concurrency=1).decide_many(images())) == 40
+    bodies = b"".join(request.content[-8 * 3_072 :] for request in scripted.seen[-1:])
     assert list(bodies[::3_072]) == list(range(32, 40))
 
 
-def test_a_buffer_that_was_filled_again_is_not_shrunk_anew(script: Make) -> None:
-    site = Site()
-    asking = script(site)
+def test_reused_buffer_is_not_shrunk_again(script: Make) -> None:
+    scripted = ScriptedGate()
+    asking = script(scripted)
     asking.decide(PIXELS)
-    site.size = 64
-    site.infer = lambda _: httpx.Response(400)
+    scripted.size = 64
+    scripted.infer = lambda _: httpx.Response(400)
     buffer = flat(9)
     outcomes = asking.decide_many(buffer for _ in range(3))
     assert [outcome.code for outcome in outcomes] == ["model_changed"] * 3  # type: ignore[union-attr]

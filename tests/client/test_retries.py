@@ -1,4 +1,4 @@
-"""How long to wait, and how often."""
+"""Retry delays and the retry budget."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,28 +14,28 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), (" 7 ", 7.0), ("120", 120.0), ("9" * 40, 999999999.0)])
-def test_seconds_are_read(text: str, seconds: float) -> None:
+def test_retry_after_seconds_are_parsed(text: str, seconds: float) -> None:
     assert read_retry_after({"retry-after": text}, now=0.0) == seconds
 
 
-def test_a_date_is_held_against_the_answers_own() -> None:
+def test_retry_after_date_is_relative_to_the_date_header() -> None:
     headers = {"retry-after": format_datetime(NOW + timedelta(seconds=9), usegmt=True)}
     assert read_retry_after(headers, now=NOW.timestamp() - 1) == 10.0
     headers["date"] = format_datetime(NOW, usegmt=True)
     assert read_retry_after(headers, now=NOW.timestamp() - 10_000) == 9.0
 
 
-def test_a_date_that_is_over_is_now() -> None:
+def test_past_retry_after_date_is_zero_seconds() -> None:
     headers = {"retry-after": format_datetime(NOW, usegmt=True)}
     assert read_retry_after(headers, now=NOW.timestamp() + 5) == 0.0
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-3", "1.5", "٣", "Fri, 99 Foo 2026 00:00:00 GMT"])
-def test_what_makes_no_sense_is_passed_over(text: str) -> None:
+def test_malformed_retry_after_is_ignored(text: str) -> None:
     assert read_retry_after({"retry-after": text}, now=0.0) is None
 
 
-def test_a_wait_is_never_shorter_than_the_gate_says_and_grows_where_it_says_nothing() -> None:
+def test_wait_respects_retry_after_and_grows_exponentially() -> None:
     retries = Retries(first_wait=0.1, longest_wait=1.0)
     told, untold = Overloaded("", retry_after=3.0), NotReady("")
     assert retries.wait(told, 0, chance=0.0) == 3.0
@@ -46,7 +46,7 @@ def test_a_wait_is_never_shorter_than_the_gate_says_and_grows_where_it_says_noth
     assert retries.wait(untold, 10_000, chance=1.0) == 1.0
 
 
-def test_only_what_is_safe_is_repeated() -> None:
+def test_only_safe_errors_are_retried() -> None:
     retries = Retries()
     for error in (
         Overloaded(""),
@@ -62,7 +62,7 @@ def test_only_what_is_safe_is_repeated() -> None:
     assert Retries(repeat_lost=False).allow(GateUnreachable(""))
 
 
-def test_a_budget_is_filled_by_time_and_by_requests() -> None:
+def test_budget_refills_with_time_and_requests() -> None:
     clock = Clock()
     budget = RetryBudget(Retries(ratio=0.25, minimum=2.0), clock)
     assert [budget.withdraw() for _ in range(21)] == [True] * 20 + [False]
@@ -73,7 +73,7 @@ def test_a_budget_is_filled_by_time_and_by_requests() -> None:
     assert [budget.withdraw() for _ in range(2)] == [True, False]
 
 
-def test_a_budget_holds_no_more_than_its_reserve() -> None:
+def test_budget_is_limited_to_its_capacity() -> None:
     clock = Clock()
     budget = RetryBudget(Retries(ratio=1.0, minimum=2.0), clock)
     clock.sleep(10_000.0)
@@ -82,7 +82,7 @@ def test_a_budget_holds_no_more_than_its_reserve() -> None:
     assert sum(budget.withdraw() for _ in range(100)) == 20
 
 
-def test_without_a_minimum_retries_are_a_share_of_the_requests() -> None:
+def test_ratio_limits_retries_without_a_minimum() -> None:
     clock = Clock()
     budget = RetryBudget(Retries(ratio=0.1, minimum=0.0), clock)
     repeated = 0
@@ -93,6 +93,6 @@ def test_without_a_minimum_retries_are_a_share_of_the_requests() -> None:
     assert 99 <= repeated <= 100
 
 
-def test_negative_numbers_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 or more"):
+def test_negative_numbers_are_rejected() -> None:
+    with pytest.raises(ValueError, match="must be >= 0"):
         Retries(ratio=-0.1)

@@ -1,4 +1,4 @@
-"""Both classes against the real service."""
+"""Both client classes against the real service."""
 
 import io
 import itertools
@@ -14,7 +14,7 @@ import pytest
 from lensgate_client import Ask, BadImage, Decision, Forbidden, ImageFailed, RateLimited, Unauthorized
 from PIL import Image
 
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from tests.client.support import Make, free_port, service_at
 from tests.service.access.keys import token_of, write_tokens
 from tests.support.images import encode, flat, portrait
@@ -51,7 +51,7 @@ def probability(outcome: Any) -> float:
     return outcome.glasses_probability
 
 
-def test_every_kind_of_image_is_decided_as_its_file_is(make: Make, service: Running, tmp_path: Path) -> None:
+def test_image_types_have_the_decision_of_the_file(make: Make, service: Running, tmp_path: Path) -> None:
     path = tmp_path / "face.png"
     path.write_bytes(FILE)
     gate = make(service.url)
@@ -66,7 +66,7 @@ def test_every_kind_of_image_is_decided_as_its_file_is(make: Make, service: Runn
     assert probability(gate.decide(odd)) == service.post(encode(odd)).json()["glasses_probability"]
 
 
-def test_an_answer_is_what_the_service_answers(make: Make, service: Running) -> None:
+def test_decision_equals_the_response_of_the_service(make: Make, service: Running) -> None:
     answered = service.post(FILE, id="face").json()
     found = make(service.url).decide(FILE, id="face")
     assert (found.id, found.label, found.decision, found.reason) == tuple(
@@ -77,7 +77,7 @@ def test_an_answer_is_what_the_service_answers(make: Make, service: Running) -> 
     assert {"name": found.model_name, "version": found.model_version} == answered["model"]
 
 
-def test_outcomes_stand_in_order_and_what_is_at_fault_harms_no_other(make: Make, service: Running) -> None:
+def test_outcomes_are_in_order_beside_invalid_images(make: Make, service: Running) -> None:
     levels = [flat(level) for level in range(40)]
     images: list[Any] = [encode(level) if index % 3 else level for index, level in enumerate(levels)]
     faults = {
@@ -105,12 +105,12 @@ def test_outcomes_stand_in_order_and_what_is_at_fault_harms_no_other(make: Make,
             assert probability(outcome) == pytest.approx(place / 255, abs=1e-6)
 
 
-def test_a_batch_at_fault_fails_image_by_image(make: Make, service: Running) -> None:
+def test_invalid_batch_fails_for_each_image(make: Make, service: Running) -> None:
     outcomes = make(service.url).decide_many([BRIGHT, np.zeros((3, 64, 80, 3), np.uint8), BRIGHT])
     assert [outcome.accepted for outcome in outcomes] == [True, False, False, False, True]
 
 
-def test_what_was_expected_may_be_said_of_all_or_of_each(make: Make, service: Running) -> None:
+def test_expected_label_applies_to_all_or_to_one_image(make: Make, service: Running) -> None:
     gate = make(service.url)
     images: list[Any] = [BRIGHT, encode(BRIGHT), Ask(BRIGHT, "glasses"), Ask(encode(BRIGHT), "glasses")]
     images += [Ask(np.stack([BRIGHT, BRIGHT]), "glasses"), BRIGHT]
@@ -125,7 +125,7 @@ def recorded(service: Running, name: str) -> float:
     return float(service.client.get(f"/v1/decisions/{name}").json()["glasses_probability"])
 
 
-def test_the_record_has_each_decision_under_its_id(make: Make, recording: Running) -> None:
+def test_decisions_are_recorded_under_their_ids(make: Make, recording: Running) -> None:
     gate = make(recording.url)
     name = f"dim {type(gate).__name__}"
     images = [BRIGHT, Ask(flat(20), id=name), np.stack([flat(30), flat(40)]), encode(flat(50)), flat(60)]
@@ -136,12 +136,12 @@ def test_the_record_has_each_decision_under_its_id(make: Make, recording: Runnin
         assert recorded(recording, outcome.id) == pytest.approx(probability(outcome))
 
 
-def test_tokens_decide_who_may_ask_and_how_often(make: Make, guarded: Running) -> None:
+def test_tokens_limit_access_and_rate(make: Make, guarded: Running) -> None:
     assert make(guarded.url, token=token_of("gen")).decide_many([BRIGHT, FILE])
     with pytest.raises(Unauthorized):
         make(guarded.url).decide(BRIGHT)
     with pytest.raises(Unauthorized):
-        make(guarded.url, token="lensgate_unknown").decide(FILE)  # noqa: S106 - nobody's
+        make(guarded.url, token="lensgate_unknown").decide(FILE)  # noqa: S106 - an unknown token
     with pytest.raises(Forbidden):
         make(guarded.url, token=token_of("eva")).decide(FILE)
     kind = make(guarded.url)
@@ -153,7 +153,7 @@ def test_tokens_decide_who_may_ask_and_how_often(make: Make, guarded: Running) -
     assert caught.value.retry_after > 500
 
 
-def test_an_overloaded_service_is_asked_again_when_it_says(make: Make, small: Running) -> None:
+def test_overloaded_service_is_retried_after_its_delay(make: Make, small: Running) -> None:
     waits: list[float] = []
     small.scorer.entered.clear()
     small.scorer.go.clear()
@@ -174,7 +174,7 @@ def test_an_overloaded_service_is_asked_again_when_it_says(make: Make, small: Ru
     assert waits[0] >= 1.0
 
 
-def test_the_size_is_read_anew_when_another_model_is_served(
+def test_input_size_is_refreshed_after_a_model_change(
     make: Make, service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
@@ -193,15 +193,15 @@ def test_the_size_is_read_anew_when_another_model_is_served(
 
 
 def serve(service: Running, version: str, *, size: int) -> None:
-    service.pipeline.swap(Loaded(brightness_model(version, size=size).card, service.scorer, "fake"))
+    service.runtime.pipeline.swap(LoadedModel(brightness_model(version, size=size).card, service.scorer, "fake"))
 
 
-def test_more_images_than_the_service_takes_in_are_sent_in_parts(make: Make, small: Running) -> None:
+def test_batch_above_the_service_limit_is_split(make: Make, small: Running) -> None:
     assert all(outcome.accepted for outcome in make(small.url, concurrency=1).decide_many(np.stack([BRIGHT] * 70)))
 
 
-def test_a_stream_outlives_a_restart_and_asks_only_what_was_not_answered(make: Make) -> None:
-    """The first is gone before its successor comes, which is when the client waits."""
+def test_stream_survives_a_restart_without_repeated_images(make: Make) -> None:
+    """The first service stops before its successor starts, while the client waits."""
     port = free_port()
     first, second = ExitStack(), ExitStack()
     scorers = [first.enter_context(service_at(port))]
@@ -230,8 +230,8 @@ def test_a_stream_outlives_a_restart_and_asks_only_what_was_not_answered(make: M
     assert sum(sum(scorer.batches) for scorer in scorers) == len(outcomes)
 
 
-def test_an_image_that_is_refused_is_an_error_of_the_call(make: Make, service: Running) -> None:
+def test_rejected_image_raises_bad_image(make: Make, service: Running) -> None:
     with pytest.raises(BadImage) as caught:
-        make(service.url).decide(b"no image")
+        make(service.url).decide(b"not an image")
     assert (caught.value.code, caught.value.status) == ("unsupported_image", 422)
     assert caught.value.request_id

@@ -1,4 +1,4 @@
-"""The client's pixels are the gate's, bit for bit, whatever the memory and the layout."""
+"""The client's pixels equal the gate's bit for bit in every memory and layout."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ NUMPY = ArrayApi(np)
 
 
 def noise(count: int, edge: int, seed: int) -> Images:
-    """Every level, and the extremes more often: sums overflow there, and halves are rounded."""
+    """Return random levels with more extremes and midpoints, to test overflow and rounding."""
     random = np.random.default_rng(seed)
     levels = np.concatenate([np.arange(256), [0] * 64, [255] * 64, [127, 128] * 32]).astype(np.uint8)
     return random.choice(levels, (count, edge, edge, 3))
@@ -42,14 +42,14 @@ def shrunk(tensor: Any, size: int) -> Images:
 
 
 def on_device(images: Any, size: int, framework: Framework, *, channels_first: bool = False) -> Images:
-    """As if the processor's memory were a device's."""
+    """Treat host memory as the memory of a device."""
     raster = Raster(images, channels_first, framework)
     return raster.shrink(0, raster.count, size=size)
 
 
 @settings(deadline=None, max_examples=25)
 @given(size=st.integers(4, 24), ratio=st.integers(1, 24), count=st.integers(1, 9), seed=st.integers(0, 2**32 - 1))
-def test_arrays_of_any_whole_ratio_are_shrunk_as_the_gate_does_it(size: int, ratio: int, count: int, seed: int) -> None:
+def test_arrays_of_integer_ratios_equal_the_gate(size: int, ratio: int, count: int, seed: int) -> None:
     images = noise(count, size * ratio, seed)
     wanted = by_the_gate(images, size)
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
@@ -66,7 +66,7 @@ def test_arrays_of_any_whole_ratio_are_shrunk_as_the_gate_does_it(size: int, rat
 
 @settings(deadline=None, max_examples=10)
 @given(size=st.integers(4, 12), ratio=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
-def test_tensorflow_sums_up_what_the_gate_does(size: int, ratio: int, seed: int) -> None:
+def test_tensorflow_tensors_equal_the_gate(size: int, ratio: int, seed: int) -> None:
     images = noise(2, size * ratio, seed)
     wanted = by_the_gate(images, size)
     tensor = tf.constant(images)
@@ -78,7 +78,7 @@ def test_tensorflow_sums_up_what_the_gate_does(size: int, ratio: int, seed: int)
 
 
 @pytest.mark.parametrize("edge", [64, 192, 1024])
-def test_a_portrait_is_shrunk_as_the_gate_does_it_and_near_the_true_mean(edge: int) -> None:
+def test_portrait_equals_the_gate_and_is_near_the_exact_mean(edge: int) -> None:
     image = portrait(edge)
     found = shrunk(image, 64)[0]
     assert np.array_equal(found, area_average(image, 64))
@@ -86,7 +86,7 @@ def test_a_portrait_is_shrunk_as_the_gate_does_it_and_near_the_true_mean(edge: i
 
 
 @pytest.mark.parametrize("level", [254, 255])
-def test_the_largest_ratio_overflows_nothing(level: int) -> None:
+def test_largest_ratio_does_not_overflow(level: int) -> None:
     image = np.full((1, 4 * MAX_RATIO, 4 * MAX_RATIO, 3), level, np.uint8)
     for found in (shrunk(image, 4), on_device(image, 4, NUMPY), on_device(tf.constant(image), 4, TensorFlow(tf))):
         assert (found == level).all()
@@ -98,20 +98,20 @@ def test_halves_are_rounded_up() -> None:
     assert (shrunk(image, 2) == 1).all()
 
 
-def test_strides_of_any_kind_are_followed() -> None:
+def test_strided_views_equal_the_gate() -> None:
     image = portrait(128)
     for view in (image[::-1], image[:, ::-1], image[:, :, ::-1], image.swapaxes(0, 1), portrait(256)[::2, ::2]):
         assert np.array_equal(shrunk(view, 32)[0], area_average(np.ascontiguousarray(view), 32))
 
 
-def test_a_batch_shared_by_threads_is_the_same() -> None:
+def test_threads_do_not_change_the_result() -> None:
     images = noise(16, 64, seed=3)
     with ThreadPoolExecutor(4) as threads:
-        found = open_raster(images).shrink(2, 13, size=16, threads=threads)
+        found = open_raster(images).shrink(2, 13, size=16, executor=threads)
     assert np.array_equal(found, by_the_gate(images[2:13], 16))
 
 
-def test_more_images_than_a_device_takes_at_a_time_stay_in_order() -> None:
+def test_device_chunks_stay_in_order() -> None:
     images = noise(21, 32, seed=4)
     assert np.array_equal(on_device(images, 8, NUMPY), by_the_gate(images, 8))
 
@@ -126,42 +126,42 @@ def test_more_images_than_a_device_takes_at_a_time_stay_in_order() -> None:
         ((3, 31, 31), "image_too_small"),
     ],
 )
-def test_what_the_gate_would_refuse_is_refused_under_its_code(shape: tuple[int, ...], code: str) -> None:
+def test_invalid_dimensions_have_the_code_of_the_gate(shape: tuple[int, ...], code: str) -> None:
     with pytest.raises(BadImage) as caught:
         open_raster(np.zeros(shape, np.uint8)).fits(32)
     assert caught.value.code == code
     assert "the image is" in caught.value.detail
 
 
-def test_an_image_beyond_the_largest_ratio_is_refused() -> None:
+def test_image_above_the_largest_ratio_is_rejected() -> None:
     edge = 2 * (MAX_RATIO + 1)
     with pytest.raises(BadImage, match="image_too_large"):
         open_raster(np.zeros((edge, edge, 3), np.uint8)).fits(2)
 
 
-def test_an_image_of_another_ratio_does_not_fit() -> None:
+def test_image_of_a_fractional_ratio_does_not_fit() -> None:
     assert not open_raster(np.zeros((100, 100, 3), np.uint8)).fits(64)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 64, 4), (1, 64, 64), (5, 2, 64, 64, 3), (3,), (2, 0, 0, 3)])
-def test_a_shape_that_is_no_rgb_image_is_refused_with_those_that_are(shape: tuple[int, ...]) -> None:
+def test_unsupported_shape_is_rejected_with_the_supported_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(BadImage, match=r"\[N, H, H, 3\]"):
         open_raster(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("tensor", [np.zeros((64, 64, 3), np.float32), tf.zeros((1, 3, 64, 64), tf.float16)])
-def test_floating_point_is_refused_with_the_way_out(tensor: Any) -> None:
+def test_floating_point_is_rejected_with_a_conversion(tensor: Any) -> None:
     with pytest.raises(BadImage, match=r"float.*to_uint8\(images\).*low=0\.0"):
         open_raster(tensor)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.bool_])
-def test_other_integers_are_refused(dtype: type) -> None:
+def test_other_integers_are_rejected(dtype: type) -> None:
     with pytest.raises(BadImage, match="not uint8"):
         open_raster(np.zeros((64, 64, 3), dtype))
 
 
-def test_tensorflows_numbers_become_levels() -> None:
+def test_tensorflow_values_are_converted() -> None:
     values = tf.constant([-1.0, 0.0, 1.0])
     assert isinstance(framework_of(values), TensorFlow)
     assert to_uint8(values).numpy().tolist() == [0, 128, 255]

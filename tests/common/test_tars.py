@@ -18,7 +18,7 @@ from bulk.work_unit import WorkUnit
 from common.storage import StoredFile, locate
 from common.webdataset import split
 from service.api.batch.tar_framing import TarParser
-from service.api.batch.upload_events import Begin, End, Event, Refused, Settle
+from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import MalformedRequest
 from tests.common.tars import Tar, Writer
 from tests.service.streams.uploads import split as cut
@@ -32,17 +32,17 @@ class Lines:
     def __init__(self) -> None:
         self.lines: list[Verdict] = []
         self.held: list[Verdict] = []
-        self._begun, self._content = Begin("", 0), b""
+        self._begun, self._content = ImageStart("", 0), b""
 
-    def take(self, event: Event) -> None:
+    def take(self, event: UploadEvent) -> None:
         match event:
-            case Begin():
+            case ImageStart():
                 self._begun, self._content = event, b""
-            case End():
+            case ImageEnd():
                 self._put(self._begun.name, self._content, is_held=self._begun.is_held)
-            case Refused():
+            case RefusedImage():
                 self._put(event.name, event.error.code, is_held=event.is_held)
-            case Settle():
+            case SettleHeld():
                 self.lines += self.held if event.is_judged else []
                 self.held = []
             case bytes() | memoryview():

@@ -20,7 +20,7 @@ GATE = "http://127.0.0.1:8000"
 
 
 class Compose:
-    """`docker-compose` in a checkout, and what its services do."""
+    """Run `docker-compose` in a checkout, and inspect its services."""
 
     def __init__(self, engine: Engine, checkout: Path, *files: str | Path) -> None:
         self.engine = engine
@@ -87,7 +87,7 @@ class Compose:
 
 @contextmanager
 def running_project(engine: Engine, checkout: Path, *files: str | Path) -> Iterator[Compose]:
-    """Hand over a project with nothing running; remove its containers, networks and volumes at the end."""
+    """Yield a stopped project; remove its containers, networks and volumes at the end."""
     compose = Compose(engine, checkout, *files)
     try:
         yield compose

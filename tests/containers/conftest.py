@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     for note in config.stash[NOTES]:
         terminalreporter.write_line(note)
 

@@ -21,7 +21,7 @@ Ran = subprocess.CompletedProcess[str]
 _FIRST = "/usr/bin"
 
 HOST_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false")
-"""Flags of a daemon that changes nothing of the machine's network: builds use that network as it is."""
+"""Flags of a daemon that leaves the machine's network unchanged: builds use the host network."""
 
 BRIDGED = ()
 """Flags of a daemon with bridges, firewall rules and published ports, in a network namespace of its own."""
@@ -36,7 +36,7 @@ def program(name: str) -> str:
 
 
 def run(*command: str, timeout: float = 300, **options: Any) -> Ran:
-    """Run a command and capture what it prints, standard error in it."""
+    """Run a command and capture its output, standard error included."""
     merged = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, **options}
     done: Ran = subprocess.run(command, timeout=timeout, check=False, **merged)
     return done
@@ -52,7 +52,7 @@ def wait_for(true: Callable[[], object], what: str, *, timeout: float = 60) -> N
 
 
 class Engine:
-    """The client of one daemon; `pid` is the daemon's, `seconds` what each image took to build."""
+    """The client of one daemon; `pid` is the daemon's, `seconds` the build time of each image."""
 
     def __init__(self, environment: Mapping[str, str], pid: int) -> None:
         self.environment = environment
@@ -65,7 +65,7 @@ class Engine:
         return run(program("docker"), *words, timeout=timeout, env=environment, **options)
 
     def output(self, *words: str, **options: Any) -> str:
-        """Run `docker`, which must succeed, and return what it prints."""
+        """Run `docker`, which must succeed, and return its output."""
         ran = self.docker(*words, stderr=subprocess.PIPE, **options)
         if ran.returncode != 0:
             pytest.fail(f"docker {' '.join(words)}\n{ran.stdout}\n{ran.stderr}", pytrace=False)
@@ -82,7 +82,7 @@ class Engine:
         return ran.stdout
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """Return what the engine knows of a container or image."""
+        """Return the engine's description of a container or image."""
         found: dict[str, Any] = json.loads(self.output("inspect", name))[0]
         return found
 

@@ -26,7 +26,7 @@ PACKAGES = "ca-certificates,netbase,tzdata,python3,python3-pip,python3-venv"
 MARK = "in-no-layer-of-an-image"
 """Stands in every secret of the builds."""
 
-# Configuration of the base that leads nowhere: what the secrets hold is the only way out.
+# Unreachable configuration in the base image: only the secrets hold a working one.
 _NO_MIRROR = f"Types: deb\nURIs: http://127.0.0.1:9/\nSuites: {SUITE}\nComponents: main\n"
 NOWHERE = {
     "etc/apt/sources.list.d/debian.sources": _NO_MIRROR,

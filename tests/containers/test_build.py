@@ -1,4 +1,4 @@
-"""What building the image asks of its surroundings, and what it leaves in the image."""
+"""The build of the image: its requirements on the environment, and the content of the image."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from tests.containers.images import MARK, Built
 
 SBOM = "/usr/share/doc/lensgate/sbom.cdx.json"
 TARGETS = ("cpu", "gpu", "training")
-# In the official base image pip is part of Python; what builds C, and Debian's package lists, are not.
+# In the official base image pip is part of Python; compilers and Debian's package lists are not.
 TOOLS = ("cc", "gcc", "g++", "clang", "ld", "as", "make", "git", "curl", "wget")
 
 
 def printed(engine: Engine, *command: str, image: str = "lensgate:cpu") -> str:
-    """Run a command in a container of an image as its own user, and return what it prints."""
+    """Run a command in a container of an image as its own user, and return the output."""
     entry, *words = command
     return engine.output("run", "--rm", "--network=none", f"--entrypoint={entry}", image, *words)
 
@@ -38,7 +38,7 @@ def layer_folders(engine: Engine, folder: Path) -> list[Path]:
     count = len(image["RootFS"]["Layers"]) - len(engine.inspect("nowhere")["RootFS"]["Layers"])
     if places := image["GraphDriver"]["Data"]:
         return [Path(places["UpperDir"]), *map(Path, places["LowerDir"].split(":"))][:count]
-    # The storage driver `vfs` keeps no layers apart: unpack what it saves.
+    # The storage driver `vfs` does not separate layers: unpack the saved image.
     engine.output("save", f"--output={folder / 'image.tar'}", "lensgate:cpu")
     shutil.unpack_archive(folder / "image.tar", folder, filter="data")
     names = json.loads((folder / "manifest.json").read_text())[0]["Layers"][-count:]
@@ -77,13 +77,13 @@ def test_no_layer_holds_a_secret(layers: dict[str, Path]) -> None:
     assert [path for path in files if MARK.encode() in path.read_bytes()] == []
 
 
-def test_no_layer_holds_what_the_image_does_not_need(layers: dict[str, Path]) -> None:
+def test_no_layer_holds_unneeded_files(layers: dict[str, Path]) -> None:
     folders = {"/" + "/".join(name.split("/")[1:depth]) for name in layers for depth in (2, 3)}
     assert folders <= {
         "/",
         *("/data", "/models", "/models/glasses", "/opt", "/opt/lensgate"),
         *("/usr", "/usr/lib", "/usr/share"),  # The standard library's bytecode, and the bill of materials.
-        *("/tmp", "/wheel"),  # noqa: S108 - Empty: what a mount was mounted on.
+        *("/tmp", "/wheel"),  # noqa: S108 - Empty: mount points of the build.
     }
     ours = [name for name in layers if "/site-packages/" not in name]
     assert [name for name in ours if any(part in name for part in ("/tests/", "/.cache/", "/.git"))] == []

@@ -67,7 +67,7 @@ def test_the_gate_is_healthy_and_has_no_terminal(compose: Compose) -> None:
 
 
 def test_configuration_of_a_tight_checkout_is_readable_after_make_readable(built: Built, compose: Compose) -> None:
-    """The checkout was copied as under `umask 077`; Prometheus runs as nobody."""
+    """The checkout was copied as under `umask 077`; Prometheus runs as an unprivileged user."""
     assert stat.S_IMODE((built.checkout / "pyproject.toml").stat().st_mode) == 0o600
     rules = compose.get("http://127.0.0.1:9090/api/v1/rules")
     assert rules["data"]["groups"], compose.logs("prometheus")
@@ -98,7 +98,7 @@ def test_a_hangup_does_not_end_the_gate(compose: Compose, sample: Path) -> None:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What is left of a gate that `docker compose stop` has ended."""
+    """State of a gate after `docker compose stop`."""
 
     status: int
     log: list[str]

@@ -47,7 +47,7 @@ def test_sixteen_large_pictures_at_once_fit_the_limit(
     answers = gate.post_at_once(picture, AT_ONCE)
     peak = gate.execute("gate", *PEAK).stdout.strip()
     notes.append(f"{AT_ONCE} large pictures: {sorted(status for status, _ in answers)}, at most {peak} bytes held")
-    # Callers that were answered 504 leave decodes behind, which may be what ends the process.
+    # Requests answered 504 leave running decodes behind, which may end the process.
     wait_for(lambda: gate.post(sample)[0] == 200, "a sample is decided about")
     found = gate.inspect("gate")
     assert found["HostConfig"]["Memory"] == 2 << 30

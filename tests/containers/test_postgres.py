@@ -20,7 +20,7 @@ def compose(engine: Engine, built: Built) -> Iterator[Compose]:
 
 
 def recorded(compose: Compose) -> str:
-    """Count the decisions in the database; what is printed instead where it does not answer."""
+    """Count the decisions in the database; return the error output if it does not answer."""
     return compose.execute("postgres", *QUERY, "SELECT count(*) FROM decisions").stdout.strip()
 
 
@@ -42,7 +42,7 @@ def test_the_password_is_asked_for(compose: Compose) -> None:
     assert "password authentication failed" in ran.stdout
 
 
-def test_what_is_decided_without_the_database_is_recorded_when_it_is_back(compose: Compose, sample: Path) -> None:
+def test_decisions_during_a_database_outage_are_recorded_afterwards(compose: Compose, sample: Path) -> None:
     before = int(recorded(compose))
     compose.engine.output("kill", compose.container("postgres"))
     assert compose.post(sample)[0] == 200

@@ -43,7 +43,7 @@ def panels(name: str) -> list[dict[str, Any]]:
 
 
 def queries() -> list[Query]:
-    """What the panels and the annotations of every dashboard ask."""
+    """Queries of the panels and annotations of every dashboard."""
     found = []
     for board in BOARDS:
         for panel in panels(board):

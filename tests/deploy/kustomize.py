@@ -17,7 +17,7 @@ MERGE_KEYS = {"containers": "name", "env": "name", "volumes": "name", "volumeMou
 
 @dataclass(frozen=True)
 class Manifests:
-    """What an overlay comes to."""
+    """The rendered manifests of an overlay."""
 
     all: tuple[Manifest, ...]
 
@@ -35,7 +35,7 @@ class Manifests:
 
 
 def build(folder: Path) -> Manifests:
-    """What `kubectl kustomize` prints of a folder; ValueError where it uses what is not known here."""
+    """Return the output of `kubectl kustomize` for a folder; ValueError if it uses an unsupported feature."""
     plan = yaml.safe_load((folder / "kustomization.yaml").read_text())
     if unknown := plan.keys() - {"apiVersion", "kind", "resources", "images", "patches"}:
         raise ValueError(f"{folder}: {sorted(unknown)} is more than these tests can build")

@@ -1,4 +1,4 @@
-"""The resources of the Prometheus Operator, the fields that the project uses, as its published definitions have them.
+"""Validate the fields of Prometheus Operator resources that the project uses, by its published definitions.
 
 https://prometheus-operator.dev/docs/api-reference/api/
 """

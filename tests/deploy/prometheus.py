@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Alertmanager on this machine, for as long as a test needs them."""
+"""Run a real Prometheus and a real Alertmanager for a test."""
 
 import subprocess
 import time
@@ -25,14 +25,14 @@ class Sample:
 
 
 class Prometheus:
-    """Asks one server, of the present or of one moment. A query it does not accept is an AssertionError."""
+    """Queries one server, now or at a fixed time. A rejected query is an AssertionError."""
 
     def __init__(self, client: httpx.Client, *, at: float | None = None) -> None:
         self._client = client
         self._at = at
 
     def as_of_now(self) -> "Prometheus":
-        """The same server, which is asked about this moment however much later."""
+        """Return a client for the same server with its time fixed at this moment."""
         return Prometheus(self._client, at=time.time())
 
     def query(self, expr: str) -> list[Sample]:
@@ -40,7 +40,7 @@ class Prometheus:
         return [Sample(series["metric"], float(series["value"][1])) for series in found]
 
     def query_range(self, expr: str, *, seconds: float = 60, step: float = 1) -> list[Sample]:
-        """The series of the last `seconds`, each with its latest value."""
+        """Return the series of the last `seconds`, each with its latest value."""
         now = self._at or time.time()
         found = self._ask("/api/v1/query_range", query=expr, start=now - seconds, end=now, step=step)
         return [Sample(series["metric"], float(series["values"][-1][1])) for series in found]
@@ -48,7 +48,7 @@ class Prometheus:
     def wait_for(
         self, expr: str, accept: Callable[[list[Sample]], bool] = bool, *, instant: bool = True, timeout: float = 30
     ) -> list[Sample]:
-        """Asks until the answer is accepted; the default accepts any series."""
+        """Query until the answer is accepted; the default accepts any series."""
         ask = self.query if instant else self.query_range
         deadline = time.monotonic() + timeout
         while not accept(samples := ask(expr)):
@@ -57,7 +57,7 @@ class Prometheus:
         return samples
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
-        """The alerts of this name that are pending or firing now."""
+        """Return the pending and firing alerts of this name."""
         found: list[dict[str, Any]] = self._client.get("/api/v1/alerts").raise_for_status().json()["data"]["alerts"]
         return [alert for alert in found if alert["labels"]["alertname"] == name]
 
@@ -70,7 +70,7 @@ class Prometheus:
 
 
 def project_config(address: str, *, alertmanager: str | None = None) -> dict[str, Any]:
-    """The project's own configuration, pointed at `host:port` of each and made quick enough for a test."""
+    """Return the project's configuration with these addresses and intervals short enough for a test."""
     path = ROOT / "deploy/prometheus/prometheus.yml"
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
@@ -84,7 +84,7 @@ def project_config(address: str, *, alertmanager: str | None = None) -> dict[str
 
 @contextmanager
 def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[Prometheus]:
-    """Runs a server in `directory`, ready when it is handed out and gone when the block ends."""
+    """Run a server in `directory` until the block ends; yield it when it is ready."""
     file = _write(config, directory / "prometheus.yml")
     address = f"127.0.0.1:{free_port()}"
     command = [
@@ -99,7 +99,7 @@ def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[P
 
 @contextmanager
 def running_alertmanager(config: Mapping[str, Any], directory: Path) -> Iterator[str]:
-    """Runs one in `directory` and hands out its `host:port` when it is ready; gone when the block ends."""
+    """Run one in `directory` until the block ends; yield its `host:port` when it is ready."""
     file = _write(config, directory / "alertmanager.yml")
     address = f"127.0.0.1:{free_port()}"
     command = [
@@ -120,7 +120,7 @@ def _write(config: Mapping[str, Any], file: Path) -> Path:
 
 @contextmanager
 def _running(command: list[str], address: str, log: Path) -> Iterator[httpx.Client]:
-    """Runs a server of the Prometheus family until the block ends; hands out a client once it is ready."""
+    """Run a server of the Prometheus family until the block ends; yield a client when it is ready."""
     with log.open("w") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
     try:

@@ -16,7 +16,7 @@ TESTS = sorted((FOLDER / "tests").glob("*_test.yml"))
 
 @dataclass(frozen=True)
 class Case:
-    """What one test expects of an alert at one time: the severities with which it fires, none where it is silent."""
+    """The expected state of an alert at one time: the severities with which it fires, none if it is silent."""
 
     alert: str
     severities: tuple[str, ...]

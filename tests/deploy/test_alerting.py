@@ -1,7 +1,7 @@
-"""One alert on its whole way: images, a real service, Prometheus, Alertmanager, and who is called.
+"""One alert end to end: images, a real service, Prometheus, Alertmanager, and the receiver.
 
-Only the intervals of scraping and evaluation, Alertmanager's first wait and the addresses are the test's; the rules are
-those of the project, as they are.
+The test changes only the scrape and evaluation intervals, Alertmanager's group wait and the addresses; the rules are
+those of the project.
 """
 
 import json
@@ -26,7 +26,7 @@ ALERT = "LensgateRejectRateHigh"
 
 
 def routed_to(url: str) -> dict[str, Any]:
-    """The project's own routes; what a receiver is told goes to `url`/NAME."""
+    """The project's own routes, with each receiver at `url`/NAME."""
     config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
     config["route"]["group_wait"] = "1s"
     for receiver in config["receivers"]:
@@ -52,7 +52,7 @@ def decide_all(client: httpx.Client, prometheus: Prometheus, image: Pixels, *, i
     prometheus.wait_for(f"sum(lensgate_decisions_total) >= {before.value + images}", timeout=60)
 
 
-def test_a_jump_of_the_reject_rate_calls_somebody(tmp_path: Path) -> None:
+def test_a_jump_of_the_reject_rate_notifies_the_receiver(tmp_path: Path) -> None:
     face = read_pixels((ROOT / "samples/none-1.png").read_bytes(), 64)
     environment = os.environ | {"LENSGATE_MODELS": str(ROOT / "models")}
     with (

@@ -22,7 +22,7 @@ VARIANTS = {
 VARIABLE = "LENSGATE_POSTGRES_PASSWORD"
 OTHERS = ("prometheus", "alertmanager", "grafana")
 
-# What some images need to be told, and what none may be.
+# Required environment variables of some images, and forbidden ones of all.
 ROOTLESS = {"postgres": "999:999"}
 LOOSENED = {"privileged", "cap_add", "devices", "userns_mode", "pid", "ipc", "network_mode", "cgroup_parent", "sysctls"}
 
@@ -57,7 +57,7 @@ def seconds(text: str) -> int:
 
 
 @each_variant
-def test_a_variant_runs_what_it_should(variant: str) -> None:
+def test_a_variant_runs_its_command(variant: str) -> None:
     extra = {"postgres"} if "postgres" in variant else set()
     assert services(variant).keys() == {"gate", *OTHERS, *extra}
 
@@ -74,7 +74,7 @@ def test_every_service_is_hardened(variant: str) -> None:
 
 
 @each_variant
-def test_nothing_takes_the_place_of_dockers_seccomp_profile(variant: str) -> None:
+def test_dockers_seccomp_profile_stays_in_place(variant: str) -> None:
     assert {tuple(service["security_opt"]) for service in services(variant).values()} == {("no-new-privileges:true",)}
 
 
@@ -94,7 +94,7 @@ def test_memory_that_is_written_to_runs_no_program(variant: str) -> None:
 
 
 @each_variant
-def test_nothing_listens_beyond_this_machine(variant: str) -> None:
+def test_ports_are_published_only_on_this_machine(variant: str) -> None:
     ports = [port for service in services(variant).values() for port in service.get("ports", [])]
     assert len(ports) == 4
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
@@ -138,7 +138,7 @@ def test_the_gate_keeps_the_health_check_of_its_image() -> None:
 
 
 @each_variant
-def test_the_gate_is_told_nothing_but_settings(variant: str) -> None:
+def test_the_gate_gets_only_settings(variant: str) -> None:
     names = {f"LENSGATE_{name.upper()}" for name in Settings.model_fields}
     assert services(variant)["gate"]["environment"].keys() <= names
 
@@ -151,8 +151,8 @@ def test_the_gate_starts_without_tokens_because_compose_says_so() -> None:
     assert "LENSGATE_ALLOW_UNAUTHENTICATED" not in (ROOT / "deploy/Dockerfile").read_text()
 
 
-def test_what_the_comment_says_of_tokens_are_settings() -> None:
-    """Uncommented, it is what an operator pastes."""
+def test_the_commented_token_variables_are_settings() -> None:
+    """Uncommented, it is the text that an operator pastes."""
     told = re.findall(r"^ +# +(LENSGATE_\w+): \S+$", (ROOT / FILE).read_text(), flags=re.MULTILINE)
     assert sorted(told) == ["LENSGATE_METRICS_PORT", "LENSGATE_TOKENS"]
     assert {name.removeprefix("LENSGATE_").lower() for name in told} <= Settings.model_fields.keys()
@@ -163,7 +163,7 @@ def test_records_are_in_a_volume_that_outlives_the_container() -> None:
     assert "VOLUME /data\n" in (ROOT / "deploy/Dockerfile").read_text()
 
 
-def test_the_gpu_override_asks_for_a_gpu_and_for_nothing_less() -> None:
+def test_the_gpu_override_requires_a_gpu() -> None:
     gate = services("gpu")["gate"]
     assert gate["environment"]["LENSGATE_DEVICE"] == "cuda"
     (device,) = gate["deploy"]["resources"]["reservations"]["devices"]
@@ -205,7 +205,7 @@ def test_the_gate_alone_reaches_the_database() -> None:
 
 
 @each_variant
-def test_what_is_mounted_exists_and_cannot_be_written(variant: str) -> None:
+def test_mounted_files_exist_and_are_read_only(variant: str) -> None:
     volumes = {name: service["volumes"] for name, service in services(variant).items()}
     for name, mounted in volumes.items():
         for volume in mounted:

@@ -109,7 +109,7 @@ def test_every_variable_in_a_query_is_known(board: str) -> None:
 
 @pytest.mark.parametrize("query", queries(), ids=str)
 def test_every_query_keeps_to_the_chosen_job(query: Query) -> None:
-    # What is expected is so of every job, and an alert that no gate answers is of none.
+    # Expectations apply to every job, and the alert for a missing gate has no job label.
     belongs_to_all = query.expr.startswith(("all:", "sum(ALERTS{"))
     assert belongs_to_all or 'job=~"$job"' in query.expr
 
@@ -160,7 +160,7 @@ def test_the_runbooks_shown_are_those_in_the_documentation() -> None:
     assert shown == render(), "run python deploy/grafana/runbooks.py"
 
 
-def test_grafana_finds_what_is_provisioned() -> None:
+def test_grafana_finds_the_provisioned_files() -> None:
     (source,) = yaml.safe_load((PROVISIONING / "datasources/prometheus.yml").read_text())["datasources"]
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards/lensgate.yml").read_text())["providers"]
     services = document("docker-compose.yml")["services"]

@@ -1,4 +1,4 @@
-"""What the Dockerfile says, as far as no build shows it; `tests/containers` builds and runs the images."""
+"""Static checks of the Dockerfile; `tests/containers` builds and runs the images."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def runs(containing: str) -> list[str]:
 
 
 def locked(name: str) -> dict[str, str]:
-    """Return what a lock pins: each distribution with the text of its entry."""
+    """Return the distributions that a lock pins, with the text of each entry."""
     text = (ROOT / f"locks/{name}.txt").read_text()
     entries = re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]
     return {re.split(r"[=\[ ;]", entry, maxsplit=1)[0].lower(): entry for entry in entries}
@@ -63,7 +63,7 @@ def test_no_image_inherits_the_stages_that_reach_a_network() -> None:
         assert lineage == [image, f"program-{image}", "runtime", "python", "${PYTHON_IMAGE}"]
 
 
-def test_the_service_needs_a_token_unless_whoever_starts_it_says_otherwise() -> None:
+def test_the_service_needs_a_token_unless_its_operator_opts_out() -> None:
     assert "LENSGATE_ALLOW_UNAUTHENTICATED" not in TEXT
 
 
@@ -73,7 +73,7 @@ def test_every_package_of_the_wheel_is_copied() -> None:
     assert {line for line in INSTRUCTIONS if line.startswith("COPY ")} >= {f"COPY {name} {name}" for name in packages}
 
 
-def test_a_wheel_that_nothing_was_compiled_for_stops_the_build(tmp_path: Path) -> None:
+def test_a_wheel_without_compiled_code_stops_the_build(tmp_path: Path) -> None:
     (build,) = runs(r"\bwheel --no-deps")
     check = build.partition("&&")[2].replace("/wheel", str(tmp_path))
     (tmp_path / "lensgate-0.1.0-py3-none-linux_x86_64.whl").touch()

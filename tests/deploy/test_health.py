@@ -25,7 +25,7 @@ def port_of(url: str | None) -> str:
 
 
 def is_healthy(**variables: object) -> bool:
-    """What the check says; a proxy that nobody listens at is set, as it may be for all containers of a host."""
+    """Return the output of the check, with an unreachable proxy set, as it may be for all containers of a host."""
     proxy = f"http://127.0.0.1:{free_port()}"
     settings = {f"LENSGATE_{name.upper()}": str(value) for name, value in variables.items()}
     environment = {"http_proxy": proxy, "https_proxy": proxy, **settings}
@@ -45,7 +45,7 @@ def test_it_asks_the_port_of_the_service(service: Running) -> None:
 
 
 def test_a_service_that_drains_is_not_healthy(service: Running) -> None:
-    service.pipeline.drain()
+    service.runtime.drain()
     assert not is_healthy(port=port_of(service.url))
 
 

@@ -68,14 +68,14 @@ def selectors(built: Manifests) -> Iterator[dict[str, str]]:
 
 @each_overlay
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_manifests_fit_the_published_schemas_and_hold_nothing_else(built: Manifests, version: str) -> None:
+def test_the_manifests_match_the_published_schemas_strictly(built: Manifests, version: str) -> None:
     checked = [item for item in built.all if item["kind"] not in RESOURCES]
     assert len(checked) == 7
     for item in checked:
         kubernetes_validate.validate(item, version, strict=True)
 
 
-def test_the_schemas_refuse_what_they_do_not_know() -> None:
+def test_the_schemas_refuse_unknown_fields() -> None:
     wrong = merge({"spec": {"template": {"spec": {"gracePeriod": 1}}}}, BUILT["cpu"].one("Deployment"))
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[0], strict=True)
@@ -164,8 +164,8 @@ def test_the_probes_ask_the_metrics_port(built: Manifests) -> None:
     assert "metrics" in ports(built)
 
 
-def test_what_the_pod_is_asked_is_answered_as_it_is_set(tmp_path: Path) -> None:
-    """The real service with the Deployment's variables; but for where the ports, the tokens and the records are."""
+def test_the_pod_answers_its_probes_with_these_settings(tmp_path: Path) -> None:
+    """The real service with the Deployment's variables, except for ports, tokens and records."""
     built = BUILT["cpu"]
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[[token]]\nname = "generator"\nsha256 = "{"0" * 64}"\nscopes = ["decide"]\n')
@@ -192,7 +192,7 @@ def test_what_the_pod_is_asked_is_answered_as_it_is_set(tmp_path: Path) -> None:
 @each_overlay
 def test_a_pod_that_leaves_has_the_time_it_takes(built: Manifests) -> None:
     drain = Settings().timeout_ms / 1000 + 1
-    close = 5  # What the recorder takes at most.
+    close = 5  # The maximum memory of the recorder.
     sleep = built.container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod(built)["terminationGracePeriodSeconds"] > sleep + drain + close
     readiness = probes(built)["readiness"]
@@ -249,7 +249,7 @@ def test_the_cpu_that_the_autoscaler_measures_by_is_requested(built: Manifests) 
     assert quantity(requests["cpu"]) == int(environment(built)["LENSGATE_DECODE_THREADS"]["value"])
 
 
-def test_the_adapter_serves_what_the_autoscaler_asks_for() -> None:
+def test_the_adapter_serves_the_metric_of_the_autoscaler() -> None:
     (metric,) = (m for m in BUILT["cpu"].one("HorizontalPodAutoscaler")["spec"]["metrics"] if m["type"] == "Pods")
     name = metric["pods"]["metric"]["name"]
     (rule,) = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())["rules"]["custom"]

@@ -63,7 +63,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 
 
 def blocks(language: str = "") -> list[str]:
-    """What the guide has to be copied."""
+    """Commands that the guide tells to copy."""
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 
@@ -75,7 +75,7 @@ def commands() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_manifests_fit_the_published_schemas_and_hold_nothing_else(version: str) -> None:
+def test_the_manifests_match_the_published_schemas_strictly(version: str) -> None:
     assert len(BUILT.all) == 6
     for item in BUILT.all:
         kubernetes_validate.validate(item, version, strict=True)
@@ -121,7 +121,7 @@ def test_workers_find_the_chief_where_it_listens() -> None:
     assert str(listens["containerPort"]) == chief["KERASTUNER_ORACLE_PORT"]
     assert service["spec"]["selector"].items() <= labels(CHIEF).items()
     assert not service["spec"]["selector"].items() <= labels(WORKERS).items()
-    # Keras Tuner takes for the chief whoever has that word in its name.
+    # Keras Tuner treats every worker with that word in its name as the chief.
     assert [("chief" in given["KERASTUNER_TUNER_ID"]) for given in (chief, worker)] == [True, False]
 
 
@@ -177,8 +177,8 @@ def test_the_pods_are_restricted(name: str) -> None:
 
 
 @each_job
-def test_what_is_written_has_a_folder(name: str) -> None:
-    """The root is read-only: what asks for a home, temporary files and copies of shards go to volumes."""
+def test_written_paths_are_on_volumes(name: str) -> None:
+    """The root is read-only: home, temporary files and copies of shards are on volumes."""
     mounted = {mount["mountPath"] for mount in container(name)["volumeMounts"]}
     given = environment(name)
     assert {given["HOME"], "/tmp"} <= mounted  # noqa: S108
@@ -193,14 +193,14 @@ def test_tensorflow_takes_the_cores_that_are_asked_for() -> None:
 
 
 @each_job
-def test_memory_is_limited_to_twice_of_what_is_asked_for(name: str) -> None:
+def test_the_memory_limit_is_twice_the_request(name: str) -> None:
     resources = container(name)["resources"]
     sizes = [int(resources[kind]["memory"].removesuffix("Gi")) for kind in ("requests", "limits")]
     assert sizes[1] == 2 * sizes[0]
     assert sizes[0] * 2**30 > (1.2e9 if name == WORKERS else 0.8e9), "what was measured"
 
 
-def test_the_chief_answers_the_workers_and_nobody_else_is_answered() -> None:
+def test_the_chief_answers_only_the_workers() -> None:
     everyone, chief = (BUILT.one("NetworkPolicy", name)["spec"] for name in ("lensgate-training", CHIEF))
     (rule,) = chief["ingress"]
     (workers,) = rule["from"]

@@ -1,4 +1,4 @@
-"""How the manifests come together: what the tests build of them, and what is made of files elsewhere."""
+"""How the manifests combine: the rendered overlays, and the manifests generated from other files."""
 
 import importlib.util
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_a_merge_follows_kubernetes() -> None:
     }
 
 
-def test_what_the_tests_cannot_build_is_an_error(tmp_path: Path) -> None:
+def test_an_unsupported_kustomization_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: []\nnamePrefix: x-\n")
     with pytest.raises(ValueError, match="namePrefix"):
         build(tmp_path)

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server, and answers what the dashboards will ask."""
+"""A real Prometheus scrapes a real server, and answers the queries of the dashboards."""
 
 import os
 import re
@@ -31,9 +31,9 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    """A service with everything switched on that is measured, and a Prometheus that saw what it decided.
+    """A service with all measured features enabled, and a Prometheus that scraped its decisions.
 
-    Two versions decided one after the other, the first of them was then in the shadow, and all of it was recorded.
+    Two versions decided one after the other, then the first became the shadow; all decisions were recorded.
     """
     folder = tmp_path_factory.mktemp("live")
     shutil.copytree(ROOT / "models", folder / "models")
@@ -115,7 +115,7 @@ def test_every_label_that_a_rule_asks_for_is_one_that_the_service_gives(scraped:
     assert [f"{name}{{{labels}}}" for name, labels in asked if not scraped.then.query(f"{name}{{{labels}}}")] == []
 
 
-def test_nobody_is_called_while_all_is_well(scraped: Scraped) -> None:
+def test_no_receiver_is_notified_in_normal_operation(scraped: Scraped) -> None:
     """Of the decisions half are discarded on purpose, and they are too few to say so."""
     assert scraped.prometheus.alerts("LensgateRejectRateHigh") == []
     assert scraped.prometheus.alerts("LensgateDown") == []
@@ -134,7 +134,7 @@ def test_prometheus_answers_the_reject_rate(scraped: Scraped) -> None:
 
 
 @pytest.mark.parametrize("query", queries(), ids=str)
-def test_prometheus_answers_what_the_dashboards_ask(scraped: Scraped, query: Query) -> None:
+def test_prometheus_answers_the_queries_of_the_dashboards(scraped: Scraped, query: Query) -> None:
     ask = scraped.then.query if query.instant else scraped.then.query_range
     series = ask(fill(query.expr, query.board))
     assert series

@@ -27,7 +27,7 @@ def test_the_rules_are_valid(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
-def test_the_rules_do_what_they_should(file: Path) -> None:
+def test_the_rules_pass_their_unit_tests(file: Path) -> None:
     # A fifth of the time went into the collection of garbage.
     assert "SUCCESS" in output("promtool", "test", "rules", str(file), env={**os.environ, "GOGC": "800"})
 
@@ -47,7 +47,7 @@ def test_a_recorded_series_is_named_by_level_metric_and_operation() -> None:
             continue
         assert re.search(r"(rate|increase)\d+[mhd]$", operation), rule
         kept = {label for labels in re.findall(r"by \(([^)]*)\)", rule["expr"]) for label in labels.split(", ")}
-        # What is computed of recorded series alone has the labels of their level.
+        # Series computed only from recorded series have the labels of their level.
         kept |= {label for inner in re.findall(r"(\w+):lensgate_", rule["expr"]) for label in inner.split("_")}
         assert "job" in level.split("_"), rule
         assert set(level.split("_")) <= kept | rule.get("labels", {}).keys(), rule

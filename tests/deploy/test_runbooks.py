@@ -1,4 +1,4 @@
-"""What a runbook tells people to ask is answered by the service as it is."""
+"""The service answers the requests that the runbooks tell operators to send."""
 
 import re
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ def tool(name: str) -> str:
 
 
 def output(*command: str, env: Mapping[str, str] | None = None) -> str:
-    """What a command run in the root of the repository prints; it must succeed."""
+    """Return the output of a command run in the root of the repository; it must succeed."""
     ran = subprocess.run(
         [tool(command[0]), *command[1:]], cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False
     )

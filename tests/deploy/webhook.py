@@ -14,7 +14,7 @@ __all__ = ["Inbox", "running_webhook"]
 
 @dataclass(frozen=True)
 class Inbox:
-    """What came, in the order in which it did: the path that it was sent to, and the message."""
+    """Received messages in order, each with its path."""
 
     url: str
     messages: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
@@ -39,7 +39,7 @@ def running_webhook() -> Iterator[Inbox]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """What came is in the inbox."""
+            """Received messages are in the inbox."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         inbox = Inbox(f"http://127.0.0.1:{server.server_address[1]}")

@@ -1,15 +1,23 @@
-"""What both framings of an upload promise: the same images and the same verdict, however the bytes are cut."""
+"""Invariant of both framings of an upload: the same images and verdict for every split into chunks."""
 
 from collections.abc import Iterable
 from itertools import pairwise
 
-from service.api.batch.upload_events import Begin, End, Event, Ignored, Parser, Refused, Settle
+from service.api.batch.upload_events import (
+    IgnoredFile,
+    ImageEnd,
+    ImageStart,
+    RefusedImage,
+    SettleHeld,
+    UploadEvent,
+    UploadParser,
+)
 from service.errors import ServiceError
 
 Image = tuple[str, bytes]
 
 
-def images_of(parser: Parser, pieces: Iterable[bytes], *, limit: int) -> tuple[list[Image], str | None]:
+def images_of(parser: UploadParser, pieces: Iterable[bytes], *, limit: int) -> tuple[list[Image], str | None]:
     """The complete images, and the code of the error that ended them. Adapts the targets to `service.api.batch`."""
     reader = _Reader(limit)
     try:
@@ -44,14 +52,14 @@ class _Reader:
         """Whether no image has begun that is not complete."""
         return self._name is None
 
-    def take(self, event: Event) -> None:
-        """Take in one event; AssertionError where it is out of place."""
-        if isinstance(event, Begin):
+    def take(self, event: UploadEvent) -> None:
+        """Process one event; AssertionError if it is out of order."""
+        if isinstance(event, ImageStart):
             assert self.is_between, "an image begins within another"
             self._name, self._size, self._content = event.name, event.size, bytearray()
-        elif isinstance(event, End):
+        elif isinstance(event, ImageEnd):
             self._end()
-        elif isinstance(event, Settle | Refused | Ignored):
+        elif isinstance(event, SettleHeld | RefusedImage | IgnoredFile):
             assert self.is_between, f"{event} within an image"
         else:
             assert not self.is_between, "content before an image begins"

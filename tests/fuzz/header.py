@@ -33,9 +33,9 @@ def read(data: bytes | bytearray) -> ImageHeader | str:
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError, or anything else, where the promise is broken."""
+    """Raise AssertionError, or another exception, if the invariant is broken."""
     found = read(data)
-    assert found == read(bytearray(data)), "bytes and bytearray are read in two ways"
+    assert found == read(bytearray(data)), "bytes and bytearray are read differently"
     if isinstance(found, ImageHeader):
         assert found.width > 0, found
         assert found.height > 0, found
@@ -43,7 +43,7 @@ def check(data: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """Small files of each format, with what a header may hold, and damaged ones."""
+    """Small files of each format with all kinds of header content, and damaged ones."""
     pixels = flat(200, 8)
     yield from (encode(pixels, kind) for kind in ("JPEG", "WEBP"))
     yield encode(pixels, "WEBP", lossless=True)

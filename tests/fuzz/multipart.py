@@ -26,10 +26,10 @@ def read(data: bytes, step: int) -> tuple[list[Image], str | None]:
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError, or anything else, where the promise is broken."""
+    """Raise AssertionError, or another exception, if the invariant is broken."""
     step, rest = 1 + (data[0] if data else 0), data[1:]
     is_same = read(rest, step) == read(rest, max(1, len(rest)))
-    assert is_same or _has_preamble(rest), f"pieces of {step} bytes are read in another way"
+    assert is_same or _has_preamble(rest), f"pieces of {step} bytes are read differently"
 
 
 def _has_preamble(form: bytes) -> bool:
@@ -38,7 +38,7 @@ def _has_preamble(form: bytes) -> bool:
 
 
 def seeds() -> Iterator[bytes]:
-    """Forms with what parts may say of themselves, and cut ones."""
+    """Forms with all kinds of part headers, and truncated ones."""
     whole = form([("a.png", b"first\r\n--"), ("b.png", b""), ("a.png", b"\r\n------boundar" * 3)])
     yield from (bytes([step]) + whole for step in (0, 1, 6, 255))
     yield b"\x05" + whole[:100]

@@ -1,6 +1,6 @@
-"""PNG pixels against Pillow: what one reads whole the other reads, and both see the same.
+"""PNG pixels against Pillow: both read the same files, to the same pixels.
 
-An input is a file, whose checksums are mended first so that something is left behind them, or else a recipe: a header,
+An input is a file, whose checksums are corrected first so that decoders get past them, or a recipe: a header,
 tables and scan lines that are compressed here, since mutations of compressed data rarely inflate.
 """
 
@@ -33,7 +33,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def by_gate(data: bytes, sizes: tuple[int, ...]) -> list[Pixels] | None:
-    """Pixels of each of these sizes; None where the gate refuses. Adapts the target to `gate`."""
+    """Return the pixels at each of these sizes; None if the gate refuses. Adapts the target to `gate`."""
     try:
         return read_pixels_at(data, sizes)
     except ImageError:
@@ -41,7 +41,7 @@ def by_gate(data: bytes, sizes: tuple[int, ...]) -> list[Pixels] | None:
 
 
 def by_pillow(data: bytes) -> Pixels | None:
-    """All pixels, RGB over black, 16 bits cut to 8; None where Pillow refuses."""
+    """Return all pixels, RGB over black, 16 bits cut to 8; None if Pillow refuses."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             image.load()
@@ -58,7 +58,7 @@ def by_pillow(data: bytes) -> Pixels | None:
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError, or anything else, where the two disagree and no exception below says why."""
+    """Raise AssertionError, or another exception, if the two disagree without an exemption below."""
     chunks = _chunks(data) if data.startswith(PNG_SIGNATURE) else _recipe(data)
     header = _IHDR.unpack(chunks[0][1]) if chunks and chunks[0][0] == b"IHDR" and len(chunks[0][1]) == 13 else None
     if header is None or header[0] != header[1] or not 1 <= header[0] <= EDGE:
@@ -101,7 +101,7 @@ def _has_key_beyond_pillow(chunks: Chunks) -> bool:
 
 
 def _has_wrong_table(chunks: Chunks) -> bool:
-    """A palette or a transparency of a wrong length: of a palette Pillow takes any, and of a colour a longer one."""
+    """A palette or transparency of a wrong length: Pillow accepts any palette, and longer transparent colours."""
     _, _, depth, colour, *_ = _IHDR.unpack(chunks[0][1])
     lengths = {kind: len(body) for kind, body in chunks if kind in (b"PLTE", b"tRNS")}
     entries, odd = divmod(lengths.get(b"PLTE", 0 if colour == 3 else 3), 3)
@@ -118,10 +118,10 @@ def _names_unknown_way(chunks: Chunks) -> bool:
 
 
 VERDICTS: tuple[Callable[[Chunks], bool], ...] = (_is_odd, _has_wrong_table, _names_unknown_way)
-"""Where accepting and refusing may differ."""
+"""Files that only one of the two may accept."""
 
 LEVELS: tuple[Callable[[Chunks], bool], ...] = (_has_key_beyond_pillow, _has_wrong_table, _is_odd)
-"""Where pixels may differ."""
+"""Files whose pixels may differ."""
 
 
 def _chunks(data: bytes) -> Chunks:
@@ -140,7 +140,7 @@ def _file(chunks: Chunks) -> bytes:
 
 
 def _recipe(data: bytes) -> Chunks:
-    """A file whose header, tables and scan lines are the input's."""
+    """Build a file from the header, tables and scan lines in the input."""
     if len(data) < 8:
         return []
     colour, depth = _COLOURS[data[0] % 5], _DEPTHS[data[1] % 5]
@@ -158,7 +158,7 @@ def _recipe(data: bytes) -> Chunks:
 
 
 def _lines(data: bytes, edge: int, colour: int, depth: int, *, is_interlaced: bool, is_whole: bool) -> bytes:
-    """The input as scan lines: as it is, or made as long as the picture needs, with filters that there are."""
+    """Return the input as scan lines: unchanged, or extended to the size of the image with valid filters."""
     if not is_whole:
         return data
     found, source = bytearray(), itertools.cycle(data or b"\0")

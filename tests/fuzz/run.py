@@ -1,8 +1,8 @@
 """Fuzz one target with atheris: `python -m tests.fuzz.run png --seconds 60`.
 
-What adds coverage is kept in `runs/fuzz/TARGET/corpus`, from where the next run goes on; an input that breaks a promise
-stands in `runs/fuzz/TARGET` and its path in the last lines. `--minimize` copies of the corpus what the committed inputs
-lack to `tests/fuzz/corpus/TARGET`, as few and as small files as cover the same.
+Inputs that add coverage are kept in `runs/fuzz/TARGET/corpus`, where the next run continues; a failing input is stored
+in `runs/fuzz/TARGET`, with its path in the last lines of the output. `--minimize` adds inputs to
+`tests/fuzz/corpus/TARGET` that cover more than the committed ones, as few and as small as possible.
 """
 
 import argparse
@@ -22,7 +22,7 @@ TARGETS = {
     "tar": ["common", "service.api.batch"],
     "v2": ["service.api.v2"],
 }
-"""With what is instrumented for each; it has to be so before a target is imported."""
+"""Each target with its instrumented packages; instrumentation must precede the import of a target."""
 
 COMMITTED = Path(__file__).with_name("corpus")
 KEPT = Path("runs/fuzz")
@@ -47,7 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="fuzzes one parser of untrusted bytes")
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=60, help="how long (60)")
-    parser.add_argument("--minimize", action="store_true", help="commit what the kept corpus covers, and do not fuzz")
+    parser.add_argument(
+        "--minimize",
+        action="store_true",
+        help="add the coverage of the kept corpus to the committed one, and do not fuzz",
+    )
     options, worker = parser.parse_known_args()
     if importlib.util.find_spec("atheris") is None:
         print("atheris is not installed (its wheels are for Linux on x86-64): only the known inputs are checked")
@@ -60,7 +64,7 @@ def main() -> None:
 def _fuzz(name: str, seconds: int, *, is_merge: bool, worker: Sequence[str]) -> None:
     """Run libFuzzer in this process; to merge, it starts this command again with the flags of a `worker`."""
     atheris = importlib.import_module("atheris")
-    logging.disable()  # Parsers log what is wrong with their input, which here is everything.
+    logging.disable()  # Parsers log faults of their input, which would flood the output here.
     with atheris.instrument_imports(include=TARGETS[name]):
         target = load(name)
     folder = KEPT / name
@@ -86,7 +90,7 @@ def _fuzz(name: str, seconds: int, *, is_merge: bool, worker: Sequence[str]) -> 
 
 
 def _keeping(check: Callable[[bytes], None], folder: Path) -> Callable[[bytes], None]:
-    """Write down an input that breaks a promise before anything else: libFuzzer's alarm may end Python meanwhile."""
+    """Store a failing input first: libFuzzer's alarm may end Python at any time."""
 
     def checked(data: bytes) -> None:
         try:

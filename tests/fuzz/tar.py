@@ -29,9 +29,9 @@ def read(data: bytes, step: int) -> tuple[list[Image], str | None]:
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError, or anything else, where the promise is broken."""
+    """Raise AssertionError, or another exception, if the invariant is broken."""
     step, rest = 1 + (data[0] if data else 0), with_sums(data[1:])
-    assert read(rest, step) == read(rest, max(1, len(rest))), f"pieces of {step} bytes are read in another way"
+    assert read(rest, step) == read(rest, max(1, len(rest))), f"pieces of {step} bytes are read differently"
 
 
 def with_sums(data: bytes) -> bytes:
@@ -45,7 +45,7 @@ def with_sums(data: bytes) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Archives of every format, with what members may be, and cut ones."""
+    """Archives of every format with all kinds of members, and truncated ones."""
     members = [
         ("a.png", b"first"),
         ("a.cls", b"1"),

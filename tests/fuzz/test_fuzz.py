@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gate.header import ImageFormat, ImageHeader
-from service.api.batch.upload_events import Begin, End
+from service.api.batch.upload_events import ImageEnd, ImageStart
 from service.errors import MalformedRequest
 from tests.fuzz import framing, header, multipart, png, tar, v2
 from tests.fuzz.run import TARGETS, inputs_of, load
@@ -57,7 +57,7 @@ def test_a_header_out_of_bounds_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("target", [multipart, tar])
-def test_what_depends_on_the_cuts_is_noticed(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_that_depend_on_chunk_boundaries_are_found(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target, "read", lambda _, step: step)
     with pytest.raises(AssertionError, match="in another way"):
         target.check(b"\1--" + BOUNDARY)
@@ -66,11 +66,11 @@ def test_what_depends_on_the_cuts_is_noticed(target: Any, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("events", "match"),
     [
-        ([Begin("a", 1), Begin("b", 1)], "within another"),
-        ([Begin("a", 2), b"x", End()], "size"),
-        ([End()], "not begun"),
+        ([ImageStart("a", 1), ImageStart("b", 1)], "within another"),
+        ([ImageStart("a", 2), b"x", ImageEnd()], "size"),
+        ([ImageEnd()], "not begun"),
         ([b"x"], "before an image"),
-        ([Begin("a", 1)], "ends well within"),
+        ([ImageStart("a", 1)], "ends well within"),
     ],
 )
 def test_events_out_of_order_are_noticed(events: list[Any], match: str) -> None:

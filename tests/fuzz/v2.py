@@ -1,4 +1,4 @@
-"""Inference requests of the V2 protocol: the first two bytes say where the JSON ends, 0 that all of it is JSON."""
+"""Inference requests of the V2 protocol: the first two bytes give the length of the JSON; 0 means that all is JSON."""
 
 import json
 import struct
@@ -9,10 +9,10 @@ import orjson
 
 from gate import Action, Decision, Label, Reason
 from gate.scorer import Score
-from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
+from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange, parse_request
 from service.api.v2.response import encode_answer
 from service.errors import MalformedRequest, ServiceError
-from service.inference.request_context import Answer
+from service.inference.request_context import ImageDecision
 
 MAX_BYTES = 4_096
 WORDS = (
@@ -21,31 +21,31 @@ WORDS = (
     *(b"binary_data", b"binary_data_output", b"classification", b"sequence_id", b"decision", b"novelty"),
     *(b"shared_memory_region", b"shared_memory_byte_size", b"shared_memory_offset", b"[1, 4, 4, 3]", b"1e999", b"null"),
 )
-MODEL = Served("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
+MODEL = ServedModel("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
 _ENGINE: Any = None
-"""An answer's bytes say nothing of what made it."""
+"""The bytes of an answer do not tell which encoder made it."""
 
-_ANSWER = Answer(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
+_ANSWER = ImageDecision(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
 _SHARED_BYTES = 1_024
 
 
-def read(body: bytes, header_length: int | None) -> InferRequest | None:
-    """The request; None where it is refused. Adapts the target to `service.api.v2`."""
+def read(body: bytes, header_length: int | None) -> InferenceRequest | None:
+    """Return the request; None if it is refused. Adapts the target to `service.api.v2`."""
     try:
         return parse_request(bytearray(body), header_length, served=MODEL, read_shared=_read_shared)
     except ServiceError as error:
-        assert len(str(error)) < 2_000, "the text repeats what was sent"
+        assert len(str(error)) < 2_000, "the text repeats the input"
         return None
 
 
-def _read_shared(part: SharedPart) -> bytes:
+def _read_shared(part: SharedMemoryRange) -> bytes:
     if part.offset + part.size > _SHARED_BYTES:
         raise MalformedRequest("the region is smaller")
     return bytes(range(256))[: part.size].ljust(part.size, b"\0")
 
 
 def check(data: bytes) -> None:
-    """Raise AssertionError, or anything else, where the promise is broken."""
+    """Raise AssertionError, or another exception, if the invariant is broken."""
     (length,) = struct.unpack("<H", data[:2].ljust(2, b"\0"))
     request = read(data[2:], length or None)
     if request is None:
@@ -61,7 +61,7 @@ def check(data: bytes) -> None:
     _check_answer(request)
 
 
-def _check_answer(request: InferRequest) -> None:
+def _check_answer(request: InferenceRequest) -> None:
     try:
         answer = encode_answer(request, [_ANSWER] * request.count, served=MODEL)
     except ServiceError:

@@ -1,7 +1,7 @@
-"""Find memory that failed decodes leave behind, whatever the format.
+"""Find memory that failed decodes leak, in any format.
 
-A decoder that forgets its picture on an error path ends a service that is sent enough broken images. Ten thousand
-failures of small pictures show it within seconds: what one of them forgets, they forget ten thousand times.
+A decoder that leaks its image on an error path ends a service that receives enough broken images. Ten thousand failures
+of small images show a leak within seconds.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ WARM_UP = 2_000
 """Failures before the first measurement: caches, arenas and interned names have then reached their size."""
 
 ROUNDS = 3
-"""A leak grows in each of them; what allocators and other tests cause does not."""
+"""A leak grows in every round; noise from allocators and other tests does not."""
 
 MOST_BYTES = 2**18
 """Allowed growth. A hundred kinds that share 10,000 runs fail 100 times each: a picture of 64 x 64 bytes kept by one

@@ -1,4 +1,4 @@
-"""What the build does with `scanlines.c`, on machines with a compiler and without; hatchling itself stays out of it."""
+"""The build compiles `scanlines.c`, on machines with a compiler and without; a stub replaces hatchling."""
 
 import importlib.util
 import shutil

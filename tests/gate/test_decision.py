@@ -27,7 +27,7 @@ def test_the_band_includes_its_edges(probability: float, label: str, action: str
 
 
 @pytest.mark.parametrize(("expected", "reason"), [("glasses", "confident"), ("no_glasses", "contradicted")])
-def test_a_confident_label_is_held_against_what_was_asked_for(expected: str, reason: str) -> None:
+def test_a_confident_label_is_compared_with_the_requested_one(expected: str, reason: str) -> None:
     assert decide(0.9, BAND, expected=Label(expected)).reason == reason
 
 
@@ -47,7 +47,7 @@ def test_novelty_counts_only_above_a_threshold(novelty: float | None, threshold:
 
 
 @given(probability=probabilities, low=probabilities, high=probabilities, expected=st.sampled_from([None, *Label]))
-def test_what_is_accepted_is_outside_the_band_and_as_asked(
+def test_accepted_images_are_outside_the_band_and_as_requested(
     probability: float, low: float, high: float, expected: Label | None
 ) -> None:
     band = Band(min(low, high), max(low, high))

@@ -43,17 +43,17 @@ def _is_more(budget: DecodeBudget, than: int) -> bool:
     return budget.waiting + budget.held > than
 
 
-def test_what_does_not_fit_waits_and_is_not_overtaken() -> None:
+def test_an_image_that_does_not_fit_waits_and_is_not_overtaken() -> None:
     budget = DecodeBudget(100)
     with decodes(budget, 60, 80, 10) as running:
-        assert (budget.held, budget.waiting) == (60, 2)  # The third would fit, and does not pass the second for ever.
+        assert (budget.held, budget.waiting) == (60, 2)  # The third would fit, but does not overtake the second.
         running[0][1].set()
         wait_until(lambda: budget.held == 90)
         assert budget.waiting == 0
     assert (budget.held, budget.waiting) == (0, 0)
 
 
-def test_what_is_larger_than_the_budget_runs_alone() -> None:
+def test_an_image_larger_than_the_budget_runs_alone() -> None:
     budget = DecodeBudget(100)
     with decodes(budget, 1, 1000) as running:
         assert (budget.held, budget.waiting) == (1, 1)
@@ -61,7 +61,7 @@ def test_what_is_larger_than_the_budget_runs_alone() -> None:
         wait_until(lambda: budget.held == 100)
 
 
-def test_who_is_cancelled_leaves_the_queue_and_lets_others_pass() -> None:
+def test_a_cancelled_claim_leaves_the_queue() -> None:
     budget = DecodeBudget(100)
     claim = budget.claim()
     failed: list[BaseException] = []

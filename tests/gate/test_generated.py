@@ -1,7 +1,7 @@
 """JPEG and WebP files drawn from a seed, sound and damaged, against Pillow.
 
-A sound file is read, with Pillow's pixels. A damaged one is refused, or read as Pillow reads it: damage that no decoder
-can notice changes the picture for both. Nothing but `ImageError` is raised.
+A valid file gives Pillow's pixels. A damaged one is refused, or read like Pillow reads it: damage that no decoder can
+detect changes the image for both. Only `ImageError` is raised.
 """
 
 import io

@@ -40,12 +40,12 @@ def card(*samples: GoldenSample) -> Card:
     return brightness_model(golden=samples).card
 
 
-def test_a_model_that_computes_what_it_computed_at_export_passes() -> None:
+def test_a_model_with_the_scores_of_its_export_passes() -> None:
     model = brightness_model(golden=(golden(), golden(1.0, png=encode(flat(255, 32)))))
     check_golden(Scorer(model, device="cpu"), model.card)
 
 
-def test_a_card_without_samples_passes_and_costs_nothing() -> None:
+def test_a_card_without_samples_passes_without_a_run() -> None:
     check_golden(None, card())  # type: ignore[arg-type]
 
 
@@ -53,7 +53,7 @@ def test_a_card_without_samples_passes_and_costs_nothing() -> None:
     ("probability", "novelty", "provider"),
     [(0.2009, None, CPU), (0.209, None, CUDA), (0.2, -10.009, CPU), (0.2, 0.0009, CPU), (0.2, -10.09, CUDA)],
 )
-def test_what_rounding_moves_passes(probability: float, novelty: float | None, provider: str) -> None:
+def test_rounding_differences_pass(probability: float, novelty: float | None, provider: str) -> None:
     expected = None if novelty is None else float(round(novelty))
     check_golden(Fake(probability, novelty, provider), card(golden(0.2, expected)))
 
@@ -68,7 +68,7 @@ def test_what_rounding_moves_passes(probability: float, novelty: float | None, p
         (0.2, None, CPU, "novelty was expected to be -10 and is nan"),
     ],
 )
-def test_what_is_no_rounding_is_refused(probability: float, novelty: float | None, provider: str, named: str) -> None:
+def test_larger_differences_are_refused(probability: float, novelty: float | None, provider: str, named: str) -> None:
     with pytest.raises(ModelError, match=f"'bare' .*{named}"):
         check_golden(Fake(probability, novelty, provider), card(golden(0.2, -10.0)))
 
@@ -88,7 +88,7 @@ def test_samples_are_in_the_card_as_base64_and_in_the_graph_too() -> None:
     assert Scorer(model, device="cpu").size == 32
 
 
-def test_a_sample_that_is_no_base64_is_refused() -> None:
+def test_a_sample_that_is_not_base64_is_refused() -> None:
     fields = json.loads(card(golden()).model_dump_json())
     fields["golden"][0]["png"] = "a"
     with pytest.raises(ModelError, match=r"golden\.0\.png"):
@@ -111,7 +111,7 @@ def test_a_decoder_that_errs_by_one_level_is_found(monkeypatch: pytest.MonkeyPat
 
     model = ModelStore(ROOT / "models").load("2")
     monkeypatch.setattr("gate.golden.read_pixels", brighter)
-    with pytest.raises(ModelError, match="'none' scores otherwise here than at export: novelty"):
+    with pytest.raises(ModelError, match="'none' scores differently here than at export: novelty"):
         check_golden(Scorer(model, device="cpu"), model.card)
 
 

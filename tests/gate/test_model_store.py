@@ -28,7 +28,7 @@ def test_the_current_version_is_loaded_unless_another_is_named(store: ModelStore
     assert store.load("2").card.version == "2"
 
 
-def test_promotion_changes_what_is_current(store: ModelStore) -> None:
+def test_promotion_changes_the_current_version(store: ModelStore) -> None:
     store.promote("2")
     assert store.current() == "2"
 
@@ -60,11 +60,11 @@ def many(tmp_path: Path) -> ModelStore:
     return store
 
 
-def test_what_was_current_is_kept_oldest_first(many: ModelStore) -> None:
+def test_former_versions_are_kept_oldest_first(many: ModelStore) -> None:
     assert (many.folder / "HISTORY").read_text() == "1\n2\n3\n"
 
 
-def test_the_same_version_again_is_no_history(many: ModelStore) -> None:
+def test_promoting_the_current_version_adds_no_history(many: ModelStore) -> None:
     many.promote("4")
     assert many.history() == ["1", "2", "3"]
 
@@ -76,7 +76,7 @@ def test_each_rollback_goes_back_further(many: ModelStore) -> None:
     assert many.current() == "1"
 
 
-def test_a_promotion_after_a_rollback_goes_back_to_what_was_rolled_back_to(many: ModelStore) -> None:
+def test_a_rollback_after_rollback_and_promotion_returns_to_the_restored_version(many: ModelStore) -> None:
     many.rollback()
     many.promote("1")
     assert [many.rollback().version for _ in range(3)] == ["3", "2", "1"]
@@ -90,7 +90,7 @@ def test_versions_that_are_gone_are_passed_over(many: ModelStore) -> None:
         many.rollback()
 
 
-def test_where_all_are_gone_nothing_changes(many: ModelStore) -> None:
+def test_a_rollback_without_versions_changes_no_file(many: ModelStore) -> None:
     for version in "123":
         shutil.rmtree(many.folder / version)
     with pytest.raises(ModelError, match="less those that are gone: 3, 2, 1"):
@@ -108,7 +108,7 @@ def test_a_version_that_does_not_pass_is_not_rolled_back_to(many: ModelStore) ->
 
 
 @pytest.mark.parametrize("current", [None, b"", b"../4\n", b"\xff", b"4\0"])
-def test_a_broken_current_can_be_mended(many: ModelStore, current: bytes | None) -> None:
+def test_a_broken_current_can_be_replaced(many: ModelStore, current: bytes | None) -> None:
     path = many.folder / "CURRENT"
     path.unlink() if current is None else path.write_bytes(current)
     with pytest.raises(ModelError, match="CURRENT"):
@@ -157,7 +157,7 @@ def test_a_version_that_is_not_there_is_refused(store: ModelStore, version: str)
         store.load(version)
 
 
-def test_a_folder_without_models_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_a_folder_without_models_gives_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="train a model"):
         ModelStore(tmp_path / "nowhere").load()
 
@@ -205,7 +205,7 @@ def test_a_card_comes_back_as_it_was_written() -> None:
     assert Card.parse(card.model_dump_json()) == card
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "CURRENT"
     write_atomically(path, b"1")
     with pytest.raises(TypeError):

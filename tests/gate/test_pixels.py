@@ -112,13 +112,13 @@ def test_the_first_frame_of_an_animated_webp_is_taken() -> None:
     assert largest_difference(data, AVERAGE) <= 1
 
 
-def test_frames_that_nobody_looks_at_are_not_decoded() -> None:
+def test_unused_frames_are_not_decoded() -> None:
     still = encode(FACE, "WEBP", lossless=True)
     frames = [Image.fromarray(FACE), Image.fromarray(255 - FACE)]
     data = encode(frames[0], "WEBP", lossless=True, save_all=True, append_images=frames[1:], duration=100)
     assert not read_header(still).is_exotic
     assert read_header(data).is_exotic
-    # The second frame is damaged, and the first one is still what the file shows.
+    # The second frame is damaged, and the first one is still read.
     assert largest_difference(data[:-200] + bytes(200), AVERAGE) <= 1
 
 
@@ -128,7 +128,7 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     upright = Image.fromarray(FACE)
-    # What a camera stores is the picture turned the other way; Pillow's own table tells which.
+    # A camera stores the inverse rotation; Pillow's own table gives it.
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -165,7 +165,7 @@ def test_a_large_edge_that_does_not_divide_is_averaged_exactly(kind: str) -> Non
 def test_area_average_is_the_mean_over_the_area(edge: int, size: int, channels: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (edge, edge, channels), dtype=np.uint8)
     found = area_average(pixels, size)
-    # Half a grey level is rounding; what is above it is float32.
+    # Half a grey level is rounding; the excess is float32 precision.
     assert np.abs(found - exact_average(pixels, size)).max() <= 0.5 + 1e-3
 
 
@@ -196,7 +196,7 @@ def test_area_average_does_not_overflow_on_tall_images() -> None:
         pytest.param(encode(portrait(63)), ImageTooSmall, id="one pixel short"),
     ],
 )
-def test_what_is_wrong_with_an_image_is_named(data: bytes, error: type[ImageError]) -> None:
+def test_the_fault_of_an_image_is_named(data: bytes, error: type[ImageError]) -> None:
     with pytest.raises(error):
         read_pixels(data, SIZE)
 
@@ -222,7 +222,7 @@ def test_the_size_limit_counts_pixels() -> None:
         pytest.param(lambda data: data[:-2], id="without its end"),
     ],
 )
-def test_a_jpeg_that_libjpeg_would_mend_is_corrupt(damage: Callable[[bytes], bytes]) -> None:
+def test_a_jpeg_that_libjpeg_would_repair_is_corrupt(damage: Callable[[bytes], bytes]) -> None:
     with pytest.raises(CorruptImage):
         read_pixels(damage(encode(portrait(512), "JPEG", quality=95)), SIZE)
 
@@ -283,7 +283,7 @@ def test_a_damaged_extra_chunk_leaves_the_picture_readable() -> None:
 
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_whatever_the_bytes_only_image_errors_come_out(data: st.DataObject) -> None:
+def test_any_bytes_raise_only_image_errors(data: st.DataObject) -> None:
     """Damage a real file anywhere: a picture or an ImageError, and never anything else."""
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP"]))
     exif = Image.Exif()

@@ -63,7 +63,7 @@ def test_bound_buffers_give_the_same_results(largest: int | None) -> None:
             np.testing.assert_array_equal(found, expected[name])
 
 
-def test_bound_buffers_are_no_threads_but_its_own() -> None:
+def test_threads_do_not_share_bound_buffers() -> None:
     bound = Scorer(brightness_model(), device="cpu", io_binding=True)
     images = [np.stack([flat(value, 32)] * 3) for value in range(0, 250, 10)]
     with ThreadPoolExecutor(4) as pool:
@@ -87,7 +87,7 @@ def test_an_image_of_another_size_is_a_scoring_error(scorer: Scorer) -> None:
 
 
 @pytest.mark.parametrize(("white", "fault"), [(0.0, "finite"), (100.0, r"outside \[0, 1\]")])
-def test_answers_that_are_no_probabilities_are_contained(white: float, fault: str) -> None:
+def test_invalid_probabilities_raise_a_scoring_error(white: float, fault: str) -> None:
     graph = brightness_graph(32)
     (constant,) = (value for value in graph.graph.initializer if value.name == "white")
     constant.CopyFrom(onnx.numpy_helper.from_array(np.asarray(np.float32(white)), "white"))

@@ -32,6 +32,7 @@ class Bench:
         self.scorer, self.watch, self.now = FakeScorer(), Watch(), 0.0
         arguments = {"max_batch_size": 4, "clock": lambda: self.now, **options}
         self.batcher = Batcher(self.scorer, self.watch, **arguments)  # type: ignore[arg-type]
+        self.batcher.start()
 
     def hold(self) -> "Future[Scored]":
         """Submit a first image and wait until the model is busy with it."""

@@ -37,7 +37,7 @@ def decide(service: Running) -> None:
     for face in range(COUNT):
         body = encode(barred(face, glasses=is_with_glasses(face)))
         assert service.post(body, id=f"face-{face}.png").json()["decision"] == "discard"
-    recorder = service.pipeline.recorder
+    recorder = service.runtime.recorder
     assert recorder
 
     def kept() -> int:

@@ -186,7 +186,7 @@ def test_a_caller_that_reads_slowly_gets_all_of_it(short_writes: None) -> None: 
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for_longer_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.uvicorn_adapter.DISCARD_SECONDS", 0.3)
+    monkeypatch.setattr("service.http.uvicorn_adapter.protocol.DISCARD_SECONDS", 0.3)
     for framing in (b"Content-Length: 1000000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"):
         with running_service() as service, connected(service.url) as connection:
             connection.sendall(b"PUT /v1/decisions HTTP/1.1\r\nHost: x\r\n" + framing)

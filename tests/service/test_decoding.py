@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import DeadlineExceeded, NotReady
 from service.inference.decode_pool import DecodePool
+from service.inference.payload import Payload
 from tests.support.servers import TIMEOUT
 
 
@@ -21,7 +22,8 @@ def test_what_is_cancelled_while_it_waits_is_never_decoded() -> None:
 
     async def run() -> None:
         pool = DecodePool(threads=1, observe=lambda _: None)
-        tasks = [asyncio.ensure_future(pool.run(work, data)) for data in (b"first", b"second", b"third")]
+        pool.start()
+        tasks = [asyncio.ensure_future(pool.run(work, Payload(data))) for data in (b"first", b"second", b"third")]
         await asyncio.sleep(0.01)
         assert (pool.busy, pool.queued) == (3, 2)
         tasks[1].cancel()
@@ -46,9 +48,10 @@ def test_what_waited_past_its_deadline_is_never_decoded() -> None:
 
     async def run() -> None:
         pool = DecodePool(threads=1, observe=lambda _: None, clock=lambda: now)
+        pool.start()
         with pytest.raises(DeadlineExceeded):
-            await pool.run(decoded.append, b"late", deadline=9.0)
-        await pool.run(decoded.append, b"in time", deadline=10.0)
+            await pool.run(decoded.append, Payload(b"late"), deadline=9.0)
+        await pool.run(decoded.append, Payload(b"in time"), deadline=10.0)
         pool.close()
 
     asyncio.run(run())
@@ -60,10 +63,11 @@ def test_a_body_is_let_go_when_its_caller_is() -> None:
 
     async def run() -> None:
         pool = DecodePool(threads=1, observe=lambda _: None)
-        running = asyncio.ensure_future(pool.run(lambda _: go.wait(TIMEOUT), b"first"))
+        pool.start()
+        running = asyncio.ensure_future(pool.run(lambda _: go.wait(TIMEOUT), Payload(b"first")))
         body = bytes(1000)
         held = sys.getrefcount(body)
-        waiting = asyncio.ensure_future(pool.run(len, body))
+        waiting = asyncio.ensure_future(pool.run(len, Payload(body)))
         await asyncio.sleep(0.01)
         assert sys.getrefcount(body) > held
         waiting.cancel()
@@ -90,7 +94,8 @@ def test_a_decode_that_nobody_waits_for_still_counts() -> None:
 
     async def run() -> None:
         pool = DecodePool(threads=1, observe=seconds.append)
-        task = asyncio.ensure_future(pool.run(work, b""))
+        pool.start()
+        task = asyncio.ensure_future(pool.run(work, Payload(b"")))
         await asyncio.sleep(0)
         assert await asyncio.to_thread(entered.wait, TIMEOUT)
         task.cancel()
@@ -113,10 +118,11 @@ def test_whoever_waits_for_a_thread_is_the_backlog() -> None:
         pool = DecodePool(
             threads=1, observe=lambda _: None, on_end=lambda: ends.append(pool.backlog()), clock=lambda: next(now)
         )
-        await pool.run(len, b"first")  # Half a second.
+        pool.start()
+        await pool.run(len, Payload(b"first"))  # Half a second.
         await asyncio.sleep(0)
         assert (pool.backlog(), pool.predicted_wait(), ends) == (0.0, 0.0, [0.0])
-        waiting = [asyncio.ensure_future(pool.run(lambda _: go.wait(TIMEOUT), b"")) for _ in range(3)]
+        waiting = [asyncio.ensure_future(pool.run(lambda _: go.wait(TIMEOUT), Payload(b""))) for _ in range(3)]
         await asyncio.sleep(0)
         assert (pool.backlog(), pool.predicted_wait()) == (1.0, 1.5)
         waiting.pop().cancel()
@@ -134,15 +140,16 @@ def test_whoever_waits_for_a_thread_is_the_backlog() -> None:
 def test_the_threads_end_when_the_pool_is_closed_and_not_by_any_fault() -> None:
     async def run() -> None:
         pool = DecodePool(threads=2, observe=lambda _: None)
+        pool.start()
         mine = [each for each in threading.enumerate() if each not in before]
         assert len(mine) == 2
         for _ in range(4):
             with pytest.raises(RuntimeError, match=r"ended by SystemExit\(1\)"):
-                await pool.run(sys.exit, 1)
-        assert (await pool.run(len, b"next")).made == 4
+                await pool.run(sys.exit, Payload(1))
+        assert (await pool.run(len, Payload(b"next"))).made == 4
         pool.close()
         with pytest.raises(NotReady):
-            await pool.run(len, b"too late")
+            await pool.run(len, Payload(b"too late"))
         for each in mine:
             await asyncio.to_thread(each.join, TIMEOUT)
             assert not each.is_alive()
@@ -160,7 +167,8 @@ def test_closing_drops_what_waits() -> None:
 
     async def run() -> None:
         pool = DecodePool(threads=1, observe=lambda _: None)
-        inside, waits = (asyncio.ensure_future(pool.run(work, b"")) for _ in range(2))
+        pool.start()
+        inside, waits = (asyncio.ensure_future(pool.run(work, Payload(b""))) for _ in range(2))
         await asyncio.sleep(0)
         assert await asyncio.to_thread(entered.wait, TIMEOUT)
         pool.close()
@@ -182,11 +190,12 @@ def test_a_body_at_fault_is_let_go_with_its_error() -> None:
     async def fail(pool: DecodePool, body: list[Body]) -> "weakref.ref[Body]":
         gone = weakref.ref(body[0])
         with pytest.raises(ValueError, match="is none"):
-            await pool.run(work, body.pop())
+            await pool.run(work, Payload(body.pop()))
         return gone
 
     async def run() -> None:
         pool = DecodePool(threads=1, observe=lambda _: None)
+        pool.start()
         gone = await asyncio.ensure_future(fail(pool, [Body()]))
         await asyncio.sleep(0.01)
         assert gone() is None

@@ -23,7 +23,7 @@ from bench.serving.processes import free_port
 from gate.errors import ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scores
-from service.http import uvicorn_adapter as protocol
+from service.http.uvicorn_adapter import protocol
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, Process, Running, running_process, running_service, wait_until
@@ -272,12 +272,12 @@ def test_what_was_admitted_is_answered_wherever_it_is_when_the_end_comes(
 
 
 def hold_decodes(service: Running, monkeypatch: pytest.MonkeyPatch, go: threading.Event) -> None:
-    run = service.pipeline.decoder.run
+    run = service.runtime.decode_pool.run
 
     async def held(work: Callable[[Any], Any], given: Any, **options: Any) -> Any:
         return await run(lambda value: work(value) if go.wait(TIMEOUT) else None, given, **options)
 
-    monkeypatch.setattr(service.pipeline.decoder, "run", held)
+    monkeypatch.setattr(service.runtime.decode_pool, "run", held)
 
 
 @pytest.fixture

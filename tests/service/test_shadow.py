@@ -19,9 +19,10 @@ from gate.decision import Band
 from gate.pixels import Pixels, read_pixels, read_pixels_at
 from gate.scorer import Score, Scores
 from lensgate.cli import main
-from service.inference.model_runner import Loaded
-from service.inference.request_context import Answer
-from service.inference.shadow import Shadow, Sizes, read_views, shrink_views
+from service.inference.model_runner import LoadedModel
+from service.inference.preprocess import InputSizes, read_inputs, shrink_inputs
+from service.inference.request_context import ImageDecision
+from service.inference.shadow import Shadow
 from service.metrics.decisions import ShadowMetrics
 from service.settings import Settings
 from tests.support.images import encode, flat, portrait
@@ -43,14 +44,15 @@ class Kept:
 
     def __init__(self, scorer: FakeScorer, *, max_images: int = 256, **card: Any) -> None:
         self.registry = CollectorRegistry()
-        loaded = Loaded(brightness_model("2", **card).card, scorer, "fake")
+        loaded = LoadedModel(brightness_model("2", **card).card, scorer, "fake")
         settings = Settings(max_batch_size=4)
         self.shadow = Shadow(loaded, settings, metrics=ShadowMetrics(self.registry), max_images=max_images)
+        self.shadow.start()
 
     def follow(self, images: Pixels | None, count: int = 1, *, expected: Label | None = None) -> None:
         """As if 0.2 had been answered about each image."""
         decision = decide(0.2, Band(), expected=expected)
-        answers = [Answer(Score(0.2, None), decision, None)] * count  # type: ignore[arg-type]
+        answers = [ImageDecision(Score(0.2, None), decision, None)] * count  # type: ignore[arg-type]
         self.shadow.follow(images, answers, [expected] * count)
 
     def count(self, name: str, /, **labels: str) -> float:
@@ -123,7 +125,7 @@ def test_what_it_has_no_room_for_is_dropped(held: Kept) -> None:
     for _ in range(9):
         held.follow(dim(1))
     assert (held.shadow.held, held.images) == (6, (0, 3, 0))
-    scorer = held.shadow._engine.batcher._scorer
+    scorer = held.shadow._runner.batcher._scorer
     assert isinstance(scorer, FakeScorer)
     scorer.go.set()
     wait_until(lambda: held.images == (6, 3, 0))
@@ -145,7 +147,7 @@ def test_of_a_large_tensor_it_holds_what_it_has_room_for_and_not_the_rest(held: 
 def test_closing_drops_what_waits(held: Kept) -> None:
     held.follow(dim(4), 4)
     held.follow(dim(1))
-    scorer = held.shadow._engine.batcher._scorer
+    scorer = held.shadow._runner.batcher._scorer
     assert isinstance(scorer, FakeScorer)
     assert scorer.entered.wait(5)
     closing = threading.Thread(target=held.shadow.close)
@@ -192,8 +194,8 @@ def test_its_thread_has_the_lowest_priority_and_no_other_has() -> None:
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
-def shadowing(scorer: FakeScorer, **card: Any) -> Loaded:
-    return Loaded(brightness_model("2", **card).card, scorer, "fake")
+def shadowing(scorer: FakeScorer, **card: Any) -> LoadedModel:
+    return LoadedModel(brightness_model("2", **card).card, scorer, "fake")
 
 
 def images(service: Running, result: str) -> float:
@@ -221,7 +223,7 @@ def test_a_shadow_that_died_is_counted_and_logged_and_harms_nobody(caplog: pytes
     with running_service(shadow=shadowing(scorer)) as service:
         assert service.post(encode(DIM)).status_code == 200
         wait_until(lambda: images(service, "failed") == 1)
-        shadow = service.pipeline.shadow
+        shadow = service.runtime.shadow
         assert shadow
         wait_until(lambda: not shadow.is_alive)
         assert [service.post(encode(DIM)).status_code for _ in range(3)] == [200] * 3
@@ -257,7 +259,7 @@ def test_an_image_that_is_too_small_for_it_alone_is_answered() -> None:
 
 def test_a_promotion_of_what_it_shadows_leaves_it_at_work() -> None:
     with running_service(shadow=shadowing(FakeScorer())) as service:
-        service.pipeline.swap(shadowing(FakeScorer()))
+        service.runtime.pipeline.swap(shadowing(FakeScorer()))
         assert service.post(encode(DIM)).json()["model"]["version"] == "2"
         wait_until(lambda: images(service, "scored") == 1)
 
@@ -272,8 +274,8 @@ def test_files_are_read_for_two_sizes_where_there_are_two(
         calls.append(sizes)
         return read_pixels_at(body, sizes, max_pixels=max_pixels, budget=budget)
 
-    monkeypatch.setattr("service.inference.shadow.read_pixels_at", spy)
-    views = read_views(encode(portrait(64)), sizes=Sizes(32, shadow), max_pixels=10**6)
+    monkeypatch.setattr("service.inference.preprocess.read_pixels_at", spy)
+    views = read_inputs(encode(portrait(64)), sizes=InputSizes(32, shadow), max_pixels=10**6)
     assert len(calls) == decodes
     found = [None if view is None else view.shape for view in (views.served, views.shadow)]
     assert found == [(1, 32, 32, 3), (1, shadow, shadow, 3) if shadow else None]
@@ -281,7 +283,7 @@ def test_files_are_read_for_two_sizes_where_there_are_two(
 
 def test_an_image_at_fault_is_at_fault_at_two_sizes_too() -> None:
     with pytest.raises(ImageError, match="damaged"):
-        read_views(encode(portrait(64))[:-400], sizes=Sizes(32, 16), max_pixels=10**6)
+        read_inputs(encode(portrait(64))[:-400], sizes=InputSizes(32, 16), max_pixels=10**6)
 
 
 @pytest.mark.parametrize(
@@ -298,9 +300,9 @@ def test_an_image_at_fault_is_at_fault_at_two_sizes_too() -> None:
 def test_tensors_are_shrunk_for_both_where_they_can_be(
     edge: int, shadow: int | None, below: bool, shape: tuple[int, ...] | None
 ) -> None:
-    sizes = Sizes(32, shadow)
+    sizes = InputSizes(32, shadow)
     assert sizes.are_below(edge) == below
-    views = shrink_views(dim(2, edge), sizes)
+    views = shrink_inputs(dim(2, edge), sizes=sizes)
     assert views.served.shape == (2, 32, 32, 3)
     assert (None if views.shadow is None else views.shadow.shape) == shape
 

@@ -10,13 +10,16 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from starlette.types import Scope
 
 from service.access.principal import ANYBODY, Principal
 from service.errors import Overloaded
 from service.http import request_body as body
+from service.http.caller import name_caller
 from service.http.request_body import Pace
+from service.http.scope_state import request_state
 from service.inference.admission import Admission
-from service.inference.caller_shares import Shares, name_caller
+from service.inference.caller_shares import Shares
 from tests.service.streams.uploads import TAR_TYPE, member
 from tests.support.attacks import connected, read_all, read_head
 from tests.support.images import encode, flat
@@ -48,20 +51,20 @@ def test_a_caller_holds_a_share_until_its_bodies_have_come() -> None:
         door.admit(40, 1.0, caller="a")
     assert refused.value.reason == "bytes"
     door.admit(30, 1.0, caller="a").leave()
-    for place in (first, second):
-        place.leave()
+    for permit in (first, second):
+        permit.leave()
     assert (door.images, door.bytes) == (0, 0)
     door.admit(50, 1.0, caller="a").leave()
 
 
 def test_one_body_alone_may_exceed_the_share_also_where_it_comes_in_pieces() -> None:
     door = Admission(max_images=4, max_bytes=100, max_body_bytes=90, predicted_wait=lambda: 0.0, share=0.5)
-    with door.admit(None, 1.0, caller="a") as place:
+    with door.admit(None, 1.0, caller="a") as permit:
         for _ in range(9):
-            place.receive(10)
+            permit.receive(10)
         with pytest.raises(Overloaded):
             door.admit(5, 1.0, caller="a")
-        place.complete()
+        permit.complete()
         door.admit(5, 1.0, caller="a").leave()
 
 
@@ -83,6 +86,12 @@ def test_nothing_is_kept_of_a_caller_that_holds_nothing() -> None:
     assert not shares._held
 
 
+def scope_of(client: tuple[str, int] | None, principal: Principal | None = None) -> Scope:
+    scope: Scope = {"client": client}
+    request_state(scope).principal = principal
+    return scope
+
+
 @pytest.mark.parametrize(
     ("one", "other", "is_same"),
     [
@@ -95,14 +104,14 @@ def test_nothing_is_kept_of_a_caller_that_holds_nothing() -> None:
     ],
 )
 def test_a_caller_is_its_address(one: str, other: str, *, is_same: bool) -> None:
-    names = [name_caller({"client": (host, 1), "state": {"principal": ANYBODY}}) for host in (one, other)]
+    names = [name_caller(scope_of((host, 1), ANYBODY)) for host in (one, other)]
     assert (names[0] == names[1]) is is_same
 
 
 def test_a_caller_is_its_token_wherever_it_comes_from() -> None:
-    state = {"principal": Principal("gen", frozenset())}
-    assert {name_caller({"client": (host, 1), "state": state}) for host in ("192.0.2.1", "::1")} == {"token gen"}
-    assert name_caller({"client": None, "state": {}}) == "address "
+    principal = Principal("gen", frozenset())
+    assert {name_caller(scope_of((host, 1), principal)) for host in ("192.0.2.1", "::1")} == {"token gen"}
+    assert name_caller(scope_of(None)) == "address "
 
 
 def test_a_pace_counts_what_came_and_how_long_was_waited() -> None:
@@ -194,7 +203,7 @@ def test_a_batch_that_trickles_ends_with_a_line_that_says_so() -> None:
         trickle(connection, b"1\r\nx\r\n", seconds=1.5)
         lines = [json.loads(line) for line in re.findall(rb"{.*}", read_all(connection))]
         assert [line.get("error", {}).get("code") for line in lines] == ["deadline_exceeded", None]
-        wait_until(lambda: service.pipeline.admission.streams == 0)
+        wait_until(lambda: service.runtime.admission.streams == 0)
 
 
 def test_batches_of_one_caller_leave_streams_to_others() -> None:

@@ -19,11 +19,12 @@ from gate import ModelError, ModelStore
 from gate.model_store import MAX_GRAPH_BYTES
 from gate.scorer import Scorer
 from gate.time_limit import TimeLimit
-from service.app import create_pipeline
 from service.inference import model_loading as loading
 from service.inference.model_loading import load_model, load_within
-from service.inference.model_reload import ModelWatch, read_state
-from service.inference.model_runner import Loaded
+from service.inference.model_reload import read_state
+from service.inference.model_runner import LoadedModel
+from service.runtime import build_runtime
+from service.server import watch_model
 from service.settings import Settings
 from tests.support.images import flat
 from tests.support.models import brightness_model, card_text, endless_graph, model_of, write_model
@@ -76,7 +77,7 @@ def test_an_endless_graph_is_given_up(tmp_path: Path) -> None:
         Scorer(model, device="cpu", limit=limit)
     write_model(tmp_path, model)
     settings = Settings(models=tmp_path, model_load_seconds=0.05)
-    with pytest.raises(ModelError, match="may loop for ever"):
+    with pytest.raises(ModelError, match="may loop forever"):
         load_model(ModelStore(tmp_path), settings)
 
 
@@ -101,29 +102,29 @@ class Swapping:
         write_model(root, brightness_model("1"))
         self.store = ModelStore(root)
         self.go = threading.Event()
-        settings = Settings(models=root, model_load_seconds=seconds)
+        settings = Settings(models=root, model_load_seconds=seconds, model_poll_seconds=0.01)
         seen = read_state(self.store)
         self._load_now = partial(load_model, self.store, settings)
-        self.pipeline = create_pipeline(settings, self._load_now())
-        self.watch = ModelWatch(self.store, self.pipeline, load=self._load, seconds=0.01, seen=seen)
+        self.runtime = build_runtime(settings, self._load_now())
+        self.watch = watch_model(self.runtime, self.store, load=self._load, seen=seen)
 
-    def _load(self) -> Loaded:
+    def _load(self) -> LoadedModel:
         if self.store.current() == "2":
             self.go.wait(TIMEOUT)
         return self._load_now()
 
     @property
     def served(self) -> str:
-        return self.pipeline.engine.card.version
+        return self.runtime.runner.card.version
 
     @property
     def has_failed(self) -> float | None:
-        return self.pipeline.metrics.registry.get_sample_value("lensgate_model_load_failed")
+        return self.runtime.metrics.registry.get_sample_value("lensgate_model_load_failed")
 
 
 def test_another_version_is_loaded_while_one_hangs(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with swapping.watch:
+        async with swapping.runtime, swapping.watch:
             write_model(tmp_path, brightness_model("2"))
             await asyncio.sleep(0.05)
             write_model(tmp_path, brightness_model("3"))
@@ -135,14 +136,13 @@ def test_another_version_is_loaded_while_one_hangs(tmp_path: Path) -> None:
     swapping = Swapping(tmp_path, 60)
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT))
     assert (swapping.served, swapping.has_failed) == ("3", 0)
-    swapping.pipeline.close()
 
 
 def test_a_load_that_hangs_is_a_failed_one_in_time_and_holds_up_no_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
-        async with swapping.watch:
+        async with swapping.runtime, swapping.watch:
             write_model(tmp_path, brightness_model("2"))
             while not swapping.has_failed:
                 await asyncio.sleep(0.01)
@@ -154,7 +154,6 @@ def test_a_load_that_hangs_is_a_failed_one_in_time_and_holds_up_no_end(
     swapping = Swapping(tmp_path, 0.2)
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT))
     assert swapping.served == "1"
-    swapping.pipeline.close()
 
 
 def test_a_process_ends_while_an_endless_graph_is_loaded(tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ import pytest
 
 from gate import Model, ModelStore
 from gate.card import CardBand, GoldenSample
-from service.app import create_pipeline
 from service.errors import SettingsError
 from service.inference.model_loading import load_model
-from service.inference.model_reload import ModelWatch, read_state
-from service.inference.model_runner import Loaded
-from service.inference.pipeline import Pipeline
-from service.inference.request_context import Answer, Asked, Job
-from service.server import make_server
+from service.inference.model_reload import read_state
+from service.inference.model_runner import LoadedModel
+from service.inference.payload import Payload
+from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+from service.runtime import Runtime, build_runtime
+from service.server import make_server, watch_model
 from service.settings import Settings
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
@@ -41,13 +41,13 @@ class Watched:
         write_model(root, brightness_model("1"))
         self.root = root
         self.store = ModelStore(root)
-        self.settings = Settings.model_validate({"models": root, **settings})
+        self.settings = Settings.model_validate({"models": root, "model_poll_seconds": 0.005, **settings})
         self.loads = 0
         seen = read_state(self.store)
-        self.pipeline = create_pipeline(self.settings, load_model(self.store, self.settings))
-        self.watch = ModelWatch(self.store, self.pipeline, load=self.load, seconds=0.005, seen=seen)
+        self.runtime = build_runtime(self.settings, load_model(self.store, self.settings))
+        self.watch = watch_model(self.runtime, self.store, load=self.load, seen=seen)
 
-    def load(self) -> Loaded:
+    def load(self) -> LoadedModel:
         self.loads += 1
         return load_model(self.store, self.settings)
 
@@ -61,10 +61,10 @@ class Watched:
 
     @property
     def served(self) -> str:
-        return self.pipeline.engine.card.version
+        return self.runtime.runner.card.version
 
     def metric(self, name: str, **labels: str) -> float | None:
-        return self.pipeline.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
+        return self.runtime.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
 
     @property
     def failures(self) -> tuple[float | None, float | None]:
@@ -75,8 +75,9 @@ class Watched:
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
     watched = Watched(tmp_path)
+    watched.runtime.start()
     yield watched
-    watched.pipeline.close()
+    asyncio.run(watched.runtime.close())
 
 
 def golden(probability: float) -> tuple[GoldenSample, ...]:
@@ -90,7 +91,7 @@ def test_what_does_not_change_is_not_loaded(watched: Watched) -> None:
 
 def test_a_version_that_is_promoted_is_served(watched: Watched) -> None:
     watched.add(brightness_model("2", golden=golden(0.2)))
-    old = watched.pipeline.engine
+    old = watched.runtime.runner
     assert watched.look() == "2"
     assert watched.loads == 1
     assert watched.metric("model_loads_total", result="success") == 2
@@ -101,18 +102,18 @@ def test_a_version_that_is_promoted_is_served(watched: Watched) -> None:
 
 
 def test_the_same_version_promoted_again_is_not_swapped(watched: Watched) -> None:
-    engine = watched.pipeline.engine
+    runner = watched.runtime.runner
     watched.store.promote("1")
     watched.look()
     assert watched.loads == 1
-    assert watched.pipeline.engine is engine
+    assert watched.runtime.runner is runner
 
 
 def test_other_files_under_the_same_name_are_served_too(watched: Watched) -> None:
     shutil.rmtree(watched.root / "glasses/1")
     watched.add(brightness_model("1", size=64))
     watched.look()
-    assert watched.pipeline.engine.size == 64
+    assert watched.runtime.runner.size == 64
 
 
 def break_graph(watched: Watched) -> None:
@@ -153,13 +154,13 @@ def test_a_version_that_fails_leaves_the_old_one_and_says_so_once(
     watched.add(brightness_model("2"))
     assert watched.look() == "2"
     assert watched.failures == (1, 0)
-    watched.pipeline.close()
+    asyncio.run(watched.runtime.close())
 
 
 def test_a_fault_that_nobody_thought_of_is_contained(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> Loaded:
+    def fail(*_: object) -> LoadedModel:
         raise RuntimeError("no memory for it")
 
     monkeypatch.setattr("tests.service.test_watching.load_model", fail)
@@ -209,7 +210,7 @@ def test_whatever_becomes_of_the_folder_the_old_version_is_served_until_it_is_me
     harm: Callable[[Path], None], watched: Watched
 ) -> None:
     glasses = watched.root / "glasses"
-    engine = watched.pipeline.engine
+    runner = watched.runtime.runner
     harm(glasses)
     assert [watched.look() for _ in range(3)] == ["1"] * 3
     assert watched.failures == (1, 1)
@@ -217,14 +218,14 @@ def test_whatever_becomes_of_the_folder_the_old_version_is_served_until_it_is_me
     watched.add(brightness_model("1"))
     watched.look()
     assert watched.failures == (1, 0)
-    assert watched.pipeline.engine is engine
+    assert watched.runtime.runner is runner
     watched.add(brightness_model("2"))
     assert watched.look() == "2"
 
 
 def test_a_service_that_drains_changes_no_more(watched: Watched) -> None:
     watched.add(brightness_model("2"))
-    watched.pipeline.drain()
+    watched.runtime.drain()
     assert watched.look() == "1"
     assert watched.loads == 0
 
@@ -232,8 +233,8 @@ def test_a_service_that_drains_changes_no_more(watched: Watched) -> None:
 def test_a_version_that_was_loaded_while_the_service_began_to_drain_is_not_served(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(store: ModelStore, settings: Settings) -> Loaded:
-        watched.pipeline.admission._draining = True
+    def load(store: ModelStore, settings: Settings) -> LoadedModel:
+        watched.runtime.admission._draining = True
         return load_model(store, settings)
 
     monkeypatch.setattr(watched.watch, "_load", partial(load, watched.store, watched.settings))
@@ -254,94 +255,99 @@ def test_it_looks_for_as_long_as_its_block_lasts(watched: Watched) -> None:
     assert watched.served == "2"
 
 
-def fake(version: str, *, scorer: FakeScorer | None = None, **changes: Any) -> Loaded:
-    return Loaded(brightness_model(version, **changes).card, scorer or FakeScorer(), "fake")
+def fake(version: str, *, scorer: FakeScorer | None = None, **changes: Any) -> LoadedModel:
+    return LoadedModel(brightness_model(version, **changes).card, scorer or FakeScorer(), "fake")
 
 
-async def judge(pipeline: Pipeline, *, meanwhile: Callable[[], object]) -> Answer:
+async def judge(runtime: Runtime, *, meanwhile: Callable[[], object]) -> ImageDecision:
     """One request: admitted, then `meanwhile`, then decoded and scored."""
-    with pipeline.engine as engine, pipeline.admission.admit(0, 10.0) as place:
+    with runtime.runner as runner, runtime.admission.admit(0, 10.0) as permit:
         meanwhile()
-        return await pipeline.judge_body(Job(engine, place, float("inf")), encode(DIM), Asked())
+        context = RequestContext(runner, permit, float("inf"))
+        return await runtime.pipeline.decide_file(context, Payload(encode(DIM)), ImageRequest())
 
 
-@pytest.mark.parametrize("ending", [lambda _: None, lambda pipeline: pipeline.drain()])
+@pytest.mark.parametrize("ending", [lambda _: None, Runtime.drain])
 def test_what_was_admitted_before_a_swap_is_answered_by_the_version_it_began_with(
-    ending: Callable[[Pipeline], None],
+    ending: Callable[[Runtime], None],
 ) -> None:
-    pipeline = create_pipeline(Settings(), fake("1", size=64))
-    old = pipeline.engine
+    runtime = build_runtime(Settings(), fake("1", size=64))
+    runtime.start()
+    old = runtime.runner
 
     def swap_twice() -> None:
-        ending(pipeline)
-        pipeline.swap(fake("2", size=32))
-        between = pipeline.engine
-        pipeline.swap(fake("3", size=16))
+        ending(runtime)
+        runtime.pipeline.swap(fake("2", size=32))
+        between = runtime.runner
+        runtime.pipeline.swap(fake("3", size=16))
         wait_until(lambda: not between.batcher.is_alive)
         assert old.batcher.is_alive
 
-    answer = asyncio.run(judge(pipeline, meanwhile=swap_twice))
-    assert (answer.engine.card.version, answer.engine.size, answer.score.probability) == ("1", 64, 0.2)
+    answer = asyncio.run(judge(runtime, meanwhile=swap_twice))
+    assert (answer.runner.card.version, answer.runner.size, answer.score.probability) == ("1", 64, 0.2)
     wait_until(lambda: not old.batcher.is_alive)
-    assert (pipeline.engine.card.version, pipeline.engine.batcher.is_alive) == ("3", True)
-    pipeline.close()
-    wait_until(lambda: not pipeline.engine.batcher.is_alive)
+    assert (runtime.runner.card.version, runtime.runner.batcher.is_alive) == ("3", True)
+    asyncio.run(runtime.close())
+    wait_until(lambda: not runtime.runner.batcher.is_alive)
 
 
 def test_a_request_that_is_given_up_does_not_keep_the_old_version_alive() -> None:
-    async def scenario(pipeline: Pipeline) -> None:
+    async def scenario(runtime: Runtime) -> None:
         scorer.go.clear()
-        request = asyncio.create_task(judge(pipeline, meanwhile=lambda: None))
+        request = asyncio.create_task(judge(runtime, meanwhile=lambda: None))
         await asyncio.to_thread(scorer.entered.wait, TIMEOUT)
-        pipeline.swap(fake("2"))
+        runtime.pipeline.swap(fake("2"))
         request.cancel()
         await asyncio.wait([request])
 
     scorer = FakeScorer()
-    pipeline = create_pipeline(Settings(), fake("1", scorer=scorer))
-    old = pipeline.engine
-    asyncio.run(scenario(pipeline))
+    runtime = build_runtime(Settings(), fake("1", scorer=scorer))
+    runtime.start()
+    old = runtime.runner
+    asyncio.run(scenario(runtime))
     scorer.go.set()
     wait_until(lambda: not old.batcher.is_alive)
 
 
 def test_a_band_that_is_none_leaves_everything_as_it_was() -> None:
-    pipeline = create_pipeline(Settings(band_low=0.3), fake("1"))
-    engine, threads = pipeline.engine, threading.active_count()
+    runtime = build_runtime(Settings(band_low=0.3), fake("1"))
+    runtime.start()
+    runner, threads = runtime.runner, threading.active_count()
     with pytest.raises(SettingsError):
-        pipeline.swap(fake("2", band=CardBand(low=0.1, high=0.2)))
-    assert (pipeline.engine, threading.active_count()) == (engine, threads)
-    pipeline.close()
+        runtime.pipeline.swap(fake("2", band=CardBand(low=0.1, high=0.2)))
+    assert (runtime.runner, threading.active_count()) == (runner, threads)
+    asyncio.run(runtime.close())
 
 
 def test_the_metrics_are_those_of_the_new_version_and_the_old_ones_decisions_stay() -> None:
-    pipeline = create_pipeline(Settings(), fake("1"))
+    runtime = build_runtime(Settings(), fake("1"))
+    runtime.start()
 
     def metric(name: str, /, **labels: str) -> float | None:
-        return pipeline.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
+        return runtime.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
 
     def decisions(version: str) -> float | None:
         labels = {"decision": "accept", "label": "no_glasses", "reason": "confident", "version": version}
         return metric("decisions_total", **labels)
 
-    def info(loaded: Loaded) -> float | None:
+    def info(loaded: LoadedModel) -> float | None:
         card = loaded.card
         return metric("model_info", name="glasses", version=card.version, sha256=card.sha256, provider="fake")
 
     new = fake("2", band=CardBand(low=0.15, high=0.33))
-    asyncio.run(judge(pipeline, meanwhile=lambda: None))
-    asyncio.run(judge(pipeline, meanwhile=lambda: pipeline.swap(new)))
+    asyncio.run(judge(runtime, meanwhile=lambda: None))
+    asyncio.run(judge(runtime, meanwhile=lambda: runtime.pipeline.swap(new)))
     assert (decisions("1"), decisions("2")) == (2, 0)
     assert (info(fake("1")), info(new)) == (None, 1)
     assert (metric("band_low"), metric("band_high")) == (0.15, 0.33)
     assert metric("glasses_probability_bucket", le="0.33") == 1  # The one that ended after the swap.
     assert metric("reject_ratio") == 0
-    asyncio.run(judge(pipeline, meanwhile=lambda: None))
+    asyncio.run(judge(runtime, meanwhile=lambda: None))
     assert metric("reject_ratio") == 1
-    pipeline.swap(fake("3", band=CardBand(low=0.15, high=0.33)))
+    runtime.pipeline.swap(fake("3", band=CardBand(low=0.15, high=0.33)))
     assert metric("glasses_probability_bucket", le="0.33") == 2  # The same edges: no reset.
     assert metric("reject_ratio") == 0
-    pipeline.close()
+    asyncio.run(runtime.close())
 
 
 def is_served(client: httpx.Client, version: str) -> bool:

@@ -297,7 +297,7 @@ def test_a_dead_inference_thread_is_seen_by_both_probes(service: Running) -> Non
     service.scorer.fault = lambda _: SystemExit("killed")
     answer = service.post(WHITE)
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
-    wait_until(lambda: not service.pipeline.engine.batcher.is_alive)
+    wait_until(lambda: not service.runtime.runner.batcher.is_alive)
     assert [service.client.get(path).status_code for path in ("/livez", "/readyz")] == [503, 503]
     assert service.post(WHITE).json()["code"] == "not_ready"
 
@@ -307,7 +307,7 @@ def test_a_draining_service_is_not_ready_and_finishes_what_it_has(service: Runni
     with ThreadPoolExecutor(1) as pool:
         inside = pool.submit(service.post, WHITE)
         assert service.scorer.entered.wait(TIMEOUT)
-        service.pipeline.drain()
+        service.runtime.drain()
         assert service.client.get("/livez").status_code == 200
         assert service.client.get("/readyz").json()["code"] == "draining"
         refused = service.post(WHITE)
@@ -318,7 +318,7 @@ def test_a_draining_service_is_not_ready_and_finishes_what_it_has(service: Runni
 
 def test_the_card_of_the_model_is_served(service: Running) -> None:
     card = service.client.get("/v1/model").json()
-    assert card == json.loads(service.pipeline.engine.card.model_dump_json())
+    assert card == json.loads(service.runtime.runner.card.model_dump_json())
 
 
 def test_the_documentation_names_bodies_answers_and_errors(service: Running) -> None:

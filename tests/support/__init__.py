@@ -1,1 +1,1 @@
-"""What several tests build: small models, images in every format, real servers."""
+"""Fixtures of several tests: small models, images in every format, real servers."""

@@ -1,4 +1,4 @@
-"""Callers that no HTTP library would be: they send by hand, and say what came back."""
+"""Raw clients that send malformed HTTP by hand, and return the answers."""
 
 import contextlib
 import select
@@ -13,7 +13,7 @@ from tests.support.servers import TIMEOUT
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a request; status 0 where nothing was answered."""
+    """The answer to a request; status 0 if there was none."""
 
     status: int
     answer: bytes
@@ -52,7 +52,7 @@ def send(url: str, head: bytes, piece: bytes = b"", *, most: int = 100_000_000) 
 
 
 def read_head(connection: socket.socket) -> bytes:
-    """What comes up to the end of a head and what of a body came with it, or all where the connection ends before."""
+    """Receive a header and the start of the body, or everything if the connection ends before."""
     connection.settimeout(TIMEOUT)
     answer = b""
     with contextlib.suppress(OSError):
@@ -62,7 +62,7 @@ def read_head(connection: socket.socket) -> bytes:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What comes until the connection is closed."""
+    """Receive until the connection closes."""
     answer = b""
     with contextlib.suppress(ConnectionResetError):
         while part := connection.recv(65536):

@@ -30,7 +30,7 @@ def write_dataset(
 
 
 def barred(face: int, glasses: bool, size: int = 64) -> Pixels:
-    """A picture of its own for each `face`; a dark bar where glasses would be."""
+    """Return a distinct image for each `face`, with a dark bar in place of glasses."""
     pixels = portrait(size, seed=face)
     if glasses:
         pixels[size // 3 : size // 2] //= 4

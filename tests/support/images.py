@@ -16,7 +16,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def portrait(size: int = 256, *, seed: int = 0) -> Pixels:
-    """Smooth colours with an edge and some noise, uint8 `[size, size, 3]`: what averaging can get wrong shows."""
+    """Return smooth colours with an edge and some noise, uint8 `[size, size, 3]`, which reveal errors of averaging."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [np.sin(x * 7 + y * 3), np.cos(x * 5 - y * 9), np.sin(x * y * 11)]

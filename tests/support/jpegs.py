@@ -26,7 +26,7 @@ _ZIGZAG = sorted(range(64), key=lambda at: (s := sum(divmod(at, 8)), at // 8 if 
 
 
 def segments(data: bytes) -> tuple[list[Segment], bytes]:
-    """Marker and body of each segment up to the first start of scan, that one included, and everything behind it."""
+    """Return marker and body of each segment up to and including the first start of scan, and the remaining bytes."""
     position, found = 2, list[Segment]()
     while not found or found[-1][0] != 0xDA:
         marker, length = struct.unpack_from(">xBH", data, position)
@@ -60,7 +60,7 @@ def sampled_jpeg(
     height, width = planes[0].shape
     head = _head(width, height, factors, restart=restart, extra=extra, ids=ids)
     if len(planes) == 1:
-        factors = [(1, 1)]  # Of a single component those in the header say nothing.
+        factors = [(1, 1)]  # With a single component the factors in the header have no effect.
     widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
     columns, rows = -(-width // (8 * widest)), -(-height // (8 * tallest))
     tables = _tables()

@@ -38,7 +38,7 @@ def card_text(version: str = "1", *, size: int = 32, **changes: Any) -> CardText
 
 
 def brightness_model(version: str = "1", *, size: int = 32, inverted: bool = False, **changes: Any) -> Model:
-    """`glasses_probability` is the mean of the image over 255, or 1 less that; its logit is what it should be."""
+    """`glasses_probability` is the mean of the image over 255, or 1 minus that; the logit matches it."""
     return model_of(brightness_graph(size, inverted=inverted), card_text(version, size=size, **changes))
 
 
@@ -73,7 +73,7 @@ def brightness_graph(size: int, *, inverted: bool = False) -> onnx.ModelProto:
 
 
 def endless_graph(size: int = 32) -> onnx.ModelProto:
-    """The same graph with a loop in it that takes longer than anybody lives."""
+    """The same graph with a practically endless loop."""
     model = brightness_graph(size)
     scalar = helper.make_tensor_value_info
     body = helper.make_graph(

@@ -1,4 +1,4 @@
-"""Trace what a process and its children look up or connect to, beyond this machine."""
+"""Trace the host names and addresses that a process and its children use, beyond this machine."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ _SOURCE = Path(__file__).with_name("trace.c")
 
 @dataclass(frozen=True)
 class NetworkTrace:
-    """An environment to start a process with, and what the process was seen to do.
+    """An environment in which to start a process, and the trace of that process.
 
     Args:
         folder: holds the library, the record and a home folder of its own.

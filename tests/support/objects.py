@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 
 @contextmanager
 def running_s3() -> Iterator[dict[str, str]]:
-    """Serve S3 on a free port; gives the environment of who is to use it."""
+    """Serve S3 on a free port; yield the environment of its clients."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -19,7 +19,7 @@ def running_s3() -> Iterator[dict[str, str]]:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
-            # Of whoever runs the tests.
+            # Credentials of the user who runs the tests.
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",

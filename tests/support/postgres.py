@@ -1,4 +1,4 @@
-"""A real PostgreSQL on this machine, for as long as a test needs one: Debian's, on a socket of its own."""
+"""A real PostgreSQL for a test: Debian's, on a private socket."""
 
 import os
 import pwd
@@ -21,7 +21,7 @@ def running_postgres() -> Iterator[str]:
             owner = pwd.getpwnam(_USER)
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         _run("initdb", "--pgdata", folder / "data", "--auth=trust", "--no-sync", f"--username={_USER}")
-        # No port is opened; what a test leaves behind need not survive the power.
+        # No TCP port is opened; durability is off because test data is disposable.
         options = f"-k {folder} -c listen_addresses='' -c fsync=off"
         _run("pg_ctl", "--pgdata", folder / "data", "--wait", "--log", folder / "log", "--options", options, "start")
         try:

@@ -17,9 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gate.pixels import Pixels, read_pixels
 from gate.scorer import Scores
-from service.app import create_pipeline
-from service.inference.model_runner import Loaded
-from service.inference.pipeline import Pipeline
+from service.inference.model_runner import LoadedModel
+from service.runtime import Runtime, build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.support.images import encode, flat
@@ -29,7 +28,7 @@ TIMEOUT = 20.0
 
 
 class FakeScorer:
-    """The probability is the mean brightness. It can be held up, and be made to fail."""
+    """A model whose probability is the mean brightness; tests can block it or make it fail."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -50,11 +49,11 @@ class FakeScorer:
 
 @dataclass
 class Running:
-    """A server in a thread, and everything a test may want to reach behind it."""
+    """A server in a thread, and the objects behind it."""
 
     url: str
     scorer: FakeScorer
-    pipeline: Pipeline
+    runtime: Runtime
     client: httpx.Client = field(repr=False)
     server: Server = field(repr=False)
     thread: threading.Thread = field(repr=False)
@@ -70,12 +69,12 @@ class Running:
     @property
     def inflight(self) -> int:
         """Images between admission and answer."""
-        return self.pipeline.admission.images
+        return self.runtime.admission.images
 
     @property
     def queued(self) -> int:
         """Images that wait for the model."""
-        return self.pipeline.engine.batcher.queued
+        return self.runtime.runner.batcher.queued
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of /metrics."""
@@ -93,13 +92,13 @@ def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
 
 
 @contextmanager
-def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iterator[Running]:
+def running_service(*, shadow: LoadedModel | None = None, **settings: object) -> Iterator[Running]:
     """Serve a fake model on a free port; drained and gone when the block ends."""
-    # Nothing by chance: what is drawn for the audit would be one more picture than a test counts, now and then.
+    # No random audit sample: it would occasionally add an image to the count of a test.
     chosen = Settings(port=0, **{"records_url": "off", "audit_ratio": 0.0, **settings})
     scorer = FakeScorer()
-    pipeline = create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake"), shadow=shadow)
-    server = Server(chosen, pipeline)
+    runtime = build_runtime(chosen, LoadedModel(brightness_model().card, scorer, "fake"), shadow=shadow)
+    server = Server(chosen, runtime)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
@@ -107,7 +106,7 @@ def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iter
     read_pixels(encode(flat(0)), 32)
     try:
         with httpx.Client(base_url=server.url, timeout=TIMEOUT, trust_env=False) as client:
-            yield Running(server.url, scorer, pipeline, client, server, thread)
+            yield Running(server.url, scorer, runtime, client, server, thread)
     finally:
         scorer.go.set()
         if not server.should_exit:
@@ -118,7 +117,7 @@ def running_service(*, shadow: Loaded | None = None, **settings: object) -> Iter
 
 @dataclass(frozen=True)
 class Process:
-    """`lensgate serve` as a process of its own."""
+    """Run `lensgate serve` as a separate process."""
 
     url: str
     process: "subprocess.Popen[bytes]"
@@ -146,7 +145,7 @@ def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> I
 
 
 def wait_until(true: Callable[[], object], *, timeout: float = TIMEOUT) -> None:
-    """Return as soon as it is true; fail if that takes too long."""
+    """Wait until the condition is true; fail after a timeout."""
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import itertools
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from common.storage import AnyPath, atomic_file, sizes_of, write_atomically
 from gate import ImageError, read_pixels, read_pixels_at
+from gate.cores import usable_cores
 from gate.pixels import Pixels
 from training.data.dataset import Example
 from training.data.near_duplicates import perceptual_hash
@@ -91,7 +91,7 @@ def write_blocks(items: Sequence[Item], out: AnyPath, *, sizes: Sequence[int]) -
     done = _finished(out, names, sizes)
     todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
     # Where the shards go takes longer than decoding, what is decoded must not pile up.
-    decode = prefetched(partial(_decode, sizes=sizes), todo, threads=os.cpu_count() or 1, ahead=2 * SHARD_IMAGES)
+    decode = prefetched(partial(_decode, sizes=sizes), todo, threads=usable_cores(), ahead=2 * SHARD_IMAGES)
     with decode as decoded, tqdm(decoded, desc="decode", total=len(todo), unit="image") as shown:
         outcomes = iter(shown)
         blocks = [
@@ -112,7 +112,7 @@ def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
         except (ImageError, OSError) as error:
             return str(error)
 
-    with prefetched(read, paths, threads=os.cpu_count() or 1, ahead=SHARD_IMAGES) as decoded:
+    with prefetched(read, paths, threads=usable_cores(), ahead=SHARD_IMAGES) as decoded:
         yield from decoded
 
 

@@ -3,7 +3,6 @@
 import csv
 import io
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from gate.cores import usable_cores
 from gate.files import write_atomically
 from training.data.dataset import ABOUT_FILE, About
 from training.drawing.eyewear import Eyewear
@@ -62,7 +62,7 @@ def draw_faces(
     (out / TABLE).unlink(missing_ok=True)
     ids = range(first_id, first_id + count)
     draw = partial(_draw_one, images, seed, size)
-    workers = min(count, workers or os.cpu_count() or 1)
+    workers = min(count, workers or usable_cores())
     kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
     write_atomically(out / ABOUT_FILE, ABOUT.model_dump_json(indent=2).encode())
     _write_table(out / TABLE, zip(ids, kinds, strict=True))

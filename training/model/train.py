@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.storage import AnyPath
+from gate.cores import usable_cores
 from gate.files import atomic_file, write_atomically
 from training.data.augment import augment
 from training.data.dataset import Split
@@ -190,7 +190,7 @@ def training_batches(train: Records, preset: Preset, *, seed: int, first_epoch: 
         return pixels, tf.gather(labels, index)
 
     batches = tf.data.Dataset.counter(first_epoch).flat_map(epoch)
-    return batches.map(batch, num_parallel_calls=os.cpu_count(), deterministic=True).prefetch(2)
+    return batches.map(batch, num_parallel_calls=usable_cores(), deterministic=True).prefetch(2)
 
 
 def _plain_batches(records: Records, preset: Preset) -> Any:

@@ -1,1 +1,1 @@
-"""What serves the same model elsewhere: one file a peer, run by the Python of that peer's own environment."""
+"""Other servers of the same model: one file per peer, run in that peer's environment."""

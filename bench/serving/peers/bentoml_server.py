@@ -1,4 +1,4 @@
-"""BentoML: one worker process a core, each with one thread for the model; no access log.
+"""BentoML: one worker process per core, each with one thread for the model; no access log.
 
 A third worker, two threads in each, or one worker with two threads made no difference beyond the noise. `bytes` as the
 whole body is its quickest input: a `Path` would go through a file, and the body would be searched for a URL first.

@@ -1,8 +1,7 @@
-"""LitServe: one inference process a core, one HTTP process; one image a batch.
+"""LitServe: one inference process per core, one HTTP process; one image per batch.
 
 A second HTTP process and the ZeroMQ queue (`fast_queue`) made no difference beyond the noise, a third inference
-process was slower. A body that
-is no JSON gets through by its annotation, which LitServe hands to FastAPI.
+process was slower. The annotation, which LitServe passes to FastAPI, admits a body that is not JSON.
 """
 
 from typing import Annotated
@@ -17,7 +16,7 @@ class GlassesAPI(litserve.LitAPI):
     """Raw bytes in, JSON out."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002
-        """Called once in each worker."""
+        """Load the model, once in each worker."""
         self.classify = Classifier()
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="image/png")]) -> bytes:

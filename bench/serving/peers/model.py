@@ -1,6 +1,6 @@
-"""The model as every peer runs it: one ONNX Runtime session on one thread, behind the decoder that was asked for.
+"""The model as every peer runs it: one ONNX Runtime session on one thread, after the chosen decoder.
 
-`PEER_MODEL` names the graph, `PEER_DECODER` is `pillow` or `gate`, `PORT` is where the peer listens on 127.0.0.1.
+`PEER_MODEL` names the graph, `PEER_DECODER` is `pillow` or `gate`, the peer listens on 127.0.0.1:`PORT`.
 """
 
 import io
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# A peer's environment holds no `gate`, whose adapter turns the telemetry off elsewhere.
+# A peer's environment lacks `gate`, whose adapter turns telemetry off elsewhere.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
@@ -24,7 +24,7 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def setting(name: str, default: int) -> int:
-    """What `PEER_<name>` says: `python -m bench.serving.tuning` varies these."""
+    """Return the setting `PEER_<name>`: `python -m bench.serving.tuning` varies these."""
     return int(os.environ.get(f"PEER_{name}", default))
 
 
@@ -51,7 +51,7 @@ class Classifier:
 def _decoder(name: str) -> Decode:
     if name == "pillow":
         return _pillow_box
-    from gate import read_pixels  # noqa: PLC0415 - with Pillow's decoder a peer needs nothing of ours.
+    from gate import read_pixels  # noqa: PLC0415 - Pillow's decoder needs no package of this project.
 
     return read_pixels
 

@@ -1,4 +1,4 @@
-"""mosec: a Rust front before Python worker processes, one more than there are cores; one image a batch.
+"""mosec: a Rust front before Python worker processes, one more than cores; one image per batch.
 
 A worker waits while the front hands it the next image. Two, three and four workers on two cores differed by less than
 the noise of the machine.

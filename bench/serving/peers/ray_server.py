@@ -1,4 +1,4 @@
-"""Ray Serve: one replica a core behind HAProxy, with the settings Ray has for throughput; no dashboard.
+"""Ray Serve: one replica per core behind HAProxy, with the settings Ray has for throughput; no dashboard.
 
 HAProxy, which comes with ray[serve], costs 40 % less processor time an image than Ray's own proxy. With it the
 replicas listen on every address of the machine; Ray offers no other way. Up to 16 requests in a replica, where its
@@ -23,7 +23,7 @@ class Glasses:
         self._classify = Classifier()
 
     async def __call__(self, request: Request) -> dict[str, float]:
-        """One image, the whole body; the loop of the replica goes on taking in others meanwhile."""
+        """One image, the whole body; the replica's event loop accepts others concurrently."""
         body = await request.body()
         return {"glasses_probability": await asyncio.to_thread(self._classify, body)}
 

@@ -19,7 +19,7 @@ from bench.serving.peers.model import CORES, PORT, Classifier, setting
 
 
 def make_instance() -> Any:
-    """One instance: a session of its own. The images of a batch are bytes, `[N, 1]`."""
+    """One instance, with its own session. The images of a batch are bytes, `[N, 1]`."""
     classify = Classifier()
 
     @batch

@@ -1,4 +1,4 @@
-"""The few operations that pixels need where they are, in each framework's words. No framework is imported here."""
+"""Tensor operations of each framework on the tensor's own device. This module imports no framework but NumPy."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -7,39 +7,39 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-# Of DLPack: memory of the processor, also where it is pinned for CUDA or ROCm.
+# DLPack device types of host memory: plain, and pinned for CUDA or ROCm.
 _HOST_DEVICES = frozenset({1, 3, 11})
 
 
 class Framework(Protocol):
-    """What can be done with a tensor without moving it."""
+    """Operations on a tensor that keep it on its device."""
 
     def reshape(self, tensor: Any, shape: Sequence[int]) -> Any:
-        """The same elements in another shape."""
+        """Return the same elements in another shape."""
         ...
 
     def sum(self, tensor: Any, axes: tuple[int, ...]) -> Any:
-        """Sums of uint8, exact where they are below 2**24."""
+        """Sum uint8 values; exact for sums below 2**24."""
         ...
 
     def cast(self, tensor: Any, dtype: str) -> Any:
-        """The same values as `uint8` or `float32`, cut towards zero."""
+        """Convert to `uint8` or `float32`, truncating towards zero."""
         ...
 
     def clip(self, tensor: Any, low: float, high: float) -> Any:
-        """What is outside moved to the nearer end."""
+        """Limit the values to the range."""
         ...
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
-        """A copy, or a view, in the processor's memory."""
+        """Return a copy, or a view, in host memory."""
         ...
 
 
 class ArrayApi:
-    """The array API standard: NumPy, CuPy, JAX and others.
+    """Libraries of the array API standard: NumPy, CuPy, JAX and others.
 
     Args:
-        namespace: the module of its functions.
+        namespace: the module with the functions of the standard.
     """
 
     def __init__(self, namespace: Any) -> None:
@@ -49,11 +49,11 @@ class ArrayApi:
         return self._xp.reshape(tensor, tuple(shape))
 
     def sum(self, tensor: Any, axes: tuple[int, ...]) -> Any:
-        """In int32."""
+        """Sum in int32."""
         return self._xp.sum(tensor, axis=axes, dtype=self._xp.int32)
 
     def cast(self, tensor: Any, dtype: str) -> Any:
-        """By the method where there is one: the function is younger."""
+        """Prefer the `astype` method: the function is newer."""
         kind = getattr(self._xp, dtype)
         return tensor.astype(kind) if hasattr(tensor, "astype") else self._xp.astype(tensor, kind)
 
@@ -61,7 +61,7 @@ class ArrayApi:
         return self._xp.clip(tensor, low, high)
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
-        """CuPy copies only where it is asked to."""
+        """Copy explicitly for CuPy, which has no implicit copies."""
         return np.asarray(tensor.get() if hasattr(tensor, "get") else tensor)
 
 
@@ -79,7 +79,7 @@ class Torch:
         return tensor.reshape(tuple(shape))
 
     def sum(self, tensor: Any, axes: tuple[int, ...]) -> Any:
-        """In int32."""
+        """Sum in int32."""
         return tensor.sum(dim=axes, dtype=self._torch.int32)
 
     def cast(self, tensor: Any, dtype: str) -> Any:
@@ -89,7 +89,7 @@ class Torch:
         return tensor.clamp(low, high)
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
-        """Waits for the device."""
+        """Copy to the host after the device has finished."""
         return np.asarray(tensor.cpu().numpy())
 
 
@@ -107,7 +107,7 @@ class TensorFlow:
         return self._tf.reshape(tensor, shape)
 
     def sum(self, tensor: Any, axes: tuple[int, ...]) -> Any:
-        """In float32, which is exact here: int32 TensorFlow adds up on the processor, wherever it is."""
+        """Sum in float32, which is exact here; TensorFlow sums int32 on the CPU even for tensors on a GPU."""
         return self._tf.reduce_sum(self._tf.cast(tensor, self._tf.float32), axis=axes)
 
     def cast(self, tensor: Any, dtype: str) -> Any:
@@ -117,11 +117,11 @@ class TensorFlow:
         return self._tf.clip_by_value(tensor, low, high)
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
-        """Waits for the device."""
+        """Copy to the host after the device has finished."""
         return np.asarray(tensor.numpy())
 
 
-# Those that do not say it themselves by the standard's means, or did not always.
+# Frameworks without `__array_namespace__`, at least in older releases.
 _KNOWN: tuple[tuple[str, str, Callable[[Any], Framework]], ...] = (
     ("torch", "Tensor", Torch),
     ("tensorflow", "Tensor", TensorFlow),
@@ -130,11 +130,11 @@ _KNOWN: tuple[tuple[str, str, Callable[[Any], Framework]], ...] = (
 
 
 def framework_of(tensor: Any) -> Framework | None:
-    """Whose tensor it is; None where nothing is known of it."""
-    for name, title, kind in _KNOWN:
-        # Who has a tensor has imported what made it.
+    """Return the framework of a tensor; None if it is unknown."""
+    for name, class_name, kind in _KNOWN:
+        # The caller of a tensor has imported its framework already.
         module = sys.modules.get(name)
-        if module is not None and isinstance(tensor, getattr(module, title, ())):
+        if module is not None and isinstance(tensor, getattr(module, class_name, ())):
             return kind(module)
     if hasattr(tensor, "__array_namespace__"):
         return ArrayApi(tensor.__array_namespace__())
@@ -142,19 +142,19 @@ def framework_of(tensor: Any) -> Framework | None:
 
 
 def view_on_host(tensor: Any) -> NDArray[Any] | None:
-    """The tensor as a plain array, without a copy, where it is in the processor's memory; None where it is not."""
+    """Return the tensor as a NumPy array without a copy; None if it is not in host memory."""
     if isinstance(tensor, np.ndarray):
         return np.asarray(tensor)
     if not hasattr(tensor, "__dlpack__") or not hasattr(tensor, "__dlpack_device__"):
         return None
     try:
         device = int(tensor.__dlpack_device__()[0])
-    except (BufferError, RuntimeError, ValueError):  # It is on several devices, or on one without a number.
+    except (BufferError, RuntimeError, ValueError):  # Sharded over devices, or a device without a DLPack type.
         return None
     return np.from_dlpack(tensor) if device in _HOST_DEVICES else None
 
 
 def dtype_name(tensor: Any) -> str:
-    """`uint8`, `float32` ..., in whichever words the framework says it."""
+    """Return `uint8`, `float32` or similar, without the prefix of the framework."""
     dtype = getattr(tensor, "dtype", "")
     return str(getattr(dtype, "name", dtype)).rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""What a caller may hand over as an image, and what the client makes of it."""
+"""The kinds of images that a caller may pass, and their conversion to files or pixels."""
 
 import os
 import re
@@ -7,58 +7,57 @@ from dataclasses import dataclass
 from typing import Any, Protocol, get_args
 
 from lensgate_client._pixels.image_files import check_bytes, read_file
-from lensgate_client._pixels.pillow_images import is_picture, read_picture
-from lensgate_client._pixels.raster import Raster, count_of, is_tensor, open_raster
-from lensgate_client._protocol.texts import cut, shown
-from lensgate_client.errors import BadImage
+from lensgate_client._pixels.pillow_images import is_pillow_image, read_pillow_image
+from lensgate_client._pixels.raster import Raster, count_images, is_tensor, open_raster
+from lensgate_client.errors import BadImage, quoted, truncated
 from lensgate_client.models import Label
 
 _LABELS: tuple[Label, ...] = get_args(Label)
-_NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
+_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
 
 
-class Tensor(Protocol):
+class TensorLike(Protocol):
     """An array or tensor of NumPy, CuPy, JAX, PyTorch, TensorFlow or the array API standard, uint8 RGB.
 
-    `[H, H, 3]` and `[3, H, H]` are an image, `[N, H, H, 3]` and `[N, 3, H, H]` a batch, which stands for N images.
+    `[H, H, 3]` and `[3, H, H]` are one image; `[N, H, H, 3]` and `[N, 3, H, H]` are a batch of N images.
     """
 
     @property
     def shape(self) -> Any:
-        """Its edges."""
+        """Length of each axis."""
         ...
 
     @property
     def dtype(self) -> Any:
-        """The type of its elements."""
+        """Type of the elements."""
         ...
 
 
-class Picture(Protocol):
+class PillowImage(Protocol):
     """An image of Pillow."""
 
     @property
     def mode(self) -> str:
-        """How its colours are kept."""
+        """Pixel format."""
         ...
 
     def convert(self, mode: str) -> Any:
-        """The same in another mode."""
+        """Return the image in another mode."""
         ...
 
 
-ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | Tensor | Picture
+ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | TensorLike | PillowImage
 """A PNG, JPEG or WebP file as bytes or by its path, pixels, or a Pillow image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ask:
-    """An image with what is said of it; stands wherever an image may.
+    """An image with its own expected label and id; accepted in place of any image.
 
     Args:
         image: the image, or a batch.
-        expected: what the generator was asked for.
-        id: under which the gate records it, of 1 to 128 characters; made up if missing. Such an image travels alone.
+        expected: the label that the generator was asked for.
+        id: id in the gate's record, 1 to 128 characters; generated if None. An image with its own id is sent alone.
     """
 
     image: ImageLike
@@ -67,45 +66,53 @@ class Ask:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expected", checked_label(self.expected))
-        object.__setattr__(self, "id", _checked_name(self.id))
-        if self.id is not None and count_of(self.image) != 1:
-            raise ValueError("an id is for one image, and this is a batch")
+        object.__setattr__(self, "id", _checked_id(self.id))
+        if self.id is not None and count_images(self.image) != 1:
+            raise ValueError("an id identifies one image; a batch cannot have one")
+
+
+ImageInput = ImageLike | Ask
 
 
 def checked_label(expected: object) -> Label | None:
-    """The label as a plain string, or None; a subclass may say anything of itself where it is written.
+    """Return the label as a plain `str`, or None; an instance of a subclass is replaced.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `expected` is neither a label nor None.
     """
     if expected is None:
         return None
     if isinstance(expected, str):
         for label in _LABELS:
             if str.__eq__(expected, label):
-                found: Label = label
-                return found
-    hint = ": what is expected of each image goes into Ask(image, expected)" if _is_many(expected) else ""
-    raise ValueError(f"expected is one of {', '.join(_LABELS)}, or None, not {shown(expected)}{hint}")
+                matched: Label = label
+                return matched
+    hint = ": pass Ask(image, expected) to set the label of each image" if _is_collection(expected) else ""
+    raise ValueError(f"expected must be one of {', '.join(_LABELS)}, or None, not {quoted(expected)}{hint}")
 
 
-def _is_many(value: object) -> bool:
+def _is_collection(value: object) -> bool:
     return (isinstance(value, Sequence | Iterator | Mapping) and not isinstance(value, str)) or is_tensor(value)
 
 
-def _checked_name(name: object) -> str | None:
-    if name is None:
+def _checked_id(value: object) -> str | None:
+    if value is None:
         return None
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"an id has 1 to 128 characters, none of them for control, and is a str, not {shown(name)}")
-    return str.__str__(name)
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise ValueError(f"an id must be a str of 1 to 128 characters without control characters, not {quoted(value)}")
+    return str.__str__(value)
+
+
+def is_single_image(value: object) -> bool:
+    """Return whether `value` is one image, other than a tensor."""
+    return isinstance(value, bytes | bytearray | memoryview | str | os.PathLike | Ask) or is_pillow_image(value)
 
 
 def open_image(image: ImageLike) -> bytes | Raster:
-    """The bytes of a file, or pixels. A file is read; the pixels of a tensor stay where they are.
+    """Return the bytes of a file, or pixels. Files are read; the pixels of a tensor stay on their device.
 
     Raises:
-        BadImage: it is nothing that could be judged.
+        BadImage: `image` is not an image.
     """
     if isinstance(image, bytes | bytearray | memoryview):
         return check_bytes(bytes(image))
@@ -113,8 +120,8 @@ def open_image(image: ImageLike) -> bytes | Raster:
         return read_file(image)
     if is_tensor(image):
         return open_raster(image)
-    if is_picture(image):
-        return open_raster(read_picture(image))
-    kind = cut(type(image).__name__, 80)
-    hint = ". Of a file object pass the bytes: open(path, 'rb').read()" if hasattr(image, "read") else ""
-    raise BadImage(f"an image is the bytes of a file, a path, a tensor or a Pillow image, not a {kind}{hint}")
+    if is_pillow_image(image):
+        return open_raster(read_pillow_image(image))
+    kind = truncated(type(image).__name__, 80)
+    hint = ". Pass the bytes of a file object: open(path, 'rb').read()" if hasattr(image, "read") else ""
+    raise BadImage(f"an image must be the bytes of a file, a path, a tensor or a Pillow image, not a {kind}{hint}")

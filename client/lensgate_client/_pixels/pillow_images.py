@@ -1,4 +1,4 @@
-"""Pillow's images as RGB pixels, as the gate makes them of the same picture's file."""
+"""Convert Pillow images to RGB pixels, with the same result as the gate has for their files."""
 
 import sys
 from typing import Any
@@ -6,46 +6,49 @@ from typing import Any
 import numpy as np
 
 from lensgate_client._pixels.shrink import Pixels
-from lensgate_client._protocol.texts import cut, shown
-from lensgate_client.errors import BadImage
+from lensgate_client.errors import BadImage, quoted, truncated
 
 _EXIF_ORIENTATION = 0x0112
 
 _NO_RANGE = (
-    "its numbers have no fixed range, and Pillow's own conversion cuts them at 255: scale them to 0..255 yourself and "
-    "pass the uint8 array [H, H, 3], or pass the file itself"
+    "its values have no fixed range, and Pillow's conversion clips them at 255: scale them to 0..255 and pass the "
+    "uint8 array [H, H, 3], or pass the file"
 )
-_REFUSED = {"F": _NO_RANGE, "I": _NO_RANGE, "La": "convert it to LA first"}
+_UNSUPPORTED_MODES = {"F": _NO_RANGE, "I": _NO_RANGE, "La": "convert it to LA first"}
 
 
-def is_picture(image: object) -> bool:
-    """Whether it is Pillow's."""
-    # A caller with a Pillow image has imported Pillow.
+def is_pillow_image(image: object) -> bool:
+    """Return whether `image` is a Pillow image."""
+    # A caller with a Pillow image has imported Pillow already.
     module = sys.modules.get("PIL.Image")
     return module is not None and isinstance(image, module.Image)
 
 
-def read_picture(image: Any) -> Pixels:
-    """Pillow's image -> uint8 `[H, W, 3]`: 16 bits cut to 8, alpha over black, turned as EXIF says.
+def read_pillow_image(image: Any) -> Pixels:
+    """Convert a Pillow image to uint8 `[H, W, 3]`: 16 bits reduced to 8, alpha over black, EXIF orientation applied.
 
     Raises:
-        BadImage: it is damaged, or of a mode whose numbers do not say how bright they are.
+        BadImage: the image is damaged, or its mode has no defined range of brightness.
     """
     mode = image.mode
-    is_deep = mode.startswith("I;16") or (mode == "I" and image.format == "PNG")  # As older releases open 16 bits.
-    if mode in _REFUSED and not is_deep:
-        raise BadImage(f"the Pillow image has the mode {mode}: {_REFUSED[mode]}")
+    is_deep = mode.startswith("I;16") or (
+        mode == "I" and image.format == "PNG"
+    )  # Mode of 16-bit files in older releases.
+    if mode in _UNSUPPORTED_MODES and not is_deep:
+        raise BadImage(f"the Pillow image has mode {mode}: {_UNSUPPORTED_MODES[mode]}")
     try:
         image.load()
     except MemoryError:
         raise
-    except Exception as error:  # Plugins raise anything on damaged bytes, and on files that were closed.
-        raise BadImage(f"the Pillow image cannot be decoded: {cut(str(error), 200)}", code="corrupt_image") from error
+    except Exception as error:  # Plugins raise arbitrary errors on damaged bytes and closed files.
+        raise BadImage(
+            f"the Pillow image cannot be decoded: {truncated(str(error), 200)}", code="corrupt_image"
+        ) from error
     return _upright(_grey(image) if is_deep else _colours(image), _orientation(image))
 
 
 def _grey(image: Any) -> Pixels:
-    """16 bits of grey: the high byte, as of a file, and black where the one transparent level is."""
+    """Return the high byte of 16-bit greyscale, as the gate does, and black for the transparent level."""
     levels = np.asarray(image)
     grey = (levels >> 8).astype(np.uint8)
     transparent = image.info.get("transparency")
@@ -55,20 +58,20 @@ def _grey(image: Any) -> Pixels:
 
 
 def _colours(image: Any) -> Pixels:
-    if _is_key_lost(image):
-        raise BadImage("the Pillow image has 8 bits and its transparent colour another number: pass the file itself")
+    if _is_key_ambiguous(image):
+        raise BadImage("the Pillow image has 8 bits, but its transparent colour has another bit depth: pass the file")
     try:
         pixels: Pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     except ValueError as error:
-        raise BadImage(f"the Pillow image has the mode {shown(image.mode)}: convert it to RGB first") from error
+        raise BadImage(f"the Pillow image has mode {quoted(image.mode)}: convert it to RGB first") from error
     if pixels.shape[2] == 3:
         return pixels
     colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
     return ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
 
 
-def _is_key_lost(image: Any) -> bool:
-    """Whether the one transparent colour may be of 16, 4 or 2 bits: Pillow converts the pixels, and not that."""
+def _is_key_ambiguous(image: Any) -> bool:
+    """Return whether the transparent colour may have 16, 4 or 2 bits: Pillow converts only the pixels."""
     key = image.info.get("transparency")
     if isinstance(key, tuple):
         return any(level > 255 for level in key)
@@ -77,10 +80,10 @@ def _is_key_lost(image: Any) -> bool:
 
 def _orientation(image: Any) -> int:
     try:
-        found = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # Whatever is wrong with the EXIF block, the picture beside it may be sound.
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # The image may be valid despite a damaged EXIF block.
         return 1
-    return found if type(found) is int and 1 <= found <= 8 else 1
+    return orientation if type(orientation) is int and 1 <= orientation <= 8 else 1
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

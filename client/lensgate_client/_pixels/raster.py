@@ -1,8 +1,8 @@
-"""Images as pixels, in whichever memory, held against what the gate's model takes."""
+"""Images as pixel arrays on any device, and their preparation for the input size of a model."""
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,15 +11,14 @@ import numpy as np
 
 from lensgate_client._pixels.frameworks import Framework, dtype_name, framework_of, view_on_host
 from lensgate_client._pixels.png import write_png
-from lensgate_client._pixels.shrink import MAX_RATIO, Pixels, shrink_device, shrink_host
-from lensgate_client._protocol.texts import cut, shown
-from lensgate_client.errors import BadImage
+from lensgate_client._pixels.shrink import MAX_RATIO, THREADS, Pixels, shrink_on_device, shrink_on_host
+from lensgate_client.errors import BadImage, quoted, truncated
 
 _LAYOUTS = "[H, H, 3], [N, H, H, 3], [3, H, H] or [N, 3, H, H]"
 
-_LEVELS = ": if its values are from 0 to 255, pass array.astype('uint8')"
-_CURES = {
-    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint32", "uint64"), _LEVELS),
+_FROM_BYTE_RANGE = ": if its values are from 0 to 255, pass array.astype('uint8')"
+_CONVERSIONS = {
+    **dict.fromkeys(("int8", "int16", "int32", "int64", "uint32", "uint64"), _FROM_BYTE_RANGE),
     "uint16": ": if its values are from 0 to 65535, pass (array >> 8).astype('uint8')",
     "bool": ": pass array.astype('uint8') * 255",
 }
@@ -27,9 +26,9 @@ _CURES = {
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """N images of one size, uint8 `[N, H, W, 3]` or, where `channels_first`, `[N, 3, H, W]`.
+    """N images of one size, uint8 `[N, H, W, 3]` or, if `channels_first`, `[N, 3, H, W]`.
 
-    `framework` is None where `data` is NumPy's.
+    `framework` is None if `data` is a NumPy array.
     """
 
     data: Any
@@ -38,81 +37,88 @@ class Raster:
 
     @property
     def count(self) -> int:
-        """N."""
+        """Number of images."""
         return int(self.data.shape[0])
 
     @property
     def is_on_host(self) -> bool:
-        """Whether the pixels are in the processor's memory, where any thread may work on them."""
+        """Whether the pixels are in host memory, where any thread may process them."""
         return self.framework is None
 
     def fits(self, size: int) -> bool:
-        """Whether the images can be shrunk to `size` here; otherwise they travel whole, as files.
+        """Return whether the client can shrink the images to `size`; otherwise they are sent whole, as files.
 
         Raises:
-            BadImage: they cannot be judged: not square, too small, or too large.
+            BadImage: the images are not square, too small or too large.
         """
         height, width = (int(edge) for edge in (self.data.shape[2:] if self.channels_first else self.data.shape[1:3]))
-        shown = f"the image is {width} x {height}"
+        dimensions = f"the image is {width} x {height}"
         if height != width:
-            raise BadImage(f"{shown}: crop it to a square portrait", code="not_square")
+            raise BadImage(f"{dimensions}: crop it to a square portrait", code="not_square")
         if height < size:
-            raise BadImage(f"{shown}: the model needs at least {size} x {size}", code="image_too_small")
+            raise BadImage(f"{dimensions}: the model needs at least {size} x {size}", code="image_too_small")
         if height > size * MAX_RATIO:
-            raise BadImage(f"{shown}: {MAX_RATIO} x the model's {size} is the most", code="image_too_large")
+            raise BadImage(
+                f"{dimensions}: the limit is {MAX_RATIO} times the model's input size {size}", code="image_too_large"
+            )
         return height % size == 0
 
-    def shrink(self, first: int, stop: int, *, size: int, threads: Executor | None = None) -> Pixels:
-        """The images from `first` up to `stop`, `[stop - first, size, size, 3]`; their size `fits`."""
+    def shrink(self, first: int, stop: int, *, size: int, executor: Executor | None = None) -> Pixels:
+        """Return the images `[first:stop]` as `[stop - first, size, size, 3]`; requires `fits(size)`."""
         images = self.data[first:stop, ...]
         if self.framework is not None:
-            return shrink_device(images, size, framework=self.framework, channels_first=self.channels_first)
-        one = partial(shrink_host, size=size, channels_first=self.channels_first)
-        run = map if threads is None or len(images) == 1 else threads.map
-        return np.stack(list(run(one, images)))
+            return shrink_on_device(images, size, framework=self.framework, channels_first=self.channels_first)
+        shrink_one = partial(shrink_on_host, size=size, channels_first=self.channels_first)
+        run = map if executor is None or len(images) == 1 else executor.map
+        return np.stack(list(run(shrink_one, images)))
 
-    def file(self, index: int) -> bytes:
-        """One image whole, as a PNG file."""
+    def encode_png(self, index: int) -> bytes:
+        """Return one whole image as a PNG file."""
         image = self.data[index, ...]
         pixels = image if self.framework is None else self.framework.to_host(image)
         return write_png(pixels.transpose(1, 2, 0) if self.channels_first else pixels)
 
 
+def create_shrink_executor() -> ThreadPoolExecutor:
+    """Create the threads that shrink images in host memory; each starts when it is first needed."""
+    return ThreadPoolExecutor(THREADS, "lensgate-shrink")
+
+
 def is_tensor(image: object) -> bool:
-    """Whether it has a shape and a type of elements, as arrays and tensors have."""
+    """Return whether `image` has a shape and an element type, as arrays and tensors have."""
     return hasattr(image, "shape") and hasattr(image, "dtype")
 
 
 def is_batch(image: Any) -> bool:
-    """Whether it stands for several images."""
+    """Return whether `image` is a batch of images."""
     return is_tensor(image) and len(image.shape) == 4
 
 
-def count_of(image: Any) -> int:
-    """How many images it stands for."""
+def count_images(image: Any) -> int:
+    """Return the number of images in `image`."""
     return int(image.shape[0]) if is_batch(image) else 1
 
 
-def each_of(image: Any) -> Iterator[Any]:
-    """The images it stands for; of a batch they are views, made one at a time."""
+def iterate_batch(image: Any) -> Iterator[Any]:
+    """Yield the images of a batch as views, or `image` itself."""
     if not is_batch(image):
         yield image
         return
-    for index in range(count_of(image)):
+    for index in range(count_images(image)):
         yield image[index, ...]
 
 
 def open_raster(tensor: Any) -> Raster:
-    """An array or tensor as images; nothing is copied.
+    """Wrap an array or tensor without a copy.
 
-    The last axis, or the one before rows and columns, is the three colours: no image is three pixels wide.
+    The axis of length 3 is the colour axis: the last one, or the one before rows and columns.
 
     Raises:
-        BadImage: it is of another type or shape, or of an unknown framework.
+        BadImage: the element type, the shape or the framework is not supported.
     """
     shape = tuple(int(edge) for edge in tensor.shape)
     _check_dtype(dtype_name(tensor))
-    channels_first = _find_channels(shape)
+    channels_first = _has_channels_first(shape)
     data, framework = _locate(tensor)
     if len(shape) == 3:
         data = data[None] if framework is None else framework.reshape(data, (1, *shape))
@@ -122,31 +128,30 @@ def open_raster(tensor: Any) -> Raster:
 def _check_dtype(dtype: str) -> None:
     if "float" in dtype:
         raise BadImage(
-            f"the pixels are {cut(dtype, 80)}, not uint8: convert them with lensgate_client.to_uint8(images), which "
-            "takes values from -1 to 1, or with to_uint8(images, low=0.0, high=1.0), or high=255.0, as theirs are"
+            f"the pixels are {truncated(dtype, 80)}, not uint8: convert them with lensgate_client.to_uint8(images) if "
+            "they are from -1 to 1, or with to_uint8(images, low=0.0, high=1.0) or high=255.0 for another range"
         )
     if dtype != "uint8":
-        raise BadImage(f"the pixels are {cut(dtype, 80)}, not uint8{_CURES.get(dtype, '')}")
+        raise BadImage(f"the pixels are {truncated(dtype, 80)}, not uint8{_CONVERSIONS.get(dtype, '')}")
 
 
-def _find_channels(shape: tuple[int, ...]) -> bool:
-    """Whether the colours stand before rows and columns."""
+def _has_channels_first(shape: tuple[int, ...]) -> bool:
     if len(shape) in (3, 4) and math.prod(shape[1:]) > 0:
         if shape[-1] == 3:
             return False
         if shape[-3] == 3:
             return True
-    raise BadImage(f"the shape {shown(list(shape))} is none of images in RGB, which is {_LAYOUTS}{_hint(shape)}")
+    raise BadImage(f"the shape {quoted(list(shape))} does not fit RGB images, {_LAYOUTS}{_shape_hint(shape)}")
 
 
-def _hint(shape: tuple[int, ...]) -> str:
-    """How an image with another number of channels becomes one with three."""
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    """Return a hint for converting an image with another number of channels."""
     if len(shape) in (3, 4) and 0 not in shape:
         if 4 in (shape[-1], shape[-3]):
-            return ". Alpha lies over black, as in a file, where you pass Image.fromarray(array) of [H, W, 4]"
+            return ". For alpha over black, as the gate renders files, pass Image.fromarray(array) of [H, W, 4]"
         if 1 in (shape[-1], shape[-3]):
-            return ". Repeat the one channel: numpy.repeat(array, 3, axis)"
-    return ". Repeat the grey: numpy.stack([array] * 3, axis=-1)" if len(shape) == 2 else ""
+            return ". Repeat the channel: numpy.repeat(array, 3, axis)"
+    return ". Repeat the grey channel: numpy.stack([array] * 3, axis=-1)" if len(shape) == 2 else ""
 
 
 def _locate(tensor: Any) -> tuple[Any, Framework | None]:
@@ -156,6 +161,7 @@ def _locate(tensor: Any) -> tuple[Any, Framework | None]:
     framework = framework_of(tensor)
     if framework is None:
         raise BadImage(
-            f"a {type(tensor).__name__} is no tensor of NumPy, CuPy, JAX, PyTorch, TensorFlow or the array API standard"
+            f"a {type(tensor).__name__} is not a tensor of NumPy, CuPy, JAX, PyTorch, TensorFlow or the array API "
+            "standard"
         )
     return tensor, framework

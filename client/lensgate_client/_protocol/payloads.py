@@ -1,4 +1,4 @@
-"""What travels: an image file, or pixels of the model's size; and how it is made of what a caller asks."""
+"""The content of a request: one image file, or pixels of the model's input size."""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -7,104 +7,105 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lensgate_client._pixels.images import Ask
-from lensgate_client._pixels.raster import Raster, count_of
-from lensgate_client._pixels.shrink import Pixels
+from lensgate_client._pixels.raster import Raster, count_images
 from lensgate_client.errors import BadImage
 from lensgate_client.models import ImageFailed, Label
 
 
-def new_name() -> str:
-    """For an image whose caller gave it none."""
+def _new_id() -> str:
     return uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class FilePayload:
     """One image file."""
 
     data: bytes = field(repr=False)
     expected: Label | None
-    name: str = field(default_factory=new_name)
+    id: str = field(default_factory=_new_id)
 
     @property
-    def names(self) -> tuple[str]:
-        """Of its images."""
-        return (self.name,)
+    def image_ids(self) -> tuple[str]:
+        """The id of the image."""
+        return (self.id,)
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """N images as the model takes them, uint8 `[N, size, size, 3]`.
+class PixelPayload:
+    """N images of the model's input size, uint8 `[N, size, size, 3]`.
 
-    `is_named` where the caller gave the name: such a block is not joined with others.
+    `has_own_id` marks an id that the caller chose; such a payload is not joined with others.
     """
 
-    pixels: Pixels = field(repr=False)
+    pixels: NDArray[np.uint8] = field(repr=False)
     expected: tuple[Label | None, ...]
-    name: str = field(default_factory=new_name)
-    is_named: bool = False
+    id: str = field(default_factory=_new_id)
+    has_own_id: bool = False
 
     @property
-    def names(self) -> list[str]:
-        """What the gate's record calls its images."""
+    def image_ids(self) -> list[str]:
+        """The ids of the images in the gate's record."""
         count = len(self.pixels)
-        return [self.name] if count == 1 else [f"{self.name}.{index}" for index in range(count)]
+        return [self.id] if count == 1 else [f"{self.id}.{index}" for index in range(count)]
 
-    def cut(self, first: int, stop: int) -> "Block":
-        """Some of its images, under a name of their own."""
-        return Block(self.pixels[first:stop], self.expected[first:stop])
-
-
-Part = File | Block
-Job = Callable[[], Part]
-"""Makes a part: the work on pixels, which may be done elsewhere."""
+    def slice(self, first: int, stop: int) -> "PixelPayload":
+        """Return some of the images under a new id."""
+        return PixelPayload(self.pixels[first:stop], self.expected[first:stop])
 
 
-def file_of(data: bytes, ask: Ask) -> File:
-    """An image that is a file already."""
-    return File(data, ask.expected, ask.id or new_name())
+Payload = FilePayload | PixelPayload
+PayloadBuilder = Callable[[], Payload]
+"""Creates a payload from pixels; the work may run on another thread."""
 
 
-def jobs_of(raster: Raster, ask: Ask, *, size: int, most: int, threads: Executor) -> Iterator[Job]:
-    """What has to be done to pixels, up to `most` images at a time.
+def file_payload(data: bytes, ask: Ask) -> FilePayload:
+    """Create the payload of an image that is a file already."""
+    return FilePayload(data, ask.expected, ask.id or _new_id())
+
+
+def payload_builders(
+    raster: Raster, ask: Ask, *, size: int, batch_size: int, executor: Executor
+) -> Iterator[PayloadBuilder]:
+    """Yield one builder for each payload of up to `batch_size` images.
 
     Raises:
-        BadImage: they cannot be judged.
+        BadImage: the images cannot be scored.
     """
     if not raster.fits(size):
         for index in range(raster.count):
-            yield partial(_file_job, raster, ask, index)
+            yield partial(_encode_file, raster, ask, index)
         return
-    for first in range(0, raster.count, most):
-        stop = min(first + most, raster.count)
-        yield partial(_block_job, raster, ask, first, stop, size=size, threads=threads)
+    for first in range(0, raster.count, batch_size):
+        stop = min(first + batch_size, raster.count)
+        yield partial(_shrink_pixels, raster, ask, first, stop, size=size, executor=executor)
 
 
-def _file_job(raster: Raster, ask: Ask, index: int) -> Part:
-    return file_of(raster.file(index), ask)
+def _encode_file(raster: Raster, ask: Ask, index: int) -> Payload:
+    return file_payload(raster.encode_png(index), ask)
 
 
-def _block_job(raster: Raster, ask: Ask, first: int, stop: int, *, size: int, threads: Executor) -> Part:
-    pixels = raster.shrink(first, stop, size=size, threads=threads)
+def _shrink_pixels(raster: Raster, ask: Ask, first: int, stop: int, *, size: int, executor: Executor) -> Payload:
+    pixels = raster.shrink(first, stop, size=size, executor=executor)
     expected = (ask.expected,) * (stop - first)
     if ask.id is None:
-        return Block(pixels, expected)
-    return Block(pixels, expected, ask.id, is_named=True)
+        return PixelPayload(pixels, expected)
+    return PixelPayload(pixels, expected, ask.id, has_own_id=True)
 
 
-def failures_of(ask: Ask, error: BadImage) -> Iterator[ImageFailed]:
-    """One for each image that `ask` stands for."""
-    for _ in range(count_of(ask.image)):
-        yield ImageFailed(ask.id or new_name(), error)
+def failures(ask: Ask, error: BadImage) -> Iterator[ImageFailed]:
+    """Yield one failure for each image of `ask`."""
+    for _ in range(count_images(ask.image)):
+        yield ImageFailed(ask.id or _new_id(), error)
 
 
-def join(parts: Sequence[Part]) -> Part:
-    """One request of one file, or of the images of several blocks."""
-    first = parts[0]
-    if isinstance(first, File) or len(parts) == 1:
+def join_payloads(payloads: Sequence[Payload]) -> Payload:
+    """Combine several pixel payloads into one; return a single payload unchanged."""
+    first = payloads[0]
+    if isinstance(first, FilePayload) or len(payloads) == 1:
         return first
-    blocks = [part for part in parts if isinstance(part, Block)]
+    blocks = [payload for payload in payloads if isinstance(payload, PixelPayload)]
     expected = tuple(label for block in blocks for label in block.expected)
-    return Block(np.concatenate([block.pixels for block in blocks]), expected)
+    return PixelPayload(np.concatenate([block.pixels for block in blocks]), expected)

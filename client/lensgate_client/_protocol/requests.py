@@ -1,4 +1,4 @@
-"""Requests as the gate takes them: `/v1` for image files, the Open Inference Protocol V2 for pixels."""
+"""Build the gate's HTTP requests: `/v1` for image files, the Open Inference Protocol V2 for pixels."""
 
 import json
 import math
@@ -10,54 +10,54 @@ from numpy.typing import NDArray
 
 from lensgate_client.models import Label
 
-_ANSWER_BYTES = 64 * 2**10
-"""Most of an answer about one file: the gate's are below 1 kB."""
+_MAX_RESPONSE_BYTES = 64 * 2**10
+"""Size limit of a response about one file; the gate sends less than 1 kB."""
 
-_CARD_BYTES = 512 * 2**10
-"""Most of the answer that holds a model's card: those of the first models are below 42 kB."""
+_MAX_CARD_BYTES = 512 * 2**10
+"""Size limit of a model card; the first models have cards below 42 kB."""
 
-_ROW_BYTES = 256
-"""Most that an answer grows by for each image of a tensor."""
+_MAX_ROW_BYTES = 256
+"""Additional limit for each image of a tensor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request, without what a connection adds; more than `most_bytes` is no answer to it."""
+class GateRequest:
+    """One HTTP request without connection headers; a response of more than `max_bytes` is rejected."""
 
     method: str
     path: str
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     content: bytes = field(default=b"", repr=False)
-    most_bytes: int = _ANSWER_BYTES
+    max_bytes: int = _MAX_RESPONSE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP answer; the names of `headers` are in lower case."""
+class GateResponse:
+    """One HTTP response; the names of `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
 
 
-def model_request(_seconds: float) -> Request:
-    """Asks which model is served."""
-    return Request("GET", "/v1/model", most_bytes=_CARD_BYTES)
+def model_request(_seconds: float) -> GateRequest:
+    """Request the card of the served model."""
+    return GateRequest("GET", "/v1/model", max_bytes=_MAX_CARD_BYTES)
 
 
-def file_request(data: bytes, seconds: float, *, name: str, expected: Label | None) -> Request:
-    """Asks about one image file, to be answered within `seconds`."""
-    params = {"id": name, "timeout_ms": str(max(1, math.floor(seconds * 1e3)))}
+def file_request(data: bytes, seconds: float, *, image_id: str, expected: Label | None) -> GateRequest:
+    """Request a decision about one image file within `seconds`."""
+    params = {"id": image_id, "timeout_ms": str(max(1, math.floor(seconds * 1e3)))}
     if expected is not None:
         params["expected"] = expected
-    return Request("POST", "/v1/decisions", params, {"Content-Type": "application/octet-stream"}, data)
+    return GateRequest("POST", "/v1/decisions", params, {"Content-Type": "application/octet-stream"}, data)
 
 
 def pixels_request(
-    model: str, pixels: NDArray[np.uint8], seconds: float, *, name: str, expected: Sequence[Label | None]
-) -> Request:
-    """Asks about N images, uint8 `[N, S, S, 3]`, to be answered within `seconds`; the answer is JSON."""
+    model: str, pixels: NDArray[np.uint8], seconds: float, *, batch_id: str, expected: Sequence[Label | None]
+) -> GateRequest:
+    """Request decisions about N images, uint8 `[N, S, S, 3]`, within `seconds`; the response is JSON."""
     data = pixels.tobytes()
     image = {
         "name": "image",
@@ -70,7 +70,7 @@ def pixels_request(
         labels = [label or "" for label in expected]
         inputs.append({"name": "expected", "datatype": "BYTES", "shape": [len(labels)], "data": labels})
     parameters = {"timeout": max(1, math.floor(seconds * 1e6))}
-    head = json.dumps({"id": name, "inputs": inputs, "parameters": parameters}).encode()
+    head = json.dumps({"id": batch_id, "inputs": inputs, "parameters": parameters}).encode()
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-    most = _ANSWER_BYTES + _ROW_BYTES * len(pixels)
-    return Request("POST", f"/v2/models/{model}/infer", headers=headers, content=head + data, most_bytes=most)
+    max_bytes = _MAX_RESPONSE_BYTES + _MAX_ROW_BYTES * len(pixels)
+    return GateRequest("POST", f"/v2/models/{model}/infer", headers=headers, content=head + data, max_bytes=max_bytes)

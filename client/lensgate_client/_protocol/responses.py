@@ -1,4 +1,4 @@
-"""What an answer says, checked in full: an answer that contradicts itself or its request is an error, no decision."""
+"""Read and validate responses: a response that contradicts itself or its request raises an error."""
 
 import json
 import math
@@ -7,85 +7,84 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from lensgate_client._protocol.requests import Reply
-from lensgate_client._protocol.texts import cut, printable, shown
-from lensgate_client.errors import GateError, UnexpectedAnswer, error_of
+from lensgate_client._protocol.requests import GateResponse
+from lensgate_client.errors import GateError, UnexpectedAnswer, error_for_response, quoted, single_line, truncated
 from lensgate_client.models import Band, Decision, Label, Model
 from lensgate_client.retries import read_retry_after
 
-_QUOTED = 200
-_DETAIL = 1_000
-_ID = 128
-_LARGEST_SIZE = 4_096
-"""Edge of a model's input: what a gate decodes at most."""
+_MAX_QUOTED = 200
+_MAX_DETAIL = 1_000
+_MAX_REQUEST_ID = 128
+_MAX_INPUT_SIZE = 4_096
+"""Largest edge length of a model's input; a gate does not decode larger images."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
-"""A model's name or version. It becomes part of a path."""
+"""A model's name or version, which becomes part of a URL path."""
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_Word = TypeVar("_Word", bound=str)
+_Choice = TypeVar("_Choice", bound=str)
 
 
-def read_error(reply: Reply, *, now: float) -> GateError | None:
-    """What an answer says went wrong; None where it is the one that was asked for."""
-    if reply.status == 200:
+def read_error(response: GateResponse, *, now: float) -> GateError | None:
+    """Return the error that a response reports; None for status 200."""
+    if response.status == 200:
         return None
-    problem = _read_problem(reply)
+    problem = _read_problem(response)
     detail, code, request_id = (problem.get(key) for key in ("detail", "code", "request_id"))
     if not isinstance(detail, str):
-        quoted = printable(reply.content[:_QUOTED].decode(errors="replace"))
-        detail = f"the answer is HTTP {reply.status}, and no problem document of a Lensgate: {quoted or 'empty'}"
+        body = single_line(response.content[:_MAX_QUOTED].decode(errors="replace"))
+        detail = f"HTTP {response.status} without a problem document of a Lensgate: {body or 'empty body'}"
     if not isinstance(request_id, str):
-        request_id = reply.headers.get("x-request-id")
-    return error_of(
-        reply.status,
-        printable(detail, _DETAIL),
+        request_id = response.headers.get("x-request-id")
+    return error_for_response(
+        response.status,
+        single_line(detail, _MAX_DETAIL),
         code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,
-        request_id=request_id and printable(request_id, _ID),
-        retry_after=read_retry_after(reply.headers, now=now),
+        request_id=request_id and single_line(request_id, _MAX_REQUEST_ID),
+        retry_after=read_retry_after(response.headers, now=now),
     )
 
 
-def _read_problem(reply: Reply) -> dict[str, Any]:
-    if not reply.headers.get("content-type", "").startswith("application/problem+json"):
+def _read_problem(response: GateResponse) -> dict[str, Any]:
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
         return {}
     try:
-        return _load(reply.content)
+        return _load(response.content)
     except (ValueError, RecursionError):
         return {}
 
 
-def read_model(reply: Reply) -> Model:
-    """The model that is served, from its card.
+def read_model(response: GateResponse) -> Model:
+    """Return the served model from its card.
 
     Raises:
-        UnexpectedAnswer: it is no card.
+        UnexpectedAnswer: the response is not a valid card.
     """
-    with _reading(reply):
-        card = _load(reply.content)
+    with _validation(response):
+        card = _load(response.content)
         size = _get(_object(card, "input"), "size")
-        if type(size) is not int or not 1 <= size <= _LARGEST_SIZE:
-            raise ValueError(f"size is {shown(size)}")
+        if type(size) is not int or not 1 <= size <= _MAX_INPUT_SIZE:
+            raise ValueError(f"size is {quoted(size)}")
         return Model(_name(card, "name"), _name(card, "version"), size)
 
 
-def read_decision(reply: Reply, *, name: str, expected: Label | None) -> Decision:
-    """The decision about a file, which was sent as `name` with the order `expected`.
+def read_decision(response: GateResponse, *, image_id: str, expected: Label | None) -> Decision:
+    """Return the decision about a file that was sent as `image_id` with the label `expected`.
 
     Raises:
-        UnexpectedAnswer: it is none, or about another image, or contradicts itself or the order.
+        UnexpectedAnswer: it is invalid, about another image, or contradicts itself or the expected label.
     """
-    with _reading(reply):
-        body = _load(reply.content)
-        _check_equal("id", _get(body, "id"), name)
+    with _validation(response):
+        body = _load(response.content)
+        _check_equal("id", _get(body, "id"), image_id)
         model, band = _object(body, "model"), _object(body, "band")
         decision = Decision(
-            name,
+            image_id,
             _probability(_get(body, "glasses_probability")),
-            _one_of(_get(body, "label"), "glasses", "no_glasses"),
-            _one_of(_get(body, "decision"), "accept", "discard"),
+            _choice(_get(body, "label"), "glasses", "no_glasses"),
+            _choice(_get(body, "decision"), "accept", "discard"),
             _reason(_get(body, "reason")),
-            _optional(_get(body, "novelty")),
+            _optional_number(_get(body, "novelty")),
             Band(_probability(_get(band, "low")), _probability(_get(band, "high"))),
             _name(model, "name"),
             _name(model, "version"),
@@ -95,47 +94,51 @@ def read_decision(reply: Reply, *, name: str, expected: Label | None) -> Decisio
 
 
 def read_decisions(
-    reply: Reply, *, model: str, name: str, names: Sequence[str], expected: Sequence[Label | None]
+    response: GateResponse,
+    *,
+    model: str,
+    batch_id: str,
+    image_ids: Sequence[str],
+    expected: Sequence[Label | None],
 ) -> list[Decision]:
-    """The decisions about the N images of a tensor.
+    """Return the decisions about the N images of a tensor.
 
     Args:
-        reply: the answer.
-        model: which was asked.
-        name: of the request.
-        names: under which the gate's record has the images.
-        expected: the orders of the images.
+        response: the response.
+        model: name of the requested model.
+        batch_id: id of the request.
+        image_ids: ids of the images in the gate's record.
+        expected: expected labels of the images.
 
     Raises:
-        UnexpectedAnswer: they are none, or not N, or one contradicts itself or its order.
+        UnexpectedAnswer: they are invalid, not N, or one contradicts itself or its expected label.
     """
-    with _reading(reply):
-        body = _load(reply.content)
-        _check_equal("id", _get(body, "id"), name)
+    with _validation(response):
+        body = _load(response.content)
+        _check_equal("id", _get(body, "id"), batch_id)
         _check_equal("model_name", _get(body, "model_name"), model)
-        version, outputs = _name(body, "model_version"), _outputs(body)
-        probabilities = _column(outputs, "glasses_probability", "FP32", count=len(names))
-        actions = _column(outputs, "decision", "BYTES", count=len(names))
-        reasons = _column(outputs, "reason", "BYTES", count=len(names))
-        has_novelty = "novelty" in outputs
-        novelties = _column(outputs, "novelty", "FP32", count=len(names)) if has_novelty else [None] * len(names)
-        rows = zip(names, probabilities, actions, reasons, novelties, strict=True)
-        decisions = [_decision_of(row, model=model, version=version) for row in rows]
+        version, outputs, count = _name(body, "model_version"), _outputs(body), len(image_ids)
+        probabilities = _column(outputs, "glasses_probability", "FP32", count=count)
+        actions = _column(outputs, "decision", "BYTES", count=count)
+        reasons = _column(outputs, "reason", "BYTES", count=count)
+        novelties = _column(outputs, "novelty", "FP32", count=count) if "novelty" in outputs else [None] * count
+        rows = zip(image_ids, probabilities, actions, reasons, novelties, strict=True)
+        decisions = [_decision_from_row(row, model=model, version=version) for row in rows]
         for decision, label in zip(decisions, expected, strict=True):
             _check_decision(decision, label)
         return decisions
 
 
-def _decision_of(row: tuple[str, Any, Any, Any, Any], *, model: str, version: str) -> Decision:
-    name, probability, action, reason, novelty = row
-    share = _probability(probability)
+def _decision_from_row(row: tuple[str, Any, Any, Any, Any], *, model: str, version: str) -> Decision:
+    image_id, value, action, reason, novelty = row
+    probability = _probability(value)
     return Decision(
-        name,
-        share,
-        "glasses" if share >= 0.5 else "no_glasses",
-        _one_of(action, "accept", "discard"),
+        image_id,
+        probability,
+        "glasses" if probability >= 0.5 else "no_glasses",
+        _choice(action, "accept", "discard"),
         _reason(reason),
-        _optional(novelty),
+        _optional_number(novelty),
         None,
         model,
         version,
@@ -143,14 +146,14 @@ def _decision_of(row: tuple[str, Any, Any, Any, Any], *, model: str, version: st
 
 
 def _outputs(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
+    outputs: dict[str, Mapping[str, Any]] = {}
     listed = _get(body, "outputs")
     for output in listed if isinstance(listed, list) else [listed]:
         name = _get(output, "name")
-        if not isinstance(name, str) or name in found:
-            raise ValueError(f"an output is there twice, or has no name: {shown(name)}")
-        found[name] = output
-    return found
+        if not isinstance(name, str) or name in outputs:
+            raise ValueError(f"an output is duplicated or has no name: {quoted(name)}")
+        outputs[name] = output
+    return outputs
 
 
 def _column(outputs: Mapping[str, Mapping[str, Any]], name: str, datatype: str, *, count: int) -> list[Any]:
@@ -158,62 +161,62 @@ def _column(outputs: Mapping[str, Mapping[str, Any]], name: str, datatype: str, 
     _check_equal(f"datatype of {name}", _get(output, "datatype"), datatype)
     shape, data = _get(output, "shape"), _get(output, "data")
     if shape != [count] or type(shape[0]) is not int:
-        raise ValueError(f"shape of {name} is {shown(shape)} and not {[count]}")
+        raise ValueError(f"shape of {name} is {quoted(shape)}, not {[count]}")
     if not isinstance(data, list) or len(data) != count:
-        raise ValueError(f"{name} has not one value for each of {count:,} images")
+        raise ValueError(f"{name} does not have one value for each of {count:,} images")
     return data
 
 
 def _check_decision(decision: Decision, expected: Label | None) -> None:
-    """Raise ValueError unless decision, reason, label, probability, band and order agree."""
+    """Raise ValueError unless decision, reason, label, probability, band and expected label agree."""
     label = "glasses" if decision.glasses_probability >= 0.5 else "no_glasses"
     _check_equal("label", decision.label, label)
     if decision.accepted != (decision.reason == "confident"):
-        raise ValueError(f"it says {decision.decision} and {decision.reason}")
+        raise ValueError(f"decision {decision.decision} contradicts reason {decision.reason}")
     contradicts = expected is not None and expected != decision.label
     if contradicts if decision.accepted else (decision.reason == "contradicted" and not contradicts):
-        raise ValueError(f"it says {decision.reason} of {decision.label}, and {expected} was expected")
+        raise ValueError(f"reason {decision.reason} contradicts label {decision.label} with {expected} expected")
     band = decision.band
     if band is None:
         return
     is_inside = band.low <= decision.glasses_probability <= band.high
     if band.low > band.high or (is_inside != (decision.reason == "uncertain") and decision.reason != "unfamiliar"):
-        raise ValueError(f"it says {decision.reason} of {decision.glasses_probability} with a band of {band}")
+        raise ValueError(f"reason {decision.reason} contradicts {decision.glasses_probability} with a band of {band}")
 
 
 @contextmanager
-def _reading(reply: Reply) -> Iterator[None]:
+def _validation(response: GateResponse) -> Iterator[None]:
     try:
         yield
     except RecursionError:
-        raise _unexpected(reply, "it is nested too deep") from None
+        raise _unexpected(response, "the JSON is nested too deeply") from None
     except (ValueError, OverflowError) as error:
-        raise _unexpected(reply, str(error)) from None
+        raise _unexpected(response, str(error)) from None
 
 
-def _unexpected(reply: Reply, reason: str) -> UnexpectedAnswer:
-    quoted = shown(reply.content[:_QUOTED].decode(errors="replace"))
-    why = cut(printable(reason), _QUOTED)
-    return UnexpectedAnswer(f"no Lensgate of this protocol answers so ({why}): {quoted}", status=reply.status)
+def _unexpected(response: GateResponse, reason: str) -> UnexpectedAnswer:
+    body = quoted(response.content[:_MAX_QUOTED].decode(errors="replace"))
+    why = truncated(single_line(reason), _MAX_QUOTED)
+    return UnexpectedAnswer(f"not a response of a Lensgate ({why}): {body}", status=response.status)
 
 
 def _load(content: bytes) -> dict[str, Any]:
-    """A JSON object in UTF-8; ValueError for anything else, for a key that is there twice, NaN and Infinity."""
-    found = json.loads(content.decode(), parse_constant=_no_number, object_pairs_hook=_unique)
-    if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
-    return found
+    """Parse a JSON object in UTF-8; raise ValueError for other content, duplicate keys, NaN and Infinity."""
+    body = json.loads(content.decode(), parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+    if not isinstance(body, dict):
+        raise ValueError("the body is not a JSON object")
+    return body
 
 
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
+def _reject_constant(text: str) -> float:
+    raise ValueError(f"{text} is not valid JSON")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is there twice")
-    return found
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key is duplicated")
+    return members
 
 
 def _get(owner: object, key: str) -> Any:
@@ -223,50 +226,50 @@ def _get(owner: object, key: str) -> Any:
 
 
 def _object(owner: object, key: str) -> Mapping[str, Any]:
-    found = _get(owner, key)
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{key} is no object")
-    return found
-
-
-def _name(owner: object, key: str) -> str:
-    found = _get(owner, key)
-    if not isinstance(found, str) or not _NAME.fullmatch(found):
-        raise ValueError(f"{key} is {shown(found)}")
-    return found
-
-
-def _reason(value: object) -> str:
-    """Not one of a list: a later gate may know more reasons to discard."""
-    if not isinstance(value, str) or not _CODE.fullmatch(value):
-        raise ValueError(f"the reason is {shown(value)}")
+    value = _get(owner, key)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} is not an object")
     return value
 
 
-def _one_of(value: object, *known: _Word) -> _Word:
-    for word in known:
-        if value == word:
-            return word
-    raise ValueError(f"{shown(value)} is none of {', '.join(known)}")
+def _name(owner: object, key: str) -> str:
+    value = _get(owner, key)
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(f"{key} is {quoted(value)}")
+    return value
+
+
+def _reason(value: object) -> str:
+    """Check the form only: a later gate may have more reasons to discard."""
+    if not isinstance(value, str) or not _CODE.fullmatch(value):
+        raise ValueError(f"the reason is {quoted(value)}")
+    return value
+
+
+def _choice(value: object, *choices: _Choice) -> _Choice:
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise ValueError(f"{quoted(value)} is not one of {', '.join(choices)}")
 
 
 def _number(value: object) -> float:
-    if type(value) not in (int, float) or not math.isfinite(found := float(value)):  # type: ignore[arg-type]
-        raise ValueError(f"{shown(value)} is no number")
-    return found
+    if type(value) not in (int, float) or not math.isfinite(number := float(value)):  # type: ignore[arg-type]
+        raise ValueError(f"{quoted(value)} is not a finite number")
+    return number
 
 
 def _probability(value: object) -> float:
-    found = _number(value)
-    if not 0.0 <= found <= 1.0:
-        raise ValueError(f"{found} is no probability")
-    return found
+    number = _number(value)
+    if not 0.0 <= number <= 1.0:
+        raise ValueError(f"{number} is not a probability")
+    return number
 
 
-def _optional(value: object) -> float | None:
+def _optional_number(value: object) -> float | None:
     return None if value is None else _number(value)
 
 
-def _check_equal(what: str, found: object, wanted: object) -> None:
-    if type(found) is not type(wanted) or found != wanted:
-        raise ValueError(f"{what} is {shown(found)} and not {shown(wanted)}")
+def _check_equal(field: str, value: object, expected: object) -> None:
+    if type(value) is not type(expected) or value != expected:
+        raise ValueError(f"{field} is {quoted(value)}, not {quoted(expected)}")

@@ -1,43 +1,45 @@
-"""Fills a window from one end while it is emptied from the other, on an event loop: `Stream` for asyncio."""
+"""Outcomes of an asynchronous stream: one task fills the window while the caller empties it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from typing import Any
 
-from lensgate_client._protocol.payloads import Part
-from lensgate_client._stream.window import Batch, Window
+from lensgate_client._protocol.payloads import Payload
+from lensgate_client._stream.window import InFlightWindow, RequestBatch, WindowLimits
 from lensgate_client.models import ImageFailed, Outcome
 
-_Ticket = asyncio.Task[list[Outcome]]
+_Task = asyncio.Task[list[Outcome]]
 
 
-class Pump:
-    """Judges parts as they come; used once.
+class AsyncOutcomeStream:
+    """Sends payloads as they arrive; used once.
 
     Args:
-        window: holds the images meanwhile.
-        judge: judges one part.
-        is_eager: whether a request that is not full is sent as soon as no other is under way.
+        limits: size and number of the requests.
+        send: sends one request.
+        ahead: most complete requests in the window; twice the concurrency if None.
+        is_eager: whether a partial request is sent as soon as no other is in flight.
     """
 
     def __init__(
         self,
-        window: Window[_Ticket],
-        judge: Callable[[Part], Coroutine[Any, Any, list[Outcome]]],
+        limits: WindowLimits,
+        send: Callable[[Payload], Coroutine[Any, Any, list[Outcome]]],
         *,
+        ahead: int | None,
         is_eager: bool,
     ) -> None:
-        self._window = window
-        self._judge = judge
+        self._window = InFlightWindow[_Task](limits, ahead)
+        self._send_payload = send
         self._is_eager = is_eager
-        self._more = asyncio.Event()
+        self._progress = asyncio.Event()
         self._room = asyncio.Event()
 
-    async def run(self, parts: AsyncIterable[Part | ImageFailed]) -> AsyncGenerator[Outcome, None]:
-        """The outcomes in order. What ends `parts` too early is raised after all that came before it."""
-        # One task pulls from the caller's iterable from its beginning to its end, as the caller's own code would.
-        filling = asyncio.create_task(self._fill(parts))
-        filling.add_done_callback(lambda _: self._more.set())
+    async def run(self, payloads: AsyncIterable[Payload | ImageFailed]) -> AsyncGenerator[Outcome, None]:
+        """Yield the outcomes in order; raise an error of `payloads` after the outcomes of all earlier payloads."""
+        # A single task iterates over the caller's iterable, so that its context stays the same throughout.
+        filling = asyncio.create_task(self._fill(payloads))
+        filling.add_done_callback(lambda _: self._progress.set())
         try:
             while await self._has_next(filling):
                 outcome = self._window.pop()
@@ -45,40 +47,40 @@ class Pump:
                 yield outcome
             await filling
         finally:
-            tasks = [filling, *self._window.tickets]
+            tasks = [filling, *self._window.futures]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fill(self, parts: AsyncIterable[Part | ImageFailed]) -> None:
-        async for part in parts:
-            self._send(self._window.add(part))
+    async def _fill(self, payloads: AsyncIterable[Payload | ImageFailed]) -> None:
+        async for payload in payloads:
+            self._send(self._window.add(payload))
             if self._is_eager and self._window.is_idle:
                 self._send(self._window.flush())
-            self._more.set()
+            self._progress.set()
             while self._window.is_full:
                 self._room.clear()
                 await self._room.wait()
 
     async def _has_next(self, filling: "asyncio.Task[None]") -> bool:
-        """Return when the first image has its outcome; False where there is none left."""
+        """Wait until the first image has its outcome; return False if there are no more images."""
         while not self._window.is_head_sent:
             if self._window and (self._is_eager or self._window.is_full or filling.done()):
                 self._send(self._window.flush())
             elif filling.done():
                 return False
             else:
-                self._more.clear()
-                await self._more.wait()
+                self._progress.clear()
+                await self._progress.wait()
         batch = self._window.head
         if batch is not None and not batch.is_settled:
             try:
-                batch.settle(await batch.sent)
+                batch.settle(await batch.future)
             except Exception as error:
-                self._window.explain(error)
+                self._window.add_note(error)
                 raise
         return True
 
-    def _send(self, batches: Iterable[Batch[_Ticket]]) -> None:
+    def _send(self, batches: Iterable[RequestBatch[_Task]]) -> None:
         for batch in batches:
-            batch.send(asyncio.create_task(self._judge(batch.work)))
+            batch.mark_sent(asyncio.create_task(self._send_payload(batch.payload)))

@@ -1,47 +1,55 @@
-"""Fills a window and empties it in turns, in the caller's thread, while other threads judge."""
+"""Outcomes of a blocking stream: the caller's thread fills and empties the window while other threads send."""
 
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 
-from lensgate_client._protocol.payloads import Part
-from lensgate_client._stream.sources import Kept
-from lensgate_client._stream.window import Batch, Window
+from lensgate_client._protocol.payloads import Payload
+from lensgate_client._stream.inputs import DeferredErrorIterable
+from lensgate_client._stream.window import InFlightWindow, RequestBatch, WindowLimits
 from lensgate_client.models import ImageFailed, Outcome
 
-_Ticket = Future[list[Outcome]]
+_Future = Future[list[Outcome]]
 
 
-class Stream:
-    """Judges parts as they come; used once.
+class OutcomeStream:
+    """Sends payloads as they arrive; used once.
 
     Args:
-        window: holds the images meanwhile.
-        judge: begins to judge one part.
-        is_eager: whether a request that is not full is sent as soon as no other is under way.
+        limits: size and number of the requests.
+        submit: starts a request on another thread.
+        ahead: most complete requests in the window; twice the concurrency if None.
+        is_eager: whether a partial request is sent as soon as no other is in flight.
     """
 
-    def __init__(self, window: Window[_Ticket], judge: Callable[[Part], _Ticket], *, is_eager: bool) -> None:
-        self._window = window
-        self._judge = judge
+    def __init__(
+        self,
+        limits: WindowLimits,
+        submit: Callable[[Payload], _Future],
+        *,
+        ahead: int | None,
+        is_eager: bool,
+    ) -> None:
+        self._window = InFlightWindow[_Future](limits, ahead)
+        self._submit = submit
         self._is_eager = is_eager
 
-    def run(self, parts: Iterable[Part | ImageFailed]) -> Generator[Outcome, None, None]:
-        """The outcomes in order. What ends `parts` too early is raised after all that came before it."""
-        window, parts = self._window, Kept(parts)
+    def run(self, payloads: Iterable[Payload | ImageFailed]) -> Generator[Outcome, None, None]:
+        """Yield the outcomes in order; raise an error of `payloads` after the outcomes of all earlier payloads."""
+        window, payloads = self._window, DeferredErrorIterable(payloads)
         try:
-            for part in parts:
-                self._send(window.add(part))
+            for payload in payloads:
+                self._send(window.add(payload))
                 if self._is_eager and window.is_idle:
                     self._send(window.flush())
-                while window.is_full or window.has_answer:
+                while window.is_full or window.is_head_ready:
                     yield self._next()
             self._send(window.flush())
             while window:
                 yield self._next()
-            parts.check()
+            payloads.raise_error()
         finally:
-            for ticket in window.tickets:
-                ticket.cancel()
+            for future in window.futures:
+                future.cancel()
 
     def _next(self) -> Outcome:
         if not self._window.is_head_sent:
@@ -49,12 +57,12 @@ class Stream:
         batch = self._window.head
         if batch is not None and not batch.is_settled:
             try:
-                batch.settle(batch.sent.result())
+                batch.settle(batch.future.result())
             except Exception as error:
-                self._window.explain(error)
+                self._window.add_note(error)
                 raise
         return self._window.pop()
 
-    def _send(self, batches: Iterable[Batch[_Ticket]]) -> None:
+    def _send(self, batches: Iterable[RequestBatch[_Future]]) -> None:
         for batch in batches:
-            batch.send(self._judge(batch.work))
+            batch.mark_sent(self._submit(batch.payload))

@@ -1,103 +1,108 @@
-"""The images between being asked about and being answered: packed into requests, and given back in their order."""
+"""Images in flight: packed into requests, and returned in their order."""
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from lensgate_client._protocol.payloads import Block, File, Part, join
+from lensgate_client._protocol.payloads import FilePayload, Payload, PixelPayload, join_payloads
 from lensgate_client.models import ImageFailed, Outcome
 
 
-class Limits(Protocol):
-    """How much is asked at a time."""
+class WindowLimits(Protocol):
+    """Limits of the requests in flight."""
 
     @property
     def concurrency(self) -> int:
-        """Requests under way."""
+        """Requests in flight at a time."""
         ...
 
     @property
     def batch_size(self) -> int:
-        """Most images in one request of pixels."""
+        """Most images in one pixel request."""
         ...
 
 
-class Ticket(Protocol):
-    """What stands for a request on its way: a future or a task."""
+class FutureLike(Protocol):
+    """A future or task of a request."""
 
     def done(self) -> bool:
-        """Whether it has been answered, or failed."""
+        """Return whether the request succeeded or failed."""
         ...
 
     def cancel(self) -> bool:
-        """Nobody waits for it any more."""
+        """Discard the result."""
         ...
 
 
-_Ticket = TypeVar("_Ticket", bound=Ticket)
+_Future = TypeVar("_Future", bound=FutureLike)
 
 
 @dataclass(slots=True, eq=False)
-class _Slot(Generic[_Ticket]):
-    """One image's place in the order."""
+class _Slot(Generic[_Future]):
+    """Position of one image in the order."""
 
-    batch: "Batch[_Ticket] | None" = None
+    batch: "RequestBatch[_Future] | None" = None
     outcome: Outcome | None = None
 
 
 @dataclass(slots=True, eq=False)
-class Batch(Generic[_Ticket]):
-    """The images of one request; `ticket` is None before it is sent."""
+class RequestBatch(Generic[_Future]):
+    """The images of one request; it owns their payloads until it is sent."""
 
-    parts: list[Part] = field(default_factory=list)
-    slots: list[_Slot[_Ticket]] = field(default_factory=list)
-    ticket: _Ticket | None = None
+    payloads: list[Payload] = field(default_factory=list)
+    slots: list[_Slot[_Future]] = field(default_factory=list)
     is_settled: bool = False
+    _future: _Future | None = None
 
     @property
-    def work(self) -> Part:
-        """What is sent."""
-        return join(self.parts)
+    def payload(self) -> Payload:
+        """The payloads combined."""
+        return join_payloads(self.payloads)
 
     @property
-    def sent(self) -> _Ticket:
-        """The ticket; LookupError where it was not sent."""
-        if self.ticket is None:
+    def is_sent(self) -> bool:
+        """Whether the request was sent."""
+        return self._future is not None
+
+    @property
+    def future(self) -> _Future:
+        """The future of the request; LookupError before it is sent."""
+        if self._future is None:
             raise LookupError("this request waits for more images")
-        return self.ticket
+        return self._future
 
-    def send(self, ticket: _Ticket) -> None:
-        """It is on its way; its pixels are the ticket's."""
-        self.ticket = ticket
-        self.parts.clear()
+    def mark_sent(self, future: _Future) -> None:
+        """Store the future of the request and release the payloads."""
+        self._future = future
+        self.payloads.clear()
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """It is answered."""
+        """Store the outcomes of the images."""
         for slot, outcome in zip(self.slots, outcomes, strict=True):
             slot.outcome = outcome
         self.is_settled = True
 
 
-class Window(Generic[_Ticket]):
-    """Holds images from `add` to `pop`. Used by one thread, or on one event loop.
+class InFlightWindow(Generic[_Future]):
+    """Holds images from `add` to `pop`. Not thread-safe.
 
     Args:
-        limits: the size of a request and how many are under way; it may change.
-        ahead: requests that are complete and not yet popped to their end, at most; twice the concurrency if None.
+        limits: size and number of the requests; the values may change.
+        ahead: most complete requests in the window; twice the concurrency if None.
 
     Raises:
-        ValueError: that is none.
+        ValueError: `ahead` is less than 1.
     """
 
-    def __init__(self, limits: Limits, ahead: int | None = None) -> None:
+    def __init__(self, limits: WindowLimits, ahead: int | None = None) -> None:
         self._limits = limits
         self._ahead = 2 * limits.concurrency if ahead is None else ahead
         if self._ahead < 1:
-            raise ValueError(f"ahead is 1 or more, not {ahead}")
-        self._slots: deque[_Slot[_Ticket]] = deque()
-        self._batches: deque[Batch[_Ticket]] = deque()
-        self._packing: Batch[_Ticket] | None = None
+            raise ValueError(f"ahead must be >= 1, not {ahead}")
+        self._slots: deque[_Slot[_Future]] = deque()
+        self._batches: deque[RequestBatch[_Future]] = deque()
+        self._packing: RequestBatch[_Future] | None = None
         self._popped = 0
 
     def __len__(self) -> int:
@@ -105,52 +110,52 @@ class Window(Generic[_Ticket]):
 
     @property
     def is_full(self) -> bool:
-        """Whether no more should come before some go."""
+        """Whether images must be popped before others are added."""
         complete = len(self._batches) - (self._packing is not None)
         return complete >= self._ahead or len(self) >= self._ahead * self._limits.batch_size
 
     @property
     def is_idle(self) -> bool:
-        """Whether every request that was sent has been answered."""
-        return all(ticket.done() for ticket in self.tickets)
+        """Whether every sent request is done."""
+        return all(future.done() for future in self.futures)
 
     @property
-    def has_answer(self) -> bool:
+    def is_head_ready(self) -> bool:
         """Whether the first image can be popped without a wait."""
         batch = self.head
-        return self.is_head_sent and (batch is None or batch.is_settled or batch.sent.done())
+        return self.is_head_sent and (batch is None or batch.is_settled or batch.future.done())
 
     @property
     def is_head_sent(self) -> bool:
-        """Whether there is a first image, and nothing has to be sent for it any more."""
-        return bool(self._slots) and (self._slots[0].batch is None or self._slots[0].batch.ticket is not None)
+        """Whether there is a first image and its request, if it needs one, was sent."""
+        return bool(self._slots) and (self._slots[0].batch is None or self._slots[0].batch.is_sent)
 
     @property
-    def head(self) -> Batch[_Ticket] | None:
-        """The request of the first image; None where it has none, or there is no image."""
+    def head(self) -> RequestBatch[_Future] | None:
+        """The request of the first image; None if the window is empty or the image failed before sending."""
         return self._slots[0].batch if self._slots else None
 
     @property
-    def tickets(self) -> list[_Ticket]:
-        """Of everything that was sent and not yet popped to its end."""
-        return [batch.ticket for batch in self._batches if batch.ticket is not None]
+    def futures(self) -> list[_Future]:
+        """The futures of all sent requests in the window."""
+        return [batch.future for batch in self._batches if batch.is_sent]
 
-    def add(self, part: Part | ImageFailed) -> list[Batch[_Ticket]]:
-        """Take in images; returns the requests that are complete by now."""
-        if isinstance(part, ImageFailed):
-            self._slots.append(_Slot(outcome=part))
+    def add(self, payload: Payload | ImageFailed) -> list[RequestBatch[_Future]]:
+        """Add images; return the requests that are now complete."""
+        if isinstance(payload, ImageFailed):
+            self._slots.append(_Slot(outcome=payload))
             return []
-        if isinstance(part, File) or part.is_named:
-            return [self._enter(Batch(), part)]
-        return self._pack(part)
+        if isinstance(payload, FilePayload) or payload.has_own_id:
+            return [self._append(RequestBatch(), payload)]
+        return self._pack(payload)
 
-    def flush(self) -> list[Batch[_Ticket]]:
-        """The request that waits for more images, if there is one."""
+    def flush(self) -> list[RequestBatch[_Future]]:
+        """Return the request that waits for more images, if there is one."""
         packed, self._packing = self._packing, None
         return [] if packed is None else [packed]
 
     def pop(self) -> Outcome:
-        """Take out the first image, whose outcome is known."""
+        """Remove the first image and return its outcome; LookupError if the outcome is unknown."""
         slot = self._slots.popleft()
         self._popped += 1
         if slot.outcome is None:
@@ -159,26 +164,26 @@ class Window(Generic[_Ticket]):
             self._batches.remove(slot.batch)
         return slot.outcome
 
-    def explain(self, error: BaseException) -> None:
-        """Note on an error that ends the stream which images have no outcome because of it."""
+    def add_note(self, error: BaseException) -> None:
+        """Note on an error that ends the stream which images have no outcome."""
         first, last = self._popped + 1, self._popped + len(self._slots)
-        error.add_note(f"lensgate: of the images given so far those from number {first} to {last} have no outcome")
+        error.add_note(f"lensgate: of the images passed so far, numbers {first} to {last} have no outcome")
 
-    def _pack(self, block: Block) -> list[Batch[_Ticket]]:
-        found = [] if self._packing is None or self._takes(self._packing, block) else self.flush()
-        self._packing = self._enter(self._packing or Batch(), block)
-        return found + (self.flush() if len(self._packing.slots) >= self._limits.batch_size else [])
+    def _pack(self, payload: PixelPayload) -> list[RequestBatch[_Future]]:
+        complete = [] if self._packing is None or self._has_room(self._packing, payload) else self.flush()
+        self._packing = self._append(self._packing or RequestBatch(), payload)
+        return complete + (self.flush() if len(self._packing.slots) >= self._limits.batch_size else [])
 
-    def _takes(self, batch: Batch[_Ticket], block: Block) -> bool:
-        first = batch.parts[0]
-        same = isinstance(first, Block) and first.pixels.shape[1:] == block.pixels.shape[1:]
-        return same and len(batch.slots) + len(block.pixels) <= self._limits.batch_size
+    def _has_room(self, batch: RequestBatch[_Future], payload: PixelPayload) -> bool:
+        first = batch.payloads[0]
+        is_same_size = isinstance(first, PixelPayload) and first.pixels.shape[1:] == payload.pixels.shape[1:]
+        return is_same_size and len(batch.slots) + len(payload.pixels) <= self._limits.batch_size
 
-    def _enter(self, batch: Batch[_Ticket], part: Part) -> Batch[_Ticket]:
+    def _append(self, batch: RequestBatch[_Future], payload: Payload) -> RequestBatch[_Future]:
         if not batch.slots:
             self._batches.append(batch)
-        slots = [_Slot(batch) for _ in part.names]
-        batch.parts.append(part)
+        slots = [_Slot(batch) for _ in payload.image_ids]
+        batch.payloads.append(payload)
         batch.slots += slots
         self._slots += slots
         return batch

@@ -1,13 +1,13 @@
-"""Decode JPEG files strictly: damage is an error, where libjpeg alone would fill it with grey and go on.
+"""Decode JPEG files strictly: damage is an error, where libjpeg alone would fill it with grey and continue.
 
 libjpeg-turbo's TurboJPEG interface (simplejpeg) turns libjpeg's warnings into errors, and decodes nearly every file.
-It also warns of things that change no pixel: a broken ICC profile, bytes between segments, zeros before a restart
-marker. So it is handed only the segments that pixels depend on, and where it still refuses, a second time without that
-padding. Files whose sampling factors it has no name for go to `gate.formats.jpeg.sampling`.
+It also warns of harmless things: a broken ICC profile, bytes between segments, zeros before a restart marker. It
+therefore receives only the segments that pixels depend on and, if it still fails, the file again without that padding.
+Files with sampling factors that it does not support go to `gate.formats.jpeg.sampling`.
 
-Colour: pixels are taken as stored. ICC profiles are dropped and not applied. JFIF and Adobe markers decide between RGB,
-YCbCr, CMYK and YCCK as in libjpeg. CMYK samples are read as inverted, as Adobe writes them, and become RGB by
-`(255 - c) * (255 - k) / 255`, as Pillow does.
+Colour: pixels are taken as stored. ICC profiles are not applied. JFIF and Adobe markers decide between RGB, YCbCr, CMYK
+and YCCK as in libjpeg. CMYK samples are read as inverted, as Adobe writes them, and become RGB by
+`(255 - c) * (255 - k) / 255`, as in Pillow.
 """
 
 from functools import partial
@@ -29,37 +29,36 @@ _NAMED_SAMPLINGS = frozenset({(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)})
 def decode_jpeg(data: ImageBytes, edge: int) -> DecodedImage:
     """Decode a square JPEG.
 
-    The DCT does most of the shrinking where `edge` is less than the picture's: at 1/8 only the mean of each block of
-    8 x 8 is computed.
+    If `edge` is smaller than the stored edge, the DCT shrinks: at 1/8 it computes only the mean of each 8 x 8 block.
 
     Returns:
         RGB of `edge` x `edge`.
 
     Raises:
         ImageError: the file cannot be decoded.
-        ValueError, OSError: it is damaged.
+        ValueError, OSError: the file is damaged.
     """
     head = read_jpeg_header(data)
-    picture = head.without_metadata(data)
+    jpeg = head.without_metadata(data)
     if head.frame.is_lossless:
-        return _decode_lossless(picture, head.frame)
-    if not _is_named(head.frame, picture):
-        return decode_unnamed_sampling(picture, edge)
+        return _decode_lossless(jpeg, head.frame)
+    if not _is_named(head.frame, jpeg):
+        return decode_unnamed_sampling(jpeg, edge)
     try:
-        return _decode(picture, head.frame, edge)
+        return _decode(jpeg, head.frame, edge)
     except ValueError:
-        unpadded = without_padding(picture, partial(_is_sound, head.frame))
+        unpadded = without_padding(jpeg, partial(_is_sound, head.frame))
         if unpadded is None:
             raise
     return _decode(unpadded, head.frame, edge)
 
 
 def strip_metadata(data: ImageBytes) -> ImageBytes:
-    """Return a JPEG file without its metadata: no decoder has to look at EXIF or ICC."""
+    """Return a JPEG file without its metadata, such as EXIF and ICC."""
     return read_jpeg_header(data).without_metadata(data)
 
 
-def _is_named(frame: Frame, picture: ImageBytes) -> bool:
+def _is_named(frame: Frame, jpeg: ImageBytes) -> bool:
     first, *others = (factors for _, *factors in frame.components)
     if not others:
         return True
@@ -67,29 +66,29 @@ def _is_named(frame: Frame, picture: ImageBytes) -> bool:
     if luma in _NAMED_SAMPLINGS and others in ([[1, 1]] * 2, [[1, 1], [1, 1], first]):
         return True
     try:
-        simplejpeg.decode_jpeg_header(picture, strict=False)
+        simplejpeg.decode_jpeg_header(jpeg, strict=False)
     except ValueError as error:
         return "subsampling" not in str(error)
     return True
 
 
-def _decode(picture: ImageBytes, frame: Frame, edge: int) -> DecodedImage:
+def _decode(jpeg: ImageBytes, frame: Frame, edge: int) -> DecodedImage:
     colours = _colours(frame)
-    pixels: Pixels = simplejpeg.decode_jpeg(picture, colours, min_height=edge, min_width=edge)
+    pixels: Pixels = simplejpeg.decode_jpeg(jpeg, colours, min_height=edge, min_width=edge)
     height, width, _ = pixels.shape
     rows = _rgb_of_cmyk if colours == "CMYK" else _unchanged
     return DecodedImage(height, width, lambda first, stop: rows(pixels[first:stop]))
 
 
-def _decode_lossless(picture: ImageBytes, frame: Frame) -> DecodedImage:
-    """Decode all of a lossless picture.
+def _decode_lossless(jpeg: ImageBytes, frame: Frame) -> DecodedImage:
+    """Decode a lossless JPEG at its full size.
 
-    It must never be asked for at another size: libjpeg-turbo before 3.1.4 does not shrink it, and writes the whole
-    picture into the buffer for the smaller one. So it does not take the ways of other files, which ask for small ones.
+    Never request a smaller size: libjpeg-turbo before 3.1.4 does not shrink lossless files, and writes the full image
+    into the smaller buffer.
     """
     if len({(h, v) for _, h, v in frame.components}) > 1:
         raise UnsupportedImage("the jpeg is lossless with subsampled colours: save it as PNG")
-    return _decode(picture, frame, frame.height)
+    return _decode(jpeg, frame, frame.height)
 
 
 def _colours(frame: Frame) -> str:
@@ -104,9 +103,9 @@ def _rgb_of_cmyk(inverted: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(255 - inverted, "CMYK").convert("RGB"))
 
 
-def _is_sound(frame: Frame, picture: bytes) -> bool:
+def _is_sound(frame: Frame, jpeg: bytes) -> bool:
     try:
-        _decode(picture, frame, 1)
+        _decode(jpeg, frame, 1)
     except ValueError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""The segments of a JPEG file: its frame, its scans and their cost, found in linear time without decoding.
+"""Read the segments of a JPEG file, its frame, and its scans with their cost, in linear time and without decoding.
 
-Markers are searched with regular expressions that match two bytes, so that no input makes a search quadratic. The
-number of segments, scans and padding bytes is limited.
+Markers are searched with regular expressions that match two bytes, so no input makes a search quadratic. The number of
+segments, scans and padding bytes is limited.
 """
 
 import re
@@ -24,7 +24,7 @@ _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _RESTARTS = range(0xD0, 0xD8)
 _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
-# The two application segments from which libjpeg infers the colour space.
+# libjpeg infers the colour space from these two application segments.
 _COLOUR_SEGMENTS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
 _CHANNELS = (1, 3, 4)
 
@@ -36,16 +36,15 @@ _MARKER_OR_RESTART = re.compile(rb"\xff[\x02-\xfe]")
 _MOST_SEGMENTS = 1_000
 _MOST_PADDING = 4_096
 
-# Encoders write about ten scans. Each walks over all coefficients of its components: some 60 ns a block, whatever its
-# size, so that this many blocks are at most a second. The usual ten scans of 4096 x 4096 pixels without subsampling
-# come to 3.7 million.
+# Encoders write about ten scans. Each scan visits all coefficients of its components, at about 60 ns a block, so this
+# many blocks take at most a second. Ten scans of 4096 x 4096 pixels without subsampling have 3.7 million.
 _MOST_SCANS = 100
 MOST_BLOCKS = 12_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the start of frame says. `components`: id and sampling factors, horizontal and vertical, of each."""
+    """The start-of-frame segment. `components`: id, horizontal and vertical sampling factor of each."""
 
     marker: int
     width: int
@@ -54,26 +53,26 @@ class Frame:
 
     @property
     def is_progressive(self) -> bool:
-        """Whether scans refine each other."""
+        """Whether later scans refine earlier ones."""
         return self.marker in _PROGRESSIVE_FRAMES
 
     @property
     def is_lossless(self) -> bool:
-        """Whether samples are predicted from their neighbours: there is no DCT that could shrink the picture."""
+        """Whether samples are predicted from their neighbours, without a DCT that could shrink the image."""
         return self.marker == _LOSSLESS_FRAME
 
     @property
     def is_arithmetic(self) -> bool:
-        """Whether scans are coded arithmetically instead of by Huffman."""
+        """Whether scans use arithmetic instead of Huffman coding."""
         return self.marker in _ARITHMETIC_FRAMES
 
     @property
     def mcu(self) -> tuple[int, int]:
-        """Width and height in pixels of a minimum coded unit of all components."""
+        """Width and height in pixels of a minimum coded unit (MCU) of all components."""
         return 8 * max(h for _, h, _ in self.components), 8 * max(v for _, _, v in self.components)
 
     def units(self, ids: tuple[int, ...]) -> int:
-        """Minimum coded units in a scan of these components."""
+        """Return the number of minimum coded units in a scan of these components."""
         mcu_width, mcu_height = self.mcu
         if len(ids) > 1:
             return -(-self.width // mcu_width) * -(-self.height // mcu_height)
@@ -81,14 +80,14 @@ class Frame:
         return -(-self.width * h // mcu_width) * -(-self.height * v // mcu_height)
 
     def blocks(self, ids: tuple[int, ...]) -> int:
-        """Blocks of 8 x 8 coefficients in a scan of these components."""
+        """Return the number of blocks of 8 x 8 coefficients in a scan of these components."""
         each = sum(h * v for component, h, v in self.components if component in ids) if len(ids) > 1 else 1
         return self.units(ids) * each
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One scan: the components in it, and where its header begins and its entropy-coded data lies."""
+    """One scan: its components, and the positions of its header and its entropy-coded data."""
 
     components: tuple[int, ...]
     header: int
@@ -97,7 +96,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """Everything before the first scan. `needed`: where the segments lie that pixels depend on."""
+    """Everything before the first scan. `needed`: start and end of each segment that pixels depend on."""
 
     frame: Frame
     exif: ImageBytes
@@ -106,7 +105,7 @@ class JpegHeader:
     restart_interval: int
 
     def without_metadata(self, data: ImageBytes) -> ImageBytes:
-        """Return the file without metadata and without bytes between segments; `data` itself if it has none."""
+        """Return the file without metadata and without bytes between segments; `data` itself if it has neither."""
         position = 2
         for start, end in self.needed:
             if start != position:
@@ -119,7 +118,7 @@ class JpegHeader:
 
 
 def with_size(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:
-    """Return a segment, with another width and height if it is the start of frame."""
+    """Return a segment; if it is the start of frame, with another width and height."""
     width, height = size
     return segment[:5] + struct.pack(">HH", height, width) + segment[9:] if segment[1] == frame.marker else segment
 
@@ -128,8 +127,8 @@ def read_jpeg_header(data: ImageBytes) -> JpegHeader:
     """Read the segments before the first scan.
 
     Raises:
-        CorruptImage: there is no frame or no scan, or the header is padded or split up as no encoder would.
-        UnsupportedImage: no decoder here reads this kind of JPEG.
+        CorruptImage: there is no frame or scan, or the header is padded or fragmented beyond any encoder's output.
+        UnsupportedImage: no decoder here reads this variant of JPEG.
         struct.error, IndexError: a segment ends early.
     """
     frame: Frame | None = None
@@ -153,10 +152,10 @@ def read_jpeg_header(data: ImageBytes) -> JpegHeader:
 
 
 def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
-    """Find all scans of the picture, up to its end of image: thumbnails and second pictures do not count.
+    """Find all scans up to the end of image; thumbnails and further images are not included.
 
     Raises:
-        CorruptImage: there are more than a decoder should be given, or a component is in none.
+        CorruptImage: there are too many scans, or a component is in none.
         struct.error, IndexError: the header of a scan ends early.
     """
     first = _read_scan(data, head.scan)
@@ -166,7 +165,7 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
 
 
 def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tuple[int, int]]:
-    """Start and end of the coded data between restart markers: at most one interval for each unit of the scan."""
+    """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan."""
     start = scan.start
     for _ in range(frame.units(scan.components) + 1):
         found = _MARKER_OR_RESTART.search(data, start)
@@ -204,7 +203,7 @@ def _check_scans(frame: Frame, scans: list[Scan]) -> None:
 
 
 def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each segment up to the end of the image, a damaged marker or the end of the data."""
+    """Yield marker, start and end of each segment up to the end of image, a damaged marker or the end of the data."""
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.search(data, position, position + _MOST_PADDING + 2)
         if found is None and len(data) > position + _MOST_PADDING:

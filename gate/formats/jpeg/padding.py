@@ -1,7 +1,7 @@
-"""Remove the zeros that webcams and scanners put before restart markers: libjpeg warns of them, and no pixel changes.
+"""Remove the zeros that webcams and scanners write before restart markers: libjpeg warns of them, but ignores them.
 
-Coded data may itself end with a zero. So each interval that does is decoded alone, strictly, as a picture of one row of
-units, with and without its zeros, and the form that is whole is kept.
+Coded data may itself end with a zero. Each interval that ends with zeros is therefore decoded alone, strictly, as an
+image of one row of units, with and without its zeros; the first form that decodes without a warning is kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,40 +10,40 @@ from gate.formats.jpeg.header import Frame, JpegHeader, coded_intervals, read_jp
 from gate.types import ImageBytes
 
 _MOST_CANDIDATES = 4_096
-"""Intervals that are decoded alone: at some 20 µs each, more than the rows of any picture."""
+"""Limit of intervals that are decoded alone, at about 20 µs each; more than the rows of any image."""
 
 _MOST_BYTES = 5_000_000
-"""Each interval may be decoded three more times, within the time that one picture may take."""
+"""Limit of the file size: each interval may be decoded three more times, within the time limit of one image."""
 
 _LARGEST = 65_500
 _RESTART_INTERVAL = 0xDD
 
 
-def without_padding(picture: ImageBytes, is_sound: Callable[[bytes], bool]) -> bytes | None:
-    """Return a JPEG without zeros before its restart markers and its end; None if there are none to remove.
+def without_padding(jpeg: ImageBytes, is_sound: Callable[[bytes], bool]) -> bytes | None:
+    """Return a JPEG without zeros before its restart markers and its end; None if there is no padding to remove.
 
     Args:
-        picture: a JPEG of one scan, without metadata.
-        is_sound: whether a strict decoder takes a JPEG.
+        jpeg: a file of one scan, without metadata.
+        is_sound: whether a strict decoder accepts a JPEG.
     """
-    head = read_jpeg_header(picture)
-    scans = read_scans(picture, head)
-    if len(scans) > 1 or len(picture) > _MOST_BYTES:
+    head = read_jpeg_header(jpeg)
+    scans = read_scans(jpeg, head)
+    if len(scans) > 1 or len(jpeg) > _MOST_BYTES:
         return None
-    lead = _Lead(picture, head, scans[0].start)
-    intervals = list(coded_intervals(picture, scans[0], head.frame))
-    padded = [index for index, (start, end) in enumerate(intervals) if end > start and picture[end - 1] == 0]
+    lead = _Lead(jpeg, head, scans[0].start)
+    intervals = list(coded_intervals(jpeg, scans[0], head.frame))
+    padded = [index for index, (start, end) in enumerate(intervals) if end > start and jpeg[end - 1] == 0]
     if not padded or len(padded) > _MOST_CANDIDATES:
         return None
     whole = {index: _whole(lead, intervals, index, is_sound) for index in padded}
-    return b"".join(_parts(picture, intervals, whole))
+    return b"".join(_parts(jpeg, intervals, whole))
 
 
 class _Lead:
-    """Everything before the coded data, with a size of choice and no restart interval."""
+    """Everything before the coded data, to be combined with another size and no restart interval."""
 
-    def __init__(self, picture: ImageBytes, head: JpegHeader, start: int) -> None:
-        self.picture, self.frame, self._head, self._start = picture, head.frame, head, start
+    def __init__(self, jpeg: ImageBytes, head: JpegHeader, start: int) -> None:
+        self.jpeg, self.frame, self._head, self._start = jpeg, head.frame, head, start
         self.restart_interval = head.restart_interval or head.frame.units(self.ids)
 
     @property
@@ -51,7 +51,7 @@ class _Lead:
         return tuple(component for component, _, _ in self.frame.components)
 
     def alone(self, coded: bytes, units: int) -> bytes | None:
-        """A JPEG of one interval; None if it would be too wide for one."""
+        """Return a JPEG of one interval; None if it would exceed the width limit of JPEG."""
         width, height = _unit(self.frame)
         if units == self.frame.units(self.ids):
             size = (self.frame.width, self.frame.height)
@@ -59,16 +59,16 @@ class _Lead:
             size = (units * width, height)
         else:
             return None
-        segments = [bytes(self.picture[start:end]) for start, end in self._head.needed]
+        segments = [bytes(self.jpeg[start:end]) for start, end in self._head.needed]
         resized = [with_size(each, self.frame, size) for each in segments if each[1] != _RESTART_INTERVAL]
-        scan_header = bytes(self.picture[self._head.scan : self._start])
+        scan_header = bytes(self.jpeg[self._head.scan : self._start])
         return b"".join([b"\xff\xd8", *resized, scan_header, coded, b"\xff\xd9"])
 
 
 def _whole(lead: _Lead, intervals: list[tuple[int, int]], index: int, is_sound: Callable[[bytes], bool]) -> bytes:
-    """The interval as it should be, or as it is if no form is sound."""
+    """Return the interval without padding; unchanged if no form decodes."""
     start, end = intervals[index]
-    coded = bytes(lead.picture[start:end])
+    coded = bytes(lead.jpeg[start:end])
     units = lead.restart_interval
     if index == len(intervals) - 1:
         units = max(1, lead.frame.units(lead.ids) - index * units)
@@ -80,24 +80,24 @@ def _whole(lead: _Lead, intervals: list[tuple[int, int]], index: int, is_sound: 
 
 
 def _forms(coded: bytes) -> Iterator[bytes]:
-    """The coded data with no zero at its end, with one, and with two."""
+    """Yield the coded data with no trailing zero, with one, and with two."""
     trimmed = coded.rstrip(b"\x00")
     if trimmed.endswith(b"\xff"):
-        trimmed += b"\x00"  # FF 00 is one byte of coded data.
+        trimmed += b"\x00"  # FF 00 encodes one byte.
     zeros = len(coded) - len(trimmed)
     for kept in (0, 1, 2):
         if kept <= zeros:
             yield trimmed + bytes(kept)
 
 
-def _parts(picture: ImageBytes, intervals: list[tuple[int, int]], whole: dict[int, bytes]) -> Iterator[ImageBytes]:
+def _parts(jpeg: ImageBytes, intervals: list[tuple[int, int]], whole: dict[int, bytes]) -> Iterator[ImageBytes]:
     position = 0
     for index, (start, end) in enumerate(intervals):
         if index in whole:
-            yield picture[position:start]
+            yield jpeg[position:start]
             yield whole[index]
             position = end
-    yield picture[position:]
+    yield jpeg[position:]
 
 
 def _unit(frame: Frame) -> tuple[int, int]:

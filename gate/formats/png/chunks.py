@@ -1,4 +1,4 @@
-"""The chunks that a PNG file is made of, and the few of them that its pixels need."""
+"""Walk over the chunks of a PNG file, and collect those that its pixels need."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -21,18 +21,18 @@ _HEAD = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
 _DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
 _MOST = 2**16
-"""Chunks in one file. Of 8 kB, as libpng writes them, they hold 500 MB; a walk over them takes 50 ms."""
+"""Limit of chunks in one file: at 8 kB each, as libpng writes them, they hold 500 MB. Walking over them takes 50 ms."""
 
 _LONGEST_TABLE = 3 * 256 + 1
-"""Bytes of a PLTE or tRNS that are kept: one more than fit, so that what is too long shows."""
+"""Kept bytes of a PLTE or tRNS chunk: one more than the maximum, so that the length check sees the excess."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedPng:
-    """What the pixels of a PNG are made from.
+    """Everything that determines the pixels of a PNG.
 
-    `palette` and `transparency` are the bodies of PLTE and tRNS, empty where there is none that applies; `stream` holds
-    the parts of the compressed picture, views of the file.
+    `palette` and `transparency` are the bodies of PLTE and tRNS, empty if absent or not applicable; `stream` holds the
+    parts of the compressed pixels, as views of the file.
     """
 
     width: int
@@ -46,9 +46,9 @@ class ParsedPng:
 
 
 def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name, start and end of each chunk's body up to IEND, or to the first chunk that is cut off.
+    """Yield the name, start and end of each chunk's body up to IEND, or to the first truncated chunk.
 
-    A body begins after its name and ends before its checksum, which is not checked here.
+    A body begins after the name and ends before the checksum, which is not verified here.
 
     Raises:
         CorruptImage: there are more than 65,536 chunks.
@@ -69,17 +69,17 @@ def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def is_sound(view: memoryview, start: int, end: int) -> bool:
-    """Check the checksum behind the body from `start` to `end`, which covers its name too."""
+    """Verify the checksum that follows the body from `start` to `end`; it covers the name too."""
     return deflate.crc32(view[start - 4 : end]) == int.from_bytes(view[end : end + 4])
 
 
 def read_png_header(data: ImageBytes) -> tuple[int, int, int, int]:
-    """Width, height, depth and colour type, from an IHDR that comes first and is intact.
+    """Return width, height, depth and colour type from the IHDR chunk.
 
     Raises:
-        CorruptImage: it does not, or is not.
+        CorruptImage: IHDR is not the first chunk, or is damaged.
         UnsupportedImage: the file is Apple's variant of PNG, which other decoders do not read.
-        struct.error: the file ends before it.
+        struct.error: the file ends inside it.
     """
     length, kind = _HEAD.unpack_from(data, len(PNG_SIGNATURE))
     if kind == b"CgBI":
@@ -94,9 +94,9 @@ def read_png_header(data: ImageBytes) -> tuple[int, int, int, int]:
 
 
 def parse_png(data: ImageBytes) -> ParsedPng:
-    """Collect what the pixels need, and leave out every other chunk, whatever it holds.
+    """Collect the chunks that the pixels need; ignore all other chunks.
 
-    What stands behind the compressed picture is not looked at: the file may go on, or end without IEND.
+    Bytes after the compressed pixels are not read: the file may continue, or end without IEND.
 
     Raises:
         CorruptImage: a chunk that pixels depend on is missing, damaged, out of place or unknown.
@@ -114,10 +114,10 @@ def parse_png(data: ImageBytes) -> ParsedPng:
         elif kind in (b"PLTE", b"tRNS"):
             _add_table(tables, kind, _checked(view, kind, start, end))
         elif not (kind.isalpha() and kind[:1].islower()):
-            raise CorruptImage(f"the png has a chunk {kind!r} that its pixels need and that is not known")
+            raise CorruptImage(f"the png has a chunk {kind!r} that is critical and unknown")
     if not stream:
         raise CorruptImage("the png is damaged or incomplete: there is no whole IDAT chunk")
-    return _picture(data, tables, stream)
+    return _parsed(data, tables, stream)
 
 
 def _checked(view: memoryview, kind: bytes, start: int, end: int) -> memoryview:
@@ -132,10 +132,10 @@ def _add_table(tables: dict[bytes, bytes], kind: bytes, body: memoryview) -> Non
     tables.setdefault(kind, bytes(body[:_LONGEST_TABLE]))
 
 
-def _picture(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> ParsedPng:
+def _parsed(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> ParsedPng:
     width, height, depth, colour, compression, filters, interlace = _IHDR.unpack_from(data, len(PNG_SIGNATURE) + 8)
     if depth not in _DEPTHS.get(colour, ()) or compression or filters or interlace > 1:
-        raise CorruptImage("the png's IHDR chunk names a way to store pixels that PNG does not have")
+        raise CorruptImage("the png's IHDR chunk names a depth, colour type or method that PNG does not define")
     palette = tables.get(b"PLTE", b"") if colour == PALETTE else b""
     if colour == PALETTE and (len(palette) % 3 or not 3 <= len(palette) <= 3 * 256):
         raise CorruptImage("the png has no palette, or one of a wrong length")
@@ -146,12 +146,12 @@ def _picture(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memo
 
 
 def _is_after(tables: dict[bytes, bytes]) -> bool:
-    """Whether tRNS stands behind PLTE."""
+    """Whether tRNS follows PLTE."""
     return list(tables) == [b"PLTE", b"tRNS"]
 
 
 def _applies(transparency: bytes, colour: int, *, entries: int, is_after: bool) -> bool:
-    """Whether a decoder follows a tRNS chunk; libpng ignores those that do not fit the picture."""
+    """Whether a decoder applies a tRNS chunk; libpng ignores those that do not fit the image."""
     if colour == PALETTE:
         return is_after and len(transparency) <= entries
     return len(transparency) == {GREY: 2, RGB: 6}.get(colour)

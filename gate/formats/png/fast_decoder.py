@@ -20,7 +20,7 @@ from gate.types import Pixels
 
 _CHANNELS = {RGB: 3, RGBA: 4}
 _BIG_WINDOW = 0x78
-"""First byte of a zlib stream that may look back 32 kB: zlib holds a stream to what it says, libdeflate does not."""
+"""First byte of a zlib stream with a 32 kB window. zlib enforces smaller windows, libdeflate does not."""
 
 _DONE = 0
 
@@ -28,7 +28,7 @@ _Shrink = Callable[..., int]
 
 
 def load_library(path: Path) -> _Shrink | None:
-    """The compiled `scanlines.c`, or None where none was built, or for another machine than this one."""
+    """Load the compiled `scanlines.c`; return None if it is missing or built for another machine."""
     try:
         shrink = ctypes.CDLL(str(path)).lensgate_shrink
     except (OSError, AttributeError):
@@ -42,39 +42,37 @@ def load_library(path: Path) -> _Shrink | None:
 
 _shrink = load_library(Path(__file__).with_name("scanlines.so"))
 ACCELERATED = _shrink is not None
-"""Whether PNGs take the fast way: it needs what the installation compiles where it finds a C compiler."""
+"""Whether PNGs take the fast path; the installation compiles it if it finds a C compiler."""
 
 
 def shrink_png(png: ParsedPng, sizes: Sequence[int]) -> list[Pixels] | None:
-    """Inflate a PNG and shrink it by area averaging: the very bytes that `pillow_png` and `area_average` give.
+    """Inflate a PNG and shrink it by area averaging, to the same bytes as `pillow_decoder` and `area_average`.
 
     Args:
-        png: the picture, its size checked.
+        png: the parsed file; its size has been checked.
         sizes: edges of the models' inputs, in pixels.
 
     Returns:
-        uint8 `[size, size, 3]` for each of `sizes`, as stored, or None: then Pillow has to decide.
+        uint8 `[size, size, 3]` for each of `sizes`, as stored; None if Pillow has to decode the file.
     """
-    if _shrink is None or not _is_ours(png) or any(png.width % size or png.height % size for size in sizes):
+    if _shrink is None or not _is_supported(png) or any(png.width % size or png.height % size for size in sizes):
         return None
     lines = _inflate(png)
     return None if lines is None else _shrink_all(_shrink, lines, png, sizes)
 
 
-def _is_ours(png: ParsedPng) -> bool:
+def _is_supported(png: ParsedPng) -> bool:
     return png.colour in _CHANNELS and png.depth == 8 and not png.is_interlaced and not png.transparency
 
 
 def _inflate(png: ParsedPng) -> Pixels | None:
-    """The scan lines, if the stream is whole and holds these and nothing more."""
+    """Return the scan lines; None unless the stream is complete and holds exactly these."""
     stream = png.stream[0] if len(png.stream) == 1 else b"".join(png.stream)
     if len(stream) == 0 or stream[0] != _BIG_WINDOW:
         return None
     length = png.height * (1 + png.width * _CHANNELS[png.colour])
     try:
-        lines = deflate.zlib_decompress(
-            stream, length
-        )  # Stops at `length` bytes: there is an error if more would come.
+        lines = deflate.zlib_decompress(stream, length)  # An error if the stream holds more.
     except deflate.DeflateError:
         return None
     return np.frombuffer(lines, np.uint8) if len(lines) == length else None
@@ -84,8 +82,8 @@ def _shrink_all(shrink: _Shrink, lines: Pixels, png: ParsedPng, sizes: Sequence[
     found = []
     for size in sizes:
         means = np.empty((size, size, 3), np.uint8)
-        picture = (lines.ctypes.data, lines.size, png.width, png.height, _CHANNELS[png.colour])
-        if shrink(*picture, size, means.ctypes.data, means.size) != _DONE:
+        source = (lines.ctypes.data, lines.size, png.width, png.height, _CHANNELS[png.colour])
+        if shrink(*source, size, means.ctypes.data, means.size) != _DONE:
             return None
         found.append(means)
     return found

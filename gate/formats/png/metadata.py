@@ -1,8 +1,8 @@
-"""How a PNG is to be turned, and whether it is HDR, from chunks that no decoder is handed.
+"""Read orientation and HDR transfer of a PNG, from chunks that the decoders never receive.
 
-Orientation is found where Pillow's `ImageOps.exif_transpose` finds it: in eXIf, else in a text chunk with an EXIF block
-in hexadecimal, as it was written before eXIf was standardised; else in XMP. Of compressed text 64 kB are inflated, of
-the last chunk of each kind alone.
+Orientation has the same sources as in Pillow's `ImageOps.exif_transpose`: eXIf, else a text chunk with a hexadecimal
+EXIF block, as written before eXIf was standardised, else XMP. At most 64 kB of compressed text are inflated, and only
+from the last chunk of each name.
 """
 
 import re
@@ -27,16 +27,16 @@ _LONGEST_KEYWORD = 79
 _MOST_TEXT = 2**16
 
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-"""Transfer functions of ITU-T H.273 under which the stored levels mean other shades than in sRGB."""
+"""HDR transfer functions of ITU-T H.273: their stored levels stand for other shades than in sRGB."""
 
 
 def read_exif(data: ImageBytes) -> bytes:
-    """The EXIF block that says how the picture is turned, without its prefix; empty where nothing does.
+    """Return an EXIF block with the orientation, without its prefix; empty if no chunk has one.
 
-    Chunks whose checksum is wrong are left out.
+    Chunks with a wrong checksum are ignored.
 
     Raises:
-        UnsupportedImage: the picture is HDR.
+        UnsupportedImage: the image is HDR.
         CorruptImage: there are too many chunks.
     """
     view = memoryview(data)
@@ -52,7 +52,7 @@ def read_exif(data: ImageBytes) -> bytes:
 
 
 def _name(kind: bytes, data: ImageBytes, start: int, end: int) -> bytes:
-    """What a chunk is kept as, or nothing."""
+    """Return the name under which to keep a chunk; empty to ignore it."""
     if kind in (b"eXIf", b"cICP"):
         return kind
     if kind not in _READERS:
@@ -77,7 +77,7 @@ def _exif(found: dict[bytes, memoryview]) -> bytes:
 
 
 def _from_hexadecimal(text: bytes) -> bytes:
-    r"""The block of a raw profile, "\nexif\n    1234\n" and hexadecimal digits in lines."""
+    r"""Decode a raw profile: "\nexif\n    1234\n", then lines of hexadecimal digits."""
     digits = b"".join(text.split(b"\n")[3:])
     try:
         block = bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
@@ -92,12 +92,12 @@ def _xmp_orientation(chunk: memoryview | None) -> int | None:
 
 
 def _exif_of(orientation: int) -> bytes:
-    """A block with this tag alone."""
+    """Return an EXIF block with only this orientation."""
     return struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, ExifTags.Base.Orientation, 3, 1, orientation, 0, 0)
 
 
 def _text(chunk: memoryview) -> bytes:
-    """The text of a chunk, its name in front, without keyword; empty where it is not as it should be."""
+    """Return the text of a chunk (name and body) without its keyword; empty if it is malformed."""
     body = bytes(chunk[4:])
     _, _, rest = body.partition(b"\x00")
     try:
@@ -121,4 +121,4 @@ _READERS: dict[bytes, Callable[[bytes], bytes]] = {
     b"zTXt": lambda rest: _inflated(rest[0], rest[1:]),
     b"iTXt": _international,
 }
-"""What is behind the keyword of a chunk -> its text."""
+"""Chunk name -> function from the bytes after the keyword to the text."""

@@ -23,27 +23,27 @@ from gate.formats.png.chunks import GREY, PALETTE, PNG_SIGNATURE, RGB, ParsedPng
 from gate.types import Pixels
 
 _LAST = 2**15
-"""Bytes of the last IDAT chunk. Pillow ends with the last row, and checks the sum behind it only if both come to it in
-one read: one chunk at most, and no more than 64 kB of it."""
+"""Bytes of the last IDAT chunk. Pillow stops after the last row and verifies the Adler-32 checksum only if both are in
+the same read: within one chunk, and within 64 kB."""
 
 _LOW_BYTES = "RGB;16L"
-"""How Pillow reads RGB of 16 bits, big-endian, if it is to keep the lower byte of each."""
+"""Pillow's raw mode that keeps the low byte of each 16-bit big-endian RGB sample."""
 
 
 def decode_png(png: ParsedPng) -> DecodedImage:
-    """Decode the whole picture.
+    """Decode the full image.
 
     Raises:
-        Exception: the compressed picture is damaged or too short; Pillow raises several kinds.
+        Exception: the compressed pixels are damaged or too short; Pillow raises several types.
     """
     image = _load(png)
     if image.size != (png.width, png.height):
-        raise ValueError("the picture's size is not the header's")
+        raise ValueError("the decoded size differs from the header's")
     return DecodedImage(png.height, png.width, _finish(png, image))
 
 
 def _finish(png: ParsedPng, image: Image.Image) -> ReadRows:
-    """Rows without palette, alpha, or a colour that stands for it."""
+    """Return rows with palette, alpha and transparent colour resolved."""
     if png.colour == PALETTE:
         table = _palette_over_black(png)
         return lambda first, stop: table[band_of(image, first, stop)]
@@ -55,7 +55,7 @@ def _finish(png: ParsedPng, image: Image.Image) -> ReadRows:
 
 
 def _palette_over_black(png: ParsedPng) -> Pixels:
-    """uint8 `[256, 3]`. Entries that the file lacks are black, as libpng has them."""
+    """Return the palette over black, uint8 `[256, 3]`. Missing entries are black, as in libpng."""
     table = np.zeros((256, 4), np.uint8)
     table[:, 3] = 255
     entries = min(len(png.palette) // 3, 1 << png.depth)
@@ -115,7 +115,7 @@ def _load(png: ParsedPng, *, rawmode: str | None = None) -> PngImagePlugin.PngIm
 
 
 def _file(png: ParsedPng) -> Sequence[memoryview | bytes]:
-    """The parts of a file with this picture and nothing else. The picture itself is not copied."""
+    """Return the parts of a file with only the header and the pixels. The compressed pixels are not copied."""
     header = struct.pack(">IIBBBBB", png.width, png.height, png.depth, png.colour, 0, 0, png.is_interlaced)
     first, last = _split(png.stream, sum(map(len, png.stream)) - _LAST)
     parts = [PNG_SIGNATURE, *_chunk(b"IHDR", [header])]
@@ -142,7 +142,7 @@ def _chunk(kind: bytes, body: Sequence[memoryview | bytes]) -> list[memoryview |
 
 
 class _Joined(io.RawIOBase):
-    """Several buffers, read as one file."""
+    """Read several buffers as one file."""
 
     def __init__(self, parts: Sequence[memoryview | bytes]) -> None:
         self._parts = [part for part in parts if len(part)]
@@ -160,12 +160,12 @@ class _Joined(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only positions from the start are known")
+            raise io.UnsupportedOperation("only positions from the start are supported")
         self._position = offset
         return offset
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        """Copy from one part at a time."""
+        """Copy from at most one part per call."""
         index = bisect_right(self._ends, self._position)
         if index == len(self._parts):
             return 0

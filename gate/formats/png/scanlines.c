@@ -1,12 +1,12 @@
-/* Scan lines of a PNG -> the model's pixels: filters undone and areas averaged in one pass over the cache.
+/* Turn the scan lines of a PNG into the model's pixels: unfilter and average in one cache-friendly pass.
  *
- * libpng undoes one row after the other, and the Paeth filter, which encoders choose for nearly every row of a
- * photograph, is one long chain: a pixel waits for the one on its left. Rows wait for each other by two pixels only,
- * though, so four of them are undone side by side, each two pixels behind the one above it. No row is kept longer
- * than its neighbours need it: what leaves is the mean of each output pixel's area.
+ * libpng unfilters one row after the other. The Paeth filter, which encoders choose for nearly every row of a
+ * photograph, is a serial chain: each pixel depends on the one on its left. A row, however, depends only on pixels up
+ * to two ahead in the row above, so four rows are unfiltered in parallel lanes, each two pixels behind the one above.
+ * Rows are dropped as soon as they are averaged; only the mean of each output pixel's area is stored.
  *
- * Nothing is read before the lengths are checked. Rows are copied between margins as wide as the widest stray access
- * of the four lanes, so that no loop has an edge of its own.
+ * All lengths are checked before the first read. Rows are copied between margins that are as wide as the largest
+ * out-of-row access of the four lanes, so the loops need no special cases at row ends.
  */
 
 #include <stddef.h>
@@ -21,7 +21,7 @@
 #define VECTORS 0
 #endif
 
-/* Where the compiler may not use AVX itself, the machine still may have it, and callers may have used it. */
+/* Without -mavx this file contains no AVX code, but the machine may have AVX and callers may have used it. */
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(__AVX__)
 #include <immintrin.h>
 #define LEAVES_AVX 1
@@ -34,26 +34,26 @@ enum { NONE, SUB, UP, AVERAGE, PAETH };
 
 enum {
     LANES = 4,
-    LAG = 2,                      /* Pixels that a row is behind the one above it. */
-    DRAIN = LAG * (LANES - 1),    /* Steps from the end of the first row to that of the last. */
-    MARGIN = 32,                  /* At least DRAIN pixels of 4 bytes, and the bytes of one access. */
+    LAG = 2,                      /* Pixels by which a lane trails the one above. */
+    DRAIN = LAG * (LANES - 1),    /* Steps from the end of the first row to the end of the last. */
+    MARGIN = 32,                  /* At least DRAIN pixels of 4 bytes plus one access. */
     MOST_ROWS_IN_16_BITS = 257,   /* 257 * 255 = 65535 */
-    LARGEST_EDGE = 1 << 16,       /* So many columns of 16 bits still fit 32. */
+    LARGEST_EDGE = 1 << 16,       /* Sums of this many 16-bit columns fit 32 bits. */
 };
 
 typedef struct {
     size_t channels;
     size_t row_bytes;
     uint8_t *filtered[LANES];
-    uint8_t *rows[LANES + 1];     /* The row above, then those of the lanes. */
+    uint8_t *rows[LANES + 1];     /* The row above, then the rows of the lanes. */
     uint8_t filters[LANES];
 } Group;
 
 typedef struct {
     size_t size;
-    size_t tall, wide;            /* Pixels of the picture that an output pixel covers. */
-    uint16_t *columns;            /* Sums down the columns of RGB, of few enough rows. */
-    uint64_t *totals;             /* Sums over areas. */
+    size_t tall, wide;            /* Source pixels that an output pixel covers. */
+    uint16_t *columns;            /* Column sums of RGB, over at most 257 rows. */
+    uint64_t *totals;             /* Area sums. */
     uint8_t *means;
 } Shrinking;
 
@@ -70,14 +70,15 @@ static inline void store4(uint8_t *to, __m128i bytes) {
     memcpy(to, &low, sizeof low);
 }
 
-/* Where 2 * a <= b, without a ninth bit: a <= b - a. */
+/* Mask of bytes with 2 * a <= b, computed in 8 bits as a <= b - a. */
 static inline __m128i at_most_half(__m128i a, __m128i b) {
     return _mm_cmpeq_epi8(_mm_subs_epu8(a, _mm_subs_epu8(b, a)), _mm_setzero_si128());
 }
 
-/* `residue` plus the nearest of left, up and corner to left + up - corner. With low <= high of left and up, low is the
- * nearest where 2 * (high - corner) <= corner - low, and high the other way round; both hold only where all are equal.
- * That is fewer dependent steps than the three distances of the standard, and bytes are wide enough for it. */
+/* Return `residue` plus the one of left, up and corner that is nearest to left + up - corner. With low = min(left, up)
+ * and high = max(left, up), low is nearest if 2 * (high - corner) <= corner - low, and high if the mirrored inequality
+ * holds; both hold only if all three are equal. This has fewer dependent steps than the three distances of the
+ * standard, and fits 8 bits. */
 static inline __m128i undo_paeth(__m128i residue, __m128i left, __m128i up, __m128i corner) {
     const __m128i low = _mm_min_epu8(left, up), high = _mm_max_epu8(left, up);
     const __m128i below = _mm_subs_epu8(corner, low), above = _mm_subs_epu8(high, corner);
@@ -95,7 +96,7 @@ static inline __m128i choose(__m128i mask, __m128i yes, __m128i no) {
     return _mm_or_si128(_mm_and_si128(mask, yes), _mm_andnot_si128(mask, no));
 }
 
-/* All bits of the lanes whose filter is one of `filters`, a set of bits. */
+/* Return a mask of the lanes whose filter is in the bit set `filters`. */
 static __m128i lanes_of(const Group *group, unsigned filters) {
     int32_t masks[LANES];
     for (int lane = 0; lane < LANES; lane++)
@@ -103,9 +104,9 @@ static __m128i lanes_of(const Group *group, unsigned filters) {
     return _mm_loadu_si128((const __m128i *)masks);
 }
 
-/* Lane 0 undoes pixel i of its row while lane 3 undoes pixel i - 6 of the one three below. What a lane needs from the
- * row above is what the lane before it found two steps ago. Paeth gives Sub where up and corner are 0, Up where left
- * and corner are, None where all three are; `mixed` is a constant, for the masks cost a tenth. */
+/* Lane 0 unfilters pixel i of its row while lane 3 unfilters pixel i - 6, three rows below. A lane takes its upper pixel
+ * from the previous lane's result of two steps ago. Paeth equals Sub if up and corner are 0, Up if left and corner are
+ * 0, and None if all three are 0. `mixed` is a compile-time constant because the masks cost 10 % of the time. */
 static inline void undo_lanes(Group *group, const size_t channels, const int mixed) {
     const __m128i has_left = lanes_of(group, 1 << SUB | 1 << AVERAGE | 1 << PAETH);
     const __m128i has_up = lanes_of(group, 1 << UP | 1 << AVERAGE | 1 << PAETH);
@@ -154,14 +155,14 @@ static void undo_filters(Group *group) {
 
 #else
 
-/* As above, and without a branch, which would be guessed wrongly at every other pixel. */
+/* The same without a branch, which would be mispredicted at every other pixel. */
 static inline int nearest(int left, int up, int corner) {
     const int low = left < up ? left : up, high = left < up ? up : left;
     const int turn = 3 * corner - left - up;
     return corner + ((low - corner) & -(high <= turn)) + ((high - corner) & -(turn <= low));
 }
 
-/* The neighbours stay in registers: through memory, each pixel would wait for the store of the one on its left. */
+/* Neighbours are kept in registers: through memory, each pixel would wait for the store of its left neighbour. */
 static inline void undo_paeth(uint8_t *row, const uint8_t *from, const uint8_t *up, size_t bytes,
                               const size_t channels) {
     int left[4] = {0}, corner[4] = {0};
@@ -173,7 +174,7 @@ static inline void undo_paeth(uint8_t *row, const uint8_t *from, const uint8_t *
         }
 }
 
-/* A pixel left of the row lies in its margin, which is 0. */
+/* The pixel left of the row is in the margin, which is 0. */
 static void undo_row(uint8_t *row, const uint8_t *from, const uint8_t *up, int filter, size_t bytes, size_t channels) {
     const uint8_t *left = row - channels;
     switch (filter) {
@@ -193,7 +194,7 @@ static void undo_filters(Group *group) {
 
 #endif
 
-/* Up to LANES lines between their margins; the lanes left over undo what a former group left, and nobody looks. */
+/* Copy up to LANES lines between the margins. Unused lanes keep old bytes; their results are discarded. */
 static int take_lines(Group *group, const uint8_t *lines, size_t count) {
     for (size_t lane = 0; lane < LANES; lane++) {
         group->filters[lane] = NONE;
@@ -208,7 +209,7 @@ static int take_lines(Group *group, const uint8_t *lines, size_t count) {
     return DONE;
 }
 
-/* round(level * alpha / 255) as the decoders' path has it: (n + 127) / 255, exact for every n that two bytes make. */
+/* Return round(level * alpha / 255), like the Pillow path: (n + 127) / 255, exact for all products of two bytes. */
 static inline uint16_t over_black(unsigned level, unsigned alpha) {
     const unsigned n = level * alpha + 127;
     return (uint16_t)((n + 1 + (n >> 8)) >> 8);
@@ -290,8 +291,8 @@ static int is_sound(size_t length, size_t width, size_t height, size_t channels,
 __attribute__((target("avx"))) static void clear_upper_halves(void) { _mm256_zeroupper(); }
 #endif
 
-/* Code of 128 bits runs at a fraction of its speed, or waits for the old upper halves at each instruction, after AVX code
- * that left the upper halves of the registers in use. What ran before in this thread is not known here. */
+/* SSE code after AVX code that left the upper register halves dirty is slowed down by a state transition or by false
+ * dependencies on every instruction. Earlier code of this thread may have done so. */
 static void leave_avx(void) {
 #if LEAVES_AVX
     if (__builtin_cpu_supports("avx"))
@@ -299,8 +300,8 @@ static void leave_avx(void) {
 #endif
 }
 
-/* Undo the filters of `length` bytes of scan lines, 8 bits, 3 (RGB) or 4 (RGBA) channels, and write size x size means
- * of RGB, alpha over black, to the `room` bytes of `means`. */
+/* Unfilter `length` bytes of 8-bit scan lines with 3 (RGB) or 4 (RGBA) channels, and write size x size RGB means, with
+ * alpha over black, to `means`, a buffer of `room` bytes. Return DONE or an error code. */
 __attribute__((visibility("default")))
 int lensgate_shrink(const uint8_t *lines, size_t length, size_t width, size_t height, size_t channels, size_t size,
                     uint8_t *means, size_t room) {

@@ -1,133 +1,163 @@
-"""`POST /v1/decisions/batch`: many images in, a line for each while they come."""
+"""`POST /v1/decisions/batch`: many images in, one line of NDJSON for each while the upload continues."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gate import Label
 from service.api.batch.multipart import FormParser
-from service.api.batch.session import Exchange
+from service.api.batch.session import BatchSession
 from service.api.batch.tar_framing import TarParser
-from service.api.batch.upload_events import Parser
+from service.api.batch.upload_events import UploadParser
 from service.api.decisions import DecisionAnswer
-from service.errors import Internal, MalformedRequest, NotReady, Overloaded
-from service.http.openapi import describe_operation
-from service.http.query_params import read_query
-from service.inference.caller_shares import name_caller
-from service.inference.pipeline import Pipeline
+from service.api.request_admission import count_refusals
+from service.errors import Internal, MalformedRequest, MethodNotAllowed, NotReady, Overloaded
+from service.http.allowed_methods import NOT_ALLOWED, REFUSE
+from service.http.caller import name_caller
+from service.http.openapi import describe_body, describe_problems
+from service.http.scope_state import request_state
+from service.runtime import Runtime
 
+BATCH = "/v1/decisions/batch"
 _FORM = "multipart/form-data"
 _TAR = "application/x-tar"
 
 
 class BatchQuery(BaseModel):
-    """What stands behind the question mark."""
+    """The query parameters."""
 
     model_config = ConfigDict(frozen=True)
 
-    expected: Label | None = Field(None, description="What the generator was asked for, of all images")
-    timeout_ms: int | None = Field(None, ge=1, description="Answer each image within this time of its last byte")
+    expected: Label | None = Field(None, description="The requested label, for all images")
+    timeout_ms: int | None = Field(None, ge=1, description="Timeout of each image, from its last byte")
 
 
-class ImageDecision(DecisionAnswer):
-    """The line of an image that was judged; `id` is null where its name cannot be one."""
+class DecisionLine(DecisionAnswer):
+    """The line of a decision; `id` is null if the file name is not a valid id."""
 
     id: str | None  # type: ignore[assignment]
 
 
-class Fault(BaseModel):
-    """What went wrong; `code` is that of the error with the same name."""
+class ErrorBody(BaseModel):
+    """An error; `code` as in other errors of the service."""
 
     code: str
     detail: str
 
 
-class ImageFault(BaseModel):
-    """The line of an image that was not judged; `id` is null where its name cannot be one."""
+class ErrorLine(BaseModel):
+    """The line of an image without a decision; `id` is null if the file name is not a valid id."""
 
     id: str | None
-    error: Fault
+    error: ErrorBody
 
 
-class StreamFault(BaseModel):
-    """The last line but one, where the upload was not taken in to its end."""
+class UploadErrorLine(BaseModel):
+    """The line before the summary, if the upload was not read to its end."""
 
-    error: Fault
+    error: ErrorBody
 
 
-class Counts(BaseModel):
-    """How many images got which line, and how many files of a tar are no images or accompany one."""
+class LineCounts(BaseModel):
+    """Number of lines of each kind, and of ignored files in a tar."""
 
     accept: int
     discard: int
     error: int
-    ignored: int | None = Field(None, description="Missing where there are none")
+    ignored: int | None = Field(None, description="Missing if zero")
 
 
-class Summary(BaseModel):
+class SummaryLine(BaseModel):
     """The last line."""
 
-    summary: Counts
+    summary: LineCounts
 
 
-_LINE = TypeAdapter[Any](ImageDecision | ImageFault | StreamFault | Summary)
+class BatchResponse(Response):
+    """The response of a batch: it reads the rest of the request while it is sent.
 
+    Args:
+        runtime: decides about the images.
+        query: its parameters.
+        parser: splits the body into images.
+    """
 
-class Batch:
-    """The endpoint, an ASGI app: the answer begins before the request has ended, which no framework does."""
+    media_type = "application/x-ndjson"
 
-    operation = describe_operation(
-        "Judge many images: the files of a form, or a WebDataset shard; a line of JSON for each, in order",
-        query=BatchQuery,
-        body={
-            _FORM: {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}},
-            _TAR: {"type": "string", "format": "binary"},
-        },
-        answer={**_LINE.json_schema(mode="serialization"), "description": "One line of the answer"},
-        errors=(MalformedRequest, Overloaded, Internal, NotReady),
-        answer_type="application/x-ndjson",
-    )
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, runtime: Runtime, *, query: BatchQuery, parser: UploadParser) -> None:
+        super().__init__()
+        self._runtime = runtime
+        self._query = query
+        self._parser = parser
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        request = Request(scope)
-        self._pipeline.check_ready()
-        query = read_query(request, BatchQuery)
-        parser = make_parser(request.headers, self._pipeline.settings.max_body_bytes)
-        exchange = Exchange(
-            self._pipeline,
-            parser,
+        """Read images and send their lines until the upload ends."""
+        settings = self._runtime.settings
+        session = BatchSession(
+            self._runtime,
+            self._parser,
             scope=scope,
             receive=receive,
             send=send,
-            expected=query.expected,
-            timeout=self._pipeline.settings.timeout(query.timeout_ms),
+            expected=self._query.expected,
+            timeout=settings.timeout(self._query.timeout_ms),
         )
-        with self._pipeline.reported(), self._pipeline.admission.stream(name_caller(scope)):
+        with count_refusals(self._runtime.metrics), self._runtime.admission.stream(name_caller(scope)):
             try:
-                await exchange.run()
+                await session.run()
             finally:
                 ended: dict[str, Any] = {"ended": "complete"}
-                if exchange.fault:
-                    ended = {"ended": exchange.fault.code, "detail": exchange.fault.detail[:500]}
-                request.state.log = exchange.counts | ended
+                if session.fault:
+                    ended = {"ended": session.fault.code, "detail": session.fault.detail[:500]}
+                request_state(scope).log = session.counts | ended
 
 
-def make_parser(headers: Headers, limit: int) -> Parser:
-    """The parser for a body with these headers, of images of `limit` bytes at most.
+def make_batch_routes(runtime: Runtime) -> APIRouter:
+    """Build `POST /v1/decisions/batch`."""
+    router = APIRouter()
+
+    @router.post(
+        BATCH,
+        summary="Decide about many images: the files of a form, or a WebDataset shard; one line of JSON each, in order",
+        status_code=200,
+        response_class=BatchResponse,
+        response_model=DecisionLine | ErrorLine | UploadErrorLine | SummaryLine,
+        response_description="One line of the answer",
+        responses=describe_problems([MalformedRequest, Overloaded, Internal, NotReady]),
+        openapi_extra={
+            "requestBody": describe_body(
+                {
+                    _FORM: {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}},
+                    _TAR: {"type": "string", "format": "binary"},
+                }
+            )
+        },
+    )
+    async def decide_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
+        runtime.check_ready()
+        parser = make_parser(request.headers, runtime.settings.max_body_bytes)
+        return BatchResponse(runtime, query=query, parser=parser)
+
+    @router.get(BATCH, name=REFUSE, include_in_schema=False)
+    async def refuse() -> None:
+        # `GET /v1/decisions/{name}` would look for a record of this name.
+        raise MethodNotAllowed(NOT_ALLOWED)
+
+    return router
+
+
+def make_parser(headers: Headers, limit: int) -> UploadParser:
+    """Choose the parser for a body with these headers; images have at most `limit` bytes.
 
     Raises:
-        MalformedRequest: there is none.
+        MalformedRequest: the content type or encoding is not supported.
     """
     if headers.get("content-encoding", "identity").lower() != "identity":
-        raise MalformedRequest("the Content-Encoding is not accepted: send the images uncompressed")
+        raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
     kind, options = parse_options_header(headers.get("content-type"))
     match kind.decode("latin-1"):
         case "application/x-tar":
@@ -135,4 +165,4 @@ def make_parser(headers: Headers, limit: int) -> Parser:
         case "multipart/form-data":
             return FormParser(options.get(b"boundary", b""))
         case other:
-            raise MalformedRequest(f"the Content-Type {other[:100]!r} is not accepted: {_FORM} and {_TAR} are")
+            raise MalformedRequest(f"the Content-Type {other[:100]!r} is not supported: use {_FORM} or {_TAR}")

@@ -1,4 +1,4 @@
-"""From the events of a parser to images that are complete, each with a place, in the order in which they came."""
+"""Collect complete images from parser events, each with a permit, in the order of arrival."""
 
 import asyncio
 import time
@@ -8,138 +8,139 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from service.api.batch.ordered_results import Ordered
-from service.api.batch.upload_events import Begin, End, Event, Ignored, Refused, Settle
+from service.api.batch.ordered_results import OrderedResults
+from service.api.batch.upload_events import IgnoredFile, ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import BodyTooLarge, ServiceError
 from service.ids import Identity
-from service.inference.admission import Place
-from service.inference.pipeline import Pipeline
+from service.inference.admission import Permit
+from service.inference.payload import Payload
+from service.runtime import Runtime
 
 Line = dict[str, Any]
 """One line of the answer."""
 
-Judge = Callable[[str | None, Place, bytearray], "asyncio.Future[Line]"]
+Decide = Callable[[str | None, Permit, Payload[bytearray]], "asyncio.Future[Line]"]
 
 _IDENTITY = TypeAdapter(Identity)
 
 
 @dataclass(slots=True)
-class _Coming:
+class _PartialImage:
     identity: str | None
-    place: Place
+    permit: Permit
     is_held: bool
     body: bytearray = field(default_factory=bytearray)
     began: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class _FailedImage:
     identity: str | None
     error: ServiceError
     is_held: bool
 
 
 class Intake:
-    """Takes room and a place for an image before its first byte is kept, so that the upload waits where there is none.
+    """Obtains a permit for each image before its first byte is kept; back-pressure holds the upload until then.
 
     Args:
-        pipeline: whose places they are.
-        lines: take a line of each image.
-        judge: is given each complete image, whose place it gives back.
-        patience: seconds in which a byte has to come, and an image to be complete.
+        runtime: grants the permits.
+        lines: receive a line for each image.
+        decide: takes each complete image and releases its permit.
+        patience: timeout in seconds of the next byte, and of an image.
     """
 
-    def __init__(self, pipeline: Pipeline, lines: Ordered[Line], *, judge: Judge, patience: float) -> None:
-        self._admission = pipeline.admission
-        self._max_body_bytes = pipeline.settings.max_body_bytes
+    def __init__(self, runtime: Runtime, lines: OrderedResults[Line], *, decide: Decide, patience: float) -> None:
+        self._admission = runtime.admission
+        self._max_body_bytes = runtime.settings.max_body_bytes
         self._lines = lines
-        self._judge = judge
+        self._decide = decide
         self._patience = patience
-        self._coming: _Coming | None = None
-        self._held: list[_Coming | _Fault] = []
+        self._coming: _PartialImage | None = None
+        self._held: list[_PartialImage | _FailedImage] = []
         self.ignored = 0
 
     @property
     def patience(self) -> float:
-        """Seconds that the next bytes may take to come. An image in the middle holds a place: it may not dawdle."""
+        """Seconds that the next bytes may take; an incomplete image holds a permit, so its own timeout applies."""
         if self._coming is None:
             return self._patience
         return self._coming.began + self._patience - time.monotonic()
 
-    async def take(self, event: Event) -> None:
-        """Take the next event.
+    async def take(self, event: UploadEvent) -> None:
+        """Process the next event.
 
         Raises:
             Draining: the service is leaving.
         """
         match event:
-            case Begin():
+            case ImageStart():
                 await self._begin(event)
-            case Refused():
+            case RefusedImage():
                 await self._room(event)
-                self._done(_Fault(_identity(event.name), event.error, event.is_held))
-            case Settle():
+                self._done(_FailedImage(_identity(event.name), event.error, event.is_held))
+            case SettleHeld():
                 await self._settle(event)
-            case Ignored():
+            case IgnoredFile():
                 self.ignored += 1
-            case End():
+            case ImageEnd():
                 self._complete()
             case _:
                 self._keep(event)
 
     def close(self) -> None:
-        """Judge what is complete, and give back what an image has that will not be."""
+        """Decide the complete images, and release the permit of an incomplete one."""
         if self._coming is not None:
-            self._coming.place.leave()
+            self._coming.permit.leave()
             self._coming = None
         held, self._held = self._held, []
         for each in held:
             self._put(each)
 
-    async def _begin(self, begin: Begin) -> None:
+    async def _begin(self, begin: ImageStart) -> None:
         await self._room(begin)
-        # Without a size as much as an image may have: two that wait for more while they hold some wait for ever.
+        # An unknown size counts as the maximum: two uploads that wait for more while holding some would deadlock.
         size = self._max_body_bytes if begin.size is None else begin.size
         identity = _identity(begin.name)
         if self._held and self._admission.would_wait(size):
-            await self._settle(Settle(is_judged=True))
+            await self._settle(SettleHeld(is_judged=True))
         try:
-            place = await self._admission.wait(size)
+            permit = await self._admission.wait(size)
         except BodyTooLarge as error:
-            self._done(_Fault(identity, error, begin.is_held))
+            self._done(_FailedImage(identity, error, begin.is_held))
         else:
-            self._coming = _Coming(identity, place, begin.is_held)
+            self._coming = _PartialImage(identity, permit, begin.is_held)
 
     def _keep(self, piece: bytes | memoryview) -> None:
         if (coming := self._coming) is None:
             return
         try:
-            coming.place.receive(len(piece))
+            coming.permit.receive(len(piece))
         except BodyTooLarge as error:
-            coming.place.leave()
+            coming.permit.leave()
             self._coming = None
-            self._done(_Fault(coming.identity, error, coming.is_held))
+            self._done(_FailedImage(coming.identity, error, coming.is_held))
         else:
             coming.body += piece
 
     def _complete(self) -> None:
         if self._coming is not None:
             coming, self._coming = self._coming, None
-            coming.place.keep(len(coming.body))
+            coming.permit.keep(len(coming.body))
             self._done(coming)
 
-    def _done(self, image: _Coming | _Fault) -> None:
+    def _done(self, image: _PartialImage | _FailedImage) -> None:
         if image.is_held:
             self._held.append(image)
         else:
             self._put(image)
 
-    async def _room(self, event: Begin | Refused) -> None:
-        """Take room for a line. Held images take it once they are settled: waiting for it, they would never be."""
+    async def _room(self, event: ImageStart | RefusedImage) -> None:
+        """Reserve room for a line. Held images reserve it when they are settled; earlier would deadlock."""
         if not event.is_held:
             await self._lines.room()
 
-    async def _settle(self, settle: Settle) -> None:
+    async def _settle(self, settle: SettleHeld) -> None:
         held, self._held = self._held, []
         for each in held:
             if settle.is_judged:
@@ -147,12 +148,12 @@ class Intake:
                 self._put(each)
             else:
                 self.ignored += 1
-                if isinstance(each, _Coming):
-                    each.place.leave()
+                if isinstance(each, _PartialImage):
+                    each.permit.leave()
 
-    def _put(self, image: _Coming | _Fault) -> None:
-        if isinstance(image, _Coming):
-            self._lines.put(self._judge(image.identity, image.place, image.body))
+    def _put(self, image: _PartialImage | _FailedImage) -> None:
+        if isinstance(image, _PartialImage):
+            self._lines.put(self._decide(image.identity, image.permit, Payload(image.body)))
         else:
             line = asyncio.get_running_loop().create_future()
             line.set_result(error_line(image.error, image.identity))
@@ -160,7 +161,7 @@ class Intake:
 
 
 def error_line(error: ServiceError, identity: str | None) -> Line:
-    """What is answered for an image that was not judged."""
+    """Return the line of an image without a decision."""
     return {"id": identity, "error": {"code": error.code, "detail": error.detail}}
 
 

@@ -1,4 +1,4 @@
-"""`multipart/form-data` pushed in pieces of any size: every file part is an image."""
+"""Parse `multipart/form-data` incrementally: every file part is an image."""
 
 from collections.abc import Iterator
 from email.message import Message
@@ -9,13 +9,13 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import parse_options_header
 
-from service.api.batch.upload_events import Begin, End, Event, Refused
+from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, UploadEvent
 from service.errors import MalformedRequest
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# What RFC 8187 allows.
+# Charsets of RFC 8187.
 _CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 
 _DISPOSITION, _TYPE, _TRANSFER = b"content-disposition", b"content-type", b"content-transfer-encoding"
@@ -25,20 +25,20 @@ _ENCODING = b"content-encoding"
 class FormParser:
     """The files of a form: parts with a file name, or with the Content-Type of an image.
 
-    A field that is no file is refused: it would be taken to say something, and says nothing.
+    A field that is not a file is refused: ignoring it would hide a misplaced parameter.
 
     A file is complete once the boundary that follows it is.
 
     Args:
-        boundary: as the Content-Type names it.
+        boundary: from the Content-Type.
 
     Raises:
-        MalformedRequest: it is missing or too long.
+        MalformedRequest: the boundary is missing or too long.
     """
 
     def __init__(self, boundary: bytes) -> None:
         if not boundary:
-            raise MalformedRequest("the Content-Type multipart/form-data names no boundary")
+            raise MalformedRequest("the Content-Type multipart/form-data has no boundary: add one")
         callbacks: MultipartCallbacks = {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
@@ -53,7 +53,7 @@ class FormParser:
             self._parser = MultipartParser(boundary, callbacks)
         except FormParserError as error:
             raise MalformedRequest(str(error)) from error
-        self._events: list[Event] = []
+        self._events: list[UploadEvent] = []
         self._field = bytearray()
         self._value = bytearray()
         self._headers: dict[bytes, bytes] = {}
@@ -61,8 +61,8 @@ class FormParser:
         self._place = "before its first part"
         self._is_complete = False
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """See `Parser`."""
+    def feed(self, data: bytes) -> Iterator[UploadEvent]:
+        """See `UploadParser`."""
         fault: MalformedRequest | None = None
         try:
             self._parser.write(data)
@@ -76,7 +76,7 @@ class FormParser:
             raise fault
 
     def close(self) -> None:
-        """See `Parser`."""
+        """See `UploadParser`."""
         if not self._is_complete:
             raise MalformedRequest(f"the form ends {self._place}, without its closing boundary")
 
@@ -99,13 +99,13 @@ class FormParser:
         self._place = f"in or after {name[:128]!r}"
         fault = self._fault()
         self._is_refused = fault is not None
-        self._events.append(Begin(name, None) if fault is None else Refused(name, fault))
+        self._events.append(ImageStart(name, None) if fault is None else RefusedImage(name, fault))
 
     def _name(self) -> str:
-        """Return the file's name; empty where it has none that can be read.
+        """Return the file's name; empty if it is missing or unreadable.
 
         Raises:
-            MalformedRequest: the part is no file.
+            MalformedRequest: the part is not a file.
         """
         disposition = self._headers.get(_DISPOSITION, b"")
         _, options = parse_options_header(disposition)
@@ -117,21 +117,23 @@ class FormParser:
             return ""
         field = _text(options.get(b"name", b""))
         raise MalformedRequest(
-            f"the part {field[:128]!r} is no file: what holds for all images goes into the query; "
+            f"the part {field[:128]!r} is not a file: put parameters into the query; "
             "a file has a filename or the Content-Type image/..."
         )
 
     def _fault(self) -> MalformedRequest | None:
-        """Return why the content of the part is not an image's, as far as its headers say so."""
+        """Return the error of a part whose headers exclude an image."""
         transfer, encoding, kind = (self._lower(name) for name in (_TRANSFER, _ENCODING, _TYPE))
         if transfer not in (b"", b"binary", b"8bit", b"7bit"):
-            text = f"the Content-Transfer-Encoding {_text(transfer)[:40]!r} is not decoded: send the bytes as they are"
+            text = f"the Content-Transfer-Encoding {_text(transfer)[:40]!r} is not supported: send raw bytes"
             return MalformedRequest(text)
         if encoding not in (b"", b"identity"):
-            text = f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not decoded: send the file as it is"
+            text = (
+                f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not supported: send the file uncompressed"
+            )
             return MalformedRequest(text)
         if kind.startswith(b"multipart/"):
-            return MalformedRequest("a form inside the form is not read: send each image as a part of its own")
+            return MalformedRequest("nested forms are not supported: send each image as a part of its own")
         return None
 
     def _lower(self, header: bytes) -> bytes:
@@ -143,7 +145,7 @@ class FormParser:
 
     def _on_part_end(self) -> None:
         if not self._is_refused:
-            self._events.append(End())
+            self._events.append(ImageEnd())
 
     def _on_end(self) -> None:
         self._is_complete = True

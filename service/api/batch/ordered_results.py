@@ -1,4 +1,4 @@
-"""Results in the order in which they were begun, of which only so many are under way."""
+"""Deliver results in the order of their start, with a bound on the number in progress."""
 
 import asyncio
 from collections import deque
@@ -8,10 +8,10 @@ from typing import Generic, Self, TypeVar
 _Result = TypeVar("_Result")
 
 
-class Ordered(Generic[_Result], AsyncIterator[_Result]):
-    """Between one task that begins and one that iterates.
+class OrderedResults(Generic[_Result], AsyncIterator[_Result]):
+    """A queue between one task that starts work and one that iterates over results.
 
-    At most `size` results are between `room` and the step after the one that they were handed out by.
+    At most `size` results are in progress: from `room` to the iteration step after their delivery.
     """
 
     def __init__(self, size: int) -> None:
@@ -21,16 +21,16 @@ class Ordered(Generic[_Result], AsyncIterator[_Result]):
         self._handed_out = False
 
     async def room(self) -> None:
-        """Wait for room for one result more, and take it."""
+        """Wait for room for one more result, and reserve it."""
         await self._slots.acquire()
 
     def put(self, result: "asyncio.Future[_Result]") -> None:
-        """The next result, for which there is room; it may still be in the making."""
+        """Add the next result, pending or complete, for which room is reserved."""
         self._begun.append(result)
         self._changed.set()
 
     def end(self) -> None:
-        """There will be no more."""
+        """End the iteration after the results so far."""
         self._begun.append(None)
         self._changed.set()
 

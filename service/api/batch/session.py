@@ -1,4 +1,4 @@
-"""One request of many images: its body is read while its answer is written."""
+"""One batch request: the upload is read while its answer is written."""
 
 import asyncio
 import logging
@@ -8,41 +8,44 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from gate import Label
-from service.api.batch.disconnect import Watch
+from service.api.batch.disconnect import ConnectionWatch
 from service.api.batch.intake import Intake, Line, error_line
-from service.api.batch.ordered_results import Ordered
-from service.api.batch.upload import Upload
-from service.api.batch.upload_events import Parser
+from service.api.batch.ordered_results import OrderedResults
+from service.api.batch.upload import UploadReader
+from service.api.batch.upload_events import UploadParser
 from service.api.decisions import decision_body
+from service.api.request_admission import count_refusals
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
 from service.http.request_body import Pace
-from service.inference.admission import Place
-from service.inference.pipeline import Pipeline
-from service.inference.request_context import Asked, Job
+from service.http.scope_state import request_state
+from service.inference.admission import Permit
+from service.inference.payload import Payload
+from service.inference.request_context import ImageRequest, RequestContext
+from service.runtime import Runtime
 
 LINGER_SECONDS = 1.0
-"""What still comes after the last line is read so long: a connection closed on it would take that line along."""
+"""Time to read the rest of the upload after the last line: closing on unread bytes would lose that line."""
 
 _WATCH_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
 
-class Exchange:
-    """Reads, judges and answers until the upload ends, and says in the last line what became of it.
+class BatchSession:
+    """Reads, decides and answers until the upload ends; the last line is a summary.
 
     Args:
-        pipeline: judges.
-        parser: makes images of the body.
+        runtime: decides.
+        parser: splits the body into images.
         scope, receive, send: ASGI's.
-        expected: what the generator was asked for, of all images.
+        expected: the requested label, for all images.
         timeout: seconds from an image's last byte to its line.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
-        parser: Parser,
+        runtime: Runtime,
+        parser: UploadParser,
         *,
         scope: Scope,
         receive: Receive,
@@ -53,28 +56,28 @@ class Exchange:
         self.counts = {"accept": 0, "discard": 0, "error": 0}
         self.ignored = 0
         self.fault: ServiceError | None = None
-        self._pipeline = pipeline
+        self._runtime = runtime
         self._parser = parser
-        self._connection = Watch(scope)
+        self._connection = ConnectionWatch(scope)
         self._send = send
-        self._request_id = scope["state"]["request_id"]
+        self._request_id = request_state(scope).request_id
         self._expected = expected
         self._timeout = timeout
-        self._patience = pipeline.settings.timeout_ms / 1000
-        self._upload = Upload(receive, Pace(pipeline.settings.min_body_rate, self._patience))
-        # Enough that no thread waits while the images before its own are judged.
-        self._lines: Ordered[Line] = Ordered(2 * pipeline.decoder.threads + 2)
+        self._patience = runtime.settings.timeout_ms / 1000
+        self._upload = UploadReader(receive, Pace(runtime.settings.min_body_rate, self._patience))
+        # Enough to keep all decode threads busy while earlier images are decided.
+        self._lines: OrderedResults[Line] = OrderedResults(2 * runtime.decode_pool.threads + 2)
         self._is_started = False
 
     async def run(self) -> None:
-        """Hold it from the first byte to the last."""
+        """Serve the request from the first byte to the last."""
         try:
             await self._converse()
             await self._finish()
         except* ClientGone as gone:
             self.fault = ClientGone(str(gone.exceptions[0]))
             self._connection.abort()
-            # Uvicorn learns of it in the loop's next turn, and then misses no end of the answer.
+            # Uvicorn notices in the next loop iteration, and then does not expect the end of the answer.
             await asyncio.sleep(0)
 
     async def _converse(self) -> None:
@@ -93,17 +96,17 @@ class Exchange:
         await self._write({"summary": self.counts | ignored})
         await self._upload.discard(LINGER_SECONDS)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        # Who does not read the rest would keep the connection for ever.
+        # A caller that does not read would keep the connection open.
         asyncio.get_running_loop().call_later(self._patience, self._connection.abort)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
-        def judge(identity: str | None, place: Place, body: bytearray) -> asyncio.Future[Line]:
-            line = group.create_task(self._judge(identity, place, [body]))
-            # Not by a `with` of its own: a task that is cancelled before it runs enters none.
-            line.add_done_callback(lambda _: place.leave())
+        def decide(identity: str | None, permit: Permit, body: Payload[bytearray]) -> asyncio.Future[Line]:
+            line = group.create_task(self._decide(identity, permit, body))
+            # A callback, because a task that is cancelled before it runs never enters a `with` block.
+            line.add_done_callback(lambda _: permit.leave())
             return line
 
-        intake = Intake(self._pipeline, self._lines, judge=judge, patience=self._patience)
+        intake = Intake(self._runtime, self._lines, decide=decide, patience=self._patience)
         try:
             while not self._upload.is_complete:
                 for event in self._parser.feed(await self._upload.part(intake.patience)):
@@ -120,20 +123,22 @@ class Exchange:
             self._lines.end()
 
     async def _watch(self, reading: "asyncio.Task[None]") -> None:
-        """See what nobody is told while nothing is read: that the caller left, and that the service is leaving."""
+        """Detect a disconnect or a shutdown while no bytes are read."""
         while not self._connection.is_gone():
-            if self._pipeline.admission.is_draining:
+            if self._runtime.admission.is_draining:
                 reading.cancel()
             await asyncio.sleep(_WATCH_SECONDS)
         raise ClientGone("the connection closed before the answer was complete")
 
-    async def _judge(self, identity: str | None, place: Place, bodies: list[bytearray]) -> Line:
-        """One line. The body is kept nowhere but in its list, so that it is freed once it is decoded."""
+    async def _decide(self, identity: str | None, permit: Permit, body: Payload[bytearray]) -> Line:
+        """Return the line of one image."""
         try:
-            with self._pipeline.reported(), self._pipeline.engine as engine:
+            with count_refusals(self._runtime.metrics), self._runtime.runner as runner:
                 async with asyncio.timeout(self._timeout):
-                    job = Job(engine, place, time.monotonic() + self._timeout)
-                    answer = await self._pipeline.judge_body(job, bodies.pop(), Asked(identity, self._expected))
+                    context = RequestContext(runner, permit, time.monotonic() + self._timeout)
+                    decided = await self._runtime.pipeline.decide_file(
+                        context, body, ImageRequest(identity, self._expected)
+                    )
         except TimeoutError:
             text = f"there was no answer within {self._timeout * 1000:.0f} ms"
             return error_line(DeadlineExceeded(text), identity)
@@ -142,13 +147,13 @@ class Exchange:
         except Exception:
             log.exception("unexpected fault", extra={"fields": {"request_id": self._request_id, "id": identity}})
             return error_line(Internal(), identity)
-        return decision_body(identity, answer)
+        return decision_body(identity, decided)
 
     async def _write(self, line: Line) -> None:
         """Send one line.
 
         Raises:
-            ClientGone: there is no room for it, because the caller reads nothing.
+            ClientGone: the caller does not read, and the write buffer is full.
         """
         try:
             async with asyncio.timeout(self._patience):
@@ -158,9 +163,9 @@ class Exchange:
             raise ClientGone("the caller does not read its answer") from error
 
     async def _start(self) -> None:
-        """Begin the answer with its first line: before, uvicorn still has to say 100 to those who wait for it."""
+        """Start the answer with its first line; until then uvicorn may still have to send 100 Continue."""
         if not self._is_started:
             self._is_started = True
-            # An answer may end before its request does, and no other request can be found behind the rest of that.
+            # The answer may end before its request; the connection cannot be reused then.
             headers = [(b"content-type", b"application/x-ndjson"), (b"connection", b"close")]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})

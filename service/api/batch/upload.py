@@ -1,4 +1,4 @@
-"""The body of a request from a caller that has to keep sending."""
+"""Read an upload whose caller has to keep a minimum rate."""
 
 import asyncio
 import contextlib
@@ -10,12 +10,12 @@ from service.errors import ClientGone, DeadlineExceeded
 from service.http.request_body import Pace
 
 
-class Upload:
-    """Its parts as they come.
+class UploadReader:
+    """Reads the parts of an upload as they arrive.
 
     Args:
         receive: ASGI's.
-        pace: of which it has to come; time in which nothing is read does not count.
+        pace: the required rate; only time spent waiting for bytes counts.
     """
 
     def __init__(self, receive: Receive, pace: Pace) -> None:
@@ -24,10 +24,10 @@ class Upload:
         self._receive = receive
 
     async def part(self, patience: float) -> bytes:
-        """The next part, which is waited for `patience` seconds.
+        """Wait for the next part, `patience` seconds at most.
 
         Raises:
-            DeadlineExceeded: it did not come.
+            DeadlineExceeded: it did not arrive in time.
             ClientGone: the connection closed before the body was complete.
         """
         began = time.monotonic()
@@ -35,7 +35,9 @@ class Upload:
             async with asyncio.timeout(min(patience, self._pace.left)):
                 message = await self._receive()
         except TimeoutError as error:
-            raise DeadlineExceeded("the upload stalled: too few bytes, or no whole image, came in time") from error
+            raise DeadlineExceeded(
+                "the upload stalled: too few bytes, or no complete image, arrived in time"
+            ) from error
         if message["type"] != "http.request":
             raise ClientGone("the connection closed before the body was complete")
         self.is_complete = not message.get("more_body", False)
@@ -44,7 +46,7 @@ class Upload:
         return body
 
     async def discard(self, seconds: float) -> None:
-        """Read what is left, for so many seconds at most."""
+        """Read and discard the rest, for `seconds` at most."""
         with contextlib.suppress(TimeoutError, ClientGone, DeadlineExceeded):
             async with asyncio.timeout(seconds):
                 while not self.is_complete:

@@ -1,4 +1,4 @@
-"""What a parser of an upload makes of its bytes: images, one after the other, each in as many pieces as it came."""
+"""Events of an upload parser: images one after the other, each in as many pieces as arrived."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from service.errors import ServiceError
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """An image begins; `size` is its bytes, or None where only its end will tell.
+class ImageStart:
+    """An image starts; `size` in bytes, or None if unknown.
 
-    One that is held once it is complete waits for `Settle`, which comes before the next image that is not held.
+    A held image waits, once complete, for `SettleHeld`, which precedes the next image that is not held.
     """
 
     name: str
@@ -20,20 +20,20 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """The image that began is complete."""
+class ImageEnd:
+    """The current image is complete."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """The images that are held are judged, or else ignored."""
+class SettleHeld:
+    """Held images are decided, or else ignored."""
 
     is_judged: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """An image that is there and cannot be judged."""
+class RefusedImage:
+    """An image that cannot be decided."""
 
     name: str
     error: ServiceError
@@ -41,28 +41,28 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
-    """A file that is no image, or accompanies one."""
+class IgnoredFile:
+    """A file that is not an image, or accompanies one."""
 
 
-Event = Begin | bytes | memoryview | End | Settle | Refused | Ignored
+UploadEvent = ImageStart | bytes | memoryview | ImageEnd | SettleHeld | RefusedImage | IgnoredFile
 
 
-class Parser(Protocol):
-    """Takes the bytes of an upload as they come, and keeps none of an image."""
+class UploadParser(Protocol):
+    """Parses the bytes of an upload incrementally, without buffering images."""
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """The events in `data`; to be exhausted before more is fed.
+    def feed(self, data: bytes) -> Iterator[UploadEvent]:
+        """Yield the events in `data`; the iterator must be exhausted before the next call.
 
         Raises:
-            MalformedRequest: after the events before it; nothing may be fed any more.
+            MalformedRequest: after the events before the error; the parser is then unusable.
         """
         ...
 
     def close(self) -> None:
-        """Say that there is no more.
+        """End the input.
 
         Raises:
-            MalformedRequest: it ended in the middle.
+            MalformedRequest: the upload is incomplete.
         """
         ...

@@ -1,4 +1,4 @@
-"""Bodies under Content-Encoding and Accept-Encoding: gzip and deflate."""
+"""Content-Encoding of requests and Accept-Encoding of responses: gzip and deflate."""
 
 import asyncio
 import gzip
@@ -6,39 +6,39 @@ import zlib
 from collections.abc import Iterator
 
 from service.errors import MalformedRequest
-from service.inference.admission import Place
+from service.inference.admission import Permit
 
 MINIMUM_BYTES = 1024
-"""Answers below this are sent as they are: they fit one packet either way."""
+"""Smaller responses are sent uncompressed: they fit one packet either way."""
 
 _PIECE = 64 * 1024
 _STEP = 256 * 1024
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-async def decompress(body: bytearray, encoding: str, place: Place) -> bytes | bytearray:
-    """The body that was sent under Content-Encoding `encoding`.
+async def decompress(body: bytearray, encoding: str, permit: Permit) -> bytes | bytearray:
+    """Decompress a body sent with Content-Encoding `encoding`.
 
-    What comes out is counted in `place` step by step, before it is kept, and others run in between: a bomb ends at the
+    What comes out is counted in `permit` step by step, before it is kept, and others run in between: a bomb ends at the
     body's limit.
 
     Raises:
-        MalformedRequest: the encoding is not known, or the body not of it.
-        BodyTooLarge, Overloaded: there is no room for what comes out.
+        MalformedRequest: the encoding is unknown, or the body is corrupt.
+        BodyTooLarge, Overloaded: the decompressed bytes exceed a limit.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding not in _WINDOWS:
-        raise MalformedRequest("Content-Encoding is neither gzip nor deflate nor identity")
+        raise MalformedRequest("Content-Encoding must be gzip, deflate or identity")
     try:
-        return await _inflate(body, zlib.decompressobj(_WINDOWS[encoding]), place)
+        return await _inflate(body, zlib.decompressobj(_WINDOWS[encoding]), permit)
     except zlib.error as error:
-        raise MalformedRequest(f"the body is no {encoding}: {error}") from error
+        raise MalformedRequest(f"the body is not valid {encoding}: {error}") from error
 
 
 def choose_encoding(accepted: str | None) -> str | None:
-    """The encoding of an answer by the request's Accept-Encoding, the caller's favourite first; None is as it is."""
+    """Return the encoding that Accept-Encoding prefers; None for no compression."""
     best, found = 0.0, None
     for item in (accepted or "").lower().split(","):
         name, _, parameter = item.strip().partition(";")
@@ -49,22 +49,22 @@ def choose_encoding(accepted: str | None) -> str | None:
 
 
 def compress(body: bytes, encoding: str) -> bytes:
-    """`body` under one of the encodings that `choose_encoding` names."""
+    """Compress with an encoding from `choose_encoding`."""
     return gzip.compress(body, 1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)
 
 
-async def _inflate(body: bytearray, inflater: "zlib._Decompress", place: Place) -> bytearray:
+async def _inflate(body: bytearray, inflater: "zlib._Decompress", permit: Permit) -> bytearray:
     found = bytearray()
     whole = memoryview(body)
     for start in range(0, len(whole), _PIECE):
         if inflater.eof:
-            raise MalformedRequest("the compressed body goes on after its end")
+            raise MalformedRequest("the compressed body continues after its end")
         for part in _parts(inflater, whole[start : start + _PIECE]):
-            place.reserve(len(part))
+            permit.reserve(len(part))
             found += part
             await asyncio.sleep(0)
     if not inflater.eof or inflater.unused_data:
-        raise MalformedRequest("the compressed body ends too early, or goes on after its end")
+        raise MalformedRequest("the compressed body is truncated, or continues after its end")
     return found
 
 
@@ -72,7 +72,7 @@ def _parts(inflater: "zlib._Decompress", piece: memoryview | bytes) -> Iterator[
     full = True
     while full and not inflater.eof:
         part = inflater.decompress(piece, _STEP)
-        # What was not taken in is copied each time, and the piece is small for that.
+        # The unconsumed tail is copied each time, so pieces are small.
         piece = inflater.unconsumed_tail
         full = len(part) == _STEP
         yield part

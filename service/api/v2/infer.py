@@ -1,6 +1,5 @@
-"""One inference request: admitted, read, judged, answered."""
+"""The inference endpoint: admit, read, decide, respond."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -10,38 +9,42 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gate import Action, ImageError
+from service.api.request_admission import admit_request
 from service.api.v2.compression import MINIMUM_BYTES, choose_encoding, compress, decompress
 from service.api.v2.metadata import served
-from service.api.v2.operation import INFER
-from service.api.v2.request import InferRequest, Served, SharedPart, parse_request
+from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange, parse_request
 from service.api.v2.response import encode_answer
-from service.api.v2.shared_memory import Regions
+from service.api.v2.schemas import INFER
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound
+from service.futures import gather_or_cancel
 from service.http.query_params import check_names
 from service.http.request_body import read_body, while_connected
+from service.http.scope_state import request_state
 from service.inference.decode_pool import Decoded
-from service.inference.pipeline import Pipeline
-from service.inference.request_context import Answer, Asked, Job
-from service.inference.shadow import Views
+from service.inference.payload import Payload
+from service.inference.preprocess import ModelInputs
+from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+from service.runtime import Runtime
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
-class Infer:
+class InferEndpoint:
     """The endpoint, an ASGI app as that of `/v1/decisions` is.
 
     Args:
-        pipeline: judges the images.
+        runtime: decides about the images.
         regions: the shared memory that callers have registered.
         statistics: is told of every request.
     """
 
     operation = INFER
 
-    def __init__(self, pipeline: Pipeline, regions: Regions, statistics: Statistics) -> None:
-        self._pipeline = pipeline
-        self._settings = pipeline.settings
+    def __init__(self, runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> None:
+        self._runtime = runtime
+        self._settings = runtime.settings
         self._max_body_bytes = min(self._settings.max_tensor_bytes, self._settings.max_inflight_bytes)
         self._regions = regions
         self._statistics = statistics
@@ -51,83 +54,77 @@ class Infer:
         request = Request(scope, receive)
         check_names(request, ())
         started = time.monotonic()
-        version = self._pipeline.engine.card.version
+        version = self._runtime.runner.card.version
         try:
-            async with self._pipeline.job(request, max_body_bytes=self._max_body_bytes) as job:
-                version = job.engine.card.version
-                response = await self._answer(request, job)
+            async with admit_request(self._runtime, request, max_body_bytes=self._max_body_bytes) as context:
+                version = context.runner.card.version
+                response = await self._answer(request, context)
         except BaseException:
             self._statistics.fail(version, seconds=time.monotonic() - started)
             raise
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, job: Job) -> Response:
-        model = served(job.engine.card, self._settings)
+    async def _answer(self, request: Request, context: RequestContext) -> Response:
+        model = served(context.runner.card, self._settings)
         check_model(model, request.path_params)
-        with job.stages.measure("read"):
-            # The body is kept nowhere but here, so that it is freed once its pixels are the model's.
-            body = [await self._read(request, job)]
+        with context.stages.measure("read"):
+            body = Payload(await self._read(request, context))
         asked = parse_request(
-            body.pop(),
+            body.take(),
             _header_length(request),
             served=model,
-            read_shared=partial(self._read_shared, job),
+            read_shared=partial(self._read_shared, context),
             identified=partial(_note_identity, request),
         )
-        self._make_room(job, asked)
+        self._make_room(context, asked)
         with while_connected(request):
-            answers = await self._judge(job, asked)
+            answers = await self._judge(context, asked)
         encoding = time.monotonic()
         response = self._respond(request, asked, answers, model)
         ended = time.monotonic()
-        self._statistics.succeed(model.version, job.stages, seconds=ended - job.started, encoding=ended - encoding)
-        request.state.log = _log_fields(asked, answers)
+        self._statistics.succeed(
+            model.version, context.stages, seconds=ended - context.started, encoding=ended - encoding
+        )
+        request_state(request.scope).log = _log_fields(asked, answers)
         return response
 
-    async def _read(self, request: Request, job: Job) -> bytes | bytearray:
-        body = await read_body(request, job.place, min_rate=self._settings.min_body_rate)
+    async def _read(self, request: Request, context: RequestContext) -> bytes | bytearray:
+        body = await read_body(request, context.permit, min_rate=self._settings.min_body_rate)
         encoding = request.headers.get("content-encoding")
-        return body if encoding is None else await decompress(body, encoding, job.place)
+        return body if encoding is None else await decompress(body, encoding, context.permit)
 
-    def _read_shared(self, job: Job, part: SharedPart) -> bytes:
+    def _read_shared(self, context: RequestContext, part: SharedMemoryRange) -> bytes:
         self._regions.check(part)
-        job.place.reserve(part.size)
+        context.permit.reserve(part.size)
         return self._regions.read(part)
 
-    def _make_room(self, job: Job, asked: InferRequest) -> None:
-        """What is known only now: how soon, how many images, and where to."""
+    def _make_room(self, context: RequestContext, asked: InferenceRequest) -> None:
+        """Admit what only the parsed request tells: timeout, number of images, shared memory of outputs."""
         if asked.timeout is not None:
-            self._pipeline.admission.check_wait(job.shorten(asked.timeout))
+            self._runtime.admission.check_wait(context.shorten(asked.timeout))
         for wanted in asked.outputs:
             if wanted.shared:
                 self._regions.check(wanted.shared)
-        job.place.take_images(asked.count - 1)
+        context.permit.take_images(asked.count - 1)
 
-    async def _judge(self, job: Job, asked: InferRequest) -> list[Answer]:
-        # What is taken is held by those it is handed to alone: nothing here keeps the body longer than they do.
+    async def _judge(self, context: RequestContext, asked: InferenceRequest) -> list[ImageDecision]:
+        pipeline, images = self._runtime.pipeline, _name_images(asked)
         if (pixels := asked.take_pixels()) is not None:
-            judging = self._pipeline.judge_pixels(job, pixels, _name_images(asked))
-            del pixels
-            return await judging
-        decoded = await self._decode(job, asked.take_files())
-        return await self._pipeline.judge_decoded(job, decoded, _name_images(asked))
+            return await pipeline.decide_pixels(context, pixels, images)
+        decoded = await gather_or_cancel(
+            self._decode(context, index, file) for index, file in enumerate(asked.take_files())
+        )
+        return await pipeline.decide_decoded(context, decoded, images)
 
-    async def _decode(self, job: Job, files: Sequence[memoryview]) -> list[Decoded[Views]]:
-        """Decode all files; the first fault ends them all."""
-        decodes = [asyncio.ensure_future(self._decode_one(job, index, file)) for index, file in enumerate(files)]
+    async def _decode(self, context: RequestContext, index: int, file: Payload[memoryview]) -> Decoded[ModelInputs]:
         try:
-            return await asyncio.gather(*decodes)
-        finally:
-            for decode in decodes:
-                decode.cancel()
-
-    async def _decode_one(self, job: Job, index: int, file: memoryview) -> Decoded[Views]:
-        try:
-            return await self._pipeline.decode(job, file)
+            return await self._runtime.pipeline.decode(context, file)
         except ImageError as error:
             raise type(error)(f"encoded_image[{index}]: {error}") from error
 
-    def _respond(self, request: Request, asked: InferRequest, answers: Sequence[Answer], model: Served) -> Response:
+    def _respond(
+        self, request: Request, asked: InferenceRequest, answers: Sequence[ImageDecision], model: ServedModel
+    ) -> Response:
         answer = encode_answer(asked, answers, served=model)
         for part, data in answer.shared:
             self._regions.write(part, data)
@@ -140,11 +137,11 @@ class Infer:
         return Response(body, headers=headers)
 
 
-def check_model(model: Served, path: dict[str, str]) -> None:
+def check_model(model: ServedModel, path: dict[str, str]) -> None:
     """Raise NotFound where a path names another model, or another version, than is served."""
     name, version = path.get("name", model.name), path.get("version", model.version)
     if name != model.name:
-        raise NotFound(f"there is no model {name[:64]!r}: {model.name!r} is served")
+        raise NotFound(f"unknown model {name[:64]!r}: {model.name!r} is served")
     if version != model.version:
         raise NotFound(f"version {version[:64]!r} of {name!r} is not served: version {model.version!r} is")
 
@@ -159,19 +156,19 @@ def _header_length(request: Request) -> int | None:
 
 
 def _note_identity(request: Request, identity: str) -> None:
-    request.state.log = {"id": identity}
+    request_state(request.scope).log = {"id": identity}
 
 
-def _name_images(asked: InferRequest) -> list[Asked]:
-    """What is recorded of each image: the request's id, and which one it was where there are several."""
+def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
+    """Return the recorded name of each image: the request's id, with an index if there are several."""
     if not asked.identity:
-        return [Asked(expected=expected) for expected in asked.expected]
+        return [ImageRequest(expected=expected) for expected in asked.expected]
     if asked.count == 1:
-        return [Asked(asked.identity, asked.expected[0])]
-    return [Asked(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
+        return [ImageRequest(asked.identity, asked.expected[0])]
+    return [ImageRequest(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
 
 
-def _log_fields(asked: InferRequest, answers: Sequence[Answer]) -> dict[str, str | int]:
+def _log_fields(asked: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
     accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
     fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
     if asked.identity:

@@ -1,10 +1,10 @@
-"""What the service and its model say of themselves."""
+"""Metadata of the server and its model."""
 
 from importlib.metadata import version
 from typing import Any
 
 from gate import Card
-from service.api.v2.request import Served
+from service.api.v2.request import ServedModel
 from service.api.v2.response import DATATYPES
 from service.settings import Settings
 
@@ -25,20 +25,20 @@ _INPUTS = {
 }
 
 
-def served(card: Card, settings: Settings) -> Served:
-    """What requests for the model of `card` are held against."""
+def served(card: Card, settings: Settings) -> ServedModel:
+    """Return the properties that requests for this model are validated against."""
     outputs = tuple(name for name in DATATYPES if name != "novelty" or name in card.outputs)
-    return Served(card.name, card.version, card.input.size, outputs, settings.max_inflight_images)
+    return ServedModel(card.name, card.version, card.input.size, outputs, settings.max_inflight_images)
 
 
 def server_metadata(settings: Settings) -> dict[str, Any]:
-    """Name, version and the extensions that are there."""
+    """Return name, version and extensions of the server."""
     extensions = (*_EXTENSIONS, "system_shared_memory") if settings.shared_memory else _EXTENSIONS
     return {"name": "lensgate", "version": version("lensgate"), "extensions": extensions}
 
 
-def model_metadata(model: Served) -> dict[str, Any]:
-    """Inputs and outputs; of `image` and `encoded_image` a request has one, `expected` is optional."""
+def model_metadata(model: ServedModel) -> dict[str, Any]:
+    """Return inputs and outputs; a request has either `image` or `encoded_image`, `expected` is optional."""
     return {
         "name": model.name,
         "versions": [model.version],
@@ -48,8 +48,8 @@ def model_metadata(model: Served) -> dict[str, Any]:
     }
 
 
-def model_config(model: Served) -> dict[str, Any]:
-    """The configuration in the words of Triton's. `max_batch_size` 0 says that shapes name the batch themselves."""
+def model_config(model: ServedModel) -> dict[str, Any]:
+    """Return the configuration in Triton's format. `max_batch_size` 0 means that shapes include the batch dimension."""
     return {
         "name": model.name,
         "platform": PLATFORM,
@@ -67,8 +67,8 @@ def model_config(model: Served) -> dict[str, Any]:
     }
 
 
-def repository_entry(model: Served, reason: str | None) -> dict[str, Any]:
-    """The served version in the repository's index; `reason` says why it is not ready."""
+def repository_entry(model: ServedModel, reason: str | None) -> dict[str, Any]:
+    """Return the served version for the repository index; `reason` explains why it is not ready."""
     state = "READY" if reason is None else "UNAVAILABLE"
     return {"name": model.name, "version": model.version, "state": state, "reason": reason or ""}
 

@@ -1,4 +1,4 @@
-"""The bytes of an answer to an inference request. Pure: no HTTP, no model."""
+"""Encode the response to an inference request. Pure: no HTTP, no model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from typing import Any
 
 import orjson
 
-from service.api.v2.request import InferRequest, Served, SharedPart
+from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
 from service.api.v2.tensors import pack_floats, pack_texts
 from service.errors import MalformedRequest
-from service.inference.request_context import Answer
+from service.inference.request_context import ImageDecision
 
 DATATYPES = {"glasses_probability": "FP32", "novelty": "FP32", "decision": "BYTES", "reason": "BYTES"}
 
-_VALUES: dict[str, Callable[[Answer], Any]] = {
+_VALUES: dict[str, Callable[[ImageDecision], Any]] = {
     "glasses_probability": lambda answer: answer.score.probability,
     "novelty": lambda answer: answer.score.novelty,
     "decision": lambda answer: answer.decision.action,
@@ -22,22 +22,24 @@ _VALUES: dict[str, Callable[[Answer], Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class InferAnswer:
-    """A body, where its JSON ends if binary data follows, and what goes to shared memory."""
+class EncodedResponse:
+    """A body, the length of its JSON if binary data follows, and the data for shared memory."""
 
     body: bytes
     header_length: int | None
-    shared: list[tuple[SharedPart, bytes]]
+    shared: list[tuple[SharedMemoryRange, bytes]]
 
 
-def encode_answer(request: InferRequest, answers: Sequence[Answer], *, served: Served) -> InferAnswer:
-    """The answer to a request, as it wants it.
+def encode_answer(
+    request: InferenceRequest, answers: Sequence[ImageDecision], *, served: ServedModel
+) -> EncodedResponse:
+    """Encode the decisions in the form that the request asks for.
 
     Raises:
-        MalformedRequest: an output is larger than its part of shared memory.
+        MalformedRequest: an output is larger than its shared memory range.
     """
     binary: list[bytes] = []
-    shared: list[tuple[SharedPart, bytes]] = []
+    shared: list[tuple[SharedMemoryRange, bytes]] = []
     outputs = []
     for wanted in request.outputs:
         values = [_VALUES[wanted.name](answer) for answer in answers]
@@ -59,21 +61,23 @@ def encode_answer(request: InferRequest, answers: Sequence[Answer], *, served: S
     if request.identity is not None:
         head["id"] = request.identity
     text = orjson.dumps(head)
-    return InferAnswer(b"".join((text, *binary)), len(text) if binary else None, shared)
+    return EncodedResponse(b"".join((text, *binary)), len(text) if binary else None, shared)
 
 
 def _pack(name: str, values: Sequence[Any]) -> bytes:
     return pack_floats(values) if DATATYPES[name] == "FP32" else pack_texts(values)
 
 
-def _pack_shared(part: SharedPart, name: str, values: Sequence[Any]) -> bytes:
+def _pack_shared(part: SharedMemoryRange, name: str, values: Sequence[Any]) -> bytes:
     packed = _pack(name, values)
     if len(packed) > part.size:
-        raise MalformedRequest(f"{name} has {len(packed):,} bytes, its part of {part.region!r} {part.size:,}")
+        raise MalformedRequest(
+            f"{name} has {len(packed):,} bytes, its range of region {part.region!r} only {part.size:,}"
+        )
     return packed
 
 
-def _describe_shared(part: SharedPart, size: int) -> dict[str, Any]:
+def _describe_shared(part: SharedMemoryRange, size: int) -> dict[str, Any]:
     described: dict[str, Any] = {"shared_memory_region": part.region, "shared_memory_byte_size": size}
     if part.offset:
         described["shared_memory_offset"] = part.offset

@@ -1,46 +1,50 @@
 """The paths under `/v2` beside `infer`: health, metadata, statistics, shared memory."""
 
-from typing import Any
+from typing import TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from service.api.v2 import metadata as describe
 from service.api.v2.infer import check_model
-from service.api.v2.request import Served
-from service.api.v2.shared_memory import Regions
+from service.api.v2.request import ServedModel
+from service.api.v2.schemas import RegionRegistration, RepositoryQuery, validate
+from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound, NotReady
-from service.http.openapi import describe_problems
+from service.http.openapi import describe_body, describe_problems
 from service.http.request_body import read_small
 from service.http.responses import json_response
-from service.inference.pipeline import Pipeline
+from service.runtime import Runtime
 
 _SMALL_BODY = 64 * 1024
 _SMALL_BODY_SECONDS = 10.0
 
+_Body = TypeVar("_Body", bound=BaseModel)
 
-def make_v2_routes(pipeline: Pipeline, regions: Regions, statistics: Statistics) -> APIRouter:
-    """All routes but the one that infers."""
+
+def make_v2_routes(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> APIRouter:
+    """Make all routes except inference."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
-    _add_health(router, pipeline)
-    _add_statistics(router, pipeline, statistics)
-    _add_model(router, pipeline)
-    _add_repository(router, pipeline)
+    _add_health(router, runtime)
+    _add_statistics(router, runtime, statistics)
+    _add_model(router, runtime)
+    _add_repository(router, runtime)
     _add_shared_memory(router, regions)
     _add_refusals(router)
     return router
 
 
-def _add_health(router: APIRouter, pipeline: Pipeline) -> None:
+def _add_health(router: APIRouter, runtime: Runtime) -> None:
     @router.get("/health/live", responses=describe_problems([NotReady]), summary="200 unless only a restart helps")
     async def live(_: Request) -> Response:
-        pipeline.check_alive()
+        runtime.check_alive()
         return json_response({"live": True})
 
     @router.get("/health/ready", responses=describe_problems([NotReady]), summary="200 where requests may be sent")
     async def ready(_: Request) -> Response:
-        pipeline.check_ready()
+        runtime.check_ready()
         return json_response({"ready": True})
 
     @router.get(
@@ -48,67 +52,72 @@ def _add_health(router: APIRouter, pipeline: Pipeline) -> None:
     )
     @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
     async def model_ready(request: Request) -> Response:
-        model = _model(pipeline, request)
-        pipeline.check_ready()
+        model = _model(runtime, request)
+        runtime.check_ready()
         return json_response({"name": model.name, "ready": True})
 
 
-def _add_statistics(router: APIRouter, pipeline: Pipeline, statistics: Statistics) -> None:
+def _add_statistics(router: APIRouter, runtime: Runtime, statistics: Statistics) -> None:
     @router.get("/models/stats", summary="Counts and times of requests and of the model's runs")
     @router.get("/models/{name}/stats", include_in_schema=False)
     @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
     async def stats(request: Request) -> Response:
-        model = _model(pipeline, request)
+        model = _model(runtime, request)
         return json_response(
-            {"model_stats": [statistics.describe(model.name, model.version, dict(pipeline.metrics.runs))]}
+            {"model_stats": [statistics.describe(model.name, model.version, dict(runtime.metrics.runs))]}
         )
 
 
-def _add_model(router: APIRouter, pipeline: Pipeline) -> None:
+def _add_model(router: APIRouter, runtime: Runtime) -> None:
     @router.get("", summary="Name, version and extensions of the server")
     async def server(_: Request) -> Response:
-        return json_response(describe.server_metadata(pipeline.settings))
+        return json_response(describe.server_metadata(runtime.settings))
 
     @router.get("/models/{name}", responses=describe_problems([NotFound]), summary="Inputs and outputs of the model")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(request: Request) -> Response:
-        return json_response(describe.model_metadata(_model(pipeline, request)))
+        return json_response(describe.model_metadata(_model(runtime, request)))
 
     @router.get("/models/{name}/config", responses=describe_problems([NotFound]), summary="The model's configuration")
     @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
     async def config(request: Request) -> Response:
-        return json_response(describe.model_config(_model(pipeline, request)))
+        return json_response(describe.model_config(_model(runtime, request)))
 
 
-def _add_repository(router: APIRouter, pipeline: Pipeline) -> None:
-    @router.post("/repository/index", summary="The model that is served")
+def _add_repository(router: APIRouter, runtime: Runtime) -> None:
+    @router.post(
+        "/repository/index",
+        summary="The model that is served",
+        openapi_extra={"requestBody": describe_body({"application/json": RepositoryQuery}, required=False)},
+    )
     async def index(request: Request) -> Response:
-        only_ready = (await _small_body(request)).get("ready", False)
-        reason = _why_not_ready(pipeline)
-        entries = [describe.repository_entry(_model(pipeline, request), reason)]
+        only_ready = (await _read_json(request, RepositoryQuery)).ready
+        reason = _why_not_ready(runtime)
+        entries = [describe.repository_entry(_model(runtime, request), reason)]
         return json_response([] if only_ready and reason else entries)
 
     @router.post("/repository/models/{name}/load", include_in_schema=False)
     @router.post("/repository/models/{name}/unload", include_in_schema=False)
     async def load(_: Request) -> Response:
-        raise MalformedRequest("models are not loaded by request: the file CURRENT among them decides which is served")
+        raise MalformedRequest(
+            "models are not loaded by request: the file CURRENT in the models folder names the one that is served"
+        )
 
 
-def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
+def _add_shared_memory(router: APIRouter, regions: SharedMemoryRegions) -> None:
     @router.get("/systemsharedmemory/status", summary="The registered regions of shared memory")
     @router.get("/systemsharedmemory/region/{region}/status", include_in_schema=False)
     async def status(request: Request) -> Response:
         return json_response(regions.status(request.path_params.get("region")))
 
-    @router.post("/systemsharedmemory/region/{region}/register", summary="Register a region of shared memory")
+    @router.post(
+        "/systemsharedmemory/region/{region}/register",
+        summary="Register a region of shared memory",
+        openapi_extra={"requestBody": describe_body({"application/json": RegionRegistration})},
+    )
     async def register(request: Request) -> Response:
-        body = await _small_body(request)
-        key, offset, size = body.get("key"), body.get("offset", 0), body.get("byte_size")
-        if not isinstance(key, str) or type(offset) is not int or type(size) is not int:
-            raise MalformedRequest("a region needs key, a string, and byte_size and offset, integers")
-        if offset < 0 or size < 1:
-            raise MalformedRequest("a region's offset is 0 or more and its byte_size 1 or more")
-        regions.register(request.path_params["region"], key, offset=offset, size=size)
+        body = await _read_json(request, RegionRegistration)
+        regions.register(request.path_params["region"], body.key, offset=body.offset, size=body.byte_size)
         return json_response({})
 
     @router.post("/systemsharedmemory/unregister", summary="Forget the registered regions")
@@ -119,7 +128,7 @@ def _add_shared_memory(router: APIRouter, regions: Regions) -> None:
 
 
 def _add_refusals(router: APIRouter) -> None:
-    """What a client may ask for and this service has not: an answer that says so is better than a 404."""
+    """Refuse unsupported extensions with a reason, which helps more than a 404."""
 
     def refuse(*paths: str, text: str) -> None:
         async def refused(_: Request) -> Response:
@@ -132,33 +141,34 @@ def _add_refusals(router: APIRouter) -> None:
         "/cudasharedmemory/status",
         "/cudasharedmemory/unregister",
         "/cudasharedmemory/region/{region}/{action}",
-        text="CUDA shared memory is not supported: decoding and batching are on the host",
+        text="CUDA shared memory is not supported: images are decoded and batched on the host",
     )
-    refuse("/trace/setting", "/models/{name}/trace/setting", text="traces are set where the service starts")
-    refuse("/logging", text="the log is set where the service starts: LENSGATE_LOG_LEVEL")
+    refuse(
+        "/trace/setting",
+        "/models/{name}/trace/setting",
+        text="traces are configured when the service starts: LENSGATE_TRACES_ENDPOINT",
+    )
+    refuse("/logging", text="the log is configured when the service starts: LENSGATE_LOG_LEVEL")
 
 
-def _model(pipeline: Pipeline, request: Request) -> Served:
-    model = describe.served(pipeline.engine.card, pipeline.settings)
+def _model(runtime: Runtime, request: Request) -> ServedModel:
+    model = describe.served(runtime.runner.card, runtime.settings)
     check_model(model, request.path_params)
     return model
 
 
-def _why_not_ready(pipeline: Pipeline) -> str | None:
+def _why_not_ready(runtime: Runtime) -> str | None:
     try:
-        pipeline.check_ready()
+        runtime.check_ready()
     except NotReady as error:
         return error.detail
     return None
 
 
-async def _small_body(request: Request) -> dict[str, Any]:
-    """The JSON object that is the body; an empty body is an empty one."""
+async def _read_json(request: Request, kind: type[_Body]) -> _Body:
+    """Read a small JSON body; an empty one is an empty object."""
     body = await read_small(request, limit=_SMALL_BODY, seconds=_SMALL_BODY_SECONDS)
     try:
-        found = orjson.loads(body) if body else {}
+        return validate(kind, orjson.loads(body) if body else {})
     except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the body is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise MalformedRequest("the body is no JSON object")
-    return found
+        raise MalformedRequest(f"the body is not JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""The statistics extension: what became of requests, and what the model's runs took."""
+"""The statistics extension: counts and durations of requests and of the model's runs."""
 
 import time
 from collections.abc import Mapping
@@ -10,22 +10,22 @@ from service.timings import Stages
 
 @dataclass(slots=True)
 class Duration:
-    """How often something happened, and its seconds together."""
+    """A count and total seconds."""
 
     count: int = 0
     seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Take in one more."""
+        """Add one."""
         self.count += 1
         self.seconds += seconds
 
     def describe(self) -> dict[str, int]:
-        """As the protocol shows it."""
+        """Return the protocol's form."""
         return {"count": self.count, "ns": round(self.seconds * 1e9)}
 
 
-# What a stage of ours is called there; `read` is the network's, and in none of them.
+# The protocol's names of stages; `read` is network time and not part of them.
 _PARTS = {"queue": "queue", "decode": "compute_input", "inference": "compute_infer"}
 
 
@@ -39,13 +39,13 @@ class _Totals:
 
 
 class Statistics:
-    """Counts the protocol's own requests by version; what else the service answers is in the metrics."""
+    """Counts V2 requests by model version; the metrics cover all requests."""
 
     def __init__(self) -> None:
         self._totals: dict[str, _Totals] = {}
 
     def succeed(self, version: str, stages: Stages, *, seconds: float, encoding: float) -> None:
-        """Count a request that was answered within `seconds`, of which writing the answer took `encoding`."""
+        """Count a successful request; `encoding` is the part of `seconds` spent on the response."""
         totals = self._of(version)
         totals.last = time.time()
         totals.success.add(seconds)
@@ -58,21 +58,20 @@ class Statistics:
             totals.parts[name].add(seconds_of_part)
 
     def fail(self, version: str, *, seconds: float) -> None:
-        """Count a request that failed, for whatever reason, after `seconds`."""
+        """Count a request that failed after `seconds`."""
         totals = self._of(version)
         totals.last = time.time()
         totals.fail.add(seconds)
 
     def describe(self, name: str, version: str, runs: Mapping[int, tuple[int, float]]) -> dict[str, Any]:
-        """The statistics of one version.
+        """Describe one version.
 
-        Counts of inferences and executions, and the batches, are of every run of the model, whoever asked for it;
-        `inference_stats` are of the requests that came by this protocol.
+        Inference and execution counts and batches cover all runs of the model; `inference_stats` cover V2 requests.
 
         Args:
             name: the model's.
             version: the model's.
-            runs: by batch size, how many runs there were and their seconds.
+            runs: number of runs and their seconds, by batch size.
         """
         totals = self._of(version)
         return {
@@ -99,11 +98,11 @@ class Statistics:
 
 
 def _describe_batch(size: int, count: int, seconds: float) -> dict[str, Any]:
-    """Images are put together and answers taken apart in no time worth measuring: those two count nothing."""
-    nothing = Duration().describe()
+    """Describe a batch size; assembling inputs and splitting outputs is too fast to measure."""
+    zero = Duration().describe()
     return {
         "batch_size": size,
-        "compute_input": nothing,
+        "compute_input": zero,
         "compute_infer": Duration(count, seconds).describe(),
-        "compute_output": nothing,
+        "compute_output": zero,
     }

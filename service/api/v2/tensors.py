@@ -1,4 +1,4 @@
-"""Tensors as the protocol writes them: lists in JSON, bytes in binary, and the elements of BYTES."""
+"""Convert tensors from and to the protocol's forms: JSON lists, binary data, BYTES elements."""
 
 import math
 import struct
@@ -12,13 +12,11 @@ import numpy as np
 from gate.pixels import Pixels
 from service.errors import MalformedRequest
 
-MAX_DIMENSION = 2**31 - 1
-
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class InputData:
     """One input: its elements in row-major order, either a JSON list or the bytes of the binary form."""
 
     name: str
@@ -28,31 +26,33 @@ class Tensor:
 
     @property
     def count(self) -> int:
-        """How many elements the shape names."""
+        """The number of elements by the shape."""
         return math.prod(self.shape)
 
     def check_datatype(self, datatype: str) -> None:
         """Raise MalformedRequest where the elements are of another type."""
         if self.datatype != datatype:
-            raise MalformedRequest(f"{self.name} is {datatype}, not {self.datatype[:16]!r}")
+            raise MalformedRequest(f"the datatype of {self.name} must be {datatype}, not {self.datatype[:16]!r}")
 
     def pixels(self) -> Pixels:
-        """A UINT8 tensor, uint8 `shape`; the binary form is not copied.
+        """Return a UINT8 tensor, uint8 `shape`; binary data is not copied.
 
         Raises:
-            MalformedRequest: the elements are other than the shape names, or no UINT8.
+            MalformedRequest: the elements do not match the shape, or are not UINT8.
         """
         self.check_datatype("UINT8")
         data = self._pack_json(self.data) if isinstance(self.data, list) else self.data
         if len(data) != self.count:
-            raise MalformedRequest(f"{self.name} has {len(data):,} bytes, its shape {self.shape} names {self.count:,}")
+            raise MalformedRequest(
+                f"{self.name} has {len(data):,} bytes, but its shape {self.shape} needs {self.count:,}"
+            )
         return np.frombuffer(data, np.uint8).reshape(self.shape)
 
     def elements(self) -> list[memoryview]:
-        """The elements of a BYTES tensor `[N]`.
+        """Return the elements of a BYTES tensor `[N]`.
 
         Raises:
-            MalformedRequest: the elements are other than the shape names, or no BYTES.
+            MalformedRequest: the elements do not match the shape, or are not BYTES.
         """
         self.check_datatype("BYTES")
         if isinstance(self.data, list):
@@ -62,23 +62,23 @@ class Tensor:
     def _pack_json(self, data: list[Any]) -> bytes:
         flat = self._flatten(data)
         if any(kind is not int for kind in set(map(type, flat))):
-            raise MalformedRequest(f"{self.name} has elements that are no integers")
+            raise MalformedRequest(f"{self.name} must contain integers only")
         try:
             return bytes(flat)
         except ValueError as error:
-            raise MalformedRequest(f"{self.name} has elements outside 0 to 255") from error
+            raise MalformedRequest(f"{self.name} must contain integers from 0 to 255") from error
 
     def _texts(self, data: list[Any]) -> list[str]:
         if any(kind is not str for kind in set(map(type, data))):
-            raise MalformedRequest(f"{self.name} has elements that are no strings")
+            raise MalformedRequest(f"{self.name} must contain strings only")
         if len(data) != self.count:
             raise MalformedRequest(
-                f"{self.name} has {len(data):,} elements, its shape {self.shape} names {self.count:,}"
+                f"{self.name} has {len(data):,} elements, but its shape {self.shape} needs {self.count:,}"
             )
         return data
 
     def _flatten(self, data: list[Any]) -> list[Any]:
-        """Row-major lists are as good as nested ones, which must be nested as the shape says."""
+        """Accept row-major lists, and nested lists that match the shape."""
         if not data or not isinstance(data[0], list):
             return data
         if len(data) != self.shape[0]:
@@ -90,10 +90,10 @@ class Tensor:
         return data
 
     def _misshapen(self) -> MalformedRequest:
-        return MalformedRequest(f"{self.name} is nested otherwise than its shape {self.shape} says")
+        return MalformedRequest(f"{self.name} must be a flat list, or nested like its shape {self.shape}")
 
     def _unpack(self, data: memoryview) -> list[memoryview]:
-        # Each element has four bytes at least, so that a shape cannot claim more work than there is data.
+        # Each element has at least four bytes: a shape cannot cause more work than there is data.
         if self.count * _LENGTH.size > len(data):
             raise self._wrong_length(data)
         found = []
@@ -111,31 +111,16 @@ class Tensor:
 
     def _wrong_length(self, data: memoryview) -> MalformedRequest:
         return MalformedRequest(
-            f"the {len(data):,} bytes of {self.name} are not {self.count:,} elements, each after four bytes of length"
+            f"the {len(data):,} bytes of {self.name} must be {self.count:,} elements, each after its length in 4 bytes"
         )
 
 
-def check_shape(name: str, shape: object) -> list[int]:
-    """A shape from JSON.
-
-    Raises:
-        MalformedRequest: it is no list of one to eight positive dimensions.
-    """
-    if not isinstance(shape, list) or not 1 <= len(shape) <= 8 or not all(map(_is_dimension, shape)):
-        raise MalformedRequest(f"the shape of {name} is no list of positive dimensions")
-    return shape
-
-
-def _is_dimension(value: object) -> bool:
-    return type(value) is int and 1 <= value <= MAX_DIMENSION
-
-
 def pack_texts(texts: Iterable[str]) -> bytes:
-    """A BYTES tensor in its binary form."""
+    """Encode a BYTES tensor as binary data."""
     encoded = (text.encode() for text in texts)
     return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
 
 
 def pack_floats(values: Sequence[float]) -> bytes:
-    """An FP32 tensor in its binary form."""
+    """Encode an FP32 tensor as binary data."""
     return np.array(values, "<f4").tobytes()

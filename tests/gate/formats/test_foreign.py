@@ -94,14 +94,14 @@ WRAPPED = {
     "decoded as text": (PNG.decode("utf-8", "replace").encode(), "decoded as text", "binary mode"),
     "decoded as latin-1": (PNG.decode("latin-1").encode(), "decoded as text", "binary mode"),
     "line ends changed": (PNG.replace(b"\r\n", b"\n"), "altered as text", "binary mode"),
-    "blank before it": (b"\n" + PNG, "before it", "nothing else"),
-    "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "before it", "nothing else"),
+    "blank before it": (b"\n" + PNG, "before it", "file alone"),
+    "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "before it", "file alone"),
     "noise": (b"\x01\x02\x03\x04" * 40, "not a PNG", "PNG, JPEG or WebP"),
 }
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_what_was_sent_instead_of_an_image_is_named(name: str) -> None:
+def test_the_type_of_other_data_is_named(name: str) -> None:
     data, kind, advice = WRAPPED[name]
     with pytest.raises(UnsupportedImage) as raised:
         read_pixels(data, 64)

@@ -107,7 +107,7 @@ def test_other_colours_and_codings_are_read(data: bytes) -> None:
         pytest.param([(0xE2, b"MPF\x00" + b"\xff" * 90)], id="broken MPF"),
     ],
 )
-def test_a_broken_icc_profile_is_no_obstacle(profile: list[Segment]) -> None:
+def test_a_broken_icc_profile_is_ignored(profile: list[Segment]) -> None:
     assert np.array_equal(read_pixels(with_segments(PLAIN, *profile), SIZE), read_pixels(PLAIN, SIZE))
 
 
@@ -141,14 +141,14 @@ def test_scans_of_something_else_do_not_count(add: Callable[[bytes], bytes], sou
         pytest.param(lambda data: with_segments(data, (0xE0, JFIF), (0xE0, JFIF[:5])), id="JFIF twice, once cut"),
     ],
 )
-def test_bytes_that_belong_to_no_pixel_are_no_obstacle(pad: Callable[[bytes], bytes]) -> None:
+def test_bytes_between_segments_are_ignored(pad: Callable[[bytes], bytes]) -> None:
     assert np.array_equal(read_pixels(pad(PLAIN), SIZE), read_pixels(PLAIN, SIZE))
 
 
 @pytest.mark.parametrize("factors", [((2, 2), (1, 1), (1, 1)), ((1, 1),) * 3], ids=str)
 @pytest.mark.parametrize("zeros", [1, 2, 6, 40])
 @pytest.mark.parametrize("restart", [1, 3, 6])
-def test_zeros_before_restart_markers_are_no_obstacle(factors: Factors, zeros: int, restart: int) -> None:
+def test_zeros_before_restart_markers_are_ignored(factors: Factors, zeros: int, restart: int) -> None:
     sound = sampled_jpeg(PLANES, factors, restart=restart)
     padded = sound
     for index in range(8):
@@ -209,7 +209,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("factors", ODD + NAMED[:1], ids=str)
 @pytest.mark.parametrize("restart", [0, 6])
-def test_damage_is_refused_whatever_the_sampling(factors: Factors, damage: str, restart: int) -> None:
+def test_damage_is_refused_for_every_sampling(factors: Factors, damage: str, restart: int) -> None:
     with pytest.raises(CorruptImage):
         read_pixels(DAMAGE[damage](sampled_jpeg(PLANES, factors, restart=restart)), SIZE)
 

@@ -1,4 +1,4 @@
-"""What one JPEG or WebP may cost, sound or broken: nothing stays behind, and memory is bounded."""
+"""Cost of one JPEG or WebP, valid or broken: memory is bounded and released."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def failures() -> dict[str, bytes]:
     return found | {f"webp, {name}": damage() for name, damage in test_webp.DAMAGE.items() if name != "too many chunks"}
 
 
-def test_failed_decodes_leave_nothing_behind() -> None:
+def test_failed_decodes_leak_no_memory() -> None:
     assert_nothing_leaks(lambda data: read_pixels(data, SIZE), failures())
 
 

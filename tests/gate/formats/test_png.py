@@ -103,7 +103,7 @@ def test_any_filter_may_come_first_and_beside_any_other(first: int, channels: in
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=150, deadline=None)
-def test_whatever_the_picture_it_is_pillows(
+def test_every_image_matches_pillow(
     shape: tuple[int, int, int], filters: list[int], spread: int, split: int, seed: int
 ) -> None:
     size, ratio, channels = shape
@@ -132,7 +132,7 @@ def test_several_sizes_come_from_one_inflated_picture() -> None:
     assert png.shrink_png(parse_png(data), (8, 7)) is None
 
 
-def test_threads_do_not_share_what_they_decode_in() -> None:
+def test_threads_do_not_share_decode_buffers() -> None:
     bodies = [filtered_png(noise(edge, 3 + edge % 2, seed=edge), ALL_FILTERS) for edge in range(64, 512, 24)]
     bodies = [body for body in bodies if is_taken(body, 16)] * 6
     expected = {body: by_pillow(body, 16) for body in bodies}
@@ -183,7 +183,7 @@ def test_an_animated_webp_is_read_from_a_bytearray() -> None:
         pytest.param(encode(portrait(65)), id="an edge that does not divide"),
     ],
 )
-def test_what_is_not_ours_is_pillows(data: bytes) -> None:
+def test_unsupported_files_go_to_pillow(data: bytes) -> None:
     assert not is_taken(data, 32)
     assert outcome(data, 32) == by_pillow(data, 32)
 
@@ -273,7 +273,7 @@ def test_an_odd_file_fares_as_it_does_with_pillow(name: str) -> None:
         "no picture",
     ],
 )
-def test_what_is_damaged_is_corrupt(name: str) -> None:
+def test_damaged_files_are_corrupt(name: str) -> None:
     with pytest.raises(CorruptImage):
         read_pixels(PNG_SIGNATURE + ODD_FILES[name][1], 8)
 

@@ -211,7 +211,7 @@ def _stored(lines: bytes) -> bytes:
     return b"".join(blocks) + struct.pack(">I", zlib.adler32(lines))
 
 
-def test_damage_is_refused_whatever_the_picture() -> None:
+def test_damage_is_refused_in_every_image() -> None:
     read = []
     for name, data in damages().items():
         with contextlib.suppress(CorruptImage):
@@ -236,7 +236,7 @@ def test_no_chunk_that_pixels_do_not_need_spoils_a_picture(kind: bytes) -> None:
                 np.testing.assert_array_equal(read_pixels(data, 16), EXPECTED, f"{chunks}")
 
 
-def test_what_pillow_reads_whole_is_read() -> None:
+def test_files_that_pillow_reads_whole_are_read() -> None:
     """Pillow trips over some animations; whatever else it reads, it reads as the gate does."""
     refused = []
     for name, data in ODDITIES.items():
@@ -259,7 +259,7 @@ def test_apples_variant_and_hdr_are_not_supported() -> None:
             read_pixels(png_file(HEADER, (b"cICP", bytes([9, transfer, 0, 1])), BODY, END), 8)
 
 
-def test_failures_leave_nothing_behind() -> None:
+def test_failures_leak_no_memory() -> None:
     failures = damages() | BROKEN
     del failures["100,000 empty chunks"]
     assert_nothing_leaks(lambda data: read_pixels(data, 16), failures)

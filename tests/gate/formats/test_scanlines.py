@@ -1,4 +1,4 @@
-"""The compiled part of the fast path: bounds, machines without vectors, what sanitizers and registers show."""
+"""The compiled part of the fast path: bounds, machines without SIMD, sanitizers, AVX state."""
 
 import io
 import re
@@ -75,7 +75,7 @@ __attribute__((target("avx"))) int main(void) {
 @pytest.mark.skipif(
     not re.search(r"\bavx\b", Path("/proc/cpuinfo").read_text()), reason="needs a processor with AVX registers"
 )
-def test_what_avx_code_left_in_the_registers_is_cleared(tmp_path: Path) -> None:
+def test_dirty_upper_halves_of_avx_registers_are_cleared(tmp_path: Path) -> None:
     """Old upper halves slow all code of 128 bits down: to half its speed, or to a quarter."""
     (tmp_path / "driver.c").write_text(AVX_DRIVER)
     driver = build(tmp_path, "-O2", "-mno-vzeroupper", sources=(SOURCE, tmp_path / "driver.c"))
@@ -112,7 +112,7 @@ int main(void) {
 
 
 @pytest.mark.parametrize("variant", ["VECTORS_IF_ANY", "LENSGATE_PLAIN"])
-def test_the_sanitizers_find_nothing(tmp_path: Path, variant: str) -> None:
+def test_the_sanitizers_report_no_error(tmp_path: Path, variant: str) -> None:
     """Each call gets memory of exactly its lengths, so that a stray byte is one too many."""
     (tmp_path / "driver.c").write_text(DRIVER)
     flags = ("-O1", "-g", f"-D{variant}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")

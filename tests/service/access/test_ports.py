@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.errors import SettingsError
-from service.http.server_config import check_ports
+from service.http.ports import check_ports
 from service.settings import Settings
 from tests.support.servers import running_service
 

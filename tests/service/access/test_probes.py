@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.app import create_pipeline
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
+from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.service.access.keys import bearer, write_tokens
@@ -109,7 +109,7 @@ def test_it_does_not_start_on_a_port_that_is_taken(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_while_the_model_loads_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = Settings(port=0, metrics_port=taken.getsockname()[1], records_url="off")
-        server = Server(settings, create_pipeline(settings, Loaded(brightness_model().card, FakeScorer(), "fake")))
+        server = Server(settings, build_runtime(settings, LoadedModel(brightness_model().card, FakeScorer(), "fake")))
         with pytest.raises(SystemExit) as left:
             server.run()
     assert left.value.code == 3

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from service.access.tls import load_context
-from service.app import create_pipeline
 from service.errors import SettingsError
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
+from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.service.access.certificates import Files, make_certificate
@@ -61,7 +61,7 @@ def secured(folder: Path, loop: str = "uvloop", **settings: object) -> Iterator[
     files = make_certificate(folder)
     chosen = Settings(port=0, records_url="off", tls_certificate=files.certificate, tls_key=files.key, **settings)
     scorer = FakeScorer()
-    server = Server(chosen, create_pipeline(chosen, Loaded(brightness_model().card, scorer, "fake")))
+    server = Server(chosen, build_runtime(chosen, LoadedModel(brightness_model().card, scorer, "fake")))
     server.config.loop = loop
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -134,7 +134,7 @@ def test_a_body_given_up_in_the_middle_is_the_last_of_its_connection(tmp_path: P
 
 def test_a_caller_that_goes_away_frees_its_place(tmp_path: Path, loop: str) -> None:
     with secured(tmp_path, loop) as service:
-        admission = service.server._pipeline.admission
+        admission = service.server._runtime.admission
         for sent in (head(1_000_000) + bytes(300_000), head(len(WHITE)) + WHITE):
             service.scorer.go.clear()
             with service.connected() as connection:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from service.pages.sampler import FRESH_SECONDS, Sampler
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model
@@ -34,13 +34,13 @@ def decided() -> Iterator[Running]:
         yield running
 
 
-def loaded(version: str) -> Loaded:
-    return Loaded(brightness_model(version).card, FakeScorer(), "fake")
+def loaded(version: str) -> LoadedModel:
+    return LoadedModel(brightness_model(version).card, FakeScorer(), "fake")
 
 
 def sampler_of(running: Running, clock: Clock | None = None) -> Sampler:
     clock = clock or Clock()
-    return Sampler(running.pipeline, clock=clock, wall=lambda: clock.now + 1e9)
+    return Sampler(running.runtime, clock=clock, wall=lambda: clock.now + 1e9)
 
 
 def test_a_look_shows_what_was_decided_and_why(decided: Running) -> None:
@@ -50,7 +50,7 @@ def test_a_look_shows_what_was_decided_and_why(decided: Running) -> None:
     assert shown.scores.reference == [0.05] * 20
     assert shown.model.version == "1"
     assert (shown.model.band.low, shown.model.band.high, shown.model.band.chosen_by) == (0.4, 0.6, "paper")
-    assert shown.load.max_inflight_images == decided.pipeline.settings.max_inflight_images
+    assert shown.load.max_inflight_images == decided.runtime.settings.max_inflight_images
     assert shown.records.state == "off"
     assert shown.shadow is None
 
@@ -109,7 +109,7 @@ def test_another_version_is_served_since_it_was_first_seen() -> None:
         running.post(encode(flat(250)))
         before = sampler.look().model.since
         clock.now += 60
-        running.pipeline.swap(loaded("2"))
+        running.runtime.pipeline.swap(loaded("2"))
         sampler.sample()
         clock.now += 600
         shown = sampler.look()
@@ -136,13 +136,13 @@ def test_the_shadow_is_shown_with_its_disagreements() -> None:
 
 def test_a_service_that_drains_says_so() -> None:
     with running_service() as running:
-        running.pipeline.drain()
+        running.runtime.drain()
         assert sampler_of(running).look().state == "draining"
 
 
 def test_it_samples_by_itself_until_its_block_ends(decided: Running) -> None:
     async def run() -> int:
-        async with Sampler(decided.pipeline, seconds=0.001) as sampler:
+        async with Sampler(decided.runtime, seconds=0.001) as sampler:
             while len(sampler.look().history.times) < 3:
                 await asyncio.sleep(0)
         return len(asyncio.all_tasks())
@@ -162,7 +162,7 @@ def test_a_sample_that_fails_is_logged_and_the_next_one_is_taken(
         return now
 
     async def run() -> None:
-        async with Sampler(decided.pipeline, seconds=0.001, clock=faulty) as sampler:
+        async with Sampler(decided.runtime, seconds=0.001, clock=faulty) as sampler:
             while not caplog.records:
                 await asyncio.sleep(0)
             while len(sampler.look().history.times) < 2:

@@ -42,6 +42,7 @@ def examining(
         burst_seconds=burst_seconds,
         sleep=sleep,
     )
+    made.start()
     try:
         yield made, pictures
     finally:

@@ -95,6 +95,7 @@ def recording(
         prune_seconds=prune_seconds,
         retention=retention,
     )
+    recorder.start()
     try:
         yield recorder
     finally:

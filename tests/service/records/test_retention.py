@@ -121,6 +121,7 @@ def test_a_service_that_starts_with_a_wrong_clock_keeps_what_nobody_judged(store
         prune_seconds=0.0,
         retention=RetentionClock(AGE, clock=lambda: time.time() + ahead),
     )
+    recorder.start()
     assert registry.get_sample_value("lensgate_records_clock_ahead") == 0
     if ahead:
         wait_until(lambda: registry.get_sample_value("lensgate_records_clock_ahead") == 1)

@@ -93,7 +93,7 @@ def test_every_image_of_a_tensor_is_recorded(recording: Running) -> None:
 def test_large_pixels_are_copied_outside_the_event_loop(
     size: int, in_the_loop: bool, recording: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = recording.pipeline.recorder
+    recorder = recording.runtime.recorder
     assert recorder is not None
     record, threads = recorder.record, list[int]()
 
@@ -243,7 +243,7 @@ def test_a_store_that_is_away_harms_no_decision(tmp_path: Path) -> None:
 
 def test_the_bytes_of_a_body_are_given_back_with_its_answer(recording: Running) -> None:
     recording.post(GREY)
-    assert recording.pipeline.admission.bytes == 0
+    assert recording.runtime.admission.bytes == 0
     assert recording.inflight == 0
 
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gate import Band
 from service.access.principal import ANYBODY, Principal
 from service.errors import ServiceError
+from service.http.scope_state import request_state
 from service.http.telemetry import Telemetry, answer_error
 from service.metrics.decisions import Metrics
 from service.metrics.review import ReviewMetrics
@@ -41,7 +42,7 @@ class Site:
             app.add_exception_handler(kind, answer_error)
 
         async def log_in(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["state"]["principal"] = self.principal
+            request_state(scope).principal = self.principal
             await app(scope, receive, send)
 
         return Telemetry(log_in, Metrics(CollectorRegistry()))

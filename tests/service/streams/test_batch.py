@@ -50,7 +50,7 @@ def code(line: dict[str, Any]) -> str:
 
 
 def is_free(service: Running) -> bool:
-    admission = service.pipeline.admission
+    admission = service.runtime.admission
     return (admission.images, admission.bytes, admission.streams) == (0, 0, 0)
 
 
@@ -356,7 +356,7 @@ def test_a_held_up_model_holds_up_the_upload_and_a_caller_that_then_leaves_is_se
             sent = push_until_held(caller, member("a.png", face), most=200_000_000)
             assert 6 * len(face) < sent < 30_000_000
             assert service.inflight == 6
-            assert service.pipeline.admission.bytes <= 6 * len(face)
+            assert service.runtime.admission.bytes <= 6 * len(face)
             if reset:
                 caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if not reset:
@@ -404,7 +404,7 @@ def test_single_images_get_through_beside_streams() -> None:
         stop = threading.Event()
         with ThreadPoolExecutor(2) as pool:
             streams = [pool.submit(send, service, endless(stop, FACES)) for _ in range(2)]
-            wait_until(lambda: service.pipeline.admission.streams == 2 and service.inflight >= 4)
+            wait_until(lambda: service.runtime.admission.streams == 2 and service.inflight >= 4)
             answers = [service.post(content).status_code for _, content in FACES]
             stop.set()
             lines = [stream.result(TIMEOUT) for stream in streams]
@@ -430,7 +430,7 @@ def test_a_drain_answers_what_was_taken_in_and_says_so(service: Running) -> None
     with Caller(service.url) as caller:
         caller.send(member(*FACES[0]) + member(*FACES[1]) + member(*FACES[2])[:600])
         wait_until(lambda: service.inflight == 3)
-        service.pipeline.drain()
+        service.runtime.drain()
         wait_until(lambda: service.inflight == 2)
         service.scorer.go.set()
         *lines, fault, summary = caller.rest()

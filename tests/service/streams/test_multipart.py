@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.batch.multipart import FormParser
-from service.api.batch.upload_events import Begin, End, Event, Refused
+from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, UploadEvent
 from service.errors import MalformedRequest
 from tests.service.streams.uploads import BOUNDARY, Member, form, part, split
 
@@ -25,10 +25,10 @@ def parse(pieces: Iterable[bytes]) -> list[Member]:
     name, content = "", b""
     for piece in pieces:
         for event in parser.feed(piece):
-            if isinstance(event, Begin):
+            if isinstance(event, ImageStart):
                 assert event.size is None
                 name, content = event.name, b""
-            elif isinstance(event, End):
+            elif isinstance(event, ImageEnd):
                 found.append((name, content))
             elif isinstance(event, bytes | memoryview):
                 content += event
@@ -58,7 +58,7 @@ def test_what_follows_the_end_is_ignored() -> None:
     assert parse([FORM, b"epilogue"]) == parse([FORM])
 
 
-def one(headers: bytes, content: bytes = b"x") -> list[Event]:
+def one(headers: bytes, content: bytes = b"x") -> list[UploadEvent]:
     """The events of a form of one part."""
     parser = FormParser(BOUNDARY)
     body = b"--" + BOUNDARY + b"\r\n" + headers + b"\r\n\r\n" + content + b"\r\n--" + BOUNDARY + b"--\r\n"
@@ -96,14 +96,14 @@ def one(headers: bytes, content: bytes = b"x") -> list[Event]:
 )
 def test_a_part_is_an_image_whatever_its_name(parameters: bytes, name: str) -> None:
     found = one(b'Content-Disposition: form-data; name="f"; ' + parameters)
-    assert found == [Begin(name, None), b"x", End()]
+    assert found == [ImageStart(name, None), b"x", ImageEnd()]
 
 
 @pytest.mark.parametrize("kind", [b"image/png", b"IMAGE/JPEG; q=1", b"application/octet-stream"])
 def test_a_part_without_a_name_is_an_image_if_its_type_says_so(kind: bytes) -> None:
     head = b'Content-Disposition: form-data; name="image"\r\nContent-Type: ' + kind
-    assert one(head) == [Begin("", None), b"x", End()]
-    assert one(b"Content-Type: " + kind) == [Begin("", None), b"x", End()]
+    assert one(head) == [ImageStart("", None), b"x", ImageEnd()]
+    assert one(b"Content-Type: " + kind) == [ImageStart("", None), b"x", ImageEnd()]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_part_without_a_name_is_an_image_if_its_type_says_so(kind: bytes) -> N
 )
 def test_a_part_in_another_wrapping_is_an_error_of_its_own(header: bytes, named: str) -> None:
     (refused,) = one(b'Content-Disposition: form-data; name="f"; filename="a.png"\r\n' + header, b"eHg=")
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RefusedImage)
     assert (refused.name, refused.error.code) == ("a.png", "malformed_request")
     assert named in refused.error.detail
 
@@ -125,7 +125,7 @@ def test_a_part_in_another_wrapping_is_an_error_of_its_own(header: bytes, named:
 @pytest.mark.parametrize("transfer", [b"binary", b"8bit", b"7BIT"])
 def test_an_encoding_that_changes_nothing_is_none(transfer: bytes) -> None:
     head = b'Content-Disposition: form-data; name="f"; filename="a.png"\r\nContent-Transfer-Encoding: ' + transfer
-    assert one(head) == [Begin("a.png", None), b"x", End()]
+    assert one(head) == [ImageStart("a.png", None), b"x", ImageEnd()]
 
 
 @pytest.mark.parametrize("headers", [b"X: " + b"y" * 20_000, b"X: y\r\n" * 20 + b"X: y"])
@@ -155,7 +155,7 @@ def test_a_field_that_is_no_file_is_refused_after_what_came_before_it() -> None:
     parser = FormParser(BOUNDARY)
     field = b"--" + BOUNDARY + b'\r\nContent-Disposition: form-data; name="expected"\r\n\r\nglasses\r\n'
     events = parser.feed(part("a.png", b"x") + field)
-    assert [next(events), next(events), next(events)] == [Begin("a.png", None), b"x", End()]
+    assert [next(events), next(events), next(events)] == [ImageStart("a.png", None), b"x", ImageEnd()]
     with pytest.raises(MalformedRequest, match="'expected' is no file"):
         next(events)
 

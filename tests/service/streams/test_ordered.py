@@ -1,11 +1,11 @@
 import asyncio
 
-from service.api.batch.ordered_results import Ordered
+from service.api.batch.ordered_results import OrderedResults
 
 
 def test_results_come_in_the_order_in_which_they_were_begun_however_long_they_take() -> None:
     async def run() -> list[int]:
-        results: Ordered[int] = Ordered(10)
+        results: OrderedResults[int] = OrderedResults(10)
         for index in range(5):
             await results.room()
             results.put(asyncio.ensure_future(asyncio.sleep(0.02 if index % 2 == 0 else 0, index)))
@@ -17,7 +17,7 @@ def test_results_come_in_the_order_in_which_they_were_begun_however_long_they_ta
 
 def test_room_is_made_by_the_step_after_a_result_was_handed_out() -> None:
     async def run() -> None:
-        results: Ordered[str] = Ordered(1)
+        results: OrderedResults[str] = OrderedResults(1)
         await results.room()
         results.put(asyncio.ensure_future(asyncio.sleep(0, "first")))
         waiting = asyncio.ensure_future(results.room())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gate.header import IMAGE_ENDINGS
 from service.api.batch.tar_framing import TarParser
-from service.api.batch.upload_events import Begin, End, Event
+from service.api.batch.upload_events import ImageEnd, ImageStart, UploadEvent
 from service.errors import MalformedRequest
 from tests.service.streams.uploads import Format, Member, archive, member, split
 
@@ -36,14 +36,14 @@ def parse(pieces: Iterable[bytes]) -> list[Member]:
     return images_of(events)
 
 
-def images_of(events: Iterable[Event]) -> list[Member]:
+def images_of(events: Iterable[UploadEvent]) -> list[Member]:
     found: list[Member] = []
     name, size, content = "", 0, b""
     for event in events:
-        if isinstance(event, Begin):
+        if isinstance(event, ImageStart):
             assert event.size is not None
             name, size, content = event.name, event.size, b""
-        elif isinstance(event, End):
+        elif isinstance(event, ImageEnd):
             assert len(content) == size
             found.append((name, content))
         elif isinstance(event, bytes | memoryview):
@@ -87,7 +87,7 @@ def test_an_archive_byte_by_byte() -> None:
 
 def test_an_image_is_handed_on_as_it_comes_with_its_size_first() -> None:
     parser = TarParser(LIMIT)
-    assert list(parser.feed(SHARD[:612])) == [Begin("a.png", 1000), (b"first" * 20)]
+    assert list(parser.feed(SHARD[:612])) == [ImageStart("a.png", 1000), (b"first" * 20)]
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
@@ -123,7 +123,7 @@ def test_sparse_files_have_their_zeros_back(archive_format: str, tmp_path: Path)
 def test_a_size_that_eight_octal_digits_cannot_hold(archive_format: Format) -> None:
     info = tarfile.TarInfo("a.png")
     info.size = 2**34
-    assert list(TarParser(LIMIT).feed(info.tobuf(archive_format))) == [Begin("a.png", 2**34)]
+    assert list(TarParser(LIMIT).feed(info.tobuf(archive_format))) == [ImageStart("a.png", 2**34)]
 
 
 @pytest.mark.parametrize("cut", [1, 511, 512, 600, 1500, 2048, 5000])

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from gate import Action, Decision, Label, Reason
 from gate.scorer import Score
-from service.api.v2.request import MAX_JSON_BYTES, InferRequest, Served, SharedPart, parse_request
+from service.api.v2.request import MAX_JSON_BYTES, InferenceRequest, ServedModel, SharedMemoryRange, parse_request
 from service.api.v2.response import encode_answer
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
-from service.inference.request_context import Answer
+from service.inference.request_context import ImageDecision
 
-MODEL = Served("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
-PLAIN = Served("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
+MODEL = ServedModel("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
+PLAIN = ServedModel("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
 
 
-def no_shared_memory(_: SharedPart) -> bytes:
+def no_shared_memory(_: SharedMemoryRange) -> bytes:
     raise MalformedRequest("shared memory is off")
 
 
@@ -31,9 +31,9 @@ def parse(
     binary: bytes = b"",
     *,
     header_length: int | None = None,
-    served: Served = MODEL,
-    read_shared: Callable[[SharedPart], bytes] = no_shared_memory,
-) -> InferRequest:
+    served: ServedModel = MODEL,
+    read_shared: Callable[[SharedMemoryRange], bytes] = no_shared_memory,
+) -> InferenceRequest:
     text = head if isinstance(head, bytes) else orjson.dumps(head)
     length = len(text) if header_length is None and binary else header_length
     return parse_request(bytearray(text + binary), length, served=served, read_shared=read_shared)
@@ -125,15 +125,15 @@ def test_shared_memory_is_read_where_a_tensor_says() -> None:
         2,
         parameters={"shared_memory_region": "r", "shared_memory_byte_size": 96, "shared_memory_offset": 7},
     )
-    asked_for: list[SharedPart] = []
+    asked_for: list[SharedMemoryRange] = []
 
-    def read(part: SharedPart) -> bytes:
+    def read(part: SharedMemoryRange) -> bytes:
         asked_for.append(part)
         return PIXELS
 
     asked = parse({"inputs": [tensor]}, read_shared=read)
     assert asked.pixels is not None
-    assert asked_for == [SharedPart("r", 7, 96)]
+    assert asked_for == [SharedMemoryRange("r", 7, 96)]
 
 
 def binary(**changes: Any) -> tuple[dict[str, Any], bytes]:
@@ -298,10 +298,10 @@ def test_json_that_is_too_large_is_not_even_parsed() -> None:
         parse(b"[" * (MAX_JSON_BYTES + 1))
 
 
-def answers(count: int = 2) -> list[Answer]:
-    engine: Any = None
+def answers(count: int = 2) -> list[ImageDecision]:
+    runner: Any = None
     decision = Decision(Label.GLASSES, Action.DISCARD, Reason.UNFAMILIAR)
-    return [Answer(Score(0.25 * index, -1.5), decision, engine) for index in range(count)]
+    return [ImageDecision(Score(0.25 * index, -1.5), decision, runner) for index in range(count)]
 
 
 def test_an_answer_is_json_unless_it_is_asked_for_otherwise() -> None:
@@ -342,7 +342,7 @@ def test_an_output_goes_to_shared_memory_if_it_fits() -> None:
     part = {"shared_memory_region": "r", "shared_memory_byte_size": 8, "shared_memory_offset": 4}
     asked = parse({"inputs": [image(2)], "outputs": [{"name": "novelty", "parameters": part}]}, PIXELS)
     answer = encode_answer(asked, answers(), served=MODEL)
-    assert answer.shared == [(SharedPart("r", 4, 8), struct.pack("<2f", -1.5, -1.5))]
+    assert answer.shared == [(SharedMemoryRange("r", 4, 8), struct.pack("<2f", -1.5, -1.5))]
     assert orjson.loads(answer.body)["outputs"][0]["parameters"] == part
     with pytest.raises(MalformedRequest, match="12 bytes"):
         encode_answer(asked, answers(3), served=MODEL)

@@ -9,18 +9,18 @@ import pytest
 
 from service.api.v2.compression import choose_encoding, compress, decompress
 from service.errors import BodyTooLarge, MalformedRequest
-from service.inference.admission import Admission, Place
+from service.inference.admission import Admission, Permit
 
 LIMIT = 3 * 2**20
 
 
-def place() -> Place:
+def permit() -> Permit:
     admission = Admission(max_images=1, max_bytes=LIMIT, max_body_bytes=LIMIT, predicted_wait=lambda: 0.0)
     return admission.admit(None, 1.0)
 
 
 def inflate(body: bytes, encoding: str) -> bytes:
-    return bytes(asyncio.run(decompress(bytearray(body), encoding, place())))
+    return bytes(asyncio.run(decompress(bytearray(body), encoding, permit())))
 
 
 @pytest.mark.parametrize(

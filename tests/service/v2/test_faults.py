@@ -42,7 +42,7 @@ def served() -> Iterator[Running]:
     with running_service() as running:
         yield running
         # Whatever came, nothing is left behind.
-        wait_until(lambda: running.inflight == 0 and running.pipeline.admission.bytes == 0)
+        wait_until(lambda: running.inflight == 0 and running.runtime.admission.bytes == 0)
 
 
 def check_problem(answer: httpx.Response, status: int, code: str) -> str:
@@ -114,17 +114,17 @@ def test_a_compression_bomb_is_a_413_and_costs_no_memory() -> None:
         bomb = b"".join(compressor.compress(bytes(megabyte)) for _ in range(100)) + compressor.flush()
         assert len(bomb) < megabyte
         most = 0
-        take = service.pipeline.admission._take_bytes
+        take = service.runtime.admission._take_bytes
 
         def watch(size: int) -> None:
             nonlocal most
             take(size)
-            most = max(most, service.pipeline.admission.bytes)
+            most = max(most, service.runtime.admission.bytes)
 
-        service.pipeline.admission._take_bytes = watch  # type: ignore[method-assign]
+        service.runtime.admission._take_bytes = watch  # type: ignore[method-assign]
         check_problem(ask(service, bomb, {"Content-Encoding": "deflate"}), 413, "body_too_large")
         assert most <= 2 * megabyte
-        assert service.pipeline.admission.bytes == 0
+        assert service.runtime.admission.bytes == 0
 
 
 def test_a_body_has_a_limit_of_its_own_from_the_header_on_and_while_it_streams() -> None:
@@ -179,7 +179,7 @@ def test_the_first_file_at_fault_is_counted_once(service: Running) -> None:
     assert check_problem(answer, 422, "unsupported_image").startswith("encoded_image[1]: ")
     assert service.metric("lensgate_image_errors_total", code="unsupported_image") == 1
     assert service.scorer.batches == []
-    wait_until(lambda: service.inflight == 0 and service.pipeline.admission.bytes == 0)
+    wait_until(lambda: service.inflight == 0 and service.runtime.admission.bytes == 0)
 
 
 def test_a_fault_of_ours_is_a_500_that_says_nothing(service: Running) -> None:
@@ -190,7 +190,7 @@ def test_a_fault_of_ours_is_a_500_that_says_nothing(service: Running) -> None:
 
 
 def test_a_draining_service_is_not_ready(service: Running) -> None:
-    service.pipeline.drain()
+    service.runtime.drain()
     check_problem(service.client.get("/v2/health/ready"), 503, "draining")
     check_problem(service.client.get("/v2/models/glasses/ready"), 503, "draining")
     check_problem(ask(service, *request()), 503, "draining")
@@ -249,7 +249,7 @@ def test_a_body_cut_off_frees_its_place(served: Running) -> None:
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body[:500])
         wait_until(lambda: served.inflight == 1)
     wait_until(lambda: served.inflight == 0)
-    assert served.pipeline.admission.bytes == 0
+    assert served.runtime.admission.bytes == 0
 
 
 def test_pixels_go_to_the_model_as_they_came(served: Running) -> None:

@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from gate import read_pixels
 from service.api.v2.shared_memory import MAX_REGIONS
-from service.inference.model_runner import Loaded
+from service.inference.model_runner import LoadedModel
 from tests.conftest import ROOT
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model
@@ -303,7 +303,7 @@ def test_another_version_is_served_from_one_request_to_the_next() -> None:
     with running_service() as service, triton.InferenceServerClient(address(service.url)) as client:
         given = [tensor("image", PIXELS)]
         client.infer("glasses", given, model_version="1")
-        service.pipeline.swap(Loaded(brightness_model("2").card, service.scorer, "fake"))
+        service.runtime.pipeline.swap(LoadedModel(brightness_model("2").card, service.scorer, "fake"))
         assert client.infer("glasses", given).get_response()["model_version"] == "2"
         assert "'2'" in refusal(404, client.infer, "glasses", given, model_version="1")
         assert client.get_model_metadata("glasses")["versions"] == ["2"]
@@ -400,7 +400,7 @@ def test_shared_memory_counts_as_the_body_does(region: shared_memory.SharedMemor
         client.register_system_shared_memory("in", region.name, PIXELS.nbytes)
         image = triton.InferInput("image", list(PIXELS.shape), "UINT8").set_shared_memory("in", PIXELS.nbytes)
         assert "allowed" in refusal(413, client.infer, "glasses", [image])
-        assert service.pipeline.admission.bytes == 0
+        assert service.runtime.admission.bytes == 0
         client.unregister_system_shared_memory()
 
 

@@ -1,4 +1,4 @@
-"""What a filter counts, when it has enough and when it gives up. Pure: no gate, no generator."""
+"""Counts and stop conditions of a filter, without I/O."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from lensgate_client.models import Decision, Outcome
 
 @dataclass(slots=True)
 class FilterStats:
-    """Counts of the images that a filter has seen so far.
+    """Counts of the images that a filter has processed.
 
-    `discarded` is by the decision's reason, `errors` by the code of what could not be judged; `last_error` says what
-    was wrong with the last of these.
+    `discarded` counts by the decision's reason, `errors` by the code of images that could not be scored; `last_error`
+    is the text of the latest of these errors.
     """
 
     seen: int = 0
@@ -23,7 +23,7 @@ class FilterStats:
 
     @property
     def reject_ratio(self) -> float:
-        """The share of what was seen that was not accepted; 0 before anything was."""
+        """Share of the processed images that were not accepted; 0 before the first image."""
         return 1.0 - self.accepted / self.seen if self.seen else 0.0
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class FilterStats:
         return f"{self.accepted:,} of {self.seen:,} images accepted" + (f" ({reasons})" if reasons else "")
 
     def count(self, outcome: Outcome) -> None:
-        """Take in one image."""
+        """Add one image."""
         self.seen += 1
         if outcome.accepted:
             self.accepted += 1
@@ -44,13 +44,13 @@ class FilterStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """When a filter gives up.
+class RejectLimits:
+    """Limits after which a filter gives up.
 
     Args:
-        max_reject_ratio: share of what was seen that may be rejected, once there are `min_samples`.
-        min_samples: before so many were seen no ratio says anything.
-        max_samples: most images that are looked at; None is no limit.
+        max_reject_ratio: largest share of rejected images, checked after `min_samples`.
+        min_samples: images that must be processed before the ratio is checked.
+        max_samples: most images to process; None means no limit.
     """
 
     max_reject_ratio: float
@@ -59,42 +59,42 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.max_reject_ratio <= 1.0:
-            raise ValueError(f"max_reject_ratio is from 0 to 1, not {self.max_reject_ratio}")
+            raise ValueError(f"max_reject_ratio must be from 0 to 1, not {self.max_reject_ratio}")
         if self.min_samples < 1 or (self.max_samples is not None and self.max_samples < 1):
-            raise ValueError("min_samples and max_samples are 1 or more")
+            raise ValueError("min_samples and max_samples must be >= 1")
 
     def check(self, stats: FilterStats) -> None:
-        """Raise GaveUp where there is no sense in going on."""
+        """Raise GaveUp if a limit is exceeded."""
         if stats.seen >= self.min_samples and stats.reject_ratio > self.max_reject_ratio:
             raise _gave_up(
                 stats,
-                f"{stats.reject_ratio:.1%} are rejected, {self.max_reject_ratio:.1%} may be; look at what the "
-                "generator makes, or at what it is expected to make",
+                f"the reject ratio {stats.reject_ratio:.1%} exceeds {self.max_reject_ratio:.1%}; check the output of "
+                "the generator and the expected label",
             )
         if self.max_samples is not None and stats.seen >= self.max_samples:
             raise _gave_up(stats, f"max_samples is {self.max_samples:,}")
 
 
-class Take:
-    """One round of filtering, until `count` images are accepted, or for as long as there are any where it is None."""
+class FilterRun:
+    """One run of a filter, until `count` images are accepted; all images if `count` is None."""
 
-    def __init__(self, limits: Limits, count: int | None) -> None:
+    def __init__(self, limits: RejectLimits, count: int | None) -> None:
         if count is not None and count < 1:
-            raise ValueError(f"count is 1 or more, or None, not {count}")
+            raise ValueError(f"count must be >= 1 or None, not {count}")
         self.stats = FilterStats()
         self._limits = limits
         self._count = count
 
-    def keeps(self, outcome: Outcome) -> bool:
-        """Take in one image; whether it is handed out."""
+    def accepts(self, outcome: Outcome) -> bool:
+        """Count one image; return whether it is accepted."""
         self.stats.count(outcome)
         return outcome.accepted
 
     def is_complete(self) -> bool:
-        """Whether there are enough.
+        """Return whether enough images are accepted.
 
         Raises:
-            GaveUp: there are not, and there is no sense in going on.
+            GaveUp: they are not, and a limit is exceeded.
         """
         if self.stats.accepted == self._count:
             return True
@@ -102,11 +102,11 @@ class Take:
         return False
 
     def end(self) -> None:
-        """The generator makes no more; raises GaveUp where that is too early."""
+        """Handle the end of the samples; raise GaveUp if images are missing."""
         if self._count is not None:
-            raise _gave_up(self.stats, f"the generator has ended, and {self._count:,} were asked for")
+            raise _gave_up(self.stats, f"the samples ended before {self._count:,} images were accepted")
 
 
 def _gave_up(stats: FilterStats, reason: str) -> GaveUp:
-    last = "" if stats.last_error is None else f". What could not be judged last: {stats.last_error}"
+    last = "" if stats.last_error is None else f". The last image that could not be scored: {stats.last_error}"
     return GaveUp(f"{stats}: {reason}{last}")

@@ -1,62 +1,60 @@
-"""HTTP/1.1 on one connection: zero-copy bodies, one request at a time, and limits in bytes and in time."""
+"""HTTP/1.1 on one connection: zero-copy bodies, one request at a time, limits in bytes and time."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
-from service.http.body_protocols import Closing, Discarding, Filling
 from service.http.connections import Connections
 from service.http.framing import HEAD_END, check_framing, may_be_request
 from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
-from service.http.request_body import CONNECTION, GONE
+from service.http.scope_state import request_state
+from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ClosingDiscarder, ZeroCopyBodyReader
 
 HEAD_SECONDS = 10.0
-"""From a request's first byte, or a new connection, to the end of its headers; a place is taken only after these."""
+"""Timeout of request headers (slow-loris protection), from the first byte or a new connection."""
 
 CLOSE_SECONDS = 1.0
-"""From the last answer of a connection to its end, for a caller that does not close it."""
+"""Timeout of closing, after the last answer of a connection."""
 
 DISCARD_SECONDS = 30.0
-"""In this time the rest of a body has to come that was answered early, or the connection is closed."""
+"""Timeout of the rest of a body whose request is already answered."""
 
 
 class GateProtocol(HttpToolsProtocol):
     """Adds limits and zero-copy bodies to uvicorn's protocol.
 
-    A body that a request has reserved room for goes straight into its buffer; uvicorn would copy it five times. A body
-    whose request was refused is passed over without a copy. A connection that sends no request, or half of one, is
-    closed, and so is one whose caller does not read. Requests are parsed one at a time: while one is answered, what
-    follows stays unparsed, and the connection is not read. Malformed requests, and heads that are too long, are
-    answered as every other error is. A caller that offers another protocol is answered in this one. A caller that
-    shuts down its side after a request is answered, but over TLS, which has no such thing.
+    Bodies: an admitted body is received directly into its buffer (uvicorn copies it five times), the body of a refused
+    request is discarded without a copy. Timeouts: a connection without a complete request head is closed, as is one
+    whose caller does not read. Pipelining: requests are parsed one at a time; while one is answered, back-pressure
+    holds the next. Errors: malformed and oversized heads are answered like every other error. Upgrade offers are
+    ignored. Half-closed connections are answered, except over TLS, which does not support them.
 
     Args:
-        connections: all of this port.
-        max_header_bytes: of a request's first line, its headers and what follows a body in chunks.
+        connections: counts those of this port.
+        max_header_bytes: limit of request line, headers and trailers together.
     """
 
     _head_timer: asyncio.TimerHandle | None = None
     _is_reading_into = False
     _seen = 0
     _head_bytes = 0
-    # Received since the parser last said something: it keeps what has no end yet.
+    # Bytes since the parser's last callback: it buffers incomplete lines.
     _silent_bytes = 0
     _is_silent = True
-    # While the parser is told again how the body comes, which the request itself has said.
+    # While a new parser is fed the framing headers of the current request again.
     _is_retelling = False
     _fault: ServiceError | None = None
-    # Of the body; None for one in chunks.
-    _length: int | None = 0
+    _length: int | None = 0  # Of the body; None if chunked.
     _is_head_complete = False
-    # Received, and parsed up to there.
+    # Received bytes, and the parsed length of them.
     _unparsed = b""
     _parsed = 0
-    # The last bytes that were parsed: the end of a head may come in parts.
-    _tail = b""
+    _tail = b""  # The last parsed bytes: the end of a head may be split.
     _has_ended = False
 
     def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
@@ -65,7 +63,7 @@ class GateProtocol(HttpToolsProtocol):
         self._max_header_bytes = max_header_bytes
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request, or close it where there are too many connections."""
+        """Wait for a request, or close the connection if there are too many."""
         super().connection_made(transport)
         if not self._all.enter(self):
             transport.abort()
@@ -73,23 +71,23 @@ class GateProtocol(HttpToolsProtocol):
         self._close_after(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more, and tell whoever works on a request that nobody does."""
+        """Stop timers and cancel the work on the request."""
         self._stop_waiting()
         self._all.leave(self)
-        if self.cycle is not None and (leave := self.cycle.scope.get(GONE)):
-            leave()  # type: ignore[operator]
+        if self.cycle is not None and (on_disconnect := request_state(_typed(self.cycle.scope)).on_disconnect):
+            on_disconnect()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what is left is the beginning of a head, or a body that somebody reads."""
+        """Parse complete requests and buffer the rest."""
         if self.transport.is_closing():
-            return  # TLS hands on what it had, and nobody would be there to answer.
+            return  # TLS delivers buffered bytes even after closing.
         self._unparsed = self._unparsed[self._parsed :] + data if self._unparsed else data
         self._parsed = 0
         self._parse_unparsed()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer the request that is complete; a caller in the middle of one has left."""
+        """Answer a complete request; an incomplete one ends the connection."""
         if self.scheme == "https" or not self._is_answering():
             return False
         if not self._has_ended:
@@ -105,7 +103,7 @@ class GateProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
 
     def _parse_unparsed(self) -> None:
-        """Parse up to the end of a request that is not answered yet; what follows it waits, and more is not read."""
+        """Parse up to the end of an unanswered request; back-pressure holds the bytes behind it."""
         data = self._unparsed
         view = memoryview(data)
         while self._parsed < len(data) and not self._is_answering():
@@ -113,7 +111,7 @@ class GateProtocol(HttpToolsProtocol):
             self._parse(view[start : self._parsed])
             if self.transport.get_protocol() is not self:
                 self._unparsed = b""
-                return  # It was refused.
+                return  # The request was refused.
             self._tail = (self._tail + data[max(start, self._parsed - 3) : self._parsed])[-3:]
         if self._parsed < len(data):
             self._keep_unparsed()
@@ -129,14 +127,13 @@ class GateProtocol(HttpToolsProtocol):
             self._unparsed = b""
 
     def _find_end(self, data: bytes, start: int) -> int:
-        """Find how far to parse: past the end of a head or of a body, where a request may be complete, no further."""
+        """Return the end of the next head or body: parsing stops there, because a request may be complete."""
         limit = len(data)
         if self.cycle is not None and self.cycle.more_body:
             if self._length is not None:
                 return min(limit, start + self._length - self._seen)
         else:
-            # Of a head in pieces no larger than it may be: only of one in which nothing ends is it known that all of it
-            # belongs to what has no end.
+            # In pieces of the size limit at most, so that a line without an end is detected within one piece.
             limit = min(limit, start + self._max_header_bytes)
         if (found := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
             return start + found + len(HEAD_END) - len(self._tail)
@@ -149,7 +146,7 @@ class GateProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self._refuse(self._fault or MalformedRequest("the request is no HTTP/1.1"))
+            self._refuse(self._fault or MalformedRequest("the request is not HTTP/1.1"))
             return
         self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
         if self._silent_bytes > self._max_header_bytes:
@@ -166,19 +163,19 @@ class GateProtocol(HttpToolsProtocol):
                 return
 
     def _go_on_with_body(self) -> None:
-        """Take what follows for the body that was announced; the parser takes it for the protocol that was offered."""
+        """Parse the bytes behind an Upgrade offer as the announced body, with a new parser."""
         framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
         self.parser = _make_parser(self)
         self._is_retelling = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n")
         for header in framing:
             self.parser.feed_data(b"%b: %b\r\n" % header)
-        # Without a body its end is told at once.
+        # Without a body this completes the request.
         self.parser.feed_data(b"\r\n")
         self._is_retelling = False
 
     def on_url(self, url: bytes) -> None:
-        """Count a part of the first line."""
+        """Count a part of the request line."""
         if self._is_retelling:
             return
         self._count_head(len(url))
@@ -189,11 +186,11 @@ class GateProtocol(HttpToolsProtocol):
         if self._is_retelling:
             return
         self._count_head(len(name) + len(value) + 4)
-        if not self._is_head_complete:  # What follows a body in chunks would pass for a header that access has seen.
+        if not self._is_head_complete:  # A trailer would look like a header that access control has checked.
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin the request."""
+        """Check the framing and start the request."""
         if self._is_retelling:
             return
         try:
@@ -208,23 +205,23 @@ class GateProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_begin(self) -> None:
-        """Let the request find its connection."""
+        """Start a request and attach the connection to its state."""
         if self._is_retelling:
             return
         super().on_message_begin()
         self._is_head_complete = False
         self._seen = 0
         self._head_bytes = 0
-        self.scope[CONNECTION] = self  # type: ignore[literal-required]
+        request_state(_typed(self.scope)).connection = self
 
     def on_body(self, body: bytes) -> None:
-        """Count what the parser sees of a body."""
+        """Count body bytes that pass through the parser."""
         self._is_silent = False
         self._seen += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """All of it has come, unless another protocol was offered: the parser has then not looked for a body."""
+        """Complete the request, unless an Upgrade was offered: the parser then skipped the body."""
         if self.parser.should_upgrade():
             return
         if self.cycle.response_complete:
@@ -234,15 +231,15 @@ class GateProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with what was not parsed yet, or read past the rest of a body that was answered early."""
+        """Continue with buffered bytes, or discard the rest of a body that was answered early."""
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        self.cycle.body.clear()  # Beginnings of refused bodies would be kept until the next request.
+        self.cycle.body.clear()  # Frees the beginning of a refused body before the next request.
         if self.cycle.more_body:
             self._close_after(DISCARD_SECONDS)
             if self._length is not None:
-                self.transport.set_protocol(Discarding(self, self._length - self._seen))
+                self.transport.set_protocol(BodyDiscarder(self, self._length - self._seen))
         elif self._unparsed:
             self.flow.pause_reading()
             self.loop.call_soon(self._go_on)
@@ -258,20 +255,20 @@ class GateProtocol(HttpToolsProtocol):
             if self._is_answering():
                 self.cycle.keep_alive = False
             else:
-                self.transport.close()  # The rest was no whole request.
+                self.transport.close()  # The rest is an incomplete request.
 
     def read_into(self, rest: memoryview) -> None:
-        """Put the rest of the body there, all of it; `receive` then says when it has come."""
+        """Receive the rest of the body into a buffer of that size; `receive` then tells when it is complete."""
         self._is_reading_into = True
-        self.transport.set_protocol(Filling(self, rest))
+        self.transport.set_protocol(ZeroCopyBodyReader(self, rest))
 
     def rest_of_body(self) -> int:
-        """Return how many bytes are still to come of a body that is put where `read_into` said."""
+        """Return the bytes still missing from the buffer of `read_into`."""
         reader = self.transport.get_protocol()
-        return reader.length if isinstance(reader, Filling) else 0
+        return reader.length if isinstance(reader, ZeroCopyBodyReader) else 0
 
     def end_body(self) -> None:
-        """All of it has come. The parser has not seen it: the next request has one of its own."""
+        """Complete the body. The parser has not seen it: the next request needs a new parser."""
         self._is_reading_into = False
         self._seen = self._length or 0
         self._tail = b""
@@ -280,7 +277,7 @@ class GateProtocol(HttpToolsProtocol):
         self.on_message_complete()
 
     def stop_reading(self) -> None:
-        """The body is given up in the middle. Where the next request begins nobody knows: there is none."""
+        """Abandon an incomplete body. The start of the next request is unknown, so the connection ends."""
         if self._is_reading_into:
             self._is_reading_into = False
             self.cycle.keep_alive = False
@@ -288,29 +285,29 @@ class GateProtocol(HttpToolsProtocol):
             self.transport.set_protocol(self)
 
     def shutdown(self) -> None:
-        """Close it once it is idle; over TLS without waiting for a caller that does not answer to that."""
+        """Close once idle; over TLS without waiting long for the caller's close notification."""
         super().shutdown()
         if self.scheme == "https" and self.transport.is_closing():
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer what is no request, and close; a whole one before it is answered as if it had been the last."""
+        """Answer malformed HTTP and close; a complete request before it is answered as the last one."""
         if self.cycle is not None and not self.cycle.response_complete:
             if not self.cycle.more_body:
                 self.cycle.keep_alive = False
                 self.flow.pause_reading()
                 return
             if self.cycle.response_started:
-                self.transport.close()  # Whatever was said now would be taken for a part of the answer.
+                self.transport.close()  # More bytes would become part of the started answer.
                 return
-            # Its reader is told that the body will not come, and what it answers goes nowhere.
+            # The reader sees a disconnect, and its answer is discarded.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(make_refusal(error))
         self._close_slowly()
 
     def _close_slowly(self) -> None:
-        self.transport.set_protocol(Closing(self))
+        self.transport.set_protocol(ClosingDiscarder(self))
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -321,10 +318,12 @@ class GateProtocol(HttpToolsProtocol):
         self._head_bytes += length
         if self._head_bytes > self._max_header_bytes:
             self._fault = self._header_too_large()
-            raise ValueError  # The parser stops.
+            raise ValueError  # Stops the parser.
 
     def _header_too_large(self) -> HeaderTooLarge:
-        return HeaderTooLarge(f"the head of the request has more than {self._max_header_bytes:,} bytes")
+        return HeaderTooLarge(
+            f"the request head exceeds {self._max_header_bytes:,} bytes: shorten the URL or the headers"
+        )
 
     def _close_after(self, seconds: float) -> None:
         self._stop_waiting()
@@ -343,5 +342,9 @@ class GateProtocol(HttpToolsProtocol):
 
 def _make_parser(protocol: GateProtocol) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's are.
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # Like uvicorn's parser.
     return parser
+
+
+def _typed(scope: object) -> Scope:
+    return cast("Scope", scope)  # Uvicorn types the dictionary by key.

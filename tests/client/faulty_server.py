@@ -1,4 +1,4 @@
-"""A server that answers whatever bytes a test wants, at whatever pace, and notes what it was sent."""
+"""A server that sends the bytes of a test at the pace of the test, and stores the requests."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from tests.client.support import card, decision, tensor_decisions
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """One request."""
 
     head: str
@@ -22,18 +22,18 @@ class Asked:
 
     @property
     def target(self) -> str:
-        """Path and query."""
+        """The path and the query."""
         return self.head.split(" ")[1]
 
     @property
     def header(self) -> dict[str, str]:
-        """By name, in lower case."""
+        """The headers by name, in lower case."""
         pairs = (line.partition(":") for line in self.head.split("\r\n")[1:])
         return {name.lower(): value.strip() for name, _, value in pairs}
 
     @property
-    def truth(self) -> dict[str, Any]:
-        """What an honest gate answers."""
+    def correct_body(self) -> dict[str, Any]:
+        """The response of a correct gate."""
         if self.target == "/v1/model":
             found: dict[str, Any] = json.loads(card().content)
             return found
@@ -43,31 +43,31 @@ class Asked:
         return decision(query["id"], query.get("expected"))
 
 
-Lie = Callable[[Asked], Iterable[bytes]]
-"""Writes parts of an answer, the last of which may never come; `RESET` among them resets the connection."""
+Responder = Callable[[ReceivedRequest], Iterable[bytes]]
+"""Yields the chunks of a response, possibly endless; `RESET` resets the connection."""
 
 RESET = b"(reset)"
 
 
-def answer(body: bytes, *lines: str, status: str = "200 OK") -> bytes:
-    """An HTTP answer with a right length unless `lines` has one."""
+def response(body: bytes, *lines: str, status: str = "200 OK") -> bytes:
+    """Return an HTTP response; its Content-Length is correct unless `lines` has one."""
     length = () if any(line.lower().startswith(("content-length", "transfer-")) for line in lines) else (len(body),)
     head = [f"HTTP/1.1 {status}", *lines, *(f"Content-Length: {number}" for number in length)]
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-def honest(asked: Asked) -> Iterator[bytes]:
-    """Answers as a gate does."""
-    yield answer(json.dumps(asked.truth).encode())
+def respond_correctly(request: ReceivedRequest) -> Iterator[bytes]:
+    """Respond as a gate does."""
+    yield response(json.dumps(request.correct_body).encode())
 
 
-class Liar:
-    """Listens on a free port; each connection is one thread's."""
+class FaultyServer:
+    """Listens on a free port, with one thread for each connection."""
 
-    def __init__(self, lie: Lie) -> None:
-        self.seen: list[Asked] = []
+    def __init__(self, responder: Responder) -> None:
+        self.seen: list[ReceivedRequest] = []
         self.written = 0
-        self._lie = lie
+        self._responder = responder
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
@@ -75,11 +75,11 @@ class Liar:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
-        """End every connection and every thread."""
+        """Close all connections and stop all threads."""
         for each in (self._listener, *self._sockets):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -100,30 +100,30 @@ class Liar:
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection, connection.makefile("rb") as incoming:
-            while asked := _read(incoming):
-                self.seen.append(asked)
-                for part in self._lie(asked):
-                    if part == RESET:
+            while request := _read(incoming):
+                self.seen.append(request)
+                for chunk in self._responder(request):
+                    if chunk == RESET:
                         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         return
-                    connection.sendall(part)
-                    self.written += len(part)
+                    connection.sendall(chunk)
+                    self.written += len(chunk)
 
 
-def _read(incoming: Any) -> Asked | None:
+def _read(incoming: Any) -> ReceivedRequest | None:
     lines = list(iter(lambda: incoming.readline().rstrip(b"\r\n"), b""))
     if not lines:
         return None
-    asked = Asked(b"\r\n".join(lines).decode(), b"")
-    asked.body = incoming.read(int(asked.header.get("content-length", 0)))
-    return asked
+    request = ReceivedRequest(b"\r\n".join(lines).decode(), b"")
+    request.body = incoming.read(int(request.header.get("content-length", 0)))
+    return request
 
 
 @contextmanager
-def lying(lie: Lie) -> Iterator[Liar]:
-    """A `Liar` that is gone when the block ends."""
-    liar = Liar(lie)
+def faulty_server(responder: Responder) -> Iterator[FaultyServer]:
+    """Run a `FaultyServer` for the duration of the block."""
+    server = FaultyServer(responder)
     try:
-        yield liar
+        yield server
     finally:
-        liar.close()
+        server.close()

@@ -1,0 +1,1 @@
+"""Send the requests of a call with httpx and read their responses."""

@@ -1,0 +1,90 @@
+"""Run calls with an asynchronous httpx client."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import httpx
+
+from lensgate_client._http.lifetime import ForkGuard, closed_error
+from lensgate_client._http.options import client_options, request_options
+from lensgate_client._http.response_reader import ResponseReader, araw_chunks
+from lensgate_client._http.transport_errors import transport_error
+from lensgate_client._protocol.retry_loop import Attempt, AttemptResult, Call
+from lensgate_client.errors import DeadlineExceeded, UnexpectedAnswer
+
+_Result = TypeVar("_Result")
+
+
+class AsyncSender:
+    """Sends the attempts of calls on one event loop.
+
+    Args:
+        url: URL of the gate.
+        token: access token, if the gate requires one.
+        transport: a transport instead of httpx's default.
+        sleep: waits for seconds.
+
+    Raises:
+        ValueError: the URL or the token is invalid.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        transport: httpx.AsyncBaseTransport | None,
+        sleep: Callable[[float], Awaitable[object]],
+    ) -> None:
+        self._http = httpx.AsyncClient(**client_options(url, token), transport=transport)
+        self._fork_guard = ForkGuard()
+        self._is_closed = False
+        self._sleep = sleep
+
+    async def run(self, call: Call[_Result]) -> _Result:
+        """Send the attempts of a call; return its value.
+
+        Raises:
+            GateError: the call failed, or the sender is closed.
+        """
+        self._check_open()
+        try:
+            attempt = next(call)
+            while True:
+                attempt = call.send(await self._send(attempt))
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+    async def close(self) -> None:
+        """Refuse new attempts and close the connections; requests in flight fail."""
+        self._is_closed = True
+        await self._http.aclose()
+
+    async def _send(self, attempt: Attempt) -> AttemptResult:
+        self._fork_guard.check()
+        if attempt.delay:
+            await self._sleep(attempt.delay)
+        self._check_open()
+        try:
+            async with asyncio.timeout(attempt.seconds):
+                return await self._exchange(attempt)
+        except UnexpectedAnswer as error:
+            return error
+        except TimeoutError:
+            return DeadlineExceeded("the gate did not respond in time")
+        except httpx.RequestError as error:
+            return transport_error(error)
+
+    async def _exchange(self, attempt: Attempt) -> AttemptResult:
+        async with self._http.stream(**request_options(attempt)) as response:
+            reader = ResponseReader(response, attempt.request.max_bytes)
+            async for chunk in araw_chunks(response):
+                if not reader.add(chunk):
+                    break
+            return reader.result()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise closed_error()

@@ -1,0 +1,82 @@
+"""Options of httpx's clients and requests, shared by the blocking and the asynchronous sender."""
+
+from http.cookiejar import CookieJar
+from typing import Any
+
+import httpx
+
+from lensgate_client._protocol.retry_loop import Attempt
+from lensgate_client.errors import quoted, single_line
+
+_CONNECT_SECONDS = 5.0
+"""Timeout of a connection to one address; a later connection is unlikely, and the retry is safe."""
+
+_KEEP_ALIVE_SECONDS = 30.0
+"""Shorter than in the gate and in common load balancers: the client should close an idle connection first."""
+
+_MAX_IDLE_CONNECTIONS = 32
+_MAX_REASON = 300
+
+
+def client_options(url: str, token: str | None) -> dict[str, Any]:
+    """Return the options of `httpx.Client` and `httpx.AsyncClient`.
+
+    Raises:
+        ValueError: the URL or the token is invalid.
+    """
+    headers = {"Accept-Encoding": "identity", "User-Agent": "lensgate-client"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {_check_token(token)}"
+    limits = httpx.Limits(
+        max_connections=None,
+        max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
+        keepalive_expiry=_KEEP_ALIVE_SECONDS,
+    )
+    # A redirect would send the token and the image to another server, and a gate sets no cookies.
+    return {
+        "base_url": _check_url(url),
+        "headers": headers,
+        "limits": limits,
+        "cookies": _NoCookies(),
+        "follow_redirects": False,
+    }
+
+
+def request_options(attempt: Attempt) -> dict[str, Any]:
+    """Return the options of the `stream` method of both clients."""
+    request = attempt.request
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": dict(request.params),
+        "headers": dict(request.headers),
+        "content": request.content,
+        "timeout": httpx.Timeout(attempt.seconds, connect=min(attempt.seconds, _CONNECT_SECONDS)),
+    }
+
+
+class _NoCookies(CookieJar):
+    """Cookie jar that stays empty and parses no Set-Cookie header."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Ignore the cookies of the response."""
+
+
+def _check_url(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{quoted(url)} is not a URL: {single_line(str(error), _MAX_REASON)}") from error
+    if parsed.userinfo:
+        raise ValueError("the URL contains a user name or a password: pass the token of the gate as token=")
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        raise ValueError(f"{quoted(url)} is not a URL of a gate, such as http://127.0.0.1:8000 or https://gate.example")
+    return parsed
+
+
+def _check_token(token: str) -> str:
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        # The text does not quote the token, so that it does not appear in logs.
+        raise ValueError("the token is empty or contains invalid characters")
+    return token

@@ -1,0 +1,114 @@
+"""Run calls with a blocking httpx client."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import httpx
+
+from lensgate_client._http.deadline import ThreadDeadline, apply_deadline
+from lensgate_client._http.lifetime import ForkGuard, closed_error
+from lensgate_client._http.options import client_options, request_options
+from lensgate_client._http.response_reader import ResponseReader, raw_chunks
+from lensgate_client._http.transport_errors import transport_error
+from lensgate_client._protocol.retry_loop import Attempt, AttemptResult, Call
+from lensgate_client.errors import UnexpectedAnswer
+
+_Result = TypeVar("_Result")
+
+
+class Sender:
+    """Sends the attempts of calls. Thread-safe.
+
+    Args:
+        url: URL of the gate.
+        token: access token, if the gate requires one.
+        concurrency: number of request threads.
+        transport: a transport instead of httpx's default.
+        sleep: waits for seconds; by default a wait that `close` ends.
+
+    Raises:
+        ValueError: the URL or the token is invalid.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        concurrency: int,
+        transport: httpx.BaseTransport | None,
+        sleep: Callable[[float], object] | None,
+    ) -> None:
+        self._http = httpx.Client(**client_options(url, token), transport=transport)
+        self._deadline = ThreadDeadline()
+        apply_deadline(self._deadline, self._http)
+        self._fork_guard = ForkGuard()
+        self._closing = threading.Event()
+        self._sleep = sleep or self._closing.wait
+        self._executor = ThreadPoolExecutor(concurrency, "lensgate-send")
+
+    def run(self, call: Call[_Result]) -> _Result:
+        """Send the attempts of a call; return its value.
+
+        Raises:
+            GateError: the call failed, or the sender is closed.
+        """
+        self._check_open()
+        try:
+            attempt = next(call)
+            while True:
+                attempt = call.send(self._send(attempt))
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+    def submit(self, work: Callable[[], _Result]) -> Future[_Result]:
+        """Run `work` on a request thread; the future has the error if the sender is closed.
+
+        Raises:
+            RuntimeError: this is a forked process.
+        """
+        self._fork_guard.check()
+        try:
+            return self._executor.submit(work)
+        except RuntimeError:
+            if not self._closing.is_set():
+                raise
+            # The caller does not raise this at once, because earlier requests may have succeeded.
+            future = Future[_Result]()
+            future.set_exception(closed_error())
+            return future
+
+    def close(self) -> None:
+        """Refuse new attempts, end the waits before retries, wait for attempts in flight and close the connections."""
+        self._closing.set()
+        # Queued work is not cancelled: it fails with the error of a closed gate object.
+        self._executor.shutdown()
+        self._http.close()
+
+    def _send(self, attempt: Attempt) -> AttemptResult:
+        self._fork_guard.check()
+        if attempt.delay:
+            self._sleep(attempt.delay)
+        self._check_open()
+        try:
+            with self._deadline.within(attempt.seconds):
+                return self._exchange(attempt)
+        except UnexpectedAnswer as error:
+            return error
+        except httpx.RequestError as error:
+            return transport_error(error)
+
+    def _exchange(self, attempt: Attempt) -> AttemptResult:
+        with self._http.stream(**request_options(attempt)) as response:
+            reader = ResponseReader(response, attempt.request.max_bytes)
+            for chunk in raw_chunks(response):
+                if not reader.add(chunk):
+                    break
+            return reader.result()
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise closed_error()

@@ -1,0 +1,29 @@
+"""Convert errors of httpx to errors of the gate."""
+
+import re
+
+import httpx
+
+from lensgate_client.errors import DeadlineExceeded, GateError, GateUnreachable, UnexpectedAnswer, single_line
+
+_MAX_REASON = 300
+
+_LOST_CONNECTION = re.compile("disconnected|closed connection")
+"""Messages of httpcore and h11 for a connection that closed within a response; others are protocol violations."""
+
+
+def transport_error(error: httpx.RequestError) -> GateError:
+    """Convert an error of httpx; distinguish whether the gate may have received the request."""
+    reason = single_line(str(error), _MAX_REASON)
+    text = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
+            return GateUnreachable(f"cannot connect to the gate ({text})")
+        case httpx.TimeoutException():
+            return DeadlineExceeded(f"the gate did not respond in time ({text})")
+        case httpx.RemoteProtocolError() if not _LOST_CONNECTION.search(reason):
+            return UnexpectedAnswer(f"the response is not HTTP ({text})")
+        case httpx.NetworkError() | httpx.RemoteProtocolError():
+            return GateUnreachable(f"the connection to the gate was lost before its response ({text})", is_lost=True)
+        case _:
+            return UnexpectedAnswer(f"the request cannot be sent to the gate ({text})")

@@ -1,0 +1,65 @@
+"""Admit a request before its body is read, and report refusals."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from starlette.requests import Request
+
+from gate import ImageError
+from service.errors import DeadlineExceeded, InvalidImage, Overloaded
+from service.http.caller import name_caller
+from service.http.request_body import content_length
+from service.http.scope_state import request_state
+from service.inference.request_context import RequestContext
+from service.metrics.decisions import Metrics
+from service.runtime import Runtime
+
+
+@asynccontextmanager
+async def admit_request(
+    runtime: Runtime, request: Request, *, timeout_ms: int | None = None, max_body_bytes: int | None = None
+) -> AsyncIterator[RequestContext]:
+    """Hold a permit and the deadline of one request for as long as the block lasts.
+
+    `timeout_ms` can only shorten the service's own timeout; `max_body_bytes` is for bodies of several images.
+
+    Raises:
+        ServiceError: the request is not admitted, its deadline passes, or an image of it cannot be judged.
+    """
+    timeout = runtime.settings.timeout(timeout_ms)
+    started = time.monotonic()
+    context: RequestContext | None = None
+    try:
+        with (
+            count_refusals(runtime.metrics),
+            runtime.admission.admit(
+                content_length(request),
+                timeout,
+                max_body_bytes=max_body_bytes,
+                caller=name_caller(request.scope),
+            ) as permit,
+            runtime.runner as runner,
+        ):
+            async with asyncio.timeout(timeout) as limit:
+                context = RequestContext(
+                    runner, permit, started + timeout, request_state(request.scope).stages, started, limit
+                )
+                yield context
+    except TimeoutError as error:
+        given = (context.deadline if context else started + timeout) - started
+        raise DeadlineExceeded(f"there was no answer within {given * 1000:.0f} ms") from error
+
+
+@contextmanager
+def count_refusals(metrics: Metrics) -> Iterator[None]:
+    """Count refused requests and images at fault; an image at fault becomes an `InvalidImage`."""
+    try:
+        yield
+    except ImageError as error:
+        metrics.observe_image_error(error.code)
+        raise InvalidImage(error) from error
+    except Overloaded as error:
+        metrics.observe_shed(error.reason)
+        raise

@@ -1,0 +1,22 @@
+"""Name the caller of a request."""
+
+from ipaddress import IPv6Address, ip_address
+
+from starlette.types import Scope
+
+from service.http.scope_state import request_state
+
+
+def name_caller(scope: Scope) -> str:
+    """Return the name of the token, or the address where tokens are not in use; of IPv6 its /64 network."""
+    principal = request_state(scope).principal
+    if principal is not None and not principal.is_anonymous:
+        return f"token {principal.name}"
+    host = (scope.get("client") or ("",))[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return f"address {host}"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return f"network {int(address) >> 64:x}"
+    return f"address {host}"

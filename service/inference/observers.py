@@ -1,0 +1,50 @@
+"""The protocols by which the pipeline reports its work: metrics, shadow and records implement them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gate import Band, Card
+from service.inference.batcher import BatchObserver
+from service.inference.preprocess import ModelInputs
+from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedRequest:
+    """One request whose N images are decided: N requests, N decisions and the inputs they were scored by."""
+
+    context: RequestContext
+    images: Sequence[ImageRequest]
+    decisions: Sequence[ImageDecision]
+    inputs: ModelInputs
+
+
+class DecisionObserver(Protocol):
+    """Is told about every decided request, in the event loop and before the answer is sent."""
+
+    async def decided(self, request: DecidedRequest) -> None:
+        """Note the decisions. The inputs' sources are valid until this returns."""
+
+
+class InferenceMetrics(BatchObserver, Protocol):
+    """Counts runs of the model, and the versions it comes in."""
+
+    def serve(self, card: Card, band: Band, *, provider: str) -> None:
+        """Another version is served from now on, the first one at the start."""
+
+    def observe_load(self, result: Literal["success", "failure"]) -> None:
+        """Count one attempt to load the current model."""
+
+
+class ShadowMetrics(Protocol):
+    """Counts where the shadow differs from the served version. Called from several threads."""
+
+    def serve(self, card: Card) -> None:
+        """This version is the shadow."""
+
+    def observe(self, result: Literal["scored", "dropped", "failed"], images: int) -> None:
+        """Count the outcome of some images."""
+
+    def compare(self, difference: float, *, label: bool, decision: bool) -> None:
+        """Note how far apart two probabilities are, and whether label and decision differ."""

@@ -1,0 +1,67 @@
+"""Pass the pipeline's decisions on to the metrics and to the records."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from service.inference.observers import DecidedRequest
+from service.metrics.decisions import Metrics
+from service.records.decision_record import Entry
+from service.records.preview import bytes_to_detach
+from service.records.recorder import Recorder, is_drawn
+
+_INLINE_BYTES = 2**20
+"""Most bytes of images that are copied for the record in the event loop. Copying the largest body takes 0.1 s."""
+
+
+class CountDecisions:
+    """Counts every decision in the metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def decided(self, request: DecidedRequest) -> None:
+        """Count the decisions of one request."""
+        for each in request.decisions:
+            self._metrics.observe_decision(each.score.probability, each.decision, each.runner.card.version)
+
+
+class RecordDecisions:
+    """Hands every decision to the recorder.
+
+    Args:
+        recorder: writes them.
+        audit_ratio: share of accepted images that are kept for review too.
+    """
+
+    def __init__(self, recorder: Recorder, *, audit_ratio: float) -> None:
+        self._recorder = recorder
+        self._audit_ratio = audit_ratio
+
+    async def decided(self, request: DecidedRequest) -> None:
+        """Record the decisions of one request, in a thread where much has to be copied."""
+        record = partial(self._record, request)
+        if bytes_to_detach(request.inputs.sources) > _INLINE_BYTES:
+            await asyncio.to_thread(record)
+        else:
+            record()
+
+    def _record(self, request: DecidedRequest) -> None:
+        for entry, source in zip(self._entries(request), request.inputs.sources, strict=True):
+            self._recorder.record(entry, source)
+
+    def _entries(self, request: DecidedRequest) -> Iterator[Entry]:
+        latency = time.monotonic() - request.context.started
+        for decided, image in zip(request.decisions, request.images, strict=True):
+            yield Entry(
+                image.identity,
+                decided.score,
+                decided.decision,
+                image.expected,
+                decided.runner.band,
+                decided.runner.card,
+                latency,
+                audit=is_drawn(decided.decision, random.random(), self._audit_ratio),
+            )

@@ -1,0 +1,1 @@
+"""Check that comments, docstrings, messages and documents are written in plain English."""
