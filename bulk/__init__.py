@@ -1,1 +1,1 @@
-"""Millions of files, shards or rows through the same gate, in one process or on Ray."""
+"""Run the gate over millions of files, shards or rows, in one process or on Ray."""

@@ -13,18 +13,20 @@ from bulk.interrupt import GRACE_SECONDS, RAY_GRACE_SECONDS, Interrupted, interr
 from bulk.preflight import check_job
 from bulk.progress import Progress
 from bulk.run import run
-from bulk.settings import Settings, flag
+from bulk.settings import Settings
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from common.urls import without_secrets
+from common.errors import UrlError
+from common.settings import flag
+from common.storage import without_secrets
 from gate.errors import GateError
 
 FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
-"""Exit statuses: a fault; the arguments are wrong; too much was rejected; not one image could be judged."""
+"""Exit statuses: failure; invalid arguments; reject ratio above the limit; no image could be judged."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add SRC, DST and a flag for each setting."""
+    """Add SRC, DST and one flag for each setting."""
     for name, field in Settings.model_fields.items():
         note = "" if field.default in (None, {}) or field.is_required() else f" ({field.default})"
         text = f"{field.description}{note}".replace("%", "%%")
@@ -32,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(name, metavar=name.upper(), help=text)
         else:
             parser.add_argument(flag(name), metavar="VALUE", help=text)
-    parser.add_argument("--json", action="store_true", help="the summary as one JSON object")
+    parser.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     parser.set_defaults(run=_bulk)
 
 
@@ -41,10 +43,10 @@ def _bulk(options: argparse.Namespace) -> int:
         settings = Settings.load({name: getattr(options, name) for name in Settings.model_fields})
         with interruptible(RAY_GRACE_SECONDS if settings.engine == "ray" else GRACE_SECONDS):
             summary = _run(settings)
-    except UsageError as error:
+    except (UsageError, UrlError) as error:
         return _fail(str(error), USAGE)
     except Interrupted as error:
-        return _fail("stopped; the same command goes on from what is finished", error.status)
+        return _fail("stopped; run the same command again to resume after the finished shards", error.status)
     except (GateError, OSError) as error:
         return _fail(str(error), FAULT)
     print(summary.to_json() if options.json else "\n".join(summary.lines()))
@@ -56,14 +58,14 @@ def _bulk(options: argparse.Namespace) -> int:
 def _status(summary: Summary, limit: float) -> int:
     ratio = summary.total.reject_ratio
     if ratio > limit:
-        return _fail(f"{ratio:.4f} of the images were rejected: more than --max-reject-ratio {limit:g}", REJECTED)
+        return _fail(f"reject ratio {ratio:.4f} is above --max-reject-ratio {limit:g}", REJECTED)
     if summary.is_empty_handed:
-        return _fail("not one image could be judged: the column error of the table says why", NONE_JUDGED)
+        return _fail("no image could be judged: the column error of the table gives the reasons", NONE_JUDGED)
     return 0
 
 
 def _fail(text: str, status: int) -> int:
-    # Stores repeat the URL that they were asked for in their errors.
+    # The errors of stores quote the URL of the request.
     print(f"lensgate: {without_secrets(text)}", file=sys.stderr)
     return status
 
@@ -80,7 +82,7 @@ def _run(settings: Settings) -> Summary:
 def _make_engine(settings: Settings) -> Engine:
     if settings.engine == "local":
         return LocalEngine(settings.workers)
-    # Its extra is needed by who asks for it alone.
+    # Only this engine needs the extra `ray`.
     engine: Engine = importlib.import_module("bulk.engines.ray.engine").RayEngine(
         address=settings.ray_address, actors=settings.ray_actors, threads=settings.workers
     )

@@ -1,40 +1,40 @@
-"""What can go wrong in a bulk run.
+"""The errors of bulk runs.
 
 BulkError
-├── UsageError          the command's arguments contradict each other; status 2
-├── SourceError         SRC holds nothing that can be judged, or it cannot be told what
-├── DestinationError    DST or KEEP cannot take what is to be written there
+├── UsageError          contradictory arguments; status 2
+├── SourceError         SRC holds no images, or its format is ambiguous
+├── DestinationError    DST or KEEP cannot be written
 ├── EngineError         the engine cannot be started or was lost
-├── Stopped             the run was told to stop; what was not finished is not there
-└── RowError            one row's image cannot be judged; `code` is stable and stands in the table
-    ├── UnreadableFile  the file, or the rest of a shard, could not be fetched; tried again by the next run
-    ├── UnreadableFolder  a folder could not be listed; tried again by the next run
-    ├── NotAFile        a FIFO, socket or device with the name of an image or shard
+├── Stopped             the run was stopped; unfinished shards are not written
+└── RowError            one image cannot be judged; `code` is stable and appears in the table
+    ├── UnreadableFile  the file, or the rest of a shard, could not be fetched; retried by the next run
+    ├── UnreadableFolder  a folder could not be listed; retried by the next run
+    ├── NotAFile        a FIFO, socket or device named like an image or shard; retried by the next run
     ├── FileTooLarge
-    ├── CorruptShard    what follows in a tar or Parquet file cannot be read
+    ├── CorruptShard    the rest of a tar or Parquet file is damaged
     ├── MissingImage    a sample without an image
     ├── InvalidExpected
-    ├── ScoringFailed   the model failed on this image alone; tried again by the next run
-    └── Internal        a fault of this code; tried again by the next run
+    ├── ScoringFailed   the model failed on this image only; retried by the next run
+    └── Internal        an unexpected error; retried by the next run
 """
 
 from gate.errors import GateError
 
 
 class BulkError(GateError):
-    """Base of every error this package raises on purpose."""
+    """Base of all errors that this package raises on purpose."""
 
 
 class UsageError(BulkError):
-    """Arguments that contradict each other or do not go with SRC."""
+    """Arguments contradict each other or do not apply to SRC."""
 
 
 class SourceError(BulkError):
-    """SRC holds nothing that can be judged, or it cannot be told what."""
+    """SRC holds no images, or its format is ambiguous."""
 
 
 class DestinationError(BulkError):
-    """DST or KEEP cannot take what is to be written there."""
+    """DST or KEEP cannot be written."""
 
 
 class EngineError(BulkError):
@@ -42,13 +42,13 @@ class EngineError(BulkError):
 
 
 class Stopped(BulkError):
-    """The run was told to stop."""
+    """The run was stopped."""
 
 
 class RowError(BulkError):
-    """One row's image cannot be judged.
+    """One image cannot be judged.
 
-    What `may_pass` may be gone the next time: the next run then reads the part again.
+    An error with `may_pass` may be transient, so the next run reads the unit again.
     """
 
     code = "invalid_row"
@@ -63,52 +63,52 @@ class UnreadableFile(RowError):
 
 
 class UnreadableFolder(RowError):
-    """The folder could not be listed; nothing in it was judged."""
+    """The folder could not be listed; its images were not judged."""
 
     code = "unreadable_folder"
     may_pass = True
 
 
 class NotAFile(RowError):
-    """A FIFO, socket or device: opening one may block for ever."""
+    """A FIFO, socket or device; opening one may block forever."""
 
     code = "not_a_file"
     may_pass = True
 
 
 class FileTooLarge(RowError):
-    """More bytes than are read of one image."""
+    """The image exceeds the size limit."""
 
     code = "file_too_large"
 
 
 class CorruptShard(RowError):
-    """What follows in a tar or Parquet file cannot be read."""
+    """The rest of a tar or Parquet file is damaged."""
 
     code = "corrupt_shard"
 
 
 class MissingImage(RowError):
-    """A sample of a shard without an image, or a row whose image is null."""
+    """A sample of a shard has no image, or a row's image is null."""
 
     code = "missing_image"
 
 
 class InvalidExpected(RowError):
-    """What the generator was asked for is no label."""
+    """The requested label is invalid."""
 
     code = "invalid_expected"
 
 
 class ScoringFailed(RowError):
-    """The model failed on this image, and on no other."""
+    """The model failed on this image and on no other."""
 
     code = "scoring_failed"
     may_pass = True
 
 
 class Internal(RowError):
-    """Nothing that was foreseen."""
+    """An unexpected error."""
 
     code = "internal"
     may_pass = True

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the run stops in order, and within seconds even where a read or a decode hangs."""
+"""Stop a run cleanly on Ctrl-C and SIGTERM, within seconds even if a read or a decode hangs."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 GRACE_SECONDS, RAY_GRACE_SECONDS = 5.0, 30.0
-"""How long what is under way may take to stop; then the process ends as if killed, which costs no finished shard.
+"""Seconds for a clean stop; then the process exits as if killed, which loses no finished shard.
 
 Ray takes longer to end its own processes.
 """
@@ -18,7 +18,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was told to stop, by the signal `number`."""
+    """The signal `number` stopped the run."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -27,9 +27,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible(grace: float = GRACE_SECONDS) -> Iterator[None]:
-    """Raise `Interrupted` in the main thread on the first signal, and end the process `grace` seconds later at most.
+    """Raise `Interrupted` in the main thread on the first signal, and exit at most `grace` seconds later.
 
-    A second signal ends it at once. Elsewhere than in the main thread, signals are left alone.
+    A second signal exits at once. In any other thread the context manager leaves signals alone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -43,7 +43,7 @@ def interruptible(grace: float = GRACE_SECONDS) -> Iterator[None]:
 
 
 class _Handler:
-    """Handles one signal; a timer thread ends the process where the orderly way hangs, also at interpreter exit."""
+    """Handles one signal; a timer thread exits the process if the clean stop hangs, also at interpreter exit."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
@@ -60,7 +60,7 @@ class _Handler:
 
 
 def _is_heard(number: int) -> bool:
-    """A shell has what it runs in the background ignore Ctrl-C."""
+    """Return False for a signal that is ignored: shells make background jobs ignore Ctrl-C."""
     return signal.getsignal(number) is not signal.SIG_IGN
 
 

@@ -1,4 +1,4 @@
-"""The job: all that a worker needs to know, on whichever machine it runs."""
+"""The job: the complete input of a worker besides its work units, on any machine."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from gate import MAX_DECODE_BYTES, Band, Label, Model
 from gate.scorer import Device
 
 LAYOUT = "1"
-"""Goes into every key: what another version of this code wrote is written again."""
+"""Part of every key: shards from a version with another layout are written again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where a shard says what is what; None takes what is found.
+    """Column names in a shard; None selects the default.
 
     `expected` is a column of a Parquet file, or a field of a sample's `.json`.
     """
@@ -26,20 +26,20 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Built once, passed down, and sent to other machines as it is: it holds the model itself.
+class BulkJob:
+    """Built once, passed down, and sent to other machines unchanged; it contains the model itself.
 
     Args:
         model: the verified model.
-        band: what is too uncertain.
+        band: probabilities in this band are discarded as uncertain.
         target: URL of DST.
-        keep: URL of KEEP, if accepted images are to be kept.
-        device: where the model runs.
-        batch_size: images in one run of the model, always this many: the last batch is filled up.
-        expected: what the generator was asked for, of all images.
-        columns: of shards.
+        keep: URL of KEEP, if accepted images are kept.
+        device: the device that runs the model.
+        batch_size: images in one run of the model; the last batch is padded to this size.
+        expected: the requested label of all images.
+        columns: the column names of shards.
         max_decode_bytes: most bytes that the decoders of one process hold at a time.
-        storage_options: what fsspec opens URLs with.
+        storage_options: arguments of fsspec's file systems.
     """
 
     model: Model
@@ -55,11 +55,11 @@ class Job:
 
     @property
     def score_key(self) -> str:
-        """What an image's scores depend on, besides its bytes."""
+        """A digest of everything besides an image's bytes that its scores depend on."""
         return digest(["scores", LAYOUT, self.model.card.sha256])
 
     @property
     def decision_key(self) -> str:
-        """What a part's table depends on, besides its files."""
+        """A digest of everything besides a unit's files that its shard depends on."""
         band, limit = (self.band.low, self.band.high), self.model.card.novelty_limit
         return digest(["decisions", self.score_key, json.dumps([band, limit, self.expected, astuple(self.columns)])])

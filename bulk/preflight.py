@@ -1,52 +1,52 @@
-"""What is checked before a run begins: that SRC, DST and KEEP do not get into each other's way, and the columns."""
+"""Checks before a run starts: SRC, DST and KEEP do not overlap, and the columns exist."""
 
 import pyarrow as pa
 
 from bulk.errors import UsageError
-from bulk.job import Columns, Job
+from bulk.job import BulkJob, Columns
 from bulk.sources.files import Files
 from bulk.sources.rows import check_columns
 from bulk.sources.source import Source
 from common.storage import locate
 
 
-def check_job(source: Source, job: Job) -> None:
-    """Raise where the job and SRC do not go together.
+def check_job(source: Source, job: BulkJob) -> None:
+    """Check the job against SRC.
 
     Raises:
-        UsageError: a folder lies where it would be read with another, or a column is asked of what has none.
-        SourceError: the first Parquet file lacks a column, or it cannot be told which one holds the images.
+        UsageError: two of the folders overlap, or a column is given for a source without columns.
+        SourceError: the first Parquet file lacks a column, or its image column is ambiguous.
     """
-    _check_places(source, job)
+    _check_folders(source, job)
     _check_columns(source, job.columns)
 
 
-def _check_places(source: Source, job: Job) -> None:
+def _check_folders(source: Source, job: BulkJob) -> None:
     if job.keep and _is_under(job.keep, job.target):
-        raise UsageError(f"--keep {job.keep} lies in DST, whose readers would take the tars for tables")
+        raise UsageError(f"--keep {job.keep} lies inside DST: readers of the table would also read the tars")
     for name, url, kind in (("DST", job.target, "parquet"), ("--keep", job.keep, "webdataset")):
         if url and source.kind == kind and _reads(source.files, url, job):
-            raise UsageError(f"{name} {url} lies where SRC does: the next run would look for images in it")
+            raise UsageError(f"{name} {url} lies inside SRC: the next run would read it as input")
 
 
 def _check_columns(source: Source, columns: Columns) -> None:
     if source.kind != "parquet" and (columns.image or columns.id):
-        raise UsageError(f"--image-column and --id-column are of Parquet, and {source.url} holds {source.kind}")
+        raise UsageError(f"--image-column and --id-column need a Parquet source, but {source.url} holds {source.kind}")
     if source.kind == "images" and columns.expected:
-        raise UsageError("--expected-column is of shards: image files have none; --expected is for all of them")
+        raise UsageError("--expected-column needs a Parquet or WebDataset source; use --expected for image files")
     if source.kind == "parquet":
-        first = next((part for part in source.parts() if not part.items[0].fault), None)
+        first = next((unit for unit in source.units() if not unit.files[0].fault), None)
         try:
             if first is not None:
-                check_columns(source.files.place, first.items[0].path, columns)
+                check_columns(source.files.store, first.files[0].path, columns)
         except (pa.ArrowException, OSError):
-            return  # It becomes a row of the table that says so.
+            return  # The worker writes this error into the table.
 
 
-def _reads(files: Files, url: str, job: Job) -> bool:
-    place, path = locate(url, job.storage_options)
-    # In two stores the same path is another one.
-    return place.name(path) == files.place.name(path) and files.would_read(path)
+def _reads(files: Files, url: str, job: BulkJob) -> bool:
+    store, path = locate(url, job.storage_options)
+    # The same path in another store is another file.
+    return store.name(path) == files.store.name(path) and files.would_read(path)
 
 
 def _is_under(inner: str, outer: str) -> bool:

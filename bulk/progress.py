@@ -1,4 +1,4 @@
-"""Progress on standard error: one line that is written anew on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: one line, rewritten in place on a terminal and repeated every few seconds elsewhere."""
 
 import shutil
 import threading
@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TextIO
 
 from bulk.output.tally import Counts
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
 _TERMINAL_SECONDS = 0.5
 _LOG_SECONDS = 10.0
@@ -19,18 +19,18 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """All there is: parts, and images where parts say beforehand how many they have."""
+    """The size of SRC: units, and images if their number is known before they are read."""
 
-    parts: int
+    units: int
     images: int
 
 
 class Progress:
-    """Counts images of this run and shows them; from any thread.
+    """Counts the images of this run and shows the counts. Thread-safe.
 
     Args:
-        stream: where it is shown.
-        clock: gives seconds.
+        stream: receives the lines.
+        clock: returns seconds.
     """
 
     def __init__(self, stream: TextIO, *, clock: Clock = time.monotonic) -> None:
@@ -39,42 +39,42 @@ class Progress:
         self._every = _TERMINAL_SECONDS if self._is_terminal else _LOG_SECONDS
         self._lock = threading.Lock()
         self._counts = Counts()
-        self._parts = self._skipped_parts = self._skipped_images = 0
+        self._units = self._skipped_units = self._skipped_images = 0
         self._total: Total | None = None
         self._start = self._shown = clock()
         self._has_line = False
 
     @property
     def seconds(self) -> float:
-        """Since it was made."""
+        """Seconds since this object was made."""
         return self._clock() - self._start
 
     def judged(self, counts: Counts) -> None:
-        """Some images were."""
+        """Add images that were judged."""
         with self._lock:
             self._counts += counts
             self._show_sometimes()
 
     def finished(self) -> None:
-        """A part was."""
+        """Add one finished unit."""
         with self._lock:
-            self._parts += 1
+            self._units += 1
             self._show_sometimes()
 
     def skipped(self, images: int) -> None:
-        """A part was done before."""
+        """Add one unit that an earlier run finished, with its images."""
         with self._lock:
-            self._skipped_parts += 1
+            self._skipped_units += 1
             self._skipped_images += images
             self._show_sometimes()
 
     def knows(self, total: Total) -> None:
-        """All of SRC has been listed."""
+        """Set the total once all of SRC has been listed."""
         with self._lock:
             self._total = total
 
     def close(self) -> None:
-        """Leave the last state where a line was shown."""
+        """Show the final state if a line was ever shown."""
         with self._lock:
             if self._has_line:
                 self._show()
@@ -88,15 +88,15 @@ class Progress:
     def _show(self) -> None:
         self._shown, self._has_line = self._clock(), True
         line, width = self._line(), shutil.get_terminal_size().columns - 1
-        # What a longer line left there is overwritten; one that wraps could not be.
+        # Pad to overwrite a longer line; truncate, since a wrapped line could not be overwritten.
         self._stream.write(f"\r{line[:width]:{width}}" if self._is_terminal else f"{line}\n")
         self._stream.flush()
 
     def _line(self) -> str:
         counts = self._counts
-        done = self._parts + self._skipped_parts
+        done = self._units + self._skipped_units
         left = self._left()
-        # What matters least comes last: on a narrow terminal it is cut off.
+        # Least important last: a narrow terminal truncates the line.
         fields = [
             f"{counts.images:,} images",
             f"{counts.images / max(self.seconds, 1e-9):,.1f}/s",
@@ -104,26 +104,26 @@ class Progress:
             f"accepted {counts.accepted:,}",
             f"discarded {counts.discarded:,}",
             f"errors {counts.errors:,}",
-            f"part {done:,} of {self._total.parts:,}" if self._total else f"part {done:,}",
+            f"part {done:,} of {self._total.units:,}" if self._total else f"part {done:,}",
         ]
         return "  ".join(fields)
 
     def _left(self) -> float | None:
-        """Seconds, as things went so far; by images where their number is known, or else by parts."""
+        """Estimate the seconds left from the rate so far: by images if their number is known, otherwise by units."""
         if self._total is None:
             return None
         if self._total.images:
             done, left = self._counts.images, self._total.images - self._skipped_images - self._counts.images
         else:
-            done, left = self._parts, self._total.parts - self._skipped_parts - self._parts
+            done, left = self._units, self._total.units - self._skipped_units - self._units
         return self.seconds * max(left, 0) / done if done else None
 
 
 class Survey:
-    """Counts parts on a thread of its own: the run itself lists them only as it goes."""
+    """Counts units on its own thread, ahead of the run, which lists them lazily."""
 
-    def __init__(self, parts: Iterable[Part], progress: Progress) -> None:
-        self._parts, self._progress = parts, progress
+    def __init__(self, units: Iterable[WorkUnit], progress: Progress) -> None:
+        self._units, self._progress = units, progress
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._count, name="survey", daemon=True)
 
@@ -132,16 +132,16 @@ class Survey:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        # Not for ever: it may be in the middle of a listing, and who interrupts the run will not wait for that.
+        # A listing may take long, and an interrupted run must end soon.
         self._thread.join(timeout=1.0)
 
     def _count(self) -> None:
-        parts = images = 0
+        units = images = 0
         try:
-            for part in self._parts:
-                parts, images = parts + 1, images + part.images
+            for unit in self._units:
+                units, images = units + 1, images + unit.images
                 if self._stopped.is_set():
                     return
-        except OSError:  # The run meets it too, and says so.
+        except OSError:  # The run meets and reports the same error.
             return
-        self._progress.knows(Total(parts, images))
+        self._progress.knows(Total(units, images))

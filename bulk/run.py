@@ -1,4 +1,4 @@
-"""A run: what is to be done of SRC is found out, handed to an engine, and added up."""
+"""A run: compare SRC with DST, hand the units that are missing or stale to an engine, and add up the counts."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -6,43 +6,43 @@ from contextlib import closing
 
 from bulk.engines.engine import Engine
 from bulk.errors import SourceError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.destination import Destination
 from bulk.output.tally import Tally
 from bulk.progress import Progress, Survey
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.source import Source
 from bulk.summary import Summary
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
 
-def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress: Progress) -> Summary:
-    """Bring DST, and KEEP if there is one, to what SRC holds now. What is done already is not done again.
+def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, progress: Progress) -> Summary:
+    """Bring DST, and KEEP if it is set, up to date with SRC. Units that are up to date are skipped.
 
     Args:
         source: SRC.
-        job: what is done to it.
-        make_engine: gives who does it; called only where something is to be done.
-        progress: is told of everything.
+        job: model, band, destinations and options.
+        make_engine: returns the engine; called only if a unit has to run.
+        progress: receives the counts.
 
     Raises:
-        GateError: the run cannot begin or go on; what it has finished stays, and the next run goes on from there.
+        GateError: the run cannot start or continue; finished shards stay, and the next run resumes after them.
         OSError: SRC cannot be listed, or DST cannot be written.
     """
     tally, ignored = Tally(), Ignored()
-    with Destination.opened(job) as destination, Survey(source.parts(), progress):
-        todo = _todo(source.parts(ignored), destination, tally, progress)
+    with Destination.opened(job) as destination, Survey(source.units(), progress):
+        todo = _todo(source.units(ignored), destination, tally, progress)
         first = next(todo, None)
         if first is not None:
-            parts = itertools.chain([first], todo)
-            with closing(make_engine().run(parts, job, destination.known(), watch=progress.judged)) as results:
+            units = itertools.chain([first], todo)
+            with closing(make_engine().run(units, job, destination.score_cache(), watch=progress.judged)) as results:
                 for result in results:
                     destination.finish(result)
                     tally.finish(result)
                     progress.finished()
         if not tally.slots:
             there = f" ({describe(ignored.counts)})" if ignored.counts else ""
-            raise SourceError(f"{source.url} holds nothing of the kind {source.kind}{there}")
+            raise SourceError(f"{source.url} holds no {source.kind}{there}")
         swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
     return Summary(
         tally.sources,
@@ -55,14 +55,14 @@ def run(source: Source, job: Job, make_engine: Callable[[], Engine], *, progress
     )
 
 
-def _todo(parts: Iterator[Part], destination: Destination, tally: Tally, progress: Progress) -> Iterator[Part]:
-    for part in parts:
-        if part.slot in tally.slots:  # Two patterns of one SRC may name the same file.
+def _todo(units: Iterator[WorkUnit], destination: Destination, tally: Tally, progress: Progress) -> Iterator[WorkUnit]:
+    for unit in units:
+        if unit.slot in tally.slots:  # Two patterns of SRC may match the same file.
             continue
-        shard = destination.done(part)
+        shard = destination.done(unit)
         if shard is None:
-            tally.begin(part.slot)
-            yield part
+            tally.begin(unit.slot)
+            yield unit
         else:
-            tally.skip(part.slot, shard.counts)
+            tally.skip(unit.slot, shard.counts)
             progress.skipped(shard.total.images)

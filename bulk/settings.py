@@ -1,4 +1,4 @@
-"""All settings of a run in one frozen object: a flag wins over `LENSGATE_<NAME>`, that over the default."""
+"""All settings of a run in one frozen object: a flag overrides `LENSGATE_<NAME>`, which overrides the default."""
 
 import json
 import os
@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bulk.errors import UsageError
-from bulk.job import Columns, Job
-from bulk.work_unit import Kind
+from bulk.job import BulkJob, Columns
+from bulk.work_unit import SourceKind
+from common.settings import load_settings
 from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
 from gate.card import Probability, Version
 
 Count = Annotated[int, Field(ge=1)]
 
-# What a run has in common with the service, and takes from the same variables.
+POSITIONAL = ("src", "dst")
+"""Fields that the command takes as positional arguments."""
+
+# Settings that the service has too, read from the same environment variables.
 _SHARED = ("models", "device", "band_low", "band_high", "max_decode_bytes")
 
 
@@ -25,7 +29,7 @@ def _read_json(value: object) -> object:
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise ValueError(f"no JSON: {error}") from error
+        raise ValueError(f"not valid JSON: {error}") from error
 
 
 class Settings(BaseModel):
@@ -33,68 +37,64 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    src: str = Field(min_length=1, description="folder, glob, tar shards such as 'x-{000..099}.tar', or Parquet files")
-    dst: str = Field(min_length=1, description="folder of the table, a Parquet data set")
+    src: str = Field(
+        min_length=1, description="folder, glob, tar shards such as 'x-{000..099}.tar', or Parquet files to judge"
+    )
+    dst: str = Field(min_length=1, description="folder for the table, a Parquet data set")
     keep: str | None = Field(None, min_length=1, description="folder for the accepted images, as WebDataset tars")
-    format: Kind | None = Field(None, description="what SRC holds: images, webdataset or parquet (found out)")
-    image_column: str | None = Field(None, description="of Parquet: the column with the images (found out)")
-    id_column: str | None = Field(None, description="of Parquet: the column with their names (id, or the row's number)")
-    expected: Label | None = Field(None, description="what the generator was asked for: glasses or no_glasses")
+    format: SourceKind | None = Field(None, description="format of SRC: images, webdataset or parquet (detected)")
+    image_column: str | None = Field(None, description="Parquet column with the images (detected)")
+    id_column: str | None = Field(None, description="Parquet column with the ids (id, or the row number)")
+    expected: Label | None = Field(None, description="requested label of all images: glasses or no_glasses")
     expected_column: str | None = Field(
-        None, description="the Parquet column, or field of a sample's .json, that says it"
+        None, description="Parquet column, or field of a sample's .json, with the requested label"
     )
     models: Path = Field(Path("models"), description="folder of exported models")
-    version: Version | None = Field(None, description="the model's version (the current one)")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda is an error where there is none")
-    band_low: Probability | None = Field(None, description="discard from this probability on (the card's)")
-    band_high: Probability | None = Field(None, description="discard up to this probability (the card's)")
+    version: Version | None = Field(None, description="model version (the current one)")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda; cuda fails without a GPU")
+    band_low: Probability | None = Field(None, description="lowest discarded probability (from the model card)")
+    band_high: Probability | None = Field(None, description="highest discarded probability (from the model card)")
     batch_size: Count = Field(32, le=1024, description="images in one run of the model")
-    engine: Literal["local", "ray"] = Field("local", description="local: threads of this process; ray: a cluster")
-    workers: Count | None = Field(None, description="threads that decode (one per core; with ray, of each actor: 1)")
+    engine: Literal["local", "ray"] = Field("local", description="local: threads of this process; ray: a Ray cluster")
+    workers: Count | None = Field(None, description="decoding threads (one per core; with ray, 1 per actor)")
     max_decode_bytes: Count = Field(
-        MAX_DECODE_BYTES, description="most bytes that decoders hold at a time (with ray, of each actor); images wait"
+        MAX_DECODE_BYTES, description="memory limit of the decoders in bytes (with ray, per actor); further images wait"
     )
-    ray_address: str | None = Field(None, description="the cluster's address (one on this machine)")
-    ray_actors: Count | None = Field(None, description="scoring actors (as many as the cluster has room for)")
+    ray_address: str | None = Field(None, description="address of the Ray cluster (starts one on this machine)")
+    ray_actors: Count | None = Field(None, description="number of scoring actors (as many as fit on the cluster)")
     storage_options: Annotated[dict[str, Any], BeforeValidator(_read_json)] = Field(
         {},
         repr=False,
-        description="JSON object for fsspec, of all URLs; secrets belong into the environment",
+        description="JSON object of fsspec options for all URLs; pass secrets in the environment instead",
     )
     max_reject_ratio: Probability = Field(
-        1.0, description="status 3 if a larger share of SRC was discarded or could not be judged"
+        1.0, description="exit with status 3 if a larger share of SRC was discarded or could not be judged"
     )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.expected is not None and self.expected_column is not None:
-            raise ValueError("--expected is for all images, --expected-column for each: give one of them")
+            raise ValueError("--expected and --expected-column exclude each other")
         if self.engine != "ray" and (self.ray_address or self.ray_actors):
-            raise ValueError("--ray-address and --ray-actors go with --engine ray")
+            raise ValueError("--ray-address and --ray-actors need --engine ray")
         return self
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
-        """Merge flags (those not None) over environment over defaults.
+        """Merge flags that are not None over the environment over the defaults.
 
         Raises:
-            UsageError: a value does not fit; the text names it as it was given.
+            UsageError: a value is invalid; the text names the key as it was given.
         """
         variables = {name: f"LENSGATE_{name.upper()}" for name in _SHARED}
-        given = {name: environment[key] for name, key in variables.items() if environment.get(key)}
-        chosen = {name: value for name, value in flags.items() if value is not None}
-        try:
-            return cls(**{**given, **chosen})
-        except ValidationError as error:
-            faults = (_describe(dict(fault), variables, chosen) for fault in error.errors())
-            raise UsageError("; ".join(faults)) from error
+        return load_settings(cls, flags, environment, variables=variables, error=UsageError, positional=POSITIONAL)
 
-    def job(self) -> Job:
-        """What workers need of it, the model read and verified.
+    def job(self) -> BulkJob:
+        """Return the job for the workers, with the model loaded and verified.
 
         Raises:
-            ModelError: the model is not there, or is not whole.
-            UsageError: the band is none.
+            ModelError: the model is missing or damaged.
+            UsageError: the band is invalid.
         """
         model = ModelStore(self.models).load(self.version)
         try:
@@ -102,7 +102,7 @@ class Settings(BaseModel):
         except ValueError as error:
             raise UsageError(f"--band-low and --band-high over the model's card: {error}") from error
         columns = Columns(self.image_column, self.id_column, self.expected_column)
-        return Job(
+        return BulkJob(
             model,
             band,
             full_url(self.dst, self.storage_options),
@@ -114,16 +114,3 @@ class Settings(BaseModel):
             max_decode_bytes=self.max_decode_bytes,
             storage_options=self.storage_options,
         )
-
-
-def _describe(fault: dict[str, Any], variables: Mapping[str, str], flags: Mapping[str, Any]) -> str:
-    text = str(fault["msg"]).removeprefix("Value error, ")
-    if not fault["loc"]:  # A fault between two settings names both itself.
-        return text
-    name = str(fault["loc"][0])
-    return f"{flag(name) if name in flags or name not in variables else variables[name]}: {text}"
-
-
-def flag(name: str) -> str:
-    """`--max-reject-ratio` for `max_reject_ratio`; SRC and DST are none."""
-    return name.upper() if name in ("src", "dst") else "--" + name.replace("_", "-")

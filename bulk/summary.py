@@ -1,4 +1,4 @@
-"""The summary of a run: what SRC came to, source by source, and what this run had to do with it."""
+"""The summary of a run: counts for all of SRC by source, and the work of this run."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,17 +7,22 @@ from dataclasses import dataclass, field
 from bulk.output.tally import Counts
 from bulk.sources.ignored import describe
 
-# More sources than a screen holds are told by those that fare worst.
+# A longer table shows the sources with the highest reject ratio.
 _MOST_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All images of SRC by source, those of earlier runs too; of this run what it judged, skipped and removed.
+    """Counts of all images of SRC, including those judged by earlier runs, and the work of this run.
 
-    `reused`: images judged by scores that were known. `removed`: shards of parts that are not in SRC any more.
-    `held_back`: shards that stayed since their folder could not be listed. `ignored`: entries of SRC that are not of
-    the kind that is judged, by ending.
+    Args:
+        sources: counts by folder, tar or Parquet file.
+        skipped: images judged by earlier runs.
+        reused: images decided from cached scores.
+        removed: deleted shards of units that are no longer in SRC.
+        seconds: duration of the run.
+        ignored: entries of SRC in other formats, by suffix.
+        held_back: shards that were kept because their folder could not be listed.
     """
 
     sources: Mapping[str, Counts]
@@ -35,16 +40,16 @@ class Summary:
 
     @property
     def judged(self) -> int:
-        """Images of this run."""
+        """Images judged by this run."""
         return self.total.images - self.skipped.images
 
     @property
     def rate(self) -> float:
-        """Images a second of this run."""
+        """Images per second of this run."""
         return self.judged / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> str:
-        """One line for machines."""
+        """Return the summary as one line of JSON."""
         return json.dumps(
             {
                 **_fields(self.total),
@@ -62,19 +67,19 @@ class Summary:
 
     @property
     def is_empty_handed(self) -> bool:
-        """Whether not one image was judged, though SRC holds some that failed or files that were ignored."""
+        """Whether no image was judged although SRC holds failed images or ignored files."""
         total = self.total
         return total.images == total.errors and bool(total.errors or self.ignored)
 
     def warnings(self) -> Iterator[str]:
-        """What a reader of the figures must know: files that were ignored, shards that could not be checked."""
+        """Yield caveats on the counts: ignored files, and shards that could not be checked."""
         if self.ignored:
             yield describe(self.ignored)
         if self.held_back:
-            yield f"{self.held_back:,} shards stay that could not be checked: their folder cannot be listed"
+            yield f"{self.held_back:,} shards could not be checked and were kept: their folder cannot be listed"
 
     def lines(self) -> Iterator[str]:
-        """A table for people."""
+        """Yield the summary as a text table."""
         shown = sorted(self.sources.items(), key=lambda pair: (-pair[1].reject_ratio, pair[0]))[:_MOST_LINES]
         shown = [(_printable(source), counts) for source, counts in shown]
         width = max(len(source) for source in ["source", *dict(shown)])
@@ -82,14 +87,14 @@ class Summary:
         for source, counts in sorted(shown):
             yield _line(source, counts, width)
         if left := len(self.sources) - len(shown):
-            yield f"and {left:,} sources of which less was rejected"
+            yield f"and {left:,} sources with a lower reject ratio"
         yield _line("all", self.total, width)
         yield from self.warnings()
         yield f"{self.judged:,} judged in {self.seconds:.1f} s, {self.rate:,.1f} images/s; {self._notes()}"
 
     def _notes(self) -> str:
-        notes = [f"{self.skipped.images:,} done before", f"{self.reused:,} scores known"]
-        return ", ".join([*notes, f"{self.removed:,} shards of what is gone removed"] if self.removed else notes)
+        notes = [f"{self.skipped.images:,} skipped", f"{self.reused:,} scores reused"]
+        return ", ".join([*notes, f"{self.removed:,} stale shards removed"] if self.removed else notes)
 
 
 def _fields(counts: Counts) -> dict[str, float]:
@@ -103,7 +108,7 @@ def _fields(counts: Counts) -> dict[str, float]:
 
 
 def _printable(name: str) -> str:
-    """Escape control characters, which a terminal would obey."""
+    """Escape control characters, which a terminal would interpret."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
 
 

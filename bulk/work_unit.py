@@ -1,4 +1,4 @@
-"""A part: one unit of work, and the shard it becomes."""
+"""Work units: the input of one worker call, and the name of the shard it writes."""
 
 import hashlib
 import re
@@ -6,69 +6,49 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["images", "webdataset", "parquet"]
-Fault = Literal["unreadable_folder", "not_a_file"]
+from common.storage import StoredFile
+
+SourceKind = Literal["images", "webdataset", "parquet"]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One file: its path in its store, its size in bytes, and what changes when it is written anew.
-
-    `size` is None where the file is not there. `name` is what outputs call it, where `path` holds credentials. `fault`
-    is the code of the error that an entry is listed with instead of being read, and `detail` says why.
-    """
-
-    path: str
-    size: int | None
-    version: str
-    name: str = ""
-    fault: Fault | None = None
-    detail: str = ""
-
-    @property
-    def title(self) -> str:
-        """The path that outputs show."""
-        return self.name or self.path
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some files of a folder, one tar, or one row group of a Parquet file.
+class WorkUnit:
+    """A few hundred files of a folder, one tar, or one row group of a Parquet file.
 
     Args:
-        kind: how it is read.
-        source: SRC's URL.
-        root: the path that the ids of images are relative to.
-        slot: the name of its shard: the same as long as it begins where it began.
-        items: its files.
-        row_group: of a Parquet file.
-        images: how many, where that is known before it is read, or else 0.
+        kind: the format of its files.
+        source: URL of SRC.
+        root: the path that image ids are relative to.
+        slot: the name of its shard, stable as long as the unit starts at the same file.
+        files: its files.
+        row_group: the number of the row group in a Parquet file.
+        images: the number of images if known before reading, otherwise 0.
     """
 
-    kind: Kind
+    kind: SourceKind
     source: str
     root: str
     slot: str
-    items: tuple[Item, ...]
+    files: tuple[StoredFile, ...]
     row_group: int = 0
     images: int = 0
 
     @property
     def fingerprint(self) -> str:
-        """Changes with any of its files."""
-        lines = (f"{item.title}\0{item.size}\0{item.version}" for item in self.items)
+        """A digest that changes with any of its files."""
+        lines = (f"{file.title}\0{file.size}\0{file.version}" for file in self.files)
         return digest([self.kind, str(self.row_group), *lines])
 
 
-def slot_name(kind: Kind, title: str, *identity: str) -> str:
-    """The name of a shard, without its ending: what a person may know it by, and what no other shard shares."""
-    # Never empty, and never with `.` or `_` at its front: readers of data sets pass over such files.
+def slot_name(kind: SourceKind, title: str, *identity: str) -> str:
+    """Return the name of a shard without its suffix: a readable part, and a digest that makes it unique."""
+    # Never empty or with a leading `.` or `_`: readers of data sets skip such files.
     readable = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-")[:60] or "part"
     return f"{readable}-{digest([kind, *identity])[:12]}"
 
 
 def digest(texts: Iterable[str]) -> str:
-    """SHA-256 over texts, in hexadecimal. Names need not be Unicode."""
+    """Return the SHA-256 of several texts in hexadecimal. Surrogates stand for bytes that are not UTF-8."""
     state = hashlib.sha256()
     for text in texts:
         data = text.encode("utf-8", "surrogateescape")

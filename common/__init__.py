@@ -1,1 +1,1 @@
-"""What the service and bulk runs share: how tar archives are read, and which of their members are images."""
+"""Code that the service, bulk runs and training share: storage, settings, statistics, tar and WebDataset readers."""

@@ -7,7 +7,7 @@ from common.tar_headers import TarError, read_decimal, read_number
 
 PREFIX = b"GNU.sparse."
 Island = tuple[int, int]
-"""Offset and length of data; holes of zeros lie in between."""
+"""Offset and length of data; zeros fill the holes between islands."""
 
 _MAX_ISLANDS = 2**16
 _MAX_MAP_BYTES = 2**20
@@ -16,7 +16,7 @@ _ENTRY = 24
 
 @dataclass(slots=True)
 class Sparse:
-    """What pax records say of a sparse file."""
+    """The pax records of a sparse file."""
 
     name: bytes | None = None
     size: int | None = None
@@ -24,10 +24,10 @@ class Sparse:
     numbers: list[int] = field(default_factory=list)
 
     def add(self, key: bytes, value: bytes) -> None:
-        """Take the record `GNU.sparse.<key>`.
+        """Add the record `GNU.sparse.<key>`.
 
         Raises:
-            TarError: its number is none, or its map has too many entries.
+            TarError: an invalid number, or a map with too many entries.
         """
         match key:
             case b"name":
@@ -48,10 +48,10 @@ class Sparse:
 
 
 def islands_of(numbers: Sequence[int], size: int, stored: int) -> list[Island]:
-    """Pair offsets and lengths, and check them against the size of the file and what is stored of it.
+    """Pair offsets and lengths, and check them against the size of the file and the number of stored bytes.
 
     Raises:
-        TarError: they overlap, reach beyond the end, or are not as many bytes as there are.
+        TarError: the islands overlap, exceed the file, or do not add up to the stored bytes.
     """
     islands = list(zip(numbers[::2], numbers[1::2], strict=False))
     end = 0
@@ -65,7 +65,7 @@ def islands_of(numbers: Sequence[int], size: int, stored: int) -> list[Island]:
 
 
 class OldMap:
-    """The map of an old GNU header, and of the blocks that continue it."""
+    """The map of an old GNU header and its continuation blocks."""
 
     def __init__(self, block: bytes) -> None:
         self.size = read_number(block[483:495])
@@ -73,7 +73,7 @@ class OldMap:
         self.goes_on = bool(block[482])
 
     def add(self, block: bytes) -> None:
-        """Take the next block."""
+        """Add the next block."""
         self.numbers += _entries(block[:504])
         self.goes_on = bool(block[504])
         if len(self.numbers) > 2 * _MAX_ISLANDS:
@@ -81,7 +81,7 @@ class OldMap:
 
 
 class ContentMap:
-    """The map that stands before the content of a file in pax 1.0: decimal numbers, one a line, the count first."""
+    """The map before the content of a file in pax 1.0: decimal numbers, one per line, the count first."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -89,10 +89,10 @@ class ContentMap:
         self._needed: int | None = None
 
     def add(self, block: bytes) -> bool:
-        """Take the next block, and say whether the map is complete.
+        """Add the next block; return whether the map is complete.
 
         Raises:
-            TarError: it does not begin with a count, or is too long.
+            TarError: the map has no count, or is too long.
         """
         self._data += block
         self._lines += block.count(b"\n")
@@ -105,12 +105,12 @@ class ContentMap:
 
     @property
     def stored(self) -> int:
-        """Bytes of the map."""
+        """The length of the map in bytes."""
         return len(self._data)
 
     @property
     def numbers(self) -> list[int]:
-        """All of them, once the map is complete."""
+        """The offsets and lengths of a complete map."""
         lines = bytes(self._data).split(b"\n")[1 : self._needed]
         return [read_decimal(line, "sparse offset or length") for line in lines]
 

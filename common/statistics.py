@@ -1,14 +1,18 @@
-"""How far an error rate may be from the share that was counted."""
+"""Exact confidence intervals of an error rate, without SciPy, which the service does not install.
+
+Certificates and cards use `training.evaluation.calibrate.clopper_pearson`, which evaluates the same interval with
+SciPy. The two differ in the last bits, and published cards keep theirs; a test holds them within 1e-12 of each other.
+"""
 
 import math
 
-_STEPS = 60  # Halvings of [0, 1]: what is left is below what a double can tell apart.
+_STEPS = 60  # Halvings of [0, 1]: the rest is below the resolution of a double.
 
 
 def clopper_pearson(errors: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a share of which `errors` of `images` were counted, half of the rest on either side.
+    """Return the exact two-sided interval of an error rate, of which `errors` in `images` were counted.
 
-    C. Clopper and E. Pearson, *The use of confidence or fiducial limits*, 1934. Not a number where nothing was counted.
+    C. Clopper and E. Pearson, *The use of confidence or fiducial limits*, 1934. Both bounds are NaN without images.
     """
     if images == 0:
         return math.nan, math.nan
@@ -17,7 +21,7 @@ def clopper_pearson(errors: int, images: int, *, confidence: float = 0.95) -> tu
 
 
 def _upper(errors: int, images: int, tail: float) -> float:
-    """The share at which no more than `errors` would be counted with the probability `tail`."""
+    """Return the error rate at which `errors` or fewer are counted with the probability `tail`."""
     if errors == images:
         return 1.0
     low, high = errors / images, 1.0
@@ -27,16 +31,16 @@ def _upper(errors: int, images: int, tail: float) -> float:
     return (low + high) / 2
 
 
-def _at_most(errors: int, images: int, share: float) -> float:
-    """The probability of `errors` or fewer where they come with `share`, which is at least `errors / images`."""
-    if share >= 1.0:
+def _at_most(errors: int, images: int, rate: float) -> float:
+    """Return the probability of `errors` or fewer at an error rate of at least `errors / images`."""
+    if rate >= 1.0:
         return 0.0
-    # From the largest term down: each is a known multiple of the one before, and the rest soon counts for nothing.
+    # Sum from the largest term down: each is a multiple of the one before, and the tail is soon negligible.
     ways = math.lgamma(images + 1) - math.lgamma(errors + 1) - math.lgamma(images - errors + 1)
-    term = math.exp(ways + errors * math.log(share) + (images - errors) * math.log1p(-share))
+    term = math.exp(ways + errors * math.log(rate) + (images - errors) * math.log1p(-rate))
     total = term
     for count in range(errors, 0, -1):
-        term *= count / (images - count + 1) * (1 - share) / share
+        term *= count / (images - count + 1) * (1 - rate) / rate
         total += term
         if term < total * 1e-17:
             break

@@ -1,5 +1,6 @@
-"""Tar archives pushed in pieces of any size; memory does not grow with them. The standard library only pulls, and keeps
-every extended header.
+"""A push parser of tar archives with bounded memory.
+
+`tarfile` of the standard library only pulls, and keeps every extended header.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,11 +15,11 @@ MAX_EXTENDED_BYTES = 2**20
 
 MAX_EXTENDED_HEADERS = 16
 MAX_NAME_BYTES = 4096
-"""Longest name of a member, as Linux has it for paths."""
+"""Longest name of a member: the limit of Linux for paths."""
 
 _LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = (b"L",), (b"K",), (b"x", b"X"), (b"g",)
 _EXTENDED = _LONG_NAME + _LONG_TARGET + _PAX + _PAX_GLOBAL
-# Labels of volumes, listings of incremental dumps, old GNU names, Solaris' access lists, attributes and inodes.
+# Volume labels, listings of incremental dumps, old GNU names, access lists of Solaris, attributes and inodes.
 _METADATA = (b"V", b"D", b"N", b"A", b"E", b"I")
 _FOLDER, _SPARSE, _REST, _REGULAR = b"5", b"S", b"M", (b"0", b"\0")
 _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -26,8 +27,8 @@ _WITHOUT_CONTENT = (b"1", b"2", b"3", b"4", b"5", b"6")
 _ZEROS = memoryview(bytes(2**16))
 
 
-class Kind(Enum):
-    """What a member is. Content follows files alone."""
+class MemberKind(Enum):
+    """The type of a member. Only files have content."""
 
     FILE = "a file"
     LINK = "a link"
@@ -35,30 +36,37 @@ class Kind(Enum):
     REST = "the rest of a file that begins in another volume"
 
 
-_KINDS = {b"1": Kind.LINK, b"2": Kind.LINK, b"3": Kind.DEVICE, b"4": Kind.DEVICE, b"6": Kind.DEVICE, _REST: Kind.REST}
+_KINDS = {
+    b"1": MemberKind.LINK,
+    b"2": MemberKind.LINK,
+    b"3": MemberKind.DEVICE,
+    b"4": MemberKind.DEVICE,
+    b"6": MemberKind.DEVICE,
+    _REST: MemberKind.REST,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member begins. Bytes of its name that are no UTF-8 are surrogates, as `os.fsdecode` has them."""
+    """The start of a member. Bytes of its name that are not UTF-8 are surrogates, as in `os.fsdecode`."""
 
     name: str
-    kind: Kind
+    kind: MemberKind
     size: int = 0
     target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The file that began is complete. One larger than the limit ends at once."""
+    """The end of the current file. A file larger than the limit ends at once."""
 
 
-Event = Member | memoryview | End
+TarEvent = Member | memoryview | End
 
 
 @dataclass(slots=True)
 class _Extended:
-    """What the extended headers before a member say of it."""
+    """The fields of the extended headers before a member."""
 
     name: bytes | None = None
     target: bytes | None = None
@@ -67,12 +75,12 @@ class _Extended:
     headers: int = 0
     bytes: int = 0
     is_open: bool = False
-    """A header that belongs to the next member alone was read: that member has to come."""
+    """Whether a header for the next member was read, so that the member must follow."""
 
 
 @dataclass(slots=True)
 class _Content:
-    """The file that is being read."""
+    """The current file."""
 
     size: int
     islands: Iterator[Island]
@@ -80,12 +88,12 @@ class _Content:
     position: int = 0
 
 
-_Step = Callable[[memoryview], Iterator[Event]]
+_Step = Callable[[memoryview], Iterator[TarEvent]]
 
 
 @dataclass(slots=True)
-class _Started:
-    """A member whose sparse map is not complete yet."""
+class _SparseMember:
+    """A member with an incomplete sparse map."""
 
     name: str
     stored: int
@@ -95,12 +103,12 @@ class _Started:
 
 
 class TarReader:
-    """Reads members in order. Folders and what archivers write for themselves are skipped.
+    """Reads members in order. Folders and metadata of archivers are skipped.
 
-    Archives that follow each other (`cat a.tar b.tar`) are read as one.
+    Concatenated archives (`cat a.tar b.tar`) are read as one.
 
     Args:
-        limit: largest file whose content is wanted, in bytes.
+        limit: size in bytes of the largest file whose content is read.
     """
 
     def __init__(self, limit: int) -> None:
@@ -111,16 +119,16 @@ class TarReader:
         self._extended = _Extended()
         self._head: Header | None = None
         self._content = _Content(0, iter(()), 0)
-        self._started = _Started("", 0)
+        self._started = _SparseMember("", 0)
         self._place = "before its first member"
         self._is_first = True
         self._is_ended = False
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
-        """Yield the events in `data`, all of which are to be taken before more is fed.
+    def feed(self, data: bytes | memoryview) -> Iterator[TarEvent]:
+        """Yield the events in `data`; consume all of them before the next call.
 
         Raises:
-            TarError: after the events before it; nothing may be fed any more.
+            TarError: after the preceding events; the reader cannot be fed any further.
         """
         rest = memoryview(data)
         while rest:
@@ -129,10 +137,10 @@ class TarReader:
             yield from self._step(piece)
 
     def close(self) -> None:
-        """Say that there is no more.
+        """End the input.
 
         Raises:
-            TarError: it ended in the middle.
+            TarError: the archive is incomplete.
         """
         if not self._is_ended:
             hint = hint_at(bytes(self._kept)) if self._is_first else ""
@@ -144,7 +152,7 @@ class TarReader:
         self._step, self._need = step, need
 
     def _complete(self, piece: memoryview) -> bytes | None:
-        """Return what was waited for, once all of it is there."""
+        """Return the expected bytes once all of them have arrived, otherwise None."""
         self._kept += piece
         if self._need:
             return None
@@ -152,7 +160,7 @@ class TarReader:
         self._kept.clear()
         return whole
 
-    def _header(self, piece: memoryview) -> Iterator[Event]:
+    def _header(self, piece: memoryview) -> Iterator[TarEvent]:
         if (block := self._complete(piece)) is None:
             return
         self._need = BLOCK
@@ -193,7 +201,7 @@ class TarReader:
         self._head = header
         self._expect(self._extended_header, _padded(header.size))
 
-    def _extended_header(self, piece: memoryview) -> Iterator[Event]:
+    def _extended_header(self, piece: memoryview) -> Iterator[TarEvent]:
         if (block := self._complete(piece)) is not None and self._head is not None:
             content = block[: self._head.size]
             self._expect(self._header, BLOCK)
@@ -231,7 +239,7 @@ class TarReader:
             if key in (b"path", b"size") or key.startswith(PREFIX):
                 raise TarError(f"a global header of the archive sets {key[:40].decode('utf-8', 'replace')!r} for all")
 
-    def _begin(self, header: Header) -> Iterator[Event]:
+    def _begin(self, header: Header) -> Iterator[TarEvent]:
         extended, self._extended = self._extended, _Extended()
         sparse = extended.sparse
         name = self._name((sparse and sparse.name) or (header.name if extended.name is None else extended.name))
@@ -246,7 +254,7 @@ class TarReader:
             yield Member(name, _KINDS[header.kind], target=target)
             self._skip(_padded(stored))
         elif header.kind == _SPARSE or sparse is not None:
-            yield from self._begin_sparse(header, sparse, _Started(name, stored))
+            yield from self._begin_sparse(header, sparse, _SparseMember(name, stored))
         else:
             yield from self._begin_file(name, stored, [(0, stored)])
 
@@ -257,7 +265,7 @@ class TarReader:
             )
         return name.decode("utf-8", "surrogateescape")
 
-    def _begin_sparse(self, header: Header, sparse: Sparse | None, started: _Started) -> Iterator[Event]:
+    def _begin_sparse(self, header: Header, sparse: Sparse | None, started: _SparseMember) -> Iterator[TarEvent]:
         self._started = started
         if sparse is None:
             started.old = OldMap(header.block)
@@ -269,20 +277,20 @@ class TarReader:
             size = started.stored if sparse.size is None else sparse.size
             yield from self._begin_file(started.name, size, islands_of(sparse.numbers, size, started.stored))
 
-    def _old_map(self, piece: memoryview) -> Iterator[Event]:
+    def _old_map(self, piece: memoryview) -> Iterator[TarEvent]:
         block, old = self._complete(piece), self._started.old
         if block is not None and old is not None:
             old.add(block)
             yield from self._end_old_map(old)
 
-    def _end_old_map(self, old: OldMap) -> Iterator[Event]:
+    def _end_old_map(self, old: OldMap) -> Iterator[TarEvent]:
         if old.goes_on:
             self._expect(self._old_map, BLOCK)
         else:
             islands = islands_of(old.numbers, old.size, self._started.stored)
             yield from self._begin_file(self._started.name, old.size, islands)
 
-    def _content_map(self, piece: memoryview) -> Iterator[Event]:
+    def _content_map(self, piece: memoryview) -> Iterator[TarEvent]:
         if (block := self._complete(piece)) is None:
             return
         started = self._started
@@ -293,9 +301,9 @@ class TarReader:
         islands = islands_of(started.content.numbers, size, started.stored - started.content.stored)
         yield from self._begin_file(started.name, size, islands)
 
-    def _begin_file(self, name: str, size: int, islands: list[Island]) -> Iterator[Event]:
+    def _begin_file(self, name: str, size: int, islands: list[Island]) -> Iterator[TarEvent]:
         stored = sum(length for _, length in islands)
-        yield Member(name, Kind.FILE, size)
+        yield Member(name, MemberKind.FILE, size)
         if size > self._limit:
             yield End()
             self._skip(_padded(stored))
@@ -303,7 +311,7 @@ class TarReader:
             self._content = _Content(size, iter(islands), _padded(stored) - stored)
             yield from self._next_island()
 
-    def _next_island(self) -> Iterator[Event]:
+    def _next_island(self) -> Iterator[TarEvent]:
         content = self._content
         for offset, length in content.islands:
             if length:
@@ -315,7 +323,7 @@ class TarReader:
         yield End()
         self._skip(content.padding)
 
-    def _island(self, piece: memoryview) -> Iterator[Event]:
+    def _island(self, piece: memoryview) -> Iterator[TarEvent]:
         yield piece
         if not self._need:
             yield from self._next_island()
@@ -326,7 +334,7 @@ class TarReader:
         else:
             self._expect(self._header, BLOCK)
 
-    def _skipped(self, _: memoryview) -> Iterator[Event]:
+    def _skipped(self, _: memoryview) -> Iterator[TarEvent]:
         if not self._need:
             self._expect(self._header, BLOCK)
         yield from ()

@@ -25,12 +25,12 @@ _MAGICS = {
 
 
 class TarError(ValueError):
-    """The archive is damaged, cut off, or no archive; the text is fit to be shown to its sender."""
+    """The archive is damaged, truncated, or not an archive; the text is safe to return to the sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One header block. `block` is all of it: sparse files keep their map there."""
+    """One header block. `block` is the whole block, which holds the map of a sparse file."""
 
     name: bytes
     kind: bytes
@@ -43,21 +43,21 @@ def read_header(block: bytes) -> Header:
     """Read one block of 512 bytes.
 
     Raises:
-        TarError: its checksum is wrong, or its size is no number.
+        TarError: a wrong checksum or an invalid size.
     """
     _check(block)
     name = _text(block[:100])
-    # GNU tar keeps times and offsets where ustar has the front of a long name.
+    # GNU tar stores times and offsets in the bytes that hold the prefix of a long name in ustar.
     if block.startswith(b"ustar", 257) and block[257:265] != _GNU_MAGIC and (prefix := _text(block[345:500])):
         name = prefix + b"/" + name
     return Header(name, block[156:157], read_number(block[124:136]), _text(block[157:257]), block)
 
 
 def read_number(field: bytes) -> int:
-    """Read a number in octal, or in base 256 where the first bit is set.
+    """Read a number in octal, or in base 256 if the first bit is set.
 
     Raises:
-        TarError: it is neither, negative, or larger than any file.
+        TarError: an invalid number, negative, or larger than any file.
     """
     if field[0] & 0x80:
         size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else -1
@@ -69,22 +69,22 @@ def read_number(field: bytes) -> int:
     return size
 
 
-def read_decimal(digits: bytes, what: str) -> int:
+def read_decimal(digits: bytes, field: str) -> int:
     """Read a number of a pax record.
 
     Raises:
-        TarError: it has other characters than digits, or is larger than any file.
+        TarError: characters other than digits, or a number larger than any file.
     """
     if not (digits.isdigit() and len(digits) < _RECORD_DIGITS and int(digits) <= MAX_SIZE):
-        raise TarError(f"the archive has a member of {what} {digits[:40].decode('utf-8', 'replace')!r}")
+        raise TarError(f"the archive has a member of {field} {digits[:40].decode('utf-8', 'replace')!r}")
     return int(digits)
 
 
 def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Split `b"<length> <key>=<value>\\n"` records, whose length counts all of itself.
+    """Split `b"<length> <key>=<value>\\n"` records; the length counts the whole record.
 
     Raises:
-        TarError: one of them is damaged.
+        TarError: a record is damaged.
     """
     start = 0
     while start < len(data) and data[start]:
@@ -98,19 +98,19 @@ def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def hint_at(data: bytes) -> str:
-    """Say what data is instead of a tar archive, if its first bytes tell."""
-    for magic, what in _MAGICS.items():
+    """Return a hint at the format of data that is not a tar archive, if its first bytes identify it."""
+    for magic, format_name in _MAGICS.items():
         if data.startswith(magic):
-            return f": it is {what}; an uncompressed tar archive is read"
+            return f": it is {format_name}; an uncompressed tar archive is read"
     return ""
 
 
 def _check(block: bytes) -> None:
     match = _OCTAL.fullmatch(block[148:156].partition(b"\0")[0])
     stored = int(match[1] or b"0", 8) if match else -1
-    # The checksum counts as spaces.
+    # The checksum field itself counts as spaces.
     unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
-    # Some old writers added up signed bytes.
+    # Some old writers summed signed bytes.
     if stored != unsigned and stored != unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
         raise TarError("there is no tar header where one must be")
 

@@ -1,80 +1,103 @@
-"""The rules of WebDataset shards: which member of a tar belongs to which sample, and which one is an image."""
+"""The rules of WebDataset shards: group members into samples, and decide which images are judged."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from common.tar import End, Kind, Member, TarReader
+from common.tar import End, Member, MemberKind, TarReader
 from gate.header import IMAGE_ENDINGS
 
 READABLE_ENDINGS = IMAGE_ENDINGS
-"""What names of PNG, JPEG and WebP files end in, in lower case."""
+"""Suffixes of PNG, JPEG and WebP files, in lower case."""
 
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")
-"""What names of images end in that the gate does not read, and says so."""
+"""Suffixes of images in formats that the gate does not read; they are reported as errors."""
 
 MAX_HELD = 16
-"""Most images of a sample that wait until it is known whether they are companions."""
+"""Limit on the images of a sample that are held until its main image shows whether they are companions."""
 
 _MAGIC_BYTES = 12
 _ANNOTATION = re.compile(r"[a-z_][\w-]*(\.|$)", re.IGNORECASE)
 
 
 class Rank(Enum):
-    """What a file is in its sample."""
+    """The role of a file in its sample."""
 
     IMAGE = "image"
     CANDIDATE = "candidate"
-    """Judged where its sample has no image: `x.mask.png`, or an image by its content alone, such as `x.thumb`."""
+    """Judged if its sample has no main image: `x.mask.png`, or an image by content alone, such as `x.thumb`."""
 
     OTHER = "other"
     METADATA = "metadata"
-    """A hidden file, or one that macOS' archiver wrote for itself, without an image in it."""
+    """A hidden file or metadata of the macOS archiver, without image content."""
+
+
+class Fate(Enum):
+    """The verdict on an image, or on the images that were held."""
+
+    JUDGE = "judge"
+    HOLD = "hold"
+    DROP = "drop"
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file begins: its key, and what follows the key's dot."""
+    """The start of a file.
+
+    Args:
+        name: its path in the tar.
+        key: the sample's key.
+        ending: the text after the key's dot.
+        rank: its role in the sample.
+        fate: the verdict on it; None unless it is an image.
+        settled: the verdict on the images held so far, if this member decides it.
+        size: in bytes.
+    """
 
     name: str
     key: str
     ending: str
     rank: Rank
+    fate: Fate | None
+    settled: Fate | None
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A link, a device or the rest of another volume's file: a member without its content."""
+    """A member without content: a link, a device, or the rest of a file from another volume. Fields as in `File`."""
 
     name: str
     key: str
     ending: str
     rank: Rank
+    fate: Fate | None
+    settled: Fate | None
     detail: str
 
 
-Event = File | Unreadable | bytes | memoryview | End
+ShardEvent = File | Unreadable | bytes | memoryview | End
 
 
 class ShardReader:
-    """Reads the files of a tar in order; says of each what it is before its content.
+    """Reads the files of a tar in order; classifies each file before its content.
 
     Args:
-        limit: largest file whose content is wanted, in bytes.
+        limit: size in bytes of the largest file whose content is read.
     """
 
     def __init__(self, limit: int) -> None:
         self._tar = TarReader(limit)
+        self._companions = _Companions()
         self._unknown: Member | None = None
         self._head = bytearray()
 
-    def feed(self, data: bytes | memoryview) -> Iterator[Event]:
-        """Yield the events in `data`, all of which are to be taken before more is fed.
+    def feed(self, data: bytes | memoryview) -> Iterator[ShardEvent]:
+        """Yield the events in `data`; consume all of them before the next call.
 
         Raises:
-            TarError: after the events before it; nothing may be fed any more.
+            TarError: after the preceding events; the reader cannot be fed any further.
         """
         for event in self._tar.feed(data):
             if isinstance(event, Member):
@@ -85,24 +108,24 @@ class ShardReader:
                 yield from self._look(self._unknown, event)
 
     def close(self) -> None:
-        """Say that there is no more.
+        """End the input.
 
         Raises:
-            TarError: it ended in the middle.
+            TarError: the archive is incomplete.
         """
         self._tar.close()
 
-    def _begin(self, member: Member) -> Iterator[Event]:
+    def _begin(self, member: Member) -> Iterator[ShardEvent]:
         rank = _rank_by_name(member.name)
-        if member.kind is not Kind.FILE:
-            yield _unreadable(member, rank)
+        if member.kind is not MemberKind.FILE:
+            yield self._unreadable(member, rank)
         elif rank is None:
             self._unknown = member
         else:
-            yield _file(member, rank)
+            yield self._file(member, rank)
 
-    def _look(self, member: Member, event: memoryview | End) -> Iterator[Event]:
-        """Collect the first bytes of a file, and decide by them what it is."""
+    def _look(self, member: Member, event: memoryview | End) -> Iterator[ShardEvent]:
+        """Collect the first bytes of a file, and classify it by them."""
         if not isinstance(event, End):
             self._head += event
             if len(self._head) < _MAGIC_BYTES:
@@ -110,25 +133,34 @@ class ShardReader:
         head = bytes(self._head)
         self._unknown = None
         self._head.clear()
-        yield _file(member, _rank_by_content(member.name, head))
+        yield self._file(member, _rank_by_content(member.name, head))
         if head:
             yield head
         if isinstance(event, End):
             yield event
 
+    def _file(self, member: Member, rank: Rank) -> File:
+        key, ending = split(member.name)
+        fate, settled = self._companions.meet(key, rank)
+        return File(member.name, key, ending, rank, fate, settled, member.size)
 
-class Fate(Enum):
-    """What becomes of an image now, or of those that are held."""
+    def _unreadable(self, member: Member, rank: Rank | None) -> Unreadable:
+        key, ending = split(member.name)
+        if rank is None and member.kind is MemberKind.LINK and _rank_by_name(member.target) is not None:
+            rank = Rank.IMAGE
+        if rank is None:
+            rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
+        detail = f"{shown(member.name)} is {member.kind.value}"
+        if member.kind is MemberKind.LINK:
+            detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
+        fate, settled = self._companions.meet(key, rank)
+        return Unreadable(member.name, key, ending, rank, fate, settled, detail)
 
-    JUDGE = "judge"
-    HOLD = "hold"
-    DROP = "drop"
 
-
-class Companions:
+class _Companions:
     """Decides, member by member, which images of a sample are judged and which accompany another one.
 
-    Members of a sample follow each other. A candidate is a companion where its sample has an image before it, or
+    Members of a sample follow each other. A candidate is a companion if its sample has an image before it, or
     after it with at most `MAX_HELD` candidates in between.
     """
 
@@ -138,27 +170,29 @@ class Companions:
         self._held = 0
 
     def meet(self, key: str, rank: Rank) -> tuple[Fate | None, Fate | None]:
-        """Return what becomes of those that are held, if that is known now, and of this image, if it is one."""
-        held = None
+        """Return the verdict on this member, and the verdict on the held images; None if undecided."""
+        if rank is Rank.METADATA:
+            return None, None
+        settled = None
         if key != self._key:
-            held = Fate.JUDGE if self._held else None
+            settled = Fate.JUDGE if self._held else None
             self._key, self._has_image, self._held = key, False, 0
         if rank is Rank.IMAGE:
-            held = Fate.DROP if self._held else held
+            settled = Fate.DROP if self._held else settled
             self._has_image, self._held = True, 0
-            return held, Fate.JUDGE
+            return Fate.JUDGE, settled
         if rank is not Rank.CANDIDATE:
-            return held, None
+            return None, settled
         if self._has_image:
-            return held, Fate.DROP
+            return Fate.DROP, settled
         if self._held == MAX_HELD:
-            held, self._held = Fate.JUDGE, 0
+            settled, self._held = Fate.JUDGE, 0
         self._held += 1
-        return held, Fate.HOLD
+        return Fate.HOLD, settled
 
 
 def split(name: str) -> tuple[str, str]:
-    """Return key and ending, as WebDataset tells them apart: at the first dot of the file's name but a leading one."""
+    """Split a name into key and ending as WebDataset does: at the first dot of the file name except leading dots."""
     folder, slash, file = name.rpartition("/")
     dots = len(file) - len(file.lstrip("."))
     stem, _, ending = file[dots:].partition(".")
@@ -166,7 +200,7 @@ def split(name: str) -> tuple[str, str]:
 
 
 def printable(name: str) -> str:
-    """Return a name as text that can be written down: bytes that are no UTF-8 become escapes."""
+    """Return a name as valid Unicode: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -175,30 +209,13 @@ def shown(name: str) -> str:
     return repr(printable(name[:128]))
 
 
-def _file(member: Member, rank: Rank) -> File:
-    key, ending = split(member.name)
-    return File(member.name, key, ending, rank, member.size)
-
-
-def _unreadable(member: Member, rank: Rank | None) -> Unreadable:
-    key, ending = split(member.name)
-    if rank is None and member.kind is Kind.LINK and _rank_by_name(member.target) is not None:
-        rank = Rank.IMAGE
-    if rank is None:
-        rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
-    detail = f"{shown(member.name)} is {member.kind.value}"
-    if member.kind is Kind.LINK:
-        detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
-    return Unreadable(member.name, key, ending, rank, detail)
-
-
 def _is_hidden(name: str) -> bool:
     folder, _, file = name.rpartition("/")
     return file.startswith(".") or "__MACOSX" in folder.split("/")
 
 
 def _rank_by_name(name: str) -> Rank | None:
-    """Return what a name says, or None where the content has to say it."""
+    """Return the rank by name, or None if the content must decide."""
     if _is_hidden(name):
         return None
     lower = name.lower()
@@ -218,7 +235,7 @@ _BARE_ENDINGS = tuple(ending[1:] for ending in READABLE_ENDINGS)
 
 
 def _rank_image(annotation: str) -> Rank:
-    """`x.mask.png` annotates `x.png`; `x.0.png` and `v1.5-7.png` are images of their own."""
+    """Rank an image: `x.mask.png` annotates `x.png`; `x.0.png` and `v1.5-7.png` are images of their own."""
     return Rank.CANDIDATE if _ANNOTATION.match(annotation) else Rank.IMAGE
 
 

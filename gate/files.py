@@ -1,8 +1,44 @@
-"""Read files that an operator names: regular files of bounded size, so a read neither blocks nor fills the memory."""
+"""Read and replace files of this machine: bounded reads of regular files, atomic writes."""
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode: int = 0o644) -> Iterator[Path]:
+    """Yield a temporary file that replaces `path` when the block ends, and is removed after an error.
+
+    Readers find the old content or the new; content and folder are flushed to disk before this returns. Missing
+    folders are created.
+
+    Args:
+        path: the file to create or replace.
+        prefix: of the temporary file's name, which lies beside `path`; by default hidden.
+        suffix: of the temporary file's name, for writers that choose the format by it.
+        mode: permissions of the new file; a temporary file alone would be private to its owner.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix or f".{path.name}.", suffix=suffix)
+    temporary = Path(name)
+    try:
+        os.fchmod(handle, mode)
+        os.close(handle)
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that readers, also after a crash, find either the old content or the new."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -26,3 +62,11 @@ def read_regular(path: Path, limit: int) -> bytes:
 def _open_at_once(path: str, flags: int) -> int:
     """Open without waiting for the writer of a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

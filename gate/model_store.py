@@ -5,16 +5,14 @@ line equal to the current version is ignored: a crash between the writes of the 
 """
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
 from gate.errors import ModelError
-from gate.files import read_regular
+from gate.files import read_regular, write_atomically
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -113,7 +111,7 @@ class ModelStore:
         if before not in (None, version, *past[-1:]):
             # Before CURRENT: a crash in between leaves an extra line, which is ignored, and loses none.
             self._write_history([*past, str(before)])
-        write_whole(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
 
     def rollback(self, *, verify: Verify = lambda _: None) -> Rollback:
         """Make the version that was current before this one current again; skip versions that were deleted.
@@ -133,7 +131,7 @@ class ModelStore:
         version = past.pop()
         verify(self.load(version))
         # After CURRENT: otherwise a crash in between would lose the version to restore.
-        write_whole(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
         self._write_history(past)
         return Rollback(version, tuple(passed_over))
 
@@ -160,23 +158,7 @@ class ModelStore:
             return None
 
     def _write_history(self, versions: list[str]) -> None:
-        write_whole(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file atomically: a reader, or a restart after a crash, finds the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
-        try:
-            temporary.write(data)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-            # Temporary files are private to their owner; the service, another user, reads this one.
-            os.fchmod(temporary.fileno(), 0o644)
-            Path(temporary.name).replace(path)
-        except BaseException:
-            Path(temporary.name).unlink(missing_ok=True)
-            raise
+        write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,1 +1,1 @@
-"""The console script `lensgate`: it picks a command, and says which extra to install where one is missing."""
+"""The console script `lensgate`: runs a command, and names the extra to install if one is missing."""

@@ -1,4 +1,4 @@
-"""`lensgate classify`: the gate over image files, in this process and without a service."""
+"""`lensgate classify`: judge image files in this process, without a service."""
 
 import argparse
 import json
@@ -13,10 +13,10 @@ from service.settings import Settings
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
-    parser.add_argument("--models", help="folder of models (LENSGATE_MODELS, or models)")
-    parser.add_argument("--version", help="the version (by default the current one)")
-    parser.add_argument("--expected", type=Label, choices=list(Label), help="what the generator was asked for")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
+    parser.add_argument("--models", help="folder of models (default: LENSGATE_MODELS, or models)")
+    parser.add_argument("--version", help="model version (default: the current one)")
+    parser.add_argument("--expected", type=Label, choices=list(Label), help="label that the generator was asked for")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of a table")
     parser.set_defaults(run=_classify)
 
 

@@ -1,4 +1,4 @@
-"""The one console script. Each command imports what it needs when it is chosen, and nothing else."""
+"""The console script. A command's modules are imported only when that command runs."""
 
 import argparse
 import contextlib
@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from gate.errors import GateError
-from lensgate.signals import Stopped, close_output, ended_cleanly
+from lensgate.signals import Terminated, close_output, ended_cleanly
 
-# The extras that bring a module, for the hint where it is missing.
+# The extra that provides each module, for the hint if it is missing.
 _EXTRAS = {
     "fastapi": "service",
     "orjson": "service",
@@ -43,17 +43,17 @@ _COMMANDS = {
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
     "bulk": ("bulk.cli", "add_options", "decide about millions of files, shards or rows"),
     "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
-    "tokens": ("lensgate.tokens", "add_options", "make, list and revoke the tokens that a service asks for"),
+    "tokens": ("lensgate.tokens", "add_options", "create, list and revoke access tokens of the service"),
     "train": ("training.cli", "add_steps", "train and export a model, step by step"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 for a fault that is named, 2 for wrong usage, 128 + n for signal n."""
+    """Run one command; return 0, 1 for a reported error, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options = _parse(arguments)
-        # A service has ways of its own to end.
+        # The service handles signals itself.
         with contextlib.nullcontext() if options.command_name == "serve" else ended_cleanly():
             status: int | None = options.run(options)
             sys.stdout.flush()
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if extra is None:
             raise
         return _fail(f"this command needs {error.name}: install lensgate[{extra}]")
-    except Stopped as stopped:
+    except Terminated as stopped:
         return stopped.status
     except KeyboardInterrupt:
         return 130
@@ -83,7 +83,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     command = argparse.ArgumentParser(prog=f"lensgate {chosen}", description=title)
     getattr(importlib.import_module(module), function)(command)
     command.set_defaults(command_name=chosen)
-    # A model's card repeats the command it was made with.
+    # A model's card records the command that made it.
     command.set_defaults(command_line=shlex.join(["lensgate", *arguments]))
     return command.parse_args(arguments[1:])
 

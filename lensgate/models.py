@@ -1,4 +1,4 @@
-"""`lensgate models`: which versions there are, whether they may be served, and which one is."""
+"""`lensgate models`: list, verify, promote and roll back model versions."""
 
 import argparse
 import sys
@@ -17,20 +17,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name, action, title in (
         ("list", _list, "print every version, its test accuracy and the current one"),
         ("verify", _verify, "load a version as the service would: card, hash, graph, golden samples and band"),
-        ("promote", _promote, "verify a version and make it the current one: running services change to it"),
+        ("promote", _promote, "verify a version and make it the current one; running services switch to it"),
         ("rollback", _rollback, "verify the version that was current before, and make it the current one again"),
     ):
         command = actions.add_parser(name, help=title, description=title)
-        command.add_argument("--models", help="folder of models (LENSGATE_MODELS, or models)")
+        command.add_argument("--models", help="folder of models (default: LENSGATE_MODELS, or models)")
         if action in (_verify, _promote):
             command.add_argument("version", help="the version's name")
         command.set_defaults(run=action)
 
 
 def _list(options: argparse.Namespace) -> int:
-    """Status 1 where what is current could not be served."""
+    """Return status 1 if the current version could not be served."""
     settings, store = _open(options)
-    # For a list the CPU will do: CUDA takes seconds a version.
+    # A list needs only the CPU: CUDA takes seconds per version.
     settings = settings.model_copy(update={"device": "cpu"})
     current, fault = _current(store)
     versions = store.versions()
@@ -47,7 +47,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _current(store: ModelStore) -> tuple[str | None, str | None]:
-    """The current version, or what keeps it from being known."""
+    """Return the current version, or the error of reading it."""
     try:
         return store.current(), None
     except ModelError as error:
@@ -60,7 +60,7 @@ def _open(options: argparse.Namespace) -> tuple[Settings, ModelStore]:
 
 
 def _verify_model(model: Model, settings: Settings) -> Card:
-    """Raises GateError where a service with these settings would not serve it."""
+    """Return the card; raise GateError if a service with these settings would not serve the model."""
     return prepare_model(model, settings).card
 
 

@@ -1,4 +1,4 @@
-"""Signals to a command that is not a service: TERM and HUP end it as Ctrl-C does, so that what is finished is kept."""
+"""Signals of commands other than `serve`: TERM and HUP stop a command as Ctrl-C does, which keeps finished work."""
 
 import contextlib
 import faulthandler
@@ -11,8 +11,8 @@ from types import FrameType
 from typing import Any
 
 
-class Stopped(KeyboardInterrupt):
-    """A signal told the command to end."""
+class Terminated(KeyboardInterrupt):
+    """A signal stopped the command."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -21,9 +21,9 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def ended_cleanly() -> Iterator[None]:
-    """For the block, raise Stopped in the main thread on TERM and HUP.
+    """Raise Terminated in the main thread on TERM and HUP within the block.
 
-    USR1 writes the stacks of all threads, and USR2 does nothing. Under nohup HUP does nothing either.
+    USR1 writes the stacks of all threads. USR2 is ignored, and so is HUP under nohup.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -43,7 +43,7 @@ def ended_cleanly() -> Iterator[None]:
 
 
 def close_output() -> int:
-    """Write nothing more to a reader that is gone; returns the exit status of what ends by it."""
+    """Discard further output after the reader has closed the pipe; return the exit status of SIGPIPE."""
     null = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError):
         os.dup2(null, sys.stdout.fileno())
@@ -51,6 +51,6 @@ def close_output() -> int:
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    # A second one ends it at once.
+    # A second signal ends the process at once.
     signal.signal(number, signal.SIG_DFL)
-    raise Stopped(number)
+    raise Terminated(number)

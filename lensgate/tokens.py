@@ -1,4 +1,4 @@
-"""`lensgate tokens`: make, list and revoke the tokens that a service asks for. Running services notice."""
+"""`lensgate tokens`: create, list and revoke access tokens. Running services reload the file."""
 
 import argparse
 import contextlib
@@ -7,42 +7,42 @@ import math
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gate.files import atomic_file
 from service.access.principal import Scope
 from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_text, read_tokens
 from service.errors import SettingsError
 
 _HEADER = re.compile(r"\s*\[\[\s*token\s*\]\]\s*(#.*)?")
 _ANY_HEADER = re.compile(r"\s*\[.*")
-_NOTHING = re.compile(r"\s*(#.*)?")
+_BLANK = re.compile(r"\s*(#.*)?")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     for name, action, title in (
-        ("add", _add, "make a token, print it this once, and keep its hash in the file"),
-        ("list", _list, "print the tokens' names, scopes, rates and ends"),
-        ("revoke", _revoke, "take a token out of the file: its sessions end with it"),
+        ("add", _add, "create a token, print it once, and store its hash in the file"),
+        ("list", _list, "print names, scopes, rates and expiry of the tokens"),
+        ("revoke", _revoke, "remove a token from the file, which ends its sessions"),
     ):
         command = actions.add_parser(name, help=title, description=title)
-        command.add_argument("--file", type=Path, help="file of tokens (LENSGATE_TOKENS, or tokens.toml)")
+        command.add_argument("--file", type=Path, help="token file (default: LENSGATE_TOKENS, or tokens.toml)")
         if action is not _list:
-            command.add_argument("name", help="whose it is: stands in logs and beside verdicts")
+            command.add_argument("name", help="name of the owner, recorded in logs and with verdicts")
         if action is _add:
             _add_limits(command)
         command.set_defaults(run=action)
 
 
 def _add_limits(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--scopes", default="", help=f"of {', '.join(Scope)}, with commas in between; none by default")
-    command.add_argument("--requests-per-second", type=float, help="how often it may ask (no limit)")
-    command.add_argument("--burst", type=int, help="how many requests may come at once (one second's)")
-    command.add_argument("--days", type=float, help="how long it is good for (for ever)")
+    command.add_argument("--scopes", default="", help=f"comma-separated list of {', '.join(Scope)} (default: none)")
+    command.add_argument("--requests-per-second", type=float, help="request rate limit (default: no limit)")
+    command.add_argument("--burst", type=int, help="largest burst of requests (default: one second's)")
+    command.add_argument("--days", type=float, help="days until it expires (default: never)")
 
 
 def _add(options: argparse.Namespace) -> int:
@@ -50,10 +50,10 @@ def _add(options: argparse.Namespace) -> int:
     with _locked(path):
         before = read_text(path) if path.exists() else ""
         after = f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{_entry(options, token)}"
-        # Read as the service would, the tokens before it too: what is wrong is said before anything is written.
+        # Parse the whole file as the service does, so that errors are reported before it is written.
         parse_tokens(after, source=str(path))
         _write(path, after)
-    print(f"{path}: {options.name} added; only its hash is kept, so keep this:", file=sys.stderr)
+    print(f"{path}: {options.name} added; the file holds only its hash, so store the token:", file=sys.stderr)
     print(token)
     return 0
 
@@ -74,8 +74,8 @@ def _revoke(options: argparse.Namespace) -> int:
         less = _less(text, options.name, tokens, path)
         if len(tokens) == 1:
             raise SettingsError(
-                f"{path}: {options.name!r} is the only token, and a running service would keep it: it takes no file "
-                "without tokens. Add another one first, or stop the service and delete the file"
+                f"{path}: {options.name!r} is the only token, and a running service would keep it: it refuses "
+                "a file without tokens. Add another one first, or stop the service and delete the file"
             )
         _write(path, less)
     print(f"{path}: {options.name} revoked")
@@ -83,19 +83,19 @@ def _revoke(options: argparse.Namespace) -> int:
 
 
 def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
-    """The text without the token of this name, and with all others."""
+    """Return the text without the token of this name."""
     place = next((place for place, token in enumerate(tokens) if token.name == name), None)
     if place is None:
         raise SettingsError(f"{path}: there is no token {name!r}: `lensgate tokens list` prints them")
     less = _without(text, place)
     if less is None or parse_tokens(less, source=str(path)) != (*tokens[:place], *tokens[place + 1 :]):
-        raise SettingsError(f"{path}: its layout is not known: take the entry of {name!r} out by hand")
+        raise SettingsError(f"{path}: unknown layout: remove the entry of {name!r} by hand")
     return less
 
 
 def _path(options: argparse.Namespace) -> Path:
     given: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS") or "tokens.toml")
-    return given.resolve()  # A link stays a link.
+    return given.resolve()  # Write through a symbolic link instead of replacing it.
 
 
 def _entry(options: argparse.Namespace, token: str) -> str:
@@ -116,12 +116,12 @@ def _entry(options: argparse.Namespace, token: str) -> str:
 
 def _end(days: float) -> str:
     if not (math.isfinite(days) and 0 < days <= 36_500):
-        raise SettingsError(f"--days {days:g}: a token is good for more than 0 days and at most 36500")
+        raise SettingsError(f"--days {days:g}: must be above 0 and at most 36500")
     return f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _quote(text: str) -> str:
-    # What else would have to be escaped is no name and no scope, and is refused as such.
+    # Other characters that need escaping are invalid in names and scopes, and are refused by the parser.
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -131,7 +131,7 @@ def _row(token: Token) -> tuple[str, str, str, str]:
 
 
 def _without(text: str, place: int) -> str | None:
-    """The text less its `place`-th entry; comments before the next one stay. None where it is laid out otherwise."""
+    """Return the text without entry `place`, or None for an unknown layout; the next entry keeps its comments."""
     lines = text.splitlines(keepends=True)
     heads = [number for number, line in enumerate(lines) if _HEADER.fullmatch(line.rstrip("\r\n"))]
     if place >= len(heads):
@@ -142,15 +142,15 @@ def _without(text: str, place: int) -> str | None:
 
 def _end_of_entry(lines: Sequence[str], first: int) -> int:
     end = next((number for number in range(first + 1, len(lines)) if _ANY_HEADER.match(lines[number])), len(lines))
-    while end < len(lines) and end > first + 1 and _NOTHING.fullmatch(lines[end - 1].rstrip("\r\n")):
+    while end < len(lines) and end > first + 1 and _BLANK.fullmatch(lines[end - 1].rstrip("\r\n")):
         end -= 1
     return end
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Let no other command change the file meanwhile: what it wrote would be lost."""
-    # The folder, for the file itself is another one after each change.
+    """Exclude other commands while this one changes the file, so that no update is lost."""
+    # Lock the folder: each change replaces the file itself.
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -160,19 +160,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file in one step. A new one is its owner's alone; an old one keeps its owner and mode."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            if path.exists():
-                found = path.stat()
-                os.fchmod(file.fileno(), found.st_mode & 0o777)
-                if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), found.st_uid, found.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Replace the file atomically. A new file is private to its owner; an old one keeps its owner and mode."""
+    found = path.stat() if path.exists() else None
+    with atomic_file(path, mode=found.st_mode & 0o777 if found else 0o600) as temporary:
+        if found and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, found.st_uid, found.st_gid)
+        temporary.write_text(text, encoding="utf-8", newline="")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.settings import flag, load_settings
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
 from service.errors import SettingsError
@@ -126,20 +127,14 @@ class Settings(BaseModel):
             SettingsError: a value is invalid; the text names the key as it was given.
         """
         variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in cls.model_fields}
-        given = {name: environment[key] for name, key in variables.items() if environment.get(key)}
-        chosen = {name: value for name, value in flags.items() if value is not None}
-        try:
-            return cls(**{**given, **chosen})
-        except ValidationError as error:
-            faults = (_describe(dict(fault), variables, chosen) for fault in error.errors())
-            raise SettingsError("; ".join(faults)) from error
+        return load_settings(cls, flags, environment, variables=variables, error=SettingsError)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
         for name, field in cls.model_fields.items():
             note = "" if field.default is None else f" ({field.default})"
-            parser.add_argument(_flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
+            parser.add_argument(flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
 
     def timeout(self, asked_ms: int | None) -> float:
         """Return the seconds until the deadline of a request; `asked_ms` can only shorten it."""
@@ -155,14 +150,3 @@ class Settings(BaseModel):
             return card.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _describe(fault: dict[str, Any], variables: Mapping[str, str], flags: Mapping[str, Any]) -> str:
-    if not fault["loc"]:  # A fault between two settings names both in its message.
-        return str(fault["msg"])
-    name = str(fault["loc"][0])
-    return f"{_flag(name) if name in flags else variables[name]}: {fault['msg']}"

@@ -65,7 +65,7 @@ def test_files_are_decided_without_a_service(models: str, tmp_path: Path, capsys
     assert absent["error"] == "unreadable_file"
 
 
-def test_the_table_has_a_line_a_file(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_one_line_per_file(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "white.png").write_bytes(encode(flat(255)))
     (tmp_path / "text.png").write_bytes(b"text")
     assert main(["classify", "--models", models, str(tmp_path / "white.png")]) == 0
@@ -98,7 +98,7 @@ def test_models_are_listed_verified_and_promoted(models: str, capsys: pytest.Cap
     assert "unusable" in two
 
 
-def test_a_rollback_goes_back_and_says_what_it_passed_over(models: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rollback_reports_the_versions_it_skips(models: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_model(Path(models), brightness_model("3"), current=False)
     for version in "123":
         assert main(["models", "promote", version, "--models", models]) == 0
@@ -112,7 +112,7 @@ def test_a_rollback_goes_back_and_says_what_it_passed_over(models: str, capsys: 
     assert "no version to go back to" in capsys.readouterr().err
 
 
-def test_what_a_service_would_refuse_is_not_promoted_and_listed_as_such(
+def test_a_version_the_service_would_refuse_is_listed_as_unusable_and_not_promoted(
     models: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sample = GoldenSample(name="bare", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=0.3)
@@ -133,7 +133,7 @@ def test_what_a_service_would_refuse_is_not_promoted_and_listed_as_such(
 
 
 @pytest.mark.parametrize(("current", "named"), [("9", "version 9 is promoted"), ("", "CURRENT is empty")])
-def test_a_list_says_what_is_wrong_with_what_is_current(
+def test_the_list_reports_errors_of_the_current_version(
     current: str, named: str, models: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (Path(models) / "glasses/CURRENT").write_text(current)

@@ -19,10 +19,6 @@ class DamagedError(RecordsError):
     """The checksums of a shard do not match its contents."""
 
 
-class StorageError(TrainingError):
-    """Object storage is unreachable, denies access, or lacks the bucket."""
-
-
 class SearchError(TrainingError):
     """In a distributed search, chief and workers cannot reach each other."""
 

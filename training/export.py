@@ -18,6 +18,7 @@ import tensorflow as tf
 import tf2onnx
 from PIL import Image
 
+from common.storage import AnyPath
 from gate import Card, Model, ModelStore, area_average, read_pixels
 from gate.card import (
     METADATA_KEY,
@@ -29,14 +30,14 @@ from gate.card import (
     ModelInput,
     ReferenceHistogram,
 )
+from gate.files import write_atomically
 from gate.golden import check_golden
-from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE, write_whole
+from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
 from gate.onnx_runtime import onnxruntime
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_records
-from training.data.storage import Place
 from training.drawing import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
 from training.evaluation.evaluate import discarded_by_kind, evaluate_by_data_set, reference_histogram, score_images
@@ -56,7 +57,7 @@ TOOLS = (keras, np, onnx, onnxruntime, tf, tf2onnx)
 
 def export_model(
     fitted: FittedModel,
-    records: Place,
+    records: AnyPath,
     out: Path,
     *,
     promised: Guarantees | None = None,
@@ -236,8 +237,8 @@ def _write_version(model: Model, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        write_whole(temporary / GRAPH_FILE, model.graph)
-        write_whole(temporary / CARD_FILE, (model.card.model_dump_json(indent=2) + "\n").encode())
+        write_atomically(temporary / GRAPH_FILE, model.graph)
+        write_atomically(temporary / CARD_FILE, (model.card.model_dump_json(indent=2) + "\n").encode())
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:

@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from gate import Action, Model
+from gate.files import write_atomically
 from gate.header import IMAGE_ENDINGS
-from gate.model_store import write_whole
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.dataset import IMAGE_FOLDERS, read_dataset
@@ -58,7 +58,7 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predictio
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(rows)
-    write_whole(out, text.getvalue().encode())
+    write_atomically(out, text.getvalue().encode())
     decisions = [row[3] for row in rows]
     return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
 

@@ -1,24 +1,26 @@
-"""Engines: who runs the parts. Each hands them to workers, which do the rest."""
+"""The interface of engines, which distribute work units to workers."""
 
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
-from bulk.job import Job
-from bulk.output.tally import Counts, PartResult
-from bulk.work.score_cache import Known
-from bulk.work_unit import Part
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
+from bulk.output.tally import Counts, UnitResult
+from bulk.work_unit import WorkUnit
 
 Watch = Callable[[Counts], None]
-"""Told of images judged since the last call, from any thread."""
+"""Callback with the counts of images judged since the last call; called from any thread."""
 
 
 class Engine(Protocol):
-    """Runs every part once and yields its result, in any order.
+    """Runs every work unit once and yields its result, in any order.
 
-    `parts` lists SRC while it is pulled from. What `Worker.run` raises ends the run and is raised here; a generator
-    that is closed stops what still runs.
+    `units` is lazy and lists SRC as it is consumed. An exception of `Worker.run` ends the run and is raised here.
+    Closing the generator stops the units in progress.
     """
 
-    def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
-        """Run `parts`, with what DST already knows."""
+    def run(
+        self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
+    ) -> Generator[UnitResult, None, None]:
+        """Run `units`; `cache` holds the scores that DST has already."""
         ...

@@ -6,35 +6,37 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bulk.engines.engine import Watch
-from bulk.job import Job
-from bulk.output.tally import PartResult
-from bulk.work.score_cache import Known
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
+from bulk.output.tally import UnitResult
 from bulk.work.worker import Worker
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 from gate.cores import usable_cores
 
-# What parts that are under way may take to notice that the run was stopped.
+# Time for units in progress to notice that the run was stopped.
 _STOP_SECONDS = 3.0
 
 
 class LocalEngine:
-    """Decodes on `threads` threads, by default one a core, and always has a further part under way.
+    """Decodes on `threads` threads, by default one per core, with several work units in progress.
 
-    While one part is read for the first time, scored or written, the images of another keep the cores busy.
+    While one unit is read, scored or written, images of another keep the cores busy.
     """
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or usable_cores()
 
-    def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
-        """As `Engine` says."""
+    def run(
+        self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
+    ) -> Generator[UnitResult, None, None]:
+        """See `Engine.run`."""
         at_once = max(2, math.ceil(self._threads / 4))
         pool = ThreadPoolExecutor(at_once)
-        with Worker(job, known, threads=self._threads, watch=watch) as worker:
-            running: deque[Future[PartResult]] = deque()
+        with Worker(job, cache, threads=self._threads, watch=watch) as worker:
+            running: deque[Future[UnitResult]] = deque()
             try:
-                for part in parts:
-                    running.append(pool.submit(worker.run, part))
+                for unit in units:
+                    running.append(pool.submit(worker.run, unit))
                     if len(running) > at_once:
                         yield running.popleft().result()
                 while running:
@@ -42,5 +44,5 @@ class LocalEngine:
             finally:
                 worker.stop()
                 pool.shutdown(wait=False, cancel_futures=True)
-                # A read that hangs must not keep the run from ending.
+                # A hanging read must not block the end of the run.
                 wait(running, timeout=_STOP_SECONDS)

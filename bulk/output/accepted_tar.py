@@ -1,4 +1,4 @@
-"""Accepted images as a WebDataset tar: their bytes and what lay beside them, unchanged."""
+"""Accepted images as a WebDataset tar: their bytes and the other members of their samples, unchanged."""
 
 import contextlib
 import io
@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.sources.sample import Sample
-from bulk.work_unit import Part, digest
-from common.storage import Place
+from bulk.work_unit import WorkUnit, digest
+from common.storage import FileStore
 from gate.header import ImageFormat, read_header
 
 ENDING = ".tar"
@@ -20,31 +20,27 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u20
 _ENDINGS = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg", ImageFormat.WEBP: "webp"}
 
 
-def kept_name(part: Part, job: Job) -> str:
-    """The name of the part's tar. Another state of the part has another name: what lies there need not be read."""
-    return f"{part.slot}-{digest([part.fingerprint, job.decision_key])[:8]}{ENDING}"
+def kept_name(unit: WorkUnit, job: BulkJob) -> str:
+    """Return the name of the unit's tar. It changes with the unit's state, so an existing tar need not be read."""
+    return f"{unit.slot}-{digest([unit.fingerprint, job.decision_key])[:8]}{ENDING}"
 
 
 def safe_name(name: str) -> str:
-    """Return a name that stays below the folder it is unpacked in, percent-encoded only where it would not.
-
-    Encoded are `..`, a leading slash, backslashes and control characters.
-    """
-    parts = ["%2E%2E" if part == ".." else part for part in name.split("/")]
-    safe = "/".join(parts)
+    """Make a name safe to unpack: percent-encode `..`, a leading slash, backslashes and control characters."""
+    safe = "/".join("%2E%2E" if part == ".." else part for part in name.split("/"))
     if safe.startswith("/"):
         safe = f"%2F{safe[1:]}"
     return _UNSAFE.sub(lambda found: quote(found[0], safe=""), safe)
 
 
-class Keep:
-    """Writes a part's accepted samples as a tar at `path`; without any there is none. Same samples, same bytes.
+class AcceptedTar:
+    """Writes a unit's accepted samples as a tar at `path`, or writes no tar without any. Deterministic.
 
-    It appears when the block ends, and never if that fails.
+    The tar appears when the block ends, and never after an error.
     """
 
-    def __init__(self, place: Place, path: str) -> None:
-        self._place, self._path = place, path
+    def __init__(self, store: FileStore, path: str) -> None:
+        self._store, self._path = store, path
         self._stack = contextlib.ExitStack()
         self._tar: tarfile.TarFile | None = None
         self._keys: dict[str, int] = {}
@@ -58,9 +54,9 @@ class Keep:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, sample: Sample, image: bytes) -> None:
-        """The next sample."""
+        """Add a sample."""
         if self._tar is None:
-            file = self._stack.enter_context(self._place.publish(self._path))
+            file = self._stack.enter_context(self._store.publish(self._path))
             self._tar = tarfile.open(file, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
             self._stack.enter_context(self._tar)
         key = self._free(safe_name(sample.key))
@@ -70,7 +66,7 @@ class Keep:
             self._write(self._tar, f"{key}.{safe_name(other)}" if other else key, data)
 
     def _free(self, key: str) -> str:
-        """Of two images under one key a reader would make one sample."""
+        """Return a key that is not taken: readers would merge two images under one key into one sample."""
         found = key
         while found in self._keys:
             self._keys[key] += 1
@@ -80,7 +76,7 @@ class Keep:
 
     @staticmethod
     def _write(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-        # Owner, mode and time as tarfile has them for nobody's file of 1970.
+        # The defaults of TarInfo for owner, mode and time keep the bytes deterministic.
         info = tarfile.TarInfo(name)
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))

@@ -1,4 +1,4 @@
-"""DST and KEEP as a run finds and leaves them: locked, swept, and read for what was done before."""
+"""DST and KEEP: lock them, clean up after killed runs, and read the shards of earlier runs."""
 
 import contextlib
 import re
@@ -12,86 +12,86 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bulk.errors import DestinationError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.accepted_tar import kept_name
 from bulk.output.folder import Folder
+from bulk.output.score_cache import ScoreCache
 from bulk.output.table import ENDING, SCORES, Scored, Shard, read_scores, read_shard
-from bulk.output.tally import PartResult
+from bulk.output.tally import UnitResult
 from bulk.sources.source import Source
-from bulk.work.score_cache import Known
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
-# Files that are read at a time: in an object store each is a request.
+# Files read concurrently: in an object store each is a request.
 _READERS = 32
 _KEPT = re.compile(r"(.+-[0-9a-f]{12})-[0-9a-f]{8}\.tar")
 
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many shards were removed, and how many stayed since their folder could not be listed."""
+    """The number of shards that were removed, and of those kept because their folder could not be listed."""
 
     removed: int
     held_back: int
 
 
 class Destination:
-    """What is in DST and KEEP; made by `opened`."""
+    """The contents of DST and KEEP; made by `opened`."""
 
-    def __init__(self, job: Job, table: Folder, keep: Folder | None) -> None:
-        self._job, self._table, self._keep = job, table, keep
+    def __init__(self, job: BulkJob, table: Folder, accepted: Folder | None) -> None:
+        self._job, self._table, self._accepted = job, table, accepted
         self._shards = _read_shards(table)
         self._kept: dict[str, set[str]] = {}
-        for name in keep.names() if keep else ():
+        for name in accepted.names() if accepted else ():
             if match := _KEPT.fullmatch(name):
                 self._kept.setdefault(match[1], set()).add(name)
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, job: Job) -> Iterator[Self]:
-        """Lock DST and KEEP, remove what a killed run left half-written, and read what is there.
+    def opened(cls, job: BulkJob) -> Iterator[Self]:
+        """Lock DST and KEEP, remove unfinished files of killed runs, and read the shards.
 
         Raises:
-            DestinationError: another run is at work there, or it holds files of others.
+            DestinationError: another run is writing there, or DST holds foreign Parquet files.
         """
         table = Folder(job.target, job.storage_options)
-        keep = Folder(job.keep, job.storage_options) if job.keep else None
+        accepted = Folder(job.keep, job.storage_options) if job.keep else None
         with contextlib.ExitStack() as stack:
-            for folder in filter(None, (table, keep)):
+            for folder in filter(None, (table, accepted)):
                 stack.enter_context(folder.locked())
                 folder.sweep()
-                # Of workers that died in this run.
+                # Workers of this run may have died too.
                 stack.callback(folder.sweep)
-            yield cls(job, table, keep)
+            yield cls(job, table, accepted)
 
-    def done(self, part: Part) -> Shard | None:
-        """The part's shard, if nothing is to be done: it is of the same files, model, band, rule, and has its tar."""
-        shard = self._shards.get(part.slot)
-        if shard is None or not shard.is_of(part, self._job):
+    def done(self, unit: WorkUnit) -> Shard | None:
+        """Return the unit's shard if it is up to date: same files, model, band and rule, and its tar exists."""
+        shard = self._shards.get(unit.slot)
+        if shard is None or not shard.is_of(unit, self._job):
             return None
-        name = kept_name(part, self._job) if self._keep and shard.total.accepted else None
-        if name is not None and name not in self._kept.get(part.slot, ()):
+        name = kept_name(unit, self._job) if self._accepted and shard.total.accepted else None
+        if name is not None and name not in self._kept.get(unit.slot, ()):
             return None
-        self._keep_only(part.slot, name)
+        self._keep_only(unit.slot, name)
         return shard
 
-    def finish(self, result: PartResult) -> None:
-        """A part was committed: what an earlier state of it left in KEEP goes."""
+    def finish(self, result: UnitResult) -> None:
+        """Remove the tars in KEEP of earlier states of a committed unit."""
         self._keep_only(result.slot, result.kept)
 
-    def known(self) -> Known:
-        """The scores of all images in DST that the job's model gave."""
+    def score_cache(self) -> ScoreCache:
+        """Read the scores of all images in DST that the job's model scored."""
         names = [f"{slot}{ENDING}" for slot, shard in self._shards.items() if shard.score_key == self._job.score_key]
         if not names:
-            return Known.nothing()
+            return ScoreCache.empty()
         with ThreadPoolExecutor(_READERS) as pool:
             found = list(pool.map(self._scores, names))
         hashes, probability, novelty = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-        return Known.of(hashes, probability, novelty)
+        return ScoreCache.of(hashes, probability, novelty)
 
     def sweep(self, source: Source, slots: Set[str], *, unlisted: Sequence[str] = ()) -> Swept:
-        """Remove the shards of parts that are not in `source` any more, which now has `slots`.
+        """Remove the shards of units that are no longer in `source`, whose current slots are `slots`.
 
-        A shard with rows from a folder that is `unlisted` stays: whether its images are gone is not known.
+        A shard with rows from an `unlisted` folder is kept, because its images may still exist.
         """
         of_source = {slot for slot, shard in self._shards.items() if shard.is_from(source.kind, source.url)}
         gone = of_source - slots
@@ -106,9 +106,9 @@ class Destination:
             return read_scores(pq.read_table(file, columns=list(SCORES)))
 
     def _keep_only(self, slot: str, name: str | None) -> None:
-        if self._keep is not None:
+        if self._accepted is not None:
             for other in self._kept.pop(slot, set()) - {name}:
-                self._keep.remove(other)
+                self._accepted.remove(other)
 
 
 def _read_shards(folder: Folder) -> dict[str, Shard]:
@@ -117,9 +117,9 @@ def _read_shards(folder: Folder) -> dict[str, Shard]:
             with folder.opened(name) as file:
                 shard = read_shard(pq.read_metadata(file))
         except (pa.ArrowException, OSError) as error:
-            raise DestinationError(f"{folder.url}/{name} cannot be read: remove it and run again ({error})") from error
+            raise DestinationError(f"{folder.url}/{name} cannot be read, remove it and run again: {error}") from error
         if shard is None or f"{shard.slot}{ENDING}" != name:
-            raise DestinationError(f"{folder.url}/{name} is none of this version's shards: choose a folder of its own")
+            raise DestinationError(f"{folder.url}/{name} is not a shard of this version: choose another folder for DST")
         return shard
 
     names = [name for name in folder.names() if name.endswith(ENDING)]

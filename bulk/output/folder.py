@@ -13,27 +13,27 @@ LOCK = ".lensgate.lock"
 
 
 class Folder:
-    """The folder that `url` names; it need not be there yet.
+    """The folder at `url`, which need not exist yet.
 
     Raises:
         DestinationError: it is a file.
-        UsageError: it is no URL.
+        UrlError: the URL is invalid.
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self._place, self._path = locate(url, options)
-        self.url = self._place.name(self._path)
-        if self._place.look(self._path) is not None:
+        self._store, self._path = locate(url, options)
+        self.url = self._store.name(self._path)
+        if self._store.look(self._path) is not None:
             raise DestinationError(f"{self.url} is a file: name a folder")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Let no other run write to it meanwhile. An object store has no locks: there it is for who starts the runs.
+        """Lock the folder against other runs. An object store has no locks; there the operator must avoid two runs.
 
         Raises:
-            DestinationError: another run does.
+            DestinationError: another run holds the lock.
         """
-        if not self._place.is_local:
+        if not self._store.is_local:
             yield
             return
         Path(self._path).mkdir(parents=True, exist_ok=True)
@@ -45,23 +45,23 @@ class Folder:
             yield
 
     def names(self) -> list[str]:
-        """The names of its files, hidden ones left out."""
+        """Return the names of its files without hidden ones."""
         return [name for name in self._all() if not name.startswith(".")]
 
     def sweep(self) -> None:
-        """Remove files that a killed run, or a killed worker of this one, left half-written: only folders have such."""
-        if self._place.is_local:
+        """Remove unfinished files of killed runs or workers, which exist in local folders only."""
+        if self._store.is_local:
             for name in self._all():
                 if name.startswith(TEMPORARY):
                     self.remove(name)
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """A file of it, for reading."""
-        return self._place.open(f"{self._path}/{name}")
+        """Open one of its files for reading."""
+        return self._store.open(f"{self._path}/{name}")
 
     def remove(self, name: str) -> None:
-        """Remove a file of it."""
-        self._place.remove(f"{self._path}/{name}")
+        """Remove one of its files."""
+        self._store.remove(f"{self._path}/{name}")
 
     def _all(self) -> list[str]:
-        return [item.path.rpartition("/")[2] for item in self._place.list(self._path).files]
+        return [file.path.rpartition("/")[2] for file in self._store.list(self._path).files]

@@ -1,4 +1,4 @@
-"""A shard of the table: one Parquet file a part, the same bytes whenever the same images are judged."""
+"""A shard of the table: one Parquet file per unit, with the same bytes for the same images."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bulk.errors import RowError
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.tally import Counts
-from bulk.work_unit import Kind, Part
+from bulk.work_unit import SourceKind, WorkUnit
 from gate import Action, Decision, ImageError, Label
 from gate.scorer import Score
 
@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-# Rows that are held before they are written, and characters of their ids and errors: a tar may have millions.
+# Limits on rows, and on characters of ids and errors, held before writing: a tar may have millions of images.
 _GROUP_ROWS = 16_384
 _GROUP_CHARACTERS = 16 * 2**20
 _DETAIL_CHARACTERS = 2_000
@@ -51,7 +51,7 @@ _DETAIL_CHARACTERS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was found out about one image: its score and decision, or what is wrong with it."""
+    """One image: its score and decision, or its error."""
 
     id: str
     source: str
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def counts(self) -> Counts:
-        """As what it counts."""
+        """The counts of this one image."""
         if self.decision is None:
             return Counts(errors=1)
         return Counts(accepted=1) if self.decision.action is Action.ACCEPT else Counts(discarded=1)
@@ -71,13 +71,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What a shard says of itself: which part it is of, in which state, and what became of its images.
+    """The metadata of a shard: its unit, the unit's state, and the counts of its images.
 
-    `may_pass`: something failed that need not fail again.
+    `may_pass` marks a shard with an error that may be transient.
     """
 
     slot: str
-    kind: Kind
+    kind: SourceKind
     source: str
     fingerprint: str
     score_key: str
@@ -90,35 +90,35 @@ class Shard:
         """Over all its sources."""
         return sum(self.counts.values(), Counts())
 
-    def is_from(self, kind: Kind, source: str) -> bool:
-        """Whether this is where its part was last found."""
+    def is_from(self, kind: SourceKind, source: str) -> bool:
+        """Return whether its unit came from this source."""
         return (self.kind, self.source) == (kind, source)
 
     def has_rows_under(self, folders: Iterable[str]) -> bool:
-        """Whether any of its rows is from one of `folders`, or from below it."""
+        """Return whether any of its rows comes from one of `folders` or from below it."""
         names = [_text(folder) for folder in folders]
         return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
 
-    def is_of(self, part: Part, job: Job) -> bool:
-        """Whether it says what the part would give now."""
-        return (self.fingerprint, self.decision_key, self.may_pass) == (part.fingerprint, job.decision_key, False)
+    def is_of(self, unit: WorkUnit, job: BulkJob) -> bool:
+        """Return whether it is up to date for `unit` and `job`."""
+        return (self.fingerprint, self.decision_key, self.may_pass) == (unit.fingerprint, job.decision_key, False)
 
     def to_json(self) -> bytes:
-        """As the file's metadata holds it."""
+        """Return the bytes stored in the file's metadata."""
         fields = {name: getattr(self, name) for name in self.__slots__ if name != "counts"}
         counts = {source: [each.accepted, each.discarded, each.errors] for source, each in self.counts.items()}
         return json.dumps({**fields, "counts": counts}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read it again."""
+        """Parse the bytes of `to_json`."""
         fields: dict[str, Any] = json.loads(data)
         counts = {source: Counts(*numbers) for source, numbers in fields.pop("counts").items()}
         return cls(**fields, counts=counts)
 
 
 def _text(name: str) -> str:
-    """Names of files need not be Unicode; what is in a table must be."""
+    """Escape bytes of file names that are not UTF-8, which Parquet strings cannot hold."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -143,7 +143,7 @@ def _fields(row: Row, version: str) -> dict[str, object]:
 
 
 class TableWriter:
-    """Writes the rows of one part to `path`, and at the end what the shard says of itself."""
+    """Writes the rows of one unit to `path`, then the shard's metadata."""
 
     def __init__(self, path: Path, version: str) -> None:
         self.counts: dict[str, Counts] = {}
@@ -151,7 +151,7 @@ class TableWriter:
         self._version = version
         self._rows: list[Row] = []
         self._characters = 0
-        # Settings that decide about bytes are named, whatever a later Arrow makes of its defaults.
+        # Options that determine the bytes are explicit, so that new defaults of Arrow do not change them.
         self._writer = pq.ParquetWriter(
             path, SCHEMA, version="2.6", compression="zstd", compression_level=3, data_page_version="1.0"
         )
@@ -163,7 +163,7 @@ class TableWriter:
         self._writer.close()
 
     def add(self, row: Row) -> None:
-        """The next row."""
+        """Add a row."""
         self._rows.append(row)
         self._characters += len(row.id) + min(len(str(row.error or "")), _DETAIL_CHARACTERS)
         source = _text(row.source)
@@ -172,11 +172,11 @@ class TableWriter:
         if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
             self._flush()
 
-    def finish(self, part: Part, job: Job) -> None:
-        """There are no more rows."""
+    def finish(self, unit: WorkUnit, job: BulkJob) -> None:
+        """Write the remaining rows and the metadata."""
         self._flush()
         keys = job.score_key, job.decision_key
-        shard = Shard(part.slot, part.kind, part.source, part.fingerprint, *keys, self._may_pass, self.counts)
+        shard = Shard(unit.slot, unit.kind, unit.source, unit.fingerprint, *keys, self._may_pass, self.counts)
         self._writer.add_key_value_metadata({METADATA_KEY: shard.to_json()})
 
     def _flush(self) -> None:
@@ -187,7 +187,7 @@ class TableWriter:
 
 
 def read_shard(metadata: pq.FileMetaData) -> Shard | None:
-    """What a shard says of itself; None if the file is none of ours, or of another version's."""
+    """Return the metadata of a shard; None if another program or version wrote the file."""
     try:
         return Shard.from_json((metadata.metadata or {})[METADATA_KEY])
     except (KeyError, TypeError, ValueError):
@@ -195,9 +195,9 @@ def read_shard(metadata: pq.FileMetaData) -> Shard | None:
 
 
 def read_scores(table: pa.Table) -> Scored:
-    """The scores in a table of the columns `SCORES`: hashes as `S32`, probability and novelty as float32, each `[N]`.
+    """Return hashes as `S32`, and probability and novelty as float32, each `[N]`, from a table of the columns `SCORES`.
 
-    Images that could not be judged are left out; a novelty that is not there is NaN.
+    Images without a score are left out; a missing novelty is NaN.
     """
     table = table.filter(pc.is_valid(table["glasses_probability"]))
     hashes = bytes.fromhex("".join(table["sha256"].to_pylist()))

@@ -1,4 +1,4 @@
-"""Counts of what became of images, by source."""
+"""Counts of accepted, discarded and failed images by source."""
 
 import threading
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Images accepted, discarded, and those that could not be judged."""
+    """Numbers of images that were accepted, discarded, or could not be judged."""
 
     accepted: int = 0
     discarded: int = 0
@@ -15,12 +15,12 @@ class Counts:
 
     @property
     def images(self) -> int:
-        """All of them."""
+        """The sum of all three."""
         return self.accepted + self.discarded + self.errors
 
     @property
     def reject_ratio(self) -> float:
-        """The share that did not pass the gate: discarded or not to be judged. 0 of none."""
+        """The share of images that were discarded or could not be judged; 0 without images."""
         return (self.discarded + self.errors) / self.images if self.images else 0.0
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -28,10 +28,14 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class PartResult:
-    """What became of one part: counts by source, and of its images those whose scores were known already.
+class UnitResult:
+    """The result of one unit.
 
-    `kept` is the name of its tar in KEEP, if it has one.
+    Args:
+        slot: the name of its shard.
+        counts: counts by source.
+        reused: images decided from cached scores.
+        kept: the name of its tar in KEEP, if it has one.
     """
 
     slot: str
@@ -41,36 +45,34 @@ class PartResult:
 
     @property
     def total(self) -> Counts:
-        """Over all its sources."""
+        """The counts over all its sources."""
         return sum(self.counts.values(), Counts())
 
 
 class Tally:
-    """What a run adds up, from several threads: counts of all of SRC by source, and what came of this run."""
+    """Adds up a run from several threads: counts of all of SRC by source, and of this run."""
 
     def __init__(self) -> None:
         self.sources: dict[str, Counts] = {}
         self.slots: set[str] = set()
         self.skipped = Counts()
-        self.skipped_parts = 0
         self.reused = 0
         self._lock = threading.Lock()
 
     def skip(self, slot: str, counts: Mapping[str, Counts]) -> None:
-        """A part that was done before."""
+        """Add a unit that is up to date."""
         with self._lock:
             self.slots.add(slot)
-            self.skipped_parts += 1
             self.skipped = sum(counts.values(), self.skipped)
             self._add(counts)
 
     def begin(self, slot: str) -> None:
-        """A part that is to be done now."""
+        """Record a unit that has to run."""
         with self._lock:
             self.slots.add(slot)
 
-    def finish(self, result: PartResult) -> None:
-        """A part that was done now."""
+    def finish(self, result: UnitResult) -> None:
+        """Add the result of a unit."""
         with self._lock:
             self.reused += result.reused
             self._add(result.counts)

@@ -1,1 +1,1 @@
-"""Where images come from: files of a folder, WebDataset tars, Parquet data sets."""
+"""Read images from folders, WebDataset tars and Parquet data sets."""

@@ -1,4 +1,4 @@
-"""The bytes of a tar as they are read from its store, compressed or not."""
+"""Read the bytes of a tar from its store and decompress them."""
 
 import bz2
 import gzip
@@ -17,20 +17,20 @@ from common.tar_headers import TarError
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
 DAMAGES = (TarError, EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowException)
-"""What reading a damaged tar raises. Faults of its store are rows' errors before they come here."""
+"""The exceptions of damaged tars. Errors of the store have become `UnreadableFile` before."""
 
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
 _PIECE_BYTES = 2**20
 _XZ_BYTES = 2**27
-"""Most memory that xz may take: its strongest setting takes 65 MiB."""
+"""Memory limit of xz, whose strongest preset needs 65 MiB."""
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the uncompressed bytes of a tar in pieces; its first bytes say how it is compressed.
+    """Yield the uncompressed bytes of a tar in pieces; its magic bytes select the decompressor.
 
     Raises:
         UnreadableFile: the store failed.
-        Exception: whatever the decompressor raises of damaged bytes.
+        Exception: one of `DAMAGES`; the data is damaged.
     """
     stored = io.BufferedReader(_Stored(file), _PIECE_BYTES)
     head = stored.peek(len(_XZ))
@@ -46,7 +46,7 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 class _Stored(io.RawIOBase):
-    """Tells the faults of a store from those of what is stored."""
+    """Wraps the errors of a store, to tell them apart from damaged data."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -57,7 +57,7 @@ class _Stored(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._file.read(len(buffer))
-        except Exception as error:  # Stores' clients raise what they like.
+        except Exception as error:  # Clients of stores share no base exception.
             raise unreadable("the tar cannot be read from here on", error) from error
         buffer[: len(data)] = data
         return len(data)
@@ -68,7 +68,7 @@ def _all(file: "IO[bytes] | pa.NativeFile") -> Iterator[bytes]:
 
 
 def _decode_xz(stored: IO[bytes]) -> Iterator[bytes]:
-    """Decode one stream after the other, within a bound on memory that `lzma.LZMAFile` does not take."""
+    """Decode concatenated streams under a memory limit, which `lzma.LZMAFile` does not offer."""
     decoder = lzma.LZMADecompressor(memlimit=_XZ_BYTES)
     data = stored.read(_PIECE_BYTES)
     while data:

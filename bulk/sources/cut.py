@@ -1,30 +1,28 @@
-"""Where a folder is cut into parts: by the names themselves, so that files added later shift no cut but their own."""
+"""Cut a folder into units by content-defined chunking: a new file moves only the cuts next to it."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bulk.work_unit import Item
+from common.storage import StoredFile
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A part begins at a name whose hash is a multiple of `period`, unless the one before would be shorter than `least`
-    or longer than `most` files.
-    """
+    """A unit begins at a file whose hashed name is a multiple of `period`, and has `least` to `most` files."""
 
     least: int = 128
     period: int = 128
     most: int = 512
 
-    def groups(self, items: Iterable[Item], root: str) -> Iterator[tuple[Item, ...]]:
-        """Items below `root` in their order, in groups: 256 each on average as things stand."""
-        group: list[Item] = []
-        for item in items:
-            if len(group) >= self.most or (len(group) >= self.least and self._begins(item.title.removeprefix(root))):
+    def groups(self, files: Iterable[StoredFile], root: str) -> Iterator[tuple[StoredFile, ...]]:
+        """Group consecutive files below `root`: 256 per group on average with the defaults."""
+        group: list[StoredFile] = []
+        for file in files:
+            if len(group) >= self.most or (len(group) >= self.least and self._begins(file.title.removeprefix(root))):
                 yield tuple(group)
                 group = []
-            group.append(item)
+            group.append(file)
         if group:
             yield tuple(group)
 

@@ -1,4 +1,4 @@
-"""The files that SRC names: those under a folder, those that match a pattern, or one."""
+"""The files of SRC: all files of a folder, the matches of a pattern, or one file."""
 
 import os
 import re
@@ -9,89 +9,88 @@ from typing import Literal, Protocol
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
 from bulk.sources.walk import Walk
-from bulk.work_unit import Item
-from common.storage import Place
+from common.storage import FileStore, StoredFile
 
 
 class Listed(Protocol):
-    """Files that parts are made of, and the folder that their ids are relative to."""
+    """Files of one store, and the folder that image ids are relative to."""
 
     @property
-    def place(self) -> Place: ...
+    def store(self) -> FileStore: ...
 
     @property
     def root(self) -> str: ...
 
-    def __iter__(self) -> Iterator[Item]: ...
+    def __iter__(self) -> Iterator[StoredFile]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """All files of SRC, hidden ones left out, in an order that depends on nothing but their paths.
+    """All files of SRC without hidden ones, in an order that depends on their paths alone.
 
     Args:
-        place: where they lie.
-        path: what SRC names in it.
-        what: what that is.
+        store: the store that holds them.
+        path: the path or pattern of SRC in the store.
+        form: the kind of `path`.
     """
 
-    place: Place
+    store: FileStore
     path: str
-    what: Literal["folder", "file", "pattern"]
+    form: Literal["folder", "file", "pattern"]
 
     @classmethod
-    def under(cls, place: Place, path: str) -> "Files":
-        """Find out what `path` is. What has this very name wins over what it would mean as a pattern."""
+    def under(cls, store: FileStore, path: str) -> "Files":
+        """Look up `path`; an existing file or folder takes precedence over a pattern."""
         path = path.rstrip("/") or "/"
-        if place.is_folder(path):
-            return cls(place, path, "folder")
-        return cls(place, path, "pattern" if place.look(path) is None else "file")
+        if store.is_folder(path):
+            return cls(store, path, "folder")
+        return cls(store, path, "pattern" if store.look(path) is None else "file")
 
     @property
     def root(self) -> str:
-        """The folder that ids are relative to."""
-        if self.what == "folder":
+        """The folder that image ids are relative to."""
+        if self.form == "folder":
             return self.path
-        name = self.place.title(self.path)
-        if self.what == "file":
+        name = self.store.title(self.path)
+        if self.form == "file":
             return name.rpartition("/")[0] or "/"
         return os.path.commonpath([fixed_folder(text) for text in expand_braces(name)]) or "/"
 
     def would_read(self, folder: str) -> bool:
-        """Whether files in `folder`, or below it, may be among them."""
-        if self.what == "folder":
+        """Return whether files in `folder` or below it may be among them."""
+        if self.form == "folder":
             return f"{folder}/".startswith(f"{self.path.rstrip('/')}/")
-        if self.what == "file":
+        if self.form == "file":
             return False
         patterns = {text.rpartition("/")[0] for text in expand_braces(self.path)}
         return any(matcher(pattern).match(folder) for pattern in patterns)
 
-    def __iter__(self) -> Iterator[Item]:
-        """As `listed`, with nobody told of what is ignored."""
+    def __iter__(self) -> Iterator[StoredFile]:
+        """List the files without counting ignored entries."""
         return self.listed(Ignored())
 
-    def listed(self, ignored: Ignored) -> Iterator[Item]:
-        """The files, listed while they are gone through. One that a pattern names and that is not there has no size.
+    def listed(self, ignored: Ignored) -> Iterator[StoredFile]:
+        """List the files lazily. A missing file that a brace pattern names has no size.
 
-        Entries that are ignored are counted in `ignored`; those that cannot be read have a fault.
+        Ignored entries are counted in `ignored`; unreadable ones have a fault.
 
         Raises:
             OSError: the first folder cannot be listed.
-            UsageError: a pattern is not valid.
+            UsageError: a pattern is invalid.
         """
-        if self.what == "folder":
-            return iter(Walk(self.place, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
-        if self.what == "file":
-            return filter(None, [self.place.look(self.path)])
+        if self.form == "folder":
+            return iter(Walk(self.store, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
+        if self.form == "file":
+            return filter(None, [self.store.look(self.path)])
         return self._matching(ignored)
 
-    def _matching(self, ignored: Ignored) -> Iterator[Item]:
-        named, before = _Named(self.place), _Before()
+    def _matching(self, ignored: Ignored) -> Iterator[StoredFile]:
+        named, before = _Named(self.store), _Before()
         for text in expand_braces(self.path):
-            if has_magic(self.place.pattern_text(text)):
-                for item in Walk(self.place, Glob(text), ignored):
-                    if item.path not in before:
-                        yield item
+            if has_magic(self.store.pattern_text(text)):
+                for file in Walk(self.store, Glob(text), ignored):
+                    if file.path not in before:
+                        yield file
                 before.patterns.append(matcher(text))
             elif text not in before:
                 before.names.add(text)
@@ -99,7 +98,7 @@ class Files:
 
 
 class _Before:
-    """What earlier patterns of one SRC name: a file that two of them name is judged once."""
+    """The matches of earlier patterns of SRC, so that a file that matches two of them is judged once."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -110,28 +109,28 @@ class _Before:
 
 
 class _Named:
-    """Finds files by name. A folder is listed once for all names in it that follow each other."""
+    """Finds files by name, and lists a folder once for consecutive names in it."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
         self._folder = ""
-        self._items: dict[str, Item] = {}
+        self._files: dict[str, StoredFile] = {}
 
-    def find(self, path: str) -> Item:
+    def find(self, path: str) -> StoredFile:
         folder = path.rpartition("/")[0]
         if folder != self._folder:
-            self._items = {item.path: item for item in self._list(folder or "/")}
+            self._files = {file.path: file for file in self._list(folder or "/")}
             self._folder = folder
-        return self._items.get(path) or self._look(path) or Item(path, None, "", name=self._place.title(path))
+        return self._files.get(path) or self._look(path) or StoredFile(path, None, "", name=self._store.title(path))
 
-    def _list(self, folder: str) -> Iterable[Item]:
+    def _list(self, folder: str) -> Iterable[StoredFile]:
         try:
-            return self._place.list(folder).files
-        except OSError:  # Of files whose names are known the folder need not be listed.
+            return self._store.list(folder).files
+        except OSError:  # Named files can be read without listing their folder.
             return ()
 
-    def _look(self, path: str) -> Item | None:
+    def _look(self, path: str) -> StoredFile | None:
         try:
-            return self._place.look(path)
-        except OSError:  # Its row says why when it is read.
+            return self._store.look(path)
+        except OSError:  # Reading it later reports the error in its row.
             return None

@@ -1,17 +1,17 @@
-"""Entries of SRC that are not judged: counted by kind, so that nothing is left out in silence."""
+"""Count the entries of SRC that are not judged, so that none is skipped silently."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping
 
-# Distinct endings that are counted by themselves: names such as `x.000001` would make one each.
+# Limit on distinct suffixes: names such as `x.000001` would make one each.
 _MOST_KINDS = 100
 _ENDING = re.compile(r"(\.tar)?\.[a-z0-9_+-]{1,16}$")
 _SHOWN = 8
 
 
 class Ignored:
-    """Counts ignored entries by what they are, and remembers the folders that could not be listed."""
+    """Counts ignored entries by kind, and collects the folders that could not be listed."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -19,7 +19,7 @@ class Ignored:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """The counts, by kind: an ending such as `.tiff`, or `hidden files`."""
+        """The counts by kind: a suffix such as `.tiff`, or `hidden files`."""
         return dict(sorted(self._counts.items()))
 
     def add(self, kind: str) -> None:
@@ -27,13 +27,13 @@ class Ignored:
         self._counts[kind if kind in self._counts or len(self._counts) < _MOST_KINDS else "others"] += 1
 
     def add_file(self, name: str) -> None:
-        """Count a file by the ending of its name."""
+        """Count a file by the suffix of its name."""
         ending = _ENDING.search(name.lower())
         self.add(ending[0] if ending else "no ending")
 
 
 def describe(counts: Mapping[str, int]) -> str:
-    """Return `3 files ignored: .jfif 2, .txt 1`, the largest counts first; nothing where none was."""
+    """Return a text such as `3 files ignored: .jfif 2, .txt 1`, largest counts first; empty if there were none."""
     total = sum(counts.values())
     if not total:
         return ""

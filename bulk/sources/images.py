@@ -1,4 +1,4 @@
-"""Image files: a part is some hundred of them, cut by their names."""
+"""Image files: a unit is a few hundred of them."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,50 +9,50 @@ from bulk.errors import FileTooLarge
 from bulk.sources.cut import Cut
 from bulk.sources.files import Listed
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
-from bulk.work_unit import Item, Part, slot_name
-from common.storage import Place, Remote
+from bulk.work_unit import WorkUnit, slot_name
+from common.storage import FileStore, ObjectStore, StoredFile
 
 CUT = Cut()
 
-# What is fetched from an object store at once; the next such group is under way while one is judged.
+# Files fetched from an object store at a time; the next group is prefetched while one is judged.
 _GROUP_FILES = 32
 _GROUP_BYTES = 32 * 2**20
 
 
-def image_parts(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[Part]:
-    """Parts of `files`, all of them images."""
+def image_units(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkUnit]:
+    """Cut `files`, all of them images, into units."""
     root = files.root
-    for number, items in enumerate(cut.groups(files, root)):
-        # The first one is called by no file: others may come to lie before that.
-        start = _relative(items[0].title, root) if number else ""
+    for number, group in enumerate(cut.groups(files, root)):
+        # The first unit's identity does not depend on its first file: a later file may sort before it.
+        start = _relative(group[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)
-        yield Part("images", source, root, slot, items, images=len(items))
+        yield WorkUnit("images", source, root, slot, group, images=len(group))
 
 
-def read_images(part: Part, place: Place) -> Iterator[Sample]:
-    """A sample for each file of a part. What lies on this machine is read when it is asked for."""
-    if isinstance(place, Remote):
-        for group, found in _read_ahead(_groups(part.items), place):
-            for item in group:
-                yield _sample(item, part, place, partial(_take, found.get(item.path)))
+def read_images(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
+    """Yield a sample for each file of a unit. Local files are read lazily."""
+    if isinstance(store, ObjectStore):
+        for group, found in _read_ahead(_groups(unit.files), store):
+            for file in group:
+                yield _sample(file, unit, store, partial(_take, found.get(file.path)))
     else:
-        for item in part.items:
-            yield _sample(item, part, place, partial(_read, place, item.path))
+        for file in unit.files:
+            yield _sample(file, unit, store, partial(_read, store, file.path))
 
 
-def _sample(item: Item, part: Part, place: Place, fetch: Fetch) -> Sample:
-    if (item.size or 0) > MAX_BYTES:
-        fetch = failing(FileTooLarge(f"{item.size:,} bytes: at most {MAX_BYTES:,} are read of a file"))
-    name = _relative(item.title, part.root)
+def _sample(file: StoredFile, unit: WorkUnit, store: FileStore, fetch: Fetch) -> Sample:
+    if (file.size or 0) > MAX_BYTES:
+        fetch = failing(FileTooLarge(f"{file.size:,} bytes: at most {MAX_BYTES:,} are read of a file"))
+    name = _relative(file.title, unit.root)
     stem, _, ending = name.rpartition(".")
-    folder = place.name(item.path).rpartition("/")[0] or "/"
-    return Sample(name, folder, fetch, item.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
+    folder = store.name(file.path).rpartition("/")[0] or "/"
+    return Sample(name, folder, fetch, file.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
 
 
-def _read(place: Place, path: str) -> bytes:
+def _read(store: FileStore, path: str) -> bytes:
     try:
-        with place.open(path) as file:
-            # A file may have grown since it was listed, or grow as fast as it is read.
+        with store.open(path) as file:
+            # The file may have grown since it was listed, or be growing now.
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise unreadable("the file cannot be read", error) from None
@@ -71,26 +71,26 @@ def _take(found: bytes | Exception | None) -> bytes:
     return _checked(found or b"")
 
 
-def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
-    group: list[Item] = []
+def _groups(files: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
+    group: list[StoredFile] = []
     size = 0
-    for item in items:
-        if group and (len(group) == _GROUP_FILES or size + (item.size or 0) > _GROUP_BYTES):
+    for file in files:
+        if group and (len(group) == _GROUP_FILES or size + (file.size or 0) > _GROUP_BYTES):
             yield group
             group, size = [], 0
-        group.append(item)
-        size += item.size or 0
+        group.append(file)
+        size += file.size or 0
     yield group
 
 
 def _read_ahead(
-    groups: Iterable[list[Item]], place: Remote
-) -> Iterator[tuple[list[Item], Mapping[str, bytes | Exception]]]:
-    def load(group: list[Item]) -> Mapping[str, bytes | Exception]:
-        paths = [item.path for item in group if (item.size or 0) <= MAX_BYTES]
-        return dict(zip(paths, place.read(paths), strict=True))
+    groups: Iterable[list[StoredFile]], store: ObjectStore
+) -> Iterator[tuple[list[StoredFile], Mapping[str, bytes | Exception]]]:
+    def load(group: list[StoredFile]) -> Mapping[str, bytes | Exception]:
+        paths = [file.path for file in group if (file.size or 0) <= MAX_BYTES]
+        return dict(zip(paths, store.read_many(paths), strict=True))
 
-    coming: deque[tuple[list[Item], Future[Mapping[str, bytes | Exception]]]] = deque()
+    coming: deque[tuple[list[StoredFile], Future[Mapping[str, bytes | Exception]]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
         for group in groups:
             coming.append((group, reader.submit(load, group)))

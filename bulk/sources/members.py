@@ -1,17 +1,16 @@
-"""The members of a tar made into samples: a row for each image, and for each WebDataset sample without one."""
+"""Group the members of a tar into samples: a row for each image, and for each WebDataset sample without one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import FileTooLarge, MissingImage, RowError
-from bulk.sources.orders import is_json, read_order, too_long
+from bulk.sources.expected_json import is_json, read_expected, too_long
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given
-from common import webdataset
 from common.tar import End
-from common.webdataset import Companions, Fate, File, Rank, Unreadable, printable, shown
+from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, printable, shown
 from gate import Label
 
-# The members of a sample are held until all of them are there. Of a longer sample they are held in turns.
+# A sample is held until it is complete; a sample above these limits is flushed in pieces.
 _MOST_MEMBERS = 1_000
 _MOST_BYTES = 2 * MAX_BYTES
 
@@ -19,8 +18,8 @@ _Body = bytes | RowError | None
 
 
 @dataclass(slots=True)
-class _Member:
-    """One file of a sample: its bytes, those that are not needed left out, or what is wrong with it."""
+class _SampleMember:
+    """One file of a sample: its bytes if they are needed, or its error."""
 
     name: str
     ending: str
@@ -30,14 +29,14 @@ class _Member:
 
 @dataclass(slots=True)
 class _Group:
-    """Members of one key that follow each other.
+    """Consecutive members with one key.
 
-    `is_long`: some of them were made into samples before all had come. `json` is the sample's, for those that follow.
+    `is_long` marks a group that was flushed before it was complete; `json` keeps its `.json` for later members.
     """
 
     key: str
-    members: list[_Member] = field(default_factory=list)
-    held: list[_Member] = field(default_factory=list)
+    members: list[_SampleMember] = field(default_factory=list)
+    held: list[_SampleMember] = field(default_factory=list)
     json: list[_Body] = field(default_factory=list)
     size: int = 0
     is_long: bool = False
@@ -45,24 +44,23 @@ class _Group:
 
 
 class Samples:
-    """Makes samples of the events of one tar.
+    """Makes samples from the events of one tar.
 
     Args:
         source: the tar's name.
-        column: the field of a sample's `.json` that holds its order, if orders are read.
-        whole: whether the other members are wanted too.
+        column: the field of a sample's `.json` with the requested label, if labels are read.
+        whole: whether samples include their other members.
     """
 
     def __init__(self, source: str, column: str | None, *, whole: bool) -> None:
         self._source, self._column, self._whole = source, column, whole
-        self._companions = Companions()
         self._group = _Group("")
-        self._member: _Member | None = None
+        self._member: _SampleMember | None = None
         self._is_wanted = False
         self._pieces: list[bytes | memoryview] = []
 
-    def take(self, event: webdataset.Event) -> Iterator[Sample]:
-        """Yield the samples that are complete with the next event."""
+    def take(self, event: ShardEvent) -> Iterator[Sample]:
+        """Yield the samples that an event completes."""
         if isinstance(event, File | Unreadable):
             self._member = None
             if event.rank is not Rank.METADATA:
@@ -73,7 +71,7 @@ class Samples:
             self._pieces.append(event)
 
     def finish(self, *, is_cut: bool = False) -> Iterator[Sample]:
-        """Yield what is left. A sample that `is_cut` may have had its image where nothing can be read."""
+        """Yield the remaining samples; with `is_cut` the last one may have an image in the unreadable rest."""
         yield from self._flush()
         group = self._group
         if (group.members or group.is_long) and not (group.has_rows or is_cut):
@@ -81,16 +79,15 @@ class Samples:
         self._group = _Group("")
 
     def _begin(self, file: File | Unreadable) -> Iterator[Sample]:
-        held, own = self._companions.meet(file.key, file.rank)
-        if held is not None:
-            self._settle(is_judged=held is Fate.JUDGE)
+        if file.settled is not None:
+            self._settle(is_judged=file.settled is Fate.JUDGE)
         if file.key != self._group.key:
             yield from self.finish()
             self._group = _Group(file.key)
-        self._member = _Member(file.name, file.ending, is_judged=own is Fate.JUDGE)
-        if own is Fate.HOLD:
+        self._member = _SampleMember(file.name, file.ending, is_judged=file.fate is Fate.JUDGE)
+        if file.fate is Fate.HOLD:
             self._group.held.append(self._member)
-        self._is_wanted = self._wants(file.ending, own)
+        self._is_wanted = self._wants(file.ending, file.fate)
         if isinstance(file, Unreadable):
             self._member.body = MissingImage(file.detail)
             yield from self._complete()
@@ -99,11 +96,11 @@ class Samples:
             self._is_wanted = False
 
     def _wants(self, ending: str, fate: Fate | None) -> bool:
-        is_order = self._column is not None and is_json(ending)
-        return self._whole or is_order or fate in (Fate.JUDGE, Fate.HOLD)
+        holds_label = self._column is not None and is_json(ending)
+        return self._whole or holds_label or fate in (Fate.JUDGE, Fate.HOLD)
 
     def _fault(self, file: File) -> RowError | None:
-        """Return what is wrong by its header alone: no decision depends on what is kept."""
+        """Return the error that the header alone shows, so that a decision does not depend on `whole`."""
         if file.size > MAX_BYTES:
             text = f"{shown(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
             return FileTooLarge(text)
@@ -132,11 +129,11 @@ class Samples:
         self._group.held.clear()
 
     def _flush(self) -> Iterator[Sample]:
-        """Yield a sample for each image that is judged, as far as the group is there."""
+        """Yield a sample for each judged image of the group so far."""
         self._settle(is_judged=True)
         group = self._group
         images = [member for member in group.members if member.is_judged]
-        # The key names the only image of a sample; several are known by their own names.
+        # A single image takes its sample's key as id; several images take their own names.
         by_name = len(images) > 1 or group.is_long
         for image in images:
             group.has_rows = True
@@ -146,20 +143,20 @@ class Samples:
             except RowError as error:
                 yield Sample(name, self._source, failing(error))
 
-    def _sample(self, name: str, image: _Member, group: _Group) -> Sample:
+    def _sample(self, name: str, image: _SampleMember, group: _Group) -> Sample:
         """Make the sample of one image.
 
         Raises:
-            RowError: the image or its order cannot be had.
+            RowError: the image or its requested label cannot be read.
         """
-        expected = self._order(image, group)
+        expected = self._expected(image, group)
         for member in [image, *(each for each in group.members if not each.is_judged)]:
             if isinstance(member.body, RowError):
                 raise member.body
         if self._whole and group.is_long:
             raise FileTooLarge(
                 f"the sample {shown(group.key)} has more than {_MOST_MEMBERS:,} members or {_MOST_BYTES:,} bytes: "
-                "too much to be kept. Names up to their first dot make one sample"
+                "too much for --keep. Members whose names agree up to the first dot are one sample"
             )
         beside = [
             (each.ending, each.body) for each in group.members if not each.is_judged and isinstance(each.body, bytes)
@@ -168,14 +165,14 @@ class Samples:
         size = len(data) + sum(len(body) for _, body in beside)
         return Sample(name, self._source, given(data), size, group.key, image.ending, beside, expected)
 
-    def _order(self, image: _Member, group: _Group) -> Label | None:
+    def _expected(self, image: _SampleMember, group: _Group) -> Label | None:
         if self._column is None:
             return None
         found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
         for member in group.members:
             if is_json(member.ending):
                 found.setdefault(member.ending.lower(), []).append(member.body)
-        return read_order(self._column, image.ending, found)
+        return read_expected(self._column, image.ending, found)
 
     def _without_image(self, group: _Group) -> Sample:
         fault = next((each.body for each in group.members if isinstance(each.body, RowError)), None)

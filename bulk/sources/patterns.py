@@ -1,4 +1,4 @@
-"""Patterns of files: `{000..099}` and `{a,b}` as shells expand them, `*`, `?`, `[...]` and `**` as globs."""
+"""File patterns: shell braces such as `{000..099}` and `{a,b}`, and globs with `*`, `?`, `[...]` and `**`."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _ANY_FOLDERS = "**"
 
 
 def expand_braces(text: str) -> Iterator[str]:
-    """Each text that a pattern with braces stands for, in order; `{x}` alone stays as it is."""
+    """Yield the expansions of a pattern with braces in order; `{x}` stays unchanged."""
     for match in _BRACES.finditer(text):
         choices = _choices(match[1])
         if choices is not None:
@@ -26,28 +26,28 @@ def expand_braces(text: str) -> Iterator[str]:
 
 
 def has_magic(text: str) -> bool:
-    """Whether it is a glob."""
+    """Return whether the text is a glob."""
     return _MAGIC.search(text) is not None
 
 
 def fixed_folder(pattern: str) -> str:
-    """The deepest folder that everything a glob matches lies in."""
+    """Return the deepest folder that contains all matches of a glob."""
     return pattern[: pattern.rfind("/", 0, _first_magic(pattern))] or "/"
 
 
 States = frozenset[int]
-"""How far along a glob a folder is, in path components; several where `**` leaves it open."""
+"""The positions in a glob, in path components, that a folder may have; `**` allows several."""
 
 
 class Glob:
-    """A glob below its fixed folder, matched component by component, so that folders it cannot reach are not listed.
+    """A glob matched component by component, so that folders without possible matches are not listed.
 
     Args:
         pattern: the glob.
-        folder: the fixed folder, where its own name may look like a pattern.
+        folder: the fixed folder, if its own name may look like a pattern.
 
     Raises:
-        UsageError: `**` is part of a longer component, or a `[...]` is none.
+        UsageError: `**` is part of a longer component, or a `[...]` is malformed.
     """
 
     def __init__(self, pattern: str, folder: str | None = None) -> None:
@@ -60,7 +60,7 @@ class Glob:
         self.start: States = self._open({0})
 
     def step(self, states: States, name: str) -> States:
-        """Return the states of the file or folder `name` in a folder of these states."""
+        """Return the states of the entry `name` in a folder with these states."""
         after = set[int]()
         for state in states:
             if state < len(self._parts):
@@ -72,15 +72,15 @@ class Glob:
         return self._open(after)
 
     def is_match(self, states: States) -> bool:
-        """Return whether what has these states matches the whole glob."""
+        """Return whether an entry with these states matches the whole glob."""
         return len(self._parts) in states
 
     def descend(self, states: States) -> States:
-        """Return those states of a folder from which something in it may match."""
+        """Return the states of a folder from which an entry inside it can match."""
         return frozenset(state for state in states if state < len(self._parts))
 
     def _open(self, states: set[int]) -> States:
-        """Add what follows a `**`, which may stand for no folder at all."""
+        """Add the states after each `**`, which may match zero folders."""
         found = set(states)
         for state in states:
             following = state
@@ -91,7 +91,7 @@ class Glob:
 
 
 def matcher(pattern: str) -> re.Pattern[str]:
-    """Matches whole paths."""
+    """Compile a glob into an expression for whole paths."""
     return re.compile(glob_translate(pattern))
 
 

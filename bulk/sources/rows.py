@@ -1,4 +1,4 @@
-"""Parquet data sets: a part is one row group."""
+"""Parquet data sets: a unit is one row group."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,56 +9,56 @@ import pyarrow.parquet as pq
 
 from bulk.errors import CorruptShard, FileTooLarge, MissingImage, RowError, SourceError
 from bulk.job import Columns
+from bulk.sources.expected_column import ExpectedColumn
 from bulk.sources.files import Listed
-from bulk.sources.intent import IntentColumn
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, unreadable
-from bulk.work_unit import Item, Part, slot_name
-from common.storage import Place
+from bulk.work_unit import WorkUnit, slot_name
+from common.storage import FileStore, StoredFile
 
 ENDINGS = (".parquet", ".parq")
 
-# Of images of a megabyte each. What is read at once is a page, which is as large as its writer made it.
+# For images of a megabyte each. Arrow reads a whole page at a time, whose size its writer chose.
 _BATCH_ROWS = 16
 _BUFFER_BYTES = 2**20
 _ID, _IMAGE, _BYTES = "id", "image", "bytes"
 
 
-def row_parts(files: Listed, source: str) -> Iterator[Part]:
-    """A part for each row group of each of `files`; one for a file that cannot be read."""
+def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
+    """Yield a unit for each row group of `files`, and one for a file that cannot be read."""
     root = files.root
-    for item in files:
-        title = item.title.removeprefix(root).rpartition(".")[0]
-        for group, rows in enumerate(_row_counts(files.place, item)):
-            slot = slot_name("parquet", f"{title}-{group:04d}", files.place.name(item.path), str(group))
-            yield Part("parquet", source, root, slot, (item,), row_group=group, images=rows)
+    for file in files:
+        title = file.title.removeprefix(root).rpartition(".")[0]
+        for group, rows in enumerate(_row_counts(files.store, file)):
+            slot = slot_name("parquet", f"{title}-{group:04d}", files.store.name(file.path), str(group))
+            yield WorkUnit("parquet", source, root, slot, (file,), row_group=group, images=rows)
 
 
-def read_rows(part: Part, place: Place, columns: Columns) -> Iterator[Sample]:
-    """The rows of a row group, in order. What cannot be read any more is one last sample that fails."""
-    path = part.items[0].path
-    source = place.name(path)
+def read_rows(unit: WorkUnit, store: FileStore, columns: Columns) -> Iterator[Sample]:
+    """Yield the rows of a row group in order. An unreadable rest becomes one last sample with an error."""
+    path = unit.files[0].path
+    source = store.name(path)
     try:
-        with _opened(place, path) as file:
-            yield from _Rows(file, source, columns).samples(part.row_group)
+        with _opened(store, path) as file:
+            yield from _Rows(file, source, columns).samples(unit.row_group)
     except (pa.ArrowException, SourceError) as error:
         yield Sample("", source, failing(CorruptShard(f"the row group cannot be read from here on: {error}")))
-    except Exception as error:  # Stores' clients raise what they like, and Arrow OSError of what is damaged too.
+    except Exception as error:  # Clients of stores share no base exception, and Arrow raises OSError for damage too.
         yield Sample("", source, failing(unreadable("the row group cannot be read from here on", error)))
 
 
-def check_columns(place: Place, path: str, columns: Columns) -> None:
-    """Raise where `columns` are not in this file, or it cannot be told which holds the images.
+def check_columns(store: FileStore, path: str, columns: Columns) -> None:
+    """Check `columns` against this file.
 
     Raises:
-        SourceError: so it is.
+        SourceError: a column is missing, or the image column is ambiguous.
         OSError, pyarrow.ArrowException: the file cannot be read.
     """
-    with _opened(place, path) as file:
+    with _opened(store, path) as file:
         _Rows(file, path, columns)
 
 
 class _Rows:
-    """The columns of one file that count."""
+    """The selected columns of one file."""
 
     def __init__(self, file: pq.ParquetFile, source: str, columns: Columns) -> None:
         schema = file.schema_arrow
@@ -69,7 +69,7 @@ class _Rows:
         for name in (self._id, columns.expected):
             if name is not None and name not in schema.names:
                 raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
-        self._expected = IntentColumn(schema, columns.expected, source) if columns.expected else None
+        self._expected = ExpectedColumn(schema, columns.expected, source) if columns.expected else None
 
     def samples(self, group: int) -> Iterator[Sample]:
         metadata = self._file.metadata
@@ -97,17 +97,17 @@ class _Rows:
             return None
         try:
             value = batch.column(self._id)[row].as_py()
-        except Exception as error:  # Bytes that are not UTF-8, times that Python cannot hold.
+        except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
             raise CorruptShard(f"the row's {self._id!r} cannot be read: {error}") from None
         return None if value is None else str(value)
 
 
 @contextlib.contextmanager
-def _opened(place: Place, path: str) -> Iterator[pq.ParquetFile]:
-    # Of a path Arrow reads without Python, and so beside it; it takes none that is not UTF-8.
+def _opened(store: FileStore, path: str) -> Iterator[pq.ParquetFile]:
+    # Arrow reads a path without the GIL, but accepts UTF-8 paths only.
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(place.open(path))  # Refuses a FIFO, on which Arrow would wait for ever.
-        source = path if place.is_local and _is_unicode(path) else opened
+        opened = stack.enter_context(store.open(path))  # Refuses a FIFO, which would block Arrow forever.
+        source = path if store.is_local and _is_unicode(path) else opened
         yield stack.enter_context(
             pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
         )
@@ -121,34 +121,34 @@ def _is_unicode(path: str) -> bool:
     return True
 
 
-def _row_counts(place: Place, item: Item) -> list[int]:
-    """Of each row group; of a file that cannot be read as if it had one, of which its worker then says why."""
+def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
+    """Return the rows of each row group; [0] for an unreadable file, whose worker then reports the error."""
     try:
-        with _opened(place, item.path) as file:
-            metadata = file.metadata
+        with _opened(store, file.path) as opened:
+            metadata = opened.metadata
             return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    except Exception:  # Arrow raises what it likes about damaged files, and stores' clients do.
+    except Exception:  # Arrow and the clients of stores share no base exception.
         return [0]
 
 
 def _image_column(schema: pa.Schema, asked: str | None) -> str:
-    """The column asked for, the only one that could be it, or the one called `image`."""
+    """Return the given column, the only column with bytes, or the one named `image`."""
     found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
     if asked is not None:
         if asked not in found:
-            raise SourceError(f"the column {asked!r} holds no bytes; those that do: {', '.join(found) or 'none'}")
+            raise SourceError(f"the column {asked!r} holds no bytes; columns with bytes: {', '.join(found) or 'none'}")
         return asked
     if len(found) == 1:
         return found[0]
     if _IMAGE in found:
         return _IMAGE
-    raise SourceError(f"say with --image-column which column holds the images: {', '.join(found) or 'none has bytes'}")
+    raise SourceError(f"select the column of images with --image-column: {', '.join(found) or 'no column holds bytes'}")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):  # As Hugging Face has it: the file's bytes and its path.
-        place = kind.get_field_index(_BYTES)
-        return place >= 0 and _holds_bytes(kind.field(place).type)
+    if pa.types.is_struct(kind):  # Hugging Face's layout: the file's bytes and its path.
+        index = kind.get_field_index(_BYTES)
+        return index >= 0 and _holds_bytes(kind.field(index).type)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
@@ -158,7 +158,7 @@ def _bytes_of(column: pa.Array) -> pa.Array:
 
 def _data(image: pa.Scalar) -> bytes:
     if not image.is_valid:
-        raise MissingImage("the row's image is null: only bytes are read, and no file that a path names")
+        raise MissingImage("the row's image is null; only embedded bytes are read, not files that a path names")
     size = image.as_buffer().size
     if size > MAX_BYTES:
         raise FileTooLarge(f"{size:,} bytes: at most {MAX_BYTES:,} are read of an image")

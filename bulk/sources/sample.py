@@ -1,4 +1,4 @@
-"""A sample: one image to judge, whatever it was found in."""
+"""A sample: one image to judge, from any kind of source."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from bulk.errors import InvalidExpected, RowError, UnreadableFile
-from common.urls import without_secrets
+from common.storage import without_secrets
 from gate import Label
 
 MAX_BYTES = 64 * 2**20
-"""Most bytes that are read of one file, member or value."""
+"""Size limit of one image, in bytes."""
 
 _LABELS = {"1": Label.GLASSES, "true": Label.GLASSES, "0": Label.NO_GLASSES, "false": Label.NO_GLASSES}
 
@@ -23,14 +23,14 @@ class Sample:
     """One image to judge.
 
     Args:
-        id: what it is called in its source.
-        source: the folder, tar or Parquet file it lies in.
-        fetch: gives its bytes, or raises RowError; called once, from any thread.
-        size: about how many bytes it holds in memory.
-        key: what it is called in a tar: up to the first dot of its members' names.
-        ending: of the image in a tar; empty where its bytes must say.
-        beside: the other members of its sample, endings and bytes, unchanged.
-        expected: what the generator was asked for.
+        id: its name in its source.
+        source: the folder, tar or Parquet file that holds it.
+        fetch: returns its bytes, or raises RowError; called once, from any thread.
+        size: its approximate bytes in memory.
+        key: its WebDataset key in a tar of accepted images.
+        ending: the image's ending in such a tar; empty if it follows from the bytes.
+        beside: the other members of its sample as endings and bytes, unchanged.
+        expected: the requested label.
     """
 
     id: str
@@ -44,12 +44,12 @@ class Sample:
 
 
 def given(data: bytes) -> Fetch:
-    """For a sample whose bytes are there."""
+    """Make the fetch function of a sample whose bytes are loaded."""
     return lambda: data
 
 
 def failing(error: RowError) -> Fetch:
-    """For a sample whose bytes cannot be had."""
+    """Make the fetch function of a sample that cannot be read."""
 
     def fetch() -> NoReturn:
         raise error
@@ -57,25 +57,25 @@ def failing(error: RowError) -> Fetch:
     return fetch
 
 
-def unreadable(what: str, error: Exception) -> UnreadableFile:
-    """The error of a row whose file could not be fetched."""
+def unreadable(text: str, error: Exception) -> UnreadableFile:
+    """Make the row error of a file that could not be fetched."""
     reason = getattr(error, "strerror", None) or error or type(error).__name__
-    return UnreadableFile(without_secrets(f"{what}: {reason}"))
+    return UnreadableFile(without_secrets(f"{text}: {reason}"))
 
 
 def key_of(text: str, *, safe: str = "") -> str:
-    """A name as a WebDataset key, where a dot would end it: percent-encoded, so that it can be had back."""
-    # Surrogates stand for bytes that are no UTF-8.
+    """Percent-encode a name as a WebDataset key, in which a dot would end the key."""
+    # Surrogates stand for bytes that are not UTF-8.
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe).replace(".", "%2E")
 
 
 def read_label(value: object) -> Label | None:
-    """What a column says was asked for: a label, or 1 and 0 as in the data set's `glasses`. None is no answer.
+    """Parse a requested label: its name, or 1 and 0 as in the data set's `glasses`; None if missing.
 
     Raises:
-        InvalidExpected: it is something else.
+        InvalidExpected: the value is not a label.
     """
-    if value is None or value != value:  # noqa: PLR0124 - NaN is how pandas writes what is missing.
+    if value is None or value != value:  # noqa: PLR0124 - pandas writes missing values as NaN.
         return None
     text = str(value).strip().lower().removesuffix(".0")
     if text in _LABELS:
@@ -83,4 +83,4 @@ def read_label(value: object) -> Label | None:
     try:
         return Label(text)
     except ValueError:
-        raise InvalidExpected(f"{text[:40]!r} is none of {', '.join([*Label, *_LABELS])}") from None
+        raise InvalidExpected(f"{text[:40]!r} is not one of {', '.join([*Label, *_LABELS])}") from None

@@ -1,4 +1,4 @@
-"""WebDataset tars: a part is one tar, read from front to back and never unpacked."""
+"""WebDataset tars: a unit is one tar, streamed and never unpacked."""
 
 from collections.abc import Iterator
 from typing import IO
@@ -9,42 +9,42 @@ from bulk.sources import archives
 from bulk.sources.files import Listed
 from bulk.sources.members import Samples
 from bulk.sources.sample import MAX_BYTES, Sample, failing, unreadable
-from bulk.work_unit import Part, slot_name
-from common.storage import Place
+from bulk.work_unit import WorkUnit, slot_name
+from common.storage import FileStore
 from common.webdataset import ShardReader, split
 
 ENDINGS = archives.ENDINGS
 
 
-def tar_parts(files: Listed, source: str) -> Iterator[Part]:
-    """A part for each of `files`, all of them tars. Its shard has one name by whatever pattern the tar is found."""
+def tar_units(files: Listed, source: str) -> Iterator[WorkUnit]:
+    """Yield a unit for each of `files`, all of them tars. Its shard's name does not depend on the pattern in SRC."""
     root = files.root
-    for item in files:
-        title = split(item.title.removeprefix(root))[0]
-        yield Part("webdataset", source, root, slot_name("webdataset", title, files.place.name(item.path)), (item,))
+    for file in files:
+        title = split(file.title.removeprefix(root))[0]
+        yield WorkUnit("webdataset", source, root, slot_name("webdataset", title, files.store.name(file.path)), (file,))
 
 
-def read_tar(part: Part, place: Place, columns: Columns, *, whole: bool) -> Iterator[Sample]:
-    """The samples of a tar, in order; of those the other members too if `whole`.
+def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+    """Yield the samples of a tar in order, with their other members if `whole`.
 
-    What cannot be read any more is one last sample that fails.
+    An unreadable rest becomes one last sample with an error.
     """
-    path = part.items[0].path
-    source = place.name(path)
+    path = unit.files[0].path
+    source = store.name(path)
     try:
-        with place.open(path, ahead=True) as file:
+        with store.open(path, ahead=True) as file:
             yield from _samples(file, Samples(source, columns.expected, whole=whole))
     except RowError as error:
         yield Sample("", source, failing(error))
-    except Exception as error:  # Stores' clients raise what they like.
+    except Exception as error:  # Clients of stores share no base exception.
         yield Sample("", source, failing(unreadable("the tar cannot be read from here on", error)))
 
 
 def _samples(file: IO[bytes], samples: Samples) -> Iterator[Sample]:
-    """Yield what can be read, and then raise why there is no more.
+    """Yield the readable samples.
 
     Raises:
-        RowError: the store failed, or the tar is damaged.
+        RowError: after the samples, if the store failed or the tar is damaged.
     """
     reader = ShardReader(MAX_BYTES)
     try:

@@ -1,4 +1,4 @@
-"""SRC: what the command was given, told apart and opened."""
+"""SRC: detect its format and open it."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -11,101 +11,101 @@ from bulk.sources import images, rows, shards
 from bulk.sources.files import Files, Listed
 from bulk.sources.ignored import Ignored, describe
 from bulk.sources.sample import Sample
-from bulk.sources.wanted import Wanted, fault_parts, read_faults
-from bulk.work_unit import Kind, Part
-from common.storage import Place, locate
+from bulk.sources.wanted import Wanted, fault_units, read_faults
+from bulk.work_unit import SourceKind, WorkUnit
+from common.storage import FileStore, locate
 from gate.header import IMAGE_ENDINGS
 
-_ENDINGS: Mapping[Kind, tuple[str, ...]] = {
+_ENDINGS: Mapping[SourceKind, tuple[str, ...]] = {
     "images": IMAGE_ENDINGS,
     "webdataset": shards.ENDINGS,
     "parquet": rows.ENDINGS,
 }
-_PARTS: Mapping[Kind, Callable[[Listed, str], Iterator[Part]]] = {
-    "images": images.image_parts,
-    "webdataset": shards.tar_parts,
-    "parquet": rows.row_parts,
+_UNITS: Mapping[SourceKind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
+    "images": images.image_units,
+    "webdataset": shards.tar_units,
+    "parquet": rows.row_units,
 }
-# Files that are looked at to find out what SRC holds.
+# Files examined to detect the format of SRC.
 _LOOK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where images come from.
+    """The source of the images.
 
     Args:
-        kind: how it is read.
-        url: SRC with its path made absolute: what `Part.source` says.
-        files: all its files, of which those of its kind count.
-        is_kind_given: whether the kind was said, so that one file that SRC names counts whatever it ends in.
+        kind: its format.
+        url: SRC with an absolute path, as in `WorkUnit.source`.
+        files: all its files, of any format.
+        is_kind_given: whether the user named the format; then a single file is read whatever its suffix.
     """
 
-    kind: Kind
+    kind: SourceKind
     url: str
     files: Files
     is_kind_given: bool = False
 
-    def parts(self, ignored: Ignored | None = None) -> Iterator[Part]:
-        """All parts, in an order that depends on nothing but the files' names; listed while they are gone through.
+    def units(self, ignored: Ignored | None = None) -> Iterator[WorkUnit]:
+        """List all units lazily, in an order that depends on the file names alone.
 
-        What is left out is counted in `ignored`. Entries that cannot be read are parts too, the last ones.
+        Ignored files are counted in `ignored`. Entries that cannot be read form the last units.
 
         Raises:
             OSError: the first folder cannot be listed.
         """
         counted = Ignored() if ignored is None else ignored
         wanted = Wanted(self.files, self.kind, _ENDINGS[self.kind], counted, is_forced=self.is_kind_given)
-        yield from _PARTS[self.kind](wanted, self.url)
-        yield from fault_parts(wanted.faults, self.kind, self.url, self.files.root)
+        yield from _UNITS[self.kind](wanted, self.url)
+        yield from fault_units(wanted.faults, self.kind, self.url, self.files.root)
 
 
-def open_source(url: str, options: Mapping[str, Any], *, kind: Kind | None = None) -> Source:
-    """Find out what SRC is; `kind` says it where files of several kinds lie together.
+def open_source(url: str, options: Mapping[str, Any], *, kind: SourceKind | None = None) -> Source:
+    """Open SRC and detect its format unless `kind` is given.
 
     Raises:
-        SourceError: nothing that can be judged is there, or files of several kinds.
-        UsageError: no URL.
-        OSError: it cannot be listed.
+        SourceError: SRC holds no images, or files of several formats.
+        UrlError: the URL is invalid.
+        OSError: SRC cannot be listed.
     """
-    place, path = locate(url, options)
-    files = Files.under(place, path)
-    name = place.name(files.path)
+    store, path = locate(url, options)
+    files = Files.under(store, path)
+    name = store.name(files.path)
     return Source(kind or _find_kind(files, name), name, files, is_kind_given=kind is not None)
 
 
-def read_part(part: Part, place: Place, columns: Columns, *, whole: bool) -> Iterator[Sample]:
-    """The samples of a part in order; of a tar with the other members too if `whole`.
+def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+    """Yield the samples of a unit in order; samples of a tar include their other members if `whole`.
 
-    What cannot be read is a sample that fails, and never an exception.
+    Unreadable data becomes a sample with an error, never an exception.
     """
-    if part.items[0].fault:
-        return read_faults(part, place)
-    match part.kind:
+    if unit.files[0].fault:
+        return read_faults(unit, store)
+    match unit.kind:
         case "images":
-            return images.read_images(part, place)
+            return images.read_images(unit, store)
         case "webdataset":
-            return shards.read_tar(part, place, columns, whole=whole)
+            return shards.read_tar(unit, store, columns, whole=whole)
         case "parquet":
-            return rows.read_rows(part, place, columns)
+            return rows.read_rows(unit, store, columns)
 
 
-def _find_kind(files: Files, url: str) -> Kind:
-    """From the first files there are; of many others, from the first one that says it."""
-    found: set[Kind] = set()
+def _find_kind(files: Files, url: str) -> SourceKind:
+    """Detect the format from the first files, or from the first one with a known suffix among many others."""
+    found: set[SourceKind] = set()
     ignored = Ignored()
-    for number, item in enumerate(files.listed(ignored)):
-        name = files.place.file_text(item.path).rpartition("/")[2]
+    for number, file in enumerate(files.listed(ignored)):
+        name = files.store.file_text(file.path).rpartition("/")[2]
         kinds = {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
         found |= kinds
-        if not kinds and not item.fault:
+        if not kinds and not file.fault:
             ignored.add_file(name)
         if found and number >= _LOOK:
             break
     if not found:
         endings = " ".join(itertools.chain(*_ENDINGS.values()))
         there = f" ({describe(ignored.counts)})" if ignored.counts else ""
-        raise SourceError(f"{url}: there is no such file, and nothing in it that ends in one of {endings}{there}")
+        raise SourceError(f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}")
     if len(found) > 1:
-        raise SourceError(f"{url} holds {' and '.join(sorted(found))}: say with --format which of them is meant")
+        raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
     return found.pop()

@@ -1,4 +1,4 @@
-"""Walk a folder tree: each real folder once, and one that cannot be listed never ends the walk."""
+"""Walk a folder tree; visit each real folder once and continue past folders that cannot be listed."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,46 +6,47 @@ from pathlib import Path
 
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, States
-from bulk.work_unit import Item
-from common.storage import Place
+from common.storage import FileStore, StoredFile
 
 
 class Walk:
-    """The files below a glob's fixed folder that match it, in an order that depends on their names alone.
+    """The files that match a glob, in an order that depends on their names alone.
 
-    Names that begin with `.` are counted in `ignored`. A folder that cannot be listed is an item with a fault. Links to
-    folders are followed; a folder that several paths lead to is walked once, by its real path where that is below the
-    fixed folder, else by the first one.
+    Hidden names are counted in `ignored`. A folder that cannot be listed is yielded with a fault. Links to folders are
+    followed; a folder with several paths is walked once, by its real path if that lies below the glob's fixed folder,
+    otherwise by the first path found.
     """
 
-    def __init__(self, place: Place, glob: Glob, ignored: Ignored) -> None:
-        self._place, self._glob, self._ignored = place, glob, ignored
+    def __init__(self, store: FileStore, glob: Glob, ignored: Ignored) -> None:
+        self._store, self._glob, self._ignored = store, glob, ignored
         self._seen: set[tuple[int, int, States]] = set()
-        self._root = os.path.realpath(glob.folder) if place.is_local else ""
+        self._root = os.path.realpath(glob.folder) if store.is_local else ""
 
-    def __iter__(self) -> Iterator[Item]:
-        """Walk it.
+    def __iter__(self) -> Iterator[StoredFile]:
+        """Yield the files.
 
         Raises:
             OSError: the fixed folder itself cannot be listed.
         """
-        # A stack and no recursion: paths may be thousands of folders deep.
+        # A stack instead of recursion: a tree may be thousands of folders deep.
         waiting = [(self._glob.folder, self._glob.start)]
         while waiting:
             folder, states = waiting.pop()
             if not self._enters(folder, states):
                 continue
             try:
-                listing = self._place.list(folder)
+                listing = self._store.list(folder)
             except OSError as error:
                 if folder == self._glob.folder:
                     raise
                 reason = error.strerror or str(error)
-                yield Item(folder, None, "", fault="unreadable_folder", detail=f"the folder cannot be listed: {reason}")
+                yield StoredFile(
+                    folder, None, "", fault="unreadable_folder", detail=f"the folder cannot be listed: {reason}"
+                )
                 continue
-            for item in listing.files:
-                if self._is_wanted(_name(item.path), states):
-                    yield item
+            for file in listing.files:
+                if self._is_wanted(_name(file.path), states):
+                    yield file
             waiting += reversed(list(self._inner(listing.folders, states)))
 
     def _is_wanted(self, name: str, states: States) -> bool:
@@ -67,27 +68,27 @@ class Walk:
             elif inside := self._glob.descend(after):
                 yield folder, inside
             else:
-                # The glob names the folder, and nothing in it.
+                # The glob matches the folder itself, not its entries.
                 self._ignored.add("folders")
 
     def _enters(self, folder: str, states: States) -> bool:
-        if not self._place.is_local:
+        if not self._store.is_local:
             return True
         if folder != self._glob.folder and Path(folder).is_symlink() and self._is_walked_elsewhere(folder, states):
             return False
         try:
             state = Path(folder).stat()
-        except OSError:  # Listing it says why.
+        except OSError:  # Listing it reports the error.
             return True
         key = (state.st_dev, state.st_ino, states)
-        # Some network file systems number nothing.
+        # Some network file systems have no inode numbers.
         if state.st_ino and key in self._seen:
             return False
         self._seen.add(key)
         return True
 
     def _is_walked_elsewhere(self, link: str, states: States) -> bool:
-        """Whether the walk comes to the link's target by its real path too, and finds the same files there."""
+        """Return whether the walk also reaches the link's target by its real path, with the same matches."""
         real = os.path.realpath(link)
         inside = f"{self._root.rstrip('/')}/"
         if not f"{real}/".startswith(inside):

@@ -1,4 +1,4 @@
-"""The judge: samples to rows, by the same pixels, scores and decision as everywhere; order is kept."""
+"""Turn samples into rows in order, with the gate's pixels, scores and decisions."""
 
 import hashlib
 import threading
@@ -12,25 +12,25 @@ from typing import TypeVar
 import numpy as np
 
 from bulk.errors import Internal, RowError, ScoringFailed, Stopped
-from bulk.job import Job
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.output.table import Row
 from bulk.sources.sample import Sample, failing
-from bulk.work.score_cache import Known
-from common.urls import without_secrets
+from common.storage import without_secrets
 from gate import Decision, DecodeBudget, ImageError, Label, ScoringError, decide, read_pixels
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 
-# Enough that no thread waits while a batch is scored, and no more bytes of images than these in each part.
+# Images read ahead per unit, so that no thread idles while a batch is scored, and a limit on their bytes.
 _WINDOW = 16
 _WINDOW_BYTES = 32 * 2**20
 
-_FETCHED = failing(Internal("the image's bytes were fetched before"))
+_FETCHED = failing(Internal("the image was already fetched"))
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A sample, its row and its image's bytes, where these are to be kept."""
+class ScoredSample:
+    """One scored sample: its row, and the image's bytes if accepted images are kept."""
 
     sample: Sample
     row: Row
@@ -40,7 +40,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Examined:
-    """A sample on its way: pixels to score, or a score, or what is wrong with it."""
+    """A decoded sample: its pixels, its cached score, or its error."""
 
     sample: Sample
     sha256: bytes | None = None
@@ -50,27 +50,27 @@ class _Examined:
     error: ImageError | RowError | None = None
 
 
-Fault = TypeVar("Fault", bound=BaseException)
+AnyError = TypeVar("AnyError", bound=BaseException)
 
 
-def _bare(error: Fault) -> Fault:
-    """Return the error without its traceback, whose frames hold the image: rows are held by the thousand."""
+def _bare(error: AnyError) -> AnyError:
+    """Drop the error's traceback, whose frames keep the image alive: thousands of rows are held at a time."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
-class Judge:
-    """Examines samples on all of its threads, and scores them in batches on its caller's.
+class BatchScorer:
+    """Decodes samples on its threads and scores them in batches on the caller's thread.
 
     Args:
-        job: what is done.
-        known: scores that need not be found out again.
-        scorer: of the job's model.
-        threads: how many images are decoded at a time, whoever asks.
+        job: the job.
+        cache: scores of images that were scored before.
+        scorer: the scorer of the job's model.
+        threads: number of images decoded at a time, over all callers.
     """
 
-    def __init__(self, job: Job, known: Known, scorer: Scorer, *, threads: int) -> None:
-        self._job, self._known, self._scorer = job, known, scorer
+    def __init__(self, job: BulkJob, cache: ScoreCache, scorer: Scorer, *, threads: int) -> None:
+        self._job, self._cache, self._scorer = job, cache, scorer
         self._window = _WINDOW + 4 * threads
         self._window_bytes = _WINDOW_BYTES + threads * 4 * 2**20
         self._budget = DecodeBudget(job.max_decode_bytes)
@@ -78,26 +78,26 @@ class Judge:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
-        """Let go of the threads. Once stopped, those that still read or decode are not waited for."""
+        """Shut down the threads. After `stop`, running reads and decodes are not awaited."""
         self._pool.shutdown(wait=not self._stopped.is_set(), cancel_futures=True)
 
     def stop(self) -> None:
-        """Have everything that is under way end with `Stopped`."""
+        """Make all running calls raise `Stopped`."""
         self._stopped.set()
 
-    def judge(self, samples: Iterable[Sample]) -> Generator[list[Judged], None, None]:
-        """Batches of what became of `samples`, in order. To be closed where it is left early.
+    def judge(self, samples: Iterable[Sample]) -> Generator[list[ScoredSample], None, None]:
+        """Yield batches of scored samples in order. Close the generator if you stop early.
 
         Raises:
-            Stopped: by `stop`.
-            ScoringError: the model fails, whatever the image.
+            Stopped: `stop` was called.
+            ScoringError: the model fails on any image.
         """
         with closing(self._examine_all(samples)) as examined:
             for batch in self._batches(examined):
                 yield [self._decide(each) for each in self._score(batch)]
 
     def _examine_all(self, samples: Iterable[Sample]) -> Generator[_Examined, None, None]:
-        """In order, and no further ahead than the window reaches."""
+        """Decode in order, at most one window ahead."""
         window: deque[Future[_Examined]] = deque()
         held = 0
         try:
@@ -121,15 +121,15 @@ class Judge:
         try:
             data = sample.fetch()
             sha256 = hashlib.sha256(data).digest()
-            score = self._known.find(sha256)
+            score = self._cache.find(sha256)
             pixels = read_pixels(data, self._scorer.size, budget=self._budget) if score is None else None
         except (ImageError, RowError) as fault:
             error = _bare(fault)
         except MemoryError:
             raise
-        except Exception as fault:  # Of millions of images one must not end the run, whatever is the matter with it.
+        except Exception as fault:  # A single image must not end a run over millions.
             error = Internal(without_secrets(f"{type(fault).__name__}: {fault}"))
-        # Until the batch is full nothing holds on to bytes that nobody needs any more.
+        # Release the bytes, which `fetch` holds, before the batch is full.
         light = replace(sample, fetch=_FETCHED)
         return _Examined(light, sha256, data if self._job.keep else None, pixels, score, error)
 
@@ -146,7 +146,7 @@ class Judge:
             yield batch
 
     def _score(self, batch: list[_Examined]) -> Iterator[tuple[_Examined, Score | RowError | None]]:
-        """Each with its score, where it has pixels; where the model fails on one image alone, with that."""
+        """Pair each sample with the score of its pixels, or with the error if the model fails on this image only."""
         images = [each.pixels for each in batch if each.pixels is not None]
         scores = iter(self._run(images))
         return ((each, None if each.pixels is None else next(scores)) for each in batch)
@@ -157,7 +157,7 @@ class Judge:
         try:
             return self._run_filled(images)
         except ScoringError:
-            self._run_filled([np.zeros_like(images[0])])  # Raises where it is the model's fault, or the device's.
+            self._run_filled([np.zeros_like(images[0])])  # Raises if the model or the device is at fault.
             return [self._run_alone(image) for image in images]
 
     def _run_alone(self, image: Pixels) -> Score | RowError:
@@ -167,12 +167,12 @@ class Judge:
             return ScoringFailed(str(error))
 
     def _run_filled(self, images: Sequence[Pixels]) -> list[Score]:
-        """Always in batches of one size: another one may be computed in another order, and differ in its last bits."""
+        """Pad to a fixed batch size: another size may change the order of computation and so the last bits."""
         filled = np.zeros((self._job.batch_size, *images[0].shape), np.uint8)
         filled[: len(images)] = images
         return self._scorer.score(filled).each()[: len(images)]
 
-    def _decide(self, pair: tuple[_Examined, Score | RowError | None]) -> Judged:
+    def _decide(self, pair: tuple[_Examined, Score | RowError | None]) -> ScoredSample:
         examined, scored = pair
         sample = examined.sample
         error = scored if isinstance(scored, RowError) else examined.error
@@ -180,7 +180,7 @@ class Judge:
         expected = sample.expected or self._job.expected
         decision = self._decision(score, expected) if score else None
         row = Row(sample.id, sample.source, examined.sha256, expected, score, decision, error)
-        return Judged(sample, row, examined.data, is_reused=examined.score is not None)
+        return ScoredSample(sample, row, examined.data, is_reused=examined.score is not None)
 
     def _decision(self, score: Score, expected: Label | None) -> Decision:
         return decide(

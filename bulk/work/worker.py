@@ -1,18 +1,18 @@
-"""The worker: reads a part, has it judged and commits its shard."""
+"""The worker: read a unit, score it and commit its shard."""
 
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Self
 
-from bulk.job import Job
-from bulk.output.accepted_tar import Keep, kept_name
+from bulk.job import BulkJob
+from bulk.output.accepted_tar import AcceptedTar, kept_name
+from bulk.output.score_cache import ScoreCache
 from bulk.output.table import ENDING, TableWriter
-from bulk.output.tally import Counts, PartResult
-from bulk.sources.source import read_part
-from bulk.work.batch_scorer import Judge, Judged
-from bulk.work.score_cache import Known
-from bulk.work_unit import Part
+from bulk.output.tally import Counts, UnitResult
+from bulk.sources.source import read_unit
+from bulk.work.batch_scorer import BatchScorer, ScoredSample
+from bulk.work_unit import WorkUnit
 from common.storage import locate
 from gate import Action
 from gate.golden import check_golden
@@ -21,20 +21,20 @@ from gate.time_limit import TimeLimit
 
 
 class Worker:
-    """Runs parts; several threads may each run one at the same time.
+    """Runs units. Thread-safe: several threads may run one each.
 
     Args:
-        job: what is done.
-        known: scores that need not be found out again.
-        threads: how many images are decoded at a time.
-        watch: is told of images as they are judged, from any thread.
+        job: the job.
+        cache: scores of images that were scored before.
+        threads: number of images decoded at a time.
+        watch: receives counts as images are judged, from any thread.
 
     Raises:
-        GateError: the model cannot be run here, or computes something else than at export.
+        GateError: the model cannot run here, or its scores differ from those at export.
     """
 
     def __init__(
-        self, job: Job, known: Known, *, threads: int, watch: Callable[[Counts], None] = lambda _: None
+        self, job: BulkJob, cache: ScoreCache, *, threads: int, watch: Callable[[Counts], None] = lambda _: None
     ) -> None:
         with TimeLimit() as limit:
             scorer = Scorer(job.model, device=job.device, limit=limit)
@@ -42,9 +42,9 @@ class Worker:
                 check_golden(scorer, job.model.card)
         self._job, self._watch = job, watch
         self._target, self._target_path = locate(job.target, job.storage_options)
-        # Without KEEP there is nothing to write there.
-        self._keep, self._keep_path = locate(job.keep or job.target, job.storage_options)
-        self._judge = Judge(job, known, scorer, threads=threads)
+        # Without KEEP no tar is written, and the target stands in.
+        self._accepted, self._accepted_path = locate(job.keep or job.target, job.storage_options)
+        self._scorer = BatchScorer(job, cache, scorer, threads=threads)
 
     def __enter__(self) -> Self:
         return self
@@ -53,49 +53,49 @@ class Worker:
         self.close()
 
     def close(self) -> None:
-        """Let go of the threads."""
-        self._judge.close()
+        """Shut down the threads."""
+        self._scorer.close()
 
     def stop(self) -> None:
-        """Have every part that is run end with `Stopped`, soon and without a shard. May be called from any thread."""
-        self._judge.stop()
+        """Make all running units raise `Stopped` without writing a shard. Thread-safe."""
+        self._scorer.stop()
 
-    def run(self, part: Part) -> PartResult:
-        """Judge a part and commit its tar of accepted images, then its shard. Run again, it writes the same bytes.
+    def run(self, unit: WorkUnit) -> UnitResult:
+        """Score a unit and commit its tar of accepted images, then its shard. Idempotent.
 
         Raises:
-            Stopped: by `stop`.
-            ScoringError: the model fails, whatever the image.
-            OSError: DST or KEEP cannot be written to.
+            Stopped: `stop` was called.
+            ScoringError: the model fails on any image.
+            OSError: DST or KEEP cannot be written.
         """
-        name = kept_name(part, self._job)
-        # What was entered last ends first: the tar appears before the shard that vouches for it.
+        name = kept_name(unit, self._job)
+        # Contexts exit in reverse order: the tar appears before the shard that refers to it.
         with (
-            self._target.publish(f"{self._target_path}/{part.slot}{ENDING}") as path,
+            self._target.publish(f"{self._target_path}/{unit.slot}{ENDING}") as path,
             TableWriter(path, self._job.model.card.version) as table,
-            Keep(self._keep, f"{self._keep_path}/{name}") as keep,
+            AcceptedTar(self._accepted, f"{self._accepted_path}/{name}") as accepted,
         ):
-            reused = self._fill(part, table, keep)
-            table.finish(part, self._job)
-        result = PartResult(part.slot, table.counts, reused)
+            reused = self._fill(unit, table, accepted)
+            table.finish(unit, self._job)
+        result = UnitResult(unit.slot, table.counts, reused)
         return replace(result, kept=name) if self._job.keep and result.total.accepted else result
 
-    def _fill(self, part: Part, table: TableWriter, keep: Keep) -> int:
-        """Write all rows; the number of those whose scores were known."""
-        place, _ = locate(part.source, self._job.storage_options)
-        samples = read_part(part, place, self._job.columns, whole=self._job.keep is not None)
+    def _fill(self, unit: WorkUnit, table: TableWriter, accepted: AcceptedTar) -> int:
+        """Write all rows; return the number of cached scores."""
+        store, _ = locate(unit.source, self._job.storage_options)
+        samples = read_unit(unit, store, self._job.columns, whole=self._job.keep is not None)
         reused = 0
-        with closing(self._judge.judge(samples)) as batches:
+        with closing(self._scorer.judge(samples)) as batches:
             for batch in batches:
                 for judged in batch:
-                    self._write(judged, table, keep)
+                    self._write(judged, table, accepted)
                     reused += judged.is_reused
                 self._watch(sum((judged.row.counts for judged in batch), Counts()))
         return reused
 
     @staticmethod
-    def _write(judged: Judged, table: TableWriter, keep: Keep) -> None:
+    def _write(judged: ScoredSample, table: TableWriter, accepted: AcceptedTar) -> None:
         table.add(judged.row)
         decision = judged.row.decision
         if judged.data is not None and decision is not None and decision.action is Action.ACCEPT:
-            keep.add(judged.sample, judged.data)
+            accepted.add(judged.sample, judged.data)

@@ -48,7 +48,7 @@ def s3(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, request:
 @pytest.fixture
 def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     """An empty bucket of Google's, found by the variable that its emulators are found by."""
-    # gcsfs' default asks by gRPC, which the server does not speak, what kind of bucket it is.
+    # By default gcsfs queries the bucket type by gRPC, which the server does not support.
     default = fsspec.get_filesystem_class("gs")
     fsspec.register_implementation("gs", gcsfs.core.GCSFileSystem, clobber=True)
     with google.serving() as url:

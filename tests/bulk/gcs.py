@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({}, 204 if self.server.objects.pop(path, None) else 404)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Silence the log."""
 
     def _asked(self) -> tuple[str, dict[str, str]]:
         address = urlsplit(self.path)

@@ -1,4 +1,4 @@
-"""Small sources of images, one bulk run over them, and what it wrote."""
+"""Small sources of images, a bulk run over them, and its output."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from tests.support.images import encode, flat
 Row = dict[str, Any]
 
 ANONYMOUS = {"token": "anon"}
-"""What gcsfs takes instead of credentials."""
+"""Options that make gcsfs connect without credentials."""
 
 LIGHT, GREY, DARK = 250, 128, 5
 """Accepted with glasses, discarded as uncertain, accepted without: the fake model's probability is the brightness."""
@@ -52,7 +52,7 @@ def tar_bytes(members: Mapping[str, bytes] | Sequence[tuple[str, bytes]]) -> byt
 
 
 def tar_members(data: bytes) -> dict[str, bytes]:
-    """What is in a tar."""
+    """Return the members of a tar."""
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
 
@@ -100,7 +100,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of the command left: its status, its summary as JSON and its standard error."""
+    """The result of one command: exit status, summary as JSON and standard error."""
 
     status: int
     out: str

@@ -27,14 +27,14 @@ from bulk.engines.engine import Engine
 from bulk.engines.local import LocalEngine
 from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.session import start_patiently
-from bulk.job import Job
+from bulk.job import BulkJob
 from bulk.output.folder import LOCK
+from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import Counts
 from bulk.progress import Progress
 from bulk.run import run
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.work.score_cache import Known
 from bulk.work.worker import Worker
 from gate import Band
 from gate.scorer import Device
@@ -42,8 +42,8 @@ from tests.bulk.helpers import face, tar_bytes
 from tests.support.models import brightness_model
 
 FREE, HELD, DEADLY, FULL = 4, 5, 6, 7
-"""Images of a tar that `Stops` lets pass, of one that it holds, of one that kills who reads it while another is held,
-and of one that fills the disk."""
+"""Numbers of images in tars that `Stops` lets pass, holds, kills the worker for while another is held, and fails with a
+full disk."""
 
 _SECONDS = 60.0
 # Ray takes no fewer bytes for the objects of a node.
@@ -67,12 +67,12 @@ class Stops:
 
     folder: Path
 
-    def __call__(self, job: Job, known: Known, *, threads: int) -> Worker:
-        """In place of `Worker`."""
-        return Worker(job, known, threads=threads, watch=self._stop)
+    def __call__(self, job: BulkJob, cache: ScoreCache, *, threads: int) -> Worker:
+        """Make the worker."""
+        return Worker(job, cache, threads=threads, watch=self._stop)
 
     def go_on(self) -> None:
-        """Hold nothing any more."""
+        """Release the held units."""
         (self.folder / "go").touch()
 
     def held(self, count: int) -> list[Held]:
@@ -103,13 +103,13 @@ def wait_for(condition: Any) -> None:
     """Until it holds; a minute is a failure."""
     end = time.monotonic() + _SECONDS
     while not condition():
-        assert time.monotonic() < end, "what was waited for has not happened"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 
 @contextmanager
 def two_nodes() -> Iterator[Cluster]:
-    """A cluster of two nodes of one core each; the second has what Ray takes for a GPU. We drive it, on the first."""
+    """A cluster of two nodes of one core each; the second has a simulated GPU. The driver is on the first."""
     cluster = start_patiently(
         lambda: Cluster(initialize_head=True, head_node_args={**_NODE, "include_dashboard": False})
     )
@@ -140,20 +140,20 @@ def write_tars(folder: Path, sizes: Sequence[int]) -> Path:
 def judge(source: Path, target: Path, engine: Engine, *, device: Device = "auto") -> Summary:
     """A whole run in this process."""
     for handler in list(logging.getLogger("ray.data").handlers):
-        # Pytest keeps what is logged, tracebacks hold on to Ray's actors, and actors to their cores.
+        # Pytest keeps log records, whose tracebacks reference Ray's actors, which occupy cores.
         if type(handler).__module__.startswith("_pytest"):
             logging.getLogger("ray.data").removeHandler(handler)
-    job = Job(brightness_model(), Band(), str(target), keep=str(_keep(target)), device=device)
+    job = BulkJob(brightness_model(), Band(), str(target), keep=str(_keep(target)), device=device)
     return run(open_source(str(source), {}), job, lambda: engine, progress=Progress(io.StringIO()))
 
 
 def judge_here(source: Path, target: Path) -> Summary:
-    """By the local engine: what every other run must come to."""
+    """Run the local engine, the reference for every other run."""
     return judge(source, target, LocalEngine(2))
 
 
 def files(target: Path) -> dict[str, bytes]:
-    """All in DST and KEEP but locks, hidden files too: what dead workers left half-written must be gone."""
+    """All in DST and KEEP but locks, hidden files too: unfinished files of dead workers must be gone."""
     paths = [*target.iterdir(), *_keep(target).iterdir()]
     return {path.name: path.read_bytes() for path in paths if path.name != LOCK}
 

@@ -25,14 +25,12 @@ def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None
     assert "(32)" in printed
 
 
-def test_too_much_rejected_is_status_3_and_what_cannot_be_judged_counts_as_rejected(
-    bulk: Bulk, faces: Path, tmp_path: Path
-) -> None:
+def test_a_high_reject_ratio_is_status_3_and_errors_count_as_rejected(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     assert bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.5").status == 0
     ran = bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.49")
-    # All of SRC counts, and not only what this run had to do.
+    # The ratio covers all of SRC, including images of earlier runs.
     assert (ran.status, ran.summary["judged"]) == (3, 0)
-    assert "0.5000 of the images were rejected: more than --max-reject-ratio 0.49" in ran.err
+    assert "reject ratio 0.5000 is above --max-reject-ratio 0.49" in ran.err
     assert ran.summary["reject_ratio"] == 0.5
 
 
@@ -47,7 +45,7 @@ def test_the_summary_for_people_is_a_table_by_source(
     assert more.split() == [f"{faces}/more", "1", "1", "0", "0", "0.0000"]
     assert total.split() == ["all", "5", "3", "1", "1", "0.4000"]
     assert last.startswith("5 judged in ")
-    assert last.endswith("images/s; 0 done before, 0 scores known")
+    assert last.endswith("images/s; 0 skipped, 0 scores reused")
 
 
 @pytest.mark.parametrize(
@@ -55,19 +53,19 @@ def test_the_summary_for_people_is_a_table_by_source(
     [
         (["--max-reject-ratio", "2"], "--max-reject-ratio: Input should be less than or equal to 1"),
         (["--expected", "maybe"], "--expected: Input should be 'glasses' or 'no_glasses'"),
-        (["--expected", "glasses", "--expected-column", "x"], "give one of them"),
-        (["--ray-actors", "2"], "go with --engine ray"),
-        (["--storage-options", "{"], "--storage-options: no JSON"),
+        (["--expected", "glasses", "--expected-column", "x"], "--expected and --expected-column exclude each other"),
+        (["--ray-actors", "2"], "need --engine ray"),
+        (["--storage-options", "{"], "--storage-options: not valid JSON"),
         (["--band-low", "0.9", "--band-high", "0.1"], "--band-low and --band-high over the model's card"),
-        (["--expected-column", "x"], "image files have none"),
-        (["--image-column", "x"], "are of Parquet, and"),
-        (["--keep", "{tmp}/out/keep"], "lies in DST"),
-        (["--keep", "{tmp}/out"], "lies in DST"),
+        (["--expected-column", "x"], "--expected-column needs a Parquet or WebDataset source"),
+        (["--image-column", "x"], "need a Parquet source, but"),
+        (["--keep", "{tmp}/out/keep"], "lies inside DST"),
+        (["--keep", "{tmp}/out"], "lies inside DST"),
         (["--device", "tpu"], "--device: Input should be"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_status_2_and_says_what_is_wrong(
+def test_invalid_arguments_are_status_2_and_named(
     flags: list[str], text: str, bulk: Bulk, faces: Path, tmp_path: Path
 ) -> None:
     ran = bulk(faces, tmp_path / "out", *(flag.replace("{tmp}", str(tmp_path)) for flag in flags))
@@ -79,13 +77,13 @@ def test_wrong_usage_is_status_2_and_says_what_is_wrong(
 @pytest.mark.parametrize(
     ("src", "flags", "text"),
     [
-        ("nowhere", [], "there is no such file, and nothing in it that ends in one of .png"),
+        ("nowhere", [], "is not a file, and holds no file with one of the suffixes .png"),
         ("faces", ["--version", "9"], "there is no model 'glasses' version '9'"),
         ("faces", ["--device", "cuda"], "LENSGATE_DEVICE=cuda"),
-        ("mixed", [], "holds images and webdataset: say with --format"),
+        ("mixed", [], "holds images and webdataset: select one with --format"),
     ],
 )
-def test_a_fault_has_a_name_and_status_1(src: str, flags: list[str], text: str, bulk: Bulk, faces: Path) -> None:
+def test_a_failure_is_named_and_has_status_1(src: str, flags: list[str], text: str, bulk: Bulk, faces: Path) -> None:
     mixed = write_faces(faces.parent / "mixed", [1])
     (mixed / "x.tar").write_bytes(tar_bytes({}))
     ran = bulk(faces.parent / src, faces.parent / "out", *flags)
@@ -93,16 +91,16 @@ def test_a_fault_has_a_name_and_status_1(src: str, flags: list[str], text: str, 
     assert text in ran.err
 
 
-def test_of_a_url_that_nothing_is_known_of_nothing_is_done(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_url_of_an_unknown_protocol_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     ran = bulk("nowhere://x", tmp_path / "out")
     assert ran.status == 2
     assert "nowhere://x: Protocol not known: nowhere" in ran.err
 
 
-def test_of_files_of_several_kinds_those_that_are_asked_for_count(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_format_selects_files_among_several_kinds(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     (faces / "x.tar").write_bytes(tar_bytes({"a.png": b""}))
     assert bulk(faces, tmp_path / "out", "--format", "images").summary["images"] == 4
-    # What was found there of another kind is as much there as before.
+    # Shards of another kind stay.
     assert bulk(faces, tmp_path / "out", "--format", "webdataset").summary["removed_shards"] == 0
     assert len(read_rows(tmp_path / "out")) == 5
 
@@ -112,7 +110,7 @@ def test_of_files_of_several_kinds_those_that_are_asked_for_count(bulk: Bulk, fa
     [("x.tar", tar_bytes({}), "--keep"), ("x.parquet", parquet_bytes({"image": [b""]}), "")],
     ids=["tars", "tables"],
 )
-def test_what_is_written_must_not_lie_where_the_next_run_would_read_it(
+def test_output_folders_inside_the_source_are_refused(
     name: str, data: bytes, flag: str, bulk: Bulk, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
@@ -121,7 +119,7 @@ def test_what_is_written_must_not_lie_where_the_next_run_would_read_it(
     out, flags = (tmp_path / "out", [flag, str(source / "keep")]) if flag else (source / "out", [])
     ran = bulk(source, out, *flags)
     assert ran.status == 2
-    assert "the next run would look for images in it" in ran.err
+    assert "the next run would read it as input" in ran.err
     # A pattern that looks no deeper does not find it.
     assert bulk(source / f"*{Path(name).suffix}", out, *flags).status in (0, 4)
 
@@ -138,7 +136,7 @@ def test_the_environment_counts_as_it_does_for_the_service(
     assert "LENSGATE_BAND_LOW: " in capsys.readouterr().err
 
 
-def test_relative_paths_are_of_the_folder_one_is_in(
+def test_relative_paths_start_at_the_working_directory(
     bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

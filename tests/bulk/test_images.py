@@ -34,7 +34,7 @@ def test_a_folder_becomes_a_table_in_the_order_of_its_names(bulk: Bulk, tmp_path
     assert ran.summary["sources"][str(faces)]["reject_ratio"] == 0.666667
 
 
-def test_what_cannot_be_judged_is_a_row_that_says_why(bulk: Bulk, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_judged_is_a_row_with_the_reason(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
     (faces / "broken.png").write_bytes(face(DARK)[:-20])
     (faces / "empty.jpg").write_bytes(b"")
@@ -63,7 +63,7 @@ def test_what_cannot_be_judged_is_a_row_that_says_why(bulk: Bulk, tmp_path: Path
     assert "67,108,865 bytes" in vast["detail"]
 
 
-def test_folders_are_gone_through_and_each_is_a_source(bulk: Bulk, tmp_path: Path) -> None:
+def test_folders_are_walked_and_each_is_a_source(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
     write_faces(faces / "b", [DARK])
     write_faces(faces / "a" / "deep", [GREY])
@@ -106,7 +106,7 @@ def test_patterns_choose_files(pattern: str, found: list[str], bulk: Bulk, tmp_p
 
 
 @pytest.mark.parametrize("name", ["face[1].png", "face{0..1}.png", "all*.png"])
-def test_what_has_the_very_name_of_a_pattern_is_meant(name: str, bulk: Bulk, tmp_path: Path) -> None:
+def test_an_existing_file_takes_precedence_over_a_pattern(name: str, bulk: Bulk, tmp_path: Path) -> None:
     for other in (name, "face1.png", "face0.png"):
         (tmp_path / other).write_bytes(face(LIGHT))
     assert bulk(tmp_path / name, tmp_path / "out").status == 0
@@ -124,7 +124,7 @@ def test_names_need_not_be_unicode(bulk: Bulk, tmp_path: Path, capsys: pytest.Ca
     assert f"{faces}/\\xff " in capsys.readouterr().out
 
 
-def test_one_more_file_rewrites_one_shard_of_many(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_new_file_rewrites_one_shard_of_many(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", range(1_500))
     bulk(faces, tmp_path / "out")
     before = shards(tmp_path / "out")
@@ -137,11 +137,11 @@ def test_one_more_file_rewrites_one_shard_of_many(bulk: Bulk, tmp_path: Path) ->
     assert changed[0] in before
     rows = read_rows(tmp_path / "out")
     assert sorted(row["id"] for row in rows) == sorted(path.name for path in faces.iterdir())
-    # Of the shard's other images nothing but the hash is found out again.
+    # The shard's other images are hashed again, and their scores reused.
     assert ran.summary["reused"] == ran.summary["judged"] - 1 > 100
 
 
-def test_a_file_before_all_others_or_one_less_there_leaves_no_shard_behind(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_file_added_or_removed_at_the_front_leaves_no_stale_shard(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", range(10, 20))
     bulk(faces, tmp_path / "out")
     names = list(shards(tmp_path / "out"))
@@ -156,7 +156,7 @@ def test_a_file_before_all_others_or_one_less_there_leaves_no_shard_behind(bulk:
     assert len(read_rows(tmp_path / "out")) == 9
 
 
-def test_parts_that_grow_together_take_the_shard_of_the_later_one_along(bulk: Bulk, tmp_path: Path) -> None:
+def test_merged_units_remove_the_shard_of_the_later_one(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", range(600))
     bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep")
     second = next(name for name in shards(tmp_path / "out") if not name.startswith("faces-"))

@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> Path:
     folder.mkdir()
     data = encode(portrait(512))
     for tar in range(TARS):
-        # What follows the end of a PNG changes its hash and nothing else.
+        # Bytes after the end of a PNG change only its hash.
         members = {f"{image:03d}.png": data + bytes([tar, image]) for image in range(IMAGES)}
         (folder / f"x-{tar}.tar").write_bytes(tar_bytes(members))
     return folder
@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> Path:
 def running(source: Path | str, out: Path, keep: Path, models: Path) -> Iterator["subprocess.Popen[str]"]:
     flags = ["--keep", str(keep), "--models", str(models), "--json"]
     command = [sys.executable, "-m", "lensgate", "bulk", str(source), str(out), *flags]
-    # A shell has what it runs in the background ignore Ctrl-C, and with these tests all that they start.
+    # A shell starts background jobs with SIGINT ignored, which child processes of these tests inherit.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -67,7 +67,7 @@ def finish(source: Path, out: Path, keep: Path, models: Path) -> None:
         assert process.returncode == 0, printed
 
 
-def test_runs_that_are_killed_leave_what_an_undisturbed_one_does(source: Path, models: Path, tmp_path: Path) -> None:
+def test_killed_runs_end_in_the_same_output_as_an_undisturbed_run(source: Path, models: Path, tmp_path: Path) -> None:
     out, keep = tmp_path / "out", tmp_path / "keep"
     for done in range(3):
         with running(source, out, keep, models) as process:
@@ -86,7 +86,7 @@ def test_runs_that_are_killed_leave_what_an_undisturbed_one_does(source: Path, m
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_run_that_is_interrupted_ends_soon_leaves_nothing_half_and_says_so(
+def test_an_interrupted_run_ends_soon_without_unfinished_files_and_reports_it(
     number: signal.Signals, source: Path, models: Path, tmp_path: Path
 ) -> None:
     out, keep = tmp_path / "out", tmp_path / "keep"
@@ -96,7 +96,7 @@ def test_a_run_that_is_interrupted_ends_soon_leaves_nothing_half_and_says_so(
         printed, said = process.communicate(timeout=LIMIT)
     assert process.returncode == 128 + number
     assert printed == ""
-    assert "the same command goes on from what is finished" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     assert 0 < len(shards(out)) < TARS
     assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))
@@ -122,9 +122,7 @@ class _Stuck(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_read_that_hangs_does_not_keep_a_run_from_ending(
-    number: signal.Signals, models: Path, tmp_path: Path
-) -> None:
+def test_a_hanging_read_does_not_block_the_end_of_a_run(number: signal.Signals, models: Path, tmp_path: Path) -> None:
     _Stuck.asked, _Stuck.freed = threading.Event(), threading.Event()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stuck) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -138,7 +136,7 @@ def test_a_read_that_hangs_does_not_keep_a_run_from_ending(
         _Stuck.freed.set()
         server.shutdown()
     assert process.returncode == 128 + number
-    assert "the same command goes on from what is finished" in said
+    assert "run the same command again to resume" in said
     # Without a bound the store's own time-out counts, five minutes.
     assert took < 30
     assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))

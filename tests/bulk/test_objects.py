@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from common.storage import Remote, locate
+from common.storage import ObjectStore, locate
 from tests.bulk.helpers import (
     ANONYMOUS,
     DARK,
@@ -51,7 +51,7 @@ def test_a_folder_of_a_bucket_becomes_a_table_in_it(s3: Bucket, bulk: Bulk) -> N
     assert tar_members(tar) == {"face-00250.png": face(LIGHT), "more/face-00005.png": face(DARK)}
     before = s3.files("out"), s3.files("keep")
     assert bulk(*run).summary["judged"] == 0
-    # Where the state of what lies there is another one, the part is done again, and its older tar goes.
+    # A changed source object makes its unit run again, and its older tar is removed.
     s3.put("faces/text.png", face(LIGHT + 1))
     ran = bulk(*run)
     assert (ran.summary["judged"], ran.summary["reused"], ran.summary["errors"]) == (4, 3, 0)
@@ -70,17 +70,17 @@ def test_a_folder_that_takes_several_fetches_keeps_its_order(
     assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{number}.png" for number in range(10)]
 
 
-def test_an_image_that_is_gone_when_it_is_fetched_is_a_row(
+def test_an_image_deleted_before_it_is_fetched_is_a_row(
     s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_faces(s3)
-    read = Remote.read
+    read = ObjectStore.read_many
 
-    def read_late(place: Remote, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+    def read_late(store: ObjectStore, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         s3.store.rm_file(f"{s3.url}/faces/face-00250.png")
-        return read(place, paths)
+        return read(store, paths)
 
-    monkeypatch.setattr(Remote, "read", read_late)
+    monkeypatch.setattr(ObjectStore, "read_many", read_late)
     bulk(f"{s3.url}/faces/face*.png", tmp_path / "out")
     assert [row["error"] for row in read_rows(tmp_path / "out")] == [None, "unreadable_file"]
 
@@ -101,7 +101,7 @@ def test_shards_in_a_bucket_are_found_by_braces(s3: Bucket, bulk: Bulk, tmp_path
 def test_a_tar_larger_than_a_read_arrives_whole(
     s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("common.storage._BLOCK_BYTES", 5_000)
+    monkeypatch.setattr("common.storage.objects._BLOCK_BYTES", 5_000)
     s3.put("x.tar", tar_bytes({f"{number:03d}.png": face(number) for number in range(256)}))
     ran = bulk(f"{s3.url}/x.tar", tmp_path / "out", "--keep", f"{s3.url}/keep")
     assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)
@@ -118,7 +118,7 @@ def test_a_parquet_data_set_in_a_bucket_is_read(s3: Bucket, bulk: Bulk, tmp_path
     assert len(shards(tmp_path / "out")) == 3
 
 
-def test_a_store_that_does_not_answer_is_a_fault_with_a_name(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+def test_an_unreachable_store_is_named(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
     options = json.dumps({"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 0}}})
     for run in ((f"{s3.url}/faces", tmp_path / "out"), (faces, f"{s3.url}/out")):
@@ -127,7 +127,7 @@ def test_a_store_that_does_not_answer_is_a_fault_with_a_name(s3: Bucket, bulk: B
         assert "Could not connect" in ran.err
 
 
-def test_any_store_that_fsspec_knows_will_do(bulk: Bulk) -> None:
+def test_any_store_of_fsspec_works(bulk: Bulk) -> None:
     bucket = Bucket("memory://bulk", fsspec.filesystem("memory"))
     put_faces(bucket)
     run = ("memory://bulk/faces/**/*.png", "memory://bulk/out", "--keep", "memory://bulk/keep")
@@ -140,7 +140,7 @@ def test_any_store_that_fsspec_knows_will_do(bulk: Bulk) -> None:
     bucket.store.rm(bucket.url, recursive=True)
 
 
-def test_a_bucket_of_google_s_is_read_and_written_as_one_of_amazon_s(gcs: Bucket, bulk: Bulk) -> None:
+def test_google_buckets_work_like_amazon_buckets(gcs: Bucket, bulk: Bulk) -> None:
     put_faces(gcs)
     gcs.put("shards/x.tar", tar_bytes({"a.png": face(LIGHT)}))
     gcs.put("data/x.parquet", parquet_bytes({"image": [face(DARK)]}))
@@ -153,19 +153,19 @@ def test_a_bucket_of_google_s_is_read_and_written_as_one_of_amazon_s(gcs: Bucket
     assert len(gcs.files("keep")) == 3
 
 
-def test_what_is_on_its_way_to_a_store_has_no_name_that_a_killed_run_would_leave(
+def test_an_upload_leaves_no_file_behind_when_the_run_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    place, path = locate("memory://bulk/x", {})
-    with pytest.raises(ZeroDivisionError), place.publish(path) as file:
+    store, path = locate("memory://bulk/x", {})
+    with pytest.raises(ZeroDivisionError), store.publish(path) as file:
         file.write_bytes(b"half")
         assert list(tmp_path.iterdir()) == []
         raise ZeroDivisionError
-    assert place.look(path) is None
-    with place.publish(path) as file:
+    assert store.look(path) is None
+    with store.publish(path) as file:
         file.write_bytes(b"whole")
-    with place.open(path) as read:
+    with store.open(path) as read:
         assert read.read() == b"whole"
-    place.remove(path)
-    place.remove(path)
+    store.remove(path)
+    store.remove(path)

@@ -15,8 +15,7 @@ from bulk.sources.ignored import Ignored, describe
 from bulk.sources.patterns import Glob
 from bulk.sources.sample import MAX_BYTES
 from bulk.sources.walk import Walk
-from bulk.work_unit import Item
-from common.storage import Listing, Local
+from common.storage import Listing, LocalFiles, StoredFile
 from tests.bulk.helpers import DARK, LIGHT, Bucket, Bulk, face, parquet_bytes, read_rows, tar_bytes, write_faces
 
 
@@ -53,7 +52,7 @@ def test_every_ending_of_the_three_formats_is_judged_and_others_are_counted(bulk
         ("a.parquet", parquet_bytes({"image": [face(LIGHT)]}), "", {".bz2x": 1, "names that begin with _": 1}),
     ],
 )
-def test_what_is_ignored_is_counted_in_every_kind_of_source(
+def test_ignored_files_are_counted_in_every_kind_of_source(
     name: str, data: bytes, pattern: str, ignored: dict[str, int], *, bulk: Bulk, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
@@ -66,7 +65,7 @@ def test_what_is_ignored_is_counted_in_every_kind_of_source(
     assert (ran.status, ran.summary["images"], ran.summary["ignored"]) == (0, 1, ignored)
 
 
-def test_what_is_ignored_in_a_store_is_counted_too(bulk: Bulk, tmp_path: Path) -> None:
+def test_ignored_files_in_a_store_are_counted(bulk: Bulk, tmp_path: Path) -> None:
     bucket = Bucket("memory://ignored", fsspec.filesystem("memory"))
     bucket.put("faces/a.png", face(LIGHT))
     bucket.put("faces/b.gif", b"x")
@@ -77,7 +76,7 @@ def test_what_is_ignored_in_a_store_is_counted_too(bulk: Bulk, tmp_path: Path) -
     assert "2 files ignored: .gif 1, .parquet 1" in ran.err
 
 
-def test_where_everything_is_ignored_the_error_counts_it(bulk: Bulk, tmp_path: Path) -> None:
+def test_the_error_counts_the_files_if_all_are_ignored(bulk: Bulk, tmp_path: Path) -> None:
     (write_faces(tmp_path / "faces", []) / "a.tiff").write_bytes(b"x")
     for flags in ([], ["--format", "images"]):
         ran = bulk(tmp_path / "faces", tmp_path / "out", *flags)
@@ -85,7 +84,7 @@ def test_where_everything_is_ignored_the_error_counts_it(bulk: Bulk, tmp_path: P
         assert "(1 file ignored: .tiff 1)" in ran.err
 
 
-def test_endings_without_number_are_counted_together() -> None:
+def test_many_distinct_endings_are_counted_together() -> None:
     ignored = Ignored()
     for number in range(1_000):
         ignored.add_file(f"x.{number}")
@@ -94,13 +93,13 @@ def test_endings_without_number_are_counted_together() -> None:
     assert describe(ignored.counts).startswith("1,000 files ignored: others 900, .0 1, ")
 
 
-def test_one_file_counts_whatever_it_ends_in_if_its_kind_is_said(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_single_file_is_read_whatever_its_ending_if_its_format_is_given(bulk: Bulk, tmp_path: Path) -> None:
     (tmp_path / "photo.bin").write_bytes(face(LIGHT))
     assert bulk(tmp_path / "photo.bin", tmp_path / "out").status == 1
     assert bulk(tmp_path / "photo.bin", tmp_path / "out", "--format", "images").summary["accepted"] == 1
 
 
-def test_odd_entries_are_rows_and_never_the_end_of_a_run(bulk: Bulk, tmp_path: Path) -> None:
+def test_odd_entries_are_rows_and_never_end_a_run(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
     os.mkfifo(faces / "fifo.png")
     os.mkfifo(faces / "fifo")
@@ -138,36 +137,36 @@ def test_a_fifo_with_the_name_of_a_shard_is_a_row(name: str, bulk: Bulk, tmp_pat
     os.mkfifo(tmp_path / name)
     ran = bulk(tmp_path / name, tmp_path / "out")
     assert (ran.status, errors(tmp_path / "out")) == (4, {name: "not_a_file"})
-    assert "not one image could be judged" in ran.err
+    assert "no image could be judged" in ran.err
 
 
-def test_a_fifo_that_took_a_file_s_place_does_not_block(
+def test_a_fifo_that_replaces_a_file_does_not_block(
     bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT, DARK])
-    opened = Local.open
+    opened = LocalFiles.open
 
-    def open_late(place: Local, path: str, *, ahead: bool = False) -> Any:
+    def open_late(store: LocalFiles, path: str, *, ahead: bool = False) -> Any:
         if path.endswith("00005.png"):
             Path(path).unlink()
             os.mkfifo(path)
-        return opened(place, path, ahead=ahead)
+        return opened(store, path, ahead=ahead)
 
-    monkeypatch.setattr(Local, "open", open_late)
+    monkeypatch.setattr(LocalFiles, "open", open_late)
     bulk(faces, tmp_path / "out")
     assert errors(tmp_path / "out") == {"face-00005.png": "unreadable_file", "face-00250.png": None}
 
 
 def test_a_file_that_grows_is_read_up_to_the_bound(bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
-    opened = Local.open
+    opened = LocalFiles.open
 
-    def open_late(place: Local, path: str, *, ahead: bool = False) -> Any:
+    def open_late(store: LocalFiles, path: str, *, ahead: bool = False) -> Any:
         if path.endswith(".png"):
             os.truncate(path, MAX_BYTES + 10)
-        return opened(place, path, ahead=ahead)
+        return opened(store, path, ahead=ahead)
 
-    monkeypatch.setattr(Local, "open", open_late)
+    monkeypatch.setattr(LocalFiles, "open", open_late)
     bulk(faces, tmp_path / "out")
     assert errors(tmp_path / "out") == {"face-00250.png": "file_too_large"}
 
@@ -188,7 +187,7 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 @pytest.mark.parametrize("source", ["faces", "faces/**/*.png", "faces/*/*.png"])
-def test_a_folder_that_may_not_be_listed_is_a_row(source: str, bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
+def test_an_unlistable_folder_is_a_row(source: str, bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
     write_faces(tmp_path / "faces" / "a", [LIGHT])
     write_faces(tmp_path / "faces" / "lost+found", [])
     forbidden.add("lost+found")
@@ -200,7 +199,9 @@ def test_a_folder_that_may_not_be_listed_is_a_row(source: str, bulk: Bulk, tmp_p
 
 
 @pytest.mark.parametrize(("name", "data"), [("x.tar", tar_bytes({"a.png": face(LIGHT)})), ("x.parquet", b"")])
-def test_beside_shards_too(name: str, data: bytes, bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
+def test_an_unlistable_folder_beside_shards_is_a_row(
+    name: str, data: bytes, bulk: Bulk, tmp_path: Path, forbidden: set[str]
+) -> None:
     write_faces(tmp_path / "source" / "lost+found", [])
     (tmp_path / "source" / name).write_bytes(data or parquet_bytes({"image": [face(LIGHT)]}))
     forbidden.add("lost+found")
@@ -208,7 +209,7 @@ def test_beside_shards_too(name: str, data: bytes, bulk: Bulk, tmp_path: Path, f
     assert errors(tmp_path / "out")["lost+found/"] == "unreadable_folder"
 
 
-def test_what_lies_in_a_folder_that_cannot_be_listed_for_now_stays_in_the_table(
+def test_rows_of_a_temporarily_unlistable_folder_stay_in_the_table(
     bulk: Bulk, tmp_path: Path, forbidden: set[str]
 ) -> None:
     for number in range(2):
@@ -220,14 +221,14 @@ def test_what_lies_in_a_folder_that_cannot_be_listed_for_now_stays_in_the_table(
     (tmp_path / "source" / "y.tar").write_bytes(tar_bytes({"b.png": face(LIGHT)}))
     ran = bulk(tmp_path / "source", tmp_path / "out")
     assert (ran.summary["removed_shards"], ran.summary["held_back_shards"]) == (1, 1)
-    assert "1 shards stay that could not be checked" in ran.err
+    assert "1 shards could not be checked" in ran.err
     assert errors(tmp_path / "out") == {"a": None, "b": None, "1/": "unreadable_folder"}
     forbidden.clear()
     ran = bulk(tmp_path / "source", tmp_path / "out")
     assert (ran.summary["skipped"], ran.summary["removed_shards"], ran.summary["errors"]) == (2, 1, 0)
 
 
-def test_a_source_that_cannot_be_listed_at_all_is_a_fault(bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
+def test_an_unlistable_source_is_an_error(bulk: Bulk, tmp_path: Path, forbidden: set[str]) -> None:
     write_faces(tmp_path / "faces", [LIGHT])
     forbidden.add("faces")
     ran = bulk(tmp_path / "faces", tmp_path / "out")
@@ -247,7 +248,7 @@ def test_folders_that_link_to_each_other_are_walked_once(source: str, bulk: Bulk
     assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{name}/face-0000{name}.png" for name in names]
 
 
-def test_a_link_is_followed_where_the_pattern_comes_to_its_target_by_no_other_way(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_link_is_followed_if_the_pattern_reaches_its_target_no_other_way(bulk: Bulk, tmp_path: Path) -> None:
     for run in ("run-1", "run-2"):
         write_faces(tmp_path / "faces" / run / "0005", [LIGHT])
         (tmp_path / "faces" / run / "latest").symlink_to("0005")
@@ -266,13 +267,13 @@ def test_of_two_links_to_one_folder_elsewhere_the_first_counts(bulk: Bulk, tmp_p
     assert [row["id"] for row in read_rows(tmp_path / "out")] == ["a/face-00250.png"]
 
 
-def test_a_file_that_two_patterns_of_one_source_name_is_judged_once(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_file_that_matches_two_patterns_is_judged_once(bulk: Bulk, tmp_path: Path) -> None:
     write_faces(tmp_path / "faces", [LIGHT, DARK])
     bulk(tmp_path / "faces/{face-00005,*,face-00250,f*}.png", tmp_path / "out")
     assert [row["id"] for row in read_rows(tmp_path / "out")] == ["face-00005.png", "face-00250.png"]
 
 
-class _Deep(Local):
+class _Deep(LocalFiles):
     """Folders in folders, `depth` of them, each with one file."""
 
     is_local = False
@@ -282,9 +283,9 @@ class _Deep(Local):
 
     def list(self, folder: str) -> Listing:
         folders = [f"{folder}/d"] if folder.count("/") < self._depth else []
-        return Listing([Item(f"{folder}/x.png", 1, "")], folders)
+        return Listing([StoredFile(f"{folder}/x.png", 1, "")], folders)
 
 
 def test_folders_may_be_thousands_deep() -> None:
-    found: Iterator[Item] = iter(Walk(_Deep(3_000), Glob("/r/**", "/r"), Ignored()))
+    found: Iterator[StoredFile] = iter(Walk(_Deep(3_000), Glob("/r/**", "/r"), Ignored()))
     assert sum(1 for _ in found) == 3_000

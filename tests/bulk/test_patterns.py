@@ -29,7 +29,7 @@ def test_braces_expand_as_in_a_shell(pattern: str, texts: list[str]) -> None:
     ("pattern", "folder"),
     [("/a/b/*.png", "/a/b"), ("/a/*/c/*.png", "/a"), ("/a/**/*.png", "/a"), ("/*.png", "/"), ("/a/x.tar", "/a")],
 )
-def test_a_pattern_says_where_to_look(pattern: str, folder: str) -> None:
+def test_a_pattern_has_a_fixed_folder(pattern: str, folder: str) -> None:
     assert fixed_folder(pattern) == folder == Glob(pattern).folder
 
 
@@ -38,7 +38,7 @@ NAMES = st.lists(st.sampled_from(["a", "b", "ab", "x.png", "a.png"]), min_size=1
 
 
 @given(parts=st.lists(COMPONENTS, min_size=1, max_size=5), names=NAMES)
-def test_component_by_component_a_glob_matches_what_it_matches_as_a_whole(parts: list[str], names: list[str]) -> None:
+def test_a_glob_matches_the_same_paths_by_component_and_as_a_whole(parts: list[str], names: list[str]) -> None:
     pattern = "/".join(["/root", *parts])
     glob = Glob(pattern, "/root")
     states = glob.start
@@ -48,7 +48,7 @@ def test_component_by_component_a_glob_matches_what_it_matches_as_a_whole(parts:
 
 
 @pytest.mark.parametrize("pattern", ["/a/b**/*.png", "/a/**b/x.png"])
-def test_what_is_not_a_valid_pattern_is_refused(pattern: str) -> None:
+def test_an_invalid_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match="is not a valid pattern"):
         Glob(pattern)
 

@@ -1,4 +1,4 @@
-"""What the Ray engine decides without Ray: windows and attempts, the size of the pool, addresses, and unfit nodes."""
+"""Decisions of the Ray engine without Ray: windows and attempts, pool size, addresses, and unfit nodes."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -13,66 +13,69 @@ from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.pool import Pool, explain, has_room, size_pool, wants_gpus
 from bulk.engines.ray.session import start_patiently
 from bulk.errors import EngineError
-from bulk.job import Job
-from bulk.work.score_cache import Known
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.work.worker import Worker
-from bulk.work_unit import Item, Part
+from bulk.work_unit import WorkUnit
+from common.storage import StoredFile
 from gate import Band
 from tests.support.models import brightness_model
 
 
-def parts(count: int) -> Iterator[Part]:
+def units(count: int) -> Iterator[WorkUnit]:
     for number in range(count):
-        yield Part("webdataset", "/source", "/source", f"slot-{number}", (Item(f"/source/{number}.tar", 1, ""),))
+        yield WorkUnit(
+            "webdataset", "/source", "/source", f"slot-{number}", (StoredFile(f"/source/{number}.tar", 1, ""),)
+        )
 
 
-def slots(found: list[Part]) -> list[int]:
-    return [int(part.slot.removeprefix("slot-")) for part in found]
+def slots(found: list[WorkUnit]) -> list[int]:
+    return [int(unit.slot.removeprefix("slot-")) for unit in found]
 
 
-def test_parts_are_listed_no_further_than_a_window_needs() -> None:
-    listing = parts(10)
+def test_units_are_listed_no_further_than_a_window_needs() -> None:
+    listing = units(10)
     window = Attempts(listing).take(4)
-    assert (slots(window.parts), window.alone) == ([0, 1, 2, 3], False)
+    assert (slots(window.units), window.alone) == ([0, 1, 2, 3], False)
     assert slots(list(listing)) == [4, 5, 6, 7, 8, 9]
 
 
-def test_a_lost_part_is_run_again_alone_when_nothing_new_is_left() -> None:
-    attempts = Attempts(parts(3))
+def test_a_lost_unit_is_retried_alone_after_all_new_ones() -> None:
+    attempts = Attempts(units(3))
     attempts.take(2)
     assert attempts.finish("slot-1")
     assert slots(attempts.settle()) == [0]
     new = attempts.take(2)
-    assert (slots(new.parts), new.alone) == ([2], False)
+    assert (slots(new.units), new.alone) == ([2], False)
     attempts.finish("slot-2")
     again = attempts.take(2)
-    assert (slots(again.parts), again.alone) == ([0], True)
+    assert (slots(again.units), again.alone) == ([0], True)
     attempts.finish("slot-0")
-    assert attempts.settle() == attempts.take(2).parts == []
+    assert attempts.settle() == attempts.take(2).units == []
     attempts.check()
 
 
-def test_a_part_that_comes_back_twice_counts_once() -> None:
-    attempts = Attempts(parts(1))
+def test_a_unit_that_finishes_twice_counts_once() -> None:
+    attempts = Attempts(units(1))
     attempts.take(1)
     assert [attempts.finish("slot-0"), attempts.finish("slot-0")] == [True, False]
 
 
-def test_parts_that_are_lost_every_time_are_given_up_and_the_first_are_named() -> None:
-    attempts = Attempts(parts(5))
+def test_units_lost_in_all_attempts_are_given_up_and_the_first_are_named() -> None:
+    attempts = Attempts(units(5))
     for _ in range(LIMIT):
         attempts.check()
-        assert len(attempts.take(9).parts) == 5
+        assert len(attempts.take(9).units) == 5
         attempts.settle()
-    assert attempts.take(9).parts == []
-    with pytest.raises(EngineError, match=r"each of the 3 times it worked on /source/0\.tar, .*2\.tar and 2 more; ev"):
+    assert attempts.take(9).units == []
+    with pytest.raises(EngineError, match=r"in all 3 attempts at /source/0\.tar, .*2\.tar and 2 more; all"):
         attempts.check()
 
 
-def test_a_part_of_a_folder_is_described_by_its_first_file() -> None:
-    items = tuple(Item(f"/faces/{number}.png", 1, "") for number in range(3))
-    assert describe(Part("images", "/faces", "/faces", "slot", items)) == "/faces/0.png and the 2 files after it"
-    assert describe(Part("images", "/faces", "/faces", "slot", ())) == "slot"
+def test_a_unit_of_a_folder_is_described_by_its_first_file() -> None:
+    files = tuple(StoredFile(f"/faces/{number}.png", 1, "") for number in range(3))
+    assert describe(WorkUnit("images", "/faces", "/faces", "slot", files)) == "/faces/0.png and the 2 files after it"
+    assert describe(WorkUnit("images", "/faces", "/faces", "slot", ())) == "slot"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +132,7 @@ def test_gpus_are_taken_on_demand_and_where_they_can_be_used(
     ],
     ids=str,
 )
-def test_there_is_room_where_one_actor_fits(free: Mapping[str, float], pool: Pool, enough: bool) -> None:
+def test_there_is_room_if_one_actor_fits(free: Mapping[str, float], pool: Pool, enough: bool) -> None:
     assert has_room(free, pool) is enough
 
 
@@ -141,16 +144,16 @@ def test_there_is_room_where_one_actor_fits(free: Mapping[str, float], pool: Poo
         ("127.0.0.1:{free}", "no Ray at 127.0.0.1:.*refused"),
     ],
 )
-def test_an_address_without_a_cluster_is_an_error_at_once(tmp_path: Path, address: str, reason: str) -> None:
+def test_an_address_without_a_cluster_fails_at_once(tmp_path: Path, address: str, reason: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
     engine = RayEngine(address=address.format(free=free))
     with pytest.raises(EngineError, match=f"{reason}.*ray job submit"):
-        list(engine.run(parts(1), job(tmp_path), Known.nothing(), watch=lambda _: None))
+        list(engine.run(units(1), job(tmp_path), ScoreCache.empty(), watch=lambda _: None))
 
 
 @pytest.mark.parametrize(("failures", "starts"), [(0, 1), (2, 3), (3, 3)])
-def test_a_start_whose_processes_did_not_find_one_another_in_time_is_repeated(failures: int, starts: int) -> None:
+def test_a_start_that_timed_out_is_retried(failures: int, starts: int) -> None:
     outcomes = iter(range(starts))
 
     def start() -> str:
@@ -166,7 +169,7 @@ def test_a_start_whose_processes_did_not_find_one_another_in_time_is_repeated(fa
     assert list(outcomes) == []
 
 
-def test_any_other_fault_of_a_start_is_not_repeated() -> None:
+def test_any_other_error_at_start_is_not_retried() -> None:
     def start() -> None:
         starts.append(1)
         raise RuntimeError("no such resource")
@@ -177,20 +180,20 @@ def test_any_other_fault_of_a_start_is_not_repeated() -> None:
     assert starts == [1]
 
 
-def test_ray_address_counts_where_no_other_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_address_is_used_if_no_other_address_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "ray://of-the-environment:1")
     with pytest.raises(EngineError, match="of-the-environment"):
-        list(RayEngine().run(parts(1), job(tmp_path), Known.nothing(), watch=lambda _: None))
+        list(RayEngine().run(units(1), job(tmp_path), ScoreCache.empty(), watch=lambda _: None))
     with pytest.raises(EngineError, match="of-the-flag"):
-        list(RayEngine(address="ray://of-the-flag:1").run(parts(1), job(tmp_path), Known.nothing(), watch=print))
+        list(RayEngine(address="ray://of-the-flag:1").run(units(1), job(tmp_path), ScoreCache.empty(), watch=print))
 
 
-def test_without_parts_no_ray_is_needed(tmp_path: Path) -> None:
+def test_without_units_ray_is_not_started(tmp_path: Path) -> None:
     engine = RayEngine(address="ray://nowhere:1")
-    assert list(engine.run(iter(()), job(tmp_path), Known.nothing(), watch=lambda _: None)) == []
+    assert list(engine.run(iter(()), job(tmp_path), ScoreCache.empty(), watch=lambda _: None)) == []
 
 
-def test_a_node_that_is_fit_gets_the_worker_of_the_job(tmp_path: Path) -> None:
+def test_a_suitable_node_gets_the_worker_of_the_job(tmp_path: Path) -> None:
     (tmp_path / "marker").touch()
     (tmp_path / "0.tar").write_bytes(b"-")
     with open_worker(orders(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path)) as worker:
@@ -214,7 +217,7 @@ def test_a_node_that_does_not_see_src_or_dst_is_refused(tmp_path: Path, unseen: 
         open_worker(orders(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path))
 
 
-def test_a_file_that_was_not_there_when_it_was_listed_says_nothing_about_the_node(tmp_path: Path) -> None:
+def test_a_file_missing_from_the_listing_does_not_condemn_the_node(tmp_path: Path) -> None:
     with open_worker(orders(tmp_path), part_of(tmp_path, size=None)) as worker:
         assert isinstance(worker, Worker)
 
@@ -230,19 +233,19 @@ def test_a_file_that_was_not_there_when_it_was_listed_says_nothing_about_the_nod
     ],
     ids=["not installed", "other"],
 )
-def test_what_ray_says_of_its_workers_is_told_in_a_line(text: str, told: str) -> None:
+def test_errors_of_ray_workers_are_reduced_to_one_line(text: str, told: str) -> None:
     assert told in str(explain(text))
 
 
-def job(folder: Path) -> Job:
-    return Job(brightness_model(), Band(), str(folder))
+def job(folder: Path) -> BulkJob:
+    return BulkJob(brightness_model(), Band(), str(folder))
 
 
 def orders(folder: Path, **changes: Any) -> Orders:
     return Orders(
-        **{"job": job(folder), "known": Known.nothing(), "threads": 1, "versions": library_versions(), **changes}
+        **{"job": job(folder), "cache": ScoreCache.empty(), "threads": 1, "versions": library_versions(), **changes}
     )
 
 
-def part_of(folder: Path, *, size: int | None = 1) -> Part:
-    return Part("webdataset", str(folder), str(folder), "slot", (Item(str(folder / "0.tar"), size, ""),))
+def part_of(folder: Path, *, size: int | None = 1) -> WorkUnit:
+    return WorkUnit("webdataset", str(folder), str(folder), "slot", (StoredFile(str(folder / "0.tar"), size, ""),))

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import ray
 
-from bulk.engines.ray.actor import OUTCOME, PART, Orders, ScoringActor, library_versions, pack, unpack
+from bulk.engines.ray.actor import OUTCOME, UNIT, Orders, ScoringActor, library_versions, pack, unpack
 from bulk.engines.ray.engine import RayEngine
 from bulk.errors import EngineError
-from bulk.job import Job
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.sources.source import open_source
 from bulk.summary import Summary
-from bulk.work.score_cache import Known
 from bulk.work.worker import Worker
 from gate import Band
 from gate.errors import DeviceError
@@ -65,7 +65,7 @@ def stops(tmp_path: Path) -> Stops:
 
 
 class Run:
-    """A run on another thread, so that the test can kill what works for it."""
+    """A run on another thread, so that the test can kill its workers."""
 
     def __init__(self, source: Path, target: Path, stops: Stops) -> None:
         self._pool = ThreadPoolExecutor(1)
@@ -96,7 +96,7 @@ def test_one_actor_and_two_on_two_nodes_write_the_tables_of_the_local_engine(tmp
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_killed_worker_loses_and_repeats_nothing(
+def test_a_killed_worker_loses_and_repeats_no_results(
     tmp_path: Path, stops: Stops, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_tars(tmp_path / "source", [FREE, FREE, HELD, HELD, HELD, HELD, FREE])
@@ -112,7 +112,7 @@ def test_a_killed_worker_loses_and_repeats_nothing(
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
-def test_a_removed_node_loses_and_repeats_nothing(
+def test_a_removed_node_loses_and_repeats_no_results(
     tmp_path: Path, stops: Stops, cluster: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = write_tars(tmp_path / "source", [FREE, FREE, HELD, HELD, HELD, HELD, FREE])
@@ -129,7 +129,7 @@ def test_a_removed_node_loses_and_repeats_nothing(
     assert files(tmp_path / "ray") == files(tmp_path / "local")
 
 
-def test_a_run_whose_driver_was_killed_goes_on_from_what_it_had_finished(
+def test_a_run_whose_driver_was_killed_resumes_after_the_finished_shards(
     tmp_path: Path, stops: Stops, cluster: Any
 ) -> None:
     source = write_tars(tmp_path / "source", [FREE, FREE, HELD, HELD, HELD, HELD, FREE])
@@ -149,10 +149,10 @@ def test_a_run_whose_driver_was_killed_goes_on_from_what_it_had_finished(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_part_that_kills_its_workers_is_named_when_everything_else_is_done(tmp_path: Path, stops: Stops) -> None:
+def test_a_unit_that_kills_its_workers_is_named_after_all_others_are_done(tmp_path: Path, stops: Stops) -> None:
     source = write_tars(tmp_path / "source", [HELD, DEADLY, FREE])
     judge_here(source, tmp_path / "local")
-    with pytest.raises(EngineError, match=r"died each of the 3 times it worked on \S*/source/001\.tar; ev"):
+    with pytest.raises(EngineError, match=r"died in all 3 attempts at \S*/source/001\.tar; all"):
         judge(source, tmp_path / "ray", RayEngine(actors=1, make_worker=stops))
     finished, local = files(tmp_path / "ray"), files(tmp_path / "local")
     assert len([name for name in finished if name.endswith(".parquet")]) == 2
@@ -162,7 +162,7 @@ def test_a_part_that_kills_its_workers_is_named_when_everything_else_is_done(tmp
 
 
 @pytest.mark.usefixtures("cluster")
-def test_what_ends_a_run_on_a_node_ends_it_here_and_leaves_no_actor_behind(tmp_path: Path, stops: Stops) -> None:
+def test_a_fatal_error_on_a_node_ends_the_run_and_leaves_no_actor_behind(tmp_path: Path, stops: Stops) -> None:
     source = write_tars(tmp_path / "source", [FULL, HELD])
     with pytest.raises(OSError, match="No space left on device"):
         judge(source, tmp_path / "ray", RayEngine(make_worker=stops))
@@ -171,14 +171,14 @@ def test_what_ends_a_run_on_a_node_ends_it_here_and_leaves_no_actor_behind(tmp_p
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_run_on_gpus_goes_where_they_are_and_says_where_the_runtime_cannot_use_them(tmp_path: Path) -> None:
+def test_a_run_on_gpus_uses_their_nodes_and_reports_a_runtime_without_cuda(tmp_path: Path) -> None:
     source = write_tars(tmp_path / "source", [FREE])
     with pytest.raises(DeviceError, match=r"this ONNX Runtime has no CUDA: install lensgate\[gpu\]"):
         judge(source, tmp_path / "ray", RayEngine(), device="cuda")
 
 
 class Odd(Exception):
-    """Cannot be read again from what it is pickled to."""
+    """An exception that can be pickled but not unpickled."""
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} and {other}")
@@ -188,8 +188,8 @@ def make_oddly(*_: Any, **__: Any) -> Worker:
     raise Odd(1, 2)
 
 
-def make_of_nothing(*_: Any, **__: Any) -> Worker:
-    raise ModuleNotFoundError("No module named 'nothing'", name="nothing")
+def make_missing(*_: Any, **__: Any) -> Worker:
+    raise ModuleNotFoundError("No module named 'missing'", name="missing")
 
 
 @pytest.mark.usefixtures("cluster")
@@ -197,17 +197,17 @@ def make_of_nothing(*_: Any, **__: Any) -> Worker:
     ("changes", "told"),
     [
         ({"markers": ("/gone",)}, "node {node} cannot see /gone: SRC, DST and KEEP must lie where all nodes of the"),
-        ({"make_worker": make_of_nothing}, "node {node} cannot import nothing: install lensgate[bulk,cpu,ray] on all"),
+        ({"make_worker": make_missing}, "node {node} cannot import missing: install lensgate[bulk,cpu,ray] on all"),
         ({"make_worker": make_oddly}, "Odd: 1 and 2"),
     ],
     ids=["unseen", "not installed", "odd"],
 )
-def test_an_actor_hands_back_what_went_wrong_and_where(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
-    (part,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).parts()
-    job = Job(brightness_model(), Band(), str(tmp_path))
-    fields = {"job": job, "known": Known.nothing(), "threads": 1, "versions": library_versions()}
-    actor = ScoringActor(ray.put(Orders(**{**fields, **changes})), part)
-    (fault,) = map(unpack, actor({PART: np.array([pack(part)], object)})[OUTCOME])
+def test_an_actor_returns_the_error_and_its_node(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    (unit,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).units()
+    job = BulkJob(brightness_model(), Band(), str(tmp_path))
+    fields = {"job": job, "cache": ScoreCache.empty(), "threads": 1, "versions": library_versions()}
+    actor = ScoringActor(ray.put(Orders(**{**fields, **changes})), unit)
+    (fault,) = map(unpack, actor({UNIT: np.array([pack(unit)], object)})[OUTCOME])
     assert isinstance(fault.error, EngineError)
     assert str(fault.error).startswith(told.format(node=fault.node))
 

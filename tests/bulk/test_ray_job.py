@@ -1,4 +1,4 @@
-"""The KubeRay manifest: its command is one of ours, its Ray is the one that is tested, and its pods fit the schemas."""
+"""The KubeRay manifest: its command is valid, its Ray version is the tested one, and its pods match the schemas."""
 
 import argparse
 import importlib.metadata
@@ -30,7 +30,7 @@ def container(group: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def test_its_command_is_one_of_ours() -> None:
+def test_its_command_is_valid() -> None:
     program, command, *arguments = shlex.split(JOB["spec"]["entrypoint"])
     assert (program, command) == ("lensgate", "bulk")
     parser = argparse.ArgumentParser()
@@ -41,7 +41,7 @@ def test_its_command_is_one_of_ours() -> None:
     assert (settings.engine, settings.ray_address) == ("ray", None)
 
 
-def test_its_ray_is_the_one_that_is_tested() -> None:
+def test_its_ray_version_is_the_tested_one() -> None:
     assert CLUSTER["rayVersion"] == importlib.metadata.version("ray")
 
 
@@ -49,7 +49,7 @@ def test_all_nodes_have_one_image() -> None:
     assert {container(group)["image"] for group in GROUPS.values()} == {"lensgate:ray"}
 
 
-def test_actors_are_for_the_workers_and_find_the_cores_that_are_asked_for() -> None:
+def test_actors_run_on_the_workers_and_fit_their_cores() -> None:
     head, *workers = GROUPS.values()
     assert head["rayStartParams"]["num-cpus"] == "0"
     for worker in workers:
@@ -58,7 +58,7 @@ def test_actors_are_for_the_workers_and_find_the_cores_that_are_asked_for() -> N
 
 
 @each_group
-def test_the_pods_fit_the_published_schemas_and_are_restricted(group: dict[str, Any]) -> None:
+def test_the_pods_match_the_published_schemas_and_are_restricted(group: dict[str, Any]) -> None:
     spec = group["template"]["spec"]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": spec}
     kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)

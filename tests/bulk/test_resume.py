@@ -29,7 +29,7 @@ def faces(tmp_path: Path) -> Path:
     return write_faces(tmp_path / "faces", [LIGHT, GREY, DARK])
 
 
-def test_what_is_done_is_skipped_without_being_read(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_finished_units_are_skipped_without_being_read(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     bulk(faces, tmp_path / "out")
     before = shards(tmp_path / "out")
     path = faces / "face-00250.png"
@@ -51,7 +51,7 @@ def test_files_with_other_times_are_hashed_and_not_scored_again(bulk: Bulk, face
     assert read_rows(tmp_path / "out") == before
 
 
-def test_the_same_bytes_elsewhere_are_known_by_their_hash(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_the_same_bytes_elsewhere_are_found_by_their_hash(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     bulk(faces, tmp_path / "out")
     (tmp_path / "x.tar").write_bytes(tar_bytes({"a.png": face(LIGHT), "b.png": face(1), "c.png": b"broken"}))
     ran = bulk(tmp_path / "x.tar", tmp_path / "out")
@@ -59,7 +59,7 @@ def test_the_same_bytes_elsewhere_are_known_by_their_hash(bulk: Bulk, faces: Pat
     assert len(read_rows(tmp_path / "out")) == 6
 
 
-def test_another_band_decides_anew_by_the_scores_that_are_known(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_another_band_decides_again_from_cached_scores(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     band = ["--band-low", "0.01", "--band-high", "0.1"]
     bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep")
     ran = bulk(faces, tmp_path / "out", *band, "--keep", tmp_path / "keep")
@@ -67,12 +67,12 @@ def test_another_band_decides_anew_by_the_scores_that_are_known(bulk: Bulk, face
     assert [row["decision"] for row in read_rows(tmp_path / "out")] == ["discard", "accept", "accept"]
     bulk(faces, tmp_path / "fresh", *band, "--keep", tmp_path / "fresh-keep")
     assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
-    # What the other band had kept is gone.
+    # The tars of the other band are gone.
     assert shards(tmp_path / "keep") == shards(tmp_path / "fresh-keep")
 
 
 @pytest.mark.parametrize("flags", [["--expected", "glasses"], ["--version", "1"]], ids=str)
-def test_another_rule_or_model_decides_anew(flags: list[str], bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_another_rule_or_model_decides_again(flags: list[str], bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     bulk(faces, tmp_path / "out")
     ran = bulk(faces, tmp_path / "out", *flags)
     assert (ran.summary["judged"], ran.summary["reused"]) == (3, 0 if "--version" in flags else 3)
@@ -80,7 +80,7 @@ def test_another_rule_or_model_decides_anew(flags: list[str], bulk: Bulk, faces:
     assert shards(tmp_path / "out") == shards(tmp_path / "fresh")
 
 
-def test_what_may_pass_is_tried_again_and_what_will_not_is_left(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_transient_errors_are_retried_and_permanent_ones_are_not(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     (faces / "broken.png").write_bytes(b"broken")
     bulk(faces, tmp_path / "out")
     assert bulk(faces, tmp_path / "out").summary["judged"] == 0
@@ -92,9 +92,7 @@ def test_what_may_pass_is_tried_again_and_what_will_not_is_left(bulk: Bulk, face
     assert bulk(faces, tmp_path / "out").summary["errors"] == 1
 
 
-def test_who_asks_later_for_the_accepted_images_gets_them_and_gets_lost_ones_again(
-    bulk: Bulk, faces: Path, tmp_path: Path
-) -> None:
+def test_accepted_images_are_written_when_asked_for_later_or_lost(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     keep = tmp_path / "keep"
     bulk(faces, tmp_path / "out")
     table = shards(tmp_path / "out")
@@ -110,21 +108,21 @@ def test_who_asks_later_for_the_accepted_images_gets_them_and_gets_lost_ones_aga
     assert shards(tmp_path / "out") == table
 
 
-def test_where_nothing_is_accepted_nothing_is_kept_and_nothing_is_missed(bulk: Bulk, tmp_path: Path) -> None:
+def test_without_accepted_images_no_tar_is_written_or_expected(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", [GREY])
     bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep")
     assert shards(tmp_path / "keep") == {}
     assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").summary["judged"] == 0
 
 
-def test_what_has_gone_from_src_goes_from_the_table_and_nothing_else_does(bulk: Bulk, tmp_path: Path) -> None:
+def test_only_files_gone_from_src_are_removed_from_the_table(bulk: Bulk, tmp_path: Path) -> None:
     out, keep = tmp_path / "out", tmp_path / "keep"
     for number in range(3):
         (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
     faces = write_faces(tmp_path / "faces", [DARK])
     bulk(tmp_path / "*.tar", out, "--keep", keep)
     bulk(faces, out, "--keep", keep)
-    (keep / "notes.tar").write_bytes(b"somebody's own")
+    (keep / "notes.tar").write_bytes(b"a user's file")
     (tmp_path / "x-1.tar").unlink()
     ran = bulk(tmp_path / "*.tar", out, "--keep", keep)
     assert (ran.summary["images"], ran.summary["removed_shards"]) == (2, 1)
@@ -136,14 +134,14 @@ def test_what_has_gone_from_src_goes_from_the_table_and_nothing_else_does(bulk: 
     assert len(shards(keep)) == 4
 
 
-def test_where_src_holds_nothing_any_more_nothing_is_removed(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_an_empty_src_removes_no_shards(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     bulk(faces, tmp_path / "out", "--format", "images")
     before = shards(tmp_path / "out")
     for path in faces.iterdir():
         path.unlink()
     ran = bulk(faces, tmp_path / "out", "--format", "images")
     assert ran.status == 1
-    assert "holds nothing of the kind images" in ran.err
+    assert "holds no images" in ran.err
     assert shards(tmp_path / "out") == before
 
 
@@ -158,7 +156,7 @@ def test_one_run_at_a_time_writes_to_a_folder(bulk: Bulk, faces: Path, tmp_path:
     assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 0
 
 
-def test_what_a_killed_run_left_half_written_is_removed(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_unfinished_files_of_a_killed_run_are_removed(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     for name in ("out", "keep"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{TEMPORARY}x").write_bytes(b"half")
@@ -169,8 +167,8 @@ def test_what_a_killed_run_left_half_written_is_removed(bulk: Bulk, faces: Path,
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        (parquet_bytes({"a": [1]}), "is none of this version's shards"),
-        (b"no table", "cannot be read: remove it and run again"),
+        (parquet_bytes({"a": [1]}), "is not a shard of this version"),
+        (b"no table", "cannot be read, remove it and run again"),
     ],
     ids=["another table", "damaged"],
 )
@@ -187,7 +185,7 @@ def test_a_shard_under_another_s_name_is_refused(bulk: Bulk, faces: Path, tmp_pa
     bulk(faces, tmp_path / "out")
     (path,) = (tmp_path / "out").glob("*.parquet")
     shutil.copy(path, tmp_path / "out" / "copy.parquet")
-    assert "copy.parquet is none of this version's shards" in bulk(faces, tmp_path / "out").err
+    assert "copy.parquet is not a shard of this version" in bulk(faces, tmp_path / "out").err
 
 
 def test_a_table_has_one_schema_whatever_is_in_it(bulk: Bulk, faces: Path, tmp_path: Path) -> None:

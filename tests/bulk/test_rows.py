@@ -32,7 +32,7 @@ def test_each_row_group_becomes_a_shard_and_each_row_a_row(bulk: Bulk, tmp_path:
     assert (ran.summary["accepted"], ran.summary["discarded"]) == (4, 2)
 
 
-def test_columns_say_what_a_row_is_called_and_what_was_asked_for(bulk: Bulk, tmp_path: Path) -> None:
+def test_columns_give_the_id_and_the_requested_label(bulk: Bulk, tmp_path: Path) -> None:
     data = {
         "id": [7, None, 9],
         "wants": [1.0, 0.0, float("nan")],
@@ -54,7 +54,7 @@ def test_images_are_read_from_any_column_of_bytes(kind: pa.DataType, bulk: Bulk,
     assert bulk(tmp_path / "x.parquet", tmp_path / "out").summary["accepted"] == 2
 
 
-def test_data_sets_of_hugging_face_are_read_and_what_lies_elsewhere_is_an_error(bulk: Bulk, tmp_path: Path) -> None:
+def test_hugging_face_data_sets_are_read_and_external_files_are_errors(bulk: Bulk, tmp_path: Path) -> None:
     images = [
         {"bytes": face(LIGHT), "path": "a.png"},
         {"bytes": None, "path": "https://images.example/b.png"},
@@ -71,14 +71,14 @@ def test_data_sets_of_hugging_face_are_read_and_what_lies_elsewhere_is_an_error(
 @pytest.mark.parametrize(
     ("columns", "flags", "text"),
     [
-        ({"a": IMAGES, "b": IMAGES}, [], "say with --image-column which column holds the images: a, b"),
-        ({"a": [1, 2, 3]}, [], "none has bytes"),
-        ({"a": IMAGES}, ["--image-column", "b"], "the column 'b' holds no bytes; those that do: a"),
+        ({"a": IMAGES, "b": IMAGES}, [], "select the column of images with --image-column: a, b"),
+        ({"a": [1, 2, 3]}, [], "no column holds bytes"),
+        ({"a": IMAGES}, ["--image-column", "b"], "the column 'b' holds no bytes; columns with bytes: a"),
         ({"a": IMAGES}, ["--id-column", "name"], "no column 'name', only a"),
         ({"a": IMAGES}, ["--expected-column", "wants"], "no column 'wants', only a"),
     ],
 )
-def test_columns_that_are_not_there_are_named_before_anything_is_done(
+def test_missing_columns_are_named_before_the_run_starts(
     columns: dict[str, list[object]], flags: list[str], text: str, bulk: Bulk, tmp_path: Path
 ) -> None:
     (tmp_path / "x.parquet").write_bytes(parquet_bytes(columns))
@@ -88,7 +88,7 @@ def test_columns_that_are_not_there_are_named_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_none_or_is_otherwise_is_one_row_and_the_rest_goes_on(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_damaged_or_different_file_is_one_row_and_the_run_continues(bulk: Bulk, tmp_path: Path) -> None:
     source = tmp_path / "data"
     source.mkdir()
     (source / "a.parquet").write_bytes(parquet_bytes({"image": IMAGES}))
@@ -100,13 +100,13 @@ def test_a_file_that_is_none_or_is_otherwise_is_one_row_and_the_rest_goes_on(bul
     assert {row["error"] for row in read_rows(tmp_path / "out")[3:]} == {"corrupt_shard"}
 
 
-def test_of_a_damaged_row_group_what_comes_before_counts(bulk: Bulk, tmp_path: Path) -> None:
+def test_rows_before_the_damage_in_a_row_group_count(bulk: Bulk, tmp_path: Path) -> None:
     images = [face(number, size=200) for number in range(200)]
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"image": images}), path, use_dictionary=False, compression="NONE", data_page_size=4096)
     data = bytearray(path.read_bytes())
-    place = data.index(images[150]) - 200
-    data[place : place + 4_000] = b"\xff" * 4_000
+    start = data.index(images[150]) - 200
+    data[start : start + 4_000] = b"\xff" * 4_000
     path.write_bytes(data)
     assert bulk(path, tmp_path / "out").status == 0
     rows = read_rows(tmp_path / "out")
@@ -114,7 +114,7 @@ def test_of_a_damaged_row_group_what_comes_before_counts(bulk: Bulk, tmp_path: P
     assert rows[-1]["error"] in ("corrupt_shard", "unreadable_file")
 
 
-def test_kept_images_are_called_by_their_ids_whatever_these_are(bulk: Bulk, tmp_path: Path) -> None:
+def test_accepted_images_are_named_by_any_ids(bulk: Bulk, tmp_path: Path) -> None:
     jpeg, webp = face(LIGHT, kind="JPEG"), face(DARK, kind="WEBP")
     names = ["../up.1", "twice", "twice"]
     (tmp_path / "x.parquet").write_bytes(parquet_bytes({"image": [face(LIGHT), jpeg, webp], "id": names}))
@@ -123,7 +123,7 @@ def test_kept_images_are_called_by_their_ids_whatever_these_are(bulk: Bulk, tmp_
     assert tar_members(tar) == {"%2E%2E%2Fup%2E1.png": face(LIGHT), "twice.jpg": jpeg, "twice~2.webp": webp}
 
 
-def test_a_file_written_anew_with_fewer_row_groups_leaves_no_row_behind(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_file_rewritten_with_fewer_row_groups_leaves_no_stale_row(bulk: Bulk, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(parquet_bytes({"image": IMAGES}, rows=1))
     bulk(path, tmp_path / "out")
@@ -160,7 +160,7 @@ def expected(bulk: Bulk, folder: Path, data: bytes) -> list[str | None]:
         (None, [0, 1], ["no_glasses", "glasses"]),
     ],
 )
-def test_class_labels_mean_what_their_names_say_in_whatever_order(
+def test_class_labels_are_read_by_name_in_any_order(
     names: list[str] | None, values: list[object], found: list[str | None], bulk: Bulk, tmp_path: Path
 ) -> None:
     assert expected(bulk, tmp_path, class_labels(names, values, pa.int64())) == found
@@ -170,12 +170,12 @@ def test_class_labels_mean_what_their_names_say_in_whatever_order(
     ("data", "text"),
     [
         (class_labels(["cat", "dog"], [0, 1], pa.int64()), "the classes of the column 'label' in"),
-        (class_labels([], [0, 1], pa.int64()), "are none: expected are glasses and no_glasses"),
-        (class_labels(None, [0], pa.int64(), feature="{"), "what the numbers in 'label' mean is not known"),
-        (class_labels(None, [0], pa.int64(), feature="[]"), "what the numbers in 'label' mean is not known"),
+        (class_labels([], [0, 1], pa.int64()), "are none; they must be glasses and no_glasses"),
+        (class_labels(None, [0], pa.int64(), feature="{"), "the meaning of the numbers in 'label' is unknown"),
+        (class_labels(None, [0], pa.int64(), feature="[]"), "the meaning of the numbers in 'label' is unknown"),
     ],
 )
-def test_classes_that_say_no_order_are_refused(data: bytes, text: str, bulk: Bulk, tmp_path: Path) -> None:
+def test_classes_other_than_the_labels_are_refused(data: bytes, text: str, bulk: Bulk, tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(data)
     ran = bulk(tmp_path / "x.parquet", tmp_path / "out", "--expected-column", "label")
     assert ran.status == 1
@@ -196,7 +196,7 @@ def test_classes_that_say_no_order_are_refused(data: bytes, text: str, bulk: Bul
     ],
     ids=lambda value: str(value) if isinstance(value, pa.DataType) else "",
 )
-def test_an_order_is_honoured_or_an_error_whatever_type_its_column_has(
+def test_a_requested_label_of_any_column_type_is_used_or_an_error(
     values: list[object], kind: pa.DataType, found: list[str | None], bulk: Bulk, tmp_path: Path
 ) -> None:
     columns = {"image": [face(number) for number in range(len(values))], "label": pa.array(values, kind)}
@@ -208,7 +208,7 @@ def test_an_order_is_honoured_or_an_error_whatever_type_its_column_has(
     assert rows == ["invalid_expected" if each == "E" else each for each in found]
 
 
-def test_a_row_whose_id_cannot_be_read_is_one_error_and_the_rest_goes_on(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_row_with_an_unreadable_id_is_one_error_and_the_rest_is_read(bulk: Bulk, tmp_path: Path) -> None:
     ends = pa.array([0, 1, 2, 3], pa.int32()).buffers()[1]
     broken = pa.Array.from_buffers(pa.string(), 3, [None, ends, pa.py_buffer(b"a\xffc")])
     (tmp_path / "x.parquet").write_bytes(parquet_bytes({"image": IMAGES, "id": broken}))
@@ -227,7 +227,7 @@ def test_a_parquet_file_whose_name_is_not_unicode_is_read(bulk: Bulk, tmp_path: 
     assert bulk(source, tmp_path / "out").summary["accepted"] == 2
 
 
-def test_a_column_that_folders_do_not_have_is_refused(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_column_flag_for_a_folder_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     ran = bulk(write_faces(tmp_path / "faces", [LIGHT]), tmp_path / "out", "--expected-column", "label")
     assert ran.status == 2
-    assert "--expected-column is of shards" in ran.err
+    assert "--expected-column needs a Parquet or WebDataset source" in ran.err

@@ -37,7 +37,7 @@ def test_each_tar_becomes_a_shard_and_each_sample_a_row(bulk: Bulk, tmp_path: Pa
     assert set(ran.summary["sources"]) == {f"{source}/faces-{number:03d}.tar" for number in range(3)}
 
 
-def test_a_shard_that_is_missing_is_a_row_until_it_is_there(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_missing_shard_is_a_row_until_it_appears(bulk: Bulk, tmp_path: Path) -> None:
     for number in (0, 2):
         (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes(THREE))
     pattern = tmp_path / "x-{0..2}.tar"
@@ -50,7 +50,7 @@ def test_a_shard_that_is_missing_is_a_row_until_it_is_there(bulk: Bulk, tmp_path
     assert (ran.summary["images"], ran.summary["judged"], ran.summary["errors"]) == (9, 3, 0)
 
 
-def test_the_same_tar_has_one_shard_by_whatever_pattern_it_is_found(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_tar_has_the_same_shard_under_any_pattern(bulk: Bulk, tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes(THREE))
     bulk(tmp_path / "x-{0..1}.tar", tmp_path / "out")
@@ -61,7 +61,7 @@ def test_the_same_tar_has_one_shard_by_whatever_pattern_it_is_found(bulk: Bulk, 
     assert len(read_rows(tmp_path / "out")) == 9
 
 
-def test_the_generator_s_intent_is_read_from_the_json_beside_the_image(bulk: Bulk, tmp_path: Path) -> None:
+def test_the_requested_label_is_read_from_the_json_beside_the_image(bulk: Bulk, tmp_path: Path) -> None:
     asked: dict[str, object] = {"a": "glasses", "b": "no_glasses", "c": 1, "d": False, "e": None, "f": "maybe"}
     members = [
         (name, data)
@@ -99,16 +99,16 @@ ORDER = b'{"asked": "no_glasses"}'
     ("members", "expected"),
     [
         ({"a.json": b'{"askd": "glasses"}', "a.png": face(DARK)}, {"a": "has no field 'asked', only askd"}),
-        ({"a.png": face(DARK)}, {"a": "no .json with 'asked' is beside the image"}),
-        ({"a.png": face(DARK), "b.png": face(DARK), "a.json": ORDER}, {"a": "follow each other", "b": "no .json"}),
-        ({"a.png": face(DARK), "a.json": b'"glasses"'}, {"a": "is no object"}),
+        ({"a.png": face(DARK)}, {"a": "the image has no .json with 'asked'"}),
+        ({"a.png": face(DARK), "b.png": face(DARK), "a.json": ORDER}, {"a": "must be consecutive", "b": "no .json"}),
+        ({"a.png": face(DARK), "a.json": b'"glasses"'}, {"a": "is not an object"}),
         ({"a.png": face(DARK), "a.json": b"{"}, {"a": "cannot be read"}),
         ({"a.png": face(DARK), "a.json": b""}, {"a": "cannot be read"}),
         ({"a.png": face(DARK), "a.json": b'{"asked": ' + b"[" * 200_000}, {"a": "cannot be read"}),
         ({"a.png": face(DARK), "a.json": b'{"x": "' + bytes(2**22) + b'"}'}, {"a": "at most 4,194,304 are read"}),
         ({"a.png": face(DARK), "a.json": b'{"asked": "glasses", "asked": "no_glasses"}'}, {"a": "'asked' twice"}),
-        ({"a.png": face(DARK), "a.json": b'{"asked": {}}'}, {"a": "is none of"}),
-        ({"a.png": face(DARK), "a.json": b'{"asked": "sunglasses"}'}, {"a": "is none of"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": {}}'}, {"a": "is not one of"}),
+        ({"a.png": face(DARK), "a.json": b'{"asked": "sunglasses"}'}, {"a": "is not one of"}),
         ({"a.png": face(DARK), "a.cls": b"0"}, {"a": "no .json"}),
         ({"a.png": face(DARK), "a.json": ORDER, "A.JSON": ORDER}, {"a": None}),
         ({"a.png": face(DARK), "a.JSON": ORDER}, {"a": None}),
@@ -117,7 +117,7 @@ ORDER = b'{"asked": "no_glasses"}'
         ({"a.0.png": face(DARK), "a.0.json": ORDER, "a.1.png": face(5)}, {"a.0.png": None, "a.1.png": "no .json"}),
     ],
 )
-def test_an_order_is_honoured_or_is_an_error(
+def test_a_requested_label_is_used_or_is_an_error(
     members: dict[str, bytes], expected: dict[str, str | None], bulk: Bulk, tmp_path: Path
 ) -> None:
     rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
@@ -131,13 +131,13 @@ def test_an_order_is_honoured_or_is_an_error(
             assert text in row["detail"]
 
 
-def test_images_of_one_sample_have_a_row_each_and_its_companions_none(bulk: Bulk, tmp_path: Path) -> None:
+def test_each_image_of_a_sample_has_a_row_and_companions_have_none(bulk: Bulk, tmp_path: Path) -> None:
     names = ["a.png", "a.jpg", "a.mask.png", "b.png", "b.png", "c.1.png", "c.2.png", "d.cond.png", "d.mask.png"]
     rows = rows_of(bulk, tmp_path, tar_bytes([(name, face(LIGHT)) for name in names]))
     assert [row["id"] for row in rows] == [name for name in names if name != "a.mask.png"]
 
 
-def test_of_a_sample_the_plain_image_is_judged_and_one_without_is_an_error(bulk: Bulk, tmp_path: Path) -> None:
+def test_the_plain_image_of_a_sample_is_judged_and_a_sample_without_one_is_an_error(bulk: Bulk, tmp_path: Path) -> None:
     members = [
         ("a.mask.png", face(DARK)),
         ("a.PNG", face(LIGHT)),
@@ -157,7 +157,7 @@ def test_of_a_sample_the_plain_image_is_judged_and_one_without_is_an_error(bulk:
     assert rows[2]["detail"] == "the sample has no image, only .json"
 
 
-def test_links_and_members_beyond_all_bounds_are_errors_and_the_rest_goes_on(bulk: Bulk, tmp_path: Path) -> None:
+def test_links_and_oversized_members_are_errors_and_the_rest_is_read(bulk: Bulk, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         link = tarfile.TarInfo("a.png")
@@ -194,13 +194,13 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
     ],
     ids=["within a member", "within a header", "between members", "damaged header", "empty", "no tar", "cut gzip"],
 )
-def test_of_a_damaged_tar_what_can_be_read_counts_and_the_rest_is_a_row(
+def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
     data: bytes, readable: int, bulk: Bulk, tmp_path: Path
 ) -> None:
     rows = rows_of(bulk, tmp_path, data)
     assert [row["error"] for row in rows] == [None] * readable + ["corrupt_shard"]
     assert rows[-1]["source"] == f"{tmp_path}/x.tar"
-    # It is as damaged the next time: there is nothing to be had by reading it again.
+    # The damage is permanent, so the next run skips the tar.
     assert bulk(tmp_path / "x.tar", tmp_path / "out").summary["skipped"] == readable + 1
 
 

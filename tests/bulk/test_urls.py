@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.urls import plain_url, without_secrets
+from common.storage import plain_url, without_secrets
 from tests.bulk.helpers import DARK, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_bytes, write_faces
 
 SECRETS = ("hush-1", "hush-2", "hush-3")
@@ -62,7 +62,7 @@ def assert_no_secret(ran: Any, *folders: Path) -> None:
         ("shard", tar_bytes({"x.png": face(LIGHT)}), ["--format", "webdataset"]),
     ],
 )
-def test_a_signed_url_is_read_and_its_signature_is_written_nowhere(
+def test_the_signature_of_a_url_is_used_and_never_written(
     name: str, data: bytes, flags: list[str], *, bulk: Bulk, server: str, tmp_path: Path
 ) -> None:
     (tmp_path / "web" / name.replace("%20", " ")).write_bytes(data)
@@ -76,7 +76,7 @@ def test_a_signed_url_is_read_and_its_signature_is_written_nowhere(
     assert (again.summary["skipped"], again.summary["removed_shards"]) == (1, 0)
 
 
-def test_a_password_in_a_url_opens_files_and_is_written_nowhere(bulk: Bulk, server: str, tmp_path: Path) -> None:
+def test_the_password_of_a_url_is_used_and_never_written(bulk: Bulk, server: str, tmp_path: Path) -> None:
     (tmp_path / "web" / "locked").mkdir()
     for number in range(2):
         (tmp_path / "web" / "locked" / f"{number}.png").write_bytes(face(LIGHT + number))
@@ -91,7 +91,7 @@ def test_a_password_in_a_url_opens_files_and_is_written_nowhere(bulk: Bulk, serv
         assert_no_secret(refused, tmp_path / "wrong")
 
 
-def test_a_query_that_chooses_the_file_makes_a_name_of_its_own(bulk: Bulk, server: str, tmp_path: Path) -> None:
+def test_a_query_that_selects_the_file_is_part_of_its_name(bulk: Bulk, server: str, tmp_path: Path) -> None:
     for number, brightness in enumerate((LIGHT, DARK)):
         (tmp_path / "web" / f"{number}.png").write_bytes(face(brightness))
     for number in range(2):
@@ -114,7 +114,7 @@ def test_a_plain_url_is_without_secrets(url: str, plain: str) -> None:
     assert plain_url(url) == plain
 
 
-def test_a_query_that_matters_is_a_digest_before_the_ending() -> None:
+def test_a_selecting_query_is_a_digest_before_the_ending() -> None:
     assert plain_url("http://h/x.png?size=5") != plain_url("http://h/x.png?size=6")
     assert plain_url("http://h/x.png?size=5").endswith(".png")
 
@@ -127,7 +127,7 @@ def test_a_query_that_matters_is_a_digest_before_the_ending() -> None:
         ("/data/a?b@c.png is gone", "/data/a?b@c.png is gone"),
     ],
 )
-def test_texts_lose_secrets_and_nothing_else(text: str, plain: str) -> None:
+def test_texts_lose_secrets_only(text: str, plain: str) -> None:
     assert without_secrets(text) == plain
 
 

@@ -1,4 +1,4 @@
-"""Tars made from a seed: formats, links, sparse files, labels, companions in any order, and what is right."""
+"""Tars made from a seed, with the expected verdicts: formats, links, sparse files, labels, companions in any order."""
 
 import io
 import random
@@ -106,7 +106,7 @@ class Writer:
         self._out = io.BytesIO()
         self._steps: list[Callable[[], None]] = [
             *[self.plain] * 4, self.numbered, self.companions, self.candidates, self.by_content, self.link,
-            self.device, self.sparse, self.metadata, self.others, self.twice, self.odd_kind, self.end,
+            self.device, self.sparse, self.metadata, self.others, self.twice, self.unsorted, self.odd_kind, self.end,
         ]  # fmt: skip
 
     def write(self, steps: int) -> Tar:
@@ -209,11 +209,20 @@ class Writer:
             self.plain()
         self.image(name)
 
+    def unsorted(self) -> None:
+        """Separate a companion from its image: it is judged as an image of its own."""
+        first, second = self.key(), self.key()
+        self.image(f"{first}.mask.png")
+        self.image(f"{second}.png")
+        self._out.write(member(f"{second}.json", b"{}", self.form))
+        self.image(f"{first}.png")
+        self.image(f"{first}.mask.png", is_judged=False)
+
     def odd_kind(self) -> None:
         name, content = self.key() + ".png", self.content()
         self._out.write(member(name, content, kind=self.random.choice((b"7", b"Z", b"\0"))))
         self.tar.images.append((name, content))
 
     def end(self) -> None:
-        """What follows is another archive."""
+        """End the archive; another one follows."""
         self._out.write(bytes(512 * self.random.choice((1, 2, 20))))

@@ -1,4 +1,4 @@
-"""What an archive may cost: memory stays flat, and an error says which bound was met."""
+"""Resource bounds of archives: memory stays flat, and an error names the exceeded bound."""
 
 import io
 import tarfile
@@ -11,8 +11,8 @@ import pytest
 from bulk.job import Columns
 from bulk.sources import members
 from bulk.sources.shards import read_tar
-from bulk.work_unit import Item, Part
-from common.storage import locate
+from bulk.work_unit import WorkUnit
+from common.storage import StoredFile, locate
 from common.tar import MAX_EXTENDED_BYTES, MAX_EXTENDED_HEADERS, MAX_NAME_BYTES, End, Member, TarReader
 from common.tar_headers import TarError
 from common.webdataset import ShardReader
@@ -58,7 +58,7 @@ def test_headers_before_a_member_are_bounded_in_number_and_bytes(kind: bytes, co
     assert peak < 8 * MAX_EXTENDED_BYTES
 
 
-def test_a_header_that_announces_too_much_is_refused_before_it_comes() -> None:
+def test_an_oversized_header_is_refused_before_its_content() -> None:
     with pytest.raises(TarError, match=r"8,589,934,591 bytes.*1 to 1,048,576 are read"):
         read(header("x", kind=b"x", size=2**33 - 1))
 
@@ -76,7 +76,7 @@ def test_memory_is_flat_over_empty_members() -> None:
     assert peak < 300_000
 
 
-def test_a_name_is_as_long_as_a_path_may_be() -> None:
+def test_a_name_has_the_length_limit_of_paths() -> None:
     name = "f/" * 2_000 + "a.png"
     assert read(member(name, b"x", 2) + bytes(1024)) == [(name, 1)]
     long = "a" * MAX_NAME_BYTES + ".png"
@@ -139,7 +139,7 @@ def test_a_global_header_may_not_rename_every_member() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "what"),
+    ("head", "text"),
     [
         (b"PK\x03\x04", "a zip archive"),
         (b"\x04\x22\x4d\x18", "compressed by lz4"),
@@ -147,13 +147,13 @@ def test_a_global_header_may_not_rename_every_member() -> None:
         (b"\xff\xd8\xff\xe0", "a JPEG image"),
     ],
 )
-def test_what_is_sent_instead_of_a_tar_is_named(head: bytes, what: str) -> None:
+def test_another_format_instead_of_a_tar_is_named(head: bytes, text: str) -> None:
     for size in (30, 5_000):
-        with pytest.raises(TarError, match=what):
+        with pytest.raises(TarError, match=text):
             read(head + b"x" * size)
 
 
-def test_dumps_of_old_gnu_tar_have_times_where_others_have_the_front_of_a_name() -> None:
+def test_old_gnu_dumps_have_times_in_the_place_of_a_name_prefix() -> None:
     block = bytearray(member("a.png", b""))
     block[345:357] = b"14732145671\0"
     assert read(signed(block) + bytes(1024)) == [("a.png", 0)]
@@ -161,10 +161,10 @@ def test_dumps_of_old_gnu_tar_have_times_where_others_have_the_front_of_a_name()
 
 def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, str]]:
     (folder / "x.tar").write_bytes(data)
-    place, path = locate(str(folder / "x.tar"), {})
-    part = Part("webdataset", str(folder), str(folder), "x", (Item(path, len(data), ""),))
+    store, path = locate(str(folder / "x.tar"), {})
+    unit = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(path, len(data), ""),))
     found = []
-    for sample in read_tar(part, place, Columns(), whole=whole):
+    for sample in read_tar(unit, store, Columns(), whole=whole):
         try:
             found.append((sample.id, f"{len(sample.fetch())} bytes"))
         except Exception as error:
@@ -172,14 +172,14 @@ def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, s
     return found
 
 
-def test_a_sample_without_end_is_judged_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_sample_is_judged_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members, "_MOST_MEMBERS", 10)
     names = [f"frame.{number:04d}.png" for number in range(25)]
     data = b"".join(member(name, PNG) for name in names) + bytes(1024)
     assert rows(data, tmp_path) == [(name, "8 bytes") for name in names]
     kept = rows(data, tmp_path, whole=True)
     assert [name for name, _ in kept] == names
-    assert all("too much to be kept" in text for _, text in kept)
+    assert all("too much for --keep" in text for _, text in kept)
 
 
 def test_a_long_sample_without_an_image_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from common.storage import StoragePath
 from lensgate import cli
-from training.data.storage import Remote
 
 from .kustomize import build
 from .tools import ROOT
@@ -84,8 +84,8 @@ def test_the_chief_and_its_workers_run_the_same_command() -> None:
     assert container(CHIEF)["args"] == container(WORKERS)["args"]
     options = parsed(container(CHIEF)["args"])
     assert options.step == "tune"
-    assert (options.target, options.records) == ("architecture", Remote("s3://BUCKET/records"))
-    assert isinstance(options.out, Remote), "what is kept in a pod goes with it"
+    assert (options.target, options.records) == ("architecture", StoragePath("s3://BUCKET/records"))
+    assert isinstance(options.out, StoragePath), "what is kept in a pod goes with it"
 
 
 def test_every_command_of_the_guide_is_one() -> None:

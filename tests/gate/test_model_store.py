@@ -7,7 +7,8 @@ import pytest
 
 from gate import Card, Model, ModelError, ModelStore
 from gate import model_store as models_module
-from gate.model_store import Rollback, write_whole
+from gate.files import write_atomically
+from gate.model_store import Rollback
 from tests.support.models import brightness_model, write_model
 
 
@@ -135,10 +136,10 @@ def test_a_crash_between_two_files_loses_no_version(
         if len(written) == survived:
             raise KeyboardInterrupt
         written.append(path)
-        write_whole(path, data)
+        write_atomically(path, data)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(models_module, "write_whole", crash)
+        patch.setattr(models_module, "write_atomically", crash)
         change(many)
     past = {"4": ["3", "2", "1"], "3": ["2", "1"]}[many.current()]
     assert [many.rollback().version for _ in past] == past
@@ -206,8 +207,8 @@ def test_a_card_comes_back_as_it_was_written() -> None:
 
 def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "CURRENT"
-    write_whole(path, b"1")
+    write_atomically(path, b"1")
     with pytest.raises(TypeError):
-        write_whole(path, "not bytes")  # type: ignore[arg-type]
+        write_atomically(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"1"
     assert list(tmp_path.iterdir()) == [path]

@@ -9,8 +9,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from common.storage import StoragePath
 from tests.support.objects import running_s3
-from training.data.storage import Remote
 
 BUCKETS = count()
 FORKS = multiprocessing.get_context("forkserver")
@@ -42,19 +42,19 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Remote:
+def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> StoragePath:
     """An empty bucket."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
     name = f"bucket-{next(BUCKETS)}"
     fsspec.filesystem("s3", use_listings_cache=False).mkdir(name)
-    return Remote(f"s3://{name}")
+    return StoragePath(f"s3://{name}")
 
 
 @pytest.fixture
-def memory() -> Iterator[Remote]:
+def memory() -> Iterator[StoragePath]:
     """Storage that is empty, and ends with the test."""
-    yield Remote("memory://records")
+    yield StoragePath("memory://records")
     fsspec.filesystem("memory").store.clear()
 
 

@@ -14,8 +14,9 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute import oracle_client
 
 from bench.serving.processes import free_port
-from training.data.storage import Place
-from training.errors import RecordsError, SearchError, StorageError
+from common.errors import StorageError
+from common.storage import AnyPath
+from training.errors import RecordsError, SearchError
 from training.search import coordinator as module
 from training.search.coordinator import LEASE, PATIENCE, ChiefClient, ChiefService, serve
 from training.search.oracles import ORACLE_FILE, SingleFileOracle, listed
@@ -50,7 +51,7 @@ class Call:
 class Machines:
     """A chief and its workers, and a clock that stands still."""
 
-    def __init__(self, folder: Place, trials: int = 2) -> None:
+    def __init__(self, folder: AnyPath, trials: int = 2) -> None:
         self.folder, self.trials, self.now = folder, trials, 0.0
         self.start()
 
@@ -89,7 +90,7 @@ class Machines:
         return {name: self.oracle.trials[name].score for name in self.oracle.end_order}
 
 
-def an_oracle(folder: Place, trials: int = 2) -> SingleFileOracle:
+def an_oracle(folder: AnyPath, trials: int = 2) -> SingleFileOracle:
     oracle = listed([{"value": value} for value in range(trials)], key="one")
     oracle.folder = folder
     oracle.verbose = 0

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from bench.serving.processes import free_port
+from common.storage import AnyPath, StoragePath, sizes_of
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from tests.support.servers import wait_until
-from training.data.storage import Place, Remote, sizes_of
 from training.model.checkpoint import TrainingProgress
 from training.model.preset import PRESETS, Preset
 from training.search import coordinator as chief
@@ -56,7 +56,7 @@ def machine(command: list[str], environment: dict[str, str], log: Path, stop: bo
     raise SystemExit(main(command))
 
 
-def table(out: Place) -> list[dict[str, str]]:
+def table(out: AnyPath) -> list[dict[str, str]]:
     return list(csv.DictReader((out / "trials.csv").read_bytes().decode().splitlines()))
 
 
@@ -65,7 +65,7 @@ def without_seconds(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def test_killed_machines_lose_nothing_and_nothing_counts_twice(
-    bucket: Remote,
+    bucket: StoragePath,
     s3: dict[str, str],
     tmp_path: Path,
     fork: Callable[..., BaseProcess],

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from gate import read_pixels, read_pixels_at
-from gate.model_store import write_whole
+from gate.files import write_atomically
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode, portrait
 from training.data import shards
@@ -63,19 +63,19 @@ def test_an_interrupted_run_goes_on_with_the_block_it_was_at(
     monkeypatch.setattr(shards, "SHARD_IMAGES", 50)
     whole, out = tmp_path / "whole", tmp_path / "r"
     expected = write_records([read_dataset(folder)], whole, sizes=[32], seed=0)
-    real = write_whole
+    real = write_atomically
 
     def fail_at_second(path: Path, data: bytes) -> None:
         if path.name.startswith("00001"):
             raise KeyboardInterrupt
         real(path, data)
 
-    monkeypatch.setattr(shards, "write_whole", fail_at_second)
+    monkeypatch.setattr(shards, "write_atomically", fail_at_second)
     with pytest.raises(KeyboardInterrupt):
         write_records([read_dataset(folder)], out, sizes=[32], seed=0)
     with pytest.raises(RecordsError):
         Manifest.read(out)
-    monkeypatch.setattr(shards, "write_whole", real)
+    monkeypatch.setattr(shards, "write_atomically", real)
     seen = decoded(monkeypatch)
     again = write_records([read_dataset(folder)], out, sizes=[32], seed=0)
     assert len(seen) == 70

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from common.errors import StorageError
+from common.storage import AnyPath, StoragePath, sizes_of, write_atomically
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
@@ -14,8 +16,7 @@ from training.data import shards
 from training.data.dataset import Split, read_dataset
 from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, Records, load_parts, load_records, write_records
 from training.data.shard_cache import folder_of
-from training.data.storage import Place, Remote, sizes_of, write_whole
-from training.errors import RecordsError, StorageError
+from training.errors import RecordsError
 
 pytestmark = pytest.mark.usefixtures("copies")
 
@@ -39,7 +40,7 @@ def folder(faces: Path, tmp_path: Path) -> Path:
     return shutil.copytree(faces, tmp_path / "bars")
 
 
-def prepare(folder: Path, out: Place, *, seed: int = 0) -> Manifest:
+def prepare(folder: Path, out: AnyPath, *, seed: int = 0) -> Manifest:
     return write_records([read_dataset(folder)], out, sizes=[32], seed=seed)
 
 
@@ -57,14 +58,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with the names of the shards that are read from storage from now on."""
-    seen, real = list[str](), Remote.read_bytes
+    seen, real = list[str](), StoragePath.read_bytes
 
-    def read(remote: Remote) -> bytes:
+    def read(remote: StoragePath) -> bytes:
         if remote.name.endswith(".tfrecord"):
             seen.append(remote.name)
         return real(remote)
 
-    monkeypatch.setattr(Remote, "read_bytes", read)
+    monkeypatch.setattr(StoragePath, "read_bytes", read)
     return seen
 
 
@@ -78,11 +79,11 @@ def flip(data: bytes) -> bytes:
     return data[:5000] + bytes([data[5000] ^ 1]) + data[5001:]
 
 
-def a_shard(records: Remote) -> Remote:
+def a_shard(records: StoragePath) -> StoragePath:
     return records / Manifest.read(records).shards[32][1].file
 
 
-def test_a_bucket_holds_what_a_folder_holds(folder: Path, tmp_path: Path, bucket: Remote) -> None:
+def test_a_bucket_holds_what_a_folder_holds(folder: Path, tmp_path: Path, bucket: StoragePath) -> None:
     here, there = tmp_path / "r", bucket / "faces/records"
     given = ["train", "prepare", "--data", str(folder), "--size", "32", "--size", "64", "--records"]
     assert main([*given, str(here)]) == 0
@@ -100,9 +101,9 @@ def test_a_bucket_holds_what_a_folder_holds(folder: Path, tmp_path: Path, bucket
 
 
 def test_run_again_it_decodes_what_is_new_and_leaves_alone_what_is_not_its_own(
-    folder: Path, memory: Remote, monkeypatch: pytest.MonkeyPatch
+    folder: Path, memory: StoragePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_whole(memory / "shards/32/mine.tfrecord", b"of another program")
+    write_atomically(memory / "shards/32/mine.tfrecord", b"of another program")
     first = prepare(folder, memory)
     seen = decoded(monkeypatch)
     assert prepare(folder, memory, seed=1).fingerprint() != first.fingerprint()
@@ -120,7 +121,7 @@ def test_run_again_it_decodes_what_is_new_and_leaves_alone_what_is_not_its_own(
 
 @pytest.mark.parametrize("end", ["00001", ".json", TABLE_FILE, MANIFEST_FILE])
 def test_an_interrupted_run_leaves_nothing_half_done_and_goes_on(
-    folder: Path, memory: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+    folder: Path, memory: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     """Stopped before it writes the first file whose name has `end` in it."""
     real = MemoryFileSystem.pipe_file
@@ -144,7 +145,7 @@ def test_an_interrupted_run_leaves_nothing_half_done_and_goes_on(
 
 
 def test_records_that_are_being_prepared_anew_are_not_finished(
-    folder: Path, memory: Remote, monkeypatch: pytest.MonkeyPatch
+    folder: Path, memory: StoragePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("read only")
@@ -158,7 +159,7 @@ def test_records_that_are_being_prepared_anew_are_not_finished(
 
 
 def test_a_shard_is_fetched_once_and_its_copy_goes_with_it(
-    folder: Path, memory: Remote, copies: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, memory: StoragePath, copies: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare(folder, memory)
     seen = fetched(monkeypatch)
@@ -173,7 +174,7 @@ def test_a_shard_is_fetched_once_and_its_copy_goes_with_it(
     assert sizes_of(folder_of(memory)) == {shard.file: shard.bytes for shard in last.shards[32]}
 
 
-def test_a_copy_that_another_process_is_writing_is_left_alone(folder: Path, memory: Remote) -> None:
+def test_a_copy_that_another_process_is_writing_is_left_alone(folder: Path, memory: StoragePath) -> None:
     file = prepare(folder, memory).shards[32][0].file
     half = (folder_of(memory) / file).with_suffix(".tfrecord.half")
     half.parent.mkdir(parents=True)
@@ -183,15 +184,17 @@ def test_a_copy_that_another_process_is_writing_is_left_alone(folder: Path, memo
 
 
 @pytest.mark.parametrize("name", ["../../mine.tfrecord", "/mine.tfrecord", "shards/32/../mine.tfrecord"])
-def test_a_manifest_whose_shards_lie_elsewhere_is_none(folder: Path, memory: Remote, name: str) -> None:
+def test_a_manifest_whose_shards_lie_elsewhere_is_none(folder: Path, memory: StoragePath, name: str) -> None:
     """Without the check, a writer of the bucket could overwrite any file of a reader."""
     file = prepare(folder, memory).shards[32][0].file
-    write_whole(memory / MANIFEST_FILE, (memory / MANIFEST_FILE).read_bytes().replace(file.encode(), name.encode()))
+    write_atomically(
+        memory / MANIFEST_FILE, (memory / MANIFEST_FILE).read_bytes().replace(file.encode(), name.encode())
+    )
     with pytest.raises(RecordsError, match="no finished records"):
         load_records(memory, Split.TRAIN)
 
 
-def test_a_damaged_copy_is_deleted_and_fetched_anew(folder: Path, memory: Remote) -> None:
+def test_a_damaged_copy_is_deleted_and_fetched_anew(folder: Path, memory: StoragePath) -> None:
     prepare(folder, memory)
     expected = load_records(memory, Split.TRAIN)
     copy = folder_of(memory) / Manifest.read(memory).shards[32][1].file
@@ -204,15 +207,15 @@ def test_a_damaged_copy_is_deleted_and_fetched_anew(folder: Path, memory: Remote
     assert_same(load_records(memory, Split.TRAIN), expected)
 
 
-def test_a_shard_that_is_damaged_changed_or_gone_is_no_shard(folder: Path, memory: Remote) -> None:
+def test_a_shard_that_is_damaged_changed_or_gone_is_no_shard(folder: Path, memory: StoragePath) -> None:
     prepare(folder, memory)
     shard = a_shard(memory)
     whole = shard.read_bytes()
-    write_whole(shard, flip(whole))
+    write_atomically(shard, flip(whole))
     for _ in range(2):
         with pytest.raises(RecordsError, match=f"{shard.name} or its cached copy is damaged"):
             load_records(memory, Split.TRAIN)
-    write_whole(shard, whole[:-1])
+    write_atomically(shard, whole[:-1])
     with pytest.raises(RecordsError, match=f"has {len(whole) - 1} bytes, not {len(whole)}"):
         load_records(memory, Split.TRAIN)
     shard.unlink()
@@ -230,7 +233,7 @@ def test_a_folder_s_shard_that_is_damaged_or_gone_is_named(folder: Path, tmp_pat
         load_records(tmp_path / "r", Split.TRAIN)
 
 
-def test_records_that_change_under_a_reader_are_not_mixed(folder: Path, memory: Remote) -> None:
+def test_records_that_change_under_a_reader_are_not_mixed(folder: Path, memory: StoragePath) -> None:
     first = prepare(folder, memory)
     table = (memory / TABLE_FILE).read_bytes()
     second = prepare(folder, memory, seed=1)
@@ -238,17 +241,17 @@ def test_records_that_change_under_a_reader_are_not_mixed(folder: Path, memory: 
         load_parts(memory, Split.TRAIN, fingerprint=first.fingerprint())
     assert len(load_parts(memory, Split.TRAIN, fingerprint=second.fingerprint())) == 1
     # As where another machine is between the table and the manifest.
-    write_whole(memory / TABLE_FILE, table)
+    write_atomically(memory / TABLE_FILE, table)
     with pytest.raises(RecordsError, match="wait for it to finish"):
         load_records(memory, Split.TRAIN)
 
 
 def test_shards_that_go_while_they_are_written_are_not_finished(
-    folder: Path, memory: Remote, monkeypatch: pytest.MonkeyPatch
+    folder: Path, memory: StoragePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = shards._sweep
 
-    def another(out: Place, blocks: list[shards.ImageBlock], sizes: list[int]) -> None:
+    def another(out: AnyPath, blocks: list[shards.ImageBlock], sizes: list[int]) -> None:
         sweep(out, blocks[:2], sizes)
 
     monkeypatch.setattr(shards, "_sweep", another)
@@ -258,7 +261,7 @@ def test_shards_that_go_while_they_are_written_are_not_finished(
 
 
 def test_where_no_copy_can_be_kept_is_said(
-    folder: Path, memory: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, memory: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(folder, memory)
     (tmp_path / "full").write_text("a file where a folder should be")
@@ -280,7 +283,7 @@ def test_where_no_copy_can_be_kept_is_said(
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--records", "s3://"], "names no place for files"),
+        (["--records", "s3://"], "is neither a folder nor a URL"),
         (["--run", "s3://bucket/fit"], "this takes a folder or file of this machine"),
     ],
 )
@@ -295,4 +298,4 @@ def test_an_url_that_cannot_be_is_refused_at_once(
 @pytest.mark.usefixtures("bucket")
 def test_a_step_says_that_the_bucket_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "fit", "--records", "s3://lost/records"]) == 1
-    assert "no such bucket" in capsys.readouterr().err
+    assert "bucket does not exist" in capsys.readouterr().err

@@ -20,11 +20,11 @@ import pytest
 from keras_tuner.engine.trial import Trial as TunerTrial
 
 from bench.serving.processes import free_port
+from common.storage import AnyPath
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, load_parts, load_records, write_records
-from training.data.storage import Place
 from training.errors import DataError, RecordsError, SearchError
 from training.model.preset import PRESETS, Preset
 from training.search import study
@@ -99,7 +99,7 @@ def drill(out: Path, die: int) -> None:
 
     SingleFileOracle.save = fatal_save  # type: ignore[assignment,method-assign]
 
-    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+    def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         with (out / "trained.log").open("a") as file:
             file.write(f"{str(state).split('/')[-2]}\n")
         return {"log_loss": float(values["rate"])}
@@ -133,7 +133,7 @@ def without_seconds(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{name: cell for name, cell in row.items() if name != "seconds"} for row in rows]
 
 
-def by_value(values: TrialValues, state: Place) -> TrialMetrics:
+def by_value(values: TrialValues, state: AnyPath) -> TrialMetrics:
     del state
     return {"log_loss": float(values["value"])}
 
@@ -217,7 +217,7 @@ def test_a_kill_at_any_saving_neither_loses_nor_repeats_a_trial(
     assert values == [trial.values for trial in again or ()]
 
 
-def rated(values: TrialValues, state: Place) -> TrialMetrics:
+def rated(values: TrialValues, state: AnyPath) -> TrialMetrics:
     del state
     return {"log_loss": float(values["rate"])}
 
@@ -272,7 +272,7 @@ def test_a_folder_of_another_experiment_is_refused(tmp_path: Path) -> None:
 def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
     ran: list[int] = []
 
-    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+    def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         ran.append(int(values["value"]))
         return by_value(values, state)
 
@@ -284,7 +284,7 @@ def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> None:
-    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+    def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         return {"log_loss": math.nan} if int(values["value"]) < 6 else by_value(values, state)
 
     found = run_trials(listed(CASES, key="one"), measure, tmp_path)
@@ -295,7 +295,7 @@ def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> No
 
 
 def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> None:
-    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+    def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         if values["value"] == 2:
             raise RecordsError("no such records")
         return by_value(values, state)
@@ -311,7 +311,7 @@ def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> N
 def test_the_first_trial_is_what_is_there_and_bayes_looks_near_the_best(
     choose: Callable[..., keras_tuner.Oracle], tmp_path: Path
 ) -> None:
-    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+    def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         del state
         return {"log_loss": (float(values["rate"]) - 0.3) ** 2}
 

@@ -1,4 +1,4 @@
-"""Folders and object storage: the same calls and the same outcome, and errors that say what to do."""
+"""Folders and object storage: the same calls and the same outcome, and errors with advice."""
 
 import json
 import sys
@@ -12,25 +12,33 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 
+from common.errors import StorageError, UrlError
+from common.storage import (
+    AnyPath,
+    StoragePath,
+    atomic_file,
+    parse_path,
+    remove_tree,
+    sizes_of,
+    write_atomically,
+)
 from training.data.parallel_map import parallel_map
-from training.data.storage import Place, Remote, filled_whole, place, remove, sizes_of, write_whole
-from training.errors import DataError, StorageError
 
 KINDS = ("folder", "memory", "s3")
 
 
 @pytest.fixture(params=KINDS)
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> AnyPath:
     if request.param == "folder":
         return tmp_path / "records"
-    found: Remote = request.getfixturevalue("bucket" if request.param == "s3" else "memory")
+    found: StoragePath = request.getfixturevalue("bucket" if request.param == "s3" else "memory")
     return found / "records"
 
 
-def test_files_are_written_found_read_and_deleted(where: Place) -> None:
+def test_files_are_written_found_read_and_deleted(where: AnyPath) -> None:
     for name in ("b", "a/1", "a/2"):
-        write_whole(where / name, name.encode() * 3)
-    write_whole(where / "b", b"new")
+        write_atomically(where / name, name.encode() * 3)
+    write_atomically(where / "b", b"new")
     assert sizes_of(where) == {"a/1": 9, "a/2": 9, "b": 3}
     assert list(sizes_of(where)) == ["a/1", "a/2", "b"]
     assert sizes_of(where / "a") == {"1": 9, "2": 9}
@@ -39,37 +47,37 @@ def test_files_are_written_found_read_and_deleted(where: Place) -> None:
     assert ((where / "a").name, str(where / "b")) == ("a", f"{where}/b")
     (where / "b").unlink()
     (where / "b").unlink(missing_ok=True)
-    remove(where / "a")
-    remove(where / "a")
+    remove_tree(where / "a")
+    remove_tree(where / "a")
     assert sizes_of(where) == {}
 
 
-def test_what_is_not_there_is_not_found(where: Place) -> None:
+def test_a_missing_file_is_not_found(where: AnyPath) -> None:
     with pytest.raises(FileNotFoundError, match="records/none"):
         (where / "none").read_bytes()
     assert sizes_of(where / "none") == {}
 
 
-def test_what_is_not_there_cannot_be_deleted(memory: Remote) -> None:
+def test_a_missing_file_cannot_be_deleted(memory: StoragePath) -> None:
     with pytest.raises(FileNotFoundError, match="records/none"):
         (memory / "none").unlink()
 
 
-def test_a_file_is_there_when_it_is_whole(where: Place) -> None:
-    with filled_whole(where / "32/shard.tfrecord") as temporary:
+def test_a_file_appears_when_it_is_complete(where: AnyPath) -> None:
+    with atomic_file(where / "32/shard.tfrecord") as temporary:
         temporary.write_bytes(b"whole")
         assert not (where / "32/shard.tfrecord").is_file()
-    with pytest.raises(KeyboardInterrupt), filled_whole(where / "32/shard.tfrecord") as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_file(where / "32/shard.tfrecord") as temporary:
         temporary.write_bytes(b"ha")
         raise KeyboardInterrupt
     assert (where / "32/shard.tfrecord").read_bytes() == b"whole"
 
 
-def test_a_name_that_is_a_pattern_names_itself_alone(bucket: Remote) -> None:
-    write_whole(bucket / "run[1]*" / "a", b"1")
-    write_whole(bucket / "run1" / "a", b"1")
+def test_a_name_with_wildcards_is_taken_literally(bucket: StoragePath) -> None:
+    write_atomically(bucket / "run[1]*" / "a", b"1")
+    write_atomically(bucket / "run1" / "a", b"1")
     assert sizes_of(bucket / "run[1]*") == {"a": 1}
-    remove(bucket / "run[1]*")
+    remove_tree(bucket / "run[1]*")
     assert sizes_of(bucket) == {"run1/a": 1}
 
 
@@ -79,56 +87,56 @@ def test_a_name_that_is_a_pattern_names_itself_alone(bucket: Remote) -> None:
         ("runs/records", Path("runs/records")),
         ("/data/a:b", Path("/data/a:b")),
         ("file:///data/records", Path("/data/records")),
-        ("s3://bucket/records/", Remote("s3://bucket/records")),
-        ("GS://bucket", Remote("gs://bucket")),
+        ("s3://bucket/records/", StoragePath("s3://bucket/records")),
+        ("GS://bucket", StoragePath("gs://bucket")),
     ],
 )
-def test_a_place_is_a_folder_or_an_url(text: str, found: Place) -> None:
-    assert place(text) == found
+def test_a_path_is_a_folder_or_a_url(text: str, found: AnyPath) -> None:
+    assert parse_path(text) == found
 
 
 @pytest.mark.parametrize("text", ["s3://", "simplecache::s3://bucket/records", "s3://bucket::memory://x"])
-def test_an_url_of_more_or_of_nothing_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match="s3://BUCKET/records"):
-        place(text)
+def test_a_chained_or_empty_url_is_refused(text: str) -> None:
+    with pytest.raises(UrlError, match="s3://BUCKET/records"):
+        parse_path(text)
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_bucket_that_is_missing_is_named() -> None:
-    lost = Remote("s3://lost/records")
-    for call in (lost.read_bytes, lambda: write_whole(lost, b""), lambda: sizes_of(lost), lost.unlink):
-        with pytest.raises(StorageError, match=r"s3://lost/records .* no such bucket"):
+def test_a_missing_bucket_is_named() -> None:
+    lost = StoragePath("s3://lost/records")
+    for call in (lost.read_bytes, lambda: write_atomically(lost, b""), lambda: sizes_of(lost), lost.unlink):
+        with pytest.raises(StorageError, match=r"s3://lost/records .* bucket does not exist"):
             call()
 
 
 @pytest.mark.usefixtures("bucket")
-def test_who_has_no_credentials_hears_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    # It keeps what it found out.
+    # It caches its result.
     S3FileSystem.clear_instance_cache()
-    record = Remote("s3://bucket/records")
-    for call in (record.read_bytes, record.is_file, lambda: write_whole(record, b""), record.unlink):
+    record = StoragePath("s3://bucket/records")
+    for call in (record.read_bytes, record.is_file, lambda: write_atomically(record, b""), record.unlink):
         with pytest.raises(StorageError, match=r"credentials.* AWS_ACCESS_KEY_ID.* service account"):
             call()
     S3FileSystem.clear_instance_cache()
 
 
-def test_who_is_refused_hears_who_asks(memory: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_request_gets_advice_on_credentials(memory: StoragePath, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("Access Denied")
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
-    with pytest.raises(StorageError, match="Access Denied; say who asks by AWS_ACCESS_KEY_ID"):
-        write_whole(memory / "a", b"")
+    with pytest.raises(StorageError, match="Access Denied; set AWS_ACCESS_KEY_ID"):
+        write_atomically(memory / "a", b"")
 
 
-def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StorageError, match=r"Protocol not known: nowhere"):
-        Remote("nowhere://bucket").read_bytes()
+        StoragePath("nowhere://bucket").read_bytes()
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(StorageError, match=r"fsspec.*lensgate\[training\]"):
-        Remote("s3://bucket").read_bytes()
+        StoragePath("s3://bucket").read_bytes()
 
 
 @pytest.fixture
@@ -160,17 +168,17 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def test_google_s_errors_are_told_apart(google: list[int]) -> None:
-    records = Remote("gs://bucket/records")
+    records = StoragePath("gs://bucket/records")
     with pytest.raises(FileNotFoundError):
         records.read_bytes()
-    with pytest.raises(StorageError, match="no such bucket"):
-        write_whole(records, b"")
+    with pytest.raises(StorageError, match="bucket does not exist"):
+        write_atomically(records, b"")
     google[0] = 401
     with pytest.raises(StorageError, match="GOOGLE_APPLICATION_CREDENTIALS"):
         records.read_bytes()
 
 
-def test_work_is_done_ahead_in_order_and_no_more_than_so_much() -> None:
+def test_work_runs_ahead_in_order_and_within_its_limit() -> None:
     begun, most = list[int](), 0
 
     def work(item: int) -> int:
@@ -184,7 +192,7 @@ def test_work_is_done_ahead_in_order_and_no_more_than_so_much() -> None:
     assert most <= 6
 
 
-def test_what_is_left_by_an_error_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remaining_work_does_not_start_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     told, begun, shutdown = threading.Event(), list[int](), ThreadPoolExecutor.shutdown
 
     def work(item: int) -> None:

@@ -4,10 +4,10 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.storage import AnyPath
 from training.cli import audit, data_steps, model_steps, report
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
-from training.data.storage import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class AllOptions:
 
     data_sets: data_steps.DataSetOptions
     work: Path
-    records: Place | None
+    records: AnyPath | None
     preset: PresetOptions
     guarantee: model_steps.GuaranteeOptions
     out: Path

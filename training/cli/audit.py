@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.data_steps import DataSetOptions, data_arguments, print_problems, read_datasets
 from training.cli.options import Steps, add_step
 from training.data.dataset import CORRECTIONS_FILE, ImageDataSet, Split
-from training.data.storage import Place
 from training.errors import RecordsError
 
 if TYPE_CHECKING:
+    from common.storage import AnyPath
     from training.data.records import Records
 
 COMMAND = "lensgate train audit"
@@ -25,7 +26,7 @@ class AuditOptions:
 
     data_sets: DataSetOptions
     out: Path
-    records: Place | None
+    records: AnyPath | None
     folds: int
     epochs: int | None
     seed: int
@@ -89,7 +90,7 @@ def _records(options: AuditOptions, datasets: list[ImageDataSet], size: int) -> 
     return load_records(folder, *Split)
 
 
-def _refuse_other_records(folder: Place) -> None:
+def _refuse_other_records(folder: AnyPath) -> None:
     """Protect records of `prepare`: overwriting them would lose their other sizes and their splits."""
     from training.data.records import MANIFEST_FILE, Manifest
 

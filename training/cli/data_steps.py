@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import ImageDataSet, Provenance, read_dataset
-from training.data.storage import Place
 from training.drawing import draw_faces
 from training.errors import DataError
 from training.model.preset import SIZES
@@ -53,7 +53,7 @@ class PrepareOptions:
     """The options of `prepare`."""
 
     data_sets: DataSetOptions
-    records: Place
+    records: AnyPath
     seed: int
     command_line: str
 

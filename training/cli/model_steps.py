@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.storage import AnyPath
 from gate import ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
 from training.data.dataset import Split
-from training.data.storage import Place
 from training.errors import RecordsError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class FitOptions:
     """The options of `fit`."""
 
-    records: Place
+    records: AnyPath
     run_folder: Path
     preset: PresetOptions
     size: int | None
@@ -33,7 +33,7 @@ class FitOptions:
 class CalibrateOptions:
     """The options of `calibrate`."""
 
-    records: Place
+    records: AnyPath
     run_folder: Path
     seed: int
 
@@ -51,7 +51,7 @@ class GuaranteeOptions:
 class CertifyOptions:
     """The options of `certify`."""
 
-    records: Place
+    records: AnyPath
     run_folder: Path
     guarantee: GuaranteeOptions
 
@@ -60,7 +60,7 @@ class CertifyOptions:
 class ExportOptions:
     """The options of `export`."""
 
-    records: Place
+    records: AnyPath
     run_folder: Path
     out: Path
     version: str | None
@@ -71,7 +71,7 @@ class ExportOptions:
 class EvaluateOptions:
     """The options of `evaluate`."""
 
-    records: Place
+    records: AnyPath
     models: Path
     version: str | None
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from training.data import storage
-from training.data.storage import Place
-from training.errors import DataError
+from common.errors import UrlError
+from common.storage import AnyPath, parse_path
 from training.model.preset import PRESETS, Preset
 
 LARGEST_SEED = 2**31 - 64
@@ -25,7 +24,7 @@ class PresetOptions:
     """The preset and its overrides, from the arguments that `preset` adds."""
 
     preset: str
-    preset_file: Place | None
+    preset_file: AnyPath | None
     epochs: int | None
     batch_size: int | None
     augment: float | None
@@ -108,11 +107,11 @@ def size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="edge in pixels; required if the records hold several sizes")
 
 
-def place(text: str) -> Place:
+def place(text: str) -> AnyPath:
     """Parse a local path or an object storage URL."""
     try:
-        return storage.place(text)
-    except DataError as error:
+        return parse_path(text)
+    except UrlError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 

@@ -4,22 +4,22 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.options import Steps, add_step
-from training.data.storage import Place
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
     """The options of `report`."""
 
-    records: Place
+    records: AnyPath
     run_folder: Path
     models: Path
     version: str | None
     audit: Path | None
-    studies: tuple[Place, ...]
-    comparison: Place | None
+    studies: tuple[AnyPath, ...]
+    comparison: AnyPath | None
     out: Path
     figures: Path | None
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
-from training.data.storage import Place
 from training.errors import RecordsError
 from training.model.preset import Preset
 
@@ -27,10 +27,10 @@ class StudyOptions:
 
     kind: "StudyKind"
     seeds: int
-    records: Place
+    records: AnyPath
     preset: PresetOptions
     size: int | None
-    out: Place
+    out: AnyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class TuneOptions:
     algorithm: "Algorithm"
     trials: int | None
     seed: int
-    records: Place
+    records: AnyPath
     preset: PresetOptions
     size: int | None
-    out: Place
+    out: AnyPath
 
 
 @dataclass(frozen=True, slots=True)
 class CompareOptions:
     """The options of `compare`."""
 
-    records: Place
+    records: AnyPath
     runs: tuple[Path, ...]
-    out: Place
+    out: AnyPath
 
 
 def add_to(steps: Steps) -> None:
@@ -159,7 +159,7 @@ def _start(options: TuneOptions) -> Preset:
 
 
 def _compare(options: CompareOptions) -> None:
-    from training.data.storage import write_whole
+    from common.storage import write_atomically
     from training.evaluation.compare import compare_runs, comparison_rows
     from training.search.trials import write_table
 
@@ -167,7 +167,7 @@ def _compare(options: CompareOptions) -> None:
         raise RecordsError("a comparison needs at least two runs: repeat --run")
     comparison = compare_runs(options.records, options.runs)
     write_table(options.out / "comparison.csv", comparison_rows(comparison))
-    write_whole(options.out / "comparison.json", comparison.model_dump_json(indent=2).encode())
+    write_atomically(options.out / "comparison.json", comparison.model_dump_json(indent=2).encode())
     _print_comparison(comparison)
 
 

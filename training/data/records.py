@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.storage import AnyPath, sizes_of, write_atomically
 from gate import Label
 from gate.card import CardDataSet
 from gate.pixels import Pixels
@@ -25,7 +26,6 @@ from training.data.near_duplicates import group_near
 from training.data.shard_cache import forget, read_images
 from training.data.shards import FOLDER, ImageBlock, SourceImage, write_blocks
 from training.data.split import SplitImage, assign_splits
-from training.data.storage import Place, sizes_of, write_whole
 from training.errors import DataError, RecordsError
 
 MANIFEST_FILE = "manifest.json"
@@ -58,7 +58,7 @@ class Manifest(BaseModel):
     problems: tuple[str, ...]
 
     @classmethod
-    def read(cls, folder: Place) -> Self:
+    def read(cls, folder: AnyPath) -> Self:
         """Read the manifest of `folder`.
 
         Raises:
@@ -68,7 +68,7 @@ class Manifest(BaseModel):
         return cls._read_with_table(folder)[0]
 
     @classmethod
-    def _read_with_table(cls, folder: Place) -> tuple[Self, bytes]:
+    def _read_with_table(cls, folder: AnyPath) -> tuple[Self, bytes]:
         try:
             manifest = cls.model_validate_json((folder / MANIFEST_FILE).read_bytes())
             table = (folder / TABLE_FILE).read_bytes()
@@ -145,7 +145,7 @@ def join(*parts: Records) -> Records:
 
 
 def write_records(
-    datasets: Sequence[ImageDataSet], out: Place, *, sizes: Sequence[int], seed: int, command: str = ""
+    datasets: Sequence[ImageDataSet], out: AnyPath, *, sizes: Sequence[int], seed: int, command: str = ""
 ) -> Manifest:
     """Decode `datasets` into shards at each of `sizes` pixels, and split them.
 
@@ -167,7 +167,7 @@ def write_records(
     problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]
     rows = _rows(datasets, items, blocks, seed=seed, problems=problems)
     table = to_csv(rows)
-    write_whole(out / TABLE_FILE, table)
+    write_atomically(out / TABLE_FILE, table)
     manifest = Manifest(
         command=command,
         seed=seed,
@@ -177,11 +177,11 @@ def write_records(
         table=hashlib.sha256(table).hexdigest(),
         problems=tuple(problems),
     )
-    write_whole(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+    write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     return manifest
 
 
-def load_records(folder: Place, *splits: Split, size: int | None = None) -> Records:
+def load_records(folder: AnyPath, *splits: Split, size: int | None = None) -> Records:
     """Read all images of the given splits into memory, in the order of the table.
 
     Raises:
@@ -193,7 +193,7 @@ def load_records(folder: Place, *splits: Split, size: int | None = None) -> Reco
 
 
 def load_parts(
-    folder: Place, *splits: Split, size: int | None = None, fingerprint: str | None = None
+    folder: AnyPath, *splits: Split, size: int | None = None, fingerprint: str | None = None
 ) -> tuple[Records, ...]:
     """Read the given splits separately, in one pass over the shards.
 
@@ -207,7 +207,7 @@ def load_parts(
     return _load(manifest, table, folder, [(split,) for split in splits], size)
 
 
-def read_sources(folder: Place, *splits: Split) -> set[str]:
+def read_sources(folder: AnyPath, *splits: Split) -> set[str]:
     """Return the sources of all images of the given splits, from the table alone, without reading shards.
 
     Raises:
@@ -284,7 +284,7 @@ def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> CardDataSet:
 
 
 def _shards(
-    out: Place, blocks: Sequence[ImageBlock], sizes: Sequence[int], rows: Sequence[ImageRow]
+    out: AnyPath, blocks: Sequence[ImageBlock], sizes: Sequence[int], rows: Sequence[ImageRow]
 ) -> dict[int, tuple[RecordShard, ...]]:
     held = {f"{FOLDER}/{name}": count for name, count in sizes_of(out / FOLDER).items()}
     if any(block.file(size) not in held for block in blocks for size in sizes):
@@ -301,7 +301,7 @@ def _shard(block: ImageBlock, file: str, held: Mapping[str, int], labels: Mappin
 
 
 def _load(
-    manifest: Manifest, table: bytes, folder: Place, groups: Sequence[Sequence[Split]], size: int | None
+    manifest: Manifest, table: bytes, folder: AnyPath, groups: Sequence[Sequence[Split]], size: int | None
 ) -> tuple[Records, ...]:
     """Load the images of each group of splits in one pass over the shards."""
     size = manifest.the_size(size)

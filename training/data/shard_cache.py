@@ -1,8 +1,8 @@
 """Read shards from a folder or from object storage, with a local cache for the latter.
 
-TensorFlow cannot read S3, and a step reads the shards several times: for several splits, for every trial. Remote shards
-are therefore copied once and parsed locally. The name of a shard changes with its images, so a copy of equal name and
-length is valid; checksums are verified on every read.
+TensorFlow cannot read S3, and a step reads the shards several times: for several splits, for every trial. Shards in
+object storage are therefore copied once and parsed locally. The name of a shard changes with its images, so a copy of
+equal name and length is valid; checksums are verified on every read.
 """
 
 import hashlib
@@ -12,16 +12,17 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from common.errors import StorageError
+from common.storage import AnyPath, StoragePath, write_atomically
 from training.data.parallel_map import parallel_map
 from training.data.shards import ShardRecord, read_shard
-from training.data.storage import Place, Remote, write_whole
-from training.errors import DamagedError, RecordsError, StorageError
+from training.errors import DamagedError, RecordsError
 
 AHEAD = 8
 """Concurrent downloads, and the largest number of shards downloaded but not read yet."""
 
 
-def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[ShardRecord]:
+def read_images(records: AnyPath, shards: Mapping[str, int]) -> Iterator[ShardRecord]:
     """Yield all images of `shards`, which map names below `records` to lengths in bytes.
 
     Raises:
@@ -39,9 +40,9 @@ def read_images(records: Place, shards: Mapping[str, int]) -> Iterator[ShardReco
         ) from error
 
 
-def forget(records: Place, *, but: set[str]) -> None:
+def forget(records: AnyPath, *, but: set[str]) -> None:
     """Delete cached shards that the records no longer contain."""
-    if isinstance(records, Remote):
+    if isinstance(records, StoragePath):
         kept = folder_of(records)
         # Files that another process is writing have another ending.
         for copy in kept.rglob("*.tfrecord"):
@@ -49,7 +50,7 @@ def forget(records: Place, *, but: set[str]) -> None:
                 copy.unlink(missing_ok=True)
 
 
-def folder_of(records: Remote) -> Path:
+def folder_of(records: StoragePath) -> Path:
     """Return the cache folder of `records`, below `XDG_CACHE_HOME` or `~/.cache`."""
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -58,13 +59,13 @@ def folder_of(records: Remote) -> Path:
     return cache / "lensgate/records" / hashlib.sha256(records.url.encode()).hexdigest()[:16]
 
 
-def _files(records: Place, shards: Mapping[str, int]) -> AbstractContextManager[Iterator[Path]]:
+def _files(records: AnyPath, shards: Mapping[str, int]) -> AbstractContextManager[Iterator[Path]]:
     if isinstance(records, Path):
         return nullcontext(records / name for name in shards)
     return parallel_map(partial(_fetch, records, folder_of(records)), shards.items(), threads=AHEAD, ahead=AHEAD)
 
 
-def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
+def _fetch(records: StoragePath, kept: Path, shard: tuple[str, int]) -> Path:
     name, size = shard
     copy = kept / name
     if copy.is_file() and copy.stat().st_size == size:
@@ -73,13 +74,13 @@ def _fetch(records: Remote, kept: Path, shard: tuple[str, int]) -> Path:
     if len(data) != size:
         raise RecordsError(f"{records / name} has {len(data)} bytes, not {size}: run `lensgate train prepare` again")
     try:
-        write_whole(copy, data)
+        write_atomically(copy, data)
     except OSError as error:
         raise StorageError(f"{records} cannot be cached: {error}; set XDG_CACHE_HOME to another folder") from error
     return copy
 
 
-def _read(shard: Place, file: Path) -> Iterator[ShardRecord]:
+def _read(shard: AnyPath, file: Path) -> Iterator[ShardRecord]:
     try:
         return read_shard(file)
     except DamagedError as error:

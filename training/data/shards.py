@@ -14,13 +14,13 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
+from common.storage import AnyPath, atomic_file, sizes_of, write_atomically
 from gate import ImageError, read_pixels, read_pixels_at
 from gate.cores import usable_cores
 from gate.pixels import Pixels
 from training.data.dataset import Example
 from training.data.near_duplicates import perceptual_hash
 from training.data.parallel_map import parallel_map
-from training.data.storage import Place, filled_whole, sizes_of, write_whole
 from training.errors import DamagedError
 
 SHARD_IMAGES = 450
@@ -81,7 +81,7 @@ class ImageBlock(BaseModel):
         return f"{FOLDER}/{size}/{self.name}.tfrecord"
 
 
-def write_blocks(items: Sequence[SourceImage], out: Place, *, sizes: Sequence[int]) -> list[ImageBlock]:
+def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[int]) -> list[ImageBlock]:
     """Write `items` in order as blocks of 450 under `out / shards`; delete outdated blocks.
 
     Blocks that an earlier run finished from the same files are reused.
@@ -153,14 +153,14 @@ def _key(part: Sequence[SourceImage]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
-def _finished(out: Place, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
+def _finished(out: AnyPath, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
     """Return the complete blocks by name; None for those that must be decoded."""
     files = sizes_of(out / FOLDER)
     with parallel_map(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
         return dict(zip(names, blocks, strict=True))
 
 
-def _read_block(out: Place, files: Mapping[str, int], sizes: Sequence[int], name: str) -> ImageBlock | None:
+def _read_block(out: AnyPath, files: Mapping[str, int], sizes: Sequence[int], name: str) -> ImageBlock | None:
     if f"{name}.json" not in files:
         return None
     try:
@@ -184,18 +184,18 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
 
 
 def _write_block(
-    out: Place, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
+    out: AnyPath, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
 ) -> ImageBlock:
     block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes))
     for index, size in enumerate(sizes):
         rows = [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels]
         _write_shard(out / block.file(size), rows)
-    write_whole(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
+    write_atomically(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
     return block
 
 
-def _write_shard(shard: Place, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
-    with filled_whole(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
+    with atomic_file(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for item, pixels in rows:
             writer.write(_serialize(item, pixels))
 
@@ -214,7 +214,7 @@ def _bytes_feature(value: bytes) -> Any:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def _sweep(out: Place, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
+def _sweep(out: AnyPath, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
     """Delete outdated shards and partial files of a crash."""
     named = {f"{block.name}.json" for block in blocks}
     named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}

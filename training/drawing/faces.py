@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gate.cores import usable_cores
-from gate.model_store import write_whole
+from gate.files import write_atomically
 from training.data.dataset import PROVENANCE_FILE, Provenance
 from training.drawing.eyewear import Eyewear
 from training.drawing.portrait import draw_face
@@ -64,7 +64,7 @@ def draw_faces(
     draw = partial(_draw_one, images, seed, size)
     workers = min(count, workers or usable_cores())
     kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
-    write_whole(out / PROVENANCE_FILE, ABOUT.model_dump_json(indent=2).encode())
+    write_atomically(out / PROVENANCE_FILE, ABOUT.model_dump_json(indent=2).encode())
     _write_table(out / TABLE, zip(ids, kinds, strict=True))
 
 
@@ -102,7 +102,7 @@ def _draw_one(images: Path, seed: int, size: int, face_id: int) -> Eyewear:
     face = draw_face(rng, eyewear, size=size)
     png = io.BytesIO()
     face.save(png, format="PNG", compress_level=COMPRESSION)
-    write_whole(images / f"face-{face_id}.png", png.getvalue())
+    write_atomically(images / f"face-{face_id}.png", png.getvalue())
     return eyewear
 
 
@@ -111,4 +111,4 @@ def _write_table(table: Path, faces: Iterable[tuple[int, Eyewear]]) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     rows.writerows((face_id, int(kind is not Eyewear.NONE), kind.value) for face_id, kind in faces)
-    write_whole(table, text.getvalue().encode())
+    write_atomically(table, text.getvalue().encode())

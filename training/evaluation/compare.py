@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from scipy import stats
 from scipy.special import expit
 
+from common.storage import AnyPath
 from gate.card import Interval
 from training.data.dataset import Split
 from training.data.records import Manifest, load_records
-from training.data.storage import Place
 from training.errors import RecordsError
 from training.evaluation.evaluate import RESAMPLES, log_losses, wilson
 from training.model.preset import Preset
@@ -59,7 +59,7 @@ class Comparison(_ComparisonModel):
     pairs: tuple[PairedResult, ...]
 
 
-def compare_runs(records: Place, folders: Sequence[Path]) -> Comparison:
+def compare_runs(records: AnyPath, folders: Sequence[Path]) -> Comparison:
     """Evaluate finished runs on the test split, and compare each with the first, image by image.
 
     Accuracy has Wilson's interval, log loss a bootstrap's; McNemar's test is exact.
@@ -143,7 +143,9 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(one) for one in corrected]
 
 
-def _test_logits(records: Place, networks: Iterable[tuple[keras.Model, Preset]]) -> tuple[NDArray[np.float32], Floats]:
+def _test_logits(
+    records: AnyPath, networks: Iterable[tuple[keras.Model, Preset]]
+) -> tuple[NDArray[np.float32], Floats]:
     """Return labels `[N]` and logits `[runs, N]`; the order of the images is the same at every size."""
     logits = []
     for network, preset in networks:

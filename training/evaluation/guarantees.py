@@ -9,12 +9,12 @@ import keras
 from pydantic import ValidationError
 from scipy.stats import binom
 
+from common.storage import AnyPath
 from gate import Band
 from gate.card import CardBand, NoveltyThreshold
-from gate.model_store import write_whole
+from gate.files import write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, load_records
-from training.data.storage import Place
 from training.errors import RecordsError
 from training.evaluation.calibrate import CalibrationFindings, Finding, calibrate
 from training.evaluation.certify import (
@@ -120,7 +120,7 @@ class Guarantees:
         return NoveltyThreshold(value=found.threshold, chosen_by=chosen)
 
 
-def calibrate_run(records: Place, run: Path, *, seed: int) -> CalibrationRecord:
+def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecord:
     """Fit temperature, novelty head and threshold; write them to the folder of the run.
 
     Raises:
@@ -137,12 +137,12 @@ def calibrate_run(records: Place, run: Path, *, seed: int) -> CalibrationRecord:
         novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
     )
     save_keras(head, run / HEAD_FILE)
-    write_whole(run / CALIBRATION_FILE, found.model_dump_json(indent=2).encode())
+    write_atomically(run / CALIBRATION_FILE, found.model_dump_json(indent=2).encode())
     return found
 
 
 def certify_run(
-    records: Place, run: Path, *, target_risk: float, confidence: float, cost_ratio: float
+    records: AnyPath, run: Path, *, target_risk: float, confidence: float, cost_ratio: float
 ) -> CertificateRecord:
     """Certify the band on the calibration split; write the certificate to the folder of the run.
 
@@ -174,7 +174,7 @@ def certify_run(
         paper=selective_risk(logits, kept.labels, RawBand.from_probability(Band(), calibrated.calibration.temperature)),
         risk_coverage=risk_coverage(logits, kept.labels),
     )
-    write_whole(run / CERTIFICATE_FILE, found.model_dump_json(indent=2).encode())
+    write_atomically(run / CERTIFICATE_FILE, found.model_dump_json(indent=2).encode())
     return found
 
 
@@ -195,7 +195,7 @@ def fingerprint(run: Path) -> str:
     return hashlib.sha256((run / NETWORK_FILE).read_bytes()).hexdigest()
 
 
-def _fitted(records: Place, run: Path) -> FittedModel:
+def _fitted(records: AnyPath, run: Path) -> FittedModel:
     fitted = load_fitted(run)
     if fitted.run.records != Manifest.read(records).fingerprint():
         raise RecordsError(f"{run} was fitted to other records than {records}: run `lensgate train fit` again")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from gate import Label
-from gate.model_store import write_whole
+from gate.files import write_atomically
 from training.data.near_duplicates import group_near, perceptual_hash
 from training.data.records import Records
 from training.errors import DataError
@@ -201,4 +201,4 @@ def _reason(issue: Issue) -> str:
 def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())

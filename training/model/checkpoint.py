@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from training.data.storage import Place, write_whole
+from common.storage import AnyPath, write_atomically
 from training.model.preset import Preset
 
 _Arrays = dict[str, np.ndarray[Any, Any]]
@@ -18,7 +18,7 @@ _Arrays = dict[str, np.ndarray[Any, Any]]
 class TrainingState:
     """The checkpoint file; `key` identifies the run, and a checkpoint of another run is ignored."""
 
-    def __init__(self, path: Place | None, *, key: str) -> None:
+    def __init__(self, path: AnyPath | None, *, key: str) -> None:
         self._path, self._key = path, key
 
     def read(self) -> _Arrays | None:
@@ -38,7 +38,7 @@ class TrainingState:
         if self._path is not None:
             data = io.BytesIO()
             np.savez(data, allow_pickle=False, key=np.array(self._key), **arrays)
-            write_whole(self._path, data.getvalue())
+            write_atomically(self._path, data.getvalue())
 
 
 class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]

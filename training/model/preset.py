@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from training.data.storage import Place
+from common.storage import AnyPath
 from training.errors import DataError
 
 SIZES = (32, 64, 128)
@@ -42,7 +42,7 @@ class Preset:
         return cls(**values)
 
     @classmethod
-    def read(cls, path: Place) -> "Preset":
+    def read(cls, path: AnyPath) -> "Preset":
         """Read the `best.json` of `lensgate train tune`.
 
         Raises:

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.storage import AnyPath
 from gate.cores import usable_cores
-from gate.model_store import write_whole
+from gate.files import atomic_file, write_atomically
 from training.data.augment import augment
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
-from training.data.storage import Place
 from training.errors import RecordsError
 from training.model.checkpoint import TrainingProgress, TrainingState
 from training.model.network import build_network
@@ -73,7 +73,7 @@ class TrainedNetwork:
     history: History
 
 
-def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command: str = "") -> FittedModel:
+def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str = "") -> FittedModel:
     """Train on the train split, keep the epoch that is best on validation; write network, history and run.
 
     An interrupted run resumes after its last complete epoch if records, seed and settings are the same; a finished run
@@ -97,8 +97,8 @@ def fit_network(records: Place, out: Path, *, preset: Preset, seed: int, command
         settings=preset.settings(),
     )
     save_keras(trained.network, out / NETWORK_FILE)
-    write_whole(out / HISTORY_FILE, _as_csv(trained.history).encode())
-    write_whole(out / RUN_FILE, run.model_dump_json(indent=2).encode())
+    write_atomically(out / HISTORY_FILE, _as_csv(trained.history).encode())
+    write_atomically(out / RUN_FILE, run.model_dump_json(indent=2).encode())
     (out / STATE_FILE).unlink(missing_ok=True)
     return FittedModel(trained.network, run)
 
@@ -118,7 +118,7 @@ def read_history(folder: Path) -> History:
 
 
 def train_network(
-    train: Records, validation: Records, *, preset: Preset, seed: int, state: Place | None = None, title: str = ""
+    train: Records, validation: Records, *, preset: Preset, seed: int, state: AnyPath | None = None, title: str = ""
 ) -> TrainedNetwork:
     """Minimise binary cross-entropy with Adam, on all GPUs if there are several.
 
@@ -239,10 +239,9 @@ def _key(train: Records, preset: Preset, seed: int) -> str:
 
 def save_keras(network: keras.Model, path: Path) -> None:
     """Write a `.keras` file atomically."""
-    # Keras derives the format from the ending, so the temporary file needs it too.
-    temporary = path.with_name(f".partial.{path.name}")
-    network.save(temporary)
-    temporary.replace(path)
+    # Keras chooses the format by the suffix.
+    with atomic_file(path, suffix=".keras") as temporary:
+        network.save(temporary)
 
 
 def _as_csv(history: History) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gate.model_store import write_whole
+from gate.files import write_atomically
 from training.figures import as_png
 from training.report.comparisons import comparison, issues, studies
 from training.report.evidence import Evidence, ReportSources, gather
@@ -43,7 +43,7 @@ def write_report(sources: ReportSources, out: Path, *, figures: Path | None = No
     evidence = gather(sources)
     sections = list(_sections(evidence))
     title = f"Lensgate: {evidence.card.name}, version {evidence.card.version}"
-    write_whole(page, render(title, summary(evidence), sections).encode())
+    write_atomically(page, render(title, summary(evidence), sections).encode())
     if figures is not None:
         _save_figures(sections, figures)
     return page
@@ -55,7 +55,7 @@ def _save_figures(sections: list[Section], folder: Path) -> None:
     for number, shown in enumerate(figures, start=1):
         # It contains names of data sets, which may contain any character.
         name = re.sub(r"[^A-Za-z0-9]+", "-", shown.name).strip("-")
-        write_whole(folder / f"{number:02d}-{name}.png", as_png(shown.figure))
+        write_atomically(folder / f"{number:02d}-{name}.png", as_png(shown.figure))
 
 
 def _sections(evidence: Evidence) -> Iterator[Section]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from gate import read_pixels
+from gate.files import write_atomically
 from gate.header import read_header
-from gate.model_store import write_whole
 from training.data.dataset import CORRECTIONS_FILE, UNCLEAR
 from training.evaluation.label_audit import PROPOSALS_FILE, Issue
 from training.report.page import POLICY, Html, code, element, joined, paragraph
@@ -78,7 +78,7 @@ def write_contact_sheet(
     )
     head = element("header", *_head(len(issues), len(shown), audited), paragraph(code(command)))
     page = _page(head, element("main", *tiles))
-    write_whole(out / SHEET_FILE, page.encode())
+    write_atomically(out / SHEET_FILE, page.encode())
     return out / SHEET_FILE
 
 

@@ -8,12 +8,12 @@ from typing import TypeVar
 import keras
 from pydantic import BaseModel, ValidationError
 
+from common.storage import AnyPath
 from gate import ModelStore
 from gate.card import Card
 from gate.scorer import Scorer
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_records
-from training.data.storage import Place
 from training.errors import RecordsError
 from training.evaluation.compare import Comparison
 from training.evaluation.guarantees import (
@@ -38,13 +38,13 @@ _Finding = TypeVar("_Finding", bound=BaseModel)
 class ReportSources:
     """Locations of the inputs; None for inputs that were not requested."""
 
-    records: Place
+    records: AnyPath
     run: Path
     models: Path
     version: str | None = None
     audit: Path | None = None
-    studies: tuple[Place, ...] = ()
-    comparison: Place | None = None
+    studies: tuple[AnyPath, ...] = ()
+    comparison: AnyPath | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +106,14 @@ def gather(sources: ReportSources) -> Evidence:
     )
 
 
-def _required(path: Place, kind: type[_Finding], *, step: str) -> _Finding:
+def _required(path: AnyPath, kind: type[_Finding], *, step: str) -> _Finding:
     found = _read(path, kind)
     if found is None:
         raise RecordsError(f"{path} does not exist: run `lensgate train {step}` first")
     return found
 
 
-def _read(path: Place, kind: type[_Finding]) -> _Finding | None:
+def _read(path: AnyPath, kind: type[_Finding]) -> _Finding | None:
     if not path.is_file():
         return None
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import keras_tuner
 from sklearn.exceptions import ConvergenceWarning
 
-from training.data.storage import Place, write_whole
+from common.storage import AnyPath, write_atomically
 from training.errors import RecordsError
 from training.search.keras_tuner_adapter import AdaptedOracle
 from training.search.keras_tuner_adapter import Trial as TunerTrial
@@ -58,7 +58,7 @@ class SingleFileOracle(AdaptedOracle):
     `over` means that all trials have been chosen.
     """
 
-    folder: Place
+    folder: AnyPath
     over = False
 
     def create_trial(self, tuner_id: str) -> TunerTrial:
@@ -119,7 +119,7 @@ class SingleFileOracle(AdaptedOracle):
         self.over = bool(state.get("over")) and state.get("max_trials") == self.max_trials
 
     def save(self) -> None:
-        write_whole(self.folder / ORACLE_FILE, json.dumps(self.get_state()).encode())
+        write_atomically(self.folder / ORACLE_FILE, json.dumps(self.get_state()).encode())
 
     def reload(self) -> None:
         self.set_state(json.loads((self.folder / ORACLE_FILE).read_bytes()))

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from common.storage import AnyPath, write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, join, load_parts, read_sources
-from training.data.storage import Place, write_whole
 from training.errors import RecordsError
 from training.evaluation.compare import LEVEL, holm, paired_p, t_interval
 from training.model.preset import PRESETS, SIZES, Preset
@@ -102,7 +102,7 @@ class StudyResult(_StudyModel):
 
 
 def run_study(
-    records: Place, out: Place, *, kind: StudyKind, preset: Preset, seeds: int, epochs: int | None = None
+    records: AnyPath, out: AnyPath, *, kind: StudyKind, preset: Preset, seeds: int, epochs: int | None = None
 ) -> StudyResult | None:
     """Train with each value and the seeds 0, 1, ...; write `study.csv` and `study.json` to `out`.
 
@@ -129,12 +129,12 @@ def run_study(
         return None
     study = _study(kind, manifest, preset, presets, trials)
     write_table(out / "study.csv", [run.model_dump() for run in study.runs])
-    write_whole(out / "study.json", study.model_dump_json(indent=2).encode())
+    write_atomically(out / "study.json", study.model_dump_json(indent=2).encode())
     return study
 
 
-def _measure(kind: StudyKind, records: Place, prepared: str, presets: Mapping[str, Preset]) -> MeasureTrial:
-    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+def _measure(kind: StudyKind, records: AnyPath, prepared: str, presets: Mapping[str, Preset]) -> MeasureTrial:
+    def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         value, seed = str(values["value"]), int(values["seed"])
         splits = load_parts(records, *_NOT_TEST, size=presets[value].size, fingerprint=prepared)
         parts = _parts(kind, *splits, value=value)
@@ -160,7 +160,7 @@ def _study(
     )
 
 
-def _presets(kind: StudyKind, records: Place, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
+def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
     """Return the preset for each value of the varied setting."""
     if kind == "batch-size":
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}

@@ -22,9 +22,9 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
+from common.storage import AnyPath, remove_tree, write_atomically
 from gate import Band
 from training.data.records import Records
-from training.data.storage import Place, remove, write_whole
 from training.errors import RecordsError, SearchError
 from training.evaluation.evaluate import evaluate
 from training.model.preset import Preset
@@ -38,7 +38,7 @@ TRIALS_FOLDER = "trials"
 VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
 TrialMetrics = dict[str, float]
-MeasureTrial = Callable[[TrialValues, Place], TrialMetrics]
+MeasureTrial = Callable[[TrialValues, AnyPath], TrialMetrics]
 """Runs one trial with these values and this checkpoint file; returns metrics that include `OBJECTIVE`."""
 
 
@@ -57,7 +57,7 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def run_trials(oracle: SingleFileOracle, measure: MeasureTrial, out: Place) -> tuple[TrialResult, ...] | None:
+def run_trials(oracle: SingleFileOracle, measure: MeasureTrial, out: AnyPath) -> tuple[TrialResult, ...] | None:
     """Run the unfinished trials; return the results of all trials in the order of their start.
 
     Returns None in a worker, which knows only its own trials; the chief has all results.
@@ -80,12 +80,12 @@ def run_trials(oracle: SingleFileOracle, measure: MeasureTrial, out: Place) -> t
         return None
     for name in oracle.trials:
         # Left by a process that was killed after the trial ended.
-        remove(out / TRIALS_FOLDER / f"trial_{name}")
+        remove_tree(out / TRIALS_FOLDER / f"trial_{name}")
     return tuple(_outcome(oracle.trials[name]) for name in oracle.start_order)
 
 
 def train_and_measure(
-    parts: tuple[Records, Records, Records], *, preset: Preset, seed: int, state: Place, title: str
+    parts: tuple[Records, Records, Records], *, preset: Preset, seed: int, state: AnyPath, title: str
 ) -> TrialMetrics:
     """Train on the first part, stop early by the second and measure on the third.
 
@@ -108,18 +108,18 @@ def train_and_measure(
     }
 
 
-def write_table(path: Place, rows: Iterable[Mapping[str, object]]) -> None:
+def write_table(path: AnyPath, rows: Iterable[Mapping[str, object]]) -> None:
     """Write `rows` as CSV; missing columns and None become empty cells."""
     rows, text = list(rows), io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)
     table = csv.DictWriter(text, list(columns), lineterminator="\n")
     table.writeheader()
     table.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    write_whole(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
 
 
 class _TrialRunner(AdaptedTuner):
-    def __init__(self, oracle: SingleFileOracle, measure: MeasureTrial, out: Place) -> None:
+    def __init__(self, oracle: SingleFileOracle, measure: MeasureTrial, out: AnyPath) -> None:
         self._measure, self._trials = measure, out / TRIALS_FOLDER
         self._key = oracle.get_space().get(KEY)
         oracle.verbose = 0
@@ -162,7 +162,7 @@ class _TrialRunner(AdaptedTuner):
     def on_trial_end(self, trial: TunerTrial) -> None:
         """Delete the checkpoint of the finished trial."""
         super().on_trial_end(trial)
-        remove(self._folder(trial))
+        remove_tree(self._folder(trial))
 
     def save(self) -> None:
         """Save the oracle, which is the only state."""
@@ -176,7 +176,7 @@ class _TrialRunner(AdaptedTuner):
             for worker in list(self.oracle.ongoing_trials):
                 self.oracle.release(worker)
 
-    def _folder(self, trial: TunerTrial) -> Place:
+    def _folder(self, trial: TunerTrial) -> AnyPath:
         return self._trials / f"trial_{trial.trial_id}"
 
 

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import keras_tuner
 from pydantic import BaseModel, ConfigDict
 
+from common.storage import AnyPath, write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
-from training.data.storage import Place, write_whole
 from training.errors import DataError, TrainingError
 from training.model.preset import Preset
 from training.search.oracles import OBJECTIVE, SingleFileOracle, TrialValues, bayesian, hyperband, random
@@ -37,8 +37,8 @@ class TuningResult(BaseModel):
 
 
 def tune(
-    records: Place,
-    out: Place,
+    records: AnyPath,
+    out: AnyPath,
     *,
     target: TuningTarget,
     start: Preset,
@@ -75,7 +75,7 @@ def tune(
         train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=start.size, fingerprint=prepared)
         return train, validation, validation
 
-    def measure(values: TrialValues, state: Place) -> TrialMetrics:
+    def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         # Hyperband's longer trials start again, because a schedule may depend on the number of epochs.
         preset = _preset(target, start, values).changed(epochs=values.get("tuner/epochs"))
         title = ", ".join(f"{name} {value}" for name, value in values.items() if "/" not in name)
@@ -142,7 +142,7 @@ def _with(value: Any, *others: Any) -> list[Any]:
     return sorted({value, *others})
 
 
-def _written(trials: tuple[TrialResult, ...], out: Place, target: TuningTarget, start: Preset) -> TuningResult:
+def _written(trials: tuple[TrialResult, ...], out: AnyPath, target: TuningTarget, start: Preset) -> TuningResult:
     finished = [trial for trial in trials if trial.metrics]
     if not finished:
         raise TrainingError(f"all {len(trials)} trials failed: use fewer filters or a smaller learning rate")
@@ -153,5 +153,5 @@ def _written(trials: tuple[TrialResult, ...], out: Place, target: TuningTarget, 
         out / "trials.csv",
         [{"trial": one.name, **one.values, **{name: one.metrics.get(name) for name in columns}} for one in trials],
     )
-    write_whole(out / BEST_FILE, json.dumps(settings, indent=2).encode())
+    write_atomically(out / BEST_FILE, json.dumps(settings, indent=2).encode())
     return TuningResult(trials=trials, best=best, settings=settings)

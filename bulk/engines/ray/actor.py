@@ -1,4 +1,4 @@
-"""The scoring actor: the same worker as everywhere, on whichever node Ray puts it."""
+"""The scoring actor: runs the same worker as the local engine, on a node that Ray chooses."""
 
 import importlib.metadata
 import socket
@@ -13,40 +13,40 @@ from numpy.typing import NDArray
 from ray import cloudpickle
 
 from bulk.errors import EngineError
-from bulk.job import Job
-from bulk.output.tally import PartResult
-from bulk.work.score_cache import Known
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
+from bulk.output.tally import UnitResult
 from bulk.work.worker import Worker
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 from common.storage import locate
 
-PART, OUTCOME = "part", "outcome"
-"""The columns of the batches that an actor is given and gives back, both of bytes: see `pack`."""
+UNIT, OUTCOME = "unit", "outcome"
+"""The columns of an actor's input and output batches; both hold bytes from `pack`."""
 
-# What the bytes of a table depend on, besides the job.
+# Libraries that determine the bytes of a table, in addition to the job.
 _LIBRARIES = ("deflate", "lensgate", "numpy", "pillow", "pyarrow", "simplejpeg")
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 MakeWorker = Callable[..., Worker]
-"""`Worker`, or what a test puts in its place: it is sent to the actors."""
+"""`Worker`, or a replacement in tests; it is pickled and sent to the actors."""
 
 INSTALL = "install lensgate[bulk,cpu,ray] on all nodes, or gpu for cpu, in the version that starts the run"
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What all actors are told; it lies in Ray's object store once.
+    """The arguments of all actors, stored once in Ray's object store.
 
     Args:
-        job: what is done.
-        known: scores that need not be found out again.
-        threads: how many images an actor decodes at a time.
-        versions: of the libraries on the driver's machine.
-        markers: files of this machine that every node must see: they lie where shards are to be written.
+        job: the bulk job.
+        cache: scores that are known already.
+        threads: number of images that an actor decodes at a time.
+        versions: library versions on the driver's machine.
+        markers: files written by the driver into the output folders; every node must see them.
     """
 
-    job: Job
-    known: Known
+    job: BulkJob
+    cache: ScoreCache
     threads: int
     versions: Mapping[str, str]
     markers: tuple[str, ...] = ()
@@ -54,66 +54,66 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What ends the run, and the node where it happened."""
+class NodeFailure:
+    """The error that ends the run, and its node."""
 
     error: Exception
     node: str
 
 
-Outcome = PartResult | Fault
+Outcome = UnitResult | NodeFailure
 
 T = TypeVar("T")
 
 
 class ScoringActor:
-    """Runs parts, from several threads where Ray has several for it.
+    """Runs work units, on several threads if Ray allows it.
 
-    Errors are handed back and not raised: Ray would take an actor that cannot start for one to be replaced, and
-    raise errors of its own in place of ours.
+    Errors are returned, not raised: Ray would replace an actor that fails to start, and raise its own errors instead
+    of ours.
     """
 
-    def __init__(self, orders: Any, witness: Part) -> None:
-        self._worker: Worker | Fault = _attempt(lambda: open_worker(ray.get(orders), witness))
+    def __init__(self, orders: Any, witness: WorkUnit) -> None:
+        self._worker: Worker | NodeFailure = _attempt(lambda: open_worker(ray.get(orders), witness))
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """A batch of packed parts to one of packed outcomes, both object arrays `[N]`."""
-        return {OUTCOME: np.array([pack(self._run(unpack(part))) for part in batch[PART]], object)}
+        """Run a batch of packed units; return packed outcomes. Both are object arrays `[N]`."""
+        return {OUTCOME: np.array([pack(self._run(unpack(unit))) for unit in batch[UNIT]], object)}
 
-    def _run(self, part: Part) -> Outcome:
+    def _run(self, unit: WorkUnit) -> Outcome:
         worker = self._worker
-        return worker if isinstance(worker, Fault) else _attempt(lambda: worker.run(part))
+        return worker if isinstance(worker, NodeFailure) else _attempt(lambda: worker.run(unit))
 
 
-def pack(value: Part | Outcome) -> bytes:
-    """For the way: Arrow, in which Ray Data thinks, knows no types of ours."""
+def pack(value: WorkUnit | Outcome) -> bytes:
+    """Pickle a value for transport: Ray Data uses Arrow, which does not support our types."""
     data: bytes = cloudpickle.dumps(value)
     return data
 
 
 def unpack(data: bytes) -> Any:
-    """What was packed."""
+    """Return the value that `pack` pickled."""
     return cloudpickle.loads(data)
 
 
-def open_worker(orders: Orders, witness: Part) -> Worker:
-    """The worker of this node, once it is clear that the node can do the job.
+def open_worker(orders: Orders, witness: WorkUnit) -> Worker:
+    """Return the worker of this node after checking that the node can do the job.
 
     Args:
-        orders: what all actors are told.
-        witness: a part that was listed not long ago: the node must see it.
+        orders: the arguments of all actors.
+        witness: a recently listed unit; the node must see its files.
 
     Raises:
-        EngineError: it cannot see SRC or DST, or would compute with other libraries than the driver.
+        EngineError: the node cannot see SRC or DST, or has other library versions than the driver.
         GateError: the model cannot be run here.
     """
     _check_versions(orders.versions)
     _check_sight(orders, witness)
-    return orders.make_worker(orders.job, orders.known, threads=orders.threads)
+    return orders.make_worker(orders.job, orders.cache, threads=orders.threads)
 
 
 def library_versions() -> dict[str, str]:
-    """What is installed here, by name; both distributions of ONNX Runtime go by one."""
+    """Return the installed versions by name; both distributions of ONNX Runtime share one name."""
     found = {name: _version(name) for name in _LIBRARIES}
     return {**found, "onnxruntime": next(filter(None, map(_version, _RUNTIMES)), "")}
 
@@ -136,12 +136,12 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
         )
 
 
-def _check_sight(orders: Orders, witness: Part) -> None:
+def _check_sight(orders: Orders, witness: WorkUnit) -> None:
     unseen = [path for path in orders.markers if not Path(path).is_file()]
-    place, _ = locate(witness.source, orders.job.storage_options)
-    for item in (item for item in witness.items[:1] if item.size is not None):
-        if place.look(item.path) is None:
-            unseen.insert(0, place.name(item.path))
+    store, _ = locate(witness.source, orders.job.storage_options)
+    for file in (file for file in witness.files[:1] if file.size is not None):
+        if store.look(file.path) is None:
+            unseen.insert(0, store.name(file.path))
     if unseen:
         raise EngineError(
             f"node {socket.gethostname()} cannot see {unseen[0]}: SRC, DST and KEEP must lie where all nodes "
@@ -149,18 +149,18 @@ def _check_sight(orders: Orders, witness: Part) -> None:
         )
 
 
-def _attempt(act: Callable[[], T]) -> T | Fault:
+def _attempt(act: Callable[[], T]) -> T | NodeFailure:
     try:
         return act()
     except ModuleNotFoundError as error:
         node = socket.gethostname()
-        return Fault(EngineError(f"node {node} cannot import {error.name}: {INSTALL}"), node)
+        return NodeFailure(EngineError(f"node {node} cannot import {error.name}: {INSTALL}"), node)
     except Exception as error:
-        return Fault(_portable(error), socket.gethostname())
+        return NodeFailure(_portable(error), socket.gethostname())
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself where it survives the journey, or its text."""
+    """Return the error if it can be pickled, otherwise an `EngineError` with its text."""
     try:
         cloudpickle.loads(cloudpickle.dumps(error))
     except Exception:

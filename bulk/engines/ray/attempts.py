@@ -1,4 +1,4 @@
-"""Attempts: which parts are to be run next, and how often each was lost with its worker."""
+"""Retries of work units that were lost with their worker."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -6,57 +6,57 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bulk.errors import EngineError
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 
 LIMIT = 3
-"""How often a part is begun. A node that goes takes one attempt from what it ran; a part that kills takes them all."""
+"""Attempts per unit. A lost node costs each of its units one attempt; a unit that kills its worker uses up all."""
 
 _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Parts that are run together. `alone`: each in a worker that runs no other, for one of them may have killed it."""
+    """Units that are run together. `alone`: each worker runs one at a time, since one of them may have killed it."""
 
-    parts: list[Part]
+    units: list[WorkUnit]
     alone: bool
 
 
 class Attempts:
-    """Hands out parts in windows; what does not come back of one is handed out again, `LIMIT` times in all.
+    """Hands out units in windows; lost units are handed out again, up to `LIMIT` attempts.
 
-    `parts` is pulled from as windows are taken, so that no more than a window of them is held.
+    `units` is consumed as windows are taken, so at most one window is held in memory.
     """
 
-    def __init__(self, parts: Iterator[Part]) -> None:
-        self._parts = parts
-        self._out: dict[str, Part] = {}
-        self._again: deque[Part] = deque()
+    def __init__(self, units: Iterator[WorkUnit]) -> None:
+        self._units = units
+        self._out: dict[str, WorkUnit] = {}
+        self._again: deque[WorkUnit] = deque()
         self._losses: Counter[str] = Counter()
-        self._given_up: list[Part] = []
+        self._given_up: list[WorkUnit] = []
 
     def take(self, count: int) -> Window:
-        """The next window, of `count` parts at most: what is new, and then what was lost. Empty when all is done."""
-        window = Window(list(islice(self._parts, count)), alone=False)
-        if not window.parts:
+        """Return the next window of at most `count` units: new units first, then lost ones. Empty when all are done."""
+        window = Window(list(islice(self._units, count)), alone=False)
+        if not window.units:
             window = Window([self._again.popleft() for _ in range(min(count, len(self._again)))], alone=True)
-        self._out = {part.slot: part for part in window.parts}
+        self._out = {unit.slot: unit for unit in window.units}
         return window
 
     def finish(self, slot: str) -> bool:
-        """A part of this window came back. False where it had come back before, and counts for nothing."""
+        """Record a finished unit of this window. Return False for a duplicate result, which must be ignored."""
         return self._out.pop(slot, None) is not None
 
-    def settle(self) -> list[Part]:
-        """The window is over: what did not come back was lost, and is returned."""
+    def settle(self) -> list[WorkUnit]:
+        """End the window; return the units that were lost."""
         lost, self._out = list(self._out.values()), {}
-        for part in lost:
-            self._losses[part.slot] += 1
-            (self._given_up if self._losses[part.slot] >= LIMIT else self._again).append(part)
+        for unit in lost:
+            self._losses[unit.slot] += 1
+            (self._given_up if self._losses[unit.slot] >= LIMIT else self._again).append(unit)
         return lost
 
     def check(self) -> None:
-        """Raise where a part was lost for good.
+        """Raise if a unit was lost in all its attempts.
 
         Raises:
             EngineError: names the first of them.
@@ -66,13 +66,13 @@ class Attempts:
         names = ", ".join(map(describe, self._given_up[:_NAMED]))
         rest = len(self._given_up) - _NAMED
         raise EngineError(
-            f"the worker died each of the {LIMIT} times it worked on {names}{f' and {rest} more' if rest > 0 else ''}; "
-            "everything else is done. Out of memory is the usual cause, and Ray's logs say more; "
-            "run the same command again to try these alone"
+            f"the worker died in all {LIMIT} attempts at {names}{f' and {rest} more' if rest > 0 else ''}; "
+            "all other files are done. The usual cause is lack of memory, see Ray's logs; "
+            "run the same command again to retry only these"
         )
 
 
-def describe(part: Part) -> str:
-    """A part as a person would look for it: its file, or the first of its files."""
-    first = part.items[0].title if part.items else part.slot
-    return first if len(part.items) <= 1 else f"{first} and the {len(part.items) - 1} files after it"
+def describe(unit: WorkUnit) -> str:
+    """Return a readable name of a unit: its file, or the first of its files."""
+    first = unit.files[0].title if unit.files else unit.slot
+    return first if len(unit.files) <= 1 else f"{first} and the {len(unit.files) - 1} files after it"

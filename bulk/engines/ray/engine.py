@@ -1,4 +1,4 @@
-"""The Ray engine: parts through Ray Data's pool of scoring actors, on this machine or on a cluster."""
+"""The Ray engine: runs work units on a Ray Data pool of scoring actors, on this machine or on a cluster."""
 
 import contextlib
 import gc
@@ -12,35 +12,35 @@ from typing import Any
 import ray
 
 from bulk.engines.engine import Watch
-from bulk.engines.ray.actor import Fault, MakeWorker, Orders, library_versions
+from bulk.engines.ray.actor import MakeWorker, NodeFailure, Orders, library_versions
 from bulk.engines.ray.attempts import Attempts, describe
 from bulk.engines.ray.pool import Pool, has_room, run_window, size_pool, wants_gpus
 from bulk.engines.ray.session import joined
-from bulk.job import Job
-from bulk.output.tally import PartResult
-from bulk.work.score_cache import Known
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
+from bulk.output.tally import UnitResult
 from bulk.work.worker import Worker
-from bulk.work_unit import Part
+from bulk.work_unit import WorkUnit
 from common.storage import TEMPORARY, locate
 from gate.onnx_runtime import onnxruntime
 from gate.scorer import CUDA
 
 _log = logging.getLogger(__name__)
 
-# Parts of one execution of Ray Data, which wants them all up front: so many for each actor that the seconds in which
-# actors start count for little, and no more than lie in memory with ease.
+# Units of one Ray Data execution, which needs them all up front: enough for each actor to amortize its start-up time,
+# and few enough to fit in memory.
 _WINDOW_PER_ACTOR = 128
 _WINDOW = 8192
 
 
 class RayEngine:
-    """Runs parts on actors of a Ray cluster; its results are those of the local engine, byte for byte.
+    """Runs units on actors of a Ray cluster; results equal those of the local engine, byte for byte.
 
     Args:
         address: HOST:PORT of the cluster's head; None takes RAY_ADDRESS, and without it starts Ray here.
-        actors: how many; None takes as many as there is room for.
+        actors: number of actors; None takes as many as fit.
         threads: decoding threads and cores of each actor; None is one, or a GPU's share of its node's cores.
-        make_worker: what actors run parts with.
+        make_worker: factory of the workers in the actors.
     """
 
     def __init__(
@@ -54,13 +54,15 @@ class RayEngine:
         self._address, self._actors, self._threads = address, actors, threads
         self._make_worker = make_worker
 
-    def run(self, parts: Iterator[Part], job: Job, known: Known, *, watch: Watch) -> Generator[PartResult, None, None]:
-        """As `Engine` says.
+    def run(
+        self, units: Iterator[WorkUnit], job: BulkJob, cache: ScoreCache, *, watch: Watch
+    ) -> Generator[UnitResult, None, None]:
+        """See `Engine.run`.
 
         Raises:
-            EngineError: Ray cannot be reached or used, or a part was lost with its worker again and again.
+            EngineError: Ray cannot be reached or used, or a unit was lost in all its attempts.
         """
-        first = next(parts, None)
+        first = next(units, None)
         if first is None:
             return
         with joined(self._address), _markers(job) as markers:
@@ -68,49 +70,49 @@ class RayEngine:
             on_gpus = wants_gpus(job.device, nodes, has_cuda=CUDA in onnxruntime.get_available_providers())
             pool = size_pool(nodes, on_gpus=on_gpus, actors=self._actors, threads=self._threads)
             if not has_room(ray.available_resources(), pool):
-                _log.warning("all of the Ray cluster is taken: the run waits until there is room for an actor")
+                _log.warning("the Ray cluster is fully used: waiting for room for an actor")
             orders = Orders(
                 job=replace(job, device="cuda" if on_gpus else "cpu"),
-                known=known,
+                cache=cache,
                 threads=pool.threads,
                 versions=library_versions(),
                 markers=markers,
                 make_worker=self._make_worker,
             )
-            attempts = Attempts(itertools.chain([first], parts))
+            attempts = Attempts(itertools.chain([first], units))
             for result in _run(attempts, ray.put(orders), pool):
                 watch(result.total)
                 yield result
             attempts.check()
 
 
-def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[PartResult]:
+def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[UnitResult]:
     size = min(_WINDOW_PER_ACTOR * pool.actors, _WINDOW)
-    while (window := attempts.take(size)).parts:
+    while (window := attempts.take(size)).units:
         with contextlib.closing(run_window(window, orders, pool=pool)) as outcomes:
             for outcome in outcomes:
-                if isinstance(outcome, Fault):
-                    _log.error("the run ends for what happened on node %s", outcome.node)
+                if isinstance(outcome, NodeFailure):
+                    _log.error("an error on node %s ends the run", outcome.node)
                     raise outcome.error
                 if attempts.finish(outcome.slot):
                     yield outcome
-        for part in attempts.settle():
-            _log.warning("lost with its worker: %s", describe(part))
-        # Errors that Ray Data met hold on to actors, which hold on to cores: the next actors would wait for ever.
+        for unit in attempts.settle():
+            _log.warning("lost with its worker: %s", describe(unit))
+        # Exceptions of Ray Data reference actors, which occupy cores: without collection the next actors wait forever.
         gc.collect()
 
 
 @contextlib.contextmanager
-def _markers(job: Job) -> Iterator[tuple[str, ...]]:
-    """Empty files in DST and KEEP, where these are folders: who sees them sees the folders."""
+def _markers(job: BulkJob) -> Iterator[tuple[str, ...]]:
+    """Create empty files in DST and KEEP if they are folders: a node that sees the files sees the folders."""
     with contextlib.ExitStack() as stack:
         paths = []
         for url in filter(None, (job.target, job.keep)):
-            place, folder = locate(url, job.storage_options)
-            if place.is_local:
+            store, folder = locate(url, job.storage_options)
+            if store.is_local:
                 path = f"{folder}/{TEMPORARY}{uuid.uuid4().hex}"
-                stack.callback(place.remove, path)
-                with place.publish(path):
+                stack.callback(store.remove, path)
+                with store.publish(path):
                     pass
                 paths.append(path)
         yield tuple(paths)

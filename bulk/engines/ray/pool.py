@@ -1,4 +1,4 @@
-"""The pool of scoring actors: how many of which size, and parts through it by Ray Data."""
+"""The pool of scoring actors: its size, and the execution of units on it by Ray Data."""
 
 import contextlib
 import re
@@ -11,21 +11,21 @@ import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
-from bulk.engines.ray.actor import INSTALL, OUTCOME, PART, Outcome, ScoringActor, pack, unpack
+from bulk.engines.ray.actor import INSTALL, OUTCOME, UNIT, Outcome, ScoringActor, pack, unpack
 from bulk.engines.ray.attempts import Window
 from bulk.errors import EngineError
 from gate.scorer import Device
 
 LOSSES_PER_ACTOR = 16
-"""Parts lost in one window, so many for each actor, from which on the cluster is at fault and no single part."""
+"""Lost units per actor in one window above which the cluster is at fault, not a single unit."""
 
-# Parts in an actor: while one is read for the first time or written, the other keeps its cores busy.
+# Units in progress per actor: while one is read or written, the other keeps the cores busy.
 _AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`actors` of `threads` decoding threads each, on as many cores, and with `gpus` GPUs."""
+    """`actors` actors, each with `threads` decoding threads, as many cores, and `gpus` GPUs."""
 
     actors: int
     threads: int
@@ -33,16 +33,16 @@ class Pool:
 
 
 def size_pool(nodes: Sequence[Mapping[str, float]], *, on_gpus: bool, actors: int | None, threads: int | None) -> Pool:
-    """As many actors as the nodes hold, of one core each or of one GPU and its share of the cores.
+    """Return a pool of as many actors as the nodes hold, with one core each or one GPU and its share of the cores.
 
     Args:
-        nodes: the resources of each node, in Ray's words.
+        nodes: the resources of each node, by Ray's names.
         on_gpus: whether each actor needs a GPU.
-        actors: how many instead; those that find no room wait for it, so that a cluster can grow.
-        threads: of each actor, instead.
+        actors: overrides the number; actors without room wait until the cluster has grown.
+        threads: overrides the threads of each actor.
 
     Raises:
-        EngineError: there is no room for any, and none were asked for by number.
+        EngineError: no actor fits, and no number was given.
     """
     cores = [int(node.get("CPU", 0)) for node in nodes]
     gpus = [int(node.get("GPU", 0)) for node in nodes]
@@ -54,28 +54,28 @@ def size_pool(nodes: Sequence[Mapping[str, float]], *, on_gpus: bool, actors: in
         needed = f"{threads} CPU{'s' if threads > 1 else ''}{' and a GPU' if on_gpus else ''}"
         raise EngineError(
             f"no node of the Ray cluster has {needed}: it has {nodes or 'no nodes'}. "
-            "Ask for fewer with --workers, or with --ray-actors for actors that wait until the cluster has grown"
+            "Lower --workers, or set --ray-actors to make actors wait until the cluster has grown"
         )
     return Pool(actors or sum(room), threads, int(on_gpus))
 
 
 def wants_gpus(device: Device, nodes: Sequence[Mapping[str, float]], *, has_cuda: bool) -> bool:
-    """Whether actors run on GPUs: on demand, or where nothing is said, nodes have some and the runtime has CUDA."""
+    """Return whether actors run on GPUs: on request, or with `auto` if nodes have GPUs and the runtime has CUDA."""
     return device == "cuda" or (device == "auto" and has_cuda and any(node.get("GPU") for node in nodes))
 
 
 def has_room(free: Mapping[str, float], pool: Pool) -> bool:
-    """Whether what is free now, in Ray's words, is enough for one of the actors."""
+    """Return whether the free resources, by Ray's names, suffice for one actor."""
     return free.get("CPU", 0) >= pool.threads and free.get("GPU", 0) >= pool.gpus
 
 
 def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome, None, None]:
-    """The outcomes of a window's parts, as they come; those of parts whose worker died are missing.
+    """Yield the outcomes of a window's units as they complete; units whose worker died have none.
 
     Args:
-        window: what is run, each part as a task of its own.
+        window: the units, each run as a task of its own.
         orders: Ray's reference to the `Orders`.
-        pool: who runs them.
+        pool: the actors that run them.
 
     Raises:
         EngineError: workers keep dying, or Ray failed.
@@ -83,7 +83,7 @@ def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome,
     outcomes = _plan(window, orders, pool)
     outcomes.context.enable_progress_bars = False
     outcomes.context.max_errored_blocks = LOSSES_PER_ACTOR * pool.actors
-    # A part of a hundred thousand images may take longer than Ray would wait; what hangs, its caller sees.
+    # A unit of a hundred thousand images may take longer than Ray's default; the caller notices a hang.
     outcomes.context.execution_no_progress_timeout_s = -1
     batches = outcomes.iter_batches(batch_size=None, prefetch_batches=0)
     with contextlib.closing(iter(batches)) as running:
@@ -91,7 +91,7 @@ def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome,
 
 
 def _plan(window: Window, orders: Any, pool: Pool) -> Any:
-    count = len(window.parts)
+    count = len(window.units)
     at_once = 1 if window.alone else _AT_ONCE
     strategy = ray.data.ActorPoolStrategy(
         size=min(pool.actors, count),
@@ -99,14 +99,14 @@ def _plan(window: Window, orders: Any, pool: Pool) -> Any:
         max_concurrent_calls_per_actor=at_once,
         enable_true_multi_threading=True,
     )
-    rows = ray.data.from_items([{PART: pack(part)} for part in window.parts], override_num_blocks=count)
+    rows = ray.data.from_items([{UNIT: pack(unit)} for unit in window.units], override_num_blocks=count)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)  # Of the last two, until Ray 2.64 takes them away.
-        # An actor that died is started again, elsewhere if its node is gone. Its parts are not Ray's to try again: they
-        # would go to the same actor, and be lost for good, or wait for ever, where no other node has room for it.
+        warnings.simplefilter("ignore", RayDeprecationWarning)  # The last two arguments, removed in Ray 2.64.
+        # Ray restarts a dead actor, on another node if its node is gone. `Attempts` retries the units: Ray would send
+        # them to the same actor, which loses them, or wait forever if no other node has room.
         return rows.map_batches(
             ScoringActor,
-            fn_constructor_args=(orders, window.parts[0]),
+            fn_constructor_args=(orders, window.units[0]),
             batch_size=1,
             compute=strategy,
             num_cpus=pool.threads,
@@ -125,7 +125,7 @@ def _outcomes(batches: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
 
 
 def explain(text: str) -> EngineError:
-    """What Ray says of workers that keep dying, which is a traceback of theirs, in a line."""
+    """Summarize in one line the traceback that Ray reports for workers that keep dying."""
     missing = re.search(r"No module named '([\w.]+)'", text)
     if missing:
         return EngineError(f"a node of the Ray cluster cannot import {missing[1]}: {INSTALL}")

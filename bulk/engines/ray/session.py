@@ -1,4 +1,4 @@
-"""The session with Ray: started here or joined, kept from talking, and left again."""
+"""The session with Ray: start or join it, silence its output, and shut it down."""
 
 import contextlib
 import logging
@@ -16,31 +16,31 @@ import ray
 from bulk.errors import EngineError
 
 HERE = "local"
-"""The address of a Ray that is started on this machine for this run alone."""
+"""The address of a Ray instance that is started on this machine for this run."""
 
-_HINT = "run the command on a node of the cluster, or hand it over: ray job submit --address http://HEAD:8265 -- ..."
+_HINT = "run the command on a node of the cluster, or submit it: ray job submit --address http://HEAD:8265 -- ..."
 _CONNECT_SECONDS = 10.0
-_Started = TypeVar("_Started")
+_Result = TypeVar("_Result")
 _TIMED_OUT = "timed out during startup"
 _STARTS = 3
-"""How often a Ray is started here before that is given up.
+"""Attempts to start Ray on this machine.
 
-Ray's processes wait half a minute for one another at most, which is too little for the first start after an
-installation on a busy machine: the modules that they import come from the disk. The next start finds them in memory.
+Ray's processes wait at most half a minute for one another. That is too short for the first start after an installation
+on a busy machine, which loads modules from disk; the next start finds them in the page cache.
 """
 
-# Ray's own reports go to its log files; these are what it would still print. What the caller has set is kept.
+# Ray reports to its log files; these variables silence the rest. Values set by the caller are kept.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 
 
 @contextlib.contextmanager
 def joined(address: str | None) -> Iterator[None]:
-    """Be a driver of the Ray at `address`, else of the one that RAY_ADDRESS names, else of one started here.
+    """Join the Ray at `address`, otherwise the one in RAY_ADDRESS, otherwise one started here.
 
-    A process that is a driver already stays one. What Ray prints meanwhile goes to standard error.
+    A process that is a driver already stays one. Ray's output is redirected to standard error.
 
     Raises:
-        EngineError: it cannot be started or reached.
+        EngineError: Ray cannot be started or reached.
     """
     with contextlib.redirect_stdout(sys.stderr):
         if ray.is_initialized():
@@ -59,7 +59,7 @@ def _join(address: str) -> None:
     with _quiet_start():
         try:
             start_patiently(partial(ray.init, address, logging_level=logging.ERROR, log_to_driver=False, **options))
-        except Exception as error:  # Ray raises bare ones too.
+        except Exception as error:  # Ray also raises bare `Exception`.
             where = "Ray cannot be started here" if address == HERE else f"no Ray at {address}"
             raise EngineError(f"{where}: {error}{'' if address == HERE else f'; {_HINT}'}") from error
     for handler in logging.getLogger("ray.data").handlers:
@@ -67,11 +67,11 @@ def _join(address: str) -> None:
             handler.setLevel(logging.CRITICAL)
 
 
-def start_patiently(start: Callable[[], _Started]) -> _Started:
-    """Start Ray's processes, again where they did not find one another in time; return what `start` returns.
+def start_patiently(start: Callable[[], _Result]) -> _Result:
+    """Call `start`, again if Ray's processes timed out during start-up; return its result.
 
     Raises:
-        Exception: what `start` raised the last time.
+        Exception: the last exception of `start`.
     """
     for _ in range(_STARTS - 1):
         try:
@@ -83,7 +83,7 @@ def start_patiently(start: Callable[[], _Started]) -> _Started:
 
 
 def _check(address: str) -> None:
-    """Find out in seconds what Ray would try for minutes."""
+    """Detect a wrong or unreachable address within seconds; Ray would retry for minutes."""
     if "://" in address:
         raise EngineError(f"{address} is not the address of a cluster's head, HOST:PORT; {_HINT}")
     match = re.fullmatch(r"(.+):(\d+)", address)
@@ -97,7 +97,7 @@ def _check(address: str) -> None:
 
 @contextlib.contextmanager
 def _quiet_start() -> Iterator[None]:
-    """Ray's native code reads its settings from the environment, and writes to the descriptor that it has read them."""
+    """Silence Ray's start: its native code reads settings from the environment and reports them on descriptor 2."""
     before = {name: os.environ.get(name) for name in _QUIET}
     kept = os.dup(2)
     try:

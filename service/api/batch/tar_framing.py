@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 
-from common import webdataset
 from common.tar import End as TarEnd
 from common.tar_headers import TarError
-from common.webdataset import Companions, Fate, File, Rank, ShardReader, Unreadable, printable
+from common.webdataset import Fate, File, ShardEvent, ShardReader, Unreadable, printable
 from service.api.batch.upload_events import IgnoredFile, ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import MalformedRequest, MissingImage
 
@@ -19,7 +18,6 @@ class TarParser:
 
     def __init__(self, limit: int) -> None:
         self._reader = ShardReader(limit)
-        self._companions = Companions()
         self._is_wanted = False
 
     def feed(self, data: bytes) -> Iterator[UploadEvent]:
@@ -37,7 +35,7 @@ class TarParser:
         except TarError as error:
             raise MalformedRequest(str(error)) from error
 
-    def _take(self, event: webdataset.Event) -> Iterator[UploadEvent]:
+    def _take(self, event: ShardEvent) -> Iterator[UploadEvent]:
         if isinstance(event, File | Unreadable):
             yield from self._begin(event)
         elif self._is_wanted:
@@ -45,13 +43,12 @@ class TarParser:
 
     def _begin(self, file: File | Unreadable) -> Iterator[UploadEvent]:
         self._is_wanted = False
-        held, own = (None, None) if file.rank is Rank.METADATA else self._companions.meet(file.key, file.rank)
-        if held is not None:
-            yield SettleHeld(is_judged=held is Fate.JUDGE)
-        if own not in (Fate.JUDGE, Fate.HOLD):
+        if file.settled is not None:
+            yield SettleHeld(is_judged=file.settled is Fate.JUDGE)
+        if file.fate not in (Fate.JUDGE, Fate.HOLD):
             yield IgnoredFile()
         elif isinstance(file, Unreadable):
-            yield RefusedImage(printable(file.name), MissingImage(file.detail), is_held=own is Fate.HOLD)
+            yield RefusedImage(printable(file.name), MissingImage(file.detail), is_held=file.fate is Fate.HOLD)
         else:
             self._is_wanted = True
-            yield ImageStart(printable(file.name), file.size, is_held=own is Fate.HOLD)
+            yield ImageStart(printable(file.name), file.size, is_held=file.fate is Fate.HOLD)

@@ -1,4 +1,4 @@
-"""Names in kept tars: whatever a source calls its images, unpacking writes below one folder, and nothing twice."""
+"""Names in kept tars: unpacking writes each file once, below one folder, for any names in the source."""
 
 import io
 import tarfile
@@ -8,14 +8,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk.output.accepted_tar import Keep, safe_name
+from bulk.output.accepted_tar import AcceptedTar, safe_name
 from bulk.sources.sample import Sample
 from bulk.sources.sample import given as data_given
-from common.storage import Local
+from common.storage import LocalFiles
 from tests.bulk.helpers import DARK, LIGHT, Bulk, face, shards, tar_bytes, tar_members
 
 
-def test_members_that_lead_out_of_their_folder_are_kept_below_it(bulk: Bulk, tmp_path: Path) -> None:
+def test_members_with_unsafe_paths_stay_below_their_folder(bulk: Bulk, tmp_path: Path) -> None:
     members = [
         ("../up.png", face(LIGHT)),
         ("../up.json", b"{}"),
@@ -52,9 +52,9 @@ def test_a_safe_name_stays_below_its_folder(name: str) -> None:
 
 def test_many_images_under_one_key_take_no_longer_than_others(tmp_path: Path) -> None:
     begin = time.monotonic()
-    with Keep(Local(), str(tmp_path / "x.tar")) as keep:
+    with AcceptedTar(LocalFiles(), str(tmp_path / "x.tar")) as accepted:
         for _ in range(20_000):
-            keep.add(Sample("a", "s", data_given(b""), key="a", ending="png"), b"x")
+            accepted.add(Sample("a", "s", data_given(b""), key="a", ending="png"), b"x")
     # 200 million steps, minutes, where each begins to count at 2.
     assert time.monotonic() - begin < 60
     assert list(tar_members((tmp_path / "x.tar").read_bytes()))[-1] == "a~20000.png"

@@ -4,7 +4,7 @@ import hashlib
 import re
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from bulk.errors import UsageError
+from common.errors import UrlError
 
 # Query parameters that sign a URL or say how it is delivered: the file is the same one whatever they say.
 _SIGNING = re.compile(
@@ -50,11 +50,11 @@ def refuse_password(url: str) -> None:
     """Refuse a store's URL with a password in it.
 
     Raises:
-        UsageError: it has one. The text does not repeat it.
+        UrlError: it has one. The text does not repeat it.
     """
     host = url.partition("://")[2].partition("/")[0]
     if ":" in host.rpartition("@")[0]:
-        raise UsageError(
+        raise UrlError(
             f"{without_secrets(url)}: credentials do not belong into the URL: set them in the environment, or give "
             "them with --storage-options"
         )

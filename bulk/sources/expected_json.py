@@ -1,4 +1,4 @@
-"""What the generator was asked for, read from the `.json` of a WebDataset sample."""
+"""The requested label, read from the `.json` of a WebDataset sample."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,49 +9,51 @@ from bulk.sources.sample import read_label
 from gate import Label
 
 MAX_JSON_BYTES = 2**22
-"""Most bytes of a `.json` that is read for an order: what it takes in memory is up to 25 times as much."""
+"""Size limit of a parsed `.json`, which takes up to 25 times its size in memory."""
 
 _JSON = "json"
 
 
 def is_json(ending: str) -> bool:
-    """Whether a member with this ending may hold an order."""
+    """Return whether a member with this ending may hold a requested label."""
     return ending.lower().rpartition(".")[2] == _JSON
 
 
 def too_long(size: int) -> InvalidExpected | None:
-    """Return why a `.json` of `size` bytes is not read for an order, if it is not."""
+    """Return an error if a `.json` of `size` bytes is too large to parse."""
     if size <= MAX_JSON_BYTES:
         return None
-    return InvalidExpected(f"the sample's .json has {size:,} bytes: at most {MAX_JSON_BYTES:,} are read for an order")
+    return InvalidExpected(f"the sample's .json has {size:,} bytes: at most {MAX_JSON_BYTES:,} are read")
 
 
-def read_order(column: str, ending: str, members: Mapping[str, Sequence[bytes | RowError | None]]) -> Label | None:
-    """Read the order of an image: the field `column` of its own `.json`, or else of its sample's. Null is none.
+def read_expected(column: str, ending: str, members: Mapping[str, Sequence[bytes | RowError | None]]) -> Label | None:
+    """Read the field `column` of an image's own `.json`, otherwise of its sample's. Null means that no label is set.
 
     Args:
         column: the field.
-        ending: the image's: of `x.0.png` the own one is `x.0.json`, the sample's `x.json`.
-        members: what the sample has, by endings in lower case.
+        ending: the image's ending: `x.0.png` has the own file `x.0.json`, and its sample `x.json`.
+        members: the sample's `.json` members by lower-case ending.
 
     Raises:
-        InvalidExpected: there is no `.json`, more than one, or none that holds the field with a label.
-        RowError: its bytes cannot be had.
+        InvalidExpected: there is no `.json` or more than one, or the field is missing or not a label.
+        RowError: the `.json` cannot be read.
     """
     stem = ending.lower().rpartition(".")[0]
     found = (members.get(f"{stem}.{_JSON}") if stem else None) or members.get(_JSON)
     if not found:
         raise InvalidExpected(
-            f"no .json with {column!r} is beside the image: members of a sample have to follow each other in the tar"
+            f"the image has no .json with {column!r}: the members of a sample must be consecutive in the tar"
         )
     if len(found) > 1:
-        raise InvalidExpected("the sample has more than one .json: it is not known which holds")
+        raise InvalidExpected("the sample has more than one .json")
     if isinstance(found[0], RowError):
         raise found[0]
     fields = _parse(found[0] or b"", column)
     if column not in fields:
         names = ", ".join(sorted(fields)[:20])[:200]
-        raise InvalidExpected(f"the sample's .json has no field {column!r}, only {names}; null says that there is none")
+        raise InvalidExpected(
+            f"the sample's .json has no field {column!r}, only {names}; write null for an image without a label"
+        )
     return read_label(fields[column])
 
 
@@ -66,5 +68,5 @@ def _parse(body: bytes, column: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidExpected(f"the sample's .json cannot be read: {error}") from error
     if not isinstance(fields, dict):
-        raise InvalidExpected("the sample's .json is no object")
+        raise InvalidExpected("the sample's .json is not an object")
     return fields

@@ -1,4 +1,4 @@
-"""What a Parquet column says each image was asked for: words, 1 and 0, or Hugging Face's class labels."""
+"""Requested labels from a Parquet column: label names, 1 and 0, or Hugging Face class labels."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ from gate import Label
 
 _METADATA_KEY = b"huggingface"
 _CLASS_LABEL = "ClassLabel"
-# What `datasets` writes for a row without a label.
+# The value that `datasets` writes for a row without a label.
 _NO_CLASS = -1
 
 
-class IntentColumn:
+class ExpectedColumn:
     """Reads the column `name` of a Parquet file.
 
-    Integers that the file's metadata calls a `ClassLabel` mean the class of that number, whatever the order of the
-    classes; others mean glasses for 1 and no_glasses for 0.
+    Integers in a column that the file's metadata declares as `ClassLabel` select the class with that number; other
+    integers mean glasses for 1 and no_glasses for 0.
 
     Raises:
-        SourceError: the file's classes are other things than glasses and no_glasses, or cannot be read.
+        SourceError: the declared classes are not glasses and no_glasses, or cannot be read.
     """
 
     def __init__(self, schema: pa.Schema, name: str, source: str) -> None:
@@ -32,29 +32,29 @@ class IntentColumn:
         self._classes = _class_names(schema.metadata or {}, name, source) if is_integer else None
         if self._classes is not None and not any(map(_is_label, self._classes)):
             raise SourceError(
-                f"the classes of the column {name!r} in {source} are {', '.join(self._classes) or 'none'}: expected "
-                f"are {' and '.join(Label)}"
+                f"the classes of the column {name!r} in {source} are {', '.join(self._classes) or 'none'}; they must "
+                f"be {' and '.join(Label)}"
             )
 
     def read(self, value: pa.Scalar) -> Label | None:
-        """Return what was asked for; None where the row does not say.
+        """Return the requested label; None if the row has none.
 
         Raises:
-            InvalidExpected: it is something else.
+            InvalidExpected: the value is not a label.
         """
         try:
             plain = value.as_py()
-        except Exception as error:  # Bytes that are not UTF-8, times that Python cannot hold.
+        except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
             raise InvalidExpected(f"the value of the column {self.name!r} cannot be read: {error}") from None
         if self._classes is None or plain is None or plain == _NO_CLASS:
             return None if self._classes is not None else read_label(plain)
         if not 0 <= plain < len(self._classes):
-            raise InvalidExpected(f"{plain} is none of the {len(self._classes)} classes of the column {self.name!r}")
+            raise InvalidExpected(f"{plain} is not one of the {len(self._classes)} classes of the column {self.name!r}")
         return read_label(_plain(self._classes[plain]))
 
 
 def _class_names(metadata: Mapping[bytes, bytes], column: str, source: str) -> Sequence[str] | None:
-    """Return the classes of a column by number; None where the file does not name any."""
+    """Return the classes of a column by number; None if the file declares none."""
     if _METADATA_KEY not in metadata:
         return None
     try:
@@ -65,8 +65,8 @@ def _class_names(metadata: Mapping[bytes, bytes], column: str, source: str) -> S
         return None if names is None else [str(name) for name in names]
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise SourceError(
-            f"the metadata that Hugging Face's datasets wrote into {source} cannot be read ({error!r}): what the "
-            f"numbers in {column!r} mean is not known"
+            f"the Hugging Face metadata of {source} cannot be read, so the meaning of the numbers in {column!r} is "
+            f"unknown: {error!r}"
         ) from error
 
 

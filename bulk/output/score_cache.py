@@ -1,4 +1,4 @@
-"""What is known already: the scores of images by the hash of their bytes."""
+"""The scores of images from earlier runs, by the hash of their bytes."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -10,10 +10,10 @@ from gate.scorer import Score, Scores
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """SHA-256 -> scores, 40 bytes an image: `hashes` is `S32` `[N]`, sorted; the others float32 `[N]`.
+class ScoreCache:
+    """SHA-256 -> scores in 40 bytes per image: `hashes` is `S32` `[N]`, sorted; the others are float32 `[N]`.
 
-    `novelty` is NaN where the model says none.
+    `novelty` is NaN if the model has no novelty output.
     """
 
     hashes: NDArray[np.bytes_]
@@ -21,13 +21,13 @@ class Known:
     novelty: NDArray[np.float32]
 
     @classmethod
-    def nothing(cls) -> Self:
-        """Of a run into an empty folder."""
+    def empty(cls) -> Self:
+        """Return an empty cache."""
         return cls(np.empty(0, "S32"), np.empty(0, np.float32), np.empty(0, np.float32))
 
     @classmethod
     def of(cls, hashes: NDArray[np.bytes_], probability: NDArray[np.float32], novelty: NDArray[np.float32]) -> Self:
-        """Sort what was read; of one image that was scored twice one score is kept."""
+        """Sort by hash and keep one score per image."""
         _, first = np.unique(hashes, return_index=True)
         return cls(hashes[first], probability[first], novelty[first])
 
@@ -35,11 +35,11 @@ class Known:
         return len(self.hashes)
 
     def find(self, sha256: bytes) -> Score | None:
-        """What the model said of these 32 bytes' image, if it was asked."""
+        """Return the score of the image with this hash of 32 bytes, or None."""
         if not len(self.hashes):
             return None
         index = int(np.searchsorted(self.hashes, np.bytes_(sha256)))
-        # NumPy leaves zero bytes off the end of both, so that they compare as they should.
+        # NumPy strips trailing zero bytes from both sides, so the comparison is exact.
         if index == len(self.hashes) or self.hashes[index] != np.bytes_(sha256).rstrip(b"\0"):
             return None
         novelty = self.novelty[index : index + 1]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from bulk.errors import Stopped
-from bulk.job import Job
+from bulk.job import BulkJob
+from bulk.output.score_cache import ScoreCache
 from bulk.sources.sample import Sample, given
-from bulk.work.batch_scorer import Judge, Judged
-from bulk.work.score_cache import Known
+from bulk.work.batch_scorer import BatchScorer, ScoredSample
 from gate import Band, DecodeBudget, ModelStore, ScoringError
 from gate.pixels import Pixels
 from gate.scorer import Scorer, Scores
@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.support.images import encode, portrait
 from tests.support.models import brightness_model
 
-JOB = Job(brightness_model(), Band(), "out", batch_size=4)
+JOB = BulkJob(brightness_model(), Band(), "out", batch_size=4)
 
 
 class Fake(Scorer):
@@ -42,18 +42,18 @@ def samples(numbers: Sequence[int], *, size: int = 0) -> Iterator[Sample]:
     return (Sample(str(number), "s", given(face(number)), size) for number in numbers)
 
 
-def judge_all(judge: Judge, found: Iterator[Sample]) -> list[Judged]:
+def judge_all(judge: BatchScorer, found: Iterator[Sample]) -> list[ScoredSample]:
     with closing(judge.judge(found)) as batches:
         return [judged for batch in batches for judged in batch]
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Judge]]:
+def make() -> Iterator[Callable[..., BatchScorer]]:
     """Makes judges, and closes them."""
-    made: list[Judge] = []
+    made: list[BatchScorer] = []
 
-    def make(scorer: Scorer, *, job: Job = JOB, known: Known | None = None, threads: int = 2) -> Judge:
-        made.append(Judge(job, known or Known.nothing(), scorer, threads=threads))
+    def make(scorer: Scorer, *, job: BulkJob = JOB, cache: ScoreCache | None = None, threads: int = 2) -> BatchScorer:
+        made.append(BatchScorer(job, cache or ScoreCache.empty(), scorer, threads=threads))
         return made[-1]
 
     yield make
@@ -61,7 +61,7 @@ def make() -> Iterator[Callable[..., Judge]]:
         judge.close()
 
 
-Make = Callable[..., Judge]
+Make = Callable[..., BatchScorer]
 
 
 def test_every_batch_is_filled_up_to_one_size_and_order_is_kept(make: Make) -> None:
@@ -71,28 +71,28 @@ def test_every_batch_is_filled_up_to_one_size_and_order_is_kept(make: Make) -> N
     assert scorer.batches == [4, 4, 4]
 
 
-def test_where_the_model_fails_on_one_image_the_others_are_scored(make: Make) -> None:
+def test_a_model_failure_on_one_image_leaves_the_others_scored(make: Make) -> None:
     scorer = Fake(lambda images: bool((images[:, 5, 5, 0] == GREY).any()))
     judged = judge_all(make(scorer), samples([LIGHT, GREY, DARK]))
     assert [each.row.error and each.row.error.code for each in judged] == [None, "scoring_failed", None]
     assert judged[0].row.score is not None
 
 
-def test_where_the_model_fails_on_everything_the_run_ends(make: Make) -> None:
+def test_a_model_failure_on_every_image_ends_the_run(make: Make) -> None:
     with pytest.raises(ScoringError, match="the model failed"):
         judge_all(make(Fake(lambda _: True)), samples([LIGHT]))
 
 
-def test_a_fault_that_nobody_foresaw_is_the_row_of_its_image_alone(make: Make) -> None:
+def test_an_unexpected_error_affects_one_row_only(make: Make) -> None:
     def fetch() -> bytes:
-        raise ZeroDivisionError("nobody foresaw it")
+        raise ZeroDivisionError("unexpected")
 
     judged = judge_all(make(Fake()), iter([Sample("a", "s", fetch), *samples([LIGHT])]))
     assert [each.row.error and each.row.error.code for each in judged] == ["internal", None]
-    assert str(judged[0].row.error) == "ZeroDivisionError: nobody foresaw it"
+    assert str(judged[0].row.error) == "ZeroDivisionError: unexpected"
 
 
-def test_where_memory_is_out_the_run_ends(make: Make) -> None:
+def test_lack_of_memory_ends_the_run(make: Make) -> None:
     def fetch() -> bytes:
         raise MemoryError
 
@@ -115,7 +115,7 @@ def test_no_more_is_read_ahead_than_the_window_holds(size: int, most: int, make:
             assert taken <= most + 4 * number
 
 
-def test_a_judge_that_is_stopped_ends_what_is_under_way(make: Make) -> None:
+def test_stop_ends_running_calls(make: Make) -> None:
     judge = make(Fake(), threads=1)
     entered = threading.Event()
 
@@ -129,9 +129,9 @@ def test_a_judge_that_is_stopped_ends_what_is_under_way(make: Make) -> None:
     assert entered.is_set()
 
 
-def test_what_the_shipped_model_says_does_not_depend_on_how_batches_fall(make: Make) -> None:
+def test_scores_of_the_shipped_model_do_not_depend_on_batch_boundaries(make: Make) -> None:
     model = ModelStore(ROOT / "models").load()
-    job = Job(model, Band(), "out")
+    job = BulkJob(model, Band(), "out")
     judge = make(Scorer(model, device="cpu"), job=job)
     found = [Sample(str(seed), "s", given(encode(portrait(64, seed=seed)))) for seed in range(40)]
     whole = [each.row for each in judge_all(judge, iter(found))]
@@ -158,7 +158,7 @@ def test_rows_of_images_that_cannot_be_read_hold_no_image(make: Make) -> None:
     assert held < 20 * 2**20
 
 
-def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., Judge]) -> None:
+def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., BatchScorer]) -> None:
     held: list[int] = []
 
     class Watched(DecodeBudget):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from common.statistics import clopper_pearson
+from training.evaluation import calibrate
 
 
 @st.composite
@@ -16,7 +17,7 @@ def counts(draw: st.DrawFn) -> tuple[int, int]:
 
 @settings(deadline=None)
 @given(counts())
-def test_the_interval_is_that_of_scipy(counted: tuple[int, int]) -> None:
+def test_the_interval_equals_that_of_scipy(counted: tuple[int, int]) -> None:
     errors, images = counted
     expected = binomtest(errors, images).proportion_ci(0.95, "exact")
     assert clopper_pearson(errors, images) == pytest.approx((expected.low, expected.high), abs=1e-9)
@@ -31,10 +32,20 @@ def test_it_holds_at_the_ends_and_for_many_images(errors: int, images: int) -> N
     assert clopper_pearson(errors, images) == pytest.approx((expected.low, expected.high), abs=1e-8)
 
 
-def test_less_confidence_is_a_narrower_interval() -> None:
+def test_less_confidence_gives_a_narrower_interval() -> None:
     expected = binomtest(2, 40).proportion_ci(0.8, "exact")
     assert clopper_pearson(2, 40, confidence=0.8) == pytest.approx((expected.low, expected.high))
 
 
-def test_nothing_counted_is_no_number() -> None:
+def test_without_images_both_bounds_are_nan() -> None:
     assert all(math.isnan(bound) for bound in clopper_pearson(0, 0))
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("images", [1, 7, 100, 999, 4857, 10_000])
+def test_the_intervals_of_cards_are_the_same_but_for_rounding(images: int, confidence: float) -> None:
+    for errors in {0, 1, images // 3, images // 2, images - 1, images}:
+        card = calibrate.clopper_pearson(errors, images, confidence=confidence)
+        assert clopper_pearson(errors, images, confidence=confidence) == pytest.approx(
+            (card.low, card.high), rel=0, abs=1e-12
+        )

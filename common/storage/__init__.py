@@ -1,0 +1,33 @@
+"""Files on this machine, in object stores and on web servers, through one interface.
+
+`locate` opens the store behind a URL: `LocalFiles`, `ObjectStore` or `WebFiles`, which list, read and publish files.
+`StoragePath` stands in for `pathlib.Path` where a program takes either a folder or the URL of one.
+"""
+
+from common.storage.local import TEMPORARY, LocalFiles
+from common.storage.objects import ObjectStore, WebFiles
+from common.storage.path import AnyPath, StoragePath, atomic_file, parse_path, remove_tree, sizes_of, write_atomically
+from common.storage.stores import full_url, locate
+from common.storage.types import FileStore, Listing, StoredFile
+from common.storage.urls import plain_url, without_secrets
+
+__all__ = [
+    "TEMPORARY",
+    "AnyPath",
+    "FileStore",
+    "Listing",
+    "LocalFiles",
+    "ObjectStore",
+    "StoragePath",
+    "StoredFile",
+    "WebFiles",
+    "atomic_file",
+    "full_url",
+    "locate",
+    "parse_path",
+    "plain_url",
+    "remove_tree",
+    "sizes_of",
+    "without_secrets",
+    "write_atomically",
+]

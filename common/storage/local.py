@@ -1,0 +1,99 @@
+"""Files on this machine."""
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+from common.storage.types import Listing, StoredFile
+from gate.files import atomic_file
+
+TEMPORARY = ".lensgate-part-"
+"""Prefix of unfinished files, which the next run of the same command removes."""
+
+_KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
+
+
+class LocalFiles:
+    """The file system of this machine."""
+
+    is_local = True
+
+    def name(self, path: str) -> str:
+        return path
+
+    def title(self, path: str) -> str:
+        return path
+
+    def pattern_text(self, path: str) -> str:
+        return path
+
+    def file_text(self, path: str) -> str:
+        return path
+
+    def is_folder(self, path: str) -> bool:
+        return Path(path).is_dir()
+
+    def list(self, folder: str) -> Listing:
+        files: list[str] = []
+        folders: list[str] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    (folders if _is_folder(entry) else files).append(entry.name)
+        except FileNotFoundError:
+            return Listing((), ())
+        root = folder.rstrip("/")
+        # Stat one file at a time: a folder may hold millions, and only the names are kept in memory.
+        found = (_stat(f"{root}/{name}") for name in sorted(files))
+        return Listing(found, [f"{root}/{name}" for name in sorted(folders)])
+
+    def look(self, path: str) -> StoredFile | None:
+        found = _stat(path)
+        return found if found.size is not None else None
+
+    def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
+        del ahead  # The kernel reads ahead by itself.
+        return os.fdopen(_open_regular(path), "rb")
+
+    def publish(self, path: str) -> contextlib.AbstractContextManager[Path]:
+        return atomic_file(Path(path), prefix=TEMPORARY)
+
+    def remove(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def _stat(path: str) -> StoredFile:
+    try:
+        state = Path(path).stat()
+    except OSError:  # A dangling link, or removed since it was listed.
+        return StoredFile(path, None, "")
+    if fault := _not_regular(state.st_mode):
+        return StoredFile(path, None, "", fault="not_a_file", detail=fault)
+    return StoredFile(path, state.st_size, str(state.st_mtime_ns))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself, or a target without permission.
+        return False
+
+
+def _not_regular(mode: int) -> str:
+    """Return why a file of this mode is not read; empty for a regular file."""
+    if stat.S_ISREG(mode):
+        return ""
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a device")
+    return f"{kind}: only regular files are read"
+
+
+def _open_regular(path: str) -> int:
+    """Open a regular file. O_NONBLOCK keeps a FIFO that replaced it from blocking."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if fault := _not_regular(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, fault, path)
+    return handle

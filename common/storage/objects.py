@@ -1,0 +1,177 @@
+"""Object stores and web servers, through fsspec."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from common.storage.types import Listing, StoredFile
+from common.storage.urls import has_query, plain_url, url_path
+
+_BLOCK_BYTES = 8 * 2**20
+# The members that change when an object is overwritten, by the names of fsspec's stores; the first one present counts.
+_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime", "created")
+
+
+class ObjectStore:
+    """An object store behind fsspec. An upload appears as a whole once its last byte has arrived.
+
+    Args:
+        system: the fsspec file system.
+    """
+
+    is_local = False
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+
+    def name(self, path: str) -> str:
+        return str(self._system.unstrip_protocol(path))
+
+    def title(self, path: str) -> str:
+        return path
+
+    def pattern_text(self, path: str) -> str:
+        return path
+
+    def file_text(self, path: str) -> str:
+        return path
+
+    def is_folder(self, path: str) -> bool:
+        with _as_os_errors():
+            return bool(self._system.isdir(path))
+
+    def list(self, folder: str) -> Listing:
+        try:
+            with _as_os_errors():
+                entries = self._system.ls(folder, detail=True)
+        except FileNotFoundError:
+            return Listing((), ())
+        inside = [entry for entry in entries if str(entry["name"]).rstrip("/") != folder.rstrip("/")]
+        files = [_stored(entry) for entry in inside if entry["type"] != "directory"]
+        folders = [str(entry["name"]).rstrip("/") for entry in inside if entry["type"] == "directory"]
+        # A folder with an empty object of the same name may be listed twice.
+        return Listing(sorted(files, key=lambda file: file.path), sorted(set(folders)))
+
+    def look(self, path: str) -> StoredFile | None:
+        try:
+            with _as_os_errors():
+                entry = self._system.info(path)
+        except FileNotFoundError:
+            return None
+        return None if entry["type"] == "directory" else _stored(entry)
+
+    def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
+        cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead else {}
+        with _as_os_errors():
+            file: IO[bytes] = self._system.open(path, "rb", block_size=_BLOCK_BYTES, **cache)
+        return file
+
+    def read(self, path: str) -> bytes:
+        """Return the content of one object.
+
+        Raises:
+            FileNotFoundError: the object, or its bucket, does not exist.
+        """
+        with _as_os_errors():
+            data: bytes = self._system.cat_file(path)
+        return data
+
+    def read_many(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        """Fetch several objects concurrently; an object that fails yields its exception."""
+        try:
+            found: list[bytes | Exception] = self._system.cat_ranges(list(paths), None, None, on_error="return")
+        except Exception as error:  # A fault that stops one request mostly stops all of them.
+            return [error] * len(paths)
+        return found
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write one object, in one request or as parts that appear together."""
+        with _as_os_errors():
+            self._system.pipe_file(path, data)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the size in bytes of every object below `folder`, by its path relative to it, sorted."""
+        with _as_os_errors():
+            found = self._system.find(folder, detail=True)
+        return {name.removeprefix(f"{folder}/"): int(found[name]["size"]) for name in sorted(found)}
+
+    @contextlib.contextmanager
+    def publish(self, path: str) -> Iterator[Path]:
+        # The file has no name, so the kernel removes it with the process.
+        with tempfile.TemporaryFile() as file:
+            name = f"/proc/self/fd/{file.fileno()}"
+            yield Path(name)
+            with _as_os_errors():
+                self._system.put_file(name, path)
+
+    def remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(path)
+
+    def unlink(self, path: str) -> None:
+        """Remove an object.
+
+        Raises:
+            FileNotFoundError: the store says that it does not exist.
+        """
+        with _as_os_errors():
+            self._system.rm_file(path)
+
+
+class WebFiles(ObjectStore):
+    """Files behind `http:` and `https:` URLs. A URL is kept whole: its query may sign it or select the file."""
+
+    def name(self, path: str) -> str:
+        return plain_url(path)
+
+    def title(self, path: str) -> str:
+        return plain_url(path)
+
+    def pattern_text(self, path: str) -> str:
+        return url_path(path)
+
+    def file_text(self, path: str) -> str:
+        return url_path(path)
+
+    def is_folder(self, path: str) -> bool:
+        # fsspec would download the file to look for links in it.
+        if has_query(path):
+            return False
+        try:
+            with _as_os_errors():
+                kind = self._system.info(path).get("mimetype")
+        except FileNotFoundError:
+            return False
+        return kind == "text/html" and super().is_folder(path)
+
+    def list(self, folder: str) -> Listing:
+        listing = super().list(folder)
+        # Index pages link to their own sorted views and to themselves.
+        files = [self._titled(file) for file in listing.files if not file.path.partition("?")[0].endswith("/")]
+        return Listing(files, [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
+
+    def look(self, path: str) -> StoredFile | None:
+        file = super().look(path)
+        return self._titled(file) if file else None
+
+    def _titled(self, file: StoredFile) -> StoredFile:
+        return replace(file, name=self.title(file.path))
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Raise the errors of the stores' clients, which share no base class, as OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _stored(entry: Mapping[str, Any]) -> StoredFile:
+    version = next((str(entry[key]) for key in _VERSIONS if entry.get(key)), "")
+    return StoredFile(str(entry["name"]), entry.get("size"), version)

@@ -1,0 +1,146 @@
+"""A folder or file that is given either as a path of this machine or as a URL of object storage."""
+
+import errno
+import logging
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common.errors import StorageError, UrlError
+from common.storage.objects import ObjectStore
+from common.storage.stores import open_objects
+from gate import files
+
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
+_CREDENTIALS = re.compile(r"credential|anonymous|access key|token|signature|denied|forbidden", re.IGNORECASE)
+_ADVICE = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, or the service "
+    "account of the pod"
+)
+
+# gcsfs logs, with a traceback, the errors that it also raises.
+logging.getLogger("gcsfs").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class StoragePath:
+    """A file or folder of object storage, with the methods of `pathlib.Path` that this project uses.
+
+    Every call asks the storage anew.
+
+    Raises:
+        StorageError: from every call, if the storage cannot be reached, refuses, or lacks the bucket.
+    """
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> "StoragePath":
+        return StoragePath(f"{self.url}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The text after the last slash."""
+        return self.url.rpartition("/")[2]
+
+    def read_bytes(self) -> bytes:
+        """Return the content of the object; FileNotFoundError if it does not exist."""
+        with _opened(self, "read") as (store, path):
+            return store.read(path)
+
+    def is_file(self) -> bool:
+        """Return whether the object exists."""
+        with _opened(self, "looked for") as (store, path):
+            return store.look(path) is not None
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Delete the object; FileNotFoundError if the storage reports it missing, unless `missing_ok`."""
+        try:
+            with _opened(self, "deleted") as (store, path):
+                store.unlink(path)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+
+AnyPath = Path | StoragePath
+
+
+def parse_path(text: str) -> AnyPath:
+    """Parse a folder or file as given on a command line.
+
+    Raises:
+        UrlError: the URL is empty or chains several file systems.
+    """
+    if "://" not in text:
+        return Path(text)
+    url = _URL.fullmatch(text)
+    if url and url[1].lower() in ("file", "local"):
+        return Path(url[2])
+    if not url or not url[2].strip("/") or "::" in text:
+        raise UrlError(f"{text!r} is neither a folder nor a URL: give a folder, or a URL such as s3://BUCKET/records")
+    return StoragePath(f"{url[1].lower()}://{url[2].rstrip('/')}")
+
+
+def write_atomically(path: AnyPath, data: bytes) -> None:
+    """Replace a file so that readers, also after a crash, find either the old content or the new."""
+    if isinstance(path, Path):
+        files.write_atomically(path, data)
+        return
+    with _opened(path, "written", needs_bucket=True) as (store, key):
+        store.write(key, data)
+
+
+@contextmanager
+def atomic_file(path: AnyPath) -> Iterator[Path]:
+    """Yield a local file that appears at `path` when the block ends, and never after an error."""
+    if isinstance(path, Path):
+        with files.atomic_file(path) as temporary:
+            yield temporary
+        return
+    with TemporaryDirectory() as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        write_atomically(path, temporary.read_bytes())
+
+
+def sizes_of(folder: AnyPath) -> dict[str, int]:
+    """Return the size in bytes of every file below `folder`, by its path relative to it, sorted."""
+    if isinstance(folder, Path):
+        found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
+    with _opened(folder, "listed", needs_bucket=True) as (store, path):
+        return store.sizes(path)
+
+
+def remove_tree(folder: AnyPath) -> None:
+    """Delete `folder` with everything in it; a missing folder is not an error."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for name in sizes_of(folder):
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened(path: StoragePath, action: str, *, needs_bucket: bool = False) -> Iterator[tuple[ObjectStore, str]]:
+    """Yield the store and the key of `path`; raise the store's errors as StorageError with advice."""
+    try:
+        yield open_objects(path.url, {})
+    except FileNotFoundError as error:
+        if needs_bucket or "bucket does not exist" in str(error):
+            raise StorageError(f"{path} cannot be {action}: the bucket does not exist, create it first") from error
+        raise FileNotFoundError(errno.ENOENT, "the object does not exist", path.url) from error
+    except StorageError:
+        raise
+    except Exception as error:
+        cause = error.__cause__ if type(error) is OSError and error.__cause__ else error
+        text = " ".join(f"{type(cause).__name__}: {cause}".split())
+        advice = f"; {_ADVICE}" if _CREDENTIALS.search(text) else ""
+        raise StorageError(f"{path} cannot be {action}: {text}{advice}") from error

@@ -1,0 +1,66 @@
+"""Open the store behind a URL."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import UrlError
+from common.storage.local import LocalFiles
+from common.storage.objects import ObjectStore, WebFiles
+from common.storage.types import FileStore
+from common.storage.urls import refuse_password, without_secrets
+
+_WEB = ("http", "https")
+
+
+def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
+    """Return the store behind `url` and the path in it.
+
+    Args:
+        url: a path, or a URL that fsspec supports.
+        options: arguments of fsspec's file system, such as an endpoint.
+
+    Raises:
+        UrlError: the protocol or an option is unknown, or the URL holds a password.
+    """
+    protocol, separator, path = url.partition("://")
+    if not separator or protocol in ("file", "local"):
+        return LocalFiles(), os.path.normpath(Path(path if separator else url).expanduser().absolute())
+    if protocol in _WEB:
+        return WebFiles(_connect(url, options)[0]), url
+    refuse_password(url)
+    return open_objects(url, options)
+
+
+def full_url(url: str, options: Mapping[str, Any]) -> str:
+    """Return `url` as it reads in any other folder, and on any other machine.
+
+    Raises:
+        UrlError: as `locate`.
+    """
+    store, path = locate(url, options)
+    return store.name(path)
+
+
+def open_objects(url: str, options: Mapping[str, Any]) -> tuple[ObjectStore, str]:
+    """Return the object store behind `url` and the path in it.
+
+    Raises:
+        UrlError: the protocol or an option is unknown, or its package is not installed.
+    """
+    system, path = _connect(url, options)
+    return ObjectStore(system), path
+
+
+def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    try:
+        import fsspec  # noqa: PLC0415 - Local folders do not need it.
+
+        # Other processes write there as well, so listings are not cached.
+        found: tuple[Any, str] = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
+    except ImportError as error:
+        raise UrlError(f"{without_secrets(f'{url}: {error}')}; install lensgate[bulk] or lensgate[training]") from error
+    except Exception as error:  # Each store raises its own: for its options, its credentials.
+        raise UrlError(without_secrets(f"{url}: {error}")) from error
+    return found

@@ -1,0 +1,92 @@
+"""The interface of every store, and the files that it lists."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, Protocol
+
+EntryFault = Literal["unreadable_folder", "not_a_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a store.
+
+    Args:
+        path: its path in the store.
+        size: its bytes; None for a file that is missing.
+        version: a text that changes with the content, such as an ETag or a modification time.
+        name: the path as outputs show it, where `path` holds credentials.
+        fault: the code of the error that stands for an entry which cannot be read.
+        detail: the reason for the fault.
+    """
+
+    path: str
+    size: int | None
+    version: str
+    name: str = ""
+    fault: EntryFault | None = None
+    detail: str = ""
+
+    @property
+    def title(self) -> str:
+        """The path that outputs show."""
+        return self.name or self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One folder: its files and the paths of its folders, each sorted by name, hidden ones included.
+
+    The files can be iterated over once. FIFOs, sockets and devices among them have a `fault`.
+    """
+
+    files: Iterable[StoredFile]
+    folders: Sequence[str]
+
+
+class FileStore(Protocol):
+    """A store of files. Paths are absolute within it and use `/`. Every method may raise OSError."""
+
+    is_local: bool
+
+    def name(self, path: str) -> str:
+        """Return the absolute path or URL as people write it, without credentials."""
+        ...
+
+    def title(self, path: str) -> str:
+        """Return the path without credentials."""
+        ...
+
+    def pattern_text(self, path: str) -> str:
+        """Return the part of `path` in which `*`, `?` and `[` form a pattern."""
+        ...
+
+    def file_text(self, path: str) -> str:
+        """Return the part of `path` whose suffix tells the file's format."""
+        ...
+
+    def is_folder(self, path: str) -> bool:
+        """Return whether `path` is a folder; in an object store, whether any object has this prefix."""
+        ...
+
+    def list(self, folder: str) -> Listing:
+        """List one folder; a missing folder is empty."""
+        ...
+
+    def look(self, path: str) -> StoredFile | None:
+        """Return one file, or None if it does not exist."""
+        ...
+
+    def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
+        """Open a file for reading; `ahead` fetches the next block in the background."""
+        ...
+
+    def publish(self, path: str) -> contextlib.AbstractContextManager[Path]:
+        """Yield a local file that appears at `path` when the block ends, and never after an error."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file; a missing file is not an error."""
+        ...

@@ -1,0 +1,63 @@
+from collections.abc import Mapping
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from common.settings import flag, load_settings
+
+
+class Example(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    src: str = Field("here", min_length=1)
+    batch_size: int = Field(32, ge=1)
+    threads: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Example":
+        if self.threads > self.batch_size:
+            raise ValueError("--threads is above --batch-size")
+        return self
+
+
+def load(flags: Mapping[str, object], environment: Mapping[str, str]) -> Example:
+    variables = {"batch_size": "BATCH_SIZE"}
+    return load_settings(Example, flags, environment, variables=variables, error=LookupError, positional=("src",))
+
+
+def test_a_flag_overrides_a_variable_and_a_variable_overrides_the_default() -> None:
+    assert load({}, {}).batch_size == 32
+    assert load({"batch_size": None}, {"BATCH_SIZE": "8"}).batch_size == 8
+    assert load({"batch_size": "4"}, {"BATCH_SIZE": "8"}).batch_size == 4
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert load({}, {"BATCH_SIZE": ""}).batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "text"),
+    [
+        ({"batch_size": "0"}, {}, "--batch-size: Input should be greater than or equal to 1"),
+        ({"batch_size": "0"}, {"BATCH_SIZE": "8"}, "--batch-size: Input should be greater than or equal to 1"),
+        ({}, {"BATCH_SIZE": "0"}, "BATCH_SIZE: Input should be greater than or equal to 1"),
+        ({"src": ""}, {}, "SRC: String should have at least 1 character"),
+        ({"threads": "64"}, {}, "--threads is above --batch-size"),
+        ({"other": "1"}, {}, "other: Extra inputs are not permitted"),
+    ],
+)
+def test_an_error_names_the_key_as_it_was_given(
+    flags: Mapping[str, object], environment: Mapping[str, str], text: str
+) -> None:
+    with pytest.raises(LookupError) as caught:
+        load(flags, environment)
+    assert caught.value.args == (text,)
+
+
+def test_all_errors_are_reported_together() -> None:
+    with pytest.raises(LookupError, match=r"^--batch-size: .*; --threads: "):
+        load({"batch_size": "x", "threads": "y"}, {})
+
+
+def test_a_positional_argument_has_no_dashes() -> None:
+    assert (flag("src", ("src",)), flag("max_batch_size")) == ("SRC", "--max-batch-size")
