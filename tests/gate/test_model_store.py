@@ -93,7 +93,7 @@ def test_versions_that_are_gone_are_passed_over(many: ModelStore) -> None:
 def test_a_rollback_without_versions_changes_no_file(many: ModelStore) -> None:
     for version in "123":
         shutil.rmtree(many.folder / version)
-    with pytest.raises(ModelError, match="less those that are gone: 3, 2, 1"):
+    with pytest.raises(ModelError, match="apart from deleted ones: 3, 2, 1"):
         many.rollback()
     assert (many.current(), many.history()) == ("4", ["1", "2", "3"])
 
