@@ -99,8 +99,9 @@ def test_a_service_that_is_away_leaves_its_last_numbers_dimmed_until_it_is_back(
         expect(page.locator("#content")).to_have_class("operations is-stale")
         expect(page.locator("#state")).to_have_text("No connection")
         check_accessibility(page)
-        page.unroute(SNAPSHOT)
-        page.get_by_role("button", name="Retry now").click()
+        with page.expect_request(SNAPSHOT):
+            page.get_by_role("button", name="Retry now").click()
+        page.unroute(SNAPSHOT)  # After the click: an automatic retry would remove the button.
         expect(page.locator("#banners")).to_be_hidden()
         expect(page.locator("#content")).to_have_class("operations")
 

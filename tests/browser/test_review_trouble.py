@@ -124,8 +124,9 @@ def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
         expect(page.get_by_text("Images cannot be loaded.")).to_be_visible()
         expect(page.get_by_text("the record store is unavailable")).to_be_visible()
         check_accessibility(page)
-        page.unroute("**/v1/review/**")
-        button(page, "Retry now")
+        with page.expect_request("**/v1/review/claims"):
+            button(page, "Retry now")
+        page.unroute("**/v1/review/**")  # After the click: an automatic retry would remove the button.
         shown(page, "face-0")
 
 
