@@ -6,7 +6,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gate import Action, Label, Reason
+from gate import Label
 from gate.errors import UnsupportedImage
 from service.api.request_admission import admit_request
 from service.errors import (
@@ -25,6 +25,7 @@ from service.ids import Identity, new_id
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
 from service.runtime import Runtime
+from service.schemas import DecisionAnswer
 
 DECISIONS = "/v1/decisions"
 
@@ -37,33 +38,6 @@ class DecisionQuery(BaseModel):
     expected: Label | None = Field(None, description="What the generator was asked for")
     timeout_ms: int | None = Field(None, ge=1, description="Answer within this time, or not at all")
     identity: Identity | None = Field(None, alias="id", description="Comes back; made up if missing")
-
-
-class BandAnswer(BaseModel):
-    """The band the decision was taken with."""
-
-    low: float
-    high: float
-
-
-class ModelAnswer(BaseModel):
-    """The model that scored."""
-
-    name: str
-    version: str
-
-
-class DecisionAnswer(BaseModel):
-    """One decision, as it is answered."""
-
-    id: str
-    glasses_probability: float
-    label: Label
-    decision: Action
-    reason: Reason
-    novelty: float | None
-    band: BandAnswer
-    model: ModelAnswer
 
 
 def make_decision_routes(runtime: Runtime) -> APIRouter:

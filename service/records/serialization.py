@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, FromClause, Row
 
 from gate import Action, Label, Reason
-from service.api.decisions import BandAnswer, ModelAnswer
 from service.records.tables import Verdict, decisions, images, verdicts
+from service.schemas import BandAnswer, ModelAnswer
 
 
 class Record(BaseModel):

@@ -13,7 +13,6 @@ from service.api.batch.multipart import FormParser
 from service.api.batch.session import BatchSession
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import UploadParser
-from service.api.decisions import DecisionAnswer
 from service.api.request_admission import count_refusals
 from service.errors import Internal, MalformedRequest, MethodNotAllowed, NotReady, Overloaded
 from service.http.allowed_methods import NOT_ALLOWED, REFUSE
@@ -21,6 +20,7 @@ from service.http.caller import name_caller
 from service.http.openapi import describe_body, describe_problems
 from service.http.scope_state import request_state
 from service.runtime import Runtime
+from service.schemas import DecisionAnswer
 
 BATCH = "/v1/decisions/batch"
 _FORM = "multipart/form-data"
