@@ -11,7 +11,7 @@ VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -127,9 +127,12 @@ lint: .venv/dev node_modules/.stamp
 	$(BIN)/python -m tests.plain_words
 	node_modules/.bin/biome ci
 	@mkdir -p runs
-	$(BIN)/python -m tests.support.openapi >runs/openapi.json
-	node_modules/.bin/openapi-typescript runs/openapi.json --output runs/openapi.d.ts
+	node_modules/.bin/openapi-typescript docs/openapi.json --output runs/openapi.d.ts
 	node_modules/.bin/tsc
+
+# The committed OpenAPI document, which a test holds to the service.
+openapi: .venv/dev
+	$(BIN)/python -m tests.support.openapi >docs/openapi.json
 
 # The pages' JavaScript is served as it is; Node.js only checks it.
 node_modules/.stamp: package.json package-lock.json | tools

@@ -65,7 +65,7 @@ def read_number(field: bytes) -> int:
         match = _OCTAL.fullmatch(field.partition(b"\0")[0])
         size = int(match[1] or b"0", 8) if match else -1
     if not 0 <= size <= MAX_SIZE:
-        raise TarError(f"the archive has a member whose size {field!r} is no number from 0 to 2^63 - 1")
+        raise TarError(f"the archive has a member whose size {field!r} is not a number from 0 to 2^63 - 1")
     return size
 
 

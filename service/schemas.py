@@ -6,21 +6,21 @@ from gate import Action, Label, Reason
 
 
 class BandAnswer(BaseModel):
-    """The band the decision was taken with."""
+    """The band that the decision was made with."""
 
     low: float
     high: float
 
 
 class ModelAnswer(BaseModel):
-    """The model that scored."""
+    """The model that scored the image."""
 
     name: str
     version: str
 
 
 class DecisionAnswer(BaseModel):
-    """One decision, as it is answered."""
+    """One decision."""
 
     id: str
     glasses_probability: float

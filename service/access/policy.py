@@ -15,7 +15,7 @@ class Open(Enum):
 Need = Scope | Open
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing (RFC 9110, 9.2.1)."""
+"""Methods without side effects (RFC 9110, 9.2.1)."""
 
 PAGES = frozenset({"/", "/review", "/docs"})
 """Pages; a browser without a session is redirected to the login."""

@@ -1,4 +1,4 @@
-"""`POST /v1/decisions`: one image in, one decision out."""
+"""`POST /v1/decisions`: decide about one image."""
 
 from typing import Annotated, Any
 
@@ -31,13 +31,15 @@ DECISIONS = "/v1/decisions"
 
 
 class DecisionQuery(BaseModel):
-    """What stands behind the question mark."""
+    """The query parameters."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
-    expected: Label | None = Field(None, description="What the generator was asked for")
-    timeout_ms: int | None = Field(None, ge=1, description="Answer within this time, or not at all")
-    identity: Identity | None = Field(None, alias="id", description="Comes back; made up if missing")
+    expected: Label | None = Field(None, description="The label that the generator was asked for")
+    timeout_ms: int | None = Field(
+        None, ge=1, description="Deadline in milliseconds; it can only shorten the service's own"
+    )
+    identity: Identity | None = Field(None, alias="id", description="Returned with the decision; generated if missing")
 
 
 def make_decision_routes(runtime: Runtime) -> APIRouter:
@@ -88,7 +90,7 @@ async def _decide(runtime: Runtime, request: Request, context: RequestContext, *
 
 
 def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
-    """Say that Content-Encoding is not acted on where it may be why the bytes are no image."""
+    """Mention Content-Encoding, which is not decoded, if it may be why the bytes are not an image."""
     encoding = request.headers.get("content-encoding", "identity")
     if error.code != UnsupportedImage.code or encoding == "identity":
         return error
@@ -97,7 +99,7 @@ def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
 
 
 def decision_body(identity: str | None, decided: ImageDecision) -> dict[str, Any]:
-    """One decision as every way of asking for it answers it."""
+    """Return the JSON members of one decision, in the order of the wire."""
     runner = decided.runner
     return {
         "id": identity,

@@ -1,4 +1,4 @@
-// The service's JSON as the pages use it. `make lint` generates runs/openapi.d.ts from the OpenAPI document.
+// The service's JSON as the pages use it. `make lint` generates runs/openapi.d.ts from docs/openapi.json.
 
 import type { components, paths } from "../../runs/openapi";
 

@@ -12,7 +12,7 @@ from tests.support.servers import Running, running_service
 
 def test_an_image_is_chosen_by_keyboard_and_decided_about(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
-        # Chromium is told to report choosers once somebody listens, and a key may be faster than that.
+        # Chromium is told to report choosers once a listener exists, and a key press may come earlier.
         page.on("filechooser", lambda _: None)
         page.goto("/")
         tab_to(page, "#file")

@@ -57,7 +57,7 @@ def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
     records = desk.fill(3)
     with desk.sit_down(allowed=REFUSED) as page:
         shown(page, "face-0")
-        # The claim has expired, and somebody else was quicker.
+        # The claim has expired, and another reviewer was quicker.
         late = ReviewQueue(desk.store, clock=lambda: 4e9)
         late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
         page.keyboard.press("g")

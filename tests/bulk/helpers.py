@@ -65,7 +65,7 @@ def parquet_bytes(columns: Mapping[str, Any], *, rows: int = 1_000) -> bytes:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The table of a run, as anybody would read it."""
+    """The table of a run, read as one Parquet data set."""
     rows: list[Row] = pq.read_table(folder).to_pylist()
     return rows
 
@@ -92,7 +92,7 @@ class Bucket:
         return {path.rpartition("/")[2]: self.store.cat_file(path) for path in sorted(paths)}
 
     def rows(self, folder: str) -> list[Row]:
-        """The table in a folder, as anybody would read it."""
+        """The table in a folder, read as one Parquet data set."""
         path = self.store._strip_protocol(f"{self.url}/{folder}")
         rows: list[Row] = pq.read_table(path, filesystem=self.store).to_pylist()
         return rows

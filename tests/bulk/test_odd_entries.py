@@ -1,4 +1,4 @@
-"""Entries of SRC that are no sound files of its kind: a row with an error or a counted note, never the end of a run."""
+"""Entries of SRC that cannot be read become a row with an error or a counted note, and the run continues."""
 
 import errno
 import itertools

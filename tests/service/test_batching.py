@@ -12,7 +12,7 @@ from tests.support.servers import TIMEOUT, FakeScorer, wait_until
 
 
 class Watch:
-    """Keeps what a batcher reports."""
+    """Keeps the reports of a batcher."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -245,7 +245,7 @@ def test_a_model_that_is_further_behind_than_decoding_is_never_idle() -> None:
     bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=backlog)
     bench.scorer.fault = lambda _: setattr(bench, "now", bench.now + 0.6)
     assert settled(*(bench.submit(value) for value in range(4)))
-    # An image takes .15 s now: four are a batch, and none of three waits for a fourth when the backlog is less.
+    # An image takes 0.15 s now: four form a batch, and three do not wait for a fourth if the backlog is less.
     backlog.seconds = 0.4
     assert settled(*(bench.submit(value) for value in range(3)))
     assert bench.scorer.batches == [4, 3]

@@ -1,4 +1,4 @@
-"""The whole circle: what the gate throws away is judged by a person, and the next model learns from what they say."""
+"""The whole loop: a person judges the discarded images, and the next model learns from the verdicts."""
 
 import tarfile
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ UNCLEAR = 7
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Running]:
-    """One that is certain of nothing."""
+    """A service whose band discards every image."""
     with running_service(records_url=f"sqlite:///{tmp_path}/records.db", band_low=0.0, band_high=1.0) as running:
         yield running
 
@@ -76,14 +76,14 @@ def corrections(service: Running, ids: str) -> str:
 
 
 def check_learned(folder: Path, work: Path) -> None:
-    """Train on the exported folder, and look at what was learned from."""
+    """Train on the exported folder, and return the training images."""
     records, run = work / "records", work / "run"
     steps = ["--records", str(records), "--seed", "0"]
     assert main(["train", "prepare", "--data", str(folder), "--size", "32", *steps]) == 0
     assert main(["train", "fit", "--run", str(run), "--preset", "paper", "--epochs", "2", *steps]) == 0
     learned = load_records(records, *Split)
     assert len(learned) == COUNT - 1
-    # What the reviewer called glasses is a bar across the eyes: darker than what is below it.
+    # The reviewer calls a bar across the eyes glasses: it is darker than the rows below it.
     rows = learned.images.mean(axis=(2, 3))
     is_barred = rows[:, 11:15].mean(axis=1) < rows[:, 18:22].mean(axis=1) / 2
     np.testing.assert_array_equal(is_barred, learned.labels == 1)
@@ -93,7 +93,7 @@ def check_learned(folder: Path, work: Path) -> None:
 
 
 def check_callers_set(service: Running, work: Path) -> None:
-    """Lay the same verdicts beside what the generator was asked for, which was not always what it drew."""
+    """Apply the same verdicts to a data set with the requested labels, which the generator did not always follow."""
     asked = {face: int(is_with_glasses(face) != (face in (3, 20))) for face in range(COUNT)}
     folder = write_dataset(work / "set", asked)
     (folder / "corrections.csv").write_text(corrections(service, "caller"))
@@ -102,7 +102,7 @@ def check_callers_set(service: Running, work: Path) -> None:
 
 
 def check_second_thought(service: Running, folder: Path) -> None:
-    """Judge an image otherwise, and correct what was exported before."""
+    """Change a verdict, and correct the earlier export."""
     changed = read_dataset(folder).train[0]
     said = {"verdict": "no_glasses" if changed.glasses else "glasses", "reviewer": "Anna"}
     record = changed.name.removeprefix("face-")

@@ -1,4 +1,4 @@
-"""Connections that would hold the service up: many requests at once, none at all, or answers that nobody reads."""
+"""Connections that could exhaust the service: floods of requests, idle connections, and unread answers."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Images wait for memory to be decoded in: those that fit are answered, and those that nobody waits for leave."""
+"""Images wait for decode memory: those that fit are answered, and abandoned ones leave the queue."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -182,7 +182,7 @@ def test_closing_drops_what_waits() -> None:
 
 def test_a_body_at_fault_is_let_go_with_its_error() -> None:
     class Body:
-        """What can be watched, as bytes cannot."""
+        """A body that supports weak references, unlike bytes."""
 
     def work(body: Body) -> None:
         raise ValueError(f"{body} is none")

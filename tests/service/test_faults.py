@@ -1,4 +1,4 @@
-"""What goes wrong round the gate: what the caller sees, what the metrics say, and that the next request is served."""
+"""Faults around the gate: the caller's answer, the metrics, and the next request, which is served."""
 
 import os
 import resource
@@ -40,7 +40,7 @@ def connected(url: str) -> Iterator[socket.socket]:
 
 
 def received(connection: socket.socket) -> bytes:
-    """What comes until the other side closes, or a JSON object is complete."""
+    """Receive until the other side closes or a JSON object is complete."""
     answer = b""
     while b"}" not in answer and (part := connection.recv(65536)):
         answer += part

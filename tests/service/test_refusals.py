@@ -1,4 +1,4 @@
-"""What is not known is refused with a hint, on every path; and the log says what was refused, to whom and why."""
+"""Unknown names are refused with a hint on every path, and the log names the refused value, the caller and the reason."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A second version behind the answers: what it would have said is counted, and nobody waits for it."""
+"""A shadow version scores behind the answers: its decisions are counted, and no answer waits for it."""
 
 import gc
 import logging

@@ -1,4 +1,4 @@
-"""What one caller holds while its bodies are on the way, and how slowly they may come."""
+"""The share of one caller whose bodies are in transit, and the minimum rate of a body."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Standard error that nobody reads holds up neither a request, nor native code, nor the end of the process."""
+"""A stalled reader of standard error blocks neither requests, nor native code, nor the exit of the process."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def test_the_end_does_not_wait_for_a_reader_that_has_stopped() -> None:
     os.close(writing)
 
 
-# What a program may write to its standard error and output: by Python, by C, and to the descriptor.
+# Every way to write to standard error and output: from Python, from C, and to the descriptor.
 NOISE = """
     import ctypes, logging, os, sys
     from service.process.json_logs import configure_logging

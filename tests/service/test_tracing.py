@@ -88,7 +88,7 @@ def test_stages_of_one_name_are_summed() -> None:
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[bytes]]]:
-    """An OTLP/HTTP collector that keeps what it is sent."""
+    """An OTLP/HTTP collector that keeps the requests."""
     bodies: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Another version under a running service: what it names is served, or the one before still is."""
+"""Another version under a running service: it is served, or the previous one still is."""
 
 import asyncio
 import base64
@@ -68,7 +68,7 @@ class Watched:
 
     @property
     def failures(self) -> tuple[float | None, float | None]:
-        """How many loads failed, and whether what is current is not what is served."""
+        """Return the number of failed loads, and whether CURRENT differs from the served version."""
         return self.metric("model_loads_total", result="failure"), self.metric("model_load_failed")
 
 
@@ -385,7 +385,7 @@ def test_no_request_is_dropped_while_versions_of_two_sizes_take_turns(tmp_path: 
         finally:
             done.set()
         answers = [answer for task in asked for answer in task.result(TIMEOUT)]
-        # A look in the midst of a promotion may load twice what it swaps once.
+        # A look during a promotion may load a version twice and swap it once.
         assert read_metric(client, "lensgate_model_loads_total", result="success") >= 6
         assert read_metric(client, "lensgate_model_loads_total", result="failure") == 0
         running = [each.name for each in threading.enumerate() if each not in before and each.name == "inference"]

@@ -1,4 +1,4 @@
-"""What goes over the wire, asked of a real server around a fake model."""
+"""Requests and answers on the wire, with a real server around a fake model."""
 
 import json
 import socket

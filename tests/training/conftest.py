@@ -1,4 +1,4 @@
-"""What it takes to test many machines on one: processes, and object storage that speaks S3."""
+"""Fixtures that stand in for many machines: processes, and object storage with the S3 protocol."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator

@@ -100,7 +100,7 @@ def test_metrics_are_those_worked_out_by_hand() -> None:
 
 
 def test_the_calibration_error_weights_bins_by_their_images() -> None:
-    # Two bins, of 30 and 10 images: what was said is 0.1 from what was seen in one, and 0.2 in the other.
+    # Two bins, of 30 and 10 images: predicted and observed differ by 0.1 in one, and by 0.2 in the other.
     probability = np.array([0.1] * 30 + [0.8] * 10)
     labels = np.array([0.0] * 30 + [1.0] * 6 + [0.0] * 4)
     found = measure_calibration(probability, labels)

@@ -77,7 +77,7 @@ def overconfident(*, noise: float) -> Population:
 
 
 def allowed() -> int:
-    """What a promise broken with probability `DELTA` exceeds in one of a thousand runs of this test."""
+    """The count that a guarantee broken with probability `DELTA` exceeds in one of a thousand runs of this test."""
     return int(binom.ppf(0.999, SETS, DELTA))
 
 
@@ -103,7 +103,7 @@ def broken_promises(
 
 
 def mapie_controller(bands: tuple[RawBand, ...]) -> BinaryClassificationController:
-    # MAPIE keeps what lies on the threshold, a band discards it.
+    # MAPIE keeps a score on the threshold, a band discards it.
     thresholds = np.nextafter([float(expit(band.high)) for band in bands], 1.0)
     return BinaryClassificationController(
         predict_function=lambda confidence: np.column_stack([1 - confidence, confidence]),

@@ -157,7 +157,7 @@ def test_augmentation_changes_every_image_each_time_and_repeats_with_its_seed(re
     assert np.abs(first - second).mean() > 1
     for epoch, again in zip((first, second), epochs_of(records, preset, seed=7), strict=True):
         np.testing.assert_array_equal(epoch, again)
-    # What an epoch holds depends on its number, not on where the run began.
+    # The content of an epoch depends on its number, not on the start of the run.
     np.testing.assert_array_equal(epochs_of(records, preset, seed=7, first=1, count=1)[0], second)
 
 

@@ -1,4 +1,4 @@
-"""Runs compared image by image, and the tests that say what is chance."""
+"""Runs compared image by image, and tests of significance."""
 
 import csv
 import json

@@ -28,7 +28,7 @@ SERVICE = protos.get_service()
 
 
 class RefusedError(grpc.RpcError):  # type: ignore[misc,unused-ignore]
-    """What a worker gets instead of an answer."""
+    """The error that a worker gets instead of an answer."""
 
     def __init__(self, code: grpc.StatusCode, details: str = "") -> None:
         super().__init__(details)
@@ -56,7 +56,7 @@ class Machines:
         self.start()
 
     def start(self) -> None:
-        """The chief, on what it saved."""
+        """The chief, restored from its saved state."""
         self.oracle = an_oracle(self.folder, self.trials)
         if (self.folder / ORACLE_FILE).is_file():
             self.oracle.reload()
@@ -359,7 +359,7 @@ def test_chief_and_worker_speak_over_the_network(tmp_path: Path, monkeypatch: py
 
 @pytest.fixture
 def client(address: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ChiefClient]:
-    """A worker's line to a chief that answers as it is told: each a code, or what it gives."""
+    """Connect a worker to a chief with scripted answers: error codes or return values."""
     del address
     monkeypatch.setattr(module, "POLL", 0)
 

@@ -1,4 +1,4 @@
-"""Several devices train together what one trains alone; two CPUs stand in for two GPUs."""
+"""Several devices train the same network as one; two CPUs stand in for two GPUs."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Each figure shows what it was given, and leaves as SVG that fits into a page or as a PNG file."""
+"""Each figure shows its data, and renders as SVG that fits into a page or as a PNG file."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""From a fitted network to what it may promise, and into the exported graph."""
+"""From a fitted network to its guarantees, and into the exported graph."""
 
 from pathlib import Path
 

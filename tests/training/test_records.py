@@ -1,4 +1,4 @@
-"""Records on disk: one decode, whole shards, a table that says what each image is for."""
+"""Records on disk: one decode, whole shards, and a table with the split of each image."""
 
 import os
 from pathlib import Path

@@ -52,7 +52,7 @@ COMMAND = "lensgate train fit --records 'a & <b>'"
 
 @dataclass(frozen=True)
 class Made:
-    """What the report is made of, and the page with all of it."""
+    """The sources of a report, and its page."""
 
     sources: ReportSources
     card: Card
@@ -120,7 +120,7 @@ def _write_model(sources: ReportSources, manifest: Manifest, run: FitRun) -> Car
 
 
 def _graph() -> onnx.ModelProto:
-    """The bar makes a picture darker; the noise in one pixel is what unsettles the logit, in another the novelty."""
+    """The bar makes a picture darker; noise in one pixel changes the logit, in another the novelty."""
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "places"], ["mean"], keepdims=0),

@@ -71,7 +71,7 @@ def undisturbed(command: list[str], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def run_command(arguments: list[str], environment: dict[str, str]) -> None:
-    """`lensgate` with a tiny network; what is trained is appended to trained.log in its folder."""
+    """`lensgate` with a tiny network; each training is appended to trained.log in its folder."""
     os.environ.update(environment)
     PRESETS["paper"] = TINY
     measure, log = search.train_and_measure, Path(arguments[-1]) / "trained.log"
@@ -114,7 +114,7 @@ def space() -> keras_tuner.HyperParameters:
 
 
 def completed(out: Path) -> set[str]:
-    """The trials that have ended, by their folder; what is on disk can be read at any moment."""
+    """The trials that have ended, by their folder; the files on disk can be read at any moment."""
     path = out / "trials/oracle.json"
     trials = json.loads(path.read_text())["trials"] if path.exists() else {}
     return {f"trial_{name}" for name, trial in trials.items() if trial["status"] == "COMPLETED"}
@@ -346,7 +346,7 @@ def test_a_source_that_is_left_out_is_measured_on_and_nowhere_else(records: Path
     assert sorted(measured.names) == sorted(
         name for name, source in zip(everything.names, everything.sources, strict=True) if source == "a"
     )
-    # What has no source is learned from, whatever is left out.
+    # Images without a source are always trained on.
     assert set(train.sources) == {"b", ""}
     assert set(validation.sources) <= {"b", ""}
     assert sorted((*train.names, *validation.names, *measured.names)) == sorted(everything.names)

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.openapi import as_text
 from tests.support.servers import Running, running_service
 
 
@@ -14,6 +16,11 @@ from tests.support.servers import Running, running_service
 def document() -> Iterator[dict[str, Any]]:
     with running_service() as service:
         yield service.client.get("/openapi.json").json()
+
+
+def test_committed_document_is_the_one_served(document: dict[str, Any]) -> None:
+    committed = Path(__file__).parents[3] / "docs/openapi.json"
+    assert committed.read_text(encoding="utf-8") == as_text(document), "run `make openapi`"
 
 
 def test_each_part_of_a_path_is_a_parameter(document: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ START = 1_700_000_000.0
 
 
 class Times:
-    """A clock and a monotonic one, which go together until somebody sets the first."""
+    """A clock and a monotonic one, which advance together until a test sets the first."""
 
     def __init__(self, ahead: float = 0.0) -> None:
         self.passed, self.ahead = 0.0, ahead

@@ -242,7 +242,7 @@ def test_the_last_line_arrives_though_the_caller_still_sends(steady: Running) ->
             for _ in range(100):
                 caller.send(noise(65536))
         assert [*map(sorted, caller.rest())][-2:] == [["error"], ["summary"]]
-        # What is behind is no request: the connection ends.
+        # The rest of the upload is not parsed as a request: the connection ends.
         with contextlib.suppress(ConnectionResetError):
             assert caller.socket.recv(100) == b""
 
@@ -360,7 +360,7 @@ def test_a_held_up_model_holds_up_the_upload_and_a_caller_that_then_leaves_is_se
             if reset:
                 caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if not reset:
-            # Its end lies behind what is not read: the next line finds out.
+            # The end of the upload is behind unread bytes, so the next line detects it.
             service.scorer.go.set()
         wait_until(lambda: is_free(service), timeout=2)
         assert sum(service.scorer.batches) <= (0 if reset else 12)

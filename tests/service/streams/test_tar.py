@@ -52,7 +52,7 @@ def images_of(events: Iterable[UploadEvent]) -> list[Member]:
 
 
 def by_tarfile(data: bytes) -> list[Member]:
-    """What the standard library reads."""
+    """Read the same archive with the standard library."""
     with tarfile.open(fileobj=io.BytesIO(data), encoding="utf-8", errors="replace") as tar:
         files = [info for info in tar if info.isreg() and info.name.lower().endswith(IMAGE_ENDINGS)]
         return [(info.name, file.read()) for info in files if (file := tar.extractfile(info))]

@@ -1,4 +1,4 @@
-"""What goes wrong between a V2 request and its answer, over the wire."""
+"""Faults between a V2 request and its answer, over the wire."""
 
 import gzip
 import socket
@@ -41,7 +41,7 @@ def ask(service: Running, body: bytes, headers: dict[str, str] | None = None) ->
 def served() -> Iterator[Running]:
     with running_service() as running:
         yield running
-        # Whatever came, nothing is left behind.
+        # Every request has released its permit.
         wait_until(lambda: running.inflight == 0 and running.runtime.admission.bytes == 0)
 
 

@@ -1,4 +1,4 @@
-"""An order that was given is honoured or is an error: nothing of a request that is not known is passed over."""
+"""A requested label is honoured or refused: an unknown member of a request is an error."""
 
 import string
 from collections.abc import Iterator
