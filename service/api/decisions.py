@@ -37,7 +37,7 @@ class DecisionQuery(BaseModel):
 
     expected: Label | None = Field(None, description="The label that the generator was asked for")
     timeout_ms: int | None = Field(
-        None, ge=1, description="Deadline in milliseconds; it can only shorten the service's own"
+        None, ge=1, description="Deadline; it can only shorten the service's own"
     )
     identity: Identity | None = Field(None, alias="id", description="Returned with the decision; generated if missing")
 

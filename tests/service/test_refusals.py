@@ -1,4 +1,4 @@
-"""Unknown names are refused with a hint on every path, and the log names the refused value, the caller and the reason."""
+"""Unknown names are refused with a hint on every path, and the log names the value, the caller and the reason."""
 
 import json
 from collections.abc import Iterator
