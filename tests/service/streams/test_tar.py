@@ -157,7 +157,7 @@ def negative_size() -> bytes:
         (b"\x00" * 148 + b"x" * 364, "before its first member"),
         (SHARD[:3072] + b"x" * 512, "in or after 'b/c.JPG'"),
         (gzip.compress(SHARD) + bytes(512), "gzip"),
-        (negative_size(), "no number from 0"),
+        (negative_size(), "not a number from 0"),
         (damaged_pax(b"x path=a\n"), "damaged"),
         (damaged_pax(b"99 path=a\n"), "damaged"),
         (damaged_pax(b"8 path=a\n"), "damaged"),

@@ -399,7 +399,7 @@ def test_shared_memory_counts_as_the_body_does(region: shared_memory.SharedMemor
     ):
         client.register_system_shared_memory("in", region.name, PIXELS.nbytes)
         image = triton.InferInput("image", list(PIXELS.shape), "UINT8").set_shared_memory("in", PIXELS.nbytes)
-        assert "allowed" in refusal(413, client.infer, "glasses", [image])
+        assert "limit is" in refusal(413, client.infer, "glasses", [image])
         assert service.runtime.admission.bytes == 0
         client.unregister_system_shared_memory()
 
