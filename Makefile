@@ -11,7 +11,7 @@ VERSION ?= 2
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -45,7 +45,7 @@ test-all: tools .venv/dev
 
 # Without Debian packages, root, TensorFlow, Ray, a browser or a network. tests/support/fast_lane.py selects the tests.
 test-fast: .venv/dev
-	$(MAKE) --jobs 2 --output-sync=target unit lint
+	$(MAKE) --jobs 2 --output-sync=target unit lint-python
 
 unit: .venv/dev
 	$(PYTEST) --fast --quiet
@@ -120,11 +120,15 @@ pin:
 sbom: .venv/dev
 	$(BIN)/python -m deploy.sbom --output runs/sbom.cdx.json
 
-lint: .venv/dev node_modules/.stamp
+lint: lint-python lint-pages
+
+lint-python: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m tests.plain_words
+
+lint-pages: node_modules/.stamp
 	node_modules/.bin/biome ci
 	@mkdir -p runs
 	node_modules/.bin/openapi-typescript docs/openapi.json --output runs/openapi.d.ts
