@@ -36,9 +36,10 @@ setup-training: .venv/training
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Containers are built beside the tests, because a build mostly waits for the network. Fuzzing takes the cores' idle time.
+# The containers follow the tests, whose time limits a build would upset; fuzzing fills the cores meanwhile.
 test: tools .venv/dev lint
-	$(MAKE) --jobs 3 test-all test-containers fuzz NICE="nice -n 19"
+	$(MAKE) test-all
+	$(MAKE) --jobs 2 test-containers fuzz JOBS=2
 
 test-all: tools .venv/dev
 	$(PYTEST) --cov --cov-fail-under=95
@@ -70,10 +71,9 @@ test-newest:
 # next run continues from there.
 SECONDS ?= 60
 JOBS ?= 1
-NICE ?=
 fuzz: .venv/dev
 	@mkdir -p runs/fuzz
-	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(NICE) $(BIN)/python -m tests.fuzz.run {} \
+	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(BIN)/python -m tests.fuzz.run {} \
 		--seconds $(SECONDS) >runs/fuzz/{}.log 2>&1 || { echo "fuzzing {} failed:"; tail -40 runs/fuzz/{}.log; exit 1; }'
 
 # Build the image and run the compose files on a Docker engine that the tests start and stop. The engine has its own data,
