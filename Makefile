@@ -57,7 +57,7 @@ NEWEST := uvicorn httptools fastapi starlette pydantic psycopg[binary] keras ker
 NEWEST_EXTRAS := service,postgres,cpu,tracing,bulk,ray,training
 NEWEST_TESTS := tests/service/test_connections.py tests/service/test_faults.py tests/service/test_stock_uvicorn.py \
 	tests/service/access/test_tls.py tests/service/v2 tests/service/records/test_store.py tests/training/test_search.py \
-	tests/training/test_chief.py
+	tests/training/test_coordinator.py
 test-newest:
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(PYTHON) -m venv "$$folder"; pip="$$folder/bin/pip --disable-pip-version-check --no-input install --quiet"; \

@@ -29,7 +29,7 @@ SLOWEST = (
     "training/test_search.py",
     "bench/test_scaling_commands.py",
     "training/test_fit.py",
-    "training/test_promise.py",
+    "training/test_guarantees.py",
     "service/access/test_login.py",
     "service/test_faults.py",
     "service/test_live.py",
