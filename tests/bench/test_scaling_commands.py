@@ -138,7 +138,7 @@ def test_the_simulation_prints_and_writes_all_its_studies(
 @pytest.mark.parametrize(
     ("command", "given", "said"),
     [
-        (simulate.main, ["--png", "1.5"], "no share"),
+        (simulate.main, ["--png", "1.5"], "not a share"),
         (simulate.main, ["--png", "0.5", "--write", "a.md"], "leave out --png"),
         (cost.main, ["--core-hour", "1", "--write", "a.md"], "leave out the others"),
         (cost.main, ["--load", "1.5"], "--load 1.5 is not from 0.01 to 1"),
