@@ -98,7 +98,7 @@ def test_a_size_in_a_record_is_a_number_of_a_possible_file(size: str) -> None:
 def test_a_size_in_a_header_is_a_number_of_a_possible_file(size: bytes) -> None:
     block = bytearray(member("a.png", b""))
     block[124:136] = size.ljust(12, b"\0")
-    with pytest.raises(TarError, match=r"no number from 0 to 2\^63 - 1"):
+    with pytest.raises(TarError, match=r"not a number from 0 to 2\^63 - 1"):
         read(signed(block))
 
 
