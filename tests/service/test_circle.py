@@ -60,7 +60,7 @@ def review(page: Page) -> None:
     for face in range(COUNT):
         expect(page.locator(".fact-list .mono")).to_have_text(f"face-{face}.png")
         page.keyboard.press("u" if face == UNCLEAR else "g" if is_with_glasses(face) else "n")
-    expect(page.get_by_text("No discarded image waits for a verdict.")).to_be_visible()
+    expect(page.get_by_text("No discarded images are waiting for a verdict.")).to_be_visible()
     expect(page.locator("#saving")).to_be_hidden()
 
 

@@ -50,7 +50,7 @@ def test_threads_start_with_the_runtime_and_end_with_it(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with runtime:
-            assert started() == ["decode-0", "decode-1", "examiner", "inference", "inference", "recorder"]
+            assert started() == ["decode-0", "decode-1", "inference", "inference", "preview-worker", "recorder"]
         wait_until(lambda: not started())
 
     before = threading.enumerate()

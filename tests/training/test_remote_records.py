@@ -284,7 +284,7 @@ def test_where_no_copy_can_be_kept_is_said(
     ("options", "text"),
     [
         (["--records", "s3://"], "is neither a folder nor a URL"),
-        (["--run", "s3://bucket/fit"], "this takes a folder or file of this machine"),
+        (["--run", "s3://bucket/fit"], "this option takes a local path"),
     ],
 )
 def test_an_url_that_cannot_be_is_refused_at_once(
