@@ -36,9 +36,7 @@ class DecisionQuery(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     expected: Label | None = Field(None, description="The label that the generator was asked for")
-    timeout_ms: int | None = Field(
-        None, ge=1, description="Deadline; it can only shorten the service's own"
-    )
+    timeout_ms: int | None = Field(None, ge=1, description="Deadline; it can only shorten the service's own")
     identity: Identity | None = Field(None, alias="id", description="Returned with the decision; generated if missing")
 
 
