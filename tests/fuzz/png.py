@@ -88,6 +88,7 @@ def _is_odd(chunks: Chunks) -> bool:
     tables = [kind for kind in runs if kind in (b"PLTE", b"tRNS")]
     return (
         kinds[:1] != [b"IHDR"]
+        or kinds.count(b"IHDR") > 1
         or len(runs) != len(set(runs))
         or b"IEND" not in kinds
         or len(tables) < sum(kind in (b"PLTE", b"tRNS") for kind in kinds)

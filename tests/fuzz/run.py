@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="fuzzes one parser of untrusted bytes")
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--seconds", type=int, default=60, help="how long (60)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the mutations; 0 takes another one each time (0)")
     parser.add_argument(
         "--minimize",
         action="store_true",
@@ -58,10 +59,10 @@ def main() -> None:
         for data in inputs_of(options.target):
             load(options.target).check(data)
         return
-    _fuzz(options.target, options.seconds, is_merge=options.minimize, worker=worker)
+    _fuzz(options.target, options.seconds, seed=options.seed, is_merge=options.minimize, worker=worker)
 
 
-def _fuzz(name: str, seconds: int, *, is_merge: bool, worker: Sequence[str]) -> None:
+def _fuzz(name: str, seconds: int, *, seed: int, is_merge: bool, worker: Sequence[str]) -> None:
     """Run libFuzzer in this process; to merge, it starts this command again with the flags of a `worker`."""
     atheris = importlib.import_module("atheris")
     logging.disable()  # Parsers log faults of their input, which would flood the output here.
@@ -82,6 +83,7 @@ def _fuzz(name: str, seconds: int, *, is_merge: bool, worker: Sequence[str]) -> 
         *limits,
         f"-artifact_prefix={folder}/",
         f"-dict={words}",
+        f"-seed={seed}",
         "-print_final_stats=1",
         *map(str, todo),
     ]
