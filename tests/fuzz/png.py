@@ -118,10 +118,23 @@ def _names_unknown_way(chunks: Chunks) -> bool:
     return bool(compression or filters or interlace > 1)
 
 
-VERDICTS: tuple[Callable[[Chunks], bool], ...] = (_is_odd, _has_wrong_table, _names_unknown_way)
+def _lacks_rows(chunks: Chunks) -> bool:
+    """A complete stream with less than the header's rows: Pillow accepts some, depending on how IDAT is split."""
+    width, _, depth, colour, _, _, interlace = _IHDR.unpack(chunks[0][1])
+    if colour not in _SAMPLES:
+        return False
+    stream = b"".join(body for kind, body in chunks if kind == b"IDAT")
+    try:
+        lines = zlib.decompressobj().decompress(stream)
+    except zlib.error:
+        return False
+    return len(lines) < len(_lines(b"", width, colour, depth, is_interlaced=bool(interlace), is_whole=True))
+
+
+VERDICTS: tuple[Callable[[Chunks], bool], ...] = (_is_odd, _has_wrong_table, _names_unknown_way, _lacks_rows)
 """Files that only one of the two may accept."""
 
-LEVELS: tuple[Callable[[Chunks], bool], ...] = (_has_key_beyond_pillow, _has_wrong_table, _is_odd)
+LEVELS: tuple[Callable[[Chunks], bool], ...] = (_has_key_beyond_pillow, _has_wrong_table, _is_odd, _lacks_rows)
 """Files whose pixels may differ."""
 
 
