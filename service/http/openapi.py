@@ -29,33 +29,28 @@ def describe_problems(kinds: Iterable[type[ServiceError]]) -> dict[int | str, di
 def describe_operation(
     summary: str,
     *,
-    query: type[BaseModel] | None = None,
+    parameters: Iterable[Mapping[str, Any]],
     body: Mapping[str, type[BaseModel] | Mapping[str, Any]],
     answer: type[BaseModel] | Mapping[str, Any],
     errors: Iterable[type[ServiceError]],
-    answer_type: str = "application/json",
 ) -> dict[str, Any]:
     """Describe one OpenAPI operation.
 
     Args:
         summary: one line.
-        query: the model of the query.
+        parameters: those of path, query and header.
         body: schema, or model, by Content-Type.
         answer: schema or model of the 200 response.
         errors: the possible errors.
-        answer_type: Content-Type of the 200 response.
     """
     schema = _schema_of(answer, mode="serialization")
     problems = {str(status): problem for status, problem in describe_problems(errors).items()}
     return {
         "summary": summary,
-        "parameters": _parameters(query) if query else [],
+        "parameters": list(parameters),
         "requestBody": describe_body(body),
         "responses": {
-            "200": {
-                "description": "The answer",
-                "content": {answer_type: {"schema": schema}},
-            },
+            "200": {"description": "The answer", "content": {"application/json": {"schema": schema}}},
             **problems,
         },
     }
@@ -71,14 +66,6 @@ def _schema_of(
 ) -> dict[str, Any]:
     schema: dict[str, Any] = _inline(part if isinstance(part, Mapping) else part.model_json_schema(mode=mode))
     return schema
-
-
-def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
-    properties = _inline(query.model_json_schema())["properties"]
-    return [
-        {"name": name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
-        for name, schema in properties.items()
-    ]
 
 
 def _inline(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:

@@ -3,32 +3,17 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from service.errors import MalformedRequest
 
-_Query = TypeVar("_Query", bound=BaseModel)
-
 # Pages accept extra names from links, probes those that load balancers add. Neither can contain `expected`.
 _CHECKED = ("/v1/", "/v2")
 _PROBES = "/v2/health/"
-
-
-def read_query(request: Request, kind: type[_Query]) -> _Query:
-    """Validate the query with the model `kind`.
-
-    Raises:
-        MalformedRequest: a name is unknown or has two values, or a value is invalid; the text names it.
-    """
-    check_names(request, names_of(kind))
-    try:
-        return kind.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise MalformedRequest(describe_faults(error.errors())) from error
 
 
 async def check_query(request: Request) -> None:

@@ -12,14 +12,12 @@ from gate import Budget, area_average, read_pixels
 from gate.formats.jpeg.decoder import strip_metadata
 from gate.header import ImageFormat, read_header
 from gate.pixels import Pixels, orient
+from service.inference.preprocess import Source
 
 PREVIEW_SIZE = 256
 """Longest edge of a preview, in pixels."""
 
 _QUALITY = 85
-
-Source = bytes | bytearray | memoryview | Pixels
-"""An image file, or pixels, uint8 `[H, H, 3]`. A view keeps its whole buffer alive."""
 
 
 def size_of(source: Source) -> int:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from gate import Budget
 from gate.cores import usable_cores
+from service.inference.preprocess import Source
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import DecisionRecord
-from service.records.preview import Source, detach, digest, make_preview, size_of
+from service.records.preview import detach, digest, make_preview, size_of
 
 log = logging.getLogger(__name__)
 

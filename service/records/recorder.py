@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gate import Action, Budget, Decision
 from service.errors import RecordsUnavailable
+from service.inference.preprocess import Source
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import DecisionRecord
-from service.records.preview import Source
 from service.records.preview_worker import Preview, PreviewWorker
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store

@@ -222,6 +222,15 @@ class RepositoryQuery(BaseModel):
 
 INFER = describe_operation(
     "Judge N images by the Open Inference Protocol V2",
+    parameters=[
+        {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
+        {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "description": "Bytes of JSON before the binary data",
+            "schema": {"type": "integer"},
+        },
+    ],
     body={"application/json": InferenceHead, "application/octet-stream": {"type": "string", "format": "binary"}},
     answer=InferenceResponse,
     errors=(
@@ -234,18 +243,7 @@ INFER = describe_operation(
         NotReady,
         DeadlineExceeded,
     ),
-) | {
-    "tags": ["Open Inference Protocol V2"],
-    "parameters": [
-        {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}},
-        {
-            "name": "Inference-Header-Content-Length",
-            "in": "header",
-            "description": "Bytes of JSON before the binary data",
-            "schema": {"type": "integer"},
-        },
-    ],
-}
+) | {"tags": ["Open Inference Protocol V2"]}
 """An inference request in `/docs`."""
 
 

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
+from service.inference.preprocess import Source
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import DecisionRecord
-from service.records.preview import Source, digest, make_preview
+from service.records.preview import digest, make_preview
 from service.records.preview_worker import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Preview, PreviewWorker
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import TIMEOUT, wait_until

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from service.inference.preprocess import Source
 from service.records.decision_record import DecisionRecord
-from service.records.preview import Source
 from tests.support.images import encode, flat
 from tests.support.servers import Running, running_service, wait_until
 
