@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from common.storage.types import Listing, StoredFile
+from common.storage.types import FileStore, Listing, StoredFile
 from gate.files import atomic_file
 
 TEMPORARY = ".lensgate-part-"
@@ -16,21 +16,12 @@ TEMPORARY = ".lensgate-part-"
 _KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
 
-class LocalFiles:
+class LocalFiles(FileStore):
     """The file system of this machine."""
 
     is_local = True
 
     def name(self, path: str) -> str:
-        return path
-
-    def title(self, path: str) -> str:
-        return path
-
-    def pattern_text(self, path: str) -> str:
-        return path
-
-    def file_text(self, path: str) -> str:
         return path
 
     def is_folder(self, path: str) -> bool:

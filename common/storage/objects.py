@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from common.storage.types import Listing, StoredFile
+from common.storage.types import FileStore, Listing, StoredFile
 from common.storage.urls import has_query, plain_url, url_path
 
 _BLOCK_BYTES = 8 * 2**20
@@ -15,7 +15,7 @@ _BLOCK_BYTES = 8 * 2**20
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime", "created")
 
 
-class ObjectStore:
+class ObjectStore(FileStore):
     """An object store behind fsspec. An upload appears as a whole once its last byte has arrived.
 
     Args:
@@ -29,15 +29,6 @@ class ObjectStore:
 
     def name(self, path: str) -> str:
         return str(self._system.unstrip_protocol(path))
-
-    def title(self, path: str) -> str:
-        return path
-
-    def pattern_text(self, path: str) -> str:
-        return path
-
-    def file_text(self, path: str) -> str:
-        return path
 
     def is_folder(self, path: str) -> bool:
         with _as_os_errors():

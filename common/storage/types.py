@@ -47,7 +47,10 @@ class Listing:
 
 
 class FileStore(Protocol):
-    """A store of files. Paths are absolute within it and use `/`. Every method may raise OSError."""
+    """A store of files. Paths are absolute within it and use `/`. Every method may raise OSError.
+
+    A store whose paths hold neither credentials nor a query inherits the texts of a path.
+    """
 
     is_local: bool
 
@@ -57,15 +60,15 @@ class FileStore(Protocol):
 
     def title(self, path: str) -> str:
         """Return the path without credentials."""
-        ...
+        return path
 
     def pattern_text(self, path: str) -> str:
         """Return the part of `path` in which `*`, `?` and `[` form a pattern."""
-        ...
+        return path
 
     def file_text(self, path: str) -> str:
         """Return the part of `path` whose suffix tells the file's format."""
-        ...
+        return path
 
     def is_folder(self, path: str) -> bool:
         """Return whether `path` is a folder; in an object store, whether any object has this prefix."""
