@@ -16,6 +16,7 @@ from bulk.errors import RowError
 from bulk.job import BulkJob
 from bulk.output.tally import Counts
 from bulk.work_unit import SourceKind, WorkUnit
+from common.webdataset import printable
 from gate import Action, Decision, ImageError, Label
 from gate.scorer import Score
 
@@ -96,7 +97,7 @@ class Shard:
 
     def has_rows_under(self, folders: Iterable[str]) -> bool:
         """Return whether any of its rows comes from one of `folders` or from below it."""
-        names = [_text(folder) for folder in folders]
+        names = [printable(folder) for folder in folders]
         return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
 
     def is_of(self, unit: WorkUnit, job: BulkJob) -> bool:
@@ -117,19 +118,14 @@ class Shard:
         return cls(**fields, counts=counts)
 
 
-def _text(name: str) -> str:
-    """Escape bytes of file names that are not UTF-8, which Parquet strings cannot hold."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def _table(rows: Sequence[Row], version: str) -> pa.Table:
     return pa.Table.from_pylist([_fields(row, version) for row in rows], SCHEMA)
 
 
 def _fields(row: Row, version: str) -> dict[str, object]:
     fields: dict[str, object] = {
-        "id": _text(row.id),
-        "source": _text(row.source),
+        "id": printable(row.id),
+        "source": printable(row.source),
         "sha256": row.sha256 and row.sha256.hex(),
         "expected": row.expected,
         "model_version": version,
@@ -138,7 +134,7 @@ def _fields(row: Row, version: str) -> dict[str, object]:
         fields |= {"glasses_probability": row.score.probability, "novelty": row.score.novelty}
         fields |= {"label": row.decision.label, "decision": row.decision.action, "reason": row.decision.reason}
     if row.error is not None:
-        fields |= {"error": row.error.code, "detail": _text(str(row.error)[:_DETAIL_CHARACTERS])}
+        fields |= {"error": row.error.code, "detail": printable(str(row.error)[:_DETAIL_CHARACTERS])}
     return fields
 
 
@@ -166,7 +162,7 @@ class TableWriter:
         """Add a row."""
         self._rows.append(row)
         self._characters += len(row.id) + min(len(str(row.error or "")), _DETAIL_CHARACTERS)
-        source = _text(row.source)
+        source = printable(row.source)
         self.counts[source] = self.counts.get(source, Counts()) + row.counts
         self._may_pass |= isinstance(row.error, RowError) and row.error.may_pass
         if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
