@@ -148,7 +148,8 @@ def test_large_bodies_that_are_only_announced_keep_no_other_caller_out() -> None
 
 
 def test_all_places_are_one_callers_where_nobody_else_asks_and_its_bodies_have_come() -> None:
-    with running_service(max_inflight_images=16) as service, ExitStack() as stack:
+    # One image a batch, so that exactly one of the 16 is with the stalled model and 15 are queued.
+    with running_service(max_inflight_images=16, max_batch_size=1) as service, ExitStack() as stack:
         service.scorer.go.clear()
         callers = [stack.enter_context(connected(service.url)) for _ in range(16)]
         for count, connection in enumerate(callers, 1):

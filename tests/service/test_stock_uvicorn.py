@@ -82,6 +82,7 @@ def test_the_limits_of_the_app_remain(stock: Running) -> None:
     assert stock.post(WHITE).status_code == 200
 
 
+@pytest.mark.debian
 def test_tls_and_the_port_of_probes_are_served(untested: None, tmp_path: Path) -> None:  # noqa: ARG001
     files = make_certificate(tmp_path)
     with running_service(tls_certificate=files.certificate, tls_key=files.key, metrics_port=_free_port()) as running:
