@@ -65,9 +65,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("fast") and not fast_lane.includes(collection_path) else None
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Use one worker more than there are cores: tests of a server wait much of their time."""
-    return min(usable_cores() + 1, MOST_WORKERS)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Use one worker more than there are cores: tests of a server wait much of their time.
+
+    In the fast lane, the collection of another worker takes longer than it saves.
+    """
+    return min(usable_cores() + (not config.getoption("fast")), MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
