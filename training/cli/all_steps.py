@@ -57,8 +57,9 @@ def _run_all(options: AllOptions) -> None:
     version = new_version(options.out, options.version).name
     records, run = options.records or options.work / "records", options.work / "fit"
     seed, command = options.seed, options.command_line
-    size = (options.data_sets.sizes or (64,))[0]
-    data_steps.prepare(data_steps.PrepareOptions(options.data_sets, records, seed, command))
+    size = (options.data_sets.sizes or (options.preset.start().size,))[0]
+    data_sets = replace(options.data_sets, sizes=options.data_sets.sizes or (size,))
+    data_steps.prepare(data_steps.PrepareOptions(data_sets, records, seed, command))
     _audit(options)
     model_steps.fit(model_steps.FitOptions(records, run, options.preset, size, seed, command))
     model_steps.calibrate(model_steps.CalibrateOptions(records, run, seed))

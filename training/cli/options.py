@@ -29,14 +29,21 @@ class PresetOptions:
     batch_size: int | None
     augment: float | None
 
+    def start(self) -> Preset:
+        """Return the chosen preset without the overrides.
+
+        Raises:
+            DataError: the preset file does not hold settings.
+        """
+        return Preset.read(self.preset_file) if self.preset_file else PRESETS[self.preset]
+
     def resolve(self, size: int) -> Preset:
         """Return the chosen preset at `size` pixels with the overrides applied.
 
         Raises:
             DataError: the preset file does not hold settings.
         """
-        start = Preset.read(self.preset_file) if self.preset_file else PRESETS[self.preset]
-        return start.changed(epochs=self.epochs, batch_size=self.batch_size, augment=self.augment, size=size)
+        return self.start().changed(epochs=self.epochs, batch_size=self.batch_size, augment=self.augment, size=size)
 
 
 def add_step(

@@ -165,7 +165,12 @@ def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Pres
     if kind == "batch-size":
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}
     if kind == "presets":
-        return {name: one.changed(size=preset.size) for name, one in PRESETS.items()}
+        # A preset with two towers has a size of its own.
+        sizes = {name: preset.size if not one.band_filters else one.size for name, one in PRESETS.items()}
+        return _several(
+            {name: one.changed(size=sizes[name]) for name, one in PRESETS.items() if sizes[name] in manifest.shards},
+            f"prepare --size {' and '.join(map(str, sorted(set(sizes.values()))))}",
+        )
     if kind == "resolution":
         sizes = [size for size in SIZES if size in manifest.shards]
         return _several({str(size): preset.changed(size=size) for size in sizes}, "prepare --size 32, 64 and 128")
