@@ -94,11 +94,11 @@ PRESETS = {
         schedule="cosine",
         learning_rate=2e-3,
         batch_size=64,
-        augment=0.6,
+        augment=0.7,
         thin_frames=0.5,
         ghosts=0.06,
         creases=0.12,
-        epochs=30,
+        epochs=26,
         patience=0,
     ),
 }
