@@ -35,41 +35,17 @@ class ModelInput(_CardPart):
     normalisation: Literal["in the graph"] = "in the graph"
 
 
-class CardClassRisk(_CardPart):
-    """The certificate of one answer: `errors` of the images `accepted` with it were wrong.
-
-    `risk_bound` is the upper bound of that share at the band's confidence, and certified if at most its target;
-    `images_needed` estimates the images with this answer to certify it, None if no number suffices or it is certified.
-    Of the accepted `faces` that truly have this label, `missed` got the other answer, with the bound `missed_bound`.
-    """
-
-    certified: bool
-    accepted: int
-    errors: int
-    risk_bound: Probability
-    images_needed: int | None
-    faces: int
-    missed: int
-    missed_bound: Probability
-
-
 class CardBand(_CardPart):
-    """The band of uncertain probabilities and how it was chosen.
-
-    `classes` holds the certificate of each answer. It is empty for older models, whose `target_risk` refers to all
-    accepted images together. `coverage` is the accepted share of the calibration images, which `folds` networks scored.
-    """
+    """The band of uncertain probabilities and how it was chosen."""
 
     low: Probability = 0.4
     high: Probability = 0.6
-    chosen_by: Literal["paper", "certified", "certified for one answer"] = "paper"
+    chosen_by: Literal["paper", "certified"] = "paper"
     target_risk: Probability | None = None
     confidence: Probability | None = None
     coverage: Probability | None = None
     accepted: int | None = None
     errors: int | None = None
-    folds: Annotated[int, Field(ge=1)] = 1
-    classes: dict[Label, CardClassRisk] = {}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -44,7 +44,7 @@ class GuaranteeOptions:
 
     target_risk: float
     confidence: float
-    folds: int
+    cost_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +146,12 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --target-risk, --confidence and --folds."""
+    """Add --target-risk, --confidence and --cost-ratio."""
     add = parser.add_argument
-    add("--target-risk", type=option.share, default=0.01, help="largest share wrong, for each answer (0.01)")
-    add("--confidence", type=option.share, default=0.95, help="confidence of each guarantee (0.95)")
-    title = "networks that score the faces: 1 uses the held-out ones only, K trains K - 1 more (1)"
-    add("--folds", type=option.positive, default=1, help=title)
+    add("--target-risk", type=option.share, default=0.01, help="largest risk among the accepted images (0.01)")
+    add("--confidence", type=option.share, default=0.95, help="confidence of the guarantee (0.95)")
+    title = "cost of a wrong `glasses`, in units of the cost of a wrong `no_glasses` (1)"
+    add("--cost-ratio", type=option.above_zero, default=1.0, help=title)
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -185,19 +185,17 @@ def calibrate(options: CalibrateOptions) -> None:
 
 def certify(options: CertifyOptions) -> None:
     """Certify the band; print the certificate and the paper's band beside it."""
-    from training.evaluation.class_risk import describe
-    from training.evaluation.guarantees import certify_run
+    from training.evaluation.certify import describe
+    from training.evaluation.guarantees import Guarantees, certify_run
 
     found = certify_run(
         options.records,
         options.run_folder,
         target_risk=options.guarantee.target_risk,
         confidence=options.guarantee.confidence,
-        folds=options.guarantee.folds,
+        cost_ratio=options.guarantee.cost_ratio,
     )
-    print(describe(found.certificate))
-    for label, one in found.own.items():
-        print(f"held out by the exported network: {one.accepted} accepted as {label}, {one.errors} wrong")
+    print(describe(found.certificate, temperature=Guarantees.read(options.run_folder).temperature))
     risk = f"{100 * found.paper.risk.value:.2f} % of these wrong" if found.paper.risk else "none wrong"
     print(f"the paper's 0.4 to 0.6: {100 * found.paper.coverage.value:.1f} % accepted, {risk}")
     print(f"area under the risk-coverage curve: {found.risk_coverage.area:.5f}")

@@ -1,4 +1,4 @@
-"""Fit temperature, novelty threshold and certified band of a run on faces that it has held out."""
+"""Fit temperature, novelty threshold and certified band of a run, all on the calibration split."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,30 +6,33 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import keras
-import numpy as np
 from pydantic import ValidationError
+from scipy.stats import binom
 
 from common.storage import AnyPath
-from gate import Band, Label
-from gate.card import CardBand, CardClassRisk, NoveltyThreshold
+from gate import Band
+from gate.card import CardBand, NoveltyThreshold
 from gate.files import write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import CalibrationFindings, Finding, calibrate
 from training.evaluation.certify import (
-    LogitBand,
+    COVERAGES,
+    RawBand,
+    RiskCertificate,
     RiskCoverage,
     SelectiveRisk,
+    certify,
     probability_band,
+    propose_bands,
     risk_coverage,
     selective_risk,
 )
-from training.evaluation.class_risk import BandCertificate, ClassRisk
-from training.evaluation.cross_fit import HeldOutScores, held_out_by_fit, score_held_out, score_other_folds
 from training.evaluation.novelty import (
     HEAD_FILE,
     NoveltyFindings,
+    familiar,
     fit_head,
     load_head,
     novelty_output,
@@ -40,6 +43,7 @@ from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
+ROOM = 1.03  # Safety factor for the number of calibration images that the first band accepts.
 
 
 class CalibrationRecord(Finding):
@@ -51,14 +55,10 @@ class CalibrationRecord(Finding):
 
 
 class CertificateRecord(Finding):
-    """`certificate.json`: the certificate, and the paper's band and risk by coverage on the same images.
-
-    `own` measures the certified band on the faces that the exported network itself has held out.
-    """
+    """`certificate.json`: the certificate, the paper's band on the same images, and risk by coverage."""
 
     run: str
-    certificate: BandCertificate
-    own: dict[Label, SelectiveRisk]
+    certificate: RiskCertificate
     paper: SelectiveRisk
     risk_coverage: RiskCoverage
 
@@ -70,7 +70,7 @@ class Guarantees:
     temperature: float = 1.0
     head: keras.Model | None = None
     novelty: NoveltyFindings | None = None
-    certificate: BandCertificate | None = None
+    certificate: RiskCertificate | None = None
 
     @classmethod
     def read(cls, run: Path) -> Self:
@@ -95,26 +95,20 @@ class Guarantees:
         return None if self.head is None else novelty_output(network, self.head)
 
     def card_band(self) -> CardBand:
-        """Return the certified band, or the paper's if neither answer was certified."""
+        """Return the certified band, or the paper's if none was certified."""
         found = self.certificate
-        if found is None:
+        if found is None or found.band is None:
             return CardBand()
-        classes = {one.label: _card_class(one) for one in found.classes}
-        if not any(one.certified for one in classes.values()):
-            return CardBand(classes=classes)
-        band = probability_band(found.band)
-        promise = found.classes[0].certificate
+        band = probability_band(found.band, self.temperature)
         return CardBand(
             low=band.low,
             high=band.high,
-            chosen_by="certified" if found.certified else "certified for one answer",
-            target_risk=promise.target_risk,
-            confidence=promise.confidence,
+            chosen_by="certified",
+            target_risk=found.target_risk,
+            confidence=found.confidence,
             coverage=found.coverage.value,
             accepted=found.accepted,
             errors=found.errors,
-            folds=found.folds,
-            classes=classes,
         )
 
     def card_threshold(self) -> NoveltyThreshold | None:
@@ -148,75 +142,52 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
 
 
 def certify_run(
-    records: AnyPath, run: Path, *, target_risk: float, confidence: float, folds: int = 1
+    records: AnyPath, run: Path, *, target_risk: float, confidence: float, cost_ratio: float
 ) -> CertificateRecord:
-    """Certify the band for each answer; write the certificate to the folder of the run.
+    """Certify the band on the calibration split; write the certificate to the folder of the run.
 
-    Only images below the novelty threshold count, because the others are discarded before the band applies.
-
-    Args:
-        records: those of the fit.
-        run: folder of the calibrated run.
-        target_risk: largest share of wrong labels among the images accepted with one answer.
-        confidence: of the promise for each answer.
-        folds: networks that score the faces, see `training.evaluation.cross_fit`; with 1, only the exported one does.
+    The validation split proposes the bands. Only calibration images below the novelty threshold count, because the
+    others are discarded before the band applies.
 
     Raises:
         RecordsError: the run is not calibrated, or was fitted to other records.
-        DataError: there are too few faces for the folds.
     """
     fitted = _fitted(records, run)
     calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
     if calibrated is None:
         raise RecordsError(f"{run} is not calibrated: run `lensgate train calibrate` first")
-    own = score_held_out(
-        fitted.network,
-        load_head(run),
-        held_out_by_fit(records, run),
-        temperature=calibrated.calibration.temperature,
-        novelty=calibrated.novelty,
-    )
-    others = score_other_folds(records, run, folds=folds) if folds > 1 else ()
-    every = HeldOutScores.join(own, *others)
-    logits, glasses = every.logits[every.familiar], every.glasses[every.familiar]
-    labels = glasses.astype(np.float64)
-    certificate = BandCertificate.find(
-        logits,
-        glasses,
-        unfamiliar=int((~every.familiar).sum()),
-        folds=folds,
-        target_risk=target_risk,
-        confidence=confidence,
+    size = int(fitted.run.settings["size"])
+    proposing, held = (load_records(records, split, size=size) for split in (Split.VALIDATION, Split.CALIBRATION))
+    kept = held.select(familiar(score_novelty(fitted.network, load_head(run), held.images), calibrated.novelty))
+    logits = predict_logits(fitted.network, kept.images)
+    start = first_coverage(len(kept), target_risk=target_risk, confidence=confidence)
+    bands = propose_bands(
+        predict_logits(fitted.network, proposing.images),
+        cost_ratio=cost_ratio,
+        coverages=[coverage for coverage in COVERAGES if coverage >= start],
     )
     found = CertificateRecord(
         run=calibrated.run,
-        certificate=certificate,
-        own={label: _measured(own, label, certificate.band) for label in Label},
-        paper=selective_risk(logits, labels, LogitBand.from_probability(Band())),
-        risk_coverage=risk_coverage(logits, labels),
+        certificate=certify(
+            logits, kept.labels, bands, target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio
+        ),
+        paper=selective_risk(logits, kept.labels, RawBand.from_probability(Band(), calibrated.calibration.temperature)),
+        risk_coverage=risk_coverage(logits, kept.labels),
     )
     write_atomically(run / CERTIFICATE_FILE, found.model_dump_json(indent=2).encode())
     return found
 
 
-def _measured(scores: HeldOutScores, label: Label, band: LogitBand) -> SelectiveRisk:
-    """Measure the band on the familiar images with one answer."""
-    chosen = scores.familiar & ((scores.logits >= 0) == (label is Label.GLASSES))
-    return selective_risk(scores.logits[chosen], scores.glasses[chosen].astype(np.float64), band)
+def first_coverage(images: int, *, target_risk: float, confidence: float) -> float:
+    """Compute the coverage of the first tested band from the number of calibration images alone.
 
-
-def _card_class(one: ClassRisk) -> CardClassRisk:
-    found = one.certificate
-    return CardClassRisk(
-        certified=found.certified,
-        accepted=found.accepted,
-        errors=found.errors,
-        risk_bound=found.risk_bound,
-        images_needed=found.images_needed,
-        faces=one.faces,
-        missed=one.missed,
-        missed_bound=one.missed_bound,
+    The sequence ends at its first failure, so it should start where one error is still allowed, if possible; the result
+    lies between 0.8 and 0.95.
+    """
+    needed = next(
+        (count for count in range(1, images + 1) if binom.cdf(1, count, target_risk) <= 1 - confidence), images
     )
+    return min(0.95, max(COVERAGES[0], ROOM * needed / max(1, images)))
 
 
 def fingerprint(run: Path) -> str:

@@ -5,14 +5,15 @@ import numpy as np
 from gate import Band, Reason
 from training.evaluation.calibrate import clopper_pearson
 from training.evaluation.certify import (
-    LogitBand,
+    RawBand,
+    RiskCertificate,
     SelectiveRisk,
     TestedBand,
+    describe,
     probability_band,
     risk_coverage,
     selective_risk,
 )
-from training.evaluation.class_risk import BandCertificate, ClassRisk, describe
 from training.figures import CurvePoint, picture_grid, risk_coverage_chart
 from training.report.evidence import Evidence
 from training.report.formatting import edges, percent, share
@@ -31,56 +32,16 @@ MEANING = {
 
 
 def certificate(evidence: Evidence) -> Section | MissingSection:
-    """Show the certificate of each answer, its meaning at other shares of glasses, and every tested band."""
+    """Show the certificate and every tested band."""
     title, found = "The certificate", evidence.certified
     if found is None:
         sources = evidence.sources
         return MissingSection(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
-    classes = found.certificate.classes
-    shares = [f"bound if {percent(one.share)} wear glasses" for one in classes[0].at_shares]
-    answers = table(
-        ("accepted as", "images", "wrong", "bound", "certified", *shares), [_answer_row(one) for one in classes]
-    )
-    truths = table(
-        ("truly", "accepted", "given the other label", "bound"),
-        [(one.label, f"{one.faces:,}", f"{one.missed:,}", _bound(one.missed_bound)) for one in classes],
-    )
-    own = table(
-        ("held out by the exported network, accepted as", "images", "wrong [95 %]"),
-        [(label, f"{one.accepted:,}", share(one.risk)) for label, one in found.own.items()],
-    )
-    tested = [
-        folded(
-            f"Tested bands of {one.label}, most careful first: {len(one.certificate.tested)}",
-            table(
-                ("band", "accepted", "wrong", "bound on the risk", "certified"),
-                [_tested(row) for row in one.certificate.tested],
-            ),
-        )
-        for one in classes
-    ]
-    said = (
-        f"Each bound holds with confidence {classes[0].certificate.confidence:g} by itself; the bounds at other shares "
-        "assume that faces with and without glasses look as they do here."
-    )
-    parts = (paragraph(describe(found.certificate)), answers, truths, own, paragraph(said), *tested)
-    return Section("certificate", title, parts)
-
-
-def _answer_row(one: ClassRisk) -> tuple[str, ...]:
-    found = one.certificate
-    return (
-        one.label,
-        f"{found.accepted:,}",
-        f"{found.errors:,}",
-        _bound(found.risk_bound),
-        "yes" if found.certified else "no",
-        *(_bound(part.bound) for part in one.at_shares),
-    )
-
-
-def _bound(value: float) -> str:
-    return percent(value, decimals=2)
+    temperature = evidence.card.calibration.temperature
+    rows = [_tested(row, temperature) for row in found.certificate.tested]
+    tested = table(("band", "accepted", "wrong", "bound on the risk", "certified"), rows)
+    said = paragraph(describe(found.certificate, temperature=temperature))
+    return Section("certificate", title, (said, folded(f"Tested bands, widest first: {len(rows)}", tested)))
 
 
 def band(evidence: Evidence) -> Section:
@@ -92,12 +53,14 @@ def band(evidence: Evidence) -> Section:
     curves = {CALIBRATION: found.risk_coverage} if found else {}
     curves |= {name: risk_coverage(part.logit, part.records.labels) for name, part in _tests(evidence).items()}
     first = next(iter(measured))
-    target = found.certificate.classes[0].certificate.target_risk if found else None
+    target = found.certificate.target_risk if found and found.certificate.cost_ratio == 1 else None
     caption = (
         "Share of wrong labels when only the most confident images are accepted, from few (left) to all (right). "
         f"Images discarded as unfamiliar are excluded. The points show the bands on the {first} split."
     )
-    chart = ReportFigure("risk-coverage", risk_coverage_chart(curves, _marks(measured[first]), target=target), caption)
+    chart = ReportFigure(
+        "risk-coverage", risk_coverage_chart(curves, _marks(evidence, measured[first]), target=target), caption
+    )
     return Section("band", "The band", (table(head, rows, words=2), chart))
 
 
@@ -130,10 +93,11 @@ def _measured(evidence: Evidence) -> dict[str, dict[str, SelectiveRisk]]:
         own = found.paper if evidence.gate.band == PAPER else _of_certificate(found.certificate)
         measured[CALIBRATION] = dict(zip(_titles(bands), (own, found.paper), strict=False))
     for name, part in _tests(evidence).items():
-        logits = {
-            title: LogitBand.from_probability(one) for title, one in zip(_titles(bands), bands.values(), strict=True)
+        # The logit of the graph is already divided by the temperature.
+        raw = {
+            title: RawBand.from_probability(one, 1.0) for title, one in zip(_titles(bands), bands.values(), strict=True)
         }
-        measured[name] = {title: selective_risk(part.logit, part.records.labels, one) for title, one in logits.items()}
+        measured[name] = {title: selective_risk(part.logit, part.records.labels, one) for title, one in raw.items()}
     return measured
 
 
@@ -141,27 +105,33 @@ def _titles(bands: dict[str, Band]) -> list[str]:
     return [f"{title}, {edges(one)}" for title, one in bands.items()]
 
 
-def _of_certificate(found: BandCertificate) -> SelectiveRisk:
+def _of_certificate(found: RiskCertificate) -> SelectiveRisk:
     risk = clopper_pearson(found.errors, found.accepted) if found.accepted else None
     return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=found.coverage, risk=risk)
 
 
-def _marks(measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
-    return [
-        CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0) for title, one in measured.items()
-    ]
+def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
+    found = evidence.certified.certificate if evidence.certified else None
+    # With a cost ratio other than 1 the bound refers to a mean cost instead of a share.
+    bounds = [found.risk_bound] if found and found.certified and found.cost_ratio == 1 else []
+    marks = []
+    for index, (title, one) in enumerate(measured.items()):
+        bound = bounds[index] if index < len(bounds) else None
+        marks.append(CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0, bound))
+    return marks
 
 
 def _row(split: str, title: str, one: SelectiveRisk) -> tuple[str, ...]:
     return split, title, f"{one.accepted:,}", f"{one.errors:,}", share(one.coverage), share(one.risk)
 
 
-def _tested(row: TestedBand) -> tuple[str, ...]:
+def _tested(row: TestedBand, temperature: float) -> tuple[str, ...]:
+    written = edges(probability_band(row.band, temperature))
     return (
-        edges(probability_band(row.band)),
+        written,
         f"{row.accepted:,}",
         f"{row.errors:,}",
-        _bound(row.bound),
+        percent(row.bound, decimals=2),
         "yes" if row.certified else "no",
     )
 

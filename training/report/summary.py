@@ -1,7 +1,7 @@
 """The summary at the top of the page: the model and its quality in a few sentences and one table."""
 
 from gate.card import Card
-from training.evaluation.class_risk import describe
+from training.evaluation.certify import describe
 from training.report.evidence import Evidence
 from training.report.formatting import count, edges, percent, share
 from training.report.formatting import number as number_of
@@ -78,13 +78,13 @@ def _verdict(evidence: Evidence, name: str) -> str:
 
 
 def _chosen(card: Card) -> str:
-    return "the paper's" if card.band.chosen_by == "paper" else card.band.chosen_by
+    return "the paper's" if card.band.chosen_by == "paper" else "certified"
 
 
 def _promise(evidence: Evidence) -> str:
     if evidence.certified is None:
         return "None: the band was not certified, so there is no guarantee for the accepted images."
-    return describe(evidence.certified.certificate)
+    return describe(evidence.certified.certificate, temperature=evidence.card.calibration.temperature)
 
 
 def _novelty(card: Card) -> str:
