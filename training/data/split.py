@@ -9,7 +9,7 @@ from training.data.dataset import Split
 from training.errors import DataError
 
 TEST_SHARE = 0.15
-CALIBRATION_SHARE = 0.25
+CALIBRATION_SHARE = 0.20
 """Share of the images outside the test split. Certifying 1 % takes 299 images without an error, 473 with one."""
 VALIDATION_SHARE = 0.10
 
