@@ -136,7 +136,7 @@ def test_partial_request_is_sent_when_the_stream_is_idle() -> None:
     def images() -> Iterator[Any]:
         for _ in range(5):
             yield PIXELS
-            assert arrived.acquire(timeout=10)
+            assert arrived.acquire(timeout=60)
 
     scripted.infer = infer
     with Gate(URL, transport=httpx.MockTransport(scripted)) as gate:

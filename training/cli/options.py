@@ -152,14 +152,6 @@ def share(text: str) -> float:
     return number
 
 
-def above_zero(text: str) -> float:
-    """Parse a finite number > 0."""
-    number = _number(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number > 0")
-    return number
-
-
 def strength(text: str) -> float:
     """Parse a number from 0 to 1."""
     number = _number(text)

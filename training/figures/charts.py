@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gate import Band
 from gate.card import Interval
 from training.evaluation.calibrate import ReliabilityBin
-from training.evaluation.certify import RiskCoverage
+from training.evaluation.selective_risk import RiskCoverage
 from training.figures.style import CARD, GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, SHADE, SPARE, WIDTH, styled
 
 BINS = 20

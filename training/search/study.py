@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from common.storage import AnyPath, write_atomically
 from training.data.dataset import Split
-from training.data.records import Manifest, Records, join, load_parts, read_sources
+from training.data.records import Manifest, Records, join, load_parts, read_rows
 from training.errors import RecordsError
 from training.evaluation.compare import LEVEL, holm, paired_p, t_interval
 from training.model.preset import PRESETS, SIZES, Preset
@@ -174,7 +174,7 @@ def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Pres
     if kind == "resolution":
         sizes = [size for size in SIZES if size in manifest.shards]
         return _several({str(size): preset.changed(size=size) for size in sizes}, "prepare --size 32, 64 and 128")
-    known = read_sources(records, *_NOT_TEST)
+    known = {row.source for row in read_rows(records) if row.split in _NOT_TEST}
     return _several(dict.fromkeys(sorted(known - {""}), preset), "give train.csv a column source")
 
 
