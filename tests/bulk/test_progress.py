@@ -81,7 +81,7 @@ def test_units_are_counted_beside_the_run() -> None:
         all_counted.set()
 
     with Survey(units(), progress):
-        assert all_counted.wait(20)
+        assert all_counted.wait(300)
     clock.now += 10
     progress.judged(Counts(accepted=3))
     assert stream.getvalue() == "3 images  0.3/s  0:00:40 left  accepted 3  discarded 0  errors 0  part 0 of 5\n"
