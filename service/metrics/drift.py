@@ -27,6 +27,7 @@ class RecentDecisions:
         self._reference: ReferenceHistogram | None = None
         self._rejects: deque[bool] = deque(maxlen=WINDOW)
         self._scores: deque[float] = deque(maxlen=WINDOW)
+        self._drift: Drift | None = None
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"lensgate_{name}", text, registry=registry)
@@ -48,7 +49,7 @@ class RecentDecisions:
 
     def restart(self, reference: ReferenceHistogram) -> None:
         """Empty the window for a new version with the scores of its card."""
-        self._reference = reference
+        self._reference, self._drift = reference, None
         self._rejects.clear()
         self._scores.clear()
 
@@ -56,9 +57,15 @@ class RecentDecisions:
         """Add one decision; the oldest one beyond `WINDOW` drops out."""
         self._rejects.append(action is Action.DISCARD)
         self._scores.append(probability)
+        self._drift = None
 
     def drift(self) -> Drift:
-        """Compare the scores with those of the card."""
+        """Compare the scores with those of the card, once after each change: a scrape reads it twice."""
+        if self._drift is None:
+            self._drift = self._compare()
+        return self._drift
+
+    def _compare(self) -> Drift:
         if self._reference is None or len(self._scores) < DRIFT_MINIMUM:
             return Drift(None, None)
         found, _ = np.histogram(tuple(self._scores), self._reference.edges)

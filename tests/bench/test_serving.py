@@ -71,7 +71,7 @@ def serving(handler: Handler) -> Iterator[int]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert started.wait(5)
+    assert started.wait(60)
     try:
         port, loop, stop = state["port"], state["loop"], state["stop"]
         assert isinstance(port, int)
@@ -80,7 +80,7 @@ def serving(handler: Handler) -> Iterator[int]:
         assert isinstance(loop, asyncio.AbstractEventLoop)
         assert isinstance(stop, asyncio.Event)
         loop.call_soon_threadsafe(stop.set)
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -46,7 +46,7 @@ class Prometheus:
         return [Sample(series["metric"], float(series["values"][-1][1])) for series in found]
 
     def wait_for(
-        self, expr: str, accept: Callable[[list[Sample]], bool] = bool, *, instant: bool = True, timeout: float = 30
+        self, expr: str, accept: Callable[[list[Sample]], bool] = bool, *, instant: bool = True, timeout: float = 300
     ) -> list[Sample]:
         """Query until the answer is accepted; the default accepts any series."""
         ask = self.query if instant else self.query_range
@@ -125,20 +125,20 @@ def _running(command: list[str], address: str, log: Path) -> Iterator[httpx.Clie
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
     try:
         # A proxy of the environment is none of a loopback server's business.
-        with httpx.Client(base_url=f"http://{address}", timeout=10, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://{address}", timeout=60, trust_env=False) as client:
             _wait_until_ready(client, process, log)
             yield client
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not _is_ready(client):
         assert process.poll() is None, f"{log.stem} left with {process.returncode}\n{log.read_text()}"
         assert time.monotonic() < deadline, f"{log.stem} is not ready\n{log.read_text()}"

@@ -129,7 +129,6 @@ def test_prometheus_answers_the_reject_rate(scraped: Scraped) -> None:
     scraped.prometheus.wait_for(
         'job:lensgate_discards_per_decisions:ratio_rate5m{job="lensgate"}',
         lambda found: len(found) == 1 and found[0].value == pytest.approx(expected, abs=0.03),
-        timeout=60,
     )
 
 

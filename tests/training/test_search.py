@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is
 
 TINY = Preset(size=32, filters=(4,), epochs=1)
 CASES: list[TrialValues] = [{"value": value} for value in range(8)]
-SECONDS = 300  # at most, on a machine that is busy
+SECONDS = 1200  # at most, on a machine that is busy
 
 
 @pytest.fixture(scope="module")
