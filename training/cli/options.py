@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from common.errors import UrlError
 from common.storage import AnyPath, parse_path
+from training.cli.native_log import without_notes
 from training.model.preset import PRESETS, Preset
 
 LARGEST_SEED = 2**31 - 64
@@ -69,7 +70,9 @@ def add_step(
 
 
 def _run(run: Callable[[_Options], str | None], options: _Options) -> None:
-    if following := run_timed(partial(run, options)):
+    with without_notes():
+        following = run_timed(partial(run, options))
+    if following:
         print(f"next: {following}")
 
 
