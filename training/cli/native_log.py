@@ -31,15 +31,16 @@ def without_notes() -> Iterator[None]:
     terminal, python = os.dup(2), sys.stderr
     command = [sys.executable, "-S", "-c", _FILTER]
     # A session of its own: Ctrl-C must not end it before the last messages.
-    filtering = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
-    assert filtering.stdin is not None
+    reading, writing = os.pipe()
+    filtering = subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - constants only
+    os.close(reading)
     try:
-        os.dup2(filtering.stdin.fileno(), 2)
-        filtering.stdin.close()
+        os.dup2(writing, 2)
+        os.close(writing)
         with contextlib.ExitStack() as stack:
             if python is sys.__stderr__:
                 # Progress bars and messages keep the terminal.
-                direct = open(os.dup(terminal), "w", buffering=1, encoding=python.encoding, errors="backslashreplace")  # noqa: SIM115
+                direct = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
                 sys.stderr = stack.enter_context(direct)
             yield
     finally:
