@@ -327,6 +327,8 @@ def test_one_command_goes_the_whole_way(
     printed = capsys.readouterr()
     assert "face-17.png is left out" in printed.err
     assert "log loss [95 %]" in printed.out
+    assert [f"{number}/7 " in printed.out for number in range(1, 8)] == [True] * 7
+    assert printed.out.endswith(f"next: lensgate serve --models {out}\n")
     card = ModelStore(out).load().card
     assert (card.data[0].source, card.data[0].licence) == ("made for a test", "public domain")
     assert card.training.settings["batch_size"] == 64

@@ -175,18 +175,21 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=option.local, default=Path("predictions.csv"), help="table to write (predictions.csv)")
 
 
-def fit(options: FitOptions) -> None:
-    """Train the network."""
+def fit(options: FitOptions) -> str:
+    """Train the network; print its validation metrics and return the next command."""
     from training.data.records import Manifest
-    from training.model.train import fit_network
+    from training.model.train import fit_network, read_history
 
     size = Manifest.read(options.records).the_size(options.size)
     preset = options.preset.resolve(size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
+    losses = read_history(options.run_folder)["val_loss"]
+    print(f"{options.run_folder}: {len(losses)} epochs, lowest validation loss {min(losses):.4f}")
+    return option.command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 
-def calibrate(options: CalibrateOptions) -> None:
-    """Fit temperature and novelty score; print the calibration metrics."""
+def calibrate(options: CalibrateOptions) -> str:
+    """Fit temperature and novelty score; print the calibration metrics and return the next command."""
     from training.evaluation.guarantees import calibrate_run
 
     found = calibrate_run(options.records, options.run_folder, seed=options.seed)
@@ -196,10 +199,11 @@ def calibrate(options: CalibrateOptions) -> None:
     for name, one in (("before", before), ("after", after)):
         print(f"{name:12} {one.log_loss:9.4f} {one.brier:9.4f} {one.expected_calibration_error:9.4f}")
     print(f"novelty threshold {found.novelty.threshold:g}: {found.novelty.above} of these images are above it")
+    return option.command("train", "certify", "--records", options.records, "--run", options.run_folder)
 
 
-def certify(options: CertifyOptions) -> None:
-    """Certify the band; print the certificate, and the paper's band beside it."""
+def certify(options: CertifyOptions) -> str:
+    """Certify the band; print the certificate and the paper's band beside it, and return the next command."""
     from training.evaluation.certificate_text import describe, describe_true_class
     from training.evaluation.guarantees import Guarantees, certify_run
 
@@ -214,10 +218,11 @@ def certify(options: CertifyOptions) -> None:
     risk = f"{100 * record.paper.risk.value:.2f} % of these wrong" if record.paper.risk else "none wrong"
     print(f"the paper's 0.4 to 0.6: {100 * record.paper.coverage.value:.1f} % accepted, {risk}")
     print(f"area under the risk-coverage curve: {record.risk_coverage.area:.5f}")
+    return option.command("train", "export", "--records", options.records, "--run", options.run_folder)
 
 
-def export(options: ExportOptions) -> None:
-    """Write the model and its card; print its metrics."""
+def export(options: ExportOptions) -> str:
+    """Write the model and its card; print its metrics and return the next command."""
     from training.evaluation.guarantees import Guarantees
     from training.export import export_model
     from training.model.train import load_fitted
@@ -232,6 +237,10 @@ def export(options: ExportOptions) -> None:
     )
     print(f"{card.name} {card.version}: {options.out / card.name / card.version}")
     _print_metrics(card.metrics)
+    # The first version is current from its export on.
+    if ModelStore(options.out, card.name).current() == card.version:
+        return option.command("serve", "--models", options.out)
+    return option.command("models", "promote", card.version, "--models", options.out)
 
 
 def _evaluate(options: EvaluateOptions) -> None:
