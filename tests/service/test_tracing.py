@@ -129,7 +129,7 @@ def test_a_collector_gets_the_stages_of_a_real_request_and_the_log_their_trace(t
             plain = httpx.get(f"{process.url}/metrics", headers={"traceparent": UNSAMPLED}, trust_env=False)
         linked = {
             (sample.name, sample.exemplar.labels["trace_id"])
-            for family in text_string_to_metric_families(scraped.text)
+            for family in text_string_to_metric_families(scraped.text)  # type: ignore[no-untyped-call]
             for sample in family.samples
             if sample.exemplar
         }

@@ -183,9 +183,10 @@ def test_neon_gives_the_same_bits_as_plain_c(tmp_path: Path) -> None:
         for size, wide, tall in ((1, 1, 600), (1, 700, 1), (7, 9, 5), (3, 257, 258), (16, 4, 4)):
             calls.add((size * wide, size * tall, channels, size), range(5), offset=size)
     calls.add((4, 4, 3, 4), [5])
-    outputs = [
-        subprocess.run(command, input=calls.input, capture_output=True, check=True).stdout
-        for command in (["qemu-aarch64", arm], [plain])
-    ]
-    assert calls.results(outputs[0]) == calls.results(outputs[1])
-    assert [status for status, _ in calls.results(outputs[0])][-2:] == [0, 1]
+    commands: tuple[list[str | Path], ...] = (["qemu-aarch64", arm], [plain])
+    found, expected = (
+        calls.results(subprocess.run(command, input=calls.input, capture_output=True, check=True).stdout)
+        for command in commands
+    )
+    assert found == expected
+    assert [status for status, _ in found][-2:] == [0, 1]
