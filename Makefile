@@ -178,13 +178,13 @@ bench: setup-training bench-tools
 # wrk generates the load and nginx balances it. Triton, one of the servers compared, needs Debian 12's own Python; without
 # it the benchmark reports Triton as missing.
 bench-tools:
-	@if ! command -v wrk >/dev/null || ! command -v nginx >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 >/dev/null 2>&1; then \
-		command -v apt-get >/dev/null || { echo "install wrk and nginx first" >&2; exit 1; }; \
-		echo "installing Debian's wrk, nginx and python3.11"; \
+	@if ! command -v wrk >/dev/null || ! command -v nginx >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 /usr/lib/*/libpng16.so.16 >/dev/null 2>&1; then \
+		command -v apt-get >/dev/null || { echo "install wrk, nginx and libpng first" >&2; exit 1; }; \
+		echo "installing Debian's wrk, nginx, libpng and python3.11"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		$$sudo apt-get -qq update; \
-		$$sudo apt-get -qq install --yes --no-install-recommends wrk nginx >/dev/null || exit 1; \
+		$$sudo apt-get -qq install --yes --no-install-recommends wrk nginx libpng-dev >/dev/null || exit 1; \
 		$$sudo apt-get -qq install --yes --no-install-recommends python3.11 python3.11-venv libpython3.11 >/dev/null \
 			|| echo "Triton is left out"; fi
 
