@@ -148,8 +148,7 @@ node_modules/.stamp: package.json package-lock.json | tools
 # Some tests run Debian's servers and browser against the service and the files in deploy/, others need a C compiler, or
 # one for 64-bit ARM and an emulator.
 # The tests start PostgreSQL themselves, so its package must not create a cluster.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx node npm \
-	aarch64-linux-gnu-gcc qemu-aarch64
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx node npm aarch64-linux-gnu-gcc qemu-aarch64
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
