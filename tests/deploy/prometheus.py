@@ -56,6 +56,12 @@ class Prometheus:
             time.sleep(0.25)
         return samples
 
+    def exemplars(self, expr: str) -> list[dict[str, Any]]:
+        """Return the exemplars of the last minutes behind an expression."""
+        now = self._at or time.time()
+        series = self._ask("/api/v1/query_exemplars", query=expr, start=now - 300, end=now)
+        return [exemplar for one in series for exemplar in one["exemplars"]]
+
     def alerts(self, name: str) -> list[dict[str, Any]]:
         """Return the pending and firing alerts of this name."""
         found: list[dict[str, Any]] = self._client.get("/api/v1/alerts").raise_for_status().json()["data"]["alerts"]
@@ -65,7 +71,8 @@ class Prometheus:
         answer = self._client.get(path, params=parameters)
         body: dict[str, Any] = answer.json()
         assert body["status"] == "success", f"{body.get('error')}\n{parameters['query']}"
-        result: list[dict[str, Any]] = body["data"]["result"]
+        data = body["data"]
+        result: list[dict[str, Any]] = data["result"] if isinstance(data, dict) else data
         return result
 
 
@@ -87,8 +94,10 @@ def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[P
     """Run a server in `directory` until the block ends; yield it when it is ready."""
     file = _write(config, directory / "prometheus.yml")
     address = f"127.0.0.1:{free_port()}"
+    composed = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]["command"]
     command = [
         tool("prometheus"),
+        *(argument for argument in composed if argument.startswith("--enable-feature=")),
         f"--config.file={file}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address={address}",

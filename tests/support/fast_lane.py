@@ -65,6 +65,7 @@ FULL_LANE = {
 # Programs that `make tools` installs.
 PROGRAMS = frozenset(
     {
+        "aarch64-linux-gnu-gcc",
         "cc",
         "chromium",
         "curl",
@@ -77,6 +78,7 @@ PROGRAMS = frozenset(
         "prometheus",
         "prometheus-alertmanager",
         "promtool",
+        "qemu-aarch64",
         "wrk",
     }
 )
