@@ -1,5 +1,7 @@
 """The drift of scores, and the limit that chance alone hardly passes."""
 
+import itertools
+
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -38,8 +40,8 @@ def test_scores_with_drift_pass_it() -> None:
 
 
 def test_a_scrape_computes_the_drift_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    computed: list[float] = []
-    monkeypatch.setattr(drift, "population_stability", lambda *counts: computed.append(1.0) or float(len(computed)))
+    computed = itertools.count(1)
+    monkeypatch.setattr(drift, "population_stability", lambda *_: float(next(computed)))
     registry = CollectorRegistry()
     recent = RecentDecisions(registry)
     recent.restart(ReferenceHistogram(edges=(0.0, 0.5, 1.0), counts=(10, 10)))
