@@ -35,7 +35,8 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
     @router.head("/metrics", include_in_schema=False)
     @router.get("/metrics", summary="Export Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
-        return Response(generate_latest(runtime.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        reading = await runtime.metrics_of_all.all(ask=True)
+        return Response(generate_latest(reading), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return router
 
@@ -50,6 +51,7 @@ def make_probe_server(runtime: Runtime) -> SecondServer | None:
             _make_app(runtime),
             settings,
             port=settings.metrics_port,
+            connections=runtime.place.share(settings.max_connections),
             lifespan="off",
             timeout_graceful_shutdown=1,
         )

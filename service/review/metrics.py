@@ -4,6 +4,7 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from service.metrics.merging import make_gauge
 from service.records.tables import Verdict
 from service.review.audit import Audit, Served
 from service.review.progress import Waiting
@@ -16,10 +17,11 @@ class ReviewMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._queue = Gauge(
-            "lensgate_review_queue_images",
+        self._queue = make_gauge(
+            "review_queue_images",
             "Images waiting for a verdict, by review kind",
             ["kind"],
+            merge="asked",
             registry=registry,
         )
         for kind in ("discarded", "audit"):
@@ -31,7 +33,7 @@ class ReviewMetrics:
             self._verdicts.labels(verdict)
 
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"lensgate_{name}", text, registry=registry)
+            return make_gauge(name, text, merge="asked", registry=registry)
 
         self._images = gauge(
             "audit_images", "Audited images of the served version with the verdict glasses or no_glasses"
