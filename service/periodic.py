@@ -76,7 +76,8 @@ class Repeated(ABC):
                 log.exception(self._fault)
             finally:
                 for each in waiting:
-                    each.cancelled() or each.set_result(None)
+                    if not each.done():
+                        each.set_result(None)
             await self._wait()
 
     async def _wait(self) -> None:
