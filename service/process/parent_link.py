@@ -45,7 +45,7 @@ class ParentLink:
         self._writer: asyncio.StreamWriter | None = None
         self.read: Callable[[], bytes] = bytes
         """Encodes the current metrics."""
-        self.reload: Callable[[], Awaitable[object]] = _nothing
+        self.reload: Callable[[], Awaitable[object]] = _no_reload
         """Reads model, tokens and certificate again."""
         self.end: Callable[[], object] = bytes
         """Drains the worker."""
@@ -134,8 +134,8 @@ class ParentLink:
             self._send(Frame(Kind.RELOADED))
 
 
-async def _nothing() -> None:
-    """Do nothing."""
+async def _no_reload() -> None:
+    """Return at once."""
 
 
 def _read_first(link: socket.socket) -> Frame:

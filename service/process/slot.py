@@ -16,7 +16,7 @@ STEADY_SECONDS = 60.0
 """A worker that ran this long is started again at once."""
 
 SILENT_SECONDS = 30.0
-"""A worker that listens and sends nothing for this long is killed: its event loop hangs."""
+"""A worker that listens and sends no frame for this long is killed: its event loop hangs."""
 
 Command = Callable[[int, int], list[str]]
 """Makes the command line of a worker from its number and the descriptor of its link."""

@@ -22,7 +22,7 @@ ANSWER_SECONDS = 1.0
 """Longest time that a collection waits for a worker; then it uses the worker's last reading."""
 
 MAX_UNSENT = 8 * 2**20
-"""A worker that leaves so many bytes unread is asked for nothing more."""
+"""A worker that leaves so many bytes unread is not asked for more."""
 
 _TURN_SECONDS = 0.2
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)

@@ -1,18 +1,21 @@
-"""One worker as its parent sees it, and the frames between them."""
+"""One worker as its parent sees it, the frames between them, and the number of workers."""
 
+import math
 import signal
 import socket
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from gate.cores import usable_cores
 from service.errors import SettingsError
 from service.place import Place
 from service.process.frames import Channel, Collected, Frame, FrameBuffer, Kind, WorkerReading
 from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot
 from service.settings import Settings
-from service.workers import count_workers
+from service.workers import Machine, count_workers
 from tests.support.servers import wait_until
 
 
@@ -119,11 +122,24 @@ def test_workers_keep_the_limits_of_the_machine_together() -> None:
     ]
 
 
-@pytest.mark.parametrize(("cores", "count"), [(1, 1), (8, 1), (9, 2), (16, 2), (64, 8)])
-def test_eight_cores_are_one_worker(cores: int, count: int) -> None:
-    assert count_workers(Settings(), cores) == count
-    assert count_workers(Settings(workers=3), cores) == 3
-    assert count_workers(Settings(shared_memory=True), cores) == 1
+@pytest.mark.parametrize(("cores", "count"), [(0.5, 1), (8, 1), (8.5, 2), (16, 2), (64, 8)])
+def test_eight_cores_are_one_worker(cores: float, count: int) -> None:
+    machine = Machine(cores, math.inf)
+    assert count_workers(Settings(), machine) == count
+    assert count_workers(Settings(workers=3), machine) == 3
+    assert count_workers(Settings(shared_memory=True), machine) == 1
+
+
+def test_the_limits_of_a_container_lower_the_number(tmp_path: Path) -> None:
+    assert Machine.find(tmp_path) == Machine(usable_cores(), math.inf)
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert Machine.find(tmp_path) == Machine(usable_cores(), math.inf)
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{2 * 2**30}\n")
+    assert Machine.find(tmp_path) == Machine(0.5, 2 * 2**30)
+    assert count_workers(Settings(), Machine(64, 2 * 2**30)) == 5
+    assert count_workers(Settings(), Machine(64, 2**29)) == 1
 
 
 def test_shared_memory_belongs_to_one_process() -> None:
