@@ -58,6 +58,7 @@ FULL_LANE = {
         "service/test_standard_streams.py",
         "service/test_stuck_loads.py",
         "service/test_tracing.py",
+        "service/test_workers.py",
         "training/test_draw.py",
     ),
 }

@@ -166,10 +166,11 @@ def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Pres
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}
     if kind == "presets":
         # A preset with two towers has a size of its own.
-        size_of = {name: preset.size if not one.band_filters else one.size for name, one in PRESETS.items()}
+        sized = {name: one.changed(size=one.size if one.band_filters else preset.size) for name, one in PRESETS.items()}
+        wanted = sorted({one.size for one in sized.values()})
         return _several(
-            {name: one.changed(size=size_of[name]) for name, one in PRESETS.items() if size_of[name] in manifest.shards},
-            f"prepare --size {' and '.join(map(str, sorted(set(size_of.values()))))}",
+            {name: one for name, one in sized.items() if one.size in manifest.shards},
+            f"prepare --size {' and '.join(map(str, wanted))}",
         )
     if kind == "resolution":
         sizes = [size for size in SIZES if size in manifest.shards]
