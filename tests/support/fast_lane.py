@@ -23,6 +23,7 @@ FULL_LANE = {
         "training/test_evaluate.py",
         "training/test_fit.py",
         "training/test_machines.py",
+        "training/test_paper_run.py",
         "training/test_predict.py",
         "training/test_guarantees.py",
         "training/test_records.py",
