@@ -164,7 +164,7 @@ def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, pace: Simul
                 pool = faces if rng.random() < everything else kept
                 _post(client, pool[int(rng.integers(len(pool)))])
             pace.left -= 1
-            sampler.sample()
+            sampler.sample(runtime.metrics_of_all.own())
 
 
 def _post(client: httpx.Client, face: DrawnFace) -> str:

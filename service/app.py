@@ -90,7 +90,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             if tracer is not None:
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
-            for part in (runtime, watch, sampler, ReviewRefresh(store, reviews, served=served)):
+            for part in (runtime.place.link, runtime, watch, sampler, ReviewRefresh(store, reviews, served=served)):
                 if part is not None:
                     await stack.enter_async_context(part)
             yield

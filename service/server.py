@@ -121,6 +121,8 @@ class Server(QuietServer):
         self._beside = contextlib.AsyncExitStack()
         self._watches: list[Repeated] = [self._certificate.watch] if self._certificate else []
         self._link = runtime.place.link
+        if self._link is not None:
+            self._connect(self._link)
         self._listeners: list[socket.socket] | None = None
         self._handshakes = Handshakes(runtime.place.share(MAX_HANDSHAKES))
         super().__init__(
@@ -164,7 +166,7 @@ class Server(QuietServer):
         if self._certificate:
             await self._beside.enter_async_context(self._certificate.watch)
         if self._link is not None:
-            await self._beside.enter_async_context(self._obey(self._link))
+            self._link.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the admitted requests and end the threads; probes are answered until then."""
@@ -172,13 +174,12 @@ class Server(QuietServer):
         await super().shutdown(sockets or self._listeners)
         await self._beside.aclose()
 
-    def _obey(self, link: ParentLink) -> ParentLink:
-        """Connect the link to this server's parts, and tell the parent that it listens."""
+    def _connect(self, link: ParentLink) -> None:
+        """Connect the link to this server's parts; the app's lifespan opens it."""
         link.read = lambda: self._runtime.metrics_of_all.own().encode()
         link.check = lambda: None if self.should_exit else self._runtime.check_alive()
         link.reload = self._reload_all
         link.end = self._end
-        return link
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

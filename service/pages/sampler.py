@@ -63,7 +63,7 @@ class Sampler(Repeated):
         self._shown: tuple[float, bytes] = (-math.inf, b"")
 
     async def __aenter__(self) -> Self:
-        self.sample(self._runtime.metrics_of_all.own())
+        await self.turn()
         return await super().__aenter__()
 
     async def turn(self) -> None:

@@ -25,7 +25,7 @@ _CHUNK = 256 * 2**10
 class ParentLink:
     """Sends readings to the parent, collects those of the other workers, and obeys the parent's orders.
 
-    Enter it in the event loop once the worker listens. The end of the link means that the parent has died.
+    Enter it in the event loop. The end of the link means that the parent has died.
 
     Args:
         link: connected to the parent.
@@ -52,6 +52,10 @@ class ParentLink:
         self.check: Callable[[], object] = bytes
         """Raises an error if only a restart helps."""
 
+    def ready(self) -> None:
+        """Tell the parent that this worker listens."""
+        self._send(Frame(Kind.READY))
+
     async def collect(self, own: bytes, *, ask: bool) -> Collected | None:
         """Return the readings of the other workers; None if the parent does not answer in time.
 
@@ -74,7 +78,6 @@ class ParentLink:
 
     async def __aenter__(self) -> Self:
         reader, self._writer = await asyncio.open_unix_connection(sock=self._link)
-        self._send(Frame(Kind.READY))
         self._tasks = [asyncio.create_task(self._listen(reader)), asyncio.create_task(self._push())]
         return self
 

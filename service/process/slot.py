@@ -15,7 +15,7 @@ LONGEST_DELAY = 30.0
 STEADY_SECONDS = 60.0
 """A worker that ran this long is started again at once."""
 
-SILENT_SECONDS = 30.0
+SILENT_SECONDS = 60.0
 """A worker that listens and sends no frame for this long is killed: its event loop hangs."""
 
 Command = Callable[[int, int], list[str]]

@@ -25,6 +25,7 @@ MAX_UNSENT = 8 * 2**20
 """A worker that leaves so many bytes unread is not asked for more."""
 
 _TURN_SECONDS = 0.2
+_PAUSE_SECONDS = 5.0
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -74,9 +75,11 @@ class Supervisor:
         self._reloading: tuple[Slot, float] | None = None
         self._has_begun = self._is_settled = self._is_ending = False
         self._status = 0
+        self._turned = clock()
 
     def run(self) -> int:
         """Return the exit status: 0 after a signal, or that of a worker without which none serves."""
+        log.info("%d workers share the port", len(self._slots))
         with self._handled():
             self._start(self._slots[0])
             while any(slot.is_alive for slot in self._slots) or not self._is_ending:
@@ -97,6 +100,7 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
 
     def _turn(self) -> None:
+        self._note_pause()
         events = self._selector.select(_TURN_SECONDS)
         # All that has arrived is read before anything is answered, so that an answer never shows less than one before.
         frames = [found for key, _ in events if key.fileobj != self._wake for found in self._receive(key.data)]
@@ -114,6 +118,14 @@ class Supervisor:
         if self._has_begun and not self._is_ending:
             self._start_due()
         self._reload_next()
+
+    def _note_pause(self) -> None:
+        """Excuse the silence of the workers if the whole machine, and so this process, was paused."""
+        now = self._clock()
+        if now - self._turned > _PAUSE_SECONDS:
+            for slot in self._slots:
+                slot.heard()
+        self._turned = now
 
     def _receive(self, slot: Slot) -> list[tuple[Slot, Frame]]:
         if slot.channel is None:
@@ -215,8 +227,13 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for slot in self._slots:
-            if not slot.is_alive and slot.due <= self._clock():
+            if slot.is_alive or slot.due > self._clock():
+                continue
+            try:
                 self._start(slot)
+            except OSError as error:  # Too many processes, or too little memory.
+                slot.close()
+                log.error("worker %d could not be started: %s", slot.number, error)
 
     def _start(self, slot: Slot) -> None:
         channel = slot.start()
@@ -238,12 +255,13 @@ class Supervisor:
                 self._keep(slot, frame)
         slot.close()
         if self._is_ending:
-            self._status = self._status or abs(status)
+            # A worker that was still loading does not handle the signal.
+            self._status = self._status or int(status not in (0, -signal.SIGTERM))
         elif was_ready or (self._is_settled and any(other.is_alive for other in self._others(slot))):
             self._restarts += 1
             wait = max(0.0, slot.due - self._clock())
             log.error("worker %d ended by %s; it starts again in %.1f s", slot.number, describe_status(status), wait)
         else:
             log.error("worker %d could not start: %s", slot.number, describe_status(status))
-            self._status = abs(status) or 1
+            self._status = status if status > 0 else 1
             self._end()

@@ -68,7 +68,12 @@ def test_a_successor_is_given_the_last_reading_first() -> None:
     slot.reading = b"counts"
     channel = slot.start()
     found: list[Frame] = []
-    wait_until(lambda: found.extend(channel.receive()[0]) or found)
+
+    def receive() -> list[Frame]:
+        found.extend(channel.receive()[0])
+        return found
+
+    wait_until(receive)
     assert found == [Frame(Kind.EARLIER, b"counts")]
     slot.signal(signal.SIGTERM)
     ended(slot, -signal.SIGTERM)

@@ -24,6 +24,8 @@ from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, Process, running_process, wait_until
 
 WHITE = encode(flat(255))
+START = 120.0
+"""Longest wait for a worker to load its model, on a busy machine."""
 ANSWERED = {"route": "/v1/decisions", "status": "200"}
 
 
@@ -39,7 +41,7 @@ def pair(models: Path) -> Iterator[Process]:
     """Two workers that listen."""
     environment = {**os.environ, "LENSGATE_MODELS": str(models), "LENSGATE_MODEL_POLL_SECONDS": "0.1"}
     with running_process(models.parent / "log", environment, "--workers", "2") as process:
-        wait_until(lambda: len(processes(process)) == 2, timeout=60)
+        wait_until(lambda: len(processes(process)) == 2, timeout=START)
         yield process
 
 
@@ -125,7 +127,7 @@ def test_counts_survive_the_kill_of_a_worker_and_never_decrease(pair: Process) -
     restarts = metrics(pair, "lensgate_worker_restarts_total")[""]
     killed = processes(pair)[2]
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: processes(pair)[2] != killed)
+    wait_until(lambda: processes(pair)[2] != killed, timeout=START)
     while up(pair) != {"1": 1.0, "2": 1.0}:
         shown.append(answered(pair))
     sent = 0
@@ -137,6 +139,16 @@ def test_counts_survive_the_kill_of_a_worker_and_never_decrease(pair: Process) -
     assert shown[-1] == shown[0] + sent
     assert metrics(pair, "lensgate_worker_restarts_total")[""] == restarts + 1
     assert "worker 2 ended by signal SIGKILL" in pair.log.read_text()
+
+
+def test_a_worker_that_cannot_start_again_is_retried_while_another_serves(pair: Process, models: Path) -> None:
+    killed, aside = processes(pair)[2], models.with_name("aside")
+    models.rename(aside)
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: "worker 2 ended by status 1; it starts again" in pair.log.read_text(), timeout=START)
+    assert post(pair) == 200
+    aside.rename(models)
+    wait_until(lambda: processes(pair)[2] != killed and up(pair) == {"1": 1.0, "2": 1.0}, timeout=START)
 
 
 def test_a_worker_that_does_not_answer_is_named_and_its_counts_are_kept(pair: Process) -> None:
@@ -179,7 +191,7 @@ def test_all_workers_drain_and_answer_what_they_admitted(models: Path, tmp_path:
     with running_process(tmp_path / "log", environment, "--workers", "2") as process:
         address = urlsplit(process.url)
         head = f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(WHITE)}\r\n\r\n"
-        wait_until(lambda: len(processes(process)) == 2, timeout=60)
+        wait_until(lambda: len(processes(process)) == 2, timeout=START)
         begun = [socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) for _ in range(8)]
         for connection in begun:
             connection.sendall(head.encode() + WHITE[:-1])
@@ -197,14 +209,14 @@ def test_all_workers_drain_and_answer_what_they_admitted(models: Path, tmp_path:
 def test_workers_end_with_their_parent(models: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "LENSGATE_MODELS": str(models)}
     with running_process(tmp_path / "log", environment, "--workers", "2") as process:
-        wait_until(lambda: len(processes(process)) == 2, timeout=60)
+        wait_until(lambda: len(processes(process)) == 2, timeout=START)
         process.process.kill()
         wait_until(lambda: sorted(lines(process, "Finished server process")) == [1, 2])
 
 
 def test_a_worker_that_cannot_start_ends_the_service_with_its_error() -> None:
     command = [sys.executable, "-m", "lensgate", "serve", "--port", "0", "--workers", "2", "--models", "nowhere"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=START, check=False)
     assert ended.returncode == 1
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("lensgate: "))
     assert "train a model" in line
