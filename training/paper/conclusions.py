@@ -1,6 +1,6 @@
 """The statements of the page, each computed from the results or from the paper's figures."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from training.evaluation.seeds import standard_error
@@ -187,7 +187,7 @@ def _largest_gap(figures: Mapping[str, published.Figure], images: int) -> tuple[
     return first, second, noise.difference_in_errors(first, second, images)
 
 
-def _range(values: Sequence[float]) -> str:
+def _range(values: Collection[float]) -> str:
     low, high = min(values), max(values)
     return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
 

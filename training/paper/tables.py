@@ -97,9 +97,9 @@ def model_table(results: PaperResults, metric: str) -> str:
             (
                 name,
                 f"{getattr(figure, metric):.3f}" if figure else DASH,
-                shown(given and getattr(given, metric)),
-                shown(flipped and getattr(flipped, metric)),
-                shown(flipped and getattr(flipped, f"true_{metric}")),
+                shown(getattr(given, metric) if given else None),
+                shown(getattr(flipped, metric) if flipped else None),
+                shown(getattr(flipped, f"true_{metric}") if flipped else None),
                 _seeds(given, flipped),
             )
         )
@@ -114,7 +114,7 @@ def tuning_table(results: PaperResults) -> str:
         for trials in results.plan.trials:
             for kind, labels in KINDS.items():
                 found = results.labels[kind].tuning.get(target, {}).get(trials)
-                cells = (DASH,) * 4
+                cells: tuple[str, ...] = (DASH,) * 4
                 if found:
                     figures = (f"{number:.3f}" for number in (found.first_log_loss, found.log_loss, found.accuracy))
                     cells = (*figures, _changed(found.settings, results.settings["search"]))
@@ -149,9 +149,9 @@ def _study_table(results: PaperResults, name: SeriesName, figures: dict[str, pub
             (
                 f"{value} x {value}" if name == "resolution" else value,
                 f"{figure.accuracy:g}",
-                shown(given and given.accuracy),
-                shown(flipped and flipped.accuracy),
-                shown(flipped and flipped.true_accuracy),
+                shown(given.accuracy if given else None),
+                shown(flipped.accuracy if flipped else None),
+                shown(flipped.true_accuracy if flipped else None),
                 _seeds(given, flipped),
             )
         )
