@@ -1,6 +1,6 @@
 """The statements of the page, each computed from the results or from the paper's figures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 
 from training.evaluation.seeds import standard_error
