@@ -89,7 +89,7 @@ def test_accuracy_against_flipped_labels() -> None:
 def test_flips_are_seeded_and_have_their_share_of_each_table(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "faces", half(100), test=half(50, first=201))
     before = read_dataset(folder)
-    found = {}
+    found: dict[int, tuple[set[str], ...]] = {}
     for seed in (0, 0, 1):
         assert write_flips(before, tmp_path / "flips.csv", share=0.12, seed=seed) == 18
         after = read_dataset(folder, corrections=tmp_path / "flips.csv")

@@ -1,6 +1,6 @@
 """The statements of the page, each computed from the results or from the paper's figures."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 
 from training.evaluation.seeds import standard_error
@@ -151,7 +151,9 @@ def tuned_or_not(results: PaperResults) -> Iterator[str]:
 
 def _verdict(series: Series) -> str:
     seeds = min(one.runs for one in series.summaries)
-    if len(series.summaries) < 2 or seeds < 2:
+    if len(series.summaries) < 2:
+        return f"only {series.summaries[0].value} is finished"
+    if seeds < 2:
         return "one seed, so that differences cannot be tested"
     real = [one for one in series.differences if one.real]
     if not real:
@@ -187,7 +189,7 @@ def _largest_gap(figures: Mapping[str, published.Figure], images: int) -> tuple[
     return first, second, noise.difference_in_errors(first, second, images)
 
 
-def _range(values: Sequence[float]) -> str:
+def _range(values: Collection[float]) -> str:
     low, high = min(values), max(values)
     return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
 

@@ -102,7 +102,7 @@ def _batch_size(results: PaperResults) -> list[str]:
         f"validation accuracy. {conclusions.precision(results, 'batch-size')}",
         tables.batch_size_table(results),
         *_chart(results, "batch-size-accuracy"),
-        "Mean elapsed time of a run and its mean number of epochs. The load of the machine changed between runs, so that a "
+        "Mean elapsed time of a run and its mean number of epochs. The load of the machine changed between runs, so a "
         "longer time need not mean more work.",
         tables.times_table(results),
     ]
