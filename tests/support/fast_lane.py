@@ -59,6 +59,7 @@ FULL_LANE = {
         "service/test_standard_streams.py",
         "service/test_stuck_loads.py",
         "service/test_tracing.py",
+        "service/test_workers.py",
         "training/test_draw.py",
     ),
 }
@@ -66,6 +67,7 @@ FULL_LANE = {
 # Programs that `make tools` installs.
 PROGRAMS = frozenset(
     {
+        "aarch64-linux-gnu-gcc",
         "cc",
         "chromium",
         "curl",
@@ -78,6 +80,7 @@ PROGRAMS = frozenset(
         "prometheus",
         "prometheus-alertmanager",
         "promtool",
+        "qemu-aarch64",
         "wrk",
     }
 )

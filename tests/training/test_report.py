@@ -23,7 +23,8 @@ from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, load_records, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate
-from training.evaluation.certify import RawBand, certify, risk_coverage, selective_risk
+from training.evaluation.certify import Promise, certify
+from training.evaluation.class_shares import SHARES, risks_at_shares
 from training.evaluation.compare import Comparison, PairedResult, RunResult
 from training.evaluation.evaluate import evaluate_by_data_set, score_images, wilson
 from training.evaluation.guarantees import (
@@ -35,7 +36,9 @@ from training.evaluation.guarantees import (
     fingerprint,
 )
 from training.evaluation.novelty import HEAD_FILE, NoveltyFindings
+from training.evaluation.raw_band import RawBand
 from training.evaluation.seeds import SeedMean, ValueDifference, ValueSummary
+from training.evaluation.selective_risk import risk_coverage, selective_risk
 from training.model.network import build_network
 from training.model.preset import Preset
 from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
@@ -48,6 +51,7 @@ HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""
 ESCAPED = "x&#x27;&quot;&gt;&lt;img src=y onerror=alert(1)&gt;&amp;$\\frac$"
 OUTPUTS = ("glasses_probability", "glasses_logit", "novelty")
 BAND = RawBand(low=-0.5, high=0.5)
+PAPER = RawBand.from_probability(Band(), 1.0)
 COMMAND = "lensgate train fit --records 'a & <b>'"
 
 
@@ -176,11 +180,15 @@ def _write_promises(run: Path, logits: Values, labels: Values) -> CardBand:
     found = fingerprint(run)
     findings = calibrate(logits, labels).model_copy(update={"temperature": 1.0})
     novelty = NoveltyFindings(threshold=1.3, images=40, above=0)
+    edges = {Label.GLASSES: (BAND.high,), Label.NO_GLASSES: (BAND.low,)}
     certified = CertificateRecord(
         run=found,
-        certificate=certify(logits, labels, [BAND], target_risk=0.9, confidence=0.5),
-        paper=selective_risk(logits, labels, RawBand.from_probability(Band(), 1.0)),
+        certificate=certify(logits, labels, edges, promise=Promise.equal(0.9, 0.5), fallback=PAPER),
+        held_out=None,
+        own=None,
+        paper=selective_risk(logits, labels, PAPER),
         risk_coverage=risk_coverage(logits, labels),
+        shares=risks_at_shares(logits, labels, BAND, confidence=0.5, shares=SHARES),
     )
     calibrated = CalibrationRecord(run=found, calibration=findings, novelty=novelty)
     (run / CALIBRATION_FILE).write_text(calibrated.model_dump_json())
@@ -315,7 +323,7 @@ def test_the_top_says_what_the_card_says(made: Made) -> None:
         f"accepts {percent(metrics.coverage.value)}",
         f"{made.card.band.low:g} to {made.card.band.high:g}, certified",
         "2 January 2026",
-        "With confidence 0.5 at most 90 % of the accepted images",
+        "Of the images accepted as glasses at most 90 % are labelled wrongly with confidence 0.5",
         "40 outliers of",
     ):
         assert written in top[1]
@@ -355,7 +363,7 @@ def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -
     band = f"{made.card.band.low:g} to {made.card.band.high:g}"
     assert f"calibration in use, {band} {made.card.band.accepted} {made.card.band.errors} " in text
     assert text.count("in use, ") == text.count("the paper&#x27;s, 0.4 to 0.6") == 2
-    assert "Tested bands, widest first: 1" in section(made.page, "certificate")
+    assert section(made.page, "certificate").count("most careful first: 1") == 2
 
 
 def test_kinds_that_are_no_portrait_have_the_cards_shares(made: Made) -> None:

@@ -127,7 +127,13 @@ def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Pres
     if kind == "batch-size":
         return {str(batch): preset.changed(batch_size=batch) for batch in BATCH_SIZES}
     if kind == "presets":
-        return {name: one.changed(size=preset.size) for name, one in PRESETS.items()}
+        # A preset with two towers has a size of its own.
+        sized = {name: one.changed(size=one.size if one.band_filters else preset.size) for name, one in PRESETS.items()}
+        wanted = sorted({one.size for one in sized.values()})
+        return _several(
+            {name: one for name, one in sized.items() if one.size in manifest.shards},
+            f"prepare --size {' and '.join(map(str, wanted))}",
+        )
     if kind == "resolution":
         sizes = [size for size in SIZES if size in manifest.shards]
         return _several({str(size): preset.changed(size=size) for size in sizes}, "prepare --size 32, 64 and 128")
