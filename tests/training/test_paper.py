@@ -14,7 +14,7 @@ from training.paper import noise, published
 from training.paper.conclusions import our_differences, our_floor, paper_differences
 from training.paper.flips import write_flips
 from training.paper.page import FOLDER, PAGE_FILE, render, write_page
-from training.paper.results import RESULTS_FILE, PaperResults, Series
+from training.paper.results import RESULTS_FILE, PaperResults, Series, model_names
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / PAGE_FILE).read_text(encoding="utf-8")
@@ -157,7 +157,8 @@ def test_conclusions_follow_from_the_runs() -> None:
 
 
 def test_unfinished_parts_are_named_on_the_page() -> None:
-    once = _with_models({"untuned": [0.80], "tuned architecture, 5 trials": [0.9]})
-    assert "models: 0 of 3 seeds for every value (flipped labels)" in once.unfinished()
+    once, plan = _with_models({"untuned": [0.80], "tuned architecture, 5 trials": [0.9]}), RESULTS.plan
+    models = f"models: 0 of {len(model_names(plan.trials))} values have {plan.seeds} seeds (flipped labels)"
+    assert models in once.unfinished()
     assert "**Not finished**" in render(once)
-    assert all(part in render(once) for part in once.unfinished())
+    assert all(f"- {part}" in render(once) for part in once.unfinished())

@@ -54,7 +54,7 @@ def repeated_chart(
     axes.axvline(floor[1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=floor[0])
     for edge in range(len(rows) - 1):
         axes.axhline(edge + 0.5, color=RULE, linewidth=0.6)
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), [row.replace(", ", ",\n") for row in rows])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(False, axis="y")
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=quantity)

@@ -151,7 +151,9 @@ def tuned_or_not(results: PaperResults) -> Iterator[str]:
 
 def _verdict(series: Series) -> str:
     seeds = min(one.runs for one in series.summaries)
-    if len(series.summaries) < 2 or seeds < 2:
+    if len(series.summaries) < 2:
+        return f"only {series.summaries[0].value} is finished"
+    if seeds < 2:
         return "one seed, so that differences cannot be tested"
     real = [one for one in series.differences if one.real]
     if not real:

@@ -75,6 +75,8 @@ class PaperRun:
     def _steps(self, experiments: Experiments) -> Iterator[Callable[[], object]]:
         """First the paper's own extent, with one seed at the largest size, then longer searches, then more seeds."""
         parts = experiments.values()
+        # The untuned network needs no search, and shows the effect of flipped labels already.
+        yield from (one.compare for one in parts)
         for one in parts:
             yield partial(one.tune, self.plan.first_trials)
             yield one.compare

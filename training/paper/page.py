@@ -67,7 +67,7 @@ def _introduction(results: PaperResults) -> list[str]:
         "of the mean over the seeds; the standard error of a small split comes on top and is stated with each table.",
     ]
     if unfinished:
-        parts.append("**Not finished**, and continued by the same command: " + "; ".join(unfinished) + ".")
+        parts += ["**Not finished**, and continued by the same command:", "\n".join(f"- {one}" for one in unfinished)]
     return parts
 
 
@@ -102,8 +102,8 @@ def _batch_size(results: PaperResults) -> list[str]:
         f"validation accuracy. {conclusions.precision(results, 'batch-size')}",
         tables.batch_size_table(results),
         *_chart(results, "batch-size-accuracy"),
-        "Mean time of a run and its mean number of epochs. The machine was shared, so a time is good for comparing "
-        "within a column only.",
+        "Mean elapsed time of a run and its mean number of epochs. The load of the machine changed between runs, so a "
+        "longer time need not mean more work.",
         tables.times_table(results),
     ]
 

@@ -146,9 +146,9 @@ def _lacking(plan: PaperPlan, found: LabelResults) -> list[str]:
     for name, expected in values.items():
         summaries = found.series[name].summaries if name in found.series else ()
         runs = {one.value: one.runs for one in summaries}
-        least = min(runs.get(value, 0) for value in expected)
-        if least < plan.seeds:
-            lacking.append(f"{name.replace('-', ' ')}: {least} of {plan.seeds} seeds for every value")
+        done = sum(runs.get(value, 0) >= plan.seeds for value in expected)
+        if done < len(expected):
+            lacking.append(f"{name.replace('-', ' ')}: {done} of {len(expected)} values have {plan.seeds} seeds")
     for target in TARGETS:
         missing = [count for count in plan.trials if count not in found.tuning.get(target, {})]
         lacking += [f"tuning of the {target.replace('-', ' ')}: {count} trials" for count in missing]

@@ -25,8 +25,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def shown(mean: SeedMean | None) -> str:
-    """Format a mean with its interval over the seeds; one seed has none."""
+def shown(summary: ValueSummary | None, metric: str) -> str:
+    """Format the mean of a metric with its interval over the seeds; one seed has none."""
+    mean: SeedMean | None = getattr(summary, metric, None)
     if mean is None:
         return DASH
     if mean.low is None or mean.high is None:
@@ -97,9 +98,9 @@ def model_table(results: PaperResults, metric: str) -> str:
             (
                 name,
                 f"{getattr(figure, metric):.3f}" if figure else DASH,
-                shown(getattr(given, metric) if given else None),
-                shown(getattr(flipped, metric) if flipped else None),
-                shown(getattr(flipped, f"true_{metric}") if flipped else None),
+                shown(given, metric),
+                shown(flipped, metric),
+                shown(flipped, f"true_{metric}"),
                 _seeds(given, flipped),
             )
         )
@@ -149,9 +150,9 @@ def _study_table(results: PaperResults, name: SeriesName, figures: dict[str, pub
             (
                 f"{value} x {value}" if name == "resolution" else value,
                 f"{figure.accuracy:g}",
-                shown(given.accuracy if given else None),
-                shown(flipped.accuracy if flipped else None),
-                shown(flipped.true_accuracy if flipped else None),
+                shown(given, "accuracy"),
+                shown(flipped, "accuracy"),
+                shown(flipped, "true_accuracy"),
                 _seeds(given, flipped),
             )
         )
