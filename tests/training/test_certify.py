@@ -422,7 +422,8 @@ def test_the_risk_at_another_share_follows_bayes_rule() -> None:
     most, least = upper_bound(10, 1_000, confidence=0.975), 1 - upper_bound(20, 100, confidence=0.975)
     assert found[GLASSES].bound == pytest.approx(0.4 * most / (0.4 * most + 0.6 * least))
     nothing = risks_at_shares(logits, labels, symmetric(5.0), confidence=0.95, shares=[0.6])
-    assert [(one.risk, one.bound) for one in nothing] == [(None, pytest.approx(1.0, abs=0.5))] * 2
+    assert [one.risk for one in nothing] == [None, None]
+    assert min(one.bound for one in nothing) > 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -14,7 +14,7 @@ from gate import Band
 from gate.card import Interval
 from tests.support.datasets import barred
 from training.evaluation.calibrate import reliability
-from training.evaluation.certify import risk_coverage
+from training.evaluation.selective_risk import risk_coverage
 from training.figures import (
     CaptionedImage,
     CurvePoint,
