@@ -446,7 +446,7 @@ def test_mapie_has_the_same_p_values_but_for_its_rounding(seed: int) -> None:
         fwer_method="bonferroni",
     )
     with warnings.catch_warnings():
-        # That none is certified is no fault here.
+        # A sequence that certifies no edge is compared too.
         warnings.filterwarnings("ignore", "No predict parameters")
         theirs.calibrate(expit(logits), labels == 1)
     # MAPIE 1.6 rounds n * (k / n) up, which in floats is now and then k + 1: never too sure, but not exact.

@@ -322,7 +322,7 @@ def test_the_top_says_what_the_card_says(made: Made) -> None:
         f"accepts {percent(metrics.coverage.value)}",
         f"{made.card.band.low:g} to {made.card.band.high:g}, certified",
         "2 January 2026",
-        "With confidence 0.5 at most 90 % of the accepted images",
+        "Of the images accepted as glasses at most 90 % are labelled wrongly with confidence 0.5",
         "40 outliers of",
     ):
         assert written in top[1]

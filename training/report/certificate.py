@@ -73,7 +73,7 @@ def _alone(found: Certificate, in_use: SelectiveRisk, temperature: float) -> Htm
         paragraph(
             element("strong", "The served network alone. "),
             f"Its own calibration split has {found.familiar} familiar images. With the band in use it accepts "
-            f"{in_use.accepted}, of which {in_use.errors} are wrong. By itself it would give the following certificate.",
+            f"{in_use.accepted}, of which {in_use.errors} are wrong. By itself it would give this certificate:",
         ),
         *said,
         _classes(found),
