@@ -11,7 +11,7 @@ VERSION ?= 3
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -204,6 +204,12 @@ train: setup-training
 	$(BIN)/lensgate train draw --count 200 --seed 7 --out runs/drawn
 	$(BIN)/lensgate train all --data $(FACES) --auxiliary runs/drawn --preset gate --folds 4 --work runs --out runs/models \
 		--version $(VERSION) $(TERMS)
+
+# The paper's experiments, hours on two cores: finished parts stay in runs/paper, and a second run continues. PAPER adds
+# options, such as PAPER="--seeds 5".
+paper: setup-training
+	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make paper FACES=DIR" >&2; exit 1; }
+	$(BIN)/lensgate train paper --data $(FACES) --work runs/paper --out docs $(PAPER)
 
 locks:
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training --group test --output-file locks/dev.txt

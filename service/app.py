@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from service.access.exposure import allowed_hosts
+from service.access.limits import RateLimits
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
@@ -89,7 +90,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             if tracer is not None:
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
-            for part in (runtime, watch, sampler, ReviewRefresh(store, reviews, served=served)):
+            for part in (runtime.place.link, runtime, watch, sampler, ReviewRefresh(store, reviews, served=served)):
                 if part is not None:
                     await stack.enter_async_context(part)
             yield
@@ -99,6 +100,7 @@ def create_app(
         tokens,
         hosts=allowed_hosts(settings),
         on_limit=partial(metrics.observe_shed, "rate_limit"),
+        limits=RateLimits(shared=runtime.place.rates),
     )
     return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods)
 

@@ -1,7 +1,6 @@
 """ASGI middleware between telemetry and the routes: authentication, authorization and rate limits."""
 
 import hmac
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ class Access:
         tokens: the accepted tokens; None turns authentication off.
         hosts: host names that browsers may use; None allows any.
         on_limit: called for each rate-limited request.
-        clock: monotonic clock in seconds.
+        limits: of the rates of tokens.
     """
 
     def __init__(
@@ -44,13 +43,13 @@ class Access:
         *,
         hosts: AllowedHosts | None,
         on_limit: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic,
+        limits: RateLimits,
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._hosts = hosts
         self._on_limit = on_limit
-        self._limits = RateLimits(clock)
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, refuse it, or redirect it to the login."""

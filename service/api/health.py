@@ -37,7 +37,8 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
     async def metrics(request: Request) -> Response:
         # OpenMetrics, which has exemplars, for scrapers that accept it; Prometheus' text format for others.
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(runtime.metrics.registry), headers={"Content-Type": content_type})
+        reading = await runtime.metrics_of_all.all(ask=True)
+        return Response(encode(reading), headers={"Content-Type": content_type})
 
     return router
 
@@ -52,6 +53,7 @@ def make_probe_server(runtime: Runtime) -> SecondServer | None:
             _make_app(runtime),
             settings,
             port=settings.metrics_port,
+            connections=runtime.place.share(settings.max_connections),
             lifespan="off",
             timeout_graceful_shutdown=1,
         )

@@ -13,6 +13,9 @@ from prometheus_client.samples import Exemplar
 
 from service.metrics.snapshot import Distribution
 
+SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Edges of durations, from the 0.3 ms of a small graph to a deadline; each step is about twice the one before."""
+
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
 """The values of an instrument's labels, in the order of their names."""
 

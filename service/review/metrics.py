@@ -5,6 +5,7 @@ import math
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gate import Label
+from service.metrics.merging import make_gauge
 from service.records.tables import Verdict
 from service.review.audit import Audit, Served
 from service.review.progress import Waiting
@@ -17,10 +18,11 @@ class ReviewMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._queue = Gauge(
-            "lensgate_review_queue_images",
+        self._queue = make_gauge(
+            "review_queue_images",
             "Images waiting for a verdict, by review kind",
             ["kind"],
+            merge="asked",
             registry=registry,
         )
         for kind in ("discarded", "audit"):
@@ -32,10 +34,10 @@ class ReviewMetrics:
             self._verdicts.labels(verdict)
 
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"lensgate_{name}", text, registry=registry)
+            return make_gauge(name, text, merge="asked", registry=registry)
 
         def by_label(name: str, text: str) -> Gauge:
-            made = Gauge(f"lensgate_{name}", text, ["label"], registry=registry)
+            made = make_gauge(name, text, ["label"], merge="asked", registry=registry)
             for label in Label:
                 made.labels(label).set(math.nan)
             return made

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import cuda, decoding, preparing, records, startup
+from bench import cuda, decoding, preparing, records, startup, workers
 from bench.libpng import Libpng
 from bench.serving.wrk import drive
 from gate.errors import DeviceError
@@ -93,3 +93,11 @@ def test_a_device_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str])
     with pytest.raises(DeviceError, match=r"lensgate\[gpu\]"):
         cuda.main(["--rounds", "1"])
     assert not capsys.readouterr().out
+
+
+def test_workers_are_compared_with_one_process(capsys: pytest.CaptureFixture[str]) -> None:
+    assert workers.main(["--seconds", "1", "--rounds", "1"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in shown] == [
+        [kind, column] for kind in ("PNG", "tensor") for column in ("1", "2", "ratio")
+    ]

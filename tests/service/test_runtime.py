@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gate.pixels import Pixels
-from service import cli, demo
+from service import cli, demo, server
 from service.inference.model_runner import LoadedModel
 from service.runtime import build_runtime
 from service.settings import Settings
@@ -107,15 +107,15 @@ def test_a_failed_run_drops_the_queued_rest_of_its_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "start"),
+    "start",
     [
-        (cli, lambda folder: cli._serve(argparse.Namespace(port="0"))),  # noqa: ARG005
-        (demo, lambda folder: demo.main(folder, {})),
+        lambda folder: cli._serve(argparse.Namespace(port="0", workers="1")),  # noqa: ARG005
+        lambda folder: demo.main(folder, {}),
     ],
     ids=["serve", "make run"],
 )
 def test_objects_of_the_start_are_frozen_before_the_server_runs(
-    module: object, start: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    start: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class FakeServer:
         """Counts the frozen objects instead of listening."""
@@ -126,8 +126,10 @@ def test_objects_of_the_start_are_frozen_before_the_server_runs(
             frozen.append(gc.get_freeze_count())
 
     frozen = list[int]()
-    monkeypatch.setattr(module, "make_server", lambda _: FakeServer())
-    monkeypatch.setattr(module, "guard_start", lambda: None)
+    for each in (demo, server):
+        monkeypatch.setattr(each, "make_server", lambda _: FakeServer())
+    for each in (cli, demo):
+        monkeypatch.setattr(each, "guard_start", lambda: None)
     gc.unfreeze()
     try:
         start(tmp_path)

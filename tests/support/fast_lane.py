@@ -23,6 +23,7 @@ FULL_LANE = {
         "training/test_evaluate.py",
         "training/test_fit.py",
         "training/test_machines.py",
+        "training/test_paper_run.py",
         "training/test_predict.py",
         "training/test_guarantees.py",
         "training/test_records.py",
@@ -58,6 +59,7 @@ FULL_LANE = {
         "service/test_standard_streams.py",
         "service/test_stuck_loads.py",
         "service/test_tracing.py",
+        "service/test_workers.py",
         "training/test_draw.py",
     ),
 }

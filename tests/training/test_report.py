@@ -37,13 +37,14 @@ from training.evaluation.guarantees import (
 )
 from training.evaluation.novelty import HEAD_FILE, NoveltyFindings
 from training.evaluation.raw_band import RawBand
+from training.evaluation.seeds import SeedMean, ValueDifference, ValueSummary
 from training.evaluation.selective_risk import risk_coverage, selective_risk
 from training.model.network import build_network
 from training.model.preset import Preset
 from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
 from training.report import PAGE_FILE, ReportSources, write_report
 from training.report.formatting import number, percent, share
-from training.search.study import SeedMean, StudyResult, ValueDifference, ValueSummary
+from training.search.study import StudyResult
 
 SIZE = 32
 HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""

@@ -3,11 +3,14 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 from gate import Label
 from training.data.dataset import Split
+
+LabelTable = Mapping[tuple[str, str], bool]
+"""Whether an image shows glasses, by data set and name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from common.storage import AnyPath, parse_path, sizes_of, write_atomically
 from gate.card import CardDataSet
 from gate.pixels import Pixels
 from training.data.dataset import ImageDataSet, Split
-from training.data.image_table import ImageRow, count_labels, from_csv, to_csv
+from training.data.image_table import ImageRow, LabelTable, count_labels, from_csv, to_csv
 from training.data.near_duplicates import group_near
 from training.data.shard_cache import forget, read_images
 from training.data.shards import FOLDER, ImageBlock, SourceImage, write_blocks
@@ -138,6 +138,11 @@ class Records:
         """Return the same images with new labels, `[N]`."""
         return Records(self.images, labels, self.names, self.data_sets, self.sources)
 
+    def labelled_by(self, table: LabelTable) -> "Records":
+        """Return the same images with the labels of a table, which has every one of them."""
+        keys = zip(self.data_sets, self.names, strict=True)
+        return self.relabelled(np.array([table[key] for key in keys], np.float32))
+
 
 def join(*parts: Records) -> Records:
     """Concatenate records of equal size."""
@@ -159,7 +164,7 @@ def write_records(
     are left out and listed in the manifest's `problems`.
 
     Raises:
-        DataError: two data sets share a name, or one is too small for both labels in every split.
+        DataError: two data sets share a name, no image is usable, or one is too small for both labels in every split.
         RecordsError: shards disappeared while they were written.
         StorageError: the storage is unreachable, denies access, or lacks the bucket.
     """
@@ -213,22 +218,21 @@ def load_parts(
     return _load(manifest, table, folder, [(split,) for split in splits], size)
 
 
-def read_rows(folder: AnyPath) -> list[ImageRow]:
-    """Return the table, without reading shards.
+def read_rows(folder: AnyPath, *splits: Split) -> list[ImageRow]:
+    """Return the table's rows of the given splits, or of all if there are none, without reading shards.
 
     Raises:
         RecordsError: the records are unfinished.
         StorageError: the storage is unreachable.
     """
     _, table = Manifest._read_with_table(folder)
-    return from_csv(table)
+    return [row for row in from_csv(table) if not splits or row.split in splits]
 
 
 def _items(data: ImageDataSet) -> list[SourceImage]:
-    labelled_test = [example for example in data.test if example.glasses is not None]
-    return [SourceImage(data.name, example, in_test=False) for example in data.train] + [
-        SourceImage(data.name, example, in_test=True) for example in labelled_test
-    ]
+    parts = ((data.train, False), (data.test, True))
+    labelled = [(one, in_test) for part, in_test in parts for one in part if one.glasses is not None]
+    return [SourceImage(data.name, one, in_test=in_test) for one, in_test in labelled]
 
 
 def _rows(
@@ -250,6 +254,8 @@ def _rows(
         else:
             seen[one.sha256] = item.title
             kept.append((item, one))
+    if not kept:
+        raise DataError(f"no image is usable: {'; '.join(problems[:3])}")
     groups = group_near([one.likeness for _, one in kept])
     rows = []
     for data in datasets:

@@ -2,13 +2,9 @@
 
 import numpy as np
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 from scipy.stats import chi2
 
-from gate.card import ReferenceHistogram
-from gate.decision import Action
-from service.metrics import drift
-from service.metrics.drift import DRIFT_MINIMUM, RecentDecisions, population_stability, stability_limit
+from service.metrics.drift import DRIFT_MINIMUM, population_stability, stability_limit
 from tests.support.images import encode, flat
 from tests.support.servers import Running
 
@@ -35,20 +31,6 @@ def test_scores_without_drift_hardly_ever_pass_the_limit() -> None:
 def test_scores_with_drift_pass_it() -> None:
     shares = np.array([0.5, 0.2, 0.2, 0.1])
     assert population_stability(1000 * shares[::-1], 500 * shares) > stability_limit(1000, 500, bins=4)
-
-
-def test_a_scrape_computes_the_drift_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    computed: list[float] = []
-    monkeypatch.setattr(drift, "population_stability", lambda *counts: computed.append(1.0) or float(len(computed)))
-    registry = CollectorRegistry()
-    recent = RecentDecisions(registry)
-    recent.restart(ReferenceHistogram(edges=(0.0, 0.5, 1.0), counts=(10, 10)))
-    for _ in range(DRIFT_MINIMUM):
-        recent.add(0.25, Action.ACCEPT)
-    for _ in range(2):
-        assert b"lensgate_score_drift_psi 1.0" in generate_latest(registry)
-    recent.add(0.25, Action.ACCEPT)
-    assert b"lensgate_score_drift_psi 2.0" in generate_latest(registry)
 
 
 def test_both_are_no_number_until_there_are_enough_scores(service: Running) -> None:
