@@ -71,7 +71,7 @@ def configure_logging(level: str, *, worker: int | None = None) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # The lines name no source file, as Python documents it, and neither threads nor processes.
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Warnings, such as those of a decoder, become log lines too.
     logging.captureWarnings(True)
