@@ -17,7 +17,7 @@ FLOORS = {
     "bulk": ("sources", "output", "work", "engines"),
     "lensgate_client": ("_pixels", "_protocol", "_http", "_stream"),
     "service": ("process", "inference", "metrics", "http", "access", "records", "review", "api", "pages"),
-    "training": ("data", "drawing", "model", "evaluation", "figures", "search", "report", "cli"),
+    "training": ("data", "drawing", "model", "evaluation", "figures", "search", "report", "paper", "cli"),
 }
 
 

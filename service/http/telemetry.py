@@ -105,6 +105,7 @@ class Telemetry:
             fields["stages"] = stages
         if trace_id := self._trace(scope, route, status, started):
             fields["trace_id"] = trace_id
+            self._metrics.link_trace(trace_id, route, seconds, stages=state.stages.latest())
         level = logging.INFO if status < 500 else logging.WARNING
         log.log(level, "%s %s", scope["method"], scope["path"][:_MOST_PATH], extra={"fields": fields})
 

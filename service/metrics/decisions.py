@@ -1,6 +1,6 @@
 """Metrics of decisions, requests, stages and the served model; every label value exists at 0 from the start."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Literal, NamedTuple, TypeVar
 
@@ -81,6 +81,14 @@ class Metrics:
         """Count one answered request."""
         self._requests.add((route, str(status)))
         self._request_seconds.observe(seconds, (route,))
+
+    def link_trace(self, trace_id: str, route: str, seconds: float, *, stages: Mapping[str, float]) -> None:
+        """Make a sampled trace the exemplar of its request's duration and of those of its stages, in seconds."""
+        self._request_seconds.link(seconds, (route,), trace_id=trace_id)
+        timers = {"decode": self._decode_seconds, "queue": self._wait_seconds, "inference": self._inference_seconds}
+        for name, timer in timers.items():
+            if name in stages:
+                timer.link(stages[name], (), trace_id=trace_id)
 
     def observe_image_error(self, code: str) -> None:
         """Count one invalid image."""

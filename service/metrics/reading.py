@@ -145,7 +145,8 @@ def _join(own: Family, other: Family, *, merge: Merge) -> None:
         if mine is None or math.isnan(mine.value):
             own.samples[key] = sample
         elif not math.isnan(sample.value):
-            own.samples[key] = Sample(sample.name, sample.labels, join(mine.value, sample.value))
+            # The exemplar of the worker that answers stays.
+            own.samples[key] = mine._replace(value=join(mine.value, sample.value))
 
 
 def _edges(family: Family) -> set[str]:

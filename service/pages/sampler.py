@@ -140,6 +140,8 @@ class Sampler(Repeated):
                 chosen_by=card.band.chosen_by if own else "operator",
                 target_risk=card.band.target_risk if own else None,
                 confidence=card.band.confidence if own else None,
+                folds=card.band.folds if own else None,
+                classes=card.band.classes if own else None,
             ),
         )
 

@@ -158,7 +158,7 @@ def test_one_who_waits_and_gives_up_holds_up_nobody() -> None:
         await asyncio.sleep(0.01)
         first.cancel()
         place.leave()
-        (await asyncio.wait_for(second, 1)).leave()
+        (await asyncio.wait_for(second, 60)).leave()
         assert (door.images, door.bytes) == (0, 0)
 
     asyncio.run(run())

@@ -72,7 +72,8 @@ def test_probes_are_answered_until_the_threads_have_ended(monkeypatch: pytest.Mo
         service.stop()
         assert closing.wait(TIMEOUT)
         try:
-            found = [httpx.get(f"{service.server.metrics_url}{path}", timeout=60) for path in ("/livez", "/readyz")]
+            url = service.server.metrics_url
+            found = [httpx.get(f"{url}{path}", timeout=TIMEOUT) for path in ("/livez", "/readyz")]
         finally:
             go.set()
         assert [answer.status_code for answer in found] == [200, 503]
@@ -98,7 +99,7 @@ def test_a_failed_run_drops_the_queued_rest_of_its_request() -> None:
         try:
             assert held.wait(TIMEOUT)
             assert answer.result(TIMEOUT).status_code == 500
-            wait_until(lambda: service.queued == 0, timeout=60)
+            wait_until(lambda: service.queued == 0)
         finally:
             go.set()
         wait_until(lambda: service.inflight == 0)

@@ -23,6 +23,7 @@ FULL_LANE = {
         "training/test_evaluate.py",
         "training/test_fit.py",
         "training/test_machines.py",
+        "training/test_paper_run.py",
         "training/test_predict.py",
         "training/test_guarantees.py",
         "training/test_records.py",
@@ -66,6 +67,7 @@ FULL_LANE = {
 # Programs that `make tools` installs.
 PROGRAMS = frozenset(
     {
+        "aarch64-linux-gnu-gcc",
         "cc",
         "chromium",
         "curl",
@@ -78,6 +80,7 @@ PROGRAMS = frozenset(
         "prometheus",
         "prometheus-alertmanager",
         "promtool",
+        "qemu-aarch64",
         "wrk",
     }
 )
