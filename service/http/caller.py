@@ -1,5 +1,6 @@
 """Name the caller of a request."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from starlette.types import Scope
@@ -12,7 +13,11 @@ def name_caller(scope: Scope) -> str:
     principal = request_state(scope).principal
     if principal is not None and not principal.is_anonymous:
         return f"token {principal.name}"
-    host = (scope.get("client") or ("",))[0]
+    return _name_address((scope.get("client") or ("",))[0])
+
+
+@lru_cache(4096)
+def _name_address(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:

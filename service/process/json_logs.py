@@ -70,7 +70,8 @@ def configure_logging(level: str, *, worker: int | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # The lines name neither threads nor processes.
+    # The lines name no source file, as Python documents it, and neither threads nor processes.
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Warnings, such as those of a decoder, become log lines too.
     logging.captureWarnings(True)

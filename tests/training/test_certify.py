@@ -422,7 +422,8 @@ def test_the_risk_at_another_share_follows_bayes_rule() -> None:
     most, least = upper_bound(10, 1_000, confidence=0.975), 1 - upper_bound(20, 100, confidence=0.975)
     assert found[GLASSES].bound == pytest.approx(0.4 * most / (0.4 * most + 0.6 * least))
     nothing = risks_at_shares(logits, labels, symmetric(5.0), confidence=0.95, shares=[0.6])
-    assert all(one.risk is None and one.bound == pytest.approx(1.0, abs=0.5) for one in nothing)
+    assert [one.risk for one in nothing] == [None, None]
+    assert min(one.bound for one in nothing) > 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -445,7 +446,7 @@ def test_mapie_has_the_same_p_values_but_for_its_rounding(seed: int) -> None:
         fwer_method="bonferroni",
     )
     with warnings.catch_warnings():
-        # That none is certified is no fault here.
+        # A sequence that certifies no edge is compared too.
         warnings.filterwarnings("ignore", "No predict parameters")
         theirs.calibrate(expit(logits), labels == 1)
     # MAPIE 1.6 rounds n * (k / n) up, which in floats is now and then k + 1: never too sure, but not exact.

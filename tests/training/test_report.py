@@ -24,7 +24,7 @@ from training.data.records import Manifest, load_records, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate
 from training.evaluation.certify import Promise, certify
-from training.evaluation.class_shares import SHARES, risks_at_shares
+from training.evaluation.class_shares import risks_at_shares
 from training.evaluation.compare import Comparison, PairedResult, RunResult
 from training.evaluation.evaluate import evaluate_by_data_set, score_images, wilson
 from training.evaluation.guarantees import (
@@ -51,7 +51,6 @@ HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""
 ESCAPED = "x&#x27;&quot;&gt;&lt;img src=y onerror=alert(1)&gt;&amp;$\\frac$"
 OUTPUTS = ("glasses_probability", "glasses_logit", "novelty")
 BAND = RawBand(low=-0.5, high=0.5)
-PAPER = RawBand.from_probability(Band(), 1.0)
 COMMAND = "lensgate train fit --records 'a & <b>'"
 
 
@@ -180,15 +179,16 @@ def _write_promises(run: Path, logits: Values, labels: Values) -> CardBand:
     found = fingerprint(run)
     findings = calibrate(logits, labels).model_copy(update={"temperature": 1.0})
     novelty = NoveltyFindings(threshold=1.3, images=40, above=0)
-    edges = {Label.GLASSES: (BAND.high,), Label.NO_GLASSES: (BAND.low,)}
+    paper, edges = RawBand.from_probability(Band(), 1.0), {Label.GLASSES: (BAND.high,), Label.NO_GLASSES: (BAND.low,)}
+    certificate = certify(logits, labels, edges, promise=Promise.equal(0.9, 0.5), fallback=paper, folds=3)
     certified = CertificateRecord(
         run=found,
-        certificate=certify(logits, labels, edges, promise=Promise.equal(0.9, 0.5), fallback=PAPER),
-        held_out=None,
-        own=None,
-        paper=selective_risk(logits, labels, PAPER),
+        certificate=certificate,
+        held_out=certify(logits, labels, edges, promise=Promise.equal(0.01), fallback=paper),
+        own=selective_risk(logits, labels, certificate.band),
+        paper=selective_risk(logits, labels, paper),
         risk_coverage=risk_coverage(logits, labels),
-        shares=risks_at_shares(logits, labels, BAND, confidence=0.5, shares=SHARES),
+        shares=risks_at_shares(logits, labels, certificate.band, confidence=0.5),
     )
     calibrated = CalibrationRecord(run=found, calibration=findings, novelty=novelty)
     (run / CALIBRATION_FILE).write_text(calibrated.model_dump_json())
@@ -363,7 +363,15 @@ def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -
     band = f"{made.card.band.low:g} to {made.card.band.high:g}"
     assert f"calibration in use, {band} {made.card.band.accepted} {made.card.band.errors} " in text
     assert text.count("in use, ") == text.count("the paper&#x27;s, 0.4 to 0.6") == 2
-    assert section(made.page, "certificate").count("most careful first: 1") == 2
+    shown = section(made.page, "certificate")
+    for label in Label:
+        assert f"Tested edges of {label}, most careful first: 1" in shown
+        assert f"Of the images accepted as {label} at most 90 % are labelled wrongly" in shown
+        assert f"{label} is not certified at 1 %" in shown
+    assert "scored by 3 networks of one recipe" in shown
+    assert "The served network alone" in shown
+    assert "With the band in use it accepts" in shown
+    assert "63.5 %" in shown
 
 
 def test_kinds_that_are_no_portrait_have_the_cards_shares(made: Made) -> None:

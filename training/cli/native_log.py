@@ -1,10 +1,12 @@
-"""Omit the notes of TensorFlow's C++ libraries from standard error; their warnings and errors pass.
+"""Omit TensorFlow's notes from standard error; its warnings and errors pass.
 
-Their log level variable has no effect on messages from before the libraries are initialised, so the notes are removed
-from the stream.
+The log level variable of its C++ libraries has no effect on messages from before they are initialised, so the notes are
+removed from the stream. Two false alarms are removed as well: an attribute that TensorFlow writes and does not know
+itself, and retracing, because every network of an audit or a study is traced once.
 """
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 _FILTER = r"""
 import re, sys
 note = re.compile(rb"I\d{4} [\d:.]+ +|WARNING: All log messages before absl::InitializeLog|"
-                  rb"To enable the following instructions: ")
+                  rb"To enable the following instructions: |E\d{4} .* attribute use_unbounded_threadpool which is not")
 out = open(2, "wb", buffering=0)
 for line in sys.stdin.buffer:
     if not note.match(line):
@@ -23,7 +25,7 @@ for line in sys.stdin.buffer:
 
 @contextlib.contextmanager
 def without_notes() -> Iterator[None]:
-    """Pass file descriptor 2 through a filter during the block; Python's own `sys.stderr` bypasses it.
+    """Pass file descriptor 2 and TensorFlow's logger through filters; Python's own `sys.stderr` bypasses the first.
 
     The filter is a process, so that it also passes the last words of a process that aborts.
     """
@@ -32,8 +34,10 @@ def without_notes() -> Iterator[None]:
     command = [sys.executable, "-S", "-c", _FILTER]
     # A session of its own: Ctrl-C must not end it before the last messages.
     reading, writing = os.pipe()
-    filtering = subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - constants only
+    filtering = subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
     os.close(reading)
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_no_retracing)
     try:
         os.dup2(writing, 2)
         os.close(writing)
@@ -45,8 +49,13 @@ def without_notes() -> Iterator[None]:
             yield
     finally:
         sys.stderr = python
+        logger.removeFilter(_is_no_retracing)
         os.dup2(terminal, 2)
         os.close(terminal)
         # Helper processes of multiprocessing may hold the pipe open until the interpreter ends.
         with contextlib.suppress(subprocess.TimeoutExpired):
             filtering.wait(timeout=1)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()

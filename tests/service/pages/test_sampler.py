@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from gate import Label
+from gate.card import CardBand, CardClass, TrueClass
 from service.inference.model_runner import LoadedModel
 from service.pages.sampler import FRESH_SECONDS, Sampler
 from service.pages.snapshot import Operations
@@ -128,6 +130,23 @@ def test_the_operators_band_is_not_called_the_cards() -> None:
     with running_service(band_low=0.2, band_high=0.9) as running:
         band = look(sampler_of(running), running).model.band
     assert (band.low, band.high, band.chosen_by, band.target_risk) == (0.2, 0.9, "operator", None)
+
+
+@pytest.mark.parametrize(("band_low", "shown"), [(None, True), (0.2, False)], ids=["the card's band", "the operator's"])
+def test_the_certificates_of_the_labels_belong_to_the_cards_band(band_low: float | None, shown: bool) -> None:
+    one = CardClass(
+        certified=True,
+        target_risk=0.01,
+        accepted=400,
+        errors=0,
+        bound=0.0075,
+        true_class=TrueClass(accepted=60, errors=1, bound=0.077),
+    )
+    card = CardBand(low=0.3, high=0.8, chosen_by="certified", folds=4, classes=dict.fromkeys(Label, one))
+    with running_service(band_low=band_low) as running:
+        running.runtime.pipeline.swap(LoadedModel(brightness_model("2", band=card).card, FakeScorer(), "fake"))
+        band = look(sampler_of(running), running).model.band
+    assert (band.folds, band.classes) == ((4, card.classes) if shown else (None, None))
 
 
 def test_the_shadow_is_shown_with_its_disagreements() -> None:
