@@ -112,7 +112,7 @@ def parse_request(
     pixels, files = _images(tensors, served)
     count = len(files) if pixels is None else len(pixels)
     if count > served.max_images:
-        raise BodyTooLarge(f"{count:,} images in one request: {served.max_images:,} are allowed, split it")
+        raise _too_many_images(count, served.max_images)
     return InferenceRequest(
         identity=head.id,
         timeout=head.parameters.timeout / 1e6 if head.parameters.timeout else None,
@@ -196,7 +196,7 @@ def _images(tensors: dict[str, InputData], served: ServedModel) -> tuple[Pixels 
         raise MalformedRequest("exactly one of the inputs image and encoded_image is needed")
     if image := tensors.get("image"):
         return _pixels(image, served.size), []
-    return None, _files(tensors["encoded_image"])
+    return None, _files(tensors["encoded_image"], served.max_images)
 
 
 def _pixels(tensor: InputData, size: int) -> Pixels:
@@ -209,11 +209,19 @@ def _pixels(tensor: InputData, size: int) -> Pixels:
     return tensor.pixels()
 
 
-def _files(tensor: InputData) -> list[memoryview]:
+def _files(tensor: InputData, max_images: int) -> list[memoryview]:
     _check_vector(tensor)
     if isinstance(tensor.data, list):
         raise MalformedRequest("encoded_image is not accepted as JSON text: send it as binary data")
+    tensor.check_room(tensor.data)
+    # Before they are unpacked, because a body has room for millions of empty elements.
+    if tensor.count > max_images:
+        raise _too_many_images(tensor.count, max_images)
     return tensor.elements()
+
+
+def _too_many_images(count: int, allowed: int) -> BodyTooLarge:
+    return BodyTooLarge(f"{count:,} images in one request: {allowed:,} are allowed, split it")
 
 
 def _check_vector(tensor: InputData) -> None:
