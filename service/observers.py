@@ -64,4 +64,5 @@ class RecordDecisions:
                 decided.runner.card,
                 latency,
                 audit=is_drawn(decided.decision, random.random(), self._audit_ratio),
+                source=image.source,
             )
