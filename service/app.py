@@ -38,6 +38,8 @@ from service.review.audit import Served
 from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
+from service.review.source_watch import SourceWatch
+from service.review.sources import make_source_routes
 from service.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ def create_app(
         make_v2_routes(runtime, regions, statistics),
         make_record_routes(store),
         make_review_routes(store, served=served, metrics=reviews),
+        make_source_routes(store, served=served),
         make_page_routes(sampler),
         make_session_routes(tokens),
         *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
@@ -90,7 +93,9 @@ def create_app(
         async with AsyncExitStack() as stack:
             if tracer is not None:
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
-            for part in (runtime.place.link, runtime, watch, sampler, ReviewRefresh(store, reviews, served=served)):
+            refresh = ReviewRefresh(store, reviews, served=served)
+            sources = SourceWatch(store, metrics.sources, served=served)
+            for part in (runtime.place.link, runtime, watch, sampler, refresh, sources):
                 if part is not None:
                     await stack.enter_async_context(part)
             yield
