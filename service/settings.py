@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.identity import ID_RULE, is_identity
 from common.settings import flag, load_settings
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
 from service.errors import SettingsError
-from service.ids import ID_RULE, is_identity
 
 ENVIRONMENT_PREFIX = "LENSGATE_"
 

@@ -13,11 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.identity import is_identity
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
 from service.http.query_params import describe_faults
 from service.http.scope_state import request_state
-from service.ids import is_identity, is_request_id, new_id
+from service.ids import is_request_id, new_id
 from service.metrics.decisions import Metrics
 
 if TYPE_CHECKING:
