@@ -16,11 +16,16 @@ from prometheus_client import disable_created_metrics
 from gate import ModelStore
 from gate.formats.png.fast_decoder import ACCELERATED
 from service.access.exposure import check_exposure
+from service.access.guard import Guard
 from service.access.tls import Certificate
+from service.access.tokens import open_tokens
 from service.api.health import make_probe_server
+from service.api.v2.inference import Inference
 from service.app import create_app
+from service.errors import SettingsError
 from service.http.connections import Handshakes
 from service.http.ports import check_ports, url_of
+from service.http.request_log import RequestLog
 from service.http.server_config import Tls, make_config
 from service.http.uvicorn_adapter.server import STARTUP_FAILURE, QuietServer
 from service.inference.model_loading import load_model, load_shadow, load_within
@@ -34,6 +39,7 @@ from service.runtime import Runtime, build_runtime
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.grpc_server.server import GrpcServer
     from service.http.tracing import Tracer
 
 log = logging.getLogger(__name__)
@@ -108,14 +114,19 @@ class Server(QuietServer):
         watch: ModelWatch | None = None,
     ) -> None:
         self._runtime = runtime
+        tokens = open_tokens(settings, runtime.metrics.registry)
+        guard = Guard(tokens, on_limit=partial(runtime.metrics.observe_shed, "rate_limit"))
+        inference = Inference(runtime)
         self._certificate = _load_certificate(settings, CertificateMetrics(runtime.metrics.registry))
         self._probes = make_probe_server(runtime)
         self._beside = contextlib.AsyncExitStack()
-        self._watches: list[Repeated] = [self._certificate.watch] if self._certificate else []
+        watches = (watch, tokens and tokens.watch, self._certificate and self._certificate.watch)
+        self._watches: list[Repeated] = [each for each in watches if each is not None]
+        self.grpc = _make_grpc_server(inference, guard, tracer=tracer, certificate=self._certificate)
         self._handshakes = Handshakes()
         super().__init__(
             make_config(
-                create_app(runtime, tracer=tracer, watch=watch, watches=self._watches),
+                create_app(inference, guard, tracer=tracer, parts=(watch, self.grpc)),
                 settings,
                 port=settings.port,
                 # Every admitted request is answered or times out within this.
@@ -176,6 +187,23 @@ class Server(QuietServer):
             os._exit(1)
         self._runtime.drain()
         self.should_exit = True
+
+
+def _make_grpc_server(
+    inference: Inference, guard: Guard, *, tracer: "Tracer | None", certificate: Certificate | None
+) -> "GrpcServer | None":
+    runtime = inference.runtime
+    if runtime.settings.grpc_port is None:
+        return None
+    # An optional extra. Its C code would otherwise write lines to standard error that are not JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from service.grpc_server.server import GrpcServer  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"LENSGATE_GRPC_PORT is set and {error.name} is not installed: install lensgate[grpc], or leave it out"
+        ) from error
+    return GrpcServer(inference, guard=guard, log=RequestLog(runtime.metrics, tracer=tracer), certificate=certificate)
 
 
 def _load_certificate(settings: Settings, metrics: CertificateMetrics) -> Certificate | None:

@@ -42,7 +42,7 @@ class Connections:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = min(most, _most_by_descriptors())
+        self._most = most_connections(most)
         self._open: set[OpenConnection] = set()
         # Dicts as ordered sets.
         self._new: dict[OpenConnection, None] = {}
@@ -134,6 +134,11 @@ class Handshakes:
         """Abort all of them."""
         for transport in tuple(self._waiting):
             transport.abort()
+
+
+def most_connections(most: int) -> int:
+    """Return the maximum number of connections of a port, as far as file descriptors allow."""
+    return min(most, _most_by_descriptors())
 
 
 def _most_by_descriptors() -> int:
