@@ -120,8 +120,8 @@ class Server(QuietServer):
         self._certificate = _load_certificate(settings, CertificateMetrics(runtime.metrics.registry))
         self._probes = make_probe_server(runtime)
         self._beside = contextlib.AsyncExitStack()
-        watches = (watch, tokens and tokens.watch, self._certificate and self._certificate.watch)
-        self._watches: list[Repeated] = [each for each in watches if each is not None]
+        self._watches: list[Repeated] = [watch] if watch else []
+        self._watches += [each.watch for each in (tokens, self._certificate) if each]
         self.grpc = _make_grpc_server(inference, guard, tracer=tracer, certificate=self._certificate)
         self._handshakes = Handshakes()
         super().__init__(

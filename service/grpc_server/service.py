@@ -94,7 +94,8 @@ class InferenceService:
                 call.admit(self._guard)
                 response = await answer(call)
         except ServiceError as error:
-            return await _refuse(call, error)
+            await _refuse(call, error)
+            raise
         context.set_trailing_metadata(((REQUEST_ID, call.state.request_id),))
         _bound_sending()
         return response
@@ -179,7 +180,8 @@ class InferenceService:
         return parse_message(kind, message)
 
 
-async def _refuse(call: Call, error: ServiceError) -> Any:
+async def _refuse(call: Call, error: ServiceError) -> None:
+    """End the call with the status of an error; grpc's `abort` raises."""
     await call.peer.context.abort(code_of(error), detail_of(error), metadata_of(error, call.state.request_id))
 
 

@@ -244,11 +244,12 @@ def _pixels(tensor: InputData, size: int) -> Pixels:
 
 def _files(tensor: InputData, max_images: int) -> list[memoryview]:
     _check_vector(tensor)
+    if isinstance(tensor.data, list):
+        raise MalformedRequest("encoded_image is not accepted as JSON text: send it as binary data")
+    tensor.check_room(tensor.data)
     # Before they are unpacked: a body has room for millions of empty elements.
     if tensor.count > max_images:
         raise too_many_images(tensor.count, max_images)
-    if isinstance(tensor.data, list):
-        raise MalformedRequest("encoded_image is not accepted as JSON text: send it as binary data")
     return tensor.elements()
 
 

@@ -59,6 +59,11 @@ class InputData:
             return [memoryview(text.encode()) for text in self._texts(self.data)]
         return self._unpack(self.data)
 
+    def check_room(self, data: memoryview) -> None:
+        """Raise MalformedRequest where `data` has no room for this many elements of BYTES, at least four bytes each."""
+        if self.count * _LENGTH.size > len(data):
+            raise self._wrong_length(data)
+
     def _pack_json(self, data: list[Any]) -> bytes:
         flat = self._flatten(data)
         if any(kind is not int for kind in set(map(type, flat))):
@@ -93,9 +98,7 @@ class InputData:
         return MalformedRequest(f"{self.name} must be a flat list, or nested like its shape {self.shape}")
 
     def _unpack(self, data: memoryview) -> list[memoryview]:
-        # Each element has at least four bytes: a shape cannot cause more work than there is data.
-        if self.count * _LENGTH.size > len(data):
-            raise self._wrong_length(data)
+        self.check_room(data)
         found = []
         position = 0
         for _ in range(self.count):
