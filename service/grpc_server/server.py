@@ -110,12 +110,15 @@ def _options(settings: Settings, *, reuse_port: bool) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", settings.max_header_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
         ("grpc.max_allowed_incoming_connections", most_connections(settings.max_connections)),
-        ("grpc.max_concurrent_streams", settings.max_inflight_images),
+        ("grpc.max_concurrent_streams", 128),
         # The bytes of a message that arrive before it is read; a window that grows would hold more.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         ("grpc.server_handshake_timeout_ms", 10 * _SECOND),
         ("grpc.max_connection_idle_ms", 75 * _SECOND),
+        # What a caller does not read stays in its connection: end that at some time. The grace is for open calls.
+        ("grpc.max_connection_age_ms", 1800 * _SECOND),
+        ("grpc.max_connection_age_grace_ms", 60 * _SECOND),
         # Find callers that have vanished, and close on those that send pings all the time.
         ("grpc.keepalive_time_ms", 30 * _SECOND),
         ("grpc.keepalive_timeout_ms", 10 * _SECOND),

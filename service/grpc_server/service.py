@@ -182,6 +182,7 @@ class InferenceService:
 
 async def _refuse(call: Call, error: ServiceError) -> None:
     """End the call with the status of an error; grpc's `abort` raises."""
+    _bound_sending()
     await call.peer.context.abort(code_of(error), detail_of(error), metadata_of(error, call.state.request_id))
 
 
