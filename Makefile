@@ -54,7 +54,7 @@ unit: .venv/dev
 # The newest releases of the dependencies whose private parts are used, beyond the upper bounds of pyproject.toml, in an
 # environment of its own. Where this passes the bound, and the version that the adapter names as tested, can be raised.
 NEWEST := uvicorn httptools fastapi starlette pydantic psycopg[binary] keras keras-tuner ray[data]
-NEWEST_EXTRAS := service,postgres,cpu,tracing,bulk,ray,training
+NEWEST_EXTRAS := service,postgres,cpu,tracing,grpc,bulk,ray,training
 NEWEST_TESTS := tests/service/test_connections.py tests/service/test_faults.py tests/service/test_stock_uvicorn.py \
 	tests/service/access/test_tls.py tests/service/v2 tests/service/records/test_store.py tests/training/test_search.py \
 	tests/training/test_coordinator.py
@@ -135,6 +135,11 @@ lint-pages: node_modules/.stamp
 	node_modules/.bin/openapi-typescript docs/openapi.json --output runs/openapi.d.ts
 	node_modules/.bin/tsc
 
+# The committed form of the gRPC protocol, which a test holds to its source.
+proto: .venv/dev
+	$(BIN)/python -m grpc_tools.protoc -Iservice/grpc_server \
+		--descriptor_set_out=service/grpc_server/open_inference.binpb open_inference.proto
+
 # The committed OpenAPI document, which a test holds to the service.
 openapi: .venv/dev
 	$(BIN)/python -m tests.support.openapi >docs/openapi.json
@@ -204,10 +209,10 @@ train: setup-training
 		--version $(VERSION) $(TERMS)
 
 locks:
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training --group test --output-file locks/dev.txt
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training client/pyproject.toml --constraint locks/dev.txt --output-file locks/training.txt
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --constraint locks/dev.txt --output-file locks/cpu.txt
-	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --constraint locks/dev.txt --output-file locks/gpu.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training --group test --output-file locks/dev.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training client/pyproject.toml --constraint locks/dev.txt --output-file locks/training.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --constraint locks/dev.txt --output-file locks/cpu.txt
+	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --extra grpc --constraint locks/dev.txt --output-file locks/gpu.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
 
 clean:

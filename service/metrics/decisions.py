@@ -24,7 +24,13 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 _BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))
 
 # The duration of an upload of many images depends on their number, so it says little about one image.
-_SINGLE_IMAGE_ROUTES = {"/v1/decisions", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"}
+_SINGLE_IMAGE_ROUTES = {
+    "/v1/decisions",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+    "/inference.GRPCInferenceService/ModelInfer",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
+}
 
 _Kind = TypeVar("_Kind")
 
