@@ -2,8 +2,9 @@
 
     python -m bench.transports --images samples
 
-One caller sends PNG files, single tensors and batches of tensors of the model's input size to one service, over either
-transport in turns. Processor time depends little on other load. Connections are kept open; the callers send prepared
+Eight callers on connections of their own send liveness probes, PNG files, single tensors and batches of tensors of the
+model's input size to one service, over either transport in turns. A probe shows the cost of the transport alone; in the
+other rows decoding and the model are the same. Processor time depends little on other load. The callers send prepared
 bytes, so that no client library takes part.
 """
 
@@ -14,6 +15,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,9 +36,9 @@ from service.grpc_server.messages import SERVICE, ModelInferRequest
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32
+CALLERS = 8
 
-METHOD = f"/{SERVICE}/ModelInfer"
-_WARM_SECONDS = 1.0
+WARM_SECONDS = 1.0
 
 Send = Callable[[], object]
 
@@ -48,6 +50,8 @@ class Workload:
     title: str
     posts: Sequence[Post]
     messages: Sequence[bytes]
+    verb: str = "POST"
+    call: str = "ModelInfer"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pictures = read_pictures(options.images)
     print("ms of processor time a request".ljust(34) + "".join(name.rjust(8) for name in ("HTTP", "gRPC", "ratio")))
     grpc_port = free_port()
-    service = lensgate(settings={"LENSGATE_GRPC_PORT": str(grpc_port), "LENSGATE_RECORDS_URL": "off"})
+    settings = {
+        "LENSGATE_GRPC_PORT": str(grpc_port),
+        "LENSGATE_RECORDS_URL": "off",
+        "LENSGATE_MAX_INFLIGHT_IMAGES": "1024",
+    }
+    service = lensgate(settings=settings)
     with service.running(pictures[0]) as running:
         for workload in _workloads(pictures):
             _compare(workload, running.pid, ports={"HTTP": running.port, "gRPC": grpc_port}, options=options)
@@ -64,27 +73,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(workload: Workload, pid: int, *, ports: Mapping[str, int], options: argparse.Namespace) -> None:
+    connect = {"HTTP": _over_http, "gRPC": _over_grpc}
     with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(CALLERS))
         sends = {
-            "HTTP": stack.enter_context(_over_http(ports["HTTP"], workload.posts)),
-            "gRPC": stack.enter_context(_over_grpc(ports["gRPC"], workload.messages)),
+            name: [stack.enter_context(connect[name](port, workload)) for _ in range(CALLERS)]
+            for name, port in ports.items()
         }
-        for send in sends.values():
-            _cost(send, pid, _WARM_SECONDS)
-        turns = {name: partial(_cost, send, pid, options.seconds) for name, send in sends.items()}
+        for callers in sends.values():
+            _cost(callers, pid, WARM_SECONDS, pool)
+        turns = {name: partial(_cost, callers, pid, options.seconds, pool) for name, callers in sends.items()}
         found = alternate(turns, rounds=options.rounds)
     ratio = statistics.median(other / one for one, other in zip(found["HTTP"], found["gRPC"], strict=True))
     costs = "".join(f"{statistics.median(found[name]) * 1000:8.3f}" for name in sends)
     print(f"{workload.title:34}{costs}{ratio:8.2f}")
 
 
-def _cost(send: Send, pid: int, seconds: float) -> float:
+def _cost(callers: Sequence[Send], pid: int, seconds: float, pool: ThreadPoolExecutor) -> float:
     """Return the service's seconds of processor time for one request."""
-    used, count, end = seconds_of(pid), 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    used = seconds_of(pid)
+    count = sum(pool.map(partial(_repeat, until=time.monotonic() + seconds), callers))
+    return (seconds_of(pid) - used) / count
+
+
+def _repeat(send: Send, *, until: float) -> int:
+    count = 0
+    while not count or time.monotonic() < until:
         send()
         count += 1
-    return (seconds_of(pid) - used) / count
+    return count
 
 
 def _workloads(pictures: Sequence[bytes]) -> list[Workload]:
@@ -93,6 +110,7 @@ def _workloads(pictures: Sequence[bytes]) -> list[Workload]:
     batch = pixels[np.arange(BATCH) % len(pixels)]
     files = [vector_post(data) for data in pictures]
     return [
+        Workload("liveness probe", [Post("/v2/health/live", b"")], [b""], verb="GET", call="ServerLive"),
         Workload(f"PNG of {len(pictures[0]) / 1e6:.1f} MB", files, [_file_message(data) for data in pictures]),
         Workload("1 tensor", [pixels_post(pixels[:1], binary_answer=True)], [_pixels_message(pixels[:1])]),
         Workload(f"{BATCH} tensors", [pixels_post(batch, binary_answer=True)], [_pixels_message(batch)]),
@@ -115,13 +133,13 @@ def _message(name: str, datatype: str, shape: Sequence[int], data: bytes) -> byt
 
 
 @contextmanager
-def _over_http(port: int, posts: Sequence[Post]) -> Iterator[Send]:
-    waiting = cycle(posts)
+def _over_http(port: int, workload: Workload) -> Iterator[Send]:
+    waiting = cycle(workload.posts)
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
 
         def send() -> None:
             post = next(waiting)
-            connection.request("POST", post.path, post.body, dict(post.headers))
+            connection.request(workload.verb, post.path, post.body or None, dict(post.headers))
             answer = connection.getresponse()
             body = answer.read()
             if answer.status != 200:
@@ -131,10 +149,12 @@ def _over_http(port: int, posts: Sequence[Post]) -> Iterator[Send]:
 
 
 @contextmanager
-def _over_grpc(port: int, messages: Sequence[bytes]) -> Iterator[Send]:
-    waiting = cycle(messages)
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(METHOD)
+def _over_grpc(port: int, workload: Workload) -> Iterator[Send]:
+    waiting = cycle(workload.messages)
+    # Otherwise grpc would share one connection.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        call = channel.unary_unary(f"/{SERVICE}/{workload.call}")
         yield lambda: call(next(waiting), timeout=30)
 
 
