@@ -1,4 +1,4 @@
-"""Tokens, rates, capacity and time over gRPC: silent, slow and abandoned callers hold nothing for long."""
+"""Tokens, rates, capacity and time over gRPC: silent, slow and abandoned callers give back what they hold."""
 
 import asyncio
 import signal
