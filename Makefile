@@ -6,12 +6,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
 FACES ?= ../shared/faces
-VERSION ?= 2
+VERSION ?= 3
 # The locks keep extras: without them older releases of pip treat a requirement with an extra as unpinned.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train locks clean
+.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -26,7 +26,7 @@ setup-training: .venv/training
 	@touch $@
 
 # One stamp file for each lock, so that a lock is installed once. Only locked packages are installed.
-.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c | .venv/python
+.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h | .venv/python
 	@test $* = cpu || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
@@ -150,21 +150,23 @@ node_modules/.stamp: package.json package-lock.json | tools
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
-# Some tests run Debian's servers and browser against the service and the files in deploy/, others need a C compiler.
+# Some tests run Debian's servers and browser against the service and the files in deploy/, others need a C compiler, or
+# one for 64-bit ARM and an emulator.
 # The tests start PostgreSQL themselves, so its package must not create a cluster.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx node npm
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx node npm aarch64-linux-gnu-gcc qemu-aarch64
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx, nodejs, npm and postgresql"; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx, nodejs, npm, postgresql, gcc-aarch64-linux-gnu and qemu-user"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
 		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
-		wrk gcc libc6-dev curl openssl chromium nginx postgresql $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
+		wrk gcc libc6-dev curl openssl chromium nginx postgresql gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
+		qemu-user $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
 
 # Use real generator output if FACES has it, drawn faces otherwise.
 bench: setup-training bench-tools
@@ -180,13 +182,13 @@ bench: setup-training bench-tools
 # wrk generates the load and nginx balances it. Triton, one of the servers compared, needs Debian 12's own Python; without
 # it the benchmark reports Triton as missing.
 bench-tools:
-	@if ! command -v wrk >/dev/null || ! command -v nginx >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 >/dev/null 2>&1; then \
-		command -v apt-get >/dev/null || { echo "install wrk and nginx first" >&2; exit 1; }; \
-		echo "installing Debian's wrk, nginx and python3.11"; \
+	@if ! command -v wrk >/dev/null || ! command -v nginx >/dev/null || ! ls /usr/lib/*/libpython3.11.so.1.0 /usr/lib/*/libpng16.so.16 >/dev/null 2>&1; then \
+		command -v apt-get >/dev/null || { echo "install wrk, nginx and libpng first" >&2; exit 1; }; \
+		echo "installing Debian's wrk, nginx, libpng and python3.11"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		export DEBIAN_FRONTEND=noninteractive; \
 		$$sudo apt-get -qq update; \
-		$$sudo apt-get -qq install --yes --no-install-recommends wrk nginx >/dev/null || exit 1; \
+		$$sudo apt-get -qq install --yes --no-install-recommends wrk nginx libpng-dev >/dev/null || exit 1; \
 		$$sudo apt-get -qq install --yes --no-install-recommends python3.11 python3.11-venv libpython3.11 >/dev/null \
 			|| echo "Triton is left out"; fi
 
@@ -197,7 +199,7 @@ bench-training: setup-training
 
 # These terms describe the default data set only.
 ifeq ($(origin FACES),file)
-TERMS = --source "faces=stand-in for Kaggle's Glasses or No Glasses: 2,313 GAN faces of eight collections, labelled by eye" \
+TERMS = --source "faces=stand-in for Kaggle's Glasses or No Glasses: 2,757 GAN faces of nine collections, labelled by eye" \
 	--licence "faces=research, non-commercial; no terms for most of the pictures: see the data set's README"
 endif
 
@@ -205,8 +207,14 @@ endif
 train: setup-training
 	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make train FACES=DIR" >&2; exit 1; }
 	$(BIN)/lensgate train draw --count 200 --seed 7 --out runs/drawn
-	$(BIN)/lensgate train all --data $(FACES) --auxiliary runs/drawn --preset gate --work runs --out runs/models \
+	$(BIN)/lensgate train all --data $(FACES) --auxiliary runs/drawn --preset gate --folds 4 --work runs --out runs/models \
 		--version $(VERSION) $(TERMS)
+
+# The paper's experiments, hours on two cores: finished parts stay in runs/paper, and a second run continues. PAPER adds
+# options, such as PAPER="--seeds 5".
+paper: setup-training
+	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make paper FACES=DIR" >&2; exit 1; }
+	$(BIN)/lensgate train paper --data $(FACES) --work runs/paper --out docs $(PAPER)
 
 locks:
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training --group test --output-file locks/dev.txt

@@ -2,8 +2,11 @@
 
     python -m bench.decoding ../shared/faces/originals
 
-Every contender decodes the same images and shrinks them to 64 x 64 by area averaging. The contenders alternate, so a
-busy machine slows all of them equally; a ratio is a ratio of medians.
+Every contender decodes the same images and shrinks them to 64 x 64 by area averaging, except for libpng alone, which
+only decodes. The contenders alternate, so a busy machine slows all of them equally; a ratio is a ratio of medians.
+
+Other decoders publish their speed relative to libpng. The last lines compare with these figures, which come from other
+machines, files and builds of libpng, and are for decoding alone.
 """
 
 import io
@@ -21,13 +24,28 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from bench.libpng import NAME as LIBPNG
+from bench.libpng import Libpng
+from bench.needs import require
 from gate import area_average, read_pixels
 from gate.cores import usable_cores
 from gate.formats.png.fast_decoder import ACCELERATED
 
+_MEMORY_SAFE = "https://www.reddit.com/r/rust/comments/1ha7uyi/"
+_WUFFS = "https://nigeltao.github.io/blog/2021/fastest-safest-png-decoder.html"
+PUBLISHED = (
+    ("image-png", "1.80", "Zen 4, QOI corpus, zlib-ng in libpng: 375.4 of 208.9 MP/s", _MEMORY_SAFE),
+    ("image-png", "1.52", "Apple silicon, the same: 256.1 of 168.9 MP/s", _MEMORY_SAFE),
+    ("Wuffs", "1.80", "Zen 4, the same: 376.2 of 208.9 MP/s", _MEMORY_SAFE),
+    ("Wuffs", "1.51", "Apple silicon, the same: 255.1 of 168.9 MP/s", _MEMORY_SAFE),
+    ("Wuffs", "1.22 to 2.75", "its own files, x86-64, 2021", _WUFFS),
+)
+"""Name, times libpng, circumstances and source."""
+
 SIZE = 64
 ROUNDS = 6
 PICTURES = 12
+LIBPNG_ALONE = "libpng, without shrinking"
 
 Decode = Callable[[bytes], object]
 
@@ -62,12 +80,15 @@ def gate(data: bytes) -> object:
 
 def contenders(pictures: Sequence[bytes]) -> list[DecodeContender]:
     """Return all contenders; the first of each format is the gate, the baseline of the ratios."""
+    libpng = Libpng()
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
     jpeg = [_encode(image, "JPEG", quality=92) for image in images]
     webp = [_encode(image, "WEBP", quality=90) for image in images]
     return [
         DecodeContender("png", f"gate ({_png_path()})", gate, pictures),
         DecodeContender("png", "Pillow", pillow_box, pictures),
+        DecodeContender("png", f"libpng {libpng.version}", whole(libpng), pictures),
+        DecodeContender("png", LIBPNG_ALONE, libpng, pictures),
         DecodeContender("jpeg", "gate (DCT-scaled)", gate, jpeg),
         DecodeContender("jpeg", "libjpeg-turbo, whole", whole(simplejpeg.decode_jpeg), jpeg),
         DecodeContender("jpeg", "Pillow", pillow_box, jpeg),
@@ -78,6 +99,7 @@ def contenders(pictures: Sequence[bytes]) -> list[DecodeContender]:
 
 def main(folder: Path) -> int:
     """Measure and print."""
+    require(libraries=[LIBPNG])
     pictures = [path.read_bytes() for path in sorted(folder.glob("*.png"))[:PICTURES]]
     if not pictures:
         print(f"there are no PNG files in {folder}", file=sys.stderr)
@@ -101,7 +123,16 @@ def main(folder: Path) -> int:
             f"{line.format:6} {line.name:32} {alone * 1e3:9.2f} {together * 1e3:13.2f} "
             f"{alone / together:8.2f} {ratio:16.2f} x"
         )
+    _print_published(lines)
     return 0
+
+
+def _print_published(lines: Sequence[DecodeContender]) -> None:
+    gate, libpng = (next(line for line in lines if line.name.startswith(name)) for name in ("gate", LIBPNG_ALONE))
+    here = _median(libpng.alone) / _median(gate.alone)
+    print(f"\nPNG, times the speed of libpng on one thread: gate {here:.2f} here, with shrinking, and zlib in libpng")
+    for name, times, circumstances, source in PUBLISHED:
+        print(f"  published: {name} {times} ({circumstances}) {source}")
 
 
 def _png_path() -> str:

@@ -32,7 +32,7 @@ from service.inference.model_loading import load_model
 from service.pages.history import STEPS
 from service.pages.routes import make_page_routes
 from service.pages.sampler import STEP_SECONDS, Sampler
-from service.runtime import build_runtime
+from service.runtime import Runtime, build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.browser.browser import running_browser
@@ -86,11 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     pace = SimulatedClock()
-    with tempfile.TemporaryDirectory() as scratch, _serving(Path(scratch), pace) as (url, sampler):
+    with tempfile.TemporaryDirectory() as scratch, _serving(Path(scratch), pace) as (url, sampler, runtime):
         print(f"drawing {FACES} faces")
         faces = [_draw(number) for number in range(FACES)]
         print("sending them")
-        _send(url, faces, sampler=sampler, pace=pace)
+        _send(url, faces, sampler=sampler, runtime=runtime, pace=pace)
         sizes = [path.stat().st_size for path in _photograph(url, options.folder, faces[0])]
     return int(max(sizes) > _LIMIT)
 
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _serving(folder: Path, pace: SimulatedClock) -> Iterator[tuple[str, Sampler]]:
+def _serving(folder: Path, pace: SimulatedClock) -> Iterator[tuple[str, Sampler, Runtime]]:
     settings = Settings(port=0, records_url=f"sqlite:///{folder / 'records.db'}", audit_ratio=0.05, log_level="error")
     runtime = build_runtime(settings, load_model(ModelStore(settings.models), settings))
     server = Server(settings, runtime)
@@ -114,7 +114,7 @@ def _serving(folder: Path, pace: SimulatedClock) -> Iterator[tuple[str, Sampler]
     while not server.started:
         time.sleep(0.01)
     try:
-        yield server.url, sampler
+        yield server.url, sampler, runtime
     finally:
         server.handle_exit(signal.SIGTERM, None)
         thread.join()
@@ -153,7 +153,7 @@ def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return half
 
 
-def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, pace: SimulatedClock) -> None:
+def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, runtime: Runtime, pace: SimulatedClock) -> None:
     """A wave of traffic over the whole history. Most images are accepted; the discarded ones come in a burst."""
     rng = np.random.default_rng(1)
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
@@ -164,7 +164,7 @@ def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, pace: Simul
                 pool = faces if rng.random() < everything else kept
                 _post(client, pool[int(rng.integers(len(pool)))])
             pace.left -= 1
-            sampler.sample()
+            sampler.sample(runtime.metrics_of_all.own())
 
 
 def _post(client: httpx.Client, face: DrawnFace) -> str:

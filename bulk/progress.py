@@ -104,7 +104,7 @@ class Progress:
             f"accepted {counts.accepted:,}",
             f"discarded {counts.discarded:,}",
             f"errors {counts.errors:,}",
-            f"part {done:,} of {self._total.units:,}" if self._total else f"part {done:,}",
+            f"shard {done:,} of {self._total.units:,}" if self._total else f"shard {done:,}",
         ]
         return "  ".join(fields)
 

@@ -35,8 +35,42 @@ class ModelInput(_CardPart):
     normalisation: Literal["in the graph"] = "in the graph"
 
 
+class TrueClass(_CardPart):
+    """Accepted calibration faces that truly belong to a class; `errors` of them are labelled wrongly.
+
+    `bound` is the one-sided bound on their share, for this band taken as given.
+    """
+
+    accepted: Annotated[int, Field(ge=0)]
+    errors: Annotated[int, Field(ge=0)]
+    bound: Probability
+
+
+class CardClass(_CardPart):
+    """The certificate of one label: of the images accepted with it, at most `target_risk` are labelled wrongly.
+
+    The promise holds only if `certified`. `errors` of the `accepted` calibration images are wrong, and `bound` is the
+    one-sided bound on their share. `images_needed` estimates the further labelled faces of the class that a
+    certificate takes; null if it is certified or no number suffices.
+    """
+
+    certified: bool
+    target_risk: Probability
+    accepted: Annotated[int, Field(ge=0)]
+    errors: Annotated[int, Field(ge=0)]
+    bound: Probability
+    images_needed: Annotated[int, Field(ge=0)] | None = None
+    true_class: TrueClass
+
+
 class CardBand(_CardPart):
-    """The band of uncertain probabilities and how it was chosen."""
+    """The band of uncertain probabilities and how it was chosen.
+
+    `chosen_by` is `certified` if at least one class is. `confidence` belongs to each class by itself; both promises
+    hold together with at least 1 - 2 (1 - confidence). `target_risk` bounds the errors among all accepted images; it is
+    null unless both classes are certified. `coverage` is the share of calibration images that are accepted, unfamiliar
+    ones included. Cards of models 1 and 2 have no `classes`: their promise is about all accepted images together.
+    """
 
     low: Probability = 0.4
     high: Probability = 0.6
@@ -46,6 +80,10 @@ class CardBand(_CardPart):
     coverage: Probability | None = None
     accepted: int | None = None
     errors: int | None = None
+    folds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Networks that scored the images: 1 for the served one alone, more if cross-fitted"
+    )
+    classes: dict[Label, CardClass] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -79,7 +79,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             if tracer is not None:
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
-            for part in (runtime, sampler, ReviewRefresh(store, reviews, served=served), *parts):
+            for part in (runtime.place.link, runtime, sampler, ReviewRefresh(store, reviews, served=served), *parts):
                 if part is not None:
                     await stack.enter_async_context(part)
             yield

@@ -3,8 +3,8 @@
 import argparse
 
 from service.process.signals import guard_start
-from service.server import make_server, serve
 from service.settings import Settings
+from service.workers import become_parent, count_workers
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -16,4 +16,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _serve(options: argparse.Namespace) -> None:
     flags = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
     guard_start()
-    serve(make_server(Settings.load(flags)))
+    settings = Settings.load(flags)
+    if (count := count_workers(settings)) > 1:
+        become_parent(settings, flags, count=count)
+    # The parent of several workers loads neither the web framework nor the model's runtime.
+    from service.server import make_server, serve  # noqa: PLC0415
+
+    serve(make_server(settings))

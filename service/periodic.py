@@ -29,6 +29,7 @@ class Repeated(ABC):
         self._patience = patience
         self._is_ended = False
         self._woken = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -40,6 +41,13 @@ class Repeated(ABC):
         """Run a turn soon. Safe to call from signal handlers and from any thread."""
         if self._loop is not None:
             call_in_loop(self._loop, self._woken.set)
+
+    async def finish_again(self) -> None:
+        """Run a turn soon, and return when it has ended. Call it inside the block."""
+        ended = asyncio.get_running_loop().create_future()
+        self._waiting.append(ended)
+        self.again()
+        await ended
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -61,10 +69,15 @@ class Repeated(ABC):
         if not self._at_once:
             await self._wait()
         while not self._is_ended:
+            waiting, self._waiting = self._waiting, []
             try:
                 await self.turn()
             except Exception:  # Later turns must still run: the next one may revoke a token.
                 log.exception(self._fault)
+            finally:
+                for each in waiting:
+                    if not each.done():
+                        each.set_result(None)
             await self._wait()
 
     async def _wait(self) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 from prometheus_client import CollectorRegistry
 
 from gate import DecodeBudget
+from gate.cores import usable_cores
 from service.errors import Draining
 from service.inference.admission import Admission
 from service.inference.decode_pool import DecodePool
@@ -16,7 +17,9 @@ from service.inference.observers import DecisionObserver
 from service.inference.pipeline import Pipeline
 from service.inference.shadow import Shadow
 from service.metrics.decisions import Metrics
+from service.metrics.gathering import Gathering
 from service.observers import CountDecisions, RecordDecisions
+from service.place import ALONE, Place
 from service.records.recorder import Recorder
 from service.records.store import Store
 from service.records.writer import Limits
@@ -38,6 +41,8 @@ class Runtime:
     pipeline: Pipeline
     shadow: Shadow | None
     recorder: Recorder | None
+    place: Place
+    metrics_of_all: Gathering
 
     @property
     def runner(self) -> ModelRunner:
@@ -94,8 +99,10 @@ def build_runtime(
     *,
     shadow: LoadedModel | None = None,
     registry: CollectorRegistry | None = None,
+    place: Place = ALONE,
 ) -> Runtime:
     """Build the parts around one model and its shadow, with metrics in `registry` or in one of their own.
+    Limits are those of all workers; this one keeps its share.
 
     No thread is started.
 
@@ -104,10 +111,13 @@ def build_runtime(
     """
     store = None if settings.records_url == "off" else Store(settings.records_url)
     metrics = Metrics(registry or CollectorRegistry())
-    budget = DecodeBudget(settings.max_decode_bytes)
-    decode_pool = DecodePool(threads=settings.decode_threads, observe=metrics.observe_decode)
+    budget = DecodeBudget(place.share(settings.max_decode_bytes))
+    threads = place.threads(settings.decode_threads or usable_cores())
+    decode_pool = DecodePool(threads=threads, observe=metrics.observe_decode)
     follower = Shadow(shadow, settings, metrics=metrics.shadow) if shadow else None
-    recorder = _make_recorder(store, settings, metrics, budget=budget, decode_pool=decode_pool) if store else None
+    recorder = (
+        _make_recorder(store, settings, metrics, place=place, budget=budget, decode_pool=decode_pool) if store else None
+    )
     pipeline = Pipeline(
         settings,
         loaded,
@@ -118,9 +128,15 @@ def build_runtime(
         shadow_size=follower.size if follower else None,
         keep_sources=recorder is not None,
     )
-    admission = _make_admission(settings, pipeline)
-    metrics.watch(queued_images=lambda: pipeline.queued_images, inflight_bytes=lambda: admission.bytes)
-    return Runtime(settings, metrics, admission, budget, decode_pool, pipeline, follower, recorder)
+    admission = _make_admission(settings, pipeline, place)
+    metrics.watch(
+        queued_images=lambda: pipeline.queued_images,
+        inflight_images=lambda: admission.images,
+        inflight_bytes=lambda: admission.bytes,
+        batch_uploads=lambda: admission.streams,
+    )
+    gathering = Gathering(metrics, number=place.number, workers=place.link)
+    return Runtime(settings, metrics, admission, budget, decode_pool, pipeline, follower, recorder, place, gathering)
 
 
 def _observers(
@@ -135,7 +151,7 @@ def _observers(
 
 
 def _make_recorder(
-    store: Store, settings: Settings, metrics: Metrics, *, budget: DecodeBudget, decode_pool: DecodePool
+    store: Store, settings: Settings, metrics: Metrics, *, place: Place, budget: DecodeBudget, decode_pool: DecodePool
 ) -> Recorder:
     return Recorder(
         store,
@@ -144,15 +160,17 @@ def _make_recorder(
         max_pixels=settings.max_pixels,
         budget=budget,
         is_busy=lambda: decode_pool.queued > 0,
+        share=place.share,
+        prunes=place.is_first,
     )
 
 
-def _make_admission(settings: Settings, pipeline: Pipeline) -> Admission:
+def _make_admission(settings: Settings, pipeline: Pipeline, place: Place) -> Admission:
     return Admission(
-        max_images=settings.max_inflight_images,
-        max_bytes=settings.max_inflight_bytes,
+        max_images=place.share(settings.max_inflight_images),
+        max_bytes=max(place.share(settings.max_inflight_bytes), settings.max_body_bytes),
         max_body_bytes=settings.max_body_bytes,
         predicted_wait=pipeline.predicted_wait,
-        max_streams=settings.max_streams,
+        max_streams=place.share(settings.max_streams),
         share=settings.max_share_per_caller,
     )

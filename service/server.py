@@ -1,5 +1,6 @@
 """The server process: load and verify the model, listen, and on SIGTERM finish the admitted requests."""
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -17,14 +18,15 @@ from gate import ModelStore
 from gate.formats.png.fast_decoder import ACCELERATED
 from service.access.exposure import check_exposure
 from service.access.guard import Guard
+from service.access.limits import RateLimits
 from service.access.tls import Certificate
 from service.access.tokens import open_tokens
 from service.api.health import make_probe_server
 from service.api.v2.inference import Inference
 from service.app import create_app
 from service.errors import SettingsError
-from service.http.connections import Handshakes
-from service.http.ports import check_ports, url_of
+from service.http.connections import MAX_HANDSHAKES, Handshakes
+from service.http.ports import check_ports, listen_beside, url_of
 from service.http.request_log import RequestLog
 from service.http.server_config import Tls, make_config
 from service.http.uvicorn_adapter.server import STARTUP_FAILURE, QuietServer
@@ -33,7 +35,9 @@ from service.inference.model_reload import ModelWatch, State, read_state
 from service.inference.model_runner import LoadedModel
 from service.metrics.access import CertificateMetrics
 from service.periodic import Repeated
+from service.place import ALONE, Place
 from service.process.json_logs import configure_logging
+from service.process.parent_link import ParentLink
 from service.process.signals import handled
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
@@ -45,15 +49,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def make_server(settings: Settings) -> "Server":
+def make_server(settings: Settings, place: Place = ALONE) -> "Server":
     """Load the current model and wrap it in a server that is ready to run.
+
+    Args:
+        settings: of the service.
+        place: of this process among the workers.
 
     Raises:
         GateError: the model, the device or a setting is at fault; the text names the cure.
     """
-    check_exposure(settings)
-    check_ports(settings)
-    configure_logging(settings.log_level)
+    if place.link is None:
+        check_exposure(settings)
+        check_ports(settings)
+    configure_logging(settings.log_level, worker=place.number if place.link else None)
     # A `_created` series beside each counter would double the number of series in Prometheus.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if not ACCELERATED:
@@ -65,7 +74,7 @@ def make_server(settings: Settings) -> "Server":
     load = partial(load_model, store, settings)
     loaded = load_within(load, settings)
     shadow = load_within(partial(load_shadow, store, settings), settings)
-    runtime = build_runtime(settings, loaded, shadow=shadow)
+    runtime = build_runtime(settings, loaded, shadow=shadow, place=place)
     watch = watch_model(runtime, store, load=load, seen=seen)
     return Server(settings, runtime, tracer=_make_tracer(settings), watch=watch)
 
@@ -115,7 +124,8 @@ class Server(QuietServer):
     ) -> None:
         self._runtime = runtime
         tokens = open_tokens(settings, runtime.metrics.registry)
-        guard = Guard(tokens, on_limit=partial(runtime.metrics.observe_shed, "rate_limit"))
+        limits = RateLimits(shared=runtime.place.rates)
+        guard = Guard(tokens, limits=limits, on_limit=partial(runtime.metrics.observe_shed, "rate_limit"))
         inference = Inference(runtime)
         self._certificate = _load_certificate(settings, CertificateMetrics(runtime.metrics.registry))
         self._probes = make_probe_server(runtime)
@@ -123,12 +133,17 @@ class Server(QuietServer):
         self._watches: list[Repeated] = [watch] if watch else []
         self._watches += [each.watch for each in (tokens, self._certificate) if each]
         self.grpc = _make_grpc_server(inference, guard, tracer=tracer, certificate=self._certificate)
-        self._handshakes = Handshakes()
+        self._link = runtime.place.link
+        if self._link is not None:
+            self._connect(self._link)
+        self._listeners: list[socket.socket] | None = None
+        self._handshakes = Handshakes(runtime.place.share(MAX_HANDSHAKES))
         super().__init__(
             make_config(
                 create_app(inference, guard, tracer=tracer, parts=(watch, self.grpc)),
                 settings,
                 port=settings.port,
+                connections=runtime.place.share(settings.max_connections),
                 # Every admitted request is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
                 tls=self._tls(),
@@ -151,11 +166,11 @@ class Server(QuietServer):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen. The probes' port is bound first, and answers once the main port does."""
         if self._probes:
-            try:
-                self._probes.bind()
-            except OSError as error:
-                log.error("LENSGATE_METRICS_PORT: %s", error)
-                sys.exit(STARTUP_FAILURE)
+            with _or_exit("LENSGATE_METRICS_PORT"):
+                self._probes.bind(share_port=self._link is not None)
+        if self._link is not None:
+            with _or_exit("LENSGATE_PORT"):
+                sockets = self._listeners = listen_beside(self.config.host, self.config.port)
         await super().startup(sockets)
         if self.started:
             log.info("running on %s (Press CTRL+C to quit)", self.url)
@@ -163,12 +178,21 @@ class Server(QuietServer):
             await self._beside.enter_async_context(self._probes)
         if self._certificate:
             await self._beside.enter_async_context(self._certificate.watch)
+        if self._link is not None:
+            self._link.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the admitted requests and end the threads; probes are answered until then."""
         self._handshakes.close()
-        await super().shutdown(sockets)
+        await super().shutdown(sockets or self._listeners)
         await self._beside.aclose()
+
+    def _connect(self, link: ParentLink) -> None:
+        """Connect the link to this server's parts; the app's lifespan opens it."""
+        link.read = lambda: self._runtime.metrics_of_all.own().encode()
+        link.check = lambda: None if self.should_exit else self._runtime.check_alive()
+        link.reload = self._reload_all
+        link.end = self._end
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -181,10 +205,17 @@ class Server(QuietServer):
         for watch in self._watches:
             watch.again()
 
+    async def _reload_all(self) -> None:
+        log.info("reloading model, tokens and certificate")
+        await asyncio.gather(*(watch.finish_again() for watch in self._watches))
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain. A second signal exits at once, even if a thread hangs."""
         if self.should_exit:
             os._exit(1)
+        self._end()
+
+    def _end(self) -> None:
         self._runtime.drain()
         self.should_exit = True
 
@@ -204,6 +235,15 @@ def _make_grpc_server(
             f"LENSGATE_GRPC_PORT is set and {error.name} is not installed: install lensgate[grpc], or leave it out"
         ) from error
     return GrpcServer(inference, guard=guard, log=RequestLog(runtime.metrics, tracer=tracer), certificate=certificate)
+
+
+@contextlib.contextmanager
+def _or_exit(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        log.error("%s: %s", setting, error)
+        sys.exit(STARTUP_FAILURE)
 
 
 def _load_certificate(settings: Settings, metrics: CertificateMetrics) -> Certificate | None:

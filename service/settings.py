@@ -25,6 +25,9 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: Literal["auto"] | Count = Field(
+        "auto", description="processes that share the port; auto is one for every 8 cores, rounded up"
+    )
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="serve /metrics, /livez and /readyz on this port alone, without tokens"
     )

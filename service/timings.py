@@ -35,6 +35,10 @@ class Stages:
         finally:
             self.add(name, started, self._clock())
 
+    def latest(self) -> dict[str, float]:
+        """Return the seconds of the last interval of each stage; for `queue` that is the wait for the model."""
+        return {stage.name: stage.ended - stage.started for stage in self.found}
+
     def milliseconds(self) -> dict[str, float]:
         """Return the total of each stage, in the order of first appearance."""
         sums: dict[str, float] = {}

@@ -20,7 +20,7 @@ FLOORS = {
         *("process", "inference", "metrics", "http", "access", "records", "review"),
         *("api", "grpc_server", "pages"),
     ),
-    "training": ("data", "drawing", "model", "evaluation", "figures", "search", "report", "cli"),
+    "training": ("data", "drawing", "model", "evaluation", "figures", "search", "report", "paper", "cli"),
 }
 
 

@@ -28,7 +28,7 @@ def run(trace: NetworkTrace, *command: str) -> "subprocess.CompletedProcess[str]
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
 

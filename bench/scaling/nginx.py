@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.needs import SYSTEM_PATH
 from bench.serving.processes import Running, StartError, running
 
 METHODS = {"round robin": "", "least connections": "least_conn;"}
@@ -31,7 +32,7 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 def program() -> str | None:
     """Return the path of nginx, or None. Debian installs it outside the PATH of ordinary users."""
-    return shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    return shutil.which("nginx", path=SYSTEM_PATH)
 
 
 def check_installed() -> None:

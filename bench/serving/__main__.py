@@ -3,7 +3,7 @@
     python -m bench.serving --rows 1,2,9 --seconds 2
 
 Prints a table, and writes `serving.csv` and `serving.png` into `--out`. The peers of rows 2 to 4 are installed into
-`--peers`, each into an environment of its own, on the first run.
+`--peers` at the start of the first run, each into an environment of its own.
 """
 
 import argparse
@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import startup
+from bench.needs import require
 from bench.serving.aims import AIMS
 from bench.serving.bench import Bench
-from bench.serving.contenders import PICTURES, ROOT, peer_versions
+from bench.serving.contenders import PEERS, PICTURES, ROOT, peer_versions
+from bench.serving.environments import InstallError, python_of
 from bench.serving.latency import added, busy
 from bench.serving.limits import InProcess
 from bench.serving.machine import describe
@@ -32,17 +34,19 @@ from gate import ModelStore
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0 whether or not the aims are met."""
     options = _parser().parse_args(arguments)
+    require(programs=["wrk"], packages=["matplotlib", "starlette", "simplejpeg"])
+    options.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     model = ModelStore(ROOT / "models").load()
     graph = ROOT / "models" / model.card.name / model.card.version / "model.onnx"
     pictures = read_pictures(options.images)
-    bench = Bench(pictures, InProcess(model), graph, options.peers, options.seconds, options.rounds)
+    bench = Bench(pictures, InProcess(model), graph, options.peers, options.names, options.seconds, options.rounds)
+    install_peers(bench, options.rows)
     rows = sorted(_measure(bench, options.rows), key=lambda row: row.number)
     head = [*describe(), peer_versions(), _setting(bench, model.card.version, time.monotonic() - began)]
     print("\n".join(head), f"row  {'':56} {'figure':>10}  {'aim':>8}  met", sep="\n")
     for row in rows:
         print("\n".join(row.lines()))
-    options.out.mkdir(parents=True, exist_ok=True)
     write_csv(rows, options.out / "serving.csv")
     draw(rows, "\n".join(head), options.out / "serving.png")
     print(f"written: {options.out / 'serving.csv'}, {options.out / 'serving.png'}")
@@ -66,6 +70,15 @@ def _measure(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
             print(f"measuring {' and '.join(map(str, sorted(own & set(numbers))))}", file=sys.stderr, flush=True)
             rows += _safely(measure, own & set(numbers))
     return [row for row in rows if row.number in numbers]
+
+
+def install_peers(bench: Bench, numbers: Sequence[int]) -> None:
+    """Install the peers that the rows need; one that cannot be installed is named now and again in its rows."""
+    for name in bench.names if {2, 3, 4} & set(numbers) else ():
+        try:
+            python_of(name, bench.peers)
+        except InstallError as error:
+            print(f"{name} will not be measured: {error}", file=sys.stderr, flush=True)
 
 
 def _safely(measure: Callable[[], list[ReportRow]], numbers: set[int]) -> list[ReportRow]:
@@ -98,9 +111,17 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(PEERS):
+        raise argparse.ArgumentTypeError(f"there is no peer {min(unknown)}: choose from {', '.join(PEERS)}")
+    return names
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=_numbers, default=list(AIMS), help="numbers with commas between (all)")
+    parser.add_argument("--names", type=_names, default=list(PEERS), help="peers with commas between (all)")
     parser.add_argument("--seconds", type=float, default=5.0, help="seconds per turn; open loops take longer (5)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contender (3)")
     parser.add_argument("--images", type=Path, default=PICTURES, help="folder of PNG files")

@@ -28,9 +28,9 @@ class Aim:
 
 AIMS = {
     1: Aim("PNG as a share of in-process on all cores", "", 0.85),
-    2: Aim("PNG against the best peer, which decodes with Pillow", "x", 2.5),
+    2: Aim("PNG against the best peer, each with its usual decoder", "x", 2.5),
     3: Aim("PNG against the best peer, which decodes as we do", "x", 1.3),
-    4: Aim("JPEG against the best peer, which decodes with Pillow", "x", 3.0),
+    4: Aim("JPEG against the best peer, each with its usual decoder", "x", 3.0),
     5: Aim("V2 image [32,S,S,3] as a share of bare session.run", "", 0.8),
     6: Aim("V2 image [1,S,S,3] as a share of a bare endpoint", "", 0.6),
     7: Aim("unloaded PNG: median latency less the in-process time", "ms", 3.0, at_most=True),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.serving.contenders import PEERS
 from bench.serving.limits import InProcess
 from bench.turns import alternate
 from gate.cores import usable_cores
@@ -18,6 +19,8 @@ class Bench:
     graph: Path
     peers: Path
     """The folder of the peers' environments."""
+    names: Sequence[str] = PEERS
+    """The peers to measure."""
     seconds: float = 5.0
     rounds: int = 3
 

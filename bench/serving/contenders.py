@@ -155,6 +155,10 @@ class _Peer:
     arguments: Callable[[int], Sequence[str]] | None = None
     """Arguments of the interpreter; None for the peer's server file."""
     probability: Callable[[bytes], float] = _probability
+    decoder: str = "pillow"
+    """Its usual decoder."""
+    takes_ours: bool = True
+    """Whether it could call this project's decoder."""
 
 
 _PEERS = {
@@ -171,8 +175,18 @@ _PEERS = {
     ),
     "ray": _Peer("Ray Serve", "ray", lambda data: image_post("/classify", data)),
     "litserve": _Peer("LitServe", "litserve", lambda data: image_post("/predict", data)),
+    "opencv": _Peer(
+        "OpenCV behind V2 (OVMS stand-in)",
+        "opencv-python-headless",
+        encoded_post,
+        probability=_tensor_probability,
+        decoder="opencv",
+        takes_ours=False,
+    ),
 }
 PEERS = tuple(_PEERS)
+TAKE_OURS = tuple(name for name, one in _PEERS.items() if one.takes_ours)
+"""Peers in Python, which can call this project's decoder."""
 _ENVIRONMENT = {
     # Telemetry is off.
     "BENTOML_DO_NOT_TRACK": "true",
@@ -193,7 +207,7 @@ def peer_versions() -> str:
 def peer(
     name: str, *, decoder: str, model: Path, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Contender:
-    """One of `PEERS` with `decoder` `pillow` or `gate`, installed into `folder` if missing.
+    """One of `PEERS` with `decoder` `usual` or, for `TAKE_OURS`, `gate`, installed into `folder` if missing.
 
     `settings` are environment variables that its server file names; its defaults are the best that `tuning` found.
 
@@ -204,7 +218,12 @@ def peer(
     python = str(python_of(name, folder))
     script = [str(ROOT / f"bench/serving/peers/{name}_server.py")]
     arguments = found.arguments or (lambda _: script)
-    environment = {"PEER_MODEL": str(model), "PEER_DECODER": decoder, **_ENVIRONMENT, **settings}
+    environment = {
+        "PEER_MODEL": str(model),
+        "PEER_DECODER": found.decoder if decoder == "usual" else decoder,
+        **_ENVIRONMENT,
+        **settings,
+    }
     return Contender(
         found.title,
         lambda port: [python, *arguments(port)],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.serving.bench import Bench
-from bench.serving.contenders import PEERS, Contender, WrongAnswerError, lensgate, peer
+from bench.serving.contenders import TAKE_OURS, Contender, WrongAnswerError, lensgate, peer
 from bench.serving.environments import InstallError
 from bench.serving.posts import as_jpeg
 from bench.serving.processes import Running, StartError
@@ -26,7 +26,7 @@ class _Contest:
     format: str
 
 
-_CONTESTS = (_Contest(2, "pillow", "PNG"), _Contest(3, "gate", "PNG"), _Contest(4, "pillow", "JPEG"))
+_CONTESTS = (_Contest(2, "usual", "PNG"), _Contest(3, "gate", "PNG"), _Contest(4, "usual", "JPEG"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ def against_peers(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
     duels: dict[int, list[_Duel]] = {contest.number: [] for contest in contests}
     failures: dict[int, list[str]] = {contest.number: [] for contest in contests}
     pictures = {"PNG": bench.pictures, "JPEG": as_jpeg(bench.pictures)}
-    for decoder in ("pillow", "gate"):
+    for decoder in ("usual", "gate"):
         mine = [contest for contest in contests if contest.decoder == decoder]
-        for name in PEERS if mine else ():
+        names = [name for name in bench.names if decoder == "usual" or name in TAKE_OURS]
+        for name in names if mine else ():
             try:
                 found = _fight(bench, name, {contest.format: pictures[contest.format] for contest in mine}, decoder)
             except _FAILURES as error:

@@ -1,4 +1,4 @@
-"""Which settings suit each peer on this machine: PNG images a second with Pillow, every setting in turn.
+"""Which settings suit each peer on this machine: PNG images a second, every setting in turn.
 
     python -m bench.serving.tuning --rounds 3
 
@@ -28,6 +28,7 @@ SETTINGS: dict[str, list[dict[str, str]]] = {
         {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "0"},
     ],
     "litserve": [{}, {"PEER_WORKERS": "3"}, {"PEER_FAST_QUEUE": "1"}, {"PEER_APIS": "2"}],
+    "opencv": [{}, {"PEER_WORKERS": "3"}, {"PEER_WORKERS": "4"}],
 }
 """Environment variables; `{}` is the default."""
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for _ in range(options.rounds):
         for name in options.names.split(","):
             for settings in SETTINGS[name]:
-                one = peer(name, decoder="pillow", model=graph, folder=options.peers, settings=settings)
+                one = peer(name, decoder="usual", model=graph, folder=options.peers, settings=settings)
                 with one.running(pictures[0]) as server:
                     posts = [one.post(data) for data in pictures]
                     drive(server.port, posts, seconds=min(2.0, options.seconds))

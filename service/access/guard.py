@@ -1,6 +1,5 @@
 """Tokens and rates, shared by all ports: one token has one rate on all of them."""
 
-import time
 from collections.abc import Callable
 
 from service.access.limits import RateLimits
@@ -19,16 +18,14 @@ class Guard:
 
     Args:
         tokens: the accepted tokens; None turns authentication off.
+        limits: of the rates of tokens.
         on_limit: called for each rate-limited request.
-        clock: monotonic clock in seconds.
     """
 
-    def __init__(
-        self, tokens: TokenFile | None, *, on_limit: Callable[[], None], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, tokens: TokenFile | None, *, limits: RateLimits, on_limit: Callable[[], None]) -> None:
         self.tokens = tokens
         self._on_limit = on_limit
-        self._limits = RateLimits(clock)
+        self._limits = limits
 
     def find_bearer(self, authorization: str, tokens: TokenFile) -> Token:
         """Return the token of an Authorization header.

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 
+from service.access.shared_buckets import SharedBuckets
 from service.access.tokens import Token
 from service.errors import RateLimited
 
@@ -13,10 +14,12 @@ class RateLimits:
 
     Args:
         clock: monotonic clock in seconds.
+        shared: the buckets of all workers; None for a service of one process.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, shared: SharedBuckets | None = None) -> None:
         self._clock = clock
+        self._shared = shared
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, token: Token, *, known: tuple[Token, ...]) -> None:
@@ -27,14 +30,19 @@ class RateLimits:
         """
         if token.requests_per_second is None:
             return
-        bucket = self._buckets.get(token.name)
-        if bucket is None or bucket.limits != (token.requests_per_second, token.capacity):
-            bucket = self._open(token, {each.name for each in known})
-        if wait := bucket.take(self._clock()):
+        if wait := self._wait(token, token.requests_per_second, known):
             raise RateLimited(
                 f'token "{token.name}" is limited to {token.requests_per_second:g} requests per second',
                 retry_after=max(1, math.ceil(wait)),
             )
+
+    def _wait(self, token: Token, rate: float, known: tuple[Token, ...]) -> float:
+        if self._shared is not None:
+            return self._shared.take(token.name, rate=rate, capacity=token.capacity, now=self._clock())
+        bucket = self._buckets.get(token.name)
+        if bucket is None or bucket.limits != (rate, token.capacity):
+            bucket = self._open(token, {each.name for each in known})
+        return bucket.take(self._clock())
 
     def _open(self, token: Token, known: set[str]) -> "_Bucket":
         self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in known}

@@ -1,7 +1,7 @@
 """Probes and metrics, on the service's port or on a separate one."""
 
-from fastapi import APIRouter, FastAPI, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import APIRouter, FastAPI, Request, Response
+from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -34,8 +34,11 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
 
     @router.head("/metrics", include_in_schema=False)
     @router.get("/metrics", summary="Export Prometheus metrics", response_class=Response)
-    async def metrics() -> Response:
-        return Response(generate_latest(runtime.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def metrics(request: Request) -> Response:
+        # OpenMetrics, which has exemplars, for scrapers that accept it; Prometheus' text format for others.
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        reading = await runtime.metrics_of_all.all(ask=True)
+        return Response(encode(reading), headers={"Content-Type": content_type})
 
     return router
 
@@ -50,6 +53,7 @@ def make_probe_server(runtime: Runtime) -> SecondServer | None:
             _make_app(runtime),
             settings,
             port=settings.metrics_port,
+            connections=runtime.place.share(settings.max_connections),
             lifespan="off",
             timeout_graceful_shutdown=1,
         )

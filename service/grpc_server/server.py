@@ -33,7 +33,6 @@ class GrpcServer:
         guard: checks tokens and rates.
         log: notes each call.
         certificate: None serves without TLS.
-        reuse_port: let several processes listen on the port.
     """
 
     def __init__(
@@ -43,13 +42,12 @@ class GrpcServer:
         guard: Guard,
         log: RequestLog,
         certificate: Certificate | None = None,
-        reuse_port: bool = False,
     ) -> None:
         self._settings = inference.runtime.settings
+        self._place = inference.runtime.place
         self._service = InferenceService(inference, guard=guard, log=log)
         inference.runtime.metrics.expect_routes(ROUTES)
         self._certificate = certificate
-        self._reuse_port = reuse_port
         self._server: Any = None
         self.port = 0
 
@@ -60,7 +58,8 @@ class GrpcServer:
             settings,
             host=settings.host,
             port=settings.grpc_port or 0,
-            reuse_port=self._reuse_port,
+            reuse_port=self._place.link is not None,
+            connections=self._place.share(settings.max_connections),
             certificate=self._certificate,
         )
         await self._server.start()
@@ -82,15 +81,19 @@ def listen(
     host: str,
     port: int,
     reuse_port: bool,
+    connections: int,
     certificate: Certificate | None,
 ) -> tuple[Any, int]:
     """Make a server that listens, and return it with its port. It answers once it is started.
+
+    `reuse_port` lets other processes listen on the port.
 
     Raises:
         SettingsError: the port is taken.
     """
     server = grpc.aio.server(
-        options=_options(settings, reuse_port=reuse_port), maximum_concurrent_rpcs=settings.max_connections
+        options=_options(settings, reuse_port=reuse_port, connections=connections),
+        maximum_concurrent_rpcs=connections,
     )
     server.add_generic_rpc_handlers((service.handler(),))
     address = _join(host, port)
@@ -102,14 +105,14 @@ def listen(
         raise SettingsError(f"LENSGATE_HOST={host} LENSGATE_GRPC_PORT={port}: {error}") from error
 
 
-def _options(settings: Settings, *, reuse_port: bool) -> list[tuple[str, int]]:
+def _options(settings: Settings, *, reuse_port: bool, connections: int) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", int(reuse_port)),
         ("grpc.max_receive_message_length", settings.grpc_max_message_bytes),
         # Above the first of them gRPC refuses some calls at random, above the second all.
         ("grpc.max_metadata_size", settings.max_header_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
-        ("grpc.max_allowed_incoming_connections", most_connections(settings.max_connections)),
+        ("grpc.max_allowed_incoming_connections", most_connections(connections)),
         ("grpc.max_concurrent_streams", 128),
         # The bytes of a message that arrive before it is read; a window that grows would hold more.
         ("grpc.http2.bdp_probe", 0),

@@ -46,8 +46,8 @@ class InferenceService:
     """
 
     def __init__(self, inference: Inference, *, guard: Guard, log: RequestLog) -> None:
-        settings = inference.runtime.settings
-        most = max(1, settings.max_inflight_bytes // settings.grpc_max_message_bytes)
+        settings, place = inference.runtime.settings, inference.runtime.place
+        most = max(1, place.share(settings.max_inflight_bytes) // settings.grpc_max_message_bytes)
         self._inference = inference
         self._runtime = inference.runtime
         self._settings = settings
@@ -56,7 +56,7 @@ class InferenceService:
         self._slots = ReadSlots(most, settings.max_share_per_caller)
         self._streams: set[InferStream] = set()
         # The next message of an open stream may arrive at any time.
-        self._most_streams = min(most, settings.max_streams)
+        self._most_streams = min(most, place.share(settings.max_streams))
         self._inferrer = Inferrer(inference)
         self._calls = 0
         self._is_idle = asyncio.Event()

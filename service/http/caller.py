@@ -1,5 +1,6 @@
 """Name the caller of a request."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from starlette.types import Scope
@@ -16,6 +17,11 @@ def name_principal(principal: Caller | None, host: str) -> str:
     """Return the name of the token, or that of the address `host`."""
     if principal is not None and not principal.is_anonymous:
         return f"token {principal.name}"
+    return _name_address(host)
+
+
+@lru_cache(4096)
+def _name_address(host: str) -> str:
     try:
         address = ip_address(host)
     except ValueError:

@@ -11,6 +11,9 @@ WRITE_SECONDS = 30.0
 
 MIN_READ_BYTES = 64 * 2**10
 
+MAX_HANDSHAKES = 128
+"""TLS handshakes in progress at a time, in all workers together."""
+
 _SWEEP_SECONDS = 1.0
 # File descriptors reserved for model, records and handshakes; at most half of those of the process.
 _OTHER_DESCRIPTORS = 256
@@ -113,7 +116,7 @@ class Handshakes:
         most: maximum number of handshakes.
     """
 
-    def __init__(self, most: int = 128) -> None:
+    def __init__(self, most: int = MAX_HANDSHAKES) -> None:
         self._most = min(most, _most_by_descriptors() // 8 or 1)
         self._waiting: dict[asyncio.Transport, None] = {}
 

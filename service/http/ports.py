@@ -1,6 +1,7 @@
 """The ports that the service listens on."""
 
 import socket
+from typing import Any
 
 from service.errors import SettingsError
 from service.settings import Settings
@@ -27,18 +28,62 @@ def check_ports(settings: Settings) -> None:
 
 def _check_port(host: str, port: int, settings: str) -> None:
     try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            with socket.socket(family, kind, protocol) as tried:
-                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                tried.bind(address)
+        for family, address in _addresses(host, port):
+            _bound(family, address).close()
     except OSError as error:
         raise SettingsError(f"{settings}: {error.strerror}") from error
     except UnicodeError as error:  # Not a valid host name.
         raise SettingsError(f"{settings}: the host name is not valid") from error
+
+
+def reserve_port(host: str, port: int) -> tuple[list[socket.socket], int]:
+    """Take a port without listening, so that only sockets with SO_REUSEPORT of this user can bind to it.
+
+    Returns:
+        The sockets, which processes inherit, one for each address of the host, and the port.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    held: list[socket.socket] = []
+    for family, address in _addresses(host, port):
+        one = _bound(family, (address[0], port, *address[2:]))
+        port = one.getsockname()[1]
+        # Only now, so that the port was exclusive: two services that start at the same time must not share it.
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.set_inheritable(True)
+        held.append(one)
+    return held, port
+
+
+def listen_beside(host: str, port: int) -> list[socket.socket]:
+    """Bind a port that other workers use too; the kernel spreads new connections over those that listen.
+
+    Raises:
+        OSError: another program has the port.
+    """
+    return [_bound(family, address, share=True) for family, address in _addresses(host, port)]
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _bound(family: socket.AddressFamily, address: Any, *, share: bool = False) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def url_of(listener: socket.socket, *, scheme: str = "http") -> str:

@@ -32,6 +32,8 @@ async def check_query(request: Request) -> None:
 
 def check_names(request: Request, known: Iterable[str]) -> None:
     """Raise MalformedRequest where the query holds a name that is not `known`, or one with two values."""
+    if not request.scope["query_string"]:
+        return
     seen: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:

@@ -69,6 +69,7 @@ class RequestLog:
             fields["stages"] = stages
         if trace_id := self._trace(state, method, route, status, started=started, headers=headers):
             fields["trace_id"] = trace_id
+            self._metrics.link_trace(trace_id, route, seconds, stages=state.stages.latest())
         level = logging.INFO if status < 500 else logging.WARNING
         log.log(level, "%s %s", method, path[:_MOST_PATH], extra={"fields": fields})
 

@@ -27,19 +27,21 @@ class Tls:
     handshakes: Handshakes
 
 
-def make_config(app: ASGIApp, settings: Settings, *, port: int, tls: Tls | None = None, **more: Any) -> uvicorn.Config:
-    """Configure one port; `more` is uvicorn's.
+def make_config(
+    app: ASGIApp, settings: Settings, *, port: int, connections: int, tls: Tls | None = None, **more: Any
+) -> uvicorn.Config:
+    """Configure one port with a limit on open connections; `more` is uvicorn's.
 
     With a version of uvicorn that was not tested its own protocol serves the port, and a warning names the limits that
     this costs.
     """
     if uvicorn_adapter.is_tested():
-        protocol = _gate_protocol(settings)
+        protocol = _gate_protocol(settings, connections)
         chosen: dict[str, Any] = {"http": protocol if tls is None else _secured(protocol, tls)}
     else:
         tested = ".".join(map(str, uvicorn_adapter.TESTED))
         log.warning(uvicorn_adapter.STOCK_WARNING, uvicorn.__version__, tested)
-        chosen = _stock(settings, tls)
+        chosen = _stock(settings, tls, connections)
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -58,13 +60,13 @@ def make_config(app: ASGIApp, settings: Settings, *, port: int, tls: Tls | None 
     )
 
 
-def _gate_protocol(settings: Settings) -> Callable[..., asyncio.Protocol]:
+def _gate_protocol(settings: Settings, connections: int) -> Callable[..., asyncio.Protocol]:
     # Imported only with a tested version: another one may lack the modules behind it.
     from service.http.uvicorn_adapter.protocol import GateProtocol  # noqa: PLC0415
 
     return partial(
         GateProtocol,
-        connections=Connections(settings.max_connections),
+        connections=Connections(connections),
         max_header_bytes=settings.max_header_bytes,
     )
 
@@ -73,11 +75,11 @@ def _secured(protocol: Callable[..., asyncio.Protocol], tls: Tls) -> Callable[..
     return secure(protocol, context=tls.context, handshakes=tls.handshakes)
 
 
-def _stock(settings: Settings, tls: Tls | None) -> dict[str, Any]:
+def _stock(settings: Settings, tls: Tls | None, connections: int) -> dict[str, Any]:
     """Return options for uvicorn's protocol on h11, which bounds request heads in bytes; httptools does not."""
     options: dict[str, Any] = {
         "http": "h11",
         "h11_max_incomplete_event_size": settings.max_header_bytes,
-        "limit_concurrency": settings.max_connections,
+        "limit_concurrency": connections,
     }
     return options if tls is None else options | {"ssl_context_factory": lambda *_: tls.context}

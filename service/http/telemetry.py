@@ -5,11 +5,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+import orjson
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
@@ -63,10 +64,10 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
+                message = {**message, "headers": headers}
                 if status == MethodNotAllowed.status and self._methods is not None:
-                    headers["Allow"] = self._methods.allowed(scope["path"])
+                    MutableHeaders(scope=message)["Allow"] = self._methods.allowed(scope["path"])
             await send(message)
 
         try:
@@ -101,12 +102,12 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return _answer(error, request.scope)
 
 
-def _answer(error: Exception, scope: Scope) -> JSONResponse:
+def _answer(error: Exception, scope: Scope) -> Response:
     """Return the response to an error, logged first if it is unexpected."""
     return problem_response(answerable(_translate(error), request_state(scope)), scope)
 
 
-def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
+def problem_response(error: ServiceError, scope: Scope) -> Response:
     """Return an error in the form of RFC 9457; `/v2` adds the member `error` of the Open Inference Protocol."""
     state = request_state(scope)
     state.problem = error
@@ -115,7 +116,7 @@ def problem_response(error: ServiceError, scope: Scope) -> JSONResponse:
         body["error"] = error.detail
     elif scope["path"] == _BATCH:  # Readers of NDJSON lines expect the error there.
         body["error"] = {"code": error.code, "detail": error.detail}
-    return JSONResponse(body, error.status, headers=error.headers, media_type="application/problem+json")
+    return Response(orjson.dumps(body), error.status, headers=error.headers, media_type="application/problem+json")
 
 
 def _translate(error: Exception) -> Exception:
@@ -133,5 +134,7 @@ def _translate(error: Exception) -> Exception:
 
 def _read_identity(scope: Scope) -> str | None:
     """Return the `id` of the query: the request may have been refused before that was parsed."""
+    if not scope["query_string"]:
+        return None
     identity = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[-1]
     return identity if is_identity(identity) else None

@@ -167,13 +167,14 @@ class Admission:
         if self._draining:
             raise Draining("the service is shutting down: send this to another replica")
 
-    def _take_images(self, count: int) -> None:
-        if self.images + count > self._max_images:
+    def _take_images(self, count: int, *, own: int) -> None:
+        # A request that exceeds the limit by itself is admitted into an idle service: its own size has a limit, too.
+        if self.images > own and self.images + count > self._max_images:
             raise self._overloaded("images", f"{self.images} images are in flight; the limit is {self._max_images}")
         self.images += count
 
-    def _take_bytes(self, size: int) -> None:
-        if self.bytes + size > self._max_bytes:
+    def _take_bytes(self, size: int, *, own: int) -> None:
+        if self.bytes > own and self.bytes + size > self._max_bytes:
             raise self._overloaded("bytes", f"{self.bytes:,} bytes are in flight")
         self.bytes += size
 
@@ -218,7 +219,7 @@ class Permit:
         self.check_body(self._reserved + size)
         self._admission._take_share(self._caller, "bytes", size, own=self._reserved)
         try:
-            self._admission._take_bytes(size)
+            self._admission._take_bytes(size, own=self._reserved)
         except Overloaded:
             self._give_back_share(size=size)
             raise
@@ -240,9 +241,9 @@ class Permit:
         Raises:
             Overloaded: too many images are in flight.
         """
-        self._admission._take_share(self._caller, "images", count)
+        self._admission._take_share(self._caller, "images", count, own=self.images)
         try:
-            self._admission._take_images(count)
+            self._admission._take_images(count, own=self.images)
         except Overloaded:
             self._give_back_share(images=count)
             raise

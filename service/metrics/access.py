@@ -1,15 +1,18 @@
 """Metrics of authentication and TLS; every series exists at 0 from the start."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
+
+from service.metrics.merging import make_gauge
 
 
 class AccessMetrics:
     """Failed loads of the token file, and failed authentications. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._load_failed = Gauge(
-            "lensgate_tokens_load_failed",
+        self._load_failed = make_gauge(
+            "tokens_load_failed",
             "1 while the token file is unusable and the previous tokens stay in force",
+            merge="max",
             registry=registry,
         )
         self._failures = Counter(
@@ -29,9 +32,10 @@ class CertificateMetrics:
     """Failed loads of the certificate. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._load_failed = Gauge(
-            "lensgate_certificate_load_failed",
+        self._load_failed = make_gauge(
+            "certificate_load_failed",
             "1 while the certificate on disk is unusable and the previous one stays in use",
+            merge="max",
             registry=registry,
         )
 

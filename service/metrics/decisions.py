@@ -1,7 +1,6 @@
 """Metrics of decisions, requests, stages and the served model; every label value exists at 0 from the start."""
 
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Literal, NamedTuple, TypeVar
 
@@ -11,26 +10,17 @@ from gate import Action, Band, Card, Decision, Label, Reason
 from gate.errors import ImageError
 from service.errors import ServiceError
 from service.metrics.drift import RecentDecisions
-from service.metrics.instruments import LabelledCounter, LabelledHistogram
+from service.metrics.instruments import SECONDS, LabelledCounter, LabelledHistogram
+from service.metrics.merging import Merge, make_gauge
+from service.metrics.reading import Reading
 from service.metrics.records import RecordMetrics
 from service.metrics.shadow import ShadowMetrics
-from service.metrics.snapshot import BINS, Counts, Distribution, Snapshot, Stage, bin_scores
+from service.metrics.snapshot import BINS
 
 SHED_REASONS = ("images", "bytes", "deadline", "streams", "rate_limit")
 
-# From the 0.3 ms of a small graph to a deadline of some seconds; each step is about twice the one before.
-_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 _BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))
-
-# The duration of an upload of many images depends on their number, so it says little about one image.
-_SINGLE_IMAGE_ROUTES = {
-    "/v1/decisions",
-    "/v2/models/{name}/infer",
-    "/v2/models/{name}/versions/{version}/infer",
-    "/inference.GRPCInferenceService/ModelInfer",
-    "/inference.GRPCInferenceService/ModelStreamInfer",
-}
 
 _Kind = TypeVar("_Kind")
 
@@ -57,15 +47,13 @@ class Metrics:
         self._make_request_metrics()
         self._make_stage_metrics()
         self._make_model_metrics()
-        # `labels` takes ten times as long as the cache.
-        self._requests_of = cache(self._requests.labels)
         self.shadow = ShadowMetrics(registry)
         self.records = RecordMetrics(registry)
 
     def serve(self, card: Card, band: Band, *, provider: str) -> None:
         """Start to count for another version; the first call is at startup."""
         self._version = card.version
-        self._recent.restart(card.reference_histogram)
+        self._recent.restart(card.version, card.reference_histogram)
         self.runs.clear()
         for label, reason in product(Label, Reason):
             action = Action.ACCEPT if reason is Reason.CONFIDENT else Action.DISCARD
@@ -91,8 +79,16 @@ class Metrics:
 
     def observe_request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        self._requests_of(route, str(status)).inc()
+        self._requests.add((route, str(status)))
         self._request_seconds.observe(seconds, (route,))
+
+    def link_trace(self, trace_id: str, route: str, seconds: float, *, stages: Mapping[str, float]) -> None:
+        """Make a sampled trace the exemplar of its request's duration and of those of its stages, in seconds."""
+        self._request_seconds.link(seconds, (route,), trace_id=trace_id)
+        timers = {"decode": self._decode_seconds, "queue": self._wait_seconds, "inference": self._inference_seconds}
+        for name, timer in timers.items():
+            if name in stages:
+                timer.link(stages[name], (), trace_id=trace_id)
 
     def observe_image_error(self, code: str) -> None:
         """Count one invalid image."""
@@ -117,10 +113,19 @@ class Metrics:
         count, total = self.runs.get(images, (0, 0.0))
         self.runs[images] = (count + 1, total + seconds)
 
-    def watch(self, *, queued_images: Callable[[], int], inflight_bytes: Callable[[], int]) -> None:
-        """Read both depths from their owners at each scrape."""
+    def watch(
+        self,
+        *,
+        queued_images: Callable[[], int],
+        inflight_images: Callable[[], int],
+        inflight_bytes: Callable[[], int],
+        batch_uploads: Callable[[], int],
+    ) -> None:
+        """Read the load from its owners at each scrape."""
         self._queued_images.set_function(queued_images)
+        self._inflight_images.set_function(inflight_images)
         self._inflight_bytes.set_function(inflight_bytes)
+        self._batch_uploads.set_function(batch_uploads)
 
     def expect_routes(self, routes: Iterable[str]) -> None:
         """Export the series of each route before its first request."""
@@ -128,36 +133,11 @@ class Metrics:
         for route in routes:
             self._request_seconds.expect((route,))
             for status in statuses:
-                self._requests.labels(route, str(status))
+                self._requests.expect((route, str(status)))
 
-    def counts(self) -> Counts:
-        """The totals since the start."""
-        reasons = dict.fromkeys(Reason, 0)
-        for key, count in self._decisions.read().items():
-            reasons[key.reason] += count
-        scores = bin_scores(self._probability.merged())
-        return Counts(reasons, scores, shed=self._shed.total(), errors=self._image_errors.total())
-
-    def stages(self) -> dict[Stage, Distribution]:
-        """The durations of each stage since the start, in seconds."""
-        requests = self._request_seconds.read()
-        single = [found for (route,), found in requests.items() if route in _SINGLE_IMAGE_ROUTES]
-        return {
-            "decode": self._decode_seconds.merged(),
-            "queue": self._wait_seconds.merged(),
-            "inference": self._inference_seconds.merged(),
-            "request": Distribution.merge(single, edges=_SECONDS),
-        }
-
-    def snapshot(self) -> Snapshot:
-        """Read everything that the operations page shows."""
-        return Snapshot(
-            counts=self.counts(),
-            reject_ratio=self._recent.reject_ratio,
-            drift=self._recent.drift(),
-            shadow=self.shadow.counts(),
-            records=self.records.counts(),
-        )
+    def read(self) -> Reading:
+        """Read all metrics of this process."""
+        return Reading.of(self.registry, self._recent.window())
 
     def _make_decision_metrics(self) -> None:
         self._decisions: LabelledCounter[_DecisionKey] = LabelledCounter(
@@ -179,20 +159,25 @@ class Metrics:
             self._probability.expect(())
 
     def _make_request_metrics(self) -> None:
-        labels = ("route", "status")
-        self._requests = Counter("lensgate_requests", "Answered requests", labels, registry=self.registry)
+        self._requests: LabelledCounter[tuple[str, str]] = LabelledCounter(
+            "lensgate_requests", "Answered requests", ["route", "status"], registry=self.registry
+        )
         self._request_seconds: LabelledHistogram[tuple[str]] = LabelledHistogram(
             "lensgate_request_duration_seconds",
             "Time from the request line to the last byte of the response",
             ["route"],
-            edges=_SECONDS,
+            edges=SECONDS,
             registry=self.registry,
         )
         self._shed = self._counter("shed", "Images not admitted", "reason")
         for reason in SHED_REASONS:
             self._shed.expect((reason,))
-        self._queued_images = self._gauge("queued_images", "Images waiting for a decode thread or for the model")
-        self._inflight_bytes = self._gauge("inflight_bytes", "Bytes of request bodies in memory")
+        self._queued_images = self._gauge(
+            "queued_images", "Images waiting for a decode thread or for the model", merge="sum"
+        )
+        self._inflight_images = self._gauge("inflight_images", "Images between admission and answer", merge="sum")
+        self._inflight_bytes = self._gauge("inflight_bytes", "Bytes of request bodies in memory", merge="sum")
+        self._batch_uploads = self._gauge("batch_uploads", "Uploads of many images in progress", merge="sum")
 
     def _make_stage_metrics(self) -> None:
         self._decode_seconds = self._timer("decode_seconds", "Time to decode and downscale one image")
@@ -204,23 +189,25 @@ class Metrics:
 
     def _make_model_metrics(self) -> None:
         labels = ("name", "version", "sha256", "provider")
-        self._model_info = Gauge("lensgate_model_info", "The served model", labels, registry=self.registry)
-        self._band_low = self._gauge("band_low", "Lower edge of the uncertainty band")
-        self._band_high = self._gauge("band_high", "Upper edge of the uncertainty band")
+        self._model_info = make_gauge("model_info", "The served model", labels, merge="max", registry=self.registry)
+        self._band_low = self._gauge("band_low", "Lower edge of the uncertainty band", merge="min")
+        self._band_high = self._gauge("band_high", "Upper edge of the uncertainty band", merge="max")
         self._loads = Counter("lensgate_model_loads", "Attempts to load a model", ["result"], registry=self.registry)
         for result in ("failure", "success"):
             self._loads.labels(result)
-        self._load_failed = self._gauge("model_load_failed", "1 while the version named by CURRENT fails to load")
+        self._load_failed = self._gauge(
+            "model_load_failed", "1 while the version named by CURRENT fails to load", merge="max"
+        )
 
     def _counter(self, name: str, text: str, label: str) -> LabelledCounter[tuple[str]]:
         return LabelledCounter(f"lensgate_{name}", text, [label], registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"lensgate_{name}", text, registry=self.registry)
+    def _gauge(self, name: str, text: str, *, merge: Merge) -> Gauge:
+        return make_gauge(name, text, merge=merge, registry=self.registry)
 
     def _timer(self, name: str, text: str) -> LabelledHistogram[tuple[()]]:
         timer: LabelledHistogram[tuple[()]] = LabelledHistogram(
-            f"lensgate_{name}", text, [], edges=_SECONDS, registry=self.registry
+            f"lensgate_{name}", text, [], edges=SECONDS, registry=self.registry
         )
         timer.expect(())
         return timer

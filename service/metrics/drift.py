@@ -1,14 +1,17 @@
 """The window of recent decisions: its reject ratio, and the drift of its scores against the model's card."""
 
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from gate import Action
 from gate.card import ReferenceHistogram
+from service.metrics.merging import make_gauge
 from service.metrics.snapshot import Drift
 
 WINDOW = 1_000
@@ -20,51 +23,89 @@ DRIFT_MINIMUM = 200
 BinCounts = NDArray[np.int64]
 
 
-class RecentDecisions:
-    """The last `WINDOW` decisions of the served version. Use from the event loop only."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The recent decisions of one version, counted.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._reference: ReferenceHistogram | None = None
-        self._rejects: deque[bool] = deque(maxlen=WINDOW)
-        self._scores: deque[float] = deque(maxlen=WINDOW)
+    Args:
+        version: the served version.
+        rejects: number of discarded images.
+        scores: number of scores in each bin of the card's reference histogram.
+        reference: the card's counts in the same bins.
+    """
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"lensgate_{name}", text, registry=registry)
-
-        gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,}").set_function(
-            lambda: self.reject_ratio or 0.0
-        )
-        gauge(
-            "score_drift_psi", f"Population stability index of the last {WINDOW:,} scores against the model's card"
-        ).set_function(lambda: _number(self.drift().psi))
-        gauge(
-            "score_drift_limit", "Limit of score_drift_psi; without drift at most one window in 1,000 exceeds it"
-        ).set_function(lambda: _number(self.drift().limit))
+    version: str
+    rejects: int
+    scores: Sequence[int]
+    reference: Sequence[int]
 
     @property
     def reject_ratio(self) -> float | None:
         """Share of discarded images; None for an empty window."""
-        return sum(self._rejects) / len(self._rejects) if self._rejects else None
-
-    def restart(self, reference: ReferenceHistogram) -> None:
-        """Empty the window for a new version with the scores of its card."""
-        self._reference = reference
-        self._rejects.clear()
-        self._scores.clear()
-
-    def add(self, probability: float, action: Action) -> None:
-        """Add one decision; the oldest one beyond `WINDOW` drops out."""
-        self._rejects.append(action is Action.DISCARD)
-        self._scores.append(probability)
+        decided = sum(self.scores)
+        return self.rejects / decided if decided else None
 
     def drift(self) -> Drift:
         """Compare the scores with those of the card."""
-        if self._reference is None or len(self._scores) < DRIFT_MINIMUM:
+        decided = sum(self.scores)
+        if decided < DRIFT_MINIMUM:
             return Drift(None, None)
-        found, _ = np.histogram(tuple(self._scores), self._reference.edges)
-        expected = np.array(self._reference.counts)
-        limit = stability_limit(len(self._scores), int(expected.sum()), bins=len(expected))
-        return Drift(population_stability(found, expected), limit)
+        limit = stability_limit(decided, sum(self.reference), bins=len(self.reference))
+        return Drift(population_stability(np.array(self.scores), np.array(self.reference)), limit)
+
+    def plus(self, other: "Window") -> "Window":
+        """Add the window of another worker, unless it serves another version."""
+        if (other.version, tuple(other.reference)) != (self.version, tuple(self.reference)):
+            return self
+        scores = [one + more for one, more in zip(self.scores, other.scores, strict=True)]
+        return Window(self.version, self.rejects + other.rejects, scores, self.reference)
+
+    def gauges(self) -> dict[str, float]:
+        """Return the values of the three gauges about it."""
+        drift = self.drift()
+        return {
+            "lensgate_reject_ratio": self.reject_ratio or 0.0,
+            "lensgate_score_drift_psi": _number(drift.psi),
+            "lensgate_score_drift_limit": _number(drift.limit),
+        }
+
+    def values(self) -> list[str | int | list[int]]:
+        """Return the arguments of the constructor."""
+        return [self.version, self.rejects, list(self.scores), list(self.reference)]
+
+
+class RecentDecisions:
+    """The last `WINDOW` decisions of the served version. Use from the event loop only."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._version = ""
+        self._reference: ReferenceHistogram | None = None
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=WINDOW)
+
+        def gauge(name: str, text: str) -> None:
+            made = make_gauge(name, text, merge="window", registry=registry)
+            made.set_function(lambda: self.window().gauges()[f"lensgate_{name}"])
+
+        gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,}")
+        gauge("score_drift_psi", f"Population stability index of the last {WINDOW:,} scores against the model's card")
+        gauge("score_drift_limit", "Limit of score_drift_psi; without drift at most one window in 1,000 exceeds it")
+
+    def restart(self, version: str, reference: ReferenceHistogram) -> None:
+        """Empty the window for a new version with the scores of its card."""
+        self._version, self._reference = version, reference
+        self._recent.clear()
+
+    def add(self, probability: float, action: Action) -> None:
+        """Add one decision; the oldest one beyond `WINDOW` drops out."""
+        self._recent.append((probability, action is Action.DISCARD))
+
+    def window(self) -> Window:
+        """Count the window."""
+        if self._reference is None:
+            return Window(self._version, 0, (), ())
+        scores, _ = np.histogram([score for score, _ in self._recent], self._reference.edges)
+        rejects = sum(is_reject for _, is_reject in self._recent)
+        return Window(self._version, rejects, scores.tolist(), self._reference.counts)
 
 
 def population_stability(found: BinCounts, expected: BinCounts) -> float:

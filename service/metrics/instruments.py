@@ -1,5 +1,6 @@
 """Counters and histograms that both Prometheus and the operations page read. All are thread-safe."""
 
+import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -8,8 +9,12 @@ from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.samples import Exemplar
 
 from service.metrics.snapshot import Distribution
+
+SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Edges of durations, from the 0.3 ms of a small graph to a deadline; each step is about twice the one before."""
 
 KeyT = TypeVar("KeyT", bound=tuple[str, ...])
 """The values of an instrument's labels, in the order of their names."""
@@ -72,6 +77,7 @@ class LabelledHistogram(Generic[KeyT]):
         self._name, self._text, self._labels = name, text, labels
         self._edges = edges
         self._series: dict[KeyT, tuple[list[int], list[float]]] = {}
+        self._exemplars: dict[tuple[KeyT, int], Exemplar] = {}
         self._lock = Lock()
         registry.register(self)
 
@@ -85,6 +91,7 @@ class LabelledHistogram(Generic[KeyT]):
         with self._lock:
             self._edges = edges
             self._series = {}
+            self._exemplars = {}
 
     def expect(self, key: KeyT) -> None:
         """Export this series at 0 before its first value."""
@@ -97,6 +104,15 @@ class LabelledHistogram(Generic[KeyT]):
             counts, total = self._at(key)
             counts[bisect_left(self._edges, value)] += 1
             total[0] += value
+
+    def link(self, value: float, key: KeyT, *, trace_id: str) -> None:
+        """Make a trace the exemplar of the bucket of `value`, unless that is empty; the latest one is exported."""
+        exemplar = Exemplar({"trace_id": trace_id}, value, time.time())
+        with self._lock:
+            counts, _ = self._at(key)
+            bucket = bisect_left(self._edges, value)
+            if counts[bucket]:
+                self._exemplars[key, bucket] = exemplar
 
     def read(self) -> dict[KeyT, Distribution]:
         """The values so far."""
@@ -116,10 +132,13 @@ class LabelledHistogram(Generic[KeyT]):
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The family as Prometheus scrapes it: cumulative buckets."""
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
+        with self._lock:
+            exemplars = self._exemplars.copy()
         for key, found in self.read().items():
             bounds = [*map(repr, found.edges), "+Inf"]
-            buckets = [(bound, float(below)) for bound, below in zip(bounds, accumulate(found.counts), strict=True)]
-            family.add_metric(key, buckets, found.total)
+            counts = enumerate(zip(bounds, accumulate(found.counts), strict=True))
+            buckets = [(bound, float(below), exemplars.get((key, index))) for index, (bound, below) in counts]
+            family.add_metric(key, buckets, found.total)  # type: ignore[arg-type]  # None is accepted too.
         yield family
 
     def _at(self, key: KeyT) -> tuple[list[int], list[float]]:

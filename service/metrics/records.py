@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from service.metrics.instruments import LabelledCounter
-from service.metrics.snapshot import RecordCounts
+from service.metrics.merging import make_gauge
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -30,13 +30,16 @@ class RecordMetrics:
             self._images.labels(result)
             self._hashes.labels(result)
         self._failures = Counter("lensgate_record_failures", "Failed attempts to write", registry=registry)
-        self._failing = Gauge("lensgate_records_failing", "1 while the store is not writable", registry=registry)
-        self._clock_ahead = Gauge(
-            "lensgate_records_clock_ahead",
+        self._failing = make_gauge(
+            "records_failing", "1 while the store is not writable", merge="max", registry=registry
+        )
+        self._clock_ahead = make_gauge(
+            "records_clock_ahead",
             "1 while the clock is far ahead of the records, so that old ones are deleted in steps",
+            merge="max",
             registry=registry,
         )
-        self._queued = Gauge("lensgate_queued_records", "Decisions waiting to be written", registry=registry)
+        self._queued = make_gauge("queued_records", "Decisions waiting to be written", merge="sum", registry=registry)
         self._seconds = Histogram(
             "lensgate_record_write_seconds", "Time of one transaction", buckets=_SECONDS, registry=registry
         )
@@ -73,8 +76,3 @@ class RecordMetrics:
     def observe_recovery(self) -> None:
         """Report that the store is writable again."""
         self._failing.set(0)
-
-    def counts(self) -> RecordCounts:
-        """The counts so far."""
-        rows = self._rows.read()
-        return RecordCounts(written=rows["written",], dropped=rows["dropped",])

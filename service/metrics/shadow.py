@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Histogram
 
 from gate import Card
 from service.metrics.instruments import LabelledCounter
-from service.metrics.snapshot import ShadowCounts
+from service.metrics.merging import make_gauge
 
 _DIFFERENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -17,7 +17,6 @@ class ShadowMetrics:
     """Compares the shadow version with the served one; all series stay at 0 without a shadow. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._version: str | None = None
         self._images: LabelledCounter[tuple[ShadowResult]] = LabelledCounter(
             "lensgate_shadow_images", "Images sent to the shadow version", ["result"], registry=registry
         )
@@ -39,11 +38,10 @@ class ShadowMetrics:
             registry=registry,
         )
         labels = ("name", "version", "sha256")
-        self._info = Gauge("lensgate_shadow_info", "The shadow model", labels, registry=registry)
+        self._info = make_gauge("shadow_info", "The shadow model", labels, merge="max", registry=registry)
 
     def serve(self, card: Card) -> None:
         """Export the version that shadows."""
-        self._version = card.version
         self._info.labels(card.name, card.version, card.sha256).set(1)
 
     def observe(self, result: ShadowResult, images: int) -> None:
@@ -57,17 +55,3 @@ class ShadowMetrics:
             self._disagreements.add(("label",))
         if decision:
             self._disagreements.add(("decision",))
-
-    def counts(self) -> ShadowCounts | None:
-        """The counts so far; None without a shadow."""
-        if self._version is None:
-            return None
-        images, disagreements = self._images.read(), self._disagreements.read()
-        return ShadowCounts(
-            version=self._version,
-            scored=images["scored",],
-            dropped=images["dropped",],
-            failed=images["failed",],
-            label_disagreements=disagreements["label",],
-            decision_disagreements=disagreements["decision",],
-        )

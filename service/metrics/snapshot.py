@@ -112,10 +112,22 @@ class ShadowCounts:
 
 @dataclass(frozen=True, slots=True)
 class RecordCounts:
-    """Decisions written to the store and decisions dropped since the start."""
+    """Decisions written and dropped since the start, those that wait, and whether the store fails."""
 
     written: int
     dropped: int
+    queued: int
+    is_failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCounts:
+    """Images that wait, images and bytes between admission and answer, and batch uploads."""
+
+    queued_images: int
+    inflight_images: int
+    inflight_bytes: int
+    batch_uploads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +140,7 @@ class Snapshot:
         drift: drift of the scores in the same window.
         shadow: counts of the shadow version; None without one.
         records: counts of the recorder.
+        load: current load.
     """
 
     counts: Counts
@@ -135,6 +148,7 @@ class Snapshot:
     drift: Drift
     shadow: ShadowCounts | None
     records: RecordCounts
+    load: LoadCounts
 
 
 def bin_scores(scores: Distribution) -> Bins:

@@ -35,6 +35,6 @@ def make_page_routes(sampler: Sampler, assets: Assets | None = None) -> APIRoute
         "/v1/operations", response_model=Operations, summary="Show the state of the service, as on the page `/`"
     )
     async def operations() -> Response:
-        return Response(sampler.show(), headers={"Cache-Control": "no-store"}, media_type="application/json")
+        return Response(await sampler.show(), headers={"Cache-Control": "no-store"}, media_type="application/json")
 
     return router

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from typing import Literal, Self
 
 from service.errors import NotReady
-from service.metrics.snapshot import Counts, RecordCounts, ShadowCounts
+from service.metrics.reading import Reading
+from service.metrics.snapshot import Counts, LoadCounts, RecordCounts, ShadowCounts
+from service.metrics.totals import read_counts, read_snapshot, read_stages
 from service.pages.history import LATENCY_STEPS, History, RecentScores, Tick
 from service.pages.snapshot import (
     BandState,
@@ -52,7 +54,6 @@ class Sampler(Repeated):
         super().__init__(seconds=seconds, fault="the metrics could not be sampled")
         self._runtime = runtime
         self._step = seconds
-        self._metrics = runtime.metrics
         self._clock = clock
         self._wall = wall
         self._started = wall()
@@ -62,32 +63,33 @@ class Sampler(Repeated):
         self._shown: tuple[float, bytes] = (-math.inf, b"")
 
     async def __aenter__(self) -> Self:
-        self.sample()
+        await self.turn()
         return await super().__aenter__()
 
     async def turn(self) -> None:
         """Sample."""
-        self.sample()
+        self.sample(await self._runtime.metrics_of_all.all(ask=False))
 
-    def sample(self) -> None:
-        """Read the counters."""
+    def sample(self, reading: Reading) -> None:
+        """Add the counters to the history."""
         self._note_version()
-        tick = self._tick(self._metrics.counts())
-        self._history.add(tick, self._metrics.stages())
+        tick = self._tick(read_counts(reading))
+        self._history.add(tick, read_stages(reading))
         self._scores.add(tick.counts.scores, of=self._runtime.runner.card.sha256)
 
-    def show(self) -> bytes:
-        """Return the current state as JSON, computed at most once per second for all callers."""
+    async def show(self) -> bytes:
+        """Return the current state of all workers as JSON, computed at most once per second for all callers."""
         made, body = self._shown
         if self._clock() - made >= FRESH_SECONDS:
-            body = self.look().model_dump_json().encode()
+            reading = await self._runtime.metrics_of_all.all(ask=True)
+            body = self.look(reading).model_dump_json().encode()
             self._shown = (self._clock(), body)
         return body
 
-    def look(self) -> Operations:
+    def look(self, reading: Reading) -> Operations:
         """Compute the current state."""
         self._note_version()
-        metrics = self._metrics.snapshot()
+        metrics = read_snapshot(reading)
         tick = self._tick(metrics.counts)
         card = self._runtime.runner.card
         scores = self._scores.add(tick.counts.scores, of=card.sha256)
@@ -103,7 +105,7 @@ class Sampler(Repeated):
             scores=show_scores(scores, rebin(card.reference_histogram)),
             drift=DriftState(psi=metrics.drift.psi, limit=metrics.drift.limit),
             latency=self._latency(),
-            load=self._load(),
+            load=self._load(metrics.load),
             records=self._records(metrics.records),
         )
 
@@ -138,6 +140,8 @@ class Sampler(Repeated):
                 chosen_by=card.band.chosen_by if own else "operator",
                 target_risk=card.band.target_risk if own else None,
                 confidence=card.band.confidence if own else None,
+                folds=card.band.folds if own else None,
+                classes=card.band.classes if own else None,
             ),
         )
 
@@ -145,24 +149,23 @@ class Sampler(Repeated):
         stages = [show_stage(stage, seconds) for stage, seconds in self._history.latencies().items()]
         return LatencyState(seconds=self._step * LATENCY_STEPS, stages=stages)
 
-    def _load(self) -> LoadState:
-        runtime = self._runtime
+    def _load(self, load: LoadCounts) -> LoadState:
+        settings = self._runtime.settings
         return LoadState(
-            queued_images=runtime.pipeline.queued_images,
-            inflight_images=runtime.admission.images,
-            max_inflight_images=runtime.settings.max_inflight_images,
-            inflight_bytes=runtime.admission.bytes,
-            max_inflight_bytes=runtime.settings.max_inflight_bytes,
-            batch_uploads=runtime.admission.streams,
+            queued_images=load.queued_images,
+            inflight_images=load.inflight_images,
+            max_inflight_images=settings.max_inflight_images,
+            inflight_bytes=load.inflight_bytes,
+            max_inflight_bytes=settings.max_inflight_bytes,
+            batch_uploads=load.batch_uploads,
         )
 
     def _records(self, counts: RecordCounts) -> RecordsState:
-        recorder = self._runtime.recorder
-        if recorder is None:
+        if self._runtime.recorder is None:
             return RecordsState(state="off", queued=0, written=0, dropped=0)
         return RecordsState(
-            state="failing" if recorder.is_failing else "ok",
-            queued=recorder.queued,
+            state="failing" if counts.is_failing else "ok",
+            queued=counts.queued,
             written=counts.written,
             dropped=counts.dropped,
         )

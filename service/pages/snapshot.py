@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gate import Reason
-from gate.card import ReferenceHistogram
+from gate import Label, Reason
+from gate.card import CardClass, ReferenceHistogram
 from service.metrics.snapshot import BINS, Bins, Distribution, Stage
 from service.pages.history import Step
 
@@ -22,8 +22,10 @@ class BandState(_Model):
     low: float
     high: float
     chosen_by: Literal["paper", "certified", "operator"]
-    target_risk: float | None = Field(description="Certified error share among accepted images, if certified")
-    confidence: float | None = Field(description="Confidence of that certificate")
+    target_risk: float | None = Field(description="Certified error share among all accepted images, if certified")
+    confidence: float | None = Field(description="Confidence of each certificate by itself")
+    folds: int | None = Field(description="Networks that scored the calibration images; 1: the served one alone")
+    classes: dict[Label, CardClass] | None = Field(description="Certificate of each label; null on older cards")
 
 
 class ModelState(_Model):

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -22,7 +23,15 @@ _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class JsonFormatter(logging.Formatter):
-    """Time, level, logger and message, then the members of `extra={"fields": {...}}`."""
+    """Time, level, logger, message and the worker's number, then the members of `extra={"fields": {...}}`.
+
+    Args:
+        worker: number of this worker; None for a service of one process.
+    """
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._always = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line of JSON."""
@@ -31,6 +40,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _clip(record.getMessage(), MAX_MESSAGE),
+            **self._always,
         }
         fields = {name: _clip(value, MAX_FIELD) for name, value in getattr(record, "fields", {}).items()}
         if record.exc_info:
@@ -42,23 +52,26 @@ class JsonFormatter(logging.Formatter):
         return text
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, *, worker: int | None = None) -> None:
     """Send every logger of the process, uvicorn's among them, to standard error as JSON.
 
-    Standard output and error are replaced by streams that never block.
+    Standard output and error are replaced by streams that never block. Lines name the `worker`, if there are several.
     """
+    formatter = JsonFormatter(worker)
+    recovered = partial(_recovered, formatter)
     if sys.stdout is sys.__stdout__:
-        sys.stdout = text_stream(open_sink(1, _recovered))
+        sys.stdout = text_stream(open_sink(1, recovered))
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if sys.stderr is sys.__stderr__:
-        sink = open_sink(2, _recovered)
+        sink = open_sink(2, recovered)
         sys.stderr = text_stream(sink)
         handler = _SinkHandler(sink)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # The lines name neither threads nor processes.
+    # The lines name no source file, as Python documents it, and neither threads nor processes.
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     # Warnings, such as those of a decoder, become log lines too.
     logging.captureWarnings(True)
@@ -76,7 +89,7 @@ class _SinkHandler(logging.Handler):
             self.handleError(record)
 
 
-def _recovered(lost: int) -> bytes:
+def _recovered(formatter: JsonFormatter, lost: int) -> bytes:
     record = logging.makeLogRecord(
         {
             "name": __name__,
@@ -86,7 +99,7 @@ def _recovered(lost: int) -> bytes:
             "fields": {"dropped": lost},
         }
     )
-    return f"{JsonFormatter().format(record)}\n".encode()
+    return f"{formatter.format(record)}\n".encode()
 
 
 def _clip(value: Any, length: int) -> Any:

@@ -54,7 +54,8 @@ class PreviewWorker:
         max_pixels: limit for decoding, in pixels.
         budget: limits the memory of concurrent decodes.
         is_busy: whether images wait to be decoded.
-        cores: number of cores that the share refers to; all available ones by default.
+        cores: number of cores that the share of time refers to; all available ones by default.
+        share: this worker's part of a limit of all workers.
         burst_seconds: length of one burst of work while images wait to be decoded.
         sleep: sleeps for a number of seconds.
     """
@@ -68,6 +69,7 @@ class PreviewWorker:
         budget: Budget | None = None,
         is_busy: Callable[[], bool] = lambda: False,
         cores: int | None = None,
+        share: Callable[[int], int] = lambda total: total,
         burst_seconds: float = BURST_SECONDS,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -79,7 +81,9 @@ class PreviewWorker:
         self._sleep = sleep
         self._burst_seconds = burst_seconds
         # Share of one core, since there is one thread.
-        self._share = min(1.0, BUSY_SHARE * (cores or usable_cores()))
+        self._share = min(1.0, BUSY_SHARE * share(cores or usable_cores()))
+        self._max_bytes, self._max_accepted = share(MAX_BYTES), share(ACCEPTED_BYTES)
+        self._max_busy = share(BUSY_ACCEPTED_BYTES)
         self._held = 0
         self._is_closed = False
         self._looked_at: deque[tuple[DecisionRecord, Source]] = deque()
@@ -117,10 +121,10 @@ class PreviewWorker:
 
     def _has_room(self, record: DecisionRecord, size: int) -> bool:
         if record.is_reviewable:
-            return self._held + size <= MAX_BYTES
-        if self._is_busy() and self._held >= BUSY_ACCEPTED_BYTES:
+            return self._held + size <= self._max_bytes
+        if self._is_busy() and self._held >= self._max_busy:
             return False
-        return self._held + size <= ACCEPTED_BYTES
+        return self._held + size <= self._max_accepted
 
     def _run(self) -> None:
         rested = time.thread_time()

@@ -44,6 +44,8 @@ class Recorder:
         max_pixels: limit for decoding, in pixels.
         budget: limits the memory of concurrent decodes.
         is_busy: whether images wait to be decoded.
+        share: this worker's part of a limit of all workers.
+        prunes: whether this worker deletes old records; one of them does.
         max_rows: limit for queued decisions.
         max_previews: limit for queued previews.
         prune_seconds: interval between deletions of old records.
@@ -59,6 +61,8 @@ class Recorder:
         max_pixels: int,
         budget: Budget | None = None,
         is_busy: Callable[[], bool] = lambda: False,
+        share: Callable[[int], int] = lambda total: total,
+        prunes: bool = True,
         max_rows: int = MAX_ROWS,
         max_previews: int = MAX_PREVIEWS,
         prune_seconds: float = PRUNE_SECONDS,
@@ -67,15 +71,18 @@ class Recorder:
         self.store = store
         self._metrics = metrics
         self._limits = limits
-        self._max_rows = max_rows
-        self._max_previews = max_previews
+        self._max_rows = share(max_rows)
+        self._max_previews = share(max_previews)
+        self._prunes = prunes
         self._prune_seconds = prune_seconds
         self._next_prune = float("-inf")
         self._retention = retention or RetentionClock(limits.max_days * DAY)
         self._rows: deque[DecisionRecord] = deque()
         self._previews: deque[tuple[DecisionRecord, Preview]] = deque()
         self._writing: tuple[Sequence[DecisionRecord], Sequence[Preview]] = ((), ())
-        self._preview_worker = PreviewWorker(self._keep, metrics, max_pixels=max_pixels, budget=budget, is_busy=is_busy)
+        self._preview_worker = PreviewWorker(
+            self._keep, metrics, max_pixels=max_pixels, budget=budget, is_busy=is_busy, share=share
+        )
         self._ended = threading.Event()
         self._is_failing = self._is_behind = False
         metrics.watch(lambda: self.queued)
@@ -190,7 +197,7 @@ class Recorder:
 
     def _prune(self) -> None:
         """Delete one portion of records beyond the limits; continue soon if there are more."""
-        if time.monotonic() < self._next_prune:
+        if not self._prunes or time.monotonic() < self._next_prune:
             return
         now, was_behind = self._retention.now(), self._is_behind
         self._is_behind = self._retention.is_behind

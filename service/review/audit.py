@@ -1,31 +1,38 @@
 """Estimate the error among accepted images from verdicts on a random sample of them."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, Connection, Table, func, literal, select
 
 from common.statistics import clopper_pearson
-from gate import Band, Card
+from gate import Band, Card, Label
+from gate.card import CardClass
 from service.records.tables import Verdict, decisions, images, lost_audits, verdicts
 from service.review.review_kind import IS_AUDITED
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The served version; `certified_risk` is the risk that its card certifies for exactly this band, if any."""
+    """The served version, and the promises of its card, which hold for exactly its own band.
+
+    `certified_risk` bounds the errors among all accepted images, if the card certifies that; `classes` holds the
+    certificates of the labels, certified or not.
+    """
 
     version: str
     band: Band
     certified_risk: float | None
+    classes: Mapping[Label, CardClass] = field(default_factory=dict)
 
     @classmethod
     def of(cls, card: Card, band: Band) -> "Served":
         """Make it from a card and the band in use. A band set by the operator is not certified."""
-        is_certified = card.band.chosen_by == "certified" and card.band.is_kept_by(band)
-        return cls(card.version, band, card.band.target_risk if is_certified else None)
+        if not card.band.is_kept_by(band):
+            return cls(card.version, band, None)
+        return cls(card.version, band, card.band.target_risk, card.band.classes or {})
 
 
 class Audit(BaseModel):

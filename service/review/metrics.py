@@ -4,6 +4,8 @@ import math
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from gate import Label
+from service.metrics.merging import make_gauge
 from service.records.tables import Verdict
 from service.review.audit import Audit, Served
 from service.review.progress import Waiting
@@ -16,10 +18,11 @@ class ReviewMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._queue = Gauge(
-            "lensgate_review_queue_images",
+        self._queue = make_gauge(
+            "review_queue_images",
             "Images waiting for a verdict, by review kind",
             ["kind"],
+            merge="asked",
             registry=registry,
         )
         for kind in ("discarded", "audit"):
@@ -31,7 +34,13 @@ class ReviewMetrics:
             self._verdicts.labels(verdict)
 
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"lensgate_{name}", text, registry=registry)
+            return make_gauge(name, text, merge="asked", registry=registry)
+
+        def by_label(name: str, text: str) -> Gauge:
+            made = make_gauge(name, text, ["label"], merge="asked", registry=registry)
+            for label in Label:
+                made.labels(label).set(math.nan)
+            return made
 
         self._images = gauge(
             "audit_images", "Audited images of the served version with the verdict glasses or no_glasses"
@@ -41,6 +50,12 @@ class ReviewMetrics:
         self._lower = gauge("audit_error_lower", "Lower bound of the exact 95 % interval of the audit error")
         self._upper = gauge("audit_error_upper", "Upper bound of the exact 95 % interval of the audit error")
         self._certified = gauge("certified_risk", "Error share among accepted images certified by the model's card")
+        self._class_risk = by_label(
+            "certified_class_risk", "Error share certified among the images accepted with the label; NaN if none is"
+        )
+        self._class_bound = by_label(
+            "certified_class_bound", "Upper bound of the error share among the images accepted with the label"
+        )
         for unknown in (self._ratio, self._lower, self._upper, self._certified):
             unknown.set(math.nan)
 
@@ -59,8 +74,12 @@ class ReviewMetrics:
         self._upper.set(_number(audit.error_upper))
 
     def update_certificate(self, served: Served) -> None:
-        """Export the certified risk of the served version."""
+        """Export the certified risks of the served version."""
         self._certified.set(_number(served.certified_risk))
+        for label in Label:
+            one = served.classes.get(label)
+            self._class_risk.labels(label).set(_number(one.target_risk if one and one.certified else None))
+            self._class_bound.labels(label).set(_number(one.bound if one else None))
 
 
 def _number(value: float | None) -> float:

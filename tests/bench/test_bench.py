@@ -1,10 +1,14 @@
 """The benchmarks run and print their tables; tests do not check speed."""
 
+import re
 from functools import partial
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from bench import cuda, decoding, preparing, records, startup
+from bench import cuda, decoding, preparing, records, startup, workers
+from bench.libpng import Libpng
 from bench.serving.wrk import drive
 from gate.errors import DeviceError
 from tests.conftest import ROOT
@@ -14,11 +18,23 @@ def test_decoders_are_compared_in_one_run(monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(decoding, "ROUNDS", 1)
     monkeypatch.setattr(decoding, "PICTURES", 1)
     assert decoding.main(ROOT / "samples") == 0
-    title, head, *lines = capsys.readouterr().out.splitlines()
+    table, _, published = capsys.readouterr().out.partition("\n\n")
+    title, head, *lines = table.splitlines()
     assert "1 pictures" in title
     assert "gate is faster by" in head
-    assert [line.split()[0] for line in lines] == ["png"] * 2 + ["jpeg"] * 3 + ["webp"] * 2
+    assert [line.split()[0] for line in lines] == ["png"] * 4 + ["jpeg"] * 3 + ["webp"] * 2
     assert sum(line.endswith("1.00 x") and " gate " in line for line in lines) == 3
+    assert re.match(r"PNG, times the speed of libpng on one thread: gate \d+\.\d\d here", published)
+    assert all(name in published for name, *_ in decoding.PUBLISHED)
+
+
+def test_the_baseline_of_published_figures_decodes_as_pillow_does() -> None:
+    libpng = Libpng()
+    for file in sorted((ROOT / "samples").glob("*.png")):
+        with Image.open(file) as image:
+            assert np.array_equal(libpng(file.read_bytes()), np.asarray(image.convert("RGB")))
+    with pytest.raises(ValueError, match="PNG"):
+        libpng(b"no picture")
 
 
 def test_a_folder_without_pictures_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,3 +93,11 @@ def test_a_device_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str])
     with pytest.raises(DeviceError, match=r"lensgate\[gpu\]"):
         cuda.main(["--rounds", "1"])
     assert not capsys.readouterr().out
+
+
+def test_workers_are_compared_with_one_process(capsys: pytest.CaptureFixture[str]) -> None:
+    assert workers.main(["--seconds", "1", "--rounds", "1"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in shown] == [
+        [kind, column] for kind in ("PNG", "tensor") for column in ("1", "2", "ratio")
+    ]

@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import needs
 from bench.serving import __main__ as command
 from bench.serving import contenders, wrk
 from bench.serving.aims import AIMS
 from bench.serving.answers import AnswerReader, HttpAnswer
+from bench.serving.bench import Bench
 from bench.serving.channel import Channel, Exchange, ExchangeEnd
 from bench.serving.client import KeepAliveClient, latencies
-from bench.serving.environments import PEERS, python_of
+from bench.serving.environments import PEERS, InstallError, python_of
 from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult, offer
 from bench.serving.overload import _fault
 from bench.serving.posts import Post, encoded_post, image_post, pixels_post, read_tensors
@@ -71,7 +73,7 @@ def serving(handler: Handler) -> Iterator[int]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert started.wait(5)
+    assert started.wait(60)
     try:
         port, loop, stop = state["port"], state["loop"], state["stop"]
         assert isinstance(port, int)
@@ -80,7 +82,7 @@ def serving(handler: Handler) -> Iterator[int]:
         assert isinstance(loop, asyncio.AbstractEventLoop)
         assert isinstance(stop, asyncio.Event)
         loop.call_soon_threadsafe(stop.set)
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -290,9 +292,43 @@ def test_a_peer_has_a_server_and_pinned_versions(name: str) -> None:
     pins = (PEERS / f"{name}.txt").read_text()
     assert "://" not in pins
     assert all(re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?==[\w.+]+", line) for line in pins.splitlines())
-    assert {"onnxruntime", "numpy", "pillow", "deflate", "simplejpeg", "pydantic"} <= {
-        line.partition("==")[0] for line in pins.splitlines()
-    }
+    needed = {"onnxruntime", "numpy", "pillow"}
+    if name in contenders.TAKE_OURS:
+        needed |= {"deflate", "simplejpeg", "pydantic"}
+    assert needed <= {line.partition("==")[0] for line in pins.splitlines()}
+
+
+def test_only_the_usual_decoder_is_set_for_a_peer_that_cannot_take_ours(tmp_path: Path) -> None:
+    (tmp_path / "opencv").mkdir()
+    (tmp_path / "opencv/pins.sha256").write_text(hashlib.sha256((PEERS / "opencv.txt").read_bytes()).hexdigest())
+    usual = contenders.peer("opencv", decoder="usual", model=Path("m"), folder=tmp_path)
+    assert usual.environment["PEER_DECODER"] == "opencv"
+    assert set(contenders.PEERS) - set(contenders.TAKE_OURS) == {"opencv"}
+
+
+def test_the_benchmark_names_all_that_is_missing_before_it_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_measure", lambda *_: pytest.fail("it measures"))
+    monkeypatch.setattr(needs, "SYSTEM_PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit, match=r"missing: wrk, the Python package matplotlib; .*make .*bench-tools"):
+        command.main(["--rows", "1"])
+    with pytest.raises(SystemExit, match="libnothing"):
+        needs.require(libraries=["nothing"])
+    needs.require(libraries=["c"], packages=["numpy"])
+
+
+def test_a_peer_that_cannot_be_installed_is_named_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(name: str, _folder: Path) -> Path:
+        raise InstallError(f"no {name} today")
+
+    monkeypatch.setattr(command, "python_of", fail)
+    for rows in ([1, 5], [2]):
+        command.install_peers(Bench([], None, tmp_path, tmp_path, ["mosec"]), rows)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == "mosec will not be measured: no mosec today\n"
 
 
 def test_a_pinned_environment_is_not_installed_again(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.support.images import encode, portrait
 
 TARS, IMAGES = 24, 40
-LIMIT = 60.0
+LIMIT = 600.0
 
 
 @pytest.fixture

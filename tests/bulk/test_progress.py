@@ -37,7 +37,7 @@ def test_outside_a_terminal_a_line_is_written_every_ten_seconds() -> None:
     assert stream.getvalue() == ""
     clock.now += 10
     progress.judged(Counts(accepted=10))
-    assert stream.getvalue() == "20 images  2.0/s  accepted 17  discarded 2  errors 1  part 0\n"
+    assert stream.getvalue() == "20 images  2.0/s  accepted 17  discarded 2  errors 1  shard 0\n"
 
 
 def test_on_a_terminal_one_line_is_rewritten_and_left_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_the_time_left_is_estimated_from_the_images_judged_so_far(images: int, l
     progress.judged(Counts())
     line = stream.getvalue().splitlines()[-1]
     assert f"  {left} left  " in line
-    assert line.endswith("part 2 of 8")
+    assert line.endswith("shard 2 of 8")
 
 
 def test_units_are_counted_beside_the_run() -> None:
@@ -81,10 +81,10 @@ def test_units_are_counted_beside_the_run() -> None:
         all_counted.set()
 
     with Survey(units(), progress):
-        assert all_counted.wait(20)
+        assert all_counted.wait(300)
     clock.now += 10
     progress.judged(Counts(accepted=3))
-    assert stream.getvalue() == "3 images  0.3/s  0:00:40 left  accepted 3  discarded 0  errors 0  part 0 of 5\n"
+    assert stream.getvalue() == "3 images  0.3/s  0:00:40 left  accepted 3  discarded 0  errors 0  shard 0 of 5\n"
 
 
 def test_the_worst_of_many_sources_are_shown() -> None:

@@ -357,9 +357,9 @@ def test_close_ends_a_retry_wait() -> None:
 
     thread = threading.Thread(target=call)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     gate.close()
-    thread.join(10)
+    thread.join(60)
     assert [error.code for error in failed] == ["closed"]
 
 

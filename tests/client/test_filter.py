@@ -223,7 +223,7 @@ def test_generator_runs_at_most_two_requests_ahead() -> None:
 
     def infer(request: httpx.Request) -> httpx.Response:
         # Respond to the first batch only after the second is generated.
-        assert second.wait(10)
+        assert second.wait(60)
         return answer(request)
 
     def generate() -> Pixels:

@@ -238,7 +238,7 @@ def test_responses_are_reordered() -> None:
 
     def decide(request: httpx.Request) -> httpx.Response:
         if request.content == b"0":
-            assert first_may_go.wait(10)
+            assert first_may_go.wait(60)
         elif request.content == b"3":
             first_may_go.set()
         return accepted(request)
@@ -255,7 +255,7 @@ def test_responses_are_reordered_on_an_event_loop() -> None:
 
         async def answer(request: httpx.Request) -> httpx.Response:
             if request.content == b"0":
-                await asyncio.wait_for(first_may_go.wait(), 10)
+                await asyncio.wait_for(first_may_go.wait(), 60)
             elif request.content == b"3":
                 first_may_go.set()
             return accepted(request)
@@ -277,7 +277,7 @@ def test_concurrency_limits_requests_in_flight() -> None:
         with lock:
             in_flight += 1
             most = max(most, in_flight)
-        together.wait(10)
+        together.wait(60)
         with lock:
             in_flight -= 1
         return accepted(request)
@@ -295,7 +295,7 @@ def test_outcomes_arrive_while_the_iterable_waits() -> None:
         async def images() -> AsyncIterator[Any]:
             for number in range(4):
                 # Wait until the outcome of the previous image was taken.
-                await asyncio.wait_for(go_on.wait(), 10)
+                await asyncio.wait_for(go_on.wait(), 60)
                 go_on.clear()
                 yield Ask(FILE, id=f"n{number}") if number % 2 else PIXELS
 
@@ -325,7 +325,7 @@ def test_closed_stream_leaves_no_tasks() -> None:
             async with aclosing(gate.decide_stream(images())) as stream:
                 async for _ in stream:
                     break
-            await asyncio.wait_for(closed.wait(), 10)
+            await asyncio.wait_for(closed.wait(), 60)
             assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(run())
@@ -336,7 +336,7 @@ def test_closed_stream_cancels_queued_requests() -> None:
     scripted = ScriptedGate()
 
     def decide(request: httpx.Request) -> httpx.Response:
-        assert request.content == b"first" or go.wait(10)
+        assert request.content == b"first" or go.wait(60)
         return accepted(request)
 
     scripted.decide = decide
@@ -353,7 +353,7 @@ def test_stream_of_a_closed_gate_object_yields_completed_outcomes() -> None:
 
     def answer(request: httpx.Request) -> httpx.Response:
         entered.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return accepted(request)
 
     gate = Gate(URL, transport=httpx.MockTransport(answer), concurrency=1)
@@ -365,12 +365,12 @@ def test_stream_of_a_closed_gate_object_yields_completed_outcomes() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         taking = pool.submit(take)
-        assert entered.wait(10)
+        assert entered.wait(60)
         closing = pool.submit(gate.close)
         go.set()
         with pytest.raises(GateError, match="closed"):
-            taking.result(10)
-        closing.result(10)
+            taking.result(60)
+        closing.result(60)
     assert taken
 
 
@@ -385,7 +385,7 @@ def test_cancelled_call_cancels_its_requests() -> None:
 
         async with AsyncGate(URL, transport=httpx.MockTransport(answer)) as gate:
             call = asyncio.create_task(gate.decide_many([FILE] * 5))
-            await asyncio.wait_for(entered.wait(), 10)
+            await asyncio.wait_for(entered.wait(), 60)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call

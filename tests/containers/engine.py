@@ -42,7 +42,7 @@ def run(*command: str, timeout: float = 300, **options: Any) -> Ran:
     return done
 
 
-def wait_for(true: Callable[[], object], what: str, *, timeout: float = 60) -> None:
+def wait_for(true: Callable[[], object], what: str, *, timeout: float = 600) -> None:
     """Return as soon as `true` is; fail the test if that takes too long."""
     deadline = time.monotonic() + timeout
     while not true():

@@ -26,6 +26,7 @@ class Query:
     expr: str
     legend: str
     instant: bool
+    exemplar: bool = False
 
     def __str__(self) -> str:
         return f"{self.board}: {self.panel} {self.ref}"
@@ -48,7 +49,15 @@ def queries() -> list[Query]:
     for board in BOARDS:
         for panel in panels(board):
             found += [
-                Query(board, panel["title"], target["refId"], target["expr"], target["legendFormat"], target["instant"])
+                Query(
+                    board,
+                    panel["title"],
+                    target["refId"],
+                    target["expr"],
+                    target["legendFormat"],
+                    target["instant"],
+                    target.get("exemplar", False),
+                )
                 for target in panel["targets"]
             ]
         found += [

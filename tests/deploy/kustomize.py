@@ -82,6 +82,8 @@ def _apply(patch: Manifest, items: list[Manifest]) -> list[Manifest]:
     matches = [(item["kind"], item["metadata"]["name"]) == target for item in items]
     if sum(matches) != 1:
         raise ValueError(f"a patch fits {sum(matches)} manifests: {target}")
+    if patch.get("$patch") == "delete":
+        return [item for item, fits in zip(items, matches, strict=True) if not fits]
     return [merge(patch, item) if fits else item for item, fits in zip(items, matches, strict=True)]
 
 

@@ -46,7 +46,7 @@ class Prometheus:
         return [Sample(series["metric"], float(series["values"][-1][1])) for series in found]
 
     def wait_for(
-        self, expr: str, accept: Callable[[list[Sample]], bool] = bool, *, instant: bool = True, timeout: float = 30
+        self, expr: str, accept: Callable[[list[Sample]], bool] = bool, *, instant: bool = True, timeout: float = 300
     ) -> list[Sample]:
         """Query until the answer is accepted; the default accepts any series."""
         ask = self.query if instant else self.query_range
@@ -55,6 +55,12 @@ class Prometheus:
             assert time.monotonic() < deadline, f"after {timeout} s the answer is still {samples}\n{expr}"
             time.sleep(0.25)
         return samples
+
+    def exemplars(self, expr: str) -> list[dict[str, Any]]:
+        """Return the exemplars of the last minutes behind an expression."""
+        now = self._at or time.time()
+        series = self._ask("/api/v1/query_exemplars", query=expr, start=now - 300, end=now)
+        return [exemplar for one in series for exemplar in one["exemplars"]]
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
         """Return the pending and firing alerts of this name."""
@@ -65,7 +71,8 @@ class Prometheus:
         answer = self._client.get(path, params=parameters)
         body: dict[str, Any] = answer.json()
         assert body["status"] == "success", f"{body.get('error')}\n{parameters['query']}"
-        result: list[dict[str, Any]] = body["data"]["result"]
+        data = body["data"]
+        result: list[dict[str, Any]] = data["result"] if isinstance(data, dict) else data
         return result
 
 
@@ -87,8 +94,10 @@ def running_prometheus(config: Mapping[str, Any], directory: Path) -> Iterator[P
     """Run a server in `directory` until the block ends; yield it when it is ready."""
     file = _write(config, directory / "prometheus.yml")
     address = f"127.0.0.1:{free_port()}"
+    composed = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]["command"]
     command = [
         tool("prometheus"),
+        *(argument for argument in composed if argument.startswith("--enable-feature=")),
         f"--config.file={file}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address={address}",
@@ -125,20 +134,20 @@ def _running(command: list[str], address: str, log: Path) -> Iterator[httpx.Clie
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT)
     try:
         # A proxy of the environment is none of a loopback server's business.
-        with httpx.Client(base_url=f"http://{address}", timeout=10, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://{address}", timeout=60, trust_env=False) as client:
             _wait_until_ready(client, process, log)
             yield client
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not _is_ready(client):
         assert process.poll() is None, f"{log.stem} left with {process.returncode}\n{log.read_text()}"
         assert time.monotonic() < deadline, f"{log.stem} is not ready\n{log.read_text()}"

@@ -169,6 +169,9 @@ def test_grafana_finds_the_provisioned_files() -> None:
     assert services[host]["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert [variables(board)["datasource"]["current"]["value"] for board in BOARDS] == [source["uid"]] * len(BOARDS)
     assert source["jsonData"]["timeInterval"] == scraped_every
+    (destination,) = source["jsonData"]["exemplarTraceIdDestinations"]
+    assert (destination["name"], destination["url"]) == ("trace_id", "$TRACE_URL")
+    assert services["grafana"]["environment"]["TRACE_URL"] == "${TRACE_URL:-}"
     mounts = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
     assert mounts["./deploy/grafana/provisioning"] == "/etc/grafana/provisioning"
     assert mounts["./deploy/grafana/dashboards"] == provider["options"]["path"]

@@ -19,7 +19,7 @@ class Inbox:
     url: str
     messages: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
 
-    def wait_for(self, alert: str, *, timeout: float) -> tuple[str, dict[str, Any]]:
+    def wait_for(self, alert: str, *, timeout: float = 600) -> tuple[str, dict[str, Any]]:
         """The first message that is of this alert; fails where none comes within so many seconds of the last."""
         while True:
             path, message = self.messages.get(timeout=timeout)

@@ -16,6 +16,7 @@ from gate.formats.png import fast_decoder as png
 from tests.conftest import ROOT
 
 SOURCE = "gate/formats/png/scanlines.c"
+HEADER = "gate/formats/png/lanes.h"
 LIBRARY = "gate/formats/png/scanlines.so"
 
 
@@ -45,7 +46,8 @@ def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     (tmp_path / SOURCE).parent.mkdir(parents=True)
-    shutil.copy(ROOT / SOURCE, tmp_path / SOURCE)
+    for file in (SOURCE, HEADER):
+        shutil.copy(ROOT / file, tmp_path / file)
     return module.CompileHook(tmp_path)
 
 
@@ -79,7 +81,7 @@ def test_without_one_the_wheel_is_pure_and_an_old_library_goes(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     assert built(hook) == {"artifacts": [], "pure_python": True}
-    assert list((tmp_path / SOURCE).parent.iterdir()) == [tmp_path / SOURCE]
+    assert set((tmp_path / SOURCE).parent.iterdir()) == {tmp_path / SOURCE, tmp_path / HEADER}
     assert len(hook.warnings) == 1
 
 

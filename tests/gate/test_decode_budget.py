@@ -81,7 +81,7 @@ def test_a_cancelled_claim_leaves_the_queue() -> None:
             assert budget.waiting == 2
             claim.cancel()
             wait_until(lambda: budget.held == 100)
-        waiting.join(10)
+        waiting.join(60)
     assert len(failed) == 1
     assert (budget.held, budget.waiting) == (0, 0)
 

@@ -28,6 +28,15 @@ def test_the_current_version_is_loaded_unless_another_is_named(store: ModelStore
     assert store.load("2").card.version == "2"
 
 
+@pytest.mark.parametrize("version", ["1", "2", "3"])
+def test_the_card_of_every_shipped_version_is_read_without_a_change(version: str) -> None:
+    text = (Path(__file__).parents[2] / f"models/glasses/{version}/card.json").read_text()
+    card = Card.parse(text)
+    assert card == Card.parse(card.model_dump_json())
+    assert json.loads(card.model_dump_json(exclude_unset=True)) == json.loads(text)
+    assert (card.band.classes is None) == (version in "12")
+
+
 def test_promotion_changes_the_current_version(store: ModelStore) -> None:
     store.promote("2")
     assert store.current() == "2"

@@ -49,6 +49,19 @@ def test_bytes_are_reserved_when_they_are_announced() -> None:
     assert door.images == 2
 
 
+def test_one_request_beyond_the_limits_is_admitted_into_an_idle_service_alone() -> None:
+    door = admission(images=2, total=40)
+    with door.admit(None, 1.0) as place:
+        place.take_images(4)
+        for _ in range(5):
+            place.receive(10)
+        assert (door.images, door.bytes) == (5, 50)
+        with pytest.raises(Overloaded):
+            door.admit(1, 1.0)
+    with door.admit(1, 1.0), pytest.raises(Overloaded):
+        door.admit(None, 1.0).receive(40)
+
+
 def test_an_announced_body_that_is_too_large_is_refused_unread() -> None:
     with pytest.raises(BodyTooLarge, match="50"):
         admission().admit(51, 1.0)
@@ -145,7 +158,7 @@ def test_one_who_waits_and_gives_up_holds_up_nobody() -> None:
         await asyncio.sleep(0.01)
         first.cancel()
         place.leave()
-        (await asyncio.wait_for(second, 1)).leave()
+        (await asyncio.wait_for(second, 60)).leave()
         assert (door.images, door.bytes) == (0, 0)
 
     asyncio.run(run())

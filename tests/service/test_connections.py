@@ -212,7 +212,7 @@ def test_more_handshakes_than_may_be_keep_nobody_out(tmp_path: Path) -> None:
     with running_service(tls_certificate=files.certificate, tls_key=files.key) as service, ExitStack() as stack:
         url = service.url
         first, *_ = [stack.enter_context(connected(url)) for _ in range(150)]
-        assert httpx.get(f"{url}/livez", verify=files.trust(), trust_env=False, timeout=5).status_code == 200
+        assert httpx.get(f"{url}/livez", verify=files.trust(), trust_env=False, timeout=TIMEOUT).status_code == 200
         assert read_all(first) == b""
 
 

@@ -336,7 +336,7 @@ def quiet_process(environment: dict[str, str], log: str, *, files: int | None = 
         process = subprocess.Popen(command, stderr=sink, env=buffered, preexec_fn=limit)  # noqa: PLW1509
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: process.poll() is not None or is_ready(url), timeout=60)
+        wait_until(lambda: process.poll() is not None or is_ready(url))
         yield url
     finally:
         process.terminate()

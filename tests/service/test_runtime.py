@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gate.pixels import Pixels
-from service import cli, demo
+from service import cli, demo, server
 from service.inference.model_runner import LoadedModel
 from service.runtime import build_runtime
 from service.settings import Settings
@@ -72,7 +72,8 @@ def test_probes_are_answered_until_the_threads_have_ended(monkeypatch: pytest.Mo
         service.stop()
         assert closing.wait(TIMEOUT)
         try:
-            found = [httpx.get(f"{service.server.metrics_url}{path}", timeout=60) for path in ("/livez", "/readyz")]
+            url = service.server.metrics_url
+            found = [httpx.get(f"{url}{path}", timeout=TIMEOUT) for path in ("/livez", "/readyz")]
         finally:
             go.set()
         assert [answer.status_code for answer in found] == [200, 503]
@@ -98,7 +99,7 @@ def test_a_failed_run_drops_the_queued_rest_of_its_request() -> None:
         try:
             assert held.wait(TIMEOUT)
             assert answer.result(TIMEOUT).status_code == 500
-            wait_until(lambda: service.queued == 0, timeout=60)
+            wait_until(lambda: service.queued == 0)
         finally:
             go.set()
         wait_until(lambda: service.inflight == 0)
@@ -106,15 +107,15 @@ def test_a_failed_run_drops_the_queued_rest_of_its_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "start"),
+    "start",
     [
-        (cli, lambda folder: cli._serve(argparse.Namespace(port="0"))),  # noqa: ARG005
-        (demo, lambda folder: demo.main(folder, {})),
+        lambda folder: cli._serve(argparse.Namespace(port="0", workers="1")),  # noqa: ARG005
+        lambda folder: demo.main(folder, {}),
     ],
     ids=["serve", "make run"],
 )
 def test_objects_of_the_start_are_frozen_before_the_server_runs(
-    module: object, start: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    start: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class FakeServer:
         """Counts the frozen objects instead of listening."""
@@ -125,8 +126,10 @@ def test_objects_of_the_start_are_frozen_before_the_server_runs(
             frozen.append(gc.get_freeze_count())
 
     frozen = list[int]()
-    monkeypatch.setattr(module, "make_server", lambda _: FakeServer())
-    monkeypatch.setattr(module, "guard_start", lambda: None)
+    for each in (demo, server):
+        monkeypatch.setattr(each, "make_server", lambda _: FakeServer())
+    for each in (cli, demo):
+        monkeypatch.setattr(each, "guard_start", lambda: None)
     gc.unfreeze()
     try:
         start(tmp_path)

@@ -149,12 +149,12 @@ def test_closing_drops_what_waits(held: Kept) -> None:
     held.follow(dim(1))
     scorer = held.shadow._runner.batcher._scorer
     assert isinstance(scorer, FakeScorer)
-    assert scorer.entered.wait(5)
+    assert scorer.entered.wait(60)
     closing = threading.Thread(target=held.shadow.close)
     closing.start()
     wait_until(lambda: held.images == (0, 1, 0))
     scorer.go.set()
-    closing.join(5)
+    closing.join(60)
     assert (held.images, held.shadow.held) == ((4, 1, 0), 0)
     assert not held.shadow.is_alive
 

@@ -158,7 +158,7 @@ def test_a_load_that_hangs_is_a_failed_one_in_time_and_holds_up_no_end(
 
 def test_a_process_ends_while_an_endless_graph_is_loaded(tmp_path: Path) -> None:
     write_model(tmp_path, brightness_model("1"))
-    environment = {**os.environ, "LENSGATE_MODELS": str(tmp_path), "LENSGATE_MODEL_LOAD_SECONDS": "60"}
+    environment = {**os.environ, "LENSGATE_MODELS": str(tmp_path), "LENSGATE_MODEL_LOAD_SECONDS": str(10 * TIMEOUT)}
     with running_process(tmp_path / "log", environment, "--model-poll-seconds", "0.05") as process:
         with httpx.Client(base_url=process.url, timeout=TIMEOUT, trust_env=False) as client:
             write_model(tmp_path, model_of(endless_graph(), card_text("2")))
@@ -179,7 +179,7 @@ def test_a_start_with_an_endless_graph_fails_in_time_and_says_why(tmp_path: Path
         env={**os.environ, "LENSGATE_RECORDS_URL": "off"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
     )

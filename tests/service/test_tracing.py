@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from service.http.tracing import Tracer
 from service.timings import Stage, Stages
@@ -24,6 +25,7 @@ from tests.support.servers import TIMEOUT, running_process
 
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{CALLER}-00f067aa0ba902b7-01"
+UNSAMPLED = f"{TRACEPARENT[:-1]}0"
 
 
 def record(exporter: SpanExporter, *, status: int = 200, headers: dict[str, str] | None = None) -> str | None:
@@ -65,7 +67,7 @@ def test_the_callers_trace_goes_on() -> None:
 
 def test_a_caller_that_does_not_sample_is_obeyed() -> None:
     exporter = InMemorySpanExporter()
-    assert record(exporter, headers={"traceparent": TRACEPARENT[:-1] + "0"}) is None
+    assert record(exporter, headers={"traceparent": UNSAMPLED}) is None
     assert not exporter.get_finished_spans()
 
 
@@ -84,6 +86,7 @@ def test_stages_of_one_name_are_summed() -> None:
         now = 5.5
     stages.add("queue", 6.0, 6.25)
     assert stages.milliseconds() == {"queue": 500.0, "decode": 500.0}
+    assert stages.latest() == {"queue": 0.25, "decode": 0.5}
 
 
 @contextmanager
@@ -118,6 +121,22 @@ def test_a_collector_gets_the_stages_of_a_real_request_and_the_log_their_trace(t
             headers = {"traceparent": TRACEPARENT, "X-Request-ID": "abc-7"}
             body = encode(flat(255))
             httpx.post(f"{process.url}/v1/decisions", content=body, headers=headers, trust_env=False)
+            accepts = {
+                "Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+                "traceparent": UNSAMPLED,
+            }
+            scraped = httpx.get(f"{process.url}/metrics", headers=accepts, trust_env=False)
+            plain = httpx.get(f"{process.url}/metrics", headers={"traceparent": UNSAMPLED}, trust_env=False)
+        linked = {
+            (sample.name, sample.exemplar.labels["trace_id"])
+            for family in text_string_to_metric_families(scraped.text)  # type: ignore[no-untyped-call]
+            for sample in family.samples
+            if sample.exemplar
+        }
+        timers = ("request_duration", "decode", "queue_wait", "inference")
+        assert linked == {(f"lensgate_{timer}_seconds_bucket", CALLER) for timer in timers}
+        assert plain.headers["content-type"].startswith("text/plain")
+        assert CALLER not in plain.text
         spans = [
             span
             for body in bodies
@@ -134,7 +153,7 @@ def test_a_collector_gets_the_stages_of_a_real_request_and_the_log_their_trace(t
     attributes = {attribute.key: attribute.value for attribute in request.attributes}
     assert attributes["lensgate.request_id"].string_value == "abc-7"
     assert attributes["lensgate.decision"].string_value == "accept"
-    (line,) = (json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if "service.access" in line)
+    (line,) = (json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if "POST /v1" in line)
     assert line["trace_id"] == CALLER
     assert set(line["stages"]) == {"read", "queue", "decode", "inference"}
 

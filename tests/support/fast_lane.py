@@ -23,12 +23,14 @@ FULL_LANE = {
         "training/test_evaluate.py",
         "training/test_fit.py",
         "training/test_machines.py",
+        "training/test_paper_run.py",
         "training/test_predict.py",
         "training/test_guarantees.py",
         "training/test_records.py",
         "training/test_remote_records.py",
         "training/test_report.py",
         "training/test_search.py",
+        "training/test_towers.py",
     ),
     "Ray": ("bulk/test_ray.py", "bulk/test_ray_cluster.py", "bulk/test_ray_job.py"),
     "programs of Debian": (
@@ -60,6 +62,7 @@ FULL_LANE = {
         "service/test_standard_streams.py",
         "service/test_stuck_loads.py",
         "service/test_tracing.py",
+        "service/test_workers.py",
         "training/test_draw.py",
     ),
 }
@@ -67,6 +70,7 @@ FULL_LANE = {
 # Programs that `make tools` installs.
 PROGRAMS = frozenset(
     {
+        "aarch64-linux-gnu-gcc",
         "cc",
         "chromium",
         "curl",
@@ -79,6 +83,7 @@ PROGRAMS = frozenset(
         "prometheus",
         "prometheus-alertmanager",
         "promtool",
+        "qemu-aarch64",
         "wrk",
     }
 )

@@ -24,7 +24,8 @@ from service.settings import Settings
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model
 
-TIMEOUT = 20.0
+TIMEOUT = 300.0
+"""Seconds of a wait that ends by itself; many times the usual duration, so that only a hang exceeds it."""
 
 
 class FakeScorer:
@@ -131,7 +132,7 @@ def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> I
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stderr=sink, env={"LENSGATE_RECORDS_URL": "off", **environment})
     try:
-        wait_until(lambda: process.poll() is not None or "running on" in log.read_text(), timeout=60)
+        wait_until(lambda: process.poll() is not None or "running on" in log.read_text())
         match = re.search(r"running on (https?://\S+)", log.read_text())
         assert match, log.read_text()
         yield Process(match[1], process, log)

@@ -14,10 +14,11 @@ from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
 from training.data.dataset import Split, read_dataset
+from training.data.folds import split_folds
 from training.data.records import Records, load_records, write_records
 from training.errors import DataError
 from training.evaluation import label_audit as audit_module
-from training.evaluation.label_audit import AUDIT_PRESET, Issue, audit, find_issues, split_folds, write_issues
+from training.evaluation.label_audit import AUDIT_PRESET, Issue, audit, find_issues, write_issues
 from training.model.checkpoint import TrainingProgress
 from training.report.contact_sheet import write_contact_sheet
 

@@ -12,7 +12,8 @@ from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.records import load_records, write_records
 from training.errors import RecordsError
-from training.evaluation.compare import Comparison, compare_runs, holm, mcnemar, paired_p, t_interval
+from training.evaluation.compare import Comparison, compare_runs, mcnemar
+from training.evaluation.seeds import holm, paired_p, t_interval
 from training.model.preset import Preset
 from training.model.train import fit_network, load_fitted, predict_logits
 

@@ -353,7 +353,7 @@ def test_chief_and_worker_speak_over_the_network(tmp_path: Path, monkeypatch: py
         worker.end_trial(trial)
         worker.end_trial(trial)
         assert worker.create_trial("a").status == "STOPPED"
-        served.result(60)
+        served.result(300)
     assert oracle.trials["0"].score == 0.25
 
 
@@ -424,4 +424,4 @@ def test_a_trial_that_is_run_is_heard_of_though_an_answer_fails(
 
     worker._direct.GetTrial = answer
     with worker.beating("0"):
-        assert heard.wait(30)
+        assert heard.wait(300)

@@ -41,7 +41,7 @@ def test_chain_killed_at_every_step_ends_with_a_complete_model(
     log = tmp_path / "log"
     for moment in MOMENTS:
         process = fork(chain, arguments, log)
-        wait_until(partial(begun, process, work, moment), timeout=240)
+        wait_until(partial(begun, process, work, moment), timeout=1200)
         process.kill()
         process.join()
         assert process.exitcode != 0, log.read_text()

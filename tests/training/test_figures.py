@@ -14,7 +14,7 @@ from gate import Band
 from gate.card import Interval
 from tests.support.datasets import barred
 from training.evaluation.calibrate import reliability
-from training.evaluation.certify import risk_coverage
+from training.evaluation.selective_risk import risk_coverage
 from training.figures import (
     CaptionedImage,
     CurvePoint,
@@ -112,6 +112,17 @@ def test_scores_are_counted_by_label_and_the_band_is_shaded() -> None:
         (band,) = (patch for patch in axes.patches if patch.get_label() == "band 0.4 to 0.6")
         assert band.get_window_extent().width > 0
     assert {"3 with glasses", "2 with no glasses", "1"} <= set(written(figure))
+
+
+def test_no_bar_of_either_label_is_clipped() -> None:
+    probability, labels = np.array([0.99] * 5 + [0.02] * 900), np.array([1] * 5 + [0] * 900)
+    for axes in score_histogram(probability, labels, Band(0.4, 0.6)).axes:
+        assert axes.get_ylim()[1] > 900
+
+
+def test_a_threshold_below_zero_lies_inside_the_novelty_chart() -> None:
+    (axes,) = novelty_histogram(np.linspace(-9, -4, 50), None, -3.0).axes
+    assert axes.get_xlim()[1] > -3.0
 
 
 def test_novelty_shows_every_image_however_far_out_and_the_threshold() -> None:

@@ -13,10 +13,11 @@ from training.data.dataset import Split, read_dataset
 from training.data.outliers import JUDGED, LEARNED, make_outliers
 from training.data.records import load_records, write_records
 from training.errors import DataError, RecordsError
-from training.evaluation.certify import probability_band
+from training.evaluation.certify import Promise
 from training.evaluation.evaluate import score_images
-from training.evaluation.guarantees import CALIBRATION_FILE, Guarantees, calibrate_run, certify_run, first_coverage
+from training.evaluation.guarantees import CALIBRATION_FILE, Guarantees, calibrate_run, certify_run
 from training.evaluation.novelty import familiar, load_head, score_novelty, set_threshold
+from training.evaluation.raw_band import probability_band
 from training.export import export_model
 from training.model.preset import Preset
 from training.model.train import NETWORK_FILE, fit_network, load_fitted, predict_logits
@@ -35,7 +36,7 @@ def run(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
     fit_network(records, out, preset=Preset(size=32, filters=(4, 8), epochs=4), seed=1)
     calibrate_run(records, out, seed=0)
-    certify_run(records, out, target_risk=0.05, confidence=0.95, cost_ratio=1.0)
+    certify_run(records, out, promise=Promise.equal(0.05))
     return out
 
 
@@ -53,7 +54,6 @@ def test_temperature_band_and_threshold_are_in_graph_and_card(models: Path, run:
     assert card.calibration.temperature == promised.temperature
     assert card.band.chosen_by == "certified"
     assert promised.certificate is not None
-    assert promised.certificate.band is not None
     assert Band(card.band.low, card.band.high) == probability_band(promised.certificate.band, promised.temperature)
     test = load_records(records, Split.TEST)
     found = Scorer(model, device="cpu").run(test.images)
@@ -83,7 +83,8 @@ def test_a_certificate_counts_only_calibration_images_below_the_threshold(run: P
     findings = Guarantees.read(run).novelty
     assert findings is not None
     kept = familiar(score_novelty(load_fitted(run).network, load_head(run), calibration.images), findings)
-    assert certificate.images == kept.sum() == len(calibration) - findings.above - 1
+    assert certificate.familiar == kept.sum() == len(calibration) - findings.above - 1
+    assert certificate.images == len(calibration)
 
 
 def test_a_threshold_lets_one_in_a_hundred_go() -> None:
@@ -94,12 +95,6 @@ def test_a_threshold_lets_one_in_a_hundred_go() -> None:
     assert familiar(novelty, found).sum() == 509
     with pytest.raises(DataError, match="none"):
         set_threshold(np.array([]))
-
-
-def test_the_sequence_starts_where_one_mistake_can_be_afforded() -> None:
-    assert first_coverage(515, target_risk=0.01, confidence=0.95) == pytest.approx(0.946, abs=1e-3)
-    assert first_coverage(2000, target_risk=0.01, confidence=0.95) == 0.8
-    assert first_coverage(50, target_risk=0.01, confidence=0.95) == 0.95
 
 
 def test_findings_of_another_fit_are_refused(run: Path, records: Path, tmp_path: Path) -> None:
@@ -118,12 +113,41 @@ def test_findings_of_another_fit_are_refused(run: Path, records: Path, tmp_path:
 
 
 def test_where_nothing_is_certified_the_papers_band_stays(run: Path, records: Path) -> None:
-    found = certify_run(records, run, target_risk=0.0001, confidence=0.95, cost_ratio=1.0)
+    found = certify_run(records, run, promise=Promise.equal(0.0001))
     assert not found.certificate.certified
-    assert found.certificate.images_needed is None or found.certificate.images_needed > found.certificate.images
+    assert all(one.images_needed is None or one.images_needed > 0 for one in found.certificate.classes.values())
     band = Guarantees.read(run).card_band()
     assert (band.low, band.high, band.chosen_by) == (0.4, 0.6, "paper")
-    certify_run(records, run, target_risk=0.05, confidence=0.95, cost_ratio=1.0)
+    certify_run(records, run, promise=Promise.equal(0.05))
+
+
+def test_every_face_is_scored_by_a_network_that_was_not_trained_on_it(
+    run: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in run.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr("training.evaluation.novelty.EPOCHS", 1)
+    monkeypatch.setattr("training.evaluation.novelty.OUTLIERS", 50)
+    said: list[str] = []
+    found = certify_run(records, tmp_path, promise=Promise.equal(0.05), folds=3, say=said.append)
+    folders = [tmp_path / "folds" / name / "records" for name in ("2-of-3", "3-of-3")]
+    held = [load_records(folder, Split.CALIBRATION) for folder in (records, *folders)]
+    names = [name for part in held for name in part.names]
+    outside_test = load_records(records, Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
+    assert sorted(names) == sorted(outside_test.names)
+    for folder, part in zip(folders, held[1:], strict=True):
+        learned = load_records(folder, Split.TRAIN, Split.VALIDATION)
+        assert not set(learned.names) & set(part.names)
+        assert len(learned) + len(part) == len(names)
+        assert 0.2 < part.labels.mean() < 0.8
+        assert load_records(folder, Split.TEST).names == load_records(records, Split.TEST).names
+    assert (found.certificate.folds, found.certificate.images) == (3, len(names))
+    assert [line.split(":")[0] for line in said] == ["fold 2 of 3", "fold 3 of 3"]
+    assert found.held_out == certify_run(records, run, promise=Promise.equal(0.05)).certificate
+    # The networks and scores of an interrupted run are used again.
+    monkeypatch.setattr("training.model.train.train_network", None)
+    monkeypatch.setattr("training.evaluation.cross_fit.fit_head", None)
+    assert certify_run(records, tmp_path, promise=Promise.equal(0.05), folds=3) == found
 
 
 def test_outliers_repeat_with_their_seed_and_differ_from_their_faces(records: Path) -> None:

@@ -23,7 +23,8 @@ from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, load_records, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate
-from training.evaluation.certify import RawBand, certify, risk_coverage, selective_risk
+from training.evaluation.certify import Promise, certify
+from training.evaluation.class_shares import risks_at_shares
 from training.evaluation.compare import Comparison, PairedResult, RunResult
 from training.evaluation.evaluate import evaluate_by_data_set, score_images, wilson
 from training.evaluation.guarantees import (
@@ -35,12 +36,15 @@ from training.evaluation.guarantees import (
     fingerprint,
 )
 from training.evaluation.novelty import HEAD_FILE, NoveltyFindings
+from training.evaluation.raw_band import RawBand
+from training.evaluation.seeds import SeedMean, ValueDifference, ValueSummary
+from training.evaluation.selective_risk import risk_coverage, selective_risk
 from training.model.network import build_network
 from training.model.preset import Preset
 from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
 from training.report import PAGE_FILE, ReportSources, write_report
 from training.report.formatting import number, percent, share
-from training.search.study import SeedMean, StudyResult, ValueDifference, ValueSummary
+from training.search.study import StudyResult
 
 SIZE = 32
 HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""
@@ -175,11 +179,16 @@ def _write_promises(run: Path, logits: Values, labels: Values) -> CardBand:
     found = fingerprint(run)
     findings = calibrate(logits, labels).model_copy(update={"temperature": 1.0})
     novelty = NoveltyFindings(threshold=1.3, images=40, above=0)
+    paper, edges = RawBand.from_probability(Band(), 1.0), {Label.GLASSES: (BAND.high,), Label.NO_GLASSES: (BAND.low,)}
+    certificate = certify(logits, labels, edges, promise=Promise.equal(0.9, 0.5), fallback=paper, folds=3)
     certified = CertificateRecord(
         run=found,
-        certificate=certify(logits, labels, [BAND], target_risk=0.9, confidence=0.5),
-        paper=selective_risk(logits, labels, RawBand.from_probability(Band(), 1.0)),
+        certificate=certificate,
+        held_out=certify(logits, labels, edges, promise=Promise.equal(0.01), fallback=paper),
+        own=selective_risk(logits, labels, certificate.band),
+        paper=selective_risk(logits, labels, paper),
         risk_coverage=risk_coverage(logits, labels),
+        shares=risks_at_shares(logits, labels, certificate.band, confidence=0.5),
     )
     calibrated = CalibrationRecord(run=found, calibration=findings, novelty=novelty)
     (run / CALIBRATION_FILE).write_text(calibrated.model_dump_json())
@@ -314,7 +323,7 @@ def test_the_top_says_what_the_card_says(made: Made) -> None:
         f"accepts {percent(metrics.coverage.value)}",
         f"{made.card.band.low:g} to {made.card.band.high:g}, certified",
         "2 January 2026",
-        "With confidence 0.5 at most 90 % of the accepted images",
+        "Of the images accepted as glasses at most 90 % are labelled wrongly with confidence 0.5",
         "40 outliers of",
     ):
         assert written in top[1]
@@ -354,7 +363,15 @@ def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -
     band = f"{made.card.band.low:g} to {made.card.band.high:g}"
     assert f"calibration in use, {band} {made.card.band.accepted} {made.card.band.errors} " in text
     assert text.count("in use, ") == text.count("the paper&#x27;s, 0.4 to 0.6") == 2
-    assert "Tested bands, widest first: 1" in section(made.page, "certificate")
+    shown = section(made.page, "certificate")
+    for label in Label:
+        assert f"Tested edges of {label}, most careful first: 1" in shown
+        assert f"Of the images accepted as {label} at most 90 % are labelled wrongly" in shown
+        assert f"{label} is not certified at 1 %" in shown
+    assert "scored by 3 networks of one recipe" in shown
+    assert "The served network alone" in shown
+    assert "With the band in use it accepts" in shown
+    assert "63.5 %" in shown
 
 
 def test_kinds_that_are_no_portrait_have_the_cards_shares(made: Made) -> None:

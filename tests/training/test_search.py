@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:(currentThread|getName)\\(\\) is
 
 TINY = Preset(size=32, filters=(4,), epochs=1)
 CASES: list[TrialValues] = [{"value": value} for value in range(8)]
-SECONDS = 300  # at most, on a machine that is busy
+SECONDS = 1200  # at most, on a machine that is busy
 
 
 @pytest.fixture(scope="module")
@@ -357,6 +357,9 @@ def test_values_are_those_that_the_records_have(records: Path, tmp_path: Path) -
         patch.setattr(study, "train_and_measure", lambda parts, *, preset, **_: pretended(parts, preset))
         sizes = run_study(records, tmp_path / "r", kind="resolution", preset=TINY, seeds=1)
         sources = run_study(records, tmp_path / "s", kind="sources", preset=TINY, seeds=1)
+        with pytest.raises(RecordsError, match="prepare --size 32 and 128"):
+            run_study(records, tmp_path / "p", kind="presets", preset=TINY, seeds=1, epochs=2)
+        patch.setattr(study, "PRESETS", {"paper": PRESETS["paper"], "wide": PRESETS["paper"].changed(epochs=9)})
         presets = run_study(records, tmp_path / "p", kind="presets", preset=TINY, seeds=1, epochs=2)
     assert sizes is not None
     assert [(run.value, run.parameters) for run in sizes.runs] == [("32", 32), ("64", 64)]
@@ -364,7 +367,7 @@ def test_values_are_those_that_the_records_have(records: Path, tmp_path: Path) -
     assert sources is not None
     assert [run.value for run in sources.runs] == ["a", "b"]
     assert presets is not None
-    assert [(run.value, run.epochs) for run in presets.runs] == [(name, 2) for name in PRESETS]
+    assert [(run.value, run.epochs) for run in presets.runs] == [("paper", 2), ("wide", 2)]
 
 
 def pretended(parts: study.StudyParts, preset: Preset) -> TrialMetrics:

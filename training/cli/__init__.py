@@ -5,11 +5,14 @@ Modules with TensorFlow are imported when a step runs, so that `--help` and usag
 
 import argparse
 
-from training.cli import all_steps, audit, data_steps, model_steps, report, search
+from training.cli import all_steps, audit, data_steps, model_steps, paper, report, search
+from training.cli.options import PRESET_CHOICE
 
 
 def add_steps(parser: argparse.ArgumentParser) -> None:
     """Add all steps and their options to the parser of `lensgate train`."""
+    parser.epilog = f"{PRESET_CHOICE}\nEvery step explains its options: lensgate train STEP --help"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     steps = parser.add_subparsers(metavar="STEP", required=True)
-    for module in (data_steps, model_steps, all_steps, audit, report, search):
+    for module in (data_steps, model_steps, all_steps, audit, report, search, paper):
         module.add_to(steps)

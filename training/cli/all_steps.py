@@ -1,7 +1,9 @@
 """The step that runs the whole chain: `all`."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from common.storage import AnyPath
@@ -50,48 +52,67 @@ def _work_arguments(parser: argparse.ArgumentParser) -> None:
     add("--records", type=option.place, help="folder for the shards, or its URL in object storage (WORK/records)")
 
 
-def _run_all(options: AllOptions) -> None:
+def _run_all(options: AllOptions) -> str | None:
+    """Run the chain, each step under its number; return the command that follows the export."""
     from training.export import new_version
 
     # Refuse a version that exists before minutes of work, not after.
     version = new_version(options.out, options.version).name
     records, run = options.records or options.work / "records", options.work / "fit"
     seed, command = options.seed, options.command_line
-    size = (options.data_sets.sizes or (64,))[0]
-    data_steps.prepare(data_steps.PrepareOptions(options.data_sets, records, seed, command))
-    _audit(options)
-    model_steps.fit(model_steps.FitOptions(records, run, options.preset, size, seed, command))
-    model_steps.calibrate(model_steps.CalibrateOptions(records, run, seed))
-    model_steps.certify(model_steps.CertifyOptions(records, run, options.guarantee))
-    model_steps.export(model_steps.ExportOptions(records, run, options.out, version, command))
-    report.write(
-        report.ReportOptions(
-            records=records,
-            run_folder=run,
-            models=options.out,
-            version=version,
-            audit=options.work / "audit",
-            studies=(),
-            comparison=None,
-            out=options.work,
-            figures=None,
-        )
+    size = (options.data_sets.sizes or (options.preset.start().size,))[0]
+    data_sets = replace(options.data_sets, sizes=options.data_sets.sizes or (size,))
+    prepared = data_steps.PrepareOptions(data_sets, records, seed, command)
+    fitted = model_steps.FitOptions(records, run, options.preset, size, seed, command)
+    certified = model_steps.CertifyOptions(records, run, options.guarantee)
+    exported = model_steps.ExportOptions(records, run, options.out, version, command)
+    described = report.ReportOptions(
+        records=records,
+        run_folder=run,
+        models=options.out,
+        version=version,
+        audit=options.work / "audit",
+        studies=(),
+        comparison=None,
+        out=options.work,
+        figures=None,
     )
+    following = _run_numbered(
+        {
+            "prepare": partial(data_steps.prepare, prepared),
+            "audit": partial(audit.audit_labels, _audit_options(options)),
+            "fit": partial(model_steps.fit, fitted),
+            "calibrate": partial(model_steps.calibrate, model_steps.CalibrateOptions(records, run, seed)),
+            "certify": partial(model_steps.certify, certified),
+            "export": partial(model_steps.export, exported),
+            "report": partial(report.write, described),
+        }
+    )
+    print("\nall steps:", end=" ")
+    return following["export"]
 
 
-def _audit(options: AllOptions) -> None:
+def _run_numbered(chain: Mapping[str, Callable[[], str | None]]) -> dict[str, str | None]:
+    """Run the steps in order; return the next command that each of them names."""
+    following = {}
+    for number, (name, step) in enumerate(chain.items(), start=1):
+        gap = "\n" if number > 1 else ""
+        print(f"{gap}{number}/{len(chain)} {name}", flush=True)
+        following[name] = option.run_timed(step)
+    return following
+
+
+def _audit_options(options: AllOptions) -> audit.AuditOptions:
     """Audit the main data sets; auxiliary ones are drawn, and labelled as they were drawn."""
     from training.evaluation.label_audit import AUDIT_PRESET
 
-    audit.audit_labels(
-        audit.AuditOptions(
-            data_sets=replace(options.data_sets.without_auxiliary(), sizes=None),
-            out=options.work / "audit",
-            records=None,
-            folds=audit.FOLDS,
-            # --epochs is a limit for the audit's networks as well.
-            epochs=min(AUDIT_PRESET.epochs, options.preset.epochs or AUDIT_PRESET.epochs),
-            seed=options.seed,
-            command_line=options.command_line,
-        )
+    return audit.AuditOptions(
+        data_sets=replace(options.data_sets.without_auxiliary(), sizes=None),
+        out=options.work / "audit",
+        records=None,
+        folds=audit.FOLDS,
+        # --epochs is a limit for the audit's networks as well.
+        epochs=min(AUDIT_PRESET.epochs, options.preset.epochs or AUDIT_PRESET.epochs),
+        seed=options.seed,
+        command_line=options.command_line,
     )

@@ -110,8 +110,8 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def prepare(options: PrepareOptions) -> None:
-    """Decode and split the data sets; print the counts of each split."""
+def prepare(options: PrepareOptions) -> str:
+    """Decode and split the data sets; print the counts of each split and return the next command."""
     from training.data.records import write_records
 
     datasets = read_datasets(options.data_sets)
@@ -125,7 +125,7 @@ def prepare(options: PrepareOptions) -> None:
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
-    print(f"{manifest.seconds} s")
+    return option.command("train", "fit", "--records", options.records, "--preset", "gate")
 
 
 def print_problems(problems: Sequence[str]) -> None:
@@ -153,8 +153,10 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=option.local, required=True, help="folder to write, in the Kaggle layout")
 
 
-def _draw(options: DrawOptions) -> None:
+def _draw(options: DrawOptions) -> str:
     draw_faces(options.out, options.count, seed=options.seed, progress=True)
+    print(f"{options.out}: {options.count} faces")
+    return option.command("train", "prepare", "--data", options.out)
 
 
 def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:

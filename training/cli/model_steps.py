@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath
-from gate import ModelStore
+from gate import Label, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
@@ -15,6 +15,7 @@ from training.errors import RecordsError
 
 if TYPE_CHECKING:
     from training.data.records import Manifest
+    from training.evaluation.certify import Promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,19 @@ class GuaranteeOptions:
     """The guarantee to certify, from the arguments that `guarantee_arguments` adds."""
 
     target_risk: float
+    target_risk_glasses: float | None
+    target_risk_no_glasses: float | None
     confidence: float
-    cost_ratio: float
+    folds: int
+    shares: tuple[float, ...] | None
+
+    def promise(self) -> "Promise":
+        """Return the promise; a class without a target of its own has the common one."""
+        from training.evaluation.certify import Promise
+
+        own = {Label.GLASSES: self.target_risk_glasses, Label.NO_GLASSES: self.target_risk_no_glasses}
+        risks = {label: self.target_risk if risk is None else risk for label, risk in own.items()}
+        return Promise(target_risks=risks, confidence=self.confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +158,18 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --target-risk, --confidence and --cost-ratio."""
+    """Add --target-risk and its variants for one class, --confidence, --folds and --share."""
     add = parser.add_argument
-    add("--target-risk", type=option.share, default=0.01, help="largest risk among the accepted images (0.01)")
-    add("--confidence", type=option.share, default=0.95, help="confidence of the guarantee (0.95)")
-    title = "cost of a wrong `glasses`, in units of the cost of a wrong `no_glasses` (1)"
-    add("--cost-ratio", type=option.above_zero, default=1.0, help=title)
+    title = "largest share of wrong labels among the images accepted with each label (0.01)"
+    add("--target-risk", type=option.share, default=0.01, metavar="RISK", help=title)
+    for label in Label:
+        title = f"the same for images accepted as {label} (--target-risk)"
+        add(f"--target-risk-{label.replace('_', '-')}", type=option.share, metavar="RISK", help=title)
+    add("--confidence", type=option.share, default=0.95, help="confidence of the promise about each class (0.95)")
+    title = "networks to certify with: K - 1 more are fitted, each without a part of the faces; 1: none (1)"
+    add("--folds", type=option.positive, default=1, metavar="K", help=title)
+    title = "share of glasses to bound the risk of each label at; may be repeated (0.135 and 0.635)"
+    add("--share", type=option.share, action="append", dest="shares", metavar="SHARE", help=title)
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,18 +178,21 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=option.local, default=Path("predictions.csv"), help="table to write (predictions.csv)")
 
 
-def fit(options: FitOptions) -> None:
-    """Train the network."""
+def fit(options: FitOptions) -> str:
+    """Train the network; print its validation metrics and return the next command."""
     from training.data.records import Manifest
-    from training.model.train import fit_network
+    from training.model.train import fit_network, read_history
 
     size = Manifest.read(options.records).the_size(options.size)
     preset = options.preset.resolve(size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
+    losses = read_history(options.run_folder)["val_loss"]
+    print(f"{options.run_folder}: {len(losses)} epochs, lowest validation loss {min(losses):.4f}")
+    return option.command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 
-def calibrate(options: CalibrateOptions) -> None:
-    """Fit temperature and novelty score; print the calibration metrics."""
+def calibrate(options: CalibrateOptions) -> str:
+    """Fit temperature and novelty score; print the calibration metrics and return the next command."""
     from training.evaluation.guarantees import calibrate_run
 
     found = calibrate_run(options.records, options.run_folder, seed=options.seed)
@@ -181,28 +202,37 @@ def calibrate(options: CalibrateOptions) -> None:
     for name, one in (("before", before), ("after", after)):
         print(f"{name:12} {one.log_loss:9.4f} {one.brier:9.4f} {one.expected_calibration_error:9.4f}")
     print(f"novelty threshold {found.novelty.threshold:g}: {found.novelty.above} of these images are above it")
+    return option.command("train", "certify", "--records", options.records, "--run", options.run_folder)
 
 
-def certify(options: CertifyOptions) -> None:
-    """Certify the band; print the certificate and the paper's band beside it."""
-    from training.evaluation.certify import describe
+def certify(options: CertifyOptions) -> str:
+    """Certify the band; print the certificate and the paper's band beside it, and return the next command."""
+    from training.evaluation.certificate_text import describe, describe_true_class
+    from training.evaluation.class_shares import SHARES
     from training.evaluation.guarantees import Guarantees, certify_run
 
-    found = certify_run(
+    wanted = options.guarantee
+    record = certify_run(
         options.records,
         options.run_folder,
-        target_risk=options.guarantee.target_risk,
-        confidence=options.guarantee.confidence,
-        cost_ratio=options.guarantee.cost_ratio,
+        promise=wanted.promise(),
+        folds=wanted.folds,
+        shares=wanted.shares or SHARES,
     )
-    print(describe(found.certificate, temperature=Guarantees.read(options.run_folder).temperature))
-    risk = f"{100 * found.paper.risk.value:.2f} % of these wrong" if found.paper.risk else "none wrong"
-    print(f"the paper's 0.4 to 0.6: {100 * found.paper.coverage.value:.1f} % accepted, {risk}")
-    print(f"area under the risk-coverage curve: {found.risk_coverage.area:.5f}")
+    found, temperature = record.certificate, Guarantees.read(options.run_folder).temperature
+    print(*describe(found, temperature=temperature), sep="\n")
+    print(*(describe_true_class(label, one, found.confidence) for label, one in found.classes.items()), sep="\n")
+    if record.held_out:
+        print("the served network alone, by its calibration split:")
+        print(*(f"  {line}" for line in describe(record.held_out, temperature=temperature)), sep="\n")
+    risk = f"{100 * record.paper.risk.value:.2f} % of these wrong" if record.paper.risk else "none wrong"
+    print(f"the paper's 0.4 to 0.6: {100 * record.paper.coverage.value:.1f} % accepted, {risk}")
+    print(f"area under the risk-coverage curve: {record.risk_coverage.area:.5f}")
+    return option.command("train", "export", "--records", options.records, "--run", options.run_folder)
 
 
-def export(options: ExportOptions) -> None:
-    """Write the model and its card; print its metrics."""
+def export(options: ExportOptions) -> str:
+    """Write the model and its card; print its metrics and return the next command."""
     from training.evaluation.guarantees import Guarantees
     from training.export import export_model
     from training.model.train import load_fitted
@@ -217,6 +247,10 @@ def export(options: ExportOptions) -> None:
     )
     print(f"{card.name} {card.version}: {options.out / card.name / card.version}")
     _print_metrics(card.metrics)
+    # The first version is current from its export on.
+    if ModelStore(options.out, card.name).current() == card.version:
+        return option.command("serve", "--models", options.out)
+    return option.command("models", "promote", card.version, "--models", options.out)
 
 
 def _evaluate(options: EvaluateOptions) -> None:

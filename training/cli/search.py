@@ -15,7 +15,8 @@ from training.model.preset import Preset
 if TYPE_CHECKING:
     from gate.card import Interval
     from training.evaluation.compare import Comparison
-    from training.search.study import SeedMean, StudyKind, StudyResult
+    from training.evaluation.seeds import SeedMean
+    from training.search.study import StudyKind, StudyResult
     from training.search.tune import Algorithm, TuningTarget
 
 WORKER = "this worker is done; the chief writes the tables"

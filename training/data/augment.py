@@ -1,15 +1,18 @@
-"""Augment portraits without changing their label: geometry, contrast, brightness and colour.
+"""Augment portraits without changing their label: geometry, focus, tone curve, contrast, brightness and colour.
 
 Random numbers depend only on the seed of the batch, so a resumed run continues exactly as an uninterrupted one.
 """
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 LARGEST_TURN = 0.13  # radians
 LARGEST_ZOOM = 0.15
-LARGEST_SHIFT = 0.06  # of the image's edge
+LARGEST_SHIFT = 0.10  # of the image's edge
+LARGEST_BLUR, LARGEST_SHARPENING = 1.0, 0.5  # share of a 3 x 3 binomial filter, and of its opposite
+LARGEST_CURVE = 0.6  # of the tone curve: 0.15 of full scale for middle grey
 LARGEST_CONTRAST = 0.3
 LARGEST_BRIGHTNESS = 38.0  # grey levels
 LARGEST_CAST = 0.12  # of a colour channel
@@ -17,7 +20,7 @@ LEAST_SATURATION, LARGEST_SATURATION = 0.5, 0.3  # largest decrease and increase
 
 
 def augment(images: Any, strength: float, *, seed: Any) -> Any:
-    """Randomly mirror, rotate, shift, zoom and relight `images`, float32 `[N, S, S, 3]` in 0..255.
+    """Randomly mirror, rotate, shift, zoom, blur or sharpen, and relight `images`, float32 `[N, S, S, 3]` in 0..255.
 
     Args:
         images: a batch.
@@ -25,7 +28,7 @@ def augment(images: Any, strength: float, *, seed: Any) -> Any:
         seed: two integers, `[2]`; equal seeds give equal images.
     """
     chance = _RandomFactors(tf.shape(images)[0], tf.cast(seed, tf.int32), strength)
-    return tf.clip_by_value(_lit(_moved(images, chance), chance), 0.0, 255.0)
+    return tf.clip_by_value(_lit(_focused(_moved(images, chance), chance), chance), 0.0, 255.0)
 
 
 class _RandomFactors:
@@ -68,11 +71,25 @@ def _moved(images: Any, chance: _RandomFactors) -> Any:
     )
 
 
+def _focused(images: Any, chance: _RandomFactors) -> Any:
+    binomial = np.outer([1, 2, 1], [1, 2, 1])[:, :, np.newaxis, np.newaxis] / 16
+    kernel = tf.constant(np.repeat(binomial, 3, axis=2), tf.float32)
+    edged = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    blurred = tf.nn.depthwise_conv2d(edged, kernel, [1, 1, 1, 1], "VALID")
+    return images + (blurred - images) * chance(-LARGEST_SHARPENING, LARGEST_BLUR, 1, 1, 1)
+
+
 def _lit(images: Any, chance: _RandomFactors) -> Any:
-    mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
-    contrast = tf.exp(chance(-LARGEST_CONTRAST, LARGEST_CONTRAST, 1, 1, 1))
-    brightness = chance(-LARGEST_BRIGHTNESS, LARGEST_BRIGHTNESS, 1, 1, 1)
-    images = (images - mean) * contrast + mean + brightness
-    images = images * (1 + chance(-LARGEST_CAST, LARGEST_CAST, 1, 1, 3))
-    grey = tf.reduce_mean(images, axis=3, keepdims=True)
-    return grey + (images - grey) * (1 + chance(-LEAST_SATURATION, LARGEST_SATURATION, 1, 1, 1))
+    """Change the tone curve, then contrast, brightness, cast and saturation in one linear map of the colours."""
+    images += chance(-LARGEST_CURVE, LARGEST_CURVE, 1, 1, 1) * images * (1.0 - images / 255.0)
+    mean = tf.reduce_mean(images, axis=(1, 2, 3))[:, tf.newaxis, tf.newaxis]
+    contrast = tf.exp(chance(-LARGEST_CONTRAST, LARGEST_CONTRAST, 1, 1))
+    brightness = chance(-LARGEST_BRIGHTNESS, LARGEST_BRIGHTNESS, 1, 1)
+    cast = 1 + chance(-LARGEST_CAST, LARGEST_CAST, 3)
+    saturation = 1 + chance(-LEAST_SATURATION, LARGEST_SATURATION, 1, 1)
+    mixed = saturation * tf.eye(3) + (1 - saturation) / 3  # Grey is the mean of the three colours.
+    colours = cast[:, :, tf.newaxis] * mixed
+    rows = tf.reshape(images, (tf.shape(images)[0], -1, 3))
+    offset = (mean * (1 - contrast) + brightness) * tf.reduce_sum(colours, axis=1, keepdims=True)
+    changed = tf.matmul(rows, contrast * colours) + offset
+    return tf.reshape(changed, tf.shape(images))

@@ -2,10 +2,15 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
+from gate import Label
 from training.data.dataset import Split
+
+LabelTable = Mapping[tuple[str, str], bool]
+"""Whether an image shows glasses, by data set and name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +46,12 @@ def from_csv(table: bytes) -> list[ImageRow]:
         )
         for row in csv.DictReader(io.StringIO(table.decode(), newline=""))
     ]
+
+
+def count_labels(data_set: str, rows: Sequence[ImageRow]) -> dict[str, dict[Label, int]]:
+    """Count the images of a data set by split and label, as the card states them; empty splits are left out."""
+    counts = Counter((row.split, row.glasses) for row in rows if row.data_set == data_set)
+    splits = (split for split in Split if counts[split, True] or counts[split, False])
+    return {
+        split.value: {Label.GLASSES: counts[split, True], Label.NO_GLASSES: counts[split, False]} for split in splits
+    }

@@ -7,7 +7,6 @@ does not decode them again.
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -16,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.storage import AnyPath, sizes_of, write_atomically
-from gate import Label
+from common.storage import AnyPath, parse_path, sizes_of, write_atomically
 from gate.card import CardDataSet
 from gate.pixels import Pixels
 from training.data.dataset import ImageDataSet, Split
-from training.data.image_table import ImageRow, from_csv, to_csv
+from training.data.image_table import ImageRow, LabelTable, count_labels, from_csv, to_csv
 from training.data.near_duplicates import group_near
 from training.data.shard_cache import forget, read_images
 from training.data.shards import FOLDER, ImageBlock, SourceImage, write_blocks
@@ -45,7 +43,10 @@ class RecordShard(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The index of a folder of records, written last: without it the folder is incomplete."""
+    """The index of a folder of records, written last: without it the folder is incomplete.
+
+    `base` names the folder of the shards if they belong to other records, of which these are another split.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,6 +57,7 @@ class Manifest(BaseModel):
     shards: dict[int, tuple[RecordShard, ...]]
     table: str
     problems: tuple[str, ...]
+    base: str | None = None
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
@@ -84,6 +86,10 @@ class Manifest(BaseModel):
     def fingerprint(self) -> str:
         """SHA-256 of images, labels and splits, independent of size and command."""
         return self.table
+
+    def home(self, folder: AnyPath) -> AnyPath:
+        """Return the folder of the shards of the records in `folder`."""
+        return folder if self.base is None else parse_path(self.base)
 
     def count(self, split: Split) -> int:
         """Count the images of a split over all data sets and labels."""
@@ -132,6 +138,11 @@ class Records:
         """Return the same images with new labels, `[N]`."""
         return Records(self.images, labels, self.names, self.data_sets, self.sources)
 
+    def labelled_by(self, table: LabelTable) -> "Records":
+        """Return the same images with the labels of a table, which has every one of them."""
+        keys = zip(self.data_sets, self.names, strict=True)
+        return self.relabelled(np.array([table[key] for key in keys], np.float32))
+
 
 def join(*parts: Records) -> Records:
     """Concatenate records of equal size."""
@@ -153,7 +164,7 @@ def write_records(
     are left out and listed in the manifest's `problems`.
 
     Raises:
-        DataError: two data sets share a name, or one is too small for both labels in every split.
+        DataError: two data sets share a name, no image is usable, or one is too small for both labels in every split.
         RecordsError: shards disappeared while they were written.
         StorageError: the storage is unreachable, denies access, or lacks the bucket.
     """
@@ -207,22 +218,21 @@ def load_parts(
     return _load(manifest, table, folder, [(split,) for split in splits], size)
 
 
-def read_sources(folder: AnyPath, *splits: Split) -> set[str]:
-    """Return the sources of all images of the given splits, from the table alone, without reading shards.
+def read_rows(folder: AnyPath, *splits: Split) -> list[ImageRow]:
+    """Return the table's rows of the given splits, or of all if there are none, without reading shards.
 
     Raises:
         RecordsError: the records are unfinished.
         StorageError: the storage is unreachable.
     """
     _, table = Manifest._read_with_table(folder)
-    return {row.source for row in from_csv(table) if row.split in splits}
+    return [row for row in from_csv(table) if not splits or row.split in splits]
 
 
 def _items(data: ImageDataSet) -> list[SourceImage]:
-    labelled_test = [example for example in data.test if example.glasses is not None]
-    return [SourceImage(data.name, example, in_test=False) for example in data.train] + [
-        SourceImage(data.name, example, in_test=True) for example in labelled_test
-    ]
+    parts = ((data.train, False), (data.test, True))
+    labelled = [(one, in_test) for part, in_test in parts for one in part if one.glasses is not None]
+    return [SourceImage(data.name, one, in_test=in_test) for one, in_test in labelled]
 
 
 def _rows(
@@ -244,6 +254,8 @@ def _rows(
         else:
             seen[one.sha256] = item.title
             kept.append((item, one))
+    if not kept:
+        raise DataError(f"no image is usable: {'; '.join(problems[:3])}")
     groups = group_near([one.likeness for _, one in kept])
     rows = []
     for data in datasets:
@@ -268,18 +280,13 @@ def _row(item: SourceImage, split: Split, sha256: str) -> ImageRow:
 def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> CardDataSet:
     """Describe the data set for the card."""
     mine = [row for row in rows if row.data_set == data.name]
-    counts = Counter((row.split, row.glasses) for row in mine)
     digest = "\n".join(sorted(f"{row.name},{row.glasses},{row.sha256}" for row in mine))
-    splits = (split for split in Split if counts[split, True] or counts[split, False])
     return CardDataSet(
         name=data.name,
         fingerprint=hashlib.sha256(digest.encode()).hexdigest(),
         source=data.about.source,
         licence=data.about.licence,
-        images={
-            split.value: {Label.GLASSES: counts[split, True], Label.NO_GLASSES: counts[split, False]}
-            for split in splits
-        },
+        images=count_labels(data.name, rows),
     )
 
 
@@ -305,7 +312,7 @@ def _load(
 ) -> tuple[Records, ...]:
     """Load the images of each group of splits in one pass over the shards."""
     size = manifest.the_size(size)
-    rows = from_csv(table)
+    folder, rows = manifest.home(folder), from_csv(table)
     parts = [[row for row in rows if row.split in group] for group in groups]
     images = [np.empty((len(part), size, size, 3), np.uint8) for part in parts]
     missing = {

@@ -99,6 +99,8 @@ def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[
             or _write_block(out, name, sizes, list(zip(part, itertools.islice(outcomes, len(part)), strict=True)))
             for name, part in zip(names, parts, strict=True)
         ]
+        # The bar ends at its total once its iterator is exhausted.
+        next(outcomes, None)
     _sweep(out, blocks, sizes)
     return blocks
 

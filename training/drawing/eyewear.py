@@ -5,7 +5,7 @@ so that a pair follows the head's roll, turn and scale.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -83,6 +83,18 @@ def make_glasses(rng: np.random.Generator, eyewear: Eyewear, *, person: Person) 
     """Make a random pair of this kind; None for `Eyewear.NONE`."""
     makers = {Eyewear.FRAMES: _frames, Eyewear.SUNGLASSES: _sunglasses, Eyewear.FAINT: _faint}
     return makers[eyewear](rng, person) if eyewear in makers else None
+
+
+def make_thin_glasses(rng: np.random.Generator, *, person: Person) -> GlassesShape:
+    """Make a random pair of rimless or wire glasses, sometimes an ordinary frame, that is visible at 128 pixels."""
+    if rng.random() < 0.6:
+        glasses = _faint(rng, person)
+        opacity, rim = glasses.opacity * float(rng.uniform(1.3, 2.0)), glasses.rim * float(rng.uniform(1.2, 1.6))
+        return replace(glasses, opacity=min(1.0, opacity), rim=rim)
+    glasses = _frames(rng, person)
+    if rng.random() < 0.3:
+        return glasses
+    return replace(glasses, rim=float(rng.uniform(0.014, 0.026)), temple=0.025, shadow=0.2)
 
 
 def _frames(rng: np.random.Generator, person: Person) -> GlassesShape:

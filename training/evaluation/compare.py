@@ -19,8 +19,6 @@ from training.evaluation.evaluate import RESAMPLES, log_losses, wilson
 from training.model.preset import Preset
 from training.model.train import load_fitted, predict_logits
 
-LEVEL = 0.05
-
 Floats = NDArray[np.float64]
 
 
@@ -112,35 +110,6 @@ def mcnemar(first: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Compute McNemar's exact two-sided p for two error masks, bool `[N]`, on the same images (Q. McNemar, 1947)."""
     one, two = int((first & ~other).sum()), int((other & ~first).sum())
     return float(stats.binomtest(one, one + two).pvalue) if one + two else 1.0
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Compute the 95 % t-interval of a mean; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    half = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * stats.sem(values))
-    mean = float(np.mean(values))
-    return mean - half, mean + half
-
-
-def paired_p(first: Sequence[float], other: Sequence[float]) -> float:
-    """Compute the two-sided p of Student's paired t test.
-
-    It is 1 if the differences do not vary: a few seeds with equal error counts are not evidence.
-    """
-    differences = np.subtract(other, first)
-    if len(differences) < 2 or np.ptp(differences) < 1e-12:
-        return 1.0
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Correct p values for multiple tests (S. Holm, 1979), in the given order."""
-    order = np.argsort(p)
-    scaled = np.sort(p) * np.arange(len(p), 0, -1)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
-    return [float(one) for one in corrected]
 
 
 def _test_logits(

@@ -1,49 +1,40 @@
-"""Fit temperature, novelty threshold and certified band of a run, all on the calibration split."""
+"""Fit temperature, novelty threshold and certified band of a run, outside its training split."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import keras
 from pydantic import ValidationError
-from scipy.stats import binom
 
 from common.storage import AnyPath
 from gate import Band
-from gate.card import CardBand, NoveltyThreshold
+from gate.card import CardBand, CardClass, NoveltyThreshold
 from gate.files import write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import CalibrationFindings, Finding, calibrate
-from training.evaluation.certify import (
-    COVERAGES,
-    RawBand,
-    RiskCertificate,
-    RiskCoverage,
-    SelectiveRisk,
-    certify,
-    probability_band,
-    propose_bands,
-    risk_coverage,
-    selective_risk,
-)
+from training.evaluation.certify import Certificate, ClassCertificate, Promise, certify, propose_edges, up_to
+from training.evaluation.class_shares import SHARES, ShareRisk, risks_at_shares
+from training.evaluation.cross_fit import HeldOut, cross_fit, pool, score_held_out
 from training.evaluation.novelty import (
     HEAD_FILE,
     NoveltyFindings,
-    familiar,
     fit_head,
     load_head,
     novelty_output,
     score_novelty,
     set_threshold,
 )
+from training.evaluation.raw_band import RawBand, probability_band
+from training.evaluation.selective_risk import RiskCoverage, SelectiveRisk, risk_coverage, selective_risk
 from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict_logits, save_keras
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
-ROOM = 1.03  # Safety factor for the number of calibration images that the first band accepts.
 
 
 class CalibrationRecord(Finding):
@@ -55,12 +46,19 @@ class CalibrationRecord(Finding):
 
 
 class CertificateRecord(Finding):
-    """`certificate.json`: the certificate, the paper's band on the same images, and risk by coverage."""
+    """`certificate.json`: the certificate in use, and measurements of the same images.
+
+    If it is cross-fitted, `held_out` is the certificate of the run's own network by its calibration split alone, and
+    `own` the band in use on that split. `paper` is the paper's band, `shares` the risk at other shares of glasses.
+    """
 
     run: str
-    certificate: RiskCertificate
+    certificate: Certificate
+    held_out: Certificate | None
+    own: SelectiveRisk | None
     paper: SelectiveRisk
     risk_coverage: RiskCoverage
+    shares: tuple[ShareRisk, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Guarantees:
     temperature: float = 1.0
     head: keras.Model | None = None
     novelty: NoveltyFindings | None = None
-    certificate: RiskCertificate | None = None
+    certificate: Certificate | None = None
 
     @classmethod
     def read(cls, run: Path) -> Self:
@@ -95,20 +93,22 @@ class Guarantees:
         return None if self.head is None else novelty_output(network, self.head)
 
     def card_band(self) -> CardBand:
-        """Return the certified band, or the paper's if none was certified."""
+        """Return the band in use with the certificate of each label; the paper's band if there is no certificate."""
         found = self.certificate
-        if found is None or found.band is None:
+        if found is None:
             return CardBand()
-        band = probability_band(found.band, self.temperature)
+        band = probability_band(found.band, self.temperature) if found.certified else Band()
         return CardBand(
             low=band.low,
             high=band.high,
-            chosen_by="certified",
+            chosen_by="certified" if found.certified else "paper",
             target_risk=found.target_risk,
             confidence=found.confidence,
             coverage=found.coverage.value,
             accepted=found.accepted,
             errors=found.errors,
+            folds=found.folds,
+            classes={label: _card_class(one) for label, one in found.classes.items()},
         )
 
     def card_threshold(self) -> NoveltyThreshold | None:
@@ -142,14 +142,30 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
 
 
 def certify_run(
-    records: AnyPath, run: Path, *, target_risk: float, confidence: float, cost_ratio: float
+    records: AnyPath,
+    run: Path,
+    *,
+    promise: Promise,
+    folds: int = 1,
+    shares: Sequence[float] = SHARES,
+    say: Callable[[str], None] = print,
 ) -> CertificateRecord:
-    """Certify the band on the calibration split; write the certificate to the folder of the run.
+    """Certify the band on faces that no network was trained on; write the certificate to the folder of the run.
 
-    The validation split proposes the bands. Only calibration images below the novelty threshold count, because the
-    others are discarded before the band applies.
+    The validation split proposes the edges, and the paper's are the last ones; as raw logits these depend on the labels
+    through the temperature alone. Only images below the novelty threshold
+    count, because the others are discarded before the band applies.
+
+    Args:
+        records: those of the run.
+        run: folder of the calibrated run.
+        promise: the risks to certify.
+        folds: 1 uses the calibration split alone; more fit further networks, see `cross_fit`.
+        shares: shares of glasses to compute risks for.
+        say: receives one line before each further network.
 
     Raises:
+        DataError: a label has too few distinct faces for the folds.
         RecordsError: the run is not calibrated, or was fitted to other records.
     """
     fitted = _fitted(records, run)
@@ -158,41 +174,48 @@ def certify_run(
         raise RecordsError(f"{run} is not calibrated: run `lensgate train calibrate` first")
     size = int(fitted.run.settings["size"])
     proposing, held = (load_records(records, split, size=size) for split in (Split.VALIDATION, Split.CALIBRATION))
-    kept = held.select(familiar(score_novelty(fitted.network, load_head(run), held.images), calibrated.novelty))
-    logits = predict_logits(fitted.network, kept.images)
-    start = first_coverage(len(kept), target_risk=target_risk, confidence=confidence)
-    bands = propose_bands(
-        predict_logits(fitted.network, proposing.images),
-        cost_ratio=cost_ratio,
-        coverages=[coverage for coverage in COVERAGES if coverage >= start],
-    )
-    found = CertificateRecord(
+    own = score_held_out(fitted.network, load_head(run), held, threshold=calibrated.novelty)
+    paper = RawBand.from_probability(Band(), calibrated.calibration.temperature)
+    edges = up_to(propose_edges(predict_logits(fitted.network, proposing.images)), paper)
+
+    def certified(faces: HeldOut, networks: int) -> Certificate:
+        kept = faces.counted()
+        return certify(
+            kept.logits, kept.labels, edges, promise=promise, fallback=paper, images=len(faces), folds=networks
+        )
+
+    alone = certified(own, 1)
+    faces = pool([own, *cross_fit(records, run, fitted, folds=folds, say=say)]) if folds > 1 else own
+    found = certified(faces, folds) if folds > 1 else alone
+    kept, its = faces.counted(), own.counted()
+    record = CertificateRecord(
         run=calibrated.run,
-        certificate=certify(
-            logits, kept.labels, bands, target_risk=target_risk, confidence=confidence, cost_ratio=cost_ratio
-        ),
-        paper=selective_risk(logits, kept.labels, RawBand.from_probability(Band(), calibrated.calibration.temperature)),
-        risk_coverage=risk_coverage(logits, kept.labels),
+        certificate=found,
+        held_out=alone if folds > 1 else None,
+        own=selective_risk(its.logits, its.labels, found.band) if folds > 1 else None,
+        paper=selective_risk(kept.logits, kept.labels, paper),
+        risk_coverage=risk_coverage(kept.logits, kept.labels),
+        shares=risks_at_shares(kept.logits, kept.labels, found.band, confidence=promise.confidence, shares=shares),
     )
-    write_atomically(run / CERTIFICATE_FILE, found.model_dump_json(indent=2).encode())
-    return found
-
-
-def first_coverage(images: int, *, target_risk: float, confidence: float) -> float:
-    """Compute the coverage of the first tested band from the number of calibration images alone.
-
-    The sequence ends at its first failure, so it should start where one error is still allowed, if possible; the result
-    lies between 0.8 and 0.95.
-    """
-    needed = next(
-        (count for count in range(1, images + 1) if binom.cdf(1, count, target_risk) <= 1 - confidence), images
-    )
-    return min(0.95, max(COVERAGES[0], ROOM * needed / max(1, images)))
+    write_atomically(run / CERTIFICATE_FILE, record.model_dump_json(indent=2).encode())
+    return record
 
 
 def fingerprint(run: Path) -> str:
     """Compute the SHA-256 of the network's file, which ties results to one fit."""
     return hashlib.sha256((run / NETWORK_FILE).read_bytes()).hexdigest()
+
+
+def _card_class(found: ClassCertificate) -> CardClass:
+    return CardClass(
+        certified=found.certified,
+        target_risk=found.target_risk,
+        accepted=found.accepted,
+        errors=found.errors,
+        bound=found.risk_bound,
+        images_needed=found.images_needed,
+        true_class=found.true_class,
+    )
 
 
 def _fitted(records: AnyPath, run: Path) -> FittedModel:

@@ -17,13 +17,11 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
 
 from gate import Label
 from gate.files import write_atomically
-from training.data.near_duplicates import group_near, perceptual_hash
+from training.data.folds import Mask, split_folds
 from training.data.records import Records
-from training.errors import DataError
 from training.model.checkpoint import TrainingState
 from training.model.preset import Preset
 from training.model.train import predict_logits, train_network
@@ -57,7 +55,6 @@ it flags 10 of 2,313: nine thin frames and a pair of sunglasses that the network
 FOLDS = 5
 ROUNDS = 2
 
-Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
@@ -113,22 +110,6 @@ def find_issues(records: Records, probability: Floats) -> list[Issue]:
         )
         for index in sorted(np.flatnonzero(found), key=lambda index: (score[index], index))
     ]
-
-
-def split_folds(records: Records, *, folds: int, seed: int) -> list[Mask]:
-    """Return one held-out mask `[N]` per fold: stratified by label, near-duplicates together.
-
-    Raises:
-        DataError: a label has fewer distinct images than there are folds.
-    """
-    groups = np.array(group_near([perceptual_hash(image) for image in records.images]), np.int64)
-    for label in Label:
-        different = len(set(groups[records.labels == (label is Label.GLASSES)]))
-        if different < folds:
-            raise DataError(f"{different} distinct images are labelled {label}: too few for {folds} folds")
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    chosen = splitter.split(records.images, records.labels, groups)
-    return [np.isin(np.arange(len(records)), held_out) for _, held_out in chosen]
 
 
 def write_issues(issues: Sequence[Issue], out: Path, *, data_sets: Sequence[str]) -> list[Path]:

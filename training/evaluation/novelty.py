@@ -28,7 +28,13 @@ NEURONS = 32
 COPIES = 3  # Augmented copies per portrait, because training images look too familiar to the network.
 AUGMENT = 0.6
 OUTLIERS = 500  # of each kind
-MORE = {"half covered": 5, "rows swapped": 2}  # Factors for kinds that resemble portraits.
+MORE = {
+    "half covered": 5,
+    "rows swapped": 2,
+    "lightly blurred": 3,
+    "shifted": 3,
+    "two halves of different people": 4,
+}  # Factors for kinds that resemble portraits.
 EPOCHS = 12
 BATCH = 256
 CLIP = 8.0  # standard deviations
@@ -48,8 +54,8 @@ def features(network: keras.Model) -> Any:
     layers = keras.layers
     parts = []
     for index, output in enumerate(block_outputs(network), start=1):
-        edge = max(1, output.shape[1] // CELLS)
-        cells = layers.AveragePooling2D(edge, name=f"cells{index}")(output)
+        pool = tuple(max(1, edge // CELLS) for edge in output.shape[1:3])
+        cells = layers.AveragePooling2D(pool, name=f"cells{index}")(output)
         parts.append(layers.Flatten(name=f"flat_cells{index}")(cells))
     return layers.Concatenate(name="features")(parts)
 

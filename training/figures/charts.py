@@ -1,18 +1,20 @@
 """Charts of measurements: curves, histograms and intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from gate import Band
 from gate.card import Interval
 from training.evaluation.calibrate import ReliabilityBin
-from training.evaluation.certify import RiskCoverage
+from training.evaluation.selective_risk import RiskCoverage
 from training.figures.style import CARD, GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, SHADE, SPARE, WIDTH, styled
 
 BINS = 20
@@ -132,8 +134,9 @@ def score_histogram(probability: Numbers, labels: Numbers, band: Band) -> Figure
         axes.set_yscale("log", nonpositive="clip")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_ylim(bottom=0.6)
         axes.set(ylabel="images")
+    # After both histograms: an earlier limit would end the shared axis at the first one's tallest bar.
+    above.set_ylim(0.6, 1.3 * max(1.0, *(bar.get_height() for axes in (above, below) for bar in _bars(axes))))
     above.set_title("Scores by label (logarithmic counts)")
     below.set_xlabel("probability of glasses")
     _legend(figure, above, below)
@@ -148,7 +151,8 @@ def novelty_histogram(good: Numbers, strange: Numbers | None, threshold: float) 
     parts = [(good, "portraits", NO_GLASSES)] + ([(strange, "outliers", GLASSES)] if strange is not None else [])
     everything = np.concatenate([values for values, _, _ in parts])
     # Clip the most extreme outliers, which would compress all other values into one bar.
-    edges = np.linspace(everything.min(), max(threshold, np.quantile(everything, 0.98)) * 1.1, 2 * BINS + 1)
+    low, high = min(threshold, everything.min()), max(threshold, np.quantile(everything, 0.98))
+    edges = np.linspace(low, high + 0.1 * (high - low), 2 * BINS + 1)
     for values, name, colour in parts:
         share = np.full(len(values), 1 / len(values))
         inside = np.clip(values, edges[0], edges[-1])
@@ -158,6 +162,10 @@ def novelty_histogram(good: Numbers, strange: Numbers | None, threshold: float) 
     axes.yaxis.set_major_formatter(_percent)
     _legend(figure, axes)
     return figure
+
+
+def _bars(axes: Axes) -> Iterator[Rectangle]:
+    return (bar for container in axes.containers if isinstance(container, BarContainer) for bar in container)
 
 
 def _legend(figure: Figure, *parts: Axes) -> None:

@@ -20,8 +20,9 @@ from training.data.augment import augment
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
 from training.errors import RecordsError
+from training.model.additions import with_additions
 from training.model.checkpoint import TrainingProgress, TrainingState
-from training.model.network import build_network
+from training.model.network import build_network, logit_accuracy, logit_loss, training_model
 from training.model.preset import Preset
 
 NETWORK_FILE = "network.keras"
@@ -122,6 +123,8 @@ def train_network(
 ) -> TrainedNetwork:
     """Minimise binary cross-entropy with Adam, on all GPUs if there are several.
 
+    The preset may add drawn pictures to the training images, see `training.model.additions`.
+
     Args:
         train: training images.
         validation: images that determine the best epoch.
@@ -132,21 +135,23 @@ def train_network(
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+    key = _key(train, preset, seed)
+    train = with_additions(train, preset, seed=seed)
     steps = max(1, len(train) // preset.batch_size)
     with _devices(min(preset.batch_size, len(train))):
         network = build_network(preset)
-        network.compile(
+        model = training_model(network)
+        model.compile(
             optimizer=keras.optimizers.Adam(_rate(preset, steps)),
-            # An empty axis gives one loss per image. The default reduces to one value per batch, which Keras cannot
-            # weight by the number of images on each device.
-            loss=keras.losses.BinaryCrossentropy(from_logits=True, axis=()),
-            metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+            # One loss per image. Keras cannot weight a mean over the batch by the number of images on each device.
+            loss=logit_loss,
+            metrics=[keras.metrics.MeanMetricWrapper(logit_accuracy, name="accuracy")],
         )
-        network.optimizer.build(network.trainable_variables)
-        progress = TrainingProgress(preset, TrainingState(state, key=_key(train, preset, seed)), title=title)
-        first = progress.resume(network)
+        model.optimizer.build(model.trainable_variables)
+        progress = TrainingProgress(preset, TrainingState(state, key=key), title=title)
+        first = progress.resume(model)
         if first < preset.epochs and not progress.stopped:
-            network.fit(
+            model.fit(
                 training_batches(train, preset, seed=seed, first_epoch=first),
                 validation_data=_plain_batches(validation, preset),
                 initial_epoch=first,
@@ -156,7 +161,7 @@ def train_network(
                 shuffle=False,
                 verbose=0,
             )
-    progress.restore_best(network)
+    progress.restore_best(model)
     return TrainedNetwork(network, progress.history)
 
 

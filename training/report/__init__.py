@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gate.files import write_atomically
 from training.figures import as_png
+from training.report.certificate import certificate
 from training.report.comparisons import comparison, issues, studies
 from training.report.evidence import Evidence, ReportSources, gather
 from training.report.novelty import unfamiliar
 from training.report.page import MissingSection, ReportFigure, Section, render
 from training.report.reproduction import absent, maps, repeat
 from training.report.results import calibration, results
-from training.report.selection import band, certificate, discarded
+from training.report.selection import band, discarded
 from training.report.summary import summary
 from training.report.training_run import data, training
 

@@ -8,12 +8,13 @@ from gate.pixels import Pixels
 from training.data.dataset import Split
 from training.data.records import load_records
 from training.evaluation.compare import PairedResult
+from training.evaluation.seeds import SeedMean, ValueDifference, ValueSummary
 from training.figures import CaptionedImage, interval_chart, picture_grid
 from training.report.evidence import Evidence, IssueRow
 from training.report.formatting import count, number, share
 from training.report.page import Html, MissingSection, ReportFigure, Section, element, paragraph, table
 from training.report.summary import baseline
-from training.search.study import SeedMean, StudyResult, ValueDifference, ValueSummary
+from training.search.study import StudyResult
 
 WORST = 25
 

@@ -1,24 +1,17 @@
-"""Sections on selective classification: certificate, band and discarded images."""
+"""Sections on selective classification: the band and the discarded images."""
 
 import numpy as np
 
 from gate import Band, Reason
 from training.evaluation.calibrate import clopper_pearson
-from training.evaluation.certify import (
-    RawBand,
-    RiskCertificate,
-    SelectiveRisk,
-    TestedBand,
-    describe,
-    probability_band,
-    risk_coverage,
-    selective_risk,
-)
+from training.evaluation.certify import Certificate
+from training.evaluation.raw_band import RawBand
+from training.evaluation.selective_risk import SelectiveRisk, risk_coverage, selective_risk
 from training.figures import CurvePoint, picture_grid, risk_coverage_chart
 from training.report.evidence import Evidence
 from training.report.formatting import edges, percent, share
 from training.report.gate_scores import LabelledScores
-from training.report.page import Html, MissingSection, ReportFigure, Section, element, folded, paragraph, table
+from training.report.page import Html, ReportFigure, Section, element, paragraph, table
 from training.report.results import picture
 
 PAPER = Band()
@@ -31,19 +24,6 @@ MEANING = {
 }
 
 
-def certificate(evidence: Evidence) -> Section | MissingSection:
-    """Show the certificate and every tested band."""
-    title, found = "The certificate", evidence.certified
-    if found is None:
-        sources = evidence.sources
-        return MissingSection(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
-    temperature = evidence.card.calibration.temperature
-    rows = [_tested(row, temperature) for row in found.certificate.tested]
-    tested = table(("band", "accepted", "wrong", "bound on the risk", "certified"), rows)
-    said = paragraph(describe(found.certificate, temperature=temperature))
-    return Section("certificate", title, (said, folded(f"Tested bands, widest first: {len(rows)}", tested)))
-
-
 def band(evidence: Evidence) -> Section:
     """Compare the band in use with the paper's, and show risk by coverage."""
     measured = _measured(evidence)
@@ -53,7 +33,7 @@ def band(evidence: Evidence) -> Section:
     curves = {CALIBRATION: found.risk_coverage} if found else {}
     curves |= {name: risk_coverage(part.logit, part.records.labels) for name, part in _tests(evidence).items()}
     first = next(iter(measured))
-    target = found.certificate.target_risk if found and found.certificate.cost_ratio == 1 else None
+    target = found.certificate.target_risk if found else None
     caption = (
         "Share of wrong labels when only the most confident images are accepted, from few (left) to all (right). "
         f"Images discarded as unfamiliar are excluded. The points show the bands on the {first} split."
@@ -105,35 +85,22 @@ def _titles(bands: dict[str, Band]) -> list[str]:
     return [f"{title}, {edges(one)}" for title, one in bands.items()]
 
 
-def _of_certificate(found: RiskCertificate) -> SelectiveRisk:
+def _of_certificate(found: Certificate) -> SelectiveRisk:
     risk = clopper_pearson(found.errors, found.accepted) if found.accepted else None
     return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=found.coverage, risk=risk)
 
 
 def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
-    found = evidence.certified.certificate if evidence.certified else None
-    # With a cost ratio other than 1 the bound refers to a mean cost instead of a share.
-    bounds = [found.risk_bound] if found and found.certified and found.cost_ratio == 1 else []
-    marks = []
-    for index, (title, one) in enumerate(measured.items()):
-        bound = bounds[index] if index < len(bounds) else None
-        marks.append(CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0, bound))
-    return marks
+    target = evidence.certified.certificate.target_risk if evidence.certified else None
+    return [
+        # The first band is the one in use, which alone has a promise.
+        CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0, None if number else target)
+        for number, (title, one) in enumerate(measured.items())
+    ]
 
 
 def _row(split: str, title: str, one: SelectiveRisk) -> tuple[str, ...]:
     return split, title, f"{one.accepted:,}", f"{one.errors:,}", share(one.coverage), share(one.risk)
-
-
-def _tested(row: TestedBand, temperature: float) -> tuple[str, ...]:
-    written = edges(probability_band(row.band, temperature))
-    return (
-        written,
-        f"{row.accepted:,}",
-        f"{row.errors:,}",
-        percent(row.bound, decimals=2),
-        "yes" if row.certified else "no",
-    )
 
 
 def _examples(test: LabelledScores, reason: Reason) -> Html | ReportFigure:

@@ -1,7 +1,7 @@
 """The summary at the top of the page: the model and its quality in a few sentences and one table."""
 
 from gate.card import Card
-from training.evaluation.certify import describe
+from training.evaluation.certificate_text import describe
 from training.report.evidence import Evidence
 from training.report.formatting import count, edges, percent, share
 from training.report.formatting import number as number_of
@@ -78,13 +78,16 @@ def _verdict(evidence: Evidence, name: str) -> str:
 
 
 def _chosen(card: Card) -> str:
-    return "the paper's" if card.band.chosen_by == "paper" else "certified"
+    if card.band.chosen_by == "paper":
+        return "the paper's"
+    promised = [label for label, one in (card.band.classes or {}).items() if one.certified]
+    return f"certified for {promised[0]} alone" if len(promised) == 1 else "certified"
 
 
 def _promise(evidence: Evidence) -> str:
     if evidence.certified is None:
         return "None: the band was not certified, so there is no guarantee for the accepted images."
-    return describe(evidence.certified.certificate, temperature=evidence.card.calibration.temperature)
+    return " ".join(describe(evidence.certified.certificate, temperature=evidence.card.calibration.temperature))
 
 
 def _novelty(card: Card) -> str:

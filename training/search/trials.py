@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import keras
 import keras_tuner
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,7 @@ from scipy.special import expit
 
 from common.storage import AnyPath, remove_tree, write_atomically
 from gate import Band
+from training.data.image_table import LabelTable
 from training.data.records import Records
 from training.errors import RecordsError, SearchError
 from training.evaluation.evaluate import evaluate
@@ -85,9 +87,15 @@ def run_trials(oracle: SingleFileOracle, measure: MeasureTrial, out: AnyPath) ->
 
 
 def train_and_measure(
-    parts: tuple[Records, Records, Records], *, preset: Preset, seed: int, state: AnyPath, title: str
+    parts: tuple[Records, Records, Records],
+    *,
+    preset: Preset,
+    seed: int,
+    state: AnyPath,
+    title: str,
+    truth: LabelTable | None = None,
 ) -> TrialMetrics:
-    """Train on the first part, stop early by the second and measure on the third.
+    """Train on the first part, stop early by the second and measure on the third; see `measure`.
 
     `seconds` is missing after an interruption, because the time before it is unknown.
     """
@@ -95,17 +103,28 @@ def train_and_measure(
     interrupted, started = state.is_file(), time.monotonic()
     trained = train_network(train, validation, preset=preset, seed=seed, state=state, title=title)
     seconds = {} if interrupted else {"seconds": time.monotonic() - started}
-    logits = predict_logits(trained.network, measured.images)
-    found = evaluate(expit(logits), measured.labels, Band())
     return {
-        "accuracy": found.accuracy.value,
-        OBJECTIVE: found.log_loss.value,
-        "images": len(measured),
-        "errors": int(((logits >= 0) != (measured.labels == 1)).sum()),
+        **measure(trained.network, measured, truth=truth),
         "epochs": len(trained.history["loss"]),
         "parameters": trained.network.count_params(),
         **seconds,
     }
+
+
+def measure(network: keras.Model, records: Records, *, truth: LabelTable | None = None) -> TrialMetrics:
+    """Measure a network on records; `truth` adds the metrics against other labels of the same images."""
+    logits = predict_logits(network, records.images)
+    found = evaluate(expit(logits), records.labels, Band())
+    metrics = {
+        "accuracy": found.accuracy.value,
+        OBJECTIVE: found.log_loss.value,
+        "images": len(records),
+        "errors": int(((logits >= 0) != (records.labels == 1)).sum()),
+    }
+    if truth is None:
+        return metrics
+    found = evaluate(expit(logits), records.labelled_by(truth).labels, Band())
+    return {**metrics, "true_accuracy": found.accuracy.value, f"true_{OBJECTIVE}": found.log_loss.value}
 
 
 def write_table(path: AnyPath, rows: Iterable[Mapping[str, object]]) -> None:

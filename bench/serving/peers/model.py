@@ -1,6 +1,6 @@
 """The model as every peer runs it: one ONNX Runtime session on one thread, after the chosen decoder.
 
-`PEER_MODEL` names the graph, `PEER_DECODER` is `pillow` or `gate`, the peer listens on 127.0.0.1:`PORT`.
+`PEER_MODEL` names the graph, `PEER_DECODER` is `pillow`, `opencv` or `gate`, the peer listens on 127.0.0.1:`PORT`.
 """
 
 import io
@@ -51,9 +51,24 @@ class Classifier:
 def _decoder(name: str) -> Decode:
     if name == "pillow":
         return _pillow_box
+    if name == "opencv":
+        return _opencv_area()
     from gate import read_pixels  # noqa: PLC0415 - Pillow's decoder needs no package of this project.
 
     return read_pixels
+
+
+def _opencv_area() -> Decode:
+    import cv2  # noqa: PLC0415 - Only the environment of one peer has it.
+
+    cv2.setNumThreads(1)  # The server's threads already use every core.
+
+    def decode(data: bytes, size: int) -> Pixels:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        small = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(small[..., ::-1])  # OpenCV decodes to BGR.
+
+    return decode
 
 
 def _pillow_box(data: bytes, size: int) -> Pixels:

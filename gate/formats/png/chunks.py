@@ -20,6 +20,10 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 _HEAD = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
 _DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
+_SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column, first row, step of columns and step of rows of each interlace pass, from the PNG specification."""
+
 _MOST = 2**16
 """Limit of chunks in one file: at 8 kB each, as libpng writes them, they hold 500 MB. Walking over them takes 50 ms."""
 
@@ -43,6 +47,14 @@ class ParsedPng:
     palette: bytes
     transparency: bytes
     stream: Sequence[memoryview]
+
+    @property
+    def scan_line_bytes(self) -> int:
+        """Length of all filtered scan lines, in bytes: the compressed pixels of a whole file hold as many."""
+        pixel = _SAMPLES[self.colour] * self.depth
+        passes = _ADAM7 if self.is_interlaced else ((0, 0, 1, 1),)
+        sizes = ((-(-(self.width - x) // right), -(-(self.height - y) // down)) for x, y, right, down in passes)
+        return sum(rows * (1 + (columns * pixel + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)
 
 
 def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:

@@ -70,7 +70,7 @@ def _inflate(png: ParsedPng) -> Pixels | None:
     stream = png.stream[0] if len(png.stream) == 1 else b"".join(png.stream)
     if len(stream) == 0 or stream[0] != _BIG_WINDOW:
         return None
-    length = png.height * (1 + png.width * _CHANNELS[png.colour])
+    length = png.scan_line_bytes
     try:
         lines = deflate.zlib_decompress(stream, length)  # An error if the stream holds more.
     except deflate.DeflateError:

@@ -8,6 +8,7 @@ transparent colour with those. It holds 4 bytes a pixel.
 
 import io
 import struct
+import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cache, partial
@@ -26,6 +27,9 @@ _LAST = 2**15
 """Bytes of the last IDAT chunk. Pillow stops after the last row and verifies the Adler-32 checksum only if both are in
 the same read: within one chunk, and within 64 kB."""
 
+_PIECE, _MOST_INFLATED = 2**14, 2**20
+"""Bytes of compressed pixels that are inflated at a time to count them, and of the output that is held meanwhile."""
+
 _LOW_BYTES = "RGB;16L"
 """Pillow's raw mode that keeps the low byte of each 16-bit big-endian RGB sample."""
 
@@ -39,7 +43,24 @@ def decode_png(png: ParsedPng) -> DecodedImage:
     image = _load(png)
     if image.size != (png.width, png.height):
         raise ValueError("the decoded size differs from the header's")
+    if _lacks_pixels(png):
+        raise ValueError("the compressed pixels end before the last row does")
     return DecodedImage(png.height, png.width, _finish(png, image))
+
+
+def _lacks_pixels(png: ParsedPng) -> bool:
+    """Whether the stream ends too early: Pillow accepts a complete stream that lacks up to one row."""
+    missing = png.scan_line_bytes
+    inflater = zlib.decompressobj()
+    for part in png.stream:
+        for start in range(0, len(part), _PIECE):
+            piece: memoryview | bytes = part[start : start + _PIECE]
+            while missing > 0 and (lines := inflater.decompress(piece, min(missing, _MOST_INFLATED))):
+                missing -= len(lines)
+                piece = inflater.unconsumed_tail
+            if missing == 0 or inflater.eof:
+                return missing > 0
+    return True
 
 
 def _finish(png: ParsedPng, image: Image.Image) -> ReadRows:

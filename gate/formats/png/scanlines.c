@@ -5,6 +5,8 @@
  * to two ahead in the row above, so four rows are unfiltered in parallel lanes, each two pixels behind the one above.
  * Rows are dropped as soon as they are averaged; only the mean of each output pixel's area is stored.
  *
+ * Without SSE2 or NEON (lanes.h), one row is unfiltered after the other.
+ *
  * All lengths are checked before the first read. Rows are copied between margins that are as wide as the largest
  * out-of-row access of the four lanes, so the loops need no special cases at row ends.
  */
@@ -14,12 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SSE2__) && !defined(LENSGATE_PLAIN)
-#include <emmintrin.h>
-#define VECTORS 1
-#else
-#define VECTORS 0
-#endif
+#include "lanes.h"
 
 /* Without -mavx this file contains no AVX code, but the machine may have AVX and callers may have used it. */
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__) && !defined(__AVX__)
@@ -57,85 +54,59 @@ typedef struct {
     uint8_t *means;
 } Shrinking;
 
-#if VECTORS
-
-static inline __m128i load4(const uint8_t *from) {
-    int32_t bytes;
-    memcpy(&bytes, from, sizeof bytes);
-    return _mm_cvtsi32_si128(bytes);
-}
-
-static inline void store4(uint8_t *to, __m128i bytes) {
-    const int32_t low = _mm_cvtsi128_si32(bytes);
-    memcpy(to, &low, sizeof low);
-}
+#if LANE_VECTORS
 
 /* Mask of bytes with 2 * a <= b, computed in 8 bits as a <= b - a. */
-static inline __m128i at_most_half(__m128i a, __m128i b) {
-    return _mm_cmpeq_epi8(_mm_subs_epu8(a, _mm_subs_epu8(b, a)), _mm_setzero_si128());
-}
+static inline Bytes at_most_half(Bytes a, Bytes b) { return at_most(a, excess(b, a)); }
 
 /* Return `residue` plus the one of left, up and corner that is nearest to left + up - corner. With low = min(left, up)
  * and high = max(left, up), low is nearest if 2 * (high - corner) <= corner - low, and high if the mirrored inequality
  * holds; both hold only if all three are equal. This has fewer dependent steps than the three distances of the
  * standard, and fits 8 bits. */
-static inline __m128i undo_paeth(__m128i residue, __m128i left, __m128i up, __m128i corner) {
-    const __m128i low = _mm_min_epu8(left, up), high = _mm_max_epu8(left, up);
-    const __m128i below = _mm_subs_epu8(corner, low), above = _mm_subs_epu8(high, corner);
-    const __m128i fall = _mm_and_si128(below, at_most_half(above, below));
-    const __m128i rise = _mm_and_si128(above, at_most_half(below, above));
-    return _mm_add_epi8(_mm_add_epi8(residue, corner), _mm_sub_epi8(rise, fall));
-}
-
-static inline __m128i half_sum(__m128i a, __m128i b) {
-    const __m128i odd = _mm_and_si128(_mm_xor_si128(a, b), _mm_set1_epi8(1));
-    return _mm_sub_epi8(_mm_avg_epu8(a, b), odd);
-}
-
-static inline __m128i choose(__m128i mask, __m128i yes, __m128i no) {
-    return _mm_or_si128(_mm_and_si128(mask, yes), _mm_andnot_si128(mask, no));
+static inline Bytes undo_paeth(Bytes residue, Bytes left, Bytes up, Bytes corner) {
+    const Bytes low = lesser(left, up), high = greater(left, up);
+    const Bytes below = excess(corner, low), above = excess(high, corner);
+    const Bytes fall = both(below, at_most_half(above, below));
+    const Bytes rise = both(above, at_most_half(below, above));
+    return add(add(residue, corner), subtract(rise, fall));
 }
 
 /* Return a mask of the lanes whose filter is in the bit set `filters`. */
-static __m128i lanes_of(const Group *group, unsigned filters) {
-    int32_t masks[LANES];
+static Bytes lanes_of(const Group *group, unsigned filters) {
+    uint32_t masks[LANES];
     for (int lane = 0; lane < LANES; lane++)
-        masks[lane] = -(int32_t)(filters >> group->filters[lane] & 1);
-    return _mm_loadu_si128((const __m128i *)masks);
+        masks[lane] = 0 - (filters >> group->filters[lane] & 1);
+    return lane_masks(masks);
 }
 
 /* Lane 0 unfilters pixel i of its row while lane 3 unfilters pixel i - 6, three rows below. A lane takes its upper pixel
  * from the previous lane's result of two steps ago. Paeth equals Sub if up and corner are 0, Up if left and corner are
  * 0, and None if all three are 0. `mixed` is a compile-time constant because the masks cost 10 % of the time. */
 static inline void undo_lanes(Group *group, const size_t channels, const int mixed) {
-    const __m128i has_left = lanes_of(group, 1 << SUB | 1 << AVERAGE | 1 << PAETH);
-    const __m128i has_up = lanes_of(group, 1 << UP | 1 << AVERAGE | 1 << PAETH);
-    const __m128i has_corner = lanes_of(group, 1 << PAETH);
-    const __m128i averages = lanes_of(group, 1 << AVERAGE);
+    const Bytes has_left = lanes_of(group, 1 << SUB | 1 << AVERAGE | 1 << PAETH);
+    const Bytes has_up = lanes_of(group, 1 << UP | 1 << AVERAGE | 1 << PAETH);
+    const Bytes has_corner = lanes_of(group, 1 << PAETH);
+    const Bytes averages = lanes_of(group, 1 << AVERAGE);
     const ptrdiff_t lag = (ptrdiff_t)(LAG * channels);
     const uint8_t *from0 = group->filtered[0], *from1 = group->filtered[1] - lag;
     const uint8_t *from2 = group->filtered[2] - 2 * lag, *from3 = group->filtered[3] - 3 * lag;
     const uint8_t *above = group->rows[0];
     uint8_t *to0 = group->rows[1], *to1 = group->rows[2] - lag;
     uint8_t *to2 = group->rows[3] - 2 * lag, *to3 = group->rows[4] - 3 * lag;
-    __m128i left = _mm_setzero_si128(), before_left = left, corner = left;
+    Bytes left = zeros(), before_left = left, corner = left;
     const size_t end = group->row_bytes + DRAIN * channels;
     for (size_t i = 0; i < end; i += channels) {
-        const __m128i residue = _mm_unpacklo_epi64(_mm_unpacklo_epi32(load4(from0 + i), load4(from1 + i)),
-                                                   _mm_unpacklo_epi32(load4(from2 + i), load4(from3 + i)));
-        const __m128i up = _mm_or_si128(_mm_slli_si128(before_left, 4), load4(above + i));
-        __m128i found;
+        const Bytes residue = load_lanes(from0 + i, from1 + i, from2 + i, from3 + i);
+        const Bytes up = push_lane(before_left, above + i);
+        Bytes found;
         if (mixed) {
-            const __m128i kept_left = _mm_and_si128(left, has_left), kept_up = _mm_and_si128(up, has_up);
-            found = choose(averages, _mm_add_epi8(residue, half_sum(kept_left, kept_up)),
-                           undo_paeth(residue, kept_left, kept_up, _mm_and_si128(corner, has_corner)));
+            const Bytes kept_left = both(left, has_left), kept_up = both(up, has_up);
+            found = choose(averages, add(residue, half_sum(kept_left, kept_up)),
+                           undo_paeth(residue, kept_left, kept_up, both(corner, has_corner)));
         } else {
             found = undo_paeth(residue, left, up, corner);
         }
-        store4(to0 + i, found);
-        store4(to1 + i, _mm_srli_si128(found, 4));
-        store4(to2 + i, _mm_srli_si128(found, 8));
-        store4(to3 + i, _mm_srli_si128(found, 12));
+        store_lanes(to0 + i, to1 + i, to2 + i, to3 + i, found);
         corner = up;
         before_left = left;
         left = found;

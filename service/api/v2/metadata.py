@@ -62,6 +62,7 @@ def model_config(model: ServedModel) -> dict[str, Any]:
         "output": [{"name": name, "data_type": _data_type(DATATYPES[name]), "dims": [-1]} for name in model.outputs],
         "parameters": {
             "size": {"string_value": str(model.size)},
+            "image_sizes": {"string_value": f"multiples of {model.size}"},
             "max_images": {"string_value": str(model.max_images)},
         },
     }

@@ -236,8 +236,8 @@ def _pixels(tensor: InputData, size: int) -> Pixels:
     shape = tensor.shape
     if len(shape) != 4 or shape[1] != shape[2] or shape[1] % size or shape[3] != 3:
         raise MalformedRequest(
-            f"the shape of image must be [N, H, H, 3] with H a multiple of {size}, not {shape}: "
-            "send files of other sizes as encoded_image"
+            f"the shape of image must be [N, T, T, 3] with T a multiple of the model's {size} ({size}, {2 * size}, "
+            f"{3 * size}, ...), not {shape}: send images of other sizes as files in encoded_image"
         )
     return tensor.pixels()
 

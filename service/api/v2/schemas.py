@@ -131,6 +131,7 @@ def _without_reserved(value: object) -> object:
 
 
 _Reserved = BeforeValidator(_without_reserved)
+# Shared by all requests without parameters: pydantic would copy a default each time, member by member.
 _NO_INPUT_PARAMETERS = InputParameters()
 _NO_OUTPUT_PARAMETERS = OutputParameters()
 _NO_REQUEST_PARAMETERS = RequestParameters()
@@ -142,7 +143,7 @@ class InputTensor(_Object):
     name: str = Field(examples=["image", "encoded_image", "expected"])
     datatype: str = Field(examples=["UINT8", "BYTES"])
     shape: list[Dimension] = Field(min_length=1, max_length=8, description="[N, H, H, 3] of image, else [N]")
-    parameters: Annotated[InputParameters, _Reserved] = _NO_INPUT_PARAMETERS
+    parameters: Annotated[InputParameters, _Reserved] = Field(default_factory=lambda: _NO_INPUT_PARAMETERS)
     # Not validated element by element: a large image has millions, and `tensors` converts them at once.
     data: InstanceOf[list[Any]] | None = Field(
         None, description="Elements in row-major order; encoded_image is accepted as binary data only"
@@ -169,7 +170,7 @@ class RequestedOutput(_Object):
     name: str = Field(examples=["glasses_probability", "novelty", "decision", "reason"])
     shape: Any = None
     datatype: Any = None
-    parameters: Annotated[OutputParameters, _Reserved] = _NO_OUTPUT_PARAMETERS
+    parameters: Annotated[OutputParameters, _Reserved] = Field(default_factory=lambda: _NO_OUTPUT_PARAMETERS)
 
 
 class InferenceHead(_Object):
@@ -182,7 +183,7 @@ class InferenceHead(_Object):
     outputs: Annotated[list[RequestedOutput], Field(max_length=4), BeforeValidator(lambda value: value or [])] = Field(
         [], description="All outputs if missing"
     )
-    parameters: Annotated[RequestParameters, _Reserved] = _NO_REQUEST_PARAMETERS
+    parameters: Annotated[RequestParameters, _Reserved] = Field(default_factory=lambda: _NO_REQUEST_PARAMETERS)
 
 
 class OutputTensor(BaseModel):

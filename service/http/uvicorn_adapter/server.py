@@ -30,15 +30,17 @@ class SecondServer(QuietServer):
         """The address, once bound."""
         return url_of(self._listener)
 
-    def bind(self) -> None:
-        """Listen; connections wait until the block begins.
+    def bind(self, *, share_port: bool = False) -> None:
+        """Listen; connections wait until the block begins. Workers of one service share the port.
 
         Raises:
             OSError: the port is taken, or not allowed.
         """
         host = self.config.host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, self.config.port), family=family, backlog=self.config.backlog)
+        self._listener = socket.create_server(
+            (host, self.config.port), family=family, backlog=self.config.backlog, reuse_port=share_port
+        )
 
     async def __aenter__(self) -> Self:
         self.config.load()

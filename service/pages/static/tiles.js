@@ -114,12 +114,37 @@ function recordsFact({ state, queued, written }) {
 }
 
 /** @param {Band} band */
-function bandFact({ low, high, chosen_by: by, target_risk: risk, confidence }) {
-  const edges = `${probability(low)} to ${probability(high)}`;
-  if (by !== "certified") return `${edges}, ${by === "paper" ? "from the paper" : "set by the operator"}`;
+function bandFact(band) {
+  const edges = `${probability(band.low)} to ${probability(band.high)}`;
+  if (band.chosen_by === "operator") return `${edges}, set by the operator`;
+  if (band.chosen_by === "paper") return `${edges}, from the paper`;
+  return h("span", {}, `${edges}, `, band.classes ? classFacts(band, band.classes) : wholeFact(band));
+}
+
+/**
+ * The promise of an older card, about all accepted images together.
+ *
+ * @param {Band} band
+ */
+function wholeFact({ target_risk: risk, confidence }) {
   const sure = `with confidence ${percent(confidence, 0)}`;
   const promise = `At most ${percent(risk)} of the accepted images are labelled wrongly, ${sure}`;
-  return h("span", {}, `${edges}, `, h("abbr", { title: promise }, "certified"));
+  return h("abbr", { title: promise }, "certified");
+}
+
+/**
+ * @param {Band} band
+ * @param {NonNullable<Band["classes"]>} classes
+ */
+function classFacts({ confidence, folds }, classes) {
+  const networks = folds && folds > 1 ? `, cross-fitted with ${folds} networks` : "";
+  return Object.entries(classes).map(([label, one], index) => {
+    const bound = `at most ${percent(one.bound, 2)} wrong by ${count(one.accepted)} accepted calibration images`;
+    const promise = `Of the images accepted as ${label} at most ${percent(one.target_risk)} are labelled wrongly, with confidence ${percent(confidence, 0)}${networks}`;
+    const needed = one.images_needed ? `; certifying it takes about ${count(one.images_needed)} more labelled faces` : "";
+    const title = one.certified ? `${promise}; ${bound}` : `${label} has no promise: ${bound}${needed}`;
+    return h("span", {}, index ? ", " : "", h("abbr", { title }, `${label} ${one.certified ? "certified" : "not certified"}`));
+  });
 }
 
 /** @param {Shadow} shadow */

@@ -41,7 +41,7 @@ def lossless_jpeg(edge: int, *, factors: int = 0x11) -> bytes:
 def test_a_lossless_jpeg_is_read_without_harm() -> None:
     """In a process of its own, which a decoder that overruns its buffer ends with a signal."""
     ran = subprocess.run(
-        [sys.executable, "-c", READ], input=lossless_jpeg(EDGE), capture_output=True, timeout=60, check=False
+        [sys.executable, "-c", READ], input=lossless_jpeg(EDGE), capture_output=True, timeout=600, check=False
     )
     assert ran.returncode == 0, ran.stderr.decode()
     assert ran.stdout.split() == [b"128"], "the first sample is predicted as half of the range"
@@ -58,6 +58,6 @@ def test_no_second_attempt_shrinks_a_damaged_one(damage: str) -> None:
     """Decoders' second opinions ask for small pictures."""
     whole = lossless_jpeg(EDGE)
     damaged = whole[: len(whole) // 2] if damage == "cut" else whole[:5000] + b"\0" * 6 + b"\xff\xd1" + whole[5000:]
-    ran = subprocess.run([sys.executable, "-c", READ], input=damaged, capture_output=True, timeout=60, check=False)
+    ran = subprocess.run([sys.executable, "-c", READ], input=damaged, capture_output=True, timeout=600, check=False)
     assert ran.returncode == 1, ran.stderr.decode()
     assert b"CorruptImage" in ran.stderr

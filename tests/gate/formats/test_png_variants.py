@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import struct
 import warnings
 import zlib
@@ -217,6 +218,26 @@ def test_damage_is_refused_in_every_image() -> None:
         with contextlib.suppress(CorruptImage):
             read_pixels(data, 32)
             read.append(name)
+    assert read == []
+
+
+@pytest.mark.parametrize("is_interlaced", [False, True], ids=["plain", "interlaced"])
+@pytest.mark.parametrize(("colour", "depth"), KINDS)
+def test_a_complete_stream_that_lacks_bytes_is_corrupt(colour: str, depth: int, is_interlaced: bool) -> None:
+    """Wherever the stream ends among chunks and reads, and whether or not bytes follow it."""
+    read = []
+    for edge in (1, 3, 8, 61):
+        samples = samples_of(colour, depth, edge)
+        lines = zlib.decompress(stream_of(samples, depth, [0], is_interlaced))
+        header = header_of(edge, edge, colour=colour, depth=depth, is_interlaced=is_interlaced)
+        tables = [(b"PLTE", PALETTE[: 3 << depth])] if colour == "palette" else []
+        row = 1 + (edge * COLOURS[colour][1] * depth + 7) // 8
+        for missing, padding in itertools.product({1, row // 2, row - 1, row, row + 1, len(lines)}, (0, 9, 2**15 + 5)):
+            stream = zlib.compress(lines[: max(len(lines) - missing, 0)])
+            data = png_file(header, *tables, (b"IDAT", stream + bytes(padding)), (b"IDAT", bytes(padding)), END)
+            with contextlib.suppress(CorruptImage):
+                read_pixels(data, edge)
+                read.append((edge, missing, padding))
     assert read == []
 
 

@@ -1,9 +1,11 @@
-"""The compiled part of the fast path: bounds, machines without SIMD, sanitizers, AVX state."""
+"""The compiled part of the fast path: bounds, machines without SIMD, sanitizers, AVX state, NEON."""
 
-import io
+import ast
+import itertools
 import re
 import struct
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +36,9 @@ def test_the_library_refuses_sizes_that_do_not_fit() -> None:
     assert {called_with(**sound | change) for change in changes} == {2}
 
 
-def build(folder: Path, *flags: str, sources: tuple[Path, ...] = (SOURCE,)) -> Path:
+def build(folder: Path, *flags: str, sources: tuple[Path, ...] = (SOURCE,), cc: str = "cc") -> Path:
     target = folder / "built"
-    command = ["cc", "-std=c11", *flags, "-o", str(target), *map(str, sources)]
+    command = [cc, "-std=c11", *flags, "-o", str(target), *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return target
@@ -78,8 +80,8 @@ __attribute__((target("avx"))) int main(void) {
 def test_dirty_upper_halves_of_avx_registers_are_cleared(tmp_path: Path) -> None:
     """Old upper halves slow all code of 128 bits down: to half its speed, or to a quarter."""
     (tmp_path / "driver.c").write_text(AVX_DRIVER)
-    driver = build(tmp_path, "-O2", "-mno-vzeroupper", sources=(SOURCE, tmp_path / "driver.c"))
-    assert subprocess.run([driver], capture_output=True, check=True).stdout == b"0"
+    dirty = build(tmp_path, "-O2", "-mno-vzeroupper", sources=(SOURCE, tmp_path / "driver.c"))
+    assert subprocess.run([dirty], capture_output=True, check=True).stdout == b"0"
 
 
 def test_the_library_hides_every_name_but_its_own(tmp_path: Path) -> None:
@@ -90,19 +92,20 @@ def test_the_library_hides_every_name_but_its_own(tmp_path: Path) -> None:
     assert posix.isdisjoint(re.findall(r"^static .*?(\w+)\(", SOURCE.read_text(), re.MULTILINE))
 
 
+# Each call gets memory of exactly its lengths, `offset` bytes from an aligned address.
 DRIVER = """
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 int lensgate_shrink(const uint8_t *, size_t, size_t, size_t, size_t, size_t, uint8_t *, size_t);
 int main(void) {
-    uint32_t n[5];
+    uint32_t n[6];
     while (fread(n, sizeof n, 1, stdin)) {
-        const size_t room = (size_t)n[4] * n[4] * 3;
-        uint8_t *lines = malloc(n[0]), *means = malloc(room);
-        if (fread(lines, 1, n[0], stdin) != n[0]) return 1;
-        printf("%d", lensgate_shrink(lines, n[0], n[1], n[2], n[3], n[4], means, room));
-        fwrite(means, 1, 1, stdout);
+        const size_t offset = n[5], room = (size_t)n[4] * n[4] * 3;
+        uint8_t *lines = malloc(offset + n[0]), *means = calloc(1, offset + room);
+        if (fread(lines + offset, 1, n[0], stdin) != n[0]) return 1;
+        putchar(lensgate_shrink(lines + offset, n[0], n[1], n[2], n[3], n[4], means + offset, room));
+        fwrite(means + offset, 1, room, stdout);
         free(lines);
         free(means);
     }
@@ -111,21 +114,79 @@ int main(void) {
 """
 
 
+def driver(folder: Path, *flags: str, cc: str = "cc") -> Path:
+    (folder / "driver.c").write_text(DRIVER)
+    return build(folder, *flags, sources=(SOURCE, folder / "driver.c"), cc=cc)
+
+
+class Calls:
+    """Input of the driver, and the results in its output."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(5)
+        self._rooms: list[int] = []
+        self.input = bytearray()
+
+    def add(self, shape: tuple[int, int, int, int], filters: Sequence[int], *, offset: int = 0) -> None:
+        """Add random lines of `shape` (width, height, channels, size); `filters` repeat."""
+        width, height, channels, size = shape
+        lines = self._random.integers(0, 256, (height, 1 + width * channels), dtype=np.uint8)
+        lines[:, 0] = np.resize(np.array(filters, np.uint8), height)
+        self.input += struct.pack("6I", lines.size, *shape, offset) + lines.tobytes()
+        self._rooms.append(size * size * 3)
+
+    def results(self, output: bytes) -> list[tuple[int, bytes]]:
+        """Status and means of each call."""
+        ends = list(itertools.accumulate(1 + room for room in self._rooms))
+        assert len(output) == ends[-1]
+        return [(output[start], output[start + 1 : end]) for start, end in itertools.pairwise([0, *ends])]
+
+
 @pytest.mark.parametrize("variant", ["VECTORS_IF_ANY", "LENSGATE_PLAIN"])
 def test_the_sanitizers_report_no_error(tmp_path: Path, variant: str) -> None:
-    """Each call gets memory of exactly its lengths, so that a stray byte is one too many."""
-    (tmp_path / "driver.c").write_text(DRIVER)
-    flags = ("-O1", "-g", f"-D{variant}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    driver = build(tmp_path, *flags, sources=(SOURCE, tmp_path / "driver.c"))
-    calls = io.BytesIO()
-    random = np.random.default_rng(5)
+    """The memory has exactly the given lengths, so that a stray byte is one too many."""
+    checked = driver(tmp_path, "-O1", "-g", f"-D{variant}", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    calls = Calls()
     shapes = [(w, h, c, s) for c in (3, 4) for s in (1, 2, 5) for w in (s, 3 * s, 8 * s) for h in (s, 2 * s, 7 * s)]
-    for width, height, channels, size in [*shapes, (2, 600, 3, 2), (600, 1, 4, 1)]:
-        lines = random.integers(0, 256, (height, 1 + width * channels), dtype=np.uint8)
-        lines[:, 0] %= 5 if height % 7 else 7
-        calls.write(struct.pack("5I", lines.size, width, height, channels, size) + lines.tobytes())
+    for shape in [*shapes, (2, 600, 3, 2), (600, 1, 4, 1)]:
+        calls.add(shape, range(5) if shape[1] % 7 else range(7))
     done = subprocess.run(
-        [driver], input=calls.getvalue(), capture_output=True, env={"ASAN_OPTIONS": "detect_leaks=0"}, check=False
+        [checked], input=calls.input, capture_output=True, env={"ASAN_OPTIONS": "detect_leaks=0"}, check=False
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    assert set(done.stdout[::2]) == {ord("0"), ord("1")}
+    assert {status for status, _ in calls.results(done.stdout)} == {0, 1}
+
+
+def on_arm(folder: Path) -> Path:
+    """The driver as arm64 images build the library, with NEON, which every 64-bit ARM processor has."""
+    found = re.search(r"^FLAGS = (.*)$", (ROOT / "hatch_build.py").read_text(), re.MULTILINE)
+    assert found is not None
+    flags = [flag for flag in ast.literal_eval(found[1]) if flag not in {"-shared", "-fPIC"}]
+    return driver(folder, *flags, "-Werror", "-static", cc="aarch64-linux-gnu-gcc")
+
+
+def test_neon_gives_the_same_bits_as_plain_c(tmp_path: Path) -> None:
+    """On an emulated processor: filters in all combinations of four rows, widths, ends of rows and alignments."""
+    for name in ("arm", "plain"):
+        (tmp_path / name).mkdir()
+    arm, plain = on_arm(tmp_path / "arm"), driver(tmp_path / "plain", "-O2", "-DLENSGATE_PLAIN")
+    disassembly = subprocess.run(["aarch64-linux-gnu-objdump", "-d", arm], capture_output=True, text=True, check=True)
+    body = disassembly.stdout.partition("<lensgate_shrink>:")[2].partition("\n\n")[0]
+    assert {"uqsub", "uhadd", "umin", "cmhs"} <= set(body.split())
+    calls = Calls()
+    groups = list(itertools.chain(*itertools.product(range(5), repeat=4)))
+    for channels in (3, 4):
+        for start in range(0, len(groups), 100):
+            calls.add((100, 100, channels, 100), groups[start : start + 100])
+        for width in range(1, 50):
+            calls.add((width, width, channels, width), (4, 4, 4, 4, 3, 1, 2, 0), offset=width % 16)
+        for size, wide, tall in ((1, 1, 600), (1, 700, 1), (7, 9, 5), (3, 257, 258), (16, 4, 4)):
+            calls.add((size * wide, size * tall, channels, size), range(5), offset=size)
+    calls.add((4, 4, 3, 4), [5])
+    commands: tuple[list[str | Path], ...] = (["qemu-aarch64", arm], [plain])
+    found, expected = (
+        calls.results(subprocess.run(command, input=calls.input, capture_output=True, check=True).stdout)
+        for command in commands
+    )
+    assert found == expected
+    assert [status for status, _ in found][-2:] == [0, 1]

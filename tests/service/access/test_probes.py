@@ -98,7 +98,7 @@ def test_it_does_not_start_on_a_port_that_is_taken(tmp_path: Path) -> None:
             env={**os.environ, "LENSGATE_MODELS": str(tmp_path / "models"), "LENSGATE_RECORDS_URL": "off"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
     assert ran.returncode == 1

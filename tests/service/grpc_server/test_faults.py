@@ -199,7 +199,7 @@ INPUT = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     inputs=st.lists(INPUT, max_size=4),
     raw=st.lists(st.binary(max_size=30) | st.just(bytes(BYTES)), max_size=4),

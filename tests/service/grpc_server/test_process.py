@@ -1,6 +1,7 @@
-"""`lensgate serve` with a gRPC port: the committed model's decisions, and the end of the process."""
+"""`lensgate serve` with a gRPC port and two workers: the committed model's decisions, and the end of the processes."""
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -15,22 +16,24 @@ from numpy.typing import NDArray
 
 from gate import read_pixels
 from tests.conftest import ROOT
-from tests.support.servers import TIMEOUT, Process, running_process
+from tests.support.servers import TIMEOUT, Process, running_process, wait_until
 
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 FILES = [path.read_bytes() for path in sorted((ROOT / "samples").glob("*.png"))]
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     log = tmp_path_factory.mktemp("grpc") / "log"
-    with running_process(log, {"LENSGATE_MODELS": str(ROOT / "models"), "LENSGATE_GRPC_PORT": "0"}) as running:
+    environment = {**os.environ, "LENSGATE_MODELS": str(ROOT / "models"), "LENSGATE_GRPC_PORT": "0"}
+    with running_process(log, environment, "--workers", "2") as running:
+        wait_until(lambda: log.read_text().count("gRPC on") == 2, timeout=120)
         yield running
 
 
 def port_of(process: Process) -> str:
-    found = re.search(r"gRPC on 127\.0\.0\.1:(\d+)", process.log.read_text())
-    assert found
-    return found[1]
+    (port,) = set(re.findall(r"gRPC on 127\.0\.0\.1:(\d+)", process.log.read_text()))
+    return str(port)
 
 
 def test_files_and_pixels_get_the_decisions_of_http(process: Process) -> None:
@@ -56,6 +59,16 @@ def check(client: Any, given: Any, posted: list[dict[str, Any]]) -> None:
         np.testing.assert_allclose(result.as_numpy(output), [each[output] for each in posted], rtol=1e-4)
     for output in ("decision", "reason"):
         assert [text.decode() for text in result.as_numpy(output)] == [each[output] for each in posted]
+
+
+def test_both_workers_take_connections(process: Process) -> None:
+    def workers() -> set[int]:
+        with triton.InferenceServerClient(f"127.0.0.1:{port_of(process)}", channel_args=OWN_CONNECTION) as client:
+            assert client.is_server_ready()
+        lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+        return {line["worker"] for line in lines if str(line.get("route")).endswith("/ServerReady")}
+
+    wait_until(lambda: workers() == {1, 2})
 
 
 def test_a_signal_ends_it_with_status_0_and_every_line_is_json(process: Process) -> None:

@@ -1,9 +1,12 @@
 """The service's own instruments export what prometheus_client's would."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics_exposition
+from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from service.metrics.instruments import LabelledCounter, LabelledHistogram
 
@@ -24,6 +27,29 @@ def test_a_histogram_exports_the_samples_of_prometheus_client() -> None:
     seconds.expect(("/b",))
     reference.labels("/b")
     assert exported(ours) == exported(theirs)
+
+
+def test_an_exemplar_is_exported_to_scrapers_that_accept_openmetrics() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    seconds: LabelledHistogram[tuple[str]] = LabelledHistogram("s", "Text", ["route"], edges=EDGES, registry=ours)
+    reference = Histogram("s", "Text", ["route"], buckets=EDGES, registry=theirs)
+    for value, trace in ((0.0002, "a1"), (0.2, "b2"), (0.3, "c3"), (11.0, "d4")):
+        seconds.observe(value, ("/a",))
+        seconds.link(value, ("/a",), trace_id=trace)
+        reference.labels("/a").observe(value, {"trace_id": trace})
+    seconds.link(0.5, ("/a",), trace_id="without a value")
+    assert openmetrics(ours) == openmetrics(theirs)
+    assert "trace_id" not in generate_latest(ours).decode()
+    seconds.restart(EDGES)
+    seconds.expect(("/a",))
+    assert "trace_id" not in str(openmetrics(ours))
+
+
+def openmetrics(registry: CollectorRegistry) -> list[str]:
+    """The lines of the format as a parser of it accepts them, without the times of their exemplars."""
+    text = openmetrics_exposition.generate_latest(registry).decode()  # type: ignore[no-untyped-call]
+    assert list(openmetrics_parser.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+    return [re.sub(r"(# {.*} \S+) [\d.]+$", r"\1", line) for line in text.splitlines() if "_created" not in line]
 
 
 def test_a_counter_exports_the_samples_of_prometheus_client() -> None:

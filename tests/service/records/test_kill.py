@@ -53,7 +53,7 @@ def test_what_was_written_is_there_after_a_kill(tmp_path: Path) -> None:
     }
     with running_process(tmp_path / "log", environment) as process:
         sender = Sender(process.url)
-        wait_until(lambda: acknowledged(process) > 200, timeout=60)
+        wait_until(lambda: acknowledged(process) > 200)
         written = acknowledged(process)
         process.process.send_signal(signal.SIGKILL)
         killed = time.time()

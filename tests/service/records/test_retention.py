@@ -129,3 +129,17 @@ def test_a_service_that_starts_with_a_wrong_clock_keeps_what_nobody_judged(store
     wait_until(lambda: registry.get_sample_value("lensgate_records_total", {"result": "written"}) == 1)
     assert len(names(store)) >= 31
     recorder.close()
+
+
+@pytest.mark.parametrize("prunes", [True, False])
+def test_one_worker_deletes_old_records_for_all(store: Store, prunes: bool) -> None:
+    put(store, [entry("old", time=time.time() - 3600), entry("new", time=time.time())])
+    registry = CollectorRegistry()
+    recorder = Recorder(
+        store, RecordMetrics(registry), limits=Limits(1, 30, 10**9), max_pixels=10**7, prune_seconds=0.0, prunes=prunes
+    )
+    recorder.start()
+    recorder.record(entry("newer"), b"")
+    wait_until(lambda: registry.get_sample_value("lensgate_records_total", {"result": "written"}) == 1)
+    recorder.close()
+    assert len(names(store)) == (1 if prunes else 3)

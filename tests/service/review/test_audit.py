@@ -5,8 +5,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from scipy.stats import binomtest
 
-from gate import Band, Card
-from gate.card import CardBand
+from gate import Band, Card, Label
+from gate.card import CardBand, CardClass, TrueClass
 from service.records.store import Store
 from service.records.tables import Verdict, verdicts
 from service.records.writer import Limits, prune
@@ -92,6 +92,25 @@ def test_a_band_with_many_digits_is_found_again(store: Store) -> None:
 )
 def test_only_the_certified_band_promises_something(served: Served, expected: float | None) -> None:
     assert served.certified_risk == expected
+
+
+def test_each_label_has_a_certificate_of_its_own() -> None:
+    true_class = TrueClass(accepted=60, errors=1, bound=0.077)
+    sure = CardClass(certified=True, target_risk=0.01, accepted=400, errors=0, bound=0.0075, true_class=true_class)
+    unsure = sure.model_copy(update={"certified": False, "bound": 0.05, "images_needed": 240})
+    band = {"low": 0.2, "high": 0.8, "chosen_by": "certified", "confidence": 0.95}
+    served = Served.of(card(**band, classes={Label.GLASSES: unsure, Label.NO_GLASSES: sure}), Band(0.2, 0.8))
+    registry = CollectorRegistry()
+    ReviewMetrics(registry).update_certificate(served)
+
+    def value(name: str, label: str) -> float | None:
+        return registry.get_sample_value(f"lensgate_certified_class_{name}", {"label": label})
+
+    assert (value("risk", "no_glasses"), value("bound", "no_glasses")) == (0.01, 0.0075)
+    assert value("risk", "glasses") != value("risk", "glasses")
+    assert value("bound", "glasses") == 0.05
+    assert served.certified_risk is None
+    assert Served.of(card(**band, classes={Label.GLASSES: sure, Label.NO_GLASSES: sure}), Band(0.3, 0.8)).classes == {}
 
 
 def test_the_metrics_show_what_was_counted(store: Store) -> None:

@@ -32,6 +32,8 @@ from tests.support.images import encode, flat, portrait
 from tests.support.servers import TIMEOUT, Running, running_service, wait_until
 
 LEVELS = (0, 51, 128, 204, 255)
+LONG_MS = 1_000_000
+"""A deadline longer than any wait of a test, so that only the departure of the caller can free its places."""
 FACES = [(f"{level}.png", encode(flat(level))) for level in LEVELS]
 SUMMARY = {"summary": {"accept": 4, "discard": 1, "error": 0}}
 WRITERS = [(archive, TAR_TYPE), (form, FORM_TYPE)]
@@ -302,14 +304,12 @@ def test_an_upload_that_stalls_is_cut_off() -> None:
 def test_an_image_that_dawdles_is_cut_off_though_it_moves() -> None:
     with running_service(timeout_ms=300) as service, Caller(service.url) as caller:
         caller.send(member(*FACES[0])[:520])
-        began = time.monotonic()
         with contextlib.suppress(OSError):
-            while time.monotonic() < began + 3:
+            while True:
                 caller.send(b"\0")
                 time.sleep(0.05)
                 if is_free(service):
                     break
-        assert time.monotonic() < began + 2
         assert code(caller.line()) == "deadline_exceeded"
 
 
@@ -322,16 +322,17 @@ def test_a_caller_that_does_not_read_is_cut_off() -> None:
         wait_until(lambda: is_free(service))
 
 
-def test_a_caller_that_leaves_frees_everything_at_once(service: Running) -> None:
-    service.scorer.go.clear()
-    with Caller(service.url) as caller:
-        caller.send(b"".join(member(*face) for face in FACES[:3]) + member(*FACES[3])[:700])
-        wait_until(lambda: service.inflight == 4)
-    wait_until(lambda: is_free(service), timeout=2)
-    assert service.scorer.batches == []
-    service.scorer.go.set()
-    wait_until(lambda: service.queued == 0)
-    assert sum(service.scorer.batches) < 4
+def test_a_caller_that_leaves_frees_everything_before_the_deadline() -> None:
+    with running_service(timeout_ms=LONG_MS) as service:
+        service.scorer.go.clear()
+        with Caller(service.url) as caller:
+            caller.send(b"".join(member(*face) for face in FACES[:3]) + member(*FACES[3])[:700])
+            wait_until(lambda: service.inflight == 4)
+        wait_until(lambda: is_free(service))
+        assert service.scorer.batches == []
+        service.scorer.go.set()
+        wait_until(lambda: service.queued == 0)
+        assert sum(service.scorer.batches) < 4
 
 
 def push_until_held(caller: Caller, piece: bytes, *, most: int) -> int:
@@ -349,7 +350,7 @@ def push_until_held(caller: Caller, piece: bytes, *, most: int) -> int:
 
 @pytest.mark.parametrize("reset", [True, False])
 def test_a_held_up_model_holds_up_the_upload_and_a_caller_that_then_leaves_is_seen(reset: bool) -> None:
-    with running_service(decode_threads=2) as service:
+    with running_service(decode_threads=2, timeout_ms=LONG_MS) as service:
         service.scorer.go.clear()
         face = encode(portrait(512))
         with Caller(service.url) as caller:
@@ -362,7 +363,7 @@ def test_a_held_up_model_holds_up_the_upload_and_a_caller_that_then_leaves_is_se
         if not reset:
             # The end of the upload is behind unread bytes, so the next line detects it.
             service.scorer.go.set()
-        wait_until(lambda: is_free(service), timeout=2)
+        wait_until(lambda: is_free(service))
         assert sum(service.scorer.batches) <= (0 if reset else 12)
 
 

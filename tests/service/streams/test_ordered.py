@@ -25,7 +25,7 @@ def test_room_is_made_by_the_step_after_a_result_was_handed_out() -> None:
         await asyncio.sleep(0.01)
         assert not waiting.done()
         following = asyncio.ensure_future(anext(results))
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 60)
         results.put(asyncio.ensure_future(asyncio.sleep(0, "second")))
         assert await following == "second"
 

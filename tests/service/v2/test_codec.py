@@ -67,6 +67,14 @@ def texts(name: str, *elements: bytes) -> dict[str, Any]:
 PIXELS = bytes(range(96))
 
 
+@pytest.mark.parametrize("edge", [64, 192])
+def test_a_size_the_model_cannot_use_is_told_the_sizes_it_can(edge: int) -> None:
+    larger = ServedModel("glasses", "3", 128, MODEL.outputs, 8)
+    with pytest.raises(MalformedRequest, match=r"multiple of the model's 128 \(128, 256, 384, ...\), not \[1, "):
+        parse({"inputs": [image(1, edge)]}, bytes(edge * edge * 3), served=larger)
+    assert parse({"inputs": [image(1, 256)]}, bytes(256 * 256 * 3), served=larger).count == 1
+
+
 def test_binary_pixels_are_a_view_of_the_body() -> None:
     head = orjson.dumps({"inputs": [image(2)]})
     body = bytearray(head + PIXELS)

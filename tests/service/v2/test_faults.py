@@ -116,9 +116,9 @@ def test_a_compression_bomb_is_a_413_and_costs_no_memory() -> None:
         most = 0
         take = service.runtime.admission._take_bytes
 
-        def watch(size: int) -> None:
+        def watch(size: int, *, own: int) -> None:
             nonlocal most
-            take(size)
+            take(size, own=own)
             most = max(most, service.runtime.admission.bytes)
 
         service.runtime.admission._take_bytes = watch  # type: ignore[method-assign]

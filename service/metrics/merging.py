@@ -1,0 +1,28 @@
+"""How the values of a gauge from several workers become one; each gauge declares it beside its text."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Gauge
+
+Merge = Literal["sum", "max", "min", "asked", "window"]
+"""`sum`, `max` and `min` of all living workers; `asked` is the value of the worker that answers, for values that all of
+them read from one place; `window` is computed again from all recent decisions."""
+
+_declared: dict[str, Merge] = {}
+
+
+def make_gauge(name: str, text: str, labels: Sequence[str] = (), *, merge: Merge, registry: CollectorRegistry) -> Gauge:
+    """Make the gauge `lensgate_<name>`."""
+    gauge = Gauge(f"lensgate_{name}", text, labels, registry=registry)
+    _declared[f"lensgate_{name}"] = merge
+    return gauge
+
+
+def rule_of(name: str) -> Merge:
+    """Return how a gauge is merged.
+
+    Raises:
+        KeyError: it was not made by `make_gauge`.
+    """
+    return _declared[name]

@@ -1,0 +1,32 @@
+"""`python -m service.worker JSON`: one of several processes that serve a port together."""
+
+import socket
+import sys
+
+from gate.errors import GateError
+from service.access.shared_buckets import SharedBuckets
+from service.place import Place
+from service.process.parent import WorkerOptions
+from service.process.parent_link import ParentLink
+from service.process.signals import guard_start
+from service.server import make_server, serve
+from service.settings import Settings
+
+
+def main(options: WorkerOptions) -> int:
+    """Serve until the parent ends this process; return 1 if it cannot start."""
+    guard_start()
+    try:
+        with socket.socket(fileno=options.link) as connected:
+            ports = {name: getattr(options, name) for name in ("port", "metrics_port", "grpc_port")}
+            settings = Settings.load({**options.flags, **ports})
+            place = Place(options.number, options.count, ParentLink(connected), SharedBuckets(options.rates))
+            serve(make_server(settings, place))
+    except (GateError, OSError, EOFError) as error:
+        print(f"lensgate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(WorkerOptions.decode(sys.argv[1])))

@@ -1,0 +1,103 @@
+"""Several worker processes behind one port: how many, and the start of their parent."""
+
+import math
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+from gate.cores import usable_cores
+from service.access.exposure import check_exposure
+from service.access.shared_buckets import make_memory
+from service.errors import SettingsError
+from service.http.ports import check_ports, reserve_port
+from service.process.parent import ParentOptions, WorkerOptions, python_command
+from service.settings import Settings
+
+CORES_PER_WORKER = 8
+"""One event loop is full near 11 cores with PNG files and near 7 with JPEG files."""
+
+WORKER_BYTES = 256 * 2**20
+"""Memory of one worker beside the limits that all workers share, with room for a larger model."""
+
+_RELOAD_GRACE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The cores and the memory in bytes that this process may use."""
+
+    cores: float
+    memory: float
+
+    @classmethod
+    def find(cls, limits: Path = Path("/sys/fs/cgroup")) -> Self:
+        """Read them; a container's limits are files below `limits`."""
+        quota, _, period = _read(limits / "cpu.max").partition(" ")
+        cores = float(quota) / float(period) if quota.isdigit() and period.isdigit() else math.inf
+        memory = _read(limits / "memory.max")
+        return cls(min(usable_cores(), cores), float(memory) if memory.isdigit() else math.inf)
+
+
+def count_workers(settings: Settings, machine: Machine | None = None) -> int:
+    """Return the number of processes that the settings ask for, `auto` by the machine.
+
+    Raises:
+        SettingsError: shared memory is on with several workers.
+    """
+    if settings.workers != "auto":
+        if settings.shared_memory and settings.workers > 1:
+            raise SettingsError("LENSGATE_SHARED_MEMORY needs LENSGATE_WORKERS=1: a region belongs to one process")
+        return settings.workers
+    if settings.shared_memory:
+        # A region of shared memory is registered with one process; a later request may reach another.
+        return 1
+    machine = machine or Machine.find()
+    by_cores = math.ceil(machine.cores / CORES_PER_WORKER)
+    by_memory = max(0.0, machine.memory - settings.max_decode_bytes - settings.max_inflight_bytes) / WORKER_BYTES
+    return max(1, int(min(by_cores, by_memory)))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:  # No container, or another version of control groups.
+        return ""
+
+
+def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -> NoReturn:
+    """Replace this process by the parent of `count` workers, which loads little and keeps the port reserved.
+
+    Raises:
+        SettingsError: the service must not listen there, or a port is taken.
+    """
+    check_exposure(settings)
+    check_ports(settings)
+    try:
+        # The parent holds the ports without listening, so that no other program takes them while all workers are down.
+        held, port = reserve_port(settings.host, settings.port)
+        others = []
+        for other in (settings.metrics_port, settings.grpc_port):
+            more, found = ([], None) if other is None else reserve_port(settings.host, other)
+            held += more
+            others.append(found)
+    except OSError as error:
+        raise SettingsError(f"LENSGATE_HOST={settings.host}: {error.strerror}") from error
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    options = ParentOptions(
+        WorkerOptions(given, count, port, *others, make_memory()),
+        settings.model_load_seconds + _RELOAD_GRACE,
+        settings.log_level,
+    )
+    # Python's own handlers do not survive the next line; the parent sets its own.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    os.execve(  # noqa: S606 - there is no shell.
+        sys.executable,
+        python_command("service.process.parent", options.encode()),
+        {**os.environ, "PYTHONPATH": path},
+    )

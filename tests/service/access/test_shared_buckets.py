@@ -1,0 +1,77 @@
+"""Rates that hold for all workers together."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from service.access import shared_buckets
+from service.access.shared_buckets import SharedBuckets, make_memory
+
+
+@pytest.fixture
+def memory() -> Iterator[int]:
+    made = make_memory()
+    yield made
+    os.close(made)
+
+
+def take(buckets: SharedBuckets, now: float, name: str = "a") -> float:
+    return buckets.take(name, rate=2.0, capacity=3.0, now=now)
+
+
+def test_workers_share_a_bucket(memory: int) -> None:
+    one, other = SharedBuckets(memory), SharedBuckets(memory)
+    assert [take(one, 0.0), take(other, 0.0), take(one, 0.0), take(other, 0.0)] == [0.0, 0.0, 0.0, 0.5]
+    assert take(other, 0.0, name="b") == 0.0
+    assert take(one, 0.5) == 0.0
+    assert take(other, 0.5) == 0.5
+
+
+def test_a_lower_capacity_applies_at_once(memory: int) -> None:
+    buckets = SharedBuckets(memory)
+    take(buckets, 0.0)
+    assert buckets.take("a", rate=2.0, capacity=1.0, now=0.0) == 0.0
+    assert buckets.take("a", rate=2.0, capacity=1.0, now=0.0) == 0.5
+
+
+def test_names_replace_full_buckets_and_no_other(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_buckets, "_BUCKETS", 2)
+    buckets = SharedBuckets(memory)
+    for _ in range(3):
+        take(buckets, 0.0, name="spent")
+    for number in range(5):
+        assert take(buckets, 10.0 * number, name=f"other {number}") == 0.0
+        for _ in range(3):
+            take(buckets, 10.0 * number, name="spent")
+        assert take(buckets, 10.0 * number, name="spent") == 0.5
+
+
+def test_many_processes_are_granted_what_one_is(memory: int) -> None:
+    code = (
+        "import sys; from service.access.shared_buckets import SharedBuckets\n"
+        "buckets = SharedBuckets(int(sys.argv[1]))\n"
+        "print(sum(buckets.take('a', rate=1.0, capacity=1000.0, now=0.0) == 0.0 for _ in range(1000)))"
+    )
+    command = [sys.executable, "-c", code, str(memory)]
+    running = [subprocess.Popen(command, pass_fds=[memory], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sum(int(process.communicate(timeout=20)[0]) for process in running) == 1000
+
+
+def test_a_stopped_process_with_the_lock_stops_no_other(memory: int) -> None:
+    code = (
+        "import fcntl, sys; fcntl.lockf(int(sys.argv[1]), fcntl.LOCK_EX); print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(memory)]
+    with subprocess.Popen(
+        command, pass_fds=[memory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(OSError, match="unavailable"):
+            fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert take(SharedBuckets(memory), 0.0) == 0.0
+        holder.communicate(timeout=20)

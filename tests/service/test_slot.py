@@ -1,0 +1,152 @@
+"""One worker as its parent sees it, the frames between them, and the number of workers."""
+
+import math
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gate.cores import usable_cores
+from service.errors import SettingsError
+from service.place import Place
+from service.process.frames import Channel, Collected, Frame, FrameBuffer, Kind, WorkerReading
+from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot
+from service.settings import Settings
+from service.workers import Machine, count_workers
+from tests.support.servers import wait_until
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ended(slot: Slot, status: int) -> None:
+    wait_until(lambda: slot.status is not None)
+    assert slot.status == status
+    slot.close()
+
+
+def test_a_worker_that_ends_early_waits_longer_each_time_and_a_steady_one_does_not() -> None:
+    clock = Clock()
+    slot = Slot(1, lambda *_: [sys.executable, "-S", "-c", "raise SystemExit(3)"], clock=clock)
+    waits = []
+    for _ in range(9):
+        slot.start()
+        ended(slot, 3)
+        waits.append(slot.due - clock.now)
+    assert waits == [0.0, *(FIRST_DELAY * 2**n for n in range(6)), LONGEST_DELAY, LONGEST_DELAY]
+    slot.start()
+    clock.now += STEADY_SECONDS
+    ended(slot, 3)
+    assert slot.due == clock.now
+
+
+def test_a_worker_that_hangs_is_killed_once_it_has_listened() -> None:
+    clock = Clock()
+    slot = Slot(1, lambda *_: [sys.executable, "-S", "-c", "import time; time.sleep(60)"], clock=clock)
+    slot.start()
+    clock.now += SILENT_SECONDS + 1
+    assert not slot.kill_if_silent()  # A model may take long to load.
+    slot.is_ready = True
+    slot.heard()
+    assert not slot.kill_if_silent()
+    clock.now += SILENT_SECONDS + 1
+    assert slot.kill_if_silent()
+    ended(slot, -signal.SIGKILL)
+
+
+def test_a_successor_is_given_the_last_reading_first() -> None:
+    code = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(s.recv(100)); s.recv(1)"
+    slot = Slot(1, lambda _, link: [sys.executable, "-S", "-c", code, str(link)])
+    slot.reading = b"counts"
+    channel = slot.start()
+    found: list[Frame] = []
+
+    def receive() -> list[Frame]:
+        found.extend(channel.receive()[0])
+        return found
+
+    wait_until(receive)
+    assert found == [Frame(Kind.EARLIER, b"counts")]
+    slot.signal(signal.SIGTERM)
+    ended(slot, -signal.SIGTERM)
+
+
+def test_frames_arrive_whole_in_any_portions() -> None:
+    sent = [Frame(Kind.READING, bytes(range(256))), Frame(Kind.RELOAD), Frame(Kind.COLLECT, b"[1, true]")]
+    data = b"".join(frame.encode() for frame in sent)
+    for size in (1, 7, len(data)):
+        buffer = FrameBuffer()
+        portions = (data[start : start + size] for start in range(0, len(data), size))
+        assert [frame for portion in portions for frame in buffer.feed(portion)] == sent
+
+
+def test_a_channel_keeps_what_the_other_end_does_not_take() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel, large = Channel(ours), Frame(Kind.EARLIER, bytes(4 * 2**20))
+        channel.send(large)
+        assert channel.unsent > 0
+        buffer, found = FrameBuffer(), list[Frame]()
+        while not found:
+            found.extend(buffer.feed(theirs.recv(2**20)))
+            channel.flush()
+        assert found == [large]
+        theirs.close()
+        channel.send(large)
+        assert (channel.unsent, channel.receive()) == (0, ([], False))
+
+
+def test_readings_of_workers_are_the_same_after_the_wire() -> None:
+    collected = Collected(
+        2,
+        [
+            WorkerReading(1, is_alive=True, has_answered=False, data=b"one"),
+            WorkerReading(3, is_alive=False, has_answered=True, data=b""),
+        ],
+    )
+    assert Collected.decode(collected.encode()) == collected
+
+
+def test_workers_keep_the_limits_of_the_machine_together() -> None:
+    places = [Place(number, 3) for number in (1, 2, 3)]
+    assert sum(place.share(256) for place in places) <= 256
+    assert [place.share(2) for place in places] == [1, 1, 1]
+    assert [Place(1, 2).threads(16), Place(1, 8).threads(64), Place(1, 2).threads(2), Place().threads(5)] == [
+        12,
+        12,
+        2,
+        5,
+    ]
+
+
+@pytest.mark.parametrize(("cores", "count"), [(0.5, 1), (8, 1), (8.5, 2), (16, 2), (64, 8)])
+def test_eight_cores_are_one_worker(cores: float, count: int) -> None:
+    machine = Machine(cores, math.inf)
+    assert count_workers(Settings(), machine) == count
+    assert count_workers(Settings(workers=3), machine) == 3
+    assert count_workers(Settings(shared_memory=True), machine) == 1
+
+
+def test_the_limits_of_a_container_lower_the_number(tmp_path: Path) -> None:
+    assert Machine.find(tmp_path) == Machine(usable_cores(), math.inf)
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert Machine.find(tmp_path) == Machine(usable_cores(), math.inf)
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{2 * 2**30}\n")
+    assert Machine.find(tmp_path) == Machine(0.5, 2 * 2**30)
+    assert count_workers(Settings(), Machine(64, 2 * 2**30)) == 5
+    assert count_workers(Settings(), Machine(64, 2**29)) == 1
+
+
+def test_shared_memory_belongs_to_one_process() -> None:
+    with pytest.raises(SettingsError, match="LENSGATE_SHARED_MEMORY needs LENSGATE_WORKERS=1"):
+        count_workers(Settings(workers=2, shared_memory=True))

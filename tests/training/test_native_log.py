@@ -1,0 +1,23 @@
+"""Messages of C++ libraries on standard error."""
+
+import subprocess
+import sys
+
+SCRIPT = r"""
+import logging, os, sys
+from training.cli.native_log import without_notes
+with without_notes():
+    os.write(2, b"I0000 00:00:1795936027.418744   16243 port.cc:153] oneDNN custom operations are on.\n")
+    logging.getLogger("tensorflow").warning("5 out of the last 9 calls triggered tf.function retracing.")
+    logging.getLogger("tensorflow").warning("another warning")
+    os.write(2, b"W0000 00:00:1795936027.418744   16243 a.cc:1] a warning\n")
+    print("a progress bar", file=sys.stderr)
+    os.write(2, b"F0000 00:00:1795936027.418744   16243 a.cc:1] the last words\n")
+    os.abort()
+"""
+
+
+def test_notes_are_omitted_and_everything_else_stays_even_when_the_process_aborts() -> None:
+    ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert not any(text in ran.stderr for text in ("oneDNN", "retracing"))
+    assert all(text in ran.stderr for text in ("a warning", "another warning", "a progress bar", "the last words"))

@@ -1,0 +1,81 @@
+"""Describe a certificate in sentences."""
+
+from gate import Label
+from training.evaluation.certify import Certificate, ClassCertificate
+from training.evaluation.raw_band import RawBand, probability_band
+
+CROSS_FITTED = (
+    "The images were scored by {folds} networks of one recipe, each trained without the images that it scores; the "
+    "served network is one of them. The bounds are about the mean of these networks, and hold for a single one "
+    "approximately."
+)
+SPLIT = "The images are the calibration split of the served network, which was not trained on them."
+
+
+def describe(found: Certificate, *, temperature: float | None = None) -> tuple[str, ...]:
+    """Describe a certificate in sentences, first the band; with `temperature` its edges are probabilities."""
+    return (
+        _band(found, temperature),
+        *(describe_class(label, one, found.confidence) for label, one in found.classes.items()),
+        describe_confidence(found),
+        CROSS_FITTED.format(folds=found.folds) if found.folds > 1 else SPLIT,
+    )
+
+
+def describe_class(label: Label, found: ClassCertificate, confidence: float) -> str:
+    """Describe the promise of one label, or how to get one."""
+    counts = f"{found.accepted} accepted, {found.errors} wrong, bound {_percent(found.risk_bound)}"
+    sure = f"with confidence {confidence:g}"
+    if found.certified:
+        target = _percent(found.target_risk)
+        return f"Of the images accepted as {label} at most {target} are labelled wrongly {sure} ({counts})."
+    return (
+        f"{label} is not certified at {_percent(found.target_risk)} {sure} ({counts}): {_remedy(label, found)}. "
+        "Its edge of the band is a careful choice without a promise."
+    )
+
+
+def describe_true_class(label: Label, found: ClassCertificate, confidence: float) -> str:
+    """Describe the errors among the accepted faces that truly belong to the class."""
+    seen = found.true_class
+    truly = "with" if label is Label.GLASSES else "without"
+    return (
+        f"Of {seen.accepted} accepted faces {truly} glasses {seen.errors} are labelled wrongly; with confidence "
+        f"{confidence:g} at most {_percent(seen.bound)}, for this band taken as given."
+    )
+
+
+def describe_confidence(found: Certificate) -> str:
+    """State the confidence of one promise and of both."""
+    both = max(0.0, 1 - 2 * (1 - found.confidence))
+    return (
+        f"Each class's promise holds with {_percent(found.confidence)} confidence by itself, and both together with at "
+        f"least {_percent(both)}."
+    )
+
+
+def _band(found: Certificate, temperature: float | None) -> str:
+    share = _percent(found.coverage.value, digits=4)
+    unfamiliar = found.images - found.familiar
+    return (
+        f"{_edges(found.band, temperature)} accepts {share} of {found.images} images ({found.errors} of "
+        f"{found.accepted} wrong); {unfamiliar} are unfamiliar."
+    )
+
+
+def _edges(raw: RawBand, temperature: float | None) -> str:
+    if temperature is None:
+        return f"The band of raw logits [{raw.low:.2f}, {raw.high:.2f}]"
+    band = probability_band(raw, temperature)
+    return f"Band [{band.low}, {band.high}]"
+
+
+def _remedy(label: Label, found: ClassCertificate) -> str:
+    if found.images_needed is None:
+        return "more images would not help, because the observed risk of the most careful edge is too high"
+    faces = "faces with glasses" if label is Label.GLASSES else "faces without glasses"
+    return f"it takes about {found.images_needed} more labelled {faces} outside the training split"
+
+
+def _percent(share: float, *, digits: int = 3) -> str:
+    return f"{100 * share:.{digits}g} %"

@@ -1,0 +1,63 @@
+"""Charts that set repeated experiments beside the figures of a paper."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from gate.card import Interval
+from training.figures.style import GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, WIDTH, styled
+
+_SERIES = ((NO_GLASSES, "o"), (GLASSES, "s"), (GOOD, "^"))
+
+
+@styled
+def repeated_chart(
+    rows: Sequence[str],
+    series: Mapping[str, Mapping[str, Interval]],
+    *,
+    paper: Mapping[str, float],
+    quantity: str,
+    floor: tuple[str, float],
+) -> Figure:
+    """Plot each series, a value with its interval per row, beside the paper's values and the floor of the noise.
+
+    Args:
+        rows: names of all rows, from the top.
+        series: intervals by row, by the name of the series.
+        paper: the paper's value by row.
+        quantity: name of the axis.
+        floor: name and value of a vertical line.
+    """
+    figure = Figure((WIDTH, 1.5 + 0.5 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    place = {row: index for index, row in enumerate(rows)}
+    offsets = np.linspace(-0.24, 0.24, len(series) + 1)
+    for (name, found), offset, (colour, marker) in zip(series.items(), offsets, _SERIES, strict=False):
+        values = np.array([one.value for one in found.values()])
+        reach = np.array([(one.value - one.low, one.high - one.value) for one in found.values()]).T
+        heights = [place[row] + offset for row in found]
+        axes.errorbar(
+            values,
+            heights,
+            xerr=np.clip(reach, 0, None),
+            fmt=marker,
+            markersize=5,
+            color=colour,
+            ecolor=colour,
+            capsize=2.5,
+            elinewidth=1.2,
+            label=name,
+        )
+    heights = [place[row] + offsets[-1] for row in paper]
+    axes.plot(list(paper.values()), heights, "D", color=INK, markersize=5, label="paper, one run")
+    axes.axvline(floor[1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=floor[0])
+    for edge in range(len(rows) - 1):
+        axes.axhline(edge + 0.5, color=RULE, linewidth=0.6)
+    axes.set_yticks(range(len(rows)), [row.replace(", ", ",\n") for row in rows])
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.grid(False, axis="y")
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=quantity)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower left", ncols=2 if max(map(len, names)) <= 26 else 1)
+    return figure

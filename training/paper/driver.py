@@ -1,0 +1,117 @@
+"""Prepare both kinds of labels, run the experiments in an order that gives complete tables early, collect results."""
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keras
+import keras_tuner
+import tensorflow as tf
+
+from common.storage import write_atomically
+from gate.cores import usable_cores
+from training.data.dataset import ImageDataSet, Split, read_dataset
+from training.data.records import Manifest, read_rows, write_records
+from training.errors import DataError
+from training.model.preset import SIZES
+from training.paper.experiments import SEARCH, UNTUNED, LabelExperiments, final
+from training.paper.flips import write_flips
+from training.paper.results import RESULTS_FILE, LabelKind, PaperPlan, PaperResults, PreparedFiles
+
+FLIPS_FILE = "flips.csv"
+DATA_FILE = "prepared.txt"
+SECONDS_FILE = "preparing-seconds.txt"
+
+Experiments = Mapping[LabelKind, LabelExperiments]
+
+
+@dataclass(frozen=True, slots=True)
+class PaperRun:
+    """The data set, the folder for records and trials, and the plan; `hardware` is stated on the page."""
+
+    data: Path
+    work: Path
+    plan: PaperPlan
+    command: str
+    hardware: str | None = None
+
+    def run(self) -> PaperResults:
+        """Run the parts that are not finished; write the results after each one.
+
+        Raises:
+            DataError: the data set cannot be read, or the folder has results of other images, labels or flips.
+        """
+        experiments = self._prepared()
+        results = self._collected(experiments)
+        for step in self._steps(experiments):
+            step()
+            results = self._collected(experiments)
+        return results
+
+    def _prepared(self) -> Experiments:
+        data, flips = read_dataset(self.data), self.work / "flipped" / FLIPS_FILE
+        write_flips(data, flips, share=self.plan.share, seed=self.plan.seed)
+        given = self._records("given", data)
+        flipped = self._records("flipped", read_dataset(self.data, corrections=flips))
+        self._refuse_other_data(f"{given.fingerprint()} {flipped.fingerprint()}\n")
+        if not (kept := self.work / SECONDS_FILE).is_file():
+            write_atomically(kept, str(given.seconds).encode())
+        truth = {(row.data_set, row.name): row.glasses for row in read_rows(self.work / "given/records", *Split)}
+        kinds: tuple[LabelKind, LabelKind] = ("given", "flipped")
+        return {kind: LabelExperiments(self.work / kind, self.plan, truth, self.command) for kind in kinds}
+
+    def _records(self, kind: LabelKind, data: ImageDataSet) -> Manifest:
+        out = self.work / kind / "records"
+        return write_records([data], out, sizes=SIZES, seed=self.plan.seed, command=self.command)
+
+    def _refuse_other_data(self, prepared: str) -> None:
+        path = self.work / DATA_FILE
+        if path.is_file() and path.read_text() != prepared:
+            raise DataError(f"{self.work} holds results of other images, labels or flips: choose another folder")
+        write_atomically(path, prepared.encode())
+
+    def _steps(self, experiments: Experiments) -> Iterator[Callable[[], object]]:
+        """First the paper's own extent, with one seed at the largest size, then longer searches, then more seeds."""
+        parts = experiments.values()
+        # The untuned network needs no search, and shows the effect of flipped labels already.
+        yield from (one.compare for one in parts)
+        for one in parts:
+            yield partial(one.tune, self.plan.first_trials)
+            yield one.compare
+            yield one.study_batch_size
+        small, large = SIZES[:-1], SIZES[-1]
+        yield from (partial(one.study_resolution, size, self.plan.seeds) for size in small for one in parts)
+        yield from (partial(one.study_resolution, large, 1) for one in parts)
+        for trials in sorted(self.plan.trials)[1:]:
+            for one in parts:
+                yield partial(one.tune, trials)
+                yield one.compare
+        for seeds in range(2, self.plan.seeds + 1):
+            yield from (partial(one.study_resolution, large, seeds) for one in parts)
+
+    def _collected(self, experiments: Experiments) -> PaperResults:
+        path = self.work / RESULTS_FILE
+        before = PaperResults.read(path) if path.is_file() else None
+        shards = Manifest.read(self.work / "given/records").shards
+        results = PaperResults(
+            command=self.command,
+            hardware=self.hardware or (before.hardware if before else f"{usable_cores()} CPU cores"),
+            tools={"Python": platform.python_version(), **{one.__name__: one.__version__ for one in _TOOLS}},
+            plan=self.plan,
+            settings={"untuned": UNTUNED.settings(), "search": SEARCH.settings(), "final": final(UNTUNED).settings()},
+            preparing_seconds=float((self.work / SECONDS_FILE).read_text()),
+            files={
+                size: PreparedFiles(
+                    images=files[0].images, bytes=files[0].bytes, total_bytes=sum(one.bytes for one in files)
+                )
+                for size, files in shards.items()
+            },
+            labels={kind: one.results() for kind, one in experiments.items()},
+        )
+        results.write(path)
+        return results
+
+
+_TOOLS = (tf, keras, keras_tuner)

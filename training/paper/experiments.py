@@ -1,0 +1,185 @@
+"""The experiments with one kind of labels; finished parts are kept in files and not repeated."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.storage import write_atomically
+from training.data.dataset import Split
+from training.data.image_table import LabelTable
+from training.data.records import Manifest, load_records, read_rows
+from training.errors import SearchError
+from training.evaluation.seeds import StudyRun
+from training.model.preset import SIZES, Preset
+from training.model.train import fit_network, read_history
+from training.paper.results import (
+    TARGETS,
+    LabelResults,
+    PaperPlan,
+    Series,
+    SeriesName,
+    SplitLabels,
+    Target,
+    TuningOutcome,
+    model_name,
+)
+from training.search.oracles import OBJECTIVE
+from training.search.study import StudyKind, StudyResult, run_study
+from training.search.trials import fingerprint, measure
+from training.search.tune import TuningResult, tune
+
+UNTUNED = Preset(size=32, epochs=20, patience=0)
+"""The paper's first network: 20 epochs, of which the last one counts."""
+
+SEARCH = UNTUNED.changed(epochs=10, patience=3)
+"""The first trial of a random search; the others differ by what is tuned."""
+
+MEASURED_FILE = "measured.json"
+
+
+def final(preset: Preset) -> Preset:
+    """Return the settings of a tuned network's own training: longer, with early stopping by the validation loss."""
+    return preset.changed(epochs=30, patience=5)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelExperiments:
+    """The experiments on the records in `folder`; `truth` has the labels before some were flipped."""
+
+    folder: Path
+    plan: PaperPlan
+    truth: LabelTable
+    command: str
+
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        return self.folder / "records"
+
+    def tune(self, trials: int) -> None:
+        """Search the architecture and the learning rate, both from the untuned network; more trials extend a search.
+
+        Raises:
+            SearchError: Keras Tuner's variables make this process a worker.
+        """
+        for target in TARGETS:
+            path = self._outcome_file(target, trials)
+            if path.is_file():
+                continue
+            out, seed = self.folder / target, self.plan.seed
+            found = tune(self.records, out, target=target, start=SEARCH, trials=trials, seed=seed)
+            if found is None:
+                raise SearchError("these experiments run on one machine: unset Keras Tuner's variables")
+            write_atomically(path, _outcome(found).model_dump_json(indent=2).encode())
+
+    def study_resolution(self, size: int, seeds: int) -> None:
+        """Train the untuned network at one size; each size has a folder of its own, because large ones take long."""
+        self._study("resolution", self.folder / f"resolution-{size}", UNTUNED, seeds=seeds, values=[str(size)])
+
+    def study_batch_size(self) -> None:
+        """Train the paper's final network, with its tuned learning rate, with each batch size."""
+        preset = self._final("learning-rate", self.plan.first_trials)
+        self._study("batch-size", self.folder / "batch-size", preset, seeds=self.plan.seeds)
+
+    def compare(self) -> None:
+        """Train the untuned network and the best of each finished search, and measure them on the test split."""
+        # Seeds outermost, so that an interrupted comparison has complete comparisons of all models.
+        for seed in range(self.plan.seeds):
+            for preset in self._models().values():
+                folder = self._fit_folder(preset, seed)
+                if not (folder / MEASURED_FILE).is_file():
+                    self._fit(preset, seed, folder)
+
+    def results(self) -> LabelResults:
+        """Collect the finished parts."""
+        runs: dict[SeriesName, list[StudyRun]] = {
+            "resolution": [run for size in SIZES for run in _study_runs(self.folder / f"resolution-{size}")],
+            "batch-size": _study_runs(self.folder / "batch-size"),
+            "models": list(self._compared()),
+        }
+        untuned = self._fit_folder(UNTUNED, 0)
+        return LabelResults(
+            splits=self._splits(),
+            tuning={target: self._outcomes(target) for target in TARGETS},
+            series={name: Series.of(some) for name, some in runs.items() if some},
+            history=read_history(untuned) if (untuned / MEASURED_FILE).is_file() else {},
+        )
+
+    def _models(self) -> dict[str, Preset]:
+        """Return the settings of every model whose search is finished."""
+        tuned = {
+            model_name(target, trials): self._final(target, trials)
+            for trials in sorted(self.plan.trials)
+            for target in TARGETS
+            if self._outcome_file(target, trials).is_file()
+        }
+        return {"untuned": UNTUNED, **tuned}
+
+    def _final(self, target: Target, trials: int) -> Preset:
+        return final(Preset.from_settings(self._outcomes(target)[trials].settings))
+
+    def _fit(self, preset: Preset, seed: int, folder: Path) -> None:
+        fitted = fit_network(self.records, folder, preset=preset, seed=seed, command=self.command)
+        test = load_records(self.records, Split.TEST, size=preset.size)
+        metrics = measure(fitted.network, test, truth=self.truth)
+        metrics |= {"epochs": fitted.run.epochs, "parameters": fitted.run.parameters}
+        write_atomically(folder / MEASURED_FILE, json.dumps(metrics).encode())
+
+    def _fit_folder(self, preset: Preset, seed: int) -> Path:
+        """Two searches may find the same settings, which are then trained once."""
+        return self.folder / "fits" / f"{fingerprint(preset.settings())[:12]}-{seed}"
+
+    def _compared(self) -> Iterator[StudyRun]:
+        for name, preset in self._models().items():
+            total = sum(shard.bytes for shard in Manifest.read(self.records).shards[preset.size])
+            for seed in range(self.plan.seeds):
+                path = self._fit_folder(preset, seed) / MEASURED_FILE
+                if path.is_file():
+                    yield StudyRun.from_metrics(name, seed, metrics=json.loads(path.read_bytes()), size=total)
+
+    def _study(
+        self, kind: StudyKind, out: Path, preset: Preset, *, seeds: int, values: Sequence[str] | None = None
+    ) -> None:
+        if len({run.seed for run in _study_runs(out)}) < seeds:
+            run_study(self.records, out, kind=kind, preset=preset, seeds=seeds, values=values, truth=self.truth)
+
+    def _outcome_file(self, target: Target, trials: int) -> Path:
+        return self.folder / f"{target}-{trials}-trials.json"
+
+    def _outcomes(self, target: Target) -> dict[int, TuningOutcome]:
+        paths = {trials: self._outcome_file(target, trials) for trials in self.plan.trials}
+        return {
+            trials: TuningOutcome.model_validate_json(path.read_bytes())
+            for trials, path in paths.items()
+            if path.is_file()
+        }
+
+    def _splits(self) -> dict[str, SplitLabels]:
+        found = {}
+        for split in (Split.TRAIN, Split.VALIDATION, Split.TEST):
+            rows = read_rows(self.records, split)
+            found[split.value] = SplitLabels(
+                images=len(rows),
+                glasses=sum(row.glasses for row in rows),
+                flipped=sum(row.glasses != self.truth[row.data_set, row.name] for row in rows),
+            )
+        return found
+
+
+def _study_runs(folder: Path) -> list[StudyRun]:
+    path = folder / "study.json"
+    return list(StudyResult.model_validate_json(path.read_bytes()).runs) if path.is_file() else []
+
+
+def _outcome(found: TuningResult) -> TuningOutcome:
+    done = [trial for trial in found.trials if trial.metrics]
+    return TuningOutcome(
+        trials=len(found.trials),
+        finished=len(done),
+        best=found.best.name,
+        accuracy=found.best.metrics["accuracy"],
+        log_loss=found.best.metrics[OBJECTIVE],
+        first_log_loss=done[0].metrics[OBJECTIVE],
+        settings=found.settings,
+    )
