@@ -79,16 +79,16 @@ def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -
     try:
         # The parent holds the ports without listening, so that no other program takes them while all workers are down.
         held, port = reserve_port(settings.host, settings.port)
-        others = []
-        for other in (settings.metrics_port, settings.grpc_port):
-            more, found = ([], None) if other is None else reserve_port(settings.host, other)
-            held += more
-            others.append(found)
+        others: dict[str, int | None] = {"metrics_port": settings.metrics_port, "grpc_port": settings.grpc_port}
+        for name, other in others.items():
+            if other is not None:
+                more, others[name] = reserve_port(settings.host, other)
+                held += more
     except OSError as error:
         raise SettingsError(f"LENSGATE_HOST={settings.host}: {error.strerror}") from error
     given = {name: str(value) for name, value in flags.items() if value is not None}
     options = ParentOptions(
-        WorkerOptions(given, count, port, *others, make_memory()),
+        WorkerOptions(given, count, port, rates=make_memory(), **others),
         settings.model_load_seconds + _RELOAD_GRACE,
         settings.log_level,
     )
