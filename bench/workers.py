@@ -2,7 +2,7 @@
 
     python -m bench.workers [--workers 2] [--faces samples] [--seconds 8] [--rounds 5]
 
-wrk sends PNG files and single tensors of 64 x 64 pixels over a number of connections for each worker. It shares the
+wrk sends PNG files and single tensors of 128 x 128 pixels over a number of connections for each worker. It shares the
 cores with the service, so only the ratios say something.
 """
 
@@ -28,7 +28,7 @@ from bench.turns import alternate
 CONNECTIONS = 16
 """Connections for each worker."""
 
-_TENSOR_EDGE = 64
+_TENSOR_EDGE = 128  # pixels, of the served model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
