@@ -247,7 +247,7 @@ def _files(tensor: InputData, max_images: int) -> list[memoryview]:
     if isinstance(tensor.data, list):
         raise MalformedRequest("encoded_image is not accepted as JSON text: send it as binary data")
     tensor.check_room(tensor.data)
-    # Before they are unpacked: a body has room for millions of empty elements.
+    # Before they are unpacked, because a body has room for millions of empty elements.
     if tensor.count > max_images:
         raise too_many_images(tensor.count, max_images)
     return tensor.elements()

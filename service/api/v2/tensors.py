@@ -60,7 +60,8 @@ class InputData:
         return self._unpack(self.data)
 
     def check_room(self, data: memoryview) -> None:
-        """Raise MalformedRequest where `data` has no room for this many elements of BYTES, at least four bytes each."""
+        """Raise MalformedRequest if `data` is not BYTES, or cannot hold the elements: each has at least four bytes."""
+        self.check_datatype("BYTES")
         if self.count * _LENGTH.size > len(data):
             raise self._wrong_length(data)
 
@@ -98,6 +99,7 @@ class InputData:
         return MalformedRequest(f"{self.name} must be a flat list, or nested like its shape {self.shape}")
 
     def _unpack(self, data: memoryview) -> list[memoryview]:
+        # A shape cannot cause more work than there is data.
         self.check_room(data)
         found = []
         position = 0

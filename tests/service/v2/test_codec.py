@@ -2,6 +2,7 @@
 
 import json
 import struct
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -425,3 +426,21 @@ def test_a_request_with_one_byte_changed_is_a_request_or_a_fault(data: st.DataOb
 def test_any_elements_come_back_as_they_were(elements: list[bytes]) -> None:
     asked = parse({"inputs": [texts("encoded_image", *elements)]}, packed(*elements))
     assert [bytes(file) for file in asked.files] == elements
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_millions_of_empty_files_are_refused_before_they_are_unpacked(is_shared: bool) -> None:
+    empty = bytes(4 * 2**20)
+    where = {"shared_memory_region": "r", "shared_memory_byte_size": len(empty)}
+    parameters = where if is_shared else {"binary_data_size": len(empty)}
+    tensor = {"name": "encoded_image", "datatype": "BYTES", "shape": [2**20], "parameters": parameters}
+    head = orjson.dumps({"inputs": [tensor]})
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLarge, match="1,048,576 images in one request: 8 are allowed"):
+            parse(head, b"" if is_shared else empty, read_shared=lambda _: empty)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The body is copied; a list of its elements would take 200 MB.
+    assert peak < 4 * len(empty)
