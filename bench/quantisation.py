@@ -3,12 +3,13 @@
     python -m bench.quantisation models runs/records
 
 Calibration uses images of the records' train split. `convolutions` keeps everything else of the graph in float;
-`all` quantises every operation that ONNX Runtime can. Times are taken in turns on one thread, and shown as multiples of
-the float model's in the same round. A decision agrees if label and action are equal; the wrong ones are accepted images
-whose label is not the records'.
+`all` quantises every operation that ONNX Runtime can. Times are processor time of one thread, which depends little on
+other load, taken in turns and shown as multiples of the float model's in the same round. A decision agrees if label and
+action are equal; the wrong ones are accepted images whose label is not the records'.
 """
 
 import hashlib
+import importlib
 import statistics
 import sys
 import tempfile
@@ -19,12 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from bench.turns import alternate
 from gate import Model, ModelStore
 from gate.card import METADATA_KEY
+from gate.onnx_runtime import onnxruntime
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.dataset import Split
@@ -39,7 +39,12 @@ IMAGES_PER_TURN = 256
 OPERATIONS: dict[str, list[str] | None] = {"convolutions": ["Conv"], "all": None}
 
 
-class _TrainImages(CalibrationDataReader):  # type: ignore[misc]
+# By name, after the adapter of `gate` has turned the telemetry off.
+quantization = importlib.import_module(f"{onnxruntime.__name__}.quantization")
+shape_inference = importlib.import_module(f"{onnxruntime.__name__}.quantization.shape_inference")
+
+
+class _TrainImages(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
     def __init__(self, images: Pixels) -> None:
         parts = (images[first : first + CALIBRATION_BATCH] for first in range(0, len(images), CALIBRATION_BATCH))
         self._batches: Iterator[dict[str, Pixels]] = ({"image": part} for part in parts)
@@ -76,15 +81,15 @@ def quantise(model: Model, images: Pixels, *, operations: Sequence[str] | None) 
     with tempfile.TemporaryDirectory() as work:
         source, prepared, target = (Path(work) / name for name in ("float.onnx", "prepared.onnx", "int8.onnx"))
         source.write_bytes(model.graph)
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantize_static(
+        shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
             prepared,
             target,
             _TrainImages(images),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=operations,
         )
         graph = onnx.load(target)
@@ -109,14 +114,14 @@ def _print_costs(models: dict[str, Model], scorers: dict[str, Scorer], images: P
 
 
 def _milliseconds(scorer: Scorer, images: Pixels, batch: int) -> float:
-    """Return milliseconds for one image in batches of `batch`, after one run that warms the caches."""
+    """Return milliseconds of processor time for an image in batches of `batch`; the first run is not counted."""
     count = max(1, min(IMAGES_PER_TURN, len(images)) // batch)
     parts = [images[index * batch : (index + 1) * batch] for index in range(count)]
     scorer.run(parts[0])
-    started = time.perf_counter()
+    started = time.thread_time()
     for part in parts:
         scorer.run(part)
-    return 1e3 * (time.perf_counter() - started) / sum(map(len, parts))
+    return 1e3 * (time.thread_time() - started) / sum(map(len, parts))
 
 
 def _print_decisions(model: Model, scorers: dict[str, Scorer], splits: dict[Split, Records]) -> None:

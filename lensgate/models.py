@@ -66,7 +66,9 @@ def _verify_model(model: Model, settings: Settings) -> Card:
 
 def _describe(card: Card) -> str:
     figures = ", ".join(f"{name} {metric.accuracy.value:.4f}" for name, metric in card.metrics.items())
-    return f"{card.created:%Y-%m-%d}  {card.input.size} px  test accuracy: {figures}"
+    classes = card.band.classes or {}
+    promised = "".join(f", {label} {'' if one.certified else 'not '}certified" for label, one in classes.items())
+    return f"{card.created:%Y-%m-%d}  {card.input.size} px  test accuracy: {figures}{promised}"
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gate.card import GoldenSample
+from gate import Label
+from gate.card import CardBand, CardClass, GoldenSample, TrueClass
 from lensgate.cli import main
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -84,6 +85,15 @@ def test_the_environment_counts_as_it_does_for_the_service(
     assert main(["classify", "--json", str(tmp_path / "dark.png")]) == 0
     assert json.loads(capsys.readouterr().out)["reason"] == "uncertain"
     assert main(["models", "list"]) == 0
+
+
+def test_a_list_says_which_labels_are_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    true_class = TrueClass(accepted=60, errors=0, bound=0.05)
+    sure = CardClass(certified=True, target_risk=0.01, accepted=400, errors=0, bound=0.0075, true_class=true_class)
+    classes = {Label.GLASSES: sure.model_copy(update={"certified": False}), Label.NO_GLASSES: sure}
+    write_model(tmp_path, brightness_model(band=CardBand(chosen_by="certified", classes=classes)))
+    assert main(["models", "list", "--models", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(", glasses not certified, no_glasses certified\n")
 
 
 def test_models_are_listed_verified_and_promoted(models: str, capsys: pytest.CaptureFixture[str]) -> None:

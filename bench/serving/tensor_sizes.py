@@ -2,7 +2,8 @@
 
     python -m bench.serving.tensor_sizes
 
-A larger tensor takes longer to receive and is shrunk by the service; the model's work is the same.
+A larger tensor takes longer to receive and is shrunk by the service; the model's work is the same. The cost is the
+service's processor time, which depends little on other load; with one request at a time every batch holds one image.
 """
 
 import statistics
@@ -11,8 +12,10 @@ from functools import partial
 
 import numpy as np
 
+from bench.scaling.processor import seconds_of
 from bench.serving.contenders import ROOT, lensgate
 from bench.serving.posts import Post, pixels_post
+from bench.serving.processes import Running
 from bench.serving.wrk import drive
 from bench.turns import alternate
 from gate import ModelStore
@@ -23,7 +26,7 @@ SECONDS = 2
 
 
 def main() -> int:
-    """Print requests/s of each size and the median of its ratios to the smallest in the same round."""
+    """Print the cost of each size and the median of its ratios to the smallest in the same round."""
     size = ModelStore(ROOT / "models").load().card.input.size
     edges = [multiple * size for multiple in MULTIPLES]
     noise = np.random.default_rng(0)
@@ -32,17 +35,19 @@ def main() -> int:
     }
     picture = sorted((ROOT / "samples").glob("*.png"))[0].read_bytes()
     with lensgate().running(picture) as server:
-        turns = {str(edge): partial(_rate, server.port, post) for edge, post in posts.items()}
+        turns = {str(edge): partial(_milliseconds, server, post) for edge, post in posts.items()}
         found = alternate(turns, rounds=ROUNDS)
     for edge, post in posts.items():
         ratios = [one / base for one, base in zip(found[str(edge)], found[str(size)], strict=True)]
-        rate = statistics.median(found[str(edge)])
-        print(f"{edge:5} px {len(post.body) / 1e3:7.1f} kB {rate:8.0f} requests/s  {statistics.median(ratios):5.2f}")
+        cost = statistics.median(found[str(edge)])
+        print(f"{edge:5} px {len(post.body) / 1e3:7.1f} kB {cost:7.3f} ms an image {statistics.median(ratios):6.2f}")
     return 0
 
 
-def _rate(port: int, post: Post) -> float:
-    return drive(port, [post], seconds=SECONDS).rate
+def _milliseconds(server: Running, post: Post) -> float:
+    before = seconds_of(server.pid)
+    load = drive(server.port, [post], seconds=SECONDS, connections=1)
+    return 1e3 * (seconds_of(server.pid) - before) / load.requests
 
 
 if __name__ == "__main__":

@@ -77,12 +77,18 @@ class SharedBuckets:
         The lock is held for microseconds. A stopped process that holds it must not stop the others, so they go on
         without it after a number of tries: at worst they miscount a request.
         """
-        has_lock = any(self._try_lock() for _ in range(_TRIES))
+        has_lock = any(self._try_lock() or self._give_way() for _ in range(_TRIES))
         try:
             yield
         finally:
             if has_lock:
                 fcntl.lockf(self._memory, fcntl.LOCK_UN)
+
+    @staticmethod
+    def _give_way() -> bool:
+        """Let another process run, for one that was interrupted while it held the lock; return False."""
+        os.sched_yield()
+        return False
 
     def _try_lock(self) -> bool:
         try:

@@ -1,5 +1,6 @@
 """Counters and histograms that both Prometheus and the operations page read. All are thread-safe."""
 
+import math
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -106,13 +107,20 @@ class LabelledHistogram(Generic[KeyT]):
             total[0] += value
 
     def link(self, value: float, key: KeyT, *, trace_id: str) -> None:
-        """Make a trace the exemplar of the bucket of `value`, unless that is empty; the latest one is exported."""
-        exemplar = Exemplar({"trace_id": trace_id}, value, time.time())
+        """Make a trace the exemplar of the bucket of `value`; the latest one is exported.
+
+        The trace may have measured slightly another time than was counted. If the bucket is empty, the exemplar goes to
+        the nearest edge of a bucket beside it that is not.
+        """
         with self._lock:
             counts, _ = self._at(key)
             bucket = bisect_left(self._edges, value)
+            if not counts[bucket] and bucket and counts[bucket - 1]:
+                bucket, value = bucket - 1, self._edges[bucket - 1]
+            elif not counts[bucket] and bucket < len(self._edges) and counts[bucket + 1]:
+                bucket, value = bucket + 1, math.nextafter(self._edges[bucket], math.inf)
             if counts[bucket]:
-                self._exemplars[key, bucket] = exemplar
+                self._exemplars[key, bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
 
     def read(self) -> dict[KeyT, Distribution]:
         """The values so far."""

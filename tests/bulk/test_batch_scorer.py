@@ -133,7 +133,7 @@ def test_scores_of_the_shipped_model_do_not_depend_on_batch_boundaries(make: Mak
     model = ModelStore(ROOT / "models").load()
     job = BulkJob(model, Band(), "out")
     judge = make(Scorer(model, device="cpu"), job=job)
-    found = [Sample(str(seed), "s", given(encode(portrait(64, seed=seed)))) for seed in range(40)]
+    found = [Sample(str(seed), "s", given(encode(portrait(128, seed=seed)))) for seed in range(40)]
     whole = [each.row for each in judge_all(judge, iter(found))]
     pieces = [each.row for start in range(0, 40, 7) for each in judge_all(judge, iter(found[start : start + 7]))]
     assert whole == pieces

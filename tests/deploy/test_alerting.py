@@ -53,7 +53,7 @@ def decide_all(client: httpx.Client, prometheus: Prometheus, image: Pixels, *, i
 
 
 def test_a_jump_of_the_reject_rate_notifies_the_receiver(tmp_path: Path) -> None:
-    face = read_pixels((ROOT / "samples/none-1.png").read_bytes(), 64)
+    face = read_pixels((ROOT / "samples/none-1.png").read_bytes(), 128)
     environment = os.environ | {"LENSGATE_MODELS": str(ROOT / "models")}
     with (
         running_webhook() as inbox,

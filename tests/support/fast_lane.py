@@ -30,6 +30,7 @@ FULL_LANE = {
         "training/test_remote_records.py",
         "training/test_report.py",
         "training/test_search.py",
+        "training/test_towers.py",
     ),
     "Ray": ("bulk/test_ray.py", "bulk/test_ray_cluster.py", "bulk/test_ray_job.py"),
     "programs of Debian": (

@@ -26,7 +26,7 @@ def portrait(size: int = 256, *, seed: int = 0) -> Pixels:
     return np.clip(noisy, 0, 255).astype(np.uint8)
 
 
-def flat(value: int, size: int = 64) -> Pixels:
+def flat(value: int, size: int = 128) -> Pixels:
     """One grey, uint8 `[size, size, 3]`."""
     return np.full((size, size, 3), value, np.uint8)
 

@@ -12,7 +12,7 @@ from training.cli.options import Steps, add_step
 from training.data.dataset import ImageDataSet, Provenance, read_dataset
 from training.drawing import draw_faces
 from training.errors import DataError
-from training.model.preset import SIZES
+from training.model.preset import PRESETS, SIZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,14 @@ def prepare(options: PrepareOptions) -> str:
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
-    return option.command("train", "fit", "--records", options.records, "--preset", "gate")
+    return _fit_command(options.records, sizes)
+
+
+def _fit_command(records: AnyPath, sizes: Sequence[int]) -> str:
+    """Return the command that fits the model to serve if its size was prepared, or else the paper's."""
+    preset = "gate" if PRESETS["gate"].size in sizes else "paper"
+    chosen = ("--size", PRESETS[preset].size if PRESETS[preset].size in sizes else sizes[0]) if len(sizes) > 1 else ()
+    return option.command("train", "fit", "--records", records, "--preset", preset, *chosen)
 
 
 def print_problems(problems: Sequence[str]) -> None:
@@ -156,7 +163,7 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
 def _draw(options: DrawOptions) -> str:
     draw_faces(options.out, options.count, seed=options.seed, progress=True)
     print(f"{options.out}: {options.count} faces")
-    return option.command("train", "prepare", "--data", options.out)
+    return option.command("train", "prepare", "--data", options.out, "--size", PRESETS["gate"].size)
 
 
 def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:

@@ -48,6 +48,7 @@ class GuaranteeOptions:
     target_risk_no_glasses: float | None
     confidence: float
     folds: int
+    shares: tuple[float, ...] | None
 
     def promise(self) -> "Promise":
         """Return the promise; a class without a target of its own has the common one."""
@@ -157,7 +158,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --target-risk and its variants for one class, --confidence and --folds."""
+    """Add --target-risk and its variants for one class, --confidence, --folds and --share."""
     add = parser.add_argument
     title = "largest share of wrong labels among the images accepted with each label (0.01)"
     add("--target-risk", type=option.share, default=0.01, metavar="RISK", help=title)
@@ -167,6 +168,8 @@ def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
     add("--confidence", type=option.share, default=0.95, help="confidence of the promise about each class (0.95)")
     title = "networks to certify with: K - 1 more are fitted, each without a part of the faces; 1: none (1)"
     add("--folds", type=option.positive, default=1, metavar="K", help=title)
+    title = "share of glasses to bound the risk of each label at; may be repeated (0.135 and 0.635)"
+    add("--share", type=option.share, action="append", dest="shares", metavar="SHARE", help=title)
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -205,10 +208,17 @@ def calibrate(options: CalibrateOptions) -> str:
 def certify(options: CertifyOptions) -> str:
     """Certify the band; print the certificate and the paper's band beside it, and return the next command."""
     from training.evaluation.certificate_text import describe, describe_true_class
+    from training.evaluation.class_shares import SHARES
     from training.evaluation.guarantees import Guarantees, certify_run
 
-    promise, folds = options.guarantee.promise(), options.guarantee.folds
-    record = certify_run(options.records, options.run_folder, promise=promise, folds=folds)
+    wanted = options.guarantee
+    record = certify_run(
+        options.records,
+        options.run_folder,
+        promise=wanted.promise(),
+        folds=wanted.folds,
+        shares=wanted.shares or SHARES,
+    )
     found, temperature = record.certificate, Guarantees.read(options.run_folder).temperature
     print(*describe(found, temperature=temperature), sep="\n")
     print(*(describe_true_class(label, one, found.confidence) for label, one in found.classes.items()), sep="\n")

@@ -152,7 +152,8 @@ def certify_run(
 ) -> CertificateRecord:
     """Certify the band on faces that no network was trained on; write the certificate to the folder of the run.
 
-    The validation split proposes the edges, and the paper's are the last ones. Only images below the novelty threshold
+    The validation split proposes the edges, and the paper's are the last ones; as raw logits these depend on the labels
+    through the temperature alone. Only images below the novelty threshold
     count, because the others are discarded before the band applies.
 
     Args:

@@ -160,7 +160,7 @@ def _setup(results: PaperResults) -> list[str]:
         f"Seeds 0 to {plan.seeds - 1}; {trials} trials; seed {plan.seed} for splits, flips and searches. "
         f"{results.hardware}; {tools}.",
         tables.data_table(results),
-        "A quarter of the training table is kept for calibration elsewhere in this project and not used here. The "
+        "A part of the training table is kept for calibration elsewhere in this project and not used here. The "
         "faces stand in for the paper's and differ from them: several generators instead of one, a smaller share with "
         f"glasses ({published.GLASSES:.3f} there), JPEGs of 256 pixels, fewer images, labels given by eye, and a test "
         "split from generators that training never sees. Compare a figure with the floor of its own data set, not with "

@@ -141,9 +141,16 @@ function classFacts({ confidence, folds }, classes) {
   return Object.entries(classes).map(([label, one], index) => {
     const bound = `at most ${percent(one.bound, 2)} wrong by ${count(one.accepted)} accepted calibration images`;
     const promise = `Of the images accepted as ${label} at most ${percent(one.target_risk)} are labelled wrongly, with confidence ${percent(confidence, 0)}${networks}`;
-    const needed = one.images_needed ? `; certifying it takes about ${count(one.images_needed)} more labelled faces` : "";
+    const needed = one.images_needed
+      ? `; certifying it takes about ${count(one.images_needed)} more labelled faces`
+      : "";
     const title = one.certified ? `${promise}; ${bound}` : `${label} has no promise: ${bound}${needed}`;
-    return h("span", {}, index ? ", " : "", h("abbr", { title }, `${label} ${one.certified ? "certified" : "not certified"}`));
+    return h(
+      "span",
+      {},
+      index ? ", " : "",
+      h("abbr", { title }, `${label} ${one.certified ? "certified" : "not certified"}`),
+    );
   });
 }
 

@@ -37,7 +37,8 @@ def test_an_exemplar_is_exported_to_scrapers_that_accept_openmetrics() -> None:
         seconds.observe(value, ("/a",))
         seconds.link(value, ("/a",), trace_id=trace)
         reference.labels("/a").observe(value, {"trace_id": trace})
-    seconds.link(0.5, ("/a",), trace_id="without a value")
+    seconds.link(0.5, ("/b",), trace_id="without a value")
+    reference.labels("/b")
     assert openmetrics(ours) == openmetrics(theirs)
     assert "trace_id" not in generate_latest(ours).decode()
     seconds.restart(EDGES)
@@ -81,3 +82,13 @@ def test_counts_of_many_threads_add_up() -> None:
         for each in [threads.submit(add_many) for _ in range(8)]:
             each.result()
     assert images.total() == 16_000
+
+
+@pytest.mark.parametrize(("linked", "shown"), [(0.38, "0.37"), (0.2, "0.2"), (0.04, "0.05")])
+def test_an_exemplar_measured_slightly_differently_stays_beside_its_count(linked: float, shown: str) -> None:
+    registry, edges = CollectorRegistry(), (0.05, 0.37, 1.0)
+    seconds: LabelledHistogram[tuple[()]] = LabelledHistogram("s", "Text", [], edges=edges, registry=registry)
+    seconds.observe(0.2, ())
+    seconds.link(linked, (), trace_id="a1")
+    (line,) = [line for line in openmetrics(registry) if "trace_id" in line]
+    assert line.startswith(f's_bucket{{le="0.37"}} 1.0 # {{trace_id="a1"}} {shown}')
