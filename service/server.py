@@ -143,7 +143,7 @@ class Server(QuietServer):
                 create_app(inference, guard, tracer=tracer, parts=(watch, self.grpc)),
                 settings,
                 port=settings.port,
-                connections=runtime.place.share(settings.max_connections),
+                connections=runtime.connections,
                 # Every admitted request is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
                 tls=self._tls(),

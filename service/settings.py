@@ -83,7 +83,8 @@ class Settings(BaseModel):
     max_inflight_images: Count = Field(256, description="limit of images between admission and answer")
     max_streams: Count = Field(32, description="limit of batch uploads at a time")
     max_connections: Count = Field(
-        1000, description="limit of open connections of a port; beyond it a new one replaces an idle one"
+        1000,
+        description="limit of open connections of a port; beyond it a new one replaces an idle one",
     )
     max_share_per_caller: float = Field(
         0.5,

@@ -12,7 +12,6 @@ from service.access.tls import Certificate
 from service.api.v2.inference import Inference
 from service.errors import SettingsError
 from service.grpc_server.service import ROUTES, InferenceService
-from service.http.connections import most_connections
 from service.http.request_log import RequestLog
 from service.settings import Settings
 
@@ -43,8 +42,7 @@ class GrpcServer:
         log: RequestLog,
         certificate: Certificate | None = None,
     ) -> None:
-        self._settings = inference.runtime.settings
-        self._place = inference.runtime.place
+        self._runtime = inference.runtime
         self._service = InferenceService(inference, guard=guard, log=log)
         inference.runtime.metrics.expect_routes(ROUTES)
         self._certificate = certificate
@@ -52,14 +50,14 @@ class GrpcServer:
         self.port = 0
 
     async def __aenter__(self) -> Self:
-        settings = self._settings
+        settings = self._runtime.settings
         self._server, self.port = listen(
             self._service,
             settings,
             host=settings.host,
             port=settings.grpc_port or 0,
-            reuse_port=self._place.link is not None,
-            connections=self._place.share(settings.max_connections),
+            reuse_port=self._runtime.place.link is not None,
+            connections=self._runtime.connections,
             certificate=self._certificate,
         )
         await self._server.start()
@@ -70,7 +68,7 @@ class GrpcServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish the calls in progress; probes are answered until then."""
-        await self._service.drain(self._settings.timeout(None) + 1)
+        await self._service.drain(self._runtime.settings.timeout(None) + 1)
         await self._server.stop(_SENDING_SECONDS)
 
 
@@ -112,7 +110,7 @@ def _options(settings: Settings, *, reuse_port: bool, connections: int) -> list[
         # Above the first of them gRPC refuses some calls at random, above the second all.
         ("grpc.max_metadata_size", settings.max_header_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
-        ("grpc.max_allowed_incoming_connections", most_connections(connections)),
+        ("grpc.max_allowed_incoming_connections", connections),
         ("grpc.max_concurrent_streams", 128),
         # The bytes of a message that arrive before it is read; a window that grows would hold more.
         ("grpc.http2.bdp_probe", 0),

@@ -22,6 +22,7 @@ from service.grpc_server.responses import encode_model_metadata, encode_server_m
 from service.grpc_server.status import REQUEST_ID, code_of, detail_of, metadata_of
 from service.grpc_server.stream import WRITE_SECONDS, InferStream
 from service.http.request_log import RequestLog, answerable
+from service.inference.caller_shares import Shares
 
 _SMALL_BYTES = 64 * 2**10
 _SMALL_SECONDS = 10.0
@@ -55,6 +56,7 @@ class InferenceService:
         self._log = log
         self._slots = ReadSlots(most, settings.max_share_per_caller)
         self._streams: set[InferStream] = set()
+        self._shares = Shares(settings.max_share_per_caller, {"calls": inference.runtime.connections})
         # The next message of an open stream may arrive at any time.
         self._most_streams = min(most, place.share(settings.max_streams))
         self._inferrer = Inferrer(inference)
@@ -92,6 +94,7 @@ class InferenceService:
         try:
             with self._in_progress(), call.logged(self._log):
                 call.admit(self._guard)
+                self._take_share(call.caller)
                 response = await answer(call)
         except ServiceError as error:
             await _refuse(call, error)
@@ -99,6 +102,18 @@ class InferenceService:
         context.set_trailing_metadata(((REQUEST_ID, call.state.request_id),))
         _bound_sending()
         return response
+
+    def _take_share(self, caller: str) -> None:
+        """Count a call until its answer has been sent, or is dropped: answers that are not read must not fill the port.
+
+        Raises:
+            Overloaded: the caller has too many calls in progress.
+        """
+        with count_refusals(self._runtime.metrics):
+            if not self._shares.take(caller, "calls", 1):
+                detail = "this caller's share of calls is in progress (LENSGATE_MAX_SHARE_PER_CALLER): try again in 1 s"
+                raise Overloaded(detail, reason="calls", retry_after=1)
+        _at_end(lambda: self._shares.give_back(caller, "calls", 1))
 
     async def _answer_stream(self, _: object, context: Context) -> None:
         call = open_call("ModelStreamInfer", Peer(context))
@@ -190,7 +205,13 @@ def _bound_sending() -> None:
     """Drop the call if its caller does not read the answer, which grpc sends after the handler has returned."""
     if (task := asyncio.current_task()) is not None:
         timer = asyncio.get_running_loop().call_later(WRITE_SECONDS, task.cancel)
-        task.add_done_callback(lambda _: timer.cancel())
+        _at_end(timer.cancel)
+
+
+def _at_end(act: Callable[[], object]) -> None:
+    """Act when grpc is done with the call that this task answers."""
+    if (task := asyncio.current_task()) is not None:
+        task.add_done_callback(lambda _: act())
 
 
 def _holds(check: Callable[[], object]) -> bool:
