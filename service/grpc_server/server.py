@@ -1,5 +1,6 @@
 """The gRPC port: its limits, its TLS, its start and its end."""
 
+import asyncio
 import logging
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _SECOND = 1000
 _WINDOW_BYTES = 64 * 2**10
+
+_HOLD_SECONDS = 0.1
+"""Time in which callers that were refused call again."""
 
 _SENDING_SECONDS = 1.0
 """Time in which the last answers are sent when the service ends."""
@@ -69,7 +73,12 @@ class GrpcServer:
     ) -> None:
         """Finish the calls in progress; probes are answered until then."""
         await self._service.drain(self._runtime.settings.timeout(None) + 1)
-        await self._server.stop(_SENDING_SECONDS)
+        self._service.hold()
+        await asyncio.sleep(_HOLD_SECONDS)
+        stopping = asyncio.create_task(self._server.stop(_SENDING_SECONDS))
+        await asyncio.sleep(0)
+        self._service.release()
+        await stopping
 
 
 def listen(

@@ -63,6 +63,8 @@ class InferenceService:
         self._calls = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+        self._may_answer = asyncio.Event()
+        self._may_answer.set()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the handler of all calls."""
@@ -89,8 +91,21 @@ class InferenceService:
             async with asyncio.timeout(seconds):
                 await self._is_idle.wait()
 
+    def hold(self) -> None:
+        """Answer no further call before `release`.
+
+        gRPC cancels a call that arrives while it shuts down, which no client tries again. A caller that waits for an
+        answer sends none.
+        """
+        self._may_answer.clear()
+
+    def release(self) -> None:
+        """Answer the calls held, which are refused by now."""
+        self._may_answer.set()
+
     async def _answer_one(self, name: str, answer: _Answer, _: object, context: Context) -> bytes:
         call = open_call(name, Peer(context))
+        await self._may_answer.wait()
         try:
             with self._in_progress(), call.logged(self._log):
                 call.admit(self._guard)
@@ -117,6 +132,7 @@ class InferenceService:
 
     async def _answer_stream(self, _: object, context: Context) -> None:
         call = open_call("ModelStreamInfer", Peer(context))
+        await self._may_answer.wait()
         try:
             with self._in_progress(), self._open_stream(call) as stream:
                 await stream.run()
