@@ -37,8 +37,10 @@ setup-training: .venv/training
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PYTEST_ALONE := $(BIN)/python -m pytest --numprocesses 0
 
-# The containers follow the tests, whose time limits a build would upset; fuzzing fills the cores meanwhile.
-test: tools .venv/dev lint
+# The C compiler comes first, then packages of several kinds at the same time. The containers follow the tests, whose time
+# limits a build would upset; fuzzing fills the cores meanwhile.
+test: tools
+	$(MAKE) --jobs 3 --output-sync=target container-tools lint
 	$(MAKE) test-all
 	$(MAKE) --jobs 2 test-containers fuzz JOBS=2 SEED=1
 
