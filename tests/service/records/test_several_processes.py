@@ -34,4 +34,4 @@ def test_workers_create_one_store_and_record_every_decision(store_url: str, tmp_
             assert set(senders.map(post, range(40))) == {200}
         wait_until(lambda: recorded() == {f"face-{number}" for number in range(40)})
     lines = map(json.loads, process.log.read_text().splitlines())
-    assert [line for line in lines if line.get("level") in ("WARNING", "ERROR", "CRITICAL")] == []
+    assert [line for line in lines if line.get("level") in ("warning", "error", "critical")] == []
