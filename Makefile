@@ -37,18 +37,21 @@ setup-training: .venv/training
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PYTEST_ALONE := $(BIN)/python -m pytest --numprocesses 0
 
-# The containers follow the tests, whose time limits a build would upset; fuzzing fills the cores meanwhile.
-test: tools .venv/dev lint
+# The C compiler comes first, then packages of several kinds at the same time. The containers follow the tests, whose time
+# limits a build would upset; fuzzing fills the cores meanwhile.
+test: tools
+	$(MAKE) --jobs 3 --output-sync=target container-tools lint
 	$(MAKE) test-all
 	$(MAKE) --jobs 2 test-containers fuzz JOBS=2 SEED=1
 
-# Ray's start has a time limit that a busy machine exceeds, so its cluster is tested first and alone. Tests that fail
-# beside others run once more, alone, and have to pass then: thus a busy machine fails none, and a fault fails both times.
+# Ray's start has a time limit that a busy machine exceeds, so its cluster is tested first and alone. Tests that fail run
+# once more, alone, and have to pass then: a busy machine fails none of them, and a fault fails both times.
 ALONE := tests/bulk/test_ray_cluster.py
+AGAIN := { test $$? = 1 && echo "the tests that failed run again, alone" \
+	&& $(PYTEST_ALONE) --last-failed --last-failed-no-failures none; }
 test-all: tools .venv/dev
-	$(PYTEST_ALONE) --cov --cov-report= $(ALONE)
-	$(PYTEST) $(ALONE:%=--ignore=%) --cov --cov-append --cov-fail-under=95 || { test $$? = 1 \
-		&& echo "the tests that failed run again, alone" && $(PYTEST_ALONE) --last-failed --last-failed-no-failures none; }
+	$(PYTEST_ALONE) --cov --cov-report= $(ALONE) || $(AGAIN)
+	$(PYTEST) $(ALONE:%=--ignore=%) --cov --cov-append --cov-fail-under=95 || $(AGAIN)
 
 # Without Debian packages, root, TensorFlow, Ray, a browser or a network. tests/support/fast_lane.py selects the tests.
 test-fast: .venv/dev
