@@ -1,6 +1,7 @@
 """Callers that write frames by hand: bombs, floods and unread answers cost little and leave the port to others."""
 
 import re
+import resource
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ import grpc
 import pytest
 
 from service.grpc_server import service as service_module
-from service.http import connections
 from tests.service.grpc_server.calls import (
     Caller,
     Refused,
@@ -143,6 +143,6 @@ def test_metadata_has_the_limit_of_headers(caller: Caller) -> None:
 
 
 def test_the_ports_share_the_file_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (556, 556))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (556, 556))
     with running_service(grpc_port=0, metrics_port=0, max_connections=1000) as service:
         assert service.runtime.connections == 100
