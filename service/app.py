@@ -34,6 +34,8 @@ from service.review.audit import Served
 from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
+from service.review.source_watch import SourceWatch
+from service.review.sources import make_source_routes
 from service.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def create_app(
         make_v2_routes(inference),
         make_record_routes(store),
         make_review_routes(store, served=served, metrics=reviews),
+        make_source_routes(store, served=served),
         make_page_routes(sampler),
         make_session_routes(tokens),
         *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
@@ -79,7 +82,9 @@ def create_app(
         async with AsyncExitStack() as stack:
             if tracer is not None:
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
-            for part in (runtime.place.link, runtime, sampler, ReviewRefresh(store, reviews, served=served), *parts):
+            refresh = ReviewRefresh(store, reviews, served=served)
+            sources = SourceWatch(store, metrics.sources, served=served)
+            for part in (runtime.place.link, runtime, sampler, refresh, sources, *parts):
                 if part is not None:
                     await stack.enter_async_context(part)
             yield

@@ -41,6 +41,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, Need], ...] = (
     (_GET, "/", Scope.REVIEW),
     (_GET, "/review", Scope.REVIEW),
     (_GET, "/v1/operations", Scope.REVIEW),
+    (_GET, "/v1/sources", Scope.REVIEW),
     (_GET, "/v1/decisions", Scope.REVIEW),
     (_GET, "/v1/decisions/*", Scope.REVIEW),
     (_ANY, "/v1/review/*", Scope.REVIEW),

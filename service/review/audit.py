@@ -76,14 +76,15 @@ def read_audit(connection: Connection, served: Served) -> Audit:
                 images, images.c.record == decisions.c.record
             )
         )
-        .where(IS_AUDITED, *_is_by(decisions, served))
+        .where(IS_AUDITED, *is_by(decisions, served))
     ).one()
-    gone = connection.scalar(select(lost_audits.c.images).where(*_is_by(lost_audits, served))) or 0
+    gone = connection.scalar(select(lost_audits.c.images).where(*is_by(lost_audits, served))) or 0
     found = {name: row._mapping[name] + gone for name in ("drawn", "waiting", "lost")}
     return _estimate(served, **{**row._mapping, **found})
 
 
-def _is_by(table: Table, served: Served) -> Iterator[ColumnElement[bool]]:
+def is_by(table: Table, served: Served) -> Iterator[ColumnElement[bool]]:
+    """Yield the SQL conditions for decisions by this version and band."""
     yield table.c.version == served.version
     yield table.c.band_low == literal(served.band.low)
     yield table.c.band_high == literal(served.band.high)

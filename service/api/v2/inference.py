@@ -131,7 +131,10 @@ def log_fields(asked: InferenceRequest, answers: Sequence[ImageDecision]) -> dic
 def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
     """Return the recorded name of each image: the request's id, with an index if there are several."""
     if not asked.identity:
-        return [ImageRequest(expected=expected) for expected in asked.expected]
+        return [ImageRequest(expected=expected, source=asked.source) for expected in asked.expected]
     if asked.count == 1:
-        return [ImageRequest(asked.identity, asked.expected[0])]
-    return [ImageRequest(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
+        return [ImageRequest(asked.identity, asked.expected[0], asked.source)]
+    return [
+        ImageRequest(f"{asked.identity}.{index}", expected, asked.source)
+        for index, expected in enumerate(asked.expected)
+    ]
