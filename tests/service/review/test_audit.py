@@ -10,11 +10,12 @@ from gate.card import CardBand, CardClass, TrueClass
 from service.records.store import Store
 from service.records.tables import Verdict, verdicts
 from service.records.writer import Limits, prune
-from service.review.audit import Audit, Served, read_audit
+from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics
 from service.review.queue import ReviewQueue
 from service.review.refresh import ReviewRefresh
 from service.review.reviewer import Reviewer
+from service.review.served import Served
 from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT
