@@ -51,6 +51,7 @@ def test_what_is_written_is_read_back_whole(store: Store) -> None:
         "reason": "uncertain",
         "novelty": 0.1,
         "expected": None,
+        "source": None,
         "band": {"low": 0.4, "high": 0.6},
         "model": {"name": "glasses", "version": "1"},
         "latency_ms": 12.0,
