@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, func, select
 
-from common.statistics import clopper_pearson
+from common.statistics import weighted_interval
 from gate import Label
 from service.records.tables import Verdict, decisions, images, lost_audits, verdicts
 from service.review.draws import Draws, read_draws
@@ -17,7 +17,8 @@ from service.review.served import Served
 class RiskEstimate(BaseModel):
     """The error among the accepted images of a label, or of both, and the evidence about its certified risk.
 
-    The interval is exact (Clopper-Pearson, 95 %); it holds for one look, and if the verdicts cover a random part of the
+    The ratio is weighted by the draws and estimates the error among all accepted images. The 95 % interval is that of
+    Clopper and Pearson for `effective_images`; it holds for one look, and if the verdicts cover a random part of the
     sample. The evidence holds at any time: while the true risk keeps the certified one, `evidence_above` ever reaches
     20 with a probability of at most 5 %, and 100 with at most 1 %. `evidence_below` is the same for a true risk that
     exceeds the certified one.
@@ -26,6 +27,7 @@ class RiskEstimate(BaseModel):
     certified_risk: float | None = Field(description="Error share certified by the model's card")
     images: int = Field(description="Audited images with the verdict glasses or no_glasses")
     errors: int = Field(description="Of these, labelled differently by the model")
+    effective_images: float = Field(description="Uniform draws that would be as precise")
     error_ratio: float | None
     error_lower: float | None
     error_upper: float | None
@@ -61,18 +63,20 @@ def read_audit(connection: Connection, served: Served) -> Audit:
         broken_promise=_mean([overall.evidence_above, *(one.evidence_above for one in classes.values())]),
         classes=classes,
         **dict(overall),
-        **_count(connection, served, judged=overall.images, errors=overall.errors),
+        **_count(connection, served, draws),
     )
 
 
 def estimate(draws: Draws, certified_risk: float | None) -> RiskEstimate:
     """Estimate the risk that the draws come from."""
-    lower, upper = clopper_pearson(draws.errors, draws.judged)
+    ratio = draws.wrong_weight / draws.weight if draws.judged else None
+    lower, upper = (math.nan, math.nan) if ratio is None else weighted_interval(ratio, draws.effective)
     return RiskEstimate(
         certified_risk=certified_risk,
         images=draws.judged,
         errors=draws.errors,
-        error_ratio=draws.errors / draws.judged if draws.judged else None,
+        effective_images=draws.effective,
+        error_ratio=ratio,
         error_lower=None if math.isnan(lower) else lower,
         error_upper=None if math.isnan(upper) else upper,
         evidence_above=None if certified_risk is None else draws.above(certified_risk),
@@ -80,10 +84,11 @@ def estimate(draws: Draws, certified_risk: float | None) -> RiskEstimate:
     )
 
 
-def _count(connection: Connection, served: Served, *, judged: int, errors: int) -> Mapping[str, int | float | None]:
+def _count(connection: Connection, served: Served, draws: Draws) -> Mapping[str, int | float | None]:
     waiting = verdicts.c.verdict.is_(None)
     counts = (
         func.count().label("drawn"),
+        func.coalesce(func.sum(decisions.c.draw_weight), 0.0).label("weight"),
         func.count().filter(verdicts.c.verdict == Verdict.UNCLEAR).label("unclear"),
         func.count().filter(waiting).label("waiting"),
         func.count().filter(waiting, images.c.record.is_(None)).label("lost"),
@@ -97,15 +102,16 @@ def _count(connection: Connection, served: Served, *, judged: int, errors: int) 
         )
         .where(IS_AUDITED, *served.conditions(decisions))
     ).one()
-    gone = connection.scalar(select(lost_audits.c.images).where(*served.conditions(lost_audits))) or 0
-    drawn = row.drawn + gone
+    deleted = select(lost_audits.c.images, lost_audits.c.weight).where(*served.conditions(lost_audits))
+    gone, gone_weight = connection.execute(deleted).one_or_none() or (0, 0.0)
+    drawn, weight = row.drawn + gone, row.weight + gone_weight
     return {
         "drawn": drawn,
         "unclear": row.unclear,
         "waiting": row.waiting + gone,
         "lost": row.lost + gone,
-        "least_possible": errors / drawn if drawn else None,
-        "most_possible": (errors + drawn - judged) / drawn if drawn else None,
+        "least_possible": draws.wrong_weight / weight if drawn else None,
+        "most_possible": (draws.wrong_weight + weight - draws.weight) / weight if drawn else None,
     }
 
 

@@ -46,6 +46,22 @@ class Draws:
         """Images labelled wrongly."""
         return int(np.nansum(self.outcomes))
 
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of the judged images."""
+        return float(self.weights[~np.isnan(self.outcomes)].sum())
+
+    @property
+    def wrong_weight(self) -> float:
+        """Sum of the weights of the images labelled wrongly."""
+        return float(np.nansum(self.outcomes * self.weights))
+
+    @property
+    def effective(self) -> float:
+        """Number of equally weighted verdicts with the same variance (L. Kish, 1965)."""
+        weights = self.weights[~np.isnan(self.outcomes)]
+        return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
+
     def of(self, label: Label) -> "Draws":
         """Return the images that were accepted with the label."""
         kept = self.labels == label
@@ -72,7 +88,7 @@ def read_draws(connection: Connection, served: Served) -> Draws:
     judged = verdicts.c.verdict.in_(list(Label))
     waiting = and_(verdicts.c.verdict.is_(None), images.c.record.is_not(None))
     rows = connection.execute(
-        select(decisions.c.label, case((judged, verdicts.c.verdict != decisions.c.label)))
+        select(decisions.c.label, decisions.c.draw_weight, case((judged, verdicts.c.verdict != decisions.c.label)))
         .select_from(
             decisions.outerjoin(verdicts, verdicts.c.record == decisions.c.record).outerjoin(
                 images, images.c.record == decisions.c.record
@@ -82,11 +98,12 @@ def read_draws(connection: Connection, served: Served) -> Draws:
         .where(IS_AUDITED, *served.conditions(decisions), decisions.c.record <= last, or_(judged, waiting))
         .order_by(decisions.c.record)
     ).all()
-    outcomes = np.array([row[1] for row in rows], np.float64)
+    outcomes = np.array([row[2] for row in rows], np.float64)
     # Images after the last one with a verdict wait for their turn.
     judged_at = np.flatnonzero(~np.isnan(outcomes))
     count = int(judged_at[-1]) + 1 if len(judged_at) else 0
-    return Draws(np.array([row[0] for row in rows[:count]], np.str_), outcomes[:count], np.ones(count))
+    labels = np.array([row.label for row in rows[:count]], np.str_)
+    return Draws(labels, outcomes[:count], np.array([row.draw_weight for row in rows[:count]], np.float64))
 
 
 def _number(logarithm: float) -> float:

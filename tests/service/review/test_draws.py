@@ -116,6 +116,14 @@ def test_each_label_has_evidence_of_its_own_and_the_promises_share_one(store: St
     assert found.broken_promise == pytest.approx(np.mean(np.array(parts, float)))
 
 
+def test_the_evidence_uses_the_weights_of_the_draws(store: Store) -> None:
+    weights = [1.0, 0.1, 0.3]
+    rows = [audited(f"{at:026}", draw_weight=weight) for at, weight in enumerate(weights)]
+    judge(store, fill(store, rows), "no_glasses")
+    expected = np.exp(log_evidence([1, 1, 1], weights, target=RISK, side=Side.ABOVE)[-1])
+    assert audit(store).evidence_above == pytest.approx(expected)
+
+
 def test_a_class_without_a_certificate_has_no_evidence(store: Store) -> None:
     judge(store, draw(store, ["glasses"] * 3), "no_glasses")
     half = Served("1", SERVED.band, None, {Label.GLASSES: CERTIFIED})
