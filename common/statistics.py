@@ -9,6 +9,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 _STEPS = 60  # Halvings of [0, 1]: the rest is below the resolution of a double.
 _ROUNDING = 1e-6
 _TIE = 1e-7  # Tables that differ by less in the logarithm of their probability differ by rounding only, as in SciPy.
@@ -37,6 +40,30 @@ def weighted_interval(share: float, effective: float, *, confidence: float = 0.9
     low, _ = clopper_pearson(min(least, images), images, confidence=confidence)
     _, high = clopper_pearson(min(most, images), images, confidence=confidence)
     return low, high
+
+
+def cohen_kappa(table: ArrayLike, effective: float, *, confidence: float = 0.95) -> tuple[float | None, ...]:
+    """Return Cohen's kappa of two readers with its interval, None each if both gave one and the same verdict only.
+
+    The interval is that of the agreement, with the readers' frequencies taken as observed, so that it has a width for
+    full agreement as well.
+
+    Args:
+        table: weights of the pairs of verdicts, `[K, K]`.
+        effective: number of equally weighted pairs with the same variance.
+        confidence: of the interval.
+    """
+    shares = np.asarray(table, np.float64)
+    if not shares.sum():
+        return None, None, None
+    shares = shares / shares.sum()
+    chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    if chance > 1 - _ROUNDING:
+        return None, None, None
+    agreed = float(shares.trace())
+    low, high = weighted_interval(agreed, effective, confidence=confidence)
+    kappa, lower, upper = ((each - chance) / (1 - chance) for each in (agreed, low, high))
+    return kappa, lower, upper
 
 
 def _upper(errors: int, images: int, tail: float) -> float:

@@ -16,6 +16,7 @@ export type Session = Schemas["SessionAnswer"];
 export type DecisionRecord = Schemas["Record"];
 export type RecordPage = Schemas["RecordPage"];
 export type Progress = Schemas["Progress"];
+export type Agreement = Schemas["Agreement"];
 export type Audit = Schemas["Audit"];
 export type RiskEstimate = Schemas["RiskEstimate"];
 export type VerdictCounts = Schemas["VerdictCounts"];
