@@ -30,10 +30,10 @@ from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
 from service.process.standard_streams import StreamMetrics
 from service.records.routes import make_record_routes
-from service.review.audit import Served
 from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
+from service.review.served import Served
 from service.review.source_watch import SourceWatch
 from service.review.sources import make_source_routes
 from service.runtime import Runtime
