@@ -21,7 +21,7 @@ FILES = np.array([encode(flat(level)) for level in LEVELS], object)
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Running]:
-    with running_service(grpc_port=0) as running:
+    with running_service(grpc_port=0, sources="stylegan3-t") as running:
         yield running
         wait_until(lambda: running.inflight == 0 and running.runtime.admission.bytes == 0)
 
@@ -127,3 +127,13 @@ def test_a_cancelled_call_frees_its_place() -> None:
         service.scorer.go.set()
         route = "/inference.GRPCInferenceService/ModelInfer"
         wait_until(lambda: service.metric("lensgate_requests_total", route=route, status="499") == 1)
+
+
+def test_each_image_of_a_request_has_its_source(client: Any, served: Running) -> None:
+    labels = {"source": "stylegan3-t", "expected": "glasses", "reason": "confident"}
+    before = served.metric("lensgate_source_decisions_total", **labels)
+    parameters = {"source": "stylegan3-t", "expected": "glasses"}
+    client.infer("glasses", [tensor("image", PIXELS[1:2].repeat(3, axis=0))], parameters=parameters)
+    assert served.metric("lensgate_source_decisions_total", **labels) - before == 3
+    with pytest.raises(InferenceServerException, match="source"):
+        client.infer("glasses", [tensor("image", PIXELS)], parameters={"source": "a\nb"})
