@@ -75,7 +75,7 @@ def _check(words: list[str]) -> None:
     if program in _OTHERS:
         return
     if program not in _CHECKS:
-        raise CommandError(f"{program} is no program that these tests know")
+        raise CommandError(f"these tests do not know the program {program}")
     _CHECKS[program](words[1:])
 
 

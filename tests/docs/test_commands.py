@@ -38,7 +38,7 @@ def test_commands_in_the_text_exist(page: Path) -> None:
         ("curl --data-binary @samples/cat.png http://127.0.0.1:8000/v1/decisions", "no samples/cat.png"),
         ("docker compose -f compose.yml up", "no compose.yml"),
         ("docker build --target tpu .", "no target tpu"),
-        ("true | lensgat bulk", "true is no program"),
+        ("true | lensgat bulk", "do not know the program true"),
     ],
 )
 def test_wrong_commands_are_found(command: str, fault: str) -> None:

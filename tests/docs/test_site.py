@@ -1,4 +1,4 @@
-"""The built site: every page is there, its links lead somewhere, and nothing comes from another host."""
+"""The built site: every page is there, its links lead somewhere, and all content comes from its own host."""
 
 import re
 from html.parser import HTMLParser
