@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from docs.generate import layers, schema, service, throughput
+from docs.generate import layers, model, schema, service, throughput
 from docs.generate.markdown import blocks_of, fill
 
 ROOT = Path(__file__).parents[2]
@@ -11,10 +11,14 @@ DOCS = ROOT / "docs"
 
 def blocks() -> dict[str, str]:
     """Return every generated block by its name."""
+    card = model.current_card()
     return {
         "card": schema.card(),
         "codes": service.codes(),
         "metrics": service.metrics(),
+        "model-novelty": model.novelty(card),
+        "model-promise": model.promise(card),
+        "model-splits": model.splits(card),
         "operations": service.operations(v2=False),
         "settings": schema.settings(),
         "throughput": throughput.throughput_table(throughput.read()),
