@@ -2,6 +2,7 @@
 # make test-fast  lint, types and the tests that need only pip packages; two minutes
 # make test       lint, types and every test, with containers and fuzzing; needs Debian and root
 # make up         gate, Prometheus, Alertmanager and Grafana in containers
+# make docs       the documentation as a site in runs/site
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
@@ -11,7 +12,7 @@ VERSION ?= 3
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training test test-all coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(BIN)/python -m service.demo samples
@@ -26,12 +27,12 @@ setup-training: .venv/training
 	@touch $@
 
 # One stamp file for each lock, so that a lock is installed once. Only locked packages are installed.
-.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h | .venv/python
-	@test $* = cpu || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
+.venv/cpu .venv/training .venv/dev .venv/docs: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h | .venv/python
+	@test $* = cpu -o $* = docs || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
-	@$(PIP) --no-deps --editable . $(if $(filter cpu,$*),,--editable client)
+	@$(PIP) --no-deps --editable . $(if $(filter cpu docs,$*),,--editable client)
 	@touch $@
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -157,6 +158,14 @@ proto: .venv/dev
 openapi: .venv/dev
 	$(BIN)/python -m tests.support.openapi >docs/openapi.json
 
+# The tables and pictures in docs/ that come from the code and from committed figures; a test holds them to it.
+reference: .venv/dev
+	$(BIN)/python -m docs.generate
+
+docs: .venv/docs
+	@$(BIN)/zensical build --strict --clean
+	@echo "open runs/site/index.html; for the search: $(BIN)/python -m http.server --directory runs/site 8001"
+
 # The pages' JavaScript is served as it is; Node.js only checks it.
 node_modules/.stamp: package.json package-lock.json | tools
 	@echo "installing package-lock.json into node_modules"
@@ -230,11 +239,12 @@ paper: setup-training
 	$(BIN)/lensgate train paper --data $(FACES) --work runs/paper --out docs $(PAPER)
 
 locks:
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training --group test --output-file locks/dev.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training --group test --group docs --output-file locks/dev.txt
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training client/pyproject.toml --constraint locks/dev.txt --output-file locks/training.txt
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --constraint locks/dev.txt --output-file locks/cpu.txt
 	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --extra grpc --constraint locks/dev.txt --output-file locks/gpu.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
+	$(subst pyproject.toml,,$(COMPILE)) --group docs --constraint locks/dev.txt --output-file locks/docs.txt
 
 clean:
-	rm -rf .venv node_modules runs .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv node_modules runs .cache .mypy_cache .pytest_cache .ruff_cache .coverage*

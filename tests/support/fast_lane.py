@@ -36,6 +36,7 @@ FULL_LANE = {
     "programs of Debian": (
         "bench",
         "deploy",
+        "docs/test_readme.py",
         "gate/test_build.py",
         "gate/formats/test_scanlines.py",
         "service/access/test_tls.py",
