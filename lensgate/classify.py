@@ -3,11 +3,13 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gate import Band, Card, ImageError, Label, ModelStore, decide, read_pixels
-from gate.scorer import Scorer
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from gate.scorer import Scorer
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _classify(options: argparse.Namespace) -> int:
+    from gate.scorer import Scorer
+
     settings = Settings.load({"models": options.models})
     model = ModelStore(settings.models).load(options.version)
     band = settings.band(model.card.band)
@@ -33,7 +37,7 @@ def _classify(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _judge(path: Path, scorer: Scorer, card: Card, *, band: Band, expected: Label | None) -> dict[str, Any]:
+def _judge(path: Path, scorer: "Scorer", card: Card, *, band: Band, expected: Label | None) -> dict[str, Any]:
     try:
         pixels = read_pixels(path.read_bytes(), scorer.size)
     except (ImageError, OSError) as error:

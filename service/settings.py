@@ -8,14 +8,23 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from common.settings import flag, load_settings
+from common.settings import add_flags, load_settings, variables_of
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
 from service.errors import SettingsError
 
-ENVIRONMENT_PREFIX = "LENSGATE_"
-
 Count = Annotated[int, Field(ge=1)]
+
+# The headings of `lensgate serve --help`, by the first setting below each.
+_GROUPS = {
+    "host": "network",
+    "tokens": "access",
+    "records_url": "records",
+    "models": "model",
+    "timeout_ms": "limits",
+    "decode_threads": "decoding and batching",
+    "traces_endpoint": "other",
+}
 
 
 class Settings(BaseModel):
@@ -129,15 +138,17 @@ class Settings(BaseModel):
         Raises:
             SettingsError: a value is invalid; the text names the key as it was given.
         """
-        variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in cls.model_fields}
-        return load_settings(cls, flags, environment, variables=variables, error=SettingsError)
+        return load_settings(cls, flags, environment, variables=cls.variables(), error=SettingsError)
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Return the environment variable of each setting."""
+        return variables_of(cls.model_fields)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
-        for name, field in cls.model_fields.items():
-            note = "" if field.default is None else f" ({field.default})"
-            parser.add_argument(flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
+        add_flags(parser, cls, groups=_GROUPS)
 
     def timeout(self, asked_ms: int | None) -> float:
         """Return the seconds until the deadline of a request; `asked_ms` can only shorten it."""
