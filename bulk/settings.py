@@ -16,6 +16,7 @@ from common.settings import add_flags, load_settings, variables_of
 from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
 from gate.card import Probability, Version
+from gate.default_models import default_models
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -58,7 +59,10 @@ class Settings(BaseModel):
     expected_column: str | None = Field(
         None, description="Parquet column, or field of a sample's .json, with the requested label"
     )
-    models: Path = Field(Path("models"), description="folder of exported models")
+    models: Path = Field(
+        default_factory=default_models,
+        description="folder of exported models (models if it is here, otherwise the installed model)",
+    )
     version: Version | None = Field(None, description="model version (the current one)")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda fails without a GPU")
     band_low: Probability | None = Field(None, description="lowest discarded probability (from the model card)")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
+from gate.default_models import NAME
 from gate.errors import ModelError
 from gate.files import read_regular, write_atomically
 
@@ -50,7 +51,7 @@ Verify = Callable[[Model], object]
 class ModelStore:
     """The versions of one model under `root / name`."""
 
-    def __init__(self, root: Path, name: str = "glasses") -> None:
+    def __init__(self, root: Path, name: str = NAME) -> None:
         self.folder = root / name
         self.name = name
 

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("rollback", _rollback, "verify the version that was current before, and make it the current one again"),
     ):
         command = actions.add_parser(name, help=title, description=title)
-        command.add_argument("--models", metavar="PATH", help="folder of models (default: LENSGATE_MODELS, or models)")
+        command.add_argument("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
         if action in (_verify, _promote):
             command.add_argument("version", metavar="VERSION", help="a version that `lensgate models list` prints")
         command.set_defaults(run=action)

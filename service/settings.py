@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from common.settings import add_flags, load_settings, variables_of
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
+from gate.default_models import default_models
 from service.errors import SettingsError
 
 Count = Annotated[int, Field(ge=1)]
@@ -58,7 +59,10 @@ class Settings(BaseModel):
     records_max_days: Count = Field(30, description="days that a decision is kept")
     records_max_image_bytes: Count = Field(2**30, description="bytes of small JPEGs kept; the oldest are deleted first")
     audit_ratio: Probability = Field(0.001, description="share of accepted images that are kept for review")
-    models: Path = Field(Path("models"), description="folder of exported models")
+    models: Path = Field(
+        default_factory=default_models,
+        description="folder of exported models (models if it is here, otherwise the installed model)",
+    )
     model_poll_seconds: float = Field(
         1.0,
         ge=0.0,

@@ -91,8 +91,8 @@ def test_the_model_in_use_and_its_band_are_metrics(environment: dict[str, str], 
     ("flags", "named"),
     [
         (["--port", "http"], "--port"),
-        (["--models", "nowhere"], "train a model"),
-        (["--device", "cuda"], "lensgate[gpu]"),
+        (["--models", "nowhere"], "give the folder of models as --models or LENSGATE_MODELS"),
+        (["--device", "cuda"], "'.[gpu]'"),
         (["--band-low", "0.9"], "LENSGATE_BAND_LOW"),
     ],
 )
