@@ -36,8 +36,10 @@ class Stages:
             self.add(name, started, self._clock())
 
     def latest(self) -> dict[str, float]:
-        """Return the seconds of the last interval of each stage; for `queue` that is the wait for the model."""
-        return {stage.name: stage.ended - stage.started for stage in self.found}
+        """Return the seconds of the last interval of each stage, but all of `queue`, as the metrics count them."""
+        seconds = {stage.name: stage.ended - stage.started for stage in self.found}
+        waits = [stage.ended - stage.started for stage in self.found if stage.name == "queue"]
+        return seconds | ({"queue": sum(waits)} if waits else {})
 
     def milliseconds(self) -> dict[str, float]:
         """Return the total of each stage, in the order of first appearance."""

@@ -22,7 +22,6 @@ collect_ignore = ["containers"]
 # The files that take the most CPU time, longest first.
 SLOWEST = (
     "training/test_crash.py",
-    "bulk/test_ray_cluster.py",
     "training/test_machines.py",
     "training/test_chain.py",
     "deploy/test_prometheus.py",

@@ -109,18 +109,21 @@ class LabelledHistogram(Generic[KeyT]):
     def link(self, value: float, key: KeyT, *, trace_id: str) -> None:
         """Make a trace the exemplar of the bucket of `value`; the latest one is exported.
 
-        The trace may have measured slightly another time than was counted. If the bucket is empty, the exemplar goes to
-        the nearest edge of a bucket beside it that is not.
+        The trace may have measured another time than was counted. If the bucket is empty, the exemplar goes to
+        the near edge of the nearest bucket that is not.
         """
         with self._lock:
             counts, _ = self._at(key)
-            bucket = bisect_left(self._edges, value)
-            if not counts[bucket] and bucket and counts[bucket - 1]:
-                bucket, value = bucket - 1, self._edges[bucket - 1]
-            elif not counts[bucket] and bucket < len(self._edges) and counts[bucket + 1]:
-                bucket, value = bucket + 1, math.nextafter(self._edges[bucket], math.inf)
-            if counts[bucket]:
-                self._exemplars[key, bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
+            measured = bisect_left(self._edges, value)
+            filled = [bucket for bucket, count in enumerate(counts) if count]
+            if not filled:
+                return
+            bucket = min(filled, key=lambda bucket: abs(bucket - measured))
+            if bucket < measured:
+                value = self._edges[bucket]
+            elif bucket > measured:
+                value = math.nextafter(self._edges[bucket - 1], math.inf)
+            self._exemplars[key, bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
 
     def read(self) -> dict[KeyT, Distribution]:
         """The values so far."""

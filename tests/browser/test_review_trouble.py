@@ -77,6 +77,8 @@ def test_undo_of_a_verdict_after_a_refused_one_deletes_it(desk: Desk) -> None:
     records = desk.fill(2)
     with desk.sit_down(allowed=REFUSED) as page:
         page.keyboard.press("2")
+        # Both images are claimed by this page before another reviewer judges one of them.
+        expect(page.locator(".tile")).to_have_count(2)
         late = ReviewQueue(desk.store, clock=lambda: 4e9)
         late.judge(Reviewer("Béla"), records[0], Verdict.UNCLEAR)
         page.locator(".tile").first.click()

@@ -86,7 +86,8 @@ def test_stages_of_one_name_are_summed() -> None:
         now = 5.5
     stages.add("queue", 6.0, 6.25)
     assert stages.milliseconds() == {"queue": 500.0, "decode": 500.0}
-    assert stages.latest() == {"queue": 0.25, "decode": 0.5}
+    stages.add("decode", 7.0, 7.125)
+    assert stages.latest() == {"queue": 0.5, "decode": 0.125}
 
 
 @contextmanager
