@@ -43,7 +43,7 @@ def test_a_path_and_the_pixels_of_a_file_are_decided_as_its_bytes(gate: Gate, tm
 def test_the_band_can_be_replaced_and_an_impossible_one_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path, brightness_model())
     assert Gate(tmp_path, band_low=0.1).decide(flat(51)).reason == "uncertain"
-    with pytest.raises(ValueError, match="low 0.9"):
+    with pytest.raises(ValueError, match=r"low 0\.9"):
         Gate(tmp_path, band_low=0.9)
 
 

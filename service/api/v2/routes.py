@@ -26,7 +26,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 def make_v2_routes(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> APIRouter:
     """Make all routes except inference."""
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
+    router = APIRouter(prefix="/v2")
     _add_health(router, runtime)
     _add_statistics(router, runtime, statistics)
     _add_model(router, runtime)
