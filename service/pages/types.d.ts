@@ -45,6 +45,7 @@ export interface Schema {
   enum?: string[];
   const?: unknown;
   default?: unknown;
+  examples?: unknown[];
   anyOf?: Schema[];
   oneOf?: Schema[];
   items?: Schema;
@@ -58,7 +59,11 @@ export interface Schema {
   pattern?: string;
 }
 
-export type Content = Record<string, { schema?: Schema }>;
+export interface Media {
+  schema?: Schema;
+}
+
+export type Content = Record<string, Media>;
 
 export interface Parameter {
   name: string;
@@ -70,6 +75,7 @@ export interface Parameter {
 
 export interface Operation {
   summary: string;
+  description?: string;
   tags?: string[];
   parameters?: Parameter[];
   requestBody?: { content: Content };
@@ -78,6 +84,7 @@ export interface Operation {
 
 /** An OpenAPI document, as far as the API page reads it. */
 export interface OpenApi {
+  tags?: { name: string; description: string }[];
   paths: Record<string, Record<string, Operation>>;
   components: { schemas: Record<string, Schema> };
 }
