@@ -6,7 +6,7 @@ SciPy. The two differ in the last bits, and published cards keep theirs; a test 
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -96,7 +96,8 @@ def _at_most(errors: int, images: int, rate: float) -> float:
 def wilson(events: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a rate, which costs less than the exact one and covers well on average.
 
-    E. Wilson, *Probable inference, the law of succession, and statistical inference*, 1927. It is [0, 1] without images.
+    E. Wilson, *Probable inference, the law of succession, and statistical inference*, 1927. Without
+    images it is [0, 1].
     """
     if images == 0:
         return 0.0, 1.0
@@ -149,11 +150,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _tail(counts: Iterable[int], images: int, rest: int, hits: int) -> float:
+def _tail(counts: range, images: int, rest: int, hits: int) -> float:
     """Add the probabilities of tables in order away from the mode, until they are negligible."""
-    total = 0.0
-    for count in counts:
-        term = math.exp(_log_table(count, images, rest, hits))
+    total = term = math.exp(_log_table(counts[0], images, rest, hits)) if counts else 0.0
+    for count in counts[:-1]:
+        more = (images - count) * (hits - count)
+        if counts.step > 0:
+            term *= more / ((count + 1) * (rest - hits + count + 1))
+        else:
+            term *= count * (rest - hits + count) / (more + images - count + hits - count + 1)
         total += term
         if term <= total * 1e-17:
             break

@@ -37,6 +37,12 @@ class Settings(BaseModel):
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="serve /metrics, /livez and /readyz on this port alone, without tokens"
     )
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="also serve the Open Inference Protocol over gRPC on this port"
+    )
+    grpc_max_message_bytes: int = Field(
+        4 * 2**20, ge=2**16, le=2**30, description="largest message of a gRPC call; a larger one is refused unread"
+    )
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; needs tls_key")
     tls_key: Path | None = Field(None, description="PEM file with the certificate's key")
     tokens: Path | None = Field(None, description="TOML file of bearer tokens; without it no token is required")
@@ -90,7 +96,8 @@ class Settings(BaseModel):
     max_inflight_images: Count = Field(256, description="limit of images between admission and answer")
     max_streams: Count = Field(32, description="limit of batch uploads at a time")
     max_connections: Count = Field(
-        1000, description="limit of open connections of a port; beyond it a new one replaces an idle one"
+        1000,
+        description="limit of open connections of a port; beyond it a new one replaces an idle one",
     )
     max_share_per_caller: float = Field(
         0.5,
@@ -139,6 +146,12 @@ class Settings(BaseModel):
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
         if self.max_inflight_bytes < self.max_tensor_bytes and "max_tensor_bytes" in self.model_fields_set:
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_TENSOR_BYTES")
+        return self
+
+    @model_validator(mode="after")
+    def _one_message_fits(self) -> Self:
+        if self.grpc_port is not None and self.max_inflight_bytes < self.grpc_max_message_bytes:
+            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_GRPC_MAX_MESSAGE_BYTES")
         return self
 
     @model_validator(mode="after")
