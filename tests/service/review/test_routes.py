@@ -30,7 +30,9 @@ def site(store: Store) -> Iterator[Site]:
 
 
 def test_images_are_claimed_judged_and_counted(store: Store, site: Site) -> None:
-    records = fill(store, [decision("0" * 25 + "1"), audited("0" * 25 + "2"), decision("0" * 25 + "3")])
+    records = fill(
+        store, [decision("0" * 25 + "1", reason="contradicted"), audited("0" * 25 + "2"), decision("0" * 25 + "3")]
+    )
     found = site.client.post("/v1/review/claims", json={"count": 2, "reviewer": "Anna"}).json()
     assert [image["record"] for image in found["images"]] == records[:2]
     assert found["expires"].endswith("Z")
@@ -41,7 +43,7 @@ def test_images_are_claimed_judged_and_counted(store: Store, site: Site) -> None
     }
     assert site.client.post(f"/v1/review/skips/{records[1]}", json={"reviewer": "Anna"}).status_code == 204
     progress = site.client.get("/v1/review/progress", params={"reviewer": "Anna"}).json()
-    assert progress["waiting"] == {"discarded": 1, "audit": 1}
+    assert progress["waiting"] == {"discarded": 1, "audit": 1, "second": 0}
     assert progress["mine"] == {"glasses": 1, "no_glasses": 0, "unclear": 0, "skipped": 1}
     assert progress["audit"]["drawn"] == progress["audit"]["waiting"] == 1
     other = site.client.get("/v1/review/progress", params={"reviewer": "Béla"}).json()
