@@ -44,6 +44,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
             there = f" ({describe(ignored.counts)})" if ignored.counts else ""
             raise SourceError(f"{source.url} holds no {source.kind}{there}")
         swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
+        failures = destination.failures()
     return Summary(
         tally.sources,
         tally.skipped,
@@ -53,6 +54,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
         ignored=ignored.counts,
         held_back=swept.held_back,
         cells=tally.cells.counts,
+        failures=failures,
     )
 
 

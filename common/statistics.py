@@ -9,7 +9,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 _STEPS = 60  # Halvings of [0, 1]: the rest is below the resolution of a double.
+_ROUNDING = 1e-6
 _TIE = 1e-7  # Tables that differ by less in the logarithm of their probability differ by rounding only, as in SciPy.
 
 
@@ -22,6 +26,44 @@ def clopper_pearson(errors: int, images: int, *, confidence: float = 0.95) -> tu
         return math.nan, math.nan
     tail = (1 - confidence) / 2
     return 1 - _upper(images - errors, images, tail), _upper(errors, images, tail)
+
+
+def weighted_interval(share: float, effective: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of an error rate that was estimated as `share` from weighted draws.
+
+    It is the exact one for as many equally weighted draws as have the same variance, `effective` (E. Korn and
+    B. Graubard, *Confidence intervals for proportions with small expected number of positive counts*, 1998), with both
+    numbers rounded to the wider side. For equal weights it is that of Clopper and Pearson.
+    """
+    images = math.floor(effective + _ROUNDING)
+    least, most = math.floor(share * effective + _ROUNDING), math.ceil(share * effective - _ROUNDING)
+    low, _ = clopper_pearson(min(least, images), images, confidence=confidence)
+    _, high = clopper_pearson(min(most, images), images, confidence=confidence)
+    return low, high
+
+
+def cohen_kappa(table: ArrayLike, effective: float, *, confidence: float = 0.95) -> tuple[float | None, ...]:
+    """Return Cohen's kappa of two readers with its interval, None each if both gave one and the same verdict only.
+
+    The interval is that of the agreement, with the readers' frequencies taken as observed, so that it has a width for
+    full agreement as well.
+
+    Args:
+        table: weights of the pairs of verdicts, `[K, K]`.
+        effective: number of equally weighted pairs with the same variance.
+        confidence: of the interval.
+    """
+    shares = np.asarray(table, np.float64)
+    if not shares.sum():
+        return None, None, None
+    shares = shares / shares.sum()
+    chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    if chance > 1 - _ROUNDING:
+        return None, None, None
+    agreed = float(shares.trace())
+    low, high = weighted_interval(agreed, effective, confidence=confidence)
+    kappa, lower, upper = ((each - chance) / (1 - chance) for each in (agreed, low, high))
+    return kappa, lower, upper
 
 
 def _upper(errors: int, images: int, tail: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from gate import Action, Band, Card, Decision, Label
 from gate.scorer import Score
 from service.ids import new_id
+from service.records.audit_draws import Draw
 from service.records.tables import storable_text
 
 
@@ -27,7 +28,7 @@ class DecisionRecord:
     band: Band
     card: Card
     latency: float
-    audit: bool = False
+    draw: Draw | None = None
     source: str | None = None
     record: str = field(default_factory=new_id)
     taken: float = field(default_factory=time.monotonic)
@@ -39,7 +40,7 @@ class DecisionRecord:
     @property
     def is_reviewable(self) -> bool:
         """Whether the image is part of the review."""
-        return self.audit or self.decision.action is Action.DISCARD
+        return self.draw is not None or self.decision.action is Action.DISCARD
 
     def row(self) -> Mapping[str, Any]:
         """Return the columns of the table `decisions`."""
@@ -59,6 +60,9 @@ class DecisionRecord:
             "model": self.card.name,
             "version": self.card.version,
             "latency_ms": round(self.latency * 1000, 3),
-            "audit": self.audit,
+            "audit": self.draw is not None,
+            "draw": self.draw and self.draw.kind.value,
+            "draw_probability": self.draw and self.draw.probability,
+            "draw_weight": self.draw and self.draw.weight,
             "source": self.source and storable_text(self.source),
         }

@@ -18,6 +18,15 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE decisions ADD COLUMN source VARCHAR(128)",
         "CREATE INDEX decisions_sourced ON decisions (source, record) WHERE source IS NOT NULL",
     ),
+    3: (
+        "ALTER TABLE decisions ADD COLUMN draw VARCHAR(16)",
+        "ALTER TABLE decisions ADD COLUMN draw_probability FLOAT",
+        "ALTER TABLE decisions ADD COLUMN draw_weight FLOAT",
+        "UPDATE decisions SET draw = 'uniform', draw_weight = 1 WHERE audit",
+        "CREATE INDEX decisions_contradicted ON decisions (record) WHERE reason = 'contradicted'",
+        "ALTER TABLE lost_audits ADD COLUMN weight FLOAT NOT NULL DEFAULT 0",
+        "UPDATE lost_audits SET weight = images",
+    ),
 }
 """The statements that lead to each version from the one before."""
 

@@ -10,7 +10,7 @@ from service.errors import RecordsUnavailable
 from service.metrics.sources import SourceMetrics
 from service.periodic import Repeated
 from service.records.store import Store
-from service.review.audit import Served
+from service.review.served import Served
 from service.review.sources import SourceQuery, read_cells
 
 LOOK_SECONDS = 60.0

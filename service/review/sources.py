@@ -18,7 +18,7 @@ from service.records.query import Filters, utc
 from service.records.routes import require_store
 from service.records.store import Store
 from service.records.tables import decisions
-from service.review.audit import Served, is_by
+from service.review.served import Served
 
 MAX_ROWS = 100_000
 """Limit of decisions that one report reads: the newest of its window."""
@@ -126,7 +126,7 @@ def read_cells(store: Store, query: SourceQuery, served: Served, *, max_rows: in
 
 def _of_version(version: str | None, served: Served) -> Iterator[ColumnElement[bool]]:
     if version is None:
-        yield from is_by(decisions, served)
+        yield from served.conditions(decisions)
     else:
         yield decisions.c.version == version
 

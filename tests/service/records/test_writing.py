@@ -56,6 +56,9 @@ def test_what_is_written_is_read_back_whole(store: Store) -> None:
         "model": {"name": "glasses", "version": "1"},
         "latency_ms": 12.0,
         "audit": False,
+        "draw": None,
+        "draw_probability": None,
+        "draw_weight": None,
         "image": None,
         "verdict": None,
     }

@@ -15,7 +15,7 @@ from service.ids import least_id
 from service.metrics.sources import SourceMetrics
 from service.records.store import Store
 from service.records.tables import decisions
-from service.review.audit import Served
+from service.review.served import Served
 from service.review.source_watch import SourceWatch
 from service.review.sources import SourceQuery, read_sources
 from tests.support.servers import Running, running_service
