@@ -117,7 +117,8 @@ class Guarantees:
         if self.novelty is None:
             return None
         found = self.novelty
-        chosen = f"{found.above} of {found.images} calibration portraits lie above it; the rule allows {100 * ALLOWED:g} %"
+        counts = f"{found.above} of {found.images} calibration portraits lie above it"
+        chosen = f"{counts}; the rule allows {100 * ALLOWED:g} %"
         return NoveltyThreshold(value=found.threshold, chosen_by=chosen)
 
 

@@ -46,6 +46,11 @@ def model_request(_seconds: float) -> GateRequest:
     return GateRequest("GET", "/v1/model", max_bytes=_MAX_CARD_BYTES)
 
 
+def ready_request(_seconds: float) -> GateRequest:
+    """Ask whether the gate takes requests; `/readyz` may be on a port of its own."""
+    return GateRequest("GET", "/v2/health/ready")
+
+
 def file_request(data: bytes, seconds: float, *, image_id: str, expected: Label | None) -> GateRequest:
     """Request a decision about one image file within `seconds`."""
     params = {"id": image_id, "timeout_ms": str(max(1, math.floor(seconds * 1e3)))}
