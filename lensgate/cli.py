@@ -50,6 +50,7 @@ _COMMANDS = {
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
     "bulk": ("bulk.cli", "add_options", "decide about millions of files, shards or rows"),
     "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
+    "certify": ("lensgate.certify", "add_options", "certify the band again from the verdicts in the records"),
     "tokens": ("lensgate.tokens", "add_options", "create, list and revoke access tokens of the service"),
     "train": ("training.cli", "add_steps", "train and export a model, step by step"),
 }

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from gate import DecodeBudget
 from gate.cores import usable_cores
 from service.errors import Draining
+from service.http.connections import most_connections
 from service.inference.admission import Admission
 from service.inference.decode_pool import DecodePool
 from service.inference.model_runner import LoadedModel, ModelRunner
@@ -53,6 +54,12 @@ class Runtime:
     def store(self) -> Store | None:
         """The store of decisions; None where they are not recorded."""
         return self.recorder.store if self.recorder else None
+
+    @property
+    def connections(self) -> int:
+        """The maximum number of connections of each port of this process."""
+        ports = 1 + sum(port is not None for port in (self.settings.metrics_port, self.settings.grpc_port))
+        return most_connections(self.place.share(self.settings.max_connections), ports=ports)
 
     def check_alive(self) -> None:
         """Raise NotReady if only a restart helps."""
@@ -111,6 +118,7 @@ def build_runtime(
     """
     store = None if settings.records_url == "off" else Store(settings.records_url)
     metrics = Metrics(registry or CollectorRegistry())
+    metrics.sources.expect(settings.listed_sources)
     budget = DecodeBudget(place.share(settings.max_decode_bytes))
     threads = place.threads(settings.decode_threads or usable_cores())
     decode_pool = DecodePool(threads=threads, observe=metrics.observe_decode)

@@ -13,8 +13,14 @@ from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
 from gate.default_models import default_models
 from service.errors import SettingsError
+from service.ids import ID_RULE, is_identity
 
 Count = Annotated[int, Field(ge=1)]
+
+MAX_SOURCES = 100
+"""Limit of listed sources: each adds 13 time series to every scrape."""
+
+_RESERVED_SOURCES = {"none", "other"}
 
 # The headings of `lensgate serve --help`, by the first setting below each.
 _GROUPS = {
@@ -41,6 +47,12 @@ class Settings(BaseModel):
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="serve /metrics, /livez and /readyz on this port alone, without tokens"
     )
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="also serve the Open Inference Protocol over gRPC on this port"
+    )
+    grpc_max_message_bytes: int = Field(
+        4 * 2**20, ge=2**16, le=2**30, description="largest message of a gRPC call; a larger one is refused unread"
+    )
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; needs tls_key")
     tls_key: Path | None = Field(None, description="PEM file with the certificate's key")
     tokens: Path | None = Field(None, description="TOML file of bearer tokens; without it no token is required")
@@ -58,7 +70,14 @@ class Settings(BaseModel):
     )
     records_max_days: Count = Field(30, description="days that a decision is kept")
     records_max_image_bytes: Count = Field(2**30, description="bytes of small JPEGs kept; the oldest are deleted first")
-    audit_ratio: Probability = Field(0.001, description="share of accepted images that are kept for review")
+    sources: str = Field(
+        "",
+        description="sources (generators, checkpoints or runs) with metrics of their own; comma-separated, at most "
+        f"{MAX_SOURCES}, all others count as other",
+    )
+    audit_ratio: Probability = Field(
+        0.001, description="share of accepted images drawn for the audit, half of them by claimed error"
+    )
     models: Path = Field(
         default_factory=default_models,
         description="folder of exported models (models if it is here, otherwise the installed model)",
@@ -90,7 +109,8 @@ class Settings(BaseModel):
     max_inflight_images: Count = Field(256, description="limit of images between admission and answer")
     max_streams: Count = Field(32, description="limit of batch uploads at a time")
     max_connections: Count = Field(
-        1000, description="limit of open connections of a port; beyond it a new one replaces an idle one"
+        1000,
+        description="limit of open connections of a port; beyond it a new one replaces an idle one",
     )
     max_share_per_caller: float = Field(
         0.5,
@@ -121,12 +141,30 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _sources_can_be_listed(self) -> Self:
+        if len(self.listed_sources) > MAX_SOURCES:
+            raise ValueError(f"LENSGATE_SOURCES lists {len(self.listed_sources)} sources: {MAX_SOURCES} are allowed")
+        for source in self.listed_sources:
+            if source in _RESERVED_SOURCES or not is_identity(source):
+                raise ValueError(
+                    f"LENSGATE_SOURCES: {source[:128]!r} cannot be listed: a source is {ID_RULE}, and other and none "
+                    "are the labels of all other sources and of images without one"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _one_image_fits(self) -> Self:
         if self.max_inflight_bytes < self.max_body_bytes:
             # Such an image would be refused with "try again" forever.
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
         if self.max_inflight_bytes < self.max_tensor_bytes and "max_tensor_bytes" in self.model_fields_set:
             raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_TENSOR_BYTES")
+        return self
+
+    @model_validator(mode="after")
+    def _one_message_fits(self) -> Self:
+        if self.grpc_port is not None and self.max_inflight_bytes < self.grpc_max_message_bytes:
+            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_GRPC_MAX_MESSAGE_BYTES")
         return self
 
     @model_validator(mode="after")
@@ -153,6 +191,11 @@ class Settings(BaseModel):
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
         add_flags(parser, cls, groups=_GROUPS)
+
+    @property
+    def listed_sources(self) -> tuple[str, ...]:
+        """The sources that have metrics of their own."""
+        return tuple(dict.fromkeys(name for each in self.sources.split(",") if (name := each.strip())))
 
     def timeout(self, asked_ms: int | None) -> float:
         """Return the seconds until the deadline of a request; `asked_ms` can only shorten it."""

@@ -11,6 +11,7 @@ import pytest
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
 from lensgate.cli import _EXTRAS, main
+from tests.support.commands import lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
 
@@ -105,16 +106,10 @@ def test_an_unknown_variable_is_warned_of_with_the_nearest_setting(
         (["train", "fit"], "tensorflow", "training"),
     ],
 )
-def test_a_missing_extra_is_named(
-    command: list[str], module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("service", "lensgate", "training")]:
-        monkeypatch.delitem(sys.modules, name)
-    for name in ("gate.scorer", "gate.onnx_runtime", "gate.time_limit"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, module, None)
-    assert main(command) == 1
-    assert f"needs {module}: run pip install '.[{extra}]' in Lensgate's checkout" in capsys.readouterr().err
+def test_a_missing_extra_is_named(command: list[str], module: str, extra: str) -> None:
+    ran = lensgate_without(module, *command)
+    wanted = f"needs {module}: run pip install '.[{extra}]' in Lensgate's checkout"
+    assert (ran.returncode, wanted in ran.stderr) == (1, True), ran.stderr
 
 
 def test_files_are_decided_without_a_service(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

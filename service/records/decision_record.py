@@ -8,6 +8,7 @@ from typing import Any
 from gate import Action, Band, Card, Decision, Label
 from gate.scorer import Score
 from service.ids import new_id
+from service.records.audit_draws import Draw
 from service.records.tables import storable_text
 
 
@@ -15,8 +16,9 @@ from service.records.tables import storable_text
 class DecisionRecord:
     """A decision and its metadata.
 
-    `identity` is the caller's name of the image, if any; `latency` is in seconds from the request line. `taken` is the
-    time by the monotonic clock. `is_processed` says that the preview worker has finished; `sha256` is final then.
+    `identity` and `source` are the caller's names of the image and its generator, if any; `latency` is in seconds from
+    the request line. `taken` is the time by the monotonic clock. `is_processed` says that the preview worker has
+    finished; `sha256` is final then.
     """
 
     identity: str | None
@@ -26,7 +28,8 @@ class DecisionRecord:
     band: Band
     card: Card
     latency: float
-    audit: bool = False
+    draw: Draw | None = None
+    source: str | None = None
     record: str = field(default_factory=new_id)
     taken: float = field(default_factory=time.monotonic)
     time: float = field(default_factory=time.time)
@@ -37,7 +40,7 @@ class DecisionRecord:
     @property
     def is_reviewable(self) -> bool:
         """Whether the image is part of the review."""
-        return self.audit or self.decision.action is Action.DISCARD
+        return self.draw is not None or self.decision.action is Action.DISCARD
 
     def row(self) -> Mapping[str, Any]:
         """Return the columns of the table `decisions`."""
@@ -57,5 +60,9 @@ class DecisionRecord:
             "model": self.card.name,
             "version": self.card.version,
             "latency_ms": round(self.latency * 1000, 3),
-            "audit": self.audit,
+            "audit": self.draw is not None,
+            "draw": self.draw and self.draw.kind.value,
+            "draw_probability": self.draw and self.draw.probability,
+            "draw_weight": self.draw and self.draw.weight,
+            "source": self.source and storable_text(self.source),
         }

@@ -35,6 +35,9 @@ class Filters(BaseModel):
     verdict: Verdict | None = None
     version: Annotated[str, Field(max_length=64)] | None = None
     id: Annotated[str, Field(max_length=160)] | None = Field(None, description="The caller's name of the image")
+    source: Annotated[str, Field(max_length=128)] | None = Field(
+        None, description="The generator, checkpoint or run that made the image"
+    )
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
         None, description="SHA-256 of the image's bytes"
     )
@@ -48,14 +51,14 @@ class Filters(BaseModel):
     def _ranges_are_ordered(self) -> Self:
         if _is_above(self.min_probability, self.max_probability):
             raise ValueError("min_probability must not exceed max_probability")
-        if self.since and self.until and _utc(self.since) > _utc(self.until):
+        if self.since and self.until and utc(self.since) > utc(self.until):
             raise ValueError("since must not be after until")
         return self
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield the filters as SQL conditions."""
         columns = decisions.c
-        for name in ("decision", "reason", "label", "expected", "version", "id", "sha256", "audit"):
+        for name in ("decision", "reason", "label", "expected", "version", "id", "source", "sha256", "audit"):
             if (value := getattr(self, name)) is not None:
                 yield columns[name] == (storable_text(value) if isinstance(value, str) else value)
         if self.verdict is not None:
@@ -164,7 +167,8 @@ def _is_above(low: float | None, high: float | None) -> bool:
     return low is not None and high is not None and low > high
 
 
-def _utc(time: datetime) -> datetime:
+def utc(time: datetime) -> datetime:
+    """Return a time with its zone, UTC if it has none."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -174,4 +178,4 @@ def _first_record(microseconds: int) -> str:
 
 
 def _microseconds(time: datetime) -> int:
-    return round(_utc(time).timestamp() * 1e6)
+    return round(utc(time).timestamp() * 1e6)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy import ColumnElement, FromClause, Row
 
 from gate import Action, Label, Reason
+from service.records.audit_draws import DrawKind
 from service.records.tables import Verdict, decisions, images, verdicts
 from service.schemas import BandAnswer, ModelAnswer
 
@@ -25,10 +26,14 @@ class Record(BaseModel):
     reason: Reason
     novelty: float | None
     expected: Label | None
+    source: str | None
     band: BandAnswer
     model: ModelAnswer
     latency_ms: float
     audit: bool
+    draw: DrawKind | None
+    draw_probability: float | None
+    draw_weight: float | None
     image: str | None
     verdict: Verdict | None
 
@@ -57,10 +62,14 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
         "reason": row.reason,
         "novelty": row.novelty,
         "expected": row.expected,
+        "source": row.source,
         "band": {"low": row.band_low, "high": row.band_high},
         "model": {"name": row.model, "version": row.version},
         "latency_ms": row.latency_ms,
         "audit": row.audit,
+        "draw": row.draw,
+        "draw_probability": row.draw_probability,
+        "draw_weight": row.draw_weight,
         "image": None if row.image_bytes is None else f"/v1/decisions/{row.record}/image",
         "verdict": row.verdict,
     }
@@ -86,6 +95,7 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 
 FLAT_NAMES = (
     *("record", "id", "time", "sha256", "glasses_probability", "label", "decision", "reason", "novelty", "expected"),
-    *("band_low", "band_high", "model_name", "model_version", "latency_ms", "audit", "image", "verdict"),
+    *("source", "band_low", "band_high", "model_name", "model_version", "latency_ms", "audit"),
+    *("draw", "draw_probability", "draw_weight", "image", "verdict"),
 )
 """The member names of a flattened record, in order."""

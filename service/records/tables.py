@@ -18,7 +18,8 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
+"""A change to the tables takes the next number, and a migration in `migrations.py`."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -62,14 +63,35 @@ decisions = Table(
     Column("latency_ms", Float(53), nullable=False),
     # Member of the random audit sample of accepted images.
     Column("audit", Boolean, nullable=False),
+    # The caller's name of the generator, checkpoint or run.
+    Column("source", String(128)),
+    # How the audit drew it, the probability of that, and the weight in estimates; the probability of draws by earlier
+    # releases is unknown.
+    Column("draw", String(16)),
+    Column("draw_probability", Float(53)),
+    Column("draw_weight", Float(53)),
 )
 # For the newest decision with an id; callers may use one id for all images.
 Index("decisions_named", decisions.c.id, decisions.c.record)
+# For the decisions of one source in a span of time, as records sort by time.
+Index(
+    "decisions_sourced",
+    decisions.c.source,
+    decisions.c.record,
+    sqlite_where=decisions.c.source.is_not(None),
+    postgresql_where=decisions.c.source.is_not(None),
+)
 Index(
     "decisions_discarded",
     decisions.c.record,
     sqlite_where=decisions.c.decision == "discard",
     postgresql_where=decisions.c.decision == "discard",
+)
+Index(
+    "decisions_contradicted",
+    decisions.c.record,
+    sqlite_where=decisions.c.reason == "contradicted",
+    postgresql_where=decisions.c.reason == "contradicted",
 )
 Index(
     "decisions_audited",
@@ -99,6 +121,16 @@ verdicts = Table(
     Column("time", BigInteger, nullable=False),
 )
 
+# Verdicts of second readers on audited images, given without knowledge of the first.
+second_verdicts = Table(
+    "second_verdicts",
+    metadata,
+    Column("record", ForeignKey(decisions.c.record, ondelete="CASCADE"), primary_key=True),
+    Column("verdict", String(16), nullable=False),
+    Column("reviewer", String(128), nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
 # Number of audited images deleted without a verdict; the audit counts them as drawn.
 lost_audits = Table(
     "lost_audits",
@@ -107,6 +139,8 @@ lost_audits = Table(
     Column("band_low", Float(53), primary_key=True),
     Column("band_high", Float(53), primary_key=True),
     Column("images", BigInteger, nullable=False),
+    # Sum of their weights.
+    Column("weight", Float(53), nullable=False),
 )
 
 # Images reserved for one reviewer until `expires`.

@@ -11,18 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response
+from service.ids import Source
 from service.records.query import RecordId
 from service.records.routes import require_store
 from service.records.serialization import Record, show_time
 from service.records.store import Store
 from service.records.tables import Verdict
-from service.review.audit import Served
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
+from service.review.recertify import Recertificate, recertify
 from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
+from service.review.served import Served
 
 MAX_CLAIMED = 100
 
@@ -63,6 +65,18 @@ class VerdictAnswer(BaseModel):
     record: str
     verdict: Verdict
     reviewer: str
+
+
+class CertificateQuery(BaseModel):
+    """The certificate that is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source | None = Field(None, description="Only images of this source")
+    target_risk: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None, description="For both labels; by default that of the card for each label, or 0.01"
+    )
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.95, description="Of each label by itself")
 
 
 ReviewerParameter = Annotated[Name | None, Query(description="Name of the reviewer; with tokens the name of the token")]
@@ -133,6 +147,11 @@ def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Se
     @router.get("/progress", summary="Show the progress of the review and the result of the audit")
     def progress(request: Request, reviewer: ReviewerParameter = None) -> Progress:
         return read_progress(require_store(store), find_reviewer(request, reviewer), served())
+
+    @router.get("/certificate", summary="Certify the band again from the verdicts of the audit")
+    def certificate(query: Annotated[CertificateQuery, Query()]) -> Recertificate:
+        with require_store(store).begin() as connection:
+            return recertify(connection, served(), **dict(query))
 
     @router.get("/corrections.csv", response_class=Response, summary="Export all verdicts as corrections for training")
     def corrections(ids: Ids = Ids.RECORD) -> Response:

@@ -1,17 +1,31 @@
 // The side bar: progress of the review and result of the audit.
 
 import { byId, h, say, svg } from "./dom.js";
-import { count, percent } from "./format.js";
+import { count, percent, words } from "./format.js";
 
-/** @import { Audit, Progress, VerdictCounts } from "../types" */
+/** @import { Agreement, Audit, Progress, RiskEstimate, VerdictCounts } from "../types" */
+
+// Evidence reaches 20 in at most 5 % of runs, at any time, while the opposite is true; 100 in at most 1 %.
+const TICKET = 20;
+const PAGE = 100;
 
 /** @param {Progress} progress */
-export function showProgress({ waiting, verdicts, mine }) {
+export function showProgress({ waiting, verdicts, mine, agreement }) {
   fill("mine-count", count(total(mine)));
   fill("waiting-discarded", count(waiting.discarded));
   fill("waiting-audit", count(waiting.audit));
+  fill("waiting-second", count(waiting.second));
   const counts = `glasses ${count(verdicts.glasses)}, no glasses ${count(verdicts.no_glasses)}, unclear ${count(verdicts.unclear)}`;
   say(byId("split"), `All reviewers: ${counts}.`);
+  say(byId("agreement"), agreed(agreement));
+}
+
+/** @param {Agreement} agreement */
+function agreed({ images, differ, kappa, kappa_lower: lower, kappa_upper: upper }) {
+  if (!images) return "No audit image has a second verdict yet.";
+  const pairs = `${count(differ)} of ${count(images)} second verdicts differ`;
+  if (kappa === null || lower === null || upper === null) return `${pairs}.`;
+  return `${pairs}; kappa ${kappa.toFixed(2)} (${lower.toFixed(2)} to ${upper.toFixed(2)}).`;
 }
 
 /** @param {Audit} audit */
@@ -20,6 +34,7 @@ export function showAudit(audit) {
   byId("audit-body").replaceChildren(
     ...(audit.images ? estimate(audit) : [h("p", { class: "soft" }, "The audit sample has no verdicts yet.")]),
     h("p", { class: "soft small" }, certificate(audit)),
+    ...promises(audit),
     ...bias(audit),
   );
 }
@@ -28,7 +43,6 @@ export function showAudit(audit) {
 function estimate(audit) {
   const { error_ratio: ratio, error_lower: lower, error_upper: upper, certified_risk: certified } = audit;
   if (ratio === null || lower === null || upper === null) return [];
-  const [kind, text] = outcome(lower, upper, certified);
   return [
     h(
       "p",
@@ -37,20 +51,48 @@ function estimate(audit) {
       h("span", { class: "soft small" }, ` ${count(audit.errors)} of ${count(audit.images)} labelled wrongly`),
     ),
     interval(ratio, lower, upper, certified),
-    h("p", { class: "small" }, `between ${percent(lower, 2)} and ${percent(upper, 2)}`),
-    h("p", {}, h("span", { class: `badge badge--${kind}` }, text)),
+    h("p", { class: "small" }, `between ${percent(lower, 2)} and ${percent(upper, 2)}, if looked at once`),
+    h("p", {}, badge(audit)),
   ];
 }
 
 /**
- * @param {number} lower
- * @param {number} upper
- * @param {number | null} certified
+ * The promise of each class with the evidence about it, if the card certifies any.
+ *
+ * @param {Audit} audit
  */
-function outcome(lower, upper, certified) {
-  if (certified === null) return ["info", "not certified"];
-  if (lower > certified) return ["bad", "above the certified risk"];
-  return upper <= certified ? ["good", "within the certified risk"] : ["info", "too few verdicts to tell"];
+function promises({ classes, broken_promise: broken }) {
+  if (broken === null) return [];
+  const rows = Object.entries(classes).map(([label, one]) =>
+    h("div", {}, h("dt", {}, `accepted as ${words(label)}`), h("dd", {}, badge(one))),
+  );
+  return [
+    h("dl", { class: "counts" }, ...rows),
+    h(
+      "p",
+      { class: "soft small" },
+      `Evidence that the card's promises are broken: ${evidence(broken)}. 1 is none; ${TICKET} raises an alert, which happens in at most 5 % of runs while all promises hold, however often you look.`,
+    ),
+  ];
+}
+
+/** @param {RiskEstimate} one */
+function badge(one) {
+  const [kind, text] = outcome(one);
+  return h("span", { class: `badge badge--${kind}` }, text);
+}
+
+/** @param {RiskEstimate} one */
+function outcome({ certified_risk: certified, evidence_above: above, evidence_below: below }) {
+  if (certified === null || above === null || below === null) return ["info", "not certified"];
+  if (above >= TICKET) return ["bad", `above the certified risk (evidence ${evidence(above)})`];
+  if (below >= TICKET) return ["good", `within the certified risk (evidence ${evidence(below)})`];
+  return ["info", "not decided yet"];
+}
+
+/** @param {number} value */
+function evidence(value) {
+  return value > PAGE ? `over ${PAGE}` : value.toPrecision(2);
 }
 
 /** @param {Audit} audit */
