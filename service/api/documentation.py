@@ -50,6 +50,11 @@ OPERATIONS: Mapping[str, Text] = {
     "GET /v1/decisions/{record}/image": Text(
         RECORDS, "The small copy that is kept of discarded and audited images, 256 pixels at most; 404 without one."
     ),
+    "GET /v1/sources": Text(
+        RECORDS,
+        "Accepted, uncertain, contradicted and unfamiliar images of each generator, checkpoint or run, with intervals, "
+        "and the sources that differ from the rest.",
+    ),
     "GET /v1/model": Text(
         MODEL,
         "The card of the served version: input, band and how it was chosen, certificate, calibration, training data "
@@ -76,6 +81,9 @@ OPERATIONS: Mapping[str, Text] = {
     "DELETE /v1/review/skips": Text(REVIEW, "Offer all skipped images to this reviewer again."),
     "GET /v1/review/progress": Text(
         REVIEW, "Numbers of open and judged images, and the error rate of the audit with its interval."
+    ),
+    "GET /v1/review/certificate": Text(
+        REVIEW, "The band that the audit's verdicts certify for each class, or the number of labels that are missing."
     ),
     "GET /v1/review/corrections.csv": Text(
         REVIEW, "Id, label and reason of each verdict, as `lensgate train prepare --corrections` reads them."
