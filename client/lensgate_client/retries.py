@@ -45,7 +45,7 @@ class Retries:
         return error.is_retryable
 
     def is_outage(self, error: GateError) -> bool:
-        """Return whether the gate was not there: nothing was sent, or it is not ready."""
+        """Return whether the gate was not there: no connection, or it is not ready."""
         return isinstance(error, NotReady) or (isinstance(error, GateUnreachable) and not error.is_lost)
 
     def wait(self, error: GateError, attempt: int, *, chance: float) -> float:
