@@ -52,8 +52,8 @@ OPERATIONS: Mapping[str, Text] = {
     ),
     "GET /v1/sources": Text(
         RECORDS,
-        "Accepted, uncertain, contradicted and unfamiliar images of each generator, checkpoint or run, with intervals, "
-        "and the sources that differ from the rest.",
+        "Accepted, uncertain, contradicted and unfamiliar images of each source, by expected label and score bin, with "
+        "intervals. A source is broken if it differs from the others (Fisher's exact test, Holm's correction).",
     ),
     "GET /v1/model": Text(
         MODEL,
@@ -83,7 +83,9 @@ OPERATIONS: Mapping[str, Text] = {
         REVIEW, "Numbers of open and judged images, and the error rate of the audit with its interval."
     ),
     "GET /v1/review/certificate": Text(
-        REVIEW, "The band that the audit's verdicts certify for each class, or the number of labels that are missing."
+        REVIEW,
+        "A band for each label that the audit's verdicts certify, or the number of labels that are still needed; for "
+        "one `source` where it is given.",
     ),
     "GET /v1/review/corrections.csv": Text(
         REVIEW, "Id, label and reason of each verdict, as `lensgate train prepare --corrections` reads them."
