@@ -129,6 +129,19 @@ def test_an_unknown_record_is_not_found(site: Site) -> None:
     assert site.put(UNKNOWN, "glasses", reviewer="Anna").status_code == 404
 
 
+def test_the_certificate_is_by_the_verdicts_of_the_source(store: Store, site: Site) -> None:
+    (record,) = fill(store, [audited(source="a", probability=0.98)])
+    site.put(record, "glasses", reviewer="Anna")
+    found = site.client.get("/v1/review/certificate", params={"source": "a", "target_risk": 0.05}).json()
+    glasses = found["classes"]["glasses"]
+    assert (glasses["certified"], glasses["images"], glasses["errors"], glasses["target_risk"]) == (False, 1, 0, 0.05)
+    assert glasses["labels_needed"] > 0
+    assert found["band"] == {"low": 0.4, "high": 0.6}
+    assert site.client.get("/v1/review/certificate?source=b").json()["classes"]["glasses"]["images"] == 0
+    for wrong in ("target_risk=1", "confidence=0", "colour=red"):
+        assert site.client.get(f"/v1/review/certificate?{wrong}").status_code == 400
+
+
 def test_exports_are_downloads(store: Store, site: Site) -> None:
     (record,) = fill(store, [decision(id="7.png")])
     site.put(record, "no_glasses", reviewer="Anna")
@@ -144,7 +157,7 @@ def test_exports_are_downloads(store: Store, site: Site) -> None:
         assert members.getnames() == [f"reviewed/faces/face-{record}.jpg", "reviewed/about.json", "reviewed/train.csv"]
 
 
-PATHS = ["progress?reviewer=Anna", "corrections.csv", "dataset.tar"]
+PATHS = ["progress?reviewer=Anna", "certificate", "corrections.csv", "dataset.tar"]
 
 
 @pytest.mark.parametrize("path", PATHS)
