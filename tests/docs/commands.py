@@ -45,8 +45,13 @@ def check(text: str) -> int:
 
 
 def _commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of each simple command: comments, redirections, groups and assignments are left out."""
+    """Yield the words of each simple command: comments, redirections, groups and assignments are left out.
+
+    In a block with prompts, lines without one are output.
+    """
     text = re.sub(r"\\\n\s*", " ", text)
+    if prompts := re.findall(r"^\$ (.*)$", text, re.MULTILINE):
+        text = "\n".join(prompts)
     for line in text.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|;&")
         lexer.whitespace_split = True

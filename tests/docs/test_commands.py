@@ -38,6 +38,7 @@ def test_commands_in_the_text_exist(page: Path) -> None:
         ("curl --data-binary @samples/cat.png http://127.0.0.1:8000/v1/decisions", "no samples/cat.png"),
         ("docker compose -f compose.yml up", "no compose.yml"),
         ("docker build --target tpu .", "no target tpu"),
+        ("$ make dinner\nmake: *** output", "no dinner"),
         ("true | lensgat bulk", "do not know the program true"),
     ],
 )
