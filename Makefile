@@ -1,4 +1,4 @@
-# make run        serve the committed model and print its decisions about samples/
+# make run        serve the committed model and print its decisions about samples/; PORT=8001 takes another port
 # make test-fast  lint, types and the tests that need only pip packages; two minutes
 # make test       lint, types and every test, with containers and fuzzing; needs Debian and root
 # make up         gate, Prometheus, Alertmanager and Grafana in containers
@@ -15,7 +15,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 .PHONY: run setup setup-training test test-all coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
-	@$(BIN)/python -m service.demo samples
+	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
 
 setup: .venv/cpu
 setup-training: .venv/training

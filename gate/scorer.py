@@ -4,19 +4,18 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gate.card import METADATA_KEY, CardText
 from gate.errors import DeviceError, ModelError, ScoringError
+from gate.extras import how_to_install
 from gate.model_store import Model
 from gate.onnx_runtime import onnxruntime
 from gate.time_limit import TimeLimit
-from gate.types import Pixels
-
-Device = Literal["auto", "cpu", "cuda"]
+from gate.types import Device, Pixels
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -215,7 +214,7 @@ def _open_session(graph: bytes, device: Device, limit: TimeLimit) -> onnxruntime
     check_runtime()
     has_cuda = CUDA in onnxruntime.get_available_providers()
     if device == "cuda" and not has_cuda:
-        raise DeviceError("LENSGATE_DEVICE=cuda, but this ONNX Runtime has no CUDA: install lensgate[gpu]")
+        raise DeviceError(f"LENSGATE_DEVICE=cuda, but this ONNX Runtime has no CUDA: {how_to_install('gpu')}")
     use_cuda = has_cuda and device != "cpu"
     if use_cuda:
         onnxruntime.preload_dlls()  # Finds the CUDA and cuDNN libraries that pip installed.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import disable_created_metrics
 
+from common.settings import unknown_variables
 from gate import ModelStore
 from gate.formats.png.fast_decoder import ACCELERATED
 from service.access.exposure import check_exposure
@@ -69,6 +70,9 @@ def make_server(settings: Settings, place: Place = ALONE) -> "Server":
         log.warning(
             "PNGs are decoded by Pillow, which takes four times as long: no C compiler was found at installation"
         )
+    if place.is_first:
+        for warning in unknown_variables(os.environ, Settings.variables().values()):
+            log.warning(warning)
     store = ModelStore(settings.models)
     seen = read_state(store)
     load = partial(load_model, store, settings)
@@ -173,7 +177,7 @@ class Server(QuietServer):
                 sockets = self._listeners = listen_beside(self.config.host, self.config.port)
         await super().startup(sockets)
         if self.started:
-            log.info("running on %s (Press CTRL+C to quit)", self.url)
+            self._announce()
         if self._probes:
             await self._beside.enter_async_context(self._probes)
         if self._certificate:
@@ -186,6 +190,19 @@ class Server(QuietServer):
         self._handshakes.close()
         await super().shutdown(sockets or self._listeners)
         await self._beside.aclose()
+
+    def _announce(self) -> None:
+        """Say where the service listens: as text on a terminal, otherwise as a log line."""
+        if not (self._runtime.place.is_first and os.isatty(2) and log.isEnabledFor(logging.INFO)):
+            log.info("running on %s (Press CTRL+C to quit)", self.url)
+            return
+        card = self._runtime.runner.card
+        print(
+            f"\nLensgate serves {card.name} {card.version} on {self.url}/ (the API is described at {self.url}/docs)\n"
+            f"  curl --data-binary @FILE {self.url}/v1/decisions\nCtrl-C ends it.\n",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _connect(self, link: ParentLink) -> None:
         """Connect the link to this server's parts; the app's lifespan opens it."""

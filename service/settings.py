@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from common.settings import flag, load_settings
+from common.settings import add_flags, load_settings, variables_of
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
+from gate.default_models import default_models
 from service.errors import SettingsError
 from service.ids import ID_RULE, is_identity
-
-ENVIRONMENT_PREFIX = "LENSGATE_"
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -22,6 +21,17 @@ MAX_SOURCES = 100
 """Limit of listed sources: each adds 13 time series to every scrape."""
 
 _RESERVED_SOURCES = {"none", "other"}
+
+# The headings of `lensgate serve --help`, by the first setting below each.
+_GROUPS = {
+    "host": "network",
+    "tokens": "access",
+    "records_url": "records",
+    "models": "model",
+    "timeout_ms": "limits",
+    "decode_threads": "decoding and batching",
+    "traces_endpoint": "other",
+}
 
 
 class Settings(BaseModel):
@@ -68,7 +78,10 @@ class Settings(BaseModel):
     audit_ratio: Probability = Field(
         0.001, description="share of accepted images drawn for the audit, half of them by claimed error"
     )
-    models: Path = Field(Path("models"), description="folder of exported models")
+    models: Path = Field(
+        default_factory=default_models,
+        description="folder of exported models (models if it is here, otherwise the installed model)",
+    )
     model_poll_seconds: float = Field(
         1.0,
         ge=0.0,
@@ -167,15 +180,17 @@ class Settings(BaseModel):
         Raises:
             SettingsError: a value is invalid; the text names the key as it was given.
         """
-        variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in cls.model_fields}
-        return load_settings(cls, flags, environment, variables=variables, error=SettingsError)
+        return load_settings(cls, flags, environment, variables=cls.variables(), error=SettingsError)
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Return the environment variable of each setting."""
+        return variables_of(cls.model_fields)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
-        for name, field in cls.model_fields.items():
-            note = "" if field.default is None else f" ({field.default})"
-            parser.add_argument(flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
+        add_flags(parser, cls, groups=_GROUPS)
 
     @property
     def listed_sources(self) -> tuple[str, ...]:

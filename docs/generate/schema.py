@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from common.settings import flag
+from common.settings import PREFIX, flag
 from docs.generate.markdown import code, table
 from gate.card import Card
-from service.settings import ENVIRONMENT_PREFIX, Settings
+from service.settings import Settings
 
 Schema = dict[str, Any]
 
@@ -19,7 +19,7 @@ def settings() -> str:
     for name, field in Settings.model_json_schema()["properties"].items():
         default = field.get("default")
         shown = "-" if default in (None, "") else code(default if isinstance(default, str) else json.dumps(default))
-        names = f"{code(ENVIRONMENT_PREFIX + name.upper())} {code(flag(name))}"
+        names = f"{code(PREFIX + name.upper())} {code(flag(name))}"
         rows.append([names, shown, _values(field), field["description"]])
     return table(["variable, flag", "default", "values", "meaning"], rows)
 

@@ -15,6 +15,10 @@ export type Stage = Schemas["StageState"];
 export type Session = Schemas["SessionAnswer"];
 export type DecisionRecord = Schemas["Record"];
 export type RecordPage = Schemas["RecordPage"];
+export type Share = Schemas["Share"];
+export type SourceDifference = Schemas["Difference"];
+export type SourceOutcomes = Schemas["SourceOutcomes"];
+export type SourceReport = Schemas["SourceReport"];
 export type Progress = Schemas["Progress"];
 export type Agreement = Schemas["Agreement"];
 export type Audit = Schemas["Audit"];
@@ -48,6 +52,7 @@ export interface Schema {
   enum?: string[];
   const?: unknown;
   default?: unknown;
+  examples?: unknown[];
   anyOf?: Schema[];
   oneOf?: Schema[];
   items?: Schema;
@@ -61,7 +66,11 @@ export interface Schema {
   pattern?: string;
 }
 
-export type Content = Record<string, { schema?: Schema }>;
+export interface Media {
+  schema?: Schema;
+}
+
+export type Content = Record<string, Media>;
 
 export interface Parameter {
   name: string;
@@ -73,6 +82,7 @@ export interface Parameter {
 
 export interface Operation {
   summary: string;
+  description?: string;
   tags?: string[];
   parameters?: Parameter[];
   requestBody?: { content: Content };
@@ -81,6 +91,7 @@ export interface Operation {
 
 /** An OpenAPI document, as far as the API page reads it. */
 export interface OpenApi {
+  tags?: { name: string; description: string }[];
   paths: Record<string, Record<string, Operation>>;
   components: { schemas: Record<string, Schema> };
 }

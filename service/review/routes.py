@@ -91,7 +91,7 @@ def make_review_routes(store: Store | None, *, served: Callable[[], Served], met
         metrics: counts verdicts.
     """
     problems = (MalformedRequest, Forbidden, NotFound, RecordsUnavailable)
-    router = APIRouter(prefix="/v1/review", tags=["review"], responses=describe_problems(problems))
+    router = APIRouter(prefix="/v1/review", responses=describe_problems(problems))
     _add_claims(router, store)
     _add_verdicts(router, store, metrics)
     _add_skips(router, store)

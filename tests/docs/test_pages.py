@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ def test_pages_of_the_site_link_only_to_the_site(page: Path) -> None:
 
 def test_navigation_lists_every_page_once() -> None:
     settings = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
-    listed = list(_pages_of(settings["project"]["nav"]))
-    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+    listed = Counter(_pages_of(settings["project"]["nav"]))
+    assert listed == Counter(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")), "see nav in zensical.toml"
 
 
 def _pages_of(entry: Any) -> Iterator[str]:

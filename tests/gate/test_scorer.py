@@ -104,7 +104,7 @@ def test_invalid_probabilities_raise_a_scoring_error(white: float, fault: str) -
 
 
 def test_cuda_that_is_not_there_is_an_error_and_no_fallback() -> None:
-    with pytest.raises(DeviceError, match=r"install lensgate\[gpu\]"):
+    with pytest.raises(DeviceError, match=r"run pip install '\.\[gpu\]'"):
         Scorer(brightness_model(), device="cuda")
 
 

@@ -64,6 +64,7 @@ FULL_LANE = {
         "service/test_stuck_loads.py",
         "service/test_tracing.py",
         "service/test_workers.py",
+        "test_installed_wheel.py",
         "training/test_draw.py",
     ),
 }

@@ -27,7 +27,7 @@ _Body = TypeVar("_Body", bound=BaseModel)
 def make_v2_routes(inference: Inference) -> APIRouter:
     """Make all routes except inference."""
     runtime = inference.runtime
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
+    router = APIRouter(prefix="/v2")
     _add_health(router, runtime)
     _add_statistics(router, runtime, inference.statistics)
     _add_model(router, runtime)

@@ -9,6 +9,7 @@ import { drawHistogram, range } from "./histogram.js";
 import { Latest } from "./latest.js";
 import { Poll } from "./poll.js";
 import { readOut, summarise, toMinutes, toPoints } from "./series.js";
+import { watchSources } from "./sources.js";
 import { showLoad, showStages, showTiles } from "./tiles.js";
 import { TimeChart } from "./timechart.js";
 import { makeTry } from "./try.js";
@@ -136,3 +137,4 @@ offerCommand();
 makeTry(() => poll.now());
 showSession().catch(() => {}); // The poll reports the same problem.
 poll.now();
+watchSources();
