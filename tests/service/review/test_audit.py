@@ -81,7 +81,7 @@ def test_a_skipped_audit_image_is_kept_for_other_reviewers(store: Store) -> None
 
 
 def test_images_about_which_a_shadow_differs_compare_the_versions_and_no_more(store: Store) -> None:
-    drawn = {"draw": "shadow", "draw_probability": 0.1, "draw_weight": 0.0}
+    drawn: dict[str, Any] = {"draw": "shadow", "draw_probability": 0.1, "draw_weight": 0.0}
     records = fill(store, [audited(**drawn) for _ in range(5)])
     shadows = [
         {"record": record, "version": "2", "probability": 0.1, "label": label, "decision": "accept"}
