@@ -22,6 +22,7 @@ const page = {
   banners: new Banners(() => poll.now()),
   latest: new Latest(byId("latest")),
   chart: new TimeChart(byId("history"), (point) => readHistory(point)),
+  hasSources: false,
 };
 
 const poll = new Poll(async (signal) => {
@@ -46,6 +47,11 @@ function show(snapshot) {
   showHistory(snapshot);
   showScores(snapshot);
   page.latest.follow(snapshot);
+  // Sources are known from records only.
+  if (!page.hasSources && snapshot.records.state !== "off") {
+    page.hasSources = true;
+    watchSources();
+  }
   content.setAttribute("aria-busy", "false");
 }
 
@@ -137,4 +143,3 @@ offerCommand();
 makeTry(() => poll.now());
 showSession().catch(() => {}); // The poll reports the same problem.
 poll.now();
-watchSources();
