@@ -66,4 +66,5 @@ class RecordDecisions:
                 latency,
                 draw=self._draws.draw(decided.decision, decided.score.probability),
                 source=image.source,
+                record=decided.record,
             )

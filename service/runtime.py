@@ -21,6 +21,7 @@ from service.metrics.decisions import Metrics
 from service.metrics.gathering import Gathering
 from service.observers import CountDecisions, RecordDecisions
 from service.place import ALONE, Place
+from service.records.differences import Differences
 from service.records.recorder import Recorder
 from service.records.store import Store
 from service.records.writer import Limits
@@ -122,9 +123,20 @@ def build_runtime(
     budget = DecodeBudget(place.share(settings.max_decode_bytes))
     threads = place.threads(settings.decode_threads or usable_cores())
     decode_pool = DecodePool(threads=threads, observe=metrics.observe_decode)
-    follower = Shadow(shadow, settings, metrics=metrics.shadow) if shadow else None
+    differences = Differences(settings.audit_ratio) if shadow and store else None
+    follower = Shadow(shadow, settings, metrics=metrics.shadow, observer=differences) if shadow else None
     recorder = (
-        _make_recorder(store, settings, metrics, place=place, budget=budget, decode_pool=decode_pool) if store else None
+        _make_recorder(
+            store,
+            settings,
+            metrics,
+            place=place,
+            budget=budget,
+            decode_pool=decode_pool,
+            differences=differences,
+        )
+        if store
+        else None
     )
     pipeline = Pipeline(
         settings,
@@ -159,7 +171,14 @@ def _observers(
 
 
 def _make_recorder(
-    store: Store, settings: Settings, metrics: Metrics, *, place: Place, budget: DecodeBudget, decode_pool: DecodePool
+    store: Store,
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    place: Place,
+    budget: DecodeBudget,
+    decode_pool: DecodePool,
+    differences: Differences | None,
 ) -> Recorder:
     return Recorder(
         store,
@@ -170,6 +189,7 @@ def _make_recorder(
         is_busy=lambda: decode_pool.queued > 0,
         share=place.share,
         prunes=place.is_first,
+        differences=differences,
     )
 
 

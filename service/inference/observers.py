@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from gate import Band, Card
+from gate.pixels import Pixels
 from service.inference.batcher import BatchObserver
 from service.inference.preprocess import ModelInputs
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
@@ -35,6 +36,13 @@ class InferenceMetrics(BatchObserver, Protocol):
 
     def observe_load(self, result: Literal["success", "failure"]) -> None:
         """Count one attempt to load the current model."""
+
+
+class DifferenceObserver(Protocol):
+    """Is told about each image that the shadow labels or decides differently, in the shadow's thread."""
+
+    def differs(self, answered: ImageDecision, shadow: ImageDecision, pixels: Pixels) -> None:
+        """Note the decisions of both versions, and the image, uint8 `[S, S, 3]`, valid until this returns."""
 
 
 class ShadowMetrics(Protocol):

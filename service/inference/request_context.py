@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gate import Decision, Label
 from gate.scorer import Score
+from service.ids import new_id
 from service.inference.admission import Permit
 from service.inference.model_runner import ModelRunner
 from service.timings import Stages
@@ -22,11 +23,12 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class ImageDecision:
-    """The score of one image, the decision that follows, and the version that made it."""
+    """The score of one image, the decision that follows, the version that made it, and the ULID of its record."""
 
     score: Score
     decision: Decision
     runner: ModelRunner
+    record: str = field(default_factory=new_id)
 
 
 @dataclass(slots=True)

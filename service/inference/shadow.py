@@ -9,11 +9,10 @@ from functools import partial
 
 from gate import Label
 from gate.pixels import Pixels
-from gate.scorer import Score
 from service.errors import NotReady
 from service.inference.batcher import Scored
 from service.inference.model_runner import LoadedModel, ModelRunner
-from service.inference.observers import DecidedRequest, ShadowMetrics
+from service.inference.observers import DecidedRequest, DifferenceObserver, ShadowMetrics
 from service.inference.request_context import ImageDecision
 from service.settings import Settings
 
@@ -33,14 +32,22 @@ class Shadow:
         loaded: the shadow version.
         settings: batch sizes, and the operator's band.
         metrics: counts images and differences.
+        observer: is told about each difference.
         max_images: limit of images that are queued or being scored.
     """
 
     def __init__(
-        self, loaded: LoadedModel, settings: Settings, *, metrics: ShadowMetrics, max_images: int = MAX_IMAGES
+        self,
+        loaded: LoadedModel,
+        settings: Settings,
+        *,
+        metrics: ShadowMetrics,
+        observer: DifferenceObserver | None = None,
+        max_images: int = MAX_IMAGES,
     ) -> None:
         self._runner = ModelRunner(loaded, settings, observer=_Unobserved(), prepare=_lower_priority)
         self._metrics = metrics
+        self._observer = observer
         self._max_images = max_images
         self._lock = threading.Lock()
         self._held = 0
@@ -95,7 +102,8 @@ class Shadow:
             return
         try:
             # A copy: a slice would keep the whole tensor of the request alive.
-            self._runner.batcher.submit(pixels.copy(), partial(self._finish, decisions, expected))
+            kept = pixels.copy()
+            self._runner.batcher.submit(kept, partial(self._finish, kept, decisions, expected))
         except NotReady as error:
             self._give_back(len(pixels))
             self._metrics.observe("failed", len(pixels))
@@ -118,7 +126,11 @@ class Shadow:
             log.error("the shadow has ended and scores no further images: %s", error)
 
     def _finish(
-        self, decisions: Sequence[ImageDecision], expected: Sequence[Label | None], outcome: Scored | Exception
+        self,
+        pixels: Pixels,
+        decisions: Sequence[ImageDecision],
+        expected: Sequence[Label | None],
+        outcome: Scored | Exception,
     ) -> None:
         """Count the outcome, in the inference thread."""
         self._give_back(len(decisions))
@@ -126,16 +138,16 @@ class Shadow:
             self._metrics.observe("failed", len(decisions))
             return
         self._metrics.observe("scored", len(decisions))
-        for answered, score, wish in zip(decisions, outcome.scores, expected, strict=True):
-            self._compare(answered, score, wish)
+        for image, answered, score, wish in zip(pixels, decisions, outcome.scores, expected, strict=True):
+            self._compare(image, answered, ImageDecision(score, self._runner.decide(score, wish), self._runner))
 
-    def _compare(self, answered: ImageDecision, score: Score, expected: Label | None) -> None:
-        decision = self._runner.decide(score, expected)
-        self._metrics.compare(
-            abs(score.probability - answered.score.probability),
-            label=decision.label is not answered.decision.label,
-            decision=decision.action is not answered.decision.action,
-        )
+    def _compare(self, image: Pixels, answered: ImageDecision, shadow: ImageDecision) -> None:
+        label = shadow.decision.label is not answered.decision.label
+        decision = shadow.decision.action is not answered.decision.action
+        distance = abs(shadow.score.probability - answered.score.probability)
+        self._metrics.compare(distance, label=label, decision=decision)
+        if self._observer is not None and (label or decision):
+            self._observer.differs(answered, shadow, image)
 
 
 class _Unobserved:

@@ -24,6 +24,7 @@ export type Agreement = Schemas["Agreement"];
 export type Audit = Schemas["Audit"];
 export type Recertificate = Schemas["Recertificate"];
 export type ClassRecertificate = Schemas["ClassRecertificate"];
+export type ShadowComparison = Schemas["ShadowComparison"];
 export type RiskEstimate = Schemas["RiskEstimate"];
 export type VerdictCounts = Schemas["VerdictCounts"];
 export type ClaimedImages = Schemas["ClaimedImages"];

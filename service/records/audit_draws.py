@@ -19,6 +19,7 @@ class DrawKind(StrEnum):
 
     UNIFORM = "uniform"
     CLAIMED_ERROR = "claimed_error"
+    SHADOW = "shadow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,17 @@ second_verdicts = Table(
     Column("time", BigInteger, nullable=False),
 )
 
+# The decisions of a shadow version on drawn images about which it differs.
+shadow_decisions = Table(
+    "shadow_decisions",
+    metadata,
+    Column("record", ForeignKey(decisions.c.record, ondelete="CASCADE"), primary_key=True),
+    Column("version", String(64), nullable=False),
+    Column("probability", Float(53), nullable=False),
+    Column("label", String(16), nullable=False),
+    Column("decision", String(16), nullable=False),
+)
+
 # Number of audited images deleted without a verdict; the audit counts them as drawn.
 lost_audits = Table(
     "lost_audits",

@@ -144,7 +144,7 @@ def _delete_decisions(connection: Connection, count: int, *, before: int | None 
     gone = connection.execute(_delete_oldest(decisions, count, before=before).returning(*drawn)).all()
     lost: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in gone:
-        if row.audit:
+        if row.audit and row.draw_weight:
             lost[tuple(row[2:])].append(row.draw_weight)
     for (version, low, high), weights in lost.items():
         values = {"version": version, "band_low": low, "band_high": high}

@@ -10,7 +10,7 @@ from common.statistics import weighted_interval
 from gate import Label
 from service.records.tables import Verdict, decisions, images, lost_audits, verdicts
 from service.review.draws import Draws, read_draws
-from service.review.review_kind import IS_AUDITED
+from service.review.review_kind import IS_IN_SAMPLE
 from service.review.served import Served
 
 
@@ -100,7 +100,7 @@ def _count(connection: Connection, served: Served, draws: Draws) -> Mapping[str,
                 images, images.c.record == decisions.c.record
             )
         )
-        .where(IS_AUDITED, *served.conditions(decisions))
+        .where(IS_IN_SAMPLE, *served.conditions(decisions))
     ).one()
     deleted = select(lost_audits.c.images, lost_audits.c.weight).where(*served.conditions(lost_audits))
     gone, gone_weight = connection.execute(deleted).one_or_none() or (0, 0.0)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, case, func, or_, select
 from common.evidence import Floats, Side, log_evidence
 from gate import Label
 from service.records.tables import decisions, images, storable_text, verdicts
-from service.review.review_kind import IS_AUDITED
+from service.review.review_kind import IS_IN_SAMPLE
 from service.review.served import Served
 
 _MOST = 700.0
@@ -113,7 +113,9 @@ def read_draws(connection: Connection, served: Served, *, source: str | None = N
             )
         )
         # Records are ULIDs, so their order is that of the draws.
-        .where(IS_AUDITED, *served.conditions(decisions), *of_source, decisions.c.record <= last, or_(judged, waiting))
+        .where(
+            IS_IN_SAMPLE, *served.conditions(decisions), *of_source, decisions.c.record <= last, or_(judged, waiting)
+        )
         .order_by(decisions.c.record)
     ).all()
     outcomes = np.array([row.is_wrong for row in rows], np.float64)

@@ -12,6 +12,7 @@ from service.review.review_kind import IS_AUDITED, IS_DISCARDED
 from service.review.reviewer import Reviewer
 from service.review.second_reading import Agreement, count_waiting, read_agreement
 from service.review.served import Served
+from service.review.shadow_comparison import ShadowComparison, read_comparisons
 
 
 class Waiting(BaseModel):
@@ -46,6 +47,7 @@ class Progress(BaseModel):
     mine: ReviewerCounts
     audit: Audit
     agreement: Agreement
+    shadows: list[ShadowComparison]
 
 
 def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
@@ -69,6 +71,7 @@ def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
             mine=ReviewerCounts(**mine, skipped=_count_skipped(connection, reviewer)),
             audit=read_audit(connection, served),
             agreement=read_agreement(connection, served),
+            shadows=read_comparisons(connection, served),
         )
 
 

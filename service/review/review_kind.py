@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, literal, or_, true
+from sqlalchemy import ColumnElement, and_, literal, or_, true
 
 from gate import Action
 from service.records.tables import decisions
@@ -10,6 +10,8 @@ from service.records.tables import decisions
 # A literal in the SQL: databases use a partial index only if they see the value.
 IS_DISCARDED = decisions.c.decision == literal(Action.DISCARD.value, literal_execute=True)
 IS_AUDITED = decisions.c.audit == true()
+# Images drawn because a shadow differs are not representative of the accepted images.
+IS_IN_SAMPLE = and_(IS_AUDITED, decisions.c.draw_weight > 0)
 
 
 class ReviewKind(StrEnum):

@@ -217,6 +217,20 @@ def test_answers_are_the_served_versions_and_do_not_wait_for_it() -> None:
     assert {(each["glasses_probability"], each["model"]["version"]) for each in found} == {(0.2, "1")}
 
 
+def test_an_image_that_it_decides_differently_is_drawn_for_the_audit(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    with running_service(shadow=shadowing(Inverted()), records_url=url, audit_ratio=0.01) as service:
+        service.post(encode(DIM), id="dim")
+
+        def found() -> list[str]:
+            listed = service.client.get("/v1/decisions?audit=true").json()["decisions"]
+            return [one["id"] for one in listed if one["image"]]
+
+        wait_until(lambda: found() == ["dim"])
+        (shadow,) = service.client.get("/v1/review/progress?reviewer=Anna").json()["shadows"]
+        assert shadow == {"version": "2", "differences": 1, "judged": 0, "served_right": 0, "shadow_right": 0}
+
+
 def test_a_shadow_that_died_is_counted_and_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
     scorer = FakeScorer()
     scorer.fault = lambda _: SystemExit()

@@ -10,7 +10,7 @@ const REASONS = {
   uncertain: "uncertain: inside the band",
   unfamiliar: "unfamiliar: unlike the training images",
   contradicted: "contradicted: differs from the expected label",
-  confident: "accepted; part of the random audit sample",
+  confident: "accepted; part of the audit sample",
 };
 
 /**

@@ -3,21 +3,27 @@
 import { byId, h, say, svg } from "./dom.js";
 import { count, percent, words } from "./format.js";
 
-/** @import { Agreement, Audit, Progress, RiskEstimate, VerdictCounts } from "../types" */
+/** @import { Agreement, Audit, Progress, RiskEstimate, ShadowComparison, VerdictCounts } from "../types" */
 
 // Evidence reaches 20 in at most 5 % of runs, at any time, while the opposite is true; 100 in at most 1 %.
 const TICKET = 20;
 const PAGE = 100;
 
 /** @param {Progress} progress */
-export function showProgress({ waiting, verdicts, mine, agreement }) {
+export function showProgress({ waiting, verdicts, mine, agreement, shadows }) {
   fill("mine-count", count(total(mine)));
   fill("waiting-discarded", count(waiting.discarded));
   fill("waiting-audit", count(waiting.audit));
   fill("waiting-second", count(waiting.second));
   const counts = `glasses ${count(verdicts.glasses)}, no glasses ${count(verdicts.no_glasses)}, unclear ${count(verdicts.unclear)}`;
   say(byId("split"), `All reviewers: ${counts}.`);
-  say(byId("agreement"), agreed(agreement));
+  say(byId("agreement"), [agreed(agreement), ...shadows.map(compared)].join(" "));
+}
+
+/** @param {ShadowComparison} shadow */
+function compared({ version, differences, judged, served_right: served, shadow_right: shadow }) {
+  const verdicts = judged ? `${count(shadow)} right, and the served version ${count(served)}` : "none judged";
+  return `Shadow ${version} differs on ${count(differences)} drawn images; ${verdicts}.`;
 }
 
 /** @param {Agreement} agreement */

@@ -4,12 +4,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from scipy.stats import binomtest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from gate import Band, Card, Label
 from gate.card import CardBand, CardClass, TrueClass
 from service.records.store import Store
-from service.records.tables import Verdict, images, verdicts
+from service.records.tables import Verdict, images, shadow_decisions, verdicts
 from service.records.writer import Limits, prune
 from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics
@@ -17,6 +17,7 @@ from service.review.queue import ReviewQueue
 from service.review.refresh import ReviewRefresh
 from service.review.reviewer import Reviewer
 from service.review.served import Served
+from service.review.shadow_comparison import read_comparisons
 from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT
@@ -77,6 +78,26 @@ def test_a_skipped_audit_image_is_kept_for_other_reviewers(store: Store) -> None
     with store.begin() as connection:
         assert list(connection.scalars(select(images.c.record))) == [skipped]
     assert unread != skipped
+
+
+def test_images_about_which_a_shadow_differs_compare_the_versions_and_no_more(store: Store) -> None:
+    drawn: dict[str, Any] = {"draw": "shadow", "draw_probability": 0.1, "draw_weight": 0.0}
+    records = fill(store, [audited(**drawn) for _ in range(5)])
+    shadows = [
+        {"record": record, "version": "2", "probability": 0.1, "label": label, "decision": "accept"}
+        for record, label in zip(records, ["no_glasses"] * 4 + ["glasses"], strict=True)
+    ]
+    with store.begin() as connection:
+        connection.execute(insert(shadow_decisions), shadows)
+    for record, said in zip(records, ["no_glasses", "no_glasses", "glasses", "unclear", "glasses"], strict=True):
+        ReviewQueue(store).judge(ANNA, record, Verdict(said))
+    judge(store, "glasses")
+    found = audit(store)
+    assert (found.drawn, found.images, found.errors, found.error_ratio) == (1, 1, 0, 0.0)
+    with store.begin() as connection:
+        (compared,) = read_comparisons(connection, SERVED)
+    assert (compared.version, compared.differences, compared.judged) == ("2", 5, 3)
+    assert (compared.served_right, compared.shadow_right) == (1, 2)
 
 
 def test_draws_count_by_their_weights(store: Store) -> None:
