@@ -121,4 +121,4 @@ def _make_infer_routes(runtime: Runtime, regions: SharedMemoryRegions, statistic
 def _documented(infer: list[Route], routers: list[APIRouter]) -> list[str]:
     """Return the paths of all documented operations; other routes get their series at their first request."""
     routes = [*(route for router in routers for route in router.routes), *infer]
-    return [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]
+    return [route.path_format for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]

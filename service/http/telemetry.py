@@ -86,7 +86,7 @@ class Telemetry:
 
     def _observe(self, scope: Scope, status: int, started: float) -> None:
         seconds = time.monotonic() - started
-        route = getattr(scope.get("route"), "path", OTHER)
+        route = getattr(scope.get("route"), "path_format", OTHER)
         if route == "/v1/decisions" and scope["method"] != "POST":
             route = RECORD
         self._metrics.observe_request(route, status, seconds)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -51,6 +52,17 @@ def test_a_decision_is_read_back_as_it_was_answered(recording: Running) -> None:
     assert record["sha256"] == hashlib.sha256(GREY).hexdigest()
     assert recording.client.get("/v1/decisions/grey").json() == record
     assert recording.client.get(f"/v1/decisions/{record['record']}").json() == record
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b/c.png", "run/7/image", "100%", "%2F", "../..", "a?b#c", "käse/☃", " ", "batch/1", "x" * 128], ids=repr
+)
+def test_any_id_names_its_decision_in_a_path(recording: Running, name: str) -> None:
+    recording.post(GREY, id=name)
+    written(recording, 1)
+    found = recording.client.get(f"/v1/decisions/{quote(name, safe='')}").json()
+    assert found["id"] == name
+    assert recording.client.get(f"/v1/decisions/{found['record']}").json() == found
 
 
 def test_what_was_discarded_keeps_a_small_picture(recording: Running) -> None:
