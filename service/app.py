@@ -76,7 +76,7 @@ def create_app(
         make_v2_routes(runtime, regions, statistics),
         make_record_routes(store),
         make_review_routes(store, served=served, metrics=reviews),
-        make_page_routes(sampler),
+        make_page_routes(sampler, store=store),
         make_session_routes(tokens),
         *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
     ]

@@ -62,7 +62,9 @@ def make_record_routes(store: Store | None) -> APIRouter:
         return json_response({"decisions": found, "next": after})
 
     # Callers' ids may contain slashes; only after a record does `/image` name its preview.
-    @router.get("/v1/decisions/{record:record}/image", response_class=Response, summary="Get the preview of an image, a JPEG")
+    @router.get(
+        "/v1/decisions/{record:record}/image", response_class=Response, summary="Get the preview of an image, a JPEG"
+    )
     def image(record: str) -> Response:
         # The preview of a record never changes.
         headers = {"Cache-Control": "private, max-age=86400, immutable"}

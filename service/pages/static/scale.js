@@ -1,4 +1,4 @@
-// Draws one probability on a scale from 0 to 1 with the uncertainty band.
+// Draws one value on a scale: a probability with the uncertainty band, or a novelty with its threshold.
 
 import { canvas, linear, rectangle } from "./axes.js";
 import { svg } from "./dom.js";
