@@ -1,4 +1,4 @@
-"""Ids: the rule for callers' ids, and ULIDs for images and requests without one.
+"""Ids: the rule for callers' ids and sources, and ULIDs for images and requests without one.
 
 A ULID sorts by time: 48 bits of milliseconds and 80 random bits, in Crockford's base 32.
 """
@@ -24,18 +24,27 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 def is_identity(text: str) -> bool:
-    """Return whether `text` is a valid id of an image or a V2 request."""
+    """Return whether `text` is a valid id of an image or a V2 request, or a valid source."""
     return _ID.match(text) is not None
 
 
-def _checked(text: str) -> str:
+def _checked_id(text: str) -> str:
     if not is_identity(text):
         raise ValueError(f"an id is {ID_RULE}")
     return text
 
 
-Identity = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
+def _checked_source(text: str) -> str:
+    if not is_identity(text):
+        raise ValueError(f"a source is {ID_RULE}; leave it out if it is not known")
+    return text
+
+
+Identity = Annotated[str, AfterValidator(_checked_id), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
 """The id of an image or of a request, chosen by its caller."""
+
+Source = Annotated[str, AfterValidator(_checked_source), WithJsonSchema({"type": "string", "pattern": ID_PATTERN})]
+"""The generator, checkpoint or run that made an image, named by the caller."""
 
 
 def is_request_id(text: str) -> bool:

@@ -24,8 +24,9 @@ class CountDecisions:
 
     async def decided(self, request: DecidedRequest) -> None:
         """Count the decisions of one request."""
-        for each in request.decisions:
+        for image, each in zip(request.images, request.decisions, strict=True):
             self._metrics.observe_decision(each.score.probability, each.decision, each.runner.card.version)
+            self._metrics.sources.observe(image.source, image.expected, each.decision.reason)
 
 
 class RecordDecisions:
@@ -64,4 +65,5 @@ class RecordDecisions:
                 decided.runner.card,
                 latency,
                 audit=is_drawn(decided.decision, random.random(), self._audit_ratio),
+                source=image.source,
             )

@@ -111,6 +111,7 @@ def build_runtime(
     """
     store = None if settings.records_url == "off" else Store(settings.records_url)
     metrics = Metrics(registry or CollectorRegistry())
+    metrics.sources.expect(settings.listed_sources)
     budget = DecodeBudget(place.share(settings.max_decode_bytes))
     threads = place.threads(settings.decode_threads or usable_cores())
     decode_pool = DecodePool(threads=threads, observe=metrics.observe_decode)

@@ -12,10 +12,16 @@ from common.settings import flag, load_settings
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
 from service.errors import SettingsError
+from service.ids import ID_RULE, is_identity
 
 ENVIRONMENT_PREFIX = "LENSGATE_"
 
 Count = Annotated[int, Field(ge=1)]
+
+MAX_SOURCES = 100
+"""Limit of listed sources: each adds 13 time series to every scrape."""
+
+_RESERVED_SOURCES = {"none", "other"}
 
 
 class Settings(BaseModel):
@@ -48,6 +54,11 @@ class Settings(BaseModel):
     )
     records_max_days: Count = Field(30, description="days that a decision is kept")
     records_max_image_bytes: Count = Field(2**30, description="bytes of small JPEGs kept; the oldest are deleted first")
+    sources: str = Field(
+        "",
+        description="sources (generators, checkpoints or runs) with metrics of their own; comma-separated, at most "
+        f"{MAX_SOURCES}, all others count as other",
+    )
     audit_ratio: Probability = Field(0.001, description="share of accepted images that are kept for review")
     models: Path = Field(Path("models"), description="folder of exported models")
     model_poll_seconds: float = Field(
@@ -108,6 +119,18 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _sources_can_be_listed(self) -> Self:
+        if len(self.listed_sources) > MAX_SOURCES:
+            raise ValueError(f"LENSGATE_SOURCES lists {len(self.listed_sources)} sources: {MAX_SOURCES} are allowed")
+        for source in self.listed_sources:
+            if source in _RESERVED_SOURCES or not is_identity(source):
+                raise ValueError(
+                    f"LENSGATE_SOURCES: {source[:128]!r} cannot be listed: a source is {ID_RULE}, and other and none "
+                    "are the labels of all other sources and of images without one"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _one_image_fits(self) -> Self:
         if self.max_inflight_bytes < self.max_body_bytes:
             # Such an image would be refused with "try again" forever.
@@ -138,6 +161,11 @@ class Settings(BaseModel):
         for name, field in cls.model_fields.items():
             note = "" if field.default is None else f" ({field.default})"
             parser.add_argument(flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
+
+    @property
+    def listed_sources(self) -> tuple[str, ...]:
+        """The sources that have metrics of their own."""
+        return tuple(dict.fromkeys(name for each in self.sources.split(",") if (name := each.strip())))
 
     def timeout(self, asked_ms: int | None) -> float:
         """Return the seconds until the deadline of a request; `asked_ms` can only shorten it."""

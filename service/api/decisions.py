@@ -21,7 +21,7 @@ from service.errors import (
 from service.http.openapi import describe_body, describe_problems
 from service.http.request_body import read_body, while_connected
 from service.http.scope_state import request_state
-from service.ids import Identity, new_id
+from service.ids import Identity, Source, new_id
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
 from service.runtime import Runtime
@@ -38,6 +38,7 @@ class DecisionQuery(BaseModel):
     expected: Label | None = Field(None, description="The label that the generator was asked for")
     timeout_ms: int | None = Field(None, ge=1, description="Deadline; it can only shorten the service's own")
     identity: Identity | None = Field(None, alias="id", description="Returned with the decision; generated if missing")
+    source: Source | None = Field(None, description="The generator, checkpoint or run that made the image")
 
 
 def make_decision_routes(runtime: Runtime) -> APIRouter:
@@ -67,9 +68,10 @@ def make_decision_routes(runtime: Runtime) -> APIRouter:
     )
     async def decide(request: Request, query: Annotated[DecisionQuery, Query()]) -> Response:
         identity = query.identity or new_id()
+        image = ImageRequest(identity, query.expected, query.source)
         try:
             async with admit_request(runtime, request, timeout_ms=query.timeout_ms) as context:
-                decided = await _decide(runtime, request, context, image=ImageRequest(identity, query.expected))
+                decided = await _decide(runtime, request, context, image=image)
         except InvalidImage as error:
             raise _name_encoding(error, request) from error
         body = decision_body(identity, decided)

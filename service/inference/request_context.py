@@ -13,10 +13,11 @@ from service.timings import Stages
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """One image of a request: its id, if it has one, and the label that the generator was asked for."""
+    """One image of a request: its id, the label that the generator was asked for, and its source, where known."""
 
     identity: str | None = None
     expected: Label | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from service.metrics.reading import Reading
 from service.metrics.records import RecordMetrics
 from service.metrics.shadow import ShadowMetrics
 from service.metrics.snapshot import BINS
+from service.metrics.sources import SourceMetrics
 
 SHED_REASONS = ("images", "bytes", "deadline", "streams", "rate_limit")
 
@@ -49,6 +50,7 @@ class Metrics:
         self._make_model_metrics()
         self.shadow = ShadowMetrics(registry)
         self.records = RecordMetrics(registry)
+        self.sources = SourceMetrics(registry)
 
     def serve(self, card: Card, band: Band, *, provider: str) -> None:
         """Start to count for another version; the first call is at startup."""

@@ -15,8 +15,9 @@ from service.records.tables import storable_text
 class DecisionRecord:
     """A decision and its metadata.
 
-    `identity` is the caller's name of the image, if any; `latency` is in seconds from the request line. `taken` is the
-    time by the monotonic clock. `is_processed` says that the preview worker has finished; `sha256` is final then.
+    `identity` and `source` are the caller's names of the image and its generator, if any; `latency` is in seconds from
+    the request line. `taken` is the time by the monotonic clock. `is_processed` says that the preview worker has
+    finished; `sha256` is final then.
     """
 
     identity: str | None
@@ -27,6 +28,7 @@ class DecisionRecord:
     card: Card
     latency: float
     audit: bool = False
+    source: str | None = None
     record: str = field(default_factory=new_id)
     taken: float = field(default_factory=time.monotonic)
     time: float = field(default_factory=time.time)
@@ -58,4 +60,5 @@ class DecisionRecord:
             "version": self.card.version,
             "latency_ms": round(self.latency * 1000, 3),
             "audit": self.audit,
+            "source": self.source and storable_text(self.source),
         }

@@ -7,15 +7,19 @@ exchange with the server; the method is undocumented, so pyproject.toml bounds t
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 CONNECT_SECONDS = 3
 SILENT_SECONDS = 10.0
 """Timeout for a statement: a vanished host or a stopped server does not close the connection."""
+
+MIGRATION_SECONDS = 600.0
+"""Timeout for a statement of a migration, which may index a large table."""
 
 
 class _Connection(psycopg.Connection[Any]):
@@ -66,3 +70,15 @@ def make_engine(url: URL, *, seconds: float = SILENT_SECONDS) -> tuple[Engine, C
         ended.pop(0).set()
 
     return engine, give_up
+
+
+@contextmanager
+def patience(connection: Connection, seconds: float = MIGRATION_SECONDS) -> Iterator[None]:
+    """Allow statements of up to `seconds` within the block."""
+    driver: Any = connection.connection.driver_connection
+    usual = driver.seconds
+    driver.seconds = seconds
+    try:
+        yield
+    finally:
+        driver.seconds = usual

@@ -36,6 +36,9 @@ class Filters(BaseModel):
     verdict: Verdict | None = None
     version: Annotated[str, Field(max_length=64)] | None = None
     id: Annotated[str, Field(max_length=160)] | None = Field(None, description="The caller's name of the image")
+    source: Annotated[str, Field(max_length=128)] | None = Field(
+        None, description="The generator, checkpoint or run that made the image"
+    )
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
         None, description="SHA-256 of the image's bytes"
     )
@@ -56,7 +59,7 @@ class Filters(BaseModel):
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Yield the filters as SQL conditions."""
         columns = decisions.c
-        for name in ("decision", "reason", "label", "expected", "version", "id", "sha256", "audit"):
+        for name in ("decision", "reason", "label", "expected", "version", "id", "source", "sha256", "audit"):
             if (value := getattr(self, name)) is not None:
                 yield columns[name] == (storable_text(value) if isinstance(value, str) else value)
         if self.verdict is not None:

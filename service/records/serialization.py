@@ -25,6 +25,7 @@ class Record(BaseModel):
     reason: Reason
     novelty: float | None
     expected: Label | None
+    source: str | None
     band: BandAnswer
     model: ModelAnswer
     latency_ms: float
@@ -57,6 +58,7 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
         "reason": row.reason,
         "novelty": row.novelty,
         "expected": row.expected,
+        "source": row.source,
         "band": {"low": row.band_low, "high": row.band_high},
         "model": {"name": row.model, "version": row.version},
         "latency_ms": row.latency_ms,
@@ -86,6 +88,6 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 
 FLAT_NAMES = (
     *("record", "id", "time", "sha256", "glasses_probability", "label", "decision", "reason", "novelty", "expected"),
-    *("band_low", "band_high", "model_name", "model_version", "latency_ms", "audit", "image", "verdict"),
+    *("source", "band_low", "band_high", "model_name", "model_version", "latency_ms", "audit", "image", "verdict"),
 )
 """The member names of a flattened record, in order."""

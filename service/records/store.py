@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, func, insert, make_url, select
+from sqlalchemy import URL, Connection, Engine, Table, func, make_url, select
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from service.errors import RecordsUnavailable, SettingsError
 from service.records import sqlite
-from service.records.tables import SCHEMA_VERSION, metadata, schema
+from service.records.migrations import prepare_schema
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Store:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Open a transaction, committed at the end of the block. Missing tables are created.
+        """Open a transaction, committed at the end of the block. Missing tables are created, old ones migrated.
 
         Raises:
             RecordsUnavailable: the database is unreachable, unreadable or not writable.
@@ -94,12 +94,7 @@ class Store:
     def _make_tables(self) -> None:
         with self.engine.begin() as connection:
             self._keep_out_others(connection)
-            metadata.create_all(connection)
-            versions = set(connection.scalars(select(schema.c.version)))
-            if not versions:
-                connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-        if versions - {SCHEMA_VERSION}:
-            raise RecordsUnavailable(f"{self} was written by another release: schema version {max(versions)}")
+            prepare_schema(connection)
         self._is_open = True
         log.info("records are stored in %s", self)
 

@@ -18,7 +18,8 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""A change to the tables takes the next number, and a migration in `migrations.py`."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -62,9 +63,19 @@ decisions = Table(
     Column("latency_ms", Float(53), nullable=False),
     # Member of the random audit sample of accepted images.
     Column("audit", Boolean, nullable=False),
+    # The caller's name of the generator, checkpoint or run.
+    Column("source", String(128)),
 )
 # For the newest decision with an id; callers may use one id for all images.
 Index("decisions_named", decisions.c.id, decisions.c.record)
+# For the decisions of one source in a span of time, as records sort by time.
+Index(
+    "decisions_sourced",
+    decisions.c.source,
+    decisions.c.record,
+    sqlite_where=decisions.c.source.is_not(None),
+    postgresql_where=decisions.c.source.is_not(None),
+)
 Index(
     "decisions_discarded",
     decisions.c.record,

@@ -3,9 +3,10 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import binomtest
 
-from common.statistics import clopper_pearson
+from common.statistics import clopper_pearson, fisher_exact, holm, wilson
 from training.evaluation import calibrate
 
 
@@ -49,3 +50,38 @@ def test_the_intervals_of_cards_are_the_same_but_for_rounding(images: int, confi
         assert clopper_pearson(errors, images, confidence=confidence) == pytest.approx(
             (card.low, card.high), rel=0, abs=1e-12
         )
+
+
+@settings(deadline=None)
+@given(counts(), st.one_of(counts(), st.just((0, 0))))
+def test_fishers_test_equals_that_of_scipy(first: tuple[int, int], second: tuple[int, int]) -> None:
+    table = [[events, images - events] for events, images in (first, second)]
+    assert fisher_exact(first, second) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-6, abs=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((0, 1), (0, 1)), ((3, 3), (0, 3)), ((2, 3), (1, 3)), ((60, 200), (90, 1800)), ((0, 5), (900, 10**6))],
+)
+def test_fishers_test_with_ties_and_at_the_ends(first: tuple[int, int], second: tuple[int, int]) -> None:
+    table = [[events, images - events] for events, images in (first, second)]
+    assert fisher_exact(first, second) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holms_correction_rejects_as_the_procedure_does(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    for level in (0.001, 0.05, 0.5):
+        rejected = 0
+        for p_value in sorted(p_values):
+            if p_value * (len(p_values) - rejected) > level:
+                break
+            rejected += 1
+        assert sum(each <= level for each in adjusted) == rejected
+
+
+@given(counts())
+def test_wilsons_interval_equals_that_of_scipy(counted: tuple[int, int]) -> None:
+    expected = binomtest(*counted).proportion_ci(0.95, "wilson")
+    assert wilson(*counted) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert wilson(0, 0) == (0, 1)

@@ -120,6 +120,9 @@ def test_an_error_is_a_problem_document(service: Running) -> None:
         {"id": "x" * 129},
         {"id": "a\nb"},
         {"id": "a\0"},
+        {"source": ""},
+        {"source": "x" * 129},
+        {"source": "a\u202eb"},
     ],
 )
 def test_a_parameter_that_does_not_fit_is_a_400_that_names_it(service: Running, query: dict[str, str]) -> None:
@@ -326,7 +329,7 @@ def test_the_documentation_names_bodies_answers_and_errors(service: Running) -> 
     paths = service.client.get("/openapi.json").json()["paths"]
     operation = paths["/v1/decisions"]["post"]
     assert set(operation["requestBody"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"expected", "timeout_ms", "id"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {"expected", "timeout_ms", "id", "source"}
     statuses = {"200", "400", "413", "422", "429", "500", "503", "504"}
     assert set(operation["responses"]) == statuses
     for status in statuses - {"200"}:

@@ -19,6 +19,8 @@ from service.http.allowed_methods import NOT_ALLOWED, REFUSE
 from service.http.caller import name_caller
 from service.http.openapi import describe_body, describe_problems
 from service.http.scope_state import request_state
+from service.ids import Source
+from service.inference.request_context import ImageRequest
 from service.runtime import Runtime
 from service.schemas import DecisionAnswer
 
@@ -34,6 +36,7 @@ class BatchQuery(BaseModel):
 
     expected: Label | None = Field(None, description="The requested label, for all images")
     timeout_ms: int | None = Field(None, ge=1, description="Timeout of each image, from its last byte")
+    source: Source | None = Field(None, description="The generator, checkpoint or run that made the images")
 
 
 class DecisionLine(DecisionAnswer):
@@ -103,7 +106,7 @@ class BatchResponse(Response):
             scope=scope,
             receive=receive,
             send=send,
-            expected=self._query.expected,
+            image=ImageRequest(expected=self._query.expected, source=self._query.source),
             timeout=settings.timeout(self._query.timeout_ms),
         )
         with count_refusals(self._runtime.metrics), self._runtime.admission.stream(name_caller(scope)):

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
+from dataclasses import replace
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gate import Label
 from service.api.batch.disconnect import ConnectionWatch
 from service.api.batch.intake import Intake, Line, error_line
 from service.api.batch.ordered_results import OrderedResults
@@ -38,7 +38,7 @@ class BatchSession:
         runtime: decides.
         parser: splits the body into images.
         scope, receive, send: ASGI's.
-        expected: the requested label, for all images.
+        image: the requested label and the source, for all images.
         timeout: seconds from an image's last byte to its line.
     """
 
@@ -50,7 +50,7 @@ class BatchSession:
         scope: Scope,
         receive: Receive,
         send: Send,
-        expected: Label | None,
+        image: ImageRequest,
         timeout: float,
     ) -> None:
         self.counts = {"accept": 0, "discard": 0, "error": 0}
@@ -61,7 +61,7 @@ class BatchSession:
         self._connection = ConnectionWatch(scope)
         self._send = send
         self._request_id = request_state(scope).request_id
-        self._expected = expected
+        self._image = image
         self._timeout = timeout
         self._patience = runtime.settings.timeout_ms / 1000
         self._upload = UploadReader(receive, Pace(runtime.settings.min_body_rate, self._patience))
@@ -136,9 +136,8 @@ class BatchSession:
             with count_refusals(self._runtime.metrics), self._runtime.runner as runner:
                 async with asyncio.timeout(self._timeout):
                     context = RequestContext(runner, permit, time.monotonic() + self._timeout)
-                    decided = await self._runtime.pipeline.decide_file(
-                        context, body, ImageRequest(identity, self._expected)
-                    )
+                    image = replace(self._image, identity=identity)
+                    decided = await self._runtime.pipeline.decide_file(context, body, image)
         except TimeoutError:
             text = f"there was no answer within {self._timeout * 1000:.0f} ms"
             return error_line(DeadlineExceeded(text), identity)

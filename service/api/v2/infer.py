@@ -1,7 +1,7 @@
 """The inference endpoint: admit, read, decide, respond."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from starlette.requests import Request
@@ -161,11 +161,10 @@ def _note_identity(request: Request, identity: str) -> None:
 
 def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
     """Return the recorded name of each image: the request's id, with an index if there are several."""
-    if not asked.identity:
-        return [ImageRequest(expected=expected) for expected in asked.expected]
-    if asked.count == 1:
-        return [ImageRequest(asked.identity, asked.expected[0])]
-    return [ImageRequest(f"{asked.identity}.{index}", expected) for index, expected in enumerate(asked.expected)]
+    names: Iterable[str | None] = (f"{asked.identity}.{index}" for index in range(asked.count))
+    if not asked.identity or asked.count == 1:
+        names = [asked.identity or None] * asked.count
+    return [ImageRequest(name, expected, asked.source) for name, expected in zip(names, asked.expected, strict=True)]
 
 
 def _log_fields(asked: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:

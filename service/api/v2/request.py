@@ -64,6 +64,7 @@ class InferenceRequest:
     pixels: Pixels | None
     files: list[memoryview]
     expected: list[Label | None]
+    source: str | None
     outputs: Sequence[OutputRequest]
 
     @property
@@ -119,6 +120,7 @@ def parse_request(
         pixels=pixels,
         files=files,
         expected=_expected(tensors.get("expected"), head.parameters.expected, count),
+        source=head.parameters.source,
         outputs=_outputs(head, served),
     )
 

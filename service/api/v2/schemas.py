@@ -29,7 +29,7 @@ from service.errors import (
 )
 from service.http.openapi import describe_operation
 from service.http.query_params import describe_unknown_name, names_of
-from service.ids import ID_RULE, is_identity
+from service.ids import ID_RULE, Source, is_identity
 
 MAX_DIMENSION = 2**31 - 1
 
@@ -115,6 +115,7 @@ class RequestParameters(_Parameters):
     """Parameters of a request."""
 
     expected: Literal["glasses", "no_glasses"] | None = Field(None, description="The requested label, for all images")
+    source: Source | None = Field(None, description="The generator, checkpoint or run that made the images")
     timeout: NonNegative | None = Field(None, description="Microseconds; can only shorten the service's timeout")
     priority: NonNegative | None = Field(None, description="Accepted without effect: there is one level")
     binary_data_output: bool = Field(False, description="Send all outputs as binary data")

@@ -44,11 +44,11 @@ def ids(service: Running, **query: str | int | float) -> list[str]:
 
 
 def test_a_decision_is_read_back_as_it_was_answered(recording: Running) -> None:
-    answer = recording.post(GREY, id="grey", expected="glasses").json()
+    answer = recording.post(GREY, id="grey", expected="glasses", source="run 7").json()
     written(recording, 1)
     (record,) = ask(recording)["decisions"]
     assert {name: record[name] for name in answer} == answer
-    assert record["expected"] == "glasses"
+    assert (record["expected"], record["source"]) == ("glasses", "run 7")
     assert record["sha256"] == hashlib.sha256(GREY).hexdigest()
     assert recording.client.get("/v1/decisions/grey").json() == record
     assert recording.client.get(f"/v1/decisions/{record['record']}").json() == record
@@ -79,8 +79,9 @@ def test_what_was_discarded_keeps_a_small_picture(recording: Running) -> None:
 
 def test_every_image_of_an_upload_is_recorded(recording: Running) -> None:
     files = [("image", ("a/white.png", WHITE)), ("image", ("bad.png", b"bad")), ("image", ("black.png", BLACK))]
-    recording.client.post("/v1/decisions/batch", files=files)
+    recording.client.post("/v1/decisions/batch?source=stylegan", files=files)
     written(recording, 2)
+    assert set(ids(recording, source="stylegan")) == {"a/white.png", "black.png"}
     assert set(ids(recording)) == {"a/white.png", "black.png"}
     assert ids(recording, id="a/white.png", label="glasses") == ["a/white.png"]
 
@@ -90,7 +91,7 @@ def test_every_image_of_a_tensor_is_recorded(recording: Running) -> None:
     pixels = np.stack([flat(255, 64), flat(128, 64)])
     image = triton.InferInput("image", list(pixels.shape), "UINT8")
     image.set_data_from_numpy(pixels)
-    client.infer("glasses", [image], request_id="pair")
+    client.infer("glasses", [image], request_id="pair", parameters={"source": "ckpt-3"})
     client.infer("glasses", [image])
     client.close()
     written(recording, 4)
@@ -99,6 +100,7 @@ def test_every_image_of_a_tensor_is_recorded(recording: Running) -> None:
     assert first["sha256"] == hashlib.sha256(pixels[0].tobytes()).hexdigest()
     assert (first["decision"], second["decision"]) == ("accept", "discard")
     assert len(set(ids(recording))) == 4
+    assert set(ids(recording, source="ckpt-3")) == {"pair.0", "pair.1"}
 
 
 @pytest.mark.parametrize(("size", "in_the_loop"), [(64, True), (1024, False)])
@@ -150,6 +152,8 @@ def test_an_image_that_could_not_be_judged_leaves_no_record(recording: Running) 
         ({"reason": "contradicted"}, ["wrong"]),
         ({"label": "no_glasses"}, ["wrong", "black"]),
         ({"expected": "glasses"}, ["wrong"]),
+        ({"source": "run 7"}, ["wrong"]),
+        ({"source": "run"}, []),
         ({"version": "1"}, ["wrong", "white", "grey", "black"]),
         ({"version": "2"}, []),
         ({"min_probability": 0.4, "max_probability": 0.6}, ["grey"]),
@@ -166,7 +170,7 @@ def test_an_image_that_could_not_be_judged_leaves_no_record(recording: Running) 
 def test_decisions_are_found_by(recording: Running, query: dict[str, str | float], found: list[str]) -> None:
     for body, name in ((BLACK, "black"), (GREY, "grey"), (WHITE, "white")):
         recording.post(body, id=name)
-    recording.post(BLACK, id="wrong", expected="glasses")
+    recording.post(BLACK, id="wrong", expected="glasses", source="run 7")
     written(recording, 4)
     assert ids(recording, **query) == found
 

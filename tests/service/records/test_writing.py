@@ -51,6 +51,7 @@ def test_what_is_written_is_read_back_whole(store: Store) -> None:
         "reason": "uncertain",
         "novelty": 0.1,
         "expected": None,
+        "source": None,
         "band": {"low": 0.4, "high": 0.6},
         "model": {"name": "glasses", "version": "1"},
         "latency_ms": 12.0,
@@ -158,13 +159,13 @@ def test_a_file_that_is_no_database_is_said_to_be_unavailable(tmp_path: Path) ->
     store.close()
 
 
-def test_a_database_of_another_release_is_left_alone(tmp_path: Path) -> None:
+def test_a_database_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "records.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE lensgate_schema (version INTEGER)")
         connection.execute("INSERT INTO lensgate_schema VALUES (99)")
     connection.close()
     store = Store(f"sqlite:///{path}")
-    with pytest.raises(RecordsUnavailable, match="another release"):
+    with pytest.raises(RecordsUnavailable, match="version 99, which a later release wrote"):
         write(store, [entry().row()], ())
     store.close()

@@ -445,4 +445,4 @@ def test_it_is_documented_with_both_types_and_the_lines_of_its_answer(steady: Ru
     operation = steady.client.get("/openapi.json").json()["paths"]["/v1/decisions/batch"]["post"]
     assert set(operation["requestBody"]["content"]) == {TAR_TYPE, "multipart/form-data"}
     assert "application/x-ndjson" in operation["responses"]["200"]["content"]
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"expected", "timeout_ms"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {"expected", "timeout_ms", "source"}

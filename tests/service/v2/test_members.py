@@ -33,6 +33,13 @@ def test_an_order_is_honoured(head: dict[str, Any]) -> None:
     assert parse({"inputs": [IMAGE], **head}).expected == [Label.GLASSES]
 
 
+@pytest.mark.parametrize("value", ["", "x" * 129, "a\nb", 7, ["run"]])
+def test_a_source_that_does_not_fit_is_an_error(value: Any) -> None:
+    with pytest.raises(MalformedRequest, match="source"):
+        parse({"parameters": {"source": value}, "inputs": [IMAGE]})
+    assert parse({"parameters": {"source": None}, "inputs": [IMAGE]}).source is None
+
+
 def misspelt(word: str) -> Iterator[str]:
     """Everything that one slip of the hand makes of a word."""
     for place, letter in enumerate(word):

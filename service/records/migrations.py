@@ -1,0 +1,65 @@
+"""Numbered migrations: each brings the tables of one schema version to the next.
+
+A migration is SQL text, the same for SQLite and PostgreSQL. It does not use `tables.py`, whose definitions move on.
+"""
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+
+from sqlalchemy import Connection, insert, inspect, select, update
+
+from service.errors import RecordsUnavailable
+from service.records.tables import SCHEMA_VERSION, metadata, schema
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    2: (
+        "ALTER TABLE decisions ADD COLUMN source VARCHAR(128)",
+        "CREATE INDEX decisions_sourced ON decisions (source, record) WHERE source IS NOT NULL",
+    ),
+}
+"""The statements that lead to each version from the one before."""
+
+
+def prepare_schema(connection: Connection) -> None:
+    """Create missing tables, or migrate the tables of an earlier release, in the caller's exclusive transaction.
+
+    Raises:
+        RecordsUnavailable: a later release wrote the database.
+    """
+    found = _find_version(connection)
+    if found is not None and found > SCHEMA_VERSION:
+        raise RecordsUnavailable(
+            f"the records have schema version {found}, which a later release wrote, and this one knows versions up to "
+            f"{SCHEMA_VERSION}: install that release, or set LENSGATE_RECORDS_URL to another database"
+        )
+    if found is not None:
+        with _patience(connection):
+            _migrate(connection, found)
+    metadata.create_all(connection)
+    if found is None:
+        connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+
+
+def _find_version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(schema.name):
+        return None
+    return connection.scalar(select(schema.c.version))
+
+
+def _migrate(connection: Connection, found: int) -> None:
+    for version in range(found + 1, SCHEMA_VERSION + 1):
+        for statement in MIGRATIONS[version]:
+            connection.exec_driver_sql(statement)
+        connection.execute(update(schema).values(version=version))
+        log.info("the records were migrated to schema version %d", version)
+
+
+def _patience(connection: Connection) -> AbstractContextManager[None]:
+    if connection.dialect.name == "sqlite":
+        return nullcontext()
+    # psycopg is an optional dependency.
+    from service.records.postgres import patience  # noqa: PLC0415
+
+    return patience(connection)
