@@ -16,8 +16,9 @@ from service.access.limits import RateLimits
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
 from service.access.tokens import open_tokens
-from service.api.batch.endpoint import BATCH, make_batch_routes
-from service.api.decisions import DECISIONS, make_decision_routes
+from service.api.batch.endpoint import make_batch_routes
+from service.api.batch.session import BATCH
+from service.api.decisions import DECISIONS, TRIALS, make_decision_routes
 from service.api.health import make_probe_routes
 from service.api.routes import make_routes
 from service.api.site import make_site
@@ -82,7 +83,7 @@ def create_app(
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
     site = make_site(routers, infer)
-    bounded = BodyLimit(site, seconds=settings.timeout(None), own_limits={DECISIONS, BATCH})
+    bounded = BodyLimit(site, seconds=settings.timeout(None), own_limits={DECISIONS, TRIALS, BATCH})
     methods = AllowedMethods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
 
     @asynccontextmanager
@@ -102,7 +103,7 @@ def create_app(
         on_limit=partial(metrics.observe_shed, "rate_limit"),
         limits=RateLimits(shared=runtime.place.rates),
     )
-    return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods)
+    return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods, on_failure=runtime.note_failure)
 
 
 def _served(runtime: Runtime) -> Served:

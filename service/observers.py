@@ -55,6 +55,7 @@ class RecordDecisions:
 
     def _entries(self, request: DecidedRequest) -> Iterator[DecisionRecord]:
         latency = time.monotonic() - request.context.started
+        stages = request.context.stages.milliseconds()
         for decided, image in zip(request.decisions, request.images, strict=True):
             yield DecisionRecord(
                 image.identity,
@@ -66,4 +67,5 @@ class RecordDecisions:
                 latency,
                 audit=is_drawn(decided.decision, random.random(), self._audit_ratio),
                 source=image.source,
+                stages=stages,
             )

@@ -19,11 +19,17 @@ from service.runtime import Runtime
 
 @asynccontextmanager
 async def admit_request(
-    runtime: Runtime, request: Request, *, timeout_ms: int | None = None, max_body_bytes: int | None = None
+    runtime: Runtime,
+    request: Request,
+    *,
+    timeout_ms: int | None = None,
+    max_body_bytes: int | None = None,
+    is_trial: bool = False,
 ) -> AsyncIterator[RequestContext]:
     """Hold a permit and the deadline of one request for as long as the block lasts.
 
     `timeout_ms` can only shorten the service's own timeout; `max_body_bytes` is for bodies of several images.
+    Refusals of a trial are not counted.
 
     Raises:
         ServiceError: the request is not admitted, its deadline passes, or an image of it cannot be judged.
@@ -33,7 +39,7 @@ async def admit_request(
     context: RequestContext | None = None
     try:
         with (
-            count_refusals(runtime.metrics),
+            count_refusals(None if is_trial else runtime.metrics),
             runtime.admission.admit(
                 content_length(request),
                 timeout,
@@ -44,7 +50,7 @@ async def admit_request(
         ):
             async with asyncio.timeout(timeout) as limit:
                 context = RequestContext(
-                    runner, permit, started + timeout, request_state(request.scope).stages, started, limit
+                    runner, permit, started + timeout, request_state(request.scope).stages, started, limit, is_trial
                 )
                 yield context
     except TimeoutError as error:
@@ -53,13 +59,15 @@ async def admit_request(
 
 
 @contextmanager
-def count_refusals(metrics: Metrics) -> Iterator[None]:
+def count_refusals(metrics: Metrics | None) -> Iterator[None]:
     """Count refused requests and images at fault; an image at fault becomes an `InvalidImage`."""
     try:
         yield
     except ImageError as error:
-        metrics.observe_image_error(error.code)
+        if metrics is not None:
+            metrics.observe_image_error(error.code)
         raise InvalidImage(error) from error
     except Overloaded as error:
-        metrics.observe_shed(error.reason)
+        if metrics is not None:
+            metrics.observe_shed(error.reason)
         raise

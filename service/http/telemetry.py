@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone, Internal, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
+from service.http.failed_request import FailedRequest, asks_for_decisions
 from service.http.query_params import describe_faults
 from service.http.scope_state import request_state
 from service.ids import is_identity, is_request_id, new_id
@@ -43,15 +45,23 @@ class Telemetry:
         metrics: counts and times requests.
         tracer: creates spans; None if tracing is off.
         methods: the allowed methods of every path, for the `Allow` header of a 405.
+        on_failure: called for each failed request for decisions.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: AllowedMethods | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        *,
+        tracer: "Tracer | None" = None,
+        methods: AllowedMethods | None = None,
+        on_failure: Callable[[FailedRequest], None] | None = None,
     ) -> None:
         self._app = app
         self._methods = methods
         self._metrics = metrics
         self._tracer = tracer
+        self._on_failure = on_failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request through."""
@@ -101,6 +111,8 @@ class Telemetry:
         }
         if state.principal is not None and not state.principal.is_anonymous:
             fields["principal"] = state.principal.name
+        if self._on_failure is not None and "code" in fields and asks_for_decisions(scope):
+            self._on_failure(_failed_request(fields, scope["path"]))
         if stages := state.stages.milliseconds():
             fields["stages"] = stages
         if trace_id := self._trace(scope, route, status, started):
@@ -176,8 +188,21 @@ def _take_over(given: str | None) -> str:
     return given if given and is_request_id(given) else new_id()
 
 
+def _failed_request(fields: Mapping[str, Any], path: str) -> FailedRequest:
+    return FailedRequest(
+        fields["status"],
+        fields["code"],
+        fields["detail"],
+        path,
+        fields["request_id"],
+        identity=fields.get("id"),
+        source=fields.get("source"),
+        token=fields.get("principal"),
+    )
+
+
 def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
-    """Return the additional log fields of a failed request: code, detail and the caller's id."""
+    """Return the additional log fields of a failed request: code, detail, and the caller's id and source."""
     if status < 400:
         return {}
     fields: dict[str, Any] = {}
@@ -189,5 +214,6 @@ def _describe_failure(scope: Scope, status: int) -> dict[str, Any]:
     if not scope["query_string"]:
         return fields
     # The request may have been refused before its query was parsed.
-    identity = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[-1]
-    return {**fields, "id": identity} if is_identity(identity) else fields
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    given = {name: query.get(name, [""])[-1] for name in ("id", "source")}
+    return fields | {name: value for name, value in given.items() if is_identity(value)}

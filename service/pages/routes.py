@@ -5,10 +5,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
-from service.errors import NotFound, RecordsUnavailable
+from service.errors import MalformedRequest, NotFound, RecordsUnavailable
+from service.http.openapi import describe_problems
 from service.pages.assets import Assets
 from service.pages.sampler import Sampler
 from service.pages.snapshot import Operations
+from service.records.outcomes import HistoryReader, OperationsHistory, Window
 from service.records.query import find_one
 from service.records.routes import require_store
 from service.records.store import Store
@@ -46,6 +48,18 @@ def make_page_routes(sampler: Sampler, *, store: Store | None = None) -> APIRout
     )
     async def operations() -> Response:
         return Response(await sampler.show(), headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+    history = HistoryReader()
+
+    @router.get(
+        "/v1/operations/history",
+        response_model=OperationsHistory,
+        summary="Show decisions and failed requests over time, from the records",
+        responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]),
+    )
+    def operations_history(window: Window = Window.QUARTER) -> Response:
+        body = history.show(require_store(store), window)
+        return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
 
     return router
 

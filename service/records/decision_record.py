@@ -16,8 +16,8 @@ class DecisionRecord:
     """A decision and its metadata.
 
     `identity` and `source` are the caller's names of the image and its generator, if any; `latency` is in seconds from
-    the request line. `taken` is the time by the monotonic clock. `is_processed` says that the preview worker has
-    finished; `sha256` is final then.
+    the request line, and `stages` holds the milliseconds of its stages, of all its images together. `taken` is the time
+    by the monotonic clock. `is_processed` says that the preview worker has finished; `sha256` is final then.
     """
 
     identity: str | None
@@ -29,6 +29,7 @@ class DecisionRecord:
     latency: float
     audit: bool = False
     source: str | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
     record: str = field(default_factory=new_id)
     taken: float = field(default_factory=time.monotonic)
     time: float = field(default_factory=time.time)
@@ -61,4 +62,6 @@ class DecisionRecord:
             "latency_ms": round(self.latency * 1000, 3),
             "audit": self.audit,
             "source": self.source and storable_text(self.source),
+            "novelty_threshold": self.card.novelty_limit,
+            **{f"{name}_ms": self.stages.get(name) for name in ("read", "queue", "decode", "inference")},
         }

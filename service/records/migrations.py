@@ -18,6 +18,11 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE decisions ADD COLUMN source VARCHAR(128)",
         "CREATE INDEX decisions_sourced ON decisions (source, record) WHERE source IS NOT NULL",
     ),
+    # FLOAT is a double in both databases. New tables need no migration.
+    3: tuple(
+        f"ALTER TABLE decisions ADD COLUMN {name} FLOAT"
+        for name in ("novelty_threshold", "read_ms", "queue_ms", "decode_ms", "inference_ms")
+    ),
 }
 """The statements that lead to each version from the one before."""
 

@@ -11,6 +11,7 @@ from service.errors import RecordsUnavailable
 from service.inference.preprocess import Source
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import DecisionRecord
+from service.records.failures import FailureLog
 from service.records.preview_worker import Preview, PreviewWorker
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
@@ -50,6 +51,7 @@ class Recorder:
         max_previews: limit for queued previews.
         prune_seconds: interval between deletions of old records.
         retention: clock for the age of records.
+        failures: failed requests, written along with the decisions.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Recorder:
         max_previews: int = MAX_PREVIEWS,
         prune_seconds: float = PRUNE_SECONDS,
         retention: RetentionClock | None = None,
+        failures: FailureLog | None = None,
     ) -> None:
         self.store = store
         self._metrics = metrics
@@ -77,6 +80,7 @@ class Recorder:
         self._prune_seconds = prune_seconds
         self._next_prune = float("-inf")
         self._retention = retention or RetentionClock(limits.max_days * DAY)
+        self.failures = failures or FailureLog()
         self._rows: deque[DecisionRecord] = deque()
         self._previews: deque[tuple[DecisionRecord, Preview]] = deque()
         self._writing: tuple[Sequence[DecisionRecord], Sequence[Preview]] = ((), ())
@@ -142,6 +146,7 @@ class Recorder:
             if not self._retention.is_begun:  # Before the first decision of this process is written.
                 self._retention.begin(find_span(self.store))
             self._write()
+            self.failures.write(self.store)
             self._prune()
         except RecordsUnavailable as error:
             self._fail(error.detail)

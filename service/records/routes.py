@@ -11,6 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response, write_table
+from service.records.failures import FailureFilters, FailurePage, find_failures
 from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten
 from service.records.store import Store
@@ -73,6 +74,11 @@ def make_record_routes(store: Store | None) -> APIRouter:
     @router.get("/v1/decisions/{name:path}", response_model=Record, summary="Get one decision by `record` or `id`")
     def decision(name: str) -> Response:
         return json_response(find_one(require_store(store), name))
+
+    @router.get("/v1/failures", response_model=FailurePage, summary="List examples of failed requests, newest first")
+    def list_failures(filters: Annotated[FailureFilters, Query()]) -> Response:
+        found, after = find_failures(require_store(store), filters)
+        return json_response({"failures": found, "next": after})
 
     return router
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -20,7 +21,7 @@ def desk(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A store with 60 discarded images, two of other kinds and one with an unusual id."""
     with open_desk(browser, tmp_path_factory.mktemp("records")) as desk:
         desk.fill(60)
-        unfamiliar = {"reason": "unfamiliar", "probability": 0.97, "novelty": 3.5, "version": "2"}
+        unfamiliar: dict[str, Any] = {"reason": "unfamiliar", "probability": 0.97, "novelty": 3.5, "version": "2"}
         fill(desk.store, [decision(id="upside-down", expected="glasses", **unfamiliar)])
         fill(desk.store, [audited(id="kept", novelty=-1.0, expected="glasses")], jpeg=None)
         fill(desk.store, [decision(id=ODD, reason="contradicted", probability=0.02, label="no_glasses")])

@@ -76,6 +76,8 @@ class InferEndpoint:
             read_shared=partial(self._read_shared, context),
             identified=partial(_note_identity, request),
         )
+        if asked.source:
+            request_state(request.scope).log["source"] = asked.source
         self._make_room(context, asked)
         with while_connected(request):
             answers = await self._decide(context, asked)
