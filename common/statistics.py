@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
 _STEPS = 60  # Halvings of [0, 1]: the rest is below the resolution of a double.
+_ROUNDING = 1e-6
 _TIE = 1e-7  # Tables that differ by less in the logarithm of their probability differ by rounding only, as in SciPy.
 
 
@@ -22,6 +23,20 @@ def clopper_pearson(errors: int, images: int, *, confidence: float = 0.95) -> tu
         return math.nan, math.nan
     tail = (1 - confidence) / 2
     return 1 - _upper(images - errors, images, tail), _upper(errors, images, tail)
+
+
+def weighted_interval(share: float, effective: float, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the interval of an error rate that was estimated as `share` from weighted draws.
+
+    It is the exact one for as many equally weighted draws as have the same variance, `effective` (E. Korn and
+    B. Graubard, *Confidence intervals for proportions with small expected number of positive counts*, 1998), with both
+    numbers rounded to the wider side. For equal weights it is that of Clopper and Pearson.
+    """
+    images = math.floor(effective + _ROUNDING)
+    least, most = math.floor(share * effective + _ROUNDING), math.ceil(share * effective - _ROUNDING)
+    low, _ = clopper_pearson(min(least, images), images, confidence=confidence)
+    _, high = clopper_pearson(min(most, images), images, confidence=confidence)
+    return low, high
 
 
 def _upper(errors: int, images: int, tail: float) -> float:

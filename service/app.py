@@ -35,10 +35,10 @@ from service.pages.sampler import Sampler
 from service.periodic import Repeated
 from service.process.standard_streams import StreamMetrics
 from service.records.routes import make_record_routes
-from service.review.audit import Served
 from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
+from service.review.served import Served
 from service.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -1,16 +1,16 @@
 """Pass the pipeline's decisions on to the metrics and to the records."""
 
 import asyncio
-import random
 import time
 from collections.abc import Iterator
 from functools import partial
 
 from service.inference.observers import DecidedRequest
 from service.metrics.decisions import Metrics
+from service.records.audit_draws import AuditDraws
 from service.records.decision_record import DecisionRecord
 from service.records.preview import bytes_to_detach
-from service.records.recorder import Recorder, is_drawn
+from service.records.recorder import Recorder
 
 _INLINE_BYTES = 2**20
 """Most bytes of images that are copied for the record in the event loop. Copying the largest body takes 0.1 s."""
@@ -39,7 +39,7 @@ class RecordDecisions:
 
     def __init__(self, recorder: Recorder, *, audit_ratio: float) -> None:
         self._recorder = recorder
-        self._audit_ratio = audit_ratio
+        self._draws = AuditDraws(audit_ratio)
 
     async def decided(self, request: DecidedRequest) -> None:
         """Record the decisions of one request, in a thread where much has to be copied."""
@@ -65,7 +65,7 @@ class RecordDecisions:
                 decided.runner.band,
                 decided.runner.card,
                 latency,
-                audit=is_drawn(decided.decision, random.random(), self._audit_ratio),
+                draw=self._draws.draw(decided.decision, decided.score.probability),
                 source=image.source,
                 stages=stages,
             )

@@ -59,7 +59,9 @@ class Settings(BaseModel):
         description="sources (generators, checkpoints or runs) with metrics of their own; comma-separated, at most "
         f"{MAX_SOURCES}, all others count as other",
     )
-    audit_ratio: Probability = Field(0.001, description="share of accepted images that are kept for review")
+    audit_ratio: Probability = Field(
+        0.001, description="share of accepted images drawn for the audit, half of them by claimed error"
+    )
     models: Path = Field(Path("models"), description="folder of exported models")
     model_poll_seconds: float = Field(
         1.0,

@@ -17,6 +17,7 @@ export type DecisionRecord = Schemas["Record"];
 export type RecordPage = Schemas["RecordPage"];
 export type Progress = Schemas["Progress"];
 export type Audit = Schemas["Audit"];
+export type RiskEstimate = Schemas["RiskEstimate"];
 export type VerdictCounts = Schemas["VerdictCounts"];
 export type ClaimedImages = Schemas["ClaimedImages"];
 export type ReviewKind = Schemas["ReviewKind"];

@@ -8,6 +8,7 @@ from typing import Any
 from gate import Action, Band, Card, Decision, Label
 from gate.scorer import Score
 from service.ids import new_id
+from service.records.audit_draws import Draw
 from service.records.tables import storable_text
 
 
@@ -27,7 +28,7 @@ class DecisionRecord:
     band: Band
     card: Card
     latency: float
-    audit: bool = False
+    draw: Draw | None = None
     source: str | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     record: str = field(default_factory=new_id)
@@ -40,7 +41,7 @@ class DecisionRecord:
     @property
     def is_reviewable(self) -> bool:
         """Whether the image is part of the review."""
-        return self.audit or self.decision.action is Action.DISCARD
+        return self.draw is not None or self.decision.action is Action.DISCARD
 
     def row(self) -> Mapping[str, Any]:
         """Return the columns of the table `decisions`."""
@@ -60,7 +61,10 @@ class DecisionRecord:
             "model": self.card.name,
             "version": self.card.version,
             "latency_ms": round(self.latency * 1000, 3),
-            "audit": self.audit,
+            "audit": self.draw is not None,
+            "draw": self.draw and self.draw.kind.value,
+            "draw_probability": self.draw and self.draw.probability,
+            "draw_weight": self.draw and self.draw.weight,
             "source": self.source and storable_text(self.source),
             "novelty_threshold": self.card.novelty_limit,
             **{f"{name}_ms": self.stages.get(name) for name in ("read", "queue", "decode", "inference")},

@@ -18,8 +18,16 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE decisions ADD COLUMN source VARCHAR(128)",
         "CREATE INDEX decisions_sourced ON decisions (source, record) WHERE source IS NOT NULL",
     ),
+    3: (
+        "ALTER TABLE decisions ADD COLUMN draw VARCHAR(16)",
+        "ALTER TABLE decisions ADD COLUMN draw_probability FLOAT",
+        "ALTER TABLE decisions ADD COLUMN draw_weight FLOAT",
+        "UPDATE decisions SET draw = 'uniform', draw_weight = 1 WHERE audit",
+        "ALTER TABLE lost_audits ADD COLUMN weight FLOAT NOT NULL DEFAULT 0",
+        "UPDATE lost_audits SET weight = images",
+    ),
     # FLOAT is a double in both databases. New tables need no migration.
-    3: tuple(
+    4: tuple(
         f"ALTER TABLE decisions ADD COLUMN {name} FLOAT"
         for name in ("novelty_threshold", "read_ms", "queue_ms", "decode_ms", "inference_ms")
     ),

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from gate import Action, Budget, Decision
+from gate import Budget
 from service.errors import RecordsUnavailable
 from service.inference.preprocess import Source
 from service.metrics.records import RecordMetrics
@@ -223,8 +223,3 @@ class Recorder:
             self._is_failing = False
             self._metrics.observe_recovery()
             log.warning("decisions are recorded again")
-
-
-def is_drawn(decision: Decision, draw: float, ratio: float) -> bool:
-    """Whether an accepted image belongs to the audit sample; `draw` is uniform in [0, 1)."""
-    return decision.action is Action.ACCEPT and draw < ratio

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, FromClause, Row
 
 from gate import Action, Label, Reason
+from service.records.audit_draws import DrawKind
 from service.records.tables import Verdict, decisions, images, verdicts
 from service.schemas import BandAnswer, ModelAnswer
 
@@ -41,6 +42,9 @@ class Record(BaseModel):
     stages: StageTimes
     latency_ms: float
     audit: bool
+    draw: DrawKind | None
+    draw_probability: float | None
+    draw_weight: float | None
     image: str | None
     verdict: Verdict | None
 
@@ -76,6 +80,9 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
         "stages": {name: getattr(row, f"{name}_ms") for name in StageTimes.model_fields},
         "latency_ms": row.latency_ms,
         "audit": row.audit,
+        "draw": row.draw,
+        "draw_probability": row.draw_probability,
+        "draw_weight": row.draw_weight,
         "image": None if row.image_bytes is None else f"/v1/decisions/{row.record}/image",
         "verdict": row.verdict,
     }
@@ -102,6 +109,7 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 FLAT_NAMES = (
     *("record", "id", "time", "sha256", "glasses_probability", "label", "decision", "reason", "novelty", "expected"),
     *("source", "band_low", "band_high", "model_name", "model_version", "novelty_threshold"),
-    *("stages_read", "stages_queue", "stages_decode", "stages_inference", "latency_ms", "audit", "image", "verdict"),
+    *("stages_read", "stages_queue", "stages_decode", "stages_inference", "latency_ms", "audit"),
+    *("draw", "draw_probability", "draw_weight", "image", "verdict"),
 )
 """The member names of a flattened record, in order."""

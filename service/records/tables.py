@@ -18,7 +18,7 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """A change to the tables takes the next number, and a migration in `migrations.py`."""
 
 STEP_SECONDS = 15
@@ -68,6 +68,11 @@ decisions = Table(
     Column("audit", Boolean, nullable=False),
     # The caller's name of the generator, checkpoint or run.
     Column("source", String(128)),
+    # How the audit drew it, the probability of that, and the weight in estimates; the probability of draws by earlier
+    # releases is unknown.
+    Column("draw", String(16)),
+    Column("draw_probability", Float(53)),
+    Column("draw_weight", Float(53)),
     # The limit that the novelty was compared with, and the times of the stages in milliseconds; NULL where unknown.
     Column("novelty_threshold", Float(53)),
     Column("read_ms", Float(53)),
@@ -127,6 +132,8 @@ lost_audits = Table(
     Column("band_low", Float(53), primary_key=True),
     Column("band_high", Float(53), primary_key=True),
     Column("images", BigInteger, nullable=False),
+    # Sum of their weights.
+    Column("weight", Float(53), nullable=False),
 )
 
 # Images reserved for one reviewer until `expires`.

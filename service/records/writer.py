@@ -1,12 +1,14 @@
 """Insert records, and delete those beyond the limits of age and size."""
 
 import logging
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
     Connection,
     Delete,
     Select,
@@ -15,7 +17,9 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    or_,
     select,
+    union,
     update,
 )
 from sqlalchemy.exc import DataError, IntegrityError
@@ -26,7 +30,7 @@ from service.records.outcomes import count_outcomes, prune_counts
 from service.records.preview_worker import Preview
 from service.records.retention import Span
 from service.records.store import Store, insert_into
-from service.records.tables import decisions, images, lost_audits, verdicts
+from service.records.tables import decisions, images, lost_audits, skips, verdicts
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +39,16 @@ PRUNE_ROWS = 5_000
 
 Row = Mapping[str, Any]
 
+_drawn = decisions.alias()
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of the store: decisions, days, and bytes of previews. Records with a verdict are exempt."""
+    """Limits of the store: decisions, days, and bytes of previews.
+
+    Records with a verdict are exempt, and audited images that a reviewer skipped: deleting those would leave a sample
+    of the images that are easy to judge.
+    """
 
     max_rows: int
     max_days: float
@@ -64,14 +74,13 @@ def write(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> int
 
 
 def find_span(store: Store) -> Span | None:
-    """Return the times of the oldest record without a verdict and of the newest record; None for an empty store.
+    """Return the times of the oldest record that may be deleted and of the newest record; None without either.
 
     Raises:
         RecordsUnavailable: the store is unreadable.
     """
-    unreviewed = ~exists().where(verdicts.c.record == decisions.c.record)
     with store.begin() as connection:
-        oldest = connection.scalar(select(func.min(decisions.c.time)).where(unreviewed))
+        oldest = connection.scalar(select(func.min(decisions.c.time)).where(~_is_exempt(decisions)))
         newest = connection.scalar(select(func.max(decisions.c.time)))
     return None if oldest is None or newest is None else Span(oldest / 1e6, newest / 1e6)
 
@@ -86,7 +95,7 @@ def prune(store: Store, limits: Limits, *, now: float) -> bool:
         oldest = round((now - limits.max_days * 86_400) * 1e6)
         deleted = _delete_decisions(connection, PRUNE_ROWS, before=oldest)
         kept = _count(connection, select(func.count()).select_from(decisions))
-        kept -= _count(connection, select(func.count()).select_from(verdicts))
+        kept -= _count(connection, select(func.count()).select_from(_exempt().subquery()))
         deleted += _delete_decisions(connection, min(kept - limits.max_rows, PRUNE_ROWS - deleted))
         deleted += _delete_images(connection, limits.max_image_bytes, most=PRUNE_ROWS - deleted)
         prune_counts(connection, now=now)
@@ -144,22 +153,22 @@ def _delete_decisions(connection: Connection, count: int, *, before: int | None 
     if count <= 0:
         return 0
     columns = decisions.c
-    drawn = (columns.audit, columns.version, columns.band_low, columns.band_high)
+    drawn = (columns.audit, columns.draw_weight, columns.version, columns.band_low, columns.band_high)
     gone = connection.execute(_delete_oldest(decisions, count, before=before).returning(*drawn)).all()
-    lost = Counter(tuple(row[1:]) for row in gone if row.audit)
-    for (version, low, high), number in lost.items():
-        values = {"version": version, "band_low": low, "band_high": high, "images": number}
-        new = insert_into(connection, lost_audits).values(values)
-        more = lost_audits.c.images + new.excluded.images
-        connection.execute(
-            new.on_conflict_do_update(index_elements=lost_audits.primary_key.columns, set_={"images": more})
-        )
+    lost: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for row in gone:
+        if row.audit:
+            lost[tuple(row[2:])].append(row.draw_weight)
+    for (version, low, high), weights in lost.items():
+        values = {"version": version, "band_low": low, "band_high": high}
+        new = insert_into(connection, lost_audits).values(**values, images=len(weights), weight=sum(weights))
+        more = {name: lost_audits.c[name] + new.excluded[name] for name in ("images", "weight")}
+        connection.execute(new.on_conflict_do_update(index_elements=lost_audits.primary_key.columns, set_=more))
     return len(gone)
 
 
 def _delete_images(connection: Connection, max_bytes: int, *, most: int) -> int:
-    unreviewed = ~exists().where(verdicts.c.record == images.c.record)
-    sums = select(func.count(), func.coalesce(func.sum(images.c.bytes), 0)).where(unreviewed)
+    sums = select(func.count(), func.coalesce(func.sum(images.c.bytes), 0)).where(~_is_exempt(images))
     count, held = connection.execute(sums).one()
     if held <= max_bytes or most <= 0:
         return 0
@@ -168,13 +177,24 @@ def _delete_images(connection: Connection, max_bytes: int, *, most: int) -> int:
 
 
 def _delete_oldest(table: Table, count: int, *, before: int | None = None) -> Delete:
-    reviewed = exists().where(verdicts.c.record == table.c.record)
-    oldest = select(table.c.record).where(~reviewed).limit(count)
+    oldest = select(table.c.record).where(~_is_exempt(table)).limit(count)
     if before is None:
         oldest = oldest.order_by(table.c.record)
     else:  # Uses the index on `time`: without old rows, no row is read.
         oldest = oldest.where(table.c.time < before).order_by(table.c.time)
     return delete(table).where(table.c.record.in_(select(oldest.subquery().c.record)))
+
+
+def _exempt() -> CompoundSelect[Any]:
+    skipped = select(skips.c.record).join(decisions, decisions.c.record == skips.c.record).where(decisions.c.audit)
+    return union(select(verdicts.c.record), skipped)
+
+
+def _is_exempt(table: Table) -> ColumnElement[bool]:
+    return or_(
+        exists().where(verdicts.c.record == table.c.record),
+        exists().where(skips.c.record == table.c.record, _drawn.c.record == table.c.record, _drawn.c.audit),
+    )
 
 
 def _count(connection: Connection, statement: Select[Any]) -> int:

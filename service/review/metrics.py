@@ -1,14 +1,18 @@
 """Prometheus metrics of the review."""
 
 import math
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gate import Label
 from service.metrics.merging import make_gauge
 from service.records.tables import Verdict
-from service.review.audit import Audit, Served
+from service.review.audit import Audit
 from service.review.progress import Waiting
+from service.review.served import Served
+
+_ALL = "all"
 
 
 class ReviewMetrics:
@@ -36,9 +40,9 @@ class ReviewMetrics:
         def gauge(name: str, text: str) -> Gauge:
             return make_gauge(name, text, merge="asked", registry=registry)
 
-        def by_label(name: str, text: str) -> Gauge:
+        def by_label(name: str, text: str, others: Sequence[str] = ()) -> Gauge:
             made = make_gauge(name, text, ["label"], merge="asked", registry=registry)
-            for label in Label:
+            for label in (*Label, *others):
                 made.labels(label).set(math.nan)
             return made
 
@@ -56,7 +60,16 @@ class ReviewMetrics:
         self._class_bound = by_label(
             "certified_class_bound", "Upper bound of the error share among the images accepted with the label"
         )
-        for unknown in (self._ratio, self._lower, self._upper, self._certified):
+        self._above = by_label(
+            "audit_evidence_above", "Evidence (e-value) that the risk of the label exceeds the certified one", [_ALL]
+        )
+        self._below = by_label(
+            "audit_evidence_below", "Evidence (e-value) that the risk of the label is below the certified one", [_ALL]
+        )
+        self._broken = gauge(
+            "audit_broken_promise", "Evidence (e-value) that the promises of the model's card do not hold together"
+        )
+        for unknown in (self._broken, self._ratio, self._lower, self._upper, self._certified):
             unknown.set(math.nan)
 
     def observe_verdict(self, verdict: Verdict) -> None:
@@ -72,13 +85,17 @@ class ReviewMetrics:
         self._ratio.set(_number(audit.error_ratio))
         self._lower.set(_number(audit.error_lower))
         self._upper.set(_number(audit.error_upper))
+        self._broken.set(_number(audit.broken_promise))
+        for label, one in ((_ALL, audit), *audit.classes.items()):
+            self._above.labels(label).set(_number(one.evidence_above))
+            self._below.labels(label).set(_number(one.evidence_below))
 
     def update_certificate(self, served: Served) -> None:
         """Export the certified risks of the served version."""
         self._certified.set(_number(served.certified_risk))
         for label in Label:
             one = served.classes.get(label)
-            self._class_risk.labels(label).set(_number(one.target_risk if one and one.certified else None))
+            self._class_risk.labels(label).set(_number(served.promised(label)))
             self._class_bound.labels(label).set(_number(one.bound if one else None))
 
 

@@ -7,9 +7,10 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from service.records.store import Store
 from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
-from service.review.audit import Audit, Served, read_audit
+from service.review.audit import Audit, read_audit
 from service.review.review_kind import IS_AUDITED, IS_DISCARDED
 from service.review.reviewer import Reviewer
+from service.review.served import Served
 
 
 class Waiting(BaseModel):

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from service.errors import RecordsUnavailable
 from service.periodic import Repeated
 from service.records.store import Store
-from service.review.audit import Audit, Served, read_audit
+from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Waiting, read_waiting
+from service.review.served import Served
 
 REFRESH_SECONDS = 10.0
 _END_SECONDS = 1.0

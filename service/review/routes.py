@@ -16,13 +16,13 @@ from service.records.routes import require_store
 from service.records.serialization import Record, show_time
 from service.records.store import Store
 from service.records.tables import Verdict
-from service.review.audit import Served
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
 from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
+from service.review.served import Served
 
 MAX_CLAIMED = 100
 

@@ -77,8 +77,9 @@ def test_the_line_of_a_failed_request_says_what_failed_for_whom(tmp_path: Path) 
         tmp_path / "tokens.toml",
         {"gen": 'scopes = ["decide"]', "slow": 'scopes = ["decide"]\nrequests_per_second = 0.001\nburst = 1'},
     )
-    broken = [{"name": "encoded_image", "shape": [1], "datatype": "BYTES", "data": ["bm8gaW1hZ2U="]}]
-    sourced = {"id": "mine-v3", "inputs": broken, "parameters": {"source": "gan-8"}}
+    broken = {"name": "encoded_image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 12}}
+    sourced = json.dumps({"id": "mine-v3", "inputs": [broken], "parameters": {"source": "gan-8"}}).encode()
+    length = {"Inference-Header-Content-Length": str(len(sourced))}
     v2 = {"id": "mine-v2", "inputs": [], "parameters": {"expcted": "glasses"}}
     environment = {"LENSGATE_MODELS": str(Path(__file__).parents[2] / "models"), "LENSGATE_TOKENS": str(tokens)}
     with (
@@ -88,7 +89,8 @@ def test_the_line_of_a_failed_request_says_what_failed_for_whom(tmp_path: Path) 
         client.post("/v1/decisions?id=mine-1&source=gan-7", content=b"no image", headers=bearer("gen"))
         client.post("/v1/decisions?id=mine-2&expcted=glasses", content=WHITE, headers=bearer("gen"))
         client.post("/v2/models/glasses/infer", json=v2, headers=bearer("gen"))
-        client.post("/v2/models/glasses/infer", json=sourced, headers=bearer("gen"))
+        body = sourced + b"\x08\0\0\0no image"
+        client.post("/v2/models/glasses/infer", content=body, headers=bearer("gen") | length)
         client.get("/v1/decisions?id=mine-4", headers=bearer("gen"))
         client.post("/v1/decisions?id=mine-5", content=WHITE, headers=bearer("slow"))
         client.post("/v1/decisions?id=mine-6", content=WHITE, headers=bearer("slow"))

@@ -1,9 +1,13 @@
 // The side bar: progress of the review and result of the audit.
 
 import { byId, h, say, svg } from "./dom.js";
-import { count, percent } from "./format.js";
+import { count, percent, words } from "./format.js";
 
-/** @import { Audit, Progress, VerdictCounts } from "../types" */
+/** @import { Audit, Progress, RiskEstimate, VerdictCounts } from "../types" */
+
+// Evidence reaches 20 in at most 5 % of runs, at any time, while the opposite is true; 100 in at most 1 %.
+const TICKET = 20;
+const PAGE = 100;
 
 /** @param {Progress} progress */
 export function showProgress({ waiting, verdicts, mine }) {
@@ -20,6 +24,7 @@ export function showAudit(audit) {
   byId("audit-body").replaceChildren(
     ...(audit.images ? estimate(audit) : [h("p", { class: "soft" }, "The audit sample has no verdicts yet.")]),
     h("p", { class: "soft small" }, certificate(audit)),
+    ...promises(audit),
     ...bias(audit),
   );
 }
@@ -28,7 +33,6 @@ export function showAudit(audit) {
 function estimate(audit) {
   const { error_ratio: ratio, error_lower: lower, error_upper: upper, certified_risk: certified } = audit;
   if (ratio === null || lower === null || upper === null) return [];
-  const [kind, text] = outcome(lower, upper, certified);
   return [
     h(
       "p",
@@ -37,20 +41,48 @@ function estimate(audit) {
       h("span", { class: "soft small" }, ` ${count(audit.errors)} of ${count(audit.images)} labelled wrongly`),
     ),
     interval(ratio, lower, upper, certified),
-    h("p", { class: "small" }, `between ${percent(lower, 2)} and ${percent(upper, 2)}`),
-    h("p", {}, h("span", { class: `badge badge--${kind}` }, text)),
+    h("p", { class: "small" }, `between ${percent(lower, 2)} and ${percent(upper, 2)}, if looked at once`),
+    h("p", {}, badge(audit)),
   ];
 }
 
 /**
- * @param {number} lower
- * @param {number} upper
- * @param {number | null} certified
+ * The promise of each class with the evidence about it, if the card certifies any.
+ *
+ * @param {Audit} audit
  */
-function outcome(lower, upper, certified) {
-  if (certified === null) return ["info", "not certified"];
-  if (lower > certified) return ["bad", "above the certified risk"];
-  return upper <= certified ? ["good", "within the certified risk"] : ["info", "too few verdicts to tell"];
+function promises({ classes, broken_promise: broken }) {
+  if (broken === null) return [];
+  const rows = Object.entries(classes).map(([label, one]) =>
+    h("div", {}, h("dt", {}, `accepted as ${words(label)}`), h("dd", {}, badge(one))),
+  );
+  return [
+    h("dl", { class: "counts" }, ...rows),
+    h(
+      "p",
+      { class: "soft small" },
+      `Evidence that the card's promises are broken: ${evidence(broken)}. 1 is none; ${TICKET} raises an alert, which happens in at most 5 % of runs while all promises hold, however often you look.`,
+    ),
+  ];
+}
+
+/** @param {RiskEstimate} one */
+function badge(one) {
+  const [kind, text] = outcome(one);
+  return h("span", { class: `badge badge--${kind}` }, text);
+}
+
+/** @param {RiskEstimate} one */
+function outcome({ certified_risk: certified, evidence_above: above, evidence_below: below }) {
+  if (certified === null || above === null || below === null) return ["info", "not certified"];
+  if (above >= TICKET) return ["bad", `above the certified risk (evidence ${evidence(above)})`];
+  if (below >= TICKET) return ["good", `within the certified risk (evidence ${evidence(below)})`];
+  return ["info", "not decided yet"];
+}
+
+/** @param {number} value */
+function evidence(value) {
+  return value > PAGE ? `over ${PAGE}` : value.toPrecision(2);
 }
 
 /** @param {Audit} audit */

@@ -10,7 +10,7 @@ from sqlalchemy import inspect, select, text
 from service.errors import RecordsUnavailable
 from service.records import migrations
 from service.records.store import Store
-from service.records.tables import SCHEMA_VERSION, metadata, schema
+from service.records.tables import SCHEMA_VERSION, decisions, lost_audits, metadata, schema
 from tests.support.servers import TIMEOUT
 
 from .stores import entry, names, put
@@ -74,6 +74,20 @@ def test_workers_that_start_together_migrate_an_old_database_once(old_url: str) 
     assert version_of(stores[2]) == SCHEMA_VERSION
     for store in stores:
         store.close()
+
+
+def test_earlier_audit_images_are_uniform_draws_of_equal_weight(old_url: str) -> None:
+    store = Store(old_url)
+    with store.engine.begin() as connection:
+        connection.execute(text("UPDATE decisions SET audit = true"))
+        connection.execute(text("INSERT INTO lost_audits VALUES ('1', 0.4, 0.6, 7)"))
+    with store.begin() as connection:
+        drawn = connection.execute(
+            select(decisions.c.draw, decisions.c.draw_probability, decisions.c.draw_weight)
+        ).one()
+        assert tuple(drawn) == ("uniform", None, 1.0)
+        assert connection.scalar(select(lost_audits.c.weight)) == 7
+    store.close()
 
 
 def test_a_migrated_database_has_the_tables_of_a_new_one(old_url: str) -> None:

@@ -13,12 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, text
 
-from gate import Action
 from service.errors import RecordsUnavailable
 from service.metrics.records import RecordMetrics
+from service.records.audit_draws import Draw, DrawKind
 from service.records.decision_record import DecisionRecord
 from service.records.query import find_image, find_one
-from service.records.recorder import Recorder, is_drawn
+from service.records.recorder import Recorder
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
 from service.records.writer import Limits
@@ -121,7 +121,7 @@ def test_a_decision_can_be_read_a_moment_later(store: Store, registry: Collector
 def test_a_picture_is_kept_of_what_was_discarded_and_of_the_audit_sample(
     store: Store, registry: CollectorRegistry
 ) -> None:
-    kept = [entry("discarded", discarded=True), entry("audited", audit=True)]
+    kept = [entry("discarded", discarded=True), entry("audited", draw=Draw(DrawKind.UNIFORM, 0.1, 1.0))]
     with recording(store, registry) as recorder:
         for one in [*kept, entry("accepted")]:
             recorder.record(one, BODY)
@@ -248,10 +248,3 @@ def test_what_is_too_old_is_deleted_while_it_runs(store: Store, registry: Collec
         wait_until(lambda: rows(registry, "written"))
         recorder.record(entry("new"), BODY)
         wait_until(lambda: names(store) == ["new"])
-
-
-@pytest.mark.parametrize(("discarded", "draw", "drawn"), [(False, 0.09, True), (False, 0.1, False), (True, 0.0, False)])
-def test_the_audit_sample_is_drawn_from_what_was_accepted(*, discarded: bool, draw: float, drawn: bool) -> None:
-    decision = entry(discarded=discarded).decision
-    assert (decision.action is Action.DISCARD) is discarded
-    assert is_drawn(decision, draw, 0.1) is drawn

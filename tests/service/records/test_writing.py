@@ -58,6 +58,9 @@ def test_what_is_written_is_read_back_whole(store: Store) -> None:
         "stages": {"read": None, "queue": None, "decode": None, "inference": None},
         "latency_ms": 12.0,
         "audit": False,
+        "draw": None,
+        "draw_probability": None,
+        "draw_weight": None,
         "image": None,
         "verdict": None,
     }

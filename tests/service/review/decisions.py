@@ -36,15 +36,17 @@ def decision(record: str | None = None, **changes: Any) -> dict[str, Any]:
         "version": "1",
         "latency_ms": 20.0,
         "audit": False,
+        "draw": None,
+        "draw_probability": None,
+        "draw_weight": None,
         **changes,
     }
 
 
 def audited(record: str | None = None, **changes: Any) -> dict[str, Any]:
     """One that was accepted, and drawn for the audit."""
-    return decision(
-        record, **{"decision": "accept", "reason": "confident", "probability": 0.98, "audit": True} | changes
-    )
+    drawn = {"audit": True, "draw": "uniform", "draw_probability": 0.001, "draw_weight": 1.0}
+    return decision(record, **{"decision": "accept", "reason": "confident", "probability": 0.98} | drawn | changes)
 
 
 def fill(store: Store, rows: Iterable[dict[str, Any]], *, jpeg: bytes | None = JPEG) -> list[str]:

@@ -19,9 +19,9 @@ from service.http.scope_state import request_state
 from service.http.telemetry import Telemetry, answer_error
 from service.metrics.decisions import Metrics
 from service.records.store import Store
-from service.review.audit import Served
 from service.review.metrics import ReviewMetrics
 from service.review.routes import make_review_routes
+from service.review.served import Served
 from tests.support.servers import TIMEOUT, wait_until
 
 

@@ -4,17 +4,19 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from scipy.stats import binomtest
+from sqlalchemy import select
 
 from gate import Band, Card, Label
 from gate.card import CardBand, CardClass, TrueClass
 from service.records.store import Store
-from service.records.tables import Verdict, verdicts
+from service.records.tables import Verdict, images, verdicts
 from service.records.writer import Limits, prune
-from service.review.audit import Audit, Served, read_audit
+from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics
 from service.review.queue import ReviewQueue
 from service.review.refresh import ReviewRefresh
 from service.review.reviewer import Reviewer
+from service.review.served import Served
 from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT
@@ -62,6 +64,33 @@ def test_what_was_deleted_before_it_was_judged_still_counts_as_drawn(store: Stor
     assert (found.drawn, found.images, found.waiting, found.lost) == (8, 2, 6, 6)
     assert (found.least_possible, found.most_possible) == pytest.approx((1 / 8, 7 / 8))
     assert audit(store, Served("0", SERVED.band, None)).lost == 2
+
+
+def test_a_skipped_audit_image_is_kept_for_other_reviewers(store: Store) -> None:
+    skipped, unread = fill(store, [audited() for _ in range(2)])
+    ReviewQueue(store).skip(ANNA, skipped)
+    (discarded,) = fill(store, [decision()])
+    ReviewQueue(store).skip(ANNA, discarded)
+    prune(store, Limits(max_rows=1, max_days=1, max_image_bytes=1), now=NOW + 10**7)
+    found = audit(store)
+    assert (found.drawn, found.waiting, found.lost) == (2, 2, 1)
+    with store.begin() as connection:
+        assert list(connection.scalars(select(images.c.record))) == [skipped]
+    assert unread != skipped
+
+
+def test_draws_count_by_their_weights(store: Store) -> None:
+    judge(store, *["glasses"] * 10, "no_glasses")
+    judge(store, *["no_glasses"] * 4, *["glasses"] * 4, draw="claimed_error", draw_probability=0.01, draw_weight=0.1)
+    fill(store, [audited(draw="claimed_error", draw_probability=0.01, draw_weight=0.2)])
+    found = audit(store)
+    assert (found.images, found.errors) == (19, 5)
+    assert found.error_ratio == pytest.approx(1.4 / 11.8)
+    assert found.effective_images == pytest.approx(11.8**2 / 11.08)
+    # 12.6 draws with 1.5 errors, rounded to the wider side.
+    low, high = (binomtest(errors, 12).proportion_ci(0.95, "exact") for errors in (1, 2))
+    assert (found.error_lower, found.error_upper) == pytest.approx((low.low, high.high))
+    assert (found.least_possible, found.most_possible) == pytest.approx((1.4 / 12, 1.6 / 12))
 
 
 def test_discarded_images_and_other_versions_and_bands_say_nothing_of_it(store: Store) -> None:

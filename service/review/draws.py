@@ -1,0 +1,110 @@
+"""The audited images in the order in which they were drawn, and the evidence of their verdicts."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, and_, case, func, or_, select
+
+from common.evidence import Floats, Side, log_evidence
+from gate import Label
+from service.records.tables import decisions, images, verdicts
+from service.review.review_kind import IS_AUDITED
+from service.review.served import Served
+
+_MOST = 700.0
+"""Largest logarithm of the evidence, near the limit of a double."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """N audited images in the order of their draw, up to the last one with a verdict.
+
+    The order of reading is the reviewers' choice and may depend on the images, so the evidence does not use it. An
+    image that was passed over is a gap: it counts as the outcome that lowers the evidence. Images with the verdict
+    unclear, and those without a preview, are left out.
+
+    Attributes:
+        labels: of the model, `[N]`.
+        outcomes: 1 for an error, 0 for a correct label, NaN for a gap, `[N]`.
+        weights: of the draws, in (0, 1], `[N]`.
+    """
+
+    labels: NDArray[Any]
+    outcomes: Floats
+    weights: Floats
+
+    @property
+    def judged(self) -> int:
+        """Images with a verdict."""
+        return len(self.outcomes) - int(np.isnan(self.outcomes).sum())
+
+    @property
+    def errors(self) -> int:
+        """Images labelled wrongly."""
+        return int(np.nansum(self.outcomes))
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of the judged images."""
+        return float(self.weights[~np.isnan(self.outcomes)].sum())
+
+    @property
+    def wrong_weight(self) -> float:
+        """Sum of the weights of the images labelled wrongly."""
+        return float(np.nansum(self.outcomes * self.weights))
+
+    @property
+    def effective(self) -> float:
+        """Number of equally weighted verdicts with the same variance (L. Kish, 1965)."""
+        weights = self.weights[~np.isnan(self.outcomes)]
+        return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
+
+    def of(self, label: Label) -> "Draws":
+        """Return the images that were accepted with the label."""
+        kept = self.labels == label
+        return Draws(self.labels[kept], self.outcomes[kept], self.weights[kept])
+
+    def above(self, target: float) -> float:
+        """Return the evidence that the risk exceeds the target; gaps count as correct labels."""
+        found = log_evidence(np.nan_to_num(self.outcomes, nan=0.0), self.weights, target=target, side=Side.ABOVE)
+        return _number(found[-1])
+
+    def below(self, target: float) -> float:
+        """Return the evidence that the risk is below the target.
+
+        It is the larger of two values of one e-process: before the first gap, and at the end with gaps as errors.
+        """
+        found = log_evidence(np.nan_to_num(self.outcomes, nan=1.0), self.weights, target=target, side=Side.BELOW)
+        gaps = np.flatnonzero(np.isnan(self.outcomes))
+        return _number(max(found[gaps[0] if len(gaps) else -1], found[-1]))
+
+
+def read_draws(connection: Connection, served: Served) -> Draws:
+    """Read the audit sample of the served version."""
+    last = select(func.max(verdicts.c.record)).scalar_subquery()
+    judged = verdicts.c.verdict.in_(list(Label))
+    waiting = and_(verdicts.c.verdict.is_(None), images.c.record.is_not(None))
+    rows = connection.execute(
+        select(decisions.c.label, decisions.c.draw_weight, case((judged, verdicts.c.verdict != decisions.c.label)))
+        .select_from(
+            decisions.outerjoin(verdicts, verdicts.c.record == decisions.c.record).outerjoin(
+                images, images.c.record == decisions.c.record
+            )
+        )
+        # Records are ULIDs, so their order is that of the draws.
+        .where(IS_AUDITED, *served.conditions(decisions), decisions.c.record <= last, or_(judged, waiting))
+        .order_by(decisions.c.record)
+    ).all()
+    outcomes = np.array([row[2] for row in rows], np.float64)
+    # Images after the last one with a verdict wait for their turn.
+    judged_at = np.flatnonzero(~np.isnan(outcomes))
+    count = int(judged_at[-1]) + 1 if len(judged_at) else 0
+    labels = np.array([row.label for row in rows[:count]], np.str_)
+    return Draws(labels, outcomes[:count], np.array([row.draw_weight for row in rows[:count]], np.float64))
+
+
+def _number(logarithm: float) -> float:
+    return math.exp(min(_MOST, logarithm))
