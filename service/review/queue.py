@@ -25,7 +25,7 @@ from service.errors import Conflict, NotFound
 from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store, insert_into
 from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
-from service.review.review_kind import ReviewKind
+from service.review.review_kind import ReviewKind, Selection
 from service.review.reviewer import Reviewer
 
 LEASE_SECONDS = 300
@@ -44,7 +44,9 @@ class ReviewQueue:
         self._store = store
         self._clock = clock
 
-    def claim(self, reviewer: Reviewer, *, count: int, kind: ReviewKind) -> tuple[list[dict[str, Any]], int]:
+    def claim(
+        self, reviewer: Reviewer, *, count: int, kind: ReviewKind | Selection
+    ) -> tuple[list[dict[str, Any]], int]:
         """Reserve the oldest `count` images without a verdict, starting with those already reserved for this reviewer.
 
         Returns them, oldest first, and the end of the reservation in microseconds since 1970.
@@ -137,7 +139,7 @@ class ReviewQueue:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
     def _renew(
-        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, expires: int
+        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind | Selection, count: int, expires: int
     ) -> list[str]:
         own = (
             select(claims.c.record)
@@ -151,7 +153,14 @@ class ReviewQueue:
         return list(connection.scalars(statement.values(expires=expires).returning(claims.c.record)))
 
     def _take(
-        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, now: int, expires: int
+        self,
+        connection: Connection,
+        reviewer: Reviewer,
+        *,
+        kind: ReviewKind | Selection,
+        count: int,
+        now: int,
+        expires: int,
     ) -> list[str]:
         free = _free(reviewer, kind, now=now, expires=expires).order_by(images.c.record).limit(count)
         return self._upsert(connection, free, where=claims.c.expires < now)
@@ -178,7 +187,7 @@ class ReviewQueue:
         return round(self._clock() * 1e6)
 
 
-def _free(reviewer: Reviewer, kind: ReviewKind, *, now: int, expires: int) -> Select[Any]:
+def _free(reviewer: Reviewer, kind: ReviewKind | Selection, *, now: int, expires: int) -> Select[Any]:
     """Select images without verdict, claim and skip by this reviewer, as rows of `claims`."""
     record = images.c.record
     return (

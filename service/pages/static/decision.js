@@ -6,7 +6,7 @@ import { byId, h, say } from "./dom.js";
 import { milliseconds, moment, probability, UNKNOWN, words } from "./format.js";
 import { showSession } from "./header.js";
 import { badge, explain } from "./reasons.js";
-import { drawScale } from "./scale.js";
+import { drawScale, drawThreshold } from "./scale.js";
 
 /** @import { DecisionRecord } from "../types" */
 /** @import { Child } from "./dom.js" */
@@ -14,6 +14,13 @@ import { drawScale } from "./scale.js";
 /** @typedef {{ title: string, state: "passed" | "failed" | "skipped", text: string, draw?: (place: Element) => void }} Check */
 
 const SIGNS = { passed: ["✓", "passed"], failed: ["✕", "failed"], skipped: ["–", "not applied"] };
+/** @type {[keyof DecisionRecord["stages"], string][]} */
+const STAGES = [
+  ["read", "… of it reading"],
+  ["decode", "… decoding"],
+  ["queue", "… waiting"],
+  ["inference", "… inference"],
+];
 const PREFIX = "/decisions/";
 const name = readName();
 
@@ -114,13 +121,17 @@ function checkItem({ title, state, text, draw }, index) {
  * @param {DecisionRecord} record
  * @returns {Check}
  */
-function familiarity({ novelty, reason }) {
+function familiarity({ novelty, reason, novelty_threshold: threshold }) {
   const title = "Is the image like the training images?";
   if (novelty === null) return { title, state: "skipped", text: "The model reports no novelty." };
   const value = novelty.toFixed(2);
   const isFailed = reason === "unfamiliar";
   const state = isFailed ? "failed" : "passed";
-  return { title, state, text: `Novelty ${value}, ${isFailed ? "above" : "not above"} the threshold of the version.` };
+  if (threshold === null) {
+    return { title, state: isFailed ? "failed" : "skipped", text: `Novelty ${value}; the record has no threshold.` };
+  }
+  const text = `Novelty ${value}, ${isFailed ? "above" : "not above"} the threshold ${threshold.toFixed(2)}.`;
+  return { title, state, text, draw: (place) => drawThreshold(place, novelty, threshold) };
 }
 
 /**
@@ -165,13 +176,15 @@ function picture({ image, id, decision }) {
 
 /** @param {DecisionRecord} record */
 function facts(record) {
-  const { model, sha256 } = record;
+  const { model, sha256, source, stages } = record;
   /** @type {[string, Child][]} */
   const found = [
     ["Time", moment(record.time)],
     ["Model", listLink(`${model.name} ${model.version}`, { version: model.version })],
+    ["Source", source ? listLink(source, { source }) : "not given"],
     ["Review", review(record)],
     ["Latency", milliseconds(record.latency_ms)],
+    ...STAGES.map(([name, text]) => /** @type {[string, Child]} */ ([text, milliseconds(stages[name])])),
     ["Audit sample", record.audit ? "yes" : "no"],
     ["SHA-256", sha256 ? listLink(sha256, { sha256 }, "mono") : UNKNOWN],
     ["Id", listLink(record.id, { id: record.id }, "mono")],

@@ -7,6 +7,7 @@ import { h } from "./dom.js";
 /** @type {Field[]} */
 export const FIELDS = [
   { name: "id", label: "Id", kind: "text" },
+  { name: "source", label: "Source", kind: "text" },
   { name: "decision", label: "Decision", kind: "choice", choices: ["accept", "discard"] },
   {
     name: "reason",

@@ -87,7 +87,7 @@ async function judge(image, onDecided) {
 function path(image, expected) {
   const query = new URLSearchParams({ id: image.name.slice(0, 128) });
   if (expected) query.set("expected", expected);
-  return `/v1/decisions?${query}`;
+  return `/v1/trials?${query}`;
 }
 
 /**
