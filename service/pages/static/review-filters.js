@@ -3,6 +3,7 @@
 import { byId, say } from "./dom.js";
 import { FIELDS, makeControls, readForm, readQuery } from "./filters.js";
 
+const NARROW = matchMedia("(max-width: 640px)");
 // Images in the review have no verdict yet, and the choice of images above names the audit.
 const CHOSEN = FIELDS.filter(({ name }) => name !== "verdict" && name !== "audit");
 
@@ -12,7 +13,7 @@ export function useFilters() {
   const form = byId("filters", HTMLFormElement);
   byId("filter-fields").replaceChildren(...makeControls(CHOSEN, query));
   say(byId("filters-title"), query.size ? `Filters (${query.size} in use)` : "Filters");
-  byId("filters-box").toggleAttribute("open", query.size > 0);
+  byId("filters-box").toggleAttribute("open", query.size > 0 && !NARROW.matches);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const chosen = readForm(form, CHOSEN);
