@@ -1,7 +1,8 @@
-# make run        serve the committed model and print its decisions about samples/
+# make run        serve the committed model and print its decisions about samples/; PORT=8001 takes another port
 # make test-fast  lint, types and the tests that need only pip packages; two minutes
 # make test       lint, types and every test, with containers and fuzzing; needs Debian and root
 # make up         gate, Prometheus, Alertmanager and Grafana in containers
+# make docs       the documentation as a site in runs/site
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet
@@ -11,10 +12,10 @@ VERSION ?= 3
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training test test-all coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
-	@$(BIN)/python -m service.demo samples
+	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
 
 setup: .venv/cpu
 setup-training: .venv/training
@@ -26,29 +27,36 @@ setup-training: .venv/training
 	@touch $@
 
 # One stamp file for each lock, so that a lock is installed once. Only locked packages are installed.
-.venv/cpu .venv/training .venv/dev: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h | .venv/python
-	@test $* = cpu || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
+.venv/cpu .venv/training .venv/dev .venv/docs: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h | .venv/python
+	@test $* = cpu -o $* = docs || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
-	@$(PIP) --no-deps --editable . $(if $(filter cpu,$*),,--editable client)
+	@$(PIP) --no-deps --editable . $(if $(filter cpu docs,$*),,--editable client)
 	@touch $@
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PYTEST_ALONE := $(BIN)/python -m pytest --numprocesses 0
 
-# The containers follow the tests, whose time limits a build would upset; fuzzing fills the cores meanwhile.
-test: tools .venv/dev lint
+# The C compiler comes first, then packages of several kinds at the same time. The containers follow the tests, whose time
+# limits a build would upset; fuzzing fills the cores meanwhile.
+test: tools
+	$(MAKE) --jobs 3 --output-sync=target container-tools lint
 	$(MAKE) test-all
 	$(MAKE) --jobs 2 test-containers fuzz JOBS=2 SEED=1
 
-# Ray's start has a time limit that a busy machine exceeds, so its cluster is tested first and alone. Tests that fail
-# beside others run once more, alone, and have to pass then: thus a busy machine fails none, and a fault fails both times.
+# Ray's start has a time limit that a busy machine exceeds, so its cluster is tested first and alone. Tests that fail run
+# once more, alone, and have to pass then: a busy machine fails none of them, and a fault fails both times.
 ALONE := tests/bulk/test_ray_cluster.py
+AGAIN := { test $$? = 1 && echo "the tests that failed run again, alone" \
+	&& $(PYTEST_ALONE) --last-failed --last-failed-no-failures none; }
 test-all: tools .venv/dev
-	$(PYTEST_ALONE) --cov --cov-report= $(ALONE)
-	$(PYTEST) $(ALONE:%=--ignore=%) --cov --cov-append --cov-fail-under=95 || { test $$? = 1 \
-		&& echo "the tests that failed run again, alone" && $(PYTEST_ALONE) --last-failed --last-failed-no-failures none; }
+	$(PYTEST_ALONE) $(ALONE) || $(AGAIN)
+	$(PYTEST) $(ALONE:%=--ignore=%) || $(AGAIN)
+
+# Measuring adds half to the tests' processor time on Python 3.11, so `make test` leaves it out.
+coverage: tools .venv/dev
+	$(PYTEST) --cov --cov-fail-under=95
 
 # Without Debian packages, root, TensorFlow, Ray, a browser or a network. tests/support/fast_lane.py selects the tests.
 test-fast: .venv/dev
@@ -60,7 +68,7 @@ unit: .venv/dev
 # The newest releases of the dependencies whose private parts are used, beyond the upper bounds of pyproject.toml, in an
 # environment of its own. Where this passes the bound, and the version that the adapter names as tested, can be raised.
 NEWEST := uvicorn httptools fastapi starlette pydantic psycopg[binary] keras keras-tuner ray[data]
-NEWEST_EXTRAS := service,postgres,cpu,tracing,bulk,ray,training
+NEWEST_EXTRAS := service,postgres,cpu,tracing,grpc,bulk,ray,training
 NEWEST_TESTS := tests/service/test_connections.py tests/service/test_faults.py tests/service/test_stock_uvicorn.py \
 	tests/service/access/test_tls.py tests/service/v2 tests/service/records/test_store.py tests/training/test_search.py \
 	tests/training/test_coordinator.py
@@ -141,9 +149,22 @@ lint-pages: node_modules/.stamp
 	node_modules/.bin/openapi-typescript docs/openapi.json --output runs/openapi.d.ts
 	node_modules/.bin/tsc
 
+# The committed form of the gRPC protocol, which a test holds to its source.
+proto: .venv/dev
+	$(BIN)/python -m grpc_tools.protoc -Iservice/grpc_server \
+		--descriptor_set_out=service/grpc_server/open_inference.binpb open_inference.proto
+
 # The committed OpenAPI document, which a test holds to the service.
 openapi: .venv/dev
 	$(BIN)/python -m tests.support.openapi >docs/openapi.json
+
+# The tables and pictures in docs/ that come from the code and from committed figures; a test holds them to it.
+reference: .venv/dev
+	$(BIN)/python -m docs.generate
+
+docs: .venv/docs
+	@$(BIN)/zensical build --strict --clean
+	@echo "open runs/site/index.html; for the search: $(BIN)/python -m http.server --directory runs/site 8001"
 
 # The pages' JavaScript is served as it is; Node.js only checks it.
 node_modules/.stamp: package.json package-lock.json | tools
@@ -218,11 +239,12 @@ paper: setup-training
 	$(BIN)/lensgate train paper --data $(FACES) --work runs/paper --out docs $(PAPER)
 
 locks:
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training --group test --output-file locks/dev.txt
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra bulk --extra ray --extra training client/pyproject.toml --constraint locks/dev.txt --output-file locks/training.txt
-	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --constraint locks/dev.txt --output-file locks/cpu.txt
-	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --constraint locks/dev.txt --output-file locks/gpu.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training --group test --group docs --output-file locks/dev.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training client/pyproject.toml --constraint locks/dev.txt --output-file locks/training.txt
+	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --constraint locks/dev.txt --output-file locks/cpu.txt
+	$(COMPILE) --extra service --extra postgres --extra gpu --extra tracing --extra grpc --constraint locks/dev.txt --output-file locks/gpu.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
+	$(subst pyproject.toml,,$(COMPILE)) --group docs --constraint locks/dev.txt --output-file locks/docs.txt
 
 clean:
-	rm -rf .venv node_modules runs .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv node_modules runs .cache .mypy_cache .pytest_cache .ruff_cache .coverage*

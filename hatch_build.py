@@ -1,4 +1,8 @@
-"""Compile `gate/formats/png/scanlines.c` into the wheel; without a C compiler the gate decodes PNGs with Pillow."""
+"""Build the wheel with the compiled `gate/formats/png/scanlines.c` and with the current model.
+
+Without a C compiler the gate decodes PNGs with Pillow. A wheel that is built without `models/` serves only a model that
+`--models` names.
+"""
 
 import os
 import shlex
@@ -12,6 +16,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "gate/formats/png/scanlines.c"
 LIBRARY = "gate/formats/png/scanlines.so"
+MODELS = "models/glasses"
 FLAGS = ("-std=c11", "-O3", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden")
 
 
@@ -34,16 +39,33 @@ def compile_library(source: Path, library: Path) -> bool:
     return False
 
 
+def model_files(root: Path) -> dict[str, str]:
+    """Return the files of the current model by their path, each with its path in the wheel; empty without a model."""
+    current = root / MODELS / "CURRENT"
+    if not current.is_file():
+        return {}
+    version = current.read_text(encoding="ascii").strip()
+    names = ("CURRENT", f"{version}/card.json", f"{version}/model.onnx")
+    return {str(root / MODELS / name): f"gate/{MODELS}/{name}" for name in names}
+
+
 class CompileHook(BuildHookInterface[Any]):
-    """Compile the library for wheels, including editable installs."""
+    """Compile the library for wheels, including editable installs, and add the current model to a wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add the library to the wheel, and tag the wheel with its platform."""
-        del version
+        """Add library and model to the wheel, and tag the wheel with its platform."""
         root = Path(self.root)
+        if version == "standard":  # An editable install finds the models of the checkout.
+            self._add_model(root, build_data)
         if not compile_library(root / SOURCE, root / LIBRARY):
             self.app.display_warning("no working C compiler: Pillow will decode PNGs, four times as slowly")
             return
         build_data["artifacts"].append(LIBRARY)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+    def _add_model(self, root: Path, build_data: dict[str, Any]) -> None:
+        files = model_files(root)
+        if not files:
+            self.app.display_warning(f"no {MODELS}/CURRENT: the wheel holds no model, so `lensgate` needs --models")
+        build_data.setdefault("force_include", {}).update(files)

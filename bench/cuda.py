@@ -23,7 +23,8 @@ from gate import Card, ModelStore, decide, read_pixels
 from gate.golden import CUDA_TOLERANCE, check_golden
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
-from gate.scorer import Device, Score, Scorer
+from gate.scorer import Score, Scorer
+from gate.types import Device
 
 BATCHES = (1, 8, 32, 128)
 """The service's batch sizes are powers of two up to `LENSGATE_MAX_BATCH_SIZE`."""

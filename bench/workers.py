@@ -2,7 +2,7 @@
 
     python -m bench.workers [--workers 2] [--faces samples] [--seconds 8] [--rounds 5]
 
-wrk sends PNG files and single tensors of 128 x 128 pixels over a number of connections for each worker. It shares the
+wrk sends PNG files and single tensors of the model's size over a number of connections for each worker. It shares the
 cores with the service, so only the ratios say something.
 """
 
@@ -24,11 +24,10 @@ from bench.serving.posts import Post, image_post, pixels_post, read_pictures
 from bench.serving.processes import Running, running
 from bench.serving.wrk import drive
 from bench.turns import alternate
+from gate import ModelStore
 
-CONNECTIONS = 16
+CONNECTIONS = 8
 """Connections for each worker."""
-
-_TENSOR_EDGE = 128  # pixels, of the served model
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
-    pixels = np.random.default_rng(0).integers(0, 256, (1, _TENSOR_EDGE, _TENSOR_EDGE, 3), np.uint8)
+    size = ModelStore(Path("models")).load().card.input.size
+    pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     kinds = {
         "PNG": [image_post("/v1/decisions", data) for data in read_pictures(options.faces)],
         "tensor": [pixels_post(pixels, binary_answer=False)],

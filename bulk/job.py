@@ -7,7 +7,7 @@ from typing import Any
 
 from bulk.work_unit import digest
 from gate import MAX_DECODE_BYTES, Band, Label, Model
-from gate.scorer import Device
+from gate.types import Device
 
 LAYOUT = "1"
 """Part of every key: shards from a version with another layout are written again."""

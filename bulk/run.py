@@ -44,6 +44,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
             there = f" ({describe(ignored.counts)})" if ignored.counts else ""
             raise SourceError(f"{source.url} holds no {source.kind}{there}")
         swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
+        failures = destination.failures()
     return Summary(
         tally.sources,
         tally.skipped,
@@ -52,6 +53,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
         progress.seconds,
         ignored=ignored.counts,
         held_back=swept.held_back,
+        failures=failures,
     )
 
 

@@ -1,5 +1,6 @@
 """All settings of a run in one frozen object: a flag overrides `LENSGATE_<NAME>`, which overrides the default."""
 
+import argparse
 import json
 import os
 from collections.abc import Mapping
@@ -11,10 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from bulk.errors import UsageError
 from bulk.job import BulkJob, Columns
 from bulk.work_unit import SourceKind
-from common.settings import load_settings
+from common.settings import add_flags, load_settings, variables_of
 from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
 from gate.card import Probability, Version
+from gate.default_models import default_models
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -23,6 +25,14 @@ POSITIONAL = ("src", "dst")
 
 # Settings that the service has too, read from the same environment variables.
 _SHARED = ("models", "device", "band_low", "band_high", "max_decode_bytes")
+
+# The headings of `lensgate bulk --help`, by the first setting below each.
+_GROUPS = {
+    "keep": "input and output",
+    "models": "model",
+    "batch_size": "work",
+    "storage_options": "storage and exit status",
+}
 
 
 def _read_json(value: object) -> object:
@@ -42,16 +52,19 @@ class Settings(BaseModel):
     )
     dst: str = Field(min_length=1, description="folder for the table, a Parquet data set")
     keep: str | None = Field(None, min_length=1, description="folder for the accepted images, as WebDataset tars")
-    format: SourceKind | None = Field(None, description="format of SRC: images, webdataset or parquet (detected)")
+    format: SourceKind | None = Field(None, description="format of SRC (detected)")
     image_column: str | None = Field(None, description="Parquet column with the images (detected)")
     id_column: str | None = Field(None, description="Parquet column with the ids (id, or the row number)")
-    expected: Label | None = Field(None, description="requested label of all images: glasses or no_glasses")
+    expected: Label | None = Field(None, description="requested label of all images")
     expected_column: str | None = Field(
         None, description="Parquet column, or field of a sample's .json, with the requested label"
     )
-    models: Path = Field(Path("models"), description="folder of exported models")
+    models: Path = Field(
+        default_factory=default_models,
+        description="folder of exported models (models if it is here, otherwise the installed model)",
+    )
     version: Version | None = Field(None, description="model version (the current one)")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto, cpu or cuda; cuda fails without a GPU")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda fails without a GPU")
     band_low: Probability | None = Field(None, description="lowest discarded probability (from the model card)")
     band_high: Probability | None = Field(None, description="highest discarded probability (from the model card)")
     batch_size: Count = Field(32, le=1024, description="images in one run of the model")
@@ -86,8 +99,13 @@ class Settings(BaseModel):
         Raises:
             UsageError: a value is invalid; the text names the key as it was given.
         """
-        variables = {name: f"LENSGATE_{name.upper()}" for name in _SHARED}
+        variables = variables_of(_SHARED)
         return load_settings(cls, flags, environment, variables=variables, error=UsageError, positional=POSITIONAL)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Add SRC, DST and a flag for each other setting."""
+        add_flags(parser, cls, groups=_GROUPS, positional=POSITIONAL)
 
     def job(self) -> BulkJob:
         """Return the job for the workers, with the model loaded and verified.

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from bulk.output.failures import Failure
 from bulk.output.tally import Counts
 from bulk.sources.ignored import describe
 
@@ -23,6 +24,7 @@ class Summary:
         seconds: duration of the run.
         ignored: entries of SRC in other formats, by suffix.
         held_back: shards that were kept because their folder could not be listed.
+        failures: images that could not be judged, by code.
     """
 
     sources: Mapping[str, Counts]
@@ -32,6 +34,7 @@ class Summary:
     seconds: float
     ignored: Mapping[str, int] = field(default_factory=dict)
     held_back: int = 0
+    failures: tuple[Failure, ...] = ()
 
     @property
     def total(self) -> Counts:
@@ -59,6 +62,7 @@ class Summary:
                 "removed_shards": self.removed,
                 "held_back_shards": self.held_back,
                 "ignored": dict(self.ignored),
+                "failures": [asdict(failure) for failure in self.failures],
                 "seconds": round(self.seconds, 3),
                 "images_per_second": round(self.rate, 1),
                 "sources": {source: _fields(counts) for source, counts in sorted(self.sources.items())},
@@ -89,6 +93,8 @@ class Summary:
         if left := len(self.sources) - len(shown):
             yield f"and {left:,} sources with a lower reject ratio"
         yield _line("all", self.total, width)
+        for failure in self.failures:
+            yield _printable(f"{failure.images:,} {failure.code}, such as {failure.example}: {failure.detail}")
         yield from self.warnings()
         yield f"{self.judged:,} judged in {self.seconds:.1f} s, {self.rate:,.1f} images/s; {self._notes()}"
 

@@ -1,13 +1,22 @@
 """Load settings from flags and environment variables: a flag overrides a variable, a variable overrides the default."""
 
-from collections.abc import Callable, Collection, Mapping
+import argparse
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from common.suggestion import did_you_mean
+
+PREFIX = "LENSGATE_"
+"""Every environment variable that is a setting begins with this."""
+
 Model = TypeVar("Model", bound=BaseModel)
 
 _PYDANTIC_PREFIX = "Value error, "
+_UNITS = ("bytes", "ms", "seconds", "days")
+_MEBIBYTE = 2**20
 
 
 def load_settings(
@@ -42,9 +51,81 @@ def load_settings(
         raise error("; ".join(_describe(dict(fault), names) for fault in invalid.errors())) from invalid
 
 
+def variables_of(fields: Collection[str]) -> dict[str, str]:
+    """Return the environment variable of each field, `LENSGATE_MAX_BATCH_SIZE` for `max_batch_size`."""
+    return {field: f"{PREFIX}{field.upper()}" for field in fields}
+
+
+def unknown_variables(environment: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+    """Yield a warning for each variable with the prefix that is not among the `known` ones."""
+    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in known):
+        yield f"{name} is not a setting and has no effect{did_you_mean(name, known)}"
+
+
 def flag(field: str, positional: Collection[str] = ()) -> str:
     """Return the flag of a field, `--max-batch-size` for `max_batch_size`; `SRC` for the positional field `src`."""
     return field.upper() if field in positional else f"--{field.replace('_', '-')}"
+
+
+def add_flags(
+    parser: argparse.ArgumentParser,
+    model: type[BaseModel],
+    *,
+    groups: Mapping[str, str],
+    positional: Collection[str] = (),
+) -> None:
+    """Add an argument for each setting of `model`, with choices, unit and default in its help.
+
+    Args:
+        parser: of the command.
+        model: a pydantic model; the description of a field is its help.
+        groups: heading in the help by the first field below it, in the order of the fields.
+        positional: fields that are positional arguments.
+    """
+    # The usage of argparse would list every flag a second time.
+    parser.usage = " ".join(["%(prog)s", *(name.upper() for name in positional), "[OPTION ...]"])
+    schema = model.model_json_schema()
+    group: argparse._ArgumentGroup | argparse.ArgumentParser = parser
+    for name, field in model.model_fields.items():
+        if name in groups:
+            group = parser.add_argument_group(groups[name])
+        help_text = f"{field.description}{_default(name, field.default)}".replace("%", "%%")
+        if name in positional:
+            parser.add_argument(name, metavar=name.upper(), help=help_text)
+        else:
+            value = _value(name, schema["properties"][name], schema.get("$defs", {}))
+            group.add_argument(flag(name), dest=name, metavar=value, help=help_text)
+
+
+def _value(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """Return the values that a setting takes: its choices, its range, or its unit."""
+    if "anyOf" in schema:
+        values = (_value(name, each, definitions) for each in schema["anyOf"] if each.get("type") != "null")
+        return "|".join(values)
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if "enum" in schema or "const" in schema:
+        return "|".join(schema.get("enum") or [schema["const"]])
+    named = {"boolean": "true|false", "object": "JSON", "string": "PATH" if schema.get("format") == "path" else "TEXT"}
+    return named.get(schema["type"]) or _number(name, schema)
+
+
+def _number(name: str, schema: Mapping[str, Any]) -> str:
+    unit = name.rpartition("_")[2]
+    if unit in _UNITS:
+        return unit.upper()
+    low, high = schema.get("minimum"), schema.get("maximum")
+    return f"{low:g}..{high:g}" if low is not None and high is not None else "NUMBER"
+
+
+def _default(name: str, default: object) -> str:
+    if isinstance(default, bool):
+        return f" ({str(default).lower()})"
+    if isinstance(default, int) and name.endswith("_bytes") and default % _MEBIBYTE == 0:
+        return f" ({default}, {default // _MEBIBYTE} MiB)"
+    # A setting without a default says in its description how it is found.
+    is_told = default is not None and isinstance(default, str | int | float | PurePath) and str(default)
+    return f" ({default})" if is_told else ""
 
 
 def _describe(fault: Mapping[str, Any], names: Mapping[str, str]) -> str:

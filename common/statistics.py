@@ -6,8 +6,11 @@ SciPy. The two differ in the last bits, and published cards keep theirs; a test 
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 _STEPS = 60  # Halvings of [0, 1]: the rest is below the resolution of a double.
 _ROUNDING = 1e-6
@@ -37,6 +40,30 @@ def weighted_interval(share: float, effective: float, *, confidence: float = 0.9
     low, _ = clopper_pearson(min(least, images), images, confidence=confidence)
     _, high = clopper_pearson(min(most, images), images, confidence=confidence)
     return low, high
+
+
+def cohen_kappa(table: ArrayLike, effective: float, *, confidence: float = 0.95) -> tuple[float | None, ...]:
+    """Return Cohen's kappa of two readers with its interval, None each if both gave one and the same verdict only.
+
+    The interval is that of the agreement, with the readers' frequencies taken as observed, so that it has a width for
+    full agreement as well.
+
+    Args:
+        table: weights of the pairs of verdicts, `[K, K]`.
+        effective: number of equally weighted pairs with the same variance.
+        confidence: of the interval.
+    """
+    shares = np.asarray(table, np.float64)
+    if not shares.sum():
+        return None, None, None
+    shares = shares / shares.sum()
+    chance = float(shares.sum(axis=0) @ shares.sum(axis=1))
+    if chance > 1 - _ROUNDING:
+        return None, None, None
+    agreed = float(shares.trace())
+    low, high = weighted_interval(agreed, effective, confidence=confidence)
+    kappa, lower, upper = ((each - chance) / (1 - chance) for each in (agreed, low, high))
+    return kappa, lower, upper
 
 
 def _upper(errors: int, images: int, tail: float) -> float:
@@ -69,7 +96,8 @@ def _at_most(errors: int, images: int, rate: float) -> float:
 def wilson(events: int, images: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a rate, which costs less than the exact one and covers well on average.
 
-    E. Wilson, *Probable inference, the law of succession, and statistical inference*, 1927. It is [0, 1] without images.
+    E. Wilson, *Probable inference, the law of succession, and statistical inference*, 1927. Without
+    images it is [0, 1].
     """
     if images == 0:
         return 0.0, 1.0
@@ -122,11 +150,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _tail(counts: Iterable[int], images: int, rest: int, hits: int) -> float:
+def _tail(counts: range, images: int, rest: int, hits: int) -> float:
     """Add the probabilities of tables in order away from the mode, until they are negligible."""
-    total = 0.0
-    for count in counts:
-        term = math.exp(_log_table(count, images, rest, hits))
+    total = term = math.exp(_log_table(counts[0], images, rest, hits)) if counts else 0.0
+    for count in counts[:-1]:
+        more = (images - count) * (hits - count)
+        if counts.step > 0:
+            term *= more / ((count + 1) * (rest - hits + count + 1))
+        else:
+            term *= count * (rest - hits + count) / (more + images - count + hits - count + 1)
         total += term
         if term <= total * 1e-17:
             break

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
+from gate.default_models import NAME
 from gate.errors import ModelError
 from gate.files import read_regular, write_atomically
 
@@ -50,7 +51,7 @@ Verify = Callable[[Model], object]
 class ModelStore:
     """The versions of one model under `root / name`."""
 
-    def __init__(self, root: Path, name: str = "glasses") -> None:
+    def __init__(self, root: Path, name: str = NAME) -> None:
         self.folder = root / name
         self.name = name
 
@@ -71,11 +72,11 @@ class ModelStore:
         try:
             version = read_regular(path, _MAX_NAME_BYTES).decode().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path} cannot be read: train a model, or promote one of {self.versions()}") from error
+            raise ModelError(f"{path} cannot be read: {self._remedy()}") from error
         if not version:
-            raise ModelError(f"{path} is empty: promote one of {self.versions()}")
+            raise ModelError(f"{path} is empty: {self._remedy()}")
         if not re.fullmatch(VERSION_PATTERN, version):
-            raise ModelError(f"{path} does not hold a version name: promote one of {self.versions()}")
+            raise ModelError(f"{path} does not hold a version name: {self._remedy()}")
         return version
 
     def load(self, version: str | None = None) -> Model:
@@ -86,7 +87,10 @@ class ModelStore:
         """
         version = self.current() if version is None else version
         if version not in self.versions():
-            raise ModelError(f"there is no model {self.name!r} version {version!r} under {self.folder}")
+            found = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
+            raise ModelError(
+                f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {found}"
+            )
         folder = self.folder / version
         try:
             card = Card.parse(read_regular(folder / CARD_FILE, _MAX_CARD_BYTES))
@@ -126,8 +130,9 @@ class ModelStore:
             if version != before:
                 passed_over.append(version)
         if not past:
-            gone = f", apart from deleted ones: {', '.join(passed_over)}" if passed_over else ""
-            raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}")
+            others = [version for version in there if version != before]
+            gone = f" except deleted ones ({', '.join(passed_over)})" if passed_over else ""
+            raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}: {_promote(others)}")
         version = past.pop()
         verify(self.load(version))
         # After CURRENT: otherwise a crash in between would lose the version to restore.
@@ -150,6 +155,12 @@ class ModelStore:
             raise ModelError(f"{path} cannot be read: {error}") from error
         return [line.strip() for line in lines if line.strip()]
 
+    def _remedy(self) -> str:
+        """Say how to come to a current version, as part of an error."""
+        if versions := self.versions():
+            return _promote(versions)
+        return f"no version is in {self.folder.resolve()}: give the folder of models as --models or LENSGATE_MODELS"
+
     def _named(self) -> str | None:
         """Return the version in `CURRENT`; None if the file is broken, so that another one can still be promoted."""
         try:
@@ -159,6 +170,12 @@ class ModelStore:
 
     def _write_history(self, versions: list[str]) -> None:
         write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
+
+
+def _promote(versions: list[str]) -> str:
+    if not versions:
+        return "there is no other version to promote"
+    return f"promote one of {', '.join(versions)}: lensgate models promote {versions[-1]}"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -4,23 +4,23 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gate.card import METADATA_KEY, CardText
 from gate.errors import DeviceError, ModelError, ScoringError
+from gate.extras import how_to_install
 from gate.model_store import Model
 from gate.onnx_runtime import onnxruntime
 from gate.time_limit import TimeLimit
-from gate.types import Pixels
-
-Device = Literal["auto", "cpu", "cuda"]
+from gate.types import Device, Pixels
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+_CPU_IMAGES = 4  # The activations of more images do not fit into a core's own cache, and the run takes a tenth longer.
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,10 @@ class Scorer:
     def _run(self, images: Pixels) -> list[NDArray[np.float32]]:
         options = self._limit and self._limit.run_options
         if not self._binds:
-            return list(self._session.run(self._outputs, {"image": images}, options))
+            step = len(images) if self._batch_sizes or self.provider != CPU else _CPU_IMAGES
+            parts = (images[first : first + step] for first in range(0, len(images), step))
+            answers = [self._session.run(self._outputs, {"image": part}, options) for part in parts]
+            return [np.concatenate(values) for values in zip(*answers, strict=True)] if len(answers) > 1 else answers[0]
         # A new binding for each run: a shared one would mix up the images of two threads.
         binding = self._session.io_binding()
         binding.bind_cpu_input("image", np.ascontiguousarray(images))
@@ -211,7 +214,7 @@ def _open_session(graph: bytes, device: Device, limit: TimeLimit) -> onnxruntime
     check_runtime()
     has_cuda = CUDA in onnxruntime.get_available_providers()
     if device == "cuda" and not has_cuda:
-        raise DeviceError("LENSGATE_DEVICE=cuda, but this ONNX Runtime has no CUDA: install lensgate[gpu]")
+        raise DeviceError(f"LENSGATE_DEVICE=cuda, but this ONNX Runtime has no CUDA: {how_to_install('gpu')}")
     use_cuda = has_cuda and device != "cpu"
     if use_cuda:
         onnxruntime.preload_dlls()  # Finds the CUDA and cuDNN libraries that pip installed.

@@ -1,1 +1,47 @@
-"""The console script `lensgate`: runs a command, and names the extra to install if one is missing."""
+"""Decide in this process whether the person in a picture wears glasses: `from lensgate import Gate`.
+
+`Gate` and the types of its answers are imported at their first use, so `import lensgate` costs almost no time. The
+console script `lensgate` is in `lensgate.cli`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gate.decision import Band, Label
+    from gate.errors import DeviceError, GateError, ImageError, ModelError, ScoringError
+    from lensgate.in_process import Decision, Gate, ImageFailed, ImageInput, UnreadableFile
+
+__all__ = [
+    "Band",
+    "Decision",
+    "DeviceError",
+    "Gate",
+    "GateError",
+    "ImageError",
+    "ImageFailed",
+    "ImageInput",
+    "Label",
+    "ModelError",
+    "ScoringError",
+    "UnreadableFile",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module("lensgate.in_process"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise
+        from gate.extras import how_to_install
+
+        raise ModuleNotFoundError(
+            f"lensgate.{name} needs onnxruntime: {how_to_install('cpu')}", name=error.name
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,17 +3,20 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gate import Band, Card, ImageError, Label, ModelStore, decide, read_pixels
-from gate.scorer import Scorer
+from gate import ImageError, Label
+from service.errors import SettingsError
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from lensgate.in_process import Gate
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
-    parser.add_argument("--models", help="folder of models (default: LENSGATE_MODELS, or models)")
+    parser.add_argument("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
     parser.add_argument("--version", help="model version (default: the current one)")
     parser.add_argument("--expected", type=Label, choices=list(Label), help="label that the generator was asked for")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of a table")
@@ -21,37 +24,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _classify(options: argparse.Namespace) -> int:
-    settings = Settings.load({"models": options.models})
-    model = ModelStore(settings.models).load(options.version)
-    band = settings.band(model.card.band)
-    scorer = Scorer(model, device="cpu")
+    gate = _open_gate(Settings.load({"models": options.models}), options.version)
     failed = False
     for path in options.files:
-        row = _judge(path, scorer, model.card, band=band, expected=options.expected)
+        row = _judge(path, gate, options.expected)
         failed |= "error" in row
         print(json.dumps(row) if options.json else _line(row), flush=True)
     return 1 if failed else 0
 
 
-def _judge(path: Path, scorer: Scorer, card: Card, *, band: Band, expected: Label | None) -> dict[str, Any]:
+def _open_gate(settings: Settings, version: str | None) -> "Gate":
+    from lensgate.in_process import Gate
+
     try:
-        pixels = read_pixels(path.read_bytes(), scorer.size)
-    except (ImageError, OSError) as error:
-        return {"file": str(path), "error": getattr(error, "code", "unreadable_file"), "detail": str(error)}
-    (score,) = scorer.score(pixels[None]).each()
-    decision = decide(
-        score.probability,
-        band,
-        novelty=score.novelty,
-        novelty_threshold=card.novelty_limit,
-        expected=expected,
-    )
+        return Gate(
+            settings.models, version=version, device="cpu", band_low=settings.band_low, band_high=settings.band_high
+        )
+    except ValueError as error:
+        raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
+
+
+def _judge(path: Path, gate: "Gate", expected: Label | None) -> dict[str, Any]:
+    try:
+        found = gate.decide(path, expected)
+    except ImageError as error:
+        return {"file": str(path), "error": error.code, "detail": str(error)}
     return {
         "file": str(path),
-        "glasses_probability": score.probability,
-        "label": decision.label,
-        "decision": decision.action,
-        "reason": decision.reason,
+        "glasses_probability": found.glasses_probability,
+        "label": found.label,
+        "decision": found.decision,
+        "reason": found.reason,
     }
 
 

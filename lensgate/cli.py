@@ -3,11 +3,15 @@
 import argparse
 import contextlib
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from gate.errors import GateError
+from gate.extras import how_to_install
+from lensgate.parser import Parser
 from lensgate.signals import Terminated, close_output, ended_cleanly
 
 # The extra that provides each module, for the hint if it is missing.
@@ -15,6 +19,8 @@ _EXTRAS = {
     "fastapi": "service",
     "orjson": "service",
     "python_multipart": "service",
+    "sqlalchemy": "service",
+    "starlette": "service",
     "uvicorn": "service",
     "prometheus_client": "service",
     "onnxruntime": "cpu",  # or gpu
@@ -30,6 +36,7 @@ _EXTRAS = {
     "cleanlab": "training",
     "imagehash": "training",
     "matplotlib": "training",
+    "onnx": "training",
     "scipy": "training",
     "skimage": "training",
     "sklearn": "training",
@@ -43,6 +50,7 @@ _COMMANDS = {
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
     "bulk": ("bulk.cli", "add_options", "decide about millions of files, shards or rows"),
     "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
+    "certify": ("lensgate.certify", "add_options", "certify the band again from the verdicts in the records"),
     "tokens": ("lensgate.tokens", "add_options", "create, list and revoke access tokens of the service"),
     "train": ("training.cli", "add_steps", "train and export a model, step by step"),
 }
@@ -53,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options = _parse(arguments)
+        _warn_of_unknown_variables(options.command_name)
         # The service handles signals itself.
         with contextlib.nullcontext() if options.command_name == "serve" else ended_cleanly():
             status: int | None = options.run(options)
@@ -61,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        return _fail(f"this command needs {error.name}: install lensgate[{extra}]")
+        return _fail(f"this command needs {error.name}: {how_to_install(extra)}")
     except Terminated as stopped:
         return stopped.status
     except KeyboardInterrupt:
@@ -74,18 +83,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="lensgate", description="The quality gate of a GAN image pipeline.")
+    parser = Parser(
+        prog="lensgate",
+        description="The quality gate of a GAN image pipeline.",
+        epilog="Every command explains its options: lensgate COMMAND --help",
+    )
+    parser.add_argument("--version", action="version", version=f"lensgate {version('lensgate')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     for name, (_, _, title) in _COMMANDS.items():
         commands.add_parser(name, help=title, add_help=False)
-    chosen = parser.parse_known_args(arguments[:1])[0].command
+    chosen = parser.parse(arguments[:1]).command
     module, function, title = _COMMANDS[chosen]
-    command = argparse.ArgumentParser(prog=f"lensgate {chosen}", description=title)
+    command = Parser(prog=f"lensgate {chosen}", description=title)
     getattr(importlib.import_module(module), function)(command)
     command.set_defaults(command_name=chosen)
     # A model's card records the command that made it.
     command.set_defaults(command_line=shlex.join(["lensgate", *arguments]))
-    return command.parse_args(arguments[1:])
+    return command.parse(arguments[1:])
+
+
+def _warn_of_unknown_variables(command: str) -> None:
+    # The service logs these warnings itself, and training has no variables.
+    if command in ("serve", "train"):
+        return
+    from common.settings import unknown_variables
+    from service.settings import Settings
+
+    for warning in unknown_variables(os.environ, Settings.variables().values()):
+        print(f"lensgate: warning: {warning}", file=sys.stderr)
 
 
 def _fail(text: str) -> int:

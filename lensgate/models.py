@@ -7,7 +7,6 @@ from functools import partial
 from gate import Card, ModelError, ModelStore
 from gate.errors import GateError
 from gate.model_store import Model
-from service.inference.model_loading import prepare_model
 from service.settings import Settings
 
 
@@ -21,9 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("rollback", _rollback, "verify the version that was current before, and make it the current one again"),
     ):
         command = actions.add_parser(name, help=title, description=title)
-        command.add_argument("--models", help="folder of models (default: LENSGATE_MODELS, or models)")
+        command.add_argument("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
         if action in (_verify, _promote):
-            command.add_argument("version", help="the version's name")
+            command.add_argument("version", metavar="VERSION", help="a version that `lensgate models list` prints")
         command.set_defaults(run=action)
 
 
@@ -61,6 +60,8 @@ def _open(options: argparse.Namespace) -> tuple[Settings, ModelStore]:
 
 def _verify_model(model: Model, settings: Settings) -> Card:
     """Return the card; raise GateError if a service with these settings would not serve the model."""
+    from service.inference.model_loading import prepare_model
+
     return prepare_model(model, settings).card
 
 

@@ -1,24 +1,9 @@
-"""`lensgate tokens`: create, list and revoke access tokens. Running services reload the file."""
+"""The options of `lensgate tokens`; `lensgate.token_file` does the work and is imported then."""
 
 import argparse
-import contextlib
-import fcntl
-import math
-import os
-import re
-import sys
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gate.files import atomic_file
 from service.access.principal import Scope
-from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_text, read_tokens
-from service.errors import SettingsError
-
-_HEADER = re.compile(r"\s*\[\[\s*token\s*\]\]\s*(#.*)?")
-_ANY_HEADER = re.compile(r"\s*\[.*")
-_BLANK = re.compile(r"\s*(#.*)?")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,139 +15,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("revoke", _revoke, "remove a token from the file, which ends its sessions"),
     ):
         command = actions.add_parser(name, help=title, description=title)
-        command.add_argument("--file", type=Path, help="token file (default: LENSGATE_TOKENS, or tokens.toml)")
+        command.add_argument(
+            "--file", type=Path, metavar="PATH", help="token file (default: LENSGATE_TOKENS, or tokens.toml)"
+        )
         if action is not _list:
-            command.add_argument("name", help="name of the owner, recorded in logs and with verdicts")
+            command.add_argument("name", metavar="NAME", help="name of the owner, recorded in logs and with verdicts")
         if action is _add:
             _add_limits(command)
         command.set_defaults(run=action)
 
 
 def _add_limits(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--scopes", default="", help=f"comma-separated list of {', '.join(Scope)} (default: none)")
-    command.add_argument("--requests-per-second", type=float, help="request rate limit (default: no limit)")
-    command.add_argument("--burst", type=int, help="largest burst of requests (default: one second's)")
-    command.add_argument("--days", type=float, help="days until it expires (default: never)")
+    limits = command.add_argument_group("limits")
+    add = limits.add_argument
+    add("--scopes", default="", metavar="LIST", help=f"comma-separated list of {', '.join(Scope)} (default: none)")
+    add("--requests-per-second", type=float, metavar="NUMBER", help="request rate limit (default: no limit)")
+    add("--burst", type=int, metavar="REQUESTS", help="largest burst of requests (default: one second's)")
+    add("--days", type=float, metavar="DAYS", help="days until it expires (default: never)")
 
 
 def _add(options: argparse.Namespace) -> int:
-    path, token = _path(options), make_token()
-    with _locked(path):
-        before = read_text(path) if path.exists() else ""
-        after = f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{_entry(options, token)}"
-        # Parse the whole file as the service does, so that errors are reported before it is written.
-        parse_tokens(after, source=str(path))
-        _write(path, after)
-    print(f"{path}: {options.name} added; the file holds only its hash, so store the token:", file=sys.stderr)
-    print(token)
-    return 0
+    from lensgate.token_file import add_token
+
+    return add_token(options)
 
 
 def _list(options: argparse.Namespace) -> int:
-    tokens = read_tokens(_path(options))
-    rows = [("name", "scopes", "requests/s", "ends"), *map(_row, tokens)]
-    for name, scopes, rate, expires in rows:
-        print(f"{name:24} {scopes:20} {rate:>10}  {expires}")
-    return 0
+    from lensgate.token_file import list_tokens
+
+    return list_tokens(options)
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    path = _path(options)
-    with _locked(path):
-        text = read_text(path)
-        tokens = parse_tokens(text, source=str(path))
-        less = _less(text, options.name, tokens, path)
-        if len(tokens) == 1:
-            raise SettingsError(
-                f"{path}: {options.name!r} is the only token, and a running service would keep it: it refuses "
-                "a file without tokens. Add another one first, or stop the service and delete the file"
-            )
-        _write(path, less)
-    print(f"{path}: {options.name} revoked")
-    return 0
+    from lensgate.token_file import revoke_token
 
-
-def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
-    """Return the text without the token of this name."""
-    place = next((place for place, token in enumerate(tokens) if token.name == name), None)
-    if place is None:
-        raise SettingsError(f"{path}: there is no token {name!r}: `lensgate tokens list` prints them")
-    less = _without(text, place)
-    if less is None or parse_tokens(less, source=str(path)) != (*tokens[:place], *tokens[place + 1 :]):
-        raise SettingsError(f"{path}: unknown layout: remove the entry of {name!r} by hand")
-    return less
-
-
-def _path(options: argparse.Namespace) -> Path:
-    given: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS") or "tokens.toml")
-    return given.resolve()  # Write through a symbolic link instead of replacing it.
-
-
-def _entry(options: argparse.Namespace, token: str) -> str:
-    lines = [
-        "[[token]]",
-        f"name = {_quote(options.name)}",
-        f'sha256 = "{hash_token(token)}"',
-        f"scopes = [{', '.join(_quote(name.strip()) for name in options.scopes.split(',') if name.strip())}]",
-    ]
-    if options.requests_per_second is not None:
-        lines.append(f"requests_per_second = {options.requests_per_second}")
-    if options.burst is not None:
-        lines.append(f"burst = {options.burst}")
-    if options.days is not None:
-        lines.append(f"expires = {_end(options.days)}")
-    return "\n".join(lines) + "\n"
-
-
-def _end(days: float) -> str:
-    if not (math.isfinite(days) and 0 < days <= 36_500):
-        raise SettingsError(f"--days {days:g}: must be above 0 and at most 36500")
-    return f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _quote(text: str) -> str:
-    # Other characters that need escaping are invalid in names and scopes, and are refused by the parser.
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _row(token: Token) -> tuple[str, str, str, str]:
-    rate = "" if token.requests_per_second is None else f"{token.requests_per_second:g}"
-    return token.name, ",".join(sorted(token.scopes)) or "-", rate, describe_expiry(token)
-
-
-def _without(text: str, place: int) -> str | None:
-    """Return the text without entry `place`, or None for an unknown layout; the next entry keeps its comments."""
-    lines = text.splitlines(keepends=True)
-    heads = [number for number, line in enumerate(lines) if _HEADER.fullmatch(line.rstrip("\r\n"))]
-    if place >= len(heads):
-        return None
-    first, end = heads[place], _end_of_entry(lines, heads[place])
-    return "".join([*lines[:first], *lines[end:]])
-
-
-def _end_of_entry(lines: Sequence[str], first: int) -> int:
-    end = next((number for number in range(first + 1, len(lines)) if _ANY_HEADER.match(lines[number])), len(lines))
-    while end < len(lines) and end > first + 1 and _BLANK.fullmatch(lines[end - 1].rstrip("\r\n")):
-        end -= 1
-    return end
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Exclude other commands while this one changes the file, so that no update is lost."""
-    # Lock the folder: each change replaces the file itself.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file atomically. A new file is private to its owner; an old one keeps its owner and mode."""
-    found = path.stat() if path.exists() else None
-    with atomic_file(path, mode=found.st_mode & 0o777 if found else 0o600) as temporary:
-        if found and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-            os.chown(temporary, found.st_uid, found.st_gid)
-        temporary.write_text(text, encoding="utf-8", newline="")
+    return revoke_token(options)

@@ -1,6 +1,6 @@
 """The JSON of one decision, as endpoints answer it and records show it."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from gate import Action, Label, Reason
 
@@ -21,6 +21,23 @@ class ModelAnswer(BaseModel):
 
 class DecisionAnswer(BaseModel):
     """One decision."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "frames-1",
+                    "glasses_probability": 0.9731,
+                    "label": "glasses",
+                    "decision": "accept",
+                    "reason": "confident",
+                    "novelty": 0.42,
+                    "band": {"low": 0.4, "high": 0.6},
+                    "model": {"name": "glasses", "version": "3"},
+                }
+            ]
+        }
+    )
 
     id: str
     glasses_probability: float

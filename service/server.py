@@ -14,14 +14,21 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import disable_created_metrics
 
+from common.settings import unknown_variables
 from gate import ModelStore
 from gate.formats.png.fast_decoder import ACCELERATED
 from service.access.exposure import check_exposure
+from service.access.guard import Guard
+from service.access.limits import RateLimits
 from service.access.tls import Certificate
+from service.access.tokens import open_tokens
 from service.api.health import make_probe_server
+from service.api.v2.inference import Inference
 from service.app import create_app
+from service.errors import SettingsError
 from service.http.connections import MAX_HANDSHAKES, Handshakes
 from service.http.ports import check_ports, listen_beside, url_of
+from service.http.request_log import RequestLog
 from service.http.server_config import Tls, make_config
 from service.http.uvicorn_adapter.server import STARTUP_FAILURE, QuietServer
 from service.inference.model_loading import load_model, load_shadow, load_within
@@ -37,6 +44,7 @@ from service.runtime import Runtime, build_runtime
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.grpc_server.server import GrpcServer
     from service.http.tracing import Tracer
 
 log = logging.getLogger(__name__)
@@ -62,6 +70,9 @@ def make_server(settings: Settings, place: Place = ALONE) -> "Server":
         log.warning(
             "PNGs are decoded by Pillow, which takes four times as long: no C compiler was found at installation"
         )
+    if place.is_first:
+        for warning in unknown_variables(os.environ, Settings.variables().values()):
+            log.warning(warning)
     store = ModelStore(settings.models)
     seen = read_state(store)
     load = partial(load_model, store, settings)
@@ -116,10 +127,16 @@ class Server(QuietServer):
         watch: ModelWatch | None = None,
     ) -> None:
         self._runtime = runtime
+        tokens = open_tokens(settings, runtime.metrics.registry)
+        limits = RateLimits(shared=runtime.place.rates)
+        guard = Guard(tokens, limits=limits, on_limit=partial(runtime.metrics.observe_shed, "rate_limit"))
+        inference = Inference(runtime)
         self._certificate = _load_certificate(settings, CertificateMetrics(runtime.metrics.registry))
         self._probes = make_probe_server(runtime)
         self._beside = contextlib.AsyncExitStack()
-        self._watches: list[Repeated] = [self._certificate.watch] if self._certificate else []
+        self._watches: list[Repeated] = [watch] if watch else []
+        self._watches += [each.watch for each in (tokens, self._certificate) if each]
+        self.grpc = _make_grpc_server(inference, guard, tracer=tracer, certificate=self._certificate)
         self._link = runtime.place.link
         if self._link is not None:
             self._connect(self._link)
@@ -127,10 +144,10 @@ class Server(QuietServer):
         self._handshakes = Handshakes(runtime.place.share(MAX_HANDSHAKES))
         super().__init__(
             make_config(
-                create_app(runtime, tracer=tracer, watch=watch, watches=self._watches),
+                create_app(inference, guard, tracer=tracer, parts=(watch, self.grpc)),
                 settings,
                 port=settings.port,
-                connections=runtime.place.share(settings.max_connections),
+                connections=runtime.connections,
                 # Every admitted request is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
                 tls=self._tls(),
@@ -160,7 +177,7 @@ class Server(QuietServer):
                 sockets = self._listeners = listen_beside(self.config.host, self.config.port)
         await super().startup(sockets)
         if self.started:
-            log.info("running on %s (Press CTRL+C to quit)", self.url)
+            self._announce()
         if self._probes:
             await self._beside.enter_async_context(self._probes)
         if self._certificate:
@@ -173,6 +190,19 @@ class Server(QuietServer):
         self._handshakes.close()
         await super().shutdown(sockets or self._listeners)
         await self._beside.aclose()
+
+    def _announce(self) -> None:
+        """Say where the service listens: as text on a terminal, otherwise as a log line."""
+        if not (self._runtime.place.is_first and os.isatty(2) and log.isEnabledFor(logging.INFO)):
+            log.info("running on %s (Press CTRL+C to quit)", self.url)
+            return
+        card = self._runtime.runner.card
+        print(
+            f"\nLensgate serves {card.name} {card.version} on {self.url}/ (the API is described at {self.url}/docs)\n"
+            f"  curl --data-binary @FILE {self.url}/v1/decisions\nCtrl-C ends it.\n",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _connect(self, link: ParentLink) -> None:
         """Connect the link to this server's parts; the app's lifespan opens it."""
@@ -205,6 +235,24 @@ class Server(QuietServer):
     def _end(self) -> None:
         self._runtime.drain()
         self.should_exit = True
+
+
+def _make_grpc_server(
+    inference: Inference, guard: Guard, *, tracer: "Tracer | None", certificate: Certificate | None
+) -> "GrpcServer | None":
+    runtime = inference.runtime
+    if runtime.settings.grpc_port is None:
+        return None
+    # An optional extra. Its C code would otherwise write lines to standard error that are not JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        from service.grpc_server.server import GrpcServer  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"LENSGATE_GRPC_PORT is set and {error.name} is not installed: install lensgate[grpc], or leave it out"
+        ) from error
+    log_of_calls = RequestLog(runtime.metrics, tracer=tracer, on_failure=runtime.note_failure)
+    return GrpcServer(inference, guard=guard, log=log_of_calls, certificate=certificate)
 
 
 @contextlib.contextmanager

@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from common.settings import flag, load_settings
+from common.settings import add_flags, load_settings, variables_of
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
+from gate.default_models import default_models
 from service.errors import SettingsError
 from service.ids import ID_RULE, is_identity
-
-ENVIRONMENT_PREFIX = "LENSGATE_"
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -22,6 +21,17 @@ MAX_SOURCES = 100
 """Limit of listed sources: each adds 13 time series to every scrape."""
 
 _RESERVED_SOURCES = {"none", "other"}
+
+# The headings of `lensgate serve --help`, by the first setting below each.
+_GROUPS = {
+    "host": "network",
+    "tokens": "access",
+    "records_url": "records",
+    "models": "model",
+    "timeout_ms": "limits",
+    "decode_threads": "decoding and batching",
+    "traces_endpoint": "other",
+}
 
 
 class Settings(BaseModel):
@@ -36,6 +46,12 @@ class Settings(BaseModel):
     )
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="serve /metrics, /livez and /readyz on this port alone, without tokens"
+    )
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="also serve the Open Inference Protocol over gRPC on this port"
+    )
+    grpc_max_message_bytes: int = Field(
+        4 * 2**20, ge=2**16, le=2**30, description="largest message of a gRPC call; a larger one is refused unread"
     )
     tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; needs tls_key")
     tls_key: Path | None = Field(None, description="PEM file with the certificate's key")
@@ -62,7 +78,10 @@ class Settings(BaseModel):
     audit_ratio: Probability = Field(
         0.001, description="share of accepted images drawn for the audit, half of them by claimed error"
     )
-    models: Path = Field(Path("models"), description="folder of exported models")
+    models: Path = Field(
+        default_factory=default_models,
+        description="folder of exported models (models if it is here, otherwise the installed model)",
+    )
     model_poll_seconds: float = Field(
         1.0,
         ge=0.0,
@@ -90,7 +109,8 @@ class Settings(BaseModel):
     max_inflight_images: Count = Field(256, description="limit of images between admission and answer")
     max_streams: Count = Field(32, description="limit of batch uploads at a time")
     max_connections: Count = Field(
-        1000, description="limit of open connections of a port; beyond it a new one replaces an idle one"
+        1000,
+        description="limit of open connections of a port; beyond it a new one replaces an idle one",
     )
     max_share_per_caller: float = Field(
         0.5,
@@ -148,6 +168,12 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _one_message_fits(self) -> Self:
+        if self.grpc_port is not None and self.max_inflight_bytes < self.grpc_max_message_bytes:
+            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_GRPC_MAX_MESSAGE_BYTES")
+        return self
+
+    @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("LENSGATE_TLS_CERTIFICATE and LENSGATE_TLS_KEY go together")
@@ -160,15 +186,17 @@ class Settings(BaseModel):
         Raises:
             SettingsError: a value is invalid; the text names the key as it was given.
         """
-        variables = {name: ENVIRONMENT_PREFIX + name.upper() for name in cls.model_fields}
-        return load_settings(cls, flags, environment, variables=variables, error=SettingsError)
+        return load_settings(cls, flags, environment, variables=cls.variables(), error=SettingsError)
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Return the environment variable of each setting."""
+        return variables_of(cls.model_fields)
 
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
-        for name, field in cls.model_fields.items():
-            note = "" if field.default is None else f" ({field.default})"
-            parser.add_argument(flag(name), dest=name, metavar="VALUE", help=f"{field.description}{note}")
+        add_flags(parser, cls, groups=_GROUPS)
 
     @property
     def listed_sources(self) -> tuple[str, ...]:

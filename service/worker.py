@@ -18,7 +18,8 @@ def main(options: WorkerOptions) -> int:
     guard_start()
     try:
         with socket.socket(fileno=options.link) as connected:
-            settings = Settings.load({**options.flags, "port": options.port, "metrics_port": options.metrics_port})
+            ports = {name: getattr(options, name) for name in ("port", "metrics_port", "grpc_port")}
+            settings = Settings.load({**options.flags, **ports})
             place = Place(options.number, options.count, ParentLink(connected), SharedBuckets(options.rates))
             serve(make_server(settings, place))
     except (GateError, OSError, EOFError) as error:

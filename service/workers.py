@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,6 +69,10 @@ def _read(path: Path) -> str:
         return ""
 
 
+def _reserve_other(host: str, port: int | None) -> tuple[list[socket.socket], int | None]:
+    return ([], None) if port is None else reserve_port(host, port)
+
+
 def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -> NoReturn:
     """Replace this process by the parent of `count` workers, which loads little and keeps the port reserved.
 
@@ -79,15 +84,14 @@ def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -
     try:
         # The parent holds the ports without listening, so that no other program takes them while all workers are down.
         held, port = reserve_port(settings.host, settings.port)
-        metrics_port = settings.metrics_port
-        if metrics_port is not None:
-            more, metrics_port = reserve_port(settings.host, metrics_port)
-            held += more
+        more, metrics_port = _reserve_other(settings.host, settings.metrics_port)
+        others, grpc_port = _reserve_other(settings.host, settings.grpc_port)
+        held += [*more, *others]
     except OSError as error:
         raise SettingsError(f"LENSGATE_HOST={settings.host}: {error.strerror}") from error
     given = {name: str(value) for name, value in flags.items() if value is not None}
     options = ParentOptions(
-        WorkerOptions(given, count, port, metrics_port, make_memory()),
+        WorkerOptions(given, count, port, metrics_port, grpc_port, make_memory()),
         settings.model_load_seconds + _RELOAD_GRACE,
         settings.log_level,
     )

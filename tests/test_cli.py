@@ -1,6 +1,8 @@
 import base64
+import importlib.metadata
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
-from lensgate.cli import main
+from lensgate.cli import _EXTRAS, main
+from tests.support.commands import lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
 
@@ -20,39 +23,93 @@ def models(tmp_path: Path) -> str:
     return str(tmp_path / "models")
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["classify"], ["bulk"], ["models"], ["train"], ["train", "all"]])
-def test_every_command_explains_itself(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main([*command, "--help"])
-    assert left.value.code == 0
-    assert "usage: lensgate" in capsys.readouterr().out
+COMMANDS = ["", "serve", "classify", "bulk", "models", "models list", "tokens", "tokens add", "train", "train all"]
+
+# `lensgate` in a process in which no extra is installed.
+WITHOUT_EXTRAS = """
+import contextlib, sys
+sys.modules.update(dict.fromkeys(sys.argv[1].split(",")))
+from lensgate.cli import main
+for command in sys.argv[2:]:
+    with contextlib.suppress(SystemExit):
+        sys.exit(main([*command.split(), "--help"]) or "no help")
+"""
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["serve", "--no-such-flag"], ["train"]])
-def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+def test_every_command_explains_itself_without_extras() -> None:
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, ",".join(_EXTRAS), *COMMANDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    for name in COMMANDS:
+        assert f"usage: lensgate {name}".rstrip() in done.stdout
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main(arguments)
+        main(["--version"])
+    assert (left.value.code, capsys.readouterr().out) == (0, f"lensgate {importlib.metadata.version('lensgate')}\n")
+
+
+def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    printed = capsys.readouterr().out
+    assert "usage: lensgate serve [OPTION ...]\n" in printed
+    assert printed.index("\nnetwork:\n") < printed.index("--port 0..65535") < printed.index("\naccess:\n")
+    for text in ("--device auto|cpu|cuda", "--timeout-ms MS", "--workers auto|NUMBER", "--models PATH"):
+        assert text in printed
+    assert "(16777216, 16 MiB)" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("", "lensgate: the following arguments are required: COMMAND (lensgate --help explains)"),
+        ("--port 1", "lensgate: the following arguments are required: COMMAND (lensgate --help explains)"),
+        (
+            "serve --prot=1",
+            "lensgate serve: unknown option --prot: did you mean --port? (lensgate serve --help explains)",
+        ),
+        ("serve --max-batch 1", "unknown option --max-batch: did you mean --max-batch-size?"),
+        ("serve here", "lensgate serve: unknown argument here (lensgate serve --help explains)"),
+        ("bulk a b --zzz", "lensgate bulk: unknown option --zzz (lensgate bulk --help explains)"),
+        ("sevre", ": did you mean serve? (lensgate --help explains)"),
+        ("models rolback", ": did you mean rollback? (lensgate models --help explains)"),
+        ("models list --model x", "lensgate models list: unknown option --model: did you mean --models?"),
+        ("train", "lensgate train: the following arguments are required: STEP (lensgate train --help explains)"),
+    ],
+)
+def test_wrong_usage_is_status_2_and_one_line(arguments: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments.split())
     assert left.value.code == 2
+    printed = capsys.readouterr()
+    assert line in printed.err
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+
+
+def test_an_unknown_variable_is_warned_of_with_the_nearest_setting(
+    models: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LENSGATE_BAND_LOWER", "0.1")
+    monkeypatch.setenv("LENSGATE_PORT", "1")  # A setting of another command.
+    assert main(["models", "list", "--models", models]) == 0
+    warning = "lensgate: warning: LENSGATE_BAND_LOWER is not a setting and has no effect: did you mean"
+    assert capsys.readouterr().err == f"{warning} LENSGATE_BAND_LOW?\n"
 
 
 @pytest.mark.parametrize(
     ("command", "module", "extra"),
     [
-        (["serve"], "fastapi", "lensgate[service]"),
-        (["classify", "x.png"], "onnxruntime", "lensgate[cpu]"),
-        (["train", "fit"], "tensorflow", "lensgate[training]"),
+        (["serve"], "fastapi", "service"),
+        (["classify", "x.png"], "onnxruntime", "cpu"),
+        (["train", "fit"], "tensorflow", "training"),
     ],
 )
-def test_a_missing_extra_is_named(
-    command: list[str], module: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("service", "lensgate", "training")]:
-        monkeypatch.delitem(sys.modules, name)
-    for name in ("gate.scorer", "gate.onnx_runtime", "gate.time_limit"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, module, None)
-    assert main(command) == 1
-    assert extra in capsys.readouterr().err
+def test_a_missing_extra_is_named(command: list[str], module: str, extra: str) -> None:
+    ran = lensgate_without(module, *command)
+    wanted = f"needs {module}: run pip install '.[{extra}]' in Lensgate's checkout"
+    assert (ran.returncode, wanted in ran.stderr) == (1, True), ran.stderr
 
 
 def test_files_are_decided_without_a_service(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +176,10 @@ def test_a_rollback_reports_the_versions_it_skips(models: str, capsys: pytest.Ca
     assert printed.out == "glasses 1 is current again\n"
     assert "version 2 is gone" in printed.err
     assert main(["models", "rollback", "--models", models]) == 1
-    assert "no version to go back to" in capsys.readouterr().err
+    assert (
+        "no version to go back to except deleted ones (2): promote one of 3: lensgate models promote 3"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_version_the_service_would_refuse_is_listed_as_unusable_and_not_promoted(

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "bulk": {"common", "gate"},
     "service": {"common", "gate"},
     "training": {"common", "gate"},
-    "lensgate": {"gate", "service"},
+    "lensgate": {"common", "gate", "service"},
 }
 
 

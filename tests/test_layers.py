@@ -16,7 +16,10 @@ PACKAGES["lensgate_client"] = ROOT / "client/lensgate_client"
 FLOORS = {
     "bulk": ("sources", "output", "work", "engines"),
     "lensgate_client": ("_pixels", "_protocol", "_http", "_stream"),
-    "service": ("process", "inference", "metrics", "http", "access", "records", "review", "api", "pages"),
+    "service": (
+        *("process", "inference", "metrics", "http", "access", "records", "review"),
+        *("api", "grpc_server", "pages"),
+    ),
     "training": ("data", "drawing", "model", "evaluation", "figures", "search", "report", "paper", "cli"),
 }
 

@@ -42,6 +42,7 @@ from training.drawing import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
 from training.evaluation.evaluate import discarded_by_kind, evaluate_by_data_set, reference_histogram, score_images
 from training.evaluation.guarantees import Guarantees
+from training.graph import simplify
 from training.model.network import as_shipped
 from training.model.train import FitRun, FittedModel
 
@@ -124,6 +125,7 @@ def to_onnx(network: keras.Model, size: int) -> onnx.ModelProto:
 
     graph: onnx.ModelProto
     graph, _ = tf2onnx.convert.from_function(answer, input_signature=answer.input_signature, opset=OPSET)
+    simplify(graph)
     return graph
 
 

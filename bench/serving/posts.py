@@ -61,6 +61,12 @@ def encoded_post(data: bytes, name: str = "image") -> Post:
     return _tensor_post(name, "BYTES", (1, 1), struct.pack("<I", len(data)) + data)
 
 
+def vector_post(data: bytes) -> Post:
+    """The picture as the one element of the BYTES tensor `encoded_image`, `[1]`; the answer in binary."""
+    packed = struct.pack("<I", len(data)) + data
+    return _tensor_post("encoded_image", "BYTES", (1,), packed, binary_answer=True)
+
+
 def pixels_post(pixels: NDArray[np.uint8], *, binary_answer: bool) -> Post:
     """Pixels, uint8 `[N, S, S, 3]`, as the tensor `image`; the answer in binary or, as is the default, in JSON."""
     return _tensor_post("image", "UINT8", pixels.shape, pixels.tobytes(), binary_answer=binary_answer)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from bulk.errors import DestinationError
 from bulk.job import BulkJob
 from bulk.output.accepted_tar import kept_name
+from bulk.output.failures import Failure, read_failures
 from bulk.output.folder import Folder
 from bulk.output.score_cache import ScoreCache
 from bulk.output.table import ENDING, SCORES, Scored, Shard, read_scores, read_shard
@@ -40,6 +41,7 @@ class Destination:
     def __init__(self, job: BulkJob, table: Folder, accepted: Folder | None) -> None:
         self._job, self._table, self._accepted = job, table, accepted
         self._shards = _read_shards(table)
+        self._faulty: set[str] = set()
         self._kept: dict[str, set[str]] = {}
         for name in accepted.names() if accepted else ():
             if match := _KEPT.fullmatch(name):
@@ -72,11 +74,20 @@ class Destination:
         if name is not None and name not in self._kept.get(unit.slot, ()):
             return None
         self._keep_only(unit.slot, name)
+        if shard.total.errors:
+            self._faulty.add(unit.slot)
         return shard
 
     def finish(self, result: UnitResult) -> None:
         """Remove the tars in KEEP of earlier states of a committed unit."""
         self._keep_only(result.slot, result.kept)
+        if result.total.errors:
+            self._faulty.add(result.slot)
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Return the images of SRC that could not be judged, by code, from the shards of this and earlier runs."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            return read_failures(self._table, [f"{slot}{ENDING}" for slot in self._faulty], pool)
 
     def score_cache(self) -> ScoreCache:
         """Read the scores of all images in DST that the job's model scored."""

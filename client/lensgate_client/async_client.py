@@ -42,6 +42,7 @@ class AsyncGate:
         url: str,
         token: str | None = None,
         *,
+        source: str | None = None,
         timeout: float = 30.0,
         concurrency: int = 4,
         batch_size: int = 32,
@@ -56,6 +57,7 @@ class AsyncGate:
             timeout=timeout,
             concurrency=concurrency,
             batch_size=batch_size,
+            source=source,
             clock=clock,
             chance=chance,
         )

@@ -35,6 +35,8 @@ class Gate:
     Args:
         url: URL of the gate, such as `http://127.0.0.1:8000`.
         token: access token, if the gate requires one.
+        source: the generator, checkpoint or run that makes the images, for the gate's records; the source of an `Ask`
+            takes precedence.
         timeout: seconds for a call with all its retries; in a stream, for each request.
         concurrency: requests of `decide_many` and streams in flight at a time, each with one file or a tensor.
         batch_size: most images in one pixel request.
@@ -53,6 +55,7 @@ class Gate:
         url: str,
         token: str | None = None,
         *,
+        source: str | None = None,
         timeout: float = 30.0,
         concurrency: int = 4,
         batch_size: int = 32,
@@ -67,6 +70,7 @@ class Gate:
             timeout=timeout,
             concurrency=concurrency,
             batch_size=batch_size,
+            source=source,
             clock=clock,
             chance=chance,
         )

@@ -10,6 +10,7 @@ from common.storage.local import LocalFiles
 from common.storage.objects import ObjectStore, WebFiles
 from common.storage.types import FileStore
 from common.storage.urls import refuse_password, without_secrets
+from gate.extras import how_to_install
 
 _WEB = ("http", "https")
 
@@ -60,7 +61,7 @@ def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         # Other processes write there as well, so listings are not cached.
         found: tuple[Any, str] = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
     except ImportError as error:
-        raise UrlError(f"{without_secrets(f'{url}: {error}')}; install lensgate[bulk] or lensgate[training]") from error
+        raise UrlError(f"{without_secrets(f'{url}: {error}')}; {how_to_install('bulk')}") from error
     except Exception as error:  # Each store raises its own: for its options, its credentials.
         raise UrlError(without_secrets(f"{url}: {error}")) from error
     return found

@@ -1,7 +1,6 @@
 """ASGI middleware between telemetry and the routes: authentication, authorization and rate limits."""
 
 import hmac
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -9,17 +8,16 @@ from urllib.parse import quote
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access.limits import RateLimits
+from service.access.guard import MISSING, Guard, missing_scope
 from service.access.origin import AllowedHosts, check_origin
 from service.access.policy import SAFE_METHODS, Need, Open, is_page, need_of
-from service.access.principal import ANONYMOUS, UNRESTRICTED, Principal
+from service.access.principal import ANONYMOUS, UNRESTRICTED
 from service.access.principal import Scope as Permission
 from service.access.sessions import Session, find_session, has_cookie
 from service.access.tokens import Token, TokenFile
-from service.errors import Forbidden, MalformedRequest, RateLimited, Unauthorized
+from service.errors import Forbidden, MalformedRequest, Unauthorized
 from service.http.scope_state import request_state
 
-_MAX_SECRET = 512
 _SEEN = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site", b"x-csrf-token"})
 
 
@@ -30,26 +28,15 @@ class Access:
 
     Args:
         app: the wrapped app.
-        tokens: the accepted tokens; None turns authentication off.
+        guard: knows the accepted tokens and their rates.
         hosts: host names that browsers may use; None allows any.
-        on_limit: called for each rate-limited request.
-        limits: of the rates of tokens.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        tokens: TokenFile | None,
-        *,
-        hosts: AllowedHosts | None,
-        on_limit: Callable[[], None],
-        limits: RateLimits,
-    ) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, *, hosts: AllowedHosts | None) -> None:
         self._app = app
-        self._tokens = tokens
+        self._guard = guard
+        self._tokens = guard.tokens
         self._hosts = hosts
-        self._on_limit = on_limit
-        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, refuse it, or redirect it to the login."""
@@ -87,11 +74,11 @@ class Access:
             raise
         # Set before any refusal, so that the log names the caller.
         state.principal = principal = token.principal
-        self._check_rate(token, self._tokens)
+        self._guard.check_rate(token, self._tokens)
         if isinstance(need, Permission) and not principal.may(need):
             if login := _login(scope, headers, missing=need):
                 return login
-            raise Forbidden(_missing(principal, need))
+            raise Forbidden(missing_scope(principal, need))
         state.session = session
         return None
 
@@ -104,9 +91,9 @@ class Access:
 
     def _identify(self, method: str, headers: "_Headers", tokens: TokenFile) -> tuple[Token, Session | None]:
         if headers.authorization is not None:
-            return self._find_bearer(headers.authorization, tokens), None
+            return self._guard.find_bearer(headers.authorization, tokens), None
         if not has_cookie(headers.cookie):
-            raise Unauthorized("authentication required: send Authorization: Bearer TOKEN")
+            raise Unauthorized(MISSING)
         session = find_session(headers.cookie, tokens)
         if session is None:
             tokens.metrics.observe_failure()
@@ -116,22 +103,6 @@ class Access:
             if not hmac.compare_digest(headers.csrf.encode("latin-1"), session.csrf.encode()):
                 raise Forbidden("missing or wrong X-CSRF-Token: send the value from GET /v1/session")
         return session.token, session
-
-    def _find_bearer(self, authorization: str, tokens: TokenFile) -> Token:
-        scheme, _, secret = authorization.partition(" ")
-        secret = secret.strip()
-        token = tokens.find(secret) if scheme.lower() == "bearer" and 0 < len(secret) <= _MAX_SECRET else None
-        if token is None:
-            tokens.metrics.observe_failure()
-            raise Unauthorized("unknown or expired token: send Authorization: Bearer TOKEN")
-        return token
-
-    def _check_rate(self, token: Token, tokens: TokenFile) -> None:
-        try:
-            self._limits.take(token, known=tokens.tokens)
-        except RateLimited:
-            self._on_limit()
-            raise
 
 
 @dataclass(slots=True)
@@ -181,8 +152,3 @@ def _login(scope: Scope, headers: _Headers, missing: Permission | None = None) -
     wanted = quote(quote(scope["path"], safe="/") + (f"?{query}" if query else ""), safe="/")
     reason = f"&missing={missing}" if missing else ""
     return RedirectResponse(f"/login?next={wanted}{reason}", 303, headers={"Cache-Control": "no-store"})
-
-
-def _missing(principal: Principal, need: Permission) -> str:
-    text = f'token "{principal.name}" lacks the required scope "{need}"'
-    return f"{text}, or the path does not exist" if need is Permission.ADMIN else text

@@ -45,6 +45,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, Need], ...] = (
     (_GET, "/v1/operations", Scope.REVIEW),
     (_GET, "/v1/operations/history", Scope.REVIEW),
     (_GET, "/v1/failures", Scope.REVIEW),
+    (_GET, "/v1/sources", Scope.REVIEW),
     (_GET, "/v1/decisions", Scope.REVIEW),
     (_GET, "/v1/decisions/*", Scope.REVIEW),
     (_ANY, "/v1/review/*", Scope.REVIEW),
@@ -57,6 +58,17 @@ _TABLE: tuple[tuple[tuple[str, ...], str, Need], ...] = (
     (_GET, "/v2", Open.TO_KNOWN),
     (_GET, "/v2/*", Open.TO_KNOWN),
 )
+
+GRPC: dict[str, Need] = {
+    "ServerLive": Open.TO_ALL,
+    "ServerReady": Open.TO_ALL,
+    "ModelReady": Open.TO_KNOWN,
+    "ServerMetadata": Open.TO_KNOWN,
+    "ModelMetadata": Open.TO_KNOWN,
+    "ModelInfer": Scope.DECIDE,
+    "ModelStreamInfer": Scope.DECIDE,
+}
+"""The requirement of each call of the gRPC service."""
 
 _EXACT = {(method, path): need for methods, path, need in _TABLE if path[-1] != "*" for method in methods}
 _PREFIXES = [(methods, path[:-1], need) for methods, path, need in _TABLE if path[-1] == "*"]

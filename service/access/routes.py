@@ -36,7 +36,7 @@ class SessionAnswer(BaseModel):
 
 def make_session_routes(tokens: TokenFile | None) -> APIRouter:
     """Make the routes for these tokens; None turns authentication off."""
-    router = APIRouter(tags=["Session"])
+    router = APIRouter()
     body = {"required": True, "content": {"application/json": {"schema": Login.model_json_schema()}}}
 
     @router.head("/v1/session", include_in_schema=False)

@@ -32,6 +32,7 @@ class Certificate:
         self.watch = FileWatch(self._files, self.load)
         self.context = load_context(certificate, key)
         self._current = self.context
+        self.pem = self._read_pem()
         # The listening context stays; each handshake switches to the context of the last successful load.
         self.context.sni_callback = self._choose
 
@@ -39,12 +40,18 @@ class Certificate:
         """Reload the files."""
         try:
             self._current = load_context(*self._files)
-        except SettingsError as error:
+            self.pem = self._read_pem()
+        except (SettingsError, OSError) as error:
             self._metrics.observe_load(failed=True)
             log.error("certificate not reloaded, the previous one stays in use: %s", error)
             return
         self._metrics.observe_load(failed=False)
         log.info("certificate loaded")
+
+    def _read_pem(self) -> tuple[bytes, bytes]:
+        """Return the chain and its key as PEM, for servers that do not use Python's `ssl`."""
+        chain, key = self._files
+        return read_regular(chain, _MAX_BYTES), read_regular(key, _MAX_BYTES)
 
     def _choose(self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, first: ssl.SSLContext) -> None:  # noqa: ARG002
         connection.context = self._current

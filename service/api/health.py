@@ -53,7 +53,7 @@ def make_probe_server(runtime: Runtime) -> SecondServer | None:
             _make_app(runtime),
             settings,
             port=settings.metrics_port,
-            connections=runtime.place.share(settings.max_connections),
+            connections=runtime.connections,
             lifespan="off",
             timeout_graceful_shutdown=1,
         )

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 from starlette.requests import Request
 
@@ -15,18 +15,18 @@ from service.http.scope_state import request_state
 from service.inference.request_context import RequestContext
 from service.metrics.decisions import Metrics
 from service.runtime import Runtime
+from service.timings import Stages
 
 
-@asynccontextmanager
-async def admit_request(
+def admit_request(
     runtime: Runtime,
     request: Request,
     *,
     timeout_ms: int | None = None,
     max_body_bytes: int | None = None,
     is_trial: bool = False,
-) -> AsyncIterator[RequestContext]:
-    """Hold a permit and the deadline of one request for as long as the block lasts.
+) -> AbstractAsyncContextManager[RequestContext]:
+    """Hold a permit and the deadline of one HTTP request, as `admit` does.
 
     `timeout_ms` can only shorten the service's own timeout; `max_body_bytes` is for bodies of several images.
     Refusals of a trial are not counted.
@@ -34,24 +34,52 @@ async def admit_request(
     Raises:
         ServiceError: the request is not admitted, its deadline passes, or an image of it cannot be judged.
     """
-    timeout = runtime.settings.timeout(timeout_ms)
+    return admit(
+        runtime,
+        request_state(request.scope).stages,
+        timeout=runtime.settings.timeout(timeout_ms),
+        size=content_length(request),
+        max_body_bytes=max_body_bytes,
+        caller=name_caller(request.scope),
+        is_trial=is_trial,
+    )
+
+
+@asynccontextmanager
+async def admit(
+    runtime: Runtime,
+    stages: Stages,
+    *,
+    timeout: float,
+    size: int | None,
+    max_body_bytes: int | None,
+    caller: str,
+    is_trial: bool = False,
+) -> AsyncIterator[RequestContext]:
+    """Hold a permit and the deadline of one request for as long as the block lasts.
+
+    Args:
+        runtime: admits it.
+        stages: receives its timings.
+        timeout: seconds until its deadline.
+        size: bytes of its body, if known.
+        max_body_bytes: largest body, if it may hold several images.
+        caller: whose share of the capacity it takes.
+        is_trial: whether its refusals and decisions do not count.
+
+    Raises:
+        ServiceError: the request is not admitted, its deadline passes, or an image of it cannot be judged.
+    """
     started = time.monotonic()
     context: RequestContext | None = None
     try:
         with (
             count_refusals(None if is_trial else runtime.metrics),
-            runtime.admission.admit(
-                content_length(request),
-                timeout,
-                max_body_bytes=max_body_bytes,
-                caller=name_caller(request.scope),
-            ) as permit,
+            runtime.admission.admit(size, timeout, max_body_bytes=max_body_bytes, caller=caller) as permit,
             runtime.runner as runner,
         ):
             async with asyncio.timeout(timeout) as limit:
-                context = RequestContext(
-                    runner, permit, started + timeout, request_state(request.scope).stages, started, limit, is_trial
-                )
+                context = RequestContext(runner, permit, started + timeout, stages, started, limit, is_trial)
                 yield context
     except TimeoutError as error:
         given = (context.deadline if context else started + timeout) - started

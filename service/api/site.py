@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from service.api.documentation import name_schemas, order_and_describe
 from service.errors import ServiceError
 from service.http.query_params import check_query
 from service.http.telemetry import answer_error
@@ -26,6 +27,7 @@ def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastA
     site = FastAPI(
         title="Lensgate",
         summary="The quality gate of a GAN image pipeline",
+        generate_unique_id_function=lambda route: route.name,
         # FastAPI's own page loads scripts from another host; /docs is one of this service's pages.
         openapi_url=None,
         redirect_slashes=False,
@@ -62,6 +64,8 @@ def _describe(site: FastAPI, endpoints: Sequence[Route]) -> dict[str, Any]:
             _drop_default(operation["responses"])
     for name in _DEFAULTS:
         document["components"]["schemas"].pop(name, None)
+    order_and_describe(document)
+    name_schemas(document)
     # Optional: authentication may be off, and some paths are open to all.
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}, {}]

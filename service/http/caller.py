@@ -5,15 +5,19 @@ from ipaddress import IPv6Address, ip_address
 
 from starlette.types import Scope
 
-from service.http.scope_state import request_state
+from service.http.scope_state import Caller, request_state
 
 
 def name_caller(scope: Scope) -> str:
     """Return the name of the token, or the address where tokens are not in use; of IPv6 its /64 network."""
-    principal = request_state(scope).principal
+    return name_principal(request_state(scope).principal, (scope.get("client") or ("",))[0])
+
+
+def name_principal(principal: Caller | None, host: str) -> str:
+    """Return the name of the token, or that of the address `host`."""
     if principal is not None and not principal.is_anonymous:
         return f"token {principal.name}"
-    return _name_address((scope.get("client") or ("",))[0])
+    return _name_address(host)
 
 
 @lru_cache(4096)

@@ -41,11 +41,11 @@ class Connections:
     Connections that never sent a request go first, then the longest idle. Used from the event loop only.
 
     Args:
-        most: maximum number of connections; file descriptors lower it.
+        most: maximum number of connections.
     """
 
     def __init__(self, most: int) -> None:
-        self._most = min(most, _most_by_descriptors())
+        self._most = most
         self._open: set[OpenConnection] = set()
         # Dicts as ordered sets.
         self._new: dict[OpenConnection, None] = {}
@@ -137,6 +137,11 @@ class Handshakes:
         """Abort all of them."""
         for transport in tuple(self._waiting):
             transport.abort()
+
+
+def most_connections(most: int, *, ports: int) -> int:
+    """Return the maximum number of connections of one of `ports` ports, as far as their file descriptors allow."""
+    return min(most, _most_by_descriptors() // ports)
 
 
 def _most_by_descriptors() -> int:

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from starlette.types import Scope
-
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
@@ -30,11 +28,9 @@ class FailedRequest:
     token: str | None = None
 
 
-def asks_for_decisions(scope: Scope) -> bool:
+def asks_for_decisions(method: str, path: str) -> bool:
     """Return whether a request asks for decisions that count; refused requests have no route yet, so by its path."""
-    path: str = scope["path"]
-    if scope["method"] != "POST":
+    if method != "POST":
         return False
-    return path in ("/v1/decisions", "/v1/decisions/batch") or (
-        path.startswith("/v2/models/") and path.endswith("/infer")
-    )
+    is_v2 = path.startswith("/v2/models/") and path.endswith("/infer")
+    return is_v2 or path in ("/v1/decisions", "/v1/decisions/batch") or path.endswith("/ModelInfer")

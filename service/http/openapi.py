@@ -4,13 +4,28 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from service.errors import ServiceError
 
 
 class Problem(BaseModel):
     """An error (RFC 9457); `code` is stable."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Unprocessable Content",
+                    "status": 422,
+                    "code": "not_square",
+                    "detail": "the image is 640 x 480: crop it to a square portrait",
+                    "request_id": "01JDX8Q1V2N4H6T8W0Y2A4C6E8",
+                }
+            ]
+        }
+    )
 
     type: str
     title: str

@@ -13,9 +13,15 @@ def check_ports(settings: Settings) -> None:
     Raises:
         SettingsError: the address does not belong to this machine, or a port is taken.
     """
-    if settings.metrics_port and settings.metrics_port == settings.port:
-        raise SettingsError(f"LENSGATE_PORT and LENSGATE_METRICS_PORT are both {settings.port}: each needs its own")
-    for name, port in (("LENSGATE_PORT", settings.port), ("LENSGATE_METRICS_PORT", settings.metrics_port)):
+    taken: dict[int, str] = {}
+    ports = (
+        ("LENSGATE_PORT", settings.port),
+        ("LENSGATE_METRICS_PORT", settings.metrics_port),
+        ("LENSGATE_GRPC_PORT", settings.grpc_port),
+    )
+    for name, port in ports:
+        if port and taken.setdefault(port, name) != name:
+            raise SettingsError(f"{taken[port]} and {name} are both {port}: each needs its own")
         if port is not None:
             _check_port(settings.host, port, f"LENSGATE_HOST={settings.host} {name}={port}")
 

@@ -1,10 +1,10 @@
-"""Bound the share of images, bytes and streams that one caller holds while its bodies arrive."""
+"""Bound the share of a limit that one caller holds: images, bytes and streams whose bodies arrive, calls of gRPC."""
 
 from collections import Counter
 
 
 class Shares:
-    """Counts images, bytes and streams by caller. Used only from the event loop.
+    """Counts what each caller holds of several kinds. Used only from the event loop.
 
     Args:
         share: largest share of each limit for one caller.

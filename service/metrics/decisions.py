@@ -18,7 +18,7 @@ from service.metrics.shadow import ShadowMetrics
 from service.metrics.snapshot import BINS
 from service.metrics.sources import SourceMetrics
 
-SHED_REASONS = ("images", "bytes", "deadline", "streams", "rate_limit")
+SHED_REASONS = ("images", "bytes", "deadline", "streams", "calls", "rate_limit")
 
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 _BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))

@@ -16,7 +16,13 @@ from service.metrics.snapshot import (
 )
 
 # The duration of an upload of many images depends on their number, so it says little about one image.
-_SINGLE_IMAGE_ROUTES = {"/v1/decisions", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"}
+_SINGLE_IMAGE_ROUTES = {
+    "/v1/decisions",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+    "/inference.GRPCInferenceService/ModelInfer",
+    "/inference.GRPCInferenceService/ModelStreamInfer",
+}
 _BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))
 
 

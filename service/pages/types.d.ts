@@ -18,8 +18,15 @@ export type Stage = Schemas["StageState"];
 export type Session = Schemas["SessionAnswer"];
 export type DecisionRecord = Schemas["Record"];
 export type RecordPage = Schemas["RecordPage"];
+export type Share = Schemas["Share"];
+export type SourceDifference = Schemas["Difference"];
+export type SourceOutcomes = Schemas["SourceOutcomes"];
+export type SourceReport = Schemas["SourceReport"];
 export type Progress = Schemas["Progress"];
+export type Agreement = Schemas["Agreement"];
 export type Audit = Schemas["Audit"];
+export type Recertificate = Schemas["Recertificate"];
+export type ClassRecertificate = Schemas["ClassRecertificate"];
 export type RiskEstimate = Schemas["RiskEstimate"];
 export type VerdictCounts = Schemas["VerdictCounts"];
 export type ClaimedImages = Schemas["ClaimedImages"];
@@ -56,6 +63,7 @@ export interface Schema {
   enum?: string[];
   const?: unknown;
   default?: unknown;
+  examples?: unknown[];
   anyOf?: Schema[];
   oneOf?: Schema[];
   items?: Schema;
@@ -69,7 +77,11 @@ export interface Schema {
   pattern?: string;
 }
 
-export type Content = Record<string, { schema?: Schema }>;
+export interface Media {
+  schema?: Schema;
+}
+
+export type Content = Record<string, Media>;
 
 export interface Parameter {
   name: string;
@@ -81,6 +93,7 @@ export interface Parameter {
 
 export interface Operation {
   summary: string;
+  description?: string;
   tags?: string[];
   parameters?: Parameter[];
   requestBody?: { content: Content };
@@ -89,6 +102,7 @@ export interface Operation {
 
 /** An OpenAPI document, as far as the API page reads it. */
 export interface OpenApi {
+  tags?: { name: string; description: string }[];
   paths: Record<string, Record<string, Operation>>;
   components: { schemas: Record<string, Schema> };
 }

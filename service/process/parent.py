@@ -20,6 +20,7 @@ class WorkerOptions:
         count: number of workers.
         port: the port of the service.
         metrics_port: the port of metrics and probes; None without one.
+        grpc_port: the port of gRPC; None without one.
         rates: descriptor of the shared memory of the rate limits.
         number: of the worker, from 1 on.
         link: descriptor of its link to the parent.
@@ -29,6 +30,7 @@ class WorkerOptions:
     count: int
     port: int
     metrics_port: int | None
+    grpc_port: int | None
     rates: int
     number: int = 0
     link: int = 0

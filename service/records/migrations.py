@@ -23,6 +23,7 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE decisions ADD COLUMN draw_probability FLOAT",
         "ALTER TABLE decisions ADD COLUMN draw_weight FLOAT",
         "UPDATE decisions SET draw = 'uniform', draw_weight = 1 WHERE audit",
+        "CREATE INDEX decisions_contradicted ON decisions (record) WHERE reason = 'contradicted'",
         "ALTER TABLE lost_audits ADD COLUMN weight FLOAT NOT NULL DEFAULT 0",
         "UPDATE lost_audits SET weight = images",
     ),

@@ -52,7 +52,7 @@ class Filters(BaseModel):
     def _ranges_are_ordered(self) -> Self:
         if _is_above(self.min_probability, self.max_probability):
             raise ValueError("min_probability must not exceed max_probability")
-        if self.since and self.until and _utc(self.since) > _utc(self.until):
+        if self.since and self.until and utc(self.since) > utc(self.until):
             raise ValueError("since must not be after until")
         return self
 
@@ -166,7 +166,8 @@ def _is_above(low: float | None, high: float | None) -> bool:
     return low is not None and high is not None and low > high
 
 
-def _utc(time: datetime) -> datetime:
+def utc(time: datetime) -> datetime:
+    """Return a time with its zone, UTC if it has none."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -176,4 +177,7 @@ def _first_record(microseconds: int) -> str:
 
 
 def _microseconds(time: datetime) -> int:
-    return round(_utc(time).timestamp() * 1e6)
+    return round(utc(time).timestamp() * 1e6)
+
+
+NO_FILTERS = Filters()

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+from gate.extras import how_to_install
 from service.errors import RecordsUnavailable, SettingsError
 from service.records import sqlite
 from service.records.migrations import prepare_schema
@@ -134,7 +135,7 @@ def _make_engine(url: URL) -> tuple[Engine, Callable[[], None]]:
 
         return postgres.make_engine(url)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise SettingsError(f"{_KEY}: PostgreSQL needs its driver: pip install 'lensgate[postgres]'") from error
+        raise SettingsError(f"{_KEY}: PostgreSQL needs its driver: {how_to_install('postgres')}") from error
 
 
 def _brief(error: SQLAlchemyError | OSError) -> str:

@@ -97,6 +97,12 @@ Index(
     postgresql_where=decisions.c.decision == "discard",
 )
 Index(
+    "decisions_contradicted",
+    decisions.c.record,
+    sqlite_where=decisions.c.reason == "contradicted",
+    postgresql_where=decisions.c.reason == "contradicted",
+)
+Index(
     "decisions_audited",
     decisions.c.record,
     sqlite_where=decisions.c.audit == true(),
@@ -117,6 +123,16 @@ Index("images_bytes", images.c.record, images.c.bytes)
 # Reviewers' verdicts. A decision with a verdict is never deleted for its age.
 verdicts = Table(
     "verdicts",
+    metadata,
+    Column("record", ForeignKey(decisions.c.record, ondelete="CASCADE"), primary_key=True),
+    Column("verdict", String(16), nullable=False),
+    Column("reviewer", String(128), nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
+# Verdicts of second readers on audited images, given without knowledge of the first.
+second_verdicts = Table(
+    "second_verdicts",
     metadata,
     Column("record", ForeignKey(decisions.c.record, ondelete="CASCADE"), primary_key=True),
     Column("verdict", String(16), nullable=False),

@@ -1,7 +1,7 @@
 """The audited images in the order in which they were drawn, and the evidence of their verdicts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, case, func, or_, select
 
 from common.evidence import Floats, Side, log_evidence
 from gate import Label
-from service.records.tables import decisions, images, verdicts
+from service.records.tables import decisions, images, storable_text, verdicts
 from service.review.review_kind import IS_AUDITED
 from service.review.served import Served
 
@@ -30,11 +30,13 @@ class Draws:
         labels: of the model, `[N]`.
         outcomes: 1 for an error, 0 for a correct label, NaN for a gap, `[N]`.
         weights: of the draws, in (0, 1], `[N]`.
+        probabilities: of glasses, `[N]`.
     """
 
     labels: NDArray[Any]
     outcomes: Floats
     weights: Floats
+    probabilities: Floats
 
     @property
     def judged(self) -> int:
@@ -64,8 +66,18 @@ class Draws:
 
     def of(self, label: Label) -> "Draws":
         """Return the images that were accepted with the label."""
-        kept = self.labels == label
-        return Draws(self.labels[kept], self.outcomes[kept], self.weights[kept])
+        return self.where(self.labels == label)
+
+    def where(self, kept: NDArray[np.bool_]) -> "Draws":
+        """Return the images where `kept`, `[N]`, holds."""
+        return Draws(self.labels[kept], self.outcomes[kept], self.weights[kept], self.probabilities[kept])
+
+    def with_errors(self, count: int) -> "Draws":
+        """Return the same images as if the first `count` verdicts were errors and the others correct."""
+        judged = np.flatnonzero(~np.isnan(self.outcomes))
+        outcomes = np.where(np.isnan(self.outcomes), np.nan, 0.0)
+        outcomes[judged[:count]] = 1.0
+        return replace(self, outcomes=outcomes)
 
     def above(self, target: float) -> float:
         """Return the evidence that the risk exceeds the target; gaps count as correct labels."""
@@ -82,28 +94,39 @@ class Draws:
         return _number(max(found[gaps[0] if len(gaps) else -1], found[-1]))
 
 
-def read_draws(connection: Connection, served: Served) -> Draws:
-    """Read the audit sample of the served version."""
+def read_draws(connection: Connection, served: Served, *, source: str | None = None) -> Draws:
+    """Read the audit sample of the served version, optionally of one source."""
+    of_source = [] if source is None else [decisions.c.source == storable_text(source)]
     last = select(func.max(verdicts.c.record)).scalar_subquery()
     judged = verdicts.c.verdict.in_(list(Label))
     waiting = and_(verdicts.c.verdict.is_(None), images.c.record.is_not(None))
     rows = connection.execute(
-        select(decisions.c.label, decisions.c.draw_weight, case((judged, verdicts.c.verdict != decisions.c.label)))
+        select(
+            decisions.c.label,
+            decisions.c.draw_weight,
+            decisions.c.probability,
+            case((judged, verdicts.c.verdict != decisions.c.label)).label("is_wrong"),
+        )
         .select_from(
             decisions.outerjoin(verdicts, verdicts.c.record == decisions.c.record).outerjoin(
                 images, images.c.record == decisions.c.record
             )
         )
         # Records are ULIDs, so their order is that of the draws.
-        .where(IS_AUDITED, *served.conditions(decisions), decisions.c.record <= last, or_(judged, waiting))
+        .where(IS_AUDITED, *served.conditions(decisions), *of_source, decisions.c.record <= last, or_(judged, waiting))
         .order_by(decisions.c.record)
     ).all()
-    outcomes = np.array([row[2] for row in rows], np.float64)
+    outcomes = np.array([row.is_wrong for row in rows], np.float64)
     # Images after the last one with a verdict wait for their turn.
     judged_at = np.flatnonzero(~np.isnan(outcomes))
     count = int(judged_at[-1]) + 1 if len(judged_at) else 0
-    labels = np.array([row.label for row in rows[:count]], np.str_)
-    return Draws(labels, outcomes[:count], np.array([row.draw_weight for row in rows[:count]], np.float64))
+    kept = rows[:count]
+    return Draws(
+        labels=np.array([row.label for row in kept], np.str_),
+        outcomes=outcomes[:count],
+        weights=np.array([row.draw_weight for row in kept], np.float64),
+        probabilities=np.array([row.probability for row in kept], np.float64),
+    )
 
 
 def _number(logarithm: float) -> float:

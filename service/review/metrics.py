@@ -10,6 +10,7 @@ from service.metrics.merging import make_gauge
 from service.records.tables import Verdict
 from service.review.audit import Audit
 from service.review.progress import Waiting
+from service.review.second_reading import Agreement
 from service.review.served import Served
 
 _ALL = "all"
@@ -29,7 +30,7 @@ class ReviewMetrics:
             merge="asked",
             registry=registry,
         )
-        for kind in ("discarded", "audit"):
+        for kind in ("discarded", "audit", "second"):
             self._queue.labels(kind)
         self._verdicts = Counter(
             "lensgate_verdicts", "Verdicts given through this process", ["verdict"], registry=registry
@@ -69,17 +70,20 @@ class ReviewMetrics:
         self._broken = gauge(
             "audit_broken_promise", "Evidence (e-value) that the promises of the model's card do not hold together"
         )
-        for unknown in (self._broken, self._ratio, self._lower, self._upper, self._certified):
+        self._kappa = gauge("audit_kappa", "Cohen's kappa of first and second verdicts on audited images")
+        for unknown in (self._kappa, self._broken, self._ratio, self._lower, self._upper, self._certified):
             unknown.set(math.nan)
 
     def observe_verdict(self, verdict: Verdict) -> None:
         """Count one new or changed verdict."""
         self._verdicts.labels(verdict).inc()
 
-    def update(self, waiting: Waiting, audit: Audit) -> None:
+    def update(self, waiting: Waiting, audit: Audit, agreement: Agreement) -> None:
         """Export the latest counts."""
         self._queue.labels("discarded").set(waiting.discarded)
         self._queue.labels("audit").set(waiting.audit)
+        self._queue.labels("second").set(waiting.second)
+        self._kappa.set(_number(agreement.kappa))
         self._images.set(audit.images)
         self._errors.set(audit.errors)
         self._ratio.set(_number(audit.error_ratio))

@@ -3,13 +3,14 @@
 import time
 
 from pydantic import BaseModel, Field
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, select
 
 from service.records.store import Store
-from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
+from service.records.tables import Verdict, claims, decisions, images, second_verdicts, skips, verdicts
 from service.review.audit import Audit, read_audit
 from service.review.review_kind import IS_AUDITED, IS_DISCARDED
 from service.review.reviewer import Reviewer
+from service.review.second_reading import Agreement, count_waiting, read_agreement
 from service.review.served import Served
 
 
@@ -18,6 +19,7 @@ class Waiting(BaseModel):
 
     discarded: int
     audit: int
+    second: int = Field(description="Audit images with a verdict, waiting for that of a second reader")
 
 
 class VerdictCounts(BaseModel):
@@ -43,6 +45,7 @@ class Progress(BaseModel):
     verdicts: VerdictCounts
     mine: ReviewerCounts
     audit: Audit
+    agreement: Agreement
 
 
 def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
@@ -53,14 +56,19 @@ def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
     """
     with store.begin() as connection:
         others = and_(claims.c.reviewer != reviewer.name, claims.c.expires >= round(time.time() * 1e6))
-        mine = _read_verdicts(connection, verdicts.c.reviewer == reviewer.name)
+        first, second = (
+            _read_verdicts(connection, table, table.c.reviewer == reviewer.name)
+            for table in (verdicts, second_verdicts)
+        )
+        mine = {verdict: first[verdict] + second[verdict] for verdict in Verdict}
         return Progress(
             reviewer=reviewer.name,
             waiting=read_waiting(connection),
             with_others=connection.scalar(select(func.count()).select_from(claims).where(others)) or 0,
-            verdicts=_read_verdicts(connection),
-            mine=ReviewerCounts(**dict(mine), skipped=_count_skipped(connection, reviewer)),
+            verdicts=VerdictCounts(**_read_verdicts(connection, verdicts)),
+            mine=ReviewerCounts(**mine, skipped=_count_skipped(connection, reviewer)),
             audit=read_audit(connection, served),
+            agreement=read_agreement(connection, served),
         )
 
 
@@ -71,12 +79,12 @@ def read_waiting(connection: Connection) -> Waiting:
         .select_from(images.join(decisions, decisions.c.record == images.c.record))
         .where(~exists().where(verdicts.c.record == images.c.record))
     ).one()
-    return Waiting(discarded=row.discarded, audit=row.audit)
+    return Waiting(discarded=row.discarded, audit=row.audit, second=count_waiting(connection))
 
 
-def _read_verdicts(connection: Connection, *conditions: ColumnElement[bool]) -> VerdictCounts:
-    counted = select(verdicts.c.verdict, func.count()).where(*conditions).group_by(verdicts.c.verdict)
-    return VerdictCounts(**dict.fromkeys(Verdict, 0) | {row[0]: row[1] for row in connection.execute(counted)})
+def _read_verdicts(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> dict[Verdict, int]:
+    counted = select(table.c.verdict, func.count()).where(*conditions).group_by(table.c.verdict)
+    return dict.fromkeys(Verdict, 0) | {Verdict(row[0]): row[1] for row in connection.execute(counted)}
 
 
 def _count_skipped(connection: Connection, reviewer: Reviewer) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Table,
     and_,
     delete,
     exists,
@@ -22,11 +23,14 @@ from sqlalchemy import (
 )
 
 from service.errors import Conflict, NotFound
+from service.records.query import NO_FILTERS, Filters
 from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store, insert_into
-from service.records.tables import Verdict, claims, decisions, images, skips, verdicts
-from service.review.review_kind import ReviewKind, Selection
+from service.records.tables import Verdict, claims, decisions, images, second_verdicts, skips, verdicts
+from service.review.reading_order import READING_ORDER, first_of, stages
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Reviewer
+from service.review.second_reading import has_second_by, waits_for_second
 
 LEASE_SECONDS = 300
 """How long a claim reserves an image."""
@@ -45,21 +49,24 @@ class ReviewQueue:
         self._clock = clock
 
     def claim(
-        self, reviewer: Reviewer, *, count: int, kind: ReviewKind | Selection
+        self, reviewer: Reviewer, *, count: int, kind: ReviewKind, filters: Filters = NO_FILTERS
     ) -> tuple[list[dict[str, Any]], int]:
-        """Reserve the oldest `count` images without a verdict, starting with those already reserved for this reviewer.
+        """Reserve the next `count` images for this reviewer, starting with those already reserved.
 
-        Returns them, oldest first, and the end of the reservation in microseconds since 1970.
+        Images wait for a first verdict, or for a second one by another reviewer; they are returned without the first.
+        Returns them in `READING_ORDER`, and the end of the reservation in microseconds since 1970.
         """
         now = self._now()
         expires = now + LEASE_SECONDS * 10**6
         with self._store.begin_alone() as connection:
-            kept = self._renew(connection, reviewer, kind=kind, count=count, expires=expires)
+            kept = self._renew(connection, reviewer, kind=kind, filters=filters, count=count, expires=expires)
             if len(kept) < count:
-                kept += self._take(connection, reviewer, kind=kind, count=count - len(kept), now=now, expires=expires)
+                kept += self._take(
+                    connection, reviewer, kind=kind, filters=filters, count=count - len(kept), now=now, expires=expires
+                )
             query = select(*COLUMNS).select_from(SOURCES).where(decisions.c.record.in_(kept))
-            rows = connection.execute(query.order_by(decisions.c.record)).all()
-        return [read_record(row) for row in rows], expires
+            rows = connection.execute(query.order_by(*READING_ORDER)).all()
+        return [read_record(row) | {"verdict": None} for row in rows], expires
 
     def release(self, reviewer: Reviewer) -> None:
         """Release all images reserved for this reviewer."""
@@ -69,29 +76,38 @@ class ReviewQueue:
     def judge(self, reviewer: Reviewer, record: str, verdict: Verdict) -> bool:
         """Store a verdict in place of an earlier one of the same reviewer; return whether it is a new value.
 
+        On an image that waits for a second reader, it is the second verdict.
+
         Raises:
             NotFound: the image is not in the review.
             Conflict: another reviewer has judged it, or has reserved it.
         """
         now = self._now()
         with self._store.begin_alone() as connection:
+            table = _verdicts_of(connection, reviewer, record)
             source = select(
                 decisions.c.record, literal(verdict.value), literal(reviewer.name), literal(now, BigInteger)
             ).where(
-                decisions.c.record == record, ReviewKind.ALL.condition(), ~_is_others(decisions.c.record, reviewer, now)
+                decisions.c.record == record,
+                ReviewKind.ALL.condition(),
+                # A second reader may hold an image whose first verdict its reviewer changes.
+                or_(
+                    ~_is_others(decisions.c.record, reviewer, now),
+                    exists().where(table.c.record == record, table.c.reviewer == reviewer.name),
+                ),
             )
-            statement = insert_into(connection, verdicts).from_select(["record", "verdict", "reviewer", "time"], source)
+            statement = insert_into(connection, table).from_select(["record", "verdict", "reviewer", "time"], source)
             new = statement.excluded
             changed = connection.scalar(
                 statement.on_conflict_do_update(
                     index_elements=["record"],
                     set_={"verdict": new.verdict, "time": new.time},
-                    where=and_(verdicts.c.reviewer == new.reviewer, verdicts.c.verdict != new.verdict),
-                ).returning(verdicts.c.record)
+                    where=and_(table.c.reviewer == new.reviewer, table.c.verdict != new.verdict),
+                ).returning(table.c.record)
             )
             if changed is None:
-                _check(connection, reviewer, record)
-            connection.execute(delete(claims).where(claims.c.record == record))
+                _check(connection, reviewer, record, table=table)
+            connection.execute(delete(claims).where(claims.c.record == record, claims.c.reviewer == reviewer.name))
         return changed is not None
 
     def retract(self, reviewer: Reviewer, record: str) -> None:
@@ -102,9 +118,11 @@ class ReviewQueue:
             Conflict: it is another reviewer's verdict and this one is not an admin; or the image is reserved.
         """
         with self._store.begin_alone() as connection:
-            own = verdicts.c.reviewer == reviewer.name
-            condition = verdicts.c.record == record if reviewer.is_admin else and_(verdicts.c.record == record, own)
-            connection.execute(delete(verdicts).where(condition))
+            table = _verdicts_of(connection, reviewer, record)
+            condition = table.c.record == record
+            if not reviewer.is_admin:
+                condition = and_(condition, table.c.reviewer == reviewer.name)
+            connection.execute(delete(table).where(condition))
             self._hold(connection, reviewer, record)
 
     def skip(self, reviewer: Reviewer, record: str) -> None:
@@ -139,14 +157,22 @@ class ReviewQueue:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
     def _renew(
-        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind | Selection, count: int, expires: int
+        self,
+        connection: Connection,
+        reviewer: Reviewer,
+        *,
+        kind: ReviewKind,
+        filters: Filters,
+        count: int,
+        expires: int,
     ) -> list[str]:
         own = (
             select(claims.c.record)
             .join(decisions, decisions.c.record == claims.c.record)
             .join(images, images.c.record == claims.c.record)
-            .where(claims.c.reviewer == reviewer.name, kind.condition(), ~_has_verdict(claims.c.record))
-            .order_by(claims.c.record)
+            .where(claims.c.reviewer == reviewer.name, kind.condition(), _waits_for(reviewer))
+            .where(*filters.conditions())
+            .order_by(*READING_ORDER)
             .limit(count)
         )
         statement = update(claims).where(claims.c.record.in_(own), claims.c.reviewer == reviewer.name)
@@ -157,20 +183,26 @@ class ReviewQueue:
         connection: Connection,
         reviewer: Reviewer,
         *,
-        kind: ReviewKind | Selection,
+        kind: ReviewKind,
+        filters: Filters,
         count: int,
         now: int,
         expires: int,
     ) -> list[str]:
-        free = _free(reviewer, kind, now=now, expires=expires).order_by(images.c.record).limit(count)
-        return self._upsert(connection, free, where=claims.c.expires < now)
+        taken: list[str] = []
+        for stage in stages(kind):
+            if len(taken) < count:
+                free = _free(reviewer, stage, now=now, expires=expires).where(*filters.conditions())
+                first = first_of(free, count - len(taken))
+                taken += self._upsert(connection, first, where=claims.c.expires < now)
+        return taken
 
     def _hold(self, connection: Connection, reviewer: Reviewer, record: str) -> None:
         """Reserve one image if it has no verdict and no other reviewer has reserved it."""
         now = self._now()
         source = select(
             decisions.c.record, literal(reviewer.name), literal(now + LEASE_SECONDS * 10**6, BigInteger)
-        ).where(decisions.c.record == record, ReviewKind.ALL.condition(), ~_has_verdict(decisions.c.record))
+        ).where(decisions.c.record == record, ReviewKind.ALL.condition(), _waits_for(reviewer))
         if not self._upsert(connection, source, where=or_(claims.c.expires < now, claims.c.reviewer == reviewer.name)):
             _check(connection, reviewer, record)
 
@@ -187,23 +219,32 @@ class ReviewQueue:
         return round(self._clock() * 1e6)
 
 
-def _free(reviewer: Reviewer, kind: ReviewKind | Selection, *, now: int, expires: int) -> Select[Any]:
-    """Select images without verdict, claim and skip by this reviewer, as rows of `claims`."""
-    record = images.c.record
+def _free(reviewer: Reviewer, stage: ColumnElement[bool], *, now: int, expires: int) -> Select[Any]:
+    """Select images that wait for this reviewer, without claim and skip, as rows of `claims`."""
+    record = decisions.c.record
     return (
-        select(record, literal(reviewer.name), literal(expires, BigInteger))
-        .join(decisions, decisions.c.record == record)
+        select(record, literal(reviewer.name).label("reviewer"), literal(expires, BigInteger).label("expires"))
+        .join(images, images.c.record == record)
         .where(
-            kind.condition(),
-            ~_has_verdict(record),
+            stage,
+            _waits_for(reviewer),
             ~exists().where(skips.c.record == record, skips.c.reviewer == reviewer.name),
             ~exists().where(claims.c.record == record, claims.c.expires >= now),
         )
     )
 
 
-def _has_verdict(record: ColumnElement[Any]) -> ColumnElement[bool]:
-    return exists().where(verdicts.c.record == record)
+def _waits_for(reviewer: Reviewer) -> ColumnElement[bool]:
+    """Whether a decision waits for a first verdict, or for a second one by this reviewer."""
+    is_judged = exists().where(verdicts.c.record == decisions.c.record)
+    return or_(and_(~is_judged, ~has_second_by(reviewer)), waits_for_second(reviewer))
+
+
+def _verdicts_of(connection: Connection, reviewer: Reviewer, record: str) -> Table:
+    """Return the table of this reviewer's verdict on the record: that of second readers, or of first ones."""
+    is_second = or_(has_second_by(reviewer), waits_for_second(reviewer))
+    found = connection.scalar(select(decisions.c.record).where(decisions.c.record == record, is_second))
+    return verdicts if found is None else second_verdicts
 
 
 def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> ColumnElement[bool]:
@@ -211,10 +252,10 @@ def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> Colu
     return exists().where(claims.c.record == record, claims.c.reviewer != reviewer.name, claims.c.expires >= now)
 
 
-def _check(connection: Connection, reviewer: Reviewer, record: str) -> None:
+def _check(connection: Connection, reviewer: Reviewer, record: str, *, table: Table = verdicts) -> None:
     """Raise the reason why no row was written, unless the reviewer's own verdict is already stored."""
     _check_in_review(connection, record)
-    found = connection.scalar(select(verdicts.c.reviewer).where(verdicts.c.record == record))
+    found = connection.scalar(select(table.c.reviewer).where(table.c.record == record))
     if found is None:
         raise Conflict("another reviewer is looking at this image")
     if found != reviewer.name:

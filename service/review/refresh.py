@@ -10,6 +10,7 @@ from service.records.store import Store
 from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Waiting, read_waiting
+from service.review.second_reading import Agreement, read_agreement
 from service.review.served import Served
 
 REFRESH_SECONDS = 10.0
@@ -51,6 +52,6 @@ class ReviewRefresh(Repeated):
                 self._metrics.update(*await asyncio.to_thread(_count, self._store, served))
 
 
-def _count(store: Store, served: Served) -> tuple[Waiting, Audit]:
+def _count(store: Store, served: Served) -> tuple[Waiting, Audit, Agreement]:
     with store.begin() as connection:
-        return read_waiting(connection), read_audit(connection, served)
+        return read_waiting(connection), read_audit(connection, served), read_agreement(connection, served)

@@ -1,12 +1,10 @@
 """The images in the review, by kind."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import ColumnElement, and_, literal, or_, true
+from sqlalchemy import ColumnElement, literal, or_, true
 
 from gate import Action
-from service.records.query import Filters
 from service.records.tables import decisions
 
 # A literal in the SQL: databases use a partial index only if they see the value.
@@ -28,15 +26,3 @@ class ReviewKind(StrEnum):
             ReviewKind.AUDIT: IS_AUDITED,
             ReviewKind.ALL: or_(IS_DISCARDED, IS_AUDITED),
         }[self]
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The images of one kind that match filters."""
-
-    kind: ReviewKind
-    filters: Filters
-
-    def condition(self) -> ColumnElement[bool]:
-        """Return the selection as an SQL condition on decisions."""
-        return and_(self.kind.condition(), *self.filters.conditions())

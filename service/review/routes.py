@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response
-from service.records.query import Filters, RecordId
+from service.ids import Source
+from service.records.query import NO_FILTERS, Filters, RecordId
 from service.records.routes import require_store
 from service.records.serialization import Record, show_time
 from service.records.store import Store
@@ -20,7 +21,8 @@ from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
-from service.review.review_kind import ReviewKind, Selection
+from service.review.recertify import Recertificate, recertify
+from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
 from service.review.served import Served
 
@@ -42,7 +44,7 @@ class ClaimBody(ReviewerBody):
 
     count: Annotated[int, Field(ge=1, le=MAX_CLAIMED)] = 10
     kind: ReviewKind = ReviewKind.ALL
-    filters: Filters = Filters()
+    filters: Filters = NO_FILTERS
 
     @field_validator("filters")
     @classmethod
@@ -73,6 +75,18 @@ class VerdictAnswer(BaseModel):
     reviewer: str
 
 
+class CertificateQuery(BaseModel):
+    """The certificate that is asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source | None = Field(None, description="Only images of this source")
+    target_risk: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None, description="For both labels; by default that of the card for each label, or 0.01"
+    )
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.95, description="Of each label by itself")
+
+
 ReviewerParameter = Annotated[Name | None, Query(description="Name of the reviewer; with tokens the name of the token")]
 
 
@@ -85,7 +99,7 @@ def make_review_routes(store: Store | None, *, served: Callable[[], Served], met
         metrics: counts verdicts.
     """
     problems = (MalformedRequest, Forbidden, NotFound, RecordsUnavailable)
-    router = APIRouter(prefix="/v1/review", tags=["review"], responses=describe_problems(problems))
+    router = APIRouter(prefix="/v1/review", responses=describe_problems(problems))
     _add_claims(router, store)
     _add_verdicts(router, store, metrics)
     _add_skips(router, store)
@@ -98,8 +112,8 @@ def _add_claims(router: APIRouter, store: Store | None) -> None:
         "/claims", response_model=ClaimedImages, summary="Reserve images for the reviewer, or extend the reservation"
     )
     def claim(request: Request, body: ClaimBody) -> Response:
-        who, selection = find_reviewer(request, body.reviewer), Selection(body.kind, body.filters)
-        found, expires = _queue(store).claim(who, count=body.count, kind=selection)
+        who = find_reviewer(request, body.reviewer)
+        found, expires = _queue(store).claim(who, count=body.count, kind=body.kind, filters=body.filters)
         return json_response({"images": found, "expires": show_time(expires)})
 
     @router.delete("/claims", status_code=204, summary="Release all reserved images")
@@ -142,6 +156,11 @@ def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Se
     @router.get("/progress", summary="Show the progress of the review and the result of the audit")
     def progress(request: Request, reviewer: ReviewerParameter = None) -> Progress:
         return read_progress(require_store(store), find_reviewer(request, reviewer), served())
+
+    @router.get("/certificate", summary="Certify the band again from the verdicts of the audit")
+    def certificate(query: Annotated[CertificateQuery, Query()]) -> Recertificate:
+        with require_store(store).begin() as connection:
+            return recertify(connection, served(), **dict(query))
 
     @router.get("/corrections.csv", response_class=Response, summary="Export all verdicts as corrections for training")
     def corrections(ids: Ids = Ids.RECORD) -> Response:

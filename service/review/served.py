@@ -34,6 +34,11 @@ class Served:
         one = self.classes.get(label)
         return one.target_risk if one and one.certified else None
 
+    def target(self, label: Label) -> float | None:
+        """Return the risk that the card aims at for the label, certified or not; None if it has none."""
+        one = self.classes.get(label)
+        return one.target_risk if one else self.certified_risk
+
     def conditions(self, table: Table) -> Iterator[ColumnElement[bool]]:
         """Yield the SQL conditions for rows of this version and band."""
         yield table.c.version == self.version

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, tab_to
 from tests.browser.panel import BRIGHT
@@ -53,16 +53,21 @@ def test_every_documented_operation_is_there_with_its_parameters_and_its_answers
         open_docs(page)
         shown = page.locator("#paths > section").evaluate_all(
             """all => all.flatMap((section) => [...section.querySelectorAll(":scope > details")].map((each) => ({
-                path: section.querySelector("h2").textContent,
+                group: section.querySelector("h2").textContent,
+                path: each.querySelector(".docs-route").textContent,
                 method: each.querySelector(".docs-method").textContent.toLowerCase(),
                 summary: each.querySelector("summary > span:last-child").textContent,
+                text: each.querySelector(".docs-text").textContent,
                 codes: [...each.querySelectorAll("td:first-child > code")].map((cell) => cell.textContent),
             })))"""
         )
     assert len(shown) == sum(len(operations) for operations in paths.values())
+    assert (shown[0]["method"], shown[0]["path"]) == ("post", "/v1/decisions")
     for each in shown:
         operation = paths[each["path"]][each["method"]]
         assert each["summary"] == operation["summary"].replace("`", "")
+        assert each["text"] == operation["description"].replace("`", "")
+        assert [each["group"]] == operation["tags"]
         kinds = operation.get("requestBody", {}).get("content", {})
         assert each["codes"] == [
             *(one["name"] for one in operation["parameters"]),
@@ -116,6 +121,52 @@ def test_the_command_is_copied_and_does_what_it_says(browser: Browser, idle: Run
         assert command_of(page, "#get-v2-models-name-ready") == f"curl '{idle.url}/v2/models/NAME/ready'"
     ran = subprocess.run(shlex.split(command), cwd=tmp_path, capture_output=True, text=True, check=True)
     assert '"decision":"accept"' in ran.stdout
+
+
+def send(page: Page, operation: str) -> Locator:
+    """Press Send of an operation and return its response."""
+    section = page.locator(operation)
+    section.get_by_role("button", name="Send").click()
+    expect(section.locator(".docs-result .badge")).to_be_visible()
+    return section.locator(".docs-result")
+
+
+def test_an_operation_is_tried_with_the_sample_with_a_file_and_with_parameters(
+    browser: Browser, busy: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "face.png").write_bytes(encode(BRIGHT))
+    with open_page(browser, busy.url, allowed=["404", "422"]) as page:
+        open_docs(page, f"/docs{DECISIONS}")
+        section = page.locator(DECISIONS)
+        expect(send(page, DECISIONS)).to_contain_text('"model"')
+        section.get_by_label("Image", exact=True).set_input_files(tmp_path / "face.png")
+        section.get_by_label("expected").select_option("no_glasses")
+        section.get_by_label("id", exact=True).fill("tried/1")
+        answer = send(page, DECISIONS)
+        expect(answer).to_contain_text('"id": "tried/1"')
+        expect(answer).to_contain_text('"reason": "contradicted"')
+        (tmp_path / "face.png").write_bytes(b"text")
+        section.get_by_label("Image", exact=True).set_input_files(tmp_path / "face.png")
+        expect(send(page, DECISIONS)).to_contain_text("unsupported_image")
+        open_docs(page, "/docs#post-v1-decisions-batch")
+        expect(send(page, "#post-v1-decisions-batch")).to_contain_text('{"summary":{"accept":')
+        open_docs(page, "/docs#get-v1-decisions-name-")
+        page.locator("#get-v1-decisions-name-").get_by_role("textbox", name="name").fill("absent/1")
+        expect(send(page, "#get-v1-decisions-name-")).to_contain_text("not_found")
+
+
+def test_an_operation_is_tried_with_a_token_instead_of_the_session(browser: Browser, guarded: Running) -> None:
+    with open_page(browser, guarded.url, allowed=["401"]) as page:
+        page.goto("/login?next=/docs")
+        page.get_by_label("Token").fill(token_of("gen"))
+        page.keyboard.press("Enter")
+        expect(page.locator("#paths")).to_have_attribute("aria-busy", "false")
+        page.locator(f"{DECISIONS} > summary").click()
+        expect(send(page, DECISIONS)).to_contain_text('"decision"')
+        page.get_by_label("Token for Try it").fill("wrong")
+        expect(send(page, DECISIONS)).to_contain_text("unauthorized")
+        page.get_by_label("Token for Try it").fill(token_of("gen"))
+        expect(send(page, DECISIONS)).to_contain_text('"decision"')
 
 
 def test_where_the_clipboard_is_closed_the_command_is_marked(browser: Browser, idle: Running) -> None:

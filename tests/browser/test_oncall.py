@@ -14,7 +14,10 @@ from tests.support.images import encode
 from tests.support.servers import Running, running_service, wait_until
 
 RUNBOOKS = Path(__file__).parents[2] / "docs/runbooks.md"
-ADDRESSES = {"grafana_url": "http://grafana.example/d/lensgate", "runbooks_url": "http://wiki.example/runbooks"}
+ADDRESSES: dict[str, Any] = {
+    "grafana_url": "http://grafana.example/d/lensgate",
+    "runbooks_url": "http://wiki.example/runbooks",
+}
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from bulk.sources.source import open_source
 from bulk.summary import Summary
 from bulk.work.worker import Worker
 from gate import Band
-from gate.scorer import Device
+from gate.types import Device
 from tests.bulk.helpers import face, tar_bytes
 from tests.support.models import brightness_model
 

@@ -1,11 +1,11 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from lensgate.cli import main
 from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, parquet_bytes, read_rows, tar_bytes, write_faces
+from tests.support.commands import lensgate_without
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None
         main(["bulk", "--help"])
     assert left.value.code == 0
     printed = capsys.readouterr().out
-    assert "--max-reject-ratio VALUE" in printed
+    assert "--max-reject-ratio 0..1" in printed
     assert "(32)" in printed
 
 
@@ -39,13 +39,31 @@ def test_the_summary_for_people_is_a_table_by_source(
 ) -> None:
     write_faces(faces / "more", [LIGHT])
     assert main(["bulk", str(faces), str(tmp_path / "out"), "--models", str(bulk.models)]) == 0
-    head, first, more, total, last = capsys.readouterr().out.splitlines()
+    head, first, more, total, failures, last, table = capsys.readouterr().out.splitlines()
     assert head.split() == ["source", "images", "accepted", "discarded", "errors", "rejected"]
     assert first.split() == [str(faces), "4", "2", "1", "1", "0.5000"]
     assert more.split() == [f"{faces}/more", "1", "1", "0", "0", "0.0000"]
     assert total.split() == ["all", "5", "3", "1", "1", "0.4000"]
+    assert failures.startswith("1 unsupported_image, such as text.png: ")
+    assert table == f"table: {tmp_path / 'out'}"
     assert last.startswith("5 judged in ")
     assert last.endswith("images/s; 0 skipped, 0 scores reused")
+
+
+def test_failures_are_counted_by_code_with_the_first_of_each_also_when_an_earlier_run_met_them(
+    bulk: Bulk, tmp_path: Path
+) -> None:
+    for folder, names in (("a", ["1", "2"]), ("b", ["3"])):
+        write_faces(tmp_path / "in" / folder, [LIGHT])
+        for name in names:
+            (tmp_path / "in" / folder / f"{name}.png").write_bytes(b"text")
+    (tmp_path / "in/b/0.png").write_bytes(b"")
+    bulk(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in/b/4.png").write_bytes(b"text")
+    many, empty = bulk(tmp_path / "in", tmp_path / "out").summary["failures"]
+    assert (many["code"], many["images"], many["example"]) == ("unsupported_image", 4, "a/1.png")
+    assert (empty["code"], empty["images"], empty["example"]) == ("empty_image", 1, "b/0.png")
+    assert "PNG" in many["detail"]
 
 
 @pytest.mark.parametrize(
@@ -152,12 +170,7 @@ def test_an_empty_source_of_tars_is_an_empty_table(bulk: Bulk, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("module", "extra"), [("pyarrow", "bulk"), ("fsspec", "bulk"), ("ray", "ray")])
-def test_a_missing_extra_is_named(
-    module: str, extra: str, bulk: Bulk, faces: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("bulk", module)]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)
-    ran = bulk(faces, faces.parent / "out", "--engine", "ray")
-    assert ran.status == 1
-    assert f"install lensgate[{extra}]" in ran.err
+def test_a_missing_extra_is_named(module: str, extra: str, bulk: Bulk, faces: Path) -> None:
+    to = str(faces.parent / "out")
+    ran = lensgate_without(module, "bulk", str(faces), to, "--engine", "ray", "--models", str(bulk.models))
+    assert (ran.returncode, f"'.[{extra}]'" in ran.stderr) == (1, True), ran.stderr

@@ -1,6 +1,8 @@
 """Decisions of the Ray engine without Ray: windows and attempts, pool size, addresses, and unfit nodes."""
 
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,21 @@ def test_a_start_that_timed_out_is_retried(failures: int, starts: int) -> None:
         with pytest.raises(Exception, match="timed out during startup"):
             start_patiently(start)
     assert list(outcomes) == []
+
+
+def test_the_processes_of_a_start_that_timed_out_are_ended() -> None:
+    with subprocess.Popen(["sleep", "600"]) as earlier:
+        left: list[subprocess.Popen[bytes]] = []
+
+        def start() -> int:
+            if left:
+                return left[0].wait(60)
+            left.append(subprocess.Popen(["sleep", "600"]))
+            raise Exception("The current node timed out during startup.")
+
+        assert start_patiently(start) == -signal.SIGKILL
+        assert earlier.poll() is None
+        earlier.kill()
 
 
 def test_any_other_error_at_start_is_not_retried() -> None:

@@ -204,7 +204,7 @@ def test_a_fatal_error_on_a_node_ends_the_run_and_leaves_no_actor_behind(tmp_pat
 @pytest.mark.usefixtures("cluster")
 def test_a_run_on_gpus_uses_their_nodes_and_reports_a_runtime_without_cuda(tmp_path: Path) -> None:
     source = write_tars(tmp_path / "source", [FREE])
-    with pytest.raises(DeviceError, match=r"this ONNX Runtime has no CUDA: install lensgate\[gpu\]"):
+    with pytest.raises(DeviceError, match=r"this ONNX Runtime has no CUDA: run pip install '\.\[gpu\]'"):
         judge(source, tmp_path / "ray", RayEngine(), device="cuda")
 
 
@@ -228,7 +228,10 @@ def make_missing(*_: Any, **__: Any) -> Worker:
     ("changes", "told"),
     [
         ({"markers": ("/gone",)}, "node {node} cannot see /gone: SRC, DST and KEEP must lie where all nodes of the"),
-        ({"make_worker": make_missing}, "node {node} cannot import missing: install lensgate[bulk,cpu,ray] on all"),
+        (
+            {"make_worker": make_missing},
+            "node {node} cannot import missing: on every node run pip install '.[bulk,cpu,ray]'",
+        ),
         ({"make_worker": make_oddly}, "Odd: 1 and 2"),
     ],
     ids=["unseen", "not installed", "odd"],

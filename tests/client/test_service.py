@@ -120,9 +120,14 @@ def test_expected_label_applies_to_all_or_to_one_image(make: Make, service: Runn
     assert gate.decide(BRIGHT, "glasses").accepted
 
 
-def recorded(service: Running, name: str) -> float:
+def record_of(service: Running, name: str) -> dict[str, Any]:
     wait_until(lambda: service.client.get(f"/v1/decisions/{name}").is_success)
-    return float(service.client.get(f"/v1/decisions/{name}").json()["glasses_probability"])
+    found: dict[str, Any] = service.client.get(f"/v1/decisions/{name}").json()
+    return found
+
+
+def recorded(service: Running, name: str) -> float:
+    return float(record_of(service, name)["glasses_probability"])
 
 
 def test_decisions_are_recorded_under_their_ids(make: Make, recording: Running) -> None:
@@ -134,6 +139,24 @@ def test_decisions_are_recorded_under_their_ids(make: Make, recording: Running) 
     assert len({outcome.id for outcome in outcomes}) == 6
     for outcome in outcomes:
         assert recorded(recording, outcome.id) == pytest.approx(probability(outcome))
+
+
+def test_decisions_are_recorded_with_their_source(make: Make, recording: Running) -> None:
+    gate = make(recording.url, source="run-7")
+    pair = np.stack([flat(30), flat(40)])
+    own = [Ask(image, source="run-8") for image in (BRIGHT, pair, FILE)]
+    outcomes = gate.decide_many([BRIGHT, own[0], FILE, pair, *own[1:], BRIGHT])
+    sources = ["run-7", "run-8", "run-7", "run-7", "run-7", "run-8", "run-8", "run-8", "run-7"]
+    outcomes += [gate.decide(FILE), make(recording.url).decide(FILE), make(recording.url).decide(BRIGHT)]
+    for outcome, source in zip(outcomes, [*sources, "run-7", None, None], strict=True):
+        assert record_of(recording, outcome.id)["source"] == source
+
+
+@pytest.mark.parametrize("source", ["", "x" * 129, "a\nb", "a\u2028b", 7])
+def test_a_source_that_does_not_fit_is_refused(make: Make, source: Any) -> None:
+    for call in (lambda: make("http://127.0.0.1:1", source=source), lambda: Ask(FILE, source=source)):
+        with pytest.raises(ValueError, match="a source must be"):
+            call()
 
 
 def test_tokens_limit_access_and_rate(make: Make, guarded: Running) -> None:

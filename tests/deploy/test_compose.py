@@ -151,10 +151,10 @@ def test_the_gate_starts_without_tokens_because_compose_says_so() -> None:
     assert "LENSGATE_ALLOW_UNAUTHENTICATED" not in (ROOT / "deploy/Dockerfile").read_text()
 
 
-def test_the_commented_token_variables_are_settings() -> None:
+def test_the_commented_variables_are_settings() -> None:
     """Uncommented, it is the text that an operator pastes."""
     told = re.findall(r"^ +# +(LENSGATE_\w+): \S+$", (ROOT / FILE).read_text(), flags=re.MULTILINE)
-    assert sorted(told) == ["LENSGATE_METRICS_PORT", "LENSGATE_TOKENS"]
+    assert sorted(told) == ["LENSGATE_GRPC_PORT", "LENSGATE_METRICS_PORT", "LENSGATE_TOKENS"]
     assert {name.removeprefix("LENSGATE_").lower() for name in told} <= Settings.model_fields.keys()
 
 

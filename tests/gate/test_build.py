@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 
 SOURCE = "gate/formats/png/scanlines.c"
 HEADER = "gate/formats/png/lanes.h"
+MODELS = "models/glasses"
 LIBRARY = "gate/formats/png/scanlines.so"
 
 
@@ -48,6 +49,8 @@ def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     (tmp_path / SOURCE).parent.mkdir(parents=True)
     for file in (SOURCE, HEADER):
         shutil.copy(ROOT / file, tmp_path / file)
+    (tmp_path / MODELS).mkdir(parents=True)
+    (tmp_path / MODELS / "CURRENT").write_text("7\n")
     return module.CompileHook(tmp_path)
 
 
@@ -80,9 +83,25 @@ def test_without_one_the_wheel_is_pure_and_an_old_library_goes(
         (tmp_path / "cc").symlink_to(str(shutil.which(compiler)))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    assert built(hook) == {"artifacts": [], "pure_python": True}
+    data = built(hook)
+    assert (data["artifacts"], data["pure_python"], "tag" in data) == ([], True, False)
     assert set((tmp_path / SOURCE).parent.iterdir()) == {tmp_path / SOURCE, tmp_path / HEADER}
     assert len(hook.warnings) == 1
+
+
+def test_a_wheel_takes_the_current_model_along_and_an_editable_install_does_not(hook: Any, tmp_path: Path) -> None:
+    names = ("CURRENT", "7/card.json", "7/model.onnx")
+    files = {str(tmp_path / MODELS / name): f"gate/{MODELS}/{name}" for name in names}
+    assert built(hook)["force_include"] == files
+    editable: dict[str, Any] = {"artifacts": []}
+    hook.initialize("editable", editable)
+    assert "force_include" not in editable
+
+
+def test_a_wheel_without_a_model_is_built_with_a_warning(hook: Any, tmp_path: Path) -> None:
+    (tmp_path / MODELS / "CURRENT").unlink()
+    assert built(hook)["force_include"] == {}
+    assert "the wheel holds no model" in hook.warnings[0]
 
 
 def test_the_libraries_that_wheels_bundle_have_no_known_holes() -> None:

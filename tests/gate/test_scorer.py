@@ -32,6 +32,14 @@ def test_each_score_is_the_shortest_decimal_of_its_float32() -> None:
     assert [(score.probability, score.novelty) for score in scores.each()] == [(0.9731, 1.25), (0.4, 2.0)]
 
 
+def test_a_large_batch_runs_in_parts_with_the_same_scores_as_single_images() -> None:
+    scorer = Scorer(brightness_model(), device="cpu")
+    images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), np.uint8)
+    alone = [scorer.run(image[np.newaxis]) for image in images]
+    for name, found in scorer.run(images).items():
+        np.testing.assert_allclose(found, np.concatenate([answers[name] for answers in alone]), rtol=1e-6)
+
+
 def test_fixed_batch_sizes_are_filled_up_and_cut_back() -> None:
     scorer = Scorer(brightness_model(), device="cpu")
     ran: list[int] = []
@@ -96,7 +104,7 @@ def test_invalid_probabilities_raise_a_scoring_error(white: float, fault: str) -
 
 
 def test_cuda_that_is_not_there_is_an_error_and_no_fallback() -> None:
-    with pytest.raises(DeviceError, match=r"install lensgate\[gpu\]"):
+    with pytest.raises(DeviceError, match=r"run pip install '\.\[gpu\]'"):
         Scorer(brightness_model(), device="cuda")
 
 

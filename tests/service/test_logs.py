@@ -1,10 +1,12 @@
 import json
 import logging
+import os
 import sys
 
 import pytest
 
 from service.process.json_logs import MAX_LINE, JsonFormatter
+from tests.support.servers import running_service
 
 
 def line(**fields: object) -> dict[str, object]:
@@ -51,6 +53,18 @@ def test_a_line_is_bounded(value: object) -> None:
     found = formatted("x" * 10**6, detail=value)
     assert len(found) < 2 * MAX_LINE
     assert json.loads(found)["level"] == "warning"
+
+
+def test_a_terminal_shows_a_start_line_for_people(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 2)
+    with running_service() as service:
+        printed = capsys.readouterr().err
+    assert f"Lensgate serves glasses 1 on {service.url}/" in printed
+    assert f"curl --data-binary @FILE {service.url}/v1/decisions" in printed
+    assert "running on" not in caplog.text
 
 
 def test_the_end_of_a_long_traceback_is_kept() -> None:

@@ -62,10 +62,12 @@ def test_a_second_signal_does_not_wait(environment: dict[str, str], tmp_path: Pa
 
 
 def test_every_line_of_the_log_is_json_and_a_request_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
-    with running_process(tmp_path / "log", environment) as process:
+    with running_process(tmp_path / "log", {**environment, "LENSGATE_PROT": "1"}) as process:
         answer = post(process, WHITE)
         refused = post(process, b"")
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    warned = "LENSGATE_PROT is not a setting and has no effect: did you mean LENSGATE_PORT?"
+    assert [line["message"] for line in lines if line["level"] == "warning"] == [warned]
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
     decided, failed = (line for line in lines if line["logger"] == "service.access")
     assert decided["request_id"] == answer.headers["x-request-id"]
@@ -89,8 +91,8 @@ def test_the_model_in_use_and_its_band_are_metrics(environment: dict[str, str], 
     ("flags", "named"),
     [
         (["--port", "http"], "--port"),
-        (["--models", "nowhere"], "train a model"),
-        (["--device", "cuda"], "lensgate[gpu]"),
+        (["--models", "nowhere"], "give the folder of models as --models or LENSGATE_MODELS"),
+        (["--device", "cuda"], "'.[gpu]'"),
         (["--band-low", "0.9"], "LENSGATE_BAND_LOW"),
     ],
 )

@@ -212,7 +212,7 @@ def test_a_worker_that_cannot_start_ends_the_service_with_its_error() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=START, check=False)
     assert ended.returncode == 1
     (line,) = (line for line in ended.stderr.splitlines() if line.startswith("lensgate: "))
-    assert "train a model" in line
+    assert "give the folder of models" in line
     assert "worker 1 could not start: status 1" in ended.stderr
 
 

@@ -36,9 +36,11 @@ FULL_LANE = {
     "programs of Debian": (
         "bench",
         "deploy",
+        "docs/test_readme.py",
         "gate/test_build.py",
         "gate/formats/test_scanlines.py",
         "service/access/test_tls.py",
+        "service/grpc_server/test_tls.py",
         "test_telemetry.py",
     ),
     "more time": (
@@ -48,6 +50,7 @@ FULL_LANE = {
         "gate/formats/test_lossy_limits.py",
         "gate/formats/test_png_variants.py",
         "service/access/test_probes.py",
+        "service/grpc_server/test_process.py",
         "service/records/test_kill.py",
         "service/records/test_wire.py",
         "service/streams/test_process.py",
@@ -61,6 +64,7 @@ FULL_LANE = {
         "service/test_stuck_loads.py",
         "service/test_tracing.py",
         "service/test_workers.py",
+        "test_installed_wheel.py",
         "training/test_draw.py",
     ),
 }

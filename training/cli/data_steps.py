@@ -10,7 +10,6 @@ from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import ImageDataSet, Provenance, read_dataset
-from training.drawing import draw_faces
 from training.errors import DataError
 from training.model.preset import PRESETS, SIZES
 
@@ -80,7 +79,7 @@ def add_to(steps: Steps) -> None:
 
 def data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --data and the options that describe data sets."""
-    add = parser.add_argument
+    add = parser.add_argument_group("data sets").add_argument
     title = "data set in the Kaggle layout; may be repeated"
     add("--data", type=option.local, action="append", required=True, help=title)
     add(
@@ -161,6 +160,8 @@ def _draw_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _draw(options: DrawOptions) -> str:
+    from training.drawing import draw_faces
+
     draw_faces(options.out, options.count, seed=options.seed, progress=True)
     print(f"{options.out}: {options.count} faces")
     return option.command("train", "prepare", "--data", options.out, "--size", PRESETS["gate"].size)

@@ -153,13 +153,14 @@ def add_to(steps: Steps) -> None:
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --out and --version."""
-    parser.add_argument("--out", type=option.local, default=Path("models"), help="folder of models (models)")
-    parser.add_argument("--version", help="name of the new version (the next number)")
+    add = parser.add_argument_group("export").add_argument
+    add("--out", type=option.local, default=Path("models"), metavar="DIR", help="folder of models (models)")
+    add("--version", help="name of the new version (the next number)")
 
 
 def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --target-risk and its variants for one class, --confidence, --folds and --share."""
-    add = parser.add_argument
+    add = parser.add_argument_group("guarantee").add_argument
     title = "largest share of wrong labels among the images accepted with each label (0.01)"
     add("--target-risk", type=option.share, default=0.01, metavar="RISK", help=title)
     for label in Label:

@@ -127,6 +127,7 @@ def records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--records",
         type=place,
+        metavar="DIR",
         default=Path("runs/records"),
         help="folder of shards, or its URL in object storage (runs/records)",
     )
@@ -134,29 +135,34 @@ def records(parser: argparse.ArgumentParser) -> None:
 
 def run(parser: argparse.ArgumentParser) -> None:
     """Add --run."""
-    parser.add_argument("--run", type=local, default=Path("runs/fit"), dest="run_folder", help="folder of the fit")
+    title = "folder of the fit (runs/fit)"
+    parser.add_argument("--run", type=local, default=Path("runs/fit"), dest="run_folder", metavar="DIR", help=title)
 
 
 def models(parser: argparse.ArgumentParser) -> None:
     """Add --models and --version."""
-    parser.add_argument("--models", type=local, default=Path("models"), help="folder of models (models)")
+    title = "folder of models (models)"
+    parser.add_argument("--models", type=local, default=Path("models"), metavar="DIR", help=title)
     parser.add_argument("--version", help="version of the model (the current one)")
 
 
 def preset(parser: argparse.ArgumentParser) -> None:
     """Add --preset and its overrides."""
-    parser.add_argument("--preset", choices=PRESETS, default="paper", help="settings of network and training (paper)")
     parser.epilog = PRESET_CHOICE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--preset-file", type=place, metavar="FILE", help="settings file of tune, instead of --preset")
-    parser.add_argument("--epochs", type=positive, help="largest number of epochs")
-    parser.add_argument("--batch-size", type=positive, help="images in a batch")
-    parser.add_argument("--augment", type=strength, metavar="STRENGTH", help="strength of augmentation, 0 (none) to 1")
+    add = parser.add_argument_group("network and training").add_argument
+    add("--preset", choices=PRESETS, default="paper", help="settings of network and training (paper)")
+    add("--preset-file", type=place, metavar="FILE", help="settings file of tune, instead of --preset")
+    add("--epochs", type=positive, metavar="NUMBER", help="largest number of epochs")
+    add("--batch-size", type=positive, metavar="IMAGES", help="images in a batch")
+    add("--augment", type=strength, metavar="0..1", help="strength of augmentation; 0 is none")
 
 
 def size(parser: argparse.ArgumentParser) -> None:
     """Add --size."""
-    parser.add_argument("--size", type=int, help="edge in pixels; required if the records hold several sizes")
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="edge in pixels; required if the records hold several sizes"
+    )
 
 
 def place(text: str) -> AnyPath:

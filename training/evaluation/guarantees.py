@@ -21,6 +21,7 @@ from training.evaluation.certify import Certificate, ClassCertificate, Promise, 
 from training.evaluation.class_shares import SHARES, ShareRisk, risks_at_shares
 from training.evaluation.cross_fit import HeldOut, cross_fit, pool, score_held_out
 from training.evaluation.novelty import (
+    ALLOWED,
     HEAD_FILE,
     NoveltyFindings,
     fit_head,
@@ -116,7 +117,8 @@ class Guarantees:
         if self.novelty is None:
             return None
         found = self.novelty
-        chosen = f"{found.above} of {found.images} calibration portraits lie above it; the rule allows 1 %"
+        counts = f"{found.above} of {found.images} calibration portraits lie above it"
+        chosen = f"{counts}; the rule allows {100 * ALLOWED:g} %"
         return NoveltyThreshold(value=found.threshold, chosen_by=chosen)
 
 

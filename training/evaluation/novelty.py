@@ -38,7 +38,7 @@ MORE = {
 EPOCHS = 12
 BATCH = 256
 CLIP = 8.0  # standard deviations
-ALLOWED = 0.01  # Share of portraits that the threshold may discard.
+ALLOWED = 0.005  # Share of portraits that the threshold may discard.
 
 
 class NoveltyFindings(Finding):
@@ -101,7 +101,7 @@ def score_novelty(network: keras.Model, head: keras.Model, images: Pixels) -> ND
 
 
 def set_threshold(novelty: NDArray[np.floating[Any]]) -> NoveltyFindings:
-    """Set the threshold so that at most 1 % of the calibration scores, `[N]`, lie above it.
+    """Set the threshold so that at most 0.5 % of the calibration scores, `[N]`, lie above it.
 
     The threshold is one of the scores. Conditional on it, the scores below are still an unbiased sample of the accepted
     ones (order statistics); the portrait at the threshold is not, so `familiar` excludes it from the certificate.

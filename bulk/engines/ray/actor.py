@@ -19,6 +19,7 @@ from bulk.output.tally import UnitResult
 from bulk.work.worker import Worker
 from bulk.work_unit import WorkUnit
 from common.storage import locate
+from gate.extras import how_to_install
 
 UNIT, OUTCOME = "unit", "outcome"
 """The columns of an actor's input and output batches; both hold bytes from `pack`."""
@@ -30,7 +31,7 @@ _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 MakeWorker = Callable[..., Worker]
 """`Worker`, or a replacement in tests; it is pickled and sent to the actors."""
 
-INSTALL = "install lensgate[bulk,cpu,ray] on all nodes, or gpu for cpu, in the version that starts the run"
+INSTALL = f"on every node {how_to_install('bulk', 'cpu', 'ray')}, or gpu for cpu, in the version that starts the run"
 
 
 @dataclass(frozen=True, slots=True)

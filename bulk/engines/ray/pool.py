@@ -14,7 +14,7 @@ from ray.util.annotations import RayDeprecationWarning
 from bulk.engines.ray.actor import INSTALL, OUTCOME, UNIT, Outcome, ScoringActor, pack, unpack
 from bulk.engines.ray.attempts import Window
 from bulk.errors import EngineError
-from gate.scorer import Device
+from gate.types import Device
 
 LOSSES_PER_ACTOR = 16
 """Lost units per actor in one window above which the cluster is at fault, not a single unit."""

@@ -13,7 +13,8 @@ from lensgate_client.errors import BadImage, quoted, truncated
 from lensgate_client.models import Label
 
 _LABELS: tuple[Label, ...] = get_args(Label)
-_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]{1,128}")
+"""The gate's rule for ids and sources."""
 
 
 class TensorLike(Protocol):
@@ -52,21 +53,24 @@ ImageLike = bytes | bytearray | memoryview | str | os.PathLike[str] | TensorLike
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ask:
-    """An image with its own expected label and id; accepted in place of any image.
+    """An image with its own expected label, id and source; accepted in place of any image.
 
     Args:
         image: the image, or a batch.
         expected: the label that the generator was asked for.
         id: id in the gate's record, 1 to 128 characters; generated if None. An image with its own id is sent alone.
+        source: the generator, checkpoint or run that made the image; the gate object's source if None.
     """
 
     image: ImageLike
     expected: Label | None = None
     id: str | None = None
+    source: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expected", checked_label(self.expected))
-        object.__setattr__(self, "id", _checked_id(self.id))
+        object.__setattr__(self, "id", _checked_name(self.id, "an id"))
+        object.__setattr__(self, "source", checked_source(self.source))
         if self.id is not None and count_images(self.image) != 1:
             raise ValueError("an id identifies one image; a batch cannot have one")
 
@@ -95,11 +99,20 @@ def _is_collection(value: object) -> bool:
     return (isinstance(value, Sequence | Iterator | Mapping) and not isinstance(value, str)) or is_tensor(value)
 
 
-def _checked_id(value: object) -> str | None:
+def checked_source(source: object) -> str | None:
+    """Return the source as a plain `str`, or None.
+
+    Raises:
+        ValueError: `source` is neither a valid source nor None.
+    """
+    return _checked_name(source, "a source")
+
+
+def _checked_name(value: object, what: str) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise ValueError(f"an id must be a str of 1 to 128 characters without control characters, not {quoted(value)}")
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ValueError(f"{what} must be a str of 1 to 128 characters without control characters, not {quoted(value)}")
     return str.__str__(value)
 
 

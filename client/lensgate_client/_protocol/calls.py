@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+from lensgate_client._pixels.images import checked_source
 from lensgate_client._protocol.payloads import FilePayload, Payload, PixelPayload
 from lensgate_client._protocol.requests import (
     GateResponse,
@@ -34,7 +35,11 @@ class GateCalls:
         concurrency: requests in flight at a time.
         batch_size: most images in one pixel request; reduced if the gate rejects it as too large.
         clock: monotonic time in seconds.
+        source: the source of images without their own.
         chance: returns a random number in [0, 1).
+
+    Raises:
+        ValueError: an argument is invalid.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class GateCalls:
         timeout: float,
         concurrency: int,
         batch_size: int,
+        source: str | None,
         clock: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
@@ -52,6 +58,7 @@ class GateCalls:
         self.concurrency = concurrency
         self.batch_size = batch_size
         self._timeout = timeout
+        self._source = checked_source(source)
         self._retry_loop = RetryLoop(retries, clock=clock, chance=chance)
         self._model: Model | None = None
 
@@ -94,7 +101,8 @@ class GateCalls:
             return [ImageFailed(image_id, error) for image_id in payload.image_ids]
 
     def _decide_file(self, file: FilePayload, deadline: float) -> Call[list[Outcome]]:
-        build_request = partial(file_request, file.data, image_id=file.id, expected=file.expected)
+        source = file.source or self._source
+        build_request = partial(file_request, file.data, image_id=file.id, expected=file.expected, source=source)
         response = yield from self._retry_loop.run(build_request, deadline)
         return [read_decision(response, image_id=file.id, expected=file.expected)]
 
@@ -127,7 +135,12 @@ class GateCalls:
         model = yield from self.model(deadline)
         for _ in range(_MODEL_ATTEMPTS):
             build_request = partial(
-                pixels_request, model.name, payload.pixels, batch_id=payload.id, expected=payload.expected
+                pixels_request,
+                model.name,
+                payload.pixels,
+                batch_id=payload.id,
+                expected=payload.expected,
+                source=payload.source or self._source,
             )
             try:
                 return model, (yield from self._retry_loop.run(build_request, deadline))

@@ -26,6 +26,7 @@ class FilePayload:
     data: bytes = field(repr=False)
     expected: Label | None
     id: str = field(default_factory=_new_id)
+    source: str | None = None
 
     @property
     def image_ids(self) -> tuple[str]:
@@ -35,7 +36,7 @@ class FilePayload:
 
 @dataclass(frozen=True, slots=True)
 class PixelPayload:
-    """N images of the model's input size, uint8 `[N, size, size, 3]`.
+    """N images of the model's input size from one source, uint8 `[N, size, size, 3]`.
 
     `has_own_id` marks an id that the caller chose; such a payload is not joined with others.
     """
@@ -44,6 +45,7 @@ class PixelPayload:
     expected: tuple[Label | None, ...]
     id: str = field(default_factory=_new_id)
     has_own_id: bool = False
+    source: str | None = None
 
     @property
     def image_ids(self) -> list[str]:
@@ -53,7 +55,7 @@ class PixelPayload:
 
     def slice(self, first: int, stop: int) -> "PixelPayload":
         """Return some of the images under a new id."""
-        return PixelPayload(self.pixels[first:stop], self.expected[first:stop])
+        return PixelPayload(self.pixels[first:stop], self.expected[first:stop], source=self.source)
 
 
 Payload = FilePayload | PixelPayload
@@ -63,7 +65,7 @@ PayloadBuilder = Callable[[], Payload]
 
 def file_payload(data: bytes, ask: Ask) -> FilePayload:
     """Create the payload of an image that is a file already."""
-    return FilePayload(data, ask.expected, ask.id or _new_id())
+    return FilePayload(data, ask.expected, ask.id or _new_id(), ask.source)
 
 
 def payload_builders(
@@ -91,8 +93,8 @@ def _shrink_pixels(raster: Raster, ask: Ask, first: int, stop: int, *, size: int
     pixels = raster.shrink(first, stop, size=size, executor=executor)
     expected = (ask.expected,) * (stop - first)
     if ask.id is None:
-        return PixelPayload(pixels, expected)
-    return PixelPayload(pixels, expected, ask.id, has_own_id=True)
+        return PixelPayload(pixels, expected, source=ask.source)
+    return PixelPayload(pixels, expected, ask.id, has_own_id=True, source=ask.source)
 
 
 def failures(ask: Ask, error: BadImage) -> Iterator[ImageFailed]:
@@ -108,4 +110,4 @@ def join_payloads(payloads: Sequence[Payload]) -> Payload:
         return first
     blocks = [payload for payload in payloads if isinstance(payload, PixelPayload)]
     expected = tuple(label for block in blocks for label in block.expected)
-    return PixelPayload(np.concatenate([block.pixels for block in blocks]), expected)
+    return PixelPayload(np.concatenate([block.pixels for block in blocks]), expected, source=blocks[0].source)

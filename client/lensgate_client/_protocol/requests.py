@@ -46,16 +46,26 @@ def model_request(_seconds: float) -> GateRequest:
     return GateRequest("GET", "/v1/model", max_bytes=_MAX_CARD_BYTES)
 
 
-def file_request(data: bytes, seconds: float, *, image_id: str, expected: Label | None) -> GateRequest:
+def file_request(
+    data: bytes, seconds: float, *, image_id: str, expected: Label | None, source: str | None
+) -> GateRequest:
     """Request a decision about one image file within `seconds`."""
     params = {"id": image_id, "timeout_ms": str(max(1, math.floor(seconds * 1e3)))}
     if expected is not None:
         params["expected"] = expected
+    if source is not None:
+        params["source"] = source
     return GateRequest("POST", "/v1/decisions", params, {"Content-Type": "application/octet-stream"}, data)
 
 
 def pixels_request(
-    model: str, pixels: NDArray[np.uint8], seconds: float, *, batch_id: str, expected: Sequence[Label | None]
+    model: str,
+    pixels: NDArray[np.uint8],
+    seconds: float,
+    *,
+    batch_id: str,
+    expected: Sequence[Label | None],
+    source: str | None,
 ) -> GateRequest:
     """Request decisions about N images, uint8 `[N, S, S, 3]`, within `seconds`; the response is JSON."""
     data = pixels.tobytes()
@@ -69,7 +79,9 @@ def pixels_request(
     if any(expected):
         labels = [label or "" for label in expected]
         inputs.append({"name": "expected", "datatype": "BYTES", "shape": [len(labels)], "data": labels})
-    parameters = {"timeout": max(1, math.floor(seconds * 1e6))}
+    parameters: dict[str, int | str] = {"timeout": max(1, math.floor(seconds * 1e6))}
+    if source is not None:
+        parameters["source"] = source
     head = json.dumps({"id": batch_id, "inputs": inputs, "parameters": parameters}).encode()
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
     max_bytes = _MAX_RESPONSE_BYTES + _MAX_ROW_BYTES * len(pixels)

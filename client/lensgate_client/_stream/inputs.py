@@ -83,7 +83,7 @@ def to_ask(given: ImageInput, expected: Label | None, image_id: str | None = Non
     """Return an `Ask`; the values of an existing `Ask` take precedence."""
     if not isinstance(given, Ask):
         return Ask(given, expected, image_id)
-    return Ask(given.image, given.expected or expected, given.id or image_id)
+    return Ask(given.image, given.expected or expected, given.id or image_id, given.source)
 
 
 def to_single_ask(given: ImageInput, expected: Label | None, image_id: str | None) -> Ask:
@@ -132,6 +132,6 @@ class RetainedInputs:
 def _single_images(inputs: Iterable[ImageInput]) -> Iterator[ImageInput]:
     for given in inputs:
         if isinstance(given, Ask):
-            yield from (Ask(image, given.expected, given.id) for image in iterate_batch(given.image))
+            yield from (Ask(image, given.expected, given.id, given.source) for image in iterate_batch(given.image))
         else:
             yield from iterate_batch(given)

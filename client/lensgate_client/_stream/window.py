@@ -176,8 +176,12 @@ class InFlightWindow(Generic[_Future]):
 
     def _has_room(self, batch: RequestBatch[_Future], payload: PixelPayload) -> bool:
         first = batch.payloads[0]
-        is_same_size = isinstance(first, PixelPayload) and first.pixels.shape[1:] == payload.pixels.shape[1:]
-        return is_same_size and len(batch.slots) + len(payload.pixels) <= self._limits.batch_size
+        is_alike = (
+            isinstance(first, PixelPayload)
+            and first.pixels.shape[1:] == payload.pixels.shape[1:]
+            and first.source == payload.source
+        )
+        return is_alike and len(batch.slots) + len(payload.pixels) <= self._limits.batch_size
 
     def _append(self, batch: RequestBatch[_Future], payload: Payload) -> RequestBatch[_Future]:
         if not batch.slots:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -105,15 +105,39 @@ def parse_request(
         BodyTooLarge: it holds more images, or more JSON, than a request may.
     """
     given, binary = _split(body, header_length)
+    head = read_head(given, identified)
+    return build_request(head, _cut(head.inputs, binary), served=served, read_shared=read_shared)
+
+
+def read_head(given: dict[str, Any], identified: Callable[[str], object]) -> InferenceHead:
+    """Validate the JSON part of a request; `identified` receives the caller's id before anything else is validated.
+
+    Raises:
+        MalformedRequest: the text names the member at fault.
+    """
     identity = given.get("id")
     if isinstance(identity, str) and is_identity(identity):
         identified(identity)
-    head = validate(InferenceHead, given)
-    tensors = _read_tensors(head.inputs, binary, read_shared)
+    return validate(InferenceHead, given)
+
+
+def build_request(
+    head: InferenceHead,
+    parts: Sequence[memoryview],
+    *,
+    served: ServedModel,
+    read_shared: Callable[[SharedMemoryRange], bytes],
+) -> InferenceRequest:
+    """Build a request from its head and the binary data of each input with `binary_data_size`, in order.
+
+    Raises:
+        MalformedRequest, BodyTooLarge: as `parse_request`.
+    """
+    tensors = _read_tensors(head.inputs, iter(parts), read_shared)
     pixels, files = _images(tensors, served)
     count = len(files) if pixels is None else len(pixels)
     if count > served.max_images:
-        raise _too_many_images(count, served.max_images)
+        raise too_many_images(count, served.max_images)
     return InferenceRequest(
         identity=head.id,
         timeout=head.parameters.timeout / 1e6 if head.parameters.timeout else None,
@@ -160,27 +184,36 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _cut(inputs: Sequence[InputTensor], binary: memoryview) -> list[memoryview]:
+    """Cut the bytes behind the JSON into those of each input."""
+    parts = []
+    position = 0
+    for given in inputs:
+        if (size := given.parameters.binary_data_size) is not None:
+            parts.append(binary[position : position + size])
+            position += size
+    if position != len(binary):
+        raise MalformedRequest(
+            f"{len(binary):,} bytes follow the JSON, but the binary_data_size of the inputs add up to {position:,}"
+        )
+    return parts
+
+
 def _read_tensors(
-    inputs: Sequence[InputTensor], binary: memoryview, read_shared: Callable[[SharedMemoryRange], bytes]
+    inputs: Sequence[InputTensor], parts: Iterator[memoryview], read_shared: Callable[[SharedMemoryRange], bytes]
 ) -> dict[str, InputData]:
     tensors: dict[str, InputData] = {}
-    position = 0
     for given in inputs:
         if given.name in tensors:
             raise MalformedRequest(f"the input {given.name[:64]!r} is repeated: send it once")
         data: list[Any] | memoryview
         if (part := _shared_part(given.parameters)) is not None:
             data = memoryview(read_shared(part))
-        elif (size := given.parameters.binary_data_size) is not None:
-            data = binary[position : position + size]
-            position += size
+        elif given.parameters.binary_data_size is not None:
+            data = next(parts)
         else:
             data = given.data or []
         tensors[given.name] = InputData(given.name, given.datatype, given.shape, data)
-    if position != len(binary):
-        raise MalformedRequest(
-            f"{len(binary):,} bytes follow the JSON, but the binary_data_size of the inputs add up to {position:,}"
-        )
     return tensors
 
 
@@ -218,11 +251,12 @@ def _files(tensor: InputData, max_images: int) -> list[memoryview]:
     tensor.check_room(tensor.data)
     # Before they are unpacked, because a body has room for millions of empty elements.
     if tensor.count > max_images:
-        raise _too_many_images(tensor.count, max_images)
+        raise too_many_images(tensor.count, max_images)
     return tensor.elements()
 
 
-def _too_many_images(count: int, allowed: int) -> BodyTooLarge:
+def too_many_images(count: int, allowed: int) -> BodyTooLarge:
+    """Return the error for more images than one request may hold."""
     return BodyTooLarge(f"{count:,} images in one request: {allowed:,} are allowed, split it")
 
 

@@ -13,12 +13,13 @@ from service.inference.request_context import ImageDecision
 
 DATATYPES = {"glasses_probability": "FP32", "novelty": "FP32", "decision": "BYTES", "reason": "BYTES"}
 
-_VALUES: dict[str, Callable[[ImageDecision], Any]] = {
+VALUES: dict[str, Callable[[ImageDecision], Any]] = {
     "glasses_probability": lambda answer: answer.score.probability,
     "novelty": lambda answer: answer.score.novelty,
     "decision": lambda answer: answer.decision.action,
     "reason": lambda answer: answer.decision.reason,
 }
+"""The value of each output for one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,17 @@ def encode_answer(
     shared: list[tuple[SharedMemoryRange, bytes]] = []
     outputs = []
     for wanted in request.outputs:
-        values = [_VALUES[wanted.name](answer) for answer in answers]
+        values = [VALUES[wanted.name](answer) for answer in answers]
         output: dict[str, Any] = {
             "name": wanted.name,
             "datatype": DATATYPES[wanted.name],
             "shape": [len(answers)],
         }
         if wanted.shared:
-            shared.append((wanted.shared, _pack_shared(wanted.shared, wanted.name, values)))
-            output["parameters"] = _describe_shared(wanted.shared, len(shared[-1][1]))
+            shared.append((wanted.shared, pack_shared(wanted.shared, wanted.name, values)))
+            output["parameters"] = describe_shared(wanted.shared, len(shared[-1][1]))
         elif wanted.binary:
-            binary.append(_pack(wanted.name, values))
+            binary.append(pack_output(wanted.name, values))
             output["parameters"] = {"binary_data_size": len(binary[-1])}
         else:
             output["data"] = values
@@ -64,12 +65,18 @@ def encode_answer(
     return EncodedResponse(b"".join((text, *binary)), len(text) if binary else None, shared)
 
 
-def _pack(name: str, values: Sequence[Any]) -> bytes:
+def pack_output(name: str, values: Sequence[Any]) -> bytes:
+    """Encode the values of an output as binary data."""
     return pack_floats(values) if DATATYPES[name] == "FP32" else pack_texts(values)
 
 
-def _pack_shared(part: SharedMemoryRange, name: str, values: Sequence[Any]) -> bytes:
-    packed = _pack(name, values)
+def pack_shared(part: SharedMemoryRange, name: str, values: Sequence[Any]) -> bytes:
+    """Encode the values of an output for shared memory.
+
+    Raises:
+        MalformedRequest: they are larger than the range.
+    """
+    packed = pack_output(name, values)
     if len(packed) > part.size:
         raise MalformedRequest(
             f"{name} has {len(packed):,} bytes, its range of region {part.region!r} only {part.size:,}"
@@ -77,7 +84,8 @@ def _pack_shared(part: SharedMemoryRange, name: str, values: Sequence[Any]) -> b
     return packed
 
 
-def _describe_shared(part: SharedMemoryRange, size: int) -> dict[str, Any]:
+def describe_shared(part: SharedMemoryRange, size: int) -> dict[str, Any]:
+    """Return the parameters of an output in shared memory."""
     described: dict[str, Any] = {"shared_memory_region": part.region, "shared_memory_byte_size": size}
     if part.offset:
         described["shared_memory_offset"] = part.offset

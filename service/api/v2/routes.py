@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from service.api.v2 import metadata as describe
-from service.api.v2.infer import check_model
+from service.api.v2.inference import Inference, check_model
 from service.api.v2.request import ServedModel
 from service.api.v2.schemas import RegionRegistration, RepositoryQuery, validate
 from service.api.v2.shared_memory import SharedMemoryRegions
@@ -24,14 +24,15 @@ _SMALL_BODY_SECONDS = 10.0
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
-def make_v2_routes(runtime: Runtime, regions: SharedMemoryRegions, statistics: Statistics) -> APIRouter:
+def make_v2_routes(inference: Inference) -> APIRouter:
     """Make all routes except inference."""
-    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol V2"])
+    runtime = inference.runtime
+    router = APIRouter(prefix="/v2")
     _add_health(router, runtime)
-    _add_statistics(router, runtime, statistics)
+    _add_statistics(router, runtime, inference.statistics)
     _add_model(router, runtime)
     _add_repository(router, runtime)
-    _add_shared_memory(router, regions)
+    _add_shared_memory(router, inference.regions)
     _add_refusals(router)
     return router
 

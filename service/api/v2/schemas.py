@@ -98,6 +98,31 @@ class _SharedMemoryParameters(_Parameters):
         return self
 
 
+_REQUEST_EXAMPLE: dict[str, Any] = {
+    "id": "batch-7",
+    "inputs": [
+        {
+            "name": "image",
+            "datatype": "UINT8",
+            "shape": [1, 128, 128, 3],
+            "parameters": {"binary_data_size": 128 * 128 * 3},
+        }
+    ],
+    "parameters": {"expected": "glasses"},
+}
+_RESPONSE_EXAMPLE: dict[str, Any] = {
+    "model_name": "glasses",
+    "model_version": "3",
+    "id": "batch-7",
+    "outputs": [
+        {"name": "glasses_probability", "datatype": "FP32", "shape": [1], "data": [0.9731]},
+        {"name": "novelty", "datatype": "FP32", "shape": [1], "data": [0.42]},
+        {"name": "decision", "datatype": "BYTES", "shape": [1], "data": ["accept"]},
+        {"name": "reason", "datatype": "BYTES", "shape": [1], "data": ["confident"]},
+    ],
+}
+
+
 class InputParameters(_SharedMemoryParameters):
     """Parameters of an input."""
 
@@ -177,6 +202,8 @@ class RequestedOutput(_Object):
 class InferenceHead(_Object):
     """The JSON part of an inference request."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_REQUEST_EXAMPLE]})
+
     id: Annotated[str, AfterValidator(_check_id)] | None = Field(None, description="Returned with the response")
     model_name: Any = None
     model_version: Any = None
@@ -199,6 +226,8 @@ class OutputTensor(BaseModel):
 
 class InferenceResponse(BaseModel):
     """The JSON part of a response."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_RESPONSE_EXAMPLE]})
 
     model_name: str
     model_version: str
@@ -245,7 +274,7 @@ INFER = describe_operation(
         NotReady,
         DeadlineExceeded,
     ),
-) | {"tags": ["Open Inference Protocol V2"]}
+) | {"operationId": "infer"}
 """An inference request in `/docs`."""
 
 

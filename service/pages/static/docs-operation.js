@@ -2,6 +2,7 @@
 
 import { curlOf } from "./docs-curl.js";
 import { exampleOf, limitsOf, nameOf, withoutNull } from "./docs-schema.js";
+import { tryForm } from "./docs-try.js";
 import { h, say } from "./dom.js";
 
 /** @import { DocsContext, Endpoint, OpenApi, Operation, Parameter } from "../types" */
@@ -16,7 +17,8 @@ const COPIED_MS = 2000;
  * @param {DocsContext} context
  */
 export function describe({ id, path, method, operation }, context) {
-  const words = [method, path, operation.summary, ...(operation.tags ?? [])].join(" ").toLowerCase();
+  const { summary, description, tags } = operation;
+  const words = [method, path, summary, description, ...(tags ?? [])].join(" ").toLowerCase();
   return h(
     "details",
     { id, class: "docs-operation", "data-words": words },
@@ -24,15 +26,18 @@ export function describe({ id, path, method, operation }, context) {
       "summary",
       {},
       h("span", { class: `badge badge--${BADGES[method]} docs-method` }, method.toUpperCase()),
-      h("span", {}, ...inline(operation.summary)),
+      h("code", { class: "docs-route" }, path),
+      h("span", { class: "docs-summary" }, ...inline(summary)),
     ),
     h(
       "div",
       { class: "stack docs-inside" },
+      description ? h("p", { class: "docs-text" }, ...inline(description)) : null,
       command(curlOf({ path, method, operation }, context)),
       parameters(operation.parameters ?? [], context.document),
       body(operation.requestBody, context.document),
       responses(operation.responses, context.document),
+      tryForm({ id, path, method, operation }, context),
     ),
   );
 }
@@ -125,7 +130,8 @@ function responses(found, document) {
     {},
     h("h3", {}, "Responses"),
     table(["Status", "Meaning", "Content"], rows),
-    ...[success, problem].map((each) => each && example(`Example of ${each.status}`, exampleOf(each.schema, document))),
+    success ? example(`Example of ${success.status}`, exampleOf(success.schema, document)) : null,
+    problem ? example("Example of an error", exampleOf(problem.schema, document)) : null,
   );
 }
 
@@ -164,6 +170,6 @@ function table(heads, rows) {
  *
  * @param {string} text
  */
-function inline(text) {
+export function inline(text) {
   return text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 }

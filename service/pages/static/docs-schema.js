@@ -71,6 +71,7 @@ export function limitsOf(schema) {
  */
 export function exampleOf(schema, document, depth = 0) {
   const found = resolve(schema, document);
+  if (found.examples?.length) return found.examples[0];
   if (found.default !== undefined && found.default !== null) return found.default;
   if (found.const !== undefined) return found.const;
   if (found.enum) return found.enum[0];

@@ -1,7 +1,7 @@
-// The API page: every operation of /openapi.json under its path, with parameters, responses and a curl command.
+// The API page: every operation of /openapi.json in its group, with parameters, responses, a curl command and a form.
 
 import { api, detailOf, session } from "./api.js";
-import { describe } from "./docs-operation.js";
+import { describe, inline } from "./docs-operation.js";
 import { byId, h, say } from "./dom.js";
 import { showSession } from "./header.js";
 
@@ -12,25 +12,29 @@ const trouble = byId("trouble");
 const filter = byId("filter", HTMLInputElement);
 const count = byId("count");
 const paths = byId("paths");
+const OTHERS = { name: "Other", description: "" };
 
 /**
- * The operations by path, in alphabetical order.
+ * The operations by group, both in the order of the document.
  *
  * @param {OpenApi} document
- * @returns {{ path: string, operations: Endpoint[] }[]}
+ * @returns {{ name: string, description: string, operations: Endpoint[] }[]}
  */
 function group(document) {
-  return Object.keys(document.paths)
-    .sort()
-    .map((path) => ({
+  const all = Object.keys(document.paths).flatMap((path) =>
+    METHODS.filter((method) => method in document.paths[path]).map((method) => ({
+      id: `${method}${path.replaceAll(/[^\w]+/g, "-")}`,
       path,
-      operations: METHODS.filter((method) => method in document.paths[path]).map((method) => ({
-        id: `${method}${path.replaceAll(/[^\w]+/g, "-")}`,
-        path,
-        method,
-        operation: document.paths[path][method],
-      })),
-    }));
+      method,
+      operation: document.paths[path][method],
+    })),
+  );
+  return [...(document.tags ?? []), OTHERS]
+    .map((tag) => ({
+      ...tag,
+      operations: all.filter(({ operation }) => (operation.tags?.[0] ?? OTHERS.name) === tag.name),
+    }))
+    .filter(({ operations }) => operations.length > 0);
 }
 
 /**
@@ -39,25 +43,27 @@ function group(document) {
  */
 function show(document, access) {
   paths.replaceChildren(
-    ...group(document).map(({ path, operations }) =>
+    ...group(document).map(({ name, description, operations }) =>
       h(
         "section",
-        { class: "card docs-path", "aria-label": path },
-        h("h2", { class: "mono" }, path),
+        { class: "card docs-group", "aria-label": name },
+        h("h2", {}, name),
+        h("p", { class: "soft" }, ...inline(description)),
         ...operations.map((each) => describe(each, { document, access, origin: location.origin })),
       ),
     ),
   );
+  byId("token-field").hidden = access !== "on";
   paths.setAttribute("aria-busy", "false");
   applyFilter();
   openLinked();
 }
 
-/** Hide operations that lack one of the words, and paths without a visible operation. */
+/** Hide operations that lack one of the words, and groups without a visible operation. */
 function applyFilter() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
-  for (const section of paths.querySelectorAll("section.docs-path")) {
+  for (const section of paths.querySelectorAll("section.docs-group")) {
     /** @type {HTMLElement[]} */
     const operations = [...section.querySelectorAll("details.docs-operation")].map(element);
     for (const each of operations) each.hidden = !words.every((word) => each.dataset.words?.includes(word));

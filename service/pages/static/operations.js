@@ -10,6 +10,7 @@ import { drawHistogram, range } from "./histogram.js";
 import { History } from "./history.js";
 import { Latest } from "./latest.js";
 import { Poll } from "./poll.js";
+import { watchSources } from "./sources.js";
 import { showLoad, showStages, showTiles } from "./tiles.js";
 import { makeTry } from "./try.js";
 import { showVersions } from "./versions.js";
@@ -137,3 +138,4 @@ offerCommand();
 makeTry(() => poll.now());
 showSession().catch(() => {}); // The poll reports the same problem.
 poll.now();
+watchSources();

@@ -3,19 +3,29 @@
 import { byId, h, say, svg } from "./dom.js";
 import { count, percent, words } from "./format.js";
 
-/** @import { Audit, Progress, RiskEstimate, VerdictCounts } from "../types" */
+/** @import { Agreement, Audit, Progress, RiskEstimate, VerdictCounts } from "../types" */
 
 // Evidence reaches 20 in at most 5 % of runs, at any time, while the opposite is true; 100 in at most 1 %.
 const TICKET = 20;
 const PAGE = 100;
 
 /** @param {Progress} progress */
-export function showProgress({ waiting, verdicts, mine }) {
+export function showProgress({ waiting, verdicts, mine, agreement }) {
   fill("mine-count", count(total(mine)));
   fill("waiting-discarded", count(waiting.discarded));
   fill("waiting-audit", count(waiting.audit));
+  fill("waiting-second", count(waiting.second));
   const counts = `glasses ${count(verdicts.glasses)}, no glasses ${count(verdicts.no_glasses)}, unclear ${count(verdicts.unclear)}`;
   say(byId("split"), `All reviewers: ${counts}.`);
+  say(byId("agreement"), agreed(agreement));
+}
+
+/** @param {Agreement} agreement */
+function agreed({ images, differ, kappa, kappa_lower: lower, kappa_upper: upper }) {
+  if (!images) return "No audit image has a second verdict yet.";
+  const pairs = `${count(differ)} of ${count(images)} second verdicts differ`;
+  if (kappa === null || lower === null || upper === null) return `${pairs}.`;
+  return `${pairs}; kappa ${kappa.toFixed(2)} (${lower.toFixed(2)} to ${upper.toFixed(2)}).`;
 }
 
 /** @param {Audit} audit */

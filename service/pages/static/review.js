@@ -4,6 +4,7 @@ import { api, detailOf, session, statusOf } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { words } from "./format.js";
 import { showSession } from "./header.js";
+import { showCertificates } from "./review-certificate.js";
 import { describe, isHidden } from "./review-facts.js";
 import { kindInAddress, useFilters } from "./review-filters.js";
 import { Grid } from "./review-grid.js";
@@ -312,6 +313,7 @@ byId("bar").addEventListener("click", ({ target }) => {
   const button = /** @type {Element} */ (target).closest("button");
   if (button) act(/** @type {Choice | "undo"} */ (button.dataset.act));
 });
+showCertificates();
 document.addEventListener("keydown", press);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || !review) return;

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from service.api.documentation import OPERATIONS
+from service.api.v2.schemas import InferenceHead, InferenceResponse
+from service.http.openapi import Problem
+from service.schemas import DecisionAnswer
 from tests.support.openapi import as_text
 from tests.support.servers import Running, running_service
 
@@ -36,6 +40,48 @@ def test_each_reference_leads_somewhere(document: dict[str, Any]) -> None:
     references = set(re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document)))
     assert references
     assert references <= set(document["components"]["schemas"])
+
+
+def test_each_operation_has_a_group_a_description_and_an_id_of_its_own(document: dict[str, Any]) -> None:
+    groups = {tag["name"]: tag["description"] for tag in document["tags"]}
+    assert all(groups.values())
+    ids = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("description"), f"describe {method} {path} in service/api/documentation.py"
+            assert operation["tags"][0] in groups, (method, path)
+            ids.append(operation["operationId"])
+    assert len(ids) == len(set(ids))
+    assert next(iter(document["paths"])) == "/v1/decisions"
+    described = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert described >= OPERATIONS.keys(), "service/api/documentation.py describes operations that do not exist"
+
+
+def test_each_object_is_a_named_component(document: dict[str, Any]) -> None:
+    inline = [part for part in walk(document["paths"]) if "properties" in part]
+    assert inline == []
+    assert {"Problem", "InferenceHead", "InferenceResponse", "DecisionAnswer"} <= set(document["components"]["schemas"])
+
+
+def test_the_examples_of_a_schema_are_valid(document: dict[str, Any]) -> None:
+    assert {name for name, each in document["components"]["schemas"].items() if "examples" in each} == {
+        "DecisionAnswer",
+        "DecisionLine",
+        "InferenceHead",
+        "InferenceResponse",
+        "Problem",
+    }
+    for model in (DecisionAnswer, InferenceHead, InferenceResponse, Problem):
+        (example,) = model.model_json_schema()["examples"]
+        assert model.model_validate(example)
+
+
+def walk(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object within a document."""
+    if isinstance(part, dict):
+        yield part
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from walk(each)
 
 
 def test_a_token_may_be_given(document: dict[str, Any]) -> None:

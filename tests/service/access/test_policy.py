@@ -29,6 +29,7 @@ from tests.support.servers import TIMEOUT, Running, running_service
         ("GET", "/", Scope.REVIEW),
         ("GET", "/decisions/a/b", Scope.REVIEW),
         ("GET", "/v1/decisions", Scope.REVIEW),
+        ("GET", "/v1/sources", Scope.REVIEW),
         ("GET", "/v1/decisions/01J/image", Scope.REVIEW),
         ("PUT", "/v1/review/verdicts/01J", Scope.REVIEW),
         ("POST", "/v1/decisions", Scope.DECIDE),

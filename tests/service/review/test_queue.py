@@ -86,9 +86,23 @@ def test_only_what_waits_and_has_a_picture_is_shown(store: Store, queue: ReviewQ
     fill(store, [decision(decision="accept", reason="confident")])
     assert claim(queue, kind=ReviewKind.DISCARDED) == [discarded]
     assert claim(queue, kind=ReviewKind.AUDIT) == [drawn]
-    assert claim(queue) == sorted([discarded, drawn])
+    assert claim(queue) == [drawn, discarded]
     queue.judge(ANNA, drawn, Verdict.UNCLEAR)
     assert claim(queue) == [discarded]
+
+
+def test_contradicted_images_come_first_then_the_audit_as_drawn_then_the_nearest_to_the_band(
+    store: Store, queue: ReviewQueue
+) -> None:
+    far, near, inside = (decision(reason="unfamiliar", probability=p) for p in (0.99, 0.65, 0.45))
+    early, late = audited(f"{1:026}", probability=0.999), audited(f"{2:026}", probability=0.61)
+    contradicted = decision(reason="contradicted", probability=0.97)
+    fill(store, [far, late, near, early, inside, contradicted])
+    order = [row["record"] for row in (contradicted, early, late, inside, near, far)]
+    assert claim(queue) == order
+    assert claim(queue, kind=ReviewKind.DISCARDED) == [order[0], *order[3:]]
+    queue.release(ANNA)
+    assert claim(queue, BELA, 3) + claim(queue, ANNA, 3) == order
 
 
 def test_a_verdict_is_kept_with_reviewer_and_time(store: Store, queue: ReviewQueue, clock: Clock) -> None:

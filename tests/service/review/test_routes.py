@@ -3,6 +3,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,9 @@ def site(store: Store) -> Iterator[Site]:
 
 
 def test_images_are_claimed_judged_and_counted(store: Store, site: Site) -> None:
-    records = fill(store, [decision("0" * 25 + "1"), audited("0" * 25 + "2"), decision("0" * 25 + "3")])
+    records = fill(
+        store, [decision("0" * 25 + "1", reason="contradicted"), audited("0" * 25 + "2"), decision("0" * 25 + "3")]
+    )
     found = site.client.post("/v1/review/claims", json={"count": 2, "reviewer": "Anna"}).json()
     assert [image["record"] for image in found["images"]] == records[:2]
     assert found["expires"].endswith("Z")
@@ -41,7 +44,7 @@ def test_images_are_claimed_judged_and_counted(store: Store, site: Site) -> None
     }
     assert site.client.post(f"/v1/review/skips/{records[1]}", json={"reviewer": "Anna"}).status_code == 204
     progress = site.client.get("/v1/review/progress", params={"reviewer": "Anna"}).json()
-    assert progress["waiting"] == {"discarded": 1, "audit": 1}
+    assert progress["waiting"] == {"discarded": 1, "audit": 1, "second": 0}
     assert progress["mine"] == {"glasses": 1, "no_glasses": 0, "unclear": 0, "skipped": 1}
     assert progress["audit"]["drawn"] == progress["audit"]["waiting"] == 1
     other = site.client.get("/v1/review/progress", params={"reviewer": "Béla"}).json()
@@ -127,6 +130,19 @@ def test_an_unknown_record_is_not_found(site: Site) -> None:
     assert site.put(UNKNOWN, "glasses", reviewer="Anna").status_code == 404
 
 
+def test_the_certificate_is_by_the_verdicts_of_the_source(store: Store, site: Site) -> None:
+    (record,) = fill(store, [audited(source="a", probability=0.98)])
+    site.put(record, "glasses", reviewer="Anna")
+    found = site.client.get("/v1/review/certificate", params={"source": "a", "target_risk": 0.05}).json()
+    glasses = found["classes"]["glasses"]
+    assert (glasses["certified"], glasses["images"], glasses["errors"], glasses["target_risk"]) == (False, 1, 0, 0.05)
+    assert glasses["labels_needed"] > 0
+    assert found["band"] == {"low": 0.4, "high": 0.6}
+    assert site.client.get("/v1/review/certificate?source=b").json()["classes"]["glasses"]["images"] == 0
+    for wrong in ("target_risk=1", "confidence=0", "colour=red"):
+        assert site.client.get(f"/v1/review/certificate?{wrong}").status_code == 400
+
+
 def test_exports_are_downloads(store: Store, site: Site) -> None:
     (record,) = fill(store, [decision(id="7.png")])
     site.put(record, "no_glasses", reviewer="Anna")
@@ -142,7 +158,7 @@ def test_exports_are_downloads(store: Store, site: Site) -> None:
         assert members.getnames() == [f"reviewed/faces/face-{record}.jpg", "reviewed/about.json", "reviewed/train.csv"]
 
 
-PATHS = ["progress?reviewer=Anna", "corrections.csv", "dataset.tar"]
+PATHS = ["progress?reviewer=Anna", "certificate", "corrections.csv", "dataset.tar"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -162,7 +178,11 @@ def test_a_failing_store_is_said_before_an_answer_begins(store: Store, site: Sit
 
 
 def test_images_are_claimed_by_the_filters_of_decisions(store: Store, site: Site) -> None:
-    kinds = [{"source": "gan-7", "probability": 0.45}, {"source": "gan-7", "probability": 0.55}, {"source": "gan-8"}]
+    kinds: list[dict[str, Any]] = [
+        {"source": "gan-7", "probability": 0.45},
+        {"source": "gan-7", "probability": 0.55},
+        {"source": "gan-8"},
+    ]
     first, second, _ = fill(store, [decision(f"{index:026}", **kind) for index, kind in enumerate(kinds, 1)])
 
     def claim(**filters: object) -> list[str]:

@@ -1,0 +1,76 @@
+"""`lensgate bulk`: run with the options, print the summary and return the exit status."""
+
+import argparse
+import contextlib
+import importlib
+import sys
+from functools import partial
+
+from bulk.engines.engine import Engine
+from bulk.engines.local import LocalEngine
+from bulk.errors import UsageError
+from bulk.interrupt import GRACE_SECONDS, RAY_GRACE_SECONDS, Interrupted, interruptible
+from bulk.preflight import check_job
+from bulk.progress import Progress
+from bulk.run import run
+from bulk.settings import Settings
+from bulk.sources.source import open_source
+from bulk.summary import Summary
+from common.errors import UrlError
+from common.storage import without_secrets
+from gate.errors import GateError
+
+FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
+"""Exit statuses: failure; invalid arguments; reject ratio above the limit; no image could be judged."""
+
+
+def bulk(options: argparse.Namespace) -> int:
+    """Run; return 0 or one of the statuses above."""
+    try:
+        settings = Settings.load({name: getattr(options, name) for name in Settings.model_fields})
+        with interruptible(RAY_GRACE_SECONDS if settings.engine == "ray" else GRACE_SECONDS):
+            summary = _run(settings)
+    except (UsageError, UrlError) as error:
+        return _fail(str(error), USAGE)
+    except Interrupted as error:
+        return _fail("stopped; run the same command again to resume after the finished shards", error.status)
+    except (GateError, OSError) as error:
+        return _fail(str(error), FAULT)
+    print(summary.to_json() if options.json else "\n".join([*summary.lines(), f"table: {settings.dst}"]))
+    for warning in summary.warnings():
+        print(f"lensgate: {warning}", file=sys.stderr)
+    return _status(summary, settings.max_reject_ratio)
+
+
+def _status(summary: Summary, limit: float) -> int:
+    ratio = summary.total.reject_ratio
+    if ratio > limit:
+        return _fail(f"reject ratio {ratio:.4f} is above --max-reject-ratio {limit:g}", REJECTED)
+    if summary.is_empty_handed:
+        return _fail("no image could be judged: the column error of the table gives the reasons", NONE_JUDGED)
+    return 0
+
+
+def _fail(text: str, status: int) -> int:
+    # The errors of stores quote the URL of the request.
+    print(f"lensgate: {without_secrets(text)}", file=sys.stderr)
+    return status
+
+
+def _run(settings: Settings) -> Summary:
+    source = open_source(settings.src, settings.storage_options, kind=settings.format)
+    job = settings.job()
+    check_job(source, job)
+    progress = Progress(sys.stderr)
+    with contextlib.closing(progress):
+        return run(source, job, partial(_make_engine, settings), progress=progress)
+
+
+def _make_engine(settings: Settings) -> Engine:
+    if settings.engine == "local":
+        return LocalEngine(settings.workers)
+    # Only this engine needs the extra `ray`.
+    engine: Engine = importlib.import_module("bulk.engines.ray.engine").RayEngine(
+        address=settings.ray_address, actors=settings.ray_actors, threads=settings.workers
+    )
+    return engine

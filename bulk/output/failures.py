@@ -1,0 +1,57 @@
+"""The images that could not be judged, counted by the code of their error, with an example of each."""
+
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bulk.output.folder import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The images with one error code.
+
+    Args:
+        code: of the error, as in the table's column `error`.
+        images: number of images.
+        example: the id of the first of them.
+        detail: its error text.
+    """
+
+    code: str
+    images: int
+    example: str
+    detail: str
+
+
+def read_failures(folder: Folder, names: Iterable[str], pool: Executor) -> tuple[Failure, ...]:
+    """Return the failures in these shards of the table, the most frequent code first.
+
+    Only the column of codes is read from every shard; ids and texts from the first with each code.
+    """
+    images: dict[str, int] = {}
+    first: dict[str, str] = {}
+    names = sorted(names)
+    for name, counts in zip(names, pool.map(partial(_count, folder), names), strict=True):
+        for code, number in counts.items():
+            images[code] = images.get(code, 0) + number
+            first.setdefault(code, name)
+    found = [Failure(code, number, *_example(folder, first[code], code)) for code, number in images.items()]
+    return tuple(sorted(found, key=lambda failure: (-failure.images, failure.code)))
+
+
+def _count(folder: Folder, name: str) -> dict[str, int]:
+    with folder.opened(name) as file:
+        counts = pc.value_counts(pq.read_table(file, columns=["error"])["error"].drop_null())
+    return {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
+
+
+def _example(folder: Folder, name: str, code: str) -> tuple[str, str]:
+    with folder.opened(name) as file:
+        table = pq.read_table(file, columns=["id", "detail"], filters=[("error", "==", code)])
+    row = table.slice(0, 1).to_pylist()[0]
+    return row["id"], row["detail"] or ""

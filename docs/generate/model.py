@@ -1,0 +1,59 @@
+"""The figures of the current model, from its card."""
+
+from pathlib import Path
+
+from docs.generate.markdown import code, table
+from gate import ModelStore
+from gate.card import Card, Interval
+
+
+def current_card() -> Card:
+    """The card of the version that a checkout serves."""
+    return ModelStore(Path(__file__).parents[2] / "models").load().card
+
+
+def promise(card: Card) -> str:
+    """The certificate of each label: how many calibration faces were accepted with it, and how many of them wrongly."""
+    band = card.band
+    rows = []
+    for label, found in (band.classes or {}).items():
+        promised = f"at most {_percent(found.target_risk, 0)}" if found.certified else "none"
+        truth = found.true_class
+        truly = f"{truth.errors:,} of {truth.accepted:,}, at most {_percent(truth.bound, 1)}"
+        bound = _percent(found.bound, 2)
+        rows.append([code(label), promised, f"{found.accepted:,}", f"{found.errors:,}", bound, truly])
+    columns = ["accepted as", "promised errors", "accepted faces", "wrong", "bound", "wrong among those that truly are"]
+    accepted = _percent(band.coverage or 0, 1)
+    text = (
+        f"The band of version {card.version} is {band.low:g} to {band.high:g}. It accepts {accepted} of the faces,\n"
+        f"scored by {band.folds} networks. Each bound holds with confidence {band.confidence:g}."
+    )
+    return f"{text}\n\n{table(columns, rows)}"
+
+
+def splits(card: Card) -> str:
+    """The quality on each test split, with 95 % intervals."""
+    rows = []
+    for name, found in card.metrics.items():
+        cells = [_interval(found.accuracy, 3), _interval(found.log_loss, 4), _interval(found.coverage, 3)]
+        unfamiliar = _interval(found.unfamiliar, 3) if found.unfamiliar else "-"
+        rows.append([code(name), f"{found.images:,}", *cells, unfamiliar])
+    return table(["test split", "images", "accuracy", "log loss", "accepted", "unfamiliar"], rows)
+
+
+def novelty(card: Card) -> str:
+    """The shares of each kind of non-portrait that are discarded, the lowest first."""
+    kinds = card.novelty_threshold.kinds if card.novelty_threshold else {}
+    ordered = sorted(kinds.items(), key=lambda kind: (kind[1].discarded.value, kind[0]))
+    rows = [
+        [name, _interval(one.discarded, 3), _interval(one.unfamiliar, 3), f"{one.images:,}"] for name, one in ordered
+    ]
+    return table(["kind", "discarded", "discarded as unfamiliar", "images"], rows)
+
+
+def _interval(found: Interval, digits: int) -> str:
+    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
+def _percent(share: float, digits: int) -> str:
+    return f"{100 * share:.{digits}f} %"

@@ -1,0 +1,77 @@
+"""`lensgate certify`: certify the band of the current model again, from the verdicts of the audit in the records."""
+
+import argparse
+
+from gate import Label, ModelStore
+from service.ids import is_identity
+from service.records.store import Store
+from service.review.recertify import ClassRecertificate, Recertificate, recertify
+from service.review.served import Served
+from service.settings import Settings
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument
+    add("--records-url", help="the records (default: LENSGATE_RECORDS_URL, or lensgate.db in this folder)")
+    add("--models", help="folder of models (default: LENSGATE_MODELS, or models)")
+    add("--source", type=_source, help="only images of this source")
+    add("--target-risk", type=_share, help="for both labels (default: that of the card, or 0.01)")
+    add("--confidence", type=_share, default=0.95, help="of each label by itself (0.95)")
+    add("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the result; the status is 1 unless both labels are certified."""
+    settings = Settings.load({"models": options.models, "records_url": options.records_url})
+    models = ModelStore(settings.models)
+    card = models.load(models.current()).card
+    served = Served.of(card, card.band.changed(settings.band_low, settings.band_high))
+    store = Store(settings.records_url)
+    try:
+        with store.begin() as connection:
+            found = recertify(
+                connection,
+                served,
+                target_risk=options.target_risk,
+                confidence=options.confidence,
+                source=options.source,
+            )
+    finally:
+        store.close()
+    print(found.model_dump_json(indent=2) if options.json else "\n".join(_describe(found)))
+    return 0 if all(one.certified for one in found.classes.values()) else 1
+
+
+def _describe(found: Recertificate) -> list[str]:
+    whose = f", source {found.source}" if found.source else ""
+    lines = [f"model {found.version}{whose}, confidence {found.confidence:g} for each label"]
+    lines += [f"{label.value:11} {_outcome(label, one)}" for label, one in found.classes.items()]
+    return [*lines, f"band: LENSGATE_BAND_LOW={found.band.low:.6g} LENSGATE_BAND_HIGH={found.band.high:.6g}"]
+
+
+def _outcome(label: Label, one: ClassRecertificate) -> str:
+    side = ">" if label is Label.GLASSES else "<"
+    counted = f"{one.errors} of {one.images} wrong at p {side} {one.edge:.6g}, evidence {one.evidence:.3g}"
+    if one.certified:
+        return f"certified: at most {one.target_risk:.2%} wrong ({counted}; keeps {one.kept:.1%})"
+    if one.labels_needed is None:
+        return f"not certified for {one.target_risk:.2%}: too many errors ({counted})"
+    return f"not certified for {one.target_risk:.2%}: about {one.labels_needed:,} more labels needed ({counted})"
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1")
+    return value
+
+
+def _source(text: str) -> str:
+    if not is_identity(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a source: 1 to 128 characters without control characters")
+    return text

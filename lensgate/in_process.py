@@ -1,0 +1,252 @@
+"""`Gate`: the decision of the served model in this process, without a service."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from gate.cores import usable_cores
+from gate.decision import Action, Band, Label, Reason, decide
+from gate.default_models import default_models
+from gate.errors import (
+    DeviceError,
+    GateError,
+    ImageError,
+    ImageTooSmall,
+    ModelError,
+    NotSquare,
+    ScoringError,
+    UnsupportedImage,
+)
+from gate.files import read_regular
+from gate.golden import check_golden
+from gate.model_store import ModelStore
+from gate.pixels import area_average, read_pixels
+from gate.scorer import CUDA, Score, Scorer
+from gate.time_limit import TimeLimit
+from gate.types import Device, Pixels
+
+__all__ = [
+    "Band",
+    "Decision",
+    "DeviceError",
+    "Gate",
+    "GateError",
+    "ImageError",
+    "ImageFailed",
+    "ImageInput",
+    "Label",
+    "ModelError",
+    "ScoringError",
+    "UnreadableFile",
+]
+
+ImageInput = bytes | bytearray | str | PathLike[str] | Pixels
+"""The bytes of a PNG, JPEG or WebP file, the path of one, or pixels: RGB, uint8 `[H, H, 3]`."""
+
+MAX_FILE_BYTES = 256 * 2**20
+"""Largest file that a path may name."""
+
+_BATCH_SIZE = 32
+
+
+class UnreadableFile(ImageError):
+    """The path does not name a file that can be read."""
+
+    code = "unreadable_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The decision about one image, with the names of the service's answer.
+
+    `novelty` is None if the model has no novelty score.
+    """
+
+    glasses_probability: float
+    label: Label
+    decision: Action
+    reason: Reason
+    novelty: float | None
+    band: Band
+    model_name: str
+    model_version: str
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the image is to be kept."""
+        return self.decision is Action.ACCEPT
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFailed:
+    """One of several images that could not be judged; the others are not affected."""
+
+    error: ImageError
+
+    def __post_init__(self) -> None:
+        # The traceback's frames would keep the image in memory.
+        self.error.__traceback__ = self.error.__cause__ = self.error.__context__ = None
+
+    @property
+    def code(self) -> str:
+        """The code of the error: `not_square`, `corrupt_image` or similar."""
+        return self.error.code
+
+    @property
+    def detail(self) -> str:
+        """The error text for people."""
+        return str(self.error)
+
+    @property
+    def accepted(self) -> bool:
+        """Always False."""
+        return False
+
+
+class Gate:
+    """One version of the model with its band. Thread-safe; a forked process makes its own.
+
+    The model is verified as the service verifies it: hash, card and golden samples. Environment variables are not read.
+
+    Args:
+        models: folder of exported models; by default `models` here if it holds a model, otherwise the installed model.
+        version: of the model; by default the current one.
+        device: `auto`, `cpu` or `cuda`; `cuda` is an error without a GPU.
+        band_low: lowest discarded probability, instead of the card's.
+        band_high: highest discarded probability, instead of the card's.
+
+    Raises:
+        ModelError: the model is missing, damaged, or scores its golden samples differently here.
+        DeviceError: the device or the runtime cannot be used.
+        ScoringError: the model failed on its golden samples.
+        ValueError: the band is not valid.
+    """
+
+    def __init__(
+        self,
+        models: str | PathLike[str] | None = None,
+        *,
+        version: str | None = None,
+        device: Device = "auto",
+        band_low: float | None = None,
+        band_high: float | None = None,
+    ) -> None:
+        model = ModelStore(default_models() if models is None else Path(models)).load(version)
+        self.card = model.card
+        self.band = model.card.band.changed(band_low, band_high)
+        with TimeLimit() as limit:
+            self._scorer = Scorer(model, device=device, limit=limit)
+            with self._scorer.limited(limit):
+                check_golden(self._scorer, model.card)
+                if self._scorer.provider == CUDA:
+                    self._scorer.fix_batch_sizes(_BATCH_SIZE)
+
+    def decide(self, image: ImageInput, expected: Label | str | None = None) -> Decision:
+        """Return the decision about one image.
+
+        Args:
+            image: see `ImageInput`; an array must not change during the call.
+            expected: the label that the generator was asked for.
+
+        Raises:
+            ImageError: the image cannot be judged; `code` has the reason.
+            ScoringError: the model failed.
+            ValueError: `expected` is not a label.
+        """
+        pixels = _to_pixels(image, self._scorer.size)
+        (score,) = self._scorer.score(pixels[np.newaxis]).each()
+        return self._decide(score, _to_label(expected))
+
+    def decide_many(
+        self, images: Iterable[ImageInput], expected: Label | str | None = None
+    ) -> list[Decision | ImageFailed]:
+        """Return the outcomes of `decide_stream` as a list."""
+        return list(self.decide_stream(images, expected))
+
+    def decide_stream(
+        self, images: Iterable[ImageInput], expected: Label | str | None = None
+    ) -> Iterator[Decision | ImageFailed]:
+        """Yield the outcome of each image, in order. The images are decoded on all cores, 32 at a time.
+
+        Args:
+            images: the images, or pixels uint8 `[N, H, H, 3]`; they may be endless.
+            expected: the label that the generator was asked for.
+
+        Raises:
+            ScoringError: the model failed.
+            ValueError: `expected` is not a label.
+        """
+        return self._stream(iter(images), _to_label(expected))
+
+    def _stream(self, images: Iterator[ImageInput], label: Label | None) -> Iterator[Decision | ImageFailed]:
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            while batch := list(itertools.islice(images, _BATCH_SIZE)):
+                yield from self._decide_batch(batch, label, pool)
+
+    def _decide_batch(
+        self, images: list[ImageInput], label: Label | None, pool: Executor
+    ) -> Iterator[Decision | ImageFailed]:
+        decoded = list(pool.map(partial(_try_pixels, size=self._scorer.size), images))
+        pixels = [one for one in decoded if not isinstance(one, ImageFailed)]
+        scores = iter(self._scorer.score(np.stack(pixels)).each() if pixels else ())
+        for one in decoded:
+            yield one if isinstance(one, ImageFailed) else self._decide(next(scores), label)
+
+    def _decide(self, score: Score, expected: Label | None) -> Decision:
+        found = decide(
+            score.probability,
+            self.band,
+            novelty=score.novelty,
+            novelty_threshold=self.card.novelty_limit,
+            expected=expected,
+        )
+        return Decision(
+            score.probability,
+            found.label,
+            found.action,
+            found.reason,
+            score.novelty,
+            self.band,
+            self.card.name,
+            self.card.version,
+        )
+
+
+def _to_label(expected: Label | str | None) -> Label | None:
+    return None if expected is None else Label(expected)
+
+
+def _try_pixels(image: ImageInput, size: int) -> Pixels | ImageFailed:
+    try:
+        return _to_pixels(image, size)
+    except ImageError as error:
+        return ImageFailed(error)
+
+
+def _to_pixels(image: ImageInput, size: int) -> Pixels:
+    """Return the model's input, uint8 `[size, size, 3]`."""
+    if isinstance(image, np.ndarray):
+        return _shrink(image, size)
+    if isinstance(image, bytes | bytearray):
+        return read_pixels(image, size)
+    try:
+        return read_pixels(read_regular(Path(image), MAX_FILE_BYTES), size)
+    except OSError as error:
+        raise UnreadableFile(f"{image} cannot be read: {error.strerror or error}") from error
+
+
+def _shrink(pixels: Pixels, size: int) -> Pixels:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise UnsupportedImage(f"the array is {pixels.dtype} {list(pixels.shape)}: give RGB levels, uint8 [H, H, 3]")
+    height, width, _ = pixels.shape
+    if height != width:
+        raise NotSquare(f"the image is {width} x {height}: crop it to a square portrait")
+    if width < size:
+        raise ImageTooSmall(f"the image is {width} x {height}: the model needs at least {size} x {size}")
+    return area_average(pixels, size)

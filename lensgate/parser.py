@@ -1,0 +1,40 @@
+"""The command-line parser: wrong usage is one line that names the nearest known option or command."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from common.suggestion import did_you_mean
+
+_WRONG_CHOICE = re.compile(r"invalid choice: '(?P<given>.*)' \(choose from (?P<choices>.*)\)")
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` without abbreviated flags; the parsers of sub-commands are of the same class."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+        # The parser of the chosen sub-command replaces this default.
+        self.set_defaults(chosen_parser=self)
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments, or exit with status 2 and one line on standard error."""
+        options, unknown = self.parse_known_args(arguments)
+        if unknown:
+            chosen: Parser = options.chosen_parser
+            chosen.refuse(unknown)
+        return options
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Exit because of arguments that this parser does not have."""
+        flags = [text.partition("=")[0] for text in unknown if text.startswith("-")]
+        hint = did_you_mean(flags[0], re.findall(r"--[\w-]+", self.format_help())) if flags else ""
+        self.error(f"unknown {'option' if flags else 'argument'} {(flags or unknown)[0]}{hint}")
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        if wrong := _WRONG_CHOICE.search(message):
+            choices = [choice.strip("'") for choice in wrong["choices"].split(", ")]
+            message = f"{message}{did_you_mean(wrong['given'], choices)}"
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help explains)\n")

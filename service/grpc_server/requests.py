@@ -1,0 +1,150 @@
+"""Read a `ModelInferRequest` by the rules that hold over HTTP."""
+
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from service.api.v2.inference import check_model
+from service.api.v2.request import (
+    InferenceRequest,
+    ServedModel,
+    SharedMemoryRange,
+    build_request,
+    read_head,
+    too_many_images,
+)
+from service.errors import MalformedRequest
+from service.grpc_server.messages import ModelInferRequest
+from service.grpc_server.wire import split_request
+
+_MOST_DIMENSIONS = 9
+"""More dimensions than any shape may have; the rest of a longer one is not looked at."""
+
+_MOST_PARAMETERS = 64
+
+_LENGTH = struct.Struct("<I")
+
+# The field of InferTensorContents for each datatype that an input may have.
+_CONTENTS = {"UINT8": "uint_contents", "BYTES": "bytes_contents"}
+
+
+def parse_message(kind: Any, message: bytes) -> Any:
+    """Parse a message.
+
+    Raises:
+        MalformedRequest: it is not one, or a string in it is not UTF-8.
+    """
+    try:
+        return kind.FromString(message)
+    except DecodeError as error:
+        raise MalformedRequest(f"the message is not a valid {kind.DESCRIPTOR.name} with strings in UTF-8") from error
+
+
+def read_infer_request(
+    message: bytes,
+    *,
+    served: ServedModel,
+    read_shared: Callable[[SharedMemoryRange], bytes],
+    identified: Callable[[str], object],
+) -> InferenceRequest:
+    """Read a request; its pixels and files are views of `message`.
+
+    Args:
+        message: a `ModelInferRequest` as it was sent.
+        served: the model.
+        read_shared: reads shared memory, or raises the reason why it cannot.
+        identified: receives the caller's id before anything else is validated.
+
+    Raises:
+        MalformedRequest, NotFound, BodyTooLarge: the text names the member at fault.
+    """
+    head, raw, parameters = split_request(message)
+    request = parse_message(ModelInferRequest, head)
+    if parameters != len(request.parameters):
+        raise MalformedRequest("a parameter is repeated: send it once")
+    inputs, parts = _read_inputs(request.inputs, raw, served.max_images)
+    given: dict[str, Any] = {
+        "parameters": _read_parameters(request.parameters),
+        "inputs": inputs,
+        "outputs": [
+            {"name": output.name, "parameters": _read_parameters(output.parameters)} for output in request.outputs
+        ],
+    }
+    if request.id:
+        given["id"] = request.id
+    checked = read_head(given, identified)
+    path = {"name": request.model_name, "version": request.model_version}
+    check_model(served, {name: value for name, value in path.items() if value})
+    return build_request(checked, parts, served=served, read_shared=read_shared)
+
+
+def _read_inputs(
+    inputs: Iterable[Any], raw: list[memoryview], max_images: int
+) -> tuple[list[dict[str, Any]], list[memoryview]]:
+    """Return the inputs in the form of HTTP's JSON, and the data of those outside shared memory."""
+    described: list[dict[str, Any]] = []
+    parts: list[memoryview] = []
+    waiting = list(raw)
+    for given in inputs:
+        parameters = _read_parameters(given.parameters)
+        if "binary_data_size" in parameters:
+            raise MalformedRequest("binary_data_size is a parameter of the protocol over HTTP: leave it out")
+        if "shared_memory_region" not in parameters:
+            parts.append(_take_raw(given, waiting) if raw else _pack_contents(given, max_images))
+            parameters["binary_data_size"] = len(parts[-1])
+        described.append(
+            {
+                "name": given.name,
+                "datatype": given.datatype,
+                "shape": list(given.shape[:_MOST_DIMENSIONS]),
+                "parameters": parameters,
+            }
+        )
+    if waiting:
+        raise MalformedRequest(f"{len(raw)} raw_input_contents are more than the inputs outside shared memory")
+    return described, parts
+
+
+def _take_raw(given: Any, waiting: list[memoryview]) -> memoryview:
+    name = given.name[:64]
+    if given.HasField("contents"):
+        raise MalformedRequest(f"the input {name!r} has contents beside raw_input_contents: send one of them")
+    if not waiting:
+        raise MalformedRequest(f"the input {name!r} has no raw_input_contents: send one for each input")
+    return waiting.pop(0)
+
+
+def _pack_contents(given: Any, max_images: int) -> memoryview:
+    """Return the binary form of an input's own `contents`."""
+    field = _CONTENTS.get(given.datatype)
+    if field is None or {used.name for used, _ in given.contents.ListFields()} - {field}:
+        raise MalformedRequest(
+            f"the input {given.name[:64]!r} must have the datatype UINT8 with uint_contents, or BYTES with "
+            "bytes_contents: send raw_input_contents instead"
+        )
+    values = getattr(given.contents, field)
+    if field == "uint_contents":
+        return memoryview(_pack_bytes(values))
+    if len(values) > max_images:
+        raise too_many_images(len(values), max_images)
+    return memoryview(b"".join(_LENGTH.pack(len(value)) + value for value in values))
+
+
+def _pack_bytes(values: Any) -> bytes:
+    try:
+        return bytes(values)
+    except ValueError as error:
+        raise MalformedRequest("uint_contents of a UINT8 tensor must be from 0 to 255") from error
+
+
+def _read_parameters(parameters: Any) -> dict[str, Any]:
+    if len(parameters) > _MOST_PARAMETERS:
+        raise MalformedRequest(f"{len(parameters):,} parameters of one tensor: {_MOST_PARAMETERS} are allowed")
+    return {name: _read_parameter(parameters[name]) for name in parameters}
+
+
+def _read_parameter(parameter: Any) -> Any:
+    chosen = parameter.WhichOneof("parameter_choice")
+    return None if chosen is None else getattr(parameter, chosen)

@@ -1,0 +1,80 @@
+"""Split a `ModelInferRequest` into its head and its tensors, without copying a tensor."""
+
+from service.errors import BodyTooLarge, MalformedRequest
+
+MAX_HEAD_BYTES = 2 * 2**20
+"""Largest request without `raw_input_contents`: parsed, it occupies a multiple of its size, and parsing blocks."""
+
+# The protocol's fields that may repeat, with the largest number of each; parameters of Triton's clients are few.
+_PARAMETERS, _INPUTS, _OUTPUTS, _RAW = 4, 5, 6, 7
+_MOST = {_PARAMETERS: 64, _INPUTS: 3, _OUTPUTS: 4, _RAW: 3}
+_NAMES = {_PARAMETERS: "parameters", _INPUTS: "inputs", _OUTPUTS: "outputs", _RAW: "raw_input_contents"}
+_MOST_OTHERS = 64
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT_BYTES = 10
+
+
+def split_request(message: bytes) -> tuple[bytes, list[memoryview], int]:
+    """Return the message without `raw_input_contents`, those as views of it, and the number of its parameters.
+
+    Each message inside the message costs its parser far more than the two bytes that it may have on the wire, so their
+    number is bounded here.
+
+    Raises:
+        MalformedRequest: it is not a protobuf message, or a field is repeated too often.
+        BodyTooLarge: the head is too large.
+    """
+    whole = memoryview(message)
+    head: list[memoryview] = []
+    raw: list[memoryview] = []
+    counts: dict[int, int] = {}
+    start = kept = 0
+    while start < len(whole):
+        tag, position = _varint(whole, start)
+        field = tag >> 3
+        _count(counts, field)
+        value, end = _skip(whole, position, tag & 7)
+        if field == _RAW and tag & 7 == _BYTES:
+            raw.append(whole[value:end])
+            head.append(whole[kept:start])
+            kept = end
+        start = end
+    head.append(whole[kept:])
+    if (size := sum(map(len, head))) > MAX_HEAD_BYTES:
+        raise BodyTooLarge(
+            f"{size:,} bytes beside raw_input_contents: {MAX_HEAD_BYTES:,} are allowed, send tensors there"
+        )
+    return b"".join(head), raw, counts.get(_PARAMETERS, 0)
+
+
+def _count(counts: dict[int, int], field: int) -> None:
+    key = field if field in _MOST else 0
+    counts[key] = counts.get(key, 0) + 1
+    if counts[key] > _MOST.get(key, _MOST_OTHERS):
+        raise MalformedRequest(f"the message has more than {counts[key] - 1} {_NAMES.get(key, 'other fields')}")
+
+
+def _skip(whole: memoryview, position: int, kind: int) -> tuple[int, int]:
+    """Return where the value of a field begins and ends."""
+    if kind == _VARINT:
+        return position, _varint(whole, position)[1]
+    if kind == _BYTES:
+        size, position = _varint(whole, position)
+    elif kind in (_FIXED64, _FIXED32):
+        size = 8 if kind == _FIXED64 else 4
+    else:
+        raise MalformedRequest("the message is not a ModelInferRequest")
+    if position + size > len(whole):
+        raise MalformedRequest("the message is truncated")
+    return position, position + size
+
+
+def _varint(whole: memoryview, position: int) -> tuple[int, int]:
+    """Return a varint and where it ends."""
+    value = 0
+    for index, byte in enumerate(whole[position : position + _VARINT_BYTES]):
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return value, position + index + 1
+    raise MalformedRequest("the message is truncated, or not a ModelInferRequest")

@@ -1,0 +1,156 @@
+"""Count, log and trace one finished request, whatever its transport."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from service.errors import ClientGone, Internal, ServiceError
+from service.http.failed_request import FailedRequest, asks_for_decisions
+from service.http.scope_state import RequestState
+from service.ids import is_request_id, new_id
+from service.metrics.decisions import Metrics
+
+if TYPE_CHECKING:
+    from service.http.tracing import Tracer
+
+log = logging.getLogger("service.access")
+_MOST_DETAIL = 500
+_MOST_PATH = 256
+
+
+class RequestLog:
+    """Writes one line for each request.
+
+    Args:
+        metrics: counts and times requests.
+        tracer: creates spans; None if tracing is off.
+        on_failure: called for each failed request for decisions.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        tracer: "Tracer | None" = None,
+        on_failure: Callable[[FailedRequest], None] | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._tracer = tracer
+        self._on_failure = on_failure
+
+    def observe(
+        self,
+        state: RequestState,
+        *,
+        method: str,
+        path: str,
+        route: str,
+        status: int,
+        started: float,
+        headers: Callable[[], Mapping[str, str]],
+        given: Mapping[str, str] | None = None,
+    ) -> None:
+        """Note a request that ends now.
+
+        Args:
+            state: of the request.
+            method, path: as they were asked.
+            route: the label of its metrics.
+            status: of its answer, by HTTP.
+            started: its arrival, in seconds of the monotonic clock.
+            headers: returns its headers, for the trace.
+            given: `id` and `source` of a failed request, as far as the endpoint did not read them.
+        """
+        seconds = time.monotonic() - started
+        self._metrics.observe_request(route, status, seconds)
+        fields: dict[str, Any] = {
+            "request_id": state.request_id,
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 3),
+            **_describe_failure(state, status, given or {}),
+            **state.log,
+        }
+        if state.principal is not None and not state.principal.is_anonymous:
+            fields["principal"] = state.principal.name
+        if self._on_failure is not None and "code" in fields and asks_for_decisions(method, path):
+            self._on_failure(_failed_request(fields, path))
+        if stages := state.stages.milliseconds():
+            fields["stages"] = stages
+        if trace_id := self._trace(state, method, route, status, started=started, headers=headers):
+            fields["trace_id"] = trace_id
+            self._metrics.link_trace(trace_id, route, seconds, stages=state.stages.latest())
+        level = logging.INFO if status < 500 else logging.WARNING
+        log.log(level, "%s %s", method, path[:_MOST_PATH], extra={"fields": fields})
+
+    def _trace(
+        self,
+        state: RequestState,
+        method: str,
+        route: str,
+        status: int,
+        *,
+        started: float,
+        headers: Callable[[], Mapping[str, str]],
+    ) -> str | None:
+        if self._tracer is None:
+            return None
+        return self._tracer.record(
+            f"{method} {route}",
+            state.stages.found,
+            started=started,
+            headers=headers(),
+            attributes={
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+                "lensgate.request_id": state.request_id,
+                **{f"lensgate.{name}": str(value) for name, value in state.log.items()},
+            },
+        )
+
+
+def log_fault(error: Exception, request_id: str) -> None:
+    """Log an unexpected error with its traceback."""
+    log.error("unexpected fault", exc_info=error, extra={"fields": {"request_id": request_id}})
+
+
+def choose_request_id(given: str | None) -> str:
+    """Return the caller's `X-Request-ID` if it is valid, else a new id."""
+    return given if given and is_request_id(given) else new_id()
+
+
+def answerable(error: Exception, state: RequestState) -> ServiceError:
+    """Return the error to answer, and note it in `state`; an unexpected one is logged and becomes `Internal`."""
+    if not isinstance(error, ServiceError):
+        log_fault(error, state.request_id)
+        error = Internal()
+    state.problem = error
+    return error
+
+
+def _failed_request(fields: Mapping[str, Any], path: str) -> FailedRequest:
+    return FailedRequest(
+        fields["status"],
+        fields["code"],
+        fields["detail"],
+        path,
+        fields["request_id"],
+        identity=fields.get("id"),
+        source=fields.get("source"),
+        token=fields.get("principal"),
+    )
+
+
+def _describe_failure(state: RequestState, status: int, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the additional log fields of a failed request: code, detail, and the caller's id and source."""
+    if status < 400:
+        return {}
+    fields: dict[str, Any] = {}
+    problem = state.problem
+    if problem is None and status == ClientGone.status:
+        problem = ClientGone("the connection closed before the answer")
+    if problem is not None:
+        fields = {"code": problem.code, "detail": problem.detail[:_MOST_DETAIL]}
+    return {**fields, **given}

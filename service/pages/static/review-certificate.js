@@ -1,0 +1,55 @@
+// The section that certifies the band again from the verdicts, on demand and for one source if named.
+
+import { api } from "./api.js";
+import { byId, h } from "./dom.js";
+import { count, percent, probability, words } from "./format.js";
+
+/** @import { ClassRecertificate, Recertificate } from "../types" */
+
+export function showCertificates() {
+  const form = /** @type {HTMLFormElement} */ (byId("certificate-form"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    load(String(new FormData(form).get("source")).trim());
+  });
+}
+
+/** @param {string} source */
+async function load(source) {
+  const place = byId("certificate-body");
+  place.setAttribute("aria-busy", "true");
+  try {
+    /** @type {Recertificate} */
+    const found = await api(`/v1/review/certificate${source ? `?source=${encodeURIComponent(source)}` : ""}`);
+    place.replaceChildren(...describe(found));
+  } catch (error) {
+    place.replaceChildren(h("p", { class: "notice notice--warn small" }, String(/** @type {Error} */ (error).message)));
+  } finally {
+    place.setAttribute("aria-busy", "false");
+  }
+}
+
+/** @param {Recertificate} found */
+function describe({ version, source, confidence, band, classes }) {
+  const rows = Object.entries(classes).map(([label, one]) =>
+    h("div", {}, h("dt", {}, words(label)), h("dd", {}, outcome(label, one))),
+  );
+  const about = `version ${version}${source === null ? "" : `, source ${source}`}, ${percent(confidence, 0)} each`;
+  return [
+    h("p", { class: "soft small" }, about),
+    h("dl", { class: "fact-list" }, ...rows),
+    h("p", {}, `Band: ${probability(band.low)} to ${probability(band.high)}`),
+  ];
+}
+
+/**
+ * @param {string} label
+ * @param {ClassRecertificate} one
+ */
+function outcome(label, one) {
+  const edge = `${label === "glasses" ? "above" : "below"} ${probability(one.edge)}`;
+  const counted = `${count(one.errors)} of ${count(one.images)} wrong ${edge}`;
+  if (one.certified) return `at most ${percent(one.target_risk, 1)} wrong: ${counted}, keeps ${percent(one.kept, 1)}`;
+  if (one.labels_needed === null) return `not certified: ${counted}, too many errors`;
+  return `not certified: ${counted}, about ${count(one.labels_needed)} more labels needed`;
+}

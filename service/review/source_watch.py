@@ -1,0 +1,60 @@
+"""Look for a broken source in the background, so that a scrape never waits for the database."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from common.source_report import find_broken
+from service.errors import RecordsUnavailable
+from service.metrics.sources import SourceMetrics
+from service.periodic import Repeated
+from service.records.store import Store
+from service.review.served import Served
+from service.review.sources import SourceQuery, read_cells
+
+LOOK_SECONDS = 60.0
+WINDOW = timedelta(hours=1)
+
+NEWEST = 400
+"""Images of each source that a look compares: older ones would hide that a source has become worse."""
+
+_SOURCES = 100
+_END_SECONDS = 1.0
+
+
+class SourceWatch(Repeated):
+    """Looks while its `async with` block lasts. A failing store leaves the latest values.
+
+    Args:
+        store: source of the counts; without one no source is shown as broken.
+        metrics: shows the broken sources.
+        served: returns the served version.
+        seconds: interval between two looks.
+    """
+
+    def __init__(
+        self,
+        store: Store | None,
+        metrics: SourceMetrics,
+        *,
+        served: Callable[[], Served],
+        seconds: float = LOOK_SECONDS,
+    ) -> None:
+        super().__init__(seconds=seconds, fault="the sources cannot be compared", patience=_END_SECONDS)
+        self._store = store
+        self._metrics = metrics
+        self._served = served
+
+    async def turn(self) -> None:
+        """Look once."""
+        if self._store is None:
+            return
+        query = SourceQuery(since=datetime.now(UTC) - WINDOW, newest=NEWEST, limit=_SOURCES)
+        with contextlib.suppress(RecordsUnavailable):  # The recorder reports it.
+            found = await asyncio.to_thread(_look, self._store, query, self._served())
+            self._metrics.show_broken(found)
+
+
+def _look(store: Store, query: SourceQuery, served: Served) -> set[str | None]:
+    return find_broken(read_cells(store, query, served).counts, limit=query.limit)

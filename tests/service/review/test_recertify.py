@@ -1,0 +1,161 @@
+"""Certify again from the records: edges, missing labels, sources, and the command."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import insert
+
+from common.evidence import Side, log_evidence
+from gate import Band, Label
+from gate.card import CardBand
+from lensgate.cli import main
+from service.ids import new_id
+from service.records.store import Store
+from service.records.tables import verdicts
+from service.review.recertify import ClassRecertificate, Recertificate, candidates, recertify
+from service.review.served import Served
+from tests.service.review.decisions import audited, fill
+from tests.support.models import brightness_model, write_model
+
+SERVED = Served("1", Band(0.4, 0.6), None)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """SQLite alone: the tests of the audit read the same query from PostgreSQL."""
+    store = Store(f"sqlite:///{tmp_path}/records.db")
+    yield store
+    store.close()
+
+
+def judge(store: Store, count: int, *, errors: int = 0, **changes: Any) -> None:
+    """Audited images of a label, the first of them labelled wrongly."""
+    label = changes.setdefault("label", "glasses")
+    records = fill(store, [audited(new_id(), **changes) for _ in range(count)], jpeg=None)
+    other = {"glasses": "no_glasses", "no_glasses": "glasses"}[label]
+    rows = [
+        {"record": record, "verdict": other if at < errors else label, "reviewer": "Anna", "time": at}
+        for at, record in enumerate(records)
+    ]
+    with store.begin() as connection:
+        connection.execute(insert(verdicts), rows)
+
+
+def found(store: Store, served: Served = SERVED, **terms: Any) -> Recertificate:
+    with store.begin() as connection:
+        return recertify(connection, served, **terms)
+
+
+def glasses(store: Store, **terms: Any) -> ClassRecertificate:
+    return found(store, **terms).classes[Label.GLASSES]
+
+
+def test_an_edge_in_use_that_keeps_the_target_is_certified(store: Store) -> None:
+    judge(store, 600, errors=1, probability=0.98)
+    one = glasses(store)
+    assert (one.certified, one.edge, one.images, one.errors, one.kept) == (True, 0.6, 600, 1, 1.0)
+    assert one.evidence == pytest.approx(
+        np.exp(log_evidence([1] + [0] * 599, [1] * 600, target=0.01, side=Side.BELOW)[-1])
+    )
+    assert found(store).band.model_dump() == {"low": 0.4, "high": 0.6}
+
+
+def test_errors_near_the_band_lead_to_a_more_careful_edge(store: Store) -> None:
+    judge(store, 600, probability=0.99)
+    judge(store, 60, errors=20, probability=0.7)
+    one = glasses(store)
+    assert one.certified
+    # The last candidate beyond which the images at 0.7 no longer are.
+    assert one.edge == min(edge for edge in candidates(Label.GLASSES, 0.6) if edge >= 0.7)
+    assert (one.images, one.errors) == (600, 0)
+    assert one.kept == pytest.approx(600 / 660)
+    assert found(store).band.high == one.edge
+
+
+def test_the_lower_edge_has_candidates_of_its_own(store: Store) -> None:
+    judge(store, 600, label="no_glasses", probability=0.01)
+    judge(store, 60, errors=20, label="no_glasses", probability=0.3)
+    one = found(store)
+    assert one.classes[Label.NO_GLASSES].edge == max(edge for edge in candidates(Label.NO_GLASSES, 0.4) if edge <= 0.3)
+    assert (one.band.low, one.band.high) == (one.classes[Label.NO_GLASSES].edge, 0.6)
+
+
+def test_too_few_labels_are_counted(store: Store) -> None:
+    assert glasses(store).labels_needed == 372
+    judge(store, 100, probability=0.98)
+    before = glasses(store)
+    assert not before.certified
+    assert before.labels_needed is not None
+    judge(store, before.labels_needed, probability=0.98)
+    assert glasses(store).certified
+
+
+def test_a_risk_above_the_target_cannot_be_certified_by_any_number(store: Store) -> None:
+    judge(store, 300, errors=9, probability=0.98)
+    one = glasses(store)
+    assert (one.certified, one.labels_needed) == (False, None)
+    assert glasses(store, target_risk=0.1).certified
+
+
+def test_a_single_error_at_the_start_does_not_end_the_sequence(store: Store) -> None:
+    judge(store, 380, errors=1, probability=0.9999)
+    judge(store, 400, probability=0.98)
+    assert glasses(store).certified
+
+
+def test_weights_of_the_draws_count(store: Store) -> None:
+    judge(store, 600, probability=0.98)
+    judge(store, 20, errors=10, probability=0.98, draw="claimed_error", draw_weight=0.01)
+    assert glasses(store).certified
+    judge(store, 20, errors=10, probability=0.98)
+    assert not glasses(store).certified
+
+
+def test_each_source_is_certified_by_its_own_images(store: Store) -> None:
+    judge(store, 500, probability=0.98, source="good")
+    judge(store, 500, errors=100, probability=0.98, source="bad")
+    assert glasses(store, source="good").certified
+    assert not glasses(store, source="bad").certified
+    assert glasses(store, source="unknown").images == 0
+
+
+def test_the_target_is_that_of_the_card_unless_given(store: Store) -> None:
+    judge(store, 600, probability=0.98)
+    assert glasses(store).target_risk == 0.01
+    assert found(store, Served("1", Band(0.4, 0.6), 0.05)).classes[Label.GLASSES].target_risk == 0.05
+    assert glasses(store, target_risk=0.02, confidence=0.99).target_risk == 0.02
+
+
+def certify(store: Store, folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    if not (folder / "models").exists():
+        write_model(folder / "models", brightness_model(band=CardBand(low=0.4, high=0.6)))
+    command = ["certify", "--models", str(folder / "models"), "--records-url", str(store), *options]
+    return main(command), capsys.readouterr().out
+
+
+def test_the_command_prints_the_band_or_what_is_missing(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge(store, 600, probability=0.98)
+    status, said = certify(store, tmp_path, capsys)
+    assert status == 1
+    assert "glasses     certified: at most 1.00% wrong (0 of 600 wrong at p > 0.6" in said
+    assert "no_glasses  not certified for 1.00%: about" in said
+    assert "LENSGATE_BAND_LOW=0.4 LENSGATE_BAND_HIGH=0.6" in said
+    judge(store, 600, label="no_glasses", probability=0.01, source="g")
+    status, said = certify(store, tmp_path, capsys, "--json")
+    assert status == 0
+    assert json.loads(said)["classes"]["no_glasses"]["certified"]
+    assert certify(store, tmp_path, capsys, "--source", "g")[0] == 1
+
+
+@pytest.mark.parametrize("option", [("--target-risk", "2"), ("--confidence", "x"), ("--source", "a\nb")])
+def test_the_command_refuses_values_out_of_range(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        certify(store, tmp_path, capsys, *option)

@@ -1,0 +1,136 @@
+"""`from lensgate import Gate`: the service's decisions in this process."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lensgate
+from gate import Band, ModelError
+from lensgate import Decision, Gate, ImageError, ImageFailed
+from lensgate.in_process import _BATCH_SIZE
+from tests.conftest import ROOT
+from tests.support.images import encode, flat, portrait
+from tests.support.models import brightness_model, write_model
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """The probability is the mean brightness; the band is that of the paper."""
+    write_model(tmp_path, brightness_model("7"))
+    return Gate(tmp_path)
+
+
+@pytest.mark.parametrize("make", [encode, lambda pixels: bytearray(encode(pixels)), lambda pixels: pixels])
+def test_bytes_and_arrays_are_decided(gate: Gate, make: Callable[[object], bytes]) -> None:
+    found = gate.decide(make(flat(51)), expected="glasses")
+    assert found == Decision(0.2, "no_glasses", "discard", "contradicted", None, Band(0.4, 0.6), "glasses", "7")  # type: ignore[arg-type]
+    assert not found.accepted
+
+
+def test_a_path_and_the_pixels_of_a_file_are_decided_as_its_bytes(gate: Gate, tmp_path: Path) -> None:
+    pixels = portrait(96)
+    data = encode(pixels)
+    (tmp_path / "a.png").write_bytes(data)
+    found = [gate.decide(image) for image in (data, tmp_path / "a.png", str(tmp_path / "a.png"), pixels, pixels[:, :])]
+    assert found == [found[0]] * 5
+
+
+def test_the_band_can_be_replaced_and_an_impossible_one_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path, brightness_model())
+    assert Gate(tmp_path, band_low=0.1).decide(flat(51)).reason == "uncertain"
+    with pytest.raises(ValueError, match=r"low 0\.9"):
+        Gate(tmp_path, band_low=0.9)
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (b"", "empty_image"),
+        (b"text", "unsupported_image"),
+        (encode(portrait(80)[:70]), "not_square"),
+        ("absent.png", "unreadable_file"),
+        (Path("/"), "unreadable_file"),
+        (np.zeros((64, 64, 3), np.float32), "unsupported_image"),
+        (np.zeros((64, 64), np.uint8), "unsupported_image"),
+        (np.zeros((64, 65, 3), np.uint8), "not_square"),
+        (np.zeros((8, 8, 3), np.uint8), "image_too_small"),
+    ],
+    ids=str,
+)
+def test_the_error_of_an_image_has_a_code(gate: Gate, image: bytes, code: str) -> None:
+    with pytest.raises(ImageError) as raised:
+        gate.decide(image)
+    assert raised.value.code == code
+    (outcome,) = gate.decide_many([image])
+    assert isinstance(outcome, ImageFailed)
+    assert (outcome.code, outcome.detail, outcome.accepted) == (code, str(raised.value), False)
+
+
+def test_many_keep_their_order_and_one_broken_image_fails_alone(gate: Gate) -> None:
+    levels = [number % 256 for number in range(2 * _BATCH_SIZE + 3)]
+    images = [b"broken" if level == 40 else encode(flat(level, 32)) for level in levels]
+    outcomes = gate.decide_many(images)
+    assert isinstance(outcomes.pop(40), ImageFailed)
+    levels.remove(40)
+    probabilities = [outcome.glasses_probability for outcome in outcomes if isinstance(outcome, Decision)]
+    assert probabilities == pytest.approx([level / 255 for level in levels], abs=1e-6)
+
+
+def test_a_stream_reads_one_batch_ahead_and_a_batch_of_pixels_is_many_images(gate: Gate) -> None:
+    read = []
+
+    def endless() -> object:
+        while True:
+            read.append(1)
+            yield flat(255, 32)
+
+    assert next(iter(gate.decide_stream(endless()))).accepted  # type: ignore[arg-type]
+    assert len(read) == _BATCH_SIZE
+    outcomes = gate.decide_many(np.stack([flat(0, 32), flat(255, 32)]), expected="glasses")
+    assert [outcome.accepted for outcome in outcomes] == [False, True]
+
+
+def test_threads_share_one_gate(gate: Gate) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda level: gate.decide(flat(level, 32)).glasses_probability, range(64)))
+    assert found == pytest.approx([level / 255 for level in range(64)], abs=1e-6)
+
+
+def test_a_label_that_does_not_exist_is_refused_before_an_image_is_read(gate: Gate) -> None:
+    with pytest.raises(ValueError, match="hat"):
+        gate.decide_stream(iter(()), expected="hat")
+
+
+def test_a_missing_model_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        Gate(tmp_path)
+
+
+def test_the_default_is_the_models_folder_here_and_then_the_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Gate().card.version == (ROOT / "models/glasses/CURRENT").read_text().strip()
+    write_model(tmp_path / "models", brightness_model("here"))
+    assert Gate().card.version == "here"
+
+
+def test_the_import_is_cheap_and_names_what_it_offers() -> None:
+    code = "import sys, lensgate; print({'numpy', 'onnxruntime', 'pydantic', 'gate'} & set(sys.modules) or 'none')"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT) == "none\n"
+    assert all(getattr(lensgate, name) for name in lensgate.__all__)
+    assert set(lensgate.__all__) <= set(dir(lensgate))
+    with pytest.raises(AttributeError, match="no attribute 'Gat'"):
+        lensgate.Gat  # noqa: B018
+
+
+def test_a_missing_runtime_is_named_with_its_remedy() -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; from lensgate import Gate"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "lensgate.Gate needs onnxruntime: run pip install '.[cpu]' in Lensgate's checkout" in done.stderr
