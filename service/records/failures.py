@@ -18,7 +18,7 @@ from service.records.store import Store, insert_into
 from service.records.tables import STEP_SECONDS, failed_requests, failures, storable_text
 
 EXAMPLES_PER_STEP = 3
-"""Most examples of one code in one step; more would tell nothing new, and a flood must not fill the store."""
+"""Most examples of one code in one step; more of them add little, and a flood must not fill the store."""
 
 EXAMPLES_KEPT = 200
 """Most examples of one code in the store."""

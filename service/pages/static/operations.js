@@ -35,6 +35,8 @@ const poll = new Poll(async (signal) => {
     fail(error);
     throw error;
   });
+  // Without records there is no report to ask for.
+  if (page.snapshot === null && snapshot.records.state !== "off") watchSources();
   page.snapshot = snapshot;
   show(snapshot);
 });
@@ -138,4 +140,3 @@ offerCommand();
 makeTry(() => poll.now());
 showSession().catch(() => {}); // The poll reports the same problem.
 poll.now();
-watchSources();

@@ -120,7 +120,7 @@ def test_a_window_is_read_once_for_many_callers(store: Store) -> None:
 def test_a_decision_keeps_what_explains_it(store: Store) -> None:
     card = CARD.model_copy(update={"novelty_threshold": NoveltyThreshold(value=2.5, chosen_by="outliers")})
     put(store, [entry(card=card, stages={"read": 1.5, "queue": 0.25, "decode": 3.0, "inference": 2.0}, source="gan-7")])
-    # Written by an earlier release: nothing is known.
+    # Written by an earlier release: the values are unknown.
     write(store, [{**entry("old", time=NOON - 60).row(), "novelty_threshold": None, "read_ms": None}], ())
     assert find_one(store, "face")["stages"] == {"read": 1.5, "queue": 0.25, "decode": 3.0, "inference": 2.0}
     assert find_one(store, "face")["novelty_threshold"] == 2.5
