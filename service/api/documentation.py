@@ -50,6 +50,11 @@ OPERATIONS: Mapping[str, Text] = {
     "GET /v1/decisions/{record}/image": Text(
         RECORDS, "The small copy that is kept of discarded and audited images, 256 pixels at most; 404 without one."
     ),
+    "GET /v1/sources": Text(
+        RECORDS,
+        "Accepted, uncertain, contradicted and unfamiliar images of each source, by expected label and score bin, with "
+        "intervals. A source is broken if it differs from the others (Fisher's exact test, Holm's correction).",
+    ),
     "GET /v1/model": Text(
         MODEL,
         "The card of the served version: input, band and how it was chosen, certificate, calibration, training data "
@@ -76,6 +81,11 @@ OPERATIONS: Mapping[str, Text] = {
     "DELETE /v1/review/skips": Text(REVIEW, "Offer all skipped images to this reviewer again."),
     "GET /v1/review/progress": Text(
         REVIEW, "Numbers of open and judged images, and the error rate of the audit with its interval."
+    ),
+    "GET /v1/review/certificate": Text(
+        REVIEW,
+        "A band for each label that the audit's verdicts certify, or the number of labels that are still needed; for "
+        "one `source` where it is given.",
     ),
     "GET /v1/review/corrections.csv": Text(
         REVIEW, "Id, label and reason of each verdict, as `lensgate train prepare --corrections` reads them."

@@ -27,6 +27,7 @@ const page = {
     showVersions(history);
     page.errors.show(history);
   }),
+  hasSources: false,
 };
 
 const poll = new Poll(async (signal) => {
@@ -35,8 +36,6 @@ const poll = new Poll(async (signal) => {
     fail(error);
     throw error;
   });
-  // Without records there is no report to ask for.
-  if (page.snapshot === null && snapshot.records.state !== "off") watchSources();
   page.snapshot = snapshot;
   show(snapshot);
 });
@@ -55,6 +54,11 @@ function show(snapshot) {
   byId("errors-card").hidden = snapshot.records.state === "off";
   showScores(snapshot);
   page.latest.follow(snapshot);
+  // Sources are known from records only.
+  if (!page.hasSources && snapshot.records.state !== "off") {
+    page.hasSources = true;
+    watchSources();
+  }
   content.setAttribute("aria-busy", "false");
 }
 
