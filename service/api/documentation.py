@@ -75,7 +75,7 @@ OPERATIONS: Mapping[str, Text] = {
     ),
     "GET /v1/operations/history": Text(
         MODEL,
-        "Decisions, failed requests by code, and versions of the last 15 minutes, hour or day, counted from the records.",
+        "Decisions, failed requests by code, and versions of the last 15 minutes, hour or day, from the records.",
     ),
     "GET /livez": Text(MODEL, "Answers 200 until only a restart would help. Needs no token."),
     "GET /readyz": Text(MODEL, "Answers 200 from the loaded model until the service is told to end. Needs no token."),
