@@ -197,6 +197,7 @@ bench: setup-training bench-tools
 	$(BIN)/python -m bench.records --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.bulk --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.client --images $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.before_encoding --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.preparing $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
 	$(BIN)/python -m bench.scaling.check --images $(or $(wildcard $(FACES)/originals),samples)

@@ -100,6 +100,12 @@ class InvalidExpected(RowError):
     code = "invalid_expected"
 
 
+class InvalidSource(RowError):
+    """The source named for an image is invalid."""
+
+    code = "invalid_source"
+
+
 class ScoringFailed(RowError):
     """The model failed on this image and on no other."""
 

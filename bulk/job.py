@@ -17,12 +17,13 @@ LAYOUT = "1"
 class Columns:
     """Column names in a shard; None selects the default.
 
-    `expected` is a column of a Parquet file, or a field of a sample's `.json`.
+    `expected` and `source` are columns of a Parquet file, or fields of a sample's `.json`.
     """
 
     image: str | None = None
     id: str | None = None
     expected: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class BulkJob:
         device: the device that runs the model.
         batch_size: images in one run of the model; the last batch is padded to this size.
         expected: the requested label of all images.
+        source: the generator, checkpoint or run that made all images.
         columns: the column names of shards.
         max_decode_bytes: most bytes that the decoders of one process hold at a time.
         storage_options: arguments of fsspec's file systems.
@@ -49,6 +51,7 @@ class BulkJob:
     device: Device = "auto"
     batch_size: int = 32
     expected: Label | None = None
+    source: str | None = None
     columns: Columns = Columns()
     max_decode_bytes: int = MAX_DECODE_BYTES
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -62,4 +65,5 @@ class BulkJob:
     def decision_key(self) -> str:
         """A digest of everything besides a unit's files that its shard depends on."""
         band, limit = (self.band.low, self.band.high), self.model.card.novelty_limit
-        return digest(["decisions", self.score_key, json.dumps([band, limit, self.expected, astuple(self.columns)])])
+        rule = [band, limit, self.expected, self.source, astuple(self.columns)]
+        return digest(["decisions", self.score_key, json.dumps(rule)])

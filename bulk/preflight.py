@@ -32,8 +32,9 @@ def _check_folders(source: Source, job: BulkJob) -> None:
 def _check_columns(source: Source, columns: Columns) -> None:
     if source.kind != "parquet" and (columns.image or columns.id):
         raise UsageError(f"--image-column and --id-column need a Parquet source, but {source.url} holds {source.kind}")
-    if source.kind == "images" and columns.expected:
-        raise UsageError("--expected-column needs a Parquet or WebDataset source; use --expected for image files")
+    for name, column in (("expected", columns.expected), ("source", columns.source)):
+        if source.kind == "images" and column:
+            raise UsageError(f"--{name}-column needs a Parquet or WebDataset source; use --{name} for image files")
     if source.kind == "parquet":
         first = next((unit for unit in source.units() if not unit.files[0].fault), None)
         try:

@@ -53,6 +53,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
         progress.seconds,
         ignored=ignored.counts,
         held_back=swept.held_back,
+        cells=tally.cells.counts,
         failures=failures,
     )
 
@@ -66,5 +67,5 @@ def _todo(units: Iterator[WorkUnit], destination: Destination, tally: Tally, pro
             tally.begin(unit.slot)
             yield unit
         else:
-            tally.skip(unit.slot, shard.counts)
+            tally.skip(unit.slot, shard.counts, shard.cells)
             progress.skipped(shard.total.images)

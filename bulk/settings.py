@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from bulk.errors import UsageError
 from bulk.job import BulkJob, Columns
 from bulk.work_unit import SourceKind
+from common.identity import ID_RULE, is_identity
 from common.settings import add_flags, load_settings, variables_of
 from common.storage import full_url
 from gate import MAX_DECODE_BYTES, Label, ModelStore
@@ -59,6 +60,10 @@ class Settings(BaseModel):
     expected_column: str | None = Field(
         None, description="Parquet column, or field of a sample's .json, with the requested label"
     )
+    source: str | None = Field(None, description="source of all images: the generator, checkpoint or run")
+    source_column: str | None = Field(
+        None, description="Parquet column, or field of a sample's .json, with the source of each image"
+    )
     models: Path = Field(
         default_factory=default_models,
         description="folder of exported models (models if it is here, otherwise the installed model)",
@@ -88,6 +93,10 @@ class Settings(BaseModel):
     def _agree(self) -> Self:
         if self.expected is not None and self.expected_column is not None:
             raise ValueError("--expected and --expected-column exclude each other")
+        if self.source is not None and self.source_column is not None:
+            raise ValueError("--source and --source-column exclude each other")
+        if self.source is not None and not is_identity(self.source):
+            raise ValueError(f"--source must be {ID_RULE}")
         if self.engine != "ray" and (self.ray_address or self.ray_actors):
             raise ValueError("--ray-address and --ray-actors need --engine ray")
         return self
@@ -119,7 +128,7 @@ class Settings(BaseModel):
             band = model.card.band.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise UsageError(f"--band-low and --band-high over the model's card: {error}") from error
-        columns = Columns(self.image_column, self.id_column, self.expected_column)
+        columns = Columns(self.image_column, self.id_column, self.expected_column, self.source_column)
         return BulkJob(
             model,
             band,
@@ -128,6 +137,7 @@ class Settings(BaseModel):
             device=self.device,
             batch_size=self.batch_size,
             expected=self.expected,
+            source=self.source,
             columns=columns,
             max_decode_bytes=self.max_decode_bytes,
             storage_options=self.storage_options,

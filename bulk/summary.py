@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from bulk.output.failures import Failure
 from bulk.output.tally import Counts
 from bulk.sources.ignored import describe
+from common.source_report import Cell, Comparison, compare_sources
 
 # A longer table shows the sources with the highest reject ratio.
 _MOST_LINES = 20
+_OUTCOMES = ("accepted", "uncertain", "contradicted", "unfamiliar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Summary:
         seconds: duration of the run.
         ignored: entries of SRC in other formats, by suffix.
         held_back: shards that were kept because their folder could not be listed.
+        cells: decided images for the comparison of sources: named ones, otherwise folders, tars and Parquet files.
         failures: images that could not be judged, by code.
     """
 
@@ -34,6 +37,7 @@ class Summary:
     seconds: float
     ignored: Mapping[str, int] = field(default_factory=dict)
     held_back: int = 0
+    cells: Mapping[Cell, int] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
     @property
@@ -51,6 +55,10 @@ class Summary:
         """Images per second of this run."""
         return self.judged / self.seconds if self.seconds else 0.0
 
+    def compare(self) -> Comparison:
+        """Compare the sources with the most images."""
+        return compare_sources(self.cells, limit=_MOST_LINES)
+
     def to_json(self) -> str:
         """Return the summary as one line of JSON."""
         return json.dumps(
@@ -66,6 +74,7 @@ class Summary:
                 "seconds": round(self.seconds, 3),
                 "images_per_second": round(self.rate, 1),
                 "sources": {source: _fields(counts) for source, counts in sorted(self.sources.items())},
+                "comparison": self.compare().model_dump(mode="json"),
             }
         )
 
@@ -93,10 +102,22 @@ class Summary:
         if left := len(self.sources) - len(shown):
             yield f"and {left:,} sources with a lower reject ratio"
         yield _line("all", self.total, width)
+        yield from self._comparison()
         for failure in self.failures:
             yield _printable(f"{failure.images:,} {failure.code}, such as {failure.example}: {failure.detail}")
         yield from self.warnings()
         yield f"{self.judged:,} judged in {self.seconds:.1f} s, {self.rate:,.1f} images/s; {self._notes()}"
+
+    def _comparison(self) -> Iterator[str]:
+        """Yield a line for each named source, and what is worse about a broken one."""
+        for one in self.compare().sources:
+            name = "further sources" if one.source is None else _printable(one.source)
+            if one.source not in self.sources:
+                shares = (f"{getattr(one, outcome).ratio:.1%} {outcome}" for outcome in _OUTCOMES)
+                yield f"{name}: {one.images:,} images, {', '.join(shares)}"
+            for each in one.differences if one.is_broken else ():
+                expected = f", expected {each.expected}" if each.expected else ""
+                yield f"{name} differs: {each.reason} {each.ratio:.1%}, others {each.others_ratio:.1%}{expected}"
 
     def _notes(self) -> str:
         notes = [f"{self.skipped.images:,} skipped", f"{self.reused:,} scores reused"]

@@ -2,8 +2,8 @@
 
 import argparse
 
+from common.identity import is_identity
 from gate import Label, ModelStore
-from service.ids import is_identity
 from service.records.store import Store
 from service.review.recertify import ClassRecertificate, Recertificate, recertify
 from service.review.served import Served

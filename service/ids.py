@@ -1,4 +1,4 @@
-"""Ids: the rule for callers' ids and sources, and ULIDs for images and requests without one.
+"""Callers' ids and sources as types, and ULIDs for images and requests without an id.
 
 A ULID sorts by time: 48 bits of milliseconds and 80 random bits, in Crockford's base 32.
 """
@@ -10,22 +10,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, WithJsonSchema
 
-ID_RULE = "1 to 128 characters, without control characters, line separators and marks that turn the writing direction"
-"""`ID_PATTERN` in words."""
+from common.identity import ID_PATTERN, ID_RULE, is_identity
 
-# Ids appear in logs, tables and pages, where they must not end a line, move the cursor or reorder the text.
-ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]{1,128}$"
-
-_ID = re.compile(ID_PATTERN.removesuffix("$") + r"\Z")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-
-
-def is_identity(text: str) -> bool:
-    """Return whether `text` is a valid id of an image or a V2 request, or a valid source."""
-    return _ID.match(text) is not None
 
 
 def _checked_id(text: str) -> str:

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.identity import ID_RULE, is_identity
 from common.settings import add_flags, load_settings, variables_of
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
 from gate.card import CardBand, Probability, Version
 from gate.default_models import default_models
 from service.errors import SettingsError
-from service.ids import ID_RULE, is_identity
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from bulk.errors import RowError
 from bulk.job import BulkJob
-from bulk.output.tally import Counts
+from bulk.output.tally import Counts, SourceCells
 from bulk.work_unit import SourceKind, WorkUnit
+from common.source_report import Cell, bin_of
 from common.webdataset import printable
-from gate import Action, Decision, ImageError, Label
+from gate import Action, Decision, ImageError, Label, Reason
 from gate.scorer import Score
 
 ENDING = ".parquet"
@@ -31,6 +32,7 @@ SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
         ("sha256", pa.string()),
         ("glasses_probability", pa.float64()),
         ("label", pa.string()),
@@ -52,7 +54,10 @@ _DETAIL_CHARACTERS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image: its score and decision, or its error."""
+    """One image: its score and decision, or its error.
+
+    `source` is the folder, tar or Parquet file that holds it, `named_source` the generator, checkpoint or run.
+    """
 
     id: str
     source: str
@@ -61,6 +66,19 @@ class Row:
     score: Score | None = None
     decision: Decision | None = None
     error: ImageError | RowError | None = None
+    named_source: str | None = None
+
+    @property
+    def shown_source(self) -> str:
+        """The named source, otherwise the place of the image."""
+        return self.named_source or printable(self.source)
+
+    @property
+    def cell(self) -> Cell | None:
+        """The cell of the report by source in which it counts; None without a decision."""
+        if self.score is None or self.decision is None:
+            return None
+        return Cell(self.shown_source, self.expected, bin_of(self.score.probability), self.decision.reason)
 
     @property
     def counts(self) -> Counts:
@@ -85,6 +103,7 @@ class Shard:
     decision_key: str
     may_pass: bool
     counts: Mapping[str, Counts]
+    cells: Mapping[Cell, int]
 
     @property
     def total(self) -> Counts:
@@ -106,16 +125,22 @@ class Shard:
 
     def to_json(self) -> bytes:
         """Return the bytes stored in the file's metadata."""
-        fields = {name: getattr(self, name) for name in self.__slots__ if name != "counts"}
+        fields = {name: getattr(self, name) for name in self.__slots__ if name not in ("counts", "cells")}
         counts = {source: [each.accepted, each.discarded, each.errors] for source, each in self.counts.items()}
-        return json.dumps({**fields, "counts": counts}).encode()
+        cells = [[*cell, images] for cell, images in self.cells.items()]
+        return json.dumps({**fields, "counts": counts, "cells": cells}).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Parse the bytes of `to_json`."""
         fields: dict[str, Any] = json.loads(data)
         counts = {source: Counts(*numbers) for source, numbers in fields.pop("counts").items()}
-        return cls(**fields, counts=counts)
+        # Earlier releases wrote no cells; their shards are decided again.
+        cells = {
+            Cell(source, expected and Label(expected), number, Reason(reason)): images
+            for source, expected, number, reason, images in fields.pop("cells", ())
+        }
+        return cls(**fields, counts=counts, cells=cells)
 
 
 def _table(rows: Sequence[Row], version: str) -> pa.Table:
@@ -125,7 +150,8 @@ def _table(rows: Sequence[Row], version: str) -> pa.Table:
 def _fields(row: Row, version: str) -> dict[str, object]:
     fields: dict[str, object] = {
         "id": printable(row.id),
-        "source": printable(row.source),
+        "source": row.shown_source,
+        "file": printable(row.source),
         "sha256": row.sha256 and row.sha256.hex(),
         "expected": row.expected,
         "model_version": version,
@@ -143,6 +169,7 @@ class TableWriter:
 
     def __init__(self, path: Path, version: str) -> None:
         self.counts: dict[str, Counts] = {}
+        self.cells = SourceCells()
         self._may_pass = False
         self._version = version
         self._rows: list[Row] = []
@@ -164,6 +191,8 @@ class TableWriter:
         self._characters += len(row.id) + min(len(str(row.error or "")), _DETAIL_CHARACTERS)
         source = printable(row.source)
         self.counts[source] = self.counts.get(source, Counts()) + row.counts
+        if (cell := row.cell) is not None:
+            self.cells.add(cell)
         self._may_pass |= isinstance(row.error, RowError) and row.error.may_pass
         if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
             self._flush()
@@ -172,7 +201,11 @@ class TableWriter:
         """Write the remaining rows and the metadata."""
         self._flush()
         keys = job.score_key, job.decision_key
-        shard = Shard(unit.slot, unit.kind, unit.source, unit.fingerprint, *keys, self._may_pass, self.counts)
+        shard = Shard(
+            *(unit.slot, unit.kind, unit.source, unit.fingerprint, *keys, self._may_pass),
+            counts=self.counts,
+            cells=self.cells.counts,
+        )
         self._writer.add_key_value_metadata({METADATA_KEY: shard.to_json()})
 
     def _flush(self) -> None:

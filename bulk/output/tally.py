@@ -1,8 +1,13 @@
 """Counts of accepted, discarded and failed images by source."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from common.source_report import Cell
+
+_MOST_SOURCES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,23 @@ class Counts:
         return Counts(self.accepted + other.accepted, self.discarded + other.discarded, self.errors + other.errors)
 
 
+class SourceCells:
+    """Numbers of decided images for the report by source. Sources after the first 1,000 count as one, None."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[Cell] = Counter()
+        self._sources: set[str | None] = set()
+
+    def add(self, cell: Cell, images: int = 1) -> None:
+        """Count images of one cell."""
+        if cell.source not in self._sources:
+            if len(self._sources) < _MOST_SOURCES:
+                self._sources.add(cell.source)
+            else:
+                cell = cell._replace(source=None)
+        self.counts[cell] += images
+
+
 @dataclass(frozen=True, slots=True)
 class UnitResult:
     """The result of one unit.
@@ -36,12 +58,14 @@ class UnitResult:
         counts: counts by source.
         reused: images decided from cached scores.
         kept: the name of its tar in KEEP, if it has one.
+        cells: decided images for the report by source.
     """
 
     slot: str
     counts: Mapping[str, Counts]
     reused: int = 0
     kept: str | None = None
+    cells: Mapping[Cell, int] = field(default_factory=dict)
 
     @property
     def total(self) -> Counts:
@@ -54,17 +78,18 @@ class Tally:
 
     def __init__(self) -> None:
         self.sources: dict[str, Counts] = {}
+        self.cells = SourceCells()
         self.slots: set[str] = set()
         self.skipped = Counts()
         self.reused = 0
         self._lock = threading.Lock()
 
-    def skip(self, slot: str, counts: Mapping[str, Counts]) -> None:
+    def skip(self, slot: str, counts: Mapping[str, Counts], cells: Mapping[Cell, int]) -> None:
         """Add a unit that is up to date."""
         with self._lock:
             self.slots.add(slot)
             self.skipped = sum(counts.values(), self.skipped)
-            self._add(counts)
+            self._add(counts, cells)
 
     def begin(self, slot: str) -> None:
         """Record a unit that has to run."""
@@ -75,8 +100,10 @@ class Tally:
         """Add the result of a unit."""
         with self._lock:
             self.reused += result.reused
-            self._add(result.counts)
+            self._add(result.counts, result.cells)
 
-    def _add(self, counts: Mapping[str, Counts]) -> None:
+    def _add(self, counts: Mapping[str, Counts], cells: Mapping[Cell, int]) -> None:
+        for cell, images in cells.items():
+            self.cells.add(cell, images)
         for source, each in counts.items():
             self.sources[source] = self.sources.get(source, Counts()) + each

@@ -1,11 +1,11 @@
-"""The requested label, read from the `.json` of a WebDataset sample."""
+"""The requested label and the source, read from the `.json` of a WebDataset sample."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bulk.errors import InvalidExpected, RowError
-from bulk.sources.sample import read_label
+from bulk.errors import InvalidExpected, InvalidSource, RowError
+from bulk.sources.sample import read_label, read_source
 from gate import Label
 
 MAX_JSON_BYTES = 2**22
@@ -38,8 +38,7 @@ def read_expected(column: str, ending: str, members: Mapping[str, Sequence[bytes
         InvalidExpected: there is no `.json` or more than one, or the field is missing or not a label.
         RowError: the `.json` cannot be read.
     """
-    stem = ending.lower().rpartition(".")[0]
-    found = (members.get(f"{stem}.{_JSON}") if stem else None) or members.get(_JSON)
+    found = _own_json(ending, members)
     if not found:
         raise InvalidExpected(
             f"the image has no .json with {column!r}: the members of a sample must be consecutive in the tar"
@@ -55,6 +54,31 @@ def read_expected(column: str, ending: str, members: Mapping[str, Sequence[bytes
             f"the sample's .json has no field {column!r}, only {names}; write null for an image without a label"
         )
     return read_label(fields[column])
+
+
+def read_named_source(column: str, ending: str, members: Mapping[str, Sequence[bytes | RowError | None]]) -> str | None:
+    """Read the source from the field `column`, with the arguments of `read_expected`; None where it is missing.
+
+    Raises:
+        InvalidSource: the `.json` is not valid, or the field is not a source.
+        RowError: the `.json` cannot be read.
+    """
+    found = _own_json(ending, members)
+    if not found:
+        return None
+    if isinstance(found[0], RowError):
+        raise found[0]
+    try:
+        return read_source(_parse(found[0] or b"", column).get(column))
+    except InvalidExpected as error:
+        raise InvalidSource(str(error)) from None
+
+
+def _own_json(
+    ending: str, members: Mapping[str, Sequence[bytes | RowError | None]]
+) -> Sequence[bytes | RowError | None] | None:
+    stem = ending.lower().rpartition(".")[0]
+    return (members.get(f"{stem}.{_JSON}") if stem else None) or members.get(_JSON)
 
 
 def _parse(body: bytes, column: str) -> dict[str, Any]:

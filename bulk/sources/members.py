@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import FileTooLarge, MissingImage, RowError
-from bulk.sources.expected_json import is_json, read_expected, too_long
+from bulk.job import Columns
+from bulk.sources.expected_json import is_json, read_expected, read_named_source, too_long
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given
 from common.tar import End
 from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, printable, shown
@@ -48,12 +49,13 @@ class Samples:
 
     Args:
         source: the tar's name.
-        column: the field of a sample's `.json` with the requested label, if labels are read.
+        columns: the fields of a sample's `.json` with the requested label and the source, if they are read.
         whole: whether samples include their other members.
     """
 
-    def __init__(self, source: str, column: str | None, *, whole: bool) -> None:
-        self._source, self._column, self._whole = source, column, whole
+    def __init__(self, source: str, columns: Columns, *, whole: bool) -> None:
+        self._source, self._columns, self._whole = source, columns, whole
+        self._reads_json = columns.expected is not None or columns.source is not None
         self._group = _Group("")
         self._member: _SampleMember | None = None
         self._is_wanted = False
@@ -96,15 +98,15 @@ class Samples:
             self._is_wanted = False
 
     def _wants(self, ending: str, fate: Fate | None) -> bool:
-        holds_label = self._column is not None and is_json(ending)
-        return self._whole or holds_label or fate in (Fate.JUDGE, Fate.HOLD)
+        is_read = self._reads_json and is_json(ending)
+        return self._whole or is_read or fate in (Fate.JUDGE, Fate.HOLD)
 
     def _fault(self, file: File) -> RowError | None:
         """Return the error that the header alone shows, so that a decision does not depend on `whole`."""
         if file.size > MAX_BYTES:
             text = f"{shown(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
             return FileTooLarge(text)
-        return too_long(file.size) if self._column is not None and is_json(file.ending) else None
+        return too_long(file.size) if self._reads_json and is_json(file.ending) else None
 
     def _complete(self) -> Iterator[Sample]:
         member, self._member = self._member, None
@@ -149,7 +151,7 @@ class Samples:
         Raises:
             RowError: the image or its requested label cannot be read.
         """
-        expected = self._expected(image, group)
+        expected, named = self._named(image, group)
         for member in [image, *(each for each in group.members if not each.is_judged)]:
             if isinstance(member.body, RowError):
                 raise member.body
@@ -163,16 +165,21 @@ class Samples:
         ]
         data = image.body if isinstance(image.body, bytes) else b""
         size = len(data) + sum(len(body) for _, body in beside)
-        return Sample(name, self._source, given(data), size, group.key, image.ending, beside, expected)
+        return Sample(name, self._source, given(data), size, group.key, image.ending, beside, expected, named)
 
-    def _expected(self, image: _SampleMember, group: _Group) -> Label | None:
-        if self._column is None:
-            return None
+    def _named(self, image: _SampleMember, group: _Group) -> tuple[Label | None, str | None]:
+        """Return the requested label and the source that the sample's `.json` names."""
+        if not self._reads_json:
+            return None, None
         found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
         for member in group.members:
             if is_json(member.ending):
                 found.setdefault(member.ending.lower(), []).append(member.body)
-        return read_expected(self._column, image.ending, found)
+        label, source = self._columns.expected, self._columns.source
+        return (
+            read_expected(label, image.ending, found) if label is not None else None,
+            read_named_source(source, image.ending, found) if source is not None else None,
+        )
 
     def _without_image(self, group: _Group) -> Sample:
         fault = next((each.body for each in group.members if isinstance(each.body, RowError)), None)

@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bulk.errors import CorruptShard, FileTooLarge, MissingImage, RowError, SourceError
+from bulk.errors import CorruptShard, FileTooLarge, InvalidSource, MissingImage, RowError, SourceError
 from bulk.job import Columns
 from bulk.sources.expected_column import ExpectedColumn
 from bulk.sources.files import Listed
-from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, unreadable
+from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, read_source, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 
@@ -66,7 +66,8 @@ class _Rows:
         self._source = source
         self._image = _image_column(schema, columns.image)
         self._id = columns.id or (_ID if _ID in schema.names else None)
-        for name in (self._id, columns.expected):
+        self._source_column = columns.source
+        for name in (self._id, columns.expected, columns.source):
             if name is not None and name not in schema.names:
                 raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
         self._expected = ExpectedColumn(schema, columns.expected, source) if columns.expected else None
@@ -75,7 +76,8 @@ class _Rows:
         metadata = self._file.metadata
         number = sum(metadata.row_group(before).num_rows for before in range(group))
         expected = self._expected and self._expected.name
-        names = [name for name in (self._image, self._id, expected) if name is not None]
+        columns = (self._image, self._id, expected, self._source_column)
+        names = list(dict.fromkeys(name for name in columns if name is not None))
         for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names):
             images = _bytes_of(batch.column(self._image))
             for row in range(batch.num_rows):
@@ -88,9 +90,21 @@ class _Rows:
             name = self._name(batch, row) or name
             data = _data(image)
             expected = self._expected.read(batch.column(self._expected.name)[row]) if self._expected else None
+            named = self._named_source(batch, row)
         except RowError as error:
             return Sample(name, self._source, failing(error))
-        return Sample(name, self._source, given(data), len(data), key=key_of(name), expected=expected)
+        return Sample(
+            name, self._source, given(data), len(data), key=key_of(name), expected=expected, named_source=named
+        )
+
+    def _named_source(self, batch: pa.RecordBatch, row: int) -> str | None:
+        if self._source_column is None:
+            return None
+        try:
+            value = batch.column(self._source_column)[row].as_py()
+        except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
+            raise InvalidSource(f"the value of the column {self._source_column!r} cannot be read: {error}") from None
+        return read_source(value)
 
     def _name(self, batch: pa.RecordBatch, row: int) -> str | None:
         if self._id is None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import quote
 
-from bulk.errors import InvalidExpected, RowError, UnreadableFile
+from bulk.errors import InvalidExpected, InvalidSource, RowError, UnreadableFile
+from common.identity import ID_RULE, is_identity
 from common.storage import without_secrets
 from gate import Label
 
@@ -31,6 +32,7 @@ class Sample:
         ending: the image's ending in such a tar; empty if it follows from the bytes.
         beside: the other members of its sample as endings and bytes, unchanged.
         expected: the requested label.
+        named_source: the generator, checkpoint or run that made it, if a column names one.
     """
 
     id: str
@@ -41,6 +43,7 @@ class Sample:
     ending: str = ""
     beside: Sequence[tuple[str, bytes]] = ()
     expected: Label | None = None
+    named_source: str | None = None
 
 
 def given(data: bytes) -> Fetch:
@@ -84,3 +87,17 @@ def read_label(value: object) -> Label | None:
         return Label(text)
     except ValueError:
         raise InvalidExpected(f"{text[:40]!r} is not one of {', '.join([*Label, *_LABELS])}") from None
+
+
+def read_source(value: object) -> str | None:
+    """Read the source that a column names; None if missing.
+
+    Raises:
+        InvalidSource: it breaks the rule of sources.
+    """
+    if value is None or value != value:  # noqa: PLR0124 - pandas writes missing values as NaN.
+        return None
+    text = str(value)
+    if not is_identity(text):
+        raise InvalidSource(f"{text[:40]!r} is not a source: it must be {ID_RULE}, or null if it is not known")
+    return text

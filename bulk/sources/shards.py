@@ -33,7 +33,7 @@ def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool)
     source = store.name(path)
     try:
         with store.open(path, ahead=True) as file:
-            yield from _samples(file, Samples(source, columns.expected, whole=whole))
+            yield from _samples(file, Samples(source, columns, whole=whole))
     except RowError as error:
         yield Sample("", source, failing(error))
     except Exception as error:  # Clients of stores share no base exception.

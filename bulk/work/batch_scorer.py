@@ -179,7 +179,8 @@ class BatchScorer:
         score = scored if isinstance(scored, Score) else examined.score
         expected = sample.expected or self._job.expected
         decision = self._decision(score, expected) if score else None
-        row = Row(sample.id, sample.source, examined.sha256, expected, score, decision, error)
+        named = sample.named_source or self._job.source
+        row = Row(sample.id, sample.source, examined.sha256, expected, score, decision, error, named)
         return ScoredSample(sample, row, examined.data, is_reused=examined.score is not None)
 
     def _decision(self, score: Score, expected: Label | None) -> Decision:

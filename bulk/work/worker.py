@@ -77,7 +77,7 @@ class Worker:
         ):
             reused = self._fill(unit, table, accepted)
             table.finish(unit, self._job)
-        result = UnitResult(unit.slot, table.counts, reused)
+        result = UnitResult(unit.slot, table.counts, reused, cells=table.cells.counts)
         return replace(result, kept=name) if self._job.keep and result.total.accepted else result
 
     def _fill(self, unit: WorkUnit, table: TableWriter, accepted: AcceptedTar) -> int:

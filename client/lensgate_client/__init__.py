@@ -3,6 +3,7 @@
 from lensgate_client._pixels.convert import to_uint8
 from lensgate_client._pixels.images import Ask, ImageLike
 from lensgate_client._stream.filter_run import FilterStats
+from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
 from lensgate_client.errors import (
@@ -49,9 +50,11 @@ __all__ = [
     "Outcome",
     "Overloaded",
     "RateLimited",
+    "Regenerated",
     "RequestRefused",
     "Retries",
     "ServiceFault",
+    "Sorted",
     "Unauthorized",
     "UnexpectedAnswer",
     "to_uint8",

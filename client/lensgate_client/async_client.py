@@ -116,6 +116,10 @@ class AsyncGate:
         """Return the served model as `Gate.model` does."""
         return await self._sender.run(self._calls.model(self._calls.deadline(timeout), is_fresh=True))
 
+    async def check_ready(self, *, timeout: float | None = None) -> None:
+        """Return if the gate takes requests, as `Gate.check_ready` does."""
+        await self._sender.run(self._calls.ready(self._calls.deadline(timeout)))
+
     async def close(self) -> None:
         """Close the connections; requests in flight fail."""
         self._shrink_executor.shutdown(wait=False)

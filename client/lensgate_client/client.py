@@ -164,6 +164,16 @@ class Gate:
         """
         return self._sender.run(self._calls.model(self._calls.deadline(timeout), is_fresh=True))
 
+    def check_ready(self, *, timeout: float | None = None) -> None:
+        """Return if the gate takes requests; wait for it at most `Retries.longest_outage`.
+
+        Raises:
+            GateUnreachable: it cannot be reached.
+            NotReady: it is loading its model, or shutting down.
+            GateError: the request failed for another reason.
+        """
+        self._sender.run(self._calls.ready(self._calls.deadline(timeout)))
+
     def close(self) -> None:
         """Refuse new requests, wait for those in flight, and close the connections."""
         self._sender.close()

@@ -1,9 +1,9 @@
-"""`GateFilter`: yield the images of a generator that the gate accepts, until there are enough."""
+"""`GateFilter`: the images of a generator with the gate's verdicts, until enough of them are accepted."""
 
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -11,10 +11,12 @@ from typing import Any, Generic, TypeVar
 from lensgate_client._pixels.fingerprint import ImageFingerprint
 from lensgate_client._pixels.images import Ask, ImageInput, checked_label
 from lensgate_client._pixels.raster import count_images, is_batch, is_tensor
+from lensgate_client._stream.attempts import Attempts
 from lensgate_client._stream.filter_run import FilterRun, FilterStats, RejectLimits
+from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
-from lensgate_client.models import Label
+from lensgate_client.models import Label, Outcome
 
 Source = Iterable[Any] | Callable[[], Any]
 """A source of samples: an iterable, or a function that returns the next sample at each call.
@@ -30,6 +32,7 @@ AsyncSource = Source | AsyncIterable[Any]
 _MAX_EMPTY = 1000
 
 _Gate = TypeVar("_Gate", Gate, AsyncGate)
+_Order = TypeVar("_Order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,18 @@ class _Filter(Generic[_Gate]):
         self.stats = run.stats
         return run
 
+    def _attempt(self, sample: Any, candidates: deque[_Candidate]) -> ImageInput:
+        """Return the input for the gate of an order's image; append its candidate.
+
+        Raises:
+            ValueError: it is not one image.
+        """
+        before = len(candidates)
+        inputs = list(self._inputs(sample, candidates))
+        if len(candidates) - before != 1:
+            raise ValueError(f"one order has one image, but {len(candidates) - before} were generated")
+        return inputs[0]
+
     def _inputs(self, item: Any, candidates: deque[_Candidate]) -> Iterator[ImageInput]:
         """Yield the inputs for the gate; append one candidate for each of their images."""
         for sample in item if isinstance(item, list) else (item,):
@@ -116,21 +131,89 @@ class GateFilter(_Filter[Gate]):
 
         Raises:
             GaveUp: too many images are rejected, or the samples end too early.
-            GateError: the gate cannot decide about further images.
+            GateError: the gate is down, before a sample is generated, or cannot decide about further images.
         """
-        return self._take(self._begin(count, expected), source, expected)
+        return self._take(self._judge(self._begin(count, expected), source, expected))
 
-    def _take(self, run: FilterRun, source: Source, expected: Label | None) -> Generator[Any, None, None]:
+    def sort(
+        self, source: Source, count: int | None = None, *, expected: Label | None = None
+    ) -> Generator[Sorted, None, None]:
+        """Yield every image with its outcome, accepted or not, until `count` images are accepted; otherwise as `take`.
+
+        `stats` counts both.
+        """
+        return self._sort(self._judge(self._begin(count, expected), source, expected))
+
+    def regenerate(
+        self,
+        orders: Iterable[_Order],
+        generate: Callable[[_Order, int], Any],
+        *,
+        max_attempts: int = 4,
+        expected: Label | None = None,
+    ) -> Generator[Regenerated[_Order], None, None]:
+        """Generate an image for each order, and again while the gate rejects it, at most `max_attempts` times.
+
+        Orders are yielded as they are finished, accepted or not: one that needs a second attempt follows later ones.
+
+        Args:
+            orders: such as seeds, latents or prompts; they may be endless.
+            generate: returns the sample for an order and the number of the attempt, from 0 on; one image, or an `Ask`
+                with the label of this order.
+            max_attempts: most images generated for one order.
+            expected: label that the generator is asked for.
+
+        Raises:
+            ValueError: `max_attempts` is below 1, or `generate` returned more or less than one image.
+            GaveUp: too many images are rejected, over all orders.
+            GateError: the gate is down, before an image is generated, or cannot decide about further images.
+        """
+        attempts = Attempts(orders, max_attempts)
+        return self._regenerate(self._begin(None, expected), attempts, generate, expected)
+
+    def _take(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Any, None, None]:
+        with closing(judged):
+            for candidate, outcome in judged:
+                if outcome.accepted:
+                    yield candidate.checked_image()
+
+    def _sort(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Sorted, None, None]:
+        with closing(judged):
+            for candidate, outcome in judged:
+                yield Sorted(candidate.checked_image(), outcome)
+
+    def _judge(
+        self, run: FilterRun, source: Source, expected: Label | None
+    ) -> Generator[tuple[_Candidate, Outcome], None, None]:
+        self._gate.check_ready()
         candidates = deque[_Candidate]()
         inputs = (image for item in _items(source) for image in self._inputs(item, candidates))
         with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
             for outcome in outcomes:
-                candidate = candidates.popleft()
-                if run.accepts(outcome):
-                    yield candidate.checked_image()
+                run.count(outcome)
+                yield candidates.popleft(), outcome
                 if run.is_complete():
                     return
         run.end()
+
+    def _regenerate(
+        self,
+        run: FilterRun,
+        attempts: Attempts[_Order],
+        generate: Callable[[_Order, int], Any],
+        expected: Label | None,
+    ) -> Generator[Regenerated[_Order], None, None]:
+        self._gate.check_ready()
+        while not attempts.is_finished:
+            candidates = deque[_Candidate]()
+            inputs = (self._attempt(generate(*attempt), candidates) for attempt in attempts)
+            with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
+                for outcome in outcomes:
+                    run.count(outcome)
+                    candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
+                    if outcome.accepted or number == attempts.limit:
+                        yield Regenerated(order, candidate.checked_image(), outcome, number)
+                    run.is_complete()
 
 
 class AsyncGateFilter(_Filter[AsyncGate]):
@@ -140,19 +223,76 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
     ) -> AsyncGenerator[Any, None]:
         """Yield images as `GateFilter.take` does. Use `contextlib.aclosing` to leave the loop early."""
-        return self._take(self._begin(count, expected), source, expected)
+        return self._take(self._judge(self._begin(count, expected), source, expected))
 
-    async def _take(self, run: FilterRun, source: AsyncSource, expected: Label | None) -> AsyncGenerator[Any, None]:
+    def sort(
+        self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
+    ) -> AsyncGenerator[Sorted, None]:
+        """Yield every image with its outcome as `GateFilter.sort` does."""
+        return self._sort(self._judge(self._begin(count, expected), source, expected))
+
+    def regenerate(
+        self,
+        orders: Iterable[_Order],
+        generate: Callable[[_Order, int], Any],
+        *,
+        max_attempts: int = 4,
+        expected: Label | None = None,
+    ) -> AsyncGenerator[Regenerated[_Order], None]:
+        """Yield finished orders as `GateFilter.regenerate` does; `generate` may be asynchronous."""
+        attempts = Attempts(orders, max_attempts)
+        return self._regenerate(self._begin(None, expected), attempts, generate, expected)
+
+    async def _take(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Any, None]:
+        async with aclosing(judged):
+            async for candidate, outcome in judged:
+                if outcome.accepted:
+                    yield candidate.checked_image()
+
+    async def _sort(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Sorted, None]:
+        async with aclosing(judged):
+            async for candidate, outcome in judged:
+                yield Sorted(candidate.checked_image(), outcome)
+
+    async def _judge(
+        self, run: FilterRun, source: AsyncSource, expected: Label | None
+    ) -> AsyncGenerator[tuple[_Candidate, Outcome], None]:
+        await self._gate.check_ready()
         candidates = deque[_Candidate]()
         inputs = (image async for item in _aitems(source) for image in self._inputs(item, candidates))
         async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
             async for outcome in outcomes:
-                candidate = candidates.popleft()
-                if run.accepts(outcome):
-                    yield candidate.checked_image()
+                run.count(outcome)
+                yield candidates.popleft(), outcome
                 if run.is_complete():
                     return
         run.end()
+
+    async def _regenerate(
+        self,
+        run: FilterRun,
+        attempts: Attempts[_Order],
+        generate: Callable[[_Order, int], Any],
+        expected: Label | None,
+    ) -> AsyncGenerator[Regenerated[_Order], None]:
+        await self._gate.check_ready()
+        while not attempts.is_finished:
+            candidates = deque[_Candidate]()
+            inputs = self._generated(attempts, generate, candidates)
+            async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
+                async for outcome in outcomes:
+                    run.count(outcome)
+                    candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
+                    if outcome.accepted or number == attempts.limit:
+                        yield Regenerated(order, candidate.checked_image(), outcome, number)
+                    run.is_complete()
+
+    async def _generated(
+        self, attempts: Attempts[_Order], generate: Callable[[_Order, int], Any], candidates: deque[_Candidate]
+    ) -> AsyncIterator[ImageInput]:
+        for attempt in attempts:
+            returned = generate(*attempt)
+            yield self._attempt(await returned if inspect.isawaitable(returned) else returned, candidates)
 
 
 def _items(source: Source) -> Iterator[Any]:

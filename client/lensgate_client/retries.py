@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from lensgate_client.errors import GateError, GateUnreachable
+from lensgate_client.errors import GateError, GateUnreachable, NotReady
 
 _RESERVE_SECONDS = 10.0
 _MIN_CAPACITY = 10.0
@@ -24,6 +24,7 @@ class Retries:
         longest_wait: upper limit of that wait.
         repeat_lost: whether to resend a request whose response was lost after the gate may have decided. The decision
             is the same; the gate then records it twice under the same id.
+        longest_outage: longest time in seconds that a call waits for a gate that cannot be reached or is not ready.
     """
 
     ratio: float = 0.2
@@ -31,9 +32,10 @@ class Retries:
     first_wait: float = 0.1
     longest_wait: float = 5.0
     repeat_lost: bool = True
+    longest_outage: float = 5.0
 
     def __post_init__(self) -> None:
-        if min(self.ratio, self.minimum, self.first_wait, self.longest_wait) < 0:
+        if min(self.ratio, self.minimum, self.first_wait, self.longest_wait, self.longest_outage) < 0:
             raise ValueError("every number of Retries must be >= 0")
 
     def allow(self, error: GateError) -> bool:
@@ -41,6 +43,10 @@ class Retries:
         if isinstance(error, GateUnreachable) and error.is_lost:
             return self.repeat_lost
         return error.is_retryable
+
+    def is_outage(self, error: GateError) -> bool:
+        """Return whether the gate was not there: no connection, or it is not ready."""
+        return isinstance(error, NotReady) or (isinstance(error, GateUnreachable) and not error.is_lost)
 
     def wait(self, error: GateError, attempt: int, *, chance: float) -> float:
         """Return the seconds to wait after `attempt` (0, 1, ...) failed; `chance` is in [0, 1).

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.identity import is_identity
 from service.errors import ClientGone, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
 from service.http.failed_request import FailedRequest
 from service.http.query_params import describe_faults
 from service.http.request_log import RequestLog, answerable, choose_request_id, log_fault
 from service.http.scope_state import request_state
-from service.ids import is_identity
 from service.metrics.decisions import Metrics
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ def test_a_folder_becomes_a_table_in_the_order_of_its_names(bulk: Bulk, tmp_path
     assert light == {
         "id": "face-00250.png",
         "source": str(faces),
+        "file": str(faces),
         "sha256": hashlib.sha256(face(LIGHT)).hexdigest(),
         "glasses_probability": pytest.approx(LIGHT / 255, abs=0.01),
         "label": "glasses",

@@ -8,7 +8,9 @@ from bulk.output.tally import Counts
 from bulk.progress import Progress, Survey, Total
 from bulk.summary import Summary
 from bulk.work_unit import WorkUnit
+from common.source_report import Cell
 from common.storage import StoredFile
+from gate import Reason
 
 
 class Terminal(io.StringIO):
@@ -96,6 +98,21 @@ def test_the_worst_of_many_sources_are_shown() -> None:
     assert lines[-1].endswith("5 skipped, 2 scores reused, 3 stale shards removed")
     assert summary.rate == (3_000 - 5) / 2
     assert summary.total.reject_ratio == pytest.approx(0.145)
+
+
+def test_a_named_source_has_a_line_and_a_broken_one_says_why() -> None:
+    cells = {
+        Cell("good", None, 9, Reason.CONFIDENT): 100,
+        Cell("bad\n", None, 9, Reason.CONFIDENT): 30,
+        Cell("bad\n", None, 5, Reason.UNCERTAIN): 30,
+        Cell("folder", None, 9, Reason.CONFIDENT): 50,
+    }
+    summary = Summary({"folder": Counts()}, skipped=Counts(), reused=0, removed=0, seconds=0.0, cells=cells)
+    assert list(summary.lines())[-4:-1] == [
+        "bad\\n: 60 images, 50.0% accepted, 50.0% uncertain, 0.0% contradicted, 0.0% unfamiliar",
+        "bad\\n differs: uncertain 50.0%, others 0.0%",
+        "good: 100 images, 100.0% accepted, 0.0% uncertain, 0.0% contradicted, 0.0% unfamiliar",
+    ]
 
 
 def test_the_reject_ratio_of_an_empty_run_is_zero() -> None:

@@ -63,6 +63,9 @@ class Sync:
     def model(self) -> Model:
         return self.gate.model()
 
+    def check_ready(self) -> None:
+        self.gate.check_ready()
+
     def close_gate(self) -> None:
         self.gate.close()
 
@@ -98,6 +101,9 @@ class Async:
 
     def model(self) -> Model:
         return self._runner.run(self.gate.model())
+
+    def check_ready(self) -> None:
+        self._runner.run(self.gate.check_ready())
 
     def close_gate(self) -> None:
         self._runner.run(self.gate.close())
@@ -213,6 +219,7 @@ class ScriptedGate:
         self.size = 32
         self.version = "7"
         self.seen: list[httpx.Request] = []
+        self.ready: Callable[[httpx.Request], httpx.Response] = lambda _: httpx.Response(200, content=b"{}")
         self.decide: Callable[[httpx.Request], httpx.Response] = accepted
         self.infer: Callable[[httpx.Request], httpx.Response] = lambda request: accepted_tensor(
             request, version=self.version
@@ -220,6 +227,8 @@ class ScriptedGate:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
+        if request.url.path == "/v2/health/ready":
+            return self.ready(request)
         if request.url.path == "/v1/model":
             return card(self.size, self.version)
         return self.infer(request) if request.url.path.endswith("/infer") else self.decide(request)

@@ -147,10 +147,10 @@ def test_model_is_requested_once(script: Make) -> None:
 
 @pytest.mark.parametrize("status", [(429, "overloaded"), (429, "rate_limited"), (503, "not_ready"), (503, "draining")])
 def test_retry_waits_for_retry_after(script: Make, clock: Clock, status: tuple[int, str]) -> None:
-    answers = ResponseSequence([problem(*status, Retry_After="3"), problem(*status, Retry_After="2"), accepted])
+    answers = ResponseSequence([problem(*status, Retry_After="2"), problem(*status, Retry_After="2"), accepted])
     script(answers).decide(FILE, id="a")
-    assert clock.slept == pytest.approx([3.05, 2.1])
-    assert [request.url.params["timeout_ms"] for request in answers.seen] == ["30000", "26950", "24850"]
+    assert clock.slept == pytest.approx([2.05, 2.1])
+    assert [request.url.params["timeout_ms"] for request in answers.seen] == ["30000", "27950", "25850"]
     assert {request.url.params["id"] for request in answers.seen} == {"a"}
 
 
@@ -286,11 +286,41 @@ def test_call_fails_at_once_if_the_retry_would_be_too_late(script: Make, clock: 
 
 def test_timeout_limits_all_attempts_together(script: Make, clock: Clock) -> None:
     begun = clock()
-    with pytest.raises(NotReady, match="the call would time out"):
-        script(ResponseSequence([problem(503, "not_ready")]), timeout=12.0).decide(FILE)
+    with pytest.raises(Overloaded, match="the call would time out"):
+        script(ResponseSequence([problem(429, "overloaded")]), timeout=12.0).decide(FILE)
     assert clock() - begun < 12.0
     with pytest.raises(Draining):
         script(ResponseSequence([problem(503, "draining")])).decide(FILE, timeout=0.02)
+
+
+@pytest.mark.parametrize("answer", [httpx.ConnectError("refused"), problem(503, "not_ready"), problem(503, "draining")])
+def test_an_outage_ends_the_call_long_before_its_timeout(script: Make, clock: Clock, answer: Any) -> None:
+    begun = clock()
+    with pytest.raises(GateError, match=r"the gate would be down for more than 5 s\)"):
+        script(ResponseSequence([answer])).decide(FILE)
+    assert 1.0 < clock() - begun <= 5.0
+    with pytest.raises(GateError, match="more than 2 s"):
+        script(
+            ResponseSequence([problem(503, "draining", Retry_After="3")]), retries=Retries(longest_outage=2.0)
+        ).decide(FILE)
+    assert clock() - begun <= 5.0
+
+
+def test_only_a_gate_that_is_not_there_counts_as_an_outage(script: Make, clock: Clock) -> None:
+    down, busy = httpx.ConnectError("refused"), problem(429, "overloaded", Retry_After="3")
+    begun = clock()
+    script(ResponseSequence([down, busy, busy, down, busy, accepted])).decide(FILE)
+    assert clock() - begun > 9.0
+    script(ResponseSequence([*[httpx.ReadError("reset")] * 7, accepted])).decide(FILE)
+
+
+def test_the_gate_is_checked_without_a_decision(script: Make) -> None:
+    scripted = ScriptedGate()
+    script(scripted).check_ready()
+    assert scripted.paths == ["/v2/health/ready"]
+    scripted.ready = lambda _: problem(503, "draining")
+    with pytest.raises(Draining):
+        script(scripted).check_ready()
 
 
 def test_expired_call_sends_no_request(script: Make) -> None:

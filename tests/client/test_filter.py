@@ -10,10 +10,23 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from lensgate_client import Ask, AsyncGate, AsyncGateFilter, Gate, GateError, GateFilter, GaveUp, Unauthorized, to_uint8
+from lensgate_client import (
+    Ask,
+    AsyncGate,
+    AsyncGateFilter,
+    Gate,
+    GateError,
+    GateFilter,
+    GateUnreachable,
+    GaveUp,
+    NotReady,
+    Retries,
+    Unauthorized,
+    to_uint8,
+)
 from lensgate_client._stream.filter_run import FilterStats
 
-from tests.client.support import NO_TLS, URL, ScriptedGate, problem
+from tests.client.support import NO_TLS, URL, ScriptedGate, free_port, problem
 from tests.support.images import Pixels, flat
 from tests.support.servers import Running
 
@@ -32,9 +45,12 @@ class Blocking:
     def stats(self) -> FilterStats:
         return self._filter.stats
 
-    def take(self, source: Any, count: int | None = None, **options: Any) -> list[Any]:
+    def take(self, *arguments: Any, **options: Any) -> list[Any]:
+        return self.run("take", *arguments, **options)
+
+    def run(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
         with self._gate:
-            return list(self._filter.take(source, count, **options))
+            return list(getattr(self._filter, method)(*arguments, **options))
 
 
 class OnLoop:
@@ -48,9 +64,12 @@ class OnLoop:
     def stats(self) -> FilterStats:
         return self._filter.stats
 
-    def take(self, source: Any, count: int | None = None, **options: Any) -> list[Any]:
+    def take(self, *arguments: Any, **options: Any) -> list[Any]:
+        return self.run("take", *arguments, **options)
+
+    def run(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
         async def run() -> list[Any]:
-            async with self._gate, aclosing(self._filter.take(source, count, **options)) as images:
+            async with self._gate, aclosing(getattr(self._filter, method)(*arguments, **options)) as images:
                 return [image async for image in images]
 
         return asyncio.run(run())
@@ -87,6 +106,91 @@ def test_filter_yields_accepted_images_until_the_count(make: Make, service: Runn
     assert stats.errors == {}
     assert stats.reject_ratio == pytest.approx(12 / 19)
     assert str(stats) == "7 of 19 images accepted (6 uncertain, 6 contradicted)"
+
+
+def test_sort_yields_both_streams_with_their_outcomes_and_counts(make: Make, service: Running) -> None:
+    kept = make(service.url)
+    found = kept.run("sort", itertools.cycle([GLASSES, UNCERTAIN, b"text", BARE]), 2, expected="glasses")
+    assert [one.accepted for one in found] == [True, False, False, False, True]
+    assert [one.image is image for one, image in zip(found, [GLASSES, UNCERTAIN, b"text", BARE], strict=False)]
+    assert [getattr(one.outcome, "reason", one.outcome.__class__.__name__) for one in found] == [
+        "confident",
+        "uncertain",
+        "ImageFailed",
+        "contradicted",
+        "confident",
+    ]
+    assert found[2].outcome.code == "unsupported_image"
+    assert (kept.stats.accepted, kept.stats.discarded, kept.stats.errors) == (
+        2,
+        {"uncertain": 1, "contradicted": 1},
+        {"unsupported_image": 1},
+    )
+
+
+def test_rejected_orders_are_generated_again_up_to_the_cap(make: Make, service: Running) -> None:
+    made: list[tuple[str, int]] = []
+
+    def generate(order: str, attempt: int) -> Any:
+        made.append((order, attempt))
+        needed = {"at once": 0, "third": 2, "never": 99}[order]
+        return Ask(GLASSES if attempt >= needed else UNCERTAIN, expected="glasses")
+
+    kept = make(service.url, max_reject_ratio=1.0)
+    found = kept.run("regenerate", ["never", "at once", "third"], generate, max_attempts=3)
+    assert {(one.order, one.accepted, one.attempts) for one in found} == {
+        ("at once", True, 1),
+        ("third", True, 3),
+        ("never", False, 3),
+    }
+    assert found[0].order == "at once"
+    (never,) = (one for one in found if one.order == "never")
+    assert never.image is UNCERTAIN
+    assert never.outcome.reason == "uncertain"
+    assert sorted(made) == [("at once", 0), *((order, number) for order in ("never", "third") for number in range(3))]
+    assert (kept.stats.seen, kept.stats.accepted) == (7, 2)
+
+
+def test_many_orders_are_all_finished_and_counted(make: Make, service: Running) -> None:
+    kept = make(service.url)
+    found = kept.run("regenerate", range(100), lambda order, attempt: flat(250 if attempt == order % 3 else 128, 32))
+    assert sorted(one.order for one in found) == list(range(100))
+    assert all(one.accepted and one.attempts == one.order % 3 + 1 for one in found)
+    assert kept.stats.seen == sum(one.attempts for one in found)
+
+
+def test_an_asynchronous_generator_of_orders_is_awaited(service: Running) -> None:
+    async def generate(_order: int, _attempt: int) -> Pixels:
+        await asyncio.sleep(0)
+        return GLASSES
+
+    assert [one.order for one in OnLoop(service.url).run("regenerate", [1, 2], generate)] == [1, 2]
+
+
+def test_regenerating_ends_with_the_limits_of_the_filter_and_with_wrong_arguments(make: Make, service: Running) -> None:
+    with pytest.raises(GaveUp, match="max_samples is 5"):
+        make(service.url, max_samples=5).run("regenerate", itertools.count(), lambda *_: UNCERTAIN)
+    with pytest.raises(ValueError, match="max_attempts must be >= 1"):
+        make(service.url).run("regenerate", [1], lambda *_: GLASSES, max_attempts=0)
+    with pytest.raises(ValueError, match="one order has one image, but 2 were generated"):
+        make(service.url).run("regenerate", [1], lambda *_: np.stack([GLASSES, BARE]))
+
+
+@pytest.mark.parametrize("method", ["take", "sort", "regenerate"])
+def test_a_gate_that_is_down_is_an_error_before_anything_is_generated(make: Make, method: str) -> None:
+    made: list[object] = []
+    source = (made.append, [1]) if method == "regenerate" else (lambda: made.append(1),)
+    gate = {"retries": Retries(longest_outage=0.0)}
+    with pytest.raises(
+        GateUnreachable, match=r"cannot connect to the gate at http://127\.0\.0\.1:\d+, is it running\?"
+    ):
+        make(f"http://127.0.0.1:{free_port()}", gate=gate).run(method, *reversed(source))
+    scripted = ScriptedGate()
+    scripted.ready = lambda _: problem(503, "not_ready")
+    kind = httpx.MockTransport(scripted)
+    with pytest.raises(NotReady, match="the gate would be down for more than 0 s"):
+        make(URL, gate={**gate, "transport": kind}).run(method, *reversed(source))
+    assert made == []
 
 
 def test_filter_yields_views_of_batches(make: Make, service: Running) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.servers import running_service
+from tests.support.servers import TIMEOUT, running_service
 
 
 def as_text(document: dict[str, Any]) -> str:
@@ -17,7 +17,7 @@ def as_text(document: dict[str, Any]) -> str:
 def main() -> None:
     """Write the document to standard output."""
     with running_service() as running:
-        document = httpx.get(f"{running.url}/openapi.json", trust_env=False).raise_for_status().json()
+        document = httpx.get(f"{running.url}/openapi.json", timeout=TIMEOUT, trust_env=False).raise_for_status().json()
     sys.stdout.write(as_text(document))
 
 

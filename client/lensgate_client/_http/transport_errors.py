@@ -18,7 +18,7 @@ def transport_error(error: httpx.RequestError) -> GateError:
     text = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
-            return GateUnreachable(f"cannot connect to the gate ({text})")
+            return GateUnreachable(f"cannot connect to the gate at {_origin(error)}, is it running? ({text})")
         case httpx.TimeoutException():
             return DeadlineExceeded(f"the gate did not respond in time ({text})")
         case httpx.RemoteProtocolError() if not _LOST_CONNECTION.search(reason):
@@ -27,3 +27,9 @@ def transport_error(error: httpx.RequestError) -> GateError:
             return GateUnreachable(f"the connection to the gate was lost before its response ({text})", is_lost=True)
         case _:
             return UnexpectedAnswer(f"the request cannot be sent to the gate ({text})")
+
+
+def _origin(error: httpx.RequestError) -> str:
+    """Return scheme, host and port of the request, without credentials."""
+    url = error.request.url
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"

@@ -11,6 +11,7 @@ from lensgate_client._protocol.requests import (
     file_request,
     model_request,
     pixels_request,
+    ready_request,
 )
 from lensgate_client._protocol.responses import read_decision, read_decisions, read_model
 from lensgate_client._protocol.retry_loop import Call, RetryLoop
@@ -79,6 +80,14 @@ class GateCalls:
         if model is None or is_fresh:
             self._model = model = read_model((yield from self._retry_loop.run(model_request, deadline)))
         return model
+
+    def ready(self, deadline: float) -> Call[None]:
+        """Return once the gate takes requests.
+
+        Raises:
+            GateError: it cannot be reached, or is not ready.
+        """
+        yield from self._retry_loop.run(ready_request, deadline)
 
     def decide(self, payload: Payload, deadline: float) -> Call[list[Outcome]]:
         """Return the outcomes of the images in order.

@@ -46,6 +46,11 @@ def model_request(_seconds: float) -> GateRequest:
     return GateRequest("GET", "/v1/model", max_bytes=_MAX_CARD_BYTES)
 
 
+def ready_request(_seconds: float) -> GateRequest:
+    """Ask whether the gate takes requests; `/readyz` may be on a port of its own."""
+    return GateRequest("GET", "/v2/health/ready")
+
+
 def file_request(
     data: bytes, seconds: float, *, image_id: str, expected: Label | None, source: str | None
 ) -> GateRequest:

@@ -71,6 +71,7 @@ class RetryLoop:
         """
         self._budget.deposit()
         attempt, delay = 0, 0.0
+        down_since: float | None = None
         while True:
             left = deadline - self._clock() - delay
             if left <= 0:
@@ -78,20 +79,26 @@ class RetryLoop:
             result = self._check((yield Attempt(build_request(left), left, delay)))
             if isinstance(result, GateResponse):
                 return result
-            delay = self._next_delay(result, attempt, deadline)
+            if not self._retries.is_outage(result):
+                down_since = None
+            elif down_since is None:
+                down_since = deadline - left
+            delay = self._next_delay(result, attempt, deadline, down_since=down_since)
             attempt += 1
 
     def _check(self, result: AttemptResult) -> AttemptResult:
         """Return the response with status 200, or the error."""
         return result if isinstance(result, GateError) else read_error(result, now=self._now()) or result
 
-    def _next_delay(self, error: GateError, attempt: int, deadline: float) -> float:
+    def _next_delay(self, error: GateError, attempt: int, deadline: float, *, down_since: float | None) -> float:
         """Return the seconds until the next attempt; raise `error` if there is none."""
         if not self._retries.allow(error):
             raise error
         wait = self._retries.wait(error, attempt, chance=self._chance())
         if self._clock() + wait >= deadline:
             raise _not_retried(error, f"the call would time out before the next attempt, in {wait:.1f} s")
+        if down_since is not None and self._clock() + wait - down_since > self._retries.longest_outage:
+            raise _not_retried(error, f"the gate would be down for more than {self._retries.longest_outage:g} s")
         if not self._budget.withdraw():
             raise _not_retried(error, "the retry budget is used up after too many recent failures")
         return wait

@@ -83,12 +83,11 @@ class FilterRun:
             raise ValueError(f"count must be >= 1 or None, not {count}")
         self.stats = FilterStats()
         self._limits = limits
-        self._count = count
+        self._wanted = count
 
-    def accepts(self, outcome: Outcome) -> bool:
-        """Count one image; return whether it is accepted."""
+    def count(self, outcome: Outcome) -> None:
+        """Count one image."""
         self.stats.count(outcome)
-        return outcome.accepted
 
     def is_complete(self) -> bool:
         """Return whether enough images are accepted.
@@ -96,15 +95,15 @@ class FilterRun:
         Raises:
             GaveUp: they are not, and a limit is exceeded.
         """
-        if self.stats.accepted == self._count:
+        if self.stats.accepted == self._wanted:
             return True
         self._limits.check(self.stats)
         return False
 
     def end(self) -> None:
         """Handle the end of the samples; raise GaveUp if images are missing."""
-        if self._count is not None:
-            raise _gave_up(self.stats, f"the samples ended before {self._count:,} images were accepted")
+        if self._wanted is not None:
+            raise _gave_up(self.stats, f"the samples ended before {self._wanted:,} images were accepted")
 
 
 def _gave_up(stats: FilterStats, reason: str) -> GaveUp:

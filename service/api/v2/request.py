@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
+from common.identity import is_identity
 from gate import Label
 from gate.pixels import Pixels
 from service.api.v2.schemas import InferenceHead, InputParameters, InputTensor, OutputParameters, validate
 from service.api.v2.tensors import InputData
 from service.errors import BodyTooLarge, MalformedRequest
-from service.ids import is_identity
 from service.inference.payload import Payload
 
 MAX_JSON_BYTES = 2 * 2**20

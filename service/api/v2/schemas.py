@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from common.identity import ID_RULE, is_identity
 from service.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -29,7 +30,7 @@ from service.errors import (
 )
 from service.http.openapi import describe_operation
 from service.http.query_params import describe_unknown_name, names_of
-from service.ids import ID_RULE, Source, is_identity
+from service.ids import Source
 
 MAX_DIMENSION = 2**31 - 1
 

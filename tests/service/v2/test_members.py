@@ -8,10 +8,10 @@ import numpy as np
 import orjson
 import pytest
 
+from common.identity import ID_PATTERN, is_identity
 from gate import Label
 from service.api.v2.request import InferenceRequest, ServedModel, parse_request
 from service.errors import MalformedRequest
-from service.ids import ID_PATTERN, is_identity
 
 MODEL = ServedModel("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
 PIXELS = np.zeros((1, 4, 4, 3), np.uint8).tobytes()

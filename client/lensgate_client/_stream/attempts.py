@@ -1,0 +1,52 @@
+"""The attempts of orders: which image to generate next, and what becomes of an order when its image is judged."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+_Order = TypeVar("_Order")
+
+
+class Attempts(Generic[_Order]):
+    """Iterates over pairs of an order and the number of its attempt, from 0 on; rejected orders come before new ones.
+
+    An iteration ends while the last images are still being judged. Iterate again until it `is_finished`.
+
+    Args:
+        orders: the orders; they may be endless.
+        limit: most attempts of one order.
+    """
+
+    def __init__(self, orders: Iterable[_Order], limit: int) -> None:
+        if limit < 1:
+            raise ValueError(f"max_attempts must be >= 1, not {limit}")
+        self.limit = limit
+        self._orders = iter(orders)
+        self._has_new = True
+        self._again = deque[tuple[_Order, int]]()
+        self._unjudged = deque[tuple[_Order, int]]()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no order is left to generate an image for."""
+        return not (self._has_new or self._again)
+
+    def __iter__(self) -> Iterator[tuple[_Order, int]]:
+        while True:
+            if self._again:
+                attempt = self._again.popleft()
+            else:
+                try:
+                    attempt = (next(self._orders), 0)
+                except StopIteration:
+                    self._has_new = False
+                    return
+            self._unjudged.append(attempt)
+            yield attempt
+
+    def judged(self, *, accepted: bool) -> tuple[_Order, int]:
+        """Handle the outcome of the oldest image; return its order and the number of attempts so far."""
+        order, number = self._unjudged.popleft()
+        if not accepted and number + 1 < self.limit:
+            self._again.append((order, number + 1))
+        return order, number + 1
