@@ -15,8 +15,9 @@ from service.access.exposure import allowed_hosts
 from service.access.guard import Guard
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
-from service.api.batch.endpoint import BATCH, make_batch_routes
-from service.api.decisions import DECISIONS, make_decision_routes
+from service.api.batch.endpoint import make_batch_routes
+from service.api.batch.session import BATCH
+from service.api.decisions import DECISIONS, TRIALS, make_decision_routes
 from service.api.health import make_probe_routes
 from service.api.routes import make_routes
 from service.api.site import make_site
@@ -68,13 +69,13 @@ def create_app(
         make_record_routes(store),
         make_review_routes(store, served=served, metrics=reviews),
         make_source_routes(store, served=served),
-        make_page_routes(sampler),
+        make_page_routes(sampler, store=store),
         make_session_routes(tokens),
         *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
     site = make_site(routers, infer)
-    bounded = BodyLimit(site, seconds=settings.timeout(None), own_limits={DECISIONS, BATCH})
+    bounded = BodyLimit(site, seconds=settings.timeout(None), own_limits={DECISIONS, TRIALS, BATCH})
     methods = AllowedMethods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
 
     @asynccontextmanager
@@ -94,7 +95,7 @@ def create_app(
         guard,
         hosts=allowed_hosts(settings),
     )
-    return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods)
+    return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods, on_failure=runtime.note_failure)
 
 
 def _served(runtime: Runtime) -> Served:
@@ -113,4 +114,4 @@ def _make_infer_routes(inference: Inference) -> list[Route]:
 def _documented(infer: list[Route], routers: list[APIRouter]) -> list[str]:
     """Return the paths of all documented operations; other routes get their series at their first request."""
     routes = [*(route for router in routers for route in router.routes), *infer]
-    return [route.path for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]
+    return [route.path_format for route in routes if isinstance(route, Route | APIRoute) and route.include_in_schema]

@@ -55,6 +55,7 @@ class RecordDecisions:
 
     def _entries(self, request: DecidedRequest) -> Iterator[DecisionRecord]:
         latency = time.monotonic() - request.context.started
+        stages = request.context.stages.milliseconds()
         for decided, image in zip(request.decisions, request.images, strict=True):
             yield DecisionRecord(
                 image.identity,
@@ -67,4 +68,5 @@ class RecordDecisions:
                 draw=self._draws.draw(decided.decision, decided.score.probability),
                 source=image.source,
                 record=decided.record,
+                stages=stages,
             )

@@ -11,6 +11,7 @@ from gate import DecodeBudget
 from gate.cores import usable_cores
 from service.errors import Draining
 from service.http.connections import most_connections
+from service.http.failed_request import FailedRequest
 from service.inference.admission import Admission
 from service.inference.decode_pool import DecodePool
 from service.inference.model_runner import LoadedModel, ModelRunner
@@ -55,6 +56,11 @@ class Runtime:
     def store(self) -> Store | None:
         """The store of decisions; None where they are not recorded."""
         return self.recorder.store if self.recorder else None
+
+    def note_failure(self, failed: FailedRequest) -> None:
+        """Record a failed request, where decisions are recorded."""
+        if self.recorder is not None:
+            self.recorder.failures.observe(failed)
 
     @property
     def connections(self) -> int:

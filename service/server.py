@@ -251,7 +251,8 @@ def _make_grpc_server(
         raise SettingsError(
             f"LENSGATE_GRPC_PORT is set and {error.name} is not installed: install lensgate[grpc], or leave it out"
         ) from error
-    return GrpcServer(inference, guard=guard, log=RequestLog(runtime.metrics, tracer=tracer), certificate=certificate)
+    log_of_calls = RequestLog(runtime.metrics, tracer=tracer, on_failure=runtime.note_failure)
+    return GrpcServer(inference, guard=guard, log=log_of_calls, certificate=certificate)
 
 
 @contextlib.contextmanager

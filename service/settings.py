@@ -131,6 +131,12 @@ class Settings(BaseModel):
         pattern="^https?://",
         description="send traces there by OTLP/HTTP, such as http://collector:4318/v1/traces",
     )
+    grafana_url: str | None = Field(
+        None, pattern="^https?://", description="address of Grafana, for a link on the operations page"
+    )
+    runbooks_url: str | None = Field(
+        None, pattern="^https?://", description="address where docs/runbooks.md is shown, for links beside problems"
+    )
     shared_memory: bool = Field(False, description="let V2 callers use any shared memory of this host")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access.guard import MISSING, Guard, missing_scope
 from service.access.origin import AllowedHosts, check_origin
-from service.access.policy import PAGES, SAFE_METHODS, Need, Open, need_of
+from service.access.policy import SAFE_METHODS, Need, Open, is_page, need_of
 from service.access.principal import ANONYMOUS, UNRESTRICTED
 from service.access.principal import Scope as Permission
 from service.access.sessions import Session, find_session, has_cookie
@@ -145,9 +145,10 @@ def _read_headers(scope: Scope) -> _Headers:
 
 def _login(scope: Scope, headers: _Headers, missing: Permission | None = None) -> RedirectResponse | None:
     """Redirect a browser that opens a page to the login; return None for programs and other paths."""
-    if scope["path"] not in PAGES or scope["method"] not in SAFE_METHODS or headers.authorization is not None:
+    if not is_page(scope["path"]) or scope["method"] not in SAFE_METHODS or headers.authorization is not None:
         return None
     query = scope["query_string"].decode("latin-1")
-    wanted = quote(scope["path"] + (f"?{query}" if query else ""), safe="/")
+    # The path is decoded; quoted once more it survives as the value of `next`, which the page decodes once.
+    wanted = quote(quote(scope["path"], safe="/") + (f"?{query}" if query else ""), safe="/")
     reason = f"&missing={missing}" if missing else ""
     return RedirectResponse(f"/login?next={wanted}{reason}", 303, headers={"Cache-Control": "no-store"})

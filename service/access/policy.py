@@ -17,8 +17,8 @@ Need = Scope | Open
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods without side effects (RFC 9110, 9.2.1)."""
 
-PAGES = frozenset({"/", "/review", "/docs"})
-"""Pages; a browser without a session is redirected to the login."""
+_PAGES = frozenset({"/", "/decisions", "/review", "/docs"})
+_DECISION_PAGES = "/decisions/"
 
 _GET = ("GET", "HEAD")
 _ANY = ("GET", "HEAD", "POST", "PUT", "DELETE")
@@ -39,14 +39,19 @@ _TABLE: tuple[tuple[tuple[str, ...], str, Need], ...] = (
     (_GET, "/docs", Open.TO_KNOWN),
     (_GET, "/openapi.json", Open.TO_KNOWN),
     (_GET, "/", Scope.REVIEW),
+    (_GET, "/decisions", Scope.REVIEW),
+    (_GET, "/decisions/*", Scope.REVIEW),
     (_GET, "/review", Scope.REVIEW),
     (_GET, "/v1/operations", Scope.REVIEW),
+    (_GET, "/v1/operations/history", Scope.REVIEW),
+    (_GET, "/v1/failures", Scope.REVIEW),
     (_GET, "/v1/sources", Scope.REVIEW),
     (_GET, "/v1/decisions", Scope.REVIEW),
     (_GET, "/v1/decisions/*", Scope.REVIEW),
     (_ANY, "/v1/review/*", Scope.REVIEW),
     (("POST",), "/v1/decisions", Scope.DECIDE),
     (("POST",), "/v1/decisions/batch", Scope.DECIDE),
+    (("POST",), "/v1/trials", Scope.DECIDE),
     (("POST",), "/v2/systemsharedmemory/*", Scope.ADMIN),
     (("POST",), "/v2/cudasharedmemory/*", Scope.ADMIN),
     (("POST",), "/v2/*", Scope.DECIDE),
@@ -67,6 +72,11 @@ GRPC: dict[str, Need] = {
 
 _EXACT = {(method, path): need for methods, path, need in _TABLE if path[-1] != "*" for method in methods}
 _PREFIXES = [(methods, path[:-1], need) for methods, path, need in _TABLE if path[-1] == "*"]
+
+
+def is_page(path: str) -> bool:
+    """Return whether it is a page; a browser without a session is redirected to the login."""
+    return path in _PAGES or path.startswith(_DECISION_PAGES)
 
 
 def need_of(method: str, path: str) -> Need:

@@ -1,4 +1,4 @@
-"""`POST /v1/decisions`: decide about one image."""
+"""`POST /v1/decisions` and `/v1/trials`: decide about one image."""
 
 from typing import Annotated, Any
 
@@ -28,6 +28,16 @@ from service.runtime import Runtime
 from service.schemas import DecisionAnswer
 
 DECISIONS = "/v1/decisions"
+TRIALS = "/v1/trials"
+
+_PROBLEMS = describe_problems(
+    [MalformedRequest, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded]
+)
+_BODY = {
+    "requestBody": describe_body(
+        {kind: {"type": "string", "format": "binary"} for kind in ("image/png", "image/jpeg", "image/webp")}
+    )
+}
 
 
 class DecisionQuery(BaseModel):
@@ -42,44 +52,44 @@ class DecisionQuery(BaseModel):
 
 
 def make_decision_routes(runtime: Runtime) -> APIRouter:
-    """Build `POST /v1/decisions`."""
+    """Build `POST /v1/decisions` and `POST /v1/trials`."""
     router = APIRouter()
 
     @router.post(
         DECISIONS,
         summary="Decide about one image, sent as the raw body",
         response_model=DecisionAnswer,
-        responses=describe_problems(
-            [
-                MalformedRequest,
-                BodyTooLarge,
-                InvalidImage,
-                Overloaded,
-                Internal,
-                NotReady,
-                DeadlineExceeded,
-            ]
-        ),
-        openapi_extra={
-            "requestBody": describe_body(
-                {kind: {"type": "string", "format": "binary"} for kind in ("image/png", "image/jpeg", "image/webp")}
-            )
-        },
+        responses=_PROBLEMS,
+        openapi_extra=_BODY,
     )
     async def decide(request: Request, query: Annotated[DecisionQuery, Query()]) -> Response:
-        identity = query.identity or new_id()
-        image = ImageRequest(identity, query.expected, query.source)
-        try:
-            async with admit_request(runtime, request, timeout_ms=query.timeout_ms) as context:
-                decided = await _decide(runtime, request, context, image=image)
-        except InvalidImage as error:
-            raise _name_encoding(error, request) from error
-        body = decision_body(identity, decided)
-        request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
-        # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
-        return Response(orjson.dumps(body), media_type="application/json")
+        return await _answer(runtime, request, query, is_trial=False)
+
+    @router.post(
+        TRIALS,
+        summary="Try one image: the same decision, which is neither counted nor recorded",
+        response_model=DecisionAnswer,
+        responses=_PROBLEMS,
+        openapi_extra=_BODY,
+    )
+    async def try_image(request: Request, query: Annotated[DecisionQuery, Query()]) -> Response:
+        return await _answer(runtime, request, query, is_trial=True)
 
     return router
+
+
+async def _answer(runtime: Runtime, request: Request, query: DecisionQuery, *, is_trial: bool) -> Response:
+    identity = query.identity or new_id()
+    image = ImageRequest(identity, query.expected, query.source)
+    try:
+        async with admit_request(runtime, request, timeout_ms=query.timeout_ms, is_trial=is_trial) as context:
+            decided = await _decide(runtime, request, context, image=image)
+    except InvalidImage as error:
+        raise _name_encoding(error, request) from error
+    body = decision_body(identity, decided)
+    request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
+    # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 async def _decide(runtime: Runtime, request: Request, context: RequestContext, *, image: ImageRequest) -> ImageDecision:

@@ -35,6 +35,11 @@ OPERATIONS: Mapping[str, Text] = {
         "the format, and the Content-Type is ignored. `reason` is the first that applies of `unfamiliar`, `uncertain`, "
         "`contradicted` and `confident`; only `confident` is accepted.",
     ),
+    "POST /v1/trials": Text(
+        DECISIONS,
+        "The same body, parameters and answer as `POST /v1/decisions`, for trying an image by hand: the decision is "
+        "neither recorded nor counted in the figures of production.",
+    ),
     "POST /v1/decisions/batch": Text(
         DECISIONS,
         "Upload any number of images as the files of a form, or as a tar such as a WebDataset shard. Each image gets "
@@ -50,6 +55,11 @@ OPERATIONS: Mapping[str, Text] = {
     "GET /v1/decisions/{record}/image": Text(
         RECORDS, "The small copy that is kept of discarded and audited images, 256 pixels at most; 404 without one."
     ),
+    "GET /v1/failures": Text(
+        RECORDS,
+        "A few examples of each error code, newest first. A failed request leaves no decision; its log line has the "
+        "same `request_id`.",
+    ),
     "GET /v1/sources": Text(
         RECORDS,
         "Accepted, uncertain, contradicted and unfamiliar images of each source, by expected label and score bin, with "
@@ -62,6 +72,10 @@ OPERATIONS: Mapping[str, Text] = {
     ),
     "GET /v1/operations": Text(
         MODEL, "Rates, latencies by stage, scores, drift and records of the last minutes, over all workers."
+    ),
+    "GET /v1/operations/history": Text(
+        MODEL,
+        "Decisions, failed requests by code, and versions of the last 15 minutes, hour or day, from the records.",
     ),
     "GET /livez": Text(MODEL, "Answers 200 until only a restart would help. Needs no token."),
     "GET /readyz": Text(MODEL, "Answers 200 from the loaded model until the service is told to end. Needs no token."),

@@ -19,11 +19,17 @@ from service.timings import Stages
 
 
 def admit_request(
-    runtime: Runtime, request: Request, *, timeout_ms: int | None = None, max_body_bytes: int | None = None
+    runtime: Runtime,
+    request: Request,
+    *,
+    timeout_ms: int | None = None,
+    max_body_bytes: int | None = None,
+    is_trial: bool = False,
 ) -> AbstractAsyncContextManager[RequestContext]:
     """Hold a permit and the deadline of one HTTP request, as `admit` does.
 
     `timeout_ms` can only shorten the service's own timeout; `max_body_bytes` is for bodies of several images.
+    Refusals of a trial are not counted.
 
     Raises:
         ServiceError: the request is not admitted, its deadline passes, or an image of it cannot be judged.
@@ -35,6 +41,7 @@ def admit_request(
         size=content_length(request),
         max_body_bytes=max_body_bytes,
         caller=name_caller(request.scope),
+        is_trial=is_trial,
     )
 
 
@@ -47,6 +54,7 @@ async def admit(
     size: int | None,
     max_body_bytes: int | None,
     caller: str,
+    is_trial: bool = False,
 ) -> AsyncIterator[RequestContext]:
     """Hold a permit and the deadline of one request for as long as the block lasts.
 
@@ -57,6 +65,7 @@ async def admit(
         size: bytes of its body, if known.
         max_body_bytes: largest body, if it may hold several images.
         caller: whose share of the capacity it takes.
+        is_trial: whether its refusals and decisions do not count.
 
     Raises:
         ServiceError: the request is not admitted, its deadline passes, or an image of it cannot be judged.
@@ -65,12 +74,12 @@ async def admit(
     context: RequestContext | None = None
     try:
         with (
-            count_refusals(runtime.metrics),
+            count_refusals(None if is_trial else runtime.metrics),
             runtime.admission.admit(size, timeout, max_body_bytes=max_body_bytes, caller=caller) as permit,
             runtime.runner as runner,
         ):
             async with asyncio.timeout(timeout) as limit:
-                context = RequestContext(runner, permit, started + timeout, stages, started, limit)
+                context = RequestContext(runner, permit, started + timeout, stages, started, limit, is_trial)
                 yield context
     except TimeoutError as error:
         given = (context.deadline if context else started + timeout) - started
@@ -78,13 +87,15 @@ async def admit(
 
 
 @contextmanager
-def count_refusals(metrics: Metrics) -> Iterator[None]:
+def count_refusals(metrics: Metrics | None) -> Iterator[None]:
     """Count refused requests and images at fault; an image at fault becomes an `InvalidImage`."""
     try:
         yield
     except ImageError as error:
-        metrics.observe_image_error(error.code)
+        if metrics is not None:
+            metrics.observe_image_error(error.code)
         raise InvalidImage(error) from error
     except Overloaded as error:
-        metrics.observe_shed(error.reason)
+        if metrics is not None:
+            metrics.observe_shed(error.reason)
         raise

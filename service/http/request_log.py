@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service.errors import ClientGone, Internal, ServiceError
+from service.http.failed_request import FailedRequest, asks_for_decisions
 from service.http.scope_state import RequestState
 from service.ids import is_request_id, new_id
 from service.metrics.decisions import Metrics
@@ -24,11 +25,19 @@ class RequestLog:
     Args:
         metrics: counts and times requests.
         tracer: creates spans; None if tracing is off.
+        on_failure: called for each failed request for decisions.
     """
 
-    def __init__(self, metrics: Metrics, *, tracer: "Tracer | None" = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        tracer: "Tracer | None" = None,
+        on_failure: Callable[[FailedRequest], None] | None = None,
+    ) -> None:
         self._metrics = metrics
         self._tracer = tracer
+        self._on_failure = on_failure
 
     def observe(
         self,
@@ -40,7 +49,7 @@ class RequestLog:
         status: int,
         started: float,
         headers: Callable[[], Mapping[str, str]],
-        identity: str | None = None,
+        given: Mapping[str, str] | None = None,
     ) -> None:
         """Note a request that ends now.
 
@@ -51,7 +60,7 @@ class RequestLog:
             status: of its answer, by HTTP.
             started: its arrival, in seconds of the monotonic clock.
             headers: returns its headers, for the trace.
-            identity: the caller's id of a failed request, if the endpoint did not read one.
+            given: `id` and `source` of a failed request, as far as the endpoint did not read them.
         """
         seconds = time.monotonic() - started
         self._metrics.observe_request(route, status, seconds)
@@ -60,11 +69,13 @@ class RequestLog:
             "route": route,
             "status": status,
             "milliseconds": round(seconds * 1000, 3),
-            **_describe_failure(state, status, identity),
+            **_describe_failure(state, status, given or {}),
             **state.log,
         }
         if state.principal is not None and not state.principal.is_anonymous:
             fields["principal"] = state.principal.name
+        if self._on_failure is not None and "code" in fields and asks_for_decisions(method, path):
+            self._on_failure(_failed_request(fields, path))
         if stages := state.stages.milliseconds():
             fields["stages"] = stages
         if trace_id := self._trace(state, method, route, status, started=started, headers=headers):
@@ -119,8 +130,21 @@ def answerable(error: Exception, state: RequestState) -> ServiceError:
     return error
 
 
-def _describe_failure(state: RequestState, status: int, identity: str | None) -> dict[str, Any]:
-    """Return the additional log fields of a failed request: code, detail and the caller's id."""
+def _failed_request(fields: Mapping[str, Any], path: str) -> FailedRequest:
+    return FailedRequest(
+        fields["status"],
+        fields["code"],
+        fields["detail"],
+        path,
+        fields["request_id"],
+        identity=fields.get("id"),
+        source=fields.get("source"),
+        token=fields.get("principal"),
+    )
+
+
+def _describe_failure(state: RequestState, status: int, given: Mapping[str, str]) -> dict[str, Any]:
+    """Return the additional log fields of a failed request: code, detail, and the caller's id and source."""
     if status < 400:
         return {}
     fields: dict[str, Any] = {}
@@ -129,4 +153,4 @@ def _describe_failure(state: RequestState, status: int, identity: str | None) ->
         problem = ClientGone("the connection closed before the answer")
     if problem is not None:
         fields = {"code": problem.code, "detail": problem.detail[:_MOST_DETAIL]}
-    return fields if identity is None else {**fields, "id": identity}
+    return {**fields, **given}

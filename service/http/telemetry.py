@@ -1,6 +1,7 @@
 """The outermost layer of the app: request id, log line, metrics and trace, and the answer to unexpected errors."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.identity import is_identity
 from service.errors import ClientGone, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
+from service.http.failed_request import FailedRequest
 from service.http.query_params import describe_faults
 from service.http.request_log import RequestLog, answerable, choose_request_id, log_fault
 from service.http.scope_state import request_state
@@ -41,14 +43,21 @@ class Telemetry:
         metrics: counts and times requests.
         tracer: creates spans; None if tracing is off.
         methods: the allowed methods of every path, for the `Allow` header of a 405.
+        on_failure: called for each failed request for decisions.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, *, tracer: "Tracer | None" = None, methods: AllowedMethods | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        *,
+        tracer: "Tracer | None" = None,
+        methods: AllowedMethods | None = None,
+        on_failure: Callable[[FailedRequest], None] | None = None,
     ) -> None:
         self._app = app
         self._methods = methods
-        self._log = RequestLog(metrics, tracer=tracer)
+        self._log = RequestLog(metrics, tracer=tracer, on_failure=on_failure)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request through."""
@@ -82,7 +91,7 @@ class Telemetry:
             self._observe(scope, status or ClientGone.status, started)
 
     def _observe(self, scope: Scope, status: int, started: float) -> None:
-        route = getattr(scope.get("route"), "path", OTHER)
+        route = getattr(scope.get("route"), "path_format", OTHER)
         if route == "/v1/decisions" and scope["method"] != "POST":
             route = RECORD
         self._log.observe(
@@ -93,7 +102,7 @@ class Telemetry:
             status=status,
             started=started,
             headers=partial(Headers, scope=scope),
-            identity=_read_identity(scope) if status >= 400 else None,
+            given=_read_names(scope) if status >= 400 else {},
         )
 
 
@@ -132,9 +141,10 @@ def _translate(error: Exception) -> Exception:
     return MalformedRequest(str(error))
 
 
-def _read_identity(scope: Scope) -> str | None:
-    """Return the `id` of the query: the request may have been refused before that was parsed."""
+def _read_names(scope: Scope) -> dict[str, str]:
+    """Return `id` and `source` of the query: the request may have been refused before that was parsed."""
     if not scope["query_string"]:
-        return None
-    identity = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[-1]
-    return identity if is_identity(identity) else None
+        return {}
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    given = {name: query.get(name, [""])[-1] for name in ("id", "source")}
+    return {name: value for name, value in given.items() if is_identity(value)}

@@ -171,9 +171,10 @@ class Pipeline:
             ImageDecision(score, runner.decide(score, image.expected), runner)
             for score, image in zip(scores, images, strict=True)
         ]
-        request = DecidedRequest(context, images, decisions, inputs)
-        for observer in self._observers:
-            await observer.decided(request)
+        if not context.is_trial:
+            request = DecidedRequest(context, images, decisions, inputs)
+            for observer in self._observers:
+                await observer.decided(request)
         return decisions
 
     async def _score(self, context: RequestContext, pixels: Pixels, waited: float) -> list[Score]:

@@ -33,7 +33,10 @@ class ImageDecision:
 
 @dataclass(slots=True)
 class RequestContext:
-    """One admitted request: its version, its permit, its deadline by the monotonic clock and its timings."""
+    """One admitted request: its version, its permit, its deadline by the monotonic clock and its timings.
+
+    Observers are not told about a trial, so that it is neither counted nor recorded.
+    """
 
     runner: ModelRunner
     permit: Permit
@@ -41,6 +44,7 @@ class RequestContext:
     stages: Stages = field(default_factory=Stages)
     started: float = field(default_factory=time.monotonic)
     limit: asyncio.Timeout | None = None
+    is_trial: bool = False
 
     def shorten(self, timeout: float) -> float:
         """Move the deadline to `timeout` seconds after the start, if that is earlier; return the seconds left.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
@@ -44,8 +45,10 @@ class Asset:
         body = path.read_bytes()
         return cls(body, _MEDIA_TYPES[path.suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
-    def answer(self, request: Request) -> Response:
-        """Return the file, or 304 if the browser has it."""
+    def answer(self, request: Request, *, status: int = 200) -> Response:
+        """Return the file, or 304 if the browser has it; a page of another status is never 304."""
+        if status != HTTPStatus.OK:
+            return Response(self.body, status, headers=_HEADERS, media_type=self.media_type)
         headers = {**_HEADERS, "ETag": self.tag}
         if _matches(request.headers.get("if-none-match", ""), self.tag):
             return Response(status_code=304, headers=headers)

@@ -14,7 +14,9 @@ from service.pages.history import LATENCY_STEPS, History, RecentScores, Tick
 from service.pages.snapshot import (
     BandState,
     DriftState,
+    FailedLoads,
     LatencyState,
+    Links,
     LoadState,
     ModelState,
     Operations,
@@ -92,6 +94,7 @@ class Sampler(Repeated):
         metrics = read_snapshot(reading)
         tick = self._tick(metrics.counts)
         card = self._runtime.runner.card
+        settings = self._runtime.settings
         scores = self._scores.add(tick.counts.scores, of=card.sha256)
         return Operations(
             time=tick.time,
@@ -107,6 +110,8 @@ class Sampler(Repeated):
             latency=self._latency(),
             load=self._load(metrics.load),
             records=self._records(metrics.records),
+            loads=_failed_loads(reading),
+            links=Links(grafana=settings.grafana_url, runbooks=settings.runbooks_url),
         )
 
     def _note_version(self) -> None:
@@ -173,3 +178,8 @@ class Sampler(Repeated):
 
 def _shadow(counts: ShadowCounts | None) -> ShadowState | None:
     return None if counts is None else ShadowState.model_validate(asdict(counts))
+
+
+def _failed_loads(reading: Reading) -> FailedLoads:
+    names = ("model", "tokens", "certificate")
+    return FailedLoads(**{name: reading.total(f"lensgate_{name}_load_failed") > 0 for name in names})

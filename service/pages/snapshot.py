@@ -115,6 +115,21 @@ class RecordsState(_Model):
     dropped: int
 
 
+class FailedLoads(_Model):
+    """Whether the latest change of a file could not be loaded in some worker, so that the previous one stays in use."""
+
+    model: bool
+    tokens: bool
+    certificate: bool
+
+
+class Links(_Model):
+    """Addresses of other pages for the person on call, from the settings."""
+
+    grafana: str | None
+    runbooks: str | None = Field(description="An alert's section is at the fragment of its name in lower case")
+
+
 class Operations(_Model):
     """The state of the service."""
 
@@ -133,6 +148,8 @@ class Operations(_Model):
     latency: LatencyState
     load: LoadState
     records: RecordsState
+    loads: FailedLoads
+    links: Links
 
 
 def show_history(steps: Iterable[Step]) -> HistoryState:

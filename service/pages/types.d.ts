@@ -5,6 +5,9 @@ import type { components, paths } from "../../runs/openapi";
 type Schemas = components["schemas"];
 
 export type Operations = Schemas["Operations"];
+export type OperationsHistory = Schemas["OperationsHistory"];
+export type Failure = Schemas["Failure"];
+export type FailurePage = Schemas["FailurePage"];
 export type Band = Schemas["BandState"];
 export type Drift = Schemas["DriftState"];
 export type History = Schemas["HistoryState"];
@@ -41,6 +44,15 @@ export interface Point {
   perSecond: number;
   shares: number[];
   rejected: number | null;
+}
+
+/** A history as the chart draws it: the steps, the time of its end, and its length in seconds and in words. */
+export interface Span
+  extends Pick<History, "times" | "seconds" | "decisions" | "unfamiliar" | "uncertain" | "contradicted"> {
+  now: number;
+  span: number;
+  name: string;
+  changes: OperationsHistory["changes"];
 }
 
 /** A JSON schema as OpenAPI documents hold it. */

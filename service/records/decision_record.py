@@ -17,8 +17,8 @@ class DecisionRecord:
     """A decision and its metadata.
 
     `identity` and `source` are the caller's names of the image and its generator, if any; `latency` is in seconds from
-    the request line. `taken` is the time by the monotonic clock. `is_processed` says that the preview worker has
-    finished; `sha256` is final then.
+    the request line, and `stages` holds the milliseconds of its stages, of all its images together. `taken` is the time
+    by the monotonic clock. `is_processed` says that the preview worker has finished; `sha256` is final then.
     """
 
     identity: str | None
@@ -30,6 +30,7 @@ class DecisionRecord:
     latency: float
     draw: Draw | None = None
     source: str | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
     record: str = field(default_factory=new_id)
     taken: float = field(default_factory=time.monotonic)
     time: float = field(default_factory=time.time)
@@ -65,4 +66,6 @@ class DecisionRecord:
             "draw_probability": self.draw and self.draw.probability,
             "draw_weight": self.draw and self.draw.weight,
             "source": self.source and storable_text(self.source),
+            "novelty_threshold": self.card.novelty_limit,
+            **{f"{name}_ms": self.stages.get(name) for name in ("read", "queue", "decode", "inference")},
         }

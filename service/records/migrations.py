@@ -27,6 +27,11 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE lost_audits ADD COLUMN weight FLOAT NOT NULL DEFAULT 0",
         "UPDATE lost_audits SET weight = images",
     ),
+    # FLOAT is a double in both databases. New tables need no migration.
+    4: tuple(
+        f"ALTER TABLE decisions ADD COLUMN {name} FLOAT"
+        for name in ("novelty_threshold", "read_ms", "queue_ms", "decode_ms", "inference_ms")
+    ),
 }
 """The statements that lead to each version from the one before."""
 

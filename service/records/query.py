@@ -20,7 +20,8 @@ DEFAULT_LIMIT = 100
 PAGE = 1_000
 """Number of records read in one transaction."""
 
-RecordId = Annotated[str, Field(pattern="^[0-9A-HJKMNP-TV-Z]{26}$")]
+RECORD_PATTERN = "[0-9A-HJKMNP-TV-Z]{26}"
+RecordId = Annotated[str, Field(pattern=f"^{RECORD_PATTERN}$")]
 
 
 class Filters(BaseModel):
@@ -136,9 +137,7 @@ def find_one(store: Store, name: str) -> dict[str, Any]:
             or connection.execute(query.where(decisions.c.id == name)).one_or_none()
         )
     if row is None:
-        raise NotFound(
-            "no decision with this record or id: deleted, or not written yet; for an id with a slash use ?id="
-        )
+        raise NotFound("no decision with this record or id: deleted, or not written yet")
     return read_record(row)
 
 
@@ -179,3 +178,6 @@ def _first_record(microseconds: int) -> str:
 
 def _microseconds(time: datetime) -> int:
     return round(utc(time).timestamp() * 1e6)
+
+
+NO_FILTERS = Filters()

@@ -12,6 +12,7 @@ from service.inference.preprocess import Source
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import DecisionRecord
 from service.records.differences import Differences
+from service.records.failures import FailureLog
 from service.records.preview_worker import Preview, PreviewWorker
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
@@ -52,6 +53,7 @@ class Recorder:
         prune_seconds: interval between deletions of old records.
         retention: clock for the age of records.
         differences: drawn images about which the shadow differs, written after their decisions.
+        failures: failed requests, written along with the decisions.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Recorder:
         prune_seconds: float = PRUNE_SECONDS,
         retention: RetentionClock | None = None,
         differences: Differences | None = None,
+        failures: FailureLog | None = None,
     ) -> None:
         self.store = store
         self._metrics = metrics
@@ -81,6 +84,7 @@ class Recorder:
         self._next_prune = float("-inf")
         self._retention = retention or RetentionClock(limits.max_days * DAY)
         self._differences = differences
+        self.failures = failures or FailureLog()
         self._rows: deque[DecisionRecord] = deque()
         self._previews: deque[tuple[DecisionRecord, Preview]] = deque()
         self._writing: tuple[Sequence[DecisionRecord], Sequence[Preview]] = ((), ())
@@ -148,6 +152,7 @@ class Recorder:
             self._write()
             if self._differences is not None:
                 self._differences.write(self.store)
+            self.failures.write(self.store)
             self._prune()
         except RecordsUnavailable as error:
             self._fail(error.detail)

@@ -6,11 +6,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
+from starlette.convertors import Convertor, register_url_convertor
 
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response, write_table
-from service.records.query import Page, find_all, find_image, find_one, find_page
+from service.records.failures import FailureFilters, FailurePage, find_failures
+from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten
 from service.records.store import Store
 
@@ -22,6 +24,21 @@ _FORMATS = {_CSV: "csv", _NDJSON: "ndjson"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Records = Iterable[dict[str, Any]]
+
+
+class _RecordConvertor(Convertor[str]):
+    """A path parameter that is a `record`."""
+
+    regex = RECORD_PATTERN
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("record", _RecordConvertor())
 
 
 class RecordPage(BaseModel):
@@ -45,15 +62,23 @@ def make_record_routes(store: Store | None) -> APIRouter:
         found, after = find_page(require_store(store), page)
         return json_response({"decisions": found, "next": after})
 
-    @router.get("/v1/decisions/{record}/image", response_class=Response, summary="Get the preview of an image, a JPEG")
+    # Callers' ids may contain slashes; only after a record does `/image` name its preview.
+    @router.get(
+        "/v1/decisions/{record:record}/image", response_class=Response, summary="Get the preview of an image, a JPEG"
+    )
     def image(record: str) -> Response:
         # The preview of a record never changes.
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
         return Response(find_image(require_store(store), record), media_type="image/jpeg", headers=headers)
 
-    @router.get("/v1/decisions/{name}", response_model=Record, summary="Get one decision by `record` or `id`")
+    @router.get("/v1/decisions/{name:path}", response_model=Record, summary="Get one decision by `record` or `id`")
     def decision(name: str) -> Response:
         return json_response(find_one(require_store(store), name))
+
+    @router.get("/v1/failures", response_model=FailurePage, summary="List examples of failed requests, newest first")
+    def list_failures(filters: Annotated[FailureFilters, Query()]) -> Response:
+        found, after = find_failures(require_store(store), filters)
+        return json_response({"failures": found, "next": after})
 
     return router
 

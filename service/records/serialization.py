@@ -4,13 +4,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, FromClause, Row
 
 from gate import Action, Label, Reason
 from service.records.audit_draws import DrawKind
 from service.records.tables import Verdict, decisions, images, verdicts
 from service.schemas import BandAnswer, ModelAnswer
+
+
+class StageTimes(BaseModel):
+    """Milliseconds of the request's stages, of all its images together; null where unknown."""
+
+    read: float | None
+    queue: float | None
+    decode: float | None
+    inference: float | None
 
 
 class Record(BaseModel):
@@ -28,7 +37,9 @@ class Record(BaseModel):
     expected: Label | None
     source: str | None
     band: BandAnswer
+    novelty_threshold: float | None = Field(description="Above it an image is unfamiliar")
     model: ModelAnswer
+    stages: StageTimes
     latency_ms: float
     audit: bool
     draw: DrawKind | None
@@ -65,6 +76,8 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
         "source": row.source,
         "band": {"low": row.band_low, "high": row.band_high},
         "model": {"name": row.model, "version": row.version},
+        "novelty_threshold": row.novelty_threshold,
+        "stages": {name: getattr(row, f"{name}_ms") for name in StageTimes.model_fields},
         "latency_ms": row.latency_ms,
         "audit": row.audit,
         "draw": row.draw,
@@ -95,7 +108,8 @@ def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
 
 FLAT_NAMES = (
     *("record", "id", "time", "sha256", "glasses_probability", "label", "decision", "reason", "novelty", "expected"),
-    *("source", "band_low", "band_high", "model_name", "model_version", "latency_ms", "audit"),
+    *("source", "band_low", "band_high", "model_name", "model_version", "novelty_threshold"),
+    *("stages_read", "stages_queue", "stages_decode", "stages_inference", "latency_ms", "audit"),
     *("draw", "draw_probability", "draw_weight", "image", "verdict"),
 )
 """The member names of a flattened record, in order."""

@@ -18,8 +18,11 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """A change to the tables takes the next number, and a migration in `migrations.py`."""
+
+STEP_SECONDS = 15
+"""Length of the steps in which decisions and failures are counted."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -70,6 +73,12 @@ decisions = Table(
     Column("draw", String(16)),
     Column("draw_probability", Float(53)),
     Column("draw_weight", Float(53)),
+    # The limit that the novelty was compared with, and the times of the stages in milliseconds; NULL where unknown.
+    Column("novelty_threshold", Float(53)),
+    Column("read_ms", Float(53)),
+    Column("queue_ms", Float(53)),
+    Column("decode_ms", Float(53)),
+    Column("inference_ms", Float(53)),
 )
 # For the newest decision with an id; callers may use one id for all images.
 Index("decisions_named", decisions.c.id, decisions.c.record)
@@ -171,3 +180,41 @@ skips = Table(
     Column("reviewer", String(128), primary_key=True),
     Column("time", BigInteger, nullable=False),
 )
+
+# Decisions counted in steps of `STEP_SECONDS`.
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("version", String(64), primary_key=True),
+    Column("label", String(16), primary_key=True),
+    Column("reason", String(16), primary_key=True),
+    Column("images", BigInteger, nullable=False),
+)
+
+# Failed requests, and failed images of uploads, counted in the same steps.
+failures = Table(
+    "failures",
+    metadata,
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("code", String(64), primary_key=True),
+    Column("images", BigInteger, nullable=False),
+)
+
+# A few examples of each code.
+failed_requests = Table(
+    "failed_requests",
+    metadata,
+    Column("record", String(26), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+    # NULL for one image of an upload.
+    Column("status", Integer),
+    Column("code", String(64), nullable=False),
+    Column("detail", String(500), nullable=False),
+    Column("path", String(256), nullable=False),
+    Column("request_id", String(128), nullable=False, index=True),
+    Column("id", String(160), index=True),
+    Column("source", String(128)),
+    Column("token", String(64)),
+)
+Index("failed_requests_coded", failed_requests.c.code, failed_requests.c.record)

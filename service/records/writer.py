@@ -25,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
+from service.records.failures import prune_failures
+from service.records.outcomes import count_outcomes, prune_counts
 from service.records.preview_worker import Preview
 from service.records.retention import Span
 from service.records.store import Store, insert_into
@@ -96,6 +98,8 @@ def prune(store: Store, limits: Limits, *, now: float) -> bool:
         kept -= _count(connection, select(func.count()).select_from(_exempt().subquery()))
         deleted += _delete_decisions(connection, min(kept - limits.max_rows, PRUNE_ROWS - deleted))
         deleted += _delete_images(connection, limits.max_image_bytes, most=PRUNE_ROWS - deleted)
+        prune_counts(connection, now=now)
+        prune_failures(connection)
     return deleted >= PRUNE_ROWS
 
 
@@ -103,7 +107,7 @@ def _is_refused(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) 
     """Insert; return whether the database refused the values."""
     try:
         with store.begin() as connection:
-            _insert(connection, decisions, rows)
+            count_outcomes(connection, _insert_rows(connection, rows))
             _insert_previews(connection, previews)
     except RecordsUnavailable as error:
         # An error about a value does not mean that the database is unavailable.
@@ -127,6 +131,15 @@ def _insert_previews(connection: Connection, previews: Sequence[Preview]) -> Non
 def _known(connection: Connection, records: Sequence[str]) -> set[str]:
     """Return the records that still exist."""
     return set(connection.scalars(select(decisions.c.record).where(decisions.c.record.in_(records))))
+
+
+def _insert_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Insert decisions and return the new ones: a retry after a lost response must not count them again."""
+    if not rows:
+        return []
+    statement = insert_into(connection, decisions).on_conflict_do_nothing().returning(decisions.c.record)
+    new = set(connection.scalars(statement, list(rows)))
+    return [row for row in rows if row["record"] in new]
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from service.errors import Conflict, NotFound
+from service.records.query import NO_FILTERS, Filters
 from service.records.serialization import COLUMNS, SOURCES, read_record
 from service.records.store import Store, insert_into
 from service.records.tables import Verdict, claims, decisions, images, second_verdicts, skips, verdicts
@@ -47,7 +48,9 @@ class ReviewQueue:
         self._store = store
         self._clock = clock
 
-    def claim(self, reviewer: Reviewer, *, count: int, kind: ReviewKind) -> tuple[list[dict[str, Any]], int]:
+    def claim(
+        self, reviewer: Reviewer, *, count: int, kind: ReviewKind, filters: Filters = NO_FILTERS
+    ) -> tuple[list[dict[str, Any]], int]:
         """Reserve the next `count` images for this reviewer, starting with those already reserved.
 
         Images wait for a first verdict, or for a second one by another reviewer; they are returned without the first.
@@ -56,9 +59,11 @@ class ReviewQueue:
         now = self._now()
         expires = now + LEASE_SECONDS * 10**6
         with self._store.begin_alone() as connection:
-            kept = self._renew(connection, reviewer, kind=kind, count=count, expires=expires)
+            kept = self._renew(connection, reviewer, kind=kind, filters=filters, count=count, expires=expires)
             if len(kept) < count:
-                kept += self._take(connection, reviewer, kind=kind, count=count - len(kept), now=now, expires=expires)
+                kept += self._take(
+                    connection, reviewer, kind=kind, filters=filters, count=count - len(kept), now=now, expires=expires
+                )
             query = select(*COLUMNS).select_from(SOURCES).where(decisions.c.record.in_(kept))
             rows = connection.execute(query.order_by(*READING_ORDER)).all()
         return [read_record(row) | {"verdict": None} for row in rows], expires
@@ -152,13 +157,21 @@ class ReviewQueue:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
     def _renew(
-        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, expires: int
+        self,
+        connection: Connection,
+        reviewer: Reviewer,
+        *,
+        kind: ReviewKind,
+        filters: Filters,
+        count: int,
+        expires: int,
     ) -> list[str]:
         own = (
             select(claims.c.record)
             .join(decisions, decisions.c.record == claims.c.record)
             .join(images, images.c.record == claims.c.record)
             .where(claims.c.reviewer == reviewer.name, kind.condition(), _waits_for(reviewer))
+            .where(*filters.conditions())
             .order_by(*READING_ORDER)
             .limit(count)
         )
@@ -166,13 +179,22 @@ class ReviewQueue:
         return list(connection.scalars(statement.values(expires=expires).returning(claims.c.record)))
 
     def _take(
-        self, connection: Connection, reviewer: Reviewer, *, kind: ReviewKind, count: int, now: int, expires: int
+        self,
+        connection: Connection,
+        reviewer: Reviewer,
+        *,
+        kind: ReviewKind,
+        filters: Filters,
+        count: int,
+        now: int,
+        expires: int,
     ) -> list[str]:
         taken: list[str] = []
         for stage in stages(kind):
             if len(taken) < count:
-                free = first_of(_free(reviewer, stage, now=now, expires=expires), count - len(taken))
-                taken += self._upsert(connection, free, where=claims.c.expires < now)
+                free = _free(reviewer, stage, now=now, expires=expires).where(*filters.conditions())
+                first = first_of(free, count - len(taken))
+                taken += self._upsert(connection, first, where=claims.c.expires < now)
         return taken
 
     def _hold(self, connection: Connection, reviewer: Reviewer, record: str) -> None:

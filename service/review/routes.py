@@ -6,13 +6,13 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.http.responses import download, json_response
 from service.ids import Source
-from service.records.query import RecordId
+from service.records.query import NO_FILTERS, Filters, RecordId
 from service.records.routes import require_store
 from service.records.serialization import Record, show_time
 from service.records.store import Store
@@ -44,6 +44,14 @@ class ClaimBody(ReviewerBody):
 
     count: Annotated[int, Field(ge=1, le=MAX_CLAIMED)] = 10
     kind: ReviewKind = ReviewKind.ALL
+    filters: Filters = NO_FILTERS
+
+    @field_validator("filters")
+    @classmethod
+    def _have_no_verdict(cls, filters: Filters) -> Filters:
+        if filters.verdict is not None:
+            raise ValueError("images in the review have no verdict yet: leave `verdict` out")
+        return filters
 
 
 class ClaimedImages(BaseModel):
@@ -104,7 +112,8 @@ def _add_claims(router: APIRouter, store: Store | None) -> None:
         "/claims", response_model=ClaimedImages, summary="Reserve images for the reviewer, or extend the reservation"
     )
     def claim(request: Request, body: ClaimBody) -> Response:
-        found, expires = _queue(store).claim(find_reviewer(request, body.reviewer), count=body.count, kind=body.kind)
+        who = find_reviewer(request, body.reviewer)
+        found, expires = _queue(store).claim(who, count=body.count, kind=body.kind, filters=body.filters)
         return json_response({"images": found, "expires": show_time(expires)})
 
     @router.delete("/claims", status_code=204, summary="Release all reserved images")

@@ -10,6 +10,9 @@ from tests.browser.panel import BRIGHT, GREY, change_snapshot, file_of, wait_for
 from tests.support.images import encode
 from tests.support.servers import Running, running_service, wait_until
 
+# On a busy machine the last images may be older than the window of the last point.
+AT_A_POINT = re.compile("images/s, reject rate|: no images")
+
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -160,7 +163,7 @@ def test_the_history_is_read_with_arrow_keys(browser: Browser, busy: Running) ->
         expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
         tab_to(page, "#history")
         page.keyboard.press("ArrowLeft")
-        expect(page.locator("#history-readout")).to_contain_text("images/s, reject rate")
+        expect(page.locator("#history-readout")).to_have_text(AT_A_POINT)
         expect(page.locator("#history .cursor")).to_have_count(1)
         page.keyboard.press("Home")
         expect(page.locator("#history")).to_have_attribute("aria-valuenow", "0")
@@ -173,7 +176,7 @@ def test_the_history_is_read_under_the_pointer(browser: Browser, busy: Running) 
         page.goto("/")
         wait_for_numbers(page)
         page.hover("#history")
-        expect(page.locator("#history-readout")).to_contain_text("images/s, reject rate")
+        expect(page.locator("#history-readout")).to_have_text(AT_A_POINT)
         page.hover("#scores-title")
         expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
 
@@ -184,7 +187,7 @@ def test_the_history_is_a_table_for_who_cannot_see_the_chart(browser: Browser, b
         wait_for_numbers(page)
         tab_to(page, "#history-details summary")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("table", name="The last 15 minutes, by minute")).to_be_visible()
+        expect(page.get_by_role("table", name="The history as a table")).to_be_visible()
         expect(page.locator("#history-table tr").first).to_contain_text("%")
 
 

@@ -12,7 +12,7 @@ from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, tab_to
 from tests.browser.desk import Desk, button, open_desk, saved, shown
-from tests.service.review.decisions import audited, fill
+from tests.service.review.decisions import audited, decision, fill
 
 
 @pytest.fixture
@@ -126,6 +126,23 @@ def test_the_grid_is_walked_by_arrows_and_keeps_its_focus(desk: Desk) -> None:
         assert len(desk.said()) == 24
 
 
+def test_the_filters_of_a_link_choose_the_images(desk: Desk) -> None:
+    desk.fill(3)
+    fill(desk.store, [decision(id="upside-down", reason="unfamiliar", probability=0.98)])
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.goto("/decisions?reason=unfamiliar")
+        page.get_by_role("link", name="Review these").click()
+        shown(page, "upside-down")
+        expect(page.locator("#filters-title")).to_have_text("Filters (1 in use)")
+        expect(page.locator(".badge--unfamiliar")).to_be_visible()
+        check_accessibility(page)
+        page.keyboard.press("u")
+        expect(page.get_by_text("Only images that match the filters are shown.")).to_be_visible()
+        page.get_by_role("link", name="Clear").click()
+        shown(page, "face-0")
+
+
 def test_two_reviewers_never_see_the_same_image(desk: Desk) -> None:
     desk.fill(36)
     with desk.sit_down("Anna") as first, desk.sit_down("Béla") as second:
@@ -161,7 +178,7 @@ def test_the_audit_hides_the_models_answer_until_the_verdict(desk: Desk) -> None
         page.get_by_text("Audit", exact=True).click()
         expect(page.locator(".veil")).to_be_visible()
         expect(page.locator(".scale-value")).to_be_hidden()
-        expect(page.get_by_text("Reason")).to_be_hidden()
+        expect(page.locator(".fact-list").get_by_text("Reason")).to_be_hidden()
         page.keyboard.press("n")
         expect(page.get_by_text("Last: no glasses; the model: glasses 0.980")).to_be_visible()
         page.keyboard.press("g")

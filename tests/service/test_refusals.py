@@ -77,15 +77,20 @@ def test_the_line_of_a_failed_request_says_what_failed_for_whom(tmp_path: Path) 
         tmp_path / "tokens.toml",
         {"gen": 'scopes = ["decide"]', "slow": 'scopes = ["decide"]\nrequests_per_second = 0.001\nburst = 1'},
     )
+    broken = {"name": "encoded_image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 12}}
+    sourced = json.dumps({"id": "mine-v3", "inputs": [broken], "parameters": {"source": "gan-8"}}).encode()
+    length = {"Inference-Header-Content-Length": str(len(sourced))}
     v2 = {"id": "mine-v2", "inputs": [], "parameters": {"expcted": "glasses"}}
     environment = {"LENSGATE_MODELS": str(Path(__file__).parents[2] / "models"), "LENSGATE_TOKENS": str(tokens)}
     with (
         running_process(tmp_path / "log", environment) as process,
         httpx.Client(base_url=process.url, timeout=TIMEOUT, trust_env=False) as client,
     ):
-        client.post("/v1/decisions?id=mine-1", content=b"no image", headers=bearer("gen"))
+        client.post("/v1/decisions?id=mine-1&source=gan-7", content=b"no image", headers=bearer("gen"))
         client.post("/v1/decisions?id=mine-2&expcted=glasses", content=WHITE, headers=bearer("gen"))
         client.post("/v2/models/glasses/infer", json=v2, headers=bearer("gen"))
+        body = sourced + b"\x08\0\0\0no image"
+        client.post("/v2/models/glasses/infer", content=body, headers=bearer("gen") | length)
         client.get("/v1/decisions?id=mine-4", headers=bearer("gen"))
         client.post("/v1/decisions?id=mine-5", content=WHITE, headers=bearer("slow"))
         client.post("/v1/decisions?id=mine-6", content=WHITE, headers=bearer("slow"))
@@ -93,13 +98,15 @@ def test_the_line_of_a_failed_request_says_what_failed_for_whom(tmp_path: Path) 
         client.post("/v1/decisions?id=a%0Ab", content=WHITE, headers=bearer("gen"))
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     found = [line for line in lines if line["logger"] == "service.access" and line["status"] >= 400]
-    assert [(line["status"], line["code"], line.get("id"), line.get("principal")) for line in found] == [
-        (422, "unsupported_image", "mine-1", "gen"),
-        (400, "malformed_request", "mine-2", "gen"),
-        (400, "malformed_request", "mine-v2", "gen"),
-        (403, "forbidden", "mine-4", "gen"),
-        (429, "rate_limited", "mine-6", "slow"),
-        (401, "unauthorized", "mine-7", None),
-        (400, "malformed_request", None, "gen"),
+    names = ("status", "code", "id", "source", "principal")
+    assert [tuple(line.get(name) for name in names) for line in found] == [
+        (422, "unsupported_image", "mine-1", "gan-7", "gen"),
+        (400, "malformed_request", "mine-2", None, "gen"),
+        (400, "malformed_request", "mine-v2", None, "gen"),
+        (422, "unsupported_image", "mine-v3", "gan-8", "gen"),
+        (403, "forbidden", "mine-4", None, "gen"),
+        (429, "rate_limited", "mine-6", None, "slow"),
+        (401, "unauthorized", "mine-7", None, None),
+        (400, "malformed_request", None, None, "gen"),
     ]
     assert all(10 < len(line["detail"]) <= 500 for line in found)

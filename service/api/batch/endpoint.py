@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from gate import Label
 from service.api.batch.multipart import FormParser
-from service.api.batch.session import BatchSession
+from service.api.batch.session import BATCH, BatchSession
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import UploadParser
 from service.api.request_admission import count_refusals
@@ -24,7 +24,6 @@ from service.inference.request_context import ImageRequest
 from service.runtime import Runtime
 from service.schemas import DecisionAnswer
 
-BATCH = "/v1/decisions/batch"
 _FORM = "multipart/form-data"
 _TAR = "application/x-tar"
 

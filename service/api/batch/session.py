@@ -16,12 +16,15 @@ from service.api.batch.upload_events import UploadParser
 from service.api.decisions import decision_body
 from service.api.request_admission import count_refusals
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
+from service.http.failed_request import FailedRequest
 from service.http.request_body import Pace
 from service.http.scope_state import request_state
 from service.inference.admission import Permit
 from service.inference.payload import Payload
 from service.inference.request_context import ImageRequest, RequestContext
 from service.runtime import Runtime
+
+BATCH = "/v1/decisions/batch"
 
 LINGER_SECONDS = 1.0
 """Time to read the rest of the upload after the last line: closing on unread bytes would lose that line."""
@@ -60,7 +63,7 @@ class BatchSession:
         self._parser = parser
         self._connection = ConnectionWatch(scope)
         self._send = send
-        self._request_id = request_state(scope).request_id
+        self._state = request_state(scope)
         self._image = image
         self._timeout = timeout
         self._patience = runtime.settings.timeout_ms / 1000
@@ -86,8 +89,24 @@ class BatchSession:
             watching = group.create_task(self._watch(reading))
             async for line in self._lines:
                 self.counts[line.get("decision", "error")] += 1
+                if "error" in line:
+                    self._note_failure(line)
                 await self._write(line)
             watching.cancel()
+
+    def _note_failure(self, line: Line) -> None:
+        principal, error = self._state.principal, line["error"]
+        failed = FailedRequest(
+            None,
+            error["code"],
+            error["detail"],
+            BATCH,
+            self._state.request_id,
+            identity=line["id"],
+            source=self._image.source,
+            token=None if principal is None or principal.is_anonymous else principal.name,
+        )
+        self._runtime.note_failure(failed)
 
     async def _finish(self) -> None:
         if self.fault is not None:
@@ -144,7 +163,7 @@ class BatchSession:
         except ServiceError as error:
             return error_line(error, identity)
         except Exception:
-            log.exception("unexpected fault", extra={"fields": {"request_id": self._request_id, "id": identity}})
+            log.exception("unexpected fault", extra={"fields": {"request_id": self._state.request_id, "id": identity}})
             return error_line(Internal(), identity)
         return decision_body(identity, decided)
 

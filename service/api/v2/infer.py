@@ -60,6 +60,8 @@ class InferEndpoint:
             read_shared=partial(self._inference.read_shared, context),
             identified=partial(_note_identity, request),
         )
+        if asked.source:
+            request_state(request.scope).log["source"] = asked.source
         self._inference.make_room(context, asked)
         with while_connected(request):
             answers = await self._inference.decide(context, asked)

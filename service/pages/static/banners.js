@@ -7,7 +7,8 @@ import { exceedsLimit } from "./series.js";
 
 /** @import { Operations, Records } from "../types" */
 
-/** @typedef {{ kind: "warn" | "bad", text: string, canRetry?: boolean }} Notice */
+/** @typedef {{ text: string, href: string }} Link */
+/** @typedef {{ kind: "warn" | "bad", text: string, canRetry?: boolean, links?: Link[] }} Notice */
 
 const STATES = {
   ready: ["Ready", "good"],
@@ -83,10 +84,11 @@ export class Banners {
   }
 
   /** @param {Notice} notice */
-  #notice({ kind, text, canRetry }) {
+  #notice({ kind, text, canRetry, links = [] }) {
     const attributes = { type: "button", class: "button button--small", onclick: this.#retry };
     const button = canRetry ? h("button", attributes, "Retry now") : null;
-    return h("div", { class: `notice notice--${kind} row` }, h("span", {}, text), button);
+    const shown = links.map((link) => h("a", { href: link.href }, link.text));
+    return h("div", { class: `notice notice--${kind} row` }, h("span", {}, text), button, shown);
   }
 }
 
@@ -94,14 +96,52 @@ export class Banners {
  * @param {Operations} snapshot
  * @returns {Notice[]}
  */
-function notices({ state, records, drift }) {
+function notices({ state, records, drift, loads, model, links }) {
   /** @type {Notice[]} */
   const found = [];
   const notice = STATE_NOTICES[state];
-  if (notice) found.push(notice);
-  if (records.state === "failing") found.push({ kind: "warn", text: recordsText(records) });
-  if (exceedsLimit(drift)) found.push({ kind: "warn", text: driftText(drift.psi, drift.limit) });
+  if (notice) found.push({ ...notice, links: state === "failed" ? runbook(links, "LensgateNotAlive") : [] });
+  if (loads.model) {
+    const text = `The model named by CURRENT cannot be loaded; version ${model.version} is still served.`;
+    found.push(failedLoad(text, "current model cannot be served", runbook(links, "LensgateModelLoadFailed")));
+  }
+  if (loads.tokens) {
+    const text = "The changed token file is unusable; the previous tokens stay in force.";
+    found.push(failedLoad(text, "tokens not reloaded", runbook(links, "LensgateTokensLoadFailed")));
+  }
+  if (loads.certificate) {
+    const text = "The changed certificate is unusable; the previous one stays in use until it expires.";
+    found.push(failedLoad(text, "certificate not reloaded", runbook(links, "LensgateCertificateLoadFailed")));
+  }
+  if (records.state === "failing") {
+    found.push({ kind: "warn", text: recordsText(records), links: runbook(links, "LensgateRecordsFailing") });
+  }
+  if (exceedsLimit(drift)) {
+    const images = { text: "Show discarded images", href: "/decisions?decision=discard" };
+    const shown = records.state === "off" ? [] : [images];
+    const text = driftText(drift.psi, drift.limit);
+    found.push({ kind: "warn", text, links: [...shown, ...runbook(links, "LensgateScoreDrift")] });
+  }
   return found;
+}
+
+/**
+ * @param {string} text
+ * @param {string} line the words of the log line that holds the reason
+ * @param {Link[]} links
+ * @returns {Notice}
+ */
+function failedLoad(text, line, links) {
+  return { kind: "bad", text: `${text} The log has the reason, at “${line}”.`, links };
+}
+
+/**
+ * @param {Operations["links"]} links
+ * @param {string} alert
+ * @returns {Link[]}
+ */
+function runbook({ runbooks }, alert) {
+  return runbooks === null ? [] : [{ text: "Runbook", href: `${runbooks}#${alert.toLowerCase()}` }];
 }
 
 /** @param {Records} records */

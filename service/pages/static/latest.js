@@ -3,6 +3,7 @@
 import { api, detailOf } from "./api.js";
 import { h } from "./dom.js";
 import { ago, moment, probability, words } from "./format.js";
+import { badge } from "./reasons.js";
 
 /** @import { DecisionRecord, Operations, RecordPage, Records } from "../types" */
 /** @import { Child } from "./dom.js" */
@@ -114,12 +115,12 @@ function thumb(record) {
   return h(
     "li",
     { class: "thumb" },
-    h("div", { class: "thumb-picture small" }, picture(record)),
+    h("a", { class: "thumb-picture small", href: `/decisions/${record.record}` }, picture(record)),
     h(
       "div",
       { class: "thumb-facts small" },
       h("strong", { title: "probability of glasses" }, probability(record.glasses_probability)),
-      h("span", { class: `badge badge--${record.reason}` }, words(record.reason)),
+      badge(record.reason),
       record.expected && h("span", {}, `expected ${words(record.expected)}`),
       h("span", { class: "soft thumb-id", title: record.id }, record.id),
       h("time", { class: "soft", datetime: record.time, title: moment(record.time) }, ago(record.time)),
@@ -129,5 +130,6 @@ function thumb(record) {
 
 /** @param {DecisionRecord} record */
 function picture({ image, id }) {
-  return image ? h("img", { src: image, alt: `Discarded image ${id}`, width: 256, height: 256 }) : "no preview";
+  if (image) return h("img", { src: image, alt: `Discarded image ${id}`, width: 256, height: 256 });
+  return h("span", {}, h("span", { class: "visually-hidden" }, `Discarded image ${id}: `), "no preview");
 }

@@ -3,25 +3,30 @@
 import { api, session, statusOf } from "./api.js";
 import { Banners } from "./banners.js";
 import { byId, h, say } from "./dom.js";
-import { clock, count, percent, rate } from "./format.js";
+import { Errors } from "./errors.js";
+import { count, percent } from "./format.js";
 import { showSession } from "./header.js";
 import { drawHistogram, range } from "./histogram.js";
+import { History } from "./history.js";
 import { Latest } from "./latest.js";
 import { Poll } from "./poll.js";
-import { readOut, summarise, toMinutes, toPoints } from "./series.js";
 import { watchSources } from "./sources.js";
 import { showLoad, showStages, showTiles } from "./tiles.js";
-import { TimeChart } from "./timechart.js";
 import { makeTry } from "./try.js";
+import { showVersions } from "./versions.js";
 
-/** @import { Operations, Point, Session } from "../types" */
+/** @import { Operations, OperationsHistory, Session } from "../types" */
 
 const page = {
   /** @type {Operations | null} */
   snapshot: null,
   banners: new Banners(() => poll.now()),
   latest: new Latest(byId("latest")),
-  chart: new TimeChart(byId("history"), (point) => readHistory(point)),
+  errors: new Errors(),
+  history: new History((history) => {
+    showVersions(history);
+    page.errors.show(history);
+  }),
   hasSources: false,
 };
 
@@ -44,7 +49,9 @@ function show(snapshot) {
   showTiles(snapshot);
   showStages(snapshot.latency.stages);
   showLoad(snapshot);
-  showHistory(snapshot);
+  showLinks(snapshot);
+  page.history.follow(snapshot);
+  byId("errors-card").hidden = snapshot.records.state === "off";
   showScores(snapshot);
   page.latest.follow(snapshot);
   // Sources are known from records only.
@@ -65,24 +72,12 @@ function fail(error) {
 }
 
 /** @param {Operations} snapshot */
-function showHistory(snapshot) {
-  const isEmpty = snapshot.decisions === 0;
-  byId("empty").hidden = !isEmpty;
-  for (const id of ["history", "history-legend", "history-readout", "history-details"]) byId(id).hidden = isEmpty;
-  if (isEmpty) return;
-  page.chart.show(toPoints(snapshot.history), snapshot.time);
-  byId("history-table").replaceChildren(...toMinutes(snapshot.history).map(minuteRow));
-}
-
-/** @param {Point | null} point */
-function readHistory(point) {
-  if (page.snapshot) say(byId("history-readout"), point ? readOut(point) : summarise(page.snapshot.history));
-}
-
-/** @param {ReturnType<typeof toMinutes>[number]} minute */
-function minuteRow(minute) {
-  const cells = [count(minute.images), rate(minute.perSecond), percent(minute.rejected), ...minute.reasons.map(count)];
-  return row(clock(minute.time * 1000), cells);
+function showLinks({ links }) {
+  for (const [id, href] of Object.entries({ grafana: links.grafana, runbooks: links.runbooks })) {
+    const link = byId(id);
+    link.hidden = href === null;
+    if (href !== null) link.setAttribute("href", href);
+  }
 }
 
 /** @param {Operations} snapshot */
@@ -139,6 +134,12 @@ function offerCommand() {
 }
 
 new ResizeObserver(() => page.snapshot && showScores(page.snapshot)).observe(byId("scores"));
+for (const choice of byId("windows").querySelectorAll("input")) {
+  choice.addEventListener("change", () => {
+    page.history.choose(/** @type {OperationsHistory["window"]} */ (choice.value));
+    poll.now();
+  });
+}
 offerCommand();
 makeTry(() => poll.now());
 showSession().catch(() => {}); // The poll reports the same problem.

@@ -2,16 +2,10 @@
 
 import { h, svg } from "./dom.js";
 import { moment, probability, words } from "./format.js";
+import { badge, meaning, outcome } from "./reasons.js";
 
 /** @import { AnswerVisibility, ReviewImage } from "../types" */
 /** @import { Child } from "./dom.js" */
-
-const REASONS = {
-  uncertain: "uncertain: inside the band",
-  unfamiliar: "unfamiliar: unlike the training images",
-  contradicted: "contradicted: differs from the expected label",
-  confident: "accepted; part of the audit sample",
-};
 
 /**
  * @param {ReviewImage} image
@@ -36,11 +30,17 @@ export function facts(image, hidden) {
       hidden
         ? []
         : [
-            fact("Reason", REASONS[image.reason]),
+            fact("Outcome", badge(image.reason)),
+            fact("Reason", image.audit ? `${meaning(image.reason)}; part of the audit sample` : meaning(image.reason)),
             fact("Expected", image.expected ? words(image.expected) : "not given"),
           ],
       fact("Decided", moment(image.time)),
-      fact("Id", h("span", { class: "mono" }, image.id)),
+      fact(
+        "Id",
+        hidden
+          ? h("span", { class: "mono" }, image.id)
+          : h("a", { class: "mono", href: `/decisions/${image.record}` }, image.id),
+      ),
     ),
   );
 }
@@ -52,7 +52,7 @@ export function facts(image, hidden) {
  */
 export function describe(image) {
   const expected = image.expected ? `, expected ${words(image.expected)}` : "";
-  return `${words(image.label)} ${probability(image.glasses_probability)}, ${image.reason}${expected}`;
+  return `${words(image.label)} ${probability(image.glasses_probability)}, ${outcome(image.reason)}${expected}`;
 }
 
 /** @param {ReviewImage} image */

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { probability, words } from "./format.js";
+import { outcome } from "./reasons.js";
 import { describe, isHidden } from "./review-facts.js";
 
 /** @import { AnswerVisibility, ReviewImage } from "../types" */
@@ -156,7 +157,11 @@ export class Grid {
     const answer = hidden && !choice ? "answer hidden" : describe(image);
     const verdict = choice ? `${words(choice)}; the model: ` : "";
     tile.setAttribute("aria-label", `Image ${index + 1} of ${this.#page.length}: ${verdict}${answer}`);
-    const text = choice ? words(choice) : hidden ? "–" : `${probability(image.glasses_probability)} ${image.reason}`;
+    const text = choice
+      ? words(choice)
+      : hidden
+        ? "–"
+        : `${probability(image.glasses_probability)} ${outcome(image.reason)}`;
     const foot = tile.lastElementChild;
     if (foot && foot.textContent !== text) foot.textContent = text;
   }

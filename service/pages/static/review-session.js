@@ -31,13 +31,15 @@ export class ReviewSession {
    * @param {{
    *   reviewer: string | null,
    *   kind: ReviewKind,
+   *   filters: Record<string, string>,
    *   onChange: () => void,
    *   onRefused: (image: ReviewImage, text: string) => void,
    * }} options
    */
-  constructor({ reviewer, kind, onChange, onRefused }) {
+  constructor({ reviewer, kind, filters, onChange, onRefused }) {
     this.reviewer = reviewer;
     this.kind = kind;
+    this.filters = filters;
     /** @type {ReviewImage[]} */
     this.images = [];
     /** @type {Map<string, Choice | "refused">} */
@@ -183,7 +185,7 @@ export class ReviewSession {
     const pending = this.outbox.records;
     const count = Math.min(MAX_CLAIMED, ENOUGH + pending.size);
     try {
-      const json = { count, kind: this.kind, ...this.#name() };
+      const json = { count, kind: this.kind, filters: this.filters, ...this.#name() };
       /** @type {ClaimedImages} */
       const { images } = await api("/v1/review/claims", { method: "POST", json });
       if (turn !== this.#turn) return;

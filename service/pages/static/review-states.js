@@ -21,13 +21,14 @@ export function loading() {
  * An empty queue; offers skipped images again if there are any.
  *
  * @param {{
- *   kind: ReviewKind, skipped: number, withOthers: number, onBring: () => void, onLook: () => void,
+ *   kind: ReviewKind, isFiltered: boolean, skipped: number, withOthers: number, onBring: () => void, onLook: () => void,
  * }} options
  */
-export function empty({ kind, skipped, withOthers, onBring, onLook }) {
+export function empty({ kind, isFiltered, skipped, withOthers, onBring, onLook }) {
   return state(
     EMPTY[kind],
     [
+      isFiltered ? "Only images that match the filters are shown." : "",
       "Discarded images appear here, and a random sample of accepted ones.",
       withOthers ? `Other reviewers are looking at ${withOthers} more.` : "",
       skipped ? `You skipped ${skipped}.` : "",

@@ -6,6 +6,7 @@ import { words } from "./format.js";
 import { showSession } from "./header.js";
 import { showCertificates } from "./review-certificate.js";
 import { describe, isHidden } from "./review-facts.js";
+import { kindInAddress, useFilters } from "./review-filters.js";
 import { Grid } from "./review-grid.js";
 import { ReviewSession } from "./review-session.js";
 import { showAudit, showProgress } from "./review-side.js";
@@ -23,6 +24,7 @@ const NAME = "lensgate.reviewer";
 const OPTIONS = "lensgate.review";
 
 const stage = byId("stage");
+const filters = useFilters();
 const help = byId("help", HTMLDialogElement);
 const options = byId("options", HTMLFormElement);
 const views = { single: new Single(stage), grid: new Grid(stage, () => draw()) };
@@ -75,7 +77,9 @@ function showState(current) {
     const onBring = () => {
       current.bringBackSkipped();
     };
-    stage.replaceChildren(...empty({ kind, skipped, withOthers, onLook: fill, onBring }));
+    stage.replaceChildren(
+      ...empty({ kind, isFiltered: Object.keys(filters).length > 0, skipped, withOthers, onLook: fill, onBring }),
+    );
     announce("No images are waiting for a verdict.");
   } else stage.replaceChildren(...loading());
 }
@@ -217,6 +221,8 @@ function restore() {
   } catch {
     // Without readable storage the page starts with its defaults.
   }
+  const kind = kindInAddress();
+  if (kind) setOption("kind", kind);
 }
 
 /**
@@ -270,6 +276,7 @@ function start(reviewer, name) {
   review = new ReviewSession({
     reviewer,
     kind: kind(),
+    filters,
     onChange: draw,
     onRefused: (image, text) => warn(`Your verdict on ${image.id} was not accepted: ${text}.`),
   });

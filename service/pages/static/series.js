@@ -2,18 +2,19 @@
 
 import { clock, count, percent, rate } from "./format.js";
 
-/** @import { Drift, History, HistoryList, Point } from "../types" */
+/** @import { Drift, History, HistoryList, Point, Span } from "../types" */
 
 /** @type {("uncertain" | "unfamiliar" | "contradicted")[]} */
 export const REASONS = ["uncertain", "unfamiliar", "contradicted"];
-export const WINDOW_SECONDS = 900;
+
+/** @typedef {Pick<History, "times" | "seconds" | "decisions" | "unfamiliar" | "uncertain" | "contradicted">} Counts */
 
 const SMOOTH_SECONDS = 30;
 
 /**
  * One point per step, preceded by one at the start of the first step, so that one step already draws a line.
  *
- * @param {History} history
+ * @param {Counts} history
  * @returns {Point[]}
  */
 export function toPoints(history) {
@@ -24,7 +25,7 @@ export function toPoints(history) {
 /**
  * Images/s of one step, and the discarded shares in the 30 s window that ends with it (null without images).
  *
- * @param {History} history
+ * @param {Counts} history
  * @param {number} last
  * @returns {Point}
  */
@@ -75,36 +76,36 @@ export function exceedsLimit(drift) {
 }
 
 /**
- * The history by minute, latest first.
+ * The history by minute, or by step where these are longer; latest first, and without rows that are empty to the end.
  *
- * @param {History} history
+ * @param {Span} span
  */
-export function toMinutes(history) {
-  const minutes = [];
-  let last = history.times.length - 1;
+export function toRows(span) {
+  const rows = [];
+  let last = span.times.length - 1;
   while (last >= 0) {
-    const first = firstWithin(history, last, 60);
-    /** @param {HistoryList} name */
-    const add = (name) => sum(history[name], first, last);
+    const first = firstWithin(span, last, 60);
+    /** @param {"decisions" | (typeof REASONS)[number]} name */
+    const add = (name) => sum(span[name], first, last);
     const reasons = REASONS.map(add);
     const images = add("decisions");
     const discarded = reasons.reduce((all, part) => all + part, 0);
-    minutes.push({
-      time: history.times[last],
+    rows.push({
+      time: span.times[last],
       images,
-      perSecond: images / Math.max(add("seconds"), 0.001),
+      perSecond: images / Math.max(sum(span.seconds, first, last), 0.001),
       rejected: images ? discarded / images : null,
       reasons,
     });
     last = first - 1;
   }
-  return minutes;
+  return rows.slice(0, rows.findLastIndex(({ images }) => images > 0) + 1);
 }
 
 /** @param {Point} point */
 export function readOut(point) {
   const at = clock(point.time * 1000);
-  if (point.rejected === null) return `${at}: no images, 30 s window`;
+  if (point.rejected === null) return `${at}: no images`;
   const parts = REASONS.map((reason, index) => ({ reason, share: point.shares[index] })).filter(
     ({ share }) => share > 0,
   );
@@ -112,17 +113,18 @@ export function readOut(point) {
   return `${at}: ${rate(point.perSecond)} images/s, reject rate ${percent(point.rejected)}${why && ` (${why})`}`;
 }
 
-/** @param {History} history */
-export function summarise(history) {
-  const images = recent(history, "decisions", WINDOW_SECONDS);
-  const discarded = REASONS.reduce((all, reason) => all + recent(history, reason, WINDOW_SECONDS), 0);
-  return `Last 15 minutes: ${count(images)} images, ${count(discarded)} discarded`;
+/** @param {Span} span */
+export function summarise(span) {
+  const last = span.times.length - 1;
+  const images = sum(span.decisions, 0, last);
+  const discarded = REASONS.reduce((all, reason) => all + sum(span[reason], 0, last), 0);
+  return `Last ${span.name}: ${count(images)} images, ${count(discarded)} discarded`;
 }
 
 /**
  * The first step of the window of `seconds` that ends with step `last`; half a step of tolerance.
  *
- * @param {History} history
+ * @param {{ seconds: number[] }} history
  * @param {number} last
  * @param {number} seconds
  */

@@ -3,9 +3,9 @@
 import { canvas, horizontal, LEFT, linear, RIGHT, roundUp } from "./axes.js";
 import { svg } from "./dom.js";
 import { clock, count, percent } from "./format.js";
-import { REASONS, readOut, WINDOW_SECONDS } from "./series.js";
+import { REASONS, readOut } from "./series.js";
 
-/** @import { Point } from "../types" */
+/** @import { Point, Span } from "../types" */
 /** @import { Scale } from "./axes.js" */
 
 const TOP = 26;
@@ -22,7 +22,8 @@ export class TimeChart {
   #onRead;
   /** @type {Point[]} */
   #points = [];
-  #now = 0;
+  /** @type {Pick<Span, "now" | "span" | "changes">} */
+  #span = { now: 0, span: 900, changes: [] };
   /** @type {number | null} */
   #chosen = null;
 
@@ -42,13 +43,13 @@ export class TimeChart {
 
   /**
    * @param {Point[]} points
-   * @param {number} now
+   * @param {Pick<Span, "now" | "span" | "changes">} span
    */
-  show(points, now) {
+  show(points, span) {
     // The cursor stays at its time while the points move.
     const time = this.#cursorPoint()?.time;
     this.#points = points;
-    this.#now = now;
+    this.#span = span;
     const found = time === undefined ? -1 : points.findIndex((point) => point.time >= time - 0.01);
     this.#chosen = found < 0 ? null : found;
     this.#draw();
@@ -101,7 +102,8 @@ export class TimeChart {
   }
 
   #x() {
-    return linear(this.#now - WINDOW_SECONDS, this.#now, LEFT, this.#place.clientWidth - RIGHT);
+    const { now, span } = this.#span;
+    return linear(now - span, now, LEFT, this.#place.clientWidth - RIGHT);
   }
 
   #draw() {
@@ -112,19 +114,20 @@ export class TimeChart {
     const y = linear(0, top, TOP + REJECT, TOP);
     const base = TOP + REJECT + BETWEEN + THROUGHPUT;
     const v = linear(0, most, base, base - THROUGHPUT);
-    const inside = this.#points.filter((point) => point.time > this.#now - WINDOW_SECONDS);
+    const inside = this.#points.filter((point) => point.time > this.#span.now - this.#span.span);
     this.#place.replaceChildren(
       canvas(
         this.#place,
         HEIGHT,
         { "aria-hidden": "true" },
-        title("Reject rate, 30 s window", 11),
+        title(this.#span.span > 900 ? "Reject rate" : "Reject rate, 30 s window", 11),
         [0, top / 2, top].map((at) => horizontal(y(at), width, percent(at, top < 0.1 && at ? 1 : 0))),
         ...this.#areas(inside, y),
         title("Images/s", base - THROUGHPUT - 15),
         [0, most].map((at) => horizontal(v(at), width, count(at))),
         ...this.#throughput(inside, v),
         this.#times(width),
+        this.#changes(),
         this.#cursor(y, v),
       ),
     );
@@ -167,14 +170,40 @@ export class TimeChart {
   /** @param {number} width */
   #times(width) {
     const x = this.#x();
-    const step = width < 480 ? 300 : 180;
-    const first = Math.ceil((this.#now - WINDOW_SECONDS) / step) * step;
-    const ticks = Array.from({ length: WINDOW_SECONDS / step + 1 }, (_, index) => first + index * step);
-    const shown = ticks.filter((time) => time <= this.#now && x(time) > LEFT + 12 && x(time) < width - 24);
+    const { now, span } = this.#span;
+    const step = span / (width < 480 ? 3 : 5);
+    const first = Math.ceil((now - span) / step) * step;
+    const ticks = Array.from({ length: span / step + 1 }, (_, index) => first + index * step);
+    const shown = ticks.filter((time) => time <= now && x(time) > LEFT + 12 && x(time) < width - 24);
     /** @param {number} time */
     const label = (time) =>
       svg("text", { x: x(time), y: HEIGHT - 5, "text-anchor": "middle" }, clock(time * 1000).slice(0, 5));
     return svg("g", {}, shown.map(label));
+  }
+
+  /** Lines where another version took over; labels that would overlap an earlier one are left out. */
+  #changes() {
+    const x = this.#x();
+    let free = 0;
+    return svg(
+      "g",
+      {},
+      this.#span.changes
+        .filter(({ time }) => x(time) >= LEFT)
+        .map(({ time, version }) => {
+          const at = x(time);
+          const text = `version ${version.slice(0, 16)}`;
+          const isFree = at - text.length * 6.5 > free;
+          if (isFree) free = at;
+          return svg(
+            "g",
+            { class: "change" },
+            svg("title", {}, `version ${version} from ${clock(time * 1000)}`),
+            svg("line", { x1: at, x2: at, y1: TOP - 6, y2: HEIGHT - BOTTOM }),
+            isFree ? svg("text", { x: at - 4, y: TOP + 3, "text-anchor": "end" }, text) : null,
+          );
+        }),
+    );
   }
 
   /**

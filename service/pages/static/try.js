@@ -3,6 +3,7 @@
 import { ApiError, api, detailOf } from "./api.js";
 import { byId, h } from "./dom.js";
 import { milliseconds, probability, UNKNOWN, words } from "./format.js";
+import { badge } from "./reasons.js";
 import { drawScale } from "./scale.js";
 
 /** @import { Decision } from "../types" */
@@ -86,7 +87,7 @@ async function judge(image, onDecided) {
 function path(image, expected) {
   const query = new URLSearchParams({ id: image.name.slice(0, 128) });
   if (expected) query.set("expected", expected);
-  return `/v1/decisions?${query}`;
+  return `/v1/trials?${query}`;
 }
 
 /**
@@ -96,14 +97,13 @@ function path(image, expected) {
  * @returns {Shown}
  */
 function decided(answer, expected, elapsed) {
-  const kind = answer.decision === "accept" ? "good" : "warn";
   const scale = h("div", { class: "chart scale" });
   const parts = [
     h(
       "p",
       { class: "row" },
       h("span", { class: "verdict-decision" }, answer.decision === "accept" ? "Accepted" : "Discarded"),
-      h("span", { class: `badge badge--${kind}` }, words(answer.reason)),
+      badge(answer.reason),
     ),
     scale,
     h("p", {}, `${words(answer.label)}, probability `, h("strong", {}, probability(answer.glasses_probability))),

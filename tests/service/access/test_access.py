@@ -231,6 +231,8 @@ def test_a_page_without_a_session_leads_to_the_login(browser: httpx.Client) -> N
     answer = browser.get("/review?kind=audit&x=%2F%2Fevil")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/login?next=/review%3Fkind%3Daudit%26x%3D%252F%252Fevil"
+    # `next` is decoded once by the login page, and then the path by the service.
+    assert browser.get("/decisions/a/50%25").headers["location"] == "/login?next=/decisions/a/50%2525"
     assert browser.get("/v1/operations").status_code == 401
     assert browser.post("/").status_code == 401
 

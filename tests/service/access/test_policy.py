@@ -27,6 +27,7 @@ from tests.support.servers import TIMEOUT, Running, running_service
         ("GET", "/v2/models/glasses/ready", Open.TO_KNOWN),
         ("GET", "/v2/systemsharedmemory/status", Open.TO_KNOWN),
         ("GET", "/", Scope.REVIEW),
+        ("GET", "/decisions/a/b", Scope.REVIEW),
         ("GET", "/v1/decisions", Scope.REVIEW),
         ("GET", "/v1/sources", Scope.REVIEW),
         ("GET", "/v1/decisions/01J/image", Scope.REVIEW),

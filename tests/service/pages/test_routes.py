@@ -14,7 +14,8 @@ def pages() -> Iterator[Running]:
 
 
 @pytest.mark.parametrize(
-    ("path", "title"), [("/", "Operations"), ("/review", "Review"), ("/docs", "API"), ("/login", "Log in")]
+    ("path", "title"),
+    [("/", "Operations"), ("/decisions", "Decisions"), ("/review", "Review"), ("/docs", "API"), ("/login", "Log in")],
 )
 def test_a_page_is_answered_with_its_policy(pages: Running, path: str, title: str) -> None:
     answer = pages.client.get(path)

@@ -3,6 +3,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,8 @@ from gate import Label
 from gate.card import CardBand, CardClass, TrueClass
 from service.inference.model_runner import LoadedModel
 from service.pages.sampler import FRESH_SECONDS, Sampler
-from service.pages.snapshot import Operations
+from service.pages.snapshot import FailedLoads, Links, Operations
+from tests.service.access.keys import write_tokens
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model
 from tests.support.servers import FakeScorer, Running, running_service, wait_until
@@ -194,3 +196,16 @@ def test_a_sample_that_fails_is_logged_and_the_next_one_is_taken(
 
     asyncio.run(run())
     assert "the metrics could not be sampled" in caplog.text
+
+
+def test_failed_loads_and_addresses_are_shown(tmp_path: Path) -> None:
+    tokens = write_tokens(tmp_path / "tokens.toml", {"eva": 'scopes = ["review"]'})
+    with running_service(tokens=tokens, runbooks_url="https://wiki.example/") as running:
+        sampler = sampler_of(running)
+        shown = look(sampler, running)
+        assert shown.loads == FailedLoads(model=False, tokens=False, certificate=False)
+        assert shown.links == Links(grafana=None, runbooks="https://wiki.example/")
+        tokens.write_text("no tokens")
+        running.runtime.metrics.observe_load("failure")
+        wait_until(lambda: look(sampler, running).loads.tokens)
+        assert look(sampler, running).loads.model

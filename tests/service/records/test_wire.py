@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -51,6 +52,17 @@ def test_a_decision_is_read_back_as_it_was_answered(recording: Running) -> None:
     assert record["sha256"] == hashlib.sha256(GREY).hexdigest()
     assert recording.client.get("/v1/decisions/grey").json() == record
     assert recording.client.get(f"/v1/decisions/{record['record']}").json() == record
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b/c.png", "run/7/image", "100%", "%2F", "../..", "a?b#c", "käse/☃", " ", "batch/1", "x" * 128], ids=repr
+)
+def test_any_id_names_its_decision_in_a_path(recording: Running, name: str) -> None:
+    recording.post(GREY, id=name)
+    written(recording, 1)
+    found = recording.client.get(f"/v1/decisions/{quote(name, safe='')}").json()
+    assert found["id"] == name
+    assert recording.client.get(f"/v1/decisions/{found['record']}").json() == found
 
 
 def test_what_was_discarded_keeps_a_small_picture(recording: Running) -> None:
@@ -265,3 +277,50 @@ def test_the_documentation_shows_both_methods_of_a_path(recording: Running) -> N
     paths = recording.client.get("/openapi.json").json()["paths"]
     assert set(paths["/v1/decisions"]) == {"get", "post"}
     assert "RecordPage" in json.dumps(paths["/v1/decisions"]["get"]["responses"]["200"])
+
+
+def test_a_trial_is_decided_and_leaves_no_trace_in_figures_and_records(recording: Running) -> None:
+    decided = recording.post(GREY, id="real").json()
+    written(recording, 1)
+    tried = recording.client.post("/v1/trials", content=GREY, params={"id": "real", "expected": "glasses"}).json()
+    assert tried == decided
+    answer = recording.client.post("/v1/trials", content=b"no image", params={"id": "broken"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "unsupported_image")
+    recording.post(WHITE, id="last")
+    written(recording, 2)
+    assert ids(recording) == ["last", "real"]
+    operations = recording.client.get("/v1/operations").json()
+    assert (operations["decisions"], operations["scores"]["total"], operations["reject_ratio"]) == (2, 2, 0.5)
+    assert recording.metric("lensgate_image_errors_total", code="unsupported_image") == 0
+    assert recording.metric("lensgate_requests_total", route="/v1/decisions", status="200") == 2
+    assert recording.client.get("/v1/failures").json() == {"failures": [], "next": None}
+    assert sum(recording.client.get("/v1/operations/history").json()["decisions"]) == 2
+
+
+def test_failed_requests_and_failed_images_of_uploads_are_recorded(recording: Running) -> None:
+    recording.post(b"no image", id="a/b", source="gan-7")
+    recording.client.post("/v1/decisions?id=mine&colour=red", content=GREY)
+    files = [("image", ("bad.png", b"bad")), ("image", ("good.png", WHITE))]
+    batch = recording.client.post("/v1/decisions/batch?source=gan-8", files=files)
+    recording.client.get("/v1/decisions?colour=red")  # No request for a decision.
+
+    def failures(**query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = recording.client.get("/v1/failures", params=query).json()["failures"]
+        return found
+
+    wait_until(lambda: len(failures()) == 3)
+    shown = [(each["code"], each["status"], each["id"], each["source"], each["path"]) for each in failures()]
+    assert set(shown) == {
+        ("unsupported_image", None, "bad.png", "gan-8", "/v1/decisions/batch"),
+        ("malformed_request", 400, "mine", None, "/v1/decisions"),
+        ("unsupported_image", 422, "a/b", "gan-7", "/v1/decisions"),
+    }
+    assert [each["id"] for each in failures(request_id=batch.headers["x-request-id"])] == ["bad.png"]
+    assert [each["id"] for each in failures(id="a/b")] == ["a/b"]
+    errors = recording.client.get("/v1/operations/history", params={"window": "24h"}).json()["errors"]
+    assert {code: sum(counts) for code, counts in errors.items()} == {"malformed_request": 1, "unsupported_image": 2}
+
+
+@pytest.mark.parametrize("path", ["failures?limit=0", "failures?cursor=x", "operations/history?window=1y"])
+def test_figures_that_cannot_be_are_refused(recording: Running, path: str) -> None:
+    assert recording.client.get(f"/v1/{path}").status_code == 400

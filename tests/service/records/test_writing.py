@@ -54,6 +54,8 @@ def test_what_is_written_is_read_back_whole(store: Store) -> None:
         "source": None,
         "band": {"low": 0.4, "high": 0.6},
         "model": {"name": "glasses", "version": "1"},
+        "novelty_threshold": None,
+        "stages": {"read": None, "queue": None, "decode": None, "inference": None},
         "latency_ms": 12.0,
         "audit": False,
         "draw": None,

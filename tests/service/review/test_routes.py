@@ -3,6 +3,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,3 +175,34 @@ def test_a_failing_store_is_said_before_an_answer_begins(store: Store, site: Sit
         verdicts.drop(connection)
     answer = site.client.get(f"/v1/review/{path}")
     assert (answer.status_code, answer.json()["code"]) == (503, "records_unavailable")
+
+
+def test_images_are_claimed_by_the_filters_of_decisions(store: Store, site: Site) -> None:
+    kinds: list[dict[str, Any]] = [
+        {"source": "gan-7", "probability": 0.45},
+        {"source": "gan-7", "probability": 0.55},
+        {"source": "gan-8"},
+    ]
+    first, second, _ = fill(store, [decision(f"{index:026}", **kind) for index, kind in enumerate(kinds, 1)])
+
+    def claim(**filters: object) -> list[str]:
+        body = {"reviewer": "Anna", "kind": "discarded", "filters": filters}
+        return [image["record"] for image in site.client.post("/v1/review/claims", json=body).json()["images"]]
+
+    assert claim(source="gan-7") == [first, second]
+    assert claim(source="gan-7", min_probability=0.5) == [second]
+    assert claim(reason="unfamiliar") == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "complaint"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"min_probability": 2}, "min_probability"),
+        ({"verdict": "unclear"}, "no verdict"),
+    ],
+)
+def test_a_filter_that_the_review_cannot_use_is_refused(site: Site, filters: dict[str, object], complaint: str) -> None:
+    answer = site.client.post("/v1/review/claims", json={"reviewer": "Anna", "filters": filters})
+    assert answer.status_code == 400
+    assert complaint in answer.json()["detail"]

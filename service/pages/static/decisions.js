@@ -1,0 +1,169 @@
+// The list of decisions: filters and page come from the address, so that every view is a link.
+
+import { api, detailOf, statusOf } from "./api.js";
+import { byId, h, say } from "./dom.js";
+import { FIELDS, makeControls, readForm, readQuery } from "./filters.js";
+import { ago, milliseconds, moment, probability, words } from "./format.js";
+import { showSession } from "./header.js";
+import { badge } from "./reasons.js";
+
+/** @import { DecisionRecord, RecordPage } from "../types" */
+
+const NARROW = matchMedia("(max-width: 640px)");
+const LIMIT = 50;
+// Filters with which the review can select, too.
+const NOT_FOR_REVIEW = ["verdict", "audit"];
+
+const form = byId("filters", HTMLFormElement);
+let turn = 0;
+
+async function show() {
+  turn += 1;
+  const mine = turn;
+  const filters = readQuery(location.search, FIELDS);
+  const cursor = new URLSearchParams(location.search).get("cursor");
+  fillForm(filters);
+  byId("found").setAttribute("aria-busy", "true");
+  try {
+    const query = new URLSearchParams(filters);
+    query.set("limit", String(LIMIT));
+    if (cursor) query.set("cursor", cursor);
+    /** @type {RecordPage} */
+    const page = await api(`/v1/decisions?${query}`, { signal: AbortSignal.timeout(30_000) });
+    // A late response must not replace that of a later choice.
+    if (mine === turn) showPage(page, filters, cursor);
+  } catch (error) {
+    if (mine === turn) showFault(error);
+  }
+  if (mine === turn) byId("found").setAttribute("aria-busy", "false");
+}
+
+/** @param {URLSearchParams} filters */
+function fillForm(filters) {
+  byId("fields").replaceChildren(
+    ...makeControls(
+      FIELDS.filter(({ more }) => !more),
+      filters,
+    ),
+  );
+  byId("more-fields").replaceChildren(
+    ...makeControls(
+      FIELDS.filter(({ more }) => more),
+      filters,
+    ),
+  );
+  byId("more").toggleAttribute(
+    "open",
+    FIELDS.some(({ name, more }) => more && filters.has(name)),
+  );
+  // On a phone the form would push the list below the screen.
+  byId("box").toggleAttribute("open", !NARROW.matches);
+  say(byId("box-title"), filters.size ? `Filters (${filters.size} in use)` : "Filters");
+}
+
+/**
+ * @param {RecordPage} page
+ * @param {URLSearchParams} filters
+ * @param {string | null} cursor
+ */
+function showPage({ decisions, next }, filters, cursor) {
+  byId("fault").replaceChildren();
+  byId("found").hidden = false;
+  byId("results").replaceChildren(...decisions.map(row));
+  say(byId("count"), countText(decisions.length, { isFirst: cursor === null, isLast: next === null }));
+  link("newest", cursor ? pageUrl(filters) : null);
+  link("older", next ? pageUrl(filters, next) : null);
+  byId("pages").hidden = !cursor && !next;
+  const review = new URLSearchParams(filters);
+  for (const name of NOT_FOR_REVIEW) review.delete(name);
+  byId("review").setAttribute("href", `/review${review.size ? `?${review}` : ""}`);
+  const table = new URLSearchParams(filters);
+  table.set("format", "csv");
+  byId("table").setAttribute("href", `/v1/decisions?${table}`);
+}
+
+/**
+ * @param {number} shown
+ * @param {{ isFirst: boolean, isLast: boolean }} place
+ */
+function countText(shown, { isFirst, isLast }) {
+  if (!shown) return isFirst ? "No decision matches these filters." : "No older decisions.";
+  if (isFirst && isLast) return shown === 1 ? "1 decision" : `${shown} decisions, newest first`;
+  return `${shown} decisions of more, newest first`;
+}
+
+/** @param {unknown} error */
+function showFault(error) {
+  byId("found").hidden = true;
+  const detail = detailOf(error, "the service does not respond");
+  const texts = {
+    400: `A filter has a value that cannot be: ${detail}.`,
+    403: `Access denied: ${detail}.`,
+    404: `${detail}.`,
+  };
+  const text = texts[/** @type {keyof typeof texts} */ (statusOf(error))] ?? `The records cannot be read: ${detail}.`;
+  const again = h("button", { type: "button", class: "button button--small", onclick: show }, "Try again");
+  byId("fault").replaceChildren(
+    h("div", { class: "notice notice--warn row" }, h("span", {}, text), statusOf(error) === 400 ? null : again),
+  );
+}
+
+/** @param {DecisionRecord} record */
+function row(record) {
+  const {
+    id,
+    image,
+    glasses_probability: value,
+    label,
+    reason,
+    source,
+    expected,
+    model,
+    latency_ms: latency,
+    verdict,
+  } = record;
+  const picture = image
+    ? h("img", { src: image, alt: "", loading: "lazy", width: 256, height: 256 })
+    : h("span", { class: "result-none", "aria-hidden": "true" });
+  return h(
+    "li",
+    { class: "result", "data-record": record.record },
+    picture,
+    h("a", { class: "result-id mono", href: `/decisions/${record.record}` }, id),
+    badge(reason),
+    h("span", { class: "result-score" }, h("strong", {}, probability(value)), ` ${words(label)}`),
+    h("span", { class: "result-source soft" }, source ?? ""),
+    h("span", { class: "result-expected soft" }, expected ? `expected ${words(expected)}` : "no order"),
+    h("span", { class: "result-version soft" }, `version ${model.version}`),
+    h("span", { class: "result-review soft" }, verdict ? `reviewed: ${words(verdict)}` : ""),
+    h("span", { class: "result-latency soft" }, milliseconds(latency)),
+    h("time", { class: "soft", datetime: record.time, title: moment(record.time) }, ago(record.time)),
+  );
+}
+
+/**
+ * @param {string} id
+ * @param {string | null} href
+ */
+function link(id, href) {
+  const place = byId(id);
+  place.hidden = href === null;
+  if (href !== null) place.setAttribute("href", href);
+}
+
+/**
+ * @param {URLSearchParams} filters
+ * @param {string} [cursor]
+ */
+function pageUrl(filters, cursor) {
+  const query = new URLSearchParams(filters);
+  if (cursor) query.set("cursor", cursor);
+  return query.size ? `/decisions?${query}` : "/decisions";
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  location.assign(pageUrl(readForm(form, FIELDS)));
+});
+show();
+showSession().catch(() => {}); // The list reports the same problem.

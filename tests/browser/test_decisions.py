@@ -1,0 +1,129 @@
+"""The decision explorer: from a list with filters to the explanation of one verdict."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page
+from tests.browser.desk import Desk, open_desk
+from tests.service.review.decisions import audited, decision, fill
+
+ODD = "run 7/50% off?#<b>/☃.png"
+
+
+@pytest.fixture(scope="module")
+def desk(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """A store with 60 discarded images, two of other kinds and one with an unusual id."""
+    with open_desk(browser, tmp_path_factory.mktemp("records")) as desk:
+        desk.fill(60)
+        unfamiliar: dict[str, Any] = {"reason": "unfamiliar", "probability": 0.97, "novelty": 3.5, "version": "2"}
+        fill(desk.store, [decision(id="upside-down", expected="glasses", **unfamiliar)])
+        fill(desk.store, [audited(id="kept", novelty=-1.0, expected="glasses")], jpeg=None)
+        fill(desk.store, [decision(id=ODD, reason="contradicted", probability=0.02, label="no_glasses")])
+        yield desk
+
+
+def visit(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_list_and_decision_are_accessible_at_every_width(desk: Desk, width: int, scheme: Scheme) -> None:
+    with open_page(desk.browser, desk.running.url, width=width, scheme=scheme, allowed=["404"]) as page:
+        visit(page, "/decisions")
+        expect(page.locator(".result")).to_have_count(50)
+        for name in ("upside-down", "kept", "unknown"):
+            check_width(page)
+            check_accessibility(page)
+            visit(page, f"/decisions/{name}")
+        check_width(page)
+        check_accessibility(page)
+
+
+def test_a_list_is_filtered_and_paged_by_links(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        visit(page, "/decisions")
+        page.get_by_label("Reason").select_option("uncertain")
+        page.get_by_label("Probability from").fill("0.5")
+        page.get_by_role("button", name="Apply").click()
+        expect(page).to_have_url(re.compile(r"/decisions\?reason=uncertain&min_probability=0.5$"))
+        expect(page.locator(".result")).to_have_count(50)
+        page.get_by_role("link", name="Older").click()
+        expect(page.locator(".result")).to_have_count(10)
+        expect(page.locator(".result").last).to_contain_text("face-0")
+        expect(page.get_by_label("Reason")).to_have_value("uncertain")
+        page.get_by_role("link", name="Newest").click()
+        expect(page.locator(".result").first).to_contain_text("face-59")
+        page.go_back()
+        expect(page.locator(".result")).to_have_count(10)
+        page.get_by_role("link", name="Clear").click()
+        expect(page.locator(".result").first).to_contain_text("☃")
+
+
+def test_times_are_entered_in_the_readers_time_zone(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        visit(page, "/decisions")
+        page.get_by_label("From", exact=True).fill("2027-01-15T08:00:00")
+        with page.expect_request("**/v1/decisions?since=*") as request:
+            page.get_by_role("button", name="Apply").click()
+        local = page.evaluate("new Date('2027-01-15T08:00:00').toISOString()")
+        assert quote(local.replace(".000", ""), safe="") in request.value.url
+        expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("^2027-01-15T08:00(:00)?$"))
+
+
+def test_a_value_that_cannot_be_is_named(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url, allowed=["400"]) as page:
+        visit(page, "/decisions?reason=bored")
+        expect(page.get_by_role("alert")).to_contain_text("reason: Input should be")
+        expect(page.get_by_label("Reason")).to_have_value("bored")
+
+
+def test_the_verdict_is_explained_by_its_checks(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        visit(page, "/decisions?id=upside-down")
+        page.get_by_role("link", name="upside-down").click()
+        expect(page.get_by_role("heading", name="Discarded")).to_contain_text("unfamiliar")
+        checks = page.locator(".check")
+        expect(checks.nth(0)).to_contain_text("failed")
+        expect(checks.nth(0)).to_contain_text("Novelty 3.50")
+        expect(checks.nth(1)).to_contain_text("not applied")
+        expect(checks.nth(2)).to_contain_text("The label is glasses, expected glasses.")
+        scale = page.get_by_role("img", name="probability 0.970; the band is 0.400 to 0.600")
+        expect(scale).to_be_visible()
+        expect(page.get_by_role("img", name="Preview of the image upside-down")).to_be_visible()
+        expect(page.get_by_role("link", name="glasses 2")).to_have_attribute("href", "/decisions?version=2")
+        visit(page, "/decisions/kept")
+        expect(page.get_by_role("heading", name="Accepted")).to_contain_text("accepted")
+        expect(page.locator(".decision-picture")).to_contain_text("No picture")
+
+
+def test_any_id_has_a_page_and_an_unknown_one_helps(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url, allowed=["404"]) as page:
+        visit(page, f"/decisions/{quote(ODD, safe='')}")
+        expect(page.locator("#title")).to_have_text(ODD)
+        answer = page.goto("/decisions/face-100")
+        assert answer is not None
+        assert answer.status == 404
+        expect(page.get_by_role("heading", name="No decision with this id")).to_be_visible()
+        page.get_by_label("Id", exact=True).fill("face-7")
+        page.get_by_role("button", name="Search").click()
+        expect(page.locator(".result")).to_have_count(1)
+        expect(page.locator(".result")).to_contain_text("face-7")
+
+
+def test_a_store_that_is_away_is_told(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "records.db").mkdir()
+    with open_desk(browser, tmp_path) as desk, open_page(browser, desk.running.url, allowed=["503"]) as page:
+        answer = page.goto("/decisions/face-1")
+        assert answer is not None
+        assert answer.status == 503
+        expect(page.get_by_role("alert")).to_contain_text("the record store is unavailable")
+        visit(page, "/decisions")
+        expect(page.get_by_role("alert")).to_contain_text("The records cannot be read")
