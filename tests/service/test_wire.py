@@ -326,7 +326,8 @@ def test_the_card_of_the_model_is_served(service: Running) -> None:
 
 def test_the_documentation_names_bodies_answers_and_errors(service: Running) -> None:
     assert service.client.get("/docs").status_code == 200
-    paths = service.client.get("/openapi.json").json()["paths"]
+    document = service.client.get("/openapi.json").json()
+    paths = document["paths"]
     operation = paths["/v1/decisions"]["post"]
     assert set(operation["requestBody"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
     assert {parameter["name"] for parameter in operation["parameters"]} == {"expected", "timeout_ms", "id", "source"}
@@ -335,7 +336,8 @@ def test_the_documentation_names_bodies_answers_and_errors(service: Running) -> 
     for status in statuses - {"200"}:
         ((kind, content),) = operation["responses"][status]["content"].items()
         assert kind == "application/problem+json"
-        assert "code" in content["schema"]["properties"]
+        assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+    assert "code" in document["components"]["schemas"]["Problem"]["properties"]
     assert set(paths["/readyz"]["get"]["responses"]) == {"200", "503"}
 
 
