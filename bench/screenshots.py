@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ import numpy as np
 from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, Page
+from sqlalchemy import delete, insert
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gate import Label, ModelStore
@@ -32,6 +34,8 @@ from service.inference.model_loading import load_model
 from service.pages.history import STEPS
 from service.pages.routes import make_page_routes
 from service.pages.sampler import STEP_SECONDS, Sampler
+from service.records.tables import STEP_SECONDS as COUNTED_SECONDS
+from service.records.tables import outcomes
 from service.runtime import Runtime, build_runtime
 from service.server import Server
 from service.settings import Settings
@@ -40,6 +44,7 @@ from training.drawing import Eyewear, choose_eyewear, draw_face
 
 FACES = 120
 SIZE = 512
+SOURCES = ("run-41", "run-42")
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
 _LIMIT = 200_000
@@ -72,6 +77,7 @@ class DrawnFace:
     name: str
     picture: Image.Image
     expected: Label
+    source: str
 
     @cached_property
     def body(self) -> bytes:
@@ -141,7 +147,7 @@ def _draw(number: int) -> DrawnFace:
         picture = _spoil(picture, rng)
     wears = eyewear is not Eyewear.NONE
     expected = wears != (number % 10 == 3)
-    return DrawnFace(f"gan-{number:05}", picture, Label.GLASSES if expected else Label.NO_GLASSES)
+    return DrawnFace(f"gan-{number:05}", picture, Label.GLASSES if expected else Label.NO_GLASSES, SOURCES[number % 2])
 
 
 def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -156,26 +162,48 @@ def _spoil(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 def _send(url: str, faces: Sequence[DrawnFace], *, sampler: Sampler, runtime: Runtime, pace: SimulatedClock) -> None:
     """A wave of traffic over the whole history. Most images are accepted; the discarded ones come in a burst."""
     rng = np.random.default_rng(1)
+    counts: Counter[tuple[int, str, str, str]] = Counter()
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-        kept = [face for face in faces if _post(client, face) == "accept"]
+        kept = [face for face in faces if _post(client, face)["decision"] == "accept"]
         for step in range(STEPS):
             everything = 0.6 if 95 < step < 110 else 0.1
             for _ in range(int(rng.poisson(6 + 4 * np.sin(step / 23)))):
                 pool = faces if rng.random() < everything else kept
-                _post(client, pool[int(rng.integers(len(pool)))])
+                answer = _post(client, pool[int(rng.integers(len(pool)))])
+                second = int(pace.wall())
+                counted = (second - second % COUNTED_SECONDS) * 10**6
+                counts[counted, answer["model"]["version"], answer["label"], answer["reason"]] += 1
             pace.left -= 1
             sampler.sample(runtime.metrics_of_all.own())
+        while client.get("/v1/operations").json()["records"]["written"] < len(faces) + counts.total():
+            time.sleep(0.1)
+    _spread(runtime, counts)
 
 
-def _post(client: httpx.Client, face: DrawnFace) -> str:
-    query = {"id": face.name, "expected": face.expected.value}
+def _spread(runtime: Runtime, counts: Counter[tuple[int, str, str, str]]) -> None:
+    """Count the decisions at their simulated times; the recorder counted all in the minute that they took."""
+    store = runtime.store
+    if store is None:
+        raise RuntimeError("the service has no records")
+    with store.begin() as connection:
+        connection.execute(delete(outcomes))
+        names = ("step", "version", "label", "reason", "images")
+        rows = [dict(zip(names, (*key, images), strict=True)) for key, images in counts.items()]
+        connection.execute(insert(outcomes), rows)
+
+
+def _post(client: httpx.Client, face: DrawnFace) -> dict[str, Any]:
+    query = {"id": face.name, "expected": face.expected.value, "source": face.source}
     answer = client.post("/v1/decisions", content=face.body, params=query).raise_for_status()
-    return str(answer.json()["decision"])
+    found: dict[str, Any] = answer.json()
+    return found
 
 
 def _photograph(url: str, folder: Path, face: DrawnFace) -> Iterator[Path]:
     shots: dict[str, Callable[[Page], None]] = {
         "operations": partial(_show_operations, face=face),
+        "decisions": _show_decisions,
+        "decision": _show_decision,
         "review": _show_review,
         "review-grid": _show_grid,
     }
@@ -202,6 +230,17 @@ def _show_operations(page: Page, face: DrawnFace) -> None:
     page.set_input_files("#file", {"name": f"{face.name}.jpg", "mimeType": "image/jpeg", "buffer": face.body})
     for selector in (".verdict-body", ".thumb img", "#stages svg"):
         page.wait_for_selector(selector)
+
+
+def _show_decisions(page: Page) -> None:
+    page.goto("/decisions?decision=discard")
+    page.wait_for_selector("#results img")
+
+
+def _show_decision(page: Page) -> None:
+    _show_decisions(page)
+    page.locator("#results a[href^='/decisions/']").first.click()
+    page.wait_for_selector("main img")
 
 
 def _show_review(page: Page) -> None:

@@ -117,7 +117,8 @@ class Summary:
                 yield f"{name}: {one.images:,} images, {', '.join(shares)}"
             for each in one.differences if one.is_broken else ():
                 expected = f", expected {each.expected}" if each.expected else ""
-                yield f"{name} differs: {each.reason} {each.ratio:.1%}, others {each.others_ratio:.1%}{expected}"
+                outcome = each.reason or "discarded"
+                yield f"{name} differs: {outcome} {each.ratio:.1%}, others {each.others_ratio:.1%}{expected}"
 
     def _notes(self) -> str:
         notes = [f"{self.skipped.images:,} skipped", f"{self.reused:,} scores reused"]

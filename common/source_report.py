@@ -1,8 +1,9 @@
 """The outcomes of images by source, and the sources that differ from the rest.
 
 In each group of images with the same expected label, Fisher's exact test compares how often a source's images are
-discarded for a reason with all other sources' images. Groups are compared separately because a source that is asked for
-glasses more often also contradicts more often. Holm's correction covers all tests of one report.
+discarded, for each reason and for all together, with all other sources' images. Groups are compared separately because
+a source that is asked for glasses more often also contradicts more often. Holm's correction covers all tests of one
+report.
 """
 
 from bisect import bisect_right
@@ -28,7 +29,7 @@ MIN_IMAGES = 20
 """A source is compared in a group in which it and the others have this many images."""
 
 MARGIN = 0.05
-"""A broken source's share of discarded images exceeds that of the others by at least this much, in one reason."""
+"""A broken source's share of discarded images, for one reason or for all, exceeds that of the others by this much."""
 
 DISCARDED = tuple(reason for reason in Reason if reason is not Reason.CONFIDENT)
 
@@ -85,7 +86,7 @@ class Difference(BaseModel):
     """One significant difference between a source and all others, among images with one expected label."""
 
     expected: Label | None
-    reason: Reason
+    reason: Reason | None = Field(description="Null for all reasons to discard together")
     ratio: float = Field(description="Share of the source's images that are discarded for this reason")
     others_ratio: float = Field(description="The same share of all other sources' images")
     p_value: float = Field(description="Of Fisher's exact test, after Holm's correction for all tests of the report")
@@ -96,7 +97,7 @@ class SourceOutcomes(Outcomes):
 
     source: str | None
     is_compared: bool = Field(description="False if the source, or all others together, have too few images")
-    is_broken: bool = Field(description="Whether a discard reason is significantly more frequent, by 0.05 or more")
+    is_broken: bool = Field(description="Whether its images are significantly more often discarded, by 0.05 or more")
     differences: list[Difference] = Field(description="The significant ones, in either direction")
     expected: list[ExpectedOutcomes]
 
@@ -162,14 +163,15 @@ class _Margins:
 
     def __init__(self, counts: Mapping[Cell, int]) -> None:
         self._images: Counter[tuple[str | None, Label | None]] = Counter()
-        self._events: Counter[tuple[str | None, Label | None, Reason]] = Counter()
+        self._events: Counter[tuple[str | None, Label | None, Reason | None]] = Counter()
         self._totals: Counter[Label | None] = Counter()
-        self._hits: Counter[tuple[Label | None, Reason]] = Counter()
+        self._hits: Counter[tuple[Label | None, Reason | None]] = Counter()
         for (source, expected, _, reason), count in counts.items():
             self._images[source, expected] += count
-            self._events[source, expected, reason] += count
             self._totals[expected] += count
-            self._hits[expected, reason] += count
+            for tested in (reason, None) if reason in DISCARDED else ():
+                self._events[source, expected, tested] += count
+                self._hits[expected, tested] += count
 
     def test(self, source: str | None) -> Iterator[Difference]:
         """Yield all comparisons of one source with the others; their p-values are not corrected yet."""
@@ -177,7 +179,7 @@ class _Margins:
             own = self._images[source, expected]
             if min(own, total - own) < MIN_IMAGES:
                 continue
-            for reason in DISCARDED:
+            for reason in (*DISCARDED, None):
                 # Without an expected label an image cannot contradict it.
                 if reason is Reason.CONTRADICTED and expected is None:
                     continue

@@ -108,9 +108,10 @@ def test_a_named_source_has_a_line_and_a_broken_one_says_why() -> None:
         Cell("folder", None, 9, Reason.CONFIDENT): 50,
     }
     summary = Summary({"folder": Counts()}, skipped=Counts(), reused=0, removed=0, seconds=0.0, cells=cells)
-    assert list(summary.lines())[-4:-1] == [
+    assert list(summary.lines())[-5:-1] == [
         "bad\\n: 60 images, 50.0% accepted, 50.0% uncertain, 0.0% contradicted, 0.0% unfamiliar",
         "bad\\n differs: uncertain 50.0%, others 0.0%",
+        "bad\\n differs: discarded 50.0%, others 0.0%",
         "good: 100 images, 100.0% accepted, 0.0% uncertain, 0.0% contradicted, 0.0% unfamiliar",
     ]
 

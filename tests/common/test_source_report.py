@@ -13,6 +13,12 @@ HONEST = {Reason.CONFIDENT: 0.92, Reason.UNCERTAIN: 0.04, Reason.CONTRADICTED: 0
 BROKEN = {
     "ignores its order": {Reason.CONFIDENT: 0.70, Reason.CONTRADICTED: 0.25, Reason.UNCERTAIN: 0.04},
     "draws no faces": {Reason.CONFIDENT: 0.70, Reason.UNFAMILIAR: 0.23, Reason.UNCERTAIN: 0.04},
+    "fails in several ways": {
+        Reason.CONFIDENT: 0.65,
+        Reason.UNCERTAIN: 0.14,
+        Reason.CONTRADICTED: 0.11,
+        Reason.UNFAMILIAR: 0.10,
+    },
     "draws half frames": {Reason.CONFIDENT: 0.70, Reason.UNCERTAIN: 0.27, Reason.CONTRADICTED: 0.03},
 }
 SOURCES = [f"source-{number}" for number in range(6)]

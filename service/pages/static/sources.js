@@ -87,5 +87,9 @@ function verdict({ is_broken, is_compared, differences }) {
 /** @param {SourceDifference} difference */
 function difference({ expected, reason, ratio, others_ratio }) {
   const asked = expected ? `, ${words(expected)} expected` : "";
-  return h("li", {}, `${words(reason)} ${percent(ratio)}, others ${percent(others_ratio)}${asked}`);
+  return h(
+    "li",
+    {},
+    `${reason ? words(reason) : "discarded"} ${percent(ratio)}, others ${percent(others_ratio)}${asked}`,
+  );
 }
