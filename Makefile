@@ -35,7 +35,7 @@ setup-training: .venv/training
 	@$(PIP) --no-deps --editable . $(if $(filter cpu docs,$*),,--editable client)
 	@touch $@
 
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 PYTEST_ALONE := $(BIN)/python -m pytest --numprocesses 0
 
 # The C compiler comes first, then packages of several kinds at the same time. The containers follow the tests, whose time

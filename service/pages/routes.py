@@ -35,7 +35,7 @@ def make_page_routes(sampler: Sampler, *, store: Store | None = None) -> APIRout
     for path in PAGES:
         router.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False, name=PAGES[path])
 
-    @router.api_route("/decisions/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.api_route("/decisions/{name:identity}", methods=["GET", "HEAD"], include_in_schema=False)
     def decision(name: str, request: Request) -> Response:
         return files.find("decision.html").answer(request, status=_status_of(store, name))
 

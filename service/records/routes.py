@@ -38,7 +38,14 @@ class _RecordConvertor(Convertor[str]):
         return value
 
 
+class _IdentityConvertor(_RecordConvertor):
+    """A path parameter that may contain slashes, and is not empty."""
+
+    regex = ".+"
+
+
 register_url_convertor("record", _RecordConvertor())
+register_url_convertor("identity", _IdentityConvertor())
 
 
 class RecordPage(BaseModel):
@@ -71,7 +78,7 @@ def make_record_routes(store: Store | None) -> APIRouter:
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
         return Response(find_image(require_store(store), record), media_type="image/jpeg", headers=headers)
 
-    @router.get("/v1/decisions/{name:path}", response_model=Record, summary="Get one decision by `record` or `id`")
+    @router.get("/v1/decisions/{name:identity}", response_model=Record, summary="Get one decision by `record` or `id`")
     def decision(name: str) -> Response:
         return json_response(find_one(require_store(store), name))
 

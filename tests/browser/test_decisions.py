@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from service.ids import new_id
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page
 from tests.browser.desk import Desk, open_desk
 from tests.service.review.decisions import audited, decision, fill
@@ -21,10 +22,12 @@ def desk(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A store with 60 discarded images, two of other kinds and one with an unusual id."""
     with open_desk(browser, tmp_path_factory.mktemp("records")) as desk:
         desk.fill(60)
+        # Ids of the same millisecond are in no order.
+        oldest, middle, newest = sorted(new_id() for _ in range(3))
         unfamiliar: dict[str, Any] = {"reason": "unfamiliar", "probability": 0.97, "novelty": 3.5, "version": "2"}
-        fill(desk.store, [decision(id="upside-down", expected="glasses", **unfamiliar)])
-        fill(desk.store, [audited(id="kept", novelty=-1.0, expected="glasses")], jpeg=None)
-        fill(desk.store, [decision(id=ODD, reason="contradicted", probability=0.02, label="no_glasses")])
+        fill(desk.store, [decision(oldest, id="upside-down", expected="glasses", **unfamiliar)])
+        fill(desk.store, [audited(middle, id="kept", novelty=-1.0, expected="glasses")], jpeg=None)
+        fill(desk.store, [decision(newest, id=ODD, reason="contradicted", probability=0.02, label="no_glasses")])
         yield desk
 
 

@@ -244,7 +244,7 @@ def test_a_file_missing_from_the_listing_does_not_condemn_the_node(tmp_path: Pat
     [
         (
             "System error: No module named 'bulk.engines.ray.actor'\n\nModuleNotFoundError",
-            "cannot import bulk.engines.ray.actor: install",
+            "cannot import bulk.engines.ray.actor: on every node run pip install '.[bulk,cpu,ray]'",
         ),
         ("The actor died.\n  File x\nOutOfMemoryError: too much\n", "keep dying: OutOfMemoryError: too much"),
     ],

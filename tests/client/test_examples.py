@@ -13,7 +13,7 @@ import httpx
 import lensgate_client
 import numpy as np
 import pytest
-from lensgate_client import Gate, GaveUp
+from lensgate_client import Gate, GateFilter, GaveUp
 from PIL import Image
 
 from tests.client.support import NO_TLS
@@ -101,16 +101,25 @@ def test_readme_examples_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "face.png").write_bytes(encode(flat(250)))
     text = (ROOT / "client/README.md").read_text().replace("http://127.0.0.1:8000", service.url)
-    quick, filtering, drawing = re.findall(r"```python\n(.*?)```", text.replace("1000", "60"), re.DOTALL)
+    quick, filtering, both, drawing = re.findall(r"```python\n(.*?)```", text.replace("1000", "60"), re.DOTALL)
     saved: list[Any] = []
     exec(quick, {})  # noqa: S102 - our own text
     exec(filtering, {"generate": lambda: flat(250), "save": saved.append})  # noqa: S102
     assert len(saved) == 60
+    sorted_into: list[tuple[str, str]] = []
+
+    def save(_image: Any, stream: str, outcome: Any) -> None:
+        sorted_into.append((stream, outcome.reason))
+
+    generators = {"generate": lambda: flat(250), "seeds": range(3), "generate_seed": lambda *_: flat(250)}
+    exec(both, {"kept": GateFilter(gate), "save": save, **generators})  # noqa: S102
+    assert sorted_into == [("accepted", "confident")] * 60
     names = {name: getattr(lensgate_client, name) for name in lensgate_client.__all__}
     drawn: dict[int, Any] = {}
     exec(drawing, {**names, "gate": gate, "batches": batches(), "save": drawn.__setitem__})  # noqa: S102
     assert sorted(drawn) == list(range(60))
     assert all(image.shape == (3, 64, 64) and image.min() == 252 for image in drawn.values())
-    answered, stats = capsys.readouterr().out.splitlines()
+    answered, stats, *orders = capsys.readouterr().out.splitlines()
+    assert orders == ["0 True 1", "1 True 1", "2 True 1"]
     assert answered.startswith("True confident 0.98")
     assert stats == "60 of 60 images accepted"

@@ -147,6 +147,8 @@ def test_the_gate_starts_without_tokens_because_compose_says_so() -> None:
     assert services("cpu")["gate"]["environment"] == {
         "LENSGATE_ALLOW_UNAUTHENTICATED": "true",
         "LENSGATE_ALLOWED_HOSTS": "gate",
+        "LENSGATE_GRAFANA_URL": "http://127.0.0.1:3000/d/lensgate",
+        "LENSGATE_RUNBOOKS_URL": "http://127.0.0.1:3000/d/lensgate-runbooks",
     }
     assert "LENSGATE_ALLOW_UNAUTHENTICATED" not in (ROOT / "deploy/Dockerfile").read_text()
 

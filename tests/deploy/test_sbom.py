@@ -1,6 +1,7 @@
 """The bill of materials of this environment; `tests/containers` reads those of the images."""
 
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -9,7 +10,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy.sbom.__main__ import add_libraries, environment_sbom
-from deploy.sbom.libraries import PYTHON, Library, installed_libraries
+from deploy.sbom.libraries import PYTHON, Library
 
 from .tools import ROOT
 
@@ -29,7 +30,13 @@ def test_every_library_is_below_the_package_that_carries_it(sbom: dict[str, Any]
         for component in sbom["components"]
         for library in component.get("components", ())
     }
-    assert nested == {(found.carrier, found.name, found.version) for found in installed_libraries()}
+    # Found in a process of its own: one that other tests ran in may have loaded another SQLite than Python's.
+    code = (
+        "import json; from deploy.sbom.libraries import installed_libraries as found; "
+        "print(json.dumps([(one.carrier, one.name, one.version) for one in found()]))"
+    )
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT).stdout
+    assert nested == {tuple(library) for library in json.loads(listed)}
     carriers = {carrier for carrier, _, _ in nested}
     assert {"pillow", "numpy", "psycopg-binary", "simplejpeg", "uvloop", PYTHON} <= carriers
 

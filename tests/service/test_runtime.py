@@ -15,6 +15,7 @@ import pytest
 from gate.pixels import Pixels
 from service import cli, demo, server
 from service.inference.model_runner import LoadedModel
+from service.process import signals
 from service.runtime import build_runtime
 from service.settings import Settings
 from tests.service.v2.test_faults import EDGE, INFER, request
@@ -128,8 +129,8 @@ def test_objects_of_the_start_are_frozen_before_the_server_runs(
     frozen = list[int]()
     for each in (demo, server):
         monkeypatch.setattr(each, "make_server", lambda _: FakeServer())
-    for each in (cli, demo):
-        monkeypatch.setattr(each, "guard_start", lambda: None)
+    monkeypatch.setattr(signals, "guard_start", lambda: None)
+    monkeypatch.setattr(demo, "guard_start", lambda: None)
     gc.unfreeze()
     try:
         start(tmp_path)

@@ -135,7 +135,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StorageError, match=r"Protocol not known: nowhere"):
         StoragePath("nowhere://bucket").read_bytes()
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(StorageError, match=r"fsspec.*lensgate\[training\]"):
+    with pytest.raises(StorageError, match=r"fsspec.*'\.\[bulk\]'"):
         StoragePath("s3://bucket").read_bytes()
 
 
