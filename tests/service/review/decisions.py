@@ -44,7 +44,8 @@ def decision(record: str | None = None, **changes: Any) -> dict[str, Any]:
 
 
 def audited(record: str | None = None, **changes: Any) -> dict[str, Any]:
-    """One that was accepted, and drawn for the audit."""
+    """One that was accepted, and drawn for the audit; it is not read again if the first reader agrees."""
+    record = record or f"{new_id()[:-2]}ZZ"
     drawn = {"audit": True, "draw": "uniform", "draw_probability": 0.001, "draw_weight": 1.0}
     return decision(record, **{"decision": "accept", "reason": "confident", "probability": 0.98} | drawn | changes)
 
