@@ -24,8 +24,9 @@ def simplify(model: onnx.ModelProto) -> None:
     for node in list(model.graph.node):
         _fuse_normalisation(graph, node)
         _fix_flat_shape(graph, node)
-    _fold_rescaling(graph)
-    _transpose_bytes(graph)
+    if (cast := _cast_of_image(graph)) is not None:
+        _fold_rescaling(graph, cast)
+        _transpose_bytes(graph, cast)
     graph.remove_unused()
     onnx.checker.check_model(model)
 
@@ -131,10 +132,8 @@ def _is_batch_size(graph: _Graph, name: str) -> bool:
     return node is not None and node.op_type == "Shape"
 
 
-def _fold_rescaling(graph: _Graph) -> None:
+def _fold_rescaling(graph: _Graph, cast: onnx.NodeProto) -> None:
     """Multiply the first convolutions' weights by the factor of the pixels, instead of each pixel."""
-    (image,) = (each.name for each in graph.proto.input)
-    (cast,) = graph.consumers(image)
     factor, end, passed = 1.0, cast.output[0], []
     while len(following := graph.consumers(end)) == 1 and (step := graph.operands(following[0])) is not None:
         node, value = following[0], step[1]
@@ -157,6 +156,13 @@ def _fold_rescaling(graph: _Graph) -> None:
         node.input[list(node.input).index(end)] = cast.output[0]
 
 
+def _cast_of_image(graph: _Graph) -> onnx.NodeProto | None:
+    """The node that makes the image's bytes numbers, if it alone reads them."""
+    (image,) = (each.name for each in graph.proto.input)
+    readers = graph.consumers(image)
+    return readers[0] if len(readers) == 1 and readers[0].op_type == "Cast" else None
+
+
 def _fed_linearly(graph: _Graph, name: str) -> list[onnx.NodeProto] | None:
     """The convolutions that a tensor reaches by linear steps only; None if it also reaches something else."""
     if any(output.name == name for output in graph.proto.output):
@@ -172,13 +178,12 @@ def _fed_linearly(graph: _Graph, name: str) -> list[onnx.NodeProto] | None:
     return found
 
 
-def _transpose_bytes(graph: _Graph) -> None:
+def _transpose_bytes(graph: _Graph, cast: onnx.NodeProto) -> None:
     """Move the channels to the front once and while they are bytes, a quarter of the size of floats."""
-    (image,) = (each.name for each in graph.proto.input)
-    (cast,) = graph.consumers(image)
     readers = graph.consumers(cast.output[0])
-    if cast.op_type != "Cast" or not all(_is_moved(graph, node) for node in readers):
+    if not all(_is_moved(graph, node) for node in readers):
         return
+    image = cast.input[0]
     moved = f"{image}_channels_first"
     for node in readers:
         if node.op_type == "Slice":
