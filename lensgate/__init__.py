@@ -32,7 +32,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module("lensgate.in_process"), name)
+        # `Gate` first: the others alone would not tell that onnxruntime is missing.
+        modules = [importlib.import_module(each) for each in ("lensgate.in_process", "gate.decision", "gate.errors")]
+        return next(getattr(module, name) for module in modules if hasattr(module, name))
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
             raise

@@ -13,16 +13,7 @@ import numpy as np
 from gate.cores import usable_cores
 from gate.decision import Action, Band, Label, Reason, decide
 from gate.default_models import default_models
-from gate.errors import (
-    DeviceError,
-    GateError,
-    ImageError,
-    ImageTooSmall,
-    ModelError,
-    NotSquare,
-    ScoringError,
-    UnsupportedImage,
-)
+from gate.errors import ImageError, ImageTooSmall, NotSquare, UnsupportedImage
 from gate.files import read_regular
 from gate.golden import check_golden
 from gate.model_store import ModelStore
@@ -30,21 +21,6 @@ from gate.pixels import area_average, read_pixels
 from gate.scorer import CUDA, Score, Scorer
 from gate.time_limit import TimeLimit
 from gate.types import Device, Pixels
-
-__all__ = [
-    "Band",
-    "Decision",
-    "DeviceError",
-    "Gate",
-    "GateError",
-    "ImageError",
-    "ImageFailed",
-    "ImageInput",
-    "Label",
-    "ModelError",
-    "ScoringError",
-    "UnreadableFile",
-]
 
 ImageInput = bytes | bytearray | str | PathLike[str] | Pixels
 """The bytes of a PNG, JPEG or WebP file, the path of one, or pixels: RGB, uint8 `[H, H, 3]`."""
