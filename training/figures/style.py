@@ -25,6 +25,12 @@ NO_GLASSES = "#0069a8"
 GOOD = "#007d5e"
 SPARE = "#9a5b8f"
 
+_AXES = {
+    "accuracy": "accuracy (share correct)",
+    "loss": "loss (cross-entropy, nats)",
+    "log loss": "log loss (nats)",
+}
+
 # On the page each colour is a variable of the style sheet, which defines a light and a dark theme.
 VARIABLES = {
     INK: "--ink",
@@ -86,6 +92,11 @@ def styled(draw: Callable[_Parameters, Figure]) -> Callable[_Parameters, Figure]
             return draw(*args, **options)
 
     return drawn
+
+
+def axis_title(quantity: str) -> str:
+    """Return the quantity with its unit."""
+    return _AXES[quantity]
 
 
 def as_svg(figure: Figure, name: str) -> str:
