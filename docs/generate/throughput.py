@@ -81,7 +81,7 @@ def chart(figures: Figures) -> str:
     lines = [line for sentence in said for line in textwrap.wrap(sentence, _LETTERS)]
     parts = [text(_MARGIN, 26, "Throughput of Lensgate relative to other servers", weight="bold", size=14)]
     parts += [text(_MARGIN, 46 + 16 * row, line, fill=GREY, size=12) for row, line in enumerate(lines)]
-    y = 46 + 16 * len(lines)
+    y = 54 + 16 * len(lines)
     parts += _legend(y, figures.decoders())
     top, bottom = y + 16, y + 16 + _bars_height(figures)
     parts += [*_grid(top, bottom, figures), *_bars(top, figures)]

@@ -34,6 +34,7 @@ from training.figures import (
     risk_coverage_chart,
     score_histogram,
 )
+from training.figures.paper_charts import repeated_chart
 from training.figures.style import GLASSES, VARIABLES, WIDTH, axis_title
 
 FACES = np.stack([barred(face, bool(face % 2), 20) for face in range(14)])
@@ -145,7 +146,7 @@ def test_no_text_of_a_chart_covers_another() -> None:
     """At a width of 4.4 inches, that of a phone."""
     found, share = risk_coverage(LOGITS, LABELS), 1 / (1 + np.exp(-LOGITS))
     history = {"loss": list(np.linspace(1, 0, 40)), "val_loss": list(np.linspace(1, 0.2, 40))}
-    interval = Interval(value=0.9, low=0.85, high=0.94)
+    interval, point = Interval(value=0.9, low=0.85, high=0.94), Interval(value=0.2, low=0.2, high=0.2)
     marks = [
         CurvePoint("in use, 0.3999 to 0.999439", 0.7, 0.01, bound=0.03),
         CurvePoint("the paper's, 0.4 to 0.6", 0.72, 0.011),
@@ -153,6 +154,15 @@ def test_no_text_of_a_chart_covers_another() -> None:
     charts = {
         "curve": curve(history, "loss", kept=40),
         "intervals": interval_chart({"run-1": interval, "run-2": interval}, subject="run", baseline=0.8),
+        "points": interval_chart({"32": point, "64": point}, subject="resolution", quantity="log loss"),
+        "paper": repeated_chart(
+            ["32", "64"],
+            {"seeds": {"32": point, "64": point}},
+            paper={"32": 0.2},
+            subject="resolution",
+            quantity="log loss",
+            floor=("floor of the noise", 0.2),
+        ),
         "reliability": reliability_diagram("Reliability", reliability(share, LABELS, bins=6)),
         "risk": risk_coverage_chart("test: faces", found, marks, target=0.01),
         "confusion": confusion_matrix({one: np.full((2, 2), 12345) for one in ("all images", "accepted images")}),

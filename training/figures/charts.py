@@ -26,6 +26,7 @@ from training.figures.style import (
     RULE,
     SHADE,
     SPARE,
+    TICKS,
     WIDTH,
     axis_title,
     styled,
@@ -91,6 +92,7 @@ def interval_chart(
     axes.grid(False, axis="y")
     axes.invert_yaxis()
     axes.set(title=f"{quantity.capitalize()} with 95 % intervals", xlabel=axis_title(quantity), ylabel=subject)
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.margins(y=0.5 / max(1, len(models)))
     return figure
 
@@ -133,6 +135,7 @@ def risk_coverage_chart(
     axes.set(title=f"Risk by coverage, {split}")
     axes.set(xlabel="coverage (share accepted)", ylabel="risk (share of wrong labels)")
     axes.set(xlim=(_leftmost(found, marks), 1.003), ylim=(0, max(1.15 * top, 0.01)))
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.xaxis.set_major_formatter(_percent)
     axes.yaxis.set_major_formatter(_percent)
     _legend(figure, axes)
@@ -193,6 +196,7 @@ def novelty_histogram(good: Numbers, strange: Numbers | None, threshold: float) 
         axes.hist(inside, edges.tolist(), weights=share, color=colour, alpha=0.65, label=f"{len(values)} {name}")
     axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"threshold {threshold:.3g}")
     axes.set(title="Novelty", xlabel="novelty (the last bar includes larger values)", ylabel="share of images")
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.yaxis.set_major_formatter(_percent)
     _legend(figure, axes)
     return figure

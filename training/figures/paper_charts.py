@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gate.card import Interval
-from training.figures.style import GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, WIDTH, axis_title, styled
+from training.figures.style import GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, TICKS, WIDTH, axis_title, styled
 
 _SERIES = ((NO_GLASSES, "o"), (GLASSES, "s"), (GOOD, "^"))
 
@@ -60,6 +61,7 @@ def repeated_chart(
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(False, axis="y")
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=axis_title(quantity), ylabel=subject)
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower left", ncols=2 if max(map(len, names)) <= 26 else 1)
     return figure

@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 WIDTH = 4.4
 """Inches; about the width of a phone, where 9 points are still legible."""
 
+TICKS: Any = {"nbins": 5, "steps": (1, 2, 2.5, 5, 10)}
+"""Arguments of a locator: at most five intervals, so that numbers with four decimals do not touch."""
+
 INK = "#1f2430"
 MUTED = "#5d6675"
 RULE = "#d8dde6"

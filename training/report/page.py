@@ -187,11 +187,16 @@ def _beside(part: Beside) -> Html:
 
 
 def _images(shown: ReportImages) -> Html:
-    kind = {"class_": "pairs"} if shown.groups[0].columns > COLUMNS else {}
-    groups = element("div", *(_group(group, shown.details) for group in shown.groups), **kind)
-    amount = max(len(group.pictures) for group in shown.groups)
-    few = {"class_": "few"} if len(shown.groups) == 1 and amount <= COLUMNS and not shown.details else {}
-    return element("figure", groups, element("figcaption", shown.caption), **few)
+    groups = element("div", *(_group(group, shown.details) for group in shown.groups), class_="groups")
+    return element("figure", groups, element("figcaption", shown.caption), **_layout(shown))
+
+
+def _layout(shown: ReportImages) -> dict[str, str]:
+    """Place small groups side by side; a larger one takes the whole width."""
+    if shown.groups[0].columns > COLUMNS:
+        return {"class_": "pairs"}
+    are_few = len(shown.groups) == 1 and len(shown.groups[0].pictures) <= COLUMNS
+    return {"class_": "few"} if are_few and not shown.details else {}
 
 
 def _group(group: ImageGroup, details: Sequence[Html]) -> Html:
