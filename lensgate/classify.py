@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.terminal import escape_controls
 from gate import ImageError, Label
 from service.errors import SettingsError
 from service.settings import Settings
@@ -59,6 +60,7 @@ def _judge(path: Path, gate: "Gate", expected: Label | None) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any]) -> str:
+    file = escape_controls(row["file"])
     if "error" in row:
-        return f"{row['file']:40} {row['error']}: {row['detail']}"
-    return f"{row['file']:40} {row['glasses_probability']:.4f}  {row['label']:10}  {row['decision']:7}  {row['reason']}"
+        return f"{file:40} {row['error']}: {escape_controls(row['detail'])}"
+    return f"{file:40} {row['glasses_probability']:.4f}  {row['label']:10}  {row['decision']:7}  {row['reason']}"

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import importlib
+import io
 import os
 import shlex
 import sys
@@ -59,6 +60,9 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 for a reported error, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks must not end a run.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parse(arguments)
         _warn_of_unknown_variables(options.command_name)

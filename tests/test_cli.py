@@ -1,6 +1,7 @@
 import base64
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,18 @@ def test_the_table_has_one_line_per_file(models: str, tmp_path: Path, capsys: py
     white, text = capsys.readouterr().out.splitlines()
     assert white.split()[1:] == ["1.0000", "glasses", "accept", "confident"]
     assert "unsupported_image" in text
+
+
+def test_a_name_that_no_terminal_shows_is_escaped(
+    models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [b"\xff.png", b"a\n\x1b[2Jb.png", "caf\u00e9.png".encode()]
+    files = [tmp_path / os.fsdecode(name) for name in names]
+    for file in files:
+        file.write_bytes(encode(flat(255)))
+    assert main(["classify", "--models", models, *map(str, files)]) == 0
+    shown = [line.split()[0].rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
+    assert shown == [r"\udcff.png", r"a\n\x1b[2Jb.png", "caf\u00e9.png"]
 
 
 def test_the_environment_counts_as_it_does_for_the_service(
