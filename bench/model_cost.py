@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--versions", type=lambda text: text.split(","), help="versions, the first is the base (all)")
     options = parser.parse_args(arguments)
     store = ModelStore(options.models)
-    versions = options.versions or [each.version for each in store.entries()]
+    versions = options.versions or store.versions()
     models = {version: store.load(version) for version in versions}
     scorers = {version: Scorer(model, device="cpu") for version, model in models.items()}
     random = np.random.default_rng(0)

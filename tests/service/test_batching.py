@@ -339,17 +339,23 @@ class Meeting:
         if self._left > 0:
             self._left -= 1
             self._barrier.wait(TIMEOUT)
-        return Scores(images[:, 0, 0, 0].astype(np.float32) / 255, None)
+        return Scores(images[:, 0, 0, 0].astype(np.float32) / np.float32(255), None)
+
+
+def probabilities(future: "Future[Scored | Exception]") -> list[float]:
+    outcome = future.result(TIMEOUT)
+    assert isinstance(outcome, Scored)
+    return [score.probability for score in outcome.scores]
 
 
 def test_several_threads_run_the_model_at_the_same_time() -> None:
     scorer = Meeting(3)
     batcher = Batcher(scorer, Watch(), max_batch_size=32, threads=3)
-    outcomes: list[Future[Scored]] = [Future() for _ in range(3)]
+    outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(3)]
     batcher.start()
     for value, future in enumerate(outcomes):
         batcher.submit(np.full((4, 8, 8, 3), 51 * value, np.uint8), future.set_result)
-    found = [[score.probability for score in future.result(TIMEOUT).scores] for future in outcomes]
+    found = [probabilities(future) for future in outcomes]
     assert found == [[pytest.approx(0.2 * value)] * 4 for value in range(3)]
     batcher.close()
     assert not batcher.is_alive
@@ -382,13 +388,13 @@ class Entered(FakeScorer):
 def test_a_thread_leaves_a_share_of_the_queue_to_the_others() -> None:
     scorer, watch = Entered(), Watch()
     batcher = Batcher(scorer, watch, max_batch_size=32, threads=2)
-    outcomes: list[Future[Scored]] = [Future() for _ in range(14)]
+    outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(14)]
     batcher.start()
     for number, future in enumerate(outcomes):
         batcher.submit(flat(51, 8)[None], future.set_result)
         wait_until(partial(scorer.has_begun, min(number + 1, 2)))
     scorer.go.set()
-    assert [probability(future) for future in outcomes] == [pytest.approx(0.2)] * 14
+    assert [probabilities(future) for future in outcomes] == [[pytest.approx(0.2)]] * 14
     batcher.close()
     # Half of the twelve that were queued, then the rest in shares of at least four.
     assert max(scorer.batches) == 6
@@ -410,4 +416,4 @@ def test_a_thread_that_dies_ends_the_others_after_their_runs() -> None:
     assert sorted(isinstance(each.result(), NotReady) for each in outcomes[:2]) == [False, True]
     wait_until(lambda: not any(thread.is_alive() for thread in batcher._threads))
     with pytest.raises(NotReady):
-        batcher.submit(flat(51, 8)[None], Future().set_result)
+        batcher.submit(flat(51, 8)[None], outcomes[0].set_result)
