@@ -9,7 +9,7 @@ from pathlib import Path
 from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.options import Steps, add_step
-from training.data.dataset import ImageDataSet, Provenance, read_dataset
+from training.data.dataset import ImageDataSet, Provenance, data_set_name, read_dataset
 from training.errors import DataError
 from training.model.preset import PRESETS, SIZES
 
@@ -41,7 +41,7 @@ class DataSetOptions:
 
     def without_auxiliary(self) -> "DataSetOptions":
         """The main data sets alone, with the texts that belong to them."""
-        names = {_name(folder) for folder in self.auxiliary}
+        names = {data_set_name(folder) for folder in self.auxiliary}
         texts = {kind: tuple(text for text in given if _split_text(text)[0] not in names)
                  for kind, given in self.texts.items()}  # fmt: skip
         return replace(self, auxiliary=(), **texts)  # type: ignore[arg-type]
@@ -148,7 +148,7 @@ def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
     """
     texts = {kind: dict(map(_split_text, given)) for kind, given in options.texts.items()}
     folders = [*options.data, *options.auxiliary]
-    names = {_name(folder) for folder in folders}
+    names = {data_set_name(folder) for folder in folders}
     if unknown := {name for named in texts.values() for name in named} - names:
         raise DataError(f"--{', --'.join(texts)} name {sorted(unknown)}, but the data sets are {sorted(names)}")
     return [_read(folder, texts, auxiliary=folder in options.auxiliary) for folder in folders]
@@ -168,15 +168,11 @@ def _draw(options: DrawOptions) -> str:
 
 
 def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:
-    corrections = texts["corrections"].get(_name(folder))
+    corrections = texts["corrections"].get(data_set_name(folder))
     data = read_dataset(folder, corrections=Path(corrections) if corrections else None)
     given = {kind: texts[kind][data.name] for kind in ("source", "licence") if data.name in texts[kind]}
     about: Provenance = data.about.model_copy(update=given)
     return replace(data, about=about, auxiliary=auxiliary)
-
-
-def _name(folder: Path) -> str:
-    return folder.absolute().name
 
 
 def _split_text(argument: str) -> tuple[str, str]:

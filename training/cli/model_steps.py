@@ -9,6 +9,7 @@ from common.storage import AnyPath
 from gate import Label, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
+from training.cli.data_steps import print_problems
 from training.cli.options import PresetOptions, Steps, add_step
 from training.data.dataset import Split
 from training.errors import RecordsError
@@ -270,7 +271,9 @@ def _predict(options: PredictOptions) -> None:
     from training.predict import find_images, predict_images
 
     model = ModelStore(options.models).load(options.version)
-    found = predict_images(model, find_images(options.data), options.out)
+    images, problems = find_images(options.data)
+    print_problems(problems)
+    found = predict_images(model, images, options.out)
     print(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
 
 
