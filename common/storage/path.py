@@ -76,10 +76,13 @@ def parse_path(text: str) -> AnyPath:
     """Parse a folder or file as given on a command line.
 
     Raises:
-        UrlError: the URL is empty or chains several file systems.
+        UrlError: the URL is empty or chains several file systems, or `~` names no home folder.
     """
     if "://" not in text:
-        return Path(text)
+        try:
+            return Path(text).expanduser()  # A shell leaves the ~ of --out=~/runs as it is.
+        except RuntimeError as error:
+            raise UrlError(f"{text!r} has no home folder: {error}") from error
     url = _URL.fullmatch(text)
     if url and url[1].lower() in ("file", "local"):
         return Path(url[2])

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def add_to(steps: Steps) -> None:
         title="find labels that contradict the image",
         options=AuditOptions,
         run=audit_labels,
-        arguments=[option.seed, data_arguments, _arguments],
+        arguments=[option.seed, partial(data_arguments, size="32", several=False), _arguments],
     )
 
 

@@ -4,12 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.options import Steps, add_step
-from training.data.dataset import ImageDataSet, Provenance, data_set_name, read_dataset
+from training.data.dataset import LEAST_IMAGES, ImageDataSet, Provenance, Split, data_set_name, read_dataset
 from training.errors import DataError
 from training.model.preset import PRESETS, SIZES
 
@@ -73,12 +75,12 @@ def add_to(steps: Steps) -> None:
         title="decode data sets into TFRecord shards",
         options=PrepareOptions,
         run=prepare,
-        arguments=[option.seed, data_arguments, option.records],
+        arguments=[option.seed, partial(data_arguments, size="64"), option.records],
     )
 
 
-def data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --data and the options that describe data sets."""
+def data_arguments(parser: argparse.ArgumentParser, *, size: str, several: bool = True) -> None:
+    """Add --data and the options that describe data sets; `size` is the default of --size in words."""
     add = parser.add_argument_group("data sets").add_argument
     title = "data set in the Kaggle layout; may be repeated"
     add("--data", type=option.local, action="append", required=True, help=title)
@@ -99,14 +101,9 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help="table of id, label, reason for data set NAME (its corrections.csv)",
     )
-    add(
-        "--size",
-        type=int,
-        choices=SIZES,
-        action="append",
-        dest="sizes",
-        help="edge of the records in pixels; may be repeated (64)",
-    )
+    title = f"edge of the records in pixels{'; may be repeated' if several else ''} ({size})"
+    kind: dict[str, Any] = {"action": "append"} if several else {"nargs": 1}
+    add("--size", type=int, choices=SIZES, dest="sizes", help=title, **kind)
 
 
 def prepare(options: PrepareOptions) -> str:
@@ -124,6 +121,8 @@ def prepare(options: PrepareOptions) -> str:
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
+    if (images := sum(map(manifest.count, Split))) < LEAST_IMAGES:
+        print(f"{images} images are too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
     return _fit_command(options.records, sizes)
 
 

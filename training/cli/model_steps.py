@@ -1,12 +1,13 @@
 """The steps that produce a model: `fit`, `calibrate`, `certify`, `export`, `evaluate` and `predict`."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath
-from gate import Label, ModelStore
+from gate import Label, ModelError, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
 from training.cli.data_steps import print_problems
@@ -239,20 +240,35 @@ def export(options: ExportOptions) -> str:
     from training.export import export_model
     from training.model.train import load_fitted
 
+    fitted, promised = load_fitted(options.run_folder), Guarantees.read(options.run_folder)
     card = export_model(
-        load_fitted(options.run_folder),
+        fitted,
         options.records,
         options.out,
-        promised=Guarantees.read(options.run_folder),
+        promised=promised,
         version=options.version,
         command=options.command_line,
     )
     print(f"{card.name} {card.version}: {options.out / card.name / card.version}")
     _print_metrics(card.metrics)
+    if card.band.classes is None:
+        print(
+            f"{'no certificate' if promised.head else 'no novelty score and no certificate'}: the band is the paper's, "
+            f"{card.band.low:g} to {card.band.high:g}; `lensgate train {'certify' if promised.head else 'calibrate'}` "
+            "comes before an export",
+            file=sys.stderr,
+        )
     # The first version is current from its export on.
-    if ModelStore(options.out, card.name).current() == card.version:
+    if _is_current(card, options.out):
         return option.command("serve", "--models", options.out)
     return option.command("models", "promote", card.version, "--models", options.out)
+
+
+def _is_current(card: Card, models: Path) -> bool:
+    try:
+        return ModelStore(models, card.name).current() == card.version
+    except ModelError:  # CURRENT was damaged before this export.
+        return False
 
 
 def _evaluate(options: EvaluateOptions) -> None:
@@ -260,8 +276,9 @@ def _evaluate(options: EvaluateOptions) -> None:
     from training.data.records import Manifest, load_records
     from training.evaluation.evaluate import evaluate_by_data_set, score_images
 
-    model = ModelStore(options.models).load(options.version)
-    _refuse_leak(model.card, Manifest.read(options.records))
+    model, manifest = ModelStore(options.models).load(options.version), Manifest.read(options.records)
+    _refuse_leak(model.card, manifest)
+    _warn_of_leak(model.card, manifest)
     test = load_records(options.records, Split.TEST, size=model.card.input.size)
     judged = score_images(Scorer(model, device="cpu"), model.card, test.images)
     _print_metrics(evaluate_by_data_set(judged, test, model.card))
@@ -284,6 +301,18 @@ def _refuse_leak(card: Card, manifest: "Manifest") -> None:
         raise RecordsError(
             f"the model was trained on {sorted(shared)}, split with --seed {card.training.split_seed}: "
             "prepare the records with that seed"
+        )
+
+
+def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
+    """Warn of data sets that have changed since the training: a split of other images moves images between splits."""
+    trained = {data.name: data.fingerprint for data in card.data}
+    changed = [data.name for data in manifest.data if trained.get(data.name, data.fingerprint) != data.fingerprint]
+    for name in changed:
+        print(
+            f"{name} has other images or labels than when the model was trained on it: the model may have learned from "
+            "images of this test split, unless they come from its test.csv",
+            file=sys.stderr,
         )
 
 

@@ -27,6 +27,9 @@ CORRECTIONS_FILE = "corrections.csv"
 UNCLEAR = "unclear"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
 
+LEAST_IMAGES = 256
+"""An exported graph is compared with its network on at least this many images."""
+
 _LAYOUT = (
     f"; an image with the id 1 is face-1.png (or .jpg, .webp) in {', '.join(IMAGE_FOLDERS[:-1])} or beside train.csv"
 )

@@ -58,13 +58,14 @@ def draw_faces(
     _check(count, seed=seed, first_id=first_id, workers=workers)
     _check_folder(out)
     images = out / IMAGES
+    # First, so that an interrupted command finds its own folder again.
+    write_atomically(out / PROVENANCE_FILE, _about())
     images.mkdir(parents=True, exist_ok=True)
     (out / TABLE).unlink(missing_ok=True)
     ids = range(first_id, first_id + count)
     draw = partial(_draw_one, images, seed, size)
     workers = min(count, workers or usable_cores())
     kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
-    write_atomically(out / PROVENANCE_FILE, ABOUT.model_dump_json(indent=2).encode())
     _write_table(out / TABLE, zip(ids, kinds, strict=True))
 
 
@@ -78,11 +79,15 @@ def _check(count: int, *, seed: int, first_id: int, workers: int | None) -> None
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse to overwrite a data set that was not drawn."""
-    about = out / PROVENANCE_FILE
-    drawn = about.is_file() and about.read_text(encoding="utf-8") == ABOUT.model_dump_json(indent=2)
-    if (out / TABLE).exists() and not drawn:
+    """Refuse to overwrite images or labels that were not drawn."""
+    about, images = out / PROVENANCE_FILE, out / IMAGES
+    drawn = about.is_file() and about.read_bytes() == _about()
+    if not drawn and (about.exists() or (out / TABLE).exists() or (images.is_dir() and any(images.iterdir()))):
         raise DataError(f"{out} holds a data set that was not drawn: draw into another folder")
+
+
+def _about() -> bytes:
+    return ABOUT.model_dump_json(indent=2).encode()
 
 
 def _mapped(draw: Callable[[int], Eyewear], ids: Iterable[int], *, workers: int) -> Iterator[Eyewear]:
