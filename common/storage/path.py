@@ -5,12 +5,13 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.errors import StorageError, UrlError
+from common.storage import local
 from common.storage.objects import ObjectStore
 from common.storage.stores import open_objects
 from gate import files
@@ -89,6 +90,17 @@ def parse_path(text: str) -> AnyPath:
     if not url or not url[2].strip("/") or "::" in text:
         raise UrlError(f"{text!r} is neither a folder nor a URL: give a folder, or a URL such as s3://BUCKET/records")
     return StoragePath(f"{url[1].lower()}://{url[2].rstrip('/')}")
+
+
+@contextmanager
+def locked(folder: AnyPath, *, name: str = local.LOCK) -> Iterator[None]:
+    """Lock `folder` against other runs, see `local.locked`. Object storage has no locks: there the caller avoids two.
+
+    Raises:
+        FolderInUse: another run holds the lock.
+    """
+    with local.locked(folder, name=name) if isinstance(folder, Path) else nullcontext():
+        yield
 
 
 def write_atomically(path: AnyPath, data: bytes) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from common.storage import AnyPath
+from common.storage import AnyPath, locked
 from training.cli import audit, data_steps, model_steps, report
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
@@ -79,17 +79,18 @@ def _run_all(options: AllOptions) -> str | None:
         out=options.work,
         figures=None,
     )
-    following = _run_numbered(
-        {
-            "prepare": partial(_prepare, prepared),
-            "audit": partial(audit.audit_labels, _audit_options(options)),
-            "fit": partial(model_steps.fit, fitted),
-            "calibrate": partial(model_steps.calibrate, model_steps.CalibrateOptions(records, run, seed)),
-            "certify": partial(model_steps.certify, certified),
-            "export": partial(model_steps.export, exported),
-            "report": partial(report.write, described),
-        }
-    )
+    chain = {
+        "prepare": partial(_prepare, prepared),
+        "audit": partial(audit.audit_labels, _audit_options(options)),
+        "fit": partial(model_steps.fit, fitted),
+        "calibrate": partial(model_steps.calibrate, model_steps.CalibrateOptions(records, run, seed)),
+        "certify": partial(model_steps.certify, certified),
+        "export": partial(model_steps.export, exported),
+        "report": partial(report.write, described),
+    }
+    # The records may lie in the same folder, and have their own lock.
+    with locked(options.work, name=".lensgate-all.lock"):
+        following = _run_numbered(chain)
     print("\nall steps:", end=" ")
     return following["export"]
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.storage import AnyPath
+from common.storage import AnyPath, locked
 from training.cli import options as option
 from training.cli.data_steps import DataSetOptions, data_arguments, print_problems, read_datasets
 from training.cli.options import Steps, add_step
@@ -69,7 +69,8 @@ def audit_labels(options: AuditOptions) -> None:
     size = options.data_sets.sizes[0] if options.data_sets.sizes else AUDIT_PRESET.size
     preset = AUDIT_PRESET.changed(size=size, epochs=options.epochs)
     records = _records(options, datasets, size)
-    issues = audit(records, options.out, preset=preset, folds=options.folds, seed=options.seed)
+    with locked(options.out):
+        issues = audit(records, options.out, preset=preset, folds=options.folds, seed=options.seed)
     proposals = write_issues(issues, options.out, data_sets=[one.name for one in datasets])
     images = {(one.name, example.name): example.path for one in datasets for example in (*one.train, *one.test)}
     command = options.command_line

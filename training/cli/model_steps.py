@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.storage import AnyPath
+from common.storage import AnyPath, locked
 from gate import Label, ModelError, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
@@ -198,7 +198,8 @@ def calibrate(options: CalibrateOptions) -> str:
     """Fit temperature and novelty score; print the calibration metrics and return the next command."""
     from training.evaluation.guarantees import calibrate_run
 
-    found = calibrate_run(options.records, options.run_folder, seed=options.seed)
+    with locked(options.run_folder):
+        found = calibrate_run(options.records, options.run_folder, seed=options.seed)
     before, after = found.calibration.before, found.calibration.after
     print(f"temperature {found.calibration.temperature:.3f} from {found.calibration.images} calibration images")
     print(f"{'':12} {'log loss':>9} {'Brier':>9} {'ECE':>9}")
@@ -215,13 +216,14 @@ def certify(options: CertifyOptions) -> str:
     from training.evaluation.guarantees import Guarantees, certify_run
 
     wanted = options.guarantee
-    record = certify_run(
-        options.records,
-        options.run_folder,
-        promise=wanted.promise(),
-        folds=wanted.folds,
-        shares=wanted.shares or SHARES,
-    )
+    with locked(options.run_folder):
+        record = certify_run(
+            options.records,
+            options.run_folder,
+            promise=wanted.promise(),
+            folds=wanted.folds,
+            shares=wanted.shares or SHARES,
+        )
     found, temperature = record.certificate, Guarantees.read(options.run_folder).temperature
     print(*describe(found, temperature=temperature), sep="\n")
     print(*(describe_true_class(label, one, found.confidence) for label, one in found.classes.items()), sep="\n")

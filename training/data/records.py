@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.storage import AnyPath, parse_path, sizes_of, write_atomically
+from common.storage import AnyPath, locked, parse_path, sizes_of, write_atomically
 from gate.card import CardDataSet
 from gate.pixels import Pixels
 from training.data.dataset import ImageDataSet, Split
@@ -164,14 +164,21 @@ def write_records(
 
     Raises:
         DataError: two data sets share a name, no image is usable, or one is too small for both labels in every split.
+        FolderInUse: another run is writing to the folder.
         RecordsError: shards disappeared while they were written.
         StorageError: the storage is unreachable, denies access, or lacks the bucket.
     """
     if len({data.name for data in datasets}) < len(datasets):
         raise DataError("two data sets have the same folder name: rename one, because figures identify them by it")
+    with locked(out):
+        return _write(datasets, out, sizes=sorted(set(sizes)), seed=seed, command=command)
+
+
+def _write(
+    datasets: Sequence[ImageDataSet], out: AnyPath, *, sizes: Sequence[int], seed: int, command: str
+) -> Manifest:
     started = time.monotonic()
     (out / MANIFEST_FILE).unlink(missing_ok=True)
-    sizes = sorted(set(sizes))
     items = [item for data in datasets for item in _items(data)]
     blocks = write_blocks(items, out, sizes=sizes)
     problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]

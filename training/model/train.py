@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.storage import AnyPath
+from common.storage import AnyPath, locked
 from gate.cores import usable_cores
 from gate.files import atomic_file, write_atomically
 from training.data.augment import augment
@@ -83,8 +83,12 @@ def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, comma
     fingerprint = Manifest.read(records).fingerprint()
     if (finished := _finished(out, fingerprint, preset, seed=seed)) is not None:
         return finished
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RUN_FILE).unlink(missing_ok=True)
+    with locked(out):
+        (out / RUN_FILE).unlink(missing_ok=True)
+        return _fit(records, out, preset=preset, seed=seed, command=command, fingerprint=fingerprint)
+
+
+def _fit(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str, fingerprint: str) -> FittedModel:
     train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=preset.size, fingerprint=fingerprint)
     trained = train_network(train, validation, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
     run = FitRun(
