@@ -1,6 +1,7 @@
 import base64
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -131,6 +132,15 @@ def test_the_table_has_one_line_per_file(models: str, tmp_path: Path, capsys: py
     white, text = capsys.readouterr().out.splitlines()
     assert white.split()[1:] == ["1.0000", "glasses", "accept", "confident"]
     assert "unsupported_image" in text
+
+
+def test_a_name_that_is_no_text_is_printed_escaped(models: str, tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")
+    file.write_bytes(encode(flat(51)))
+    command = [sys.executable, "-m", "lensgate", "classify", "--models", models, file]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert r"caf\udce9.png" in ran.stdout
 
 
 def test_the_environment_counts_as_it_does_for_the_service(

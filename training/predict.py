@@ -61,7 +61,7 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predictio
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(rows)
-    write_atomically(out, text.getvalue().encode())
+    write_atomically(out, text.getvalue().encode(errors="surrogateescape"))
     decisions = [row[3] for row in rows]
     return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
 

@@ -17,6 +17,7 @@ from common.storage.stores import open_objects
 from gate import files
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
+_ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 _CREDENTIALS = re.compile(r"credential|anonymous|access key|token|signature|denied|forbidden", re.IGNORECASE)
 _ADVICE = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, or the service "
@@ -79,7 +80,7 @@ def parse_path(text: str) -> AnyPath:
     Raises:
         UrlError: the URL is empty or chains several file systems, or `~` names no home folder.
     """
-    if "://" not in text:
+    if "://" not in text and not _ONE_SLASH.match(text):
         try:
             return Path(text).expanduser()  # A shell leaves the ~ of --out=~/runs as it is.
         except RuntimeError as error:

@@ -113,6 +113,9 @@ def test_an_interrupted_run_leaves_no_table_and_no_half_image(tmp_path: Path, wo
         draw_faces(tmp_path, 4, workers=workers, size=64)
     assert not (tmp_path / "train.csv").exists()
     assert not list((tmp_path / IMAGES).glob(".*"))
+    (tmp_path / IMAGES / "face-3.png").rmdir()
+    draw_faces(tmp_path, 4, workers=1, size=64)
+    assert len(rows(tmp_path)) == 4
 
 
 @pytest.mark.parametrize("count", [0, -3])
@@ -134,6 +137,15 @@ def test_labels_that_were_not_drawn_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was not drawn"):
         draw_faces(tmp_path, 1, size=64, workers=1)
     assert (tmp_path / "train.csv").read_text() == "id,glasses\n1,0\n"
+
+
+@pytest.mark.parametrize("file", [IMAGES / "face-1.png", "about.json"])
+def test_images_that_were_not_drawn_are_not_overwritten(tmp_path: Path, file: Path) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_bytes(b"\xff mine")
+    with pytest.raises(DataError, match="was not drawn"):
+        draw_faces(tmp_path, 1, size=64, workers=1)
+    assert (tmp_path / file).read_bytes() == b"\xff mine"
 
 
 def test_a_drawn_set_says_so_and_may_be_drawn_again(tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
 
 def data_set_name(folder: Path) -> str:
     """Return the name of the data set in `folder`: the folder's own, also for `.` and `..`."""
-    return Path(os.path.abspath(folder)).name  # noqa: PTH100 - Path.resolve would follow links, which have other names.
+    # Path.resolve would follow links, which have other names.
+    return Path(os.path.abspath(folder)).name.encode(errors="backslashreplace").decode()  # noqa: PTH100
 
 
 def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
