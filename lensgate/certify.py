@@ -1,9 +1,11 @@
 """`lensgate certify`: certify the band of the current model again, from the verdicts of the audit in the records."""
 
 import argparse
+from pathlib import Path
 
 from common.identity import is_identity
 from gate import Label, ModelStore
+from service.errors import SettingsError
 from service.records.store import Store
 from service.review.recertify import ClassRecertificate, Recertificate, recertify
 from service.review.served import Served
@@ -28,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     models = ModelStore(settings.models)
     card = models.load(models.current()).card
     served = Served.of(card, card.band.changed(settings.band_low, settings.band_high))
-    store = Store(settings.records_url)
+    store = _open_records(settings.records_url)
     try:
         with store.begin() as connection:
             found = recertify(
@@ -42,6 +44,17 @@ def run(options: argparse.Namespace) -> int:
         store.close()
     print(found.model_dump_json(indent=2) if options.json else "\n".join(_describe(found)))
     return 0 if all(one.certified for one in found.classes.values()) else 1
+
+
+def _open_records(url: str) -> Store:
+    """Return the store; a missing SQLite file would be created, and would look like records without verdicts."""
+    if url == "off":
+        raise SettingsError("the records are off (LENSGATE_RECORDS_URL): name the service's with --records-url")
+    store = Store(url)
+    file = Path(str(store.engine.url.database))
+    if store.is_sqlite and not file.is_file():
+        raise SettingsError(f"there are no records in {file.absolute()}: name the service's with --records-url")
+    return store
 
 
 def _describe(found: Recertificate) -> list[str]:
