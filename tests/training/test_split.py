@@ -64,10 +64,15 @@ def test_a_copy_in_another_data_set_is_trained_on_only_if_its_original_is() -> N
     assert [index for index, its in enumerate(found) if its is None] == [7]
 
 
-@pytest.mark.parametrize("labels", [[True], [True] * 30, [True] * 3 + [False]])
+@pytest.mark.parametrize("labels", [[True], [True] * 3, [True] * 30 + [False]])
 def test_an_auxiliary_data_set_that_is_too_small_to_be_split_is_trained_on(labels: list[bool]) -> None:
     given = [SplitImage(glasses, group, False) for group, glasses in enumerate(labels)]
     assert set(split(given, auxiliary=True)) == {Split.TRAIN}
+
+
+def test_an_auxiliary_data_set_may_have_one_label_alone() -> None:
+    given = [SplitImage(True, group, False) for group in range(30)]
+    assert Counter(split(given, auxiliary=True)) == {Split.TRAIN: 26, Split.TEST: 4}
 
 
 @pytest.mark.parametrize(("glasses", "others"), [(0, 0), (1, 99), (2, 98), (3, 3), (0, 50)])
