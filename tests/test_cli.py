@@ -11,7 +11,7 @@ import pytest
 
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
-from lensgate.cli import _EXTRAS, main
+from lensgate.cli import _COMMANDS, _EXTRAS, main
 from tests.support.commands import lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -24,7 +24,24 @@ def models(tmp_path: Path) -> str:
     return str(tmp_path / "models")
 
 
-COMMANDS = ["", "serve", "classify", "bulk", "models", "models list", "tokens", "tokens add", "train", "train all"]
+STEPS = [
+    "draw",
+    "prepare",
+    "fit",
+    "calibrate",
+    "certify",
+    "export",
+    "evaluate",
+    "predict",
+    "all",
+    "audit",
+    "report",
+    "study",
+    "tune",
+    "compare",
+    "paper",
+]
+COMMANDS = ["", *_COMMANDS, "models list", "tokens add", *(f"train {step}" for step in STEPS)]
 
 # `lensgate` in a process in which no extra is installed.
 WITHOUT_EXTRAS = """

@@ -51,7 +51,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=option.local, required=True, help="folder for the tables, the page and the resumable state")
     add("--records", type=option.place, help="folder or URL for the decoded images, not shared (OUT/records)")
     add("--folds", type=_folds, default=FOLDS, help=f"folds of the cross-validation, at least 2 ({FOLDS})")
-    add("--epochs", type=option.positive, help="epochs of each network")
+    add("--epochs", type=option.positive, help="epochs of each network (12)")
 
 
 def _folds(text: str) -> int:

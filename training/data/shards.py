@@ -14,6 +14,7 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
+from common.errors import StorageError
 from common.storage import AnyPath, atomic_file, sizes_of, write_atomically
 from gate import ImageError, read_pixels, read_pixels_at
 from gate.cores import usable_cores
@@ -197,9 +198,12 @@ def _write_block(
 
 
 def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
-    with atomic_file(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        for item, pixels in rows:
-            writer.write(_serialize(item, pixels))
+    try:
+        with atomic_file(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+            for item, pixels in rows:
+                writer.write(_serialize(item, pixels))
+    except tf.errors.OpError as error:  # TensorFlow's own error for a full disk.
+        raise StorageError(f"{shard} cannot be written: {error.message}") from error
 
 
 def _serialize(item: SourceImage, pixels: Pixels) -> bytes:
