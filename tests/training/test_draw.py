@@ -1,6 +1,8 @@
 """Drawn faces: repeatable, of every kind, and the same person whatever they wear."""
 
 import csv
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.support.servers import TIMEOUT, wait_until
 from training.data.dataset import read_dataset
 from training.drawing import Eyewear, choose_eyewear, draw_face, draw_faces
 from training.errors import DataError
@@ -116,6 +119,18 @@ def test_an_interrupted_run_leaves_no_table_and_no_half_image(tmp_path: Path, wo
     (tmp_path / IMAGES / "face-3.png").rmdir()
     draw_faces(tmp_path, 4, workers=1, size=64)
     assert len(rows(tmp_path)) == 4
+
+
+DRAW = "import sys, pathlib, training.drawing as d; d.draw_faces(pathlib.Path(sys.argv[1]), 10**6, size=64, workers=2)"
+
+
+def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
+    # Every process that holds the pipe's other end keeps it open.
+    with subprocess.Popen([sys.executable, "-c", DRAW, tmp_path], stdout=subprocess.PIPE) as process:
+        wait_until(lambda: any(tmp_path.rglob("face-*.png")))
+        process.kill()
+        assert process.communicate(timeout=TIMEOUT) == (b"", None)
+    assert not (tmp_path / "train.csv").exists()
 
 
 @pytest.mark.parametrize("count", [0, -3])

@@ -3,6 +3,9 @@
 import csv
 import io
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -97,8 +100,22 @@ def _mapped(draw: Callable[[int], Eyewear], ids: Iterable[int], *, workers: int)
     # Pillow holds the GIL while it draws, so that threads would not help; a forked copy of a process that has
     # threads, as TensorFlow's has, may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         yield from pool.map(draw, ids)
+
+
+def _end_with_parent() -> None:
+    """Leave signals to the parent, and end this worker with it, even if it is killed: otherwise it waits forever."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_one(images: Path, seed: int, size: int, face_id: int) -> Eyewear:
