@@ -93,6 +93,7 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
         ("bulk a b --zzz", "lensgate bulk: unknown option --zzz (lensgate bulk --help explains)"),
         ("sevre", ": did you mean serve? (lensgate --help explains)"),
         ("models rolback", ": did you mean rollback? (lensgate models --help explains)"),
+        ("classify --expected Glasses x.png", "argument --expected: invalid choice: 'Glasses' (choose from"),
         ("models list --model x", "lensgate models list: unknown option --model: did you mean --models?"),
         ("train", "lensgate train: the following arguments are required: STEP (lensgate train --help explains)"),
     ],

@@ -21,7 +21,7 @@ def keep_images(
     """Return the table rows of the kept images; append a line to `problems` for each of the others.
 
     An image is left out if its file is unreadable or a copy of another one, or if it is a near-duplicate of an image
-    that is not trained on.
+    that must stay unseen.
 
     Raises:
         DataError: no image is usable, or a data set is too small for both labels in every split.
@@ -54,7 +54,9 @@ def keep_images(
         rows[data.name] = []
         for (item, one, group), split in zip(part, splits, strict=True):
             if split is None:
-                problems.append(f"{item.title} is left out: it is nearly the same as an image that is not trained on")
+                problems.append(
+                    f"{item.title} is left out: it is nearly the same as an image of another split or data set"
+                )
             else:
                 rows[data.name].append(_row(item, split, one.sha256))
                 placed[group] = split

@@ -32,7 +32,7 @@ def assign_splits(
     tested: Collection[int] = (),
     elsewhere: Mapping[int, Split] | None = None,
 ) -> list[Split | None]:
-    """Assign a split to each image of a data set; None for a near-duplicate of an image that is not trained on.
+    """Assign a split to each image of a data set; None for a near-duplicate of an image that must stay unseen.
 
     Labelled images of `test.csv` form the test split; without any, a share is cut off. An auxiliary data set has
     neither validation nor calibration split, and too few images of a label leave it without a test split. A group of
