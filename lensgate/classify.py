@@ -18,9 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
     parser.add_argument("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
     parser.add_argument("--version", help="model version (default: the current one)")
-    parser.add_argument(
-        "--expected", choices=[label.value for label in Label], help="label that the generator was asked for"
-    )
+    labels = [label.value for label in Label]
+    parser.add_argument("--expected", choices=labels, help="label that the generator was asked for")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of a table")
     parser.set_defaults(run=_classify)
 

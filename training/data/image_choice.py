@@ -54,9 +54,7 @@ def keep_images(
         rows[data.name] = []
         for (item, one, group), split in zip(part, splits, strict=True):
             if split is None:
-                problems.append(
-                    f"{item.title} is left out: it is nearly the same as an image of another split or data set"
-                )
+                problems.append(f"{item.title} is left out: it is nearly the same as an image of another split or set")
             else:
                 rows[data.name].append(_row(item, split, one.sha256))
                 placed[group] = split
