@@ -155,7 +155,7 @@ def test_the_table_has_one_line_per_file(models: str, tmp_path: Path, capsys: py
 def test_a_name_that_is_no_text_is_printed_escaped(models: str, tmp_path: Path) -> None:
     file = tmp_path / os.fsdecode(b"caf\xe9.png")
     file.write_bytes(encode(flat(51)))
-    command = [sys.executable, "-m", "lensgate", "classify", "--models", models, file]
+    command = [sys.executable, "-m", "lensgate", "classify", "--models", models, str(file)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert r"caf\udce9.png" in ran.stdout

@@ -56,10 +56,12 @@ def test_a_copy_in_another_data_set_is_trained_on_only_if_its_original_is() -> N
     trained = next(group for group, its in placed.items() if its is Split.TRAIN)
     copies = [SplitImage(False, tested, False), SplitImage(False, trained, False)]
     fresh = [SplitImage(index % 2 == 0, 1000 + index, False) for index in range(100)]
-    later = {"seed": 0, "folder": "there", "elsewhere": placed}
-    assert assign_splits([*copies, *fresh], auxiliary=False, **later)[:2] == [None, Split.TRAIN]
-    # A fold of the cross-fit may hold the original out.
-    assert assign_splits([*copies, *fresh], auxiliary=True, **later)[:2] == [None, None]
+    found, learned = (
+        assign_splits([*copies, *fresh], auxiliary=auxiliary, seed=0, folder="there", elsewhere=placed)
+        for auxiliary in (False, True)
+    )
+    assert found[:2] == [None, Split.TRAIN]
+    assert learned[:2] == [None, None]  # A fold of the cross-fit may hold the original out.
     found = assign_splits(first, auxiliary=False, seed=0, folder="here", tested={7})
     assert [index for index, its in enumerate(found) if its is None] == [7]
 
