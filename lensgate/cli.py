@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 for a reported error, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name may hold bytes that are no text in the locale's encoding.
+        # A file name may hold bytes that the locale's encoding cannot decode.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parse(arguments)
