@@ -129,7 +129,7 @@ def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", DRAW, tmp_path], stdout=subprocess.PIPE) as process:
         wait_until(lambda: any(tmp_path.rglob("face-*.png")))
         process.kill()
-        assert process.communicate(timeout=TIMEOUT) == (b"", None)
+        assert process.communicate(timeout=TIMEOUT)[0] == b""
     assert not (tmp_path / "train.csv").exists()
 
 

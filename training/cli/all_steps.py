@@ -79,7 +79,7 @@ def _run_all(options: AllOptions) -> str | None:
         out=options.work,
         figures=None,
     )
-    chain = {
+    chain: dict[str, Callable[[], str | None]] = {
         "prepare": partial(_prepare, prepared),
         "audit": partial(audit.audit_labels, _audit_options(options)),
         "fit": partial(model_steps.fit, fitted),

@@ -121,8 +121,8 @@ def prepare(options: PrepareOptions) -> str:
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
-    if (images := sum(map(manifest.count, Split))) < LEAST_IMAGES:
-        print(f"{images} images are too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
+    if (kept := sum(map(manifest.count, Split))) < LEAST_IMAGES:
+        print(f"{kept} images are too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
     return _fit_command(options.records, sizes)
 
 
