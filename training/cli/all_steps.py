@@ -73,6 +73,7 @@ def _run_all(options: AllOptions) -> str | None:
         run_folder=run,
         models=options.out,
         version=version,
+        data=(),
         audit=options.work / "audit",
         studies=(),
         comparison=None,

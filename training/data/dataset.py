@@ -105,7 +105,7 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     if not table.is_file():
         raise DataError(f"{table} does not exist: --data takes a folder in the Kaggle layout, which contains train.csv")
     problems: list[str] = []
-    images = _find_images(folder, problems)
+    images = find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
     test_table = folder / "test.csv"
     in_train = _read_table(table, images, problems)
@@ -141,6 +141,19 @@ def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
     if not table.is_file() or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
         return [], []
     return _read_table(table, _find_images(folder, problems), problems), problems
+
+
+def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Return the image files of a data set by name; append a line to `problems` for each file that is ignored."""
+    for candidate in IMAGE_FOLDERS:
+        found: dict[str, Path] = {}
+        for path in _images_in(folder / candidate):
+            if path.stem in found:
+                problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
+            found[path.stem] = path
+        if found:
+            return found
+    return {}
 
 
 def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correction]:
@@ -198,18 +211,6 @@ def _read_about(folder: Path) -> Provenance:
         return Provenance.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
-
-
-def _find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
-    for candidate in IMAGE_FOLDERS:
-        found: dict[str, Path] = {}
-        for path in _images_in(folder / candidate):
-            if path.stem in found:
-                problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
-            found[path.stem] = path
-        if found:
-            return found
-    return {}
 
 
 def _images_in(folder: Path) -> Iterator[Path]:

@@ -44,7 +44,8 @@ class RecordShard(BaseModel):
 class Manifest(BaseModel):
     """The index of a folder of records, written last: without it the folder is incomplete.
 
-    `base` names the folder of the shards if they belong to other records, of which these are another split.
+    `base` names the folder of the shards if they belong to other records, of which these are another split. `folders`
+    are those of the data sets, on the machine that decoded them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +58,7 @@ class Manifest(BaseModel):
     table: str
     problems: tuple[str, ...]
     base: str | None = None
+    folders: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
@@ -193,6 +195,7 @@ def _write(
         shards=_shards(out, blocks, sizes, rows),
         table=hashlib.sha256(table).hexdigest(),
         problems=tuple(problems),
+        folders={data.name: str(data.folder.absolute()) for data in datasets},
     )
     write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     return manifest
