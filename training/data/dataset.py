@@ -140,7 +140,7 @@ def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
     table, problems = folder / "test.csv", list[str]()
     if not table.is_file() or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
         return [], []
-    return _read_table(table, _find_images(folder, problems), problems), problems
+    return _read_table(table, find_images(folder, problems), problems), problems
 
 
 def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
