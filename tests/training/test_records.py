@@ -164,6 +164,13 @@ def test_a_copy_in_another_data_set_does_not_leak_into_the_training(folder: Path
         assert copied is (Split.TRAIN if splits["bars", f"face-{face}"] is Split.TRAIN else None)
 
 
+def test_a_data_set_in_a_folder_whose_name_is_not_utf_8_is_read(folder: Path, tmp_path: Path) -> None:
+    folder = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    manifest = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert [one.name for one in manifest.data] == [r"caf\udce9"]
+    assert len(load_records(tmp_path / "r", *Split)) == 120
+
+
 def test_one_run_at_a_time_writes_records(folder: Path, tmp_path: Path) -> None:
     write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
     with locked(tmp_path / "r"), pytest.raises(FolderInUse, match="another run is writing"):

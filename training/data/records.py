@@ -195,7 +195,9 @@ def _write(
         shards=_shards(out, blocks, sizes, rows),
         table=hashlib.sha256(table).hexdigest(),
         problems=tuple(problems),
-        folders={data.name: str(data.folder.absolute()) for data in datasets},
+        folders={
+            data.name: str(data.folder.absolute()).encode(errors="backslashreplace").decode() for data in datasets
+        },
     )
     write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     return manifest

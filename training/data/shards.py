@@ -153,7 +153,7 @@ def _key(part: Sequence[SourceImage]) -> str:
         path = item.example.path
         state = path.stat() if path.is_file() else None
         lines.append(f"{item.data_set},{item.example.name},{path},{state and (state.st_size, state.st_mtime_ns)}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _finished(out: AnyPath, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
