@@ -102,7 +102,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     getattr(importlib.import_module(module), function)(command)
     command.set_defaults(command_name=chosen)
     # A model's card records the command that made it.
-    command.set_defaults(command_line=shlex.join(["lensgate", *arguments]))
+    line = shlex.join(["lensgate", *arguments]).encode(errors="backslashreplace").decode()
+    command.set_defaults(command_line=line)
     return command.parse(arguments[1:])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
-from lensgate.cli import _EXTRAS, main
+from lensgate.cli import _COMMANDS, _EXTRAS, main
 from tests.support.commands import lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -24,7 +24,24 @@ def models(tmp_path: Path) -> str:
     return str(tmp_path / "models")
 
 
-COMMANDS = ["", "serve", "classify", "bulk", "models", "models list", "tokens", "tokens add", "train", "train all"]
+STEPS = [
+    "draw",
+    "prepare",
+    "fit",
+    "calibrate",
+    "certify",
+    "export",
+    "evaluate",
+    "predict",
+    "all",
+    "audit",
+    "report",
+    "study",
+    "tune",
+    "compare",
+    "paper",
+]
+COMMANDS = ["", *_COMMANDS, "models list", "tokens add", *(f"train {step}" for step in STEPS)]
 
 # `lensgate` in a process in which no extra is installed.
 WITHOUT_EXTRAS = """
@@ -76,6 +93,7 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
         ("bulk a b --zzz", "lensgate bulk: unknown option --zzz (lensgate bulk --help explains)"),
         ("sevre", ": did you mean serve? (lensgate --help explains)"),
         ("models rolback", ": did you mean rollback? (lensgate models --help explains)"),
+        ("classify --expected Glasses x.png", "argument --expected: invalid choice: 'Glasses' (choose from"),
         ("models list --model x", "lensgate models list: unknown option --model: did you mean --models?"),
         ("train", "lensgate train: the following arguments are required: STEP (lensgate train --help explains)"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from gate import Card, Model, ModelError, ModelStore
 from gate import model_store as models_module
 from gate.files import atomic_file, write_atomically
-from gate.model_store import Rollback
+from gate.model_store import GRAPH_FILE, Rollback
 from tests.support.models import brightness_model, write_model
 
 
@@ -24,6 +24,9 @@ def store(tmp_path: Path) -> ModelStore:
 
 def test_versions_are_in_natural_order(store: ModelStore) -> None:
     assert store.versions() == ["2", "10"]
+    (store.folder / "²").mkdir()  # A digit that int() does not read.
+    (store.folder / "²" / GRAPH_FILE).touch()
+    assert set(store.versions()) == {"2", "10", "²"}
 
 
 def test_the_current_version_is_loaded_unless_another_is_named(store: ModelStore) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from common.storage import AnyPath
-from training.data.dataset import find_images
+from training.data.dataset import data_set_name, find_images
 from training.data.records import Manifest, read_rows
 from training.errors import RecordsError
 from training.report.page import Html, element
@@ -31,7 +31,7 @@ class ImageFiles:
         folders = {name: Path(folder) for name, folder in manifest.folders.items()}
         known = [data.name for data in manifest.data]
         for folder in moved:
-            name = folder.absolute().name
+            name = data_set_name(folder)
             if name not in known:
                 raise RecordsError(f"--data {folder}: the data sets of {records} are {', '.join(known)}, not {name}")
             folders[name] = folder
