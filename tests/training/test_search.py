@@ -411,5 +411,5 @@ def test_hyperband_is_not_told_how_many_trials(records: Path, tmp_path: Path) ->
 
 def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text('{"filters": "4", "colour": "blue"}')
-    with pytest.raises(DataError, match="no settings"):
+    with pytest.raises(DataError, match="colour is not a setting"):
         Preset.read(tmp_path / "best.json")
