@@ -49,6 +49,12 @@ WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
 _LIMIT = 200_000
 
+# Images below the visible part are lazy, and would not load before the page is scrolled to them.
+_DECODE = """Promise.allSettled([...document.images].map((image) => {
+    image.loading = "eager";
+    return image.decode();
+}))"""
+
 
 @dataclass
 class SimulatedClock:
@@ -212,7 +218,7 @@ def _photograph(url: str, folder: Path, face: DrawnFace) -> Iterator[Path]:
             path = folder / f"{name}-{width}-{scheme}.png"
             page = _open(browser, url, width=width, scheme=scheme)
             show(page)
-            page.evaluate("Promise.allSettled([...document.images].map((image) => image.decode()))")
+            page.evaluate(_DECODE)
             page.screenshot(path=path, full_page=True)
             page.context.close()
             _shrink(path)

@@ -59,9 +59,9 @@ export function showLoad({ load, history, records, model, shadow }) {
     ["Shed, last minute", count(recent(history, "shed", 60))],
     ["Invalid images, last minute", count(recent(history, "errors", 60))],
     ["Records", recordsFact(records)],
-    ["Band", bandFact(model.band)],
     ["Model file", h("span", { class: "mono", title: model.sha256 }, model.sha256.slice(0, 12))],
     ["Shadow", shadow ? shadowFact(shadow) : "none"],
+    ["Band", bandFact(model.band)],
   ];
   byId("load").replaceChildren(...facts.map(([term, fact]) => h("div", {}, h("dt", {}, term), h("dd", {}, fact))));
 }
