@@ -131,6 +131,8 @@ class ModelStore:
             raise ModelError(
                 f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'"
             )
+        if version in (CURRENT_FILE, HISTORY_FILE):
+            raise ModelError(f"{version!r} is the name of a file beside the versions: choose another name")
         if (self.folder / version).exists():
             raise ModelError(f"{self.folder / version} exists, and versions are never overwritten: choose another name")
         return version

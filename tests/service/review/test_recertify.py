@@ -197,7 +197,7 @@ def test_figures_of_another_band_are_left_out_of_the_exported_card(store: Store)
     kinds = {"halves": DiscardedShares(images=9, discarded=seen, unfamiliar=seen)}
     metrics = CardMetrics(images=9, accuracy=seen, log_loss=seen, coverage=seen, selective_accuracy=seen)
     sure = CardClass(certified=True, target_risk=0.01, accepted=400, errors=0, bound=0.0075)
-    card = {
+    card: dict[str, Any] = {
         "band": CardBand(chosen_by="certified", classes=dict.fromkeys(Label, sure)),
         "metrics": {"test": metrics},
         "novelty_threshold": NoveltyThreshold(value=1.0, chosen_by="-", kinds=kinds),
@@ -220,6 +220,7 @@ def test_figures_of_another_band_are_left_out_of_the_exported_card(store: Store)
         (["--export", "--source", "g"], "leave --source out"),
         (["--export", "1"], "versions are never overwritten"),
         (["--export", "a/b"], "not a valid version name"),
+        (["--export", "HISTORY"], "a file beside the versions"),
         (["--export", "--target-risk", "0.0001"], "no label is certified"),
     ],
 )
