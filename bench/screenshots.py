@@ -49,6 +49,16 @@ WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
 _LIMIT = 200_000
 
+_WHOLE = {"operations": WIDTHS, "decision": WIDTHS, "review": WIDTHS[:1], "review-grid": WIDTHS[:1]}
+"""Widths at which a picture shows the whole page, not only the visible part: without long lists, and without bars that
+keep their place on the screen."""
+
+# Images below the visible part are lazy, and would not load before the page is scrolled to them.
+_DECODE = """Promise.allSettled([...document.images].map((image) => {
+    image.loading = "eager";
+    return image.decode();
+}))"""
+
 
 @dataclass
 class SimulatedClock:
@@ -212,8 +222,8 @@ def _photograph(url: str, folder: Path, face: DrawnFace) -> Iterator[Path]:
             path = folder / f"{name}-{width}-{scheme}.png"
             page = _open(browser, url, width=width, scheme=scheme)
             show(page)
-            page.evaluate("Promise.allSettled([...document.images].map((image) => image.decode()))")
-            page.screenshot(path=path, full_page=True)
+            page.evaluate(_DECODE)
+            page.screenshot(path=path, full_page=width in _WHOLE.get(name, ()))
             page.context.close()
             _shrink(path)
             print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
@@ -247,7 +257,7 @@ def _show_review(page: Page) -> None:
     page.goto("/review")
     page.get_by_label("Your name").fill("Anna")
     page.keyboard.press("Enter")
-    page.get_by_role("img", name="A portrait to judge").wait_for()
+    page.get_by_role("img", name="Portrait for review").wait_for()
 
 
 def _show_grid(page: Page) -> None:

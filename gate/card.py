@@ -51,7 +51,8 @@ class CardClass(_CardPart):
 
     The promise holds only if `certified`. `errors` of the `accepted` calibration images are wrong, and `bound` is the
     one-sided bound on their share. `images_needed` estimates the further labelled faces of the class that a
-    certificate takes; null if it is certified or no number suffices.
+    certificate takes; null if it is certified or no number suffices. With a certificate by verdicts, the images are the
+    judged ones beyond the edge, and `true_class` is null.
     """
 
     certified: bool
@@ -60,7 +61,19 @@ class CardClass(_CardPart):
     errors: Annotated[int, Field(ge=0)]
     bound: Probability
     images_needed: Annotated[int, Field(ge=0)] | None = None
-    true_class: TrueClass
+    true_class: TrueClass | None = None
+
+
+class CardVerdicts(_CardPart):
+    """The verdicts that certify a band: on audited images of the same graph, served as `version` with this band.
+
+    `evidence` is the e-value that the risk of a label is below its target. It certifies from 1 / (1 - confidence) on.
+    """
+
+    version: Version
+    low: Probability
+    high: Probability
+    evidence: dict[Label, Annotated[float, Field(ge=0.0)]]
 
 
 class CardBand(_CardPart):
@@ -70,6 +83,7 @@ class CardBand(_CardPart):
     hold together with at least 1 - 2 (1 - confidence). `target_risk` bounds the errors among all accepted images; it is
     null unless both classes are certified. `coverage` is the share of calibration images that are accepted, unfamiliar
     ones included. Cards of models 1 and 2 have no `classes`: their promise is about all accepted images together.
+    `verdicts` is null unless `lensgate certify --export` chose the band.
     """
 
     low: Probability = 0.4
@@ -84,6 +98,7 @@ class CardBand(_CardPart):
         default=None, description="Networks that scored the images: 1 for the served one alone, more if cross-fitted"
     )
     classes: dict[Label, CardClass] | None = None
+    verdicts: CardVerdicts | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -146,13 +161,14 @@ class CardDataSet(_CardPart):
 class CardMetrics(_CardPart):
     """Quality of the exported model on one test split of `images` images.
 
-    `coverage` is the share accepted, `unfamiliar` the share discarded for its novelty, if the model has that output.
+    `coverage` is the share accepted; it is null if the band was chosen after the test. `unfamiliar` is the share
+    discarded for its novelty, if the model has that output.
     """
 
     images: int
     accuracy: Interval
     log_loss: Interval
-    coverage: Interval
+    coverage: Interval | None
     selective_accuracy: Interval | None
     unfamiliar: Interval | None = None
 

@@ -6,6 +6,8 @@ line equal to the current version is ignored: a crash between the writes of the 
 
 import hashlib
 import re
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,6 +118,43 @@ class ModelStore:
             # Before CURRENT: a crash in between leaves an extra line, which is ignored, and loses none.
             self._write_history([*past, str(before)])
         write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
+
+    def free_version(self, version: str | None = None) -> str:
+        """Return a name for a new version: `version`, or else the next number.
+
+        Raises:
+            ModelError: the name is taken or not valid.
+        """
+        numbers = [int(name) for name in self.versions() if name.isdecimal()]
+        version = str(max(numbers, default=0) + 1) if version is None else version
+        if not re.fullmatch(VERSION_PATTERN, version):
+            raise ModelError(
+                f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'"
+            )
+        if version in (CURRENT_FILE, HISTORY_FILE):
+            raise ModelError(f"{version!r} is the name of a file beside the versions: choose another name")
+        if (self.folder / version).exists():
+            raise ModelError(f"{self.folder / version} exists, and versions are never overwritten: choose another name")
+        return version
+
+    def add(self, model: Model) -> Path:
+        """Write a new version and return its folder, which appears atomically. It is not promoted.
+
+        Raises:
+            ModelError: its name is taken or not valid.
+        """
+        folder = self.folder / self.free_version(model.card.version)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{folder.name}."))
+        try:
+            write_atomically(temporary / GRAPH_FILE, model.graph)
+            write_atomically(temporary / CARD_FILE, (model.card.model_dump_json(indent=2) + "\n").encode())
+            temporary.chmod(0o755)
+            temporary.rename(folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return folder
 
     def rollback(self, *, verify: Verify = lambda _: None) -> Rollback:
         """Make the version that was current before this one current again; skip versions that were deleted.

@@ -1,17 +1,19 @@
 """`lensgate certify`: certify the band of the current model again, from the verdicts of the audit in the records."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.identity import is_identity
-from gate import Label, ModelStore
+from gate import Label, Model, ModelStore
 from service.errors import SettingsError
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.records.store import Store
     from service.review.recertify import ClassRecertificate, Recertificate
+    from service.review.served import Served
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +25,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--target-risk", type=_share, help="for both labels (default: that of the card, or 0.01)")
     add("--confidence", type=_share, default=0.95, help="of each label by itself (0.95)")
     add("--json", action="store_true", help="print the result as JSON")
+    add(
+        "--export",
+        nargs="?",
+        const="",
+        metavar="VERSION",
+        help="write a version of the model with the certified band, by default under the next number",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the result; the status is 1 unless both labels are certified."""
+    """Print the result; the status is 1 unless both labels are certified, or a version was to be written and was."""
     from service.review.recertify import recertify
     from service.review.served import Served
 
     settings = Settings.load({"models": options.models, "records_url": options.records_url})
     models = ModelStore(settings.models)
-    card = models.load(models.current()).card
-    served = Served.of(card, settings.band(card.band))
+    model = models.load()
+    served = Served.of(model.card, settings.band(model.card.band))
     store = _open_records(settings.records_url)
     try:
         with store.begin() as connection:
@@ -48,6 +57,9 @@ def run(options: argparse.Namespace) -> int:
     finally:
         store.close()
     print(found.model_dump_json(indent=2) if options.json else "\n".join(_describe(found)))
+    if options.export is not None:
+        _export(options, settings, model, found, served)
+        return 0
     return 0 if all(one.certified for one in found.classes.values()) else 1
 
 
@@ -64,11 +76,46 @@ def _open_records(url: str) -> "Store":
     return store
 
 
+def _export(
+    options: argparse.Namespace, settings: Settings, model: Model, found: "Recertificate", served: "Served"
+) -> None:
+    """Write the version, verified as `lensgate models promote` would, and say what brings it into force."""
+    from lensgate.band_export import lost_promises, with_band
+    from lensgate.models import verify_model
+
+    models = ModelStore(settings.models)
+    version = models.free_version(options.export or None)
+    exported = with_band(model, found, served, version=version, command=options.command_line)
+    verify_model(exported, settings.model_copy(update={"band_low": None, "band_high": None}))
+    folder = models.add(exported)
+    notes = [f"{folder} has this band and is not served yet: lensgate models promote {version}"]
+    if lost := lost_promises(model.card, found):
+        names = " and ".join(lost)
+        notes.append(
+            f"version {model.card.version} certifies {names} by its calibration images; version {version} does not"
+        )
+    if (settings.band_low, settings.band_high) != (None, None):
+        notes.append("LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH override the band of every card: unset them to use it")
+    print(*notes, sep="\n", file=sys.stderr)
+
+
 def _describe(found: "Recertificate") -> list[str]:
     whose = f", source {found.source}" if found.source else ""
     lines = [f"model {found.version}{whose}, confidence {found.confidence:g} for each label"]
     lines += [f"{label.value:11} {_outcome(label, one)}" for label, one in found.classes.items()]
-    return [*lines, f"band: LENSGATE_BAND_LOW={found.band.low:.6g} LENSGATE_BAND_HIGH={found.band.high:.6g}"]
+    lines.append(f"band: LENSGATE_BAND_LOW={found.band.low:.6g} LENSGATE_BAND_HIGH={found.band.high:.6g}")
+    return [*lines, _use(found)]
+
+
+def _use(found: "Recertificate") -> str:
+    if found.source:
+        return "not in force: a band holds for all images, so --export takes none of a single source"
+    if not any(one.certified for one in found.classes.values()):
+        return "not in force: no label is certified"
+    return (
+        "not in force: --export writes it into a version to promote, with this certificate; the two variables set it "
+        "without one"
+    )
 
 
 def _outcome(label: Label, one: "ClassRecertificate") -> str:

@@ -25,6 +25,7 @@ _EXTRAS = {
     "uvicorn": "service",
     "prometheus_client": "service",
     "onnxruntime": "cpu",  # or gpu
+    "google": "cpu",  # protobuf, which onnxruntime needs too.
     "opentelemetry": "tracing",
     "pyarrow": "bulk",
     "fsspec": "bulk",

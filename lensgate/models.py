@@ -35,7 +35,7 @@ def _list(options: argparse.Namespace) -> int:
     versions = store.versions()
     for version in [*versions, *(name for name in (current,) if name and name not in versions)]:
         try:
-            note = _describe(_verify_model(store.load(version), settings))
+            note = _describe(verify_model(store.load(version), settings))
         except GateError as error:
             note = f"unusable: {error}"
             fault = f"version {version} is promoted and cannot be served" if version == current else fault
@@ -58,7 +58,7 @@ def _open(options: argparse.Namespace) -> tuple[Settings, ModelStore]:
     return settings, ModelStore(settings.models)
 
 
-def _verify_model(model: Model, settings: Settings) -> Card:
+def verify_model(model: Model, settings: Settings) -> Card:
     """Return the card; raise GateError if a service with these settings would not serve the model."""
     from service.inference.model_loading import prepare_model
 
@@ -74,7 +74,7 @@ def _describe(card: Card) -> str:
 
 def _verify(options: argparse.Namespace) -> int:
     settings, store = _open(options)
-    card = _verify_model(store.load(options.version), settings)
+    card = verify_model(store.load(options.version), settings)
     golden = f", {len(card.golden)} golden samples score as at export" if card.golden else ", no golden samples"
     print(f"{card.name} {card.version} is whole: sha256 {card.sha256}{golden}")
     return 0
@@ -82,14 +82,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _promote(options: argparse.Namespace) -> int:
     settings, store = _open(options)
-    store.promote(options.version, verify=partial(_verify_model, settings=settings))
+    store.promote(options.version, verify=partial(verify_model, settings=settings))
     print(f"{store.name} {options.version} is current")
     return 0
 
 
 def _rollback(options: argparse.Namespace) -> int:
     settings, store = _open(options)
-    done = store.rollback(verify=partial(_verify_model, settings=settings))
+    done = store.rollback(verify=partial(verify_model, settings=settings))
     for version in done.passed_over:
         print(f"lensgate: version {version} is gone: passed over", file=sys.stderr)
     print(f"{store.name} {done.version} is current again")

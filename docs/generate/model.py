@@ -19,7 +19,7 @@ def promise(card: Card) -> str:
     for label, found in (band.classes or {}).items():
         promised = f"at most {_percent(found.target_risk, 0)}" if found.certified else "none"
         truth = found.true_class
-        truly = f"{truth.errors:,} of {truth.accepted:,}, at most {_percent(truth.bound, 1)}"
+        truly = f"{truth.errors:,} of {truth.accepted:,}, at most {_percent(truth.bound, 1)}" if truth else "-"
         bound = _percent(found.bound, 2)
         rows.append([code(label), promised, f"{found.accepted:,}", f"{found.errors:,}", bound, truly])
     columns = ["accepted as", "promised errors", "accepted faces", "wrong", "bound", "wrong among those that truly are"]
@@ -35,9 +35,9 @@ def splits(card: Card) -> str:
     """The quality on each test split, with 95 % intervals."""
     rows = []
     for name, found in card.metrics.items():
-        cells = [_interval(found.accuracy, 3), _interval(found.log_loss, 4), _interval(found.coverage, 3)]
-        unfamiliar = _interval(found.unfamiliar, 3) if found.unfamiliar else "-"
-        rows.append([code(name), f"{found.images:,}", *cells, unfamiliar])
+        cells = [_interval(found.accuracy, 3), _interval(found.log_loss, 4)]
+        shares = [_interval(share, 3) if share else "-" for share in (found.coverage, found.unfamiliar)]
+        rows.append([code(name), f"{found.images:,}", *cells, *shares])
     return table(["test split", "images", "accuracy", "log loss", "accepted", "unfamiliar"], rows)
 
 

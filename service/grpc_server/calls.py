@@ -117,9 +117,9 @@ class Call:
             headers=lambda: self.peer.metadata,
         )
 
-    def note_identity(self, identity: str) -> None:
-        """Note the caller's id for the log line."""
-        self.state.log = {"id": identity}
+    def note_names(self, names: dict[str, str | int]) -> None:
+        """Note the caller's id and source for the log line."""
+        self.state.log = names
 
 
 def open_call(name: str, peer: Peer, *, request_id: str | None = None) -> Call:

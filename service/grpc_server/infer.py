@@ -51,7 +51,7 @@ class Inferrer:
             body.take(),
             served=model,
             read_shared=partial(self._inference.read_shared, context),
-            identified=call.note_identity,
+            noted=call.note_names,
         )
         self._inference.make_room(context, asked)
         answers = await self._inference.decide(context, asked)

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from service.api.v2.inference import check_model
 from service.api.v2.request import (
     InferenceRequest,
+    NoteNames,
     ServedModel,
     SharedMemoryRange,
     build_request,
@@ -47,7 +48,7 @@ def read_infer_request(
     *,
     served: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
-    identified: Callable[[str], object],
+    noted: NoteNames,
 ) -> InferenceRequest:
     """Read a request; its pixels and files are views of `message`.
 
@@ -55,7 +56,7 @@ def read_infer_request(
         message: a `ModelInferRequest` as it was sent.
         served: the model.
         read_shared: reads shared memory, or raises the reason why it cannot.
-        identified: receives the caller's id before anything else is validated.
+        noted: receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest, NotFound, BodyTooLarge: the text names the member at fault.
@@ -74,7 +75,7 @@ def read_infer_request(
     }
     if request.id:
         given["id"] = request.id
-    checked = read_head(given, identified)
+    checked = read_head(given, noted)
     path = {"name": request.model_name, "version": request.model_version}
     check_model(served, {name: value for name, value in path.items() if value})
     return build_request(checked, parts, served=served, read_shared=read_shared)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from service.errors import ClientGone, Internal, ServiceError
@@ -64,16 +65,8 @@ class RequestLog:
         """
         seconds = time.monotonic() - started
         self._metrics.observe_request(route, status, seconds)
-        fields: dict[str, Any] = {
-            "request_id": state.request_id,
-            "route": route,
-            "status": status,
-            "milliseconds": round(seconds * 1000, 3),
-            **_describe_failure(state, status, given or {}),
-            **state.log,
-        }
-        if state.principal is not None and not state.principal.is_anonymous:
-            fields["principal"] = state.principal.name
+        failure = _describe_failure(state, status, given or {})
+        fields = _common_fields(state, route, status, seconds=seconds, further={**failure, **state.log})
         if self._on_failure is not None and "code" in fields and asks_for_decisions(method, path):
             self._on_failure(_failed_request(fields, path))
         if stages := state.stages.milliseconds():
@@ -81,8 +74,7 @@ class RequestLog:
         if trace_id := self._trace(state, method, route, status, started=started, headers=headers):
             fields["trace_id"] = trace_id
             self._metrics.link_trace(trace_id, route, seconds, stages=state.stages.latest())
-        level = logging.INFO if status < 500 else logging.WARNING
-        log.log(level, "%s %s", method, path[:_MOST_PATH], extra={"fields": fields})
+        _write(f"{method} {path[:_MOST_PATH]}", fields)
 
     def _trace(
         self,
@@ -111,6 +103,38 @@ class RequestLog:
         )
 
 
+def log_failed_image(
+    state: RequestState,
+    error: Mapping[str, str],
+    *,
+    path: str,
+    status: int,
+    seconds: float,
+    names: Mapping[str, str],
+    stages: Mapping[str, float],
+) -> FailedRequest:
+    """Write the line of one failed image of an upload, with the fields of a failed request.
+
+    Args:
+        state: of the upload.
+        error: `code` and `detail`, as they were answered.
+        path: of the upload.
+        status: of the answer that the image alone would have got.
+        seconds: spent on the image.
+        names: its `id` and `source`, as far as they are known.
+        stages: milliseconds of each stage.
+
+    Returns:
+        The failure as it is recorded.
+    """
+    further = {"code": error["code"], "detail": error["detail"][:_MOST_DETAIL], **names}
+    fields = _common_fields(state, path, status, seconds=seconds, further=further)
+    if stages:
+        fields["stages"] = dict(stages)
+    _write(f"image of POST {path}", fields)
+    return replace(_failed_request(fields, path), status=None)
+
+
 def log_fault(error: Exception, request_id: str) -> None:
     """Log an unexpected error with its traceback."""
     log.error("unexpected fault", exc_info=error, extra={"fields": {"request_id": request_id}})
@@ -128,6 +152,26 @@ def answerable(error: Exception, state: RequestState) -> ServiceError:
         error = Internal()
     state.problem = error
     return error
+
+
+def _common_fields(
+    state: RequestState, route: str, status: int, *, seconds: float, further: Mapping[str, Any]
+) -> dict[str, Any]:
+    fields = {
+        "request_id": state.request_id,
+        "route": route,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 3),
+        **further,
+    }
+    if state.principal is not None and not state.principal.is_anonymous:
+        fields["principal"] = state.principal.name
+    return fields
+
+
+def _write(message: str, fields: Mapping[str, Any]) -> None:
+    level = logging.INFO if fields["status"] < 500 else logging.WARNING
+    log.log(level, "%s", message, extra={"fields": fields})
 
 
 def _failed_request(fields: Mapping[str, Any], path: str) -> FailedRequest:

@@ -86,8 +86,8 @@ class RecentDecisions:
             made = make_gauge(name, text, merge="window", registry=registry)
             made.set_function(lambda: self.window().gauges()[f"lensgate_{name}"])
 
-        gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,}")
-        gauge("score_drift_psi", f"Population stability index of the last {WINDOW:,} scores against the model's card")
+        gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,} of each worker")
+        gauge("score_drift_psi", f"Population stability index of each worker's last {WINDOW:,} scores against the card")
         gauge("score_drift_limit", "Limit of score_drift_psi; without drift at most one window in 1,000 exceeds it")
 
     def restart(self, version: str, reference: ReferenceHistogram) -> None:

@@ -6,8 +6,9 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Gauge
 
 Merge = Literal["sum", "max", "min", "asked", "window"]
-"""`sum`, `max` and `min` of all living workers; `asked` is the value of the worker that answers, for values that all of
-them read from one place; `window` is computed again from all recent decisions."""
+"""`sum`, `max` and `min` of all living workers; `asked` is the value of the worker that answers, or of another one
+while it is NaN, for values that all of them read from one place; `window` is computed again from all recent
+decisions."""
 
 _declared: dict[str, Merge] = {}
 

@@ -25,8 +25,8 @@ class _SourceKey(NamedTuple):
 class SourceMetrics:
     """Counts decisions by source, and shows which sources differ from the rest. Thread-safe.
 
-    Each listed source adds 12 series of decisions and one gauge. All processes that share a store export the same
-    gauges.
+    Each listed source adds 12 series of decisions and one gauge. Workers compare the same records at different times;
+    together they show a source as broken if the newest look of one of them found it.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -38,7 +38,7 @@ class SourceMetrics:
             "source_broken",
             "1 while the source has significantly more discarded images than the others",
             ["source"],
-            merge="asked",
+            merge="max",
             registry=registry,
         )
         self.expect(())

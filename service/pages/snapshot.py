@@ -72,7 +72,7 @@ class ScoresState(_Model):
 
 
 class DriftState(_Model):
-    """Population stability index of the last 1,000 scores; null below 200 scores."""
+    """Population stability index of each worker's last 1,000 scores; null below 200 scores."""
 
     psi: float | None
     limit: float | None = Field(description="Without drift one window in 1,000 exceeds it")
@@ -138,7 +138,7 @@ class Operations(_Model):
     started: float = Field(description="Start of the process, seconds since 1970")
     decisions: int = Field(description="Decisions since the start")
     reject_ratio: float | None = Field(
-        description="Share of discarded images among the last 1,000 of the served version; null without decisions"
+        description="Share of discarded images in each worker's last 1,000 of the served version; null without any"
     )
     model: ModelState
     shadow: ShadowState | None

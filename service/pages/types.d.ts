@@ -46,12 +46,16 @@ export interface Point {
   rejected: number | null;
 }
 
-/** A history as the chart draws it: the steps, the time of its end, and its length in seconds and in words. */
+/**
+ * A history as the chart draws it: the steps, the time of its end, and its length in seconds and in words. It comes from
+ * the records, or else from the memory of the running processes.
+ */
 export interface Span
   extends Pick<History, "times" | "seconds" | "decisions" | "unfamiliar" | "uncertain" | "contradicted"> {
   now: number;
   span: number;
   name: string;
+  isRecorded: boolean;
   changes: OperationsHistory["changes"];
 }
 

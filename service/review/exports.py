@@ -1,9 +1,11 @@
 """Export verdicts for training: a table of corrections, and a labelled data set in the Kaggle layout."""
 
+import csv
+import io
 import json
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
@@ -49,16 +51,18 @@ def write_corrections(store: Store, ids: Ids, *, page: int = _LINES) -> Iterator
 def write_dataset(store: Store, *, page: int = _PREVIEWS) -> Iterator[bytes]:
     """Yield a tar of the images with a definite verdict: `faces/face-<record>.jpg`, `about.json`, then `train.csv`.
 
+    `train.csv` has the columns `id`, `glasses` and `source`, the generator of the image where it is known.
+
     The latest of several verdicts on the same bytes counts. Streams in bounded memory.
 
     Raises:
         RecordsUnavailable: the store is unreadable; before the first byte, or later in the middle.
     """
     with SpooledTemporaryFile(max_size=2**20, mode="w+b") as table:
-        table.write(b"id,glasses\n")
+        table.write(_lines([("id", "glasses", "source")]))
         for rows in _pages(store, _labelled(), (verdicts.c.record,), size=page):
             yield b"".join(_member(f"faces/{_name(row.record)}.jpg", row.jpeg, at=row.time) for row in rows)
-            table.writelines(b"%s,%d\n" % (_name(row.record).encode(), row.verdict == Label.GLASSES) for row in rows)
+            table.write(_lines((_name(row.record), int(row.verdict == Label.GLASSES), row.source) for row in rows))
         now = round(time.time() * 1e6)
         yield _member("about.json", json.dumps(_ABOUT).encode(), at=now)
         yield from _large_member("train.csv", table, at=now)
@@ -87,7 +91,7 @@ def _labelled() -> Select[Any]:
         tuple_(later.c.time, later.c.record) > tuple_(verdicts.c.time, verdicts.c.record),
     )
     return (
-        select(verdicts.c.record, verdicts.c.verdict, verdicts.c.time, images.c.jpeg)
+        select(verdicts.c.record, verdicts.c.verdict, verdicts.c.time, decisions.c.source, images.c.jpeg)
         .join(decisions, decisions.c.record == verdicts.c.record)
         .join(images, images.c.record == verdicts.c.record)
         .where(verdicts.c.verdict.in_(list(Label)), ~is_overruled)
@@ -108,6 +112,12 @@ def _pages(
             return
         last = (literal(rows[-1]._mapping[column], column.type) for column in key)
         page = first.where(tuple_(*key) > tuple_(*last))
+
+
+def _lines(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _name(identity: str) -> str:

@@ -7,6 +7,7 @@ All draws count by their weights. The evidence holds at any time, so certifying 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,6 +31,9 @@ MOST_LABELS = 20_000
 
 DEFAULT_RISK = 0.01
 
+_RISKS = [1 / (1 + math.exp(-step / 25)) for step in range(-230, 176)]
+"""Risks that an upper bound is chosen from: 0.0001 to 0.999, each about 4 % above the one before."""
+
 
 class ClassRecertificate(BaseModel):
     """The result for one label.
@@ -44,6 +48,7 @@ class ClassRecertificate(BaseModel):
     images: int = Field(description="Judged audit images beyond the edge")
     errors: int = Field(description="Of these, labelled wrongly")
     evidence: float = Field(description="Evidence that their risk is below the target")
+    bound: float = Field(description="Upper bound of their risk, one-sided at the confidence and valid at any time")
     kept: float | None = Field(description="Share of the images accepted with the label now that lie beyond the edge")
     labels_needed: int | None = Field(
         description="Estimate of the further verdicts that a certificate takes; null with one, or above 20,000"
@@ -119,6 +124,7 @@ def certify_label(
         images=beyond.judged,
         errors=beyond.errors,
         evidence=evidence,
+        bound=_bound(beyond, needed),
         kept=float(beyond.weights.sum() / draws.weights.sum()) if len(draws.weights) else None,
         labels_needed=None if passed else _labels_needed(beyond, target, needed),
     )
@@ -151,6 +157,12 @@ def _from_start(draws: Draws, label: Label, present: float, *, target: float, ne
 
 def _beyond(draws: Draws, label: Label, edge: float) -> Draws:
     return draws.where(draws.probabilities > edge if label is Label.GLASSES else draws.probabilities < edge)
+
+
+def _bound(beyond: Draws, needed: float) -> float:
+    """Return the lowest of the tried risks that the evidence excludes; 1 if it excludes none."""
+    at = bisect_left(_RISKS, True, key=lambda risk: beyond.below(risk) >= needed)
+    return _RISKS[at] if at < len(_RISKS) else 1.0
 
 
 def _labels_needed(beyond: Draws, target: float, needed: float) -> int | None:

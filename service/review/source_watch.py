@@ -41,7 +41,8 @@ class SourceWatch(Repeated):
         served: Callable[[], Served],
         seconds: float = LOOK_SECONDS,
     ) -> None:
-        super().__init__(seconds=seconds, fault="the sources cannot be compared", patience=_END_SECONDS)
+        # At once, so that a worker that was started again does not show a broken source as sound for a minute.
+        super().__init__(seconds=seconds, fault="the sources cannot be compared", at_once=True, patience=_END_SECONDS)
         self._store = store
         self._metrics = metrics
         self._served = served

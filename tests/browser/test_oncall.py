@@ -46,6 +46,8 @@ def test_the_history_of_a_day_survives_a_restart(
         for window, text in (("1 h", "Last hour"), ("24 h", "Last 24 hours"), ("15 min", "Last 15 minutes")):
             page.get_by_text(window, exact=True).click()
             expect(page.locator("#history-readout")).to_have_text(f"{text}: 30 images, 10 discarded")
+            expect(page.locator("#reject")).to_have_text("33.3\u202f%")
+            expect(page.locator("#reject-note")).to_have_text(f"of 30, {text.lower()}")
         expect(page.locator(".error-examples li")).to_have_count(2)
         expect(page.locator("#versions")).to_contain_text("33.3")
         for summary in page.locator("summary").all():

@@ -45,6 +45,17 @@ def test_records_that_fail_are_told_and_do_not_hide_the_rest(browser: Browser, b
         check_accessibility(page)
 
 
+def test_a_history_that_cannot_be_read_is_replaced_by_what_the_service_remembers(
+    browser: Browser, busy: Running
+) -> None:
+    with open_page(browser, busy.url, allowed=["503"]) as page:
+        page.route("**/v1/operations/history?*", refuse(503, "records_unavailable", "the database is locked"))
+        page.goto("/")
+        expect(page.locator("#history-fault")).to_contain_text("this is what the running service remembers")
+        expect(page.locator("#reject")).to_contain_text("%")
+        expect(page.locator("#reject-note")).to_contain_text("last 15 minutes, not recorded")
+
+
 def test_a_store_that_is_slow_is_asked_once_at_a_time(browser: Browser, busy: Running) -> None:
     asked: list[Route] = []
 

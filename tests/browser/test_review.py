@@ -30,6 +30,8 @@ def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) 
         expect(
             page.get_by_role("img", name="probability of glasses 0.510; discarded from 0.400 to 0.600")
         ).to_be_visible()
+        lefts = {page.locator(part).evaluate("e => e.getBoundingClientRect().x") for part in (".scale", ".fact-list")}
+        assert len(lefts) == 1  # One below the other.
         check_accessibility(page)
         check_width(page)
         for name in ("Glasses", "No glasses", "Unclear", "Skip"):

@@ -93,12 +93,15 @@ def read_metric(client: httpx.Client, name: str, **labels: str) -> float:
 
 
 @contextmanager
-def running_service(*, shadow: LoadedModel | None = None, **settings: object) -> Iterator[Running]:
-    """Serve a fake model on a free port; drained and gone when the block ends."""
+def running_service(
+    *, loaded: LoadedModel | None = None, shadow: LoadedModel | None = None, **settings: object
+) -> Iterator[Running]:
+    """Serve `loaded`, by default a fake model, on a free port; drained and gone when the block ends."""
     # No random audit sample: it would occasionally add an image to the count of a test.
     chosen = Settings(port=0, **{"records_url": "off", "audit_ratio": 0.0, **settings})
     scorer = FakeScorer()
-    runtime = build_runtime(chosen, LoadedModel(brightness_model().card, scorer, "fake"), shadow=shadow)
+    served = loaded or LoadedModel(brightness_model().card, scorer, "fake")
+    runtime = build_runtime(chosen, served, shadow=shadow)
     server = Server(chosen, runtime)
     thread = threading.Thread(target=server.run)
     thread.start()

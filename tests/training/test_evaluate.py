@@ -22,6 +22,7 @@ def test_figures_are_those_worked_out_by_hand() -> None:
     found = evaluate(probability, labels, Band(0.4, 0.6))
     assert found.images == 5
     assert found.accuracy.value == 3 / 5
+    assert found.coverage is not None
     assert found.coverage.value == 4 / 5
     assert found.selective_accuracy is not None
     assert found.selective_accuracy.value == 3 / 4
@@ -31,6 +32,7 @@ def test_figures_are_those_worked_out_by_hand() -> None:
 
 def test_where_nothing_is_accepted_there_is_no_selective_accuracy() -> None:
     found = evaluate(np.array([0.5]), np.array([1], np.float32), Band(0.0, 1.0))
+    assert found.coverage is not None
     assert (found.coverage.value, found.selective_accuracy) == (0.0, None)
 
 
@@ -47,6 +49,7 @@ def test_what_is_unfamiliar_is_not_accepted() -> None:
     unfamiliar = np.array([True, False, False])
     found = evaluate(np.array([0.9, 0.1, 0.5]), np.array([0, 0, 1], np.float32), Band(), unfamiliar=unfamiliar)
     assert found.unfamiliar is not None
+    assert found.coverage is not None
     assert (found.unfamiliar.value, found.coverage.value) == (1 / 3, 1 / 3)
     assert found.selective_accuracy is not None
     assert found.selective_accuracy.value == 1.0

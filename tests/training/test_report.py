@@ -327,6 +327,7 @@ def test_the_top_says_what_the_card_says(made: Made) -> None:
     (metrics,) = made.card.metrics.values()
     labels = made.card.data[0].images["test"].values()
     assert metrics.selective_accuracy
+    assert metrics.coverage
     assert 0 < metrics.coverage.value < 1
     for written in (
         *map(share, (metrics.accuracy, metrics.coverage, metrics.selective_accuracy, metrics.unfamiliar)),
@@ -351,6 +352,7 @@ def test_every_test_image_is_counted_once_by_what_became_of_it(made: Made) -> No
     assert counts.shape == (2, 5)
     assert (counts[:, 0] == counts[:, 1:].sum(axis=1)).all()
     assert counts[:, 0].sum() == metrics.images
+    assert metrics.coverage
     assert counts[:, 1:3].sum() / metrics.images == metrics.coverage.value
     assert counts[:, 4].sum() > 0
 
@@ -431,6 +433,7 @@ def test_discarded_images_are_shown_by_reason(made: Made) -> None:
     (metrics,) = made.card.metrics.values()
     assert metrics.unfamiliar
     assert metrics.selective_accuracy
+    assert metrics.coverage
     shown = {
         reason: int(amount) for amount, reason in re.findall(r"(\d+) of \d+ test images \(\d+\.\d %\) are (\w+):", text)
     }

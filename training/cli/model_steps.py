@@ -322,7 +322,8 @@ def _print_metrics(metrics: dict[str, CardMetrics]) -> None:
     print(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
     for name, metric in metrics.items():
         accuracy, loss = metric.accuracy, metric.log_loss
+        coverage = f"{metric.coverage.value:.4f}" if metric.coverage else "-"
         print(
             f"{name:16} {metric.images:6}  {accuracy.value:.4f} [{accuracy.low:.4f}, {accuracy.high:.4f}]  "
-            f"{loss.value:.4f} [{loss.low:.4f}, {loss.high:.4f}]  {metric.coverage.value:.4f}"
+            f"{loss.value:.4f} [{loss.low:.4f}, {loss.high:.4f}]  {coverage}"
         )

@@ -75,7 +75,7 @@ def _verdict(evidence: Evidence, name: str) -> str:
         f"On the {count(found.images, 'test image')} of {name} the accuracy is {percent(found.accuracy.value)}; "
         f"always predicting the majority label would reach {percent(baseline(evidence, name))}."
     )
-    if found.selective_accuracy is None:
+    if found.selective_accuracy is None or found.coverage is None:
         return f"{first} The gate accepts no image."
     wrong = percent(1 - found.selective_accuracy.value)
     return f"{first} The gate accepts {percent(found.coverage.value)}; {wrong} of these are labelled wrongly."

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,23 @@ from service.inference.admission import Permit
 from service.inference.payload import Payload
 from service.runtime import Runtime
 
-Line = dict[str, Any]
-"""One line of the answer."""
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the answer, and what the log tells of an image without a decision.
+
+    Attributes:
+        body: the JSON.
+        status: of the answer that the image alone would have got; None with a decision.
+        seconds: from its last byte to the error.
+        stages: milliseconds of each stage before the error.
+    """
+
+    body: dict[str, Any]
+    status: int | None = None
+    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+
 
 Decide = Callable[[str | None, Permit, Payload[bytearray]], "asyncio.Future[Line]"]
 
@@ -160,9 +175,12 @@ class Intake:
             self._lines.put(line)
 
 
-def error_line(error: ServiceError, identity: str | None) -> Line:
+def error_line(
+    error: ServiceError, identity: str | None, *, seconds: float = 0.0, stages: Mapping[str, float] | None = None
+) -> Line:
     """Return the line of an image without a decision."""
-    return {"id": identity, "error": {"code": error.code, "detail": error.detail}}
+    body = {"id": identity, "error": {"code": error.code, "detail": error.detail}}
+    return Line(body, error.status, seconds, stages or {})
 
 
 def _identity(name: str) -> str | None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -16,13 +17,14 @@ from service.api.batch.upload_events import UploadParser
 from service.api.decisions import decision_body
 from service.api.request_admission import count_refusals
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
-from service.http.failed_request import FailedRequest
 from service.http.request_body import Pace
+from service.http.request_log import log_failed_image
 from service.http.scope_state import request_state
 from service.inference.admission import Permit
 from service.inference.payload import Payload
 from service.inference.request_context import ImageRequest, RequestContext
 from service.runtime import Runtime
+from service.timings import Stages
 
 BATCH = "/v1/decisions/batch"
 
@@ -88,29 +90,28 @@ class BatchSession:
             reading = group.create_task(self._read(group))
             watching = group.create_task(self._watch(reading))
             async for line in self._lines:
-                self.counts[line.get("decision", "error")] += 1
-                if "error" in line:
-                    self._note_failure(line)
-                await self._write(line)
+                self.counts[line.body.get("decision", "error")] += 1
+                if line.status is not None:
+                    self._note_failure(line, line.status)
+                await self._write(line.body)
             watching.cancel()
 
-    def _note_failure(self, line: Line) -> None:
-        principal, error = self._state.principal, line["error"]
-        failed = FailedRequest(
-            None,
-            error["code"],
-            error["detail"],
-            BATCH,
-            self._state.request_id,
-            identity=line["id"],
-            source=self._image.source,
-            token=None if principal is None or principal.is_anonymous else principal.name,
+    def _note_failure(self, line: Line, status: int) -> None:
+        names = {"id": line.body["id"], "source": self._image.source}
+        failed = log_failed_image(
+            self._state,
+            line.body["error"],
+            path=BATCH,
+            status=status,
+            seconds=line.seconds,
+            names={name: value for name, value in names.items() if value is not None},
+            stages=line.stages,
         )
         self._runtime.note_failure(failed)
 
     async def _finish(self) -> None:
         if self.fault is not None:
-            await self._write({"error": error_line(self.fault, None)["error"]})
+            await self._write({"error": error_line(self.fault, None).body["error"]})
         ignored = {"ignored": self.ignored} if self.ignored else {}
         await self._write({"summary": self.counts | ignored})
         await self._upload.discard(LINGER_SECONDS)
@@ -151,23 +152,27 @@ class BatchSession:
 
     async def _decide(self, identity: str | None, permit: Permit, body: Payload[bytearray]) -> Line:
         """Return the line of one image."""
+        started, stages = time.monotonic(), Stages()
+
+        def failed(error: ServiceError) -> Line:
+            return error_line(error, identity, seconds=time.monotonic() - started, stages=stages.milliseconds())
+
         try:
             with count_refusals(self._runtime.metrics), self._runtime.runner as runner:
                 async with asyncio.timeout(self._timeout):
-                    context = RequestContext(runner, permit, time.monotonic() + self._timeout)
+                    context = RequestContext(runner, permit, started + self._timeout, stages)
                     image = replace(self._image, identity=identity)
                     decided = await self._runtime.pipeline.decide_file(context, body, image)
         except TimeoutError:
-            text = f"there was no answer within {self._timeout * 1000:.0f} ms"
-            return error_line(DeadlineExceeded(text), identity)
+            return failed(DeadlineExceeded(f"there was no answer within {self._timeout * 1000:.0f} ms"))
         except ServiceError as error:
-            return error_line(error, identity)
+            return failed(error)
         except Exception:
             log.exception("unexpected fault", extra={"fields": {"request_id": self._state.request_id, "id": identity}})
-            return error_line(Internal(), identity)
-        return decision_body(identity, decided)
+            return failed(Internal())
+        return Line(decision_body(identity, decided))
 
-    async def _write(self, line: Line) -> None:
+    async def _write(self, line: dict[str, Any]) -> None:
         """Send one line.
 
         Raises:

@@ -58,10 +58,8 @@ class InferEndpoint:
             _header_length(request),
             served=model,
             read_shared=partial(self._inference.read_shared, context),
-            identified=partial(_note_identity, request),
+            noted=partial(_note_names, request),
         )
-        if asked.source:
-            request_state(request.scope).log["source"] = asked.source
         self._inference.make_room(context, asked)
         with while_connected(request):
             answers = await self._inference.decide(context, asked)
@@ -99,5 +97,5 @@ def _header_length(request: Request) -> int | None:
     return int(text)
 
 
-def _note_identity(request: Request, identity: str) -> None:
-    request_state(request.scope).log = {"id": identity}
+def _note_names(request: Request, names: dict[str, str | int]) -> None:
+    request_state(request.scope).log = names

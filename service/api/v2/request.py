@@ -20,6 +20,9 @@ from service.inference.payload import Payload
 MAX_JSON_BYTES = 2 * 2**20
 """Largest JSON part: parsed, it occupies about 20 times its size, and parsing blocks the event loop."""
 
+NoteNames = Callable[[dict[str, str | int]], object]
+"""Receives `id` and `source` of a request, as far as they are given and valid, for its log line."""
+
 _LABELS = {label.encode(): label for label in Label}
 
 # In any case, and with the first letter escaped: without one of these a request cannot hold `expected`.
@@ -89,7 +92,7 @@ def parse_request(
     *,
     served: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
-    identified: Callable[[str], object] = lambda _: None,
+    noted: NoteNames = lambda _: None,
 ) -> InferenceRequest:
     """Read a request; the pixels of binary data are a view of `body`.
 
@@ -98,26 +101,27 @@ def parse_request(
         header_length: where the JSON ends, if not at the end.
         served: the model.
         read_shared: reads shared memory, or raises the reason why it cannot.
-        identified: receives the caller's id before anything else is validated.
+        noted: receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest: the text names the member at fault.
         BodyTooLarge: it holds more images, or more JSON, than a request may.
     """
     given, binary = _split(body, header_length)
-    head = read_head(given, identified)
+    head = read_head(given, noted)
     return build_request(head, _cut(head.inputs, binary), served=served, read_shared=read_shared)
 
 
-def read_head(given: dict[str, Any], identified: Callable[[str], object]) -> InferenceHead:
-    """Validate the JSON part of a request; `identified` receives the caller's id before anything else is validated.
+def read_head(given: dict[str, Any], noted: NoteNames) -> InferenceHead:
+    """Validate the JSON part of a request; `noted` receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest: the text names the member at fault.
     """
-    identity = given.get("id")
-    if isinstance(identity, str) and is_identity(identity):
-        identified(identity)
+    parameters = given.get("parameters")
+    source = parameters.get("source") if isinstance(parameters, dict) else None
+    names = {"id": given.get("id"), "source": source}
+    noted({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
     return validate(InferenceHead, given)
 
 

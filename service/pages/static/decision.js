@@ -188,7 +188,7 @@ function facts(record) {
     ["Audit sample", record.audit ? "yes" : "no"],
     ["SHA-256", sha256 ? listLink(sha256, { sha256 }, "mono") : UNKNOWN],
     ["Id", listLink(record.id, { id: record.id }, "mono")],
-    ["Record", h("a", { class: "mono", href: `/v1/decisions/${record.record}` }, record.record)],
+    ["Record", h("a", { class: "mono", href: `/decisions/${record.record}` }, record.record)],
   ];
   return found.map(([term, fact]) => h("div", {}, h("dt", {}, term), h("dd", {}, fact)));
 }

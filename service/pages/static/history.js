@@ -4,6 +4,7 @@ import { api } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { clock, count, percent, rate } from "./format.js";
 import { readOut, summarise, toPoints, toRows } from "./series.js";
+import { showRejectRate } from "./tiles.js";
 import { TimeChart } from "./timechart.js";
 
 /** @import { Operations, OperationsHistory, Point, Span } from "../types" */
@@ -48,7 +49,7 @@ export class History {
     const isOff = snapshot.records.state === "off";
     byId("windows").hidden = isOff;
     if (isOff) {
-      this.#show({ ...snapshot.history, now: snapshot.time, span: 900, name: "15 minutes", changes: [] });
+      this.#show(inMemory(snapshot));
       return;
     }
     if (this.#isLoading || snapshot.time < this.#due) return;
@@ -64,16 +65,23 @@ export class History {
       this.#show(toSpan(found));
       this.#onRead(found);
     } catch {
-      if (turn === this.#turn)
-        say(byId("history-fault"), "The records cannot be read at present: this is their last state.");
+      if (turn === this.#turn) this.#fail(snapshot);
     } finally {
       if (turn === this.#turn) this.#isLoading = false;
     }
   }
 
+  /** @param {Operations} snapshot */
+  #fail(snapshot) {
+    if (!this.#span?.isRecorded) this.#show(inMemory(snapshot));
+    const shown = this.#span?.isRecorded ? "their last state" : "what the running service remembers";
+    say(byId("history-fault"), `The records cannot be read at present: this is ${shown}.`);
+  }
+
   /** @param {Span} span */
   #show(span) {
     this.#span = span;
+    showRejectRate(span);
     const isEmpty = span.decisions.every((images) => images === 0);
     byId("empty").hidden = !isEmpty;
     say(byId("empty-title"), `No decisions in the last ${span.name}.`);
@@ -87,6 +95,16 @@ export class History {
   #read(point) {
     if (this.#span) say(byId("history-readout"), point ? readOut(point) : summarise(this.#span));
   }
+}
+
+/**
+ * The last 15 minutes of the running processes.
+ *
+ * @param {Operations} snapshot
+ * @returns {Span}
+ */
+function inMemory({ history, time }) {
+  return { ...history, now: time, span: 900, name: WINDOWS["15m"].name, isRecorded: false, changes: [] };
 }
 
 /**
@@ -105,6 +123,7 @@ function toSpan(found) {
     now,
     span,
     name,
+    isRecorded: true,
   };
 }
 

@@ -30,7 +30,8 @@ async function load(source) {
 }
 
 /** @param {Recertificate} found */
-function describe({ version, source, confidence, band, classes }) {
+function describe(found) {
+  const { version, source, confidence, band, classes } = found;
   const rows = Object.entries(classes).map(([label, one]) =>
     h("div", {}, h("dt", {}, words(label)), h("dd", {}, outcome(label, one))),
   );
@@ -39,7 +40,19 @@ function describe({ version, source, confidence, band, classes }) {
     h("p", { class: "soft small" }, about),
     h("dl", { class: "fact-list" }, ...rows),
     h("p", {}, `Band: ${probability(band.low)} to ${probability(band.high)}`),
+    h("p", { class: "soft small" }, use(found)),
   ];
+}
+
+/**
+ * How the band comes into force.
+ *
+ * @param {Recertificate} found
+ */
+function use({ source, classes }) {
+  if (source !== null) return "Not in force: a band holds for all images, not for a single source.";
+  if (!Object.values(classes).some((one) => one.certified)) return "Not in force: no label is certified.";
+  return "Not in force: “lensgate certify --export” writes a version of the model with it, to be promoted.";
 }
 
 /**

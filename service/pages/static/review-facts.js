@@ -22,7 +22,7 @@ export function isHidden(image, answer) {
 export function facts(image, hidden) {
   return h(
     "div",
-    { class: "facts stack" },
+    { class: "image-facts stack" },
     hidden ? veil() : scale(image),
     h(
       "dl",

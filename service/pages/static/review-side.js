@@ -141,7 +141,7 @@ function interval(ratio, lower, upper, certified) {
  */
 function bias(audit) {
   const open = audit.drawn - audit.images;
-  if (open === 0) return [];
+  if (open === 0 || audit.images === 0) return [];
   const parts = [
     audit.waiting &&
       `${count(audit.waiting)} without a verdict${audit.lost ? ` (${count(audit.lost)} of them without a preview)` : ""}`,

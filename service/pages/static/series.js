@@ -115,10 +115,21 @@ export function readOut(point) {
 
 /** @param {Span} span */
 export function summarise(span) {
-  const last = span.times.length - 1;
-  const images = sum(span.decisions, 0, last);
-  const discarded = REASONS.reduce((all, reason) => all + sum(span[reason], 0, last), 0);
+  const { images, discarded } = totals(span);
   return `Last ${span.name}: ${count(images)} images, ${count(discarded)} discarded`;
+}
+
+/**
+ * All images of a history, and the discarded ones among them.
+ *
+ * @param {Counts} history
+ */
+export function totals(history) {
+  const last = history.times.length - 1;
+  return {
+    images: sum(history.decisions, 0, last),
+    discarded: REASONS.reduce((all, reason) => all + sum(history[reason], 0, last), 0),
+  };
 }
 
 /**

@@ -64,7 +64,7 @@ function row(outcomes) {
 function link(outcomes) {
   if (outcomes.source === null) return name(outcomes);
   const query = new URLSearchParams({ source: outcomes.source, decision: "discard" });
-  return h("a", { href: `/v1/decisions?${query}` }, outcomes.source);
+  return h("a", { href: `/decisions?${query}` }, outcomes.source);
 }
 
 /** @param {SourceOutcomes} outcomes */

@@ -2,9 +2,9 @@
 
 import { byId, h, say, svg } from "./dom.js";
 import { bytes, clock, count, milliseconds, moment, percent, probability, rate, UNKNOWN } from "./format.js";
-import { exceedsLimit, recent, throughput } from "./series.js";
+import { exceedsLimit, recent, throughput, totals } from "./series.js";
 
-/** @import { Band, Drift, Operations, Records, Shadow, Stage } from "../types" */
+/** @import { Band, Drift, Operations, Records, Shadow, Span, Stage } from "../types" */
 /** @import { Child } from "./dom.js" */
 
 const STAGES = {
@@ -19,11 +19,8 @@ const DAY = 86_400;
 
 /** @param {Operations} snapshot */
 export function showTiles(snapshot) {
-  const { load, latency, drift, model, decisions, history, scores, time } = snapshot;
+  const { load, latency, drift, model, decisions, history, time } = snapshot;
   const request = latency.stages.find((stage) => stage.stage === "request");
-  // The window starts when this version was first served.
-  const images = scores.total ? `of the last ${count(Math.min(1000, scores.total))} images` : "no images yet";
-  tile("reject", percent(snapshot.reject_ratio), images);
   tile("throughput", rate(throughput(history)), `images/s; ${count(decisions)} since start`);
   const median = request?.count ? `median ${milliseconds(request.p50)}` : "no requests in the last minute";
   tile("latency", milliseconds(request?.p95), median);
@@ -34,6 +31,17 @@ export function showTiles(snapshot) {
   const since = time - model.since < DAY ? clock(model.since * 1000) : moment(model.since * 1000);
   byId("model").title = `${model.name} ${model.version}`;
   tile("model", `${model.name} ${model.version}`, `${PROVIDERS[model.provider] ?? model.provider}, since ${since}`);
+}
+
+/**
+ * The reject rate of the window that the chart shows, so that both cover the same images.
+ *
+ * @param {Span} span
+ */
+export function showRejectRate(span) {
+  const { images, discarded } = totals(span);
+  const origin = span.isRecorded ? "" : ", not recorded";
+  tile("reject", percent(images ? discarded / images : null), `of ${count(images)}, last ${span.name}${origin}`);
 }
 
 /** @param {Stage[]} stages */
@@ -51,9 +59,9 @@ export function showLoad({ load, history, records, model, shadow }) {
     ["Shed, last minute", count(recent(history, "shed", 60))],
     ["Invalid images, last minute", count(recent(history, "errors", 60))],
     ["Records", recordsFact(records)],
-    ["Band", bandFact(model.band)],
     ["Model file", h("span", { class: "mono", title: model.sha256 }, model.sha256.slice(0, 12))],
     ["Shadow", shadow ? shadowFact(shadow) : "none"],
+    ["Band", bandFact(model.band)],
   ];
   byId("load").replaceChildren(...facts.map(([term, fact]) => h("div", {}, h("dt", {}, term), h("dd", {}, fact))));
 }

@@ -1,5 +1,6 @@
 """Bad requests over gRPC: each is refused with a status and a code that say whose fault it is."""
 
+import logging
 import math
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -138,7 +139,7 @@ def test_empty_files_without_number_are_refused_before_they_are_unpacked(caller:
         del request.raw_input_contents[:]
         request.inputs[0].contents.bytes_contents[:] = [b""] * 200_000
     message = encoded(request)
-    asked = partial(read_infer_request, served=SERVED, read_shared=lambda _: b"", identified=lambda _: None)
+    asked = partial(read_infer_request, served=SERVED, read_shared=lambda _: b"", noted=lambda _: None)
     tracemalloc.start()
     try:
         with pytest.raises(BodyTooLarge, match="200,000 images in one request: 8 are allowed"):
@@ -185,6 +186,17 @@ def test_contents_do_as_well_as_raw_data(caller: Caller) -> None:
     files = Request(model_name="glasses")
     files.inputs.add(name="encoded_image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(encode(flat(51)))
     assert read_answer(caller.ask(encoded(files))).raw_output_contents[0] == answer.raw_output_contents[0]
+
+
+def test_a_failed_image_is_logged_with_its_names(caller: Caller, caplog: pytest.LogCaptureFixture) -> None:
+    request = files_request(b"no image")
+    request.id = "mine"
+    request.parameters["source"].string_param = "gan-7"
+    with caplog.at_level(logging.INFO, "service.access"):
+        assert isinstance(caller.ask(encoded(request)), Refused)
+        wait_until(lambda: any(record.name == "service.access" for record in caplog.records))
+    (line,) = (record.__dict__["fields"] for record in caplog.records if record.name == "service.access")
+    assert (line["status"], line["code"], line["id"], line["source"]) == (422, "unsupported_image", "mine", "gan-7")
 
 
 def test_a_fault_of_ours_is_internal_and_says_nothing() -> None:

@@ -63,6 +63,20 @@ def test_a_source_is_shown_as_broken_until_it_is_not() -> None:
     assert broken() == {"none"}
 
 
+def test_a_broken_source_is_shown_whichever_worker_answers() -> None:
+    looked, looks_later = metrics_of("a,b"), metrics_of("a,b")
+    looked.sources.show_broken(["a"])
+
+    def broken(answering: Metrics, other: Metrics) -> set[str]:
+        reading = answering.read()
+        reading.add(other.read(), is_alive=True)
+        return {labels["source"] for labels in reading.labels("lensgate_source_broken")}
+
+    assert broken(looked, looks_later) == broken(looks_later, looked) == {"a"}
+    looked.sources.show_broken([])
+    assert broken(looked, looks_later) == set()
+
+
 @pytest.mark.parametrize("sources", ["a,none", "other", "a\nb", "x" * 129, ",".join(map(str, range(101)))])
 def test_a_source_that_cannot_be_listed_is_named(sources: str) -> None:
     with pytest.raises(SettingsError, match="LENSGATE_SOURCES"):

@@ -36,14 +36,14 @@ def unpack(store: Store, folder: Path, **page: int) -> Path:
 
 
 def test_training_reads_the_exported_folder(store: Store, tmp_path: Path) -> None:
-    with_glasses = judge(store, "glasses", at=NOW + 1)
+    with_glasses = judge(store, "glasses", at=NOW + 1, source='run 7, "b"')
     without = judge(store, "no_glasses", at=NOW + 2, audit=True)
     judge(store, "unclear", at=NOW + 3)
     fill(store, [decision()])
     data = read_dataset(unpack(store, tmp_path))
-    assert {(one.name, one.glasses) for one in data.train} == {
-        (f"face-{with_glasses}", True),
-        (f"face-{without}", False),
+    assert {(one.name, one.glasses, one.source) for one in data.train} == {
+        (f"face-{with_glasses}", True, 'run 7, "b"'),
+        (f"face-{without}", False, ""),
     }
     assert data.problems == ()
     assert data.name == "reviewed"
@@ -62,7 +62,7 @@ def test_of_verdicts_on_the_same_bytes_the_latest_is_exported(store: Store) -> N
     with tarfile.open(fileobj=io.BytesIO(b"".join(data))) as tar:
         table = tar.extractfile("reviewed/train.csv")
         assert table is not None
-        assert table.read().decode() == f"id,glasses\nface-{late},0\n"
+        assert table.read().decode() == f"id,glasses,source\nface-{late},0,\n"
 
 
 def test_an_image_whose_picture_was_deleted_is_not_listed(store: Store, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_an_image_whose_picture_was_deleted_is_not_listed(store: Store, tmp_path
 
 
 def test_nothing_judged_is_an_empty_folder(store: Store, tmp_path: Path) -> None:
-    assert (unpack(store, tmp_path) / "train.csv").read_text() == "id,glasses\n"
+    assert (unpack(store, tmp_path) / "train.csv").read_text() == "id,glasses,source\n"
     assert "".join(write_corrections(store, Ids.RECORD)) == "id,label,reason\n"
 
 

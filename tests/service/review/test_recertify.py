@@ -6,20 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from sqlalchemy import insert
 
 from common.evidence import Side, log_evidence
-from gate import Band, Label
-from gate.card import CardBand
+from gate import Band, Label, Model, ModelStore
+from gate.card import CardBand, CardClass, CardMetrics, DiscardedShares, Interval, NoveltyThreshold
+from lensgate.band_export import lost_promises, with_band
 from lensgate.cli import main
 from service.ids import new_id
+from service.inference.model_loading import load_model
 from service.records.store import Store
 from service.records.tables import verdicts
 from service.review.recertify import ClassRecertificate, Recertificate, candidates, recertify
 from service.review.served import Served
+from service.settings import Settings
 from tests.service.review.decisions import audited, fill
+from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
+from tests.support.servers import running_service
 
 SERVED = Served("1", Band(0.4, 0.6), None)
 
@@ -58,6 +64,7 @@ def test_an_edge_in_use_that_keeps_the_target_is_certified(store: Store) -> None
     judge(store, 600, errors=1, probability=0.98)
     one = glasses(store)
     assert (one.certified, one.edge, one.images, one.errors, one.kept) == (True, 0.6, 600, 1, 1.0)
+    assert 0.004 < one.bound < 0.01
     assert one.evidence == pytest.approx(
         np.exp(log_evidence([1] + [0] * 599, [1] * 600, target=0.01, side=Side.BELOW)[-1])
     )
@@ -162,6 +169,80 @@ def test_the_command_prints_the_band_or_what_is_missing(
     assert status == 0
     assert json.loads(said)["classes"]["no_glasses"]["certified"]
     assert certify(store, tmp_path, capsys, "--source", "g")[0] == 1
+
+
+def test_an_exported_band_is_promoted_and_served_with_its_certificate(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge(store, 600, probability=0.99)
+    judge(store, 60, errors=20, probability=0.7)
+    judge(store, 600, label="no_glasses", probability=0.01)
+    assert certify(store, tmp_path, capsys, "--export")[0] == 0
+    models = ModelStore(tmp_path / "models")
+    assert models.current() == "1"
+    assert main(["models", "promote", "2", "--models", str(tmp_path / "models")]) == 0
+    card, before = models.load().card, models.load("1")
+    with running_service(loaded=load_model(models, Settings(models=tmp_path / "models"))) as service:
+        shown = service.client.get("/v1/model").json()
+        answer = service.post(encode(flat(180))).json()
+    assert (answer["decision"], answer["model"]["version"]) == ("discard", "2")  # 180 / 255 was accepted before.
+    assert answer["band"] == {"low": 0.4, "high": card.band.high}
+    assert shown["band"]["verdicts"]["version"] == "1"
+    assert card.band.verdicts
+    assert all(evidence >= 20 for evidence in card.band.verdicts.evidence.values())
+    classes = card.band.classes or {}
+    assert [(one.certified, one.accepted, one.errors) for one in classes.values()] == [(True, 600, 0), (True, 600, 0)]
+    assert all(0 < one.bound <= one.target_risk == card.band.target_risk for one in classes.values())
+    assert card.training.commands[-1].startswith("lensgate certify")
+    assert graph_without_card(models.load()) == graph_without_card(before)
+
+
+def graph_without_card(model: Model) -> bytes:
+    graph = onnx.load_from_string(model.graph)
+    del graph.metadata_props[:]
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+def test_figures_of_another_band_are_left_out_of_the_exported_card(store: Store) -> None:
+    seen = Interval(value=0.9, low=0.8, high=1.0)
+    kinds = {"halves": DiscardedShares(images=9, discarded=seen, unfamiliar=seen)}
+    metrics = CardMetrics(images=9, accuracy=seen, log_loss=seen, coverage=seen, selective_accuracy=seen)
+    sure = CardClass(certified=True, target_risk=0.01, accepted=400, errors=0, bound=0.0075)
+    card: dict[str, Any] = {
+        "band": CardBand(chosen_by="certified", classes=dict.fromkeys(Label, sure)),
+        "metrics": {"test": metrics},
+        "novelty_threshold": NoveltyThreshold(value=1.0, chosen_by="-", kinds=kinds),
+    }
+    judge(store, 600, probability=0.98)
+    with store.begin() as connection:
+        served = Served.of(brightness_model(**card).card, Band())
+        found = recertify(connection, served)
+    exported = with_band(brightness_model(**card), found, served, version="2", command="-").card
+    assert exported.metrics["test"] == metrics.model_copy(update={"coverage": None, "selective_accuracy": None})
+    assert exported.novelty_threshold
+    assert exported.novelty_threshold.kinds == {}
+    assert exported.band.target_risk is None
+    assert lost_promises(brightness_model(**card).card, found) == [Label.NO_GLASSES]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--export", "--source", "g"], "leave --source out"),
+        (["--export", "1"], "versions are never overwritten"),
+        (["--export", "a/b"], "not a valid version name"),
+        (["--export", "HISTORY"], "a file beside the versions"),
+        (["--export", "--target-risk", "0.0001"], "no label is certified"),
+    ],
+)
+def test_a_band_that_cannot_be_exported_leaves_no_version(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], text: str
+) -> None:
+    judge(store, 600, probability=0.98, source="g")
+    write_model(tmp_path / "models", brightness_model(band=CardBand(low=0.4, high=0.6)))
+    assert main(["certify", "--models", str(tmp_path / "models"), "--records-url", str(store), *options]) == 1
+    assert text in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "models/glasses").iterdir() if path.is_dir()] == ["1"]
 
 
 @pytest.mark.parametrize("option", [("--target-risk", "2"), ("--confidence", "x"), ("--source", "a\nb")])

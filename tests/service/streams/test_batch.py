@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import logging
 import socket
 import struct
 import tarfile
@@ -150,6 +151,32 @@ def test_a_bad_image_harms_no_other(service: Running, write: Any, kind: str) -> 
     assert summary == {"summary": {"accept": 3, "discard": 1, "error": 4}}
     assert service.metric("lensgate_image_errors_total", code="corrupt_image") == 1
     assert service.metric("lensgate_decisions_total", decision="discard", label="glasses", reason="uncertain") == 1
+
+
+@pytest.mark.parametrize(("write", "kind"), WRITERS)
+def test_a_failed_image_is_logged_as_if_it_were_sent_alone(
+    write: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = {"text.png": b"text", "large.png": noise(300_000)}
+    with running_service(max_body_bytes=50_000) as service, caplog.at_level(logging.INFO, "service.access"):
+        for name, image in bad.items():
+            service.post(image, id=name, source="gan-7")
+        answers = send(service, write([*bad.items(), FACES[0]]), kind, source="gan-7")
+        wait_until(lambda: len(found(caplog)) == 5)
+    first, second, *of_upload, whole = found(caplog)
+    for alone, line, answer in zip((first, second), of_upload, answers, strict=False):
+        own = {"request_id", "route", "milliseconds", "stages", "detail"}
+        assert {name: line[name] for name in line.keys() - own} == {name: alone[name] for name in alone.keys() - own}
+        assert (line["request_id"], line["route"]) == (whole["request_id"], "/v1/decisions/batch")
+        assert (line["code"], line["detail"]) == (answer["error"]["code"], answer["error"]["detail"])
+        assert line["milliseconds"] >= 0
+    assert [line["id"] for line in of_upload] == list(bad)
+    assert (whole["status"], whole["error"], "code" in whole) == (200, 2, False)
+
+
+def found(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """The fields of the lines about requests and images."""
+    return [record.__dict__["fields"] for record in caplog.records if record.name == "service.access"]
 
 
 @pytest.mark.parametrize(("write", "kind"), WRITERS)

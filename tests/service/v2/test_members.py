@@ -146,14 +146,20 @@ def test_an_id_that_could_forge_a_line_is_refused(identity: str) -> None:
 
 @pytest.mark.parametrize("identity", ["a", "Zoë 1.png", "../x", "👩\u200d🔬", "a" * 128])
 def test_an_id_may_be_any_name(identity: str) -> None:
-    told: list[str] = []
-    assert parse({"id": identity, "inputs": [IMAGE]}, identified=told.append).identity == identity
-    assert told == [identity]
+    assert parse({"id": identity, "inputs": [IMAGE]}).identity == identity
     assert ID_PATTERN.startswith("^")
 
 
-def test_the_id_is_told_before_anything_is_found_at_fault() -> None:
-    told: list[str] = []
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"id": "mine", "parameters": {"source": "gan-7", "odd": 1}}, {"id": "mine", "source": "gan-7"}),
+        ({"id": "mine", "parameters": 7}, {"id": "mine"}),
+        ({"id": "a\nb", "parameters": {"source": ["gan-7"]}}, {}),
+    ],
+)
+def test_the_names_are_noted_before_anything_is_found_at_fault(given: dict[str, Any], names: dict[str, str]) -> None:
+    noted: list[dict[str, str]] = []
     with pytest.raises(MalformedRequest):
-        parse({"id": "mine", "inputs": 7, "outputs": [7]}, identified=told.append)
-    assert told == ["mine"]
+        parse({**given, "inputs": 7, "outputs": [7]}, noted=noted.append)
+    assert noted == [names]
