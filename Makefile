@@ -12,7 +12,7 @@ VERSION ?= 3
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
@@ -26,33 +26,53 @@ setup-training: .venv/training
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# One stamp file for each lock, so that a lock is installed once. Only locked packages are installed.
-.venv/cpu .venv/training .venv/dev .venv/docs: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h | .venv/python
+# Stamp files. The packages of a lock are installed once and need no compiler; the project itself is built after them.
+LOCKS := cpu training dev docs
+$(LOCKS:%=.venv/%-packages): .venv/%-packages: locks/%.txt | .venv/python
 	@test $* = cpu -o $* = docs || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
+	@touch $@
+
+$(LOCKS:%=.venv/%): .venv/%: .venv/%-packages pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h
 	@$(PIP) --no-deps --editable . $(if $(filter cpu docs,$*),,--editable client)
 	@touch $@
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 PYTEST_ALONE := $(BIN)/python -m pytest --numprocesses 0
 
-# The C compiler comes first, then packages of several kinds at the same time. The containers follow the tests, whose time
-# limits a build would upset; fuzzing fills the cores meanwhile.
-test: tools
-	$(MAKE) --jobs 3 --output-sync=target container-tools lint
-	$(MAKE) test-all
+# Packages of several kinds are installed at the same time, then the project, which needs the C compiler. The containers
+# follow the tests, whose time limits a build would upset; fuzzing fills the cores meanwhile.
+test:
+	$(MAKE) --jobs 3 --output-sync=target container-tools node_modules/.stamp .venv/dev-packages
+	$(MAKE) .venv/dev
+	$(MAKE) --jobs 2 --output-sync=target test-alone background
+	$(MAKE) test-rest
 	$(MAKE) --jobs 2 test-containers fuzz JOBS=2 SEED=1
+
+test-all:
+	$(MAKE) test-alone
+	$(MAKE) test-rest
 
 # Ray's start has a time limit that a busy machine exceeds, so its cluster is tested first and alone. Tests that fail run
 # once more, alone, and have to pass then: a busy machine fails none of them, and a fault fails both times.
 ALONE := tests/bulk/test_ray_cluster.py
 AGAIN := { test $$? = 1 && echo "the tests that failed run again, alone" \
 	&& $(PYTEST_ALONE) --last-failed --last-failed-no-failures none; }
-test-all: tools .venv/dev
+test-alone: tools .venv/dev
 	$(PYTEST_ALONE) $(ALONE) || $(AGAIN)
+
+test-rest: tools .venv/dev
 	$(PYTEST) $(ALONE:%=--ignore=%) || $(AGAIN)
+
+# What fits beside Ray, which waits much of its time: lint, and one collection of all tests, so that the workers find
+# every test file compiled. The lowest priority leaves Ray the cores.
+background:
+	nice -n 19 $(MAKE) lint collect
+
+collect: .venv/dev
+	@$(BIN)/python -m pytest -p no:cacheprovider --collect-only --quiet >/dev/null
 
 # Measuring adds half to the tests' processor time on Python 3.11, so `make test` leaves it out.
 coverage: tools .venv/dev
