@@ -10,18 +10,15 @@ action are equal; the wrong ones are accepted images whose label is not the reco
 
 import hashlib
 import importlib
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from bench.turns import alternate
+from bench.model_cost import print_costs
 from gate import Model, ModelStore
 from gate.card import METADATA_KEY
 from gate.onnx_runtime import onnxruntime
@@ -33,9 +30,6 @@ from training.evaluation.evaluate import GateScores, score_images
 
 CALIBRATION_IMAGES = 256
 CALIBRATION_BATCH = 32
-BATCHES = (1, 32)
-ROUNDS = 15
-IMAGES_PER_TURN = 256
 OPERATIONS: dict[str, list[str] | None] = {"convolutions": ["Conv"], "all": None}
 
 
@@ -65,7 +59,8 @@ def main(models: Path, records: Path, version: str | None = None) -> int:
     }
     scorers = {name: Scorer(one, device="cpu") for name, one in contenders.items()}
     print(f"{model.card.name} {model.card.version}, {size} x {size}, calibrated on {len(chosen)} images")
-    _print_costs(contenders, scorers, train.images)
+    sizes = {name: len(one.graph) for name, one in contenders.items()}
+    print_costs(sizes, scorers, dict.fromkeys(contenders, train.images))
     _print_decisions(model, scorers, {split: load_records(records, split, size=size) for split in Split})
     return 0
 
@@ -97,31 +92,6 @@ def quantise(model: Model, images: Pixels, *, operations: Sequence[str] | None) 
     onnx.helper.set_model_props(graph, {METADATA_KEY: model.card.text().model_dump_json()})
     data = graph.SerializeToString()
     return Model(model.card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()}), data)
-
-
-def _print_costs(models: dict[str, Model], scorers: dict[str, Scorer], images: Pixels) -> None:
-    print(f"\n{'':14} {'kB':>7}" + "".join(f" {f'ms, batch {batch}':>14} {'ratio':>6}" for batch in BATCHES))
-    columns = [
-        alternate({name: partial(_milliseconds, one, images, batch) for name, one in scorers.items()}, rounds=ROUNDS)
-        for batch in BATCHES
-    ]
-    for name, model in models.items():
-        row = f"{name:14} {len(model.graph) / 1e3:7.0f}"
-        for found in columns:
-            ratio = statistics.median(one / base for one, base in zip(found[name], found["float"], strict=True))
-            row += f" {statistics.median(found[name]):14.3f} {ratio:6.2f}"
-        print(row)
-
-
-def _milliseconds(scorer: Scorer, images: Pixels, batch: int) -> float:
-    """Return milliseconds of processor time for an image in batches of `batch`; the first run is not counted."""
-    count = max(1, min(IMAGES_PER_TURN, len(images)) // batch)
-    parts = [images[index * batch : (index + 1) * batch] for index in range(count)]
-    scorer.run(parts[0])
-    started = time.thread_time()
-    for part in parts:
-        scorer.run(part)
-    return 1e3 * (time.thread_time() - started) / sum(map(len, parts))
 
 
 def _print_decisions(model: Model, scorers: dict[str, Scorer], splits: dict[Split, Records]) -> None:

@@ -18,6 +18,7 @@ from bulk.sources.source import open_source
 from bulk.summary import Summary
 from common.errors import UrlError
 from common.storage import without_secrets
+from common.terminal import escape_controls
 from gate.errors import GateError
 
 FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
@@ -36,7 +37,9 @@ def bulk(options: argparse.Namespace) -> int:
         return _fail("stopped; run the same command again to resume after the finished shards", error.status)
     except (GateError, OSError) as error:
         return _fail(str(error), FAULT)
-    print(summary.to_json() if options.json else "\n".join([*summary.lines(), f"table: {settings.dst}"]))
+    print(
+        summary.to_json() if options.json else "\n".join([*summary.lines(), f"table: {escape_controls(settings.dst)}"])
+    )
     for warning in summary.warnings():
         print(f"lensgate: {warning}", file=sys.stderr)
     return _status(summary, settings.max_reject_ratio)
@@ -53,7 +56,7 @@ def _status(summary: Summary, limit: float) -> int:
 
 def _fail(text: str, status: int) -> int:
     # The errors of stores quote the URL of the request.
-    print(f"lensgate: {without_secrets(text)}", file=sys.stderr)
+    print(f"lensgate: {escape_controls(without_secrets(text))}", file=sys.stderr)
     return status
 
 

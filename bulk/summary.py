@@ -8,6 +8,7 @@ from bulk.output.failures import Failure
 from bulk.output.tally import Counts
 from bulk.sources.ignored import describe
 from common.source_report import Cell, Comparison, compare_sources
+from common.terminal import escape_controls
 
 # A longer table shows the sources with the highest reject ratio.
 _MOST_LINES = 20
@@ -94,7 +95,7 @@ class Summary:
     def lines(self) -> Iterator[str]:
         """Yield the summary as a text table."""
         shown = sorted(self.sources.items(), key=lambda pair: (-pair[1].reject_ratio, pair[0]))[:_MOST_LINES]
-        shown = [(_printable(source), counts) for source, counts in shown]
+        shown = [(escape_controls(source), counts) for source, counts in shown]
         width = max(len(source) for source in ["source", *dict(shown)])
         yield f"{'source':{width}} {'images':>11} {'accepted':>11} {'discarded':>11} {'errors':>9} {'rejected':>9}"
         for source, counts in sorted(shown):
@@ -104,14 +105,14 @@ class Summary:
         yield _line("all", self.total, width)
         yield from self._comparison()
         for failure in self.failures:
-            yield _printable(f"{failure.images:,} {failure.code}, such as {failure.example}: {failure.detail}")
+            yield escape_controls(f"{failure.images:,} {failure.code}, such as {failure.example}: {failure.detail}")
         yield from self.warnings()
         yield f"{self.judged:,} judged in {self.seconds:.1f} s, {self.rate:,.1f} images/s; {self._notes()}"
 
     def _comparison(self) -> Iterator[str]:
         """Yield a line for each named source, and what is worse about a broken one."""
         for one in self.compare().sources:
-            name = "further sources" if one.source is None else _printable(one.source)
+            name = "further sources" if one.source is None else escape_controls(one.source)
             if one.source not in self.sources:
                 shares = (f"{getattr(one, outcome).ratio:.1%} {outcome}" for outcome in _OUTCOMES)
                 yield f"{name}: {one.images:,} images, {', '.join(shares)}"
@@ -133,11 +134,6 @@ def _fields(counts: Counts) -> dict[str, float]:
         "errors": counts.errors,
         "reject_ratio": round(counts.reject_ratio, 6),
     }
-
-
-def _printable(name: str) -> str:
-    """Escape control characters, which a terminal would interpret."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
 
 
 def _line(source: str, counts: Counts, width: int) -> str:

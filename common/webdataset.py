@@ -18,6 +18,8 @@ MAX_HELD = 16
 """Limit on the images of a sample that are held until its main image shows whether they are companions."""
 
 _MAGIC_BYTES = 12
+# Surrogates from DC80 to DCFF stand for bytes, as in `os.fsdecode`.
+_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _ANNOTATION = re.compile(r"[a-z_][\w-]*(\.|$)", re.IGNORECASE)
 
 
@@ -200,8 +202,9 @@ def split(name: str) -> tuple[str, str]:
 
 
 def printable(name: str) -> str:
-    """Return a name as valid Unicode: bytes that are not UTF-8 become escapes."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a name as valid Unicode: bytes that are not UTF-8, and lone surrogates from JSON, become escapes."""
+    escaped = _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", name)
+    return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def shown(name: str) -> str:

@@ -31,6 +31,11 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        # A failed write names no file, and so not the disk that is full.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

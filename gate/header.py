@@ -29,8 +29,8 @@ class ImageFormat(StrEnum):
 class ImageHeader:
     """Format and stored size, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `is_exotic`: a CMYK or lossless JPEG, which cannot be shrunk in the DCT; an animated WebP, whose first frame is
-    used; or a 16-bit RGB PNG, which may have to be decoded twice.
+    `is_exotic`: a CMYK or lossless JPEG, or one with colour subsampled in one direction (4:2:2), which cannot be shrunk
+    in the DCT; an animated WebP, whose first frame is used; or a 16-bit RGB PNG, which may have to be decoded twice.
     """
 
     format: ImageFormat
@@ -80,10 +80,11 @@ def _read_png(data: ImageBytes) -> _Fields:
 
 def _read_jpeg(data: ImageBytes) -> _Fields:
     head = read_jpeg_header(data)
-    if head.frame.width and head.frame.height:
+    frame = head.frame
+    if frame.width and frame.height:
         read_scans(data, head)
-    is_exotic = head.frame.is_lossless or len(head.frame.components) == 4
-    return head.frame.width, head.frame.height, is_exotic, head.exif
+    is_exotic = frame.is_lossless or len(frame.components) == 4 or not frame.shrinks_evenly
+    return frame.width, frame.height, is_exotic, head.exif
 
 
 def _read_webp(data: ImageBytes) -> _Fields:

@@ -1,13 +1,17 @@
 """`lensgate certify`: certify the band of the current model again, from the verdicts of the audit in the records."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.identity import is_identity
 from gate import Label, ModelStore
-from service.records.store import Store
-from service.review.recertify import ClassRecertificate, Recertificate, recertify
-from service.review.served import Served
+from service.errors import SettingsError
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.records.store import Store
+    from service.review.recertify import ClassRecertificate, Recertificate
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +28,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the result; the status is 1 unless both labels are certified."""
+    from service.review.recertify import recertify
+    from service.review.served import Served
+
     settings = Settings.load({"models": options.models, "records_url": options.records_url})
     models = ModelStore(settings.models)
     card = models.load(models.current()).card
-    served = Served.of(card, card.band.changed(settings.band_low, settings.band_high))
-    store = Store(settings.records_url)
+    served = Served.of(card, settings.band(card.band))
+    store = _open_records(settings.records_url)
     try:
         with store.begin() as connection:
             found = recertify(
@@ -44,14 +51,27 @@ def run(options: argparse.Namespace) -> int:
     return 0 if all(one.certified for one in found.classes.values()) else 1
 
 
-def _describe(found: Recertificate) -> list[str]:
+def _open_records(url: str) -> "Store":
+    """Return the store; a missing SQLite file would be created, and would look like records without verdicts."""
+    if url == "off":
+        raise SettingsError("the records are off (LENSGATE_RECORDS_URL): name the service's with --records-url")
+    from service.records.store import Store
+
+    store = Store(url)
+    file = Path(str(store.engine.url.database))
+    if store.is_sqlite and not file.is_file():
+        raise SettingsError(f"there are no records in {file.absolute()}: name the service's with --records-url")
+    return store
+
+
+def _describe(found: "Recertificate") -> list[str]:
     whose = f", source {found.source}" if found.source else ""
     lines = [f"model {found.version}{whose}, confidence {found.confidence:g} for each label"]
     lines += [f"{label.value:11} {_outcome(label, one)}" for label, one in found.classes.items()]
     return [*lines, f"band: LENSGATE_BAND_LOW={found.band.low:.6g} LENSGATE_BAND_HIGH={found.band.high:.6g}"]
 
 
-def _outcome(label: Label, one: ClassRecertificate) -> str:
+def _outcome(label: Label, one: "ClassRecertificate") -> str:
     side = ">" if label is Label.GLASSES else "<"
     counted = f"{one.errors} of {one.images} wrong at p {side} {one.edge:.6g}, evidence {one.evidence:.3g}"
     if one.certified:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.terminal import escape_controls
 from gate import ImageError, Label
 from service.errors import SettingsError
 from service.settings import Settings
@@ -18,7 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
     parser.add_argument("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
     parser.add_argument("--version", help="model version (default: the current one)")
-    parser.add_argument("--expected", type=Label, choices=list(Label), help="label that the generator was asked for")
+    labels = [label.value for label in Label]
+    parser.add_argument("--expected", choices=labels, help="label that the generator was asked for")
     parser.add_argument("--json", action="store_true", help="print one JSON object per line instead of a table")
     parser.set_defaults(run=_classify)
 
@@ -44,7 +46,7 @@ def _open_gate(settings: Settings, version: str | None) -> "Gate":
         raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
 
 
-def _judge(path: Path, gate: "Gate", expected: Label | None) -> dict[str, Any]:
+def _judge(path: Path, gate: "Gate", expected: str | None) -> dict[str, Any]:
     try:
         found = gate.decide(path, expected)
     except ImageError as error:
@@ -59,6 +61,7 @@ def _judge(path: Path, gate: "Gate", expected: Label | None) -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any]) -> str:
+    file = escape_controls(row["file"])
     if "error" in row:
-        return f"{row['file']:40} {row['error']}: {row['detail']}"
-    return f"{row['file']:40} {row['glasses_probability']:.4f}  {row['label']:10}  {row['decision']:7}  {row['reason']}"
+        return f"{file:40} {row['error']}: {escape_controls(row['detail'])}"
+    return f"{file:40} {row['glasses_probability']:.4f}  {row['label']:10}  {row['decision']:7}  {row['reason']}"

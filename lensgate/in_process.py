@@ -211,6 +211,8 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
         return _shrink(image, size)
     if isinstance(image, bytes | bytearray):
         return read_pixels(image, size)
+    if not isinstance(image, str | PathLike):
+        raise TypeError(f"an image is bytes, a path or an array, not {type(image).__name__}: try numpy.asarray(image)")
     try:
         return read_pixels(read_regular(Path(image), MAX_FILE_BYTES), size)
     except OSError as error:

@@ -121,7 +121,9 @@ class Settings(BaseModel):
     min_body_rate: int = Field(
         4096, ge=0, description="lowest rate of a body in bytes per second, after a few seconds; 0 allows any rate"
     )
-    decode_threads: int = Field(0, ge=0, description="decode threads; 0 is one per core")
+    decode_threads: int = Field(
+        0, ge=0, description="decode threads, and as many for the model on the CPU; 0 is one per core"
+    )
     max_batch_size: Count = Field(32, le=1024, description="largest batch of the model")
     max_batch_delay_ms: float = Field(
         20.0, ge=0.0, le=1000.0, description="longest wait for a larger batch while images are queued for decoding"

@@ -1,6 +1,7 @@
 import base64
 import importlib.metadata
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
-from lensgate.cli import _EXTRAS, main
+from lensgate.cli import _COMMANDS, _EXTRAS, main
 from tests.support.commands import lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -23,7 +24,24 @@ def models(tmp_path: Path) -> str:
     return str(tmp_path / "models")
 
 
-COMMANDS = ["", "serve", "classify", "bulk", "models", "models list", "tokens", "tokens add", "train", "train all"]
+STEPS = [
+    "draw",
+    "prepare",
+    "fit",
+    "calibrate",
+    "certify",
+    "export",
+    "evaluate",
+    "predict",
+    "all",
+    "audit",
+    "report",
+    "study",
+    "tune",
+    "compare",
+    "paper",
+]
+COMMANDS = ["", *_COMMANDS, "models list", "tokens add", *(f"train {step}" for step in STEPS)]
 
 # `lensgate` in a process in which no extra is installed.
 WITHOUT_EXTRAS = """
@@ -75,6 +93,7 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
         ("bulk a b --zzz", "lensgate bulk: unknown option --zzz (lensgate bulk --help explains)"),
         ("sevre", ": did you mean serve? (lensgate --help explains)"),
         ("models rolback", ": did you mean rollback? (lensgate models --help explains)"),
+        ("classify --expected Glasses x.png", "argument --expected: invalid choice: 'Glasses' (choose from"),
         ("models list --model x", "lensgate models list: unknown option --model: did you mean --models?"),
         ("train", "lensgate train: the following arguments are required: STEP (lensgate train --help explains)"),
     ],
@@ -131,6 +150,18 @@ def test_the_table_has_one_line_per_file(models: str, tmp_path: Path, capsys: py
     white, text = capsys.readouterr().out.splitlines()
     assert white.split()[1:] == ["1.0000", "glasses", "accept", "confident"]
     assert "unsupported_image" in text
+
+
+def test_a_name_that_no_terminal_shows_is_escaped(
+    models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [b"\xff.png", b"a\n\x1b[2Jb.png", "caf\u00e9.png".encode()]
+    files = [tmp_path / os.fsdecode(name) for name in names]
+    for file in files:
+        file.write_bytes(encode(flat(255)))
+    assert main(["classify", "--models", models, *map(str, files)]) == 0
+    shown = [line.split()[0].rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
+    assert shown == [r"\udcff.png", r"a\n\x1b[2Jb.png", "caf\u00e9.png"]
 
 
 def test_the_environment_counts_as_it_does_for_the_service(

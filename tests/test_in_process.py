@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import lensgate
 from gate import Band, ModelError
@@ -30,6 +31,11 @@ def test_bytes_and_arrays_are_decided(gate: Gate, make: Callable[[object], bytes
     found = gate.decide(make(flat(51)), expected="glasses")
     assert found == Decision(0.2, "no_glasses", "discard", "contradicted", None, Band(0.4, 0.6), "glasses", "7")  # type: ignore[arg-type]
     assert not found.accepted
+
+
+def test_an_image_of_another_library_is_refused_with_the_way_out(gate: Gate) -> None:
+    with pytest.raises(TypeError, match=r"not Image: try numpy\.asarray"):
+        gate.decide(Image.new("RGB", (96, 96)))  # type: ignore[arg-type]
 
 
 def test_a_path_and_the_pixels_of_a_file_are_decided_as_its_bytes(gate: Gate, tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ from gate.card import (
 )
 from gate.files import write_atomically
 from gate.golden import check_golden
-from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE, HISTORY_FILE
 from gate.onnx_runtime import onnxruntime
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.data.dataset import Split
+from training.data.dataset import LEAST_IMAGES, Split
 from training.data.records import Manifest, Records, load_records
 from training.drawing import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
@@ -48,7 +48,6 @@ from training.model.train import FitRun, FittedModel
 
 MODEL_NAME = "glasses"
 OPSET = 17
-CHECK_IMAGES = 256
 KIND_IMAGES = 200  # source portraits for each kind of outlier
 LARGEST_DIFFERENCE = 1e-5
 LARGEST_RELATIVE_DIFFERENCE = 1e-4  # of a logit, whose range is not bounded like a probability's
@@ -109,6 +108,8 @@ def new_version(out: Path, version: str | None) -> Path:
     if not re.fullmatch(VERSION_PATTERN, version):
         raise ExportError(f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'")
     folder = store.folder / version
+    if version in (CURRENT_FILE, HISTORY_FILE):
+        raise ExportError(f"{version!r} is the name of a file beside the versions: choose another name with --version")
     if folder.exists():
         raise ExportError(f"{folder} exists, and versions are never overwritten: choose another name with --version")
     return folder
@@ -136,8 +137,7 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
         ExportError: that difference is above 1e-5, another output differs by more than 1e-4 of max(1, its value), or
             there are fewer than 256 images.
     """
-    if len(images) < CHECK_IMAGES:
-        raise ExportError(f"the export is verified on {CHECK_IMAGES} images, but the records hold {len(images)}")
+    refuse_few(len(images))
     expected = network.predict(images.astype(np.float32), batch_size=64, verbose=0)
     parts = [scorer.run(part) for part in np.array_split(images, 8)]
     found = {name: np.concatenate([part[name] for part in parts]) for name in expected}
@@ -148,6 +148,15 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
     if not largest <= LARGEST_DIFFERENCE:
         raise ExportError(f"the exported graph differs from the network by {largest:.1e} in probability")
     return largest
+
+
+def refuse_few(images: int) -> None:
+    """Raise ExportError if records hold too few images to verify an export."""
+    if images < LEAST_IMAGES:
+        raise ExportError(
+            f"the export is verified on {LEAST_IMAGES} images, but the records hold {images}: add images, or drawn "
+            "faces (`lensgate train draw`) as --auxiliary"
+        )
 
 
 def golden_samples(scorer: Scorer) -> tuple[GoldenSample, ...]:
@@ -231,7 +240,7 @@ def _model(graph: onnx.ModelProto, text: CardText) -> Model:
 
 
 def _next_version(store: ModelStore) -> str:
-    numbers = [int(version) for version in store.versions() if version.isdigit()]
+    numbers = [int(version) for version in store.versions() if version.isdecimal()]
     return str(max(numbers, default=0) + 1)
 
 

@@ -15,7 +15,7 @@ from gate.files import write_atomically
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.data.dataset import IMAGE_FOLDERS, read_dataset
+from training.data.dataset import IMAGE_FOLDERS, read_unlabelled
 from training.data.shards import decode_images
 from training.errors import DataError
 from training.evaluation.evaluate import score_images
@@ -33,20 +33,23 @@ class PredictionCounts:
     error: int
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Find the images to predict: the unlabelled ones of `test.csv`, or else all in the folder, sorted by name.
+def find_images(folder: Path) -> tuple[list[Path], list[str]]:
+    """Find the images to predict: those of a `test.csv` without labels, or else all in the folder, sorted by name.
+
+    Returns the images, and one line for each row of the table that was skipped.
 
     Raises:
-        DataError: the folder does not contain an image.
+        DataError: the folder does not contain an image, or the table names none that exists.
     """
-    if (folder / "train.csv").is_file() and (folder / "test.csv").is_file():
-        unlabelled = [example.path for example in read_dataset(folder).test if example.glasses is None]
-        if unlabelled:
-            return unlabelled
+    unlabelled, problems = read_unlabelled(folder)
+    if unlabelled:
+        return [example.path for example in unlabelled], problems
+    if problems:
+        raise DataError(f"no image of {folder / 'test.csv'} was found: {'; '.join(problems[:3])}")
     for candidate in (".", *IMAGE_FOLDERS):
         found = [path for path in sorted((folder / candidate).glob("*")) if path.suffix.lower() in IMAGE_ENDINGS]
         if found:
-            return found
+            return found, []
     raise DataError(f"{folder} does not contain an image: file names must end in {', '.join(IMAGE_ENDINGS)}")
 
 
@@ -58,7 +61,7 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predictio
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(rows)
-    write_atomically(out, text.getvalue().encode())
+    write_atomically(out, text.getvalue().encode(errors="surrogateescape"))
     decisions = [row[3] for row in rows]
     return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
 

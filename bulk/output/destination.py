@@ -53,7 +53,8 @@ class Destination:
         """Lock DST and KEEP, remove unfinished files of killed runs, and read the shards.
 
         Raises:
-            DestinationError: another run is writing there, or DST holds foreign Parquet files.
+            DestinationError: DST holds foreign Parquet files.
+            FolderInUse: another run is writing there.
         """
         table = Folder(job.target, job.storage_options)
         accepted = Folder(job.keep, job.storage_options) if job.keep else None

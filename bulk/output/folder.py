@@ -1,15 +1,12 @@
 """One flat folder that a run writes to."""
 
 import contextlib
-import fcntl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from bulk.errors import DestinationError
-from common.storage import TEMPORARY, locate
-
-LOCK = ".lensgate.lock"
+from common.storage import TEMPORARY, locate, locked
 
 
 class Folder:
@@ -31,17 +28,12 @@ class Folder:
         """Lock the folder against other runs. An object store has no locks; there the operator must avoid two runs.
 
         Raises:
-            DestinationError: another run holds the lock.
+            FolderInUse: another run holds the lock.
         """
         if not self._store.is_local:
             yield
             return
-        Path(self._path).mkdir(parents=True, exist_ok=True)
-        with (Path(self._path) / LOCK).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DestinationError(f"another run is writing to {self.url}: wait until it has ended") from None
+        with locked(Path(self._path)):
             yield
 
     def names(self) -> list[str]:

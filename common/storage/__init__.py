@@ -4,14 +4,24 @@
 `StoragePath` stands in for `pathlib.Path` where a program takes either a folder or the URL of one.
 """
 
-from common.storage.local import TEMPORARY, LocalFiles
+from common.storage.local import LOCK, TEMPORARY, LocalFiles
 from common.storage.objects import ObjectStore, WebFiles
-from common.storage.path import AnyPath, StoragePath, atomic_file, parse_path, remove_tree, sizes_of, write_atomically
+from common.storage.path import (
+    AnyPath,
+    StoragePath,
+    atomic_file,
+    locked,
+    parse_path,
+    remove_tree,
+    sizes_of,
+    write_atomically,
+)
 from common.storage.stores import full_url, locate
 from common.storage.types import FileStore, Listing, StoredFile
 from common.storage.urls import plain_url, without_secrets
 
 __all__ = [
+    "LOCK",
     "TEMPORARY",
     "AnyPath",
     "FileStore",
@@ -24,6 +34,7 @@ __all__ = [
     "atomic_file",
     "full_url",
     "locate",
+    "locked",
     "parse_path",
     "plain_url",
     "remove_tree",

@@ -2,16 +2,24 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from common.errors import FolderInUse
 from common.storage.types import FileStore, Listing, StoredFile
 from gate.files import atomic_file
 
 TEMPORARY = ".lensgate-part-"
 """Prefix of unfinished files, which the next run of the same command removes."""
+
+LOCK = ".lensgate.lock"
+"""The file in a folder that its writer holds locked."""
+
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 _KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
@@ -54,6 +62,25 @@ class LocalFiles(FileStore):
 
     def remove(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
+    """Create `folder` and lock its file `name` against other runs, on a file system with locks.
+
+    Raises:
+        FolderInUse: another run holds the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FolderInUse(f"another run is writing to {folder}: wait until it has ended") from None
+        except OSError as error:
+            if error.errno not in _WITHOUT_LOCKS:
+                raise
+        yield
 
 
 def _stat(path: str) -> StoredFile:

@@ -5,17 +5,19 @@ import logging
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common.errors import StorageError, UrlError
+from common.storage import local
 from common.storage.objects import ObjectStore
 from common.storage.stores import open_objects
 from gate import files
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
+_ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 _CREDENTIALS = re.compile(r"credential|anonymous|access key|token|signature|denied|forbidden", re.IGNORECASE)
 _ADVICE = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, or the service "
@@ -76,16 +78,30 @@ def parse_path(text: str) -> AnyPath:
     """Parse a folder or file as given on a command line.
 
     Raises:
-        UrlError: the URL is empty or chains several file systems.
+        UrlError: the URL is empty or chains several file systems, or `~` names no home folder.
     """
-    if "://" not in text:
-        return Path(text)
+    if "://" not in text and not _ONE_SLASH.match(text):
+        try:
+            return Path(text).expanduser()  # A shell leaves the ~ of --out=~/runs as it is.
+        except RuntimeError as error:
+            raise UrlError(f"{text!r} has no home folder: {error}") from error
     url = _URL.fullmatch(text)
     if url and url[1].lower() in ("file", "local"):
         return Path(url[2])
     if not url or not url[2].strip("/") or "::" in text:
         raise UrlError(f"{text!r} is neither a folder nor a URL: give a folder, or a URL such as s3://BUCKET/records")
     return StoragePath(f"{url[1].lower()}://{url[2].rstrip('/')}")
+
+
+@contextmanager
+def locked(folder: AnyPath, *, name: str = local.LOCK) -> Iterator[None]:
+    """Lock `folder` against other runs, see `local.locked`. Object storage has no locks: there the caller avoids two.
+
+    Raises:
+        FolderInUse: another run holds the lock.
+    """
+    with local.locked(folder, name=name) if isinstance(folder, Path) else nullcontext():
+        yield
 
 
 def write_atomically(path: AnyPath, data: bytes) -> None:

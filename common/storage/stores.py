@@ -9,7 +9,7 @@ from common.errors import UrlError
 from common.storage.local import LocalFiles
 from common.storage.objects import ObjectStore, WebFiles
 from common.storage.types import FileStore
-from common.storage.urls import refuse_password, without_secrets
+from common.storage.urls import check_url, refuse_password, without_secrets
 from gate.extras import how_to_install
 
 _WEB = ("http", "https")
@@ -23,12 +23,15 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
         options: arguments of fsspec's file system, such as an endpoint.
 
     Raises:
-        UrlError: the protocol or an option is unknown, or the URL holds a password.
+        UrlError: the protocol or an option is unknown, or the URL is malformed, empty or holds a password.
     """
     protocol, separator, path = url.partition("://")
+    if separator and not path:
+        raise UrlError(f"{url} names no file or folder")
     if not separator or protocol in ("file", "local"):
         return LocalFiles(), os.path.normpath(Path(path if separator else url).expanduser().absolute())
     if protocol in _WEB:
+        check_url(url)
         return WebFiles(_connect(url, options)[0]), url
     refuse_password(url)
     return open_objects(url, options)

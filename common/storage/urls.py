@@ -46,6 +46,18 @@ def without_secrets(text: str) -> str:
     return _PASSWORD.sub(r"\1", _WEB_URL.sub(lambda found: f"{found[1]}{found[2]}{'?...' if found[3] else ''}", text))
 
 
+def check_url(url: str) -> None:
+    """Refuse a malformed web URL.
+
+    Raises:
+        UrlError: its host or port is not one.
+    """
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        raise UrlError(f"{without_secrets(url)!r} is not a URL: {error}") from error
+
+
 def refuse_password(url: str) -> None:
     """Refuse a store's URL with a password in it.
 

@@ -17,13 +17,28 @@ def picture(width: int, height: int, *, title: str, parts: Iterable[str]) -> str
 
 
 def text(
-    x: float, y: float, words: str, *, anchor: str = "start", fill: str = INK, weight: str = "normal", size: int = 13
+    x: float,
+    y: float,
+    words: str,
+    *,
+    anchor: str = "start",
+    fill: str = INK,
+    weight: str = "normal",
+    size: int = 13,
+    halo: bool = False,
 ) -> str:
-    """Return a line of text; `y` is its baseline."""
+    """Return a line of text; `y` is its baseline. A white halo keeps it legible on top of lines."""
     place = f'x="{x:g}" y="{y:g}" text-anchor="{anchor}"'
+    if halo:
+        place += ' stroke="white" stroke-width="4" paint-order="stroke"'
     return f'<text {place} fill="{fill}" font-weight="{weight}" font-size="{size}">{escape(words)}</text>\n'
 
 
 def box(x: float, y: float, width: float, height: float, *, fill: str, stroke: str = "none") -> str:
     """Return a rectangle."""
     return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="3" fill="{fill}" stroke="{stroke}"/>\n'
+
+
+def vertical(x: float, top: float, bottom: float, *, stroke: str) -> str:
+    """Return a vertical line."""
+    return f'<line x1="{x:g}" x2="{x:g}" y1="{top:g}" y2="{bottom:g}" stroke="{stroke}"/>\n'

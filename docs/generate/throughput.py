@@ -1,25 +1,40 @@
-"""The throughput of Lensgate and of other servers, from the committed figures of `bench.serving`."""
+"""The throughput of Lensgate relative to other servers, from the committed figures of `bench.serving`."""
 
+import math
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from docs.generate.markdown import table
-from docs.generate.svg import GREY, INK, box, picture, text
+from docs.generate.svg import GREY, INK, LINE, box, picture, text, vertical
 
 DATA = Path(__file__).parents[1] / "benchmarks/serving.json"
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 760, 96, 150, 128, 22
-_OURS, _SAME, _PILLOW = "#0969da", "#8c959f", "#d0a215"
+# The width of a phone, so that the text keeps its size there.
+_WIDTH, _MARGIN, _NOTE, _LETTERS = 440, 16, 52, 64
+_NAME, _BAR, _GAP = 20, 20, 8
+_DECODERS = {
+    "same_decoder": ("Lensgate's", "#0969da"),
+    "pillow": ("Pillow", "#d0a215"),
+    "opencv": ("OpenCV", "#8c959f"),
+}
+"""The decoder that the other server calls, and the colour of its bars, by key of the ratio."""
 
 
 class Ratios(BaseModel):
-    """How many times the other server's throughput Lensgate reaches, by the decoder that the other one calls."""
+    """Lensgate's throughput divided by the other server's, by the decoder that the other one calls."""
 
     model_config = ConfigDict(extra="forbid")
 
-    pillow: float
-    same_decoder: float
+    same_decoder: float | None = None
+    pillow: float | None = None
+    opencv: float | None = None
+
+    def measured(self) -> dict[str, float]:
+        """The ratios that were measured, by key."""
+        return {key: value for key in _DECODERS if (value := getattr(self, key)) is not None}
 
 
 class Figures(BaseModel):
@@ -34,6 +49,11 @@ class Figures(BaseModel):
     in_process_images_per_second: float
     speed_of_lensgate_relative_to: dict[str, Ratios]
 
+    def decoders(self) -> list[str]:
+        """The keys of the ratios that at least one server has."""
+        found = {key for one in self.speed_of_lensgate_relative_to.values() for key in one.measured()}
+        return [key for key in _DECODERS if key in found]
+
 
 def read(path: Path = DATA) -> Figures:
     """Read the committed figures."""
@@ -41,56 +61,86 @@ def read(path: Path = DATA) -> Figures:
 
 
 def throughput_table(figures: Figures) -> str:
-    """The ratios, and the images per second that they amount to at Lensgate's rate."""
-    ours = figures.lensgate_images_per_second
-    rows = [["Lensgate", "-", "-", f"{ours:.0f}"]]
-    for name, ratio in figures.speed_of_lensgate_relative_to.items():
-        rates = f"{ours / ratio.same_decoder:.0f}, {ours / ratio.pillow:.0f}"
-        rows.append([name, _times(ratio.same_decoder), _times(ratio.pillow), rates])
-    columns = ["server", "Lensgate against it, same decoder", "against it with Pillow", "images/s of both"]
-    return table(columns, rows)
+    """The ratios that the chart shows."""
+    decoders = figures.decoders()
+    rows = []
+    for name, ratios in figures.speed_of_lensgate_relative_to.items():
+        found = ratios.measured()
+        rows.append([name, *(_times(found[key]) if key in found else "-" for key in decoders)])
+    return table(["the other server", *(f"with {_DECODERS[key][0]} decoder" for key in decoders)], rows)
+
+
+def chart(figures: Figures) -> str:
+    """Draw the ratios: one bar per server and decoder, from zero, with a line where both servers are equally fast."""
+    said = [
+        "PNG files per second of Lensgate divided by those of the other server, measured in turns. At 1, both are "
+        f"equally fast. Lensgate alone: {figures.lensgate_images_per_second:g} images/s.",
+        f"{figures.load}. {figures.hardware}.",
+        f"Measured with {figures.command}",
+    ]
+    lines = [line for sentence in said for line in textwrap.wrap(sentence, _LETTERS)]
+    parts = [text(_MARGIN, 26, "Throughput of Lensgate relative to other servers", weight="bold", size=14)]
+    parts += [text(_MARGIN, 46 + 16 * row, line, fill=GREY, size=12) for row, line in enumerate(lines)]
+    y = 54 + 16 * len(lines)
+    parts += _legend(y, figures.decoders())
+    top, bottom = y + 16, y + 16 + _bars_height(figures)
+    parts += [*_grid(top, bottom, figures), *_bars(top, figures)]
+    title = "Throughput of Lensgate relative to other servers, PNG files"
+    return picture(_WIDTH, bottom + 44, title=title, parts=parts)
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:.2f}".removesuffix("0") + " x"
 
 
-def chart(figures: Figures) -> str:
-    """Draw a bar for Lensgate and two for each other server, in images per second."""
-    ours = figures.lensgate_images_per_second
-    bars = [("Lensgate", ours, _OURS, f"{ours:.0f}")]
-    for name, ratio in figures.speed_of_lensgate_relative_to.items():
-        for label, value, colour in ((name, ratio.same_decoder, _SAME), ("", ratio.pillow, _PILLOW)):
-            bars.append((label, ours / value, colour, f"{ours / value:.0f} (Lensgate {_times(value)})"))
-    scale = (_WIDTH - _LEFT - _RIGHT) / ours
-    parts = [
-        text(16, 26, "PNG files judged per second", weight="bold"),
-        text(16, 46, f"{figures.load}. {figures.hardware}.", fill=GREY, size=12),
-        text(
-            16,
-            64,
-            f"Others: {ours:.0f} divided by the ratio (in brackets) of two servers in turns.",
-            fill=GREY,
-            size=12,
-        ),
-        text(16, 82, figures.command, fill=GREY, size=12),
-        *_legend(16, 98),
-    ]
-    for place, (label, rate, colour, note) in enumerate(bars):
-        y = _TOP + place * _ROW + (place + 1) // 2 * 6
-        parts += [
-            text(_LEFT - 8, y + 15, label, anchor="end"),
-            box(_LEFT, y, rate * scale, _ROW - 4, fill=colour),
-            text(_LEFT + rate * scale + 6, y + 14, note, fill=INK),
-        ]
-    height = _TOP + len(bars) * _ROW + len(bars) // 2 * 6 + 14
-    return picture(_WIDTH, height, title="PNG files judged per second by Lensgate and other servers", parts=parts)
+def _values(figures: Figures) -> list[dict[str, float]]:
+    return [ratios.measured() for ratios in figures.speed_of_lensgate_relative_to.values()]
 
 
-def _legend(x: int, y: int) -> list[str]:
-    entries = [(_OURS, "Lensgate"), (_SAME, "with Lensgate's decoder in its handler"), (_PILLOW, "with Pillow")]
-    parts = []
-    for colour, words in entries:
-        parts += [box(x, y, 10, 10, fill=colour), text(x + 15, y + 9, words, fill=GREY)]
-        x += 40 + len(words) * 7
-    return parts
+def _end(figures: Figures) -> int:
+    """The right end of the axis."""
+    return math.ceil(max(1.0, *(value for found in _values(figures) for value in found.values())))
+
+
+def _place(ratio: float, figures: Figures) -> float:
+    return _MARGIN + ratio * (_WIDTH - 2 * _MARGIN - _NOTE) / _end(figures)
+
+
+def _bars_height(figures: Figures) -> int:
+    return sum(_NAME + _BAR * len(found) + _GAP for found in _values(figures))
+
+
+def _legend(y: int, decoders: list[str]) -> Iterator[str]:
+    words = "Decoder of the other server:"
+    yield text(_MARGIN, y, words, fill=INK, size=12)
+    x = _MARGIN + 178
+    for key in decoders:
+        name, colour = _DECODERS[key]
+        yield box(x, y - 10, 10, 10, fill=colour)
+        yield text(x + 15, y, name, fill=INK, size=12)
+        x += 30 + 7 * len(name)
+
+
+def _grid(top: int, bottom: int, figures: Figures) -> Iterator[str]:
+    end = _end(figures)
+    for ratio in range(0, end + 1, math.ceil(end / 8)):
+        x = _place(ratio, figures)
+        yield vertical(x, top, bottom, stroke=LINE)
+        yield text(x, bottom + 15, f"{ratio}", anchor="middle", fill=GREY, size=12)
+    axis = "times the throughput of the other server; black line: equally fast"
+    yield text(_MARGIN, bottom + 33, axis, fill=GREY, size=12)
+
+
+def _bars(y: int, figures: Figures) -> Iterator[str]:
+    labels = []
+    for name, ratios in figures.speed_of_lensgate_relative_to.items():
+        labels.append(text(_MARGIN, y + 14, name, halo=True))
+        y += _NAME
+        for key, ratio in ratios.measured().items():
+            right = _place(ratio, figures)
+            yield box(_MARGIN, y, right - _MARGIN, _BAR - 3, fill=_DECODERS[key][1])
+            labels.append(text(right + 6, y + 13, _times(ratio), halo=True))
+            y += _BAR
+        y += _GAP
+    yield vertical(_place(1, figures), y - _bars_height(figures), y - _GAP, stroke=INK)
+    yield from labels

@@ -1,5 +1,6 @@
-"""Read only the orientation from an EXIF block."""
+"""Read only the orientation from an EXIF block, or from XMP metadata."""
 
+import re
 import struct
 
 import numpy as np
@@ -14,6 +15,7 @@ _FORMATS = {3: "H", 4: "I"}
 """TIFF type of a stored orientation -> `struct` format."""
 
 _VALUE_BYTES = 4
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
 def read_orientation(exif: ImageBytes) -> int:
@@ -31,6 +33,14 @@ def find_orientation(exif: ImageBytes) -> int | None:
         return _read(bytes(exif).removeprefix(EXIF_PREFIX))
     except (struct.error, IndexError, ValueError):
         return None
+
+
+def with_xmp(exif: ImageBytes, xmp: ImageBytes) -> ImageBytes:
+    """Return an EXIF block with the orientation of both: that of EXIF, otherwise that of XMP, as Pillow does."""
+    match = _XMP_ORIENTATION.search(xmp)
+    if match is None or find_orientation(exif) is not None:
+        return exif
+    return struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, _ORIENTATION, 3, 1, int(match[1]), 0, 0)
 
 
 def _read(tiff: bytes) -> int | None:

@@ -15,12 +15,13 @@ from PIL import WebPImagePlugin
 
 from gate.averaging import DecodedImage, band_of
 from gate.errors import CorruptImage
+from gate.formats.exif import with_xmp
 from gate.types import ImageBytes, Pixels
 
 _Chunk = tuple[bytes, int, int]
 
 _FIRST = 12
-_ANIMATION, _EXIF, _ALPHA = 0x02, 0x08, 0x10
+_ANIMATION, _XMP, _EXIF, _ALPHA = 0x02, 0x04, 0x08, 0x10
 _FRAME_HEADER = 16
 _IMAGE_CHUNKS = (b"VP8 ", b"VP8L")
 
@@ -44,7 +45,7 @@ def is_webp(data: ImageBytes) -> bool:
 
 
 def read_webp_header(data: ImageBytes) -> WebpFields:
-    """Read size, animation and EXIF block.
+    """Read size, animation and orientation, as an EXIF block.
 
     Raises:
         CorruptImage: the first chunk is unknown, or there are too many chunks.
@@ -53,7 +54,9 @@ def read_webp_header(data: ImageBytes) -> WebpFields:
     kind = data[12:16]
     if kind == b"VP8X":
         flags, width, height = data[20], _uint24(data, 24) + 1, _uint24(data, 27) + 1
-        return WebpFields(width, height, bool(flags & _ANIMATION), _exif(data) if flags & _EXIF else b"")
+        exif = _body(data, b"EXIF") if flags & _EXIF else b""
+        xmp = _body(data, b"XMP ") if flags & _XMP else b""
+        return WebpFields(width, height, bool(flags & _ANIMATION), with_xmp(exif, xmp))
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return WebpFields((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
@@ -147,9 +150,9 @@ def _on_canvas(data: ImageBytes, start: int, frame: DecodedImage) -> DecodedImag
     )
 
 
-def _exif(data: ImageBytes) -> ImageBytes:
+def _body(data: ImageBytes, wanted: bytes) -> ImageBytes:
     for kind, start, end in _chunks(data, _FIRST, len(data), is_whole=False):
-        if kind == b"EXIF":
+        if kind == wanted:
             return data[start:end]
     return b""
 

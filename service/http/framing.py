@@ -37,6 +37,13 @@ def check_framing(headers: Iterable[tuple[bytes, bytes]], *, version: str) -> in
     return length
 
 
+def refused_by_parser(error: httptools.HttpParserError) -> MalformedRequest:
+    """Return the answer to bytes that the parser refuses."""
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return MalformedRequest("the URL must be percent-encoded UTF-8, such as caf%C3%A9: it holds other characters")
+    return MalformedRequest("the request is not HTTP/1.1")
+
+
 def may_be_request(data: bytes, start: int, max_header_bytes: int) -> bool:
     """Return False if the bytes behind a request cannot begin another one; its answer is then the last."""
     end = data.find(HEAD_END, start, start + max_header_bytes)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -32,8 +33,9 @@ async def check_query(request: Request) -> None:
 
 def check_names(request: Request, known: Iterable[str]) -> None:
     """Raise MalformedRequest where the query holds a name that is not `known`, or one with two values."""
-    if not request.scope["query_string"]:
+    if not (query := request.scope["query_string"]):
         return
+    _check_encoding(query)
     seen: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
@@ -59,6 +61,22 @@ def names_of(kind: type[BaseModel]) -> frozenset[str]:
 def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
     """Describe pydantic's errors with the names of the values at fault."""
     return "; ".join(map(_describe, faults))
+
+
+def _check_encoding(query: bytes) -> None:
+    """Raise MalformedRequest for text that is not percent-encoded UTF-8: parsing would silently alter an id."""
+    if not _is_utf8(unquote_to_bytes(query)):
+        raise MalformedRequest(
+            "the query must be percent-encoded UTF-8, such as id=caf%C3%A9: curl --url-query id=NAME writes it"
+        )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _describe(fault: Mapping[str, Any]) -> str:

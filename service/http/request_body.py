@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -59,13 +60,15 @@ async def _read_announced(request: Request, length: int, connection: Connection,
     """Read a body of known length, whose bytes are already reserved, into one buffer without copies."""
     body = bytearray(length)
     rest = memoryview(body)
+    is_direct = False
     try:
-        with _at_rate(min_rate, lambda: length - (connection.rest_of_body() or len(rest))):
+        with _at_rate(min_rate, lambda: length - (connection.rest_of_body() if is_direct else len(rest))):
             async for part in body_parts(request):
                 rest[: len(part)] = part
                 rest = rest[len(part) :]
                 if part and rest:
                     connection.read_into(rest)
+                    is_direct = True
     except BaseException:
         connection.stop_reading()
         raise
@@ -103,14 +106,17 @@ def _at_rate(min_rate: int, received: Callable[[], int]) -> Iterator[None]:
         return
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     pace, seen, is_slow = Pace(min_rate, GRACE_SECONDS), 0, False
-    timer: asyncio.TimerHandle
+    timer: asyncio.Handle
 
-    def check(waited: float) -> None:
+    def check(waited: float, *, is_final: bool = False) -> None:
         nonlocal seen, is_slow, timer
         came, seen = received() - seen, received()
         pace.count(waited, came)
         if pace.left >= _LEAST_SECONDS:
             timer = loop.call_later(pace.left, check, pace.left)
+        elif not is_final:
+            # After a pause of the process, bytes that arrived during it are only being read now.
+            timer = loop.call_soon(partial(check, 0.0, is_final=True))
         elif task is not None:
             is_slow = True
             task.cancel()

@@ -1,4 +1,4 @@
-"""Natural batching: one thread takes all queued images, runs the model on them, and repeats.
+"""Natural batching: each inference thread takes its share of the queued images, runs the model on them, and repeats.
 
 It waits briefly for more images only while decoding is further behind than the model.
 """
@@ -20,6 +20,8 @@ from service.inference.running_mean import RunningMean
 
 log = logging.getLogger(__name__)
 
+_LEAST_SHARE = 4  # Images that a thread takes before it leaves some to the others: fewer cost more each.
+
 
 class CanScore(Protocol):
     """A model, as the batcher calls it: uint8 `[N, S, S, 3]` -> `Scores` of N."""
@@ -28,7 +30,7 @@ class CanScore(Protocol):
 
 
 class BatchObserver(Protocol):
-    """Receives the batcher's measurements; the metrics implement it."""
+    """Receives the batcher's measurements, one call at a time; the metrics implement it."""
 
     def observe_wait(self, seconds: float) -> None: ...
 
@@ -73,18 +75,19 @@ class Item:
 
 
 class Batcher:
-    """Owns the inference thread and the queue before it.
+    """Owns the inference threads and the queue before them.
 
     Args:
         scorer: the model.
-        observer: receives waits and batches, from the inference thread.
+        observer: receives waits and batches, from the inference threads.
         max_batch_size: largest number of images in one run.
+        threads: number of runs at a time; each run takes one core.
         max_batch_delay: longest wait in seconds for more images while there is a backlog; 0 never waits. An image with
             less than twice this time to its deadline is not delayed.
         backlog: seconds of decoding that are queued. While this exceeds the model's time for the queued images, all
             cores are busy decoding, and a larger batch costs less per image.
         clock: seconds, monotonic.
-        prepare: called once in the inference thread, before its first run.
+        prepare: called in each inference thread, before its first run.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Batcher:
         observer: BatchObserver,
         *,
         max_batch_size: int,
+        threads: int = 1,
         max_batch_delay: float = 0.0,
         backlog: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -111,11 +115,16 @@ class Batcher:
         self._changed = threading.Condition()
         self._closing = False
         self._mean = RunningMean()
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._threads = [threading.Thread(target=self._run, name="inference", daemon=True) for _ in range(threads)]
 
     def start(self) -> None:
-        """Start the inference thread."""
-        self._thread.start()
+        """Start the inference threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def part_size(self, images: int) -> int:
+        """Return the size of the items into which so many images of one request are cut, a share for each thread."""
+        return min(self.max_batch_size, self._share(images))
 
     def submit(self, pixels: Pixels, done: Done, *, waited: float = 0.0, deadline: float = float("inf")) -> Item:
         """Queue one item, uint8 `[N, S, S, 3]` with N <= `max_batch_size`; `waited` adds earlier seconds to its wait.
@@ -124,7 +133,7 @@ class Batcher:
 
         Raises:
             ValueError: there are more images than one run of the model takes.
-            NotReady: the inference thread does not run.
+            NotReady: the inference threads do not run.
         """
         if len(pixels) > self.max_batch_size:
             raise ValueError(f"{len(pixels)} images in one item: a run of the model takes {self.max_batch_size}")
@@ -166,7 +175,7 @@ class Batcher:
 
     def predicted_wait(self) -> float:
         """Seconds until the model takes an image that arrives now."""
-        return self._queued * self._mean.value
+        return self._queued * self._mean.value / len(self._threads)
 
     @property
     def queued(self) -> int:
@@ -175,16 +184,18 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the inference thread runs."""
-        return self._thread.is_alive()
+        """Whether the inference threads run. One that dies ends the others too."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def close(self, *, timeout: float | None = None) -> None:
-        """Finish the queued items, then end the thread; wait at most `timeout` seconds for that."""
+        """Finish the queued items, then end the threads; wait at most `timeout` seconds for that."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+            self._changed.notify_all()
+        end = None if timeout is None else time.monotonic() + timeout
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         batch: list[Item] = []
@@ -213,13 +224,21 @@ class Batcher:
 
     def _pop_batch(self) -> list[Item]:
         taken: list[Item] = []
-        images = 0
-        while self._queue and images + self._queue[0].images <= self.max_batch_size:
+        images, most = 0, self.part_size(self._queued)
+        # The first item may exceed a share, because an item is scored in one run.
+        while self._queue and (not taken or images + self._queue[0].images <= most):
             taken.append(self._queue.popleft())
             images += taken[-1].images
         self._queued -= images
         self._hurried &= bool(self._queue)
+        if self._queue:
+            self._changed.notify()
         return taken
+
+    def _share(self, images: int) -> int:
+        if len(self._threads) == 1:
+            return images
+        return max(_LEAST_SHARE, -(-images // len(self._threads)))
 
     def _is_in_time(self, item: Item) -> bool:
         if self._clock() <= item.deadline:
@@ -260,8 +279,9 @@ class Batcher:
         start = self._clock()
         answers = self._scorer.score(pixels)
         end = self._clock()
-        self._mean.update((end - start) / len(pixels))
-        self._observer.observe_batch(len(pixels), end - start)
+        with self._changed:
+            self._mean.update((end - start) / len(pixels))
+            self._observer.observe_batch(len(pixels), end - start)
         scores = answers.each()
         if len(scores) != len(pixels):
             raise RuntimeError(f"the model answered {len(scores)} of {len(pixels)} images")
@@ -272,6 +292,7 @@ class Batcher:
         """Fail the current batch and the queue, so that no caller waits for a thread that has ended."""
         with self._changed:
             self._closing = True
+            self._changed.notify_all()
             left, self._queue = self._queue, deque()
             self._queued = 0
         for item in (*batch, *left):

@@ -1,4 +1,4 @@
-"""One version of the model in service: its card, its band and its inference thread."""
+"""One version of the model in service: its card, its band and its inference threads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from gate import Card, Decision, Label, decide
-from gate.scorer import Score
+from gate.scorer import CPU, Score
 from service.inference.batcher import Batcher, BatchObserver, CanScore
 from service.settings import Settings
 
@@ -23,14 +23,15 @@ class LoadedModel:
 class ModelRunner:
     """Scores and decides with one version. A request keeps the runner it began with, even after a swap.
 
-    Each request enters it with `with`; after `retire`, the last request to leave ends the inference thread.
+    Each request enters it with `with`; after `retire`, the last request to leave ends the inference threads.
 
     Args:
         loaded: the model.
         settings: batch sizes, and the operator's band, which overrides the card's.
         observer: receives waits and batches.
         backlog: seconds of decoding that are queued.
-        prepare: called once in the inference thread, before its first run.
+        threads: runs of the model at a time on the CPU; a GPU makes one.
+        prepare: called in each inference thread, before its first run.
 
     Raises:
         SettingsError: the operator's edges and the card's do not form a band.
@@ -42,6 +43,7 @@ class ModelRunner:
         settings: Settings,
         *,
         observer: BatchObserver,
+        threads: int = 1,
         backlog: Callable[[], float] = lambda: 0.0,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
@@ -52,6 +54,7 @@ class ModelRunner:
             loaded.scorer,
             observer,
             max_batch_size=settings.max_batch_size,
+            threads=threads if loaded.provider == CPU else 1,
             max_batch_delay=settings.max_batch_delay_ms / 1000,
             backlog=backlog,
             prepare=prepare,
@@ -60,7 +63,7 @@ class ModelRunner:
         self._retired = False
 
     def start(self) -> None:
-        """Start the inference thread."""
+        """Start the inference threads."""
         self.batcher.start()
 
     @property
@@ -79,12 +82,12 @@ class ModelRunner:
         )
 
     def retire(self) -> None:
-        """End the inference thread once no request uses it; another version is served from now on."""
+        """End the inference threads once no request uses them; another version is served from now on."""
         self._retired = True
         self._end_if_unused()
 
     def close(self, *, timeout: float) -> None:
-        """End the inference thread; wait at most `timeout` seconds for that."""
+        """End the inference threads; wait at most `timeout` seconds for that."""
         self.batcher.close(timeout=timeout)
 
     def __enter__(self) -> Self:

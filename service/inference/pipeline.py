@@ -24,7 +24,7 @@ _CLOSE_SECONDS = 1.0
 
 
 class Pipeline:
-    """Decides about images. It owns the decode threads and the inference thread of the served version.
+    """Decides about images. It owns the decode threads and the inference threads of the served version.
 
     Args:
         settings: limits and sizes.
@@ -81,7 +81,7 @@ class Pipeline:
     def check_alive(self) -> None:
         """Raise NotReady if only a restart helps."""
         if not self.runner.batcher.is_alive:
-            raise NotReady("the inference thread has ended")
+            raise NotReady("an inference thread has ended")
 
     def swap(self, loaded: LoadedModel) -> None:
         """Serve another version from now on; requests that began with the previous one end with it.
@@ -179,7 +179,7 @@ class Pipeline:
 
     async def _score(self, context: RequestContext, pixels: Pixels, waited: float) -> list[Score]:
         """Score N images in runs of at most the batch size; the first failure drops the queued rest."""
-        step = context.runner.batcher.max_batch_size
+        step = context.runner.batcher.part_size(len(pixels))
         # Taken before submission: the model may have begun by the time that returns.
         queued = time.monotonic()
         parts = [pixels[first : first + step] for first in range(0, len(pixels), step)]
@@ -197,7 +197,8 @@ class Pipeline:
         self.runner.batcher.nudge()
 
     def _make_runner(self, loaded: LoadedModel) -> ModelRunner:
-        runner = ModelRunner(loaded, self._settings, observer=self._metrics, backlog=self._decode_pool.backlog)
+        pool = self._decode_pool
+        runner = ModelRunner(loaded, self._settings, observer=self._metrics, threads=pool.threads, backlog=pool.backlog)
         self._metrics.serve(runner.card, runner.band, provider=runner.provider)
         return runner
 

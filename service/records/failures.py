@@ -3,12 +3,12 @@
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, select
 
 from service.http.failed_request import FailedRequest
 from service.ids import new_id
@@ -18,7 +18,7 @@ from service.records.store import Store, insert_into
 from service.records.tables import STEP_SECONDS, failed_requests, failures, storable_text
 
 EXAMPLES_PER_STEP = 3
-"""Most examples of one code in one step; more of them add little, and a flood must not fill the store."""
+"""Most examples of one code in one step, and one of each batch without any: a flood must not fill the store."""
 
 EXAMPLES_KEPT = 200
 """Most examples of one code in the store."""
@@ -39,6 +39,8 @@ class FailureLog:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[int, str]] = Counter()
         self._examples: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
+        # Taken by `write`, and kept unchanged until the store has confirmed it.
+        self._writing: tuple[Mapping[tuple[int, str], int], Sequence[dict[str, Any]]] | None = None
         self._kept: dict[str, tuple[int, int]] = {}
 
     def observe(self, failed: FailedRequest) -> None:
@@ -51,28 +53,28 @@ class FailureLog:
             last, count = self._kept.get(failed.code, (step, 0))
             count = count + 1 if last == step else 1
             self._kept[failed.code] = (step, count)
-            if count <= EXAMPLES_PER_STEP:
+            # Each batch has an example, by which a retry recognizes that the batch was written.
+            if count <= EXAMPLES_PER_STEP or not self._examples:
                 self._examples.append(_row(failed, now))
 
     def write(self, store: Store) -> None:
-        """Write all that was collected; it stays here if that fails.
+        """Write all that was collected; it stays here if that fails. Idempotent: the response to a commit may be lost.
 
         Raises:
             RecordsUnavailable: the database is unavailable.
         """
         with self._lock:
-            counts, examples = self._counts.copy(), list(self._examples)
-        if not counts:
+            if self._writing is None and self._counts:
+                self._writing = self._counts.copy(), list(self._examples)
+                self._counts.clear()
+                self._examples.clear()
+        if self._writing is None:
             return
+        counts, examples = self._writing
         with store.begin() as connection:
-            _add_counts(connection, counts)
-            if examples:
-                connection.execute(insert(failed_requests), examples)
-        with self._lock:
-            self._counts -= counts
-            for example in examples:
-                if self._examples and self._examples[0] is example:
-                    self._examples.popleft()
+            if _insert_examples(connection, examples):
+                _add_counts(connection, counts)
+        self._writing = None
 
 
 class FailureFilters(BaseModel):
@@ -150,7 +152,13 @@ def read_failures(connection: Connection, *, since: int, width: int) -> Iterator
         yield int(row[0]), row[1], int(row[2])
 
 
-def _add_counts(connection: Connection, counts: Counter[tuple[int, str]]) -> None:
+def _insert_examples(connection: Connection, examples: Sequence[Mapping[str, Any]]) -> bool:
+    """Insert a batch of examples; return False if it is in the store already."""
+    new = insert_into(connection, failed_requests).on_conflict_do_nothing().returning(failed_requests.c.record)
+    return connection.execute(new, list(examples)).first() is not None
+
+
+def _add_counts(connection: Connection, counts: Mapping[tuple[int, str], int]) -> None:
     rows = [{"step": step, "code": code, "images": count} for (step, code), count in counts.items()]
     new = insert_into(connection, failures)
     more = failures.c.images + new.excluded.images

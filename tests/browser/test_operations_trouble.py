@@ -75,7 +75,7 @@ def test_a_dead_inference_thread_is_told(browser: Browser, busy: Running) -> Non
     with open_page(browser, busy.url) as page:
         change_snapshot(page, lambda snapshot: snapshot.update(state="failed"))
         page.goto("/")
-        expect(page.locator("#banners")).to_contain_text("The inference thread has ended")
+        expect(page.locator("#banners")).to_contain_text("An inference thread has ended")
         expect(page.locator("#state")).to_have_text("Failed")
 
 

@@ -28,7 +28,6 @@ from bulk.engines.local import LocalEngine
 from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.session import start_patiently
 from bulk.job import BulkJob
-from bulk.output.folder import LOCK
 from bulk.output.score_cache import ScoreCache
 from bulk.output.tally import Counts
 from bulk.progress import Progress
@@ -36,6 +35,7 @@ from bulk.run import run
 from bulk.sources.source import open_source
 from bulk.summary import Summary
 from bulk.work.worker import Worker
+from common.storage import LOCK
 from gate import Band
 from gate.types import Device
 from tests.bulk.helpers import face, tar_bytes

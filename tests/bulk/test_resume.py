@@ -7,8 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bulk.output.folder import LOCK
-from common.storage import TEMPORARY
+from common.storage import LOCK, TEMPORARY
 from tests.bulk.helpers import (
     DARK,
     GREY,

@@ -99,6 +99,7 @@ ORDER = b'{"asked": "no_glasses"}'
     ("members", "expected"),
     [
         ({"a.json": b'{"askd": "glasses"}', "a.png": face(DARK)}, {"a": "has no field 'asked', only askd"}),
+        ({"a.json": b'{"\\ud800": "glasses"}', "a.png": face(DARK)}, {"a": r"has no field 'asked', only \ud800"}),
         ({"a.png": face(DARK)}, {"a": "the image has no .json with 'asked'"}),
         ({"a.png": face(DARK), "b.png": face(DARK), "a.json": ORDER}, {"a": "must be consecutive", "b": "no .json"}),
         ({"a.png": face(DARK), "a.json": b'"glasses"'}, {"a": "is not an object"}),

@@ -41,7 +41,7 @@ def test_a_column_names_the_source_of_each_row(bulk: Bulk, tmp_path: Path) -> No
 
 def test_a_json_names_the_source_of_a_sample(bulk: Bulk, tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
-    samples = {"a": {"run": "r1"}, "b": {"run": 7}, "c": {}, "d": {"run": ""}}
+    samples = {"a": {"run": "r1"}, "b": {"run": 7}, "c": {}, "d": {"run": ""}, "g": {"run": "\ud800"}}
     members = [
         member
         for key, fields in samples.items()
@@ -58,6 +58,7 @@ def test_a_json_names_the_source_of_a_sample(bulk: Bulk, tmp_path: Path) -> None
         "d": (place, "invalid_source"),
         "e": (place, None),
         "f": (place, "invalid_source"),
+        "g": (place, "invalid_source"),
     }
 
 

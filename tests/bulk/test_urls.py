@@ -131,6 +131,13 @@ def test_texts_lose_secrets_only(text: str, plain: str) -> None:
     assert without_secrets(text) == plain
 
 
+def test_a_url_that_is_none_is_refused(bulk: Bulk, tmp_path: Path) -> None:
+    for url in ("http://[", "https://host:99999/faces.tar"):
+        ran = bulk(url, tmp_path / "out")
+        assert (ran.status, ran.err.startswith(f"lensgate: '{url}' is not a URL: ")) == (2, True)
+    assert bulk("file://", tmp_path / "out").err == "lensgate: file:// names no file or folder\n"
+
+
 def test_a_password_in_a_store_s_url_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", [LIGHT])
     for run in (("s3://key:hush-1@bucket/x", tmp_path / "out"), (faces, "s3://key:hush-1@bucket/x")):

@@ -1,6 +1,7 @@
 """The generated parts of the documentation are those that the code gives now."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.generate.markdown import BlockError, fill, table
+from docs.generate.throughput import Figures, Ratios, chart, throughput_table
 from tests.docs.pages import DOCS, ROOT, name_of
 
 
@@ -43,6 +45,22 @@ def test_committed_files_are_current(generated: dict[Path, str]) -> None:
 )
 def test_reference_names_its_subject(generated: dict[Path, str], page: str, text: str) -> None:
     assert text in generated[(DOCS / f"reference/{page}.md").resolve()]
+
+
+def test_chart_and_table_of_throughput_show_measured_ratios_alone() -> None:
+    figures = Figures(
+        command="python -m bench.serving",
+        hardware="Two cores",
+        load="20 files",
+        lensgate_images_per_second=150,
+        in_process_images_per_second=200,
+        speed_of_lensgate_relative_to={"one": Ratios(pillow=3.0, same_decoder=0.9), "other": Ratios(opencv=2.0)},
+    )
+    drawn = chart(figures)
+    assert re.findall(r">([^<]+ x)</text>", drawn) == ["0.9 x", "3.0 x", "2.0 x"]
+    bars = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)" height="17"', drawn)]
+    assert [width / bars[1] for width in bars] == pytest.approx([0.3, 1.0, 2 / 3], abs=0.001)
+    assert throughput_table(figures).splitlines()[2:] == ["| one | 0.9 x | 3.0 x | - |", "| other | - | - | 2.0 x |"]
 
 
 def test_unknown_block_is_an_error() -> None:

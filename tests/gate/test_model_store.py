@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +10,8 @@ import pytest
 
 from gate import Card, Model, ModelError, ModelStore
 from gate import model_store as models_module
-from gate.files import write_atomically
-from gate.model_store import Rollback
+from gate.files import atomic_file, write_atomically
+from gate.model_store import GRAPH_FILE, Rollback
 from tests.support.models import brightness_model, write_model
 
 
@@ -21,6 +24,9 @@ def store(tmp_path: Path) -> ModelStore:
 
 def test_versions_are_in_natural_order(store: ModelStore) -> None:
     assert store.versions() == ["2", "10"]
+    (store.folder / "²").mkdir()  # A digit that int() does not read.
+    (store.folder / "²" / GRAPH_FILE).touch()
+    assert set(store.versions()) == {"2", "10", "²"}
 
 
 def test_the_current_version_is_loaded_unless_another_is_named(store: ModelStore) -> None:
@@ -219,5 +225,8 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     write_atomically(path, b"1")
     with pytest.raises(TypeError):
         write_atomically(path, "not bytes")  # type: ignore[arg-type]
+    with pytest.raises(OSError, match=re.escape(str(path))), atomic_file(path) as temporary:
+        temporary.write_bytes(b"2")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # A full disk names no file.
     assert path.read_bytes() == b"1"
     assert list(tmp_path.iterdir()) == [path]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from gate import ImageError, area_average, read_pixels
 from gate.errors import CorruptImage, EmptyImage, ImageTooLarge, ImageTooSmall, NotSquare, UnsupportedImage
@@ -86,7 +86,7 @@ def test_a_transparent_colour_of_a_png_is_black() -> None:
     assert read_pixels(encode(image, transparency=(200, 200, 200)), SIZE).max() == 0
 
 
-@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0", "4:2:2"])
 @pytest.mark.parametrize("edge", [1024, 512, 256, 128, 1000, 777, 100])
 def test_a_jpeg_shrunk_by_its_dct_agrees_with_the_whole_decode(edge: int, subsampling: str) -> None:
     data = encode(portrait(edge), "JPEG", quality=95, subsampling=subsampling)
@@ -141,6 +141,17 @@ def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     stored = upright.transpose(undo[orientation]) if orientation in undo else upright
     data = encode(stored, kind, exif=exif, quality=95)
     assert np.abs(read_pixels(data, SIZE) - AVERAGE).mean() < 2.5
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_orientation_in_xmp_counts_where_exif_has_none(kind: str) -> None:
+    xmp = b'<x tiff:Orientation="6"/>'
+    for tag, value, orientation in ((ExifTags.Base.Make, "camera", 6), (ExifTags.Base.Orientation, 3, 3)):
+        exif = Image.Exif()
+        exif[tag] = value
+        data = encode(FACE, kind, xmp=xmp, exif=exif)
+        found = Image.open(io.BytesIO(data)).getexif()[ExifTags.Base.Orientation]
+        assert read_header(data).orientation == orientation == found
 
 
 def test_a_broken_exif_block_does_not_spoil_the_picture() -> None:

@@ -1,5 +1,7 @@
+import itertools
 import threading
 from concurrent.futures import Future, wait
+from functools import partial
 
 import numpy as np
 import pytest
@@ -322,3 +324,96 @@ def test_more_images_than_a_run_takes_are_refused_and_do_not_stop_the_thread() -
     assert probability(bench.submit(255)) == 1.0
     assert bench.batcher.queued == 0
     bench.close()
+
+
+class Meeting:
+    """A model whose first runs wait for each other, so that they end only if they are at work together."""
+
+    def __init__(self, runs: int) -> None:
+        self.batches: list[int] = []
+        self._left = runs
+        self._barrier = threading.Barrier(runs)
+
+    def score(self, images: np.ndarray) -> Scores:
+        self.batches.append(len(images))
+        if self._left > 0:
+            self._left -= 1
+            self._barrier.wait(TIMEOUT)
+        return Scores(images[:, 0, 0, 0].astype(np.float32) / np.float32(255), None)
+
+
+def probabilities(future: "Future[Scored | Exception]") -> list[float]:
+    outcome = future.result(TIMEOUT)
+    assert isinstance(outcome, Scored)
+    return [score.probability for score in outcome.scores]
+
+
+def test_several_threads_run_the_model_at_the_same_time() -> None:
+    scorer = Meeting(3)
+    batcher = Batcher(scorer, Watch(), max_batch_size=32, threads=3)
+    outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(3)]
+    batcher.start()
+    for value, future in enumerate(outcomes):
+        batcher.submit(np.full((4, 8, 8, 3), 51 * value, np.uint8), future.set_result)
+    found = [probabilities(future) for future in outcomes]
+    assert found == [[pytest.approx(0.2 * value)] * 4 for value in range(3)]
+    batcher.close()
+    assert not batcher.is_alive
+
+
+@pytest.mark.parametrize(
+    ("threads", "images", "part"), [(1, 40, 32), (1, 6, 6), (2, 40, 20), (2, 90, 32), (2, 3, 4), (8, 32, 4)]
+)
+def test_a_request_is_cut_into_a_part_for_each_thread(threads: int, images: int, part: int) -> None:
+    assert Batcher(FakeScorer(), Watch(), max_batch_size=32, threads=threads).part_size(images) == part
+
+
+class Entered(FakeScorer):
+    """Counts the runs that have begun."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go.clear()
+        self._runs = itertools.count(1)
+        self._begun = 0
+
+    def has_begun(self, runs: int) -> bool:
+        return self._begun == runs
+
+    def score(self, images: np.ndarray) -> Scores:
+        self._begun = next(self._runs)
+        return super().score(images)
+
+
+def test_a_thread_leaves_a_share_of_the_queue_to_the_others() -> None:
+    scorer, watch = Entered(), Watch()
+    batcher = Batcher(scorer, watch, max_batch_size=32, threads=2)
+    outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(14)]
+    batcher.start()
+    for number, future in enumerate(outcomes):
+        batcher.submit(flat(51, 8)[None], future.set_result)
+        wait_until(partial(scorer.has_begun, min(number + 1, 2)))
+    scorer.go.set()
+    assert [probabilities(future) for future in outcomes] == [[pytest.approx(0.2)]] * 14
+    batcher.close()
+    # Half of the twelve that were queued, then the rest in shares of at least four.
+    assert max(scorer.batches) == 6
+    assert sum(scorer.batches) == sum(images for images, _ in watch.batches) == 14
+
+
+def test_a_thread_that_dies_ends_the_others_after_their_runs() -> None:
+    scorer = Entered()
+    batcher = Batcher(scorer, Watch(), max_batch_size=1, threads=2)
+    outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(3)]
+    batcher.start()
+    for number, future in enumerate(outcomes):
+        batcher.submit(flat(51, 8)[None], future.set_result)
+        wait_until(partial(scorer.has_begun, min(number + 1, 2)))
+    faults = iter([SystemExit("killed")])
+    scorer.fault = lambda _: next(faults, None)
+    scorer.go.set()
+    assert not wait(outcomes, TIMEOUT).not_done
+    assert sorted(isinstance(each.result(), NotReady) for each in outcomes[:2]) == [False, True]
+    wait_until(lambda: not any(thread.is_alive() for thread in batcher._threads))
+    with pytest.raises(NotReady):
+        batcher.submit(flat(51, 8)[None], outcomes[0].set_result)

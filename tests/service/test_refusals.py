@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.service.access.keys import bearer, write_tokens
+from tests.support.attacks import connected, read_all
 from tests.support.images import encode, flat
 from tests.support.servers import TIMEOUT, Running, running_process, running_service
 
@@ -63,6 +64,21 @@ def test_two_values_are_an_error_and_the_same_value_twice_is_one(recorded: Runni
 def test_pages_and_probes_take_what_links_and_balancers_add(recorded: Running) -> None:
     for path in ("/", "/login", "/livez", "/readyz", "/metrics", "/v2/health/live"):
         assert recorded.client.get(path, params={"utm": "1"}).status_code == 200
+
+
+@pytest.mark.parametrize("query", [b"id=caf%E9", b"source=%ED%A0%80", "id=caf\u00e9".encode(), b"id=caf\xe9"])
+def test_a_query_that_parsing_would_alter_is_an_error(recorded: Running, query: bytes) -> None:
+    with connected(recorded.url) as connection:
+        connection.sendall(b"POST /v1/decisions?%b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % query)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"percent-encoded UTF-8" in answer
+
+
+def test_blanks_around_a_header_are_not_part_of_it(recorded: Running) -> None:
+    with connected(recorded.url) as connection:
+        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: \t localhost \t\r\nConnection: close\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("identity", ["a\nb", "\x1b[2J", "\x85", "\u2028", "\u202egnp", "", "x" * 129])

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from gate.pixels import Pixels
+from gate.scorer import CPU, CUDA
 from service import cli, demo, server
 from service.inference.model_runner import LoadedModel
 from service.process import signals
@@ -26,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 FORBIDDEN = ("service.http", "service.api", "service.access", "service.records", "service.metrics", "service.runtime")
 
 
-def fake(version: str) -> LoadedModel:
-    return LoadedModel(brightness_model(version).card, FakeScorer(), "fake")
+def fake(version: str, provider: str = "fake") -> LoadedModel:
+    return LoadedModel(brightness_model(version).card, FakeScorer(), provider)
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -44,19 +45,20 @@ def test_inference_imports_neither_http_nor_records_nor_metrics() -> None:
     assert not {name for name in names if name.startswith((*FORBIDDEN, "starlette", "fastapi", "sqlalchemy"))}
 
 
-def test_threads_start_with_the_runtime_and_end_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("provider", "runs"), [(CPU, 2), (CUDA, 1)])
+def test_threads_start_with_the_runtime_and_end_with_it(tmp_path: Path, provider: str, runs: int) -> None:
     def started() -> list[str]:
         names = [thread.name for thread in threading.enumerate() if thread not in before]
         return sorted(name for name in names if not name.startswith("asyncio"))
 
     async def run() -> None:
         async with runtime:
-            assert started() == ["decode-0", "decode-1", "inference", "inference", "preview-worker", "recorder"]
+            assert started() == ["decode-0", "decode-1", *["inference"] * (runs + 1), "preview-worker", "recorder"]
         wait_until(lambda: not started())
 
     before = threading.enumerate()
     settings = Settings(records_url=f"sqlite:///{tmp_path / 'records.db'}", decode_threads=2)
-    runtime = build_runtime(settings, fake("1"), shadow=fake("2"))
+    runtime = build_runtime(settings, fake("1", provider), shadow=fake("2", provider))
     assert not started()
     asyncio.run(run())
 

@@ -195,6 +195,24 @@ def test_a_body_on_a_slow_link_is_answered(monkeypatch: pytest.MonkeyPatch, *, i
         assert read_head(connection).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_body_that_arrives_while_the_process_is_paused_is_answered(
+    monkeypatch: pytest.MonkeyPatch, *, is_chunked: bool
+) -> None:
+    monkeypatch.setattr(body, "GRACE_SECONDS", 0.3)
+    framing = b"Transfer-Encoding: chunked\r\n\r\n" if is_chunked else b"Content-Length: %d\r\n\r\n" % len(WHITE)
+    with running_service() as service, connected(service.url) as connection:
+        connection.sendall(b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\n" + framing)
+        connection.sendall(b"1\r\n%b\r\n" % WHITE[:1] if is_chunked else WHITE[:1])
+        wait_until(lambda: service.inflight == 1)
+        time.sleep(0.05)  # The first byte is being read when the pause begins.
+        loop = service.server.servers[0].get_loop()
+        loop.call_soon_threadsafe(time.sleep, 0.5)
+        rest = WHITE[1:]
+        connection.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(rest), rest) if is_chunked else rest)
+        assert read_head(connection).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_batch_that_trickles_ends_with_a_line_that_says_so() -> None:
     with running_service(timeout_ms=500) as service, connected(service.url) as connection:
         kind = f"Content-Type: {TAR_TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()

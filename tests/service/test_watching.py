@@ -358,7 +358,8 @@ def test_no_request_is_dropped_while_versions_of_two_sizes_take_turns(tmp_path: 
     write_model(tmp_path, brightness_model("1", size=32))
     write_model(tmp_path, brightness_model("2", size=64, inverted=True), current=False)
     before = threading.enumerate()
-    server = make_server(Settings(models=tmp_path, port=0, model_poll_seconds=0.02, log_level="error"))
+    settings = Settings(models=tmp_path, port=0, model_poll_seconds=0.02, log_level="error", decode_threads=2)
+    server = make_server(settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
@@ -391,7 +392,7 @@ def test_no_request_is_dropped_while_versions_of_two_sizes_take_turns(tmp_path: 
         running = [each.name for each in threading.enumerate() if each not in before and each.name == "inference"]
     assert len(answers) >= 200
     assert set(answers) == {(200, "1", 0.2), (200, "2", 0.8)}
-    assert len(running) == 1
+    assert len(running) == 2
     server.handle_exit(signal.SIGTERM, None)
     thread.join(TIMEOUT)
     assert not thread.is_alive()

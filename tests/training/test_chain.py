@@ -237,10 +237,10 @@ def test_a_version_is_never_overwritten_and_the_next_is_not_served_unasked(
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "glasses/2").iterdir()} == {0o644}
 
 
-@pytest.mark.parametrize("version", ["../evil", "v 1", "", ".hidden", "x" * 65])
+@pytest.mark.parametrize("version", ["../evil", "v 1", "", ".hidden", "x" * 65, "CURRENT"])
 def test_a_name_that_is_no_version_is_refused_before_any_work(version: str, tmp_path: Path) -> None:
     if version:
-        with pytest.raises(ExportError, match="not a valid version name"):
+        with pytest.raises(ExportError, match=r"version name|name of a file"):
             new_version(tmp_path, version)
     else:
         assert new_version(tmp_path, version).name == "1"
@@ -310,6 +310,23 @@ def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
     model: Model = ModelStore(models).load()
     with pytest.raises(ExportError, match="256"):
         check_graph(as_shipped(load_fitted(run).network), Scorer(model), np.zeros((255, SIZE, SIZE, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--size", "64", "--preset", "gate"], "needs at least 128 pixels"),
+        (["--size", "32"], "verified on 256 images, but the records hold 40"),
+    ],
+)
+def test_one_command_refuses_what_cannot_end_well_before_it_trains(
+    arguments: list[str], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, work = write_dataset(tmp_path / "bars", half(40)), tmp_path / "work"
+    places = ["--data", str(data), "--work", str(work), "--out", str(tmp_path / "models")]
+    assert main(["train", "all", *places, *arguments]) == 1
+    assert fault in capsys.readouterr().err
+    assert not (work / "audit").exists()
 
 
 @pytest.mark.parametrize("terms", [["--licence", "nobody=MIT"], ["--source", "no separator"]])

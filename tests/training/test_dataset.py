@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,23 @@ def test_corrections_that_are_none_are_refused(tmp_path: Path, text: str | None,
         table.write_text(text)
     with pytest.raises(DataError, match=fault):
         read_dataset(write_dataset(tmp_path / "set", half(4)), corrections=table)
+
+
+def test_a_folder_without_images_is_told_where_they_belong(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("id,glasses\n1,0\n")
+    (tmp_path / "1.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"id 1 is face-1\.png .* in faces-spring-2020/faces-spring-2020"):
+        read_dataset(tmp_path)
+
+
+def test_a_data_set_has_the_name_of_its_folder_however_it_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(tmp_path / "set", half(2))
+    monkeypatch.chdir(folder / "faces-spring-2020")
+    assert read_dataset(Path("..")).name == "set"
+    unnamed = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert read_dataset(unnamed).name == r"caf\udce9"
 
 
 def test_a_source_column_is_read(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Drawn faces: repeatable, of every kind, and the same person whatever they wear."""
 
 import csv
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.support.servers import TIMEOUT, wait_until
 from training.data.dataset import read_dataset
 from training.drawing import Eyewear, choose_eyewear, draw_face, draw_faces
 from training.errors import DataError
@@ -113,6 +116,21 @@ def test_an_interrupted_run_leaves_no_table_and_no_half_image(tmp_path: Path, wo
         draw_faces(tmp_path, 4, workers=workers, size=64)
     assert not (tmp_path / "train.csv").exists()
     assert not list((tmp_path / IMAGES).glob(".*"))
+    (tmp_path / IMAGES / "face-3.png").rmdir()
+    draw_faces(tmp_path, 4, workers=1, size=64)
+    assert len(rows(tmp_path)) == 4
+
+
+DRAW = "import sys, pathlib, training.drawing as d; d.draw_faces(pathlib.Path(sys.argv[1]), 10**6, size=64, workers=2)"
+
+
+def test_a_killed_command_leaves_no_process_behind(tmp_path: Path) -> None:
+    # Every process that holds the pipe's other end keeps it open.
+    with subprocess.Popen([sys.executable, "-c", DRAW, tmp_path], stdout=subprocess.PIPE) as process:
+        wait_until(lambda: any(tmp_path.rglob("face-*.png")))
+        process.kill()
+        assert process.communicate(timeout=TIMEOUT)[0] == b""
+    assert not (tmp_path / "train.csv").exists()
 
 
 @pytest.mark.parametrize("count", [0, -3])
@@ -134,6 +152,15 @@ def test_labels_that_were_not_drawn_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was not drawn"):
         draw_faces(tmp_path, 1, size=64, workers=1)
     assert (tmp_path / "train.csv").read_text() == "id,glasses\n1,0\n"
+
+
+@pytest.mark.parametrize("file", [IMAGES / "face-1.png", "about.json"])
+def test_images_that_were_not_drawn_are_not_overwritten(tmp_path: Path, file: Path) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_bytes(b"\xff mine")
+    with pytest.raises(DataError, match="was not drawn"):
+        draw_faces(tmp_path, 1, size=64, workers=1)
+    assert (tmp_path / file).read_bytes() == b"\xff mine"
 
 
 def test_a_drawn_set_says_so_and_may_be_drawn_again(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import io
 import re
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from gate import Band
@@ -18,20 +21,21 @@ from training.evaluation.selective_risk import risk_coverage
 from training.figures import (
     CaptionedImage,
     CurvePoint,
+    ImageGroup,
     as_png,
     as_svg,
+    confusion_matrix,
     curve,
     feature_maps,
+    image_grid,
     interval_chart,
-    label_grid,
     novelty_histogram,
-    picture_grid,
-    prediction_grid,
     reliability_diagram,
     risk_coverage_chart,
     score_histogram,
 )
-from training.figures.style import VARIABLES, WIDTH
+from training.figures.paper_charts import repeated_chart
+from training.figures.style import GLASSES, VARIABLES, WIDTH, axis_title
 
 FACES = np.stack([barred(face, bool(face % 2), 20) for face in range(14)])
 LOGITS = np.linspace(-4, 4, 81)
@@ -41,6 +45,29 @@ LABELS = (LOGITS + np.where(np.arange(81) % 9 == 0, -3, 1) > 0).astype(np.float3
 def written(figure: Figure) -> list[str]:
     """All text on a figure, legends and captions included."""
     return re.findall(r"<text[^>]*>([^<]*)</text>", as_svg(figure, "text"))
+
+
+def grid(*pictures: CaptionedImage, heading: str = "") -> Figure:
+    """A grid of one group."""
+    return image_grid([ImageGroup(pictures, heading)])
+
+
+def holds(axis: Axis, place: float) -> bool:
+    """Whether an axis shows the place."""
+    low, high = sorted(axis.get_view_interval())
+    return bool(low <= place <= high)
+
+
+def covered_or_cut(figure: Figure) -> list[tuple[str, ...]]:
+    """Pairs of texts that cover each other, tick labels and legend included, and texts that leave the figure."""
+    figure.draw_without_rendering()
+    outside = {id(tick.label1) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)
+               for tick in axis.get_major_ticks() if not holds(axis, tick.get_loc())}  # fmt: skip
+    texts = [one for one in figure.findobj(Text) if one.get_text().strip() and id(one) not in outside]
+    boxes = [(one.get_text(), one.get_window_extent()) for one in texts if one.get_visible()]
+    whole = figure.bbox.expanded(1.002, 1.002)
+    cut = [(name,) for name, box in boxes if not (whole.contains(*box.p0) and whole.contains(*box.p1))]
+    return cut + [(one, other) for (one, box), (other, second) in combinations(boxes, 2) if box.overlaps(second)]
 
 
 def line(axes: Axes, name: str) -> list[float]:
@@ -54,7 +81,7 @@ def test_a_curve_shows_both_splits_and_the_epoch_that_was_kept(metric: str) -> N
     history = {metric: [0.9, 0.5, 0.4], f"val_{metric}": [0.8, 0.3, 0.6]}
     figure = curve(history, metric, kept=2)
     (axes,) = figure.axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", metric)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", axis_title(metric))
     assert line(axes, "training") == [0.9, 0.5, 0.4]
     assert line(axes, "validation") == [0.8, 0.3, 0.6]
     assert line(axes, "selected epoch 2: 0.300") == [0.3]
@@ -63,35 +90,35 @@ def test_a_curve_shows_both_splits_and_the_epoch_that_was_kept(metric: str) -> N
 
 def test_models_are_compared_by_value_and_interval_beside_the_baseline() -> None:
     models = {"small": Interval(value=0.9, low=0.85, high=0.94), "$large$": Interval(value=0.95, low=0.95, high=0.95)}
-    figure = interval_chart(models, baseline=0.8)
+    figure = interval_chart(models, subject="model", baseline=0.8)
     (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("accuracy (share correct)", "model")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["small", "$large$"]
     (points,) = axes.containers
     assert list(points[0].get_xdata()) == [0.9, 0.95]
     low, high = points[2][0].get_segments()[0][:, 0]
     assert (low, high) == pytest.approx((0.85, 0.94))
     assert {"$large$", "majority label"} <= set(written(figure))
-    assert "majority label" not in written(interval_chart(models))
+    assert "majority label" not in written(interval_chart(models, subject="model"))
 
 
-def test_the_reliability_diagram_has_a_bar_for_each_bin_before_and_after() -> None:
-    said = 1 / (1 + np.exp(-LOGITS))
-    before, after = reliability(said, LABELS, bins=6), reliability(said**2, LABELS, bins=4)
-    (axes,) = reliability_diagram(before, after).axes
-    first, second = axes.containers
-    assert (first.get_label(), second.get_label()) == ("before", "after temperature scaling")
-    assert list(first[0].get_ydata()) == [one.observed.value for one in before]
-    assert list(second[0].get_xdata()) == [one.mean_probability for one in after]
-    for bar, one in zip(second[2][0].get_segments(), after, strict=True):
+def test_the_reliability_diagram_has_a_bar_for_each_bin() -> None:
+    found = reliability((1 / (1 + np.exp(-LOGITS))) ** 2, LABELS, bins=4)
+    (axes,) = reliability_diagram("Reliability before", found).axes
+    (points,) = axes.containers
+    assert list(points[0].get_ydata()) == [one.observed.value for one in found]
+    assert list(points[0].get_xdata()) == [one.mean_probability for one in found]
+    for bar, one in zip(points[2][0].get_segments(), found, strict=True):
         assert list(bar[:, 1]) == pytest.approx([one.observed.low, one.observed.high])
 
 
 def test_the_risk_coverage_chart_marks_bands_their_bound_and_the_aim() -> None:
     found = risk_coverage(LOGITS, LABELS)
     marks = [CurvePoint("chosen", 0.7, 0.01, bound=0.03), CurvePoint("the paper's", 0.9, 0.08)]
-    figure = risk_coverage_chart({"calibration": found}, marks, target=0.04)
+    figure = risk_coverage_chart("calibration", found, marks, target=0.04)
     (axes,) = figure.axes
-    assert line(axes, "calibration") == list(found.risk)
+    assert axes.get_title(loc="left") == "Risk by coverage, calibration"
+    assert line(axes, "every symmetric band") == list(found.risk)
     assert line(axes, "chosen") == [0.01]
     assert line(axes, "the paper's") == [0.08]
     assert line(axes, "certified bound, 3 %") == [0.03]
@@ -100,6 +127,49 @@ def test_the_risk_coverage_chart_marks_bands_their_bound_and_the_aim() -> None:
     assert low < 0.7
     assert high > 1
     assert axes.get_ylim()[1] > max(found.risk)
+
+
+def test_confusion_matrix_has_a_cell_per_label_and_predicted_label() -> None:
+    counts = np.array([[1234, 6], [0, 2000]])
+    figure = confusion_matrix({"all images": counts, "accepted images": np.zeros((2, 2), int)})
+    first, second = figure.axes
+    cells = {text.get_position(): text.get_text() for text in first.texts}
+    places = ((0.5, 0.44), (1.5, 0.44), (0.5, 1.44), (1.5, 1.44))
+    assert [cells[place] for place in places] == ["1,234", "6", "0", "2,000"]
+    assert (cells[0.5, 0.72], cells[1.5, 1.72]) == ("99.5 %", "100.0 %")
+    assert [label.get_text() for label in first.get_xticklabels()] == ["glasses", "no\nglasses"]
+    assert (first.get_xlabel(), first.get_ylabel()) == ("predicted label", "label in the data set")
+    assert (second.get_title(loc="left"), second.texts[0].get_text()) == ("accepted images", "0")
+
+
+def test_no_text_of_a_chart_covers_another() -> None:
+    """At a width of 4.4 inches, that of a phone."""
+    found, share = risk_coverage(LOGITS, LABELS), 1 / (1 + np.exp(-LOGITS))
+    history = {"loss": list(np.linspace(1, 0, 40)), "val_loss": list(np.linspace(1, 0.2, 40))}
+    interval, point = Interval(value=0.9, low=0.85, high=0.94), Interval(value=0.2, low=0.2, high=0.2)
+    marks = [
+        CurvePoint("in use, 0.3999 to 0.999439", 0.7, 0.01, bound=0.03),
+        CurvePoint("the paper's, 0.4 to 0.6", 0.72, 0.011),
+    ]
+    charts = {
+        "curve": curve(history, "loss", kept=40),
+        "intervals": interval_chart({"run-1": interval, "run-2": interval}, subject="run", baseline=0.8),
+        "points": interval_chart({"32": point, "64": point}, subject="resolution", quantity="log loss"),
+        "paper": repeated_chart(
+            ["32", "64"],
+            {"seeds": {"32": point, "64": point}},
+            paper={"32": 0.2},
+            subject="resolution",
+            quantity="log loss",
+            floor=("floor of the noise", 0.2),
+        ),
+        "reliability": reliability_diagram("Reliability", reliability(share, LABELS, bins=6)),
+        "risk": risk_coverage_chart("test: faces", found, marks, target=0.01),
+        "confusion": confusion_matrix({one: np.full((2, 2), 12345) for one in ("all images", "accepted images")}),
+        "scores": score_histogram(share, LABELS, Band(0.3999, 0.999439)),
+        "novelty": novelty_histogram(LOGITS, LOGITS * 100, 7.25),
+    }
+    assert {name: pairs for name, figure in charts.items() if (pairs := covered_or_cut(figure))} == {}
 
 
 def test_scores_are_counted_by_label_and_the_band_is_shaded() -> None:
@@ -136,14 +206,15 @@ def test_novelty_shows_every_image_however_far_out_and_the_threshold() -> None:
 
 
 def test_the_grid_of_labels_holds_every_example_under_its_label() -> None:
-    figure = label_grid(FACES[:7], FACES[7:])
+    first, second = (tuple(map(CaptionedImage, part)) for part in (FACES[:7], FACES[7:]))
+    figure = image_grid([ImageGroup(first, "glasses"), ImageGroup(second, "no glasses")])
     images = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     np.testing.assert_array_equal(np.stack(images), FACES)
     assert [text for text in written(figure) if text] == ["glasses", "no glasses"]
 
 
 def test_a_label_without_examples_is_left_out() -> None:
-    figure = label_grid(FACES[:2], FACES[:0])
+    figure = image_grid([ImageGroup(tuple(map(CaptionedImage, FACES[:2])), "glasses"), ImageGroup((), "no glasses")])
     assert len(figure.axes) == 2
     assert written(figure) == ["glasses"]
 
@@ -151,7 +222,7 @@ def test_a_label_without_examples_is_left_out() -> None:
 def test_unsure_predictions_have_a_frame_and_their_eyes_enlarged() -> None:
     sure = [CaptionedImage(face, f"sure {index}") for index, face in enumerate(FACES[:6])]
     unsure = [CaptionedImage(FACES[7], "unsure", "#ff0000", marked=True)]
-    figure = prediction_grid([*sure, *unsure])
+    figure = grid(*sure, *unsure)
     face, eyes = figure.axes[-2:]
     assert len(figure.axes) == 8
     np.testing.assert_array_equal(np.asarray(eyes.images[0].get_array()), FACES[7][7:12, 4:16])
@@ -164,14 +235,12 @@ def test_unsure_predictions_have_a_frame_and_their_eyes_enlarged() -> None:
 
 
 def test_without_a_sure_or_an_unsure_prediction_the_others_are_shown() -> None:
-    assert len(prediction_grid([CaptionedImage(FACES[0], "sure")]).axes) == 1
-    assert len(prediction_grid([CaptionedImage(FACES[0], "unsure", marked=True)]).axes) == 2
+    assert len(grid(CaptionedImage(FACES[0], "sure")).axes) == 1
+    assert len(grid(CaptionedImage(FACES[0], "unsure", marked=True)).axes) == 2
 
 
 def test_a_grid_of_pictures_has_its_heading_and_captions_of_several_lines() -> None:
-    figure = picture_grid(
-        [CaptionedImage(face, f"a\n{index}") for index, face in enumerate(FACES)], heading="uncertain"
-    )
+    figure = grid(*(CaptionedImage(face, f"a\n{index}") for index, face in enumerate(FACES)), heading="uncertain")
     assert len(figure.axes) == len(FACES)
     assert written(figure).count("uncertain") == 1
     assert written(figure).count("a") == len(FACES)
@@ -184,16 +253,16 @@ def test_feature_maps_are_those_that_vary_most_of_every_block() -> None:
     random = np.random.default_rng(0)
     first, second = random.normal(size=(10, 10, 9)), np.zeros((5, 5, 2))
     first[..., 4] *= 100
-    figure = feature_maps(FACES[0], [first, second])
+    figure = image_grid(feature_maps(CaptionedImage(FACES[0], "a face"), [first, second]))
     assert len(figure.axes) == 1 + 6 + 2
     headings = [text for text in written(figure) if text]
-    assert headings == ["input · 20 x 20", "block 1 · 10 x 10 · 9 maps", "block 2 · 5 x 5 · 2 maps"]
+    assert headings == ["a face", "input · 20 x 20", "block 1 · 10 x 10 · 9 maps", "block 2 · 5 x 5 · 2 maps"]
     strongest = np.asarray(figure.axes[1].images[0].get_array(), int).sum(axis=2)
     assert np.unravel_index(strongest.argmax(), (10, 10)) == np.unravel_index(first[..., 4].argmax(), (10, 10))
 
 
 def test_svg_fits_into_a_page_and_takes_its_colours() -> None:
-    figure = label_grid(FACES[:1], FACES[1:2])
+    figure = image_grid([ImageGroup((CaptionedImage(FACES[0]),), "glasses", GLASSES)])
     svg = as_svg(figure, "grid")
     assert svg.startswith("<svg")
     assert svg.endswith("</svg>")
@@ -217,7 +286,7 @@ def test_two_figures_on_one_page_share_no_id_that_differs() -> None:
 
 
 def test_text_that_looks_like_markup_or_mathematics_is_written_as_it_stands() -> None:
-    svg = as_svg(picture_grid([CaptionedImage(FACES[0], r"<b>$\frac$&")]), "hostile")
+    svg = as_svg(grid(CaptionedImage(FACES[0], r"<b>$\frac$&")), "hostile")
     assert r"&lt;b&gt;$\frac$&amp;" in svg
     assert "<b>" not in svg
 

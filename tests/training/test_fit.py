@@ -1,5 +1,7 @@
 """A run that is stopped at any moment goes on, and ends as if it had not been."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,20 @@ import pytest
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.records import Records, load_records, write_records
-from training.errors import DataError
-from training.model.checkpoint import TrainingProgress
+from training.errors import DataError, RecordsError
+from training.model.checkpoint import TrainingProgress, TrainingState
 from training.model.preset import PRESETS, Preset
-from training.model.train import STATE_FILE, TrainedNetwork, fit_network, load_fitted, read_history, train_network
+from training.model.train import (
+    HISTORY_FILE,
+    NETWORK_FILE,
+    RUN_FILE,
+    STATE_FILE,
+    TrainedNetwork,
+    fit_network,
+    load_fitted,
+    read_history,
+    train_network,
+)
 
 PRESET = Preset(size=32, filters=(4, 8), epochs=3, augment=0.5)
 
@@ -77,6 +89,58 @@ def test_a_finished_fit_is_not_repeated_and_another_replaces_it(
         assert fit_network(records, tmp_path, preset=preset, seed=1).run.seed == 1
     assert fit_network(records, tmp_path, preset=preset, seed=2).run.seed == 2
     assert load_fitted(tmp_path).run.seed == 2
+
+
+@pytest.mark.parametrize("broken", [NETWORK_FILE, RUN_FILE, HISTORY_FILE])
+def test_a_fit_whose_files_are_damaged_is_named_and_repeated(records: Path, tmp_path: Path, broken: str) -> None:
+    preset = PRESET.changed(epochs=1)
+    whole = fit_network(records, tmp_path, preset=preset, seed=1)
+    if broken == HISTORY_FILE:
+        (tmp_path / broken).unlink()
+    else:
+        (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:100])
+        with pytest.raises(RecordsError, match="run `lensgate train fit`"):
+            load_fitted(tmp_path)
+    again = fit_network(records, tmp_path, preset=preset, seed=1)
+    for first, second in zip(whole.network.get_weights(), again.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert load_fitted(tmp_path).run == again.run
+
+
+@pytest.mark.parametrize("left", [b"", b"PK\x03\x04"])
+def test_a_state_that_was_cut_off_at_its_start_is_ignored(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / STATE_FILE).write_bytes(left)
+    assert TrainingState(tmp_path / STATE_FILE, key="-").read() is None
+
+
+def test_a_settings_file_may_hold_some_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"epochs": 3, "filters": [8, 16], "band_filters": ""}')
+    assert Preset.read(path) == Preset(epochs=3, filters=(8, 16))
+    path.write_text(json.dumps(PRESETS["gate"].settings()))
+    assert Preset.read(path) == PRESETS["gate"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (None, "No such file"),
+        ("epochs: 3", "holds no settings"),
+        ("[1]", "JSON object"),
+        ('{"epoch": 3}', "epoch is not a setting: did you mean epochs?"),
+        ('{"epochs": "many"}', "epochs: Input should be a valid integer"),
+        ('{"dropout": 1.0}', "dropout: Input should be less than 1"),
+        ('{"filters": []}', "filters: "),
+        ('{"filters": "8 x"}', "filters.1: "),
+        ('{"learning_rate": -1}', "learning_rate: "),
+    ],
+)
+def test_a_settings_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str | None, fault: str) -> None:
+    path = tmp_path / "mine.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=re.escape(fault)):
+        Preset.read(path)
 
 
 def test_a_preset_goes_into_a_card_and_comes_back() -> None:

@@ -1,12 +1,15 @@
 """Records on disk: one decode, whole shards, and a table with the split of each image."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import FolderInUse
+from common.storage import locked
 from gate import read_pixels, read_pixels_at
 from gate.files import write_atomically
 from tests.support.datasets import barred, half, write_dataset
@@ -14,7 +17,7 @@ from tests.support.images import encode, portrait
 from training.data import shards
 from training.data.dataset import Split, read_dataset
 from training.data.near_duplicates import NEAR, group_near, perceptual_hash
-from training.data.records import Manifest, join, load_records, write_records
+from training.data.records import Manifest, join, load_records, read_rows, write_records
 from training.errors import RecordsError
 
 IMAGES = "faces-spring-2020/faces-spring-2020"
@@ -126,6 +129,53 @@ def test_the_same_picture_saved_otherwise_is_in_one_split_with_it(folder: Path, 
     for split in Split:
         names = set(load_records(tmp_path / "r", split).names)
         assert all((f"face-{face}" in names) == (f"face-{face + 1000}" in names) for face in (10, 20, 30, 40))
+
+
+def test_a_file_of_the_test_table_is_never_trained_on_under_another_name(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "bars", half(60), test=half(20, first=100))
+    for test, train in ((100, 1), (101, 3)):
+        copy = (folder / IMAGES / f"face-{test}.png").read_bytes()
+        (folder / IMAGES / f"face-{train}.png").write_bytes(copy)
+    manifest = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert set(load_records(tmp_path / "r", Split.TEST).names) == {f"face-{face}" for face in half(20, first=100)}
+    assert manifest.problems[:2] == (
+        "bars: face-1.png is left out: it is the same file as bars: face-100.png",
+        "bars: face-3.png is left out: it is the same file as bars: face-101.png, which has the other label",
+    )
+
+
+def test_a_copy_in_another_data_set_does_not_leak_into_the_training(folder: Path, tmp_path: Path) -> None:
+    """A reviewed copy of a face must not be trained on while the face itself tests, calibrates or is held out."""
+    reviewed = write_dataset(tmp_path / "reviewed", half(80, first=500))
+    for face in range(1, 41):
+        pixels = np.asarray(Image.open(folder / IMAGES / f"face-{face}.png"))
+        (reviewed / IMAGES / f"face-{499 + face}.png").write_bytes(encode(np.clip(pixels * 1.1, 0, 255).astype("u1")))
+    auxiliary = replace(read_dataset(reviewed), auxiliary=True)
+    write_records([read_dataset(folder), auxiliary], tmp_path / "r", sizes=[64], seed=0)
+    rows = read_rows(tmp_path / "r")
+    kept = {row.name for row in rows if row.data_set == "reviewed"}
+    assert kept
+    assert kept.isdisjoint(f"face-{499 + face}" for face in range(1, 41))
+    assert sum(row.data_set == "bars" for row in rows) == 120
+    write_records([read_dataset(folder), read_dataset(reviewed)], tmp_path / "r", sizes=[64], seed=0)
+    splits = {(row.data_set, row.name): row.split for row in read_rows(tmp_path / "r")}
+    for face in range(1, 41):
+        copied = splits.get(("reviewed", f"face-{499 + face}"))
+        assert copied is (Split.TRAIN if splits["bars", f"face-{face}"] is Split.TRAIN else None)
+
+
+def test_a_data_set_in_a_folder_whose_name_is_not_utf_8_is_read(folder: Path, tmp_path: Path) -> None:
+    folder = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    manifest = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert [one.name for one in manifest.data] == [r"caf\udce9"]
+    assert len(load_records(tmp_path / "r", *Split)) == 120
+
+
+def test_one_run_at_a_time_writes_records(folder: Path, tmp_path: Path) -> None:
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    with locked(tmp_path / "r"), pytest.raises(FolderInUse, match="another run is writing"):
+        write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=1)
+    assert Manifest.read(tmp_path / "r").seed == 0
 
 
 def test_likeness_joins_through_a_third_and_tells_strangers_apart() -> None:

@@ -1,12 +1,15 @@
 """One page about a model: whole in itself, true to the card, and harmless whatever a data set is called."""
 
 import csv
+import hashlib
+import html
 import re
 import shutil
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import onnx
@@ -20,7 +23,7 @@ from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from tests.support.models import card_text, model_of, write_model
 from training.data.dataset import Split, read_dataset
-from training.data.records import Manifest, load_records, write_records
+from training.data.records import Manifest, load_records, read_rows, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate
 from training.evaluation.certify import Promise, certify
@@ -44,6 +47,7 @@ from training.model.preset import Preset
 from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
 from training.report import PAGE_FILE, ReportSources, write_report
 from training.report.formatting import number, percent, share
+from training.report.image_files import ImageFiles
 from training.search.study import StudyResult
 
 SIZE = 32
@@ -260,11 +264,17 @@ def _write_comparison(folder: Path) -> Path:
     return folder
 
 
-def section(page: str, name: str) -> str:
-    """The text of one section, figures and markup left out."""
+def part(page: str, name: str) -> str:
+    """The markup of one section."""
     found = re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
     assert found, f"the page has no section {name}"
-    return re.sub(r"\s+", " ", re.sub(r"<svg.*?</svg>|<[^>]+>", " ", found[1], flags=re.DOTALL)).replace("\xa0", " ")
+    return found[1]
+
+
+def section(page: str, name: str) -> str:
+    """The text of one section, figures and markup left out."""
+    text = re.sub(r"<svg.*?</svg>|<[^>]+>", " ", part(page, name), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", text).replace("\xa0", " ")
 
 
 class Elements(HTMLParser):
@@ -285,12 +295,15 @@ def test_the_page_fetches_nothing_and_runs_nothing(made: Made) -> None:
     policy = next(one for tag, one in elements if "http-equiv" in one)
     assert policy["http-equiv"] == "Content-Security-Policy"
     assert policy["content"] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    assert not {tag for tag, _ in elements} & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    assert not {tag for tag, _ in elements} & {"script", "link", "iframe", "object", "embed", "base", "form"}
     attributes = [item for _, one in elements for item in one.items()]
     assert not [name for name, _ in attributes if name.startswith("on")]
-    targets = [value for name, value in attributes if name in {"src", "href", "xlink:href", "srcset", "action", "data"}]
-    assert sum(target.startswith("data:image/png;base64,") for target in targets) > 100
-    assert all(target.startswith(("#", "data:image/png;base64,")) for target in targets)
+    targets = [value for name, value in attributes if name in {"src", "xlink:href", "srcset", "action", "data"}]
+    assert len(targets) > 100
+    assert all(target.startswith(("#", "data:image/webp;base64,")) for target in targets)
+    links = [one["href"] for tag, one in elements if tag == "a"]
+    assert all(target.startswith(("#", "file:///")) for target in links)
+    assert all("href" not in one for tag, one in elements if tag not in {"a", "use"})
     assert not re.search(r"https?://|url\((?!#)|@import", made.page)
     assert len(made.page) < 5_000_000
 
@@ -304,8 +317,8 @@ def test_whatever_a_data_set_is_called_it_is_text(made: Made) -> None:
 def test_every_link_of_the_contents_leads_to_a_section(made: Made) -> None:
     links = re.findall(r'<a href="#([\w-]+)">', made.page)
     assert links == re.findall(r'<section id="([\w-]+)">', made.page)
-    expected = "data training results calibration certificate band unfamiliar discarded issues studies comparison"
-    assert links == [*expected.split(), "maps", "repeat"]
+    expected = "data training results mistakes calibration certificate band unfamiliar discarded issues studies"
+    assert links == [*expected.split(), "comparison", "maps", "repeat"]
 
 
 def test_the_top_says_what_the_card_says(made: Made) -> None:
@@ -340,6 +353,39 @@ def test_every_test_image_is_counted_once_by_what_became_of_it(made: Made) -> No
     assert counts[:, 0].sum() == metrics.images
     assert counts[:, 1:3].sum() / metrics.images == metrics.coverage.value
     assert counts[:, 4].sum() > 0
+
+
+def test_every_mistake_is_named_with_a_link_to_its_file(made: Made) -> None:
+    found = re.findall(r'<div class="mistake">(.*?)</div></div>', part(made.page, "mistakes"))
+    (metrics,) = made.card.metrics.values()
+    of_test = [one for one in found if f" · {Split.TEST}<" in one]
+    assert len(of_test) == round((1 - metrics.accuracy.value) * metrics.images) > 0
+    labels = {row.name: row for row in read_rows(made.sources.records)}
+    assert len(found) > len(of_test)
+    for one in found:
+        url, name = re.findall(r'<a href="(file:[^"]+)">([^<]+)</a>', one)[0]
+        path = Path(unquote(urlsplit(html.unescape(url)).path))
+        row = labels[path.stem]
+        assert path.name == name and hashlib.sha256(path.read_bytes()).hexdigest() == row.sha256
+        said, other = ("glasses", "no glasses") if row.glasses else ("no glasses", "glasses")
+        assert f"label {said}, predicted <b>{other}</b>" in one
+        assert f" · {row.split}<" in one
+        assert re.search(r"probability 0\.\d{4}, (accept: confident|discard: (uncertain|unfamiliar))<", one)
+        assert html.escape(str(path)) in one.replace("<wbr>", "")
+
+
+def test_a_file_that_has_changed_is_not_linked_and_a_moved_folder_is_named(made: Made, tmp_path: Path) -> None:
+    manifest = Manifest.read(made.sources.records)
+    ((name, folder),) = manifest.folders.items()
+    row = read_rows(made.sources.records)[0]
+    moved = shutil.copytree(folder, tmp_path / name)
+    path = ImageFiles.of(made.sources.records, manifest, [moved]).find(name, row.name)
+    assert path and path.is_relative_to(moved)
+    path.write_bytes(b"another image")
+    assert ImageFiles.of(made.sources.records, manifest, [moved]).find(name, row.name) is None
+    assert ImageFiles.of(made.sources.records, manifest, [tmp_path / "gone" / name]).missing == [name]
+    with pytest.raises(RecordsError, match="not elsewhere"):
+        ImageFiles.of(made.sources.records, manifest, [tmp_path / "elsewhere"])
 
 
 def test_the_data_are_counted_and_what_was_left_out_is_named(made: Made) -> None:
@@ -438,7 +484,7 @@ def test_what_was_not_made_is_named_with_its_command(
     for name in ("calibration", "certificate", "unfamiliar", "issues", "studies", "comparison"):
         assert f'<section id="{name}">' not in page
     saved = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert len(saved) == page.count("<figure>")
+    assert len(saved) == len(re.findall("<figure[ >]", page))
     assert all(re.fullmatch(r"\d\d-[A-Za-z0-9-]+\.png", name) for name in saved)
     assert (tmp_path / "figures" / saved[0]).read_bytes().startswith(b"\x89PNG")
 

@@ -357,7 +357,7 @@ def test_values_are_those_that_the_records_have(records: Path, tmp_path: Path) -
         patch.setattr(study, "train_and_measure", lambda parts, *, preset, **_: pretended(parts, preset))
         sizes = run_study(records, tmp_path / "r", kind="resolution", preset=TINY, seeds=1)
         sources = run_study(records, tmp_path / "s", kind="sources", preset=TINY, seeds=1)
-        with pytest.raises(RecordsError, match="prepare --size 32 and 128"):
+        with pytest.raises(RecordsError, match="prepare --size 32 --size 128"):
             run_study(records, tmp_path / "p", kind="presets", preset=TINY, seeds=1, epochs=2)
         patch.setattr(study, "PRESETS", {"paper": PRESETS["paper"], "wide": PRESETS["paper"].changed(epochs=9)})
         presets = run_study(records, tmp_path / "p", kind="presets", preset=TINY, seeds=1, epochs=2)

@@ -49,7 +49,43 @@ def test_what_is_near_to_a_test_picture_is_not_learned_from() -> None:
     assert split(given)[-1] is None
 
 
-@pytest.mark.parametrize("with_glasses", [1, 2])
-def test_a_data_set_with_too_few_of_a_label_says_so(with_glasses: int) -> None:
-    with pytest.raises(DataError, match="cannot be split by label"):
-        split([SplitImage(index < with_glasses, index, False) for index in range(100)])
+def test_a_copy_in_another_data_set_is_trained_on_only_if_its_original_is() -> None:
+    first = pictures(100)
+    placed = {group: its for group, its in enumerate(split(first)) if its is not None}
+    tested = next(group for group, its in placed.items() if its is Split.TEST)
+    trained = next(group for group, its in placed.items() if its is Split.TRAIN)
+    copies = [SplitImage(False, tested, False), SplitImage(False, trained, False)]
+    fresh = [SplitImage(index % 2 == 0, 1000 + index, False) for index in range(100)]
+    found, learned = (
+        assign_splits([*copies, *fresh], auxiliary=auxiliary, seed=0, folder="there", elsewhere=placed)
+        for auxiliary in (False, True)
+    )
+    assert found[:2] == [None, Split.TRAIN]
+    assert learned[:2] == [None, None]  # A fold of the cross-fit may hold the original out.
+    found = assign_splits(first, auxiliary=False, seed=0, folder="here", tested={7})
+    assert [index for index, its in enumerate(found) if its is None] == [7]
+
+
+@pytest.mark.parametrize("labels", [[True], [True] * 3, [True] * 30 + [False]])
+def test_an_auxiliary_data_set_that_is_too_small_to_be_split_is_trained_on(labels: list[bool]) -> None:
+    given = [SplitImage(glasses, group, False) for group, glasses in enumerate(labels)]
+    assert set(split(given, auxiliary=True)) == {Split.TRAIN}
+
+
+def test_an_auxiliary_data_set_may_have_one_label_alone() -> None:
+    given = [SplitImage(True, group, False) for group in range(30)]
+    assert Counter(split(given, auxiliary=True)) == {Split.TRAIN: 26, Split.TEST: 4}
+
+
+@pytest.mark.parametrize(("glasses", "others"), [(0, 0), (1, 99), (2, 98), (3, 3), (0, 50)])
+def test_a_data_set_with_too_few_of_a_label_says_how_many_are_needed(glasses: int, others: int) -> None:
+    given = [SplitImage(index < glasses, index, False) for index in range(glasses + others)]
+    with pytest.raises(DataError, match=rf"{glasses} different images with glasses and {others} without .*10 of each"):
+        split(given)
+
+
+@pytest.mark.parametrize("others", range(10, 60))
+def test_ten_images_of_each_label_can_be_split(others: int) -> None:
+    for seed in range(3):
+        found = split([SplitImage(index < 10, index, False) for index in range(10 + others)], seed=seed)
+        assert set(found) == set(Split)

@@ -89,13 +89,16 @@ def test_a_name_with_wildcards_is_taken_literally(bucket: StoragePath) -> None:
         ("file:///data/records", Path("/data/records")),
         ("s3://bucket/records/", StoragePath("s3://bucket/records")),
         ("GS://bucket", StoragePath("gs://bucket")),
+        ("~/runs", Path.home() / "runs"),
     ],
 )
 def test_a_path_is_a_folder_or_a_url(text: str, found: AnyPath) -> None:
     assert parse_path(text) == found
 
 
-@pytest.mark.parametrize("text", ["s3://", "simplecache::s3://bucket/records", "s3://bucket::memory://x"])
+@pytest.mark.parametrize(
+    "text", ["s3://", "s3:/bucket/records", "simplecache::s3://bucket/records", "s3://bucket::memory://x"]
+)
 def test_a_chained_or_empty_url_is_refused(text: str) -> None:
     with pytest.raises(UrlError, match="s3://BUCKET/records"):
         parse_path(text)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from common.storage import AnyPath
+from common.storage import AnyPath, locked
 from training.cli import audit, data_steps, model_steps, report
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
+from training.data.dataset import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def add_to(steps: Steps) -> None:
         run=_run_all,
         arguments=[
             option.seed,
-            data_steps.data_arguments,
+            partial(data_steps.data_arguments, size="that of the preset; the first one trains"),
             _work_arguments,
             option.preset,
             model_steps.guarantee_arguments,
@@ -56,11 +57,12 @@ def _run_all(options: AllOptions) -> str | None:
     """Run the chain, each step under its number; return the command that follows the export."""
     from training.export import new_version
 
-    # Refuse a version that exists before minutes of work, not after.
-    version = new_version(options.out, options.version).name
     records, run = options.records or options.work / "records", options.work / "fit"
     seed, command = options.seed, options.command_line
     size = (options.data_sets.sizes or (options.preset.start().size,))[0]
+    # Refuse a version that exists, and settings that do not fit, before minutes of work, not after.
+    version = new_version(options.out, options.version).name
+    options.preset.resolve(size)
     data_sets = replace(options.data_sets, sizes=options.data_sets.sizes or (size,))
     prepared = data_steps.PrepareOptions(data_sets, records, seed, command)
     fitted = model_steps.FitOptions(records, run, options.preset, size, seed, command)
@@ -71,25 +73,35 @@ def _run_all(options: AllOptions) -> str | None:
         run_folder=run,
         models=options.out,
         version=version,
+        data=(),
         audit=options.work / "audit",
         studies=(),
         comparison=None,
         out=options.work,
         figures=None,
     )
-    following = _run_numbered(
-        {
-            "prepare": partial(data_steps.prepare, prepared),
-            "audit": partial(audit.audit_labels, _audit_options(options)),
-            "fit": partial(model_steps.fit, fitted),
-            "calibrate": partial(model_steps.calibrate, model_steps.CalibrateOptions(records, run, seed)),
-            "certify": partial(model_steps.certify, certified),
-            "export": partial(model_steps.export, exported),
-            "report": partial(report.write, described),
-        }
-    )
+    chain: dict[str, Callable[[], str | None]] = {
+        "prepare": partial(_prepare, prepared),
+        "audit": partial(audit.audit_labels, _audit_options(options)),
+        "fit": partial(model_steps.fit, fitted),
+        "calibrate": partial(model_steps.calibrate, model_steps.CalibrateOptions(records, run, seed)),
+        "certify": partial(model_steps.certify, certified),
+        "export": partial(model_steps.export, exported),
+        "report": partial(report.write, described),
+    }
+    # The records may lie in the same folder, and have their own lock.
+    with locked(options.work, name=".lensgate-all.lock"):
+        following = _run_numbered(chain)
     print("\nall steps:", end=" ")
     return following["export"]
+
+
+def _prepare(options: data_steps.PrepareOptions) -> None:
+    from training.data.records import Manifest
+    from training.export import refuse_few
+
+    data_steps.prepare(options)
+    refuse_few(sum(map(Manifest.read(options.records).count, Split)))
 
 
 def _run_numbered(chain: Mapping[str, Callable[[], str | None]]) -> dict[str, str | None]:

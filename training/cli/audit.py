@@ -2,10 +2,11 @@
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.storage import AnyPath
+from common.storage import AnyPath, locked
 from training.cli import options as option
 from training.cli.data_steps import DataSetOptions, data_arguments, print_problems, read_datasets
 from training.cli.options import Steps, add_step
@@ -41,7 +42,7 @@ def add_to(steps: Steps) -> None:
         title="find labels that contradict the image",
         options=AuditOptions,
         run=audit_labels,
-        arguments=[option.seed, data_arguments, _arguments],
+        arguments=[option.seed, partial(data_arguments, size="32", several=False), _arguments],
     )
 
 
@@ -50,7 +51,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=option.local, required=True, help="folder for the tables, the page and the resumable state")
     add("--records", type=option.place, help="folder or URL for the decoded images, not shared (OUT/records)")
     add("--folds", type=_folds, default=FOLDS, help=f"folds of the cross-validation, at least 2 ({FOLDS})")
-    add("--epochs", type=option.positive, help="epochs of each network")
+    add("--epochs", type=option.positive, help="epochs of each network (12)")
 
 
 def _folds(text: str) -> int:
@@ -68,7 +69,8 @@ def audit_labels(options: AuditOptions) -> None:
     size = options.data_sets.sizes[0] if options.data_sets.sizes else AUDIT_PRESET.size
     preset = AUDIT_PRESET.changed(size=size, epochs=options.epochs)
     records = _records(options, datasets, size)
-    issues = audit(records, options.out, preset=preset, folds=options.folds, seed=options.seed)
+    with locked(options.out):
+        issues = audit(records, options.out, preset=preset, folds=options.folds, seed=options.seed)
     proposals = write_issues(issues, options.out, data_sets=[one.name for one in datasets])
     images = {(one.name, example.name): example.path for one in datasets for example in (*one.train, *one.test)}
     command = options.command_line

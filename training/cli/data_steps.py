@@ -4,12 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from common.storage import AnyPath
 from training.cli import options as option
 from training.cli.options import Steps, add_step
-from training.data.dataset import ImageDataSet, Provenance, read_dataset
+from training.data.dataset import LEAST_IMAGES, ImageDataSet, Provenance, Split, data_set_name, read_dataset
 from training.errors import DataError
 from training.model.preset import PRESETS, SIZES
 
@@ -41,7 +43,7 @@ class DataSetOptions:
 
     def without_auxiliary(self) -> "DataSetOptions":
         """The main data sets alone, with the texts that belong to them."""
-        names = {_name(folder) for folder in self.auxiliary}
+        names = {data_set_name(folder) for folder in self.auxiliary}
         texts = {kind: tuple(text for text in given if _split_text(text)[0] not in names)
                  for kind, given in self.texts.items()}  # fmt: skip
         return replace(self, auxiliary=(), **texts)  # type: ignore[arg-type]
@@ -73,12 +75,12 @@ def add_to(steps: Steps) -> None:
         title="decode data sets into TFRecord shards",
         options=PrepareOptions,
         run=prepare,
-        arguments=[option.seed, data_arguments, option.records],
+        arguments=[option.seed, partial(data_arguments, size="64"), option.records],
     )
 
 
-def data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --data and the options that describe data sets."""
+def data_arguments(parser: argparse.ArgumentParser, *, size: str, several: bool = True) -> None:
+    """Add --data and the options that describe data sets; `size` is the default of --size in words."""
     add = parser.add_argument_group("data sets").add_argument
     title = "data set in the Kaggle layout; may be repeated"
     add("--data", type=option.local, action="append", required=True, help=title)
@@ -99,14 +101,9 @@ def data_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=FILE",
         help="table of id, label, reason for data set NAME (its corrections.csv)",
     )
-    add(
-        "--size",
-        type=int,
-        choices=SIZES,
-        action="append",
-        dest="sizes",
-        help="edge of the records in pixels; may be repeated (64)",
-    )
+    title = f"edge of the records in pixels{'; may be repeated' if several else ''} ({size})"
+    kind: dict[str, Any] = {"action": "append"} if several else {"nargs": 1}
+    add("--size", type=int, choices=SIZES, dest="sizes", help=title, **kind)
 
 
 def prepare(options: PrepareOptions) -> str:
@@ -124,6 +121,8 @@ def prepare(options: PrepareOptions) -> str:
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
+    if (kept := sum(map(manifest.count, Split))) < LEAST_IMAGES:
+        print(f"{kept} images are too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
     return _fit_command(options.records, sizes)
 
 
@@ -148,7 +147,7 @@ def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
     """
     texts = {kind: dict(map(_split_text, given)) for kind, given in options.texts.items()}
     folders = [*options.data, *options.auxiliary]
-    names = {_name(folder) for folder in folders}
+    names = {data_set_name(folder) for folder in folders}
     if unknown := {name for named in texts.values() for name in named} - names:
         raise DataError(f"--{', --'.join(texts)} name {sorted(unknown)}, but the data sets are {sorted(names)}")
     return [_read(folder, texts, auxiliary=folder in options.auxiliary) for folder in folders]
@@ -168,15 +167,11 @@ def _draw(options: DrawOptions) -> str:
 
 
 def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:
-    corrections = texts["corrections"].get(_name(folder))
+    corrections = texts["corrections"].get(data_set_name(folder))
     data = read_dataset(folder, corrections=Path(corrections) if corrections else None)
     given = {kind: texts[kind][data.name] for kind in ("source", "licence") if data.name in texts[kind]}
     about: Provenance = data.about.model_copy(update=given)
     return replace(data, about=about, auxiliary=auxiliary)
-
-
-def _name(folder: Path) -> str:
-    return folder.absolute().name
 
 
 def _split_text(argument: str) -> tuple[str, str]:

@@ -1,14 +1,16 @@
 """The steps that produce a model: `fit`, `calibrate`, `certify`, `export`, `evaluate` and `predict`."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.storage import AnyPath
-from gate import Label, ModelStore
+from common.storage import AnyPath, locked
+from gate import Label, ModelError, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
+from training.cli.data_steps import print_problems
 from training.cli.options import PresetOptions, Steps, add_step
 from training.data.dataset import Split
 from training.errors import RecordsError
@@ -196,7 +198,8 @@ def calibrate(options: CalibrateOptions) -> str:
     """Fit temperature and novelty score; print the calibration metrics and return the next command."""
     from training.evaluation.guarantees import calibrate_run
 
-    found = calibrate_run(options.records, options.run_folder, seed=options.seed)
+    with locked(options.run_folder):
+        found = calibrate_run(options.records, options.run_folder, seed=options.seed)
     before, after = found.calibration.before, found.calibration.after
     print(f"temperature {found.calibration.temperature:.3f} from {found.calibration.images} calibration images")
     print(f"{'':12} {'log loss':>9} {'Brier':>9} {'ECE':>9}")
@@ -213,13 +216,14 @@ def certify(options: CertifyOptions) -> str:
     from training.evaluation.guarantees import Guarantees, certify_run
 
     wanted = options.guarantee
-    record = certify_run(
-        options.records,
-        options.run_folder,
-        promise=wanted.promise(),
-        folds=wanted.folds,
-        shares=wanted.shares or SHARES,
-    )
+    with locked(options.run_folder):
+        record = certify_run(
+            options.records,
+            options.run_folder,
+            promise=wanted.promise(),
+            folds=wanted.folds,
+            shares=wanted.shares or SHARES,
+        )
     found, temperature = record.certificate, Guarantees.read(options.run_folder).temperature
     print(*describe(found, temperature=temperature), sep="\n")
     print(*(describe_true_class(label, one, found.confidence) for label, one in found.classes.items()), sep="\n")
@@ -238,20 +242,35 @@ def export(options: ExportOptions) -> str:
     from training.export import export_model
     from training.model.train import load_fitted
 
+    fitted, promised = load_fitted(options.run_folder), Guarantees.read(options.run_folder)
     card = export_model(
-        load_fitted(options.run_folder),
+        fitted,
         options.records,
         options.out,
-        promised=Guarantees.read(options.run_folder),
+        promised=promised,
         version=options.version,
         command=options.command_line,
     )
     print(f"{card.name} {card.version}: {options.out / card.name / card.version}")
     _print_metrics(card.metrics)
+    if card.band.classes is None:
+        print(
+            f"{'no certificate' if promised.head else 'no novelty score and no certificate'}: the band is the paper's, "
+            f"{card.band.low:g} to {card.band.high:g}; `lensgate train {'certify' if promised.head else 'calibrate'}` "
+            "comes before an export",
+            file=sys.stderr,
+        )
     # The first version is current from its export on.
-    if ModelStore(options.out, card.name).current() == card.version:
+    if _is_current(card, options.out):
         return option.command("serve", "--models", options.out)
     return option.command("models", "promote", card.version, "--models", options.out)
+
+
+def _is_current(card: Card, models: Path) -> bool:
+    try:
+        return ModelStore(models, card.name).current() == card.version
+    except ModelError:  # CURRENT was damaged before this export.
+        return False
 
 
 def _evaluate(options: EvaluateOptions) -> None:
@@ -259,8 +278,9 @@ def _evaluate(options: EvaluateOptions) -> None:
     from training.data.records import Manifest, load_records
     from training.evaluation.evaluate import evaluate_by_data_set, score_images
 
-    model = ModelStore(options.models).load(options.version)
-    _refuse_leak(model.card, Manifest.read(options.records))
+    model, manifest = ModelStore(options.models).load(options.version), Manifest.read(options.records)
+    _refuse_leak(model.card, manifest)
+    _warn_of_leak(model.card, manifest)
     test = load_records(options.records, Split.TEST, size=model.card.input.size)
     judged = score_images(Scorer(model, device="cpu"), model.card, test.images)
     _print_metrics(evaluate_by_data_set(judged, test, model.card))
@@ -270,7 +290,9 @@ def _predict(options: PredictOptions) -> None:
     from training.predict import find_images, predict_images
 
     model = ModelStore(options.models).load(options.version)
-    found = predict_images(model, find_images(options.data), options.out)
+    images, problems = find_images(options.data)
+    print_problems(problems)
+    found = predict_images(model, images, options.out)
     print(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
 
 
@@ -281,6 +303,18 @@ def _refuse_leak(card: Card, manifest: "Manifest") -> None:
         raise RecordsError(
             f"the model was trained on {sorted(shared)}, split with --seed {card.training.split_seed}: "
             "prepare the records with that seed"
+        )
+
+
+def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
+    """Warn of data sets that have changed since the training: a split of other images moves images between splits."""
+    trained = {data.name: data.fingerprint for data in card.data}
+    changed = [data.name for data in manifest.data if trained.get(data.name, data.fingerprint) != data.fingerprint]
+    for name in changed:
+        print(
+            f"{name} has other images or labels than when the model was trained on it: the model may have learned from "
+            "images of this test split, unless they come from its test.csv",
+            file=sys.stderr,
         )
 
 

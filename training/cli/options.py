@@ -152,10 +152,15 @@ def preset(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument_group("network and training").add_argument
     add("--preset", choices=PRESETS, default="paper", help="settings of network and training (paper)")
-    add("--preset-file", type=place, metavar="FILE", help="settings file of tune, instead of --preset")
-    add("--epochs", type=positive, metavar="NUMBER", help="largest number of epochs")
-    add("--batch-size", type=positive, metavar="IMAGES", help="images in a batch")
-    add("--augment", type=strength, metavar="0..1", help="strength of augmentation; 0 is none")
+    add(
+        "--preset-file",
+        type=place,
+        metavar="FILE",
+        help="JSON file of settings, as tune writes it, instead of --preset",
+    )
+    add("--epochs", type=positive, metavar="NUMBER", help="largest number of epochs (the preset's)")
+    add("--batch-size", type=positive, metavar="IMAGES", help="images in a batch (the preset's)")
+    add("--augment", type=strength, metavar="0..1", help="strength of augmentation; 0 is none (the preset's)")
 
 
 def size(parser: argparse.ArgumentParser) -> None:

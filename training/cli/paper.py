@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.storage import locked
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 
@@ -69,7 +70,8 @@ def run(options: PaperOptions) -> None:
             share=options.flipped,
             seed=options.seed,
         )
-        results = PaperRun(options.data, options.work, plan, options.command_line, options.hardware).run()
+        with locked(options.work):
+            results = PaperRun(options.data, options.work, plan, options.command_line, options.hardware).run()
     changed = write_page(results, options.out)
     print(f"{options.out / 'paper.md'} {'is written' if changed else 'is up to date'}")
     for part in results.unfinished():

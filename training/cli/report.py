@@ -17,6 +17,7 @@ class ReportOptions:
     run_folder: Path
     models: Path
     version: str | None
+    data: tuple[Path, ...]
     audit: Path | None
     studies: tuple[AnyPath, ...]
     comparison: AnyPath | None
@@ -38,6 +39,14 @@ def add_to(steps: Steps) -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    add(
+        "--data",
+        type=option.local,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of a data set of the records, if it has moved; links mistakes to their files; may be repeated",
+    )
     add("--audit", type=option.local, metavar="DIR", help="folder of a label audit; adds its worst labels")
     add(
         "--study",
@@ -63,6 +72,7 @@ def write(options: ReportOptions) -> None:
         run=options.run_folder,
         models=options.models,
         version=options.version,
+        data=options.data,
         audit=options.audit,
         studies=options.studies,
         comparison=options.comparison,

@@ -9,6 +9,7 @@ or collection of each image. Label corrections are in a separate table, `correct
 Each line of a table is one row: it is read, or reported by number as a problem or in an error.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -25,6 +26,13 @@ PROVENANCE_FILE = "about.json"
 CORRECTIONS_FILE = "corrections.csv"
 UNCLEAR = "unclear"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
+
+LEAST_IMAGES = 256
+"""An exported graph is compared with its network on at least this many images."""
+
+_LAYOUT = (
+    f"; an image with the id 1 is face-1.png (or .jpg, .webp) in {', '.join(IMAGE_FOLDERS[:-1])} or beside train.csv"
+)
 
 
 class Split(StrEnum):
@@ -97,7 +105,7 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     if not table.is_file():
         raise DataError(f"{table} does not exist: --data takes a folder in the Kaggle layout, which contains train.csv")
     problems: list[str] = []
-    images = _find_images(folder, problems)
+    images = find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
     test_table = folder / "test.csv"
     in_train = _read_table(table, images, problems)
@@ -111,8 +119,41 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     ]
     train = tuple(example for example in listed if example.name not in held_out)
     if not train:
-        raise DataError(f"no labelled image was found under {folder}: {'; '.join(problems[:3])}")
-    return ImageDataSet(folder.absolute().name, folder, _read_about(folder), train, tuple(test), tuple(problems))
+        raise DataError(f"no labelled image was found under {folder}: {'; '.join(problems[:3])}{_LAYOUT}")
+    return ImageDataSet(data_set_name(folder), folder, _read_about(folder), train, tuple(test), tuple(problems))
+
+
+def data_set_name(folder: Path) -> str:
+    """Return the name of the data set in `folder`: the folder's own, also for `.` and `..`."""
+    # Path.resolve would follow links, which have other names.
+    return Path(os.path.abspath(folder)).name.encode(errors="backslashreplace").decode()  # noqa: PTH100
+
+
+def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
+    """Read the images of a `test.csv` without labels, and one line for each row that was skipped.
+
+    Both are empty if there is no such table, or if it has labels.
+
+    Raises:
+        DataError: the table cannot be read or lacks the column id.
+    """
+    table, problems = folder / "test.csv", list[str]()
+    if not table.is_file() or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
+        return [], []
+    return _read_table(table, find_images(folder, problems), problems), problems
+
+
+def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Return the image files of a data set by name; append a line to `problems` for each file that is ignored."""
+    for candidate in IMAGE_FOLDERS:
+        found: dict[str, Path] = {}
+        for path in _images_in(folder / candidate):
+            if path.stem in found:
+                problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
+            found[path.stem] = path
+        if found:
+            return found
+    return {}
 
 
 def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correction]:
@@ -155,8 +196,11 @@ def _corrected(examples: list[Example], changes: dict[str, Correction], problems
 
 
 def _name(text: str) -> str:
-    # Kaggle's file has some integers as floats; people write both 12 and face-12.
-    return f"face-{text.strip().removeprefix('face-').removesuffix('.0')}"
+    # Kaggle's file has some integers as floats; people write 12, face-12 and face-12.png.
+    text = text.strip()
+    stem, _, ending = text.rpartition(".")
+    text = stem if f".{ending.lower()}" in IMAGE_ENDINGS else text
+    return f"face-{text.removeprefix('face-').removesuffix('.0')}"
 
 
 def _read_about(folder: Path) -> Provenance:
@@ -167,18 +211,6 @@ def _read_about(folder: Path) -> Provenance:
         return Provenance.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
-
-
-def _find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
-    for candidate in IMAGE_FOLDERS:
-        found: dict[str, Path] = {}
-        for path in _images_in(folder / candidate):
-            if path.stem in found:
-                problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
-            found[path.stem] = path
-        if found:
-            return found
-    return {}
 
 
 def _images_in(folder: Path) -> Iterator[Path]:
@@ -197,7 +229,7 @@ def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> li
             problems.append(f"{table.name} line {line.number}: {example}")
         else:
             examples.append(example)
-        seen.setdefault(_name(line.cells["id"]), line.number)
+            seen[example.name] = line.number
     return examples
 
 
@@ -205,10 +237,13 @@ def _read_line(
     line: CsvRow, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool
 ) -> Example | str:
     """Return the image and label of a row, or its problem."""
-    name = _name(line.cells["id"])
+    given = line.cells.get("id", "").strip()
+    name = _name(given) if given else "the row"
     label = line.cells.get("glasses", "").strip().removesuffix(".0")
     if line.fault:
         return f"{name} has {line.fault}"
+    if not given:
+        return "the row has no id"
     if name in seen:
         return f"{name} is listed twice; the first line ({seen[name]}) counts"
     if is_labelled and label not in ("0", "1"):

@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.storage import AnyPath, parse_path, sizes_of, write_atomically
+from common.storage import AnyPath, locked, parse_path, sizes_of, write_atomically
 from gate.card import CardDataSet
 from gate.pixels import Pixels
 from training.data.dataset import ImageDataSet, Split
+from training.data.image_choice import keep_images
 from training.data.image_table import ImageRow, LabelTable, count_labels, from_csv, to_csv
-from training.data.near_duplicates import group_near
 from training.data.shard_cache import forget, read_images
 from training.data.shards import FOLDER, ImageBlock, SourceImage, write_blocks
-from training.data.split import SplitImage, assign_splits
 from training.errors import DataError, RecordsError
 
 MANIFEST_FILE = "manifest.json"
@@ -45,7 +44,8 @@ class RecordShard(BaseModel):
 class Manifest(BaseModel):
     """The index of a folder of records, written last: without it the folder is incomplete.
 
-    `base` names the folder of the shards if they belong to other records, of which these are another split.
+    `base` names the folder of the shards if they belong to other records, of which these are another split. `folders`
+    are those of the data sets, on the machine that decoded them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +58,7 @@ class Manifest(BaseModel):
     table: str
     problems: tuple[str, ...]
     base: str | None = None
+    folders: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: AnyPath) -> Self:
@@ -165,18 +166,25 @@ def write_records(
 
     Raises:
         DataError: two data sets share a name, no image is usable, or one is too small for both labels in every split.
+        FolderInUse: another run is writing to the folder.
         RecordsError: shards disappeared while they were written.
         StorageError: the storage is unreachable, denies access, or lacks the bucket.
     """
     if len({data.name for data in datasets}) < len(datasets):
         raise DataError("two data sets have the same folder name: rename one, because figures identify them by it")
+    with locked(out):
+        return _write(datasets, out, sizes=sorted(set(sizes)), seed=seed, command=command)
+
+
+def _write(
+    datasets: Sequence[ImageDataSet], out: AnyPath, *, sizes: Sequence[int], seed: int, command: str
+) -> Manifest:
     started = time.monotonic()
     (out / MANIFEST_FILE).unlink(missing_ok=True)
-    sizes = sorted(set(sizes))
     items = [item for data in datasets for item in _items(data)]
     blocks = write_blocks(items, out, sizes=sizes)
     problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]
-    rows = _rows(datasets, items, blocks, seed=seed, problems=problems)
+    rows = keep_images(datasets, items, blocks, seed=seed, problems=problems)
     table = to_csv(rows)
     write_atomically(out / TABLE_FILE, table)
     manifest = Manifest(
@@ -187,6 +195,9 @@ def write_records(
         shards=_shards(out, blocks, sizes, rows),
         table=hashlib.sha256(table).hexdigest(),
         problems=tuple(problems),
+        folders={
+            data.name: str(data.folder.absolute()).encode(errors="backslashreplace").decode() for data in datasets
+        },
     )
     write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
     return manifest
@@ -233,48 +244,6 @@ def _items(data: ImageDataSet) -> list[SourceImage]:
     parts = ((data.train, False), (data.test, True))
     labelled = [(one, in_test) for part, in_test in parts for one in part if one.glasses is not None]
     return [SourceImage(data.name, one, in_test=in_test) for one, in_test in labelled]
-
-
-def _rows(
-    datasets: Sequence[ImageDataSet],
-    items: Sequence[SourceImage],
-    blocks: Sequence[ImageBlock],
-    *,
-    seed: int,
-    problems: list[str],
-) -> list[ImageRow]:
-    """Return the table rows of the kept images; append a line to `problems` for each of the others."""
-    found = [one for block in blocks for one in block.found]
-    kept, seen = [], dict[str, str]()
-    for item, one in zip(items, found, strict=True):
-        if one.fault:
-            problems.append(f"{item.title} is left out: {one.fault}")
-        elif twin := seen.get(one.sha256):
-            problems.append(f"{item.title} is left out: it is the same file as {twin}")
-        else:
-            seen[one.sha256] = item.title
-            kept.append((item, one))
-    if not kept:
-        raise DataError(f"no image is usable: {'; '.join(problems[:3])}")
-    groups = group_near([one.likeness for _, one in kept])
-    rows = []
-    for data in datasets:
-        part = [
-            (item, one, group) for (item, one), group in zip(kept, groups, strict=True) if item.data_set == data.name
-        ]
-        pictures = [SplitImage(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
-        splits = assign_splits(pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder)
-        for (item, one, _), split in zip(part, splits, strict=True):
-            if split is None:
-                problems.append(f"{item.title} is left out: it is nearly the same as a picture kept for testing")
-            else:
-                rows.append(_row(item, split, one.sha256))
-    return rows
-
-
-def _row(item: SourceImage, split: Split, sha256: str) -> ImageRow:
-    one = item.example
-    return ImageRow(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
 
 
 def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> CardDataSet:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
+from common.errors import StorageError
 from common.storage import AnyPath, atomic_file, sizes_of, write_atomically
 from gate import ImageError, read_pixels, read_pixels_at
 from gate.cores import usable_cores
@@ -152,7 +153,7 @@ def _key(part: Sequence[SourceImage]) -> str:
         path = item.example.path
         state = path.stat() if path.is_file() else None
         lines.append(f"{item.data_set},{item.example.name},{path},{state and (state.st_size, state.st_mtime_ns)}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _finished(out: AnyPath, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
@@ -197,9 +198,12 @@ def _write_block(
 
 
 def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
-    with atomic_file(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        for item, pixels in rows:
-            writer.write(_serialize(item, pixels))
+    try:
+        with atomic_file(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+            for item, pixels in rows:
+                writer.write(_serialize(item, pixels))
+    except tf.errors.OpError as error:  # TensorFlow's own error for a full disk.
+        raise StorageError(f"{shard} cannot be written: {error.message}") from error
 
 
 def _serialize(item: SourceImage, pixels: Pixels) -> bytes:

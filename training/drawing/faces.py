@@ -3,6 +3,9 @@
 import csv
 import io
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -58,13 +61,14 @@ def draw_faces(
     _check(count, seed=seed, first_id=first_id, workers=workers)
     _check_folder(out)
     images = out / IMAGES
+    # First, so that an interrupted command finds its own folder again.
+    write_atomically(out / PROVENANCE_FILE, _about())
     images.mkdir(parents=True, exist_ok=True)
     (out / TABLE).unlink(missing_ok=True)
     ids = range(first_id, first_id + count)
     draw = partial(_draw_one, images, seed, size)
     workers = min(count, workers or usable_cores())
     kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
-    write_atomically(out / PROVENANCE_FILE, ABOUT.model_dump_json(indent=2).encode())
     _write_table(out / TABLE, zip(ids, kinds, strict=True))
 
 
@@ -78,11 +82,15 @@ def _check(count: int, *, seed: int, first_id: int, workers: int | None) -> None
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse to overwrite a data set that was not drawn."""
-    about = out / PROVENANCE_FILE
-    drawn = about.is_file() and about.read_text(encoding="utf-8") == ABOUT.model_dump_json(indent=2)
-    if (out / TABLE).exists() and not drawn:
+    """Refuse to overwrite images or labels that were not drawn."""
+    about, images = out / PROVENANCE_FILE, out / IMAGES
+    drawn = about.is_file() and about.read_bytes() == _about()
+    if not drawn and (about.exists() or (out / TABLE).exists() or (images.is_dir() and any(images.iterdir()))):
         raise DataError(f"{out} holds a data set that was not drawn: draw into another folder")
+
+
+def _about() -> bytes:
+    return ABOUT.model_dump_json(indent=2).encode()
 
 
 def _mapped(draw: Callable[[int], Eyewear], ids: Iterable[int], *, workers: int) -> Iterator[Eyewear]:
@@ -92,8 +100,22 @@ def _mapped(draw: Callable[[int], Eyewear], ids: Iterable[int], *, workers: int)
     # Pillow holds the GIL while it draws, so that threads would not help; a forked copy of a process that has
     # threads, as TensorFlow's has, may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         yield from pool.map(draw, ids)
+
+
+def _end_with_parent() -> None:
+    """Leave signals to the parent, and end this worker with it, even if it is killed: otherwise it waits forever."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw_one(images: Path, seed: int, size: int, face_id: int) -> Eyewear:

@@ -138,6 +138,8 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
         calibration=calibrate(predict_logits(fitted.network, held.images), held.labels),
         novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
     )
+    # An old threshold must not meet a new head.
+    (run / CALIBRATION_FILE).unlink(missing_ok=True)
     save_keras(head, run / HEAD_FILE)
     write_atomically(run / CALIBRATION_FILE, found.model_dump_json(indent=2).encode())
     return found
@@ -237,7 +239,8 @@ def _read(run: Path, name: str, kind: type[_F]) -> _F | None:
     try:
         found = kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise RecordsError(f"{path} cannot be read: run `lensgate train calibrate` again") from error
+        step = "calibrate" if kind is CalibrationRecord else "certify"
+        raise RecordsError(f"{path} cannot be read: run `lensgate train {step}` again") from error
     if found.run != fingerprint(run):
         raise RecordsError(f"{path} belongs to another fit: run `lensgate train calibrate` again")
     return found

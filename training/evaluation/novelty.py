@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from gate.pixels import Pixels
 from training.data.augment import augment
 from training.data.outliers import LEARNED, OutlierMaker
-from training.errors import DataError, RecordsError
+from training.errors import DataError
 from training.evaluation.calibrate import Finding
 from training.model.network import block_outputs
+from training.model.train import load_keras
 
 HEAD_FILE = "novelty.keras"
 CELLS = 4  # Feature maps are averaged down to this edge, which keeps the layout of a face.
@@ -126,12 +127,9 @@ def load_head(folder: Path) -> keras.Model:
     """Load the head that `lensgate train calibrate` fitted.
 
     Raises:
-        RecordsError: the file does not exist.
+        RecordsError: the file is missing or damaged.
     """
-    path = folder / HEAD_FILE
-    if not path.is_file():
-        raise RecordsError(f"{folder} has no novelty head: run `lensgate train calibrate` first")
-    return keras.models.load_model(path)
+    return load_keras(folder / HEAD_FILE, step="calibrate")
 
 
 def _augmented(faces: Pixels, *, seed: list[int]) -> Pixels:

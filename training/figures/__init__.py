@@ -6,6 +6,7 @@ Without pyplot there is no global state, so drawing is thread-safe and works wit
 
 from training.figures.charts import (
     CurvePoint,
+    confusion_matrix,
     curve,
     interval_chart,
     novelty_histogram,
@@ -13,21 +14,21 @@ from training.figures.charts import (
     risk_coverage_chart,
     score_histogram,
 )
-from training.figures.image_grids import CaptionedImage, feature_maps, label_grid, picture_grid, prediction_grid
+from training.figures.image_grids import CaptionedImage, ImageGroup, feature_maps, image_grid
 from training.figures.style import as_png, as_svg
 
 __all__ = [
     "CaptionedImage",
     "CurvePoint",
+    "ImageGroup",
     "as_png",
     "as_svg",
+    "confusion_matrix",
     "curve",
     "feature_maps",
+    "image_grid",
     "interval_chart",
-    "label_grid",
     "novelty_histogram",
-    "picture_grid",
-    "prediction_grid",
     "reliability_diagram",
     "risk_coverage_chart",
     "score_histogram",

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -15,11 +17,27 @@ from gate import Band
 from gate.card import Interval
 from training.evaluation.calibrate import ReliabilityBin
 from training.evaluation.selective_risk import RiskCoverage
-from training.figures.style import CARD, GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, SHADE, SPARE, WIDTH, styled
+from training.figures.style import (
+    GLASSES,
+    GOOD,
+    INK,
+    MUTED,
+    NO_GLASSES,
+    RULE,
+    SHADE,
+    SPARE,
+    TICKS,
+    WIDTH,
+    axis_title,
+    styled,
+)
 
 BINS = 20
 
 Numbers = NDArray[np.floating]
+Counts = NDArray[np.int64]
+
+_LABELS = ("glasses", "no\nglasses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,7 @@ def curve(history: Mapping[str, Sequence[float]], metric: str, *, kept: int) -> 
     axes.plot(
         [kept], [validation[kept - 1]], "o", color=GLASSES, label=f"selected epoch {kept}: {validation[kept - 1]:.3f}"
     )
-    axes.set(title=f"{metric.capitalize()} by epoch", xlabel="epoch", ylabel=metric)
+    axes.set(title=f"{metric.capitalize()} by epoch", xlabel="epoch", ylabel=axis_title(metric))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if metric == "loss":
         axes.set_ylim(bottom=0)
@@ -56,10 +74,10 @@ def curve(history: Mapping[str, Sequence[float]], metric: str, *, kept: int) -> 
 
 @styled
 def interval_chart(
-    models: Mapping[str, Interval], *, quantity: str = "accuracy", baseline: float | None = None
+    models: Mapping[str, Interval], *, subject: str, quantity: str = "accuracy", baseline: float | None = None
 ) -> Figure:
-    """Plot one row per model, a value with its 95 % interval; `baseline` is the value of the majority label."""
-    figure = Figure((WIDTH, 1.1 + 0.36 * len(models)), layout="constrained")
+    """Plot one row per model or other subject, a value with its interval; `baseline` is that of the majority label."""
+    figure = Figure((WIDTH, 1.3 + 0.36 * len(models)), layout="constrained")
     axes = figure.subplots()
     rows = range(len(models))
     values = np.array([one.value for one in models.values()])
@@ -73,26 +91,25 @@ def interval_chart(
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(False, axis="y")
     axes.invert_yaxis()
-    axes.set(title=f"{quantity.capitalize()} with 95 % intervals", xlabel=quantity)
+    axes.set(title=f"{quantity.capitalize()} with 95 % intervals", xlabel=axis_title(quantity), ylabel=subject)
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.margins(y=0.5 / max(1, len(models)))
     return figure
 
 
 @styled
-def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin]) -> Figure:
-    """Plot observed share against predicted probability with exact 95 % intervals, before and after scaling."""
+def reliability_diagram(title: str, bins: Sequence[ReliabilityBin]) -> Figure:
+    """Plot observed share against predicted probability, with exact 95 % intervals."""
     figure = Figure((WIDTH, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2, label="perfect calibration")
-    for bins, name, colour, fill in ((before, "before", MUTED, CARD), (after, "after temperature scaling", GOOD, GOOD)):
-        said = [one.mean_probability for one in bins]
-        seen = np.array([one.observed.value for one in bins])
-        low, high = ([getattr(one.observed, end) for one in bins] for end in ("low", "high"))
-        reach = np.clip([seen - low, high - seen], 0, None)
-        axes.errorbar(
-            said, seen, yerr=reach, fmt="o", color=colour, markerfacecolor=fill, capsize=2.5, elinewidth=1.1, label=name
-        )
-    axes.set(title="Reliability", xlabel="predicted probability of glasses", ylabel="observed share of glasses")
+    axes.plot([0, 1], [0, 1], color=GOOD, linewidth=1.2, linestyle=(0, (4, 3)), label="perfect calibration")
+    said = [one.mean_probability for one in bins]
+    seen = np.array([one.observed.value for one in bins])
+    low, high = ([getattr(one.observed, end) for one in bins] for end in ("low", "high"))
+    reach = np.clip([seen - low, high - seen], 0, None)
+    name = "images of a bin, with interval"
+    axes.errorbar(said, seen, yerr=reach, fmt="o", color=NO_GLASSES, capsize=2.5, elinewidth=1.1, label=name)
+    axes.set(title=title, xlabel="predicted probability of glasses", ylabel="observed share of glasses")
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     _legend(figure, axes)
     return figure
@@ -100,25 +117,45 @@ def reliability_diagram(before: Sequence[ReliabilityBin], after: Sequence[Reliab
 
 @styled
 def risk_coverage_chart(
-    curves: Mapping[str, RiskCoverage], marks: Sequence[CurvePoint], *, target: float | None = None
+    split: str, found: RiskCoverage, marks: Sequence[CurvePoint], *, target: float | None = None
 ) -> Figure:
-    """The error among the accepted by the share accepted, with named bands on it and the risk that was aimed at."""
+    """Plot the error among the accepted by the share accepted on a split, with named bands and the targeted risk."""
     figure = Figure((WIDTH, 3.9), layout="constrained")
     axes = figure.subplots()
-    for (name, one), colour in zip(curves.items(), (NO_GLASSES, SPARE, MUTED, GOOD), strict=False):
-        axes.step(one.coverage, one.risk, where="pre", color=colour, label=name)
-    for mark, shape, colour in zip(marks, "osD^", (GLASSES, INK, GOOD, SPARE), strict=False):
-        _mark(axes, mark, shape, colour)
+    axes.step(found.coverage, found.risk, where="pre", color=NO_GLASSES, label="every symmetric band")
+    # Hollow and larger, because bands may accept the same images.
+    looks = (("o", GLASSES, 7, GLASSES), ("s", INK, 11, "none"), ("D", GOOD, 14, "none"), ("^", SPARE, 17, "none"))
+    for mark, (shape, colour, size, fill) in zip(marks, looks, strict=False):
+        _mark(axes, mark, colour, marker=shape, markersize=size, markerfacecolor=fill)
     if target is not None:
         axes.axhline(
             target, color=GLASSES, linewidth=1, linestyle=(0, (4, 3)), label=f"target: at most {100 * target:g} %"
         )
-    tops = [max(one.risk) for one in curves.values()] + [mark.bound or mark.risk for mark in marks] + [target or 0.0]
-    axes.set(title="Risk by coverage", xlabel="coverage (share accepted)", ylabel="risk (share of wrong labels)")
-    axes.set(xlim=(_leftmost(curves, marks), 1.003), ylim=(0, max(1.15 * max(tops), 0.01)))
+    top = max([*found.risk, *(mark.bound or mark.risk for mark in marks), target or 0.0])
+    axes.set(title=f"Risk by coverage, {split}")
+    axes.set(xlabel="coverage (share accepted)", ylabel="risk (share of wrong labels)")
+    axes.set(xlim=(_leftmost(found, marks), 1.003), ylim=(0, max(1.15 * top, 0.01)))
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.xaxis.set_major_formatter(_percent)
     axes.yaxis.set_major_formatter(_percent)
     _legend(figure, axes)
+    return figure
+
+
+@styled
+def confusion_matrix(panels: Mapping[str, Counts]) -> Figure:
+    """Plot counts `[2, 2]`, rows by label and columns by predicted label, glasses first, in one panel per name."""
+    figure = Figure((WIDTH, 2.6), layout="constrained")
+    (parts,) = figure.subplots(1, len(panels), sharey=True, squeeze=False)
+    for axes, (name, counts) in zip(parts, panels.items(), strict=True):
+        _draw_counts(axes, counts)
+        axes.set(title=name, xlabel="predicted label", xlim=(0, 2), ylim=(2, 0), aspect="equal")
+        axes.grid(False)
+        axes.tick_params(length=0, labelcolor=INK)
+        axes.spines[:].set_visible(False)
+        axes.set_xticks((0.5, 1.5), _LABELS)
+        axes.set_yticks((0.5, 1.5), _LABELS)
+    parts[0].set_ylabel("label in the data set")
     return figure
 
 
@@ -159,6 +196,7 @@ def novelty_histogram(good: Numbers, strange: Numbers | None, threshold: float) 
         axes.hist(inside, edges.tolist(), weights=share, color=colour, alpha=0.65, label=f"{len(values)} {name}")
     axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label=f"threshold {threshold:.3g}")
     axes.set(title="Novelty", xlabel="novelty (the last bar includes larger values)", ylabel="share of images")
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.yaxis.set_major_formatter(_percent)
     _legend(figure, axes)
     return figure
@@ -179,15 +217,26 @@ def _percent(share: float, _position: object) -> str:
     return f"{100 * share:.3g} %"
 
 
-def _mark(axes: Axes, mark: CurvePoint, shape: str, colour: str) -> None:
-    axes.plot([mark.coverage], [mark.risk], shape, color=colour, markersize=7, label=mark.name, clip_on=False, zorder=4)
+def _mark(axes: Axes, mark: CurvePoint, colour: str, **look: Any) -> None:
+    point = {"linestyle": "none", "clip_on": False, "zorder": 4, **look}
+    axes.plot([mark.coverage], [mark.risk], color=colour, label=mark.name, **point)
     if mark.bound is not None:
         axes.plot([mark.coverage] * 2, [mark.risk, mark.bound], color=colour, linewidth=1.4)
         label = f"certified bound, {100 * mark.bound:.2g} %"
         axes.plot([mark.coverage], [mark.bound], "_", color=colour, markersize=12, markeredgewidth=2, label=label)
 
 
-def _leftmost(curves: Mapping[str, RiskCoverage], marks: Sequence[CurvePoint]) -> float:
+def _leftmost(found: RiskCoverage, marks: Sequence[CurvePoint]) -> float:
     """Choose the left end of the axis: below the coverage of every point and before most errors."""
-    first = [one.coverage[int(np.flatnonzero(one.risk)[0])] for one in curves.values() if any(one.risk)]
+    first = [found.coverage[int(np.flatnonzero(found.risk)[0])]] if any(found.risk) else []
     return max(0.0, min([0.8, *first, *(mark.coverage for mark in marks)]) - 0.05)
+
+
+def _draw_counts(axes: Axes, counts: Counts) -> None:
+    """Draw a cell per count, darker for a larger share of its row; right and wrong labels differ in colour."""
+    for (row, column), amount in np.ndenumerate(counts):
+        share = amount / max(1, counts[row].sum())
+        colour = to_rgba(NO_GLASSES if row == column else GLASSES, 0.06 + 0.4 * share)
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor=RULE, linewidth=0.8))
+        axes.text(column + 0.5, row + 0.44, f"{amount:,}", ha="center", va="center", fontsize=13)
+        axes.text(column + 0.5, row + 0.72, f"{100 * share:.1f} %", ha="center", va="center", color=MUTED, fontsize=9.5)

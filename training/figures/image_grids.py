@@ -1,7 +1,8 @@
-"""Grids of images: by label, by prediction, with enlarged eyes, and feature maps."""
+"""Grids of images in groups, with enlarged eyes, and feature maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from gate.pixels import Pixels
-from training.figures.style import GLASSES, INK, NO_GLASSES, RULE, WIDTH, styled
+from training.figures.style import INK, RULE, WIDTH, styled
 
 COLUMNS = 5
 MAPS = 6
@@ -32,44 +33,39 @@ class CaptionedImage:
     colour: str = INK
     marked: bool = False
 
-
-@styled
-def label_grid(glasses: Pixels, no_glasses: Pixels) -> Figure:
-    """Show examples of both labels, uint8 `[N, S, S, 3]` each, each with a heading."""
-    rows: list[_GridRow] = []
-    for name, colour, images in (("glasses", GLASSES, glasses), ("no glasses", NO_GLASSES, no_glasses)):
-        rows += _headed(_rows([CaptionedImage(image) for image in images]), name, colour)
-    return _stack(rows)
+    def eyes(self) -> Pixels:
+        """Cut out the eyes, uint8 `[h, w, 3]`."""
+        left, top, right, bottom = (round(edge * len(self.image)) for edge in EYES)
+        return self.image[top:bottom, left:right]
 
 
-@styled
-def picture_grid(pictures: Sequence[CaptionedImage], *, heading: str = "") -> Figure:
-    """Show images with captions of a few short lines."""
-    return _stack(_headed(_rows(pictures), heading))
+@dataclass(frozen=True, slots=True)
+class ImageGroup:
+    """Images of one shape under a heading."""
 
-
-@styled
-def prediction_grid(pictures: Sequence[CaptionedImage]) -> Figure:
-    """Show predictions: confident ones first, then marked ones, framed, with the eyes enlarged below."""
-    rows = _rows([picture for picture in pictures if not picture.marked])
-    for row in _rows([picture for picture in pictures if picture.marked]):
-        faces = tuple(replace(picture, caption="") for picture in row.pictures)
-        eyes = tuple(replace(picture, image=_eyes(picture.image)) for picture in row.pictures)
-        rows += [replace(row, pictures=faces, boxed=True), replace(row, pictures=eyes)]
-    return _stack(rows)
+    pictures: tuple[CaptionedImage, ...]
+    heading: str = ""
+    colour: str = INK
+    columns: int = COLUMNS
 
 
 @styled
-def feature_maps(image: Pixels, blocks: Sequence[NDArray[np.floating]]) -> Figure:
-    """Show an image, uint8 `[S, S, 3]`, and the maps, `[h, w, filters]`, of each block with the largest variance."""
-    rows = [_GridRow((CaptionedImage(image),), heading=f"input · {len(image)} x {len(image)}", columns=MAPS)]
+def image_grid(groups: Sequence[ImageGroup]) -> Figure:
+    """Show groups of images in rows; the enlarged eyes of marked images are below them."""
+    return _stack([row for group in groups for row in _rows(group)])
+
+
+def feature_maps(picture: CaptionedImage, blocks: Sequence[NDArray[np.floating]]) -> tuple[ImageGroup, ...]:
+    """Arrange an image and, of each block, the maps `[h, w, filters]` with the largest variance."""
+    edge = len(picture.image)
+    groups = [ImageGroup((picture,), heading=f"input · {edge} x {edge}", columns=MAPS)]
     for number, maps in enumerate(blocks, start=1):
         height, width, filters = maps.shape
         strongest = np.argsort(-maps.std(axis=(0, 1)))[:MAPS]
         pictures = tuple(CaptionedImage(_coloured(maps[..., index])) for index in strongest)
         heading = f"block {number} · {height} x {width} · {filters} maps"
-        rows.append(_GridRow(pictures, heading=heading, columns=MAPS))
-    return _stack(rows)
+        groups.append(ImageGroup(pictures, heading=heading, columns=MAPS))
+    return tuple(groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +92,21 @@ class _GridRow:
         return self.cell[1] + _LINE * (lines + 1.4 * bool(self.heading)) + _GAP
 
 
-def _rows(pictures: Sequence[CaptionedImage]) -> list[_GridRow]:
-    return [_GridRow(tuple(pictures[start : start + COLUMNS])) for start in range(0, len(pictures), COLUMNS)]
+def _rows(group: ImageGroup) -> list[_GridRow]:
+    rows: list[_GridRow] = []
+    for are_marked, found in groupby(group.pictures, key=lambda picture: picture.marked):
+        pictures = tuple(found)
+        for start in range(0, len(pictures), group.columns):
+            part = pictures[start : start + group.columns]
+            rows += _marked(part, group.columns) if are_marked else [_GridRow(part, columns=group.columns)]
+    return [replace(row, heading=group.heading, colour=group.colour) for row in rows[:1]] + rows[1:]
 
 
-def _headed(rows: list[_GridRow], heading: str, colour: str = INK) -> list[_GridRow]:
-    return [replace(row, heading=heading, colour=colour) for row in rows[:1]] + rows[1:]
+def _marked(pictures: tuple[CaptionedImage, ...], columns: int) -> list[_GridRow]:
+    """Arrange faces, and below them their eyes with the captions."""
+    faces = tuple(replace(picture, caption="") for picture in pictures)
+    eyes = tuple(replace(picture, image=picture.eyes()) for picture in pictures)
+    return [_GridRow(faces, columns=columns, boxed=True), _GridRow(eyes, columns=columns)]
 
 
 def _stack(rows: Sequence[_GridRow]) -> Figure:
@@ -143,11 +148,6 @@ def _show(axes: Axes, picture: CaptionedImage) -> None:
 def _box_eyes(axes: Axes, picture: CaptionedImage) -> None:
     left, top, right, bottom = (edge * len(picture.image) for edge in EYES)
     axes.add_patch(Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, fill=False, edgecolor=picture.colour))
-
-
-def _eyes(image: Pixels) -> Pixels:
-    left, top, right, bottom = (round(edge * len(image)) for edge in EYES)
-    return image[top:bottom, left:right]
 
 
 def _coloured(values: NDArray[np.floating]) -> Pixels:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gate.card import Interval
-from training.figures.style import GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, WIDTH, styled
+from training.figures.style import GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, TICKS, WIDTH, axis_title, styled
 
 _SERIES = ((NO_GLASSES, "o"), (GLASSES, "s"), (GOOD, "^"))
 
@@ -17,6 +18,7 @@ def repeated_chart(
     series: Mapping[str, Mapping[str, Interval]],
     *,
     paper: Mapping[str, float],
+    subject: str,
     quantity: str,
     floor: tuple[str, float],
 ) -> Figure:
@@ -26,7 +28,8 @@ def repeated_chart(
         rows: names of all rows, from the top.
         series: intervals by row, by the name of the series.
         paper: the paper's value by row.
-        quantity: name of the axis.
+        subject: the meaning of the rows.
+        quantity: the quantity of all values.
         floor: name and value of a vertical line.
     """
     figure = Figure((WIDTH, 1.5 + 0.5 * len(rows)), layout="constrained")
@@ -57,7 +60,8 @@ def repeated_chart(
     axes.set_yticks(range(len(rows)), [row.replace(", ", ",\n") for row in rows])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(False, axis="y")
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=quantity)
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=axis_title(quantity), ylabel=subject)
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower left", ncols=2 if max(map(len, names)) <= 26 else 1)
     return figure

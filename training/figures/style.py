@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 WIDTH = 4.4
 """Inches; about the width of a phone, where 9 points are still legible."""
 
+TICKS: Any = {"nbins": 5, "steps": (1, 2, 2.5, 5, 10)}
+"""Arguments of a locator: at most five intervals, so that numbers with four decimals do not touch."""
+
 INK = "#1f2430"
 MUTED = "#5d6675"
 RULE = "#d8dde6"
@@ -24,6 +27,12 @@ GLASSES = "#c65102"
 NO_GLASSES = "#0069a8"
 GOOD = "#007d5e"
 SPARE = "#9a5b8f"
+
+_AXES = {
+    "accuracy": "accuracy (share correct)",
+    "loss": "loss (cross-entropy, nats)",
+    "log loss": "log loss (nats)",
+}
 
 # On the page each colour is a variable of the style sheet, which defines a light and a dark theme.
 VARIABLES = {
@@ -86,6 +95,11 @@ def styled(draw: Callable[_Parameters, Figure]) -> Callable[_Parameters, Figure]
             return draw(*args, **options)
 
     return drawn
+
+
+def axis_title(quantity: str) -> str:
+    """Return the quantity with its unit."""
+    return _AXES[quantity]
 
 
 def as_svg(figure: Figure, name: str) -> str:

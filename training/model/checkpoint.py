@@ -29,7 +29,7 @@ class TrainingState:
             # From memory, because NumPy leaks the handle of an invalid file.
             with np.load(io.BytesIO(self._path.read_bytes()), allow_pickle=False) as file:
                 arrays = dict(file)
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile):
             return None
         return arrays if str(arrays.pop("key", "")) == self._key else None
 

@@ -1,10 +1,14 @@
 """The settings of a training run, in one frozen object that is copied into the model's card."""
 
 import json
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from common.storage import AnyPath
+from common.suggestion import did_you_mean
 from training.errors import DataError
 
 SIZES = (32, 64, 128)
@@ -14,31 +18,34 @@ LEAST_TOWERS_SIZE = 128
 
 _LISTS = ("filters", "band_filters")
 
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
     """Settings of network and training; the defaults are the paper's, `PRESETS` holds the named alternatives."""
 
-    size: int = 64  # edge of the input in pixels, one of `SIZES`
-    filters: tuple[int, ...] = (32, 64, 128)  # one block each
-    band_filters: tuple[int, ...] = ()  # blocks of a second tower on the eye band; empty: one tower
-    kernel: int = 3  # edge of a convolution
+    size: Count = 64  # edge of the input in pixels, one of `SIZES`
+    filters: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64, 128)  # one block each
+    band_filters: tuple[Count, ...] = ()  # blocks of a second tower on the eye band; empty: one tower
+    kernel: Count = 3  # edge of a convolution
     pooling: Literal["max", "average"] = "max"  # at the end of a block
     head: Literal["flatten", "average"] = "flatten"  # how the last feature maps become a vector
-    dense: int = 0  # neurons of an extra dense layer; 0: no extra layer
-    dropout: float = 0.5  # before each dense layer
-    batch_size: int = 32
-    learning_rate: float = 1e-3  # Adam's, at the start
+    dense: Annotated[int, Field(ge=0)] = 0  # neurons of an extra dense layer; 0: no extra layer
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # before each dense layer
+    batch_size: Count = 32
+    learning_rate: Annotated[float, Field(gt=0, lt=math.inf)] = 1e-3  # Adam's, at the start
     schedule: Literal["exponential", "cosine"] = "exponential"
-    decay_rate: float = 0.9  # exponential: factor per decay step
-    decay_steps: int = 150  # exponential: batches per decay step
-    epochs: int = 40  # maximum
-    patience: int = 10  # epochs without improvement before early stopping; 0: never stop early
-    augment: float = 0.0  # strength of augmentation, 0 (none) to 1
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.9  # exponential: factor per decay step
+    decay_steps: Count = 150  # exponential: batches per decay step
+    epochs: Count = 40  # maximum
+    patience: Annotated[int, Field(ge=0)] = 10  # epochs without improvement before early stopping; 0: never stop early
+    augment: Share = 0.0  # strength of augmentation, 0 (none) to 1
     # Pictures drawn from training portraits without glasses, as shares of their number:
-    thin_frames: float = 0.0  # thin frames, labelled glasses
-    ghosts: float = 0.0  # parts of a pair, with the label 0.5
-    creases: float = 0.0  # lines that resemble a rim, labelled none
+    thin_frames: Share = 0.0  # thin frames, labelled glasses
+    ghosts: Share = 0.0  # parts of a pair, with the label 0.5
+    creases: Share = 0.0  # lines that resemble a rim, labelled none
 
     def settings(self) -> dict[str, float | int | str | bool]:
         """Return the settings in the form of the card."""
@@ -53,15 +60,26 @@ class Preset:
 
     @classmethod
     def read(cls, path: AnyPath) -> "Preset":
-        """Read the `best.json` of `lensgate train tune`.
+        """Read a JSON object of settings, as `lensgate train tune` writes it; a missing setting is the paper's.
 
         Raises:
             DataError: the file is missing or invalid.
         """
         try:
-            return cls.from_settings(json.loads(path.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} holds no settings: run `lensgate train tune` first") from error
+            settings = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} holds no settings ({error}): `lensgate train tune` writes a best.json") from error
+        if not isinstance(settings, dict):
+            raise DataError(f'{path} holds no settings: they are a JSON object such as {{"epochs": 10}}')
+        known = [field.name for field in fields(cls)]
+        if unknown := next((name for name in settings if name not in known), None):
+            raise DataError(f"{path}: {unknown} is not a setting{did_you_mean(unknown, known)}")
+        lists = {name: settings[name].split() for name in _LISTS if isinstance(settings.get(name), str)}
+        try:
+            return TypeAdapter(cls).validate_python({**settings, **lists})
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise DataError(f"{path} holds an invalid setting: {faults}") from error
 
     def changed(self, **options: Any) -> "Preset":
         """Return a copy with the given options; None keeps a setting.

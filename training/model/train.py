@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.storage import AnyPath
+from common.storage import AnyPath, locked
 from gate.cores import usable_cores
 from gate.files import atomic_file, write_atomically
 from training.data.augment import augment
@@ -78,15 +78,17 @@ def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, comma
     """Train on the train split, keep the epoch that is best on validation; write network, history and run.
 
     An interrupted run resumes after its last complete epoch if records, seed and settings are the same; a finished run
-    is not repeated.
+    is not repeated unless its files are damaged.
     """
     fingerprint = Manifest.read(records).fingerprint()
-    if (out / RUN_FILE).is_file():
-        found = FitRun.read(out)
-        if (found.records, found.seed, found.settings) == (fingerprint, seed, preset.settings()):
-            return load_fitted(out)
-        (out / RUN_FILE).unlink()
-    out.mkdir(parents=True, exist_ok=True)
+    if (finished := _finished(out, fingerprint, preset, seed=seed)) is not None:
+        return finished
+    with locked(out):
+        (out / RUN_FILE).unlink(missing_ok=True)
+        return _fit(records, out, preset=preset, seed=seed, command=command, fingerprint=fingerprint)
+
+
+def _fit(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str, fingerprint: str) -> FittedModel:
     train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=preset.size, fingerprint=fingerprint)
     trained = train_network(train, validation, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
     run = FitRun(
@@ -105,9 +107,37 @@ def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, comma
 
 
 def load_fitted(folder: Path) -> FittedModel:
-    """Load a run that `fit_network` wrote."""
+    """Load a run that `fit_network` wrote.
+
+    Raises:
+        RecordsError: the run is unfinished, or its network cannot be loaded.
+    """
     run = FitRun.read(folder)
-    return FittedModel(keras.models.load_model(folder / NETWORK_FILE), run)
+    return FittedModel(load_keras(folder / NETWORK_FILE, step="fit"), run)
+
+
+def load_keras(path: Path, *, step: str) -> keras.Model:
+    """Load a `.keras` file that `lensgate train STEP` wrote.
+
+    Raises:
+        RecordsError: the file is missing, damaged, or of an incompatible release of Keras.
+    """
+    if not path.is_file():
+        raise RecordsError(f"{path} does not exist: run `lensgate train {step}` first")
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # Keras raises many types for damaged files and unknown layers.
+        raise RecordsError(f"{path} cannot be loaded: run `lensgate train {step}` again") from error
+
+
+def _finished(out: Path, fingerprint: str, preset: Preset, *, seed: int) -> FittedModel | None:
+    """Return the run in `out` if it has these records, settings and seed, and can be loaded."""
+    try:
+        run = FitRun.read(out)
+        same = (run.records, run.seed, run.settings) == (fingerprint, seed, preset.settings())
+        return load_fitted(out) if same and (out / HISTORY_FILE).is_file() else None
+    except RecordsError:
+        return None
 
 
 def read_history(folder: Path) -> History:

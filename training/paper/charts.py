@@ -12,6 +12,12 @@ from training.paper import noise, published
 from training.paper.results import KINDS, PaperResults, SeriesName, model_names
 from training.paper.tables import paper_model, summaries
 
+_SUBJECTS: Mapping[SeriesName, str] = {
+    "resolution": "edge of the images in pixels",
+    "batch-size": "images a batch",
+    "models": "model",
+}
+
 
 def charts(results: PaperResults) -> dict[str, Figure]:
     """Draw every chart for which there are results, by file name without ending."""
@@ -49,9 +55,12 @@ def _chart(
     series = {labels: intervals for labels, intervals in series.items() if intervals}
     if not series:
         return {}
+    shown = [row for row in rows if any(row in found for found in (paper, *series.values()))]
     quantity = metric.replace("_", " ")
     label = f"floor of the noise, {floor:.3f}"
-    figure = repeated_chart(rows, series, paper=paper, quantity=quantity, floor=(label, floor))
+    figure = repeated_chart(
+        shown, series, paper=paper, subject=_SUBJECTS[name], quantity=quantity, floor=(label, floor)
+    )
     return {f"{name}-{metric.replace('_', '-')}": figure}
 
 

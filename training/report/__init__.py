@@ -9,8 +9,9 @@ from training.figures import as_png
 from training.report.certificate import certificate
 from training.report.comparisons import comparison, issues, studies
 from training.report.evidence import Evidence, ReportSources, gather
+from training.report.mistakes import mistakes
 from training.report.novelty import unfamiliar
-from training.report.page import MissingSection, ReportFigure, Section, render
+from training.report.page import MissingSection, Section, render
 from training.report.reproduction import absent, maps, repeat
 from training.report.results import calibration, results
 from training.report.selection import band, discarded
@@ -22,7 +23,7 @@ __all__ = ["PAGE_FILE", "ReportSources", "write_report"]
 PAGE_FILE = "report.html"
 
 _SECTIONS = (
-    data, training, results, calibration, certificate, band, unfamiliar, discarded,
+    data, training, results, mistakes, calibration, certificate, band, unfamiliar, discarded,
     issues, studies, comparison, maps, repeat,
 )  # fmt: skip
 
@@ -52,11 +53,11 @@ def write_report(sources: ReportSources, out: Path, *, figures: Path | None = No
 
 def _save_figures(sections: list[Section], folder: Path) -> None:
     """Save the figures as PNG files, numbered in the order of the page."""
-    figures = [part for section in sections for part in section.parts if isinstance(part, ReportFigure)]
+    figures = (figure for section in sections for figure in section.figures())
     for number, shown in enumerate(figures, start=1):
         # It contains names of data sets, which may contain any character.
         name = re.sub(r"[^A-Za-z0-9]+", "-", shown.name).strip("-")
-        write_atomically(folder / f"{number:02d}-{name}.png", as_png(shown.figure))
+        write_atomically(folder / f"{number:02d}-{name}.png", as_png(shown.drawn()))
 
 
 def _sections(evidence: Evidence) -> Iterator[Section]:

@@ -5,14 +5,23 @@ from pathlib import Path
 
 from gate.card import Interval
 from gate.pixels import Pixels
-from training.data.dataset import Split
-from training.data.records import load_records
 from training.evaluation.compare import PairedResult
 from training.evaluation.seeds import SeedMean, ValueDifference, ValueSummary
-from training.figures import CaptionedImage, interval_chart, picture_grid
+from training.figures import CaptionedImage, ImageGroup, interval_chart
 from training.report.evidence import Evidence, IssueRow
-from training.report.formatting import count, number, share
-from training.report.page import Html, MissingSection, ReportFigure, Section, element, paragraph, table
+from training.report.formatting import count, number, percent, share, words
+from training.report.page import (
+    Beside,
+    Html,
+    MissingSection,
+    ReportFigure,
+    ReportImages,
+    Section,
+    element,
+    joined,
+    paragraph,
+    table,
+)
 from training.report.summary import baseline
 from training.search.study import StudyResult
 
@@ -27,19 +36,16 @@ def issues(evidence: Evidence) -> Section | MissingSection:
     if not rows:
         return Section("issues", title, (paragraph("The audit found no doubtful label."),))
     images = _images(evidence)
-    known = [row for row in rows if _key(row, evidence) in images][:WORST]
-    pictures = [
-        CaptionedImage(
-            images[_key(row, evidence)],
-            f"{_name(row['id'])}\n{_words(row['given'])}?\n{100 * float(row['score']):.1f} %",
-        )
-        for row in known
-    ]
+    known = [(row, key) for row in rows if (key := _key(row, evidence)) in images][:WORST]
+    pictures = tuple(
+        CaptionedImage(images[key], f"{key[1]}\n{words(row['given'])}?\n{_score(row)}") for row, key in known
+    )
+    details = tuple(_details(evidence, row, *key) for row, key in known)
     caption = (
         f"The {len(known)} most doubtful of {count(len(rows), 'label')}, with the given label and its probability "
         "according to networks trained without the image. Review them and put corrections into corrections.csv."
     )
-    return Section("issues", title, (ReportFigure("label-issues", picture_grid(pictures), caption),))
+    return Section("issues", title, (ReportImages("label-issues", (ImageGroup(pictures),), caption, details),))
 
 
 def studies(evidence: Evidence) -> Section | MissingSection:
@@ -75,27 +81,31 @@ def comparison(evidence: Evidence) -> Section | MissingSection:
     only = evidence.own[0] if len(evidence.card.metrics) == 1 else None
     floor = baseline(evidence, only) if only else None
     caption = f"The same {count(found.runs[0].images, 'test image')} for all runs; the models differ on few of them."
-    chart = ReportFigure("compared", interval_chart(_shortened(accuracies), baseline=floor), caption)
-    return Section("comparison", title, (table(head, rows), *map(_paired, found.pairs), chart))
+    chart = ReportFigure("compared", interval_chart(_shortened(accuracies), subject="run", baseline=floor), caption)
+    pairs = tuple(map(_paired, found.pairs))
+    return Section("comparison", title, (table(head, rows), Beside((chart,), pairs)))
 
 
 def _images(evidence: Evidence) -> dict[tuple[str, str], Pixels]:
-    """Load every image of the records by data set and name."""
-    records = load_records(evidence.sources.records, *Split, size=evidence.card.input.size)
-    return dict(zip(zip(records.data_sets, records.names, strict=True), records.images, strict=True))
+    """Return the pixels of every image of the records by data set and name."""
+    parts = [part.records for part in evidence.splits.values()]
+    rows = (row for part in parts for row in zip(part.data_sets, part.names, part.images, strict=True))
+    return {(data_set, name): image for data_set, name, image in rows}
 
 
 def _key(row: IssueRow, evidence: Evidence) -> tuple[str, str]:
     """Return data set and name; an audit of one data set omits its name, which is then the main data set."""
-    return row.get("data_set") or evidence.own[0], _name(row["id"])
+    return row.get("data_set") or evidence.own[0], f"face-{row['id']}"
 
 
-def _name(text: str) -> str:
-    return f"face-{text}"
+def _details(evidence: Evidence, row: IssueRow, data_set: str, name: str) -> Html:
+    file, path = evidence.files.link(data_set, name)
+    given = joined("given ", element("b", words(row["given"])), f", probability {_score(row)}")
+    return element("div", *(element("div", line) for line in (file, data_set, given, path)), class_="mistake")
 
 
-def _words(label: str) -> str:
-    return label.replace("_", " ")
+def _score(row: IssueRow) -> str:
+    return percent(float(row["score"]))
 
 
 def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
@@ -116,7 +126,8 @@ def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
         means = {one.value: _interval(getattr(one, metric)) for one in study.summaries}
         quantity = metric.replace("_", " ")
         caption = f"{quantity.capitalize()} by {subject}: mean over seeds with the interval of that mean."
-        yield ReportFigure(f"study-{study.kind}-{metric}", interval_chart(means, quantity=quantity), caption)
+        chart = interval_chart(means, subject=subject.partition(",")[0], quantity=quantity)
+        yield ReportFigure(f"study-{study.kind}-{metric}", chart, caption)
     if study.failed:
         yield paragraph(f"Failed: {'; '.join(study.failed)}.")
 

@@ -1,6 +1,7 @@
 """Load all inputs of a report once, and check that they belong together."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ from gate import ModelStore
 from gate.card import Card
 from gate.scorer import Scorer
 from training.data.dataset import Split
-from training.data.records import Manifest, Records, load_records
+from training.data.records import Manifest, Records, load_parts
 from training.errors import RecordsError
 from training.evaluation.compare import Comparison
 from training.evaluation.guarantees import (
@@ -26,6 +27,7 @@ from training.evaluation.guarantees import (
 from training.evaluation.label_audit import ISSUES_FILE
 from training.model.train import FitRun, History, load_fitted, read_history
 from training.report.gate_scores import CardGate, LabelledScores
+from training.report.image_files import ImageFiles
 from training.search.study import StudyResult
 
 IssueRow = dict[str, str]
@@ -36,12 +38,16 @@ _Finding = TypeVar("_Finding", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSources:
-    """Locations of the inputs; None for inputs that were not requested."""
+    """Locations of the inputs; None for inputs that were not requested.
+
+    `data` are folders of data sets that are no longer where the records were prepared from.
+    """
 
     records: AnyPath
     run: Path
     models: Path
     version: str | None = None
+    data: tuple[Path, ...] = ()
     audit: Path | None = None
     studies: tuple[AnyPath, ...] = ()
     comparison: AnyPath | None = None
@@ -58,13 +64,23 @@ class Evidence:
     run: FitRun
     network: keras.Model
     history: History
-    train: Records
-    test: LabelledScores
+    splits: Mapping[Split, LabelledScores]
+    files: ImageFiles
     calibrated: CalibrationRecord | None
     certified: CertificateRecord | None
     issues: tuple[IssueRow, ...] | None
     studies: tuple[StudyResult, ...]
     comparison: Comparison | None
+
+    @property
+    def train(self) -> Records:
+        """The training split."""
+        return self.splits[Split.TRAIN].records
+
+    @property
+    def test(self) -> LabelledScores:
+        """The test split."""
+        return self.splits[Split.TEST]
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -73,7 +89,7 @@ class Evidence:
 
 
 def gather(sources: ReportSources) -> Evidence:
-    """Load everything, then score the test split, which is the slowest part.
+    """Load everything, then score all splits, which is the slowest part.
 
     Raises:
         RecordsError: an input is unfinished, or model, run and records do not belong together.
@@ -86,7 +102,7 @@ def gather(sources: ReportSources) -> Evidence:
     studies = tuple(_required(folder / "study.json", StudyResult, step="study") for folder in sources.studies)
     folder = sources.comparison
     comparison = None if folder is None else _required(folder / "comparison.json", Comparison, step="compare")
-    size = model.card.input.size
+    parts = zip(Split, load_parts(sources.records, *Split, size=model.card.input.size), strict=True)
     gate = CardGate(Scorer(model, device="cpu"), model.card)
     return Evidence(
         sources=sources,
@@ -96,8 +112,8 @@ def gather(sources: ReportSources) -> Evidence:
         run=fitted.run,
         network=fitted.network,
         history=read_history(sources.run),
-        train=load_records(sources.records, Split.TRAIN, size=size),
-        test=gate.score(load_records(sources.records, Split.TEST, size=size)),
+        splits={split: gate.score(part) for split, part in parts if len(part)},
+        files=ImageFiles.of(sources.records, manifest, sources.data),
         calibrated=_read(sources.run / CALIBRATION_FILE, CalibrationRecord),
         certified=_read(sources.run / CERTIFICATE_FILE, CertificateRecord),
         issues=issues,

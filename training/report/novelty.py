@@ -9,12 +9,21 @@ from gate.card import NoveltyThreshold
 from gate.pixels import Pixels
 from training.data.outliers import JUDGED, make_outliers
 from training.evaluation.evaluate import GateScores
-from training.figures import CaptionedImage, novelty_histogram, picture_grid
+from training.figures import CaptionedImage, ImageGroup, novelty_histogram
 from training.figures.style import GLASSES, INK
 from training.report.evidence import Evidence
 from training.report.formatting import share
 from training.report.gate_scores import novelties
-from training.report.page import Html, MissingSection, ReportFigure, Section, paragraph, table
+from training.report.page import (
+    Beside,
+    Html,
+    MissingSection,
+    ReportFigure,
+    ReportImages,
+    Section,
+    paragraph,
+    table,
+)
 
 FACES = 40
 
@@ -33,14 +42,14 @@ def unfamiliar(evidence: Evidence) -> Section | MissingSection:
         "A classifier is confident even about a wall. These outliers are made from test portraits or generated, and "
         f"the gate should accept none. Novelty above {threshold.value:.4g} is unfamiliar ({threshold.chosen_by})."
     )
-    examples = ReportFigure(
+    pictures = tuple(_picture(images[0], kind, judged[kind].decisions[0]) for kind, images in kinds.items())
+    examples = ReportImages(
         "unfamiliar",
-        picture_grid([_picture(images[0], kind, judged[kind].decisions[0]) for kind, images in kinds.items()]),
+        (ImageGroup(pictures),),
         "One image of each kind with the reason for discarding it; coloured if the gate would accept it.",
     )
-    return Section(
-        "unfamiliar", title, (said, *_kinds(threshold), *_histogram(good.judged, judged, threshold), examples)
-    )
+    charts = _histogram(good.judged, judged, threshold)
+    return Section("unfamiliar", title, (Beside((said, *_kinds(threshold)), (*charts, examples)),))
 
 
 def _kinds(threshold: NoveltyThreshold) -> list[Html]:

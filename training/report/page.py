@@ -1,14 +1,21 @@
 """Render one self-contained HTML page without external requests or scripts; all text is escaped."""
 
+import base64
 import html
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
+from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
 
-from training.figures import as_svg
+from gate.pixels import Pixels
+from training.figures import CaptionedImage, ImageGroup, as_svg, image_grid
+from training.figures.image_grids import COLUMNS
+from training.figures.style import VARIABLES
 
 LONG = 40
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -22,20 +29,53 @@ class Html(str):
 
 @dataclass(frozen=True, slots=True)
 class ReportFigure:
-    """A figure with its caption; `name` becomes part of its file name."""
+    """A chart with its caption; `name` becomes part of its file name."""
 
     name: str
-    figure: Figure
+    chart: Figure
     caption: str
+
+    def drawn(self) -> Figure:
+        """Return the chart, to be saved as a file."""
+        return self.chart
+
+
+@dataclass(frozen=True, slots=True)
+class ReportImages:
+    """Groups of images with a common caption; `details` are shown beside the images instead of their captions."""
+
+    name: str
+    groups: tuple[ImageGroup, ...]
+    caption: str
+    details: tuple[Html, ...] = ()
+
+    def drawn(self) -> Figure:
+        """Draw the images as one figure, to be saved as a file."""
+        return image_grid(self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Parts in two columns, or below each other if there is no room; the left column is wider."""
+
+    left: tuple["Part", ...]
+    right: tuple["Part", ...]
+
+
+Part = Html | ReportFigure | ReportImages | Beside
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section with a heading; consecutive figures are placed side by side if there is room."""
+    """A section with a heading; consecutive charts are placed side by side if there is room."""
 
     name: str
     title: str
-    parts: tuple[Html | ReportFigure, ...]
+    parts: tuple[Part, ...]
+
+    def figures(self) -> Iterator[ReportFigure | ReportImages]:
+        """Yield everything with a caption, in order."""
+        return _figures(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +161,79 @@ def _section(section: Section) -> Html:
     return element("section", heading, *_grouped(section.parts), id=section.name)
 
 
-def _grouped(parts: Sequence[Html | ReportFigure]) -> Iterator[Html]:
-    for are_figures, run in groupby(parts, key=lambda part: isinstance(part, ReportFigure)):
-        written = [_figure(part) if isinstance(part, ReportFigure) else part for part in run]
-        yield element("div", *written, class_="figures") if are_figures else joined(*written)
+def _figures(parts: Sequence[Part]) -> Iterator[ReportFigure | ReportImages]:
+    for part in parts:
+        if isinstance(part, Beside):
+            yield from _figures((*part.left, *part.right))
+        elif not isinstance(part, Html):
+            yield part
+
+
+def _grouped(parts: Sequence[Part]) -> Iterator[Html]:
+    for kind, run in groupby(parts, key=type):
+        written = [_WRITERS[kind](part) for part in run]
+        yield element("div", *written, class_=_ROWS[kind]) if kind in _ROWS else joined(*written)
 
 
 def _figure(shown: ReportFigure) -> Html:
-    drawing = as_svg(shown.figure, shown.name).replace("<svg", '<svg role="img" aria-label="__"', 1)
+    drawing = as_svg(shown.chart, shown.name).replace("<svg", '<svg role="img" aria-label="__"', 1)
     label = html.escape(shown.caption)
     return element("figure", Html(drawing.replace('"__"', f'"{label}"', 1)), element("figcaption", shown.caption))
+
+
+def _beside(part: Beside) -> Html:
+    columns = (element("div", *_grouped(parts)) for parts in (part.left, part.right))
+    return element("div", *columns, class_="beside")
+
+
+def _images(shown: ReportImages) -> Html:
+    groups = element("div", *(_group(group, shown.details) for group in shown.groups), class_="groups")
+    return element("figure", groups, element("figcaption", shown.caption), **_layout(shown))
+
+
+def _layout(shown: ReportImages) -> dict[str, str]:
+    """Place small groups side by side; a larger one takes the whole width."""
+    if shown.groups[0].columns > COLUMNS:
+        return {"class_": "pairs"}
+    are_few = len(shown.groups) == 1 and len(shown.groups[0].pictures) <= COLUMNS
+    return {"class_": "few"} if are_few and not shown.details else {}
+
+
+def _group(group: ImageGroup, details: Sequence[Html]) -> Html:
+    heading = [element("p", group.heading, class_="heading", style=_in_colour(group.colour))] if group.heading else []
+    if details:
+        tiles = [_tile(picture, one) for picture, one in zip(group.pictures, details, strict=True)]
+    else:
+        tiles = [_tile(picture, Html(html.escape(picture.caption))) for picture in group.pictures]
+    kind = "files" if details else "maps" if group.columns > COLUMNS else "tiles"
+    return element("div", *heading, element("div", *tiles, class_=kind))
+
+
+def _tile(picture: CaptionedImage, said: Html) -> Html:
+    images = [picture.image, picture.eyes()] if picture.marked else [picture.image]
+    face = element("div", *map(_image, images), class_="marked" if picture.marked else "face")
+    return element("div", face, *([element("div", said)] if said else []), style=_in_colour(picture.colour))
+
+
+def _image(pixels: Pixels) -> Html:
+    height, width = pixels.shape[:2]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", lossless=True)
+    data = base64.b64encode(file.getvalue()).decode()
+    return Html(f'<img src="data:image/webp;base64,{data}" alt="" width="{width}" height="{height}">')
+
+
+def _in_colour(colour: str) -> str:
+    return f"color: var({VARIABLES[colour]})"
+
+
+_WRITERS: Mapping[type, Callable[[Any], Html]] = {
+    Html: Html,
+    ReportFigure: _figure,
+    ReportImages: _images,
+    Beside: _beside,
+}
+_ROWS = {ReportFigure: "figures", ReportImages: "galleries"}
 
 
 def _escaped(text: str) -> str:

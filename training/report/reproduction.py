@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
-from training.figures import feature_maps
+from training.figures import CaptionedImage, feature_maps
 from training.model.network import block_outputs
 from training.report.evidence import Evidence
-from training.report.page import MissingSection, ReportFigure, Section, code, element, facts, lines, paragraph, table
+from training.report.page import MissingSection, ReportImages, Section, code, element, facts, lines, paragraph, table
 
 
 def maps(evidence: Evidence) -> Section:
@@ -19,11 +19,16 @@ def maps(evidence: Evidence) -> Section:
     network = keras.Model(evidence.network.input, block_outputs(evidence.network))
     outputs = network.predict(image[None].astype(np.float32), verbose=0)
     found = [np.asarray(output)[0] for output in (outputs if isinstance(outputs, list) else [outputs])]
+    title = f"{test.records.names[one]} of {test.records.data_sets[one]}\nprobability {test.probability[one]:.3f}"
     caption = (
-        f"{test.records.names[one]} of {test.records.data_sets[one]}, probability {test.probability[one]:.3f}, and the "
-        "feature maps of each block with the largest variance: outlines first, then increasingly larger parts."
+        "A test image, and the feature maps of each block with the largest variance: outlines first, then increasingly "
+        "larger parts. Each map is scaled to its own range, blue is its lowest value and yellow its highest."
     )
-    return Section("maps", "Feature maps", (ReportFigure("feature-maps", feature_maps(image, found), caption),))
+    return Section(
+        "maps",
+        "Feature maps",
+        (ReportImages("feature-maps", feature_maps(CaptionedImage(image, title), found), caption),),
+    )
 
 
 def repeat(evidence: Evidence) -> Section:

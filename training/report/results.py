@@ -3,26 +3,36 @@
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gate import Reason
 from gate.pixels import Pixels
 from training.evaluation.calibrate import CalibrationFindings
-from training.figures import CaptionedImage, picture_grid, prediction_grid, reliability_diagram, score_histogram
+from training.figures import CaptionedImage, ImageGroup, confusion_matrix, reliability_diagram, score_histogram
 from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence
 from training.report.formatting import count, edges
 from training.report.gate_scores import LabelledScores
-from training.report.page import Html, MissingSection, ReportFigure, Section, element, paragraph, table
+from training.report.page import (
+    Html,
+    MissingSection,
+    Part,
+    ReportFigure,
+    ReportImages,
+    Section,
+    element,
+    paragraph,
+    table,
+)
 
 SURE = 10
 UNSURE = 10
-MISTAKES = 20
 
 
 def results(evidence: Evidence) -> Section:
-    """Show the decisions about all test images, with example predictions and all kinds of mistakes."""
+    """Show the decisions about all test images, with confusion matrices and example predictions."""
     head = ("test split", "label", "images", "accepted, correct", "accepted, wrong", "uncertain", "unfamiliar")
-    parts: list[Html | ReportFigure] = [
+    parts: list[Part] = [
         paragraph(
             "Scores come from the exported graph and decisions from the gate, exactly as in the service. "
             f"A probability from {edges(evidence.card.band)}, edges included, is uncertain."
@@ -30,8 +40,8 @@ def results(evidence: Evidence) -> Section:
         table(head, [row for name, part in evidence.test.by_data_set() for row in _fates(name, part)], words=2),
     ]
     for name, part in evidence.test.by_data_set():
-        parts += [element("h3", f"Data set {name}"), _scores(evidence, name, part)]
-        parts += [*_mistakes(name, part), _predictions(evidence, name, part)]
+        parts += [element("h3", f"Data set {name}"), _scores(evidence, name, part), _confusion(name, part)]
+        parts.append(_predictions(evidence, name, part))
     return Section("results", "Results on the test split", tuple(parts))
 
 
@@ -45,13 +55,16 @@ def calibration(evidence: Evidence) -> Section | MissingSection:
         f"On the {count(found.images, 'image')} of the calibration split, which was not used for training, a "
         f"temperature of {found.temperature:.3f} was fitted. It divides the logits: labels stay, confidence changes."
     )
-    diagram = ReportFigure(
-        "reliability",
-        reliability_diagram(found.reliability_before, found.reliability_after),
-        "Observed share against predicted probability, in bins of about equal size, with exact binomial 95 % "
-        "intervals. On the diagonal the model is perfectly calibrated.",
+    diagrams = (
+        ReportFigure(
+            f"reliability-{when}",
+            reliability_diagram(f"Reliability {when} temperature scaling", bins),
+            f"Observed share against predicted probability {when} scaling, in bins of about equal size, with exact "
+            "binomial 95 % intervals. On the diagonal the model is perfectly calibrated.",
+        )
+        for when, bins in (("before", found.reliability_before), ("after", found.reliability_after))
     )
-    return Section("calibration", title, (said, _calibration_table(found), diagram))
+    return Section("calibration", title, (said, _calibration_table(found), *diagrams))
 
 
 def picture(image: Pixels, probability: float, *, word: str = "", marked: bool = False) -> CaptionedImage:
@@ -87,7 +100,23 @@ def _scores(evidence: Evidence, name: str, part: LabelledScores) -> ReportFigure
     )
 
 
-def _predictions(evidence: Evidence, name: str, part: LabelledScores) -> ReportFigure:
+def _confusion(name: str, part: LabelledScores) -> ReportFigure:
+    panels = {"all images": _counts(part), "accepted images": _counts(part.select(part.judged.accepted))}
+    amount = int(part.wrong.sum())
+    wrong = f"Labelled wrongly: {count(amount, 'image')}, named under Mistakes." if amount else "No label is wrong."
+    caption = f"Labels and predicted labels on the test split of {name}, with the share of each row. {wrong}"
+    return ReportFigure(f"confusion-{name}", confusion_matrix(panels), caption)
+
+
+def _counts(part: LabelledScores) -> NDArray[np.int64]:
+    """Count images by label and by predicted label, int64 `[2, 2]`, glasses first."""
+    glasses = part.records.labels == 1
+    predicted = glasses ^ part.wrong
+    rows = [[np.sum((glasses == label) & (predicted == said)) for said in (True, False)] for label in (True, False)]
+    return np.array(rows, np.int64)
+
+
+def _predictions(evidence: Evidence, name: str, part: LabelledScores) -> ReportImages:
     order = np.argsort(part.probability, kind="stable")
     inside = np.array([score in evidence.gate.band for score in part.probability[order]], bool)
     sure, unsure = order[~inside], order[inside]
@@ -103,21 +132,4 @@ def _predictions(evidence: Evidence, name: str, part: LabelledScores) -> ReportF
         else "No image is in the band."
     )
     caption = f"Test images of {name} with their probability of glasses, in ascending order. {said}"
-    return ReportFigure(f"predictions-{name}", prediction_grid(pictures), caption)
-
-
-def _mistakes(name: str, part: LabelledScores) -> list[Html | ReportFigure]:
-    wrong = np.flatnonzero(part.wrong)
-    if not len(wrong):
-        return [paragraph(f"All test images of {name} are labelled correctly.")]
-    worst = wrong[np.argsort(-np.abs(part.probability[wrong] - 0.5), kind="stable")]
-    names = part.records.names
-    pictures = [
-        picture(part.records.images[one], part.probability[one], word=_short(names[one])) for one in worst[:MISTAKES]
-    ]
-    caption = f"Mistakes on {name}, most confident first: {len(pictures)} of {count(len(wrong), 'image')}."
-    return [ReportFigure(f"mistakes-{name}", picture_grid(pictures), caption)]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 12 else f"…{name[-11:]}"
+    return ReportImages(f"predictions-{name}", (ImageGroup(tuple(pictures)),), caption)

@@ -7,11 +7,11 @@ from training.evaluation.calibrate import clopper_pearson
 from training.evaluation.certify import Certificate
 from training.evaluation.raw_band import RawBand
 from training.evaluation.selective_risk import SelectiveRisk, risk_coverage, selective_risk
-from training.figures import CurvePoint, picture_grid, risk_coverage_chart
+from training.figures import CurvePoint, ImageGroup, risk_coverage_chart
 from training.report.evidence import Evidence
 from training.report.formatting import edges, percent, share
 from training.report.gate_scores import LabelledScores
-from training.report.page import Html, ReportFigure, Section, element, paragraph, table
+from training.report.page import Html, ReportFigure, ReportImages, Section, element, paragraph, table
 from training.report.results import picture
 
 PAPER = Band()
@@ -25,29 +25,30 @@ MEANING = {
 
 
 def band(evidence: Evidence) -> Section:
-    """Compare the band in use with the paper's, and show risk by coverage."""
+    """Compare the band in use with the paper's, and show risk by coverage on each split."""
     measured = _measured(evidence)
     head = ("split", "band", "accepted", "wrong", "share accepted [95 %]", "share wrong [95 %]")
     rows = [_row(split, title, one) for split, bands in measured.items() for title, one in bands.items()]
     found = evidence.certified
     curves = {CALIBRATION: found.risk_coverage} if found else {}
     curves |= {name: risk_coverage(part.logit, part.records.labels) for name, part in _tests(evidence).items()}
-    first = next(iter(measured))
     target = found.certificate.target_risk if found else None
-    caption = (
-        "Share of wrong labels when only the most confident images are accepted, from few (left) to all (right). "
-        f"Images discarded as unfamiliar are excluded. The points show the bands on the {first} split."
-    )
-    chart = ReportFigure(
-        "risk-coverage", risk_coverage_chart(curves, _marks(evidence, measured[first]), target=target), caption
-    )
-    return Section("band", "The band", (table(head, rows, words=2), chart))
+    charts = [
+        ReportFigure(
+            f"risk-coverage-{split}",
+            risk_coverage_chart(split, curve, _marks(evidence, split, measured[split]), target=target),
+            f"Share of wrong labels on the split {split} when only the most confident images are accepted, from few "
+            "(left) to all (right). The points are the bands. Images discarded as unfamiliar are excluded.",
+        )
+        for split, curve in curves.items()
+    ]
+    return Section("band", "The band", (table(head, rows, words=2), *charts))
 
 
 def discarded(evidence: Evidence) -> Section:
     """Show test images that the gate would discard, by reason."""
     parts = [_examples(evidence.test, reason) for reason in MEANING]
-    # Figures first, so that they stand side by side.
+    # Images first, so that they stand side by side.
     parts.sort(key=lambda part: isinstance(part, Html))
     return Section("discarded", "Discarded test images", tuple(parts))
 
@@ -90,10 +91,11 @@ def _of_certificate(found: Certificate) -> SelectiveRisk:
     return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=found.coverage, risk=risk)
 
 
-def _marks(evidence: Evidence, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
-    target = evidence.certified.certificate.target_risk if evidence.certified else None
+def _marks(evidence: Evidence, split: str, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
+    certified = evidence.certified if split == CALIBRATION else None
+    target = certified.certificate.target_risk if certified else None
     return [
-        # The first band is the one in use, which alone has a promise.
+        # The first band is the one in use, which alone has a promise, made on the calibration split.
         CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0, None if number else target)
         for number, (title, one) in enumerate(measured.items())
     ]
@@ -103,7 +105,7 @@ def _row(split: str, title: str, one: SelectiveRisk) -> tuple[str, ...]:
     return split, title, f"{one.accepted:,}", f"{one.errors:,}", share(one.coverage), share(one.risk)
 
 
-def _examples(test: LabelledScores, reason: Reason) -> Html | ReportFigure:
+def _examples(test: LabelledScores, reason: Reason) -> Html | ReportImages:
     found = np.flatnonzero([one.reason is reason for one in test.expecting])
     if not len(found):
         return paragraph(element("strong", f"{reason.capitalize()}: "), f"none of the {len(test):,} test images.")
@@ -111,4 +113,4 @@ def _examples(test: LabelledScores, reason: Reason) -> Html | ReportFigure:
     pictures = [picture(test.records.images[one], test.probability[one]) for one in shown]
     part = percent(len(found) / len(test))
     caption = f"{len(found):,} of {len(test):,} test images ({part}) are {reason}: {MEANING[reason]}"
-    return ReportFigure(f"discarded-{reason}", picture_grid(pictures, heading=reason), caption)
+    return ReportImages(f"discarded-{reason}", (ImageGroup(tuple(pictures), heading=reason),), caption)

@@ -27,8 +27,12 @@ def summary(evidence: Evidence) -> Html:
                 ("Epochs", str(card.training.epochs)),
             ]
         ),
-        element("p", element("strong", "Certificate. "), _promise(evidence)),
-        element("p", element("strong", "Unfamiliar images. "), _novelty(card)),
+        element(
+            "div",
+            element("p", element("strong", "Certificate. "), _promise(evidence)),
+            element("p", element("strong", "Unfamiliar images. "), _novelty(card)),
+            class_="beside",
+        ),
     )
 
 

@@ -5,10 +5,22 @@ import numpy as np
 from gate import Label
 from gate.card import CardDataSet
 from training.data.records import Records
-from training.figures import curve, label_grid
+from training.figures import CaptionedImage, ImageGroup, curve
+from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence
 from training.report.formatting import count, percent
-from training.report.page import Html, ReportFigure, Section, element, facts, folded, paragraph, table
+from training.report.page import (
+    Beside,
+    Html,
+    ReportFigure,
+    ReportImages,
+    Section,
+    element,
+    facts,
+    folded,
+    paragraph,
+    table,
+)
 
 EXAMPLES = 10
 MOST_PROBLEMS = 200
@@ -17,16 +29,10 @@ MOST_PROBLEMS = 200
 def data(evidence: Evidence) -> Section:
     """Show data sets, splits, counts, licences, skipped files and examples of both labels."""
     sets = evidence.card.data
-    parts: list[Html | ReportFigure] = [
-        table(
-            ("data set", "split", "images", "with glasses", "share"),
-            [row for one in sets for row in _counts(one)],
-            words=2,
-        ),
-        table(("data set", "source", "licence"), [(one.name, one.source, one.licence) for one in sets], words=3),
-        _problems(evidence.manifest.problems),
-    ]
-    return Section("data", "The data", (*parts, *(_examples(evidence.train, one.name) for one in sets)))
+    head = ("data set", "split", "images", "with glasses", "share")
+    counts = table(head, [row for one in sets for row in _counts(one)], words=2)
+    said = Beside((counts,), (*map(_about, sets), _problems(evidence.manifest.problems)))
+    return Section("data", "The data", (said, *(_examples(evidence.train, one.name) for one in sets)))
 
 
 def training(evidence: Evidence) -> Section:
@@ -61,6 +67,10 @@ def kept_epoch(evidence: Evidence) -> int:
     return int(np.argmin(losses)) + 1 if evidence.run.settings["patience"] else len(losses)
 
 
+def _about(one: CardDataSet) -> Html:
+    return paragraph(element("strong", one.name), f": {one.source}. Licence: {one.licence}.")
+
+
 def _counts(one: CardDataSet) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for split, labels in one.images.items():
@@ -79,9 +89,13 @@ def _problems(problems: tuple[str, ...]) -> Html:
     return folded(f"{count(len(problems), 'file')} left out or with a remark", element("ul", *shown))
 
 
-def _examples(train: Records, name: str) -> ReportFigure:
+def _examples(train: Records, name: str) -> ReportImages:
     mine = train.select(np.array(train.data_sets) == name)
-    parts = [mine.images[mine.labels == label] for label in (1, 0)]
-    # Spread over the whole set, because images are often sorted by source.
-    glasses, none = (part[np.linspace(0, len(part) - 1, min(EXAMPLES, len(part))).astype(int)] for part in parts)
-    return ReportFigure(f"labels-{name}", label_grid(glasses, none), f"Training images of {name} by training label.")
+    groups = []
+    for label, heading, colour in ((1, "glasses", GLASSES), (0, "no glasses", NO_GLASSES)):
+        part = mine.images[mine.labels == label]
+        # Spread over the whole set, because images are often sorted by source.
+        chosen = np.linspace(0, len(part) - 1, min(EXAMPLES, len(part))).astype(int)
+        groups.append(ImageGroup(tuple(map(CaptionedImage, part[chosen])), heading, colour))
+    caption = f"Training images of {name} by training label."
+    return ReportImages(f"labels-{name}", tuple(group for group in groups if group.pictures), caption)

@@ -122,7 +122,11 @@ class SingleFileOracle(AdaptedOracle):
         write_atomically(self.folder / ORACLE_FILE, json.dumps(self.get_state()).encode())
 
     def reload(self) -> None:
-        self.set_state(json.loads((self.folder / ORACLE_FILE).read_bytes()))
+        path = self.folder / ORACLE_FILE
+        try:
+            self.set_state(json.loads(path.read_bytes()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecordsError(f"{path} is damaged or of another release: choose another folder") from error
 
     def _end_choice(self) -> None:
         if not self.over:

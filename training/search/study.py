@@ -132,11 +132,13 @@ def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Pres
         wanted = sorted({one.size for one in sized.values()})
         return _several(
             {name: one for name, one in sized.items() if one.size in manifest.shards},
-            f"prepare --size {' and '.join(map(str, wanted))}",
+            f"prepare {' '.join(f'--size {size}' for size in wanted)}",
         )
     if kind == "resolution":
         sizes = [size for size in SIZES if size in manifest.shards]
-        return _several({str(size): preset.changed(size=size) for size in sizes}, "prepare --size 32, 64 and 128")
+        return _several(
+            {str(size): preset.changed(size=size) for size in sizes}, "prepare --size 32 --size 64 --size 128"
+        )
     known = {row.source for row in read_rows(records, *_NOT_TEST)}
     return _several(dict.fromkeys(sorted(known - {""}), preset), "give train.csv a column source")
 

@@ -23,7 +23,7 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
-from common.storage import AnyPath, remove_tree, write_atomically
+from common.storage import AnyPath, locked, remove_tree, write_atomically
 from gate import Band
 from training.data.image_table import LabelTable
 from training.data.records import Records
@@ -75,7 +75,8 @@ def run_trials(oracle: SingleFileOracle, measure: MeasureTrial, out: AnyPath) ->
         raise SearchError(f"{' and '.join(missing)} must be set as well, or none of {', '.join(VARIABLES)}")
     tuner = _TrialRunner(oracle, measure, out)
     try:
-        tuner.search()
+        with nullcontext() if tuner.is_worker else locked(out):
+            tuner.search()
     except keras_tuner.errors.FatalError as error:
         raise error.__cause__ or error from None
     if tuner.is_worker:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gate.errors import CorruptImage, UnsupportedImage
-from gate.formats.exif import EXIF_PREFIX
+from gate.formats.exif import EXIF_PREFIX, with_xmp
 from gate.types import ImageBytes
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -21,11 +21,12 @@ _LOSSLESS_FRAME = 0xC3
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS_FRAME, 0xC9, 0xCA})
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
-_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
+_START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _RESTART_INTERVAL = 0xD8, 0xD9, 0xDA, 0xDD
 _RESTARTS = range(0xD0, 0xD8)
 _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 # libjpeg infers the colour space from these two application segments.
 _COLOUR_SEGMENTS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _CHANNELS = (1, 3, 4)
 
 # Two bytes each: a stuffed FF 00, fill bytes FF FF and restart markers are skipped.
@@ -62,6 +63,16 @@ class Frame:
         return self.marker == _LOSSLESS_FRAME
 
     @property
+    def shrinks_evenly(self) -> bool:
+        """Whether the DCT shrinks each component to the final size: otherwise colour is enlarged, and smoothed by that.
+
+        libjpeg shrinks a component less than the others only by the same power of two in both directions.
+        """
+        width, height = self.mcu
+        ratios = ((width / (8 * h), height / (8 * v)) for _, h, v in self.components)
+        return all(wide == tall and wide in (1, 2, 4) for wide, tall in ratios)
+
+    @property
     def is_arithmetic(self) -> bool:
         """Whether scans use arithmetic instead of Huffman coding."""
         return self.marker in _ARITHMETIC_FRAMES
@@ -87,11 +98,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One scan: its components, and the positions of its header and its entropy-coded data."""
+    """One scan: its components, the positions of its header and its entropy-coded data, and its restart interval."""
 
     components: tuple[int, ...]
     header: int
     start: int
+    restart_interval: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +144,20 @@ def read_jpeg_header(data: ImageBytes) -> JpegHeader:
         struct.error, IndexError: a segment ends early.
     """
     frame: Frame | None = None
-    exif: ImageBytes = b""
+    metadata: list[tuple[int, int]] = []
     restart_interval = 0
     needed: list[tuple[int, int]] = []
     for marker, start, end in _segments(data, 2):
         if marker == _START_OF_SCAN:
             if frame is None:
                 break
-            return JpegHeader(frame, exif, tuple(needed), start, restart_interval)
-        if marker == _APP1 and not exif and data.startswith(EXIF_PREFIX, start + 4):
-            exif = data[start + 4 + len(EXIF_PREFIX) : end]
+            return JpegHeader(frame, _read_exif(data, metadata), tuple(needed), start, restart_interval)
+        if marker == _APP1:
+            metadata.append((start + 4, end))
         elif marker in _START_OF_FRAME and frame is None:
             frame = _read_frame(data, marker, start + 4)
-        elif marker == 0xDD:
-            (restart_interval,) = struct.unpack_from(">H", data, start + 4)
+        elif marker == _RESTART_INTERVAL:
+            restart_interval = _read_restart_interval(data, start)
         if _is_needed(data, marker, start):
             needed.append((start, end))
     raise CorruptImage(f"the jpeg has no start of {'frame' if frame is None else 'scan'}")
@@ -158,8 +170,8 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
         CorruptImage: there are too many scans, or a component is in none.
         struct.error, IndexError: the header of a scan ends early.
     """
-    first = _read_scan(data, head.scan)
-    scans = [first, *_later_scans(data, first.start)]
+    first = _read_scan(data, head.scan, head.restart_interval)
+    scans = [first, *_later_scans(data, first)]
     _check_scans(head.frame, scans)
     return scans
 
@@ -177,15 +189,17 @@ def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tupl
         start = found.end()
 
 
-def _later_scans(data: ImageBytes, start: int) -> Iterator[Scan]:
-    position = start
+def _later_scans(data: ImageBytes, first: Scan) -> Iterator[Scan]:
+    position, restart_interval = first.start, first.restart_interval
     for _ in range(_MOST_SCANS):
         found = _MARKER.search(data, position)
         if found is None:
             return
         for marker, begin, _end in _segments(data, found.start()):
-            if marker == _START_OF_SCAN:
-                scan = _read_scan(data, begin)
+            if marker == _RESTART_INTERVAL:
+                restart_interval = _read_restart_interval(data, begin)
+            elif marker == _START_OF_SCAN:
+                scan = _read_scan(data, begin, restart_interval)
                 break
         else:
             return
@@ -228,6 +242,13 @@ def _is_needed(data: ImageBytes, marker: int, start: int) -> bool:
     return not (_APP0 <= marker <= _APP15 or marker == _COMMENT)
 
 
+def _read_exif(data: ImageBytes, segments: list[tuple[int, int]]) -> ImageBytes:
+    """Return the first EXIF block; if it has no orientation, one with that of the last XMP metadata."""
+    exif = next((each for each in segments if data.startswith(EXIF_PREFIX, each[0])), (0, 0))
+    xmp = next((each for each in reversed(segments) if data.startswith(_XMP_PREFIX, each[0])), (0, 0))
+    return with_xmp(data[exif[0] + len(EXIF_PREFIX) : exif[1]], data[slice(*xmp)])
+
+
 def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
     precision, height, width, channels = struct.unpack_from(">BHHB", data, start)
     if precision != 8:
@@ -244,9 +265,14 @@ def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
     return Frame(marker, width, height, components)
 
 
-def _read_scan(data: ImageBytes, header: int) -> Scan:
+def _read_restart_interval(data: ImageBytes, segment: int) -> int:
+    (units,) = struct.unpack_from(">H", data, segment + 4)
+    return int(units)
+
+
+def _read_scan(data: ImageBytes, header: int, restart_interval: int) -> Scan:
     length, count = struct.unpack_from(">HB", data, header + 2)
     ids = tuple(data[at] for at in range(header + 5, header + 5 + 2 * count, 2))
     if not 1 <= count <= 4:
         raise CorruptImage("the jpeg has a scan that is not of 1 to 4 components")
-    return Scan(ids, header, header + 2 + length)
+    return Scan(ids, header, header + 2 + length, restart_interval)

@@ -120,7 +120,7 @@ def _check_restarts(jpeg: ImageBytes, head: JpegHeader, scan: Scan) -> None:
     """Check that the restart markers match the restart interval, in order."""
     intervals = list(coded_intervals(jpeg, scan, head.frame))
     units = head.frame.units(scan.components)
-    wanted = -(-units // head.restart_interval) if head.restart_interval else 1
+    wanted = -(-units // scan.restart_interval) if scan.restart_interval else 1
     markers = [jpeg[end + 1] for _, end in intervals[:-1]]
     if len(intervals) != wanted or any(marker != 0xD0 + index % 8 for index, marker in enumerate(markers)):
         raise CorruptImage("the jpeg's restart markers are damaged or missing")

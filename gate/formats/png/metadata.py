@@ -5,15 +5,11 @@ EXIF block, as written before eXIf was standardised, else XMP. At most 64 kB of 
 from the last chunk of each name.
 """
 
-import re
-import struct
 import zlib
 from collections.abc import Callable
 
-from PIL import ExifTags
-
 from gate.errors import UnsupportedImage
-from gate.formats.exif import find_orientation
+from gate.formats.exif import with_xmp
 from gate.formats.png.chunks import is_sound, png_chunks
 from gate.types import ImageBytes
 
@@ -22,7 +18,6 @@ _RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
 _XMP = b"XML:com.adobe.xmp"
 _KEYWORDS = (*_RAW_PROFILES, _XMP)
 
-_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _LONGEST_KEYWORD = 79
 _MOST_TEXT = 2**16
 
@@ -30,7 +25,7 @@ _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """HDR transfer functions of ITU-T H.273: their stored levels stand for other shades than in sRGB."""
 
 
-def read_exif(data: ImageBytes) -> bytes:
+def read_exif(data: ImageBytes) -> ImageBytes:
     """Return an EXIF block with the orientation, without its prefix; empty if no chunk has one.
 
     Chunks with a wrong checksum are ignored.
@@ -46,9 +41,7 @@ def read_exif(data: ImageBytes) -> bytes:
         if name and is_sound(view, start, end):
             found[name] = view[start - 4 : end]
     _check_transfer(found.get(b"cICP"))
-    exif = _exif(found)
-    turn = _xmp_orientation(found.get(_XMP))
-    return _exif_of(turn) if turn is not None and find_orientation(exif) is None else exif
+    return with_xmp(_exif(found), _text(found[_XMP]) if _XMP in found else b"")
 
 
 def _name(kind: bytes, data: ImageBytes, start: int, end: int) -> bytes:
@@ -84,16 +77,6 @@ def _from_hexadecimal(text: bytes) -> bytes:
     except ValueError:
         return b""
     return block.removeprefix(_EXIF_PREFIX)
-
-
-def _xmp_orientation(chunk: memoryview | None) -> int | None:
-    match = _XMP_ORIENTATION.search(_text(chunk)) if chunk is not None else None
-    return int(match[1]) if match else None
-
-
-def _exif_of(orientation: int) -> bytes:
-    """Return an EXIF block with only this orientation."""
-    return struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, ExifTags.Base.Orientation, 3, 1, orientation, 0, 0)
 
 
 def _text(chunk: memoryview) -> bytes:

@@ -152,7 +152,8 @@ class FormParser:
 
 
 def _text(name: bytes) -> str:
-    return name.decode("utf-8", "replace")
+    # Escapes, as in a tar: two names in another charset must not become one id.
+    return name.decode("utf-8", "backslashreplace")
 
 
 def _extended_name(disposition: bytes) -> str:

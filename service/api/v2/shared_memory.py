@@ -111,13 +111,10 @@ class SharedMemoryRegions:
         _check_extent(region.file, region.key, region.offset + part.offset + len(data))
         try:
             # The same object, even if its name now belongs to another.
-            file = os.open(f"/proc/self/fd/{region.file}", os.O_WRONLY | os.O_CLOEXEC)
+            with Path(f"/proc/self/fd/{region.file}").open("r+b", buffering=0) as file:
+                os.pwrite(file.fileno(), data, region.offset + part.offset)
         except OSError as error:
             raise MalformedRequest(f"region {part.region!r} cannot be written: {_reason(error)}") from error
-        try:
-            os.pwrite(file, data, region.offset + part.offset)
-        finally:
-            os.close(file)
 
     def check(self, part: SharedMemoryRange) -> SharedMemoryRegion:
         """Return the region of a range.

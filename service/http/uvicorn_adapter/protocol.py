@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
 from service.http.connections import Connections
-from service.http.framing import HEAD_END, check_framing, may_be_request
+from service.http.framing import HEAD_END, check_framing, may_be_request, refused_by_parser
 from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
 from service.http.scope_state import request_state
@@ -145,8 +145,8 @@ class GateProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
-        except httptools.HttpParserError:
-            self._refuse(self._fault or MalformedRequest("the request is not HTTP/1.1"))
+        except httptools.HttpParserError as error:
+            self._refuse(self._fault or refused_by_parser(error))
             return
         self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
         if self._silent_bytes > self._max_header_bytes:
@@ -187,7 +187,7 @@ class GateProtocol(HttpToolsProtocol):
             return
         self._count_head(len(name) + len(value) + 4)
         if not self._is_head_complete:  # A trailer would look like a header that access control has checked.
-            super().on_header(name, value)
+            super().on_header(name, value.rstrip(b" \t"))  # The parser strips only the blanks before a value.
 
     def on_headers_complete(self) -> None:
         """Check the framing and start the request."""

@@ -24,7 +24,7 @@ const STATE_NOTICES = {
     kind: "warn",
     text: "The service is shutting down: it completes admitted requests and refuses new ones.",
   },
-  failed: { kind: "bad", text: "The inference thread has ended: no decisions are possible until a restart." },
+  failed: { kind: "bad", text: "An inference thread has ended: no decisions are possible until a restart." },
 };
 
 export class Banners {

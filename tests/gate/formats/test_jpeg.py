@@ -12,7 +12,7 @@ from PIL import Image
 
 from gate import area_average, read_pixels
 from gate.errors import CorruptImage, ImageError, UnsupportedImage
-from gate.formats.jpeg.header import read_jpeg_header, read_scans
+from gate.formats.jpeg.header import coded_intervals, read_jpeg_header, read_scans
 from gate.header import read_header
 from tests.support.images import Pixels, encode, portrait
 from tests.support.jpegs import (
@@ -277,6 +277,16 @@ def test_the_scans_of_a_large_picture_are_found_at_once() -> None:
     start = time.process_time()
     assert len(read_scans(HEAD + noise + PLAIN[len(HEAD) - 14 :], head)) == 2
     assert time.process_time() - start < 0.5
+
+
+def test_each_scan_has_the_restart_interval_in_front_of_it() -> None:
+    data = encode(portrait(64), "JPEG", progressive=True, restart_marker_rows=1, subsampling="4:2:0")
+    head = read_jpeg_header(data)
+    scans = read_scans(data, head)
+    assert {scan.restart_interval for scan in scans} == {4, 8}
+    for scan in scans:
+        intervals = list(coded_intervals(data, scan, head.frame))
+        assert len(intervals) == -(-head.frame.units(scan.components) // scan.restart_interval)
 
 
 def test_many_scans_are_allowed_for_small_pictures_and_not_for_large_ones() -> None:

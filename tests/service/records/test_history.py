@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,11 +76,12 @@ def test_failures_are_counted_and_examples_are_bounded(store: Store) -> None:
     names = ("id", "source", "token", "request_id", "status", "path")
     assert [first[name] for name in names] == ["a/b", "gan-7", "gen", "R1", 422, "/v1/decisions"]
     rest, end = find_failures(store, FailureFilters(code="unsupported_image", cursor=cursor))
-    assert len({first["record"], *(each["record"] for each in rest)}) == 1 + EXAMPLES_PER_STEP
+    # Besides those of its step, one of the batch that would have had none.
+    assert len({first["record"], *(each["record"] for each in rest)}) == 1 + EXAMPLES_PER_STEP + 1
     assert end is None
     (one,), _ = find_failures(store, FailureFilters(id="face-1"))
     assert one["code"] == "unsupported_image"
-    assert len(find_failures(store, FailureFilters(request_id="R1"))[0]) == 1 + EXAMPLES_PER_STEP + 1
+    assert len(find_failures(store, FailureFilters(request_id="R1"))[0]) == 1 + EXAMPLES_PER_STEP + 2
 
 
 def test_the_newest_examples_of_each_code_are_kept(store: Store) -> None:
@@ -105,6 +107,28 @@ def test_failures_wait_for_a_store_that_is_away(tmp_path: Path, store: Store) ->
         log.write(Store(f"sqlite:///{tmp_path / 'away.db'}"))
     log.write(store)
     assert read_history(store, Window.QUARTER, now=NOON).errors == {"unsupported_image": [0] * 59 + [1]}
+
+
+def test_failures_are_counted_once_although_the_response_to_a_commit_is_lost(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = FailureLog(clock=lambda: NOON)
+    commit = store.engine.dialect.do_commit
+
+    def lose(connection: Any) -> None:
+        commit(connection)
+        raise store.engine.dialect.loaded_dbapi.OperationalError("the connection was closed")
+
+    for number in (EXAMPLES_PER_STEP + 2, 3):  # The second batch has no room for further examples.
+        for _ in range(number):
+            log.observe(FAILED)
+        with monkeypatch.context() as patched, pytest.raises(RecordsUnavailable):
+            patched.setattr(store.engine.dialect, "do_commit", lose)
+            log.write(store)
+        log.observe(FAILED)  # Belongs to the next batch.
+        log.write(store)
+        log.write(store)
+    assert read_history(store, Window.QUARTER, now=NOON).errors == {"unsupported_image": [0] * 59 + [10]}
 
 
 def test_a_window_is_read_once_for_many_callers(store: Store) -> None:

@@ -137,6 +137,17 @@ def certify(store: Store, folder: Path, capsys: pytest.CaptureFixture[str], *opt
     return main(command), capsys.readouterr().out
 
 
+@pytest.mark.parametrize("url", ["sqlite:///{}/absent.db", "off"])
+def test_records_that_do_not_exist_are_not_created(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "models", brightness_model())
+    command = ["certify", "--models", str(tmp_path / "models"), "--records-url", url.format(tmp_path)]
+    assert main(command) == 1
+    assert "name the service's with --records-url" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
 def test_the_command_prints_the_band_or_what_is_missing(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

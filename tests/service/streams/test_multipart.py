@@ -89,7 +89,7 @@ def one(headers: bytes, content: bytes = b"x") -> list[UploadEvent]:
         (b'filename="a\\"b.png"', 'a"b.png'),
         (b'filename="=?utf-8?B?YS5wbmc=?="', "=?utf-8?B?YS5wbmc=?="),
         (b'filename="a;b.png"', "a;b.png"),
-        (b'filename="\xff.png"', "\ufffd.png"),
+        (b'filename="\xff.png"', r"\xff.png"),
         (b"filename=bare.png", "bare.png"),
         (b"filename=", ""),
     ],

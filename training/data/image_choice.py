@@ -1,0 +1,75 @@
+"""Choose the images that the records keep, and the split of each."""
+
+from collections.abc import Sequence
+
+from training.data.dataset import ImageDataSet, Split
+from training.data.image_table import ImageRow
+from training.data.near_duplicates import group_near
+from training.data.shards import DecodedFile, ImageBlock, SourceImage
+from training.data.split import SplitImage, assign_splits
+from training.errors import DataError
+
+
+def keep_images(
+    datasets: Sequence[ImageDataSet],
+    items: Sequence[SourceImage],
+    blocks: Sequence[ImageBlock],
+    *,
+    seed: int,
+    problems: list[str],
+) -> list[ImageRow]:
+    """Return the table rows of the kept images; append a line to `problems` for each of the others.
+
+    An image is left out if its file is unreadable or a copy of another one, or if it is a near-duplicate of an image
+    that must stay unseen.
+
+    Raises:
+        DataError: no image is usable, or a data set is too small for both labels in every split.
+    """
+    found = [one for block in blocks for one in block.found]
+    owners = _owners(items, found)
+    kept = []
+    for item, one in zip(items, found, strict=True):
+        if one.fault:
+            problems.append(f"{item.title} is left out: {one.fault}")
+        elif (owner := owners[one.sha256]) is not item:
+            conflict = "" if owner.example.glasses == item.example.glasses else ", which has the other label"
+            problems.append(f"{item.title} is left out: it is the same file as {owner.title}{conflict}")
+        else:
+            kept.append((item, one))
+    if not kept:
+        raise DataError(f"no image is usable: {'; '.join(problems[:3])}")
+    groups = group_near([one.likeness for _, one in kept])
+    tested = {group for (item, _), group in zip(kept, groups, strict=True) if item.in_test}
+    rows, placed = dict[str, list[ImageRow]](), dict[int, Split]()
+    # Auxiliary data sets yield to the others.
+    for data in sorted(datasets, key=lambda one: one.auxiliary):
+        part = [
+            (item, one, group) for (item, one), group in zip(kept, groups, strict=True) if item.data_set == data.name
+        ]
+        pictures = [SplitImage(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
+        splits = assign_splits(
+            pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder, tested=tested, elsewhere=dict(placed)
+        )
+        rows[data.name] = []
+        for (item, one, group), split in zip(part, splits, strict=True):
+            if split is None:
+                problems.append(f"{item.title} is left out: it is nearly the same as an image of another split or set")
+            else:
+                rows[data.name].append(_row(item, split, one.sha256))
+                placed[group] = split
+    return [row for data in datasets for row in rows[data.name]]
+
+
+def _owners(items: Sequence[SourceImage], found: Sequence[DecodedFile]) -> dict[str, SourceImage]:
+    """Return for each SHA-256 the image that keeps the file: the first one of a `test.csv`, or else the first."""
+    owners = dict[str, SourceImage]()
+    for item, one in zip(items, found, strict=True):
+        if one.sha256 not in owners or (item.in_test and not owners[one.sha256].in_test):
+            owners[one.sha256] = item
+    return owners
+
+
+def _row(item: SourceImage, split: Split, sha256: str) -> ImageRow:
+    one = item.example
+    return ImageRow(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
