@@ -12,7 +12,7 @@ VERSION ?= 3
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
@@ -26,33 +26,53 @@ setup-training: .venv/training
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-# One stamp file for each lock, so that a lock is installed once. Only locked packages are installed.
-.venv/cpu .venv/training .venv/dev .venv/docs: .venv/%: locks/%.txt pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h | .venv/python
+# Stamp files. The packages of a lock are installed once and need no compiler; the project itself is built after them.
+LOCKS := cpu training dev docs
+$(LOCKS:%=.venv/%-packages): .venv/%-packages: locks/%.txt | .venv/python
 	@test $* = cpu -o $* = docs || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
 		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
+	@touch $@
+
+$(LOCKS:%=.venv/%): .venv/%: .venv/%-packages pyproject.toml client/pyproject.toml hatch_build.py gate/formats/png/scanlines.c gate/formats/png/lanes.h
 	@$(PIP) --no-deps --editable . $(if $(filter cpu docs,$*),,--editable client)
 	@touch $@
 
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 PYTEST_ALONE := $(BIN)/python -m pytest --numprocesses 0
 
-# The C compiler comes first, then packages of several kinds at the same time. The containers follow the tests, whose time
-# limits a build would upset; fuzzing fills the cores meanwhile.
-test: tools
-	$(MAKE) --jobs 3 --output-sync=target container-tools lint
-	$(MAKE) test-all
-	$(MAKE) --jobs 2 test-containers fuzz JOBS=2 SEED=1
+# Packages of several kinds are installed at the same time, then the project, which needs the C compiler. The containers
+# follow the tests, whose time limits a build would upset; fuzzing fills the cores meanwhile.
+test:
+	$(MAKE) --jobs 3 --output-sync=target container-tools node_modules/.stamp .venv/dev-packages
+	$(MAKE) .venv/dev
+	$(MAKE) --jobs 2 --output-sync=target test-alone background
+	$(MAKE) test-rest
+	$(MAKE) --jobs 2 test-containers fuzz SECONDS= JOBS=2 SEED=1
+
+test-all:
+	$(MAKE) test-alone
+	$(MAKE) test-rest
 
 # Ray's start has a time limit that a busy machine exceeds, so its cluster is tested first and alone. Tests that fail run
 # once more, alone, and have to pass then: a busy machine fails none of them, and a fault fails both times.
 ALONE := tests/bulk/test_ray_cluster.py
 AGAIN := { test $$? = 1 && echo "the tests that failed run again, alone" \
 	&& $(PYTEST_ALONE) --last-failed --last-failed-no-failures none; }
-test-all: tools .venv/dev
+test-alone: tools .venv/dev
 	$(PYTEST_ALONE) $(ALONE) || $(AGAIN)
+
+test-rest: tools .venv/dev
 	$(PYTEST) $(ALONE:%=--ignore=%) || $(AGAIN)
+
+# What fits beside Ray, which waits much of its time: lint, and one collection of all tests, so that the workers find
+# every test file compiled. The lowest priority leaves Ray the cores.
+background:
+	nice -n 19 $(MAKE) lint collect
+
+collect: .venv/dev
+	@$(BIN)/python -m pytest -p no:cacheprovider --collect-only --quiet >/dev/null
 
 # Measuring adds half to the tests' processor time on Python 3.11, so `make test` leaves it out.
 coverage: tools .venv/dev
@@ -82,14 +102,14 @@ test-newest:
 		$(NEWEST_TESTS)
 
 # Fuzz each parser of untrusted bytes for SECONDS on one core, JOBS parsers at a time. Findings stay in runs/fuzz, and the
-# next run continues from there. `make test` fixes the seed, so that its result repeats; long runs leave it random.
+# next run continues from there. `make test` fixes the seed and the number of inputs, so that its result repeats.
 SECONDS ?= 60
 JOBS ?= 1
 SEED ?= 0
 fuzz: .venv/dev
 	@mkdir -p runs/fuzz
-	@printf '%s\n' header multipart png tar v2 | xargs -P $(JOBS) -I{} sh -c '$(BIN)/python -m tests.fuzz.run {} \
-		--seconds $(SECONDS) --seed $(SEED) >runs/fuzz/{}.log 2>&1 || { echo "fuzzing {} failed:"; tail -40 runs/fuzz/{}.log; exit 1; }'
+	@printf '%s\n' png tar multipart header v2 | xargs -P $(JOBS) -I{} sh -c '$(BIN)/python -m tests.fuzz.run {} \
+		$(if $(SECONDS),--seconds $(SECONDS)) --seed $(SEED) >runs/fuzz/{}.log 2>&1 || { echo "fuzzing {} failed:"; tail -40 runs/fuzz/{}.log; exit 1; }'
 
 # Build the image and run the compose files on a Docker engine that the tests start and stop. The engine has its own data,
 # socket and network. Needs root.
@@ -175,19 +195,19 @@ node_modules/.stamp: package.json package-lock.json | tools
 # Some tests run Debian's servers and browser against the service and the files in deploy/, others need a C compiler, or
 # one for 64-bit ARM and an emulator.
 # The tests start PostgreSQL themselves, so its package must not create a cluster.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium nginx node npm aarch64-linux-gnu-gcc qemu-aarch64
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium-headless-shell nginx node npm aarch64-linux-gnu-gcc qemu-aarch64
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium, nginx, nodejs, npm, postgresql, gcc-aarch64-linux-gnu and qemu-user"; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium-headless-shell, nginx, nodejs, npm, postgresql, gcc-aarch64-linux-gnu and qemu-user"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
 		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
-		wrk gcc libc6-dev curl openssl chromium nginx postgresql gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
+		wrk gcc libc6-dev curl openssl chromium-headless-shell nginx postgresql gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
 		qemu-user $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
 
 # Use real generator output if FACES has it, drawn faces otherwise.

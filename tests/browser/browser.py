@@ -25,9 +25,9 @@ _OWN_SCHEMES = {"data", "blob", "about"}
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """Run Debian's Chromium until the block ends."""
-    program = shutil.which("chromium")
-    assert program, "these tests need Chromium: make tools installs it"
+    """Run Debian's Chromium until the block ends: its headless shell, which lacks the windows of a full browser."""
+    program = shutil.which("chromium-headless-shell")
+    assert program, "these tests need chromium-headless-shell: make tools installs it"
     expect.set_options(timeout=_PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(_FLAGS), timeout=_PATIENCE * 4)

@@ -166,16 +166,16 @@ def test_what_is_no_http_is_a_problem_document_and_the_end_of_the_connection(ser
     assert_serves(service)
 
 
-def test_ten_thousand_tiny_requests_leave_nothing_behind(service: Running) -> None:
+def test_thousands_of_tiny_requests_leave_nothing_behind(service: Running) -> None:
     request = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
     with ExitStack() as stack:
         connections = [stack.enter_context(connected(service.url)) for _ in range(20)]
-        for _ in range(500):
+        for _ in range(100):
             for connection in connections:
                 connection.sendall(request)
             assert all(received(connection).startswith(b"HTTP/1.1 422 ") for connection in connections)
-    assert service.metric("lensgate_image_errors_total", code="unsupported_image") == 10_000
-    assert service.metric("lensgate_requests_total", route="/v1/decisions", status="422") == 10_000
+    assert service.metric("lensgate_image_errors_total", code="unsupported_image") == 2_000
+    assert service.metric("lensgate_requests_total", route="/v1/decisions", status="422") == 2_000
     assert_serves(service)
 
 

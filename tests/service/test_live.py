@@ -73,7 +73,7 @@ def test_the_shipped_model_is_as_good_as_its_card_says(faces: Path) -> None:
 
 def test_the_format_of_a_file_hardly_matters(client: httpx.Client, faces: Path) -> None:
     spreads = []
-    for path in sorted((faces / "originals").iterdir()):
+    for path in sorted((faces / "originals").iterdir())[::3]:
         image = Image.open(path).convert("RGB")
         png = encode(image, compress_level=1)
         jpeg, webp = encode(image, "JPEG", quality=95), encode(image, "WEBP", quality=95, method=0)

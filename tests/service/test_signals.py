@@ -113,8 +113,9 @@ def stop(sent: signal.Signals) -> Callable[["subprocess.Popen[str]"], None]:
 
 
 COMMAND = """
-import sys, time
+import signal, sys, time
 import lensgate.cli as cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell that runs the tests in the background ignores it.
 def wait(_):
     try:
         print("waits", flush=True)

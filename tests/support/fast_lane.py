@@ -74,7 +74,7 @@ PROGRAMS = frozenset(
     {
         "aarch64-linux-gnu-gcc",
         "cc",
-        "chromium",
+        "chromium-headless-shell",
         "curl",
         "docker-compose",
         "initdb",

@@ -1,4 +1,4 @@
-"""From a folder of images to a model that is served, step by step and in one command."""
+"""From a folder of images to a model that is served, step by step."""
 
 import shutil
 from pathlib import Path
@@ -13,13 +13,11 @@ from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
-from training import cli as steps
 from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, load_records, write_records
 from training.data.shards import SHARD_IMAGES
 from training.drawing import Eyewear, draw_face
 from training.errors import DataError, ExportError, RecordsError
-from training.evaluation import novelty
 from training.evaluation.evaluate import log_losses
 from training.export import GOLDEN_SEED, check_graph, export_model, new_version
 from training.model.network import as_shipped, build_network
@@ -312,29 +310,6 @@ def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
     model: Model = ModelStore(models).load()
     with pytest.raises(ExportError, match="256"):
         check_graph(as_shipped(load_fitted(run).network), Scorer(model), np.zeros((255, SIZE, SIZE, 3), np.uint8))
-
-
-def test_one_command_goes_the_whole_way(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Too few folds and epochs to be useful, but the same code path.
-    monkeypatch.setattr(steps.audit, "FOLDS", 2)
-    monkeypatch.setattr(novelty, "EPOCHS", 1)
-    out, work = tmp_path / "models", tmp_path / "work"
-    command = ["train", "all", "--data", str(data), "--out", str(out), "--work", str(work), "--size", "32"]
-    terms = ["--licence", "bars=public domain", "--source", "bars=made for a test"]
-    assert main([*command, *terms, "--epochs", "1", "--batch-size", "64", "--augment", "0"]) == 0
-    printed = capsys.readouterr()
-    assert "face-17.png is left out" in printed.err
-    assert "log loss [95 %]" in printed.out
-    assert [f"{number}/7 " in printed.out for number in range(1, 8)] == [True] * 7
-    assert printed.out.endswith(f"next: lensgate serve --models {out}\n")
-    card = ModelStore(out).load().card
-    assert (card.data[0].source, card.data[0].licence) == ("made for a test", "public domain")
-    assert card.training.settings["batch_size"] == 64
-    assert main(["models", "verify", "1", "--models", str(out)]) == 0
-    assert main(["train", "evaluate", "--records", str(work / "records"), "--models", str(out)]) == 0
-    assert "bars" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
