@@ -4,9 +4,6 @@ import base64
 import functools
 import hashlib
 import io
-import re
-import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ from common.storage import AnyPath
 from gate import Card, Model, ModelStore, area_average, read_pixels
 from gate.card import (
     METADATA_KEY,
-    VERSION_PATTERN,
     Calibration,
     CardText,
     CardTraining,
@@ -30,9 +26,8 @@ from gate.card import (
     ModelInput,
     ReferenceHistogram,
 )
-from gate.files import write_atomically
 from gate.golden import check_golden
-from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE, HISTORY_FILE
+from gate.model_store import CURRENT_FILE
 from gate.onnx_runtime import onnxruntime
 from gate.pixels import Pixels
 from gate.scorer import Scorer
@@ -70,11 +65,13 @@ def export_model(
     paper's and there is no novelty output. The folder of a version is created atomically.
 
     Raises:
-        ExportError: graph and network differ by more than 1e-5, or the version cannot be written.
+        ExportError: graph and network differ by more than 1e-5.
+        ModelError: the name of the version is taken or not valid.
         RecordsError: the network was fitted to other records, so their test split is not independent.
     """
     promised = promised or Guarantees()
-    folder = new_version(out, version)
+    store = ModelStore(out, MODEL_NAME)
+    version = store.free_version(version)
     manifest = Manifest.read(records)
     if fitted.run.records != manifest.fingerprint():
         raise RecordsError(f"the network was fitted to other records than {records}: run `lensgate train fit` again")
@@ -83,7 +80,7 @@ def export_model(
         fitted.network, temperature=promised.temperature, novelty=promised.novelty_output(fitted.network)
     )
     graph = to_onnx(shipped, size)
-    text = _card_text(fitted, manifest, promised, version=folder.name, command=command)
+    text = _card_text(fitted, manifest, promised, version=version, command=command)
     # The metrics are those of the exported graph, so the card is completed after the graph has run.
     scorer = Scorer(_model(graph, text), device="cpu")
     text = _measured(scorer, text, load_records(records, Split.TEST, size=size))
@@ -91,28 +88,10 @@ def export_model(
     exported = Scorer(model, device="cpu")
     check_graph(shipped, exported, load_records(records, *Split, size=size).images)
     check_golden(exported, model.card)
-    _write_version(model, folder)
-    if not (folder.parent / CURRENT_FILE).exists():
-        ModelStore(out, MODEL_NAME).promote(folder.name)
+    store.add(model)
+    if not (store.folder / CURRENT_FILE).exists():
+        store.promote(version)
     return model.card
-
-
-def new_version(out: Path, version: str | None) -> Path:
-    """Return the folder for an export of `version`, by default the next number.
-
-    Raises:
-        ExportError: the version exists, or its name is invalid.
-    """
-    store = ModelStore(out, MODEL_NAME)
-    version = version or _next_version(store)
-    if not re.fullmatch(VERSION_PATTERN, version):
-        raise ExportError(f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'")
-    folder = store.folder / version
-    if version in (CURRENT_FILE, HISTORY_FILE):
-        raise ExportError(f"{version!r} is the name of a file beside the versions: choose another name with --version")
-    if folder.exists():
-        raise ExportError(f"{folder} exists, and versions are never overwritten: choose another name with --version")
-    return folder
 
 
 def to_onnx(network: keras.Model, size: int) -> onnx.ModelProto:
@@ -237,21 +216,3 @@ def _model(graph: onnx.ModelProto, text: CardText) -> Model:
     onnx.helper.set_model_props(graph, {METADATA_KEY: text.model_dump_json()})
     data = graph.SerializeToString()
     return Model(Card(**dict(text), sha256=hashlib.sha256(data).hexdigest()), data)
-
-
-def _next_version(store: ModelStore) -> str:
-    numbers = [int(version) for version in store.versions() if version.isdecimal()]
-    return str(max(numbers, default=0) + 1)
-
-
-def _write_version(model: Model, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        write_atomically(temporary / GRAPH_FILE, model.graph)
-        write_atomically(temporary / CARD_FILE, (model.card.model_dump_json(indent=2) + "\n").encode())
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

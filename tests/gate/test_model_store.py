@@ -230,3 +230,14 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # A full disk names no file.
     assert path.read_bytes() == b"1"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("version", ["../evil", "v 1", "", ".hidden", "x" * 65, "CURRENT", "2"])
+def test_a_version_is_added_under_a_free_and_valid_name_only(version: str, tmp_path: Path) -> None:
+    write_model(tmp_path, brightness_model("2"))
+    store = ModelStore(tmp_path)
+    with pytest.raises(ModelError, match=r"version name|name of a file|never overwritten"):
+        store.free_version(version)
+    assert store.free_version() == "3"
+    assert store.add(brightness_model("new")) == store.folder / "new"
+    assert (store.versions(), store.current()) == (["new", "2"], "2")

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from common.storage import AnyPath, locked
+from gate import ModelStore
 from training.cli import audit, data_steps, model_steps, report
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
@@ -55,13 +56,11 @@ def _work_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run_all(options: AllOptions) -> str | None:
     """Run the chain, each step under its number; return the command that follows the export."""
-    from training.export import new_version
-
     records, run = options.records or options.work / "records", options.work / "fit"
     seed, command = options.seed, options.command_line
     size = (options.data_sets.sizes or (options.preset.start().size,))[0]
     # Refuse a version that exists, and settings that do not fit, before minutes of work, not after.
-    version = new_version(options.out, options.version).name
+    version = ModelStore(options.out).free_version(options.version)
     options.preset.resolve(size)
     data_sets = replace(options.data_sets, sizes=options.data_sets.sizes or (size,))
     prepared = data_steps.PrepareOptions(data_sets, records, seed, command)
