@@ -32,7 +32,10 @@ def repeated_chart(
         quantity: the quantity of all values.
         floor: name and value of a vertical line.
     """
-    figure = Figure((WIDTH, 1.5 + 0.5 * len(rows)), layout="constrained")
+    names = [*series, "paper, one run", floor[0]]
+    columns = 2 if max(map(len, names)) <= 26 else 1
+    # The legend is below the axes and must not take their height.
+    figure = Figure((WIDTH, 0.9 + 0.5 * len(rows) + 0.23 * -(-len(names) // columns)), layout="constrained")
     axes = figure.subplots()
     place = {row: index for index, row in enumerate(rows)}
     offsets = np.linspace(-0.24, 0.24, len(series) + 1)
@@ -62,6 +65,5 @@ def repeated_chart(
     axes.grid(False, axis="y")
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=axis_title(quantity), ylabel=subject)
     axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower left", ncols=2 if max(map(len, names)) <= 26 else 1)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=columns)
     return figure

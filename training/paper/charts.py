@@ -13,7 +13,7 @@ from training.paper.results import KINDS, PaperResults, SeriesName, model_names
 from training.paper.tables import paper_model, summaries
 
 _SUBJECTS: Mapping[SeriesName, str] = {
-    "resolution": "edge of the images in pixels",
+    "resolution": "edge in pixels",
     "batch-size": "images a batch",
     "models": "model",
 }
