@@ -30,7 +30,7 @@ class CanScore(Protocol):
 
 
 class BatchObserver(Protocol):
-    """Receives the batcher's measurements, one call at a time; the metrics implement it."""
+    """Receives the batcher's measurements, from several threads; the metrics implement it."""
 
     def observe_wait(self, seconds: float) -> None: ...
 
@@ -281,7 +281,7 @@ class Batcher:
         end = self._clock()
         with self._changed:
             self._mean.update((end - start) / len(pixels))
-            self._observer.observe_batch(len(pixels), end - start)
+        self._observer.observe_batch(len(pixels), end - start)
         scores = answers.each()
         if len(scores) != len(pixels):
             raise RuntimeError(f"the model answered {len(scores)} of {len(pixels)} images")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
+from threading import Lock
 from typing import Literal, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -44,6 +45,7 @@ class Metrics:
         self._version = ""
         # By batch size, since the version is served: number of runs, and their seconds.
         self.runs: dict[int, tuple[int, float]] = {}
+        self._lock = Lock()
         self._make_decision_metrics()
         self._make_request_metrics()
         self._make_stage_metrics()
@@ -112,8 +114,9 @@ class Metrics:
         """Time one run of the model on `images` images."""
         self._batch_images.observe(images)
         self._inference_seconds.observe(seconds, ())
-        count, total = self.runs.get(images, (0, 0.0))
-        self.runs[images] = (count + 1, total + seconds)
+        with self._lock:
+            count, total = self.runs.get(images, (0, 0.0))
+            self.runs[images] = (count + 1, total + seconds)
 
     def watch(
         self,
