@@ -13,7 +13,9 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**20
 """Largest number of queued bytes; further data is dropped."""
+
+PAUSE_SECONDS = 0.005
+"""Pause after a write. Lines that come meanwhile are written together: a wake-up for each line of a busy service would
+interrupt the event loop as often."""
 
 CLOSE_SECONDS = 1.0
 """Longest time that the end of the process waits for queued data."""
@@ -81,20 +87,39 @@ class Sink:
                 os.write(self._descriptor, data)
 
     def _run(self) -> None:
+        given: bytes | threading.Event | None = None
         while True:
-            given = self._queue.get()
+            if given is None:
+                given = self._queue.get()
             if isinstance(given, threading.Event):
                 given.set()
+                given = None
                 continue
-            is_written = self._write(given)
-            self._written += len(given)
+            lines, given = self._gather(given)
+            lost = self._write(lines)
+            self._written += sum(map(len, lines))
             with self._lock:
-                self.dropped += not is_written
-            if is_written and self.dropped > self._told:
+                self.dropped += lost
+            if not lost and self.dropped > self._told:
                 lost, self._told = self.dropped - self._told, self.dropped
-                self._write(self._recovered(lost))
+                self._write([self._recovered(lost)])
+            if given is None:
+                time.sleep(PAUSE_SECONDS)
 
-    def _write(self, data: bytes) -> bool:
+    def _gather(self, first: bytes) -> tuple[list[bytes], bytes | threading.Event | None]:
+        """Take the lines that a pipe accepts as one, and the next item behind them, None if the queue is empty."""
+        lines, size = [first], len(first)
+        while not self._queue.empty():
+            given = self._queue.get()
+            if isinstance(given, threading.Event) or size + len(given) > select.PIPE_BUF:
+                return lines, given
+            lines.append(given)
+            size += len(given)
+        return lines, None
+
+    def _write(self, lines: Sequence[bytes]) -> int:
+        """Write lines; return how many of them the output did not take."""
+        data = b"".join(lines)
         rest = memoryview(data)
         try:
             while rest:
@@ -105,8 +130,8 @@ class Sink:
                     poll.register(self._descriptor, select.POLLOUT)
                     poll.poll()
         except OSError:  # The reader has closed, or the device is full. A later write may succeed.
-            return False
-        return True
+            return sum(end > len(data) - len(rest) for end in accumulate(map(len, lines)))
+        return 0
 
 
 class SinkStream(io.RawIOBase):

@@ -19,6 +19,9 @@ PREVIEW_SIZE = 256
 
 _QUALITY = 85
 
+_SLACK = 1.25
+"""A view is kept as it is if its base has at most so many times its bytes."""
+
 
 def size_of(source: Source) -> int:
     """Return the size in bytes."""
@@ -26,15 +29,15 @@ def size_of(source: Source) -> int:
 
 
 def detach(source: Source) -> Source:
-    """Copy views into memory of their own, which may outlive the request."""
-    if isinstance(source, np.ndarray):
-        return source.copy()
-    return bytes(source) if isinstance(source, memoryview) else source
+    """Copy a part of a body, which would keep the whole body alive after the request."""
+    if not _is_part(source):
+        return source
+    return source.copy() if isinstance(source, np.ndarray) else bytes(source)
 
 
 def bytes_to_detach(sources: Iterable[Source]) -> int:
     """Return the number of bytes that `detach` copies."""
-    return sum(size_of(source) for source in sources if not isinstance(source, bytes | bytearray))
+    return sum(size_of(source) for source in sources if _is_part(source))
 
 
 def digest(source: Source) -> str:
@@ -53,6 +56,18 @@ def make_preview(source: Source, *, max_pixels: int, budget: Budget | None = Non
     else:
         small = _shrink(bytes(source), max_pixels, budget)
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(small), quality=_QUALITY))
+
+
+def _is_part(source: Source) -> bool:
+    """Return whether it is a view whose base is much larger, or unknown."""
+    if not isinstance(source, np.ndarray | memoryview):
+        return False
+    owner: object = source
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    return not isinstance(owner, np.ndarray | bytes | bytearray) or size_of(owner) > _SLACK * size_of(source)
 
 
 def _shrink(data: bytes, max_pixels: int, budget: Budget | None) -> Pixels:

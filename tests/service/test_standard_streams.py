@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -36,6 +37,42 @@ def test_what_is_put_comes_out_in_order() -> None:
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
         assert file.read().split() == [*(b"%d" % number for number in range(100)), b"last"]
+
+
+def test_lines_that_come_together_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    writes: list[int] = []
+
+    def accept(_: int, data: memoryview) -> int:
+        writes.append(len(data))
+        return len(data)
+
+    monkeypatch.setattr("service.process.standard_streams.os", SimpleNamespace(write=accept))
+    sink = Sink(writing, lambda lost: b"lost %d\n" % lost)
+    for size in (100, 3000, 900, 200, select.PIPE_BUF + 1, 10):
+        sink.put(b"x" * size)
+    sink.start()
+    sink.close()
+    # Native code writes to the same pipe, which keeps writes whole up to this size.
+    assert writes == [4000, 200, select.PIPE_BUF + 1, 10]
+    assert not sink.dropped
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+
+
+def test_of_lines_written_together_only_the_lost_ones_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def accept_some(_: int, data: memoryview) -> int:
+        if len(data) < 30:
+            raise OSError("the device is full")
+        return 12
+
+    monkeypatch.setattr("service.process.standard_streams.os", SimpleNamespace(write=accept_some))
+    sink = Sink(2, lambda lost: b"lost %d\n" % lost)
+    for _ in range(5):
+        sink.put(b"x" * 10)
+    sink.start()
+    sink.close()
+    assert sink.dropped == 3  # 24 of 50 bytes left: two lines and a part.
 
 
 @pytest.mark.parametrize("is_blocking", [True, False])

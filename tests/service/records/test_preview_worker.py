@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from service.inference.preprocess import Source
 from service.metrics.records import RecordMetrics
 from service.records.decision_record import DecisionRecord
-from service.records.preview import digest, make_preview
+from service.records.preview import bytes_to_detach, detach, digest, make_preview
 from service.records.preview_worker import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Preview, PreviewWorker
 from tests.support.images import encode, flat, portrait
 from tests.support.servers import TIMEOUT, wait_until
@@ -212,3 +212,19 @@ def test_what_makes_no_picture_is_counted_and_ends_nothing(source: Source) -> No
         examiner.submit(fresh(discarded=True), BODY)
     assert dropped(registry, "images") == 1
     assert [picture.sha256 for picture in pictures] == [digest(BODY)]
+
+
+def test_only_parts_of_a_larger_body_are_copied() -> None:
+    body = bytes(range(256)) * 48
+    whole = np.frombuffer(body, np.uint8).reshape(1, 64, 64, 3)
+    behind_a_head = np.frombuffer(memoryview(body)[192:], np.uint8)[: 63 * 64 * 3].reshape(1, 63, 64, 3)
+    several = np.frombuffer(body, np.uint8).reshape(4, 32, 32, 3)
+    for kept in (body, bytearray(body), memoryview(body), whole[0], behind_a_head[0], np.array(several[0])):
+        assert detach(kept) is kept
+        assert bytes_to_detach([kept]) == 0
+    for part in (several[1], memoryview(body)[:100], memoryview(bytearray(body))[7:70]):
+        copy = detach(part)
+        assert copy is not part
+        assert bytes(copy) == bytes(part)
+        assert detach(copy) is copy
+        assert bytes_to_detach([part, part]) == 2 * len(bytes(part))

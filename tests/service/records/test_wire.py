@@ -103,9 +103,11 @@ def test_every_image_of_a_tensor_is_recorded(recording: Running) -> None:
     assert set(ids(recording, source="ckpt-3")) == {"pair.0", "pair.1"}
 
 
-@pytest.mark.parametrize(("size", "in_the_loop"), [(64, True), (1024, False)])
+@pytest.mark.parametrize(
+    ("images", "size", "in_the_loop"), [(1, 64, True), (1, 1024, True), (2, 64, True), (2, 1024, False)]
+)
 def test_large_pixels_are_copied_outside_the_event_loop(
-    size: int, in_the_loop: bool, recording: Running, monkeypatch: pytest.MonkeyPatch
+    images: int, size: int, in_the_loop: bool, recording: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = recording.runtime.recorder
     assert recorder is not None
@@ -117,13 +119,17 @@ def test_large_pixels_are_copied_outside_the_event_loop(
 
     monkeypatch.setattr(recorder, "record", watch)
     client = triton.InferenceServerClient(recording.url.removeprefix("http://"))
-    image = triton.InferInput("image", [1, size, size, 3], "UINT8")
-    image.set_data_from_numpy(flat(128, size)[None])
+    image = triton.InferInput("image", [images, size, size, 3], "UINT8")
+    pixels = flat(128, size)[None].repeat(images, axis=0)
+    image.set_data_from_numpy(pixels)
     client.infer("glasses", [image], request_id="pixels")
     client.close()
-    written(recording, 1)
-    assert [thread == recording.thread.ident for thread in threads] == [in_the_loop]
-    assert recording.client.get("/v1/decisions/pixels").json()["decision"] == "discard"
+    written(recording, images)
+    # A body of one image needs no copy, whatever its size.
+    assert [thread == recording.thread.ident for thread in threads] == [in_the_loop] * images
+    name = "pixels" if images == 1 else "pixels.1"
+    found = recording.client.get(f"/v1/decisions/{name}").json()
+    assert (found["decision"], found["sha256"]) == ("discard", hashlib.sha256(pixels[0].tobytes()).hexdigest())
 
 
 def test_an_image_file_in_a_tensor_is_recorded_by_its_own_bytes(recording: Running) -> None:
