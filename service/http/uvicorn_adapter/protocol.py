@@ -14,6 +14,7 @@ from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
 from service.http.scope_state import request_state
 from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ClosingDiscarder, ZeroCopyBodyReader
+from service.http.uvicorn_adapter.head_writer import HeadWriter
 
 HEAD_SECONDS = 10.0
 """Timeout of request headers (slow-loris protection), from the first byte or a new connection."""
@@ -203,6 +204,7 @@ class GateProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._all.begin(self)
         super().on_headers_complete()
+        self.cycle.transport = HeadWriter(self.cycle, self.loop)
 
     def on_message_begin(self) -> None:
         """Start a request and attach the connection to its state."""

@@ -1,0 +1,55 @@
+"""Sends the head of an answer together with the body behind it: one system call and one packet instead of two."""
+
+import asyncio
+from typing import Protocol
+
+
+class Cycle(Protocol):
+    """Uvicorn's state of one request, as far as it is needed here."""
+
+    transport: asyncio.Transport
+    response_started: bool
+
+
+class HeadWriter(asyncio.Transport):
+    """Stands in for the transport of one request: holds the head until the body, or until the event loop's next turn.
+
+    Args:
+        cycle: of the request, whose transport this replaces.
+        loop: the event loop.
+    """
+
+    __slots__ = ("_cycle", "_head", "_is_sent", "_loop", "_transport")
+
+    def __init__(self, cycle: Cycle, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._cycle = cycle
+        self._loop = loop
+        self._transport = cycle.transport
+        self._head = b""
+        self._is_sent = False
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # Uvicorn writes bytes.
+        """Send `data`, or hold it if it is the head. A line `100 Continue` comes before the answer starts."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif self._cycle.response_started and not self._is_sent:
+            self._is_sent, self._head = True, data
+            self._loop.call_soon(self.flush)
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send the head if it is still held."""
+        data, self._head = self._head, b""
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is closing."""
+        return self._transport.is_closing()

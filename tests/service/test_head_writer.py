@@ -1,0 +1,88 @@
+"""The head of an answer leaves with its body, or alone at the event loop's next turn."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from service.http.uvicorn_adapter.head_writer import HeadWriter
+
+
+class Sent:
+    """A transport that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.found: list[bytes | str] = []
+        self.closing = False
+
+    def write(self, data: bytes) -> None:
+        self.found.append(data)
+
+    def close(self) -> None:
+        self.found.append("closed")
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (["start", b"head", b"body"], [b"headbody"]),
+        (["start", b"head", b""], [b"head"]),
+        (["start", b"head"], [b"head"]),
+        (["start", b"head", b"1", b"2"], [b"head1", b"2"]),
+        ([b"100 Continue", "start", b"head", b"body"], [b"100 Continue", b"headbody"]),
+        (["start", b"head", "close"], [b"head", "closed"]),
+        (["start", b"head", b"body", "close"], [b"headbody", "closed"]),
+        (["close"], ["closed"]),
+    ],
+)
+def test_order_and_number_of_writes(steps: list[bytes | str], expected: list[bytes | str]) -> None:
+    sent = Sent()
+    cycle = cast("Any", SimpleNamespace(transport=sent, response_started=False))
+
+    async def run() -> None:
+        writer = HeadWriter(cycle, asyncio.get_running_loop())
+        for step in steps:
+            if isinstance(step, bytes):
+                writer.write(step)
+            elif step == "start":
+                cycle.response_started = True
+            else:
+                writer.close()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert sent.found == expected
+
+
+def test_a_head_whose_body_comes_late_is_not_held() -> None:
+    sent = Sent()
+    cycle = cast("Any", SimpleNamespace(transport=sent, response_started=True))
+
+    async def run() -> None:
+        writer = HeadWriter(cycle, asyncio.get_running_loop())
+        writer.write(b"head")
+        assert not sent.found
+        await asyncio.sleep(0.01)
+        assert sent.found == [b"head"]
+        writer.write(b"line")
+        assert sent.found == [b"head", b"line"]
+
+    asyncio.run(run())
+
+
+def test_a_closed_connection_gets_no_late_head() -> None:
+    sent = Sent()
+    cycle = cast("Any", SimpleNamespace(transport=sent, response_started=True))
+
+    async def run() -> None:
+        HeadWriter(cycle, asyncio.get_running_loop()).write(b"head")
+        sent.closing = True
+        await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert not sent.found
