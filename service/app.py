@@ -26,6 +26,7 @@ from service.api.v2.inference import Inference
 from service.api.v2.routes import make_v2_routes
 from service.http.allowed_methods import AllowedMethods, RawRoute
 from service.http.body_limits import BodyLimit
+from service.http.direct_routes import DirectRoutes
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
@@ -61,8 +62,9 @@ def create_app(
     reviews = ReviewMetrics(metrics.registry)
     store, served = runtime.store, partial(_served, runtime)
     infer = _make_infer_routes(inference)
+    decisions = make_decision_routes(runtime)
     routers = [
-        make_decision_routes(runtime),
+        decisions,
         make_batch_routes(runtime),
         make_routes(runtime),
         make_v2_routes(inference),
@@ -90,8 +92,9 @@ def create_app(
                     await stack.enter_async_context(part)
             yield
 
+    router = Router(infer, redirect_slashes=False, default=bounded, lifespan=lifespan)
     access = Access(
-        Router(infer, redirect_slashes=False, default=bounded, lifespan=lifespan),
+        DirectRoutes(router, [route for route in decisions.routes if isinstance(route, APIRoute)]),
         guard,
         hosts=allowed_hosts(settings),
     )
