@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from bench.scaling.inputs import Inputs
 from bench.scaling.measured import Bulk, Database, Route
+from service.settings import Settings
+from service.workers import Machine, count_workers
 
 DAY = 86_400.0
 GIGABYTE = 1e9
@@ -22,10 +24,15 @@ class RouteCost:
     model_ms: float
     inputs: Inputs
 
+    def machine_rate(self, cores: int) -> float:
+        """Maximum images/s of a machine: all cores share the work, but each worker has one event loop."""
+        workers = count_workers(Settings(), Machine(cores, math.inf))
+        return 1e3 / max(self.route.cpu_ms / cores, self.route.loop_ms / workers)
+
     @property
     def replica_rate(self) -> float:
-        """Maximum images/s of a replica: event loop and model use one thread each, regardless of cores."""
-        return 1e3 / max(self.route.cpu_ms / self.inputs.replica_cores, self.route.loop_ms, self.model_ms)
+        """Maximum images/s of a replica."""
+        return self.machine_rate(self.inputs.replica_cores)
 
     @property
     def gpu_rate(self) -> float:

@@ -23,6 +23,9 @@ from service.settings import Settings
 SCALES = (1e5, 1e7, 1e9)
 """Images a day."""
 
+MACHINES = (2, 4, 8, 16, 32, 64)
+"""Cores of one machine."""
+
 _MILLION = 1e6
 _DAYS = [f"{power(scale)} a day" for scale in SCALES]
 _LAST = power(SCALES[-1])
@@ -33,7 +36,16 @@ _KEPT = Settings()
 def tables(measured: Measured, inputs: Inputs) -> list[MarkdownTable]:
     """Return all tables in display order."""
     plan = _FleetPlan(measured, inputs)
-    planned = [plan.cores(), plan.network(), plan.records(), plan.series(), plan.money(), plan.gpu(), plan.limits()]
+    planned = [
+        plan.machine(),
+        plan.cores(),
+        plan.network(),
+        plan.records(),
+        plan.series(),
+        plan.money(),
+        plan.gpu(),
+        plan.limits(),
+    ]
     return [*figures.tables(measured), *planned]
 
 
@@ -44,6 +56,13 @@ class _FleetPlan:
         self._measured = measured
         self._inputs = inputs
         self._ways = {name: RouteCost(route, measured.model_ms, inputs) for name, route in measured.routes.items()}
+
+    def machine(self) -> MarkdownTable:
+        rows = []
+        for way in self._ways.values():
+            rates = [(way.machine_rate(cores), cores * 1e3 / way.route.cpu_ms) for cores in MACHINES]
+            rows.append([way.route.title, *(f"{number(rate, 2)} ({rate / linear:.0%})" for rate, linear in rates)])
+        return MarkdownTable("plan-machine", ["images/s", *(f"{cores} cores" for cores in MACHINES)], rows)
 
     def cores(self) -> MarkdownTable:
         rows = self._by_way(lambda fleet: f"{fleet.replicas:,} ({fleet.cores:,})")

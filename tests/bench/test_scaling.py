@@ -270,10 +270,13 @@ def test_replicas_follow_from_the_peak() -> None:
     assert Fleet(RouteCost(ROUTE.model_copy(update={"balancer_ms": None}), 0.25, INPUTS), 1.0).proxy_cores is None
 
 
-def test_a_replica_has_one_event_loop_and_one_thread_for_the_model() -> None:
-    small = ROUTE.model_copy(update={"cpu_ms": 0.5, "loop_ms": 0.4})
-    assert RouteCost(small, 0.2, INPUTS).replica_rate == pytest.approx(2_500)
-    assert RouteCost(small, 0.5, INPUTS).replica_rate == pytest.approx(2_000)
+def test_each_worker_has_one_event_loop() -> None:
+    way = RouteCost(ROUTE.model_copy(update={"cpu_ms": 0.5, "loop_ms": 0.2}), 0.2, INPUTS)
+    assert way.replica_rate == pytest.approx(4_000)  # Two cores, each 2,000.
+    assert way.machine_rate(8) == pytest.approx(5_000)  # The one event loop.
+    assert way.machine_rate(9) == pytest.approx(10_000)  # Two workers.
+    assert way.machine_rate(16) == pytest.approx(10_000)
+    assert WAY.machine_rate(5) == pytest.approx(500)
 
 
 def test_a_gpu_is_worth_as_many_cores_as_it_costs() -> None:
