@@ -119,6 +119,61 @@ def test_the_page_can_be_written_before_the_end(trainer: Trainer, command: list[
     assert len(trainer.trained) == 8
 
 
+def _elsewhere(command: list[str], tmp_path: Path) -> list[str]:
+    """The same command with an empty folder for its work, as on another machine."""
+    return [str(tmp_path / "elsewhere") if word == str(tmp_path / "work") else word for word in command]
+
+
+def test_a_new_folder_continues_the_results_of_another_machine(
+    trainer: Trainer, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "docs/paper/results.json"
+    shorter = [*command[: command.index("--seeds")], "--seeds", "1", "--trials", "1", "--flipped", "0.1"]
+    assert main(shorter) == 0
+    before, trained = PaperResults.read(results), len(trainer.trained)
+    assert main(_elsewhere(shorter, tmp_path)) == 0
+    assert len(trainer.trained) == trained
+    assert "continuing the experiments of" in capsys.readouterr().out
+    assert PaperResults.read(results).labels == before.labels
+
+    for fails_at in (trained + 3, trained + 9, None):
+        trainer.fails_at = fails_at
+        assert main(_elsewhere(command, tmp_path)) == (0 if fails_at is None else 130)
+    after = PaperResults.read(results)
+    assert after.unfinished() == ()
+    for kind, found in after.labels.items():
+        old = before.labels[kind]
+        for name, series in old.series.items():
+            assert {run for run in series.runs if run.seed == 0} <= set(found.series[name].runs), name
+        for target, outcomes in old.tuning.items():
+            assert found.tuning[target][1] == outcomes[1]
+        assert found.history == old.history
+    again = len(trainer.trained)
+    assert main(_elsewhere(command, tmp_path)) == 0
+    assert len(trainer.trained) == again
+
+
+@pytest.mark.parametrize("change", ["flips", "seed", "version", "unknown"])
+def test_results_about_something_else_are_not_continued(
+    change: str, trainer: Trainer, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    trained = len(trainer.trained)
+    options, path = _elsewhere(command, tmp_path), tmp_path / "docs/paper/results.json"
+    found = PaperResults.read(path)
+    if change == "flips":
+        options[options.index("0.1")] = "0.2"
+    elif change == "seed":
+        options += ["--seed", "3"]
+    elif change == "version":
+        found.model_copy(update={"tools": {**found.tools, "keras": "1.0"}}).write(path)
+    else:
+        found.model_copy(update={"prepared": ""}).write(path)
+    assert main(options) == 0
+    assert "all experiments run anew" in capsys.readouterr().out
+    assert len(trainer.trained) == 2 * trained
+
+
 def test_other_flips_need_another_folder(
     trainer: Trainer, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,7 +44,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=option.local, required=True, help="data set in the Kaggle layout")
     title = "folder for records and trials; finished parts there are kept (runs/paper)"
     add("--work", type=option.local, default=Path("runs/paper"), help=title)
-    add("--out", type=option.local, default=Path("docs"), help="folder for paper.md and its images (docs)")
+    title = "folder for paper.md and its images; its paper/results.json is continued by a new --work folder (docs)"
+    add("--out", type=option.local, default=Path("docs"), help=title)
     add("--seeds", type=option.positive, default=3, help="training runs for each value and model (3)")
     title = "trials of a random search; may be repeated: a longer search continues the shorter one (5 and 20)"
     add("--trials", type=option.positive, action="append", help=title)
@@ -56,7 +57,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: PaperOptions) -> None:
     """Run the unfinished experiments and write the page."""
-    from training.paper.page import write_page
+    from training.paper.page import FOLDER, write_page
     from training.paper.results import RESULTS_FILE, PaperPlan, PaperResults
 
     if options.page:
@@ -70,8 +71,9 @@ def run(options: PaperOptions) -> None:
             share=options.flipped,
             seed=options.seed,
         )
+        earlier = options.out / FOLDER / RESULTS_FILE
         with locked(options.work):
-            results = PaperRun(options.data, options.work, plan, options.command_line, options.hardware).run()
+            results = PaperRun(options.data, options.work, plan, options.command_line, options.hardware, earlier).run()
     changed = write_page(results, options.out)
     print(f"{options.out / 'paper.md'} {'is written' if changed else 'is up to date'}")
     for part in results.unfinished():

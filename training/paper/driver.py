@@ -18,10 +18,11 @@ from training.errors import DataError
 from training.model.preset import SIZES
 from training.paper.experiments import SEARCH, UNTUNED, LabelExperiments, final
 from training.paper.flips import write_flips
-from training.paper.results import RESULTS_FILE, LabelKind, PaperPlan, PaperResults, PreparedFiles
+from training.paper.results import RESULTS_FILE, LabelKind, PaperPlan, PaperResults, PreparedFiles, Settings
 
 FLIPS_FILE = "flips.csv"
 DATA_FILE = "prepared.txt"
+EARLIER_FILE = "earlier-results.json"
 SECONDS_FILE = "preparing-seconds.txt"
 
 Experiments = Mapping[LabelKind, LabelExperiments]
@@ -29,13 +30,17 @@ Experiments = Mapping[LabelKind, LabelExperiments]
 
 @dataclass(frozen=True, slots=True)
 class PaperRun:
-    """The data set, the folder for records and trials, and the plan; `hardware` is stated on the page."""
+    """The data set, the folder for records and trials, and the plan; `hardware` is stated on the page.
+
+    A new folder continues `earlier`, a results file from another machine, if it is about the same images and labels.
+    """
 
     data: Path
     work: Path
     plan: PaperPlan
     command: str
     hardware: str | None = None
+    earlier: Path | None = None
 
     def run(self) -> PaperResults:
         """Run the parts that are not finished; write the results after each one.
@@ -55,22 +60,50 @@ class PaperRun:
         write_flips(data, flips, share=self.plan.share, seed=self.plan.seed)
         given = self._records("given", data)
         flipped = self._records("flipped", read_dataset(self.data, corrections=flips))
-        self._refuse_other_data(f"{given.fingerprint()} {flipped.fingerprint()}\n")
+        prepared = f"{given.fingerprint()} {flipped.fingerprint()}"
+        earlier = self._continued(prepared)
+        self._refuse_other_data(prepared)
         if not (kept := self.work / SECONDS_FILE).is_file():
             write_atomically(kept, str(given.seconds).encode())
         truth = {(row.data_set, row.name): row.glasses for row in read_rows(self.work / "given/records", *Split)}
         kinds: tuple[LabelKind, LabelKind] = ("given", "flipped")
-        return {kind: LabelExperiments(self.work / kind, self.plan, truth, self.command) for kind in kinds}
+        return {
+            kind: LabelExperiments(
+                self.work / kind, self.plan, truth, self.command, earlier.labels[kind] if earlier else None
+            )
+            for kind in kinds
+        }
 
     def _records(self, kind: LabelKind, data: ImageDataSet) -> Manifest:
         out = self.work / kind / "records"
         return write_records([data], out, sizes=SIZES, seed=self.plan.seed, command=self.command)
 
+    def _continued(self, prepared: str) -> PaperResults | None:
+        """Return the results that this folder was begun with; a copy stays in the folder, whatever happens to them."""
+        kept = self.work / EARLIER_FILE
+        if kept.is_file():
+            return PaperResults.read(kept)
+        if self.earlier is None or not self.earlier.is_file() or (self.work / DATA_FILE).is_file():
+            return None
+        found = PaperResults.read(self.earlier)
+        same = (
+            found.prepared == prepared
+            and (found.plan.seed, found.plan.share) == (self.plan.seed, self.plan.share)
+            and found.settings == _settings()
+            and all(found.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
+        )
+        if not same:
+            print(f"{self.earlier} is about other data, settings or versions: all experiments run anew")
+            return None
+        print(f"continuing the experiments of {self.earlier}; with another --out, all of them would run anew")
+        found.write(kept)
+        return found
+
     def _refuse_other_data(self, prepared: str) -> None:
         path = self.work / DATA_FILE
-        if path.is_file() and path.read_text() != prepared:
+        if path.is_file() and path.read_text().strip() != prepared:
             raise DataError(f"{self.work} holds results of other images, labels or flips: choose another folder")
-        write_atomically(path, prepared.encode())
+        write_atomically(path, f"{prepared}\n".encode())
 
     def _steps(self, experiments: Experiments) -> Iterator[Callable[[], object]]:
         """First the paper's own extent, with one seed at the largest size, then longer searches, then more seeds."""
@@ -100,7 +133,8 @@ class PaperRun:
             hardware=self.hardware or (before.hardware if before else f"{usable_cores()} CPU cores"),
             tools={"Python": platform.python_version(), **{one.__name__: one.__version__ for one in _TOOLS}},
             plan=self.plan,
-            settings={"untuned": UNTUNED.settings(), "search": SEARCH.settings(), "final": final(UNTUNED).settings()},
+            prepared=(self.work / DATA_FILE).read_text().strip(),
+            settings=_settings(),
             preparing_seconds=float((self.work / SECONDS_FILE).read_text()),
             files={
                 size: PreparedFiles(
@@ -112,6 +146,10 @@ class PaperRun:
         )
         results.write(path)
         return results
+
+
+def _settings() -> dict[str, Settings]:
+    return {"untuned": UNTUNED.settings(), "search": SEARCH.settings(), "final": final(UNTUNED).settings()}
 
 
 _TOOLS = (tf, keras, keras_tuner)

@@ -155,7 +155,8 @@ def _setup(results: PaperResults) -> list[str]:
     trials = " and ".join(str(count) for count in plan.trials)
     return [
         "## What was run",
-        "`make paper FACES=DIR` runs this command, which continues after an interruption:",
+        "`make paper FACES=DIR` runs this command. It continues after an interruption, and in a new folder or on "
+        "another machine from the results beside this page:",
         f"```\n{results.command}\n```",
         f"Seeds 0 to {plan.seeds - 1}; {trials} trials; seed {plan.seed} for splits, flips and searches. "
         f"{results.hardware}; {tools}.",

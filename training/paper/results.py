@@ -86,12 +86,13 @@ class LabelResults(_ResultModel):
 
 
 class PaperResults(_ResultModel):
-    """Everything that the page states about this project's runs."""
+    """Everything that the page states about this project's runs; `prepared` has the fingerprints of both records."""
 
     command: str
     hardware: str
     tools: dict[str, str]
     plan: PaperPlan
+    prepared: str = ""
     settings: dict[str, Settings]
     preparing_seconds: float
     files: dict[int, PreparedFiles]
