@@ -44,17 +44,15 @@ class GateProtocol(HttpToolsProtocol):
     _is_reading_into = False
     _seen = 0
     _head_bytes = 0
-    # Bytes since the parser's last callback: it buffers incomplete lines.
-    _silent_bytes = 0
+    _silent_bytes = 0  # Since the parser's last callback: it buffers incomplete lines.
     _is_silent = True
     # While a new parser is fed the framing headers of the current request again.
     _is_retelling = False
     _fault: ServiceError | None = None
     _length: int | None = 0  # Of the body; None if chunked.
     _is_head_complete = False
-    # Received bytes, and the parsed length of them.
-    _unparsed = b""
-    _parsed = 0
+    _unparsed = b""  # Received bytes,
+    _parsed = 0  # and the parsed length of them.
     _tail = b""  # The last parsed bytes: the end of a head may be split.
     _has_ended = False
 
