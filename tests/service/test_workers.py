@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.service.test_signals import load_on
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
-from tests.support.servers import TIMEOUT, Process, running_process, wait_until
+from tests.support.servers import TIMEOUT, Process, reload_order, running_process, wait_until
 
 WHITE = encode(flat(255))
 START = 120.0
@@ -173,8 +173,8 @@ def test_hup_reloads_one_worker_after_the_other_and_loses_no_request(pair: Proce
         wait_until(lambda: len(lines(pair, "model loaded")) == loaded + 2)
     assert set(found) == {200}
     assert lines(pair, "model loaded")[loaded:] == [1, 2]
-    order = re.findall(r'"(reloading model|model loaded)[^"]*","worker":(\d)', pair.log.read_text())[-4:]
-    assert order == [("reloading model", "1"), ("model loaded", "1"), ("reloading model", "2"), ("model loaded", "2")]
+    order = [("reloading model", 1), ("model loaded", 1), ("reloading model", 2), ("model loaded", 2)]
+    assert reload_order(pair.log)[-4:] == order
 
 
 def test_promotion_reaches_all_workers_under_load(pair: Process, models: Path) -> None:

@@ -1,5 +1,6 @@
 """Real servers: one in a thread around a fake model, and one as the process that an operator starts."""
 
+import json
 import re
 import signal
 import subprocess
@@ -146,6 +147,16 @@ def running_process(log: Path, environment: Mapping[str, str], *flags: str) -> I
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def reload_order(log: Path) -> list[tuple[str, int]]:
+    """Return starts and ends of reloads with their workers, by time: each worker writes its lines a moment later."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    steps = ("reloading model", "model loaded")
+    found = [
+        (line["time"], line["worker"], step) for line in lines for step in steps if line["message"].startswith(step)
+    ]
+    return [(step, worker) for _, worker, step in sorted(found, key=lambda one: one[:2])]
 
 
 def wait_until(true: Callable[[], object], *, timeout: float = TIMEOUT) -> None:

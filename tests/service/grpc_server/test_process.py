@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from gate import read_pixels
 from tests.conftest import ROOT
-from tests.support.servers import TIMEOUT, Process, running_process, wait_until
+from tests.support.servers import TIMEOUT, Process, reload_order, running_process, wait_until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 FILES = [path.read_bytes() for path in sorted((ROOT / "samples").glob("*.png"))]
@@ -106,8 +106,8 @@ def test_a_reload_of_one_worker_after_the_other_loses_no_call_and_every_worker_s
         wait_until(lambda: process.log.read_text().count("model loaded") == 4)
         wait_until(lambda: {line["worker"] for line in lines_of(process, "ModelInfer")[before:]} == {1, 2})
     assert set(found) == {"OK"}
-    order = re.findall(r'"(reloading model|model loaded)[^"]*","worker":(\d)', process.log.read_text())[-4:]
-    assert order == [("reloading model", "1"), ("model loaded", "1"), ("reloading model", "2"), ("model loaded", "2")]
+    order = [("reloading model", 1), ("model loaded", 1), ("reloading model", 2), ("model loaded", 2)]
+    assert reload_order(process.log)[-4:] == order
     sample = 'lensgate_requests_total{route="/inference.GRPCInferenceService/ModelInfer",status="200"} '
     for _ in range(4):
         shown = httpx.get(f"{process.url}/metrics", timeout=TIMEOUT, trust_env=False).text
