@@ -1,40 +1,54 @@
 """The packages and their layers, drawn from the imports that the tests of the layers hold."""
 
-from docs.generate.svg import GREY, INK, LINE, box, picture, text
+from collections.abc import Sequence
+
+from docs.generate.svg import GREY, LINE, PHONE, box, picture, text
 from tests.test_house import MAY_IMPORT, package_imports
 from tests.test_layers import FLOORS
 
-_COLUMN, _GAP, _FLOOR, _TOP, _LEFT = 168, 16, 26, 64, 16
+_MARGIN, _GAP, _FLOOR, _HEAD, _BAR = 16, 14, 28, 42, 52
+_COLUMN = (PHONE - 2 * _MARGIN - _GAP) // 2
+# Two columns, because four would leave the names no room on a phone.
+_ROWS = (("service", "training"), ("bulk", "lensgate_client"))
 _FILLS = {"service": "#ddf4ff", "training": "#dafbe1", "bulk": "#fff8c5", "lensgate_client": "#ffeff7"}
 _TITLES = {"lensgate_client": "client"}
 
 
 def layers() -> str:
     """Draw the packages with their folders from the bottom up, and the packages that each of them imports."""
-    columns = [name for name in _FILLS if name in FLOORS]
-    tallest = max(len(FLOORS[name]) for name in columns)
-    width = 2 * _LEFT + len(columns) * (_COLUMN + _GAP) - _GAP
-    base = _TOP + tallest * _FLOOR + 34
-    parts = [_bar(16, width, "lensgate", "the console script: imports a command when it is chosen", fill="#f6f8fa")]
-    for place, name in enumerate(columns):
-        parts += _tower(_LEFT + place * (_COLUMN + _GAP), base, name)
-    shared = width - _COLUMN - _GAP
-    parts += [
-        _bar(base + 12, shared, "common", _imports("common"), fill="#f6f8fa"),
-        _bar(base + 52, shared, "gate", "pixels, scorer, decision, card: imports none of the others", fill="#eaeef2"),
-    ]
-    return picture(width, base + 100, title="Packages of Lensgate and their layers", parts=parts)
+    y = _MARGIN
+    parts = [_bar(y, "lensgate", "imports a command when it is chosen", fill="#f6f8fa")]
+    y += _BAR + 26
+    parts.append(text(_MARGIN, y, "None of these four imports another:", fill=GREY, size=13))
+    for names in _ROWS:
+        parts += _row(y + 8, names)
+        y += 8 + _row_height(names)
+    y += 18
+    parts.append(_bar(y, "common", _imports("common"), fill="#f6f8fa"))
+    y += _BAR + 8
+    parts.append(_bar(y, "gate", "pixels, scorer, decision, card; imports none", fill="#eaeef2"))
+    return picture(PHONE, y + _BAR + _MARGIN, title="Packages of Lensgate and their layers", parts=parts)
+
+
+def _row(top: int, names: Sequence[str]) -> list[str]:
+    """Draw packages beside each other, on one base."""
+    base = top + _row_height(names)
+    return [part for place, name in enumerate(names) for part in _tower(_MARGIN + place * (_COLUMN + _GAP), base, name)]
+
+
+def _row_height(names: Sequence[str]) -> int:
+    return _HEAD + max(len(FLOORS[name]) for name in names) * _FLOOR
 
 
 def _tower(x: int, base: int, name: str) -> list[str]:
     floors = FLOORS[name]
     top = base - len(floors) * _FLOOR
-    imported = _imports(name) if name in MAY_IMPORT else "imports none of these"
-    parts = [text(x, top - 18, _TITLES.get(name, name), weight="bold"), text(x, top - 4, imported, fill=GREY)]
+    imported = _imports(name) if name in MAY_IMPORT else "imports no package"
+    parts = [text(x, top - 23, _TITLES.get(name, name), weight="bold"), text(x, top - 6, imported, fill=GREY, size=13)]
     for place, floor in enumerate(floors):
         y = base - (place + 1) * _FLOOR
         parts.append(box(x, y, _COLUMN, _FLOOR - 3, fill=_FILLS[name], stroke=LINE))
-        parts.append(text(x + _COLUMN / 2, y + 16, floor, anchor="middle"))
+        parts.append(text(x + _COLUMN / 2, y + 17, floor, anchor="middle"))
     return parts
 
 
@@ -43,10 +57,9 @@ def _imports(package: str) -> str:
     return f"imports {', '.join(found)}"
 
 
-def _bar(y: int, width: int, name: str, words: str, *, fill: str) -> str:
-    inside = width - 2 * _LEFT
+def _bar(y: int, name: str, words: str, *, fill: str) -> str:
     return (
-        box(_LEFT, y, inside, 30, fill=fill, stroke=LINE)
-        + text(_LEFT + 12, y + 20, name, weight="bold", fill=INK)
-        + text(_LEFT + 90, y + 20, words, fill=GREY)
+        box(_MARGIN, y, PHONE - 2 * _MARGIN, _BAR, fill=fill, stroke=LINE)
+        + text(_MARGIN + 12, y + 21, name, weight="bold")
+        + text(_MARGIN + 12, y + 40, words, fill=GREY, size=13)
     )

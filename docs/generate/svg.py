@@ -5,6 +5,9 @@ from html import escape
 
 INK, GREY, LINE = "#1f2328", "#59636e", "#d1d9e0"
 
+PHONE = 360
+"""Width in pixels of a picture that keeps the size of its text on a phone; wider pages do not enlarge it."""
+
 
 def picture(width: int, height: int, *, title: str, parts: Iterable[str]) -> str:
     """Return an SVG with a white card behind its parts, in pixels; the title is its accessible name."""
@@ -24,7 +27,7 @@ def text(
     anchor: str = "start",
     fill: str = INK,
     weight: str = "normal",
-    size: int = 13,
+    size: int = 14,
     halo: bool = False,
 ) -> str:
     """Return a line of text; `y` is its baseline. A white halo keeps it legible on top of lines."""

@@ -8,12 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from docs.generate.markdown import table
-from docs.generate.svg import GREY, INK, LINE, box, picture, text, vertical
+from docs.generate.svg import GREY, INK, LINE, PHONE, box, picture, text, vertical
 
 DATA = Path(__file__).parents[1] / "benchmarks/serving.json"
 
-# The width of a phone, so that the text keeps its size there.
-_WIDTH, _MARGIN, _NOTE, _LETTERS = 440, 16, 52, 64
+_MARGIN, _NOTE, _LETTERS = 16, 52, 50
 _NAME, _BAR, _GAP = 20, 20, 8
 _DECODERS = {
     "same_decoder": ("Lensgate's", "#0969da"),
@@ -79,14 +78,14 @@ def chart(figures: Figures) -> str:
         f"Measured with {figures.command}",
     ]
     lines = [line for sentence in said for line in textwrap.wrap(sentence, _LETTERS)]
-    parts = [text(_MARGIN, 26, "Throughput of Lensgate relative to other servers", weight="bold", size=14)]
+    parts = [text(_MARGIN, 26, "Throughput relative to other servers", weight="bold")]
     parts += [text(_MARGIN, 46 + 16 * row, line, fill=GREY, size=12) for row, line in enumerate(lines)]
     y = 54 + 16 * len(lines)
     parts += _legend(y, figures.decoders())
-    top, bottom = y + 16, y + 16 + _bars_height(figures)
+    top, bottom = y + 36, y + 36 + _bars_height(figures)
     parts += [*_grid(top, bottom, figures), *_bars(top, figures)]
     title = "Throughput of Lensgate relative to other servers, PNG files"
-    return picture(_WIDTH, bottom + 44, title=title, parts=parts)
+    return picture(PHONE, bottom + 44, title=title, parts=parts)
 
 
 def _times(ratio: float) -> str:
@@ -103,7 +102,7 @@ def _end(figures: Figures) -> int:
 
 
 def _place(ratio: float, figures: Figures) -> float:
-    return _MARGIN + ratio * (_WIDTH - 2 * _MARGIN - _NOTE) / _end(figures)
+    return _MARGIN + ratio * (PHONE - 2 * _MARGIN - _NOTE) / _end(figures)
 
 
 def _bars_height(figures: Figures) -> int:
@@ -111,14 +110,13 @@ def _bars_height(figures: Figures) -> int:
 
 
 def _legend(y: int, decoders: list[str]) -> Iterator[str]:
-    words = "Decoder of the other server:"
-    yield text(_MARGIN, y, words, fill=INK, size=12)
-    x = _MARGIN + 178
+    yield text(_MARGIN, y, "Decoder of the other server:", fill=INK, size=12)
+    x = _MARGIN
     for key in decoders:
         name, colour = _DECODERS[key]
-        yield box(x, y - 10, 10, 10, fill=colour)
-        yield text(x + 15, y, name, fill=INK, size=12)
-        x += 30 + 7 * len(name)
+        yield box(x, y + 10, 10, 10, fill=colour)
+        yield text(x + 15, y + 20, name, fill=INK, size=12)
+        x += 34 + 7 * len(name)
 
 
 def _grid(top: int, bottom: int, figures: Figures) -> Iterator[str]:
@@ -127,7 +125,7 @@ def _grid(top: int, bottom: int, figures: Figures) -> Iterator[str]:
         x = _place(ratio, figures)
         yield vertical(x, top, bottom, stroke=LINE)
         yield text(x, bottom + 15, f"{ratio}", anchor="middle", fill=GREY, size=12)
-    axis = "times the throughput of the other server; black line: equally fast"
+    axis = "times the other's throughput; black line: equal"
     yield text(_MARGIN, bottom + 33, axis, fill=GREY, size=12)
 
 

@@ -47,6 +47,15 @@ def test_reference_names_its_subject(generated: dict[Path, str], page: str, text
     assert text in generated[(DOCS / f"reference/{page}.md").resolve()]
 
 
+@pytest.mark.parametrize("name", ["layers", "throughput"])
+def test_pictures_are_legible_on_a_phone(generated: dict[Path, str], name: str) -> None:
+    """A page 390 pixels wide shows a picture at 343 pixels at most, and shrinks a wider one with its text."""
+    drawn = generated[DOCS / f"images/{name}.svg"]
+    (width,) = map(int, re.findall(r'<svg[^>]* width="(\d+)"', drawn))
+    sizes = set(map(int, re.findall(r'font-size="(\d+)"', drawn)))
+    assert min(sizes) * min(1, 343 / width) >= 11
+
+
 def test_chart_and_table_of_throughput_show_measured_ratios_alone() -> None:
     figures = Figures(
         command="python -m bench.serving",
