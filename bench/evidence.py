@@ -7,15 +7,19 @@ target is 1 % for both labels. Half of the draws are uniform and half by claimed
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from scipy.stats import binom
 
 from common.evidence import Floats, Side, log_evidence
+from training.figures.style import GLASSES as RED
+from training.figures.style import INK, WIDTH, as_png, styled
+from training.figures.style import NO_GLASSES as BLUE
 
 TARGET = 0.01
 GLASSES = 0.13
@@ -23,6 +27,9 @@ GLASSES = 0.13
 
 SHOWN = 20
 """Single runs in the plot."""
+
+_COLOURS = (BLUE, RED)
+_NUMBERS = "{x:,.10g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,34 +99,67 @@ def _report(runs: int, verdicts: int) -> None:
             )
 
 
-def _plot(path: Path, runs: int) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 -- The import takes a second, and few runs plot.
-
-    mpl.use("agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for risk, colour, name in ((TARGET, "#0069a8", "risk 1 %, as promised"), (0.03, "#b42318", "risk 3 %")):
-        paths = [simulate(seed, risk=risk, verdicts=1_000, by_claims=True).broken for seed in range(SHOWN)]
-        for at, path_of in enumerate(paths):
-            left.plot(np.exp(path_of), color=colour, linewidth=0.7, alpha=0.6, label=None if at else name)
-    for level, text in ((20, "ticket"), (100, "page")):
-        left.axhline(level, color="#333333", linewidth=0.8, linestyle="--")
-        left.text(1_000, level, text, ha="right", va="bottom", fontsize=8)
-    left.set(yscale="log", ylim=(1e-3, 1e6), xlabel="verdicts", ylabel="evidence against the promises")
-    left.legend(loc="upper left", fontsize=8)
+def simulated_chart(runs: int) -> Figure:
+    """Simulate and draw both charts."""
+    risks = {"risk 1 %, as promised": TARGET, "risk 3 %": 0.03}
+    shown = {
+        name: [simulate(seed, risk=risk, verdicts=1_000, by_claims=True).broken for seed in range(SHOWN)]
+        for name, risk in risks.items()
+    }
     honest = [simulate(seed, risk=TARGET, verdicts=5_000, by_claims=False) for seed in range(runs)]
-    series: tuple[tuple[str, str, Callable[[Run], NDArray[np.bool_]]], ...] = (
-        ("95 % interval at each verdict", "#b42318", lambda run: run.interval),
-        ("evidence reaches 20", "#0069a8", lambda run: run.broken[1:] >= np.log(20)),
-    )
-    for name, colour, fires in series:
-        ever = np.mean([np.logical_or.accumulate(fires(run)) for run in honest], axis=0)
-        right.plot(np.arange(1, len(ever) + 1), ever * 100, color=colour, label=name)
-    right.axhline(5, color="#333333", linewidth=0.8, linestyle="--")
-    right.set(xscale="log", xlim=(10, 5_000), ylim=(0, 35), xlabel="verdicts", ylabel="honest runs with an alarm, %")
-    right.legend(loc="upper left", fontsize=8)
-    figure.savefig(path, dpi=120)
+    alarms = {
+        "95 % interval at each verdict": _share_so_far([run.interval for run in honest]),
+        "evidence reaches 20": _share_so_far([run.broken[1:] >= np.log(20) for run in honest]),
+    }
+    return chart(shown, alarms)
+
+
+@styled
+def chart(shown: Mapping[str, Sequence[Floats]], alarms: Mapping[str, Floats]) -> Figure:
+    """Plot the log evidence of single runs by verdict, and below it shares of runs with an alarm so far.
+
+    The names of curves and levels are outside the axes, where no data can be.
+    """
+    figure = Figure((WIDTH, 5.8), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    _plot_runs(above, shown)
+    _plot_alarms(below, alarms)
+    return figure
+
+
+def _plot_runs(figure: SubFigure, shown: Mapping[str, Sequence[Floats]]) -> None:
+    axes = figure.subplots()
+    for (name, runs), colour in zip(shown.items(), _COLOURS, strict=True):
+        for number, run in enumerate(runs):
+            axes.plot(np.exp(run), color=colour, linewidth=0.7, alpha=0.6, label=f"_{number}" if number else name)
+    levels = {20: "ticket", 100: "page"}
+    for level in levels:
+        axes.axhline(level, color=INK, linewidth=0.8, linestyle="--")
+    axes.set(yscale="log", ylim=(1e-3, 1e6), xlabel="verdicts", ylabel="evidence against\nthe promises")
+    axes.set_title("Single runs")
+    axes.yaxis.set_major_formatter(_NUMBERS)
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(list(levels), list(levels.values()))
+    right.tick_params(which="both", length=0, labelcolor=INK, labelsize=9)
+    right.spines[:].set_visible(False)
+    figure.legend(loc="outside lower left", ncols=2)
+
+
+def _plot_alarms(figure: SubFigure, alarms: Mapping[str, Floats]) -> None:
+    axes = figure.subplots()
+    for (name, share), colour in zip(alarms.items(), reversed(_COLOURS), strict=True):
+        axes.plot(np.arange(1, len(share) + 1), share * 100, color=colour, label=name)
+    axes.axhline(5, color=INK, linewidth=0.8, linestyle="--", label="5 %, the bound of the evidence")
+    top = max(10.0, *(110 * share.max() for share in alarms.values()))
+    axes.set(xscale="log", xlim=(10, max(map(len, alarms.values()))), ylim=(0, top), xlabel="verdicts")
+    axes.xaxis.set_major_formatter(_NUMBERS)
+    axes.set(title="Runs at the promised risk", ylabel="runs with an\nalarm so far, %")
+    figure.legend(loc="outside lower left")
+
+
+def _share_so_far(fires: Sequence[NDArray[np.bool_]]) -> Floats:
+    share: Floats = np.logical_or.accumulate(fires, axis=1).mean(axis=0)
+    return share
 
 
 def main() -> None:
@@ -131,7 +171,7 @@ def main() -> None:
     options = parser.parse_args()
     _report(options.runs, options.verdicts)
     if options.plot:
-        _plot(options.plot, options.runs)
+        options.plot.write_bytes(as_png(simulated_chart(options.runs), dpi=130))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from bench.serving.contenders import PICTURES, lensgate
 from bench.serving.posts import read_pictures
@@ -24,6 +25,7 @@ from bench.serving.processes import MemoryWatch
 from bench.soak.counters import Counters
 from bench.soak.load import Seen, drive
 from bench.soak.requests import EncodedImages, make_kinds
+from training.figures.style import NO_GLASSES, WIDTH, as_png, styled
 
 MOST_GROWTH = 1.0
 """MB a minute."""
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for text in [*seen.faults[:_FAULTS_SHOWN], *problems]:
         print(f"WRONG: {text}")
     if options.plot:
-        _plot(options.plot, memory, growth)
+        options.plot.write_bytes(as_png(chart(memory, growth)))
     return int(growth > MOST_GROWTH or bool(seen.faults) or bool(problems))
 
 
@@ -109,22 +111,15 @@ def _report(seen: Seen) -> None:
     print(f"{seen.answers:,} answers: {decided:,} decisions, {refused:,} images that could not be judged")
 
 
-def _plot(path: Path, memory: Memory, growth: float) -> None:
-    import matplotlib as mpl  # noqa: PLC0415 -- The import takes a second, and few runs plot.
-
-    mpl.use("agg")
-    from matplotlib import pyplot  # noqa: PLC0415
-
-    figure, axes = pyplot.subplots(figsize=(8, 3.2), layout="constrained")
-    axes.plot(memory.minutes, memory.megabytes, linewidth=0.8, color="#0069a8")
-    axes.set_xlabel("minutes")
-    axes.set_ylabel("resident memory, MB")
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
-    axes.set_title(f"Mixed load, half of it broken: {growth:+.2f} MB a minute after warm-up", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(linewidth=0.4, alpha=0.5)
-    figure.savefig(path, dpi=150)
+@styled
+def chart(memory: Memory, growth: float) -> Figure:
+    """Plot the resident memory over time, with its growth after the warm-up in the title."""
+    figure = Figure((WIDTH, 2.9), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(memory.minutes, memory.megabytes, linewidth=0.8, color=NO_GLASSES)
+    axes.set(xlabel="minutes", ylabel="resident memory, MB", xlim=(0, None), ylim=(0, None))
+    axes.set_title(f"Mixed load, half of it broken:\n{growth:+.2f} MB a minute after warm-up")
+    return figure
 
 
 def _parser() -> argparse.ArgumentParser:

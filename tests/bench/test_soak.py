@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from bench.serving.posts import read_pictures
@@ -11,6 +12,7 @@ from bench.soak.counters import Counters
 from bench.soak.load import Seen, drive
 from bench.soak.requests import EncodedImages, RequestKind, make_kinds
 from tests.conftest import ROOT
+from tests.support.figures import covered_or_cut
 from tests.support.servers import running_service
 
 SAMPLES = ROOT / "samples"
@@ -56,3 +58,11 @@ def test_a_fault_of_the_service_ends_with_status_1(
     monkeypatch.setattr(soak.Memory, "slope", lambda _: (0.0, 200.0))
     assert soak.main(["--images", str(SAMPLES), "--minutes", "0.01"]) == 1
     assert "WRONG: PNG: status 500" in capsys.readouterr().out
+
+
+def test_no_text_of_the_chart_covers_another_or_the_curve() -> None:
+    memory = soak.Memory(minutes=[0.1 * step for step in range(300)], megabytes=[200.0, *[400.0] * 299])
+    figure = soak.chart(memory, -10.25)
+    assert not covered_or_cut(figure)
+    (line,) = figure.axes[0].lines
+    assert np.asarray(line.get_ydata()).tolist() == memory.megabytes

@@ -2,20 +2,18 @@
 
 import io
 import re
-from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from gate import Band
 from gate.card import Interval
 from tests.support.datasets import barred
+from tests.support.figures import covered_or_cut
 from training.evaluation.calibrate import reliability
 from training.evaluation.selective_risk import risk_coverage
 from training.figures import (
@@ -50,24 +48,6 @@ def written(figure: Figure) -> list[str]:
 def grid(*pictures: CaptionedImage, heading: str = "") -> Figure:
     """A grid of one group."""
     return image_grid([ImageGroup(pictures, heading)])
-
-
-def holds(axis: Axis, place: float) -> bool:
-    """Whether an axis shows the place."""
-    low, high = sorted(axis.get_view_interval())
-    return bool(low <= place <= high)
-
-
-def covered_or_cut(figure: Figure) -> list[tuple[str, ...]]:
-    """Pairs of texts that cover each other, tick labels and legend included, and texts that leave the figure."""
-    figure.draw_without_rendering()
-    outside = {id(tick.label1) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)
-               for tick in axis.get_major_ticks() if not holds(axis, tick.get_loc())}  # fmt: skip
-    texts = [one for one in figure.findobj(Text) if one.get_text().strip() and id(one) not in outside]
-    boxes = [(one.get_text(), one.get_window_extent()) for one in texts if one.get_visible()]
-    whole = figure.bbox.expanded(1.002, 1.002)
-    cut = [(name,) for name, box in boxes if not (whole.contains(*box.p0) and whole.contains(*box.p1))]
-    return cut + [(one, other) for (one, box), (other, second) in combinations(boxes, 2) if box.overlaps(second)]
 
 
 def line(axes: Axes, name: str) -> list[float]:
@@ -142,7 +122,7 @@ def test_confusion_matrix_has_a_cell_per_label_and_predicted_label() -> None:
     assert (second.get_title(loc="left"), second.texts[0].get_text()) == ("accepted images", "0")
 
 
-def test_no_text_of_a_chart_covers_another() -> None:
+def test_no_text_of_a_chart_covers_another_or_a_curve() -> None:
     """At a width of 4.4 inches, that of a phone."""
     found, share = risk_coverage(LOGITS, LABELS), 1 / (1 + np.exp(-LOGITS))
     history = {"loss": list(np.linspace(1, 0, 40)), "val_loss": list(np.linspace(1, 0.2, 40))}
