@@ -12,6 +12,7 @@ from common.errors import FolderInUse
 from common.storage import locked
 from gate import read_pixels, read_pixels_at
 from gate.files import write_atomically
+from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode, portrait
 from training.data import shards
@@ -186,6 +187,27 @@ def test_likeness_joins_through_a_third_and_tells_strangers_apart() -> None:
     one, other = (perceptual_hash(portrait(64, seed=seed)) for seed in (1, 1))
     assert one == other
     assert len(one) == 64
+
+
+def test_prepare_warns_of_a_chain_of_near_duplicates_that_skews_a_split(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "prepare", "--data", str(folder), "--size", "64", "--records", str(tmp_path / "r")]
+    assert main(command) == 0
+    assert "share of glasses" not in capsys.readouterr().err
+    pixels = barred(2, glasses=True).astype(int)
+    for step in range(80):
+        changed = np.clip(pixels + 1 + step, 0, 255).astype("u1")
+        (folder / IMAGES / f"face-{500 + step}.png").write_bytes(encode(changed))
+    with (folder / "train.csv").open("a") as table:
+        table.writelines(f"{500 + step},0,0,0,0,1\n" for step in range(80))
+    assert main(command) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "share of glasses" in line)
+    assert line.startswith("bars: the share of glasses differs by more than chance: ")
+    assert "all splits 70.0 % (140 of 200)" in line
+    chosen = next(row.split for row in read_rows(tmp_path / "r") if row.name == "face-500")
+    assert f"81 like face-2 are in {chosen}: keep only a few of them in train.csv, or try another --seed" in line
+    assert line in Manifest.read(tmp_path / "r").problems
 
 
 def test_records_are_chosen_from_and_joined(folder: Path, tmp_path: Path) -> None:

@@ -395,7 +395,7 @@ def test_the_data_are_counted_and_what_was_left_out_is_named(made: Made) -> None
     for split, labels in made.card.data[0].images.items():
         total = sum(labels.values())
         assert f"{split} {total} {labels[Label.GLASSES]} {100 * labels[Label.GLASSES] / total:.1f} %" in text
-    assert "1 file left out or with a remark" in text
+    assert "1 remark on files and splits" in text
 
 
 def test_training_names_the_epoch_that_was_kept_and_the_settings(made: Made) -> None:

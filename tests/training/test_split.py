@@ -4,6 +4,7 @@ import pytest
 
 from training.data.dataset import Split
 from training.data.split import SplitImage, assign_splits
+from training.data.split_shares import describe_skew
 from training.errors import DataError
 
 
@@ -89,3 +90,42 @@ def test_ten_images_of_each_label_can_be_split(others: int) -> None:
     for seed in range(3):
         found = split([SplitImage(index < 10, index, False) for index in range(10 + others)], seed=seed)
         assert set(found) == set(Split)
+
+
+def described(given: list[SplitImage], *, seed: int = 0, auxiliary: bool = False) -> str:
+    names = [f"face-{index}" for index in range(len(given))]
+    return describe_skew(given, split(given, seed=seed, auxiliary=auxiliary), names)
+
+
+def test_a_large_group_that_skews_a_split_is_described_with_numbers() -> None:
+    given = [*pictures(400, every=2), *[SplitImage(True, 7, False)] * 120]
+    for seed in range(20):
+        found = split(given, seed=seed)
+        said = described(given, seed=seed)
+        (chosen,) = {its for one, its in zip(given, found, strict=True) if one.group == 7}
+        mine = [one.glasses for one, its in zip(given, found, strict=True) if its is chosen]
+        if chosen is Split.TRAIN:
+            continue
+        assert f"{chosen} {100 * sum(mine) / len(mine):.1f} % ({sum(mine)} of {len(mine)})" in said
+        assert f"121 like face-7 are in {chosen}" in said
+
+
+@pytest.mark.parametrize("count", [20, 200])
+@pytest.mark.parametrize("every", [2, 5, 9])
+def test_a_stratified_split_is_no_skew(count: int, every: int) -> None:
+    for seed in range(5):
+        assert described(pictures(count * every, every=every), seed=seed) == ""
+
+
+def test_a_test_table_with_another_share_is_its_authors_choice() -> None:
+    given = [SplitImage(index < 90, index, True) for index in range(100)] + pictures(200)[100:]
+    assert described(given) == ""
+    assert described([SplitImage(True, index, False) for index in range(50)], auxiliary=True) == ""
+
+
+def test_copies_of_another_data_set_that_skew_a_split_are_named_as_the_reason() -> None:
+    given = [SplitImage(True, index, False) for index in range(200)] + pictures(600, every=4)[200:]
+    placed = dict.fromkeys(range(200), Split.TRAIN)
+    found = assign_splits(given, auxiliary=False, seed=0, folder="here", elsewhere=placed)
+    said = describe_skew(given, found, [f"face-{index}" for index in range(len(given))])
+    assert said.endswith("Images that another data set has too share its split: remove them from one of the two")

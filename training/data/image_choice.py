@@ -1,12 +1,13 @@
 """Choose the images that the records keep, and the split of each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from training.data.dataset import ImageDataSet, Split
 from training.data.image_table import ImageRow
 from training.data.near_duplicates import group_near
 from training.data.shards import DecodedFile, ImageBlock, SourceImage
 from training.data.split import SplitImage, assign_splits
+from training.data.split_shares import describe_skew
 from training.errors import DataError
 
 
@@ -19,6 +20,8 @@ def keep_images(
     problems: list[str],
 ) -> list[ImageRow]:
     """Return the table rows of the kept images; append a line to `problems` for each of the others.
+
+    A data set whose splits differ in their share of glasses adds a line as well.
 
     An image is left out if its file is unreadable or a copy of another one, or if it is a near-duplicate of an image
     that must stay unseen.
@@ -51,14 +54,22 @@ def keep_images(
         splits = assign_splits(
             pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder, tested=tested, elsewhere=dict(placed)
         )
-        rows[data.name] = []
-        for (item, one, group), split in zip(part, splits, strict=True):
-            if split is None:
-                problems.append(f"{item.title} is left out: it is nearly the same as an image of another split or set")
-            else:
-                rows[data.name].append(_row(item, split, one.sha256))
-                placed[group] = split
+        problems += _remarks([item for item, _, _ in part], pictures, splits)
+        chosen = [(*one, split) for one, split in zip(part, splits, strict=True) if split]
+        rows[data.name] = [_row(item, split, one.sha256) for item, one, _, split in chosen]
+        placed |= {group: split for _, _, group, split in chosen}
     return [row for data in datasets for row in rows[data.name]]
+
+
+def _remarks(
+    items: Sequence[SourceImage], pictures: Sequence[SplitImage], splits: Sequence[Split | None]
+) -> Iterator[str]:
+    """Yield a line for each image of a data set that is left out, and one if its splits differ in their labels."""
+    for item, split in zip(items, splits, strict=True):
+        if split is None:
+            yield f"{item.title} is left out: it is nearly the same as an image of another split or set"
+    if skew := describe_skew(pictures, splits, [item.example.name for item in items]):
+        yield f"{items[0].data_set}: {skew}"
 
 
 def _owners(items: Sequence[SourceImage], found: Sequence[DecodedFile]) -> dict[str, SourceImage]:

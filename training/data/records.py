@@ -162,7 +162,7 @@ def write_records(
     """Decode `datasets` into shards at each of `sizes` pixels, and split them.
 
     A second run decodes only new or unfinished blocks. Unreadable files, duplicates and near-duplicates of test images
-    are left out and listed in the manifest's `problems`.
+    are left out and listed in the manifest's `problems`, with data sets whose splits differ in their share of glasses.
 
     Raises:
         DataError: two data sets share a name, no image is usable, or one is too small for both labels in every split.

@@ -86,7 +86,7 @@ def _problems(problems: tuple[str, ...]) -> Html:
     shown = [element("li", problem) for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         shown.append(element("li", f"… and {len(problems) - MOST_PROBLEMS:,} more, in the manifest of the records."))
-    return folded(f"{count(len(problems), 'file')} left out or with a remark", element("ul", *shown))
+    return folded(f"{count(len(problems), 'remark')} on files and splits", element("ul", *shown))
 
 
 def _examples(train: Records, name: str) -> ReportImages:

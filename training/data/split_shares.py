@@ -1,0 +1,61 @@
+"""Compare the share of glasses between the splits of a data set: a large group of near-duplicates can skew it."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from common.statistics import fisher_exact, holm
+from training.data.dataset import Split
+from training.data.split import SplitImage
+
+SIGNIFICANCE = 0.001
+"""Splits are stratified, so that their shares differ by less than chance unless near-duplicates stay together."""
+
+_Count = tuple[int, int]
+"""Images with glasses, and all images."""
+
+
+def describe_skew(pictures: Sequence[SplitImage], splits: Sequence[Split | None], names: Sequence[str]) -> str:
+    """Describe the splits whose share of glasses differs from that of the others by more than chance; "" if none does.
+
+    A labelled `test.csv` was split by its author and is left out.
+
+    Args:
+        pictures: the images of the data set.
+        splits: the split of each, None for an image that was left out.
+        names: the name of each.
+    """
+    cut = [(one, split, name) for one, split, name in zip(pictures, splits, names, strict=True)
+           if split and not one.in_test]  # fmt: skip
+    counts = {split: _count([one for one, part, _ in cut if part is split]) for split in Split}
+    whole = _count([one for one, _, _ in cut])
+    skewed = _skewed({split: count for split, count in counts.items() if count[1]}, whole)
+    if not skewed:
+        return ""
+    shares = [*(f"{split} {_share(counts[split])}" for split in skewed), f"all splits {_share(whole)}"]
+    return f"the share of glasses differs by more than chance: {', '.join(shares)}. {_advice(cut)}"
+
+
+def _advice(cut: Sequence[tuple[SplitImage, Split, str]]) -> str:
+    group, size = Counter(one.group for one, _, _ in cut).most_common(1)[0]
+    if size == 1:
+        return "Images that another data set has too share its split: remove them from one of the two"
+    split, name = next((split, name) for one, split, name in cut if one.group == group)
+    return (
+        f"Near-duplicates share a split, and {size} like {name} are in {split}: keep only a few of them in train.csv, "
+        "or try another --seed"
+    )
+
+
+def _skewed(counts: dict[Split, _Count], whole: _Count) -> list[Split]:
+    rest = [(whole[0] - glasses, whole[1] - images) for glasses, images in counts.values()]
+    chance = holm([fisher_exact(one, other) for one, other in zip(counts.values(), rest, strict=True)])
+    return [split for split, value in zip(counts, chance, strict=True) if value < SIGNIFICANCE]
+
+
+def _count(pictures: Sequence[SplitImage]) -> _Count:
+    return sum(one.glasses for one in pictures), len(pictures)
+
+
+def _share(count: _Count) -> str:
+    glasses, images = count
+    return f"{100 * glasses / images:.1f} % ({glasses} of {images})"
