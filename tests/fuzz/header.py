@@ -1,10 +1,15 @@
-"""The header of any file: an `ImageError` or a header within its bounds, the same for bytes and bytearray."""
+"""The header of any file: an `ImageError` or a header within its bounds, the same for bytes and bytearray.
+
+A recipe builds a file whose header is known.
+"""
 
 from collections.abc import Iterator
 
 from gate.errors import ImageError
 from gate.header import ImageHeader, read_header
+from tests.fuzz.header_recipes import build
 from tests.fuzz.png import seeds as png_seeds
+from tests.fuzz.recipes import recipe_in, recipes
 from tests.support.images import PNG_SIGNATURE, encode, flat, png_chunk
 
 MAX_BYTES = 4_096
@@ -34,6 +39,10 @@ def read(data: bytes | bytearray) -> ImageHeader | str:
 
 def check(data: bytes) -> None:
     """Raise AssertionError, or another exception, if the invariant is broken."""
+    if draw := recipe_in(data):
+        data, known = build(draw)
+        found = read(data)
+        assert found == known or (known is None and isinstance(found, str)), f"{found} instead of {known}"
     found = read(data)
     assert found == read(bytearray(data)), "bytes and bytearray are read differently"
     if isinstance(found, ImageHeader):
@@ -57,3 +66,4 @@ def seeds() -> Iterator[bytes]:
     yield b"\xff\xd8" + b"\xff" * 4_000
     yield b"\xff\xd8\xff\xc0\0\x0b\x08\0\x08\0\x08\1\1\x11\0" + b"\xff\xda" * 900
     yield from (b"GIF89a", b"BM", b"\0\0\0\x18ftypavif", b"RIFF\0\0\0\0WEBPVP8X", b"")
+    yield from recipes(200)

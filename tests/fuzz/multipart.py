@@ -1,9 +1,11 @@
-"""Forms: the first byte says how the rest is cut."""
+"""Forms: the first byte says how the rest is cut. A recipe builds a form whose images are known."""
 
 from collections.abc import Iterator
 
 from service.api.batch.multipart import FormParser
 from tests.fuzz.framing import Image, cut, images_of
+from tests.fuzz.multipart_recipes import build
+from tests.fuzz.recipes import recipe_in, recipes
 from tests.service.streams.uploads import BOUNDARY, form, part
 
 MAX_BYTES = 2_048
@@ -27,6 +29,11 @@ def read(data: bytes, step: int) -> tuple[list[Image], str | None]:
 
 def check(data: bytes) -> None:
     """Raise AssertionError, or another exception, if the invariant is broken."""
+    if draw := recipe_in(data):
+        step, known = 1 + draw.byte(), build(draw)
+        images, code = read(known.data, step)
+        assert (images, code is not None) == (known.images, known.is_refused), f"{images} {code} instead of {known}"
+        return
     step, rest = 1 + (data[0] if data else 0), data[1:]
     is_same = read(rest, step) == read(rest, max(1, len(rest)))
     assert is_same or _has_preamble(rest), f"pieces of {step} bytes are read differently"
@@ -55,3 +62,4 @@ def seeds() -> Iterator[bytes]:
         yield opening + rest + b"\r\n--" + BOUNDARY + b"--\r\n"
     yield b"\x10" + part("a.png", b"x") * 3
     yield b""
+    yield from recipes(200)

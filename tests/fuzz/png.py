@@ -76,10 +76,27 @@ def _compare(file: bytes, chunks: Chunks, edge: int) -> None:
     if (found is None) != (wanted is None):
         reader = "Pillow" if found is None else "the gate"
         assert any(excuse(chunks) for excuse in VERDICTS), f"only {reader} reads this PNG"
-    elif found is not None and wanted is not None and not any(excuse(chunks) for excuse in LEVELS):
+    if found is not None:
+        _check_refused(chunks, zlib.crc32(file))
+    if found is not None and wanted is not None and not any(excuse(chunks) for excuse in LEVELS):
         assert np.array_equal(found[0], wanted), "the pixels differ"
         if len(sizes) == 2:
             assert np.array_equal(found[1], area_average(wanted, sizes[1])), "the means differ"
+
+
+def _check_refused(chunks: Chunks, choice: int) -> None:
+    """Change one field of a file that was read: a checksum, or an unknown chunk that is critical."""
+    kinds = [kind for kind, _ in chunks]
+    start = kinds.index(b"IDAT")
+    read = start + next((place for place, kind in enumerate(kinds[start:]) if kind != b"IDAT"), len(kinds) - start)
+    parts = [png_chunk(kind, body) for kind, body in chunks]
+    place = choice % (read + 1)
+    if place < read:
+        parts[place] = parts[place][:-1] + bytes([parts[place][-1] ^ 1])
+    else:
+        parts.insert(1, png_chunk(b"ABCd", b""))
+    changed = "a wrong checksum" if place < read else "an unknown critical chunk"
+    assert by_gate(PNG_SIGNATURE + b"".join(parts), (1,)) is None, f"the gate reads a PNG with {changed}"
 
 
 def _is_odd(chunks: Chunks) -> bool:

@@ -1,10 +1,12 @@
-"""Tar uploads: the first byte says how the rest is cut."""
+"""Tar uploads: the first byte says how the rest is cut. A recipe builds an archive whose images are known."""
 
 import tarfile
 from collections.abc import Iterator
 
 from service.api.batch.tar_framing import TarParser
 from tests.fuzz.framing import Image, cut, images_of
+from tests.fuzz.recipes import recipe_in, recipes
+from tests.fuzz.tar_recipes import build
 from tests.service.streams.uploads import Format, archive
 
 MAX_BYTES = 8_192
@@ -30,6 +32,12 @@ def read(data: bytes, step: int) -> tuple[list[Image], str | None]:
 
 def check(data: bytes) -> None:
     """Raise AssertionError, or another exception, if the invariant is broken."""
+    if draw := recipe_in(data):
+        step, known = 1 + draw.byte(), build(draw)
+        # A thousand pieces of a megabyte at most, or one input would take seconds.
+        images, code = read(known.data, max(step, len(known.data) // 1_000))
+        assert (images, code is not None) == (known.images, known.is_refused), f"{images} {code} instead of {known}"
+        return
     step, rest = 1 + (data[0] if data else 0), with_sums(data[1:])
     assert read(rest, step) == read(rest, max(1, len(rest))), f"pieces of {step} bytes are read differently"
 
@@ -76,3 +84,4 @@ def seeds() -> Iterator[bytes]:
         info.type, info.linkname, info.size = kind, "b.png", 12 if kind in (tarfile.XGLTYPE, tarfile.XHDTYPE) else 0
         head = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "replace")
         yield b"\x3f" + head + b"12 path=b.p\n".ljust(512, b"\0") + bytes(1_024)
+    yield from recipes(200)

@@ -1,13 +1,16 @@
 """The fuzz targets over their known inputs, and that each notices a broken promise."""
 
+import contextlib
 from typing import Any
 
 import pytest
 
+from gate.formats.png import chunks
 from gate.header import ImageFormat, ImageHeader
 from service.api.batch.upload_events import ImageEnd, ImageStart
 from service.errors import MalformedRequest
 from tests.fuzz import framing, header, multipart, png, tar, v2
+from tests.fuzz.recipes import recipes
 from tests.fuzz.run import TARGETS, inputs_of, load
 from tests.service.streams.uploads import BOUNDARY
 
@@ -54,6 +57,32 @@ def test_a_header_out_of_bounds_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(header, "read_header", lambda _: ImageHeader(ImageFormat.PNG, 0, 1))
     with pytest.raises(AssertionError):
         header.check(b"")
+
+
+@pytest.mark.parametrize("target", [header, multipart, tar, v2])
+def test_an_answer_other_than_the_known_one_is_noticed(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, answers = target.read, list[Any]()
+
+    def read_once(*request: Any) -> Any:
+        if not answers:
+            answers.append(read(*request))
+        return answers[0]
+
+    monkeypatch.setattr(target, "read", read_once)
+    first, *others = recipes(40)
+    target.check(first)
+    for data in others:
+        with contextlib.suppress(AssertionError):
+            target.check(data)
+            answers.append(data)
+    assert len(answers) < len(others) // 4
+
+
+def test_a_checksum_that_is_not_verified_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "is_sound", lambda *_: True)
+    with pytest.raises(AssertionError, match="a wrong checksum"):
+        for data in INPUTS["png"]:
+            png.check(data)
 
 
 @pytest.mark.parametrize("target", [multipart, tar])

@@ -1,4 +1,7 @@
-"""Inference requests of the V2 protocol: the first two bytes give the length of the JSON; 0 means that all is JSON."""
+"""Inference requests of the V2 protocol: the first two bytes give the length of the JSON; 0 means that all is JSON.
+
+A recipe builds a request whose fields are known.
+"""
 
 import json
 import struct
@@ -13,6 +16,8 @@ from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRa
 from service.api.v2.response import encode_answer
 from service.errors import MalformedRequest, ServiceError
 from service.inference.request_context import ImageDecision
+from tests.fuzz.recipes import recipe_in, recipes
+from tests.fuzz.v2_recipes import EDGE, MOST, SHARED, Answer, build
 
 MAX_BYTES = 4_096
 WORDS = (
@@ -21,12 +26,11 @@ WORDS = (
     *(b"binary_data", b"binary_data_output", b"classification", b"sequence_id", b"decision", b"novelty"),
     *(b"shared_memory_region", b"shared_memory_byte_size", b"shared_memory_offset", b"[1, 4, 4, 3]", b"1e999", b"null"),
 )
-MODEL = ServedModel("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
+MODEL = ServedModel("glasses", "2", EDGE, ("glasses_probability", "novelty", "decision", "reason"), MOST)
 _ENGINE: Any = None
 """The bytes of an answer do not tell which encoder made it."""
 
 _ANSWER = ImageDecision(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT), _ENGINE)
-_SHARED_BYTES = 1_024
 
 
 def read(body: bytes, header_length: int | None) -> InferenceRequest | None:
@@ -39,17 +43,37 @@ def read(body: bytes, header_length: int | None) -> InferenceRequest | None:
 
 
 def _read_shared(part: SharedMemoryRange) -> bytes:
-    if part.offset + part.size > _SHARED_BYTES:
+    if part.offset + part.size > len(SHARED):
         raise MalformedRequest("the region is smaller")
-    return bytes(range(256))[: part.size].ljust(part.size, b"\0")
+    return SHARED[part.offset : part.offset + part.size]
 
 
 def check(data: bytes) -> None:
     """Raise AssertionError, or another exception, if the invariant is broken."""
+    if draw := recipe_in(data):
+        _check_recipe(*build(draw))
+        return
     (length,) = struct.unpack("<H", data[:2].ljust(2, b"\0"))
     request = read(data[2:], length or None)
-    if request is None:
-        return
+    if request is not None:
+        _check(request)
+
+
+def _check_recipe(body: bytes, length: int | None, known: Answer | None) -> None:
+    request = read(body, length)
+    found = None if request is None else _fields(request)
+    assert found == known, f"{found} instead of {known}"
+    if request is not None:
+        _check(request)
+
+
+def _fields(request: InferenceRequest) -> Answer:
+    images = request.files if request.pixels is None else request.pixels
+    outputs = [(output.name, output.binary) for output in request.outputs]
+    return Answer(request.identity, request.timeout, [bytes(one) for one in images], request.expected, outputs)
+
+
+def _check(request: InferenceRequest) -> None:
     assert 1 <= request.count <= MODEL.max_images, request.count
     assert (request.pixels is None) == (len(request.files) == request.count)
     if request.pixels is not None:
@@ -96,6 +120,7 @@ def seeds() -> Iterator[bytes]:
     yield from map(_seed, faulty)
     yield b"\0\0" + b"[" * 2_000
     yield b""
+    yield from recipes(200)
 
 
 def _seed(head: object, binary: bytes = b"") -> bytes:
