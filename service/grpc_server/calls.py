@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from service.access.guard import Guard
 from service.access.policy import GRPC
-from service.errors import BodyTooLarge, ClientGone, Forbidden, ServiceError
+from service.errors import BodyTooLarge, ClientGone, Forbidden
 from service.grpc_server.messages import SERVICE
 from service.grpc_server.status import REQUEST_ID
 from service.http.caller import name_principal
@@ -138,19 +138,15 @@ async def read_message(context: Context, max_bytes: int) -> bytes:
     """Read the message of a call.
 
     Raises:
-        BodyTooLarge: the caller sent none, or grpc refused it for its size.
+        BodyTooLarge: the caller sent none, or grpc refused it for its size, which it does not tell apart.
     """
     message = await context.read()
     if not isinstance(message, bytes):
-        raise message_too_large(max_bytes)
+        raise BodyTooLarge(
+            f"no whole message of at most {max_bytes:,} bytes arrived (LENSGATE_GRPC_MAX_MESSAGE_BYTES): send one, and "
+            "fewer images if it was larger"
+        )
     return message
-
-
-def message_too_large(max_bytes: int) -> ServiceError:
-    """Return the error for a message that grpc did not deliver."""
-    return BodyTooLarge(
-        f"no message of at most {max_bytes:,} bytes arrived (LENSGATE_GRPC_MAX_MESSAGE_BYTES): send fewer images"
-    )
 
 
 def _host_of(peer: str) -> str:

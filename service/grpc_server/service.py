@@ -12,9 +12,9 @@ from service.access.guard import Guard
 from service.access.policy import GRPC
 from service.api.request_admission import count_refusals
 from service.api.v2.inference import Inference, check_model
-from service.errors import DeadlineExceeded, NotFound, NotReady, Overloaded, ServiceError
+from service.errors import BodyTooLarge, DeadlineExceeded, NotFound, NotReady, Overloaded, ServiceError
 from service.grpc_server import messages
-from service.grpc_server.calls import Call, Context, Peer, message_too_large, open_call, read_message, route_of
+from service.grpc_server.calls import Call, Context, Peer, open_call, read_message, route_of
 from service.grpc_server.infer import Inferrer
 from service.grpc_server.reading import ReadSlots
 from service.grpc_server.requests import parse_message
@@ -203,11 +203,11 @@ class InferenceService:
         """Read a message of a few bytes, which needs no permit."""
         try:
             async with asyncio.timeout(call.peer.timeout(_SMALL_SECONDS)), self._slots.hold(call.caller):
-                message = await read_message(call.peer.context, _SMALL_BYTES)
+                message = await read_message(call.peer.context, self._settings.grpc_max_message_bytes)
         except TimeoutError as error:
             raise DeadlineExceeded("the message did not arrive in time") from error
         if len(message) > _SMALL_BYTES:
-            raise message_too_large(_SMALL_BYTES)
+            raise BodyTooLarge(f"the message has {len(message):,} bytes: {_SMALL_BYTES:,} are allowed")
         return parse_message(kind, message)
 
 

@@ -172,6 +172,16 @@ def test_a_message_above_the_limit_is_refused_by_its_real_size(
     wait_until(lambda: served.metric("lensgate_requests_total", route=route, status="413") == before + 1)
 
 
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelReady"])
+def test_a_call_without_a_message_is_told_so(caller: Caller, method: str) -> None:
+    check(caller.send([], method=method), EXHAUSTED, "body_too_large", "no whole message of at most 1,048,576 bytes")
+
+
+def test_the_limit_of_a_message_without_images_is_its_own(caller: Caller) -> None:
+    answer = caller.ask(bytes(2**16 + 1), method="ModelMetadata")
+    check(answer, EXHAUSTED, "body_too_large", "65,537 bytes: 65,536 are allowed")
+
+
 def test_contents_do_as_well_as_raw_data(caller: Caller) -> None:
     request = Request(model_name="glasses")
     request.inputs.add(name="image", datatype="UINT8", shape=[1, EDGE, EDGE, 3]).contents.uint_contents[:] = [
