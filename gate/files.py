@@ -1,11 +1,16 @@
 """Read and replace files of this machine: bounded reads of regular files, atomic writes."""
 
+import errno
+import fcntl
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
+"""The errors of locking on a file system without locks; NFS has none for folders."""
 
 
 @contextmanager
@@ -44,6 +49,24 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file so that readers, also after a crash, find either the old content or the new."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Exclude the other commands that change files of a folder under this lock, on a file system with locks.
+
+    The lock is on the folder because its files are replaced; the kernel releases it if the process dies.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_regular(path: Path, limit: int) -> bytes:

@@ -1,21 +1,24 @@
 """The folder of exported models: one sub-folder per version; `CURRENT` names the served version.
 
 `HISTORY` lists the versions that were current before, one per line, oldest first; a rollback uses its last line. A last
-line equal to the current version is ignored: a crash between the writes of the two files leaves one.
+line equal to the current version is ignored: a crash between the writes of the two files leaves one. Both are changed
+under a lock on the folder.
 """
 
 import hashlib
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
-from gate.default_models import NAME
+from gate.default_models import NAME, default_models
 from gate.errors import ModelError
-from gate.files import read_regular, write_atomically
+from gate.files import locked_folder, read_regular, write_atomically
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -112,12 +115,19 @@ class ModelStore:
             ModelError: the version cannot be loaded, or `verify` rejects it.
         """
         verify(self.load(version))
-        past = self.history()
-        before = self._named()
-        if before not in (None, version, *past[-1:]):
-            # Before CURRENT: a crash in between leaves an extra line, which is ignored, and loses none.
-            self._write_history([*past, str(before)])
-        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        with locked_folder(self.folder):
+            past = self.history()
+            before = self._named()
+            if before not in (None, version, *past[-1:]):
+                # Before CURRENT: a crash in between leaves an extra line, which is ignored, and loses none.
+                self._write_history([*past, str(before)])
+            self._write_current(version)
+
+    def promotion(self, version: str) -> str:
+        """Return the command that promotes a version in this folder."""
+        is_default = self.folder.parent.resolve() == default_models().resolve()
+        where = [] if is_default else ["--models", str(self.folder.parent)]
+        return shlex.join(["lensgate", "models", "promote", *where, version])
 
     def free_version(self, version: str | None = None) -> str:
         """Return a name for a new version: `version`, or else the next number.
@@ -150,7 +160,9 @@ class ModelStore:
             write_atomically(temporary / GRAPH_FILE, model.graph)
             write_atomically(temporary / CARD_FILE, (model.card.model_dump_json(indent=2) + "\n").encode())
             temporary.chmod(0o755)
-            temporary.rename(folder)
+            with locked_folder(self.folder):
+                self.free_version(folder.name)  # Another command may have taken it meanwhile.
+                temporary.rename(folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -160,9 +172,26 @@ class ModelStore:
         """Make the version that was current before this one current again; skip versions that were deleted.
 
         Raises:
-            ModelError: there is no such version, or `verify` rejects it; the files are unchanged.
+            ModelError: there is no such version, `verify` rejects it, or another command changed the current version
+                meanwhile; the files are unchanged.
         """
-        past, there, before = self.history(), self.versions(), self._named()
+        before, history = found = self._named(), self.history()
+        past, passed_over = self._past(before, history)
+        version = past.pop()
+        verify(self.load(version))
+        with locked_folder(self.folder):
+            # Two rollbacks at a time mean the same version, and a promotion meanwhile must stay.
+            if (self._named(), self.history()) != found:
+                raise ModelError(
+                    f"{self.folder / CURRENT_FILE} was changed by another command meanwhile: see `lensgate models "
+                    "list`, and roll back again if that is still right"
+                )
+            self._go_back(version, past, history)
+        return Rollback(version, passed_over)
+
+    def _past(self, before: str | None, history: list[str]) -> tuple[list[str], tuple[str, ...]]:
+        """Return the history up to the version to restore, and the deleted versions after it, latest first."""
+        past, there = list(history), self.versions()
         passed_over = []
         while past and (past[-1] == before or past[-1] not in there):
             version = past.pop()
@@ -171,13 +200,17 @@ class ModelStore:
         if not past:
             others = [version for version in there if version != before]
             gone = f" except deleted ones ({', '.join(passed_over)})" if passed_over else ""
-            raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}: {_promote(others)}")
-        version = past.pop()
-        verify(self.load(version))
-        # After CURRENT: otherwise a crash in between would lose the version to restore.
-        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
-        self._write_history(past)
-        return Rollback(version, tuple(passed_over))
+            raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}: {self._ask(others)}")
+        return past, tuple(passed_over)
+
+    def _go_back(self, version: str, past: list[str], history: list[str]) -> None:
+        """Write the files. A crash before the last write leaves an extra line, which is ignored, and loses none."""
+        if history != [*past, version]:
+            self._write_history([*past, version])
+        self._write_current(version)
+        # A full disk does not undo what is done by now.
+        with suppress(OSError):
+            self._write_history(past)
 
     def history(self) -> list[str]:
         """Return the versions that were current before, oldest first.
@@ -197,7 +230,7 @@ class ModelStore:
     def _remedy(self) -> str:
         """Say how to come to a current version, as part of an error."""
         if versions := self.versions():
-            return _promote(versions)
+            return self._ask(versions)
         return f"no version is in {self.folder.resolve()}: give the folder of models as --models or LENSGATE_MODELS"
 
     def _named(self) -> str | None:
@@ -207,14 +240,16 @@ class ModelStore:
         except ModelError:
             return None
 
+    def _ask(self, versions: list[str]) -> str:
+        if not versions:
+            return "there is no other version to promote"
+        return f"promote one of {', '.join(versions)}: {self.promotion(versions[-1])}"
+
+    def _write_current(self, version: str) -> None:
+        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
+
     def _write_history(self, versions: list[str]) -> None:
         write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
-
-
-def _promote(versions: list[str]) -> str:
-    if not versions:
-        return "there is no other version to promote"
-    return f"promote one of {', '.join(versions)}: lensgate models promote {versions[-1]}"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -88,7 +88,7 @@ def _export(
     exported = with_band(model, found, served, version=version, command=options.command_line)
     verify_model(exported, settings.model_copy(update={"band_low": None, "band_high": None}))
     folder = models.add(exported)
-    notes = [f"{folder} has this band and is not served yet: lensgate models promote {version}"]
+    notes = [f"{folder} has this band and is not served yet: {models.promotion(version)}"]
     if lost := lost_promises(model.card, found):
         names = " and ".join(lost)
         notes.append(

@@ -1,17 +1,15 @@
 """The actions of `lensgate tokens` on the token file. Running services reload it."""
 
 import argparse
-import contextlib
-import fcntl
 import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gate.files import atomic_file
+from gate.files import atomic_file, locked_folder
 from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_text, read_tokens
 from service.errors import SettingsError
 
@@ -23,7 +21,7 @@ _BLANK = re.compile(r"\s*(#.*)?")
 def add_token(options: argparse.Namespace) -> int:
     """Create a token, print it, and store its hash."""
     path, token = _path(options), make_token()
-    with _locked(path):
+    with locked_folder(path.parent):
         before = read_text(path) if path.exists() else ""
         after = f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{_entry(options, token)}"
         # Parse the whole file as the service does, so that errors are reported before it is written.
@@ -46,7 +44,7 @@ def list_tokens(options: argparse.Namespace) -> int:
 def revoke_token(options: argparse.Namespace) -> int:
     """Remove a token."""
     path = _path(options)
-    with _locked(path):
+    with locked_folder(path.parent):
         text = read_text(path)
         tokens = parse_tokens(text, source=str(path))
         less = _less(text, options.name, tokens, path)
@@ -123,18 +121,6 @@ def _end_of_entry(lines: Sequence[str], first: int) -> int:
     while end < len(lines) and end > first + 1 and _BLANK.fullmatch(lines[end - 1].rstrip("\r\n")):
         end -= 1
     return end
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Exclude other commands while this one changes the file, so that no update is lost."""
-    # Lock the folder: each change replaces the file itself.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _write(path: Path, text: str) -> None:

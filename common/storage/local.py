@@ -11,15 +11,13 @@ from typing import IO
 
 from common.errors import FolderInUse
 from common.storage.types import FileStore, Listing, StoredFile
-from gate.files import atomic_file
+from gate.files import WITHOUT_LOCKS, atomic_file
 
 TEMPORARY = ".lensgate-part-"
 """Prefix of unfinished files, which the next run of the same command removes."""
 
 LOCK = ".lensgate.lock"
 """The file in a folder that its writer holds locked."""
-
-_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 _KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
@@ -78,7 +76,7 @@ def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
         except BlockingIOError:
             raise FolderInUse(f"another run is writing to {folder}: wait until it has ended") from None
         except OSError as error:
-            if error.errno not in _WITHOUT_LOCKS:
+            if error.errno not in WITHOUT_LOCKS:
                 raise
         yield
 

@@ -3,7 +3,9 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,8 +103,93 @@ def test_versions_that_are_gone_are_passed_over(many: ModelStore) -> None:
     for version in "32":
         shutil.rmtree(many.folder / version)
     assert many.rollback() == Rollback("1", ("3", "2"))
-    with pytest.raises(ModelError, match=r"no version to go back to: promote one of 4: lensgate models promote 4$"):
+    with pytest.raises(ModelError, match=r"no version to go back to: promote one of 4: lensgate models promote .* 4$"):
         many.rollback()
+
+
+def test_the_command_that_is_named_is_for_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models/glasses").mkdir(parents=True)
+    for folder in ("models", tmp_path / "models"):
+        assert ModelStore(Path(folder)).promotion("4") == "lensgate models promote 4"
+    assert ModelStore(Path("my models")).promotion("4") == "lensgate models promote --models 'my models' 4"
+
+
+def test_a_promotion_during_a_rollback_stays(many: ModelStore) -> None:
+    def promote(_: Model) -> None:
+        ModelStore(many.folder.parent).promote("1")
+
+    with pytest.raises(ModelError, match="changed by another command meanwhile"):
+        many.rollback(verify=promote)
+    assert (many.current(), many.history()) == ("1", ["1", "2", "3", "4"])
+
+
+def test_of_two_rollbacks_at_a_time_one_is_refused(many: ModelStore) -> None:
+    with pytest.raises(ModelError, match="changed by another command meanwhile"):
+        many.rollback(verify=lambda _: ModelStore(many.folder.parent).rollback())
+    assert (many.current(), many.history()) == ("3", ["1", "2"])
+
+
+def test_promotions_wait_for_one_another(many: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Future[None]] = []
+
+    def write(path: Path, data: bytes) -> None:
+        if not begun:
+            begun.append(pool.submit(ModelStore(many.folder.parent).promote, "2"))
+            time.sleep(0.2)
+        write_atomically(path, data)
+
+    monkeypatch.setattr(models_module, "write_atomically", write)
+    with ThreadPoolExecutor(1) as pool:
+        many.promote("1")
+        begun[0].result()
+    assert (many.current(), many.history()) == ("2", ["1", "2", "3", "4", "1"])
+
+
+def test_a_name_that_is_taken_meanwhile_is_not_overwritten(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(path: Path, data: bytes) -> None:
+        (store.folder / "11/taken").mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+
+    monkeypatch.setattr(models_module, "write_atomically", take)
+    with pytest.raises(ModelError, match="11 exists, and versions are never overwritten"):
+        store.add(brightness_model("11"))
+    assert sorted(path.name for path in store.folder.iterdir()) == ["10", "11", "2", "CURRENT"]
+
+
+def test_a_rollback_is_done_once_it_is_current_even_if_the_disk_is_full(
+    many: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(path: Path, data: bytes) -> None:
+        if path.name == "HISTORY":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_atomically(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models_module, "write_atomically", fill)
+        assert many.rollback().version == "3"
+    assert [many.rollback().version for _ in range(2)] == ["2", "1"]
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2])
+def test_a_crash_of_a_rollback_after_a_crash_loses_no_version(
+    many: ModelStore, survived: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a promotion that died before CURRENT leaves it.
+    (many.folder / "HISTORY").write_text("1\n2\n3\n4\n")
+    written: list[Path] = []
+
+    def crash(path: Path, data: bytes) -> None:
+        if len(written) == survived:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_atomically(path, data)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(models_module, "write_atomically", crash)
+        many.rollback()
+    past = {"4": ["3", "2", "1"], "3": ["2", "1"]}[many.current()]
+    assert [many.rollback().version for _ in past] == past
 
 
 def test_a_rollback_without_versions_changes_no_file(many: ModelStore) -> None:
