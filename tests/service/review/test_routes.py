@@ -1,7 +1,10 @@
 import csv
 import io
 import tarfile
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import pytest
 from service.access.principal import Principal, Scope
 from service.records.store import Store
 from service.records.tables import verdicts
+from service.review import routes
+from service.review.recertify import Recertificate, recertify
 from tests.service.review.decisions import audited, decision, fill
 from tests.service.review.site import Site, running_site
 
@@ -206,3 +211,25 @@ def test_a_filter_that_the_review_cannot_use_is_refused(site: Site, filters: dic
     answer = site.client.post("/v1/review/claims", json={"reviewer": "Anna", "filters": filters})
     assert answer.status_code == 400
     assert complaint in answer.json()["detail"]
+
+
+def test_certificates_asked_for_at_a_time_are_computed_once_or_twice(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, running = [], threading.Lock()
+
+    def compute(*given: Any, **terms: Any) -> Recertificate:
+        assert running.acquire(blocking=False)
+        calls.append(terms["source"])
+        time.sleep(0.3)
+        running.release()
+        return recertify(*given, **terms)
+
+    monkeypatch.setattr(routes, "recertify", compute)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(site.client.get, "/v1/review/certificate") for _ in range(8)]
+        assert {each.result().status_code for each in asked} == {200}
+    # Those that came while the first was computed share one.
+    assert len(calls) < 4
+    assert site.client.get("/v1/review/certificate", params={"source": "gan-7"}).json()["source"] == "gan-7"
+    assert calls[-1] == "gan-7"

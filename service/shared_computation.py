@@ -1,0 +1,38 @@
+"""Long computations beside the requests: one at a time, in a thread, shared by those who wait for the same one."""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+_Result = TypeVar("_Result")
+
+
+class SharedComputation(Generic[_Result]):
+    """Computes one result at a time. Threads that compute together would take turns with the event loop's thread.
+
+    A caller joins a computation of the same key that has not begun, so its result is no older than the call.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._waiting: dict[Hashable, asyncio.Task[_Result]] = {}
+
+    async def get(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        """Return the result of `compute`, called in a thread by this caller or by another one with the same key."""
+        task = self._waiting.get(key)
+        if task is None:
+            task = self._waiting[key] = asyncio.create_task(self._compute(key, compute))
+            # An exception is delivered to those who wait; without any of them it is not reported.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        # A caller that is cancelled leaves the computation to the others.
+        return await asyncio.shield(task)
+
+    async def _compute(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
+        try:
+            await self._turn.acquire()
+        finally:
+            del self._waiting[key]
+        try:
+            return await asyncio.to_thread(compute)
+        finally:
+            self._turn.release()
