@@ -10,7 +10,8 @@ _Result = TypeVar("_Result")
 class SharedComputation(Generic[_Result]):
     """Computes one result at a time. Threads that compute together would take turns with the event loop's thread.
 
-    A caller joins a computation of the same key that has not begun, so its result is no older than the call.
+    A caller joins a computation of the same key that has not begun yet, so its result includes all that was stored
+    before the call.
     """
 
     def __init__(self) -> None:

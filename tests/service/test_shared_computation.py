@@ -1,4 +1,4 @@
-"""Computations that callers share: one at a time, and none older than the call."""
+"""Computations that callers share: one at a time, and each begins after its calls."""
 
 import asyncio
 import threading
