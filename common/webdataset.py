@@ -18,8 +18,10 @@ MAX_HELD = 16
 """Limit on the images of a sample that are held until its main image shows whether they are companions."""
 
 _MAGIC_BYTES = 12
-# Surrogates from DC80 to DCFF stand for bytes, as in `os.fsdecode`.
-_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2})")
+"""What `printable` writes in place of a character."""
+
 _ANNOTATION = re.compile(r"[a-z_][\w-]*(\.|$)", re.IGNORECASE)
 
 
@@ -201,10 +203,26 @@ def split(name: str) -> tuple[str, str]:
     return folder + slash + file[:dots] + stem, ending
 
 
-def printable(name: str) -> str:
-    """Return a name as valid Unicode: bytes that are not UTF-8, and lone surrogates from JSON, become escapes."""
-    escaped = _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", name)
-    return escaped.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def printable(text: str) -> str:
+    """Return a text as valid Unicode: bytes that are not UTF-8, and lone surrogates from JSON, become escapes."""
+    return _LONE_SURROGATE.sub(_escape, text)
+
+
+def distinct(path: str) -> str:
+    """Return a path as valid Unicode that differs for every path, also where one holds what looks like an escape."""
+    return "/".join(map(_distinct, path.split("/")))
+
+
+def _distinct(name: str) -> str:
+    if _LONE_SURROGATE.search(name) or _ESCAPE.search(name):
+        name = name.replace("\\", "\\\\")
+    return printable(name)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    # Surrogates from DC80 to DCFF stand for bytes, as in `os.fsdecode`.
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def shown(name: str) -> str:

@@ -17,7 +17,7 @@ from bulk.job import BulkJob
 from bulk.output.tally import Counts, SourceCells
 from bulk.work_unit import SourceKind, WorkUnit
 from common.source_report import Cell, bin_of
-from common.webdataset import printable
+from common.webdataset import distinct, printable
 from gate import Action, Decision, ImageError, Label, Reason
 from gate.scorer import Score
 
@@ -71,7 +71,7 @@ class Row:
     @property
     def shown_source(self) -> str:
         """The named source, otherwise the place of the image."""
-        return self.named_source or printable(self.source)
+        return self.named_source or distinct(self.source)
 
     @property
     def cell(self) -> Cell | None:
@@ -116,7 +116,7 @@ class Shard:
 
     def has_rows_under(self, folders: Iterable[str]) -> bool:
         """Return whether any of its rows comes from one of `folders` or from below it."""
-        names = [printable(folder) for folder in folders]
+        names = [distinct(folder) for folder in folders]
         return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
 
     def is_of(self, unit: WorkUnit, job: BulkJob) -> bool:
@@ -151,7 +151,7 @@ def _fields(row: Row, version: str) -> dict[str, object]:
     fields: dict[str, object] = {
         "id": printable(row.id),
         "source": row.shown_source,
-        "file": printable(row.source),
+        "file": distinct(row.source),
         "sha256": row.sha256 and row.sha256.hex(),
         "expected": row.expected,
         "model_version": version,
@@ -189,7 +189,7 @@ class TableWriter:
         """Add a row."""
         self._rows.append(row)
         self._characters += len(row.id) + min(len(str(row.error or "")), _DETAIL_CHARACTERS)
-        source = printable(row.source)
+        source = distinct(row.source)
         self.counts[source] = self.counts.get(source, Counts()) + row.counts
         if (cell := row.cell) is not None:
             self.cells.add(cell)

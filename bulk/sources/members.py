@@ -8,7 +8,7 @@ from bulk.job import Columns
 from bulk.sources.expected_json import is_json, read_expected, read_named_source, too_long
 from bulk.sources.sample import MAX_BYTES, Sample, failing, given
 from common.tar import End
-from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, printable, shown
+from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct, printable, shown
 from gate import Label
 
 # A sample is held until it is complete; a sample above these limits is flushed in pieces.
@@ -139,7 +139,7 @@ class Samples:
         by_name = len(images) > 1 or group.is_long
         for image in images:
             group.has_rows = True
-            name = image.name if by_name else group.key
+            name = distinct(image.name if by_name else group.key)
             try:
                 yield self._sample(name, image, group)
             except RowError as error:
@@ -185,4 +185,4 @@ class Samples:
         fault = next((each.body for each in group.members if isinstance(each.body, RowError)), None)
         endings = printable(", ".join(f".{member.ending[:40]}" for member in group.members[:20]))
         error = fault or MissingImage(f"the sample has no image, only {endings}")
-        return Sample(group.key, self._source, failing(error))
+        return Sample(distinct(group.key), self._source, failing(error))

@@ -125,6 +125,19 @@ def test_names_need_not_be_unicode(bulk: Bulk, tmp_path: Path, capsys: pytest.Ca
     assert f"{faces}/\\xff " in capsys.readouterr().out
 
 
+def test_a_byte_and_its_escape_are_two_names(bulk: Bulk, tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    for folder in (os.fsdecode(b"\xff"), "\\xff"):
+        (write_faces(faces / folder, []) / "1.png").write_bytes(face(LIGHT))
+    for _ in range(2):
+        found = bulk(faces, tmp_path / "out")
+        assert found.status == 0
+        rows = read_rows(tmp_path / "out")
+        assert sorted(row["id"] for row in rows) == ["\\\\xff/1.png", "\\xff/1.png"]
+        assert {row["source"] for row in rows} == {f"{faces}/\\\\xff", f"{faces}/\\xff"}
+    assert found.summary["skipped"] == 2
+
+
 def test_a_new_file_rewrites_one_shard_of_many(bulk: Bulk, tmp_path: Path) -> None:
     faces = write_faces(tmp_path / "faces", range(1_500))
     bulk(faces, tmp_path / "out")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from bulk.errors import RowError
 from bulk.job import Columns
@@ -16,7 +18,7 @@ from bulk.sources.sample import MAX_BYTES
 from bulk.sources.shards import read_tar
 from bulk.work_unit import WorkUnit
 from common.storage import StoredFile, locate
-from common.webdataset import split
+from common.webdataset import distinct, printable, split
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import MalformedRequest
@@ -150,3 +152,19 @@ def test_a_compressed_archive_is_read_by_bulk_and_named_by_the_service(
         with pytest.raises(MalformedRequest, match="it is compressed by"):
             assert not list(parser.feed(shorter))
             parser.close()
+
+
+@given(st.lists(st.text("\\xud8f0/a\udcff\udc80\ud800", max_size=7), min_size=2, max_size=2, unique=True))
+@example(["\udcff", "\\xff"])
+@example(["\\\udcff", "\\\\xff"])
+@example(["\udcc3\udca9", "é"])
+def test_names_stay_distinct(names: list[str]) -> None:
+    one, other = map(distinct, names)
+    assert one != other
+    assert printable(one) == one
+    # A folder of names is the folder of their forms.
+    assert distinct(f"{names[0]}/{names[1]}") == f"{one}/{other}"
+
+
+def test_a_backslash_alone_stays() -> None:
+    assert distinct("a\\b/\\x41.png") == "a\\b/\\x41.png"

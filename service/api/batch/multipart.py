@@ -9,6 +9,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import parse_options_header
 
+from common.webdataset import distinct
 from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, UploadEvent
 from service.errors import MalformedRequest
 
@@ -110,9 +111,9 @@ class FormParser:
         disposition = self._headers.get(_DISPOSITION, b"")
         _, options = parse_options_header(disposition)
         if (name := options.get(b"filename")) is not None:
-            return _text(name)
+            return distinct(name.decode("utf-8", "surrogateescape"))
         if b"filename*" in disposition.lower():
-            return _extended_name(disposition)
+            return distinct(_extended_name(disposition))
         if self._lower(_TYPE).startswith((b"image/", b"application/octet-stream")):
             return ""
         field = _text(options.get(b"name", b""))
@@ -152,7 +153,6 @@ class FormParser:
 
 
 def _text(name: bytes) -> str:
-    # Escapes, as in a tar: two names in another charset must not become one id.
     return name.decode("utf-8", "backslashreplace")
 
 
@@ -166,4 +166,4 @@ def _extended_name(disposition: bytes) -> str:
         return ""
     if isinstance(name, tuple) and (name[0] or "us-ascii").lower() not in _CHARSETS:
         return ""
-    return collapse_rfc2231_value(name)
+    return collapse_rfc2231_value(name, "surrogateescape")
