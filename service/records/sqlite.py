@@ -1,5 +1,6 @@
 """Connections to one SQLite file, which may be moved or replaced while they are open."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,18 @@ _PRAGMAS = (
     "synchronous=NORMAL",
     "foreign_keys=ON",
 )
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def describe(error: sqlite3.Error) -> str:
+    """Return the text of an error, with the remedy if the file is damaged."""
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF not in _DAMAGED:
+        return str(error)
+    return (
+        f"{error}: move the SQLite file of LENSGATE_RECORDS_URL away, with FILE-wal and FILE-shm, and put a backup or "
+        "the result of `sqlite3 FILE .recover` in its place, or none to begin new records; no restart is needed"
+    )
 
 
 def make_engine(url: URL) -> Engine:

@@ -1,6 +1,7 @@
 """The database of the records: SQLite or PostgreSQL."""
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -139,4 +140,6 @@ def _make_engine(url: URL) -> tuple[Engine, Callable[[], None]]:
 
 
 def _brief(error: SQLAlchemyError | OSError) -> str:
-    return str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+    cause = getattr(error, "orig", None) or error
+    text = sqlite.describe(cause) if isinstance(cause, sqlite3.Error) else str(cause)
+    return text.strip().split("\n")[0]

@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,12 +156,28 @@ def test_much_is_deleted_a_part_at_a_time(store: Store) -> None:
     assert count(store) == 0
 
 
-def test_a_file_that_is_no_database_is_said_to_be_unavailable(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda _: b"this is no database at all, and long enough to be seen as none" * 20, "not a database"),
+        (lambda data: data[:4096] + b"\xaa" * (len(data) - 4096), "malformed"),
+        (lambda data: data[:6000], "malformed"),
+    ],
+    ids=["text", "overwritten", "truncated"],
+)
+def test_a_damaged_file_is_named_with_its_remedy(damage: Callable[[bytes], bytes], text: str, tmp_path: Path) -> None:
     path = tmp_path / "records.db"
-    path.write_bytes(b"this is no database at all, and long enough to be seen as none" * 20)
     store = Store(f"sqlite:///{path}")
-    with pytest.raises(RecordsUnavailable, match="not a database"):
-        write(store, [entry().row()], ())
+    write(store, [entry().row()], ())
+    store.close()
+    path.write_bytes(damage(path.read_bytes()))
+    for _ in range(2):
+        with pytest.raises(RecordsUnavailable, match=f"{text}: move the SQLite file of LENSGATE_RECORDS_URL away"):
+            write(store, [entry().row()], ())
+    for part in tmp_path.glob("records.db*"):
+        part.rename(tmp_path / f"moved-{part.name}")
+    write(store, [entry().row()], ())
+    assert count(store) == 1
     store.close()
 
 
