@@ -52,7 +52,7 @@ def decode_unnamed_sampling(jpeg: ImageBytes, edge: int) -> DecodedImage:
         RGB of `edge` x `edge`.
 
     Raises:
-        UnsupportedImage: the file is too large, or uses arithmetic coding.
+        UnsupportedImage: the file cannot be checked for damage; the text names the reason.
         CorruptImage: the file is damaged or incomplete.
         OSError: Pillow cannot decode the file.
     """
@@ -61,11 +61,22 @@ def decode_unnamed_sampling(jpeg: ImageBytes, edge: int) -> DecodedImage:
     width, height = head.frame.mcu
     if any(width % (8 * h) or height % (8 * v) for _, h, v in head.frame.components):
         raise UnsupportedImage("the jpeg has sampling factors that do not divide each other: save it as 4:2:0")
-    if len(jpeg) > _MOST_BYTES or len(scans) > _MOST_SCANS or head.frame.is_arithmetic:
-        raise UnsupportedImage("the jpeg has rare sampling factors and is too large to check: save it as 4:2:0")
+    if (obstacle := _obstacle(jpeg, head, scans)) is not None:
+        raise UnsupportedImage(f"the jpeg has rare sampling factors and {obstacle}: save it as 4:2:0")
     _check_coded_data(jpeg, head, scans)
     image = _open(jpeg, head.frame.width // edge)
     return DecodedImage(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
+
+
+def _obstacle(jpeg: ImageBytes, head: JpegHeader, scans: Sequence[Scan]) -> str | None:
+    """Return why the coded data cannot be checked, as the end of an error."""
+    if head.frame.is_arithmetic:
+        return "arithmetic coding, which together cannot be checked for damage"
+    if len(jpeg) > _MOST_BYTES:
+        return f"{len(jpeg):,} bytes, and above {_MOST_BYTES:,} is too large to check for damage"
+    if len(scans) > _MOST_SCANS:
+        return f"{len(scans):,} scans, and above {_MOST_SCANS} takes too long to check for damage"
+    return None
 
 
 def _open(jpeg: ImageBytes, scale: int) -> Image.Image:

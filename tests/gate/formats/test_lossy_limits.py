@@ -14,7 +14,7 @@ from gate.errors import UnsupportedImage
 from tests.gate.formats import test_jpeg, test_webp
 from tests.gate.leaks import assert_nothing_leaks
 from tests.support.images import Pixels, encode, portrait
-from tests.support.jpegs import planes_of, sampled_jpeg
+from tests.support.jpegs import join, planes_of, sampled_jpeg, segments
 
 SIZE = 32
 EDGE = 4096
@@ -92,8 +92,28 @@ def test_no_picture_takes_more_memory_than_it_may(make: Callable[[], bytes], tmp
     assert int(done.stdout) <= MOST_BYTES
 
 
-def test_a_picture_of_odd_sampling_that_is_too_large_to_check_is_named() -> None:
-    data = sampled_jpeg(planes_of(portrait(64)), test_jpeg.ODD[0])
-    noted = data[:2] + data[2:-2] + bytes(5_100_000) + data[-2:]
-    with pytest.raises(UnsupportedImage, match="too large to check"):
-        read_pixels(noted, SIZE)
+def of_odd_sampling() -> bytes:
+    return sampled_jpeg(planes_of(portrait(64)), test_jpeg.ODD[0])
+
+
+def with_many_scans(data: bytes) -> bytes:
+    parts, coded = segments(data)
+    *head, scan = parts
+    return join(head, b"") + 21 * join([scan], coded[:-2])[2:] + coded[-2:]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        pytest.param(
+            lambda data: data[:2] + data[2:-2] + bytes(5_100_000) + data[-2:], "too large to check", id="size"
+        ),
+        pytest.param(lambda data: data.replace(b"\xff\xc0", b"\xff\xc9", 1), "arithmetic coding", id="arithmetic"),
+        pytest.param(with_many_scans, "21 scans, and above 20 takes too long", id="scans"),
+    ],
+)
+def test_a_picture_of_odd_sampling_that_cannot_be_checked_is_told_why(
+    change: Callable[[bytes], bytes], text: str
+) -> None:
+    with pytest.raises(UnsupportedImage, match=f"rare sampling factors and .*{text}.*: save it as 4:2:0"):
+        read_pixels(change(of_odd_sampling()), SIZE)
