@@ -98,6 +98,8 @@ class Supervisor:
         self._wake = reading
         yield
         signal.set_wakeup_fd(-1)
+        # The interpreter restores the default as it ends, and a late order to reload would then end it with an error.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _turn(self) -> None:
         self._note_pause()
