@@ -1,6 +1,7 @@
 """One call, or one request of a stream: its id, its caller, its deadline, its log line."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,9 @@ class Peer:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        # grpc counts by the system clock, which may be set while a stream is open.
+        left = context.time_remaining()
+        self._deadline = math.inf if left is None else time.monotonic() + left
 
     @cached_property
     def metadata(self) -> Mapping[str, str]:
@@ -46,8 +50,7 @@ class Peer:
 
     def timeout(self, longest: float) -> float:
         """Return the seconds left until its deadline, at most `longest`."""
-        left = self.context.time_remaining()
-        return longest if left is None else min(left, longest)
+        return min(max(0.0, self._deadline - time.monotonic()), longest)
 
     def check_no_browser(self) -> None:
         """Raise Forbidden for a request that a page made a browser send."""

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, sel
 from service.records.store import Store
 from service.records.tables import Verdict, claims, decisions, images, second_verdicts, skips, verdicts
 from service.review.audit import Audit, read_audit
+from service.review.queue import is_held
 from service.review.review_kind import IS_AUDITED, IS_DISCARDED
 from service.review.reviewer import Reviewer
 from service.review.second_reading import Agreement, count_waiting, read_agreement
@@ -57,7 +58,7 @@ def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
         RecordsUnavailable: the store is unreadable.
     """
     with store.begin() as connection:
-        others = and_(claims.c.reviewer != reviewer.name, claims.c.expires >= round(time.time() * 1e6))
+        others = and_(claims.c.reviewer != reviewer.name, is_held(round(time.time() * 1e6)))
         first, second = (
             _read_verdicts(connection, table, table.c.reviewer == reviewer.name)
             for table in (verdicts, second_verdicts)

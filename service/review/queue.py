@@ -194,7 +194,7 @@ class ReviewQueue:
             if len(taken) < count:
                 free = _free(reviewer, stage, now=now, expires=expires).where(*filters.conditions())
                 first = first_of(free, count - len(taken))
-                taken += self._upsert(connection, first, where=claims.c.expires < now)
+                taken += self._upsert(connection, first, where=~is_held(now))
         return taken
 
     def _hold(self, connection: Connection, reviewer: Reviewer, record: str) -> None:
@@ -203,7 +203,7 @@ class ReviewQueue:
         source = select(
             decisions.c.record, literal(reviewer.name), literal(now + LEASE_SECONDS * 10**6, BigInteger)
         ).where(decisions.c.record == record, ReviewKind.ALL.condition(), _waits_for(reviewer))
-        if not self._upsert(connection, source, where=or_(claims.c.expires < now, claims.c.reviewer == reviewer.name)):
+        if not self._upsert(connection, source, where=or_(~is_held(now), claims.c.reviewer == reviewer.name)):
             _check(connection, reviewer, record)
 
     def _upsert(self, connection: Connection, source: Select[Any], *, where: ColumnElement[bool]) -> list[str]:
@@ -219,6 +219,14 @@ class ReviewQueue:
         return round(self._clock() * 1e6)
 
 
+def is_held(now: int) -> ColumnElement[bool]:
+    """Whether a claim reserves its image at `now`, in microseconds since 1970.
+
+    A claim that ends later than any made now was made by a clock that ran ahead; replicas may differ by a lease.
+    """
+    return claims.c.expires.between(now, now + 2 * LEASE_SECONDS * 10**6)
+
+
 def _free(reviewer: Reviewer, stage: ColumnElement[bool], *, now: int, expires: int) -> Select[Any]:
     """Select images that wait for this reviewer, without claim and skip, as rows of `claims`."""
     record = decisions.c.record
@@ -229,7 +237,7 @@ def _free(reviewer: Reviewer, stage: ColumnElement[bool], *, now: int, expires: 
             stage,
             _waits_for(reviewer),
             ~exists().where(skips.c.record == record, skips.c.reviewer == reviewer.name),
-            ~exists().where(claims.c.record == record, claims.c.expires >= now),
+            ~exists().where(claims.c.record == record, is_held(now)),
         )
     )
 
@@ -249,7 +257,7 @@ def _verdicts_of(connection: Connection, reviewer: Reviewer, record: str) -> Tab
 
 def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> ColumnElement[bool]:
     """Whether another reviewer has reserved it."""
-    return exists().where(claims.c.record == record, claims.c.reviewer != reviewer.name, claims.c.expires >= now)
+    return exists().where(claims.c.record == record, claims.c.reviewer != reviewer.name, is_held(now))
 
 
 def _check(connection: Connection, reviewer: Reviewer, record: str, *, table: Table = verdicts) -> None:

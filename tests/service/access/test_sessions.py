@@ -41,6 +41,11 @@ def test_it_is_over_after_twelve_hours(path: Path, cookie: str) -> None:
     assert find_session(cookie, tokens_at(path, NOW + SECONDS)) is None
 
 
+def test_one_opened_by_a_clock_that_ran_ahead_ends_when_it_is_set_right(path: Path, cookie: str) -> None:
+    assert find_session(cookie, tokens_at(path, NOW - 60))
+    assert find_session(cookie, tokens_at(path, NOW - 2 * SECONDS)) is None
+
+
 def test_it_ends_with_its_token(path: Path, cookie: str) -> None:
     write_tokens(path, {"adam": "scopes = ['admin']"})
     assert find_session(cookie, tokens_at(path)) is None

@@ -117,6 +117,24 @@ def test_the_deadline_of_the_caller_is_that_of_its_request() -> None:
         check(caller.ask(encoded(request)), grpc.StatusCode.DEADLINE_EXCEEDED, "deadline_exceeded")
 
 
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_is_set_ends_no_deadline(hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as (_, caller):
+        gate = threading.Semaphore(1)
+
+        def messages() -> Iterator[bytes]:
+            for _ in range(2):
+                assert gate.acquire(timeout=TIMEOUT)
+                yield REQUEST
+
+        stream = caller.stream(messages())
+        assert not ModelStreamInferResponse.FromString(next(stream)).error_message
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + hours * 3600)
+        gate.release()
+        assert not ModelStreamInferResponse.FromString(next(stream)).error_message
+
+
 def test_an_id_is_taken_over_and_returned() -> None:
     with serving() as (_, caller):
         call = caller.channel.unary_unary(INFER).with_call

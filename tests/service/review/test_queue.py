@@ -67,6 +67,20 @@ def test_claiming_again_renews_and_fills_up(store: Store, queue: ReviewQueue, cl
     assert claim(queue, BELA) == [records[0], records[5]]
 
 
+def test_a_claim_by_a_clock_that_ran_ahead_ends_when_it_is_set_right(
+    store: Store, queue: ReviewQueue, clock: Clock
+) -> None:
+    records = fill(store, [decision() for _ in range(3)])
+    clock.seconds += 3 * 3600
+    assert claim(queue, BELA) == records
+    clock.seconds -= 3 * 3600
+    assert queue.judge(ANNA, records[2], Verdict.GLASSES)
+    assert claim(queue, ANNA) == records[:2]
+    # Replicas whose clocks differ a little keep each other's claims.
+    clock.seconds -= LEASE_SECONDS - 1
+    assert claim(queue, BELA) == []
+
+
 def test_what_is_kept_comes_before_older_images_that_became_free(
     store: Store, queue: ReviewQueue, clock: Clock
 ) -> None:
