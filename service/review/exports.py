@@ -27,6 +27,7 @@ FOLDER = "reviewed"
 _LINES = 10_000
 _PREVIEWS = 64  # About 15 kB each.
 _BLOCK = 512
+_LATEST = 8**11 - 1  # The largest number of a tar's header.
 _ABOUT = {"source": "images that a Lensgate service kept for review, at most 256 x 256, labelled by its reviewers"}
 
 
@@ -155,7 +156,8 @@ def _large_member(name: str, file: IO[bytes], *, at: int) -> Iterator[bytes]:
 
 def _header(name: str, size: int, *, at: int) -> bytes:
     member = tarfile.TarInfo(f"{FOLDER}/{name}")
-    member.size, member.mtime = size, at // 10**6
+    # A clock that was wrong at one verdict must not spoil every later export.
+    member.size, member.mtime = size, min(max(0, at // 10**6), _LATEST)
     return member.tobuf(tarfile.USTAR_FORMAT)
 
 

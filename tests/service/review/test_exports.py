@@ -65,6 +65,12 @@ def test_of_verdicts_on_the_same_bytes_the_latest_is_exported(store: Store) -> N
         assert table.read().decode() == f"id,glasses,source\nface-{late},0,\n"
 
 
+@pytest.mark.parametrize("at", [-1, 8**11])
+def test_a_verdict_by_a_wrong_clock_is_exported(store: Store, tmp_path: Path, at: int) -> None:
+    judge(store, "glasses", at=at)
+    assert len(read_dataset(unpack(store, tmp_path)).train) == 1
+
+
 def test_an_image_whose_picture_was_deleted_is_not_listed(store: Store, tmp_path: Path) -> None:
     record = judge(store, "glasses")
     (gone,) = fill(store, [decision(sha256="c" * 64)], jpeg=None)
