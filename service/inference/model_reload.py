@@ -55,7 +55,10 @@ class ModelWatch(Repeated):
         metrics: InferenceMetrics,
         is_draining: Callable[[], bool],
     ) -> None:
-        super().__init__(seconds=settings.model_poll_seconds or None, fault="CURRENT could not be checked")
+        # At once, for a change and an order to reload during the start, which may be the last.
+        super().__init__(
+            seconds=settings.model_poll_seconds or None, fault="CURRENT could not be checked", at_once=True
+        )
         self._store = store
         self._pipeline = pipeline
         self._settings = settings

@@ -199,7 +199,8 @@ class Supervisor:
     def _heed(self, number: int) -> None:
         if number == signal.SIGHUP:
             log.info("reloading one worker after the other")
-            self._to_reload = [slot for slot in self._slots if slot.is_ready]
+            # One that is still starting may have read its files already.
+            self._to_reload = [slot for slot in self._slots if slot.is_alive]
         elif number in _ENDING:
             if self._is_ending:
                 self._signal_all(signal.SIGKILL)
@@ -222,10 +223,11 @@ class Supervisor:
             if slot.is_ready and self._clock() < deadline:
                 return
             self._reloading = None
-        if self._to_reload:
-            slot = self._to_reload.pop(0)
-            self._reloading = slot, self._clock() + self._reload_seconds
-            self._send(slot, Frame(Kind.RELOAD))
+        following = next((slot for slot in self._to_reload if slot.is_ready), None)
+        if following is not None:
+            self._to_reload.remove(following)
+            self._reloading = following, self._clock() + self._reload_seconds
+            self._send(following, Frame(Kind.RELOAD))
 
     def _start_due(self) -> None:
         for slot in self._slots:

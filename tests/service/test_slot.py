@@ -14,6 +14,7 @@ from service.errors import SettingsError
 from service.place import Place
 from service.process.frames import Channel, Collected, Frame, FrameBuffer, Kind, WorkerReading
 from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot
+from service.process.supervisor import Supervisor
 from service.settings import Settings
 from service.workers import Machine, count_workers
 from tests.support.servers import wait_until
@@ -60,6 +61,32 @@ def test_a_worker_that_hangs_is_killed_once_it_has_listened() -> None:
     clock.now += SILENT_SECONDS + 1
     assert slot.kill_if_silent()
     ended(slot, -signal.SIGKILL)
+
+
+def test_an_order_to_reload_waits_for_a_worker_that_is_still_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(Supervisor, "_send", staticmethod(lambda slot, _: sent.append(slot.number)))
+    command = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+    parent = Supervisor(3, lambda *_: command, reload_seconds=60)
+    starting, ready, dead = parent._slots
+    for slot in (starting, ready):
+        slot.start()
+    ready.is_ready = True
+    parent._heed(signal.SIGHUP)
+    parent._reload_next()
+    parent._obey(ready, Frame(Kind.RELOADED))
+    parent._reload_next()
+    assert sent == [2]
+    for slot in (starting, dead):
+        slot.is_ready = True
+    parent._reload_next()
+    parent._obey(starting, Frame(Kind.RELOADED))
+    parent._reload_next()
+    # The third begins after the order and reads the files as they are.
+    assert sent == [2, 1]
+    for slot in (starting, ready):
+        slot.signal(signal.SIGKILL)
+        ended(slot, -signal.SIGKILL)
 
 
 def test_a_successor_is_given_the_last_reading_first() -> None:

@@ -89,6 +89,19 @@ def test_what_does_not_change_is_not_loaded(watched: Watched) -> None:
     assert watched.loads == 0
 
 
+def test_a_version_that_is_promoted_during_the_start_is_served_without_regular_checks(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, model_poll_seconds=0)
+    watched.add(brightness_model("2"))
+
+    async def scenario() -> None:
+        async with watched.runtime, watched.watch:
+            while watched.served == "1":
+                await asyncio.sleep(0.005)
+
+    asyncio.run(asyncio.wait_for(scenario(), TIMEOUT))
+    assert watched.loads == 1
+
+
 def test_a_version_that_is_promoted_is_served(watched: Watched) -> None:
     watched.add(brightness_model("2", golden=golden(0.2)))
     old = watched.runtime.runner
