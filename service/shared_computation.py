@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from service.process.daemon_threads import start_daemon
+
 _Result = TypeVar("_Result")
 
 
@@ -34,6 +36,6 @@ class SharedComputation(Generic[_Result]):
         finally:
             del self._waiting[key]
         try:
-            return await asyncio.to_thread(compute)
+            return await asyncio.wrap_future(start_daemon(compute, name="compute"))
         finally:
             self._turn.release()
