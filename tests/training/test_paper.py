@@ -140,6 +140,13 @@ def _runs(accuracy: dict[str, list[float]]) -> Series:
     )
 
 
+def test_intervals_end_where_possible_values_end() -> None:
+    (summary,) = _runs({"128": [1.0, 0.99, 1.0]}).summaries
+    assert summary.accuracy.low is not None
+    assert summary.accuracy.low < summary.accuracy.value < 1.0 == summary.accuracy.high
+    assert summary.log_loss.low == 0.0
+
+
 def _with_models(accuracy: dict[str, list[float]]) -> PaperResults:
     flipped = RESULTS.labels["flipped"].model_copy(update={"series": {"models": _runs(accuracy)}})
     return RESULTS.model_copy(update={"labels": {**RESULTS.labels, "flipped": flipped}})

@@ -46,7 +46,7 @@ class StudyRun(_SeedModel):
 
 
 class SeedMean(_SeedModel):
-    """A mean over seeds with its 95 % t-interval, which needs at least two seeds."""
+    """A mean over seeds with its 95 % t-interval, which needs at least two seeds and ends where possible values end."""
 
     value: float
     low: float | None = None
@@ -144,7 +144,7 @@ def _by_value(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:
 
 
 def _summary(value: str, runs: Sequence[StudyRun]) -> ValueSummary:
-    accuracy = _mean([run.accuracy for run in runs])
+    accuracy = _mean([run.accuracy for run in runs], most=1.0)
     seconds = [run.seconds for run in runs if run.seconds is not None]
     images = runs[0].images
     return ValueSummary(
@@ -152,7 +152,7 @@ def _summary(value: str, runs: Sequence[StudyRun]) -> ValueSummary:
         runs=len(runs),
         accuracy=accuracy,
         log_loss=_mean([run.log_loss for run in runs]),
-        true_accuracy=_mean_of_known([run.true_accuracy for run in runs]),
+        true_accuracy=_mean_of_known([run.true_accuracy for run in runs], most=1.0),
         true_log_loss=_mean_of_known([run.true_log_loss for run in runs]),
         seconds=float(np.mean(seconds)) if seconds else None,
         bytes=runs[0].bytes,
@@ -161,11 +161,13 @@ def _summary(value: str, runs: Sequence[StudyRun]) -> ValueSummary:
     )
 
 
-def _mean(values: Sequence[float]) -> SeedMean:
+def _mean(values: Sequence[float], *, most: float = math.inf) -> SeedMean:
     low, high = t_interval(values) or (None, None)
+    if low is not None and high is not None:
+        low, high = max(0.0, low), min(most, high)
     return SeedMean(value=float(np.mean(values)), low=low, high=high)
 
 
-def _mean_of_known(values: Sequence[float | None]) -> SeedMean | None:
+def _mean_of_known(values: Sequence[float | None], *, most: float = math.inf) -> SeedMean | None:
     known = [value for value in values if value is not None]
-    return _mean(known) if known else None
+    return _mean(known, most=most) if known else None
