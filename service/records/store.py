@@ -2,15 +2,16 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, func, make_url, select
+from sqlalchemy import ARRAY, URL, Connection, Engine, String, Table, Text, bindparam, func, make_url, select
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.types import TypeEngine
 
 from gate.extras import how_to_install
 from service.errors import RecordsUnavailable, SettingsError
@@ -111,6 +112,32 @@ class Store:
 def insert_into(connection: Connection, table: Table) -> Any:
     """Make an INSERT that supports ON CONFLICT."""
     return (sqlite_dialect if connection.dialect.name == "sqlite" else postgresql_dialect).insert(table)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> set[Any]:
+    """Insert the rows whose primary key is new, and return their keys; a missing column is NULL."""
+    (key,) = table.primary_key.columns
+    new = insert_into(connection, table)
+    if connection.dialect.name == "sqlite":
+        return set(connection.scalars(new.on_conflict_do_nothing().returning(key), list(rows)))
+    # One array for each column: of one placeholder for each value psycopg parses every one, in Python, 0.2 ms a row.
+    # Text is not cast to VARCHAR(n), which would cut longer values silently.
+    arrays = [
+        bindparam(one.name, [row.get(one.name) for row in rows], type_=ARRAY(_array_item(one.type)))
+        for one in table.columns
+    ]
+    found = func.unnest(*arrays).table_valued(*(one.name for one in table.columns)).render_derived()
+    return set(
+        connection.scalars(
+            new.from_select([one.name for one in table.columns], select(*found.columns))
+            .on_conflict_do_nothing()
+            .returning(key)
+        )
+    )
+
+
+def _array_item(kind: TypeEngine[Any]) -> TypeEngine[Any]:
+    return Text() if isinstance(kind, String) else kind
 
 
 def _parse(text: str) -> URL:

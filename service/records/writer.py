@@ -29,7 +29,7 @@ from service.records.failures import prune_failures
 from service.records.outcomes import count_outcomes, prune_counts
 from service.records.preview_worker import Preview
 from service.records.retention import Span
-from service.records.store import Store, insert_into
+from service.records.store import Store, insert_into, insert_new
 from service.records.tables import decisions, images, lost_audits, skips, verdicts
 
 log = logging.getLogger(__name__)
@@ -137,8 +137,7 @@ def _insert_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
     """Insert decisions and return the new ones: a retry after a lost response must not count them again."""
     if not rows:
         return []
-    statement = insert_into(connection, decisions).on_conflict_do_nothing().returning(decisions.c.record)
-    new = set(connection.scalars(statement, list(rows)))
+    new = insert_new(connection, decisions, rows)
     return [row for row in rows if row["record"] in new]
 
 

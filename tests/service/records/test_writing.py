@@ -3,16 +3,18 @@
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import String, event, func, insert, select
 
 from service.errors import RecordsUnavailable
+from service.ids import new_id
 from service.records.preview_worker import Preview
 from service.records.query import find_image, find_one
 from service.records.store import Store
-from service.records.tables import decisions, images, verdicts
+from service.records.tables import decisions, images, outcomes, verdicts
 from service.records.writer import Limits, prune, write
 from tests.support.servers import TIMEOUT, wait_until
 
@@ -190,4 +192,39 @@ def test_a_database_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{path}")
     with pytest.raises(RecordsUnavailable, match="version 99, which a later release wrote"):
         write(store, [entry().row()], ())
+    store.close()
+
+
+def test_a_statement_does_not_grow_with_the_rows_in_postgresql(postgres: str) -> None:
+    """psycopg parses every placeholder in Python, which held the GIL for 0.2 ms a row."""
+    store, lengths = Store(make_database(postgres)), list[int]()
+    put(store, [entry()])
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def watch(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("INSERT INTO decisions"):
+            lengths.append(len(statement))
+
+    put(store, [entry()])
+    put(store, [entry(f"face {number}") for number in range(500)])
+    store.close()
+    assert len(lengths) == 2
+    assert lengths[0] == lengths[1]
+
+
+def test_only_new_rows_are_counted_and_kept_as_they_were(store: Store) -> None:
+    put(store, first := [entry(f"face {number}") for number in range(3)])
+    again = [replace(one, identity="changed") for one in first] + [entry("new", record=new_id())]
+    assert write(store, [one.row() for one in again], ()) == 0
+    assert sorted(names(store)) == ["face 0", "face 1", "face 2", "new"]
+    with store.begin() as connection:
+        assert connection.scalar(select(func.sum(outcomes.c.images))) == 4
+
+
+@pytest.mark.parametrize("column", [column.name for column in decisions.columns if isinstance(column.type, String)])
+def test_a_text_that_is_too_long_is_refused_and_never_cut(column: str, postgres: str) -> None:
+    store = Store(make_database(postgres))
+    long = entry("long", record=new_id()).row() | {column: "x" * 400}
+    assert write(store, [entry("one", record=new_id()).row(), long, entry("two", record=new_id()).row()], ()) == 1
+    assert sorted(names(store)) == ["one", "two"]
     store.close()
