@@ -224,7 +224,7 @@ def test_only_new_rows_are_counted_and_kept_as_they_were(store: Store) -> None:
 @pytest.mark.parametrize("column", [column.name for column in decisions.columns if isinstance(column.type, String)])
 def test_a_text_that_is_too_long_is_refused_and_never_cut(column: str, postgres: str) -> None:
     store = Store(make_database(postgres))
-    long = entry("long", record=new_id()).row() | {column: "x" * 400}
+    long = {**entry("long", record=new_id()).row(), column: "x" * 400}
     assert write(store, [entry("one", record=new_id()).row(), long, entry("two", record=new_id()).row()], ()) == 1
     assert sorted(names(store)) == ["one", "two"]
     store.close()
