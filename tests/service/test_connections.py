@@ -1,6 +1,7 @@
 """Connections that could exhaust the service: floods of requests, idle connections, and unread answers."""
 
 import asyncio
+import gc
 import os
 import resource
 import socket
@@ -15,6 +16,7 @@ import pytest
 from service.http import connections
 from service.http import tls_handshake as handshake
 from service.http.connections import Connections
+from service.http.scope_state import RequestState
 from tests.service.access.certificates import make_certificate
 from tests.support.attacks import connected, read_all, read_head, send
 from tests.support.images import encode, flat
@@ -150,6 +152,32 @@ def test_a_caller_that_shuts_down_its_side_is_answered(service: Running, *, is_h
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in answer
     assert b'"glasses_probability"' in answer
+
+
+@pytest.mark.parametrize("rest", [b"", b"nonsense\r\n\r\n", b"HEAD /openapi.json HT"])
+def test_answers_without_a_body_are_sent_before_the_connection_ends(service: Running, rest: bytes) -> None:
+    with connected(service.url) as connection:
+        connection.sendall(b"HEAD /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 2 + rest)
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_all(connection)
+    assert [line[9:12] for line in answer.splitlines() if line.startswith(b"HTTP/")] == [b"200"] * 2
+
+
+def test_a_request_leaves_no_reference_cycle(service: Running) -> None:
+    """Cycles would keep its headers, and an error with its traceback, until a garbage collection."""
+    with connected(service.url) as connection:
+        connection.sendall(PROBE)
+        read_head(connection)
+        gc.collect()
+        gc.disable()
+        try:
+            before = sum(isinstance(one, RequestState) for one in gc.get_objects())
+            for _ in range(20):
+                connection.sendall(PROBE)
+                read_head(connection)
+            wait_until(lambda: sum(isinstance(one, RequestState) for one in gc.get_objects()) <= before + 2)
+        finally:
+            gc.enable()
 
 
 def test_all_requests_before_a_shut_down_are_answered(service: Running) -> None:

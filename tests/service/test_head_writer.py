@@ -1,12 +1,13 @@
 """The head of an answer leaves with its body, or alone at the event loop's next turn."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from service.http.uvicorn_adapter.head_writer import HeadWriter
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Sent:
@@ -30,29 +31,27 @@ class Sent:
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        (["start", b"head", b"body"], [b"headbody"]),
-        (["start", b"head", b""], [b"head"]),
-        (["start", b"head"], [b"head"]),
-        (["start", b"head", b"1", b"2"], [b"head1", b"2"]),
-        ([b"100 Continue", "start", b"head", b"body"], [b"100 Continue", b"headbody"]),
-        (["start", b"head", "close"], [b"head", "closed"]),
-        (["start", b"head", b"body", "close"], [b"headbody", "closed"]),
+        ([b"head", b"body"], [b"headbody"]),
+        ([b"head", b""], [b"head"]),
+        ([b"head"], [b"head"]),
+        ([b"head", "flush"], [b"head"]),
+        ([b"head", b"1", b"2"], [b"head1", b"2"]),
+        ([CONTINUE, b"head", b"body"], [CONTINUE, b"headbody"]),
+        ([b"head", "close"], [b"head", "closed"]),
+        ([b"head", b"body", "close"], [b"headbody", "closed"]),
         (["close"], ["closed"]),
     ],
 )
 def test_order_and_number_of_writes(steps: list[bytes | str], expected: list[bytes | str]) -> None:
     sent = Sent()
-    cycle = cast("Any", SimpleNamespace(transport=sent, response_started=False))
 
     async def run() -> None:
-        writer = HeadWriter(cycle, asyncio.get_running_loop())
+        writer = HeadWriter(cast("Any", sent), asyncio.get_running_loop())
         for step in steps:
             if isinstance(step, bytes):
                 writer.write(step)
-            elif step == "start":
-                cycle.response_started = True
             else:
-                writer.close()
+                getattr(writer, step)()
         await asyncio.sleep(0.01)
 
     asyncio.run(run())
@@ -61,10 +60,9 @@ def test_order_and_number_of_writes(steps: list[bytes | str], expected: list[byt
 
 def test_a_head_whose_body_comes_late_is_not_held() -> None:
     sent = Sent()
-    cycle = cast("Any", SimpleNamespace(transport=sent, response_started=True))
 
     async def run() -> None:
-        writer = HeadWriter(cycle, asyncio.get_running_loop())
+        writer = HeadWriter(cast("Any", sent), asyncio.get_running_loop())
         writer.write(b"head")
         assert not sent.found
         await asyncio.sleep(0.01)
@@ -77,10 +75,9 @@ def test_a_head_whose_body_comes_late_is_not_held() -> None:
 
 def test_a_closed_connection_gets_no_late_head() -> None:
     sent = Sent()
-    cycle = cast("Any", SimpleNamespace(transport=sent, response_started=True))
 
     async def run() -> None:
-        HeadWriter(cycle, asyncio.get_running_loop()).write(b"head")
+        HeadWriter(cast("Any", sent), asyncio.get_running_loop()).write(b"head")
         sent.closing = True
         await asyncio.sleep(0.01)
 

@@ -1,39 +1,34 @@
 """Sends the head of an answer together with the body behind it: one system call and one packet instead of two."""
 
 import asyncio
-from typing import Protocol
 
-
-class Cycle(Protocol):
-    """Uvicorn's state of one request, as far as it is needed here."""
-
-    transport: asyncio.Transport
-    response_started: bool
+_CONTINUE = b"HTTP/1.1 100 "
 
 
 class HeadWriter(asyncio.Transport):
     """Stands in for the transport of one request: holds the head until the body, or until the event loop's next turn.
 
+    It does not know the request: a reference back to it would keep both in memory until a garbage collection.
+
     Args:
-        cycle: of the request, whose transport this replaces.
+        transport: of the connection.
         loop: the event loop.
     """
 
-    __slots__ = ("_cycle", "_head", "_is_sent", "_loop", "_transport")
+    __slots__ = ("_head", "_is_sent", "_loop", "_transport")
 
-    def __init__(self, cycle: Cycle, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
-        self._cycle = cycle
         self._loop = loop
-        self._transport = cycle.transport
+        self._transport = transport
         self._head = b""
         self._is_sent = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # Uvicorn writes bytes.
-        """Send `data`, or hold it if it is the head. A line `100 Continue` comes before the answer starts."""
+        """Send `data`, or hold it if it is the head. A line `100 Continue` comes before that."""
         if self._head:
             data, self._head = self._head + data, b""
-        elif self._cycle.response_started and not self._is_sent:
+        elif not self._is_sent and not data.startswith(_CONTINUE):
             self._is_sent, self._head = True, data
             self._loop.call_soon(self.flush)
             return

@@ -51,8 +51,9 @@ class GateProtocol(HttpToolsProtocol):
     _fault: ServiceError | None = None
     _length: int | None = 0  # Of the body; None if chunked.
     _is_head_complete = False
-    _unparsed = b""  # Received bytes,
-    _parsed = 0  # and the parsed length of them.
+    _unparsed = b""  # Received bytes.
+    _parsed = 0  # The number of them that are parsed.
+    _writer: HeadWriter
     _tail = b""  # The last parsed bytes: the end of a head may be split.
     _has_ended = False
 
@@ -202,7 +203,7 @@ class GateProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._all.begin(self)
         super().on_headers_complete()
-        self.cycle.transport = HeadWriter(self.cycle, self.loop)
+        self.cycle.transport = self._writer = HeadWriter(self.transport, self.loop)
 
     def on_message_begin(self) -> None:
         """Start a request and attach the connection to its state."""
@@ -232,6 +233,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Continue with buffered bytes, or discard the rest of a body that was answered early."""
+        self._writer.flush()  # No body follows the head of a HEAD.
         super().on_response_complete()
         if self.transport.is_closing():
             return
