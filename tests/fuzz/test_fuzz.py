@@ -1,6 +1,8 @@
 """The fuzz targets over their known inputs, and that each notices a broken promise."""
 
 import contextlib
+import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,8 +11,8 @@ from gate.formats.png import chunks
 from gate.header import ImageFormat, ImageHeader
 from service.api.batch.upload_events import ImageEnd, ImageStart
 from service.errors import MalformedRequest
-from tests.fuzz import framing, header, multipart, png, tar, v2
-from tests.fuzz.recipes import recipes
+from tests.fuzz import framing, header, multipart, png, tar, v2, v2_recipes
+from tests.fuzz.recipes import recipe_in, recipes
 from tests.fuzz.run import TARGETS, inputs_of, load
 from tests.service.streams.uploads import BOUNDARY
 
@@ -129,3 +131,27 @@ def test_a_request_of_too_many_images_and_a_text_that_repeats_it_are_noticed(mon
     monkeypatch.setattr(v2, "parse_request", refuse)
     with pytest.raises(AssertionError, match="repeats"):
         v2.check(data)
+
+
+def test_recipes_of_v2_reach_every_form_of_a_valid_request() -> None:
+    found: Counter[str] = Counter()
+    for data in recipes(200):
+        draws = recipe_in(data)
+        assert draws is not None
+        body, length, known = v2_recipes.build(draws)
+        if known is None:
+            continue
+        head = json.loads(body[:length])
+        image = head["inputs"][0]
+        data_given = image.get("data", [None])
+        found["nested" if isinstance(data_given[0], list) else "flat"] += "data" in image
+        found["file"] += image["name"] == "encoded_image"
+        found["shared"] += "shared_memory_region" in image.get("parameters", {})
+        found["binary"] += "binary_data_size" in image.get("parameters", {})
+        found["id"] += known.identity is not None
+        found["timeout"] += known.timeout is not None
+        found["labels"] += any(known.expected)
+        found["outputs"] += "outputs" in head
+        found["several"] += len(known.images) > 1
+    assert min(found.values()) >= 3, found
+    assert len(found) == 10

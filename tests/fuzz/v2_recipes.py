@@ -93,7 +93,8 @@ def _add_images(draw: Draws, body: _Body, count: int, flaw: str) -> list[bytes]:
         return _add_files(draw, body, count, flaw)
     edge = draw.pick((EDGE, 2 * EDGE))
     size = edge * edge * 3
-    pixels = bytes((3 * index + draw.byte()) % 256 for index in range(count * size))
+    first = draw.byte()  # One draw for all pixels: a recipe has bytes for few.
+    pixels = bytes((3 * index + first) % 256 for index in range(count * size))
     shape = [count, edge, edge, 3]
     if flaw in ("shape", "edge"):
         shape = draw.pick(([count, edge, edge + 1, 3], [count, edge, edge], [count, edge, edge, 4], [0, edge, edge, 3]))
