@@ -149,8 +149,13 @@ def test_a_new_folder_continues_the_results_of_another_machine(
             assert found.tuning[target][1] == outcomes[1]
         assert found.history == old.history
     again = len(trainer.trained)
-    assert main(_elsewhere(command, tmp_path)) == 0
+    assert main([*_elsewhere(command, tmp_path), "--hardware", "a larger machine"]) == 0
     assert len(trainer.trained) == again
+    assert PaperResults.read(results).hardware == f"{before.hardware}; continued on a larger machine"
+    kept = tmp_path / "elsewhere/earlier-results.json"
+    PaperResults.read(kept).model_copy(update={"tools": {}}).write(kept)
+    assert main(_elsewhere(command, tmp_path)) == 1
+    assert "choose another folder" in capsys.readouterr().err
 
 
 def test_results_about_something_else_are_not_continued(

@@ -55,6 +55,15 @@ class PaperRun:
             results = self._collected(experiments)
         return results
 
+    def _hardware(self, before: PaperResults | None) -> str:
+        """Return the machine that the page states, behind that of continued results."""
+        here = self.hardware or f"{usable_cores()} CPU cores"
+        kept = self.work / EARLIER_FILE
+        there = PaperResults.read(kept).hardware if kept.is_file() else here
+        if before and not self.hardware:
+            return before.hardware
+        return here if there == here else f"{there}; continued on {here}"
+
     def _prepared(self) -> Experiments:
         data, flips = read_dataset(self.data), self.work / "flipped" / FLIPS_FILE
         write_flips(data, flips, share=self.plan.share, seed=self.plan.seed)
@@ -82,22 +91,27 @@ class PaperRun:
         """Return the results that this folder was begun with; a copy stays in the folder, whatever happens to them."""
         kept = self.work / EARLIER_FILE
         if kept.is_file():
-            return PaperResults.read(kept)
+            found = PaperResults.read(kept)
+            if not self._is_same(found, prepared):
+                raise DataError(f"{kept} is about other data, settings or versions: choose another folder")
+            return found
         if self.earlier is None or not self.earlier.is_file() or (self.work / DATA_FILE).is_file():
             return None
         found = PaperResults.read(self.earlier)
-        same = (
-            found.prepared == prepared
-            and (found.plan.seed, found.plan.share) == (self.plan.seed, self.plan.share)
-            and found.settings == _settings()
-            and all(found.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
-        )
-        if not same:
+        if not self._is_same(found, prepared):
             print(f"{self.earlier} is about other data, settings or versions: all experiments run anew")
             return None
         print(f"continuing the experiments of {self.earlier}; with another --out, all of them would run anew")
         found.write(kept)
         return found
+
+    def _is_same(self, found: PaperResults, prepared: str) -> bool:
+        return (
+            found.prepared == prepared
+            and (found.plan.seed, found.plan.share) == (self.plan.seed, self.plan.share)
+            and found.settings == _settings()
+            and all(found.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
+        )
 
     def _refuse_other_data(self, prepared: str) -> None:
         path = self.work / DATA_FILE
@@ -130,7 +144,7 @@ class PaperRun:
         shards = Manifest.read(self.work / "given/records").shards
         results = PaperResults(
             command=self.command,
-            hardware=self.hardware or (before.hardware if before else f"{usable_cores()} CPU cores"),
+            hardware=self._hardware(before),
             tools={"Python": platform.python_version(), **{one.__name__: one.__version__ for one in _TOOLS}},
             plan=self.plan,
             prepared=(self.work / DATA_FILE).read_text().strip(),

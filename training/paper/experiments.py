@@ -202,7 +202,7 @@ def _seeds(runs: Sequence[StudyRun]) -> int:
 
 
 def _longer(found: list[StudyRun], earlier: list[StudyRun]) -> list[StudyRun]:
-    """Return the series with more seeds; runs of two machines are never mixed for one value."""
+    """Return the series with more seeds: a study repeats all seeds of a value, so that two machines never share one."""
     return found if _seeds(found) >= _seeds(earlier) else earlier
 
 
