@@ -4,7 +4,13 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from service.errors import Overloaded
 from service.process.daemon_threads import start_daemon
+
+MOST_WAITING = 16
+"""Largest number of different computations that wait for their turn."""
+
+_RETRY_SECONDS = 5
 
 _Result = TypeVar("_Result")
 
@@ -13,7 +19,7 @@ class SharedComputation(Generic[_Result]):
     """Computes one result at a time. Threads that compute together would take turns with the event loop's thread.
 
     A caller joins a computation of the same key that has not begun yet, so its result includes all that was stored
-    before the call.
+    before the call. Few may wait: the next one is refused.
     """
 
     def __init__(self) -> None:
@@ -21,8 +27,18 @@ class SharedComputation(Generic[_Result]):
         self._waiting: dict[Hashable, asyncio.Task[_Result]] = {}
 
     async def get(self, key: Hashable, compute: Callable[[], _Result]) -> _Result:
-        """Return the result of `compute`, called in a thread by this caller or by another one with the same key."""
+        """Return the result of `compute`, called in a thread by this caller or by another one with the same key.
+
+        Raises:
+            Overloaded: too many computations wait.
+        """
         task = self._waiting.get(key)
+        if task is None and len(self._waiting) >= MOST_WAITING:
+            raise Overloaded(
+                f"{MOST_WAITING} computations wait: try again in {_RETRY_SECONDS} s",
+                reason="computations",
+                retry_after=_RETRY_SECONDS,
+            )
         if task is None:
             task = self._waiting[key] = asyncio.create_task(self._compute(key, compute))
             # An exception is delivered to those who wait; without any of them it is not reported.

@@ -19,7 +19,7 @@ from service.process.parent import ParentOptions, WorkerOptions, python_command
 from service.settings import Settings
 
 CORES_PER_WORKER = 8
-"""One event loop is full near 11 cores with PNG files and near 7 with JPEG files."""
+"""One event loop is full near 8 cores with PNG files; more workers would divide limits and batches further."""
 
 WORKER_BYTES = 256 * 2**20
 """Memory of one worker beside the limits that all workers share, with room for a larger model."""

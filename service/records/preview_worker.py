@@ -33,8 +33,8 @@ BURST_SECONDS = 0.01
 """Length of one burst of work in that case: a wake-up per image would interrupt decisions 1,000 times per second."""
 
 PAUSE_SECONDS = 0.005
-"""Pause of an idle thread before it waits for the next image, so that it is not woken for each image of a busy service:
-every wake-up interrupts the event loop."""
+"""Pause of an idle thread before it waits for the next image, so that it is not woken for each of many small images:
+every wake-up interrupts the event loop. While images wait to be decoded there is none: few may be held then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class PreviewWorker:
 
     def _take(self) -> tuple[DecisionRecord, Source] | None:
         """Wait for the next image; None after `close`."""
-        if not (self._looked_at or self._accepted or self._is_closed):
+        if not (self._looked_at or self._accepted or self._is_closed or self._is_busy()):
             time.sleep(PAUSE_SECONDS)
         with self._changed:
             while not (self._looked_at or self._accepted or self._is_closed):

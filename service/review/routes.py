@@ -160,13 +160,15 @@ def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Se
 
     @router.get("/progress", summary="Show the progress of the review and the result of the audit")
     async def progress(request: Request, reviewer: ReviewerParameter = None) -> Progress:
-        who = find_reviewer(request, reviewer)
-        return await readings.get(who, lambda: read_progress(require_store(store), who, served()))
+        kept, who = require_store(store), find_reviewer(request, reviewer)
+        return await readings.get(who, lambda: read_progress(kept, who, served()))
 
     @router.get("/certificate", summary="Certify the band again from the verdicts of the audit")
     async def certificate(query: Annotated[CertificateQuery, Query()]) -> Recertificate:
+        kept = require_store(store)
+
         def compute() -> Recertificate:
-            with require_store(store).begin() as connection:
+            with kept.begin() as connection:
                 return recertify(connection, served(), **dict(query))
 
         return await certificates.get(query, compute)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -204,8 +205,10 @@ def test_all_workers_drain_and_answer_what_they_admitted(models: Path, tmp_path:
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
             connection.close()
         # Orders to reload that come too late are ignored to the last moment.
-        while process.process.poll() is None:
+        until = time.monotonic() + TIMEOUT
+        while process.process.poll() is None and time.monotonic() < until:
             process.process.send_signal(signal.SIGHUP)
+            time.sleep(0.001)
         assert process.process.returncode == 0
     assert sorted(lines(process, "Finished server process")) == [1, 2]
 
