@@ -4,7 +4,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from service.shared_computation import SharedComputation
+import pytest
+
+from service.errors import Overloaded
+from service.shared_computation import MOST_WAITING, SharedComputation
 from tests.support.servers import TIMEOUT
 
 
@@ -61,5 +64,23 @@ def test_callers_of_other_keys_wait_for_their_turn_and_an_error_is_that_of_its_c
         assert [str(each) for each in found[2:]] == ["the third"] * 2
         assert await shared.get("c", work) == 4
         assert work.most == 1
+
+    asyncio.run(scenario())
+
+
+def test_few_computations_wait_and_the_next_one_is_refused() -> None:
+    async def scenario() -> None:
+        work, shared = Work(), SharedComputation[int]()
+        first = asyncio.create_task(shared.get("first", work))
+        await until(lambda: work.running)
+        waiting = [asyncio.create_task(shared.get(key, lambda: 0)) for key in range(MOST_WAITING)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(Overloaded, match="16 computations wait"):
+            await shared.get("one more", lambda: 0)
+        joined = asyncio.create_task(shared.get(0, lambda: 0))  # One that waits already may be joined.
+        work.go.release()
+        assert await first == 1
+        assert await asyncio.gather(*waiting, joined) == [0] * (MOST_WAITING + 1)
+        assert await shared.get("one more", lambda: 5) == 5
 
     asyncio.run(scenario())
