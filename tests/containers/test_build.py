@@ -2,7 +2,7 @@
 
 import json
 import re
-import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.containers.engine import Engine
 from tests.containers.images import MARK, Built
+from tests.support.unpacking import unpack
 
 SBOM = "/usr/share/doc/lensgate/sbom.cdx.json"
 TARGETS = ("cpu", "gpu", "training")
@@ -40,10 +41,12 @@ def layer_folders(engine: Engine, folder: Path) -> list[Path]:
         return [Path(places["UpperDir"]), *map(Path, places["LowerDir"].split(":"))][:count]
     # The storage driver `vfs` does not separate layers: unpack the saved image.
     engine.output("save", f"--output={folder / 'image.tar'}", "lensgate:cpu")
-    shutil.unpack_archive(folder / "image.tar", folder, filter="data")
+    with tarfile.open(folder / "image.tar") as image_file:
+        unpack(image_file, folder)
     names = json.loads((folder / "manifest.json").read_text())[0]["Layers"][-count:]
     for name in names:
-        shutil.unpack_archive(folder / name, folder / "files" / Path(name).parent, format="tar", filter="tar")
+        with tarfile.open(folder / name) as layer:
+            unpack(layer, folder / "files" / Path(name).parent, rule="tar")
     return list((folder / "files").iterdir())
 
 

@@ -16,6 +16,7 @@ from tests.browser.browser import open_page, running_browser
 from tests.support.datasets import barred, write_dataset
 from tests.support.images import encode
 from tests.support.servers import Running, running_service, wait_until
+from tests.support.unpacking import unpack
 from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, load_records
 from training.model.train import load_fitted
@@ -67,7 +68,7 @@ def review(page: Page) -> None:
 def export(service: Running, folder: Path) -> Path:
     (folder / "export.tar").write_bytes(service.client.get("/v1/review/dataset.tar").raise_for_status().content)
     with tarfile.open(folder / "export.tar") as tar:
-        tar.extractall(folder, filter="data")
+        unpack(tar, folder)
     return folder / "reviewed"
 
 

@@ -17,6 +17,7 @@ from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.datasets import half
 from tests.support.datasets import write_dataset as write_kaggle
 from tests.support.images import encode, flat
+from tests.support.unpacking import unpack as extract
 from training.data.dataset import read_corrections, read_dataset
 
 
@@ -31,7 +32,7 @@ def judge(store: Store, said: str, *, at: float = NOW, by: str = "Anna", **chang
 
 def unpack(store: Store, folder: Path, **page: int) -> Path:
     with tarfile.open(fileobj=io.BytesIO(b"".join(write_dataset(store, **page)))) as tar:
-        tar.extractall(folder, filter="data")
+        extract(tar, folder)
     return folder / "reviewed"
 
 
