@@ -1,6 +1,7 @@
 """Invariant of both framings of an upload: the same images and verdict for every split into chunks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from service.api.batch.upload_events import (
@@ -15,6 +16,15 @@ from service.api.batch.upload_events import (
 from service.errors import ServiceError
 
 Image = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUpload:
+    """A form or an archive, its images in order, and whether it must be refused after them."""
+
+    data: bytes = field(repr=False)
+    images: Sequence[Image]
+    is_refused: bool
 
 
 def images_of(parser: UploadParser, pieces: Iterable[bytes], *, limit: int) -> tuple[list[Image], str | None]:

@@ -1,8 +1,6 @@
 """Forms with a known answer: the images, and whether an error follows them."""
 
-from dataclasses import dataclass, field
-
-from tests.fuzz.framing import Image
+from tests.fuzz.framing import Image, KnownUpload
 from tests.fuzz.recipes import Draws
 from tests.service.streams.uploads import BOUNDARY
 
@@ -34,16 +32,7 @@ _HARMLESS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class KnownForm:
-    """A form, its images in order, and whether it must be refused after them."""
-
-    data: bytes = field(repr=False)
-    images: list[Image]
-    is_refused: bool
-
-
-def build(draw: Draws) -> KnownForm:
+def build(draw: Draws) -> KnownUpload:
     """Build a form of up to three parts, one of them perhaps with a flaw."""
     count = 1 + draw.byte() % 3
     flaw, flawed = draw.flaw(("refused", "field", "nameless", "unclosed", "cut")), draw.byte() % count
@@ -53,15 +42,15 @@ def build(draw: Draws) -> KnownForm:
         part, name, content = _part(draw, number, own)
         data += b"--" + BOUNDARY + b"\r\n" + part
         if own == "field":
-            return KnownForm(data + b"--" + BOUNDARY + b"--\r\n", images, is_refused=True)
+            return KnownUpload(data + b"--" + BOUNDARY + b"--\r\n", images, is_refused=True)
         if own == "cut":
-            return KnownForm(data[: -3 - len(content)], images, is_refused=True)
+            return KnownUpload(data[: -3 - len(content)], images, is_refused=True)
         if own != "refused":
             images.append((name, content))
     if flaw == "unclosed":
         # Without the boundary that follows it, the last image is not complete.
-        return KnownForm(data, images[:-1], is_refused=True)
-    return KnownForm(data + b"--" + BOUNDARY + b"--" + draw.pick((b"\r\n", b"")), images, is_refused=False)
+        return KnownUpload(data, images[:-1], is_refused=True)
+    return KnownUpload(data + b"--" + BOUNDARY + b"--" + draw.pick((b"\r\n", b"")), images, is_refused=False)
 
 
 def _part(draw: Draws, number: int, flaw: str) -> tuple[bytes, str, bytes]:

@@ -1,10 +1,7 @@
 """Archives with a known answer: the images, and whether an error follows them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 from common.tar import MAX_EXTENDED_BYTES
-from tests.fuzz.framing import Image
+from tests.fuzz.framing import Image, KnownUpload
 from tests.fuzz.recipes import Draws
 
 _BLOCK = 512
@@ -13,16 +10,7 @@ _FLAWS = ("checksum", "size", "digits", "record", "extended", "global", "cut", "
 _FATAL = frozenset(_FLAWS) - {"link"}
 
 
-@dataclass(frozen=True, slots=True)
-class KnownArchive:
-    """An archive, its images in order, and whether it must be refused after them."""
-
-    data: bytes = field(repr=False)
-    images: Sequence[Image]
-    is_refused: bool
-
-
-def build(draw: Draws) -> KnownArchive:
+def build(draw: Draws) -> KnownUpload:
     """Build an archive of up to three members, one of them perhaps with a flaw."""
     count = 1 + draw.byte() % 3
     flaw, flawed = draw.flaw(_FLAWS), draw.byte() % count
@@ -34,14 +22,14 @@ def build(draw: Draws) -> KnownArchive:
         if own not in ("", "end", "rest"):
             if own == "link":
                 continue
-            return KnownArchive(data + (b"" if own == "cut" else bytes(1_024)), images, is_refused=True)
+            return KnownUpload(data + (b"" if own == "cut" else bytes(1_024)), images, is_refused=True)
         images.append((name, content))
         # Folders and texts are not images, and a second archive may follow the end of the first.
         data += draw.pick((b"", _head(b"folder/", b"5", 0), _file(b"note.txt", b"text"), bytes(1_024)))
     ending = {"end": b"", "rest": bytes(1_024) + b"rest"}.get(flaw, bytes(1_024))
     if flaw == "end":
         data += _file(b"note.txt", b"text")
-    return KnownArchive(data + ending, images, is_refused=flaw in _FATAL)
+    return KnownUpload(data + ending, images, is_refused=flaw in _FATAL)
 
 
 def _member(draw: Draws, number: int, flaw: str) -> tuple[bytes, str, bytes]:

@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -171,12 +172,9 @@ def test_a_rollback_is_done_once_it_is_current_even_if_the_disk_is_full(
     assert [many.rollback().version for _ in range(2)] == ["2", "1"]
 
 
-@pytest.mark.parametrize("survived", [0, 1, 2])
-def test_a_crash_of_a_rollback_after_a_crash_loses_no_version(
-    many: ModelStore, survived: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As a promotion that died before CURRENT leaves it.
-    (many.folder / "HISTORY").write_text("1\n2\n3\n4\n")
+@contextmanager
+def crash_after(survived: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Die in the block at the write that follows so many."""
     written: list[Path] = []
 
     def crash(path: Path, data: bytes) -> None:
@@ -187,6 +185,16 @@ def test_a_crash_of_a_rollback_after_a_crash_loses_no_version(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(models_module, "write_atomically", crash)
+        yield
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2])
+def test_a_crash_of_a_rollback_after_a_crash_loses_no_version(
+    many: ModelStore, survived: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a promotion that died before CURRENT leaves it.
+    (many.folder / "HISTORY").write_text("1\n2\n3\n4\n")
+    with crash_after(survived, monkeypatch):
         many.rollback()
     past = {"4": ["3", "2", "1"], "3": ["2", "1"]}[many.current()]
     assert [many.rollback().version for _ in past] == past
@@ -232,16 +240,7 @@ def test_a_history_that_cannot_be_read_is_named(many: ModelStore) -> None:
 def test_a_crash_between_two_files_loses_no_version(
     many: ModelStore, change: Callable[[ModelStore], object], survived: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[Path] = []
-
-    def crash(path: Path, data: bytes) -> None:
-        if len(written) == survived:
-            raise KeyboardInterrupt
-        written.append(path)
-        write_atomically(path, data)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(models_module, "write_atomically", crash)
+    with crash_after(survived, monkeypatch):
         change(many)
     past = {"4": ["3", "2", "1"], "3": ["2", "1"]}[many.current()]
     assert [many.rollback().version for _ in past] == past

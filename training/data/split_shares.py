@@ -29,10 +29,10 @@ def describe_skew(pictures: Sequence[SplitImage], splits: Sequence[Split | None]
     """
     cut = [(one, split, name) for one, split, name in zip(pictures, splits, names, strict=True)
            if split and not one.in_test]  # fmt: skip
-    counts, whole = _counts(cut), _count([one for one, *_ in cut])
     skewed = _skewed(cut)
     if not skewed:
         return ""
+    counts, whole = _counts(cut), _count([one for one, *_ in cut])
     shares = [*(f"{split} {_share(counts[split])}" for split in skewed), f"all splits {_share(whole)}"]
     return f"the share of glasses differs by more than chance: {', '.join(shares)}. {_advice(cut, skewed)}"
 
