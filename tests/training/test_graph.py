@@ -15,20 +15,23 @@ from training.model.preset import Preset
 
 ONE = Preset(size=32, filters=(4, 8))
 AVERAGED = Preset(size=32, filters=(4, 8), head="average", dense=4, pooling="average")
-TWO = Preset(size=128, filters=(4, 8), band_filters=(4, 8))
+TWO = Preset(
+    size=128, filters=(4, 8), band_filters=(4, 8), head="average and maximum", normalisation="before activation"
+)
 
 
 @pytest.mark.parametrize("preset", [ONE, AVERAGED, TWO], ids=["one tower", "averaged", "two towers"])
 def test_an_exported_network_computes_no_shapes_and_scales_no_pixels(preset: Preset) -> None:
     network = build_network(preset)
     for layer in network.layers:
-        if "normalisation" in layer.name:  # Otherwise every factor is 1 and every summand 0.
+        if "BatchNormalization" in type(layer).__name__:  # Otherwise every factor is 1 and every summand 0.
             layer.set_weights([np.linspace(0.5, 2, len(weights)) for weights in layer.get_weights()])
     shipped = as_shipped(network)
     graph = to_onnx(shipped, preset.size)
     operations = Counter(node.op_type for node in graph.graph.node)
-    assert operations["Shape"] == operations["Concat"] - bool(preset.band_filters) == 0
-    assert operations["BatchNormalization"] == len(preset.filters + preset.band_filters)
+    assert operations["Shape"] == operations["Concat"] - 2 * bool(preset.band_filters) == 0
+    merged = preset.normalisation == "before activation"
+    assert operations["BatchNormalization"] == (0 if merged else len(preset.filters))
     first = [node.op_type for node in graph.graph.node[:3]]
     assert first[:2] == ["Transpose", "Cast"] and first[2] != "Mul"
     images = np.random.default_rng(1).integers(0, 256, (3, preset.size, preset.size, 3), np.uint8)

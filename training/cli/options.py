@@ -19,8 +19,8 @@ LARGEST_SEED = 2**31 - 64
 
 PRESET_CHOICE = """\
 presets:
-  gate   for a model to serve: needs images of 128 pixels, augments them and always takes 26 epochs; 2,000 faces took
-         6 minutes on two cores
+  gate   for a model to serve: needs images of 128 pixels, augments them and always takes 22 epochs; 2,000 faces took
+         7 minutes on two cores
   paper  reproduces the paper's network: 64 pixels, no augmentation, at most 40 epochs with early stopping; unseen
          generators and thin frames are often misread
 """

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 LARGEST_TURN = 0.13  # radians
-LARGEST_ZOOM = 0.15
+LARGEST_CLOSE_UP, LARGEST_DISTANCE = 0.5, 0.2  # natural logarithms of the scale; some sources crop tightly
 LARGEST_SHIFT = 0.10  # of the image's edge
 LARGEST_BLUR, LARGEST_SHARPENING = 1.0, 0.5  # share of a 3 x 3 binomial filter, and of its opposite
 LARGEST_CURVE = 0.6  # of the tone curve: 0.15 of full scale for middle grey
@@ -54,7 +54,7 @@ def _moved(images: Any, chance: _RandomFactors) -> Any:
     """Apply all geometric changes in one resampling, because each resampling blurs the image."""
     edge = tf.cast(tf.shape(images)[1], tf.float32)
     centre = (edge - 1) / 2
-    turn, zoom = chance(-LARGEST_TURN, LARGEST_TURN), tf.exp(chance(-LARGEST_ZOOM, LARGEST_ZOOM))
+    turn, zoom = chance(-LARGEST_TURN, LARGEST_TURN), tf.exp(chance(-LARGEST_CLOSE_UP, LARGEST_DISTANCE))
     x, y = (chance(-LARGEST_SHIFT, LARGEST_SHIFT) * edge for _ in range(2))
     mirror = chance.sign()
     cos, sin = tf.cos(turn) * zoom, tf.sin(turn) * zoom

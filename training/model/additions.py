@@ -1,17 +1,18 @@
-"""Add drawn pictures to the training images, by the shares of the preset."""
+"""Add pictures made from the training images, by the shares of the preset."""
 
 import numpy as np
 
+from training.data.eye_exchange import exchange_eyes
 from training.data.records import Records, join
 from training.drawing.on_portrait import LABELS, Addition, add_to_portraits
 from training.model.preset import Preset
 
 
 def with_additions(train: Records, preset: Preset, *, seed: int) -> Records:
-    """Return `train` followed by the pictures drawn from its portraits without glasses.
+    """Return `train` followed by the pictures drawn on its portraits without glasses, and those with exchanged eyes.
 
-    Only training images are drawn on, so the other splits stay unseen. Portraits without a found pair of eyes are
-    left out.
+    Only training images are used, so the other splits stay unseen. Nothing is drawn on portraits without a found pair
+    of eyes. The name of a picture is that of the portrait under it.
     """
     random = np.random.default_rng(seed)
     none = np.flatnonzero(train.labels == 0)
@@ -21,6 +22,13 @@ def with_additions(train: Records, preset: Preset, *, seed: int) -> Records:
         pictures, drawn = add_to_portraits(train.images[chosen], kind, seed=seed * len(Addition) + number)
         part = train.select(chosen[drawn])
         labels = np.full(len(pictures), LABELS[kind], np.float32)
+        parts.append(Records(pictures, labels, part.names, part.data_sets, part.sources))
+    # Within a data set: drawn eyes on a photograph would show a network what no generator makes.
+    for data_set in dict.fromkeys(train.data_sets if preset.exchanged_eyes else ()):
+        own = train.select(np.array([one == data_set for one in train.data_sets]))
+        count = round(preset.exchanged_eyes * len(own))
+        pictures, labels, onto = exchange_eyes(own.images, own.labels, count, seed=seed)
+        part = own.select(onto)
         parts.append(Records(pictures, labels, part.names, part.data_sets, part.sources))
     return join(*parts) if len(parts) > 1 else train
 

@@ -31,7 +31,8 @@ class Preset:
     band_filters: tuple[Count, ...] = ()  # blocks of a second tower on the eye band; empty: one tower
     kernel: Count = 3  # edge of a convolution
     pooling: Literal["max", "average"] = "max"  # at the end of a block
-    head: Literal["flatten", "average"] = "flatten"  # how the last feature maps become a vector
+    normalisation: Literal["after pooling", "before activation"] = "after pooling"  # place of it in a block
+    head: Literal["flatten", "average", "average and maximum"] = "flatten"  # how the last maps become a vector
     dense: Annotated[int, Field(ge=0)] = 0  # neurons of an extra dense layer; 0: no extra layer
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5  # before each dense layer
     batch_size: Count = 32
@@ -46,6 +47,7 @@ class Preset:
     thin_frames: Share = 0.0  # thin frames, labelled glasses
     ghosts: Share = 0.0  # parts of a pair, with the label 0.5
     creases: Share = 0.0  # lines that resemble a rim, labelled none
+    exchanged_eyes: Share = 0.0  # eyes of one training face on another, as a share of all, with the label of the eyes
 
     def settings(self) -> dict[str, float | int | str | bool]:
         """Return the settings in the form of the card."""
@@ -109,14 +111,17 @@ PRESETS = {
         size=128,
         filters=(16, 32, 64, 128),
         band_filters=(16, 32, 64, 64),
+        normalisation="before activation",
+        head="average and maximum",
         schedule="cosine",
         learning_rate=2e-3,
         batch_size=64,
         augment=0.7,
         thin_frames=0.5,
         ghosts=0.06,
-        creases=0.12,
-        epochs=26,
+        creases=0.25,
+        exchanged_eyes=1.0,
+        epochs=22,
         patience=0,
     ),
 }
