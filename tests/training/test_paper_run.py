@@ -1,6 +1,7 @@
 """The paper's experiments: everything is trained once, in spite of interruptions, and truth is kept beside flips."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,6 +131,9 @@ def test_a_new_folder_continues_the_results_of_another_machine(
     results = tmp_path / "docs/paper/results.json"
     shorter = [*command[: command.index("--seeds")], "--seeds", "1", "--trials", "1", "--flipped", "0.1"]
     assert main(shorter) == 0
+    # As an earlier release wrote it, which lacked a setting.
+    results.write_text(re.sub(r',\s*"exchanged_eyes": 0.0', "", results.read_text()))
+    assert "exchanged_eyes" not in results.read_text()
     before, trained = PaperResults.read(results), len(trainer.trained)
     assert main(_elsewhere(shorter, tmp_path)) == 0
     assert len(trainer.trained) == trained
@@ -158,6 +162,10 @@ def test_a_new_folder_continues_the_results_of_another_machine(
     assert "choose another folder" in capsys.readouterr().err
 
 
+def _with_settings(found: PaperResults, **settings: int) -> PaperResults:
+    return found.model_copy(update={"settings": {name: one | settings for name, one in found.settings.items()}})
+
+
 def test_results_about_something_else_are_not_continued(
     trainer: Trainer, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +178,8 @@ def test_results_about_something_else_are_not_continued(
         "seed": (found, ["--flipped", "0.1", "--seed", "3"]),
         "version": (found.model_copy(update={"tools": {**found.tools, "keras": "1.0"}}), ["--flipped", "0.1"]),
         "unknown": (found.model_copy(update={"prepared": ""}), ["--flipped", "0.1"]),
+        "settings": (_with_settings(found, epochs=9), ["--flipped", "0.1"]),
+        "later release": (_with_settings(found, stride=2), ["--flipped", "0.1"]),
     }
     capsys.readouterr()
     for name, (results, options) in changes.items():

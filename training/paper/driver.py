@@ -15,7 +15,7 @@ from gate.cores import usable_cores
 from training.data.dataset import ImageDataSet, Split, read_dataset
 from training.data.records import Manifest, read_rows, write_records
 from training.errors import DataError
-from training.model.preset import SIZES
+from training.model.preset import SIZES, Preset
 from training.paper.experiments import SEARCH, UNTUNED, LabelExperiments, final
 from training.paper.flips import write_flips
 from training.paper.results import RESULTS_FILE, LabelKind, PaperPlan, PaperResults, PreparedFiles, Settings
@@ -109,7 +109,7 @@ class PaperRun:
         return (
             found.prepared == prepared
             and (found.plan.seed, found.plan.share) == (self.plan.seed, self.plan.share)
-            and found.settings == _settings()
+            and _presets(found.settings) == _presets(_settings())
             and all(found.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
         )
 
@@ -164,6 +164,14 @@ class PaperRun:
 
 def _settings() -> dict[str, Settings]:
     return {"untuned": UNTUNED.settings(), "search": SEARCH.settings(), "final": final(UNTUNED).settings()}
+
+
+def _presets(settings: Mapping[str, Settings]) -> dict[str, Preset] | None:
+    """Parse settings: one that is younger than the results had its default there. None if a setting is unknown."""
+    try:
+        return {name: Preset.from_settings(values) for name, values in settings.items()}
+    except TypeError:
+        return None
 
 
 _TOOLS = (tf, keras, keras_tuner)
