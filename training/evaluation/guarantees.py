@@ -36,6 +36,8 @@ from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
+NARROWEST = Band(0.2, 0.8)
+"""A certified band contains this one: no image is accepted with a label that has one chance in five to be wrong."""
 
 
 class CalibrationRecord(Finding):
@@ -156,9 +158,9 @@ def certify_run(
 ) -> CertificateRecord:
     """Certify the band on faces that no network was trained on; write the certificate to the folder of the run.
 
-    The validation split proposes the edges, and the paper's are the last ones; as raw logits these depend on the labels
-    through the temperature alone. Only images below the novelty threshold
-    count, because the others are discarded before the band applies.
+    The validation split proposes the edges, and those of `NARROWEST` are the last ones; as raw logits these depend on
+    the labels through the temperature alone. Only images below the novelty threshold count, because the others are
+    discarded before the band applies.
 
     Args:
         records: those of the run.
@@ -180,7 +182,8 @@ def certify_run(
     proposing, held = (load_records(records, split, size=size) for split in (Split.VALIDATION, Split.CALIBRATION))
     own = score_held_out(fitted.network, load_head(run), held, threshold=calibrated.novelty)
     paper = RawBand.from_probability(Band(), calibrated.calibration.temperature)
-    edges = up_to(propose_edges(predict_logits(fitted.network, proposing.images)), paper)
+    last = RawBand.from_probability(NARROWEST, calibrated.calibration.temperature)
+    edges = up_to(propose_edges(predict_logits(fitted.network, proposing.images)), last)
 
     def certified(faces: HeldOut, networks: int) -> Certificate:
         kept = faces.counted()
