@@ -8,7 +8,7 @@ BIN := .venv/bin
 # Compiling every module took a third of the installation; Python compiles those that it imports.
 PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet --no-compile
 FACES ?= ../shared/faces
-VERSION ?= 3
+VERSION ?= 4
 # The locks keep extras: without them older releases of pip treat a requirement with an extra as unpinned.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
