@@ -3,7 +3,7 @@
 A network that has few faces with glasses also learns which hair, age and background they have, and errs where a
 generator combines them otherwise. An exchange keeps the label of the eyes and changes everything else (G. Ghiasi et
 al., *Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation*, 2021). Half of the exchanged
-eyes wear glasses, and the seam is the same for both labels, so that a seam says nothing about them.
+eyes wear glasses, and the seam is the same for both labels, so that the network cannot learn the label from it.
 
 Portraits are aligned, so that the eyes of one lie where those of another do.
 """

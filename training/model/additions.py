@@ -11,8 +11,8 @@ from training.model.preset import Preset
 def with_additions(train: Records, preset: Preset, *, seed: int) -> Records:
     """Return `train` followed by the pictures drawn on its portraits without glasses, and those with exchanged eyes.
 
-    Only training images are used, so the other splits stay unseen. Nothing is drawn on portraits without a found pair
-    of eyes. The name of a picture is that of the portrait under it.
+    Only training images are used, so the other splits stay unseen. Portraits without a found pair of eyes are not drawn
+    on. The name of a picture is that of the portrait under it.
     """
     random = np.random.default_rng(seed)
     none = np.flatnonzero(train.labels == 0)
