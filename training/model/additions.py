@@ -1,5 +1,7 @@
 """Add pictures made from the training images, by the shares of the preset."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from training.data.eye_exchange import exchange_eyes
@@ -20,16 +22,14 @@ def with_additions(train: Records, preset: Preset, *, seed: int) -> Records:
     for number, (kind, share) in enumerate(_shares(preset).items()):
         chosen = np.sort(random.choice(none, min(len(none), round(share * len(none))), replace=False))
         pictures, drawn = add_to_portraits(train.images[chosen], kind, seed=seed * len(Addition) + number)
-        part = train.select(chosen[drawn])
         labels = np.full(len(pictures), LABELS[kind], np.float32)
-        parts.append(Records(pictures, labels, part.names, part.data_sets, part.sources))
+        parts.append(replace(train.select(chosen[drawn]), images=pictures, labels=labels))
     # Within a data set: drawn eyes on a photograph would show a network what no generator makes.
     for data_set in dict.fromkeys(train.data_sets if preset.exchanged_eyes else ()):
         own = train.select(np.array([one == data_set for one in train.data_sets]))
         count = round(preset.exchanged_eyes * len(own))
         pictures, labels, onto = exchange_eyes(own.images, own.labels, count, seed=seed)
-        part = own.select(onto)
-        parts.append(Records(pictures, labels, part.names, part.data_sets, part.sources))
+        parts.append(replace(own.select(onto), images=pictures, labels=labels))
     return join(*parts) if len(parts) > 1 else train
 
 

@@ -2,8 +2,8 @@
 
 The paper's CNN has blocks of convolution, ReLU, pooling and batch normalisation, then dropout and one neuron. Thin
 frames need more pixels than it sees. With `band_filters`, a first tower sees the whole image at half the size, and a
-second one the band around the eyes at full size. Both end in mean and maximum over the image, so that a shifted face
-changes little.
+second one the band around the eyes at full size. The second one ends in mean and maximum over the band, so that a
+shifted face changes little; the first one ends in the `head` of the preset.
 
 The towers learn apart, each from its own loss, so that their errors differ. On generators that neither has seen, the
 first one errs three times as often, hence its smaller weight.

@@ -153,7 +153,7 @@ def train_network(
 ) -> TrainedNetwork:
     """Minimise binary cross-entropy with Adam, on all GPUs if there are several.
 
-    The preset may add drawn pictures to the training images, see `training.model.additions`.
+    The preset may add pictures made from the training images, see `training.model.additions`.
 
     Args:
         train: training images.
