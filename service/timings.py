@@ -1,9 +1,9 @@
 """The durations of the stages of one request, for its log line and its trace."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,24 @@ class Stage:
     name: str
     started: float
     ended: float
+
+
+class Measured:
+    """The context of `Stages.measure`."""
+
+    __slots__ = ("_name", "_stages", "_started")
+
+    def __init__(self, stages: "Stages", name: str) -> None:
+        self._stages = stages
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._started = self._stages.now()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stages.add(self._name, self._started, self._stages.now())
 
 
 class Stages:
@@ -26,14 +44,13 @@ class Stages:
         """Add an interval that was measured elsewhere."""
         self.found.append(Stage(name, started, ended))
 
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        """Measure the block."""
-        started = self._clock()
-        try:
-            yield
-        finally:
-            self.add(name, started, self._clock())
+    def measure(self, name: str) -> "Measured":
+        """Measure a block, also one that fails."""
+        return Measured(self, name)
+
+    def now(self) -> float:
+        """Return the time by the clock."""
+        return self._clock()
 
     def latest(self) -> dict[str, float]:
         """Return the seconds of the last interval of each stage, but all of `queue`, as the metrics count them."""

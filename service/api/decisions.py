@@ -19,7 +19,7 @@ from service.errors import (
     Overloaded,
 )
 from service.http.openapi import describe_body, describe_problems
-from service.http.request_body import read_body, while_connected
+from service.http.request_body import WhileConnected, read_body
 from service.http.scope_state import request_state
 from service.ids import Identity, Source, new_id
 from service.inference.payload import Payload
@@ -95,7 +95,7 @@ async def _answer(runtime: Runtime, request: Request, query: DecisionQuery, *, i
 async def _decide(runtime: Runtime, request: Request, context: RequestContext, *, image: ImageRequest) -> ImageDecision:
     with context.stages.measure("read"):
         body = Payload(await read_body(request, context.permit, min_rate=runtime.settings.min_body_rate))
-    with while_connected(request):
+    with WhileConnected(request):
         return await runtime.pipeline.decide_file(context, body, image)
 
 

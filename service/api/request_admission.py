@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 
 from starlette.requests import Request
 
@@ -74,7 +75,7 @@ async def admit(
     context: RequestContext | None = None
     try:
         with (
-            count_refusals(None if is_trial else runtime.metrics),
+            CountRefusals(None if is_trial else runtime.metrics),
             runtime.admission.admit(size, timeout, max_body_bytes=max_body_bytes, caller=caller) as permit,
             runtime.runner as runner,
         ):
@@ -86,16 +87,27 @@ async def admit(
         raise DeadlineExceeded(f"there was no answer within {given * 1000:.0f} ms") from error
 
 
-@contextmanager
-def count_refusals(metrics: Metrics | None) -> Iterator[None]:
-    """Count refused requests and images at fault; an image at fault becomes an `InvalidImage`."""
-    try:
-        yield
-    except ImageError as error:
-        if metrics is not None:
-            metrics.observe_image_error(error.code)
-        raise InvalidImage(error) from error
-    except Overloaded as error:
-        if metrics is not None:
-            metrics.observe_shed(error.reason)
-        raise
+class CountRefusals:
+    """Counts refused requests and images at fault in the block; an image at fault becomes an `InvalidImage`.
+
+    Args:
+        metrics: count them; None counts none.
+    """
+
+    __slots__ = ("_metrics",)
+
+    def __init__(self, metrics: Metrics | None) -> None:
+        self._metrics = metrics
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, ImageError):
+            if self._metrics is not None:
+                self._metrics.observe_image_error(error.code)
+            raise InvalidImage(error) from error
+        if isinstance(error, Overloaded) and self._metrics is not None:
+            self._metrics.observe_shed(error.reason)

@@ -10,7 +10,7 @@ import grpc
 
 from service.access.guard import Guard
 from service.access.policy import GRPC
-from service.api.request_admission import count_refusals
+from service.api.request_admission import CountRefusals
 from service.api.v2.inference import Inference, check_model
 from service.errors import BodyTooLarge, DeadlineExceeded, NotFound, NotReady, Overloaded, ServiceError
 from service.grpc_server import messages
@@ -124,7 +124,7 @@ class InferenceService:
         Raises:
             Overloaded: the caller has too many calls in progress.
         """
-        with count_refusals(self._runtime.metrics):
+        with CountRefusals(self._runtime.metrics):
             if not self._shares.take(caller, "calls", 1):
                 detail = "this caller's share of calls is in progress (LENSGATE_MAX_SHARE_PER_CALLER): try again in 1 s"
                 raise Overloaded(detail, reason="calls", retry_after=1)
@@ -146,7 +146,7 @@ class InferenceService:
         with ExitStack() as stack:
             with call.logged(self._log, only_failures=True):
                 call.admit(self._guard, is_counted=False)
-                stack.enter_context(count_refusals(self._runtime.metrics))
+                stack.enter_context(CountRefusals(self._runtime.metrics))
                 self._check_streams()
                 stack.enter_context(self._runtime.admission.stream(call.caller))
             self._streams.add(stream)

@@ -5,8 +5,9 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import TracebackType
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from service.errors import BodyTooLarge, BodyTooSlow, ClientGone, DeadlineExceeded, MalformedRequest
 from service.http.scope_state import Connection, request_state
@@ -34,7 +35,7 @@ def content_length(request: Request) -> int | None:
     return int(text)
 
 
-async def read_body(request: Request, permit: Permit, *, min_rate: int) -> bytearray:
+async def read_body(request: Request, permit: Permit, *, min_rate: int) -> bytes | bytearray:
     """Read the whole body, counting each part in `permit` before it is kept.
 
     Raises:
@@ -47,28 +48,36 @@ async def read_body(request: Request, permit: Permit, *, min_rate: int) -> bytea
     if length is not None and connection is not None:
         body = await _read_announced(request, length, connection, min_rate=min_rate)
     else:
-        body = bytearray()
-        with _at_rate(min_rate, lambda: len(body)):
-            async for part in body_parts(request):
-                permit.receive(len(part))
-                body += part
+        body = await _read_parts(request, permit, min_rate=min_rate)
     permit.complete()
     return body
 
 
-async def _read_announced(request: Request, length: int, connection: Connection, *, min_rate: int) -> bytearray:
-    """Read a body of known length, whose bytes are already reserved, into one buffer without copies."""
-    body = bytearray(length)
-    rest = memoryview(body)
+async def _read_parts(request: Request, permit: Permit, *, min_rate: int) -> bytearray:
+    body = bytearray()
+    with _at_rate(min_rate, lambda: len(body)):
+        async for part in body_parts(request):
+            permit.receive(len(part))
+            body += part
+    return body
+
+
+async def _read_announced(request: Request, length: int, connection: Connection, *, min_rate: int) -> bytes | bytearray:
+    """Read a body of known length, whose bytes are already reserved: without a copy if it has come, else into a buffer.
+
+    The bytes that have come with the head are copied once; the rest goes from the socket to its place.
+    """
     is_direct = False
     try:
-        with _at_rate(min_rate, lambda: length - (connection.rest_of_body() if is_direct else len(rest))):
-            async for part in body_parts(request):
-                rest[: len(part)] = part
-                rest = rest[len(part) :]
-                if part and rest:
-                    connection.read_into(rest)
-                    is_direct = True
+        with _at_rate(min_rate, lambda: length - connection.rest_of_body() if is_direct else 0):
+            first, _ = await _receive(request)
+            if len(first) == length:
+                return first
+            body = bytearray(length)
+            body[: len(first)] = first
+            connection.read_into(memoryview(body)[len(first) :])
+            is_direct = True
+            await _receive(request)
     except BaseException:
         connection.stop_reading()
         raise
@@ -141,11 +150,22 @@ async def body_parts(request: Request) -> AsyncIterator[bytes]:
     Raises:
         ClientGone: the caller disconnected before the end.
     """
-    try:
-        async for part in request.stream():
-            yield part
-    except ClientDisconnect as error:
-        raise ClientGone("the connection closed before the body was complete") from error
+    is_last = False
+    while not is_last:
+        part, is_last = await _receive(request)
+        yield part
+
+
+async def _receive(request: Request) -> tuple[bytes, bool]:
+    """Return the next part of the body and whether it is the last.
+
+    Raises:
+        ClientGone: the caller disconnected before the end.
+    """
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone("the connection closed before the body was complete")
+    return message.get("body", b""), not message.get("more_body", False)
 
 
 async def read_small(request: Request, *, limit: int, seconds: float) -> bytes:
@@ -168,30 +188,33 @@ async def read_small(request: Request, *, limit: int, seconds: float) -> bytes:
     return bytes(body)
 
 
-@contextmanager
-def while_connected(request: Request) -> Iterator[None]:
-    """Cancel the block if the caller disconnects; the body must have been read.
+class WhileConnected:
+    """Cancels the block if the caller disconnects; the body must have been read.
 
     Raises:
         ClientGone: the caller disconnected.
     """
-    task, state = asyncio.current_task(), request_state(request.scope)
-    is_gone = False
 
-    def leave() -> None:
-        nonlocal is_gone
-        is_gone = True
-        if task is not None:
-            task.cancel()
+    __slots__ = ("_is_gone", "_state", "_task")
 
-    state.on_disconnect = leave
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not is_gone:
-            raise
-        if task is not None:
-            task.uncancel()
-        raise ClientGone("the connection closed before the answer") from None
-    finally:
-        state.on_disconnect = None
+    def __init__(self, request: Request) -> None:
+        self._state = request_state(request.scope)
+        self._task = asyncio.current_task()
+        self._is_gone = False
+
+    def __enter__(self) -> None:
+        self._state.on_disconnect = self._leave
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._state.on_disconnect = None  # Also ends the cycle of references.
+        if self._is_gone and isinstance(error, asyncio.CancelledError):
+            if self._task is not None:
+                self._task.uncancel()
+            raise ClientGone("the connection closed before the answer") from None
+
+    def _leave(self) -> None:
+        self._is_gone = True
+        if self._task is not None:
+            self._task.cancel()

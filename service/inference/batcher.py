@@ -140,7 +140,7 @@ class Batcher:
         now = self._clock()
         item = Item(pixels, now - waited, deadline, done)
         with self._changed:
-            if self._closing or not self.is_alive:
+            if self._closing:  # Also after a thread has died.
                 raise NotReady("the inference thread has ended: this replica makes no further decisions")
             self._queue.append(item)
             self._queued += item.images

@@ -13,7 +13,7 @@ from service.api.batch.multipart import FormParser
 from service.api.batch.session import BATCH, BatchSession
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import UploadParser
-from service.api.request_admission import count_refusals
+from service.api.request_admission import CountRefusals
 from service.errors import Internal, MalformedRequest, MethodNotAllowed, NotReady, Overloaded
 from service.http.allowed_methods import NOT_ALLOWED, REFUSE
 from service.http.caller import name_caller
@@ -108,7 +108,7 @@ class BatchResponse(Response):
             image=ImageRequest(expected=self._query.expected, source=self._query.source),
             timeout=settings.timeout(self._query.timeout_ms),
         )
-        with count_refusals(self._runtime.metrics), self._runtime.admission.stream(name_caller(scope)):
+        with CountRefusals(self._runtime.metrics), self._runtime.admission.stream(name_caller(scope)):
             try:
                 await session.run()
             finally:

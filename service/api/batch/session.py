@@ -15,7 +15,7 @@ from service.api.batch.ordered_results import OrderedResults
 from service.api.batch.upload import UploadReader
 from service.api.batch.upload_events import UploadParser
 from service.api.decisions import decision_body
-from service.api.request_admission import count_refusals
+from service.api.request_admission import CountRefusals
 from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
 from service.http.request_body import Pace
 from service.http.request_log import log_failed_image
@@ -158,7 +158,7 @@ class BatchSession:
             return error_line(error, identity, seconds=time.monotonic() - started, stages=stages.milliseconds())
 
         try:
-            with count_refusals(self._runtime.metrics), self._runtime.runner as runner:
+            with CountRefusals(self._runtime.metrics), self._runtime.runner as runner:
                 async with asyncio.timeout(self._timeout):
                     context = RequestContext(runner, permit, started + self._timeout, stages)
                     image = replace(self._image, identity=identity)

@@ -16,7 +16,7 @@ _STEP = 256 * 1024
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-async def decompress(body: bytearray, encoding: str, permit: Permit) -> bytes | bytearray:
+async def decompress(body: bytes | bytearray, encoding: str, permit: Permit) -> bytes | bytearray:
     """Decompress a body sent with Content-Encoding `encoding`.
 
     What comes out is counted in `permit` step by step, before it is kept, and others run in between: a bomb ends at the
@@ -53,7 +53,7 @@ def compress(body: bytes, encoding: str) -> bytes:
     return gzip.compress(body, 1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)
 
 
-async def _inflate(body: bytearray, inflater: "zlib._Decompress", permit: Permit) -> bytearray:
+async def _inflate(body: bytes | bytearray, inflater: "zlib._Decompress", permit: Permit) -> bytearray:
     found = bytearray()
     whole = memoryview(body)
     for start in range(0, len(whole), _PIECE):

@@ -16,7 +16,7 @@ from service.api.v2.response import encode_answer
 from service.api.v2.schemas import INFER
 from service.errors import MalformedRequest
 from service.http.query_params import check_names
-from service.http.request_body import read_body, while_connected
+from service.http.request_body import WhileConnected, read_body
 from service.http.scope_state import request_state
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, RequestContext
@@ -61,7 +61,7 @@ class InferEndpoint:
             noted=partial(_note_names, request),
         )
         self._inference.make_room(context, asked)
-        with while_connected(request):
+        with WhileConnected(request):
             answers = await self._inference.decide(context, asked)
         encoding = time.monotonic()
         response = self._respond(request, asked, answers, model)

@@ -23,6 +23,9 @@ MAX_JSON_BYTES = 2 * 2**20
 NoteNames = Callable[[dict[str, str | int]], object]
 """Receives `id` and `source` of a request, as far as they are given and valid, for its log line."""
 
+_KEPT_BYTES = 1024  # Longest JSON part that is kept parsed: callers send the same one with each tensor.
+_KEPT_HEADS = 64
+
 _LABELS = {label.encode(): label for label in Label}
 
 # In any case, and with the first letter escaped: without one of these a request cannot hold `expected`.
@@ -107,8 +110,8 @@ def parse_request(
         MalformedRequest: the text names the member at fault.
         BodyTooLarge: it holds more images, or more JSON, than a request may.
     """
-    given, binary = _split(body, header_length)
-    head = read_head(given, noted)
+    text, binary = _split(body, header_length)
+    head = _read_text(text, noted)
     return build_request(head, _cut(head.inputs, binary), served=served, read_shared=read_shared)
 
 
@@ -153,24 +156,45 @@ def build_request(
     )
 
 
-def _split(body: bytes | bytearray, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
+def _split(body: bytes | bytearray, header_length: int | None) -> tuple[memoryview, memoryview]:
     whole = memoryview(body)
     end = len(whole) if header_length is None else header_length
     if end > len(whole):
         raise MalformedRequest(f"Inference-Header-Content-Length is {end:,}, the body has {len(whole):,} bytes")
     if end > MAX_JSON_BYTES:
         raise BodyTooLarge(f"{end:,} bytes of JSON: {MAX_JSON_BYTES:,} are allowed, send tensors as binary data")
+    return whole[:end], whole[end:]
+
+
+def _read_text(text: memoryview, noted: NoteNames) -> InferenceHead:
+    if len(text) > _KEPT_BYTES:
+        return read_head(_load(text), noted)
+    kept = bytes(text)
     try:
-        head = orjson.loads(whole[:end])
+        head = _read_kept(kept)
+    except MalformedRequest:
+        return read_head(_load(kept), noted)  # Raises again, after the names are noted.
+    noted({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
+    return head
+
+
+@lru_cache(_KEPT_HEADS)
+def _read_kept(text: bytes) -> InferenceHead:
+    return validate(InferenceHead, _load(text))
+
+
+def _load(text: bytes | memoryview) -> dict[str, Any]:
+    try:
+        head = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise MalformedRequest(f"the request is not JSON: {error}") from error
     if not isinstance(head, dict):
         raise MalformedRequest("the request must be a JSON object")
-    _check_expected_is_unique(whole[:end])
-    return head, whole[end:]
+    _check_expected_is_unique(text)
+    return head
 
 
-def _check_expected_is_unique(text: memoryview) -> None:
+def _check_expected_is_unique(text: bytes | memoryview) -> None:
     """Raise MalformedRequest where a request with `expected` repeats a member: parsing would keep the last one."""
     found = bytes(text)
     if any(spelling in found for spelling in _EXPECTED_SPELLINGS):

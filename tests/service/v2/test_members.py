@@ -163,3 +163,33 @@ def test_the_names_are_noted_before_anything_is_found_at_fault(given: dict[str, 
     with pytest.raises(MalformedRequest):
         parse({**given, "inputs": 7, "outputs": [7]}, noted=noted.append)
     assert noted == [names]
+
+
+def test_a_repeated_head_is_answered_and_noted_like_the_first_one() -> None:
+    given = {"id": "face-7", "inputs": [IMAGE], "parameters": {"source": "run-3", "expected": "glasses"}}
+    noted: list[dict[str, Any]] = []
+    first, second = (parse(given, noted=noted.append) for _ in range(2))
+    assert noted == [{"id": "face-7", "source": "run-3"}] * 2
+    assert second.expected == first.expected == [Label.GLASSES]
+    assert (second.identity, second.source, second.outputs) == (first.identity, first.source, first.outputs)
+    assert first.take_pixels() is not None
+    assert second.take_pixels() is not None
+
+
+def test_a_repeated_head_at_fault_is_refused_in_the_same_words_and_noted_each_time() -> None:
+    noted: list[dict[str, Any]] = []
+    texts = []
+    for _ in range(2):
+        with pytest.raises(MalformedRequest) as refused:
+            parse({"id": "face-7", "inputs": [IMAGE], "expects": "glasses"}, noted=noted.append)
+        texts.append(refused.value.detail)
+    assert texts[0] == texts[1]
+    assert "expects" in texts[0]
+    assert noted == [{"id": "face-7"}] * 2
+
+
+def test_heads_that_differ_in_one_member_are_not_mixed_up() -> None:
+    for number in range(200):
+        given = {"id": f"face-{number}", "inputs": [IMAGE], "parameters": {"timeout": number + 1}}
+        asked = parse(given)
+        assert (asked.identity, asked.timeout) == (f"face-{number}", (number + 1) / 1e6)
