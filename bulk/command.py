@@ -61,8 +61,8 @@ def _fail(text: str, status: int) -> int:
 
 
 def _run(settings: Settings) -> Summary:
-    source = open_source(settings.src, settings.storage_options, kind=settings.format)
     job = settings.job()
+    source = open_source(settings.src, settings.storage_options, kind=settings.format, apart=(job.target, job.keep))
     check_job(source, job)
     progress = Progress(sys.stderr)
     with contextlib.closing(progress):

@@ -1,7 +1,7 @@
 """SRC: detect its format and open it."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,10 @@ class Source:
         yield from fault_units(wanted.faults, self.kind, self.url, self.files.root)
 
 
-def open_source(url: str, options: Mapping[str, Any], *, kind: SourceKind | None = None) -> Source:
-    """Open SRC and detect its format unless `kind` is given.
+def open_source(
+    url: str, options: Mapping[str, Any], *, kind: SourceKind | None = None, apart: Iterable[str | None] = ()
+) -> Source:
+    """Open SRC and detect its format unless `kind` is given. The folders `apart` are not read: the run writes there.
 
     Raises:
         SourceError: SRC holds no images, or files of several formats.
@@ -69,7 +71,7 @@ def open_source(url: str, options: Mapping[str, Any], *, kind: SourceKind | None
         OSError: SRC cannot be listed.
     """
     store, path = locate(url, options)
-    files = Files.under(store, path)
+    files = Files.under(store, path, tuple(filter(None, apart)))
     name = store.name(files.path)
     return Source(kind or _find_kind(files, name), name, files, is_kind_given=kind is not None)
 
