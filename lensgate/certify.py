@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from common.identity import is_identity
 from gate import Label, Model, ModelStore
-from service.errors import SettingsError
+from service.errors import RecordsUnavailable, SettingsError
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
                 confidence=options.confidence,
                 source=options.source,
             )
+    except RecordsUnavailable as error:
+        raise SettingsError(f"{error} (the records of --records-url or LENSGATE_RECORDS_URL)") from error
     finally:
         store.close()
     print(found.model_dump_json(indent=2) if options.json else "\n".join(_describe(found)))

@@ -16,6 +16,7 @@ _PRAGMAS = (
     "foreign_keys=ON",
 )
 
+_MAGIC = b"SQLite format 3\0"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -37,6 +38,7 @@ def make_engine(url: URL) -> Engine:
     @event.listens_for(engine, "do_connect")
     def make_folder(*_: object) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_other_file(path)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
@@ -51,6 +53,18 @@ def make_engine(url: URL) -> Engine:
             raise InvalidatePoolError(f"{path} was deleted or replaced")
 
     return engine
+
+
+def _refuse_other_file(path: Path) -> None:
+    """Raise what SQLite raises about a longer file: it takes one below a page for empty, and overwrites it."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(len(_MAGIC))
+    if head not in (b"", _MAGIC):
+        error = sqlite3.DatabaseError("file is not a database")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
 
 
 def _identify(path: Path) -> tuple[int, int] | None:

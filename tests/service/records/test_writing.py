@@ -162,20 +162,24 @@ def test_much_is_deleted_a_part_at_a_time(store: Store) -> None:
     ("damage", "text"),
     [
         (lambda _: b"this is no database at all, and long enough to be seen as none" * 20, "not a database"),
+        # Below a page, SQLite itself would take the file for empty and overwrite it.
+        (lambda _: b"4\n", "not a database"),
         (lambda data: data[:4096] + b"\xaa" * (len(data) - 4096), "malformed"),
         (lambda data: data[:6000], "malformed"),
     ],
-    ids=["text", "overwritten", "truncated"],
+    ids=["text", "a short text", "overwritten", "truncated"],
 )
 def test_a_damaged_file_is_named_with_its_remedy(damage: Callable[[bytes], bytes], text: str, tmp_path: Path) -> None:
     path = tmp_path / "records.db"
     store = Store(f"sqlite:///{path}")
     write(store, [entry().row()], ())
     store.close()
-    path.write_bytes(damage(path.read_bytes()))
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
     for _ in range(2):
         with pytest.raises(RecordsUnavailable, match=f"{text}: move the SQLite file of LENSGATE_RECORDS_URL away"):
             write(store, [entry().row()], ())
+        assert path.read_bytes() == damaged
     for part in tmp_path.glob("records.db*"):
         part.rename(tmp_path / f"moved-{part.name}")
     write(store, [entry().row()], ())

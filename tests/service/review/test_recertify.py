@@ -155,6 +155,27 @@ def test_records_that_do_not_exist_are_not_created(
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("sqlite:///{}/models/glasses/CURRENT", "file is not a database"),
+        ("postgresql://u:secret@127.0.0.1:1/records", "Connection refused"),
+    ],
+    ids=["another file", "a server that is down"],
+)
+def test_records_that_cannot_be_read_are_one_line(
+    url: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "models", brightness_model())
+    command = ["certify", "--models", str(tmp_path / "models"), "--records-url", url.format(tmp_path)]
+    assert main(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("lensgate: the record store is unavailable: ")
+    assert reason in line
+    assert "--records-url" in line
+    assert "secret" not in line
+
+
 def test_the_command_prints_the_band_or_what_is_missing(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
