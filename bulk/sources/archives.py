@@ -5,7 +5,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, Any
 
@@ -20,7 +20,11 @@ DAMAGES = (TarError, EOFError, OSError, zlib.error, lzma.LZMAError, pa.ArrowExce
 """The exceptions of damaged tars. Errors of the store have become `UnreadableFile` before."""
 
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _PIECE_BYTES = 2**20
+_ARROW_BYTES = 2**16
+"""Arrow has no `read1`, and drops at most one piece before damage."""
+
 _XZ_BYTES = 2**27
 """Memory limit of xz, whose strongest preset needs 65 MiB."""
 
@@ -35,14 +39,14 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
     stored = io.BufferedReader(_Stored(file), _PIECE_BYTES)
     head = stored.peek(len(_XZ))
     if head.startswith(_GZIP):
-        return _all(gzip.GzipFile(fileobj=stored))
+        return _all(gzip.GzipFile(fileobj=stored).read1)
     if head.startswith(_BZIP2):
-        return _all(bz2.BZ2File(stored))
+        return _all(bz2.BZ2File(stored).read1)
     if head.startswith(_XZ):
         return _decode_xz(stored)
-    if head.startswith(_ZSTD):
-        return _all(pa.CompressedInputStream(pa.PythonFile(stored, "r"), "zstd"))
-    return _all(stored)
+    if head.startswith(_ZSTD) or _is_skippable(head):
+        return _all(pa.CompressedInputStream(pa.PythonFile(stored, "r"), "zstd").read, _ARROW_BYTES)
+    return _all(stored.read1)
 
 
 class _Stored(io.RawIOBase):
@@ -63,8 +67,14 @@ class _Stored(io.RawIOBase):
         return len(data)
 
 
-def _all(file: "IO[bytes] | pa.NativeFile") -> Iterator[bytes]:
-    return iter(partial(file.read, _PIECE_BYTES), b"")
+def _is_skippable(head: bytes) -> bool:
+    """Return whether a skippable frame of zstd comes first, as in every file of pzstd."""
+    return head[1:4] == _ZSTD_SKIPPABLE and head[0] & 0xF0 == 0x50
+
+
+def _all(read: Callable[[int], bytes], size: int = _PIECE_BYTES) -> Iterator[bytes]:
+    """Yield what `read` returns. `read1` keeps the bytes before damage, which `read` drops with its error."""
+    return iter(partial(read, size), b"")
 
 
 def _decode_xz(stored: IO[bytes]) -> Iterator[bytes]:

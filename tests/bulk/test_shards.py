@@ -1,9 +1,11 @@
 import gzip
 import io
 import json
+import struct
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -192,8 +194,23 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
         (b"", 0),
         (b"no tar at all" * 100, 0),
         (gzip.compress(tar_bytes(THREE))[:-300], 0),
+        # Decompressed before the damage was met.
+        (gzip.compress(tar_bytes(THREE)) + b"garbage", 3),
+        (gzip.compress(tar_bytes(THREE))[:-8] + bytes(8), 3),
+        (gzip.compress(tar_bytes(THREE))[:-4], 3),
     ],
-    ids=["within a member", "within a header", "between members", "damaged header", "empty", "no tar", "cut gzip"],
+    ids=[
+        "within a member",
+        "within a header",
+        "between members",
+        "damaged header",
+        "empty",
+        "no tar",
+        "cut gzip",
+        "gzip and more",
+        "wrong checksum of gzip",
+        "gzip cut in its checksum",
+    ],
 )
 def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
     data: bytes, readable: int, bulk: Bulk, tmp_path: Path
@@ -208,6 +225,17 @@ def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
 def test_compressed_tars_are_read_too(bulk: Bulk, tmp_path: Path) -> None:
     (tmp_path / "x.tgz").write_bytes(gzip.compress(tar_bytes(THREE)))
     assert bulk(tmp_path / "*.tgz", tmp_path / "out").summary["images"] == 3
+
+
+@pytest.mark.parametrize("name", ["x.tar.zst", "x.tar"])
+def test_a_tar_compressed_by_several_threads_is_read(name: str, bulk: Bulk, tmp_path: Path) -> None:
+    # pzstd writes a skippable frame with the size of the next one before each.
+    parts = [tar_bytes(THREE)[:1_000], tar_bytes(THREE)[1_000:]]
+    frames = [pa.compress(part, "zstd", asbytes=True) for part in parts]
+    data = b"".join(b"\x50\x2a\x4d\x18" + struct.pack("<II", 4, len(frame)) + frame for frame in frames)
+    (tmp_path / name).write_bytes(data)
+    assert bulk(tmp_path / name, tmp_path / "out").status == 0
+    assert [row["error"] for row in read_rows(tmp_path / "out")] == [None] * 3
 
 
 def test_accepted_samples_are_kept_whole(bulk: Bulk, tmp_path: Path) -> None:
