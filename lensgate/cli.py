@@ -1,4 +1,7 @@
-"""The console script. A command's modules are imported only when that command runs."""
+"""The console script. A command's modules are imported only when that command runs.
+
+This module imports none of the packages that take long: Ctrl-C meanwhile would show a traceback.
+"""
 
 import argparse
 import contextlib
@@ -10,10 +13,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from gate.errors import GateError
-from gate.extras import how_to_install
 from lensgate.parser import Parser
-from lensgate.signals import Terminated, close_output, ended_cleanly
+from lensgate.signals import Terminated, ended_cleanly
+from lensgate.streams import close_output, open_closed
 
 # The extra that provides each module, for the hint if it is missing.
 _EXTRAS = {
@@ -61,30 +63,44 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 for a reported error, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    open_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding lacks must not end a run.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options = _parse(arguments)
-        _warn_of_unknown_variables(options.command_name)
-        # The service handles signals itself.
-        with contextlib.nullcontext() if options.command_name == "serve" else ended_cleanly():
-            status: int | None = options.run(options)
-            sys.stdout.flush()
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        return _fail(f"this command needs {error.name}: {how_to_install(extra)}")
+        return _run(arguments)
     except Terminated as stopped:
         return stopped.status
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return close_output()
-    except (GateError, OSError) as error:
-        return _fail(str(error))
+    except Exception as error:
+        text = _report(error)
+        if text is None:
+            raise
+        return _fail(text)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
+    _warn_of_unknown_variables(options.command_name)
+    # The service handles signals itself.
+    with contextlib.nullcontext() if options.command_name == "serve" else ended_cleanly():
+        status: int | None = options.run(options)
+        sys.stdout.flush()
     return status or 0
+
+
+def _report(error: Exception) -> str | None:
+    """Return the line about an error that users can correct; None if the program is at fault."""
+    from gate.errors import GateError
+    from gate.extras import how_to_install
+
+    if isinstance(error, ModuleNotFoundError):
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        return None if extra is None else f"this command needs {error.name}: {how_to_install(extra)}"
+    return str(error) if isinstance(error, GateError | OSError) else None
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

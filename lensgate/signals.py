@@ -2,9 +2,7 @@
 
 import contextlib
 import faulthandler
-import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -40,14 +38,6 @@ def ended_cleanly() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def close_output() -> int:
-    """Discard further output after the reader has closed the pipe; return the exit status of SIGPIPE."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(null, sys.stdout.fileno())
-    return 128 + signal.SIGPIPE
 
 
 def _stop(number: int, _: FrameType | None) -> None:

@@ -22,13 +22,19 @@ def add_token(options: argparse.Namespace) -> int:
     """Create a token, print it, and store its hash."""
     path, token = _path(options), make_token()
     with locked_folder(path.parent):
-        before = read_text(path) if path.exists() else ""
-        after = f"{before}{'' if before.endswith(chr(10)) or not before else chr(10)}{_entry(options, token)}"
+        before = read_text(path) if path.exists() else None
+        after = f"{_ended(before or '')}{_entry(options, token)}"
         # Parse the whole file as the service does, so that errors are reported before it is written.
         parse_tokens(after, source=str(path))
         _write(path, after)
-    print(f"{path}: {options.name} added; the file holds only its hash, so store the token:", file=sys.stderr)
-    print(token)
+        try:
+            print(token, flush=True)
+        except OSError as error:
+            # The token is lost, and its name would stay taken.
+            _write(path, before) if before is not None else path.unlink()
+            text = f"{options.name} was not added, because its token cannot be printed: {error.strerror}"
+            raise OSError(error.errno, text) from error
+    print(f"{path}: {options.name} added; the file holds only its hash, so store the token", file=sys.stderr)
     return 0
 
 
@@ -56,6 +62,10 @@ def revoke_token(options: argparse.Namespace) -> int:
         _write(path, less)
     print(f"{path}: {options.name} revoked")
     return 0
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") or not text else f"{text}\n"
 
 
 def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:

@@ -62,6 +62,32 @@ def test_every_command_explains_itself_without_extras() -> None:
         assert f"usage: lensgate {name}".rstrip() in done.stdout
 
 
+# `lensgate` in a process whose parent closed these streams, as some schedulers do.
+CLOSED = "exec {closed} {python} -m lensgate classify {image} --models {models}"
+
+
+@pytest.mark.parametrize(
+    ("closed", "is_printed"), [("<&-", True), (">&-", False), ("2>&-", True), ("<&- >&- 2>&-", False)]
+)
+def test_a_command_runs_without_the_streams_that_its_parent_closed(
+    closed: str, is_printed: bool, models: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.png").write_bytes(encode(flat(250, 32), "PNG"))
+    line = CLOSED.format(closed=closed, python=sys.executable, image=tmp_path / "x.png", models=models)
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == is_printed
+
+
+def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path) -> None:
+    code = (
+        "import sys; from lensgate.streams import open_closed; open_closed(); "
+        "file = open(sys.argv[1], 'wb'); sys.exit(file.fileno())"
+    )
+    line = f'exec <&- >&- 2>&- {sys.executable} -c "{code}" {tmp_path / "file"}'
+    assert subprocess.run(["sh", "-c", line], check=False).returncode > 2
+
+
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--version"])

@@ -44,6 +44,22 @@ def test_what_is_there_stays_as_it_is(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("names", [["gen"], ["eva", "gen"]], ids=["the first token", "a further one"])
+def test_a_token_that_cannot_be_printed_is_not_added(
+    path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *others, name = names
+    assert [run(path, "add", other) for other in others] == [0] * len(others)
+    before = path.read_text() if others else None
+    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        assert run(path, "add", name) == 1
+        with pytest.raises(OSError, match="No space"):
+            full.close()
+    assert "gen was not added, because its token cannot be printed" in capsys.readouterr().err
+    assert (path.read_text() if path.exists() else None) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

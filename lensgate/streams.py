@@ -1,0 +1,26 @@
+"""Standard input, output and error: streams that the parent closed, and readers that have gone."""
+
+import contextlib
+import os
+import signal
+import sys
+
+_MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
+
+
+def open_closed() -> None:
+    """Open the null device for streams that the parent closed.
+
+    Python sets them to None, and the next files would get their numbers, so that messages would be written into them.
+    """
+    for name, mode in _MODES.items():
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end.
+
+
+def close_output() -> int:
+    """Discard further output after the reader has closed the pipe; return the exit status of SIGPIPE."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(null, sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
