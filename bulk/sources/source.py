@@ -95,15 +95,18 @@ def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool
 def _find_kind(files: Files, url: str) -> SourceKind:
     """Detect the format from the first files, or from the first one with a known suffix among many others."""
     found: set[SourceKind] = set()
-    ignored = Ignored()
+    ignored, is_missing = Ignored(), False
     for number, file in enumerate(files.listed(ignored)):
         name = files.store.file_text(file.path).rpartition("/")[2]
         kinds = {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
         found |= kinds
         if not kinds and not file.fault:
             ignored.add_file(name)
+            is_missing = file.path == files.path and file.size is None
         if found and number >= _LOOK:
             break
+    if is_missing:
+        raise SourceError(f"{url} does not exist")
     if not found:
         endings = " ".join(itertools.chain(*_ENDINGS.values()))
         there = f" ({describe(ignored.counts)})" if ignored.counts else ""

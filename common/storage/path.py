@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from common.errors import StorageError, UrlError
 from common.storage import local
 from common.storage.objects import ObjectStore
-from common.storage.stores import open_objects
+from common.storage.stores import local_path, open_objects
 from gate import files
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
@@ -81,10 +81,7 @@ def parse_path(text: str) -> AnyPath:
         UrlError: the URL is empty or chains several file systems, or `~` names no home folder.
     """
     if "://" not in text and not _ONE_SLASH.match(text):
-        try:
-            return Path(text).expanduser()  # A shell leaves the ~ of --out=~/runs as it is.
-        except RuntimeError as error:
-            raise UrlError(f"{text!r} has no home folder: {error}") from error
+        return local_path(text)
     url = _URL.fullmatch(text)
     if url and url[1].lower() in ("file", "local"):
         return Path(url[2])

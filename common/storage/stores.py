@@ -23,18 +23,31 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
         options: arguments of fsspec's file system, such as an endpoint.
 
     Raises:
-        UrlError: the protocol or an option is unknown, or the URL is malformed, empty or holds a password.
+        UrlError: the protocol, an option or the user of a `~` is unknown, or the URL is malformed, empty or holds a
+            password.
     """
     protocol, separator, path = url.partition("://")
     if separator and not path:
         raise UrlError(f"{url} names no file or folder")
     if not separator or protocol in ("file", "local"):
-        return LocalFiles(), os.path.normpath(Path(path if separator else url).expanduser().absolute())
+        return LocalFiles(), os.path.normpath(local_path(path if separator else url).absolute())
     if protocol in _WEB:
         check_url(url)
         return WebFiles(_connect(url, options)[0]), url
     refuse_password(url)
     return open_objects(url, options)
+
+
+def local_path(text: str) -> Path:
+    """Return a path of this machine; a shell leaves the `~` of `--out=~/runs` as it is.
+
+    Raises:
+        UrlError: `~` names no home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UrlError(f"{text!r} has no home folder: {error}") from error
 
 
 def full_url(url: str, options: Mapping[str, Any]) -> str:

@@ -95,7 +95,8 @@ def test_invalid_arguments_are_status_2_and_named(
 @pytest.mark.parametrize(
     ("src", "flags", "text"),
     [
-        ("nowhere", [], "is not a file, and holds no file with one of the suffixes .png"),
+        ("nowhere", [], "/nowhere does not exist\n"),
+        ("nowhere*", [], "is not a file, and holds no file with one of the suffixes .png"),
         ("faces", ["--version", "9"], "there is no model 'glasses' version '9'"),
         ("faces", ["--device", "cuda"], "LENSGATE_DEVICE=cuda"),
         ("mixed", [], "holds images and webdataset: select one with --format"),
@@ -107,6 +108,14 @@ def test_a_failure_is_named_and_has_status_1(src: str, flags: list[str], text: s
     ran = bulk(faces.parent / src, faces.parent / "out", *flags)
     assert (ran.status, ran.out) == (1, "")
     assert text in ran.err
+
+
+@pytest.mark.parametrize("place", ["SRC", "DST", "--keep"])
+def test_a_home_folder_of_nobody_is_refused(place: str, bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    given = {"SRC": faces, "DST": tmp_path / "out", "--keep": tmp_path / "keep"} | {place: "~nobody-has-this-name/x"}
+    ran = bulk(given["SRC"], given["DST"], "--keep", given["--keep"])
+    assert (ran.status, ran.out) == (2, "")
+    assert "'~nobody-has-this-name/x' has no home folder" in ran.err
 
 
 def test_a_url_of_an_unknown_protocol_is_refused(bulk: Bulk, tmp_path: Path) -> None:
