@@ -3,6 +3,9 @@
 import math
 import os
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -32,6 +35,7 @@ from lensgate_client import (
     UnexpectedAnswer,
 )
 
+from tests.client.faulty_server import ReceivedRequest, faulty_server, respond_correctly
 from tests.client.support import (
     URL,
     Clock,
@@ -101,7 +105,9 @@ def test_password_in_the_url_is_rejected_without_quoting_it() -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": math.inf}, {"concurrency": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "options", [{"timeout": 0}, {"timeout": math.inf}, {"timeout": 1e10}, {"concurrency": 0}, {"batch_size": 0}]
+)
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_invalid_settings_are_rejected(kind: Any, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be >= 1"):
@@ -327,8 +333,9 @@ def test_expired_call_sends_no_request(script: Make) -> None:
     scripted = ScriptedGate()
     with pytest.raises(DeadlineExceeded, match="before its request was sent"):
         script(scripted).decide(FILE, timeout=-1.0)
-    with pytest.raises(ValueError, match="a finite number of seconds, not inf"):
-        script(scripted).decide(FILE, timeout=math.inf)
+    for seconds in (math.inf, math.nan, 1e10):
+        with pytest.raises(ValueError, match=f"at most 1e9 seconds, not {seconds}"):
+            script(scripted).decide(FILE, timeout=seconds)
     assert scripted.seen == []
 
 
@@ -391,6 +398,36 @@ def test_close_ends_a_retry_wait() -> None:
     gate.close()
     thread.join(60)
     assert [error.code for error in failed] == ["closed"]
+
+
+def test_close_waits_for_the_response_to_a_call_of_another_thread() -> None:
+    entered = threading.Event()
+
+    def respond(request: ReceivedRequest) -> Iterator[bytes]:
+        entered.set()
+        time.sleep(0.5)
+        yield from respond_correctly(request)
+
+    with faulty_server(respond) as server, ThreadPoolExecutor(1) as pool:
+        gate = Gate(server.url)
+        decision = pool.submit(gate.decide, FILE)
+        assert entered.wait(60)
+        gate.close()
+        assert decision.done()
+        assert decision.result().accepted
+
+
+def test_close_in_the_middle_of_its_own_thread_s_call_returns() -> None:
+    """As a signal handler does."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        gate.close()
+        return scripted(request)
+
+    scripted = ScriptedGate()
+    gate = Gate(URL, transport=httpx.MockTransport(answer))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(gate.decide, FILE).result(60).accepted
 
 
 def test_gate_object_of_another_process_is_rejected(script: Make, monkeypatch: pytest.MonkeyPatch) -> None:

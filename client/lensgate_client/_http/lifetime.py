@@ -1,6 +1,9 @@
 """Guards against use of a gate object after it was closed or in a forked process."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lensgate_client.errors import GateError
 
@@ -15,6 +18,40 @@ class ForkGuard:
         """Raise RuntimeError in a forked process, such as a data loader's worker."""
         if os.getpid() != self._pid:
             raise RuntimeError("this gate object was created before the process forked: create one in each process")
+
+
+class AttemptsInFlight:
+    """The threads that send a request, which `close` waits for. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.closing = threading.Event()
+        self._changed = threading.Condition()
+        self._threads: set[int] = set()
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Count the calling thread during the block; raise GateError after `close`."""
+        thread = threading.get_ident()
+        with self._changed:
+            if self.closing.is_set():
+                raise closed_error()
+            self._threads.add(thread)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._threads.discard(thread)
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Refuse further attempts."""
+        with self._changed:
+            self.closing.set()
+
+    def wait(self) -> None:
+        """Wait for the attempts of all other threads; a signal handler may run on a thread that sends."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._threads <= {threading.get_ident()})
 
 
 def closed_error() -> GateError:

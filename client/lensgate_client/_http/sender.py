@@ -1,6 +1,5 @@
 """Run calls with a blocking httpx client."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -8,7 +7,7 @@ from typing import TypeVar
 import httpx
 
 from lensgate_client._http.deadline import ThreadDeadline, apply_deadline
-from lensgate_client._http.lifetime import ForkGuard, closed_error
+from lensgate_client._http.lifetime import AttemptsInFlight, ForkGuard, closed_error
 from lensgate_client._http.options import client_options, request_options
 from lensgate_client._http.response_reader import ResponseReader, raw_chunks
 from lensgate_client._http.transport_errors import transport_error
@@ -45,8 +44,8 @@ class Sender:
         self._deadline = ThreadDeadline()
         apply_deadline(self._deadline, self._http)
         self._fork_guard = ForkGuard()
-        self._closing = threading.Event()
-        self._sleep = sleep or self._closing.wait
+        self._attempts = AttemptsInFlight()
+        self._sleep = sleep or self._attempts.closing.wait
         self._executor = ThreadPoolExecutor(concurrency, "lensgate-send")
 
     def run(self, call: Call[_Result]) -> _Result:
@@ -74,7 +73,7 @@ class Sender:
         try:
             return self._executor.submit(work)
         except RuntimeError:
-            if not self._closing.is_set():
+            if not self._attempts.closing.is_set():
                 raise
             # The caller does not raise this at once, because earlier requests may have succeeded.
             future = Future[_Result]()
@@ -83,18 +82,18 @@ class Sender:
 
     def close(self) -> None:
         """Refuse new attempts, end the waits before retries, wait for attempts in flight and close the connections."""
-        self._closing.set()
+        self._attempts.close()
         # Queued work is not cancelled: it fails with the error of a closed gate object.
         self._executor.shutdown()
+        self._attempts.wait()
         self._http.close()
 
     def _send(self, attempt: Attempt) -> AttemptResult:
         self._fork_guard.check()
         if attempt.delay:
             self._sleep(attempt.delay)
-        self._check_open()
         try:
-            with self._deadline.within(attempt.seconds):
+            with self._attempts.attempt(), self._deadline.within(attempt.seconds):
                 return self._exchange(attempt)
         except UnexpectedAnswer as error:
             return error
@@ -110,5 +109,5 @@ class Sender:
             return reader.result()
 
     def _check_open(self) -> None:
-        if self._closing.is_set():
+        if self._attempts.closing.is_set():
             raise closed_error()

@@ -1,6 +1,5 @@
 """The calls of a gate object, without I/O: which requests they send and how they handle the responses."""
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -25,6 +24,7 @@ _INTERNAL_ERROR = 500
 _MODEL_MISMATCH = (400, 404)
 """Statuses of a gate whose model has another input size or another name."""
 _MODEL_ATTEMPTS = 3
+_MAX_SECONDS = 1e9
 
 
 class GateCalls:
@@ -54,8 +54,8 @@ class GateCalls:
         clock: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        if not 0 < timeout < math.inf or concurrency < 1 or batch_size < 1:
-            raise ValueError("timeout must be > 0 and finite; concurrency and batch_size must be >= 1")
+        if not 0 < timeout <= _MAX_SECONDS or concurrency < 1 or batch_size < 1:
+            raise ValueError("timeout must be > 0 and at most 1e9 seconds; concurrency and batch_size must be >= 1")
         self.concurrency = concurrency
         self.batch_size = batch_size
         self._timeout = timeout
@@ -67,11 +67,11 @@ class GateCalls:
         """Return the deadline of a call that starts now; `timeout` replaces the default unless None.
 
         Raises:
-            ValueError: the timeout is not finite.
+            ValueError: the timeout is longer than sockets and locks accept, or not a number.
         """
         seconds = self._timeout if timeout is None else timeout
-        if not math.isfinite(seconds):
-            raise ValueError(f"timeout must be a finite number of seconds, not {seconds}")
+        if not seconds <= _MAX_SECONDS:
+            raise ValueError(f"timeout must be at most 1e9 seconds, not {seconds}")
         return self._retry_loop.deadline(seconds)
 
     def model(self, deadline: float, *, is_fresh: bool = False) -> Call[Model]:
