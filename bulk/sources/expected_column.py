@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from bulk.errors import InvalidExpected, SourceError
-from bulk.sources.sample import read_label
+from bulk.sources.sample import plain_value, read_label
 from gate import Label
 
 _METADATA_KEY = b"huggingface"
@@ -43,7 +43,7 @@ class ExpectedColumn:
             InvalidExpected: the value is not a label.
         """
         try:
-            plain = value.as_py()
+            plain = plain_value(value)
         except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
             raise InvalidExpected(f"the value of the column {self.name!r} cannot be read: {error}") from None
         if self._classes is None or plain is None or plain == _NO_CLASS:

@@ -11,7 +11,7 @@ from bulk.errors import CorruptShard, FileTooLarge, InvalidSource, MissingImage,
 from bulk.job import Columns
 from bulk.sources.expected_column import ExpectedColumn
 from bulk.sources.files import Listed
-from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, read_source, unreadable
+from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, plain_value, read_source, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 
@@ -101,7 +101,7 @@ class _Rows:
         if self._source_column is None:
             return None
         try:
-            value = batch.column(self._source_column)[row].as_py()
+            value = plain_value(batch.column(self._source_column)[row])
         except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
             raise InvalidSource(f"the value of the column {self._source_column!r} cannot be read: {error}") from None
         return read_source(value)
@@ -110,7 +110,7 @@ class _Rows:
         if self._id is None:
             return None
         try:
-            value = batch.column(self._id)[row].as_py()
+            value = plain_value(batch.column(self._id)[row])
         except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
             raise CorruptShard(f"the row's {self._id!r} cannot be read: {error}") from None
         return None if value is None else str(value)
@@ -160,6 +160,8 @@ def _image_column(schema: pa.Schema, asked: str | None) -> str:
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
     if pa.types.is_struct(kind):  # Hugging Face's layout: the file's bytes and its path.
         index = kind.get_field_index(_BYTES)
         return index >= 0 and _holds_bytes(kind.field(index).type)
@@ -167,7 +169,8 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 
 def _bytes_of(column: pa.Array) -> pa.Array:
-    return pc.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column
+    found = pc.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column
+    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
 
 
 def _data(image: pa.Scalar) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from bulk.errors import InvalidExpected, InvalidSource, RowError, UnreadableFile
@@ -72,13 +72,26 @@ def key_of(text: str, *, safe: str = "") -> str:
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe).replace(".", "%2E")
 
 
+def plain_value(cell: Any) -> Any:
+    """Return a cell of a Parquet column as a Python value: None for NaN, text for bytes.
+
+    Raises:
+        Exception: text that is not UTF-8, or a time outside Python's range.
+    """
+    value = cell.as_py()
+    if value != value:  # noqa: PLR0124 - pandas writes missing values as NaN.
+        return None
+    # Spark, Hive and Impala may write text without declaring it as text.
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+
+
 def read_label(value: object) -> Label | None:
     """Parse a requested label: its name, or 1 and 0 as in the data set's `glasses`; None if missing.
 
     Raises:
         InvalidExpected: the value is not a label.
     """
-    if value is None or value != value:  # noqa: PLR0124 - pandas writes missing values as NaN.
+    if value is None or value != value:  # noqa: PLR0124 - JSON's NaN.
         return None
     text = str(value).strip().lower().removesuffix(".0")
     if text in _LABELS:
@@ -95,7 +108,7 @@ def read_source(value: object) -> str | None:
     Raises:
         InvalidSource: it breaks the rule of sources.
     """
-    if value is None or value != value:  # noqa: PLR0124 - pandas writes missing values as NaN.
+    if value is None or value != value:  # noqa: PLR0124 - JSON's NaN.
         return None
     text = str(value)
     if not is_identity(text):

@@ -48,7 +48,9 @@ def test_columns_give_the_id_and_the_requested_label(bulk: Bulk, tmp_path: Path)
     assert [row["id"] for row in read_rows(tmp_path / "out")] == ["a", "b", "b"]
 
 
-@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+@pytest.mark.parametrize(
+    "kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())], ids=str
+)
 def test_images_are_read_from_any_column_of_bytes(kind: pa.DataType, bulk: Bulk, tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(parquet_bytes({"any": pa.array(IMAGES, kind)}))
     assert bulk(tmp_path / "x.parquet", tmp_path / "out").summary["accepted"] == 2
@@ -190,7 +192,7 @@ def test_classes_other_than_the_labels_are_refused(data: bytes, text: str, bulk:
         ([" GLASSES", "no_glasses ", "", "no glasses"], pa.large_string(), ["glasses", "no_glasses", "E", "E"]),
         (["1", "0", "true", "yes"], pa.string(), ["glasses", "no_glasses", "glasses", "E"]),
         (["glasses", "no_glasses"], pa.dictionary(pa.int32(), pa.string()), ["glasses", "no_glasses"]),
-        ([b"glasses", b"\xff"], pa.binary(), ["E", "E"]),
+        ([b"glasses", b"\xff", None], pa.binary(), ["glasses", "E", None]),
         ([2, -1, 1], pa.int8(), ["E", "E", "glasses"]),
         ([["glasses"], []], pa.list_(pa.string()), ["E", "E"]),
     ],
@@ -206,6 +208,26 @@ def test_a_requested_label_of_any_column_type_is_used_or_an_error(
     assert bulk(tmp_path / "x.parquet", tmp_path / "out", *flags).status in (0, 4)
     rows = [row["error"] or row["expected"] for row in read_rows(tmp_path / "out")]
     assert rows == ["invalid_expected" if each == "E" else each for each in found]
+
+
+def test_text_that_its_writer_declared_as_bytes_is_read_as_text(bulk: Bulk, tmp_path: Path) -> None:
+    columns = {"image": IMAGES, "id": pa.array([b"a", b"\xff", None]), "run": pa.array([b"g", None, b"\xfe"])}
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes(columns))
+    flags = ["--image-column", "image", "--source-column", "run"]
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out", *flags).status == 0
+    file = f"{tmp_path}/x.parquet"
+    assert [(row["id"], row["source"]) for row in read_rows(tmp_path / "out")] == [
+        ("a", "g"),
+        ("\\xff", file),
+        ("2", "\\xfe"),
+    ]
+
+
+def test_an_id_that_pandas_wrote_as_missing_is_the_row_s_number(bulk: Bulk, tmp_path: Path) -> None:
+    columns = {"image": IMAGES, "id": pa.array([7.0, float("nan"), 9.0])}
+    (tmp_path / "x.parquet").write_bytes(parquet_bytes(columns))
+    bulk(tmp_path / "x.parquet", tmp_path / "out")
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["7.0", "1", "9.0"]
 
 
 def test_a_row_with_an_unreadable_id_is_one_error_and_the_rest_is_read(bulk: Bulk, tmp_path: Path) -> None:
