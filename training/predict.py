@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gate import Action, Model
-from gate.files import write_atomically
+from gate.files import atomic_file
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
@@ -54,14 +54,21 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 def predict_images(model: Model, images: Sequence[Path], out: Path) -> PredictionCounts:
-    """Write one row per image, in order; an unreadable image has an error instead of a decision."""
-    scorer = Scorer(model, device="cpu")
-    rows = list(_rows(scorer, model, images))
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(rows)
-    write_atomically(out, text.getvalue().encode(errors="surrogateescape"))
+    """Write one row per image, in order; an unreadable image has an error instead of a decision.
+
+    Raises:
+        DataError: `out` is a folder.
+        OSError: `out` cannot be written; also this is known before the images are read.
+    """
+    if out.is_dir():
+        raise DataError(f"{out} is a folder: name the table to write, such as {out / 'predictions.csv'}")
+    with atomic_file(out) as temporary:
+        rows = list(_rows(Scorer(model, device="cpu"), model, images))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(rows)
+        temporary.write_bytes(text.getvalue().encode(errors="surrogateescape"))
     decisions = [row[3] for row in rows]
     return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
 

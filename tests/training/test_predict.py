@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def test_the_unlabelled_images_of_a_data_set_are_predicted(tmp_path: Path, capsy
     (score,) = scorer.score(pixels[None]).each()
     assert float(found[0]["glasses_probability"]) == score.probability
     assert found[0]["decision"] in ("accept", "discard")
+
+
+@pytest.mark.parametrize(
+    ("out", "text"), [("", "is a folder: name the table to write"), ("file/p.csv", "Not a directory|File exists")]
+)
+def test_a_table_that_cannot_be_written_is_refused_before_an_image_is_read(
+    out: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("training.predict.decode_images", lambda *_: pytest.fail("read"))
+    command = ["train", "predict", "--data", str(ROOT / "samples"), "--models", str(ROOT / "models")]
+    assert main([*command, "--out", str(tmp_path / out)]) == 1
+    assert re.search(text, capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
