@@ -8,9 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 """The errors of locking on a file system without locks; NFS has none for folders."""
+
+
+_LEAST_PIECE = 2**16
 
 
 @contextmanager
@@ -81,10 +85,20 @@ def read_regular(path: Path, limit: int) -> bytes:
             raise OSError(f"{path} is not a regular file")
         if found.st_size > limit:
             raise OSError(f"{path} has {found.st_size:,} bytes: at most {limit:,} are read")
-        content = file.read(limit + 1)
+        content = read_at_most(file, limit + 1, expected=found.st_size)
     if len(content) > limit:
         raise OSError(f"{path} has more than the {limit:,} bytes that are read")
     return content
+
+
+def read_at_most(file: IO[bytes], limit: int, *, expected: int) -> bytes:
+    """Return at most `limit` bytes of a file that has about `expected`; one `read(limit)` would allocate the limit."""
+    pieces, left = [], limit
+    size = max(_LEAST_PIECE, expected + 1)
+    while left and (piece := file.read(min(size, left))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _open_at_once(path: str, flags: int) -> int:

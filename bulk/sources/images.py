@@ -12,6 +12,7 @@ from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unrea
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, ObjectStore, StoredFile
 from common.webdataset import distinct
+from gate.files import read_at_most
 
 CUT = Cut()
 
@@ -38,7 +39,7 @@ def read_images(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
                 yield _sample(file, unit, store, partial(_take, found.get(file.path)))
     else:
         for file in unit.files:
-            yield _sample(file, unit, store, partial(_read, store, file.path))
+            yield _sample(file, unit, store, partial(_read, store, file))
 
 
 def _sample(file: StoredFile, unit: WorkUnit, store: FileStore, fetch: Fetch) -> Sample:
@@ -50,11 +51,11 @@ def _sample(file: StoredFile, unit: WorkUnit, store: FileStore, fetch: Fetch) ->
     return Sample(distinct(name), folder, fetch, file.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
 
 
-def _read(store: FileStore, path: str) -> bytes:
+def _read(store: FileStore, listed: StoredFile) -> bytes:
     try:
-        with store.open(path) as file:
+        with store.open(listed.path) as file:
             # The file may have grown since it was listed, or be growing now.
-            data = file.read(MAX_BYTES + 1)
+            data = read_at_most(file, MAX_BYTES + 1, expected=listed.size or 0)
     except OSError as error:
         raise unreadable("the file cannot be read", error) from None
     return _checked(data)
