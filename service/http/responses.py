@@ -12,6 +12,8 @@ from fastapi.responses import StreamingResponse
 
 _Part = TypeVar("_Part", str, bytes)
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def json_response(body: object) -> Response:
     """Return JSON without validating it again."""
@@ -25,6 +27,11 @@ def download(
     parts = chain([next(parts)], parts)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', **(headers or {})}
     return StreamingResponse(parts, media_type=media_type, headers=headers)
+
+
+def escape_formula(value: Any) -> Any:
+    """Return a cell of a table with a leading `'` if spreadsheets would run it: callers choose ids and sources."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def write_table(

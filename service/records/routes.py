@@ -10,7 +10,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
-from service.http.responses import download, json_response, write_table
+from service.http.responses import download, escape_formula, json_response, write_table
 from service.records.failures import FailureFilters, FailurePage, find_failures
 from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten
@@ -19,9 +19,6 @@ from service.records.store import Store
 _NDJSON = "application/x-ndjson"
 _CSV = "text/csv"
 _FORMATS = {_CSV: "csv", _NDJSON: "ndjson"}
-
-# Spreadsheets run cells with these prefixes as formulas, and callers choose the ids.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Records = Iterable[dict[str, Any]]
 
@@ -111,8 +108,4 @@ def _write_csv(pages: Iterator[Records]) -> Iterator[str]:
 
 
 def _flat_row(record: dict[str, Any]) -> list[Any]:
-    return [_escape_formula(value) for value in flatten(record).values()]
-
-
-def _escape_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return [escape_formula(value) for value in flatten(record).values()]

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Row, Select, exists, literal, select, tupl
 
 from gate import Label
 from gate.header import IMAGE_ENDINGS
-from service.http.responses import write_table
+from service.http.responses import escape_formula, write_table
 from service.records.serialization import show_time
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
@@ -63,7 +63,7 @@ def write_dataset(store: Store, *, page: int = _PREVIEWS) -> Iterator[bytes]:
         table.write(_lines([("id", "glasses", "source")]))
         for rows in _pages(store, _labelled(), (verdicts.c.record,), size=page):
             yield b"".join(_member(f"faces/{_name(row.record)}.jpg", row.jpeg, at=row.time) for row in rows)
-            table.write(_lines((_name(row.record), int(row.verdict == Label.GLASSES), row.source) for row in rows))
+            table.write(_lines(map(_example, rows)))
         now = round(time.time() * 1e6)
         yield _member("about.json", json.dumps(_ABOUT).encode(), at=now)
         yield from _large_member("train.csv", table, at=now)
@@ -130,6 +130,10 @@ def _stem(identity: str) -> str:
     """Return the caller's file name without folder and extension."""
     path = PurePosixPath(identity)
     return (path.stem if path.suffix.lower() in IMAGE_ENDINGS else path.name) or identity
+
+
+def _example(row: Row[Any]) -> tuple[str, int, str | None]:
+    return _name(row.record), int(row.verdict == Label.GLASSES), escape_formula(row.source)
 
 
 def _correction(row: Row[Any], ids: Ids) -> tuple[str, str, str]:

@@ -146,6 +146,16 @@ def test_no_cell_is_a_formula_and_training_still_finds_the_name(store: Store, tm
     assert "judged by =Anna on 2027-01-15" in correction.reason
 
 
+@pytest.mark.parametrize("source", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "a,b", 'a"b', "gan-3"])
+def test_no_source_of_the_exported_folder_is_a_formula(store: Store, tmp_path: Path, source: str) -> None:
+    judge(store, "glasses", source=source)
+    folder = unpack(store, tmp_path)
+    with (folder / "train.csv").open(newline="") as table:
+        (line,) = csv.DictReader(table)
+    assert line["source"] == (f"'{source}" if source[0] in "=+-@" else source)
+    assert read_dataset(folder).train[0].source == line["source"]
+
+
 def test_an_image_of_one_colour_is_exported_as_it_is_kept(store: Store, tmp_path: Path) -> None:
     jpeg = encode(flat(200, 64), "JPEG")
     (record,) = fill(store, [decision()], jpeg=jpeg)
