@@ -69,13 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(arguments)
-    except Terminated as stopped:
-        return stopped.status
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stopped:
+        return _status(stopped)
     except BrokenPipeError:
         return close_output()
     except Exception as error:
+        # A compiled module that is interrupted while it is imported raises an ImportError.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _status(error.__cause__)
         text = _report(error)
         if text is None:
             raise
@@ -90,6 +91,10 @@ def _run(arguments: Sequence[str]) -> int:
         status: int | None = options.run(options)
         sys.stdout.flush()
     return status or 0
+
+
+def _status(stopped: KeyboardInterrupt) -> int:
+    return stopped.status if isinstance(stopped, Terminated) else 130
 
 
 def _report(error: Exception) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
 from lensgate.cli import _COMMANDS, _EXTRAS, main
+from lensgate.signals import Terminated
 from tests.support.commands import lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -86,6 +87,18 @@ def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path) -> None:
     )
     line = f'exec <&- >&- 2>&- {sys.executable} -c "{code}" {tmp_path / "file"}'
     assert subprocess.run(["sh", "-c", line], check=False).returncode > 2
+
+
+@pytest.mark.parametrize(("stopped", "status"), [(KeyboardInterrupt(), 130), (Terminated(15), 143)])
+def test_a_signal_within_the_import_of_a_compiled_module_is_no_fault(
+    stopped: KeyboardInterrupt, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_: object) -> int:
+        raise ImportError("initialization failed") from stopped  # As pybind11 does.
+
+    monkeypatch.setattr("lensgate.classify._classify", run)
+    assert main(["classify", "x.png"]) == status
+    assert capsys.readouterr().err == ""
 
 
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
