@@ -1,4 +1,4 @@
-"""Stop a run cleanly on Ctrl-C and SIGTERM, within seconds even if a read or a decode hangs."""
+"""Stop a run cleanly on Ctrl-C, SIGTERM and SIGHUP, within seconds even if a read or a decode hangs."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ GRACE_SECONDS, RAY_GRACE_SECONDS = 5.0, 30.0
 Ray takes longer to end its own processes.
 """
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -85,7 +85,7 @@ def test_killed_runs_end_in_the_same_output_as_an_undisturbed_run(source: Path, 
     assert not list(tmp_path.glob(f"*/{TEMPORARY}*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_an_interrupted_run_ends_soon_without_unfinished_files_and_reports_it(
     number: signal.Signals, source: Path, models: Path, tmp_path: Path
 ) -> None:
@@ -121,7 +121,7 @@ class _Stuck(http.server.BaseHTTPRequestHandler):
         self.freed.wait(LIMIT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_a_hanging_read_does_not_block_the_end_of_a_run(number: signal.Signals, models: Path, tmp_path: Path) -> None:
     _Stuck.asked, _Stuck.freed = threading.Event(), threading.Event()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stuck) as server:
