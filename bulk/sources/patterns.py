@@ -1,5 +1,6 @@
 """File patterns: shell braces such as `{000..099}` and `{a,b}`, and globs with `*`, `?`, `[...]` and `**`."""
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -8,19 +9,33 @@ from fsspec.utils import glob_translate
 from bulk.errors import UsageError
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 _MAGIC = re.compile(r"[*?[]")
 _ANY_FOLDERS = "**"
 
+MAX_PATHS = 10**6
+"""Most paths that the braces of one pattern may name."""
+
 
 def expand_braces(text: str) -> Iterator[str]:
-    """Yield the expansions of a pattern with braces in order; `{x}` stays unchanged."""
+    """Yield the expansions of a pattern with braces in order; `{x}` stays unchanged.
+
+    Raises:
+        UsageError: there are more than `MAX_PATHS`.
+    """
+    count = math.prod(map(_count, _BRACES.findall(text)))
+    if count > MAX_PATHS:
+        raise UsageError(f"the braces of {text!r} name {count:,} paths, at most {MAX_PATHS:,} are allowed: use *")
+    return _expand(text)
+
+
+def _expand(text: str) -> Iterator[str]:
     for match in _BRACES.finditer(text):
         choices = _choices(match[1])
         if choices is not None:
             head, tail = text[: match.start()], text[match.end() :]
             for choice in choices:
-                yield from expand_braces(f"{head}{choice}{tail}")
+                yield from _expand(f"{head}{choice}{tail}")
             return
     yield text
 
@@ -98,6 +113,12 @@ def matcher(pattern: str) -> re.Pattern[str]:
 def _first_magic(pattern: str) -> int:
     match = _MAGIC.search(pattern)
     return match.start() if match else len(pattern)
+
+
+def _count(inside: str) -> int:
+    """Return the number of choices of one pair of braces, 1 if it stays unchanged."""
+    limits = _RANGE.fullmatch(inside)
+    return inside.count(",") + 1 if limits is None else abs(int(limits[2]) - int(limits[1])) + 1
 
 
 def _choices(inside: str) -> Iterator[str] | None:

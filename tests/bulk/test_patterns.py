@@ -26,6 +26,24 @@ def test_braces_expand_as_in_a_shell(pattern: str, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("x-{0..99999999}.tar", "100,000,000"),
+        ("{0..999}/{0..1000}.png", "1,001,000"),
+        ("{999999999999999999..0}{a,b}", "2,000,000,000,000,000,000"),
+    ],
+)
+def test_braces_that_name_millions_of_paths_are_refused_at_once(pattern: str, count: str) -> None:
+    with pytest.raises(UsageError, match=f"name {count} paths, at most 1,000,000 are allowed"):
+        expand_braces(pattern)
+
+
+def test_a_range_of_endless_numbers_is_a_name() -> None:
+    text = f"{{1..{'9' * 5000}}}"
+    assert list(expand_braces(text)) == [text]
+
+
+@pytest.mark.parametrize(
     ("pattern", "folder"),
     [("/a/b/*.png", "/a/b"), ("/a/*/c/*.png", "/a"), ("/a/**/*.png", "/a"), ("/*.png", "/"), ("/a/x.tar", "/a")],
 )
