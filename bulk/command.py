@@ -16,6 +16,7 @@ from bulk.run import run
 from bulk.settings import Settings
 from bulk.sources.source import open_source
 from bulk.summary import Summary
+from bulk.work_unit import SourceKind
 from common.errors import UrlError
 from common.storage import without_secrets
 from common.terminal import escape_controls
@@ -62,7 +63,10 @@ def _fail(text: str, status: int) -> int:
 
 def _run(settings: Settings) -> Summary:
     job = settings.job()
-    source = open_source(settings.src, settings.storage_options, kind=settings.format, apart=(job.target, job.keep))
+    outputs: dict[str, SourceKind] = {job.target: "parquet"}
+    if job.keep:
+        outputs[job.keep] = "webdataset"
+    source = open_source(settings.src, settings.storage_options, kind=settings.format, outputs=outputs)
     check_job(source, job)
     progress = Progress(sys.stderr)
     with contextlib.closing(progress):

@@ -27,8 +27,6 @@ def _check_folders(source: Source, job: BulkJob) -> None:
     for name, url, kind in (("DST", job.target, "parquet"), ("--keep", job.keep, "webdataset")):
         if url and source.kind == kind and _reads(source.files, url, job):
             raise UsageError(f"{name} {url} lies inside SRC: the next run would read it as input")
-        if url and not source.is_kind_given and _is_source(source.files, url, job):
-            raise UsageError(f"{name} {url} is SRC itself, which the next run would read: name another folder")
 
 
 def _check_columns(source: Source, columns: Columns) -> None:
@@ -50,11 +48,6 @@ def _reads(files: Files, url: str, job: BulkJob) -> bool:
     store, path = locate(url, job.storage_options)
     # The same path in another store is another file.
     return store.name(path) == files.store.name(path) and files.would_read(path)
-
-
-def _is_source(files: Files, url: str, job: BulkJob) -> bool:
-    store, path = locate(url, job.storage_options)
-    return files.form == "folder" and store.name(path) == files.store.name(files.path)
 
 
 def _is_under(inner: str, outer: str) -> bool:

@@ -32,21 +32,19 @@ class Files:
         store: the store that holds them.
         path: the path or pattern of SRC in the store.
         form: the kind of `path`.
-        apart: folders by their `FileStore.name`, which are not walked: the run writes there.
     """
 
     store: FileStore
     path: str
     form: Literal["folder", "file", "pattern"]
-    apart: tuple[str, ...] = ()
 
     @classmethod
-    def under(cls, store: FileStore, path: str, apart: tuple[str, ...] = ()) -> "Files":
+    def under(cls, store: FileStore, path: str) -> "Files":
         """Look up `path`; an existing file or folder takes precedence over a pattern."""
         path = path.rstrip("/") or "/"
         if store.is_folder(path):
-            return cls(store, path, "folder", apart)
-        return cls(store, path, "pattern" if store.look(path) is None else "file", apart)
+            return cls(store, path, "folder")
+        return cls(store, path, "pattern" if store.look(path) is None else "file")
 
     @property
     def root(self) -> str:
@@ -81,19 +79,16 @@ class Files:
             UsageError: a pattern is invalid.
         """
         if self.form == "folder":
-            return self._walk(Glob(f"{self.path.rstrip('/')}/**", self.path), ignored)
+            return iter(Walk(self.store, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
         if self.form == "file":
             return filter(None, [self.store.look(self.path)])
         return self._matching(ignored)
-
-    def _walk(self, glob: Glob, ignored: Ignored) -> Iterator[StoredFile]:
-        return iter(Walk(self.store, glob, ignored, apart=self.apart))
 
     def _matching(self, ignored: Ignored) -> Iterator[StoredFile]:
         named, before = _Named(self.store), _Before()
         for text in expand_braces(self.path):
             if has_magic(self.store.pattern_text(text)):
-                for file in self._walk(Glob(text), ignored):
+                for file in Walk(self.store, Glob(text), ignored):
                     if file.path not in before:
                         yield file
                 before.patterns.append(matcher(text))

@@ -1,8 +1,10 @@
 """SRC: detect its format and open it."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 from bulk.errors import SourceError
@@ -61,9 +63,15 @@ class Source:
 
 
 def open_source(
-    url: str, options: Mapping[str, Any], *, kind: SourceKind | None = None, apart: Iterable[str | None] = ()
+    url: str,
+    options: Mapping[str, Any],
+    *,
+    kind: SourceKind | None = None,
+    outputs: Mapping[str, SourceKind] | None = None,
 ) -> Source:
-    """Open SRC and detect its format unless `kind` is given. The folders `apart` are not read: the run writes there.
+    """Open SRC and detect its format unless `kind` is given.
+
+    A run writes one format into each folder of `outputs`; such files decide the format only if there are no others.
 
     Raises:
         SourceError: SRC holds no images, or files of several formats.
@@ -71,9 +79,10 @@ def open_source(
         OSError: SRC cannot be listed.
     """
     store, path = locate(url, options)
-    files = Files.under(store, path, tuple(filter(None, apart)))
+    files = Files.under(store, path)
     name = store.name(files.path)
-    return Source(kind or _find_kind(files, name), name, files, is_kind_given=kind is not None)
+    found = kind or _find_kind(files, name, outputs or {})
+    return Source(found, name, files, is_kind_given=kind is not None)
 
 
 def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
@@ -92,21 +101,26 @@ def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool
             return rows.read_rows(unit, store, columns)
 
 
-def _find_kind(files: Files, url: str) -> SourceKind:
+def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> SourceKind:
     """Detect the format from the first files, or from the first one with a known suffix among many others."""
     found: set[SourceKind] = set()
+    written: set[SourceKind] = set()  # Of files that an earlier run wrote.
+    written_to = lru_cache(partial(_written_to, files.store, outputs=outputs))
     ignored, is_missing = Ignored(), False
     for number, file in enumerate(files.listed(ignored)):
-        name = files.store.file_text(file.path).rpartition("/")[2]
+        folder, _, name = files.store.file_text(file.path).rpartition("/")
         kinds = {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
-        found |= kinds
-        if not kinds and not file.fault:
+        if kinds:
+            written |= kinds & written_to(folder)
+            found |= kinds - written_to(folder)
+        elif not file.fault:
             ignored.add_file(name)
-            is_missing = file.path == files.path and file.size is None
+            is_missing = files.form == "pattern" and file.path == files.path and file.size is None
         if found and number >= _LOOK:
             break
     if is_missing:
         raise SourceError(f"{url} does not exist")
+    found = found or written
     if not found:
         endings = " ".join(itertools.chain(*_ENDINGS.values()))
         there = f" ({describe(ignored.counts)})" if ignored.counts else ""
@@ -114,3 +128,18 @@ def _find_kind(files: Files, url: str) -> SourceKind:
     if len(found) > 1:
         raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
     return found.pop()
+
+
+def _written_to(store: FileStore, folder: str, *, outputs: Mapping[str, SourceKind]) -> frozenset[SourceKind]:
+    """Return the formats that a run writes into a folder."""
+    name = store.name(folder)
+    return frozenset(
+        kind for output, kind in outputs.items() if output == name or (store.is_local and _is_same(folder, output))
+    )
+
+
+def _is_same(folder: str, output: str) -> bool:
+    try:
+        return Path(folder).samefile(output)
+    except OSError:  # One is not there yet, or in another store.
+        return False

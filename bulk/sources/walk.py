@@ -15,17 +15,10 @@ class Walk:
     Hidden names are counted in `ignored`. A folder that cannot be listed is yielded with a fault. Links to folders are
     followed; a folder with several paths is walked once, by its real path if that lies below the glob's fixed folder,
     otherwise by the first path found.
-
-    Args:
-        store: the store that holds the files.
-        glob: the glob.
-        ignored: counts what is not yielded.
-        apart: folders below the fixed one that are neither walked nor counted, by their `FileStore.name`.
     """
 
-    def __init__(self, store: FileStore, glob: Glob, ignored: Ignored, *, apart: Sequence[str] = ()) -> None:
+    def __init__(self, store: FileStore, glob: Glob, ignored: Ignored) -> None:
         self._store, self._glob, self._ignored = store, glob, ignored
-        self._apart = frozenset(apart)
         self._seen: set[tuple[int, int, States]] = set()
         self._root = os.path.realpath(glob.folder) if store.is_local else ""
 
@@ -39,7 +32,7 @@ class Walk:
         waiting = [(self._glob.folder, self._glob.start)]
         while waiting:
             folder, states = waiting.pop()
-            if self._is_apart(folder) or not self._enters(folder, states):
+            if not self._enters(folder, states):
                 continue
             try:
                 listing = self._store.list(folder)
@@ -78,12 +71,6 @@ class Walk:
                 # The glob matches the folder itself, not its entries.
                 self._ignored.add("folders")
 
-    def _is_apart(self, folder: str) -> bool:
-        if folder == self._glob.folder:
-            return False
-        is_named = self._store.name(folder) in self._apart
-        return is_named or (self._store.is_local and any(_is_same(folder, other) for other in self._apart))
-
     def _enters(self, folder: str, states: States) -> bool:
         if not self._store.is_local:
             return True
@@ -110,13 +97,6 @@ class Walk:
         for name in filter(None, real.removeprefix(inside.rstrip("/")).split("/")):
             there = frozenset() if name.startswith(".") else self._glob.descend(self._glob.step(there, name))
         return there == states
-
-
-def _is_same(folder: str, other: str) -> bool:
-    try:
-        return Path(folder).samefile(other)
-    except OSError:  # One is not there yet, or in another store.
-        return False
 
 
 def _name(path: str) -> str:
