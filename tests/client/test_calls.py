@@ -1,6 +1,7 @@
 """Single calls against a scripted gate: requests, retries and errors."""
 
 import math
+import multiprocessing
 import os
 import threading
 import time
@@ -106,7 +107,7 @@ def test_password_in_the_url_is_rejected_without_quoting_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"timeout": math.inf}, {"timeout": 1e10}, {"concurrency": 0}, {"batch_size": 0}]
+    "options", [{"timeout": 0}, {"timeout": math.inf}, {"timeout": 2_147_484}, {"concurrency": 0}, {"batch_size": 0}]
 )
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_invalid_settings_are_rejected(kind: Any, options: dict[str, Any]) -> None:
@@ -333,8 +334,8 @@ def test_expired_call_sends_no_request(script: Make) -> None:
     scripted = ScriptedGate()
     with pytest.raises(DeadlineExceeded, match="before its request was sent"):
         script(scripted).decide(FILE, timeout=-1.0)
-    for seconds in (math.inf, math.nan, 1e10):
-        with pytest.raises(ValueError, match=f"at most 1e9 seconds, not {seconds}"):
+    for seconds in (math.inf, math.nan, 2_147_484):
+        with pytest.raises(ValueError, match=f"at most 2,147,483 seconds, not {seconds}"):
             script(scripted).decide(FILE, timeout=seconds)
     assert scripted.seen == []
 
@@ -428,6 +429,42 @@ def test_close_in_the_middle_of_its_own_thread_s_call_returns() -> None:
     gate = Gate(URL, transport=httpx.MockTransport(answer))
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(gate.decide, FILE).result(60).accepted
+
+
+def test_two_threads_that_close_in_the_middle_of_their_calls_return() -> None:
+    both = threading.Barrier(2)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        both.wait(60)
+        gate.close()
+        return scripted(request)
+
+    scripted = ScriptedGate()
+    gate = Gate(URL, transport=httpx.MockTransport(answer))
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(gate.decide, FILE) for _ in range(2)]
+        assert [call.result(60).accepted for call in calls] == [True, True]
+
+
+def test_close_in_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
+    entered, left = threading.Event(), threading.Event()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        entered.set()
+        left.wait(60)
+        return scripted(request)
+
+    scripted = ScriptedGate()
+    gate = Gate(URL, transport=httpx.MockTransport(answer))
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(gate.decide, FILE)
+        assert entered.wait(60)
+        child = multiprocessing.get_context("fork").Process(target=gate.close)
+        child.start()
+        child.join(60)
+        left.set()
+        assert child.exitcode == 0
+        assert call.result(60).accepted
 
 
 def test_gate_object_of_another_process_is_rejected(script: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,10 @@ class AttemptsInFlight:
 
     def __init__(self) -> None:
         self.closing = threading.Event()
+        self._pid = os.getpid()
         self._changed = threading.Condition()
-        self._threads: set[int] = set()
+        self._sending: list[int] = []  # A thread is in it twice if a signal handler sends too.
+        self._waiting: set[int] = set()
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -35,23 +37,29 @@ class AttemptsInFlight:
         with self._changed:
             if self.closing.is_set():
                 raise closed_error()
-            self._threads.add(thread)
+            self._sending.append(thread)
         try:
             yield
         finally:
             with self._changed:
-                self._threads.discard(thread)
+                self._sending.remove(thread)
                 self._changed.notify_all()
 
     def close(self) -> None:
         """Refuse further attempts."""
-        with self._changed:
-            self.closing.set()
+        self.closing.set()
 
     def wait(self) -> None:
-        """Wait for the attempts of all other threads; a signal handler may run on a thread that sends."""
+        """Wait for the attempts of all threads but those that close: a signal handler may close in an attempt.
+
+        Returns at once in a forked process, which has none of the threads.
+        """
+        if os.getpid() != self._pid:
+            return
         with self._changed:
-            self._changed.wait_for(lambda: self._threads <= {threading.get_ident()})
+            self._waiting.add(threading.get_ident())
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting.issuperset(self._sending))
 
 
 def closed_error() -> GateError:

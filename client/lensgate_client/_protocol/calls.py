@@ -24,7 +24,8 @@ _INTERNAL_ERROR = 500
 _MODEL_MISMATCH = (400, 404)
 """Statuses of a gate whose model has another input size or another name."""
 _MODEL_ATTEMPTS = 3
-_MAX_SECONDS = 1e9
+_MAX_SECONDS = 2_147_483
+"""The milliseconds must fit into 32 bits: of longer timeouts, sockets use the remainder."""
 
 
 class GateCalls:
@@ -55,7 +56,9 @@ class GateCalls:
         chance: Callable[[], float],
     ) -> None:
         if not 0 < timeout <= _MAX_SECONDS or concurrency < 1 or batch_size < 1:
-            raise ValueError("timeout must be > 0 and at most 1e9 seconds; concurrency and batch_size must be >= 1")
+            raise ValueError(
+                f"timeout must be > 0 and at most {_MAX_SECONDS:,} seconds; concurrency and batch_size must be >= 1"
+            )
         self.concurrency = concurrency
         self.batch_size = batch_size
         self._timeout = timeout
@@ -67,11 +70,11 @@ class GateCalls:
         """Return the deadline of a call that starts now; `timeout` replaces the default unless None.
 
         Raises:
-            ValueError: the timeout is longer than sockets and locks accept, or not a number.
+            ValueError: the timeout is longer than sockets accept, or not a number.
         """
         seconds = self._timeout if timeout is None else timeout
         if not seconds <= _MAX_SECONDS:
-            raise ValueError(f"timeout must be at most 1e9 seconds, not {seconds}")
+            raise ValueError(f"timeout must be at most {_MAX_SECONDS:,} seconds, not {seconds}")
         return self._retry_loop.deadline(seconds)
 
     def model(self, deadline: float, *, is_fresh: bool = False) -> Call[Model]:
