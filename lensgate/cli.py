@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from lensgate.parser import Parser
-from lensgate.signals import Terminated, ended_cleanly
+from lensgate.signals import ended_cleanly
 from lensgate.streams import close_output, open_closed
 
 # The extra that provides each module, for the hint if it is missing.
@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return close_output()
     except Exception as error:
         # A compiled module that is interrupted while it is imported raises an ImportError.
-        if isinstance(error.__cause__, KeyboardInterrupt):
-            return _status(error.__cause__)
+        if (cause := _interruption(error)) is not None:
+            return _status(cause)
         text = _report(error)
         if text is None:
             raise
@@ -93,8 +93,15 @@ def _run(arguments: Sequence[str]) -> int:
     return status or 0
 
 
+def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
+
+
 def _status(stopped: KeyboardInterrupt) -> int:
-    return stopped.status if isinstance(stopped, Terminated) else 130
+    """Return the status that the signal asks for: `lensgate bulk` has an interruption of its own."""
+    return int(getattr(stopped, "status", 130))
 
 
 def _report(error: Exception) -> str | None:

@@ -6,6 +6,7 @@ import signal
 import sys
 
 _MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
+_closed: set[str] = set()
 
 
 def open_closed() -> None:
@@ -15,7 +16,15 @@ def open_closed() -> None:
     """
     for name, mode in _MODES.items():
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end.
+            null = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 - open to the end.
+            os.set_inheritable(null.fileno(), True)  # For programs that this one starts.
+            setattr(sys, name, null)
+            _closed.add(name)
+
+
+def is_output_closed() -> bool:
+    """Return whether the parent closed standard output: what is printed is lost."""
+    return "stdout" in _closed
 
 
 def close_output() -> int:

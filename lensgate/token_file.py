@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gate.files import atomic_file, locked_folder
+from lensgate.streams import close_output, is_output_closed
 from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_text, read_tokens
 from service.errors import SettingsError
 
@@ -21,6 +22,8 @@ _BLANK = re.compile(r"\s*(#.*)?")
 def add_token(options: argparse.Namespace) -> int:
     """Create a token, print it, and store its hash."""
     path, token = _path(options), make_token()
+    if is_output_closed():
+        raise _not_added(options.name, "standard output is closed")
     with locked_folder(path.parent):
         before = read_text(path) if path.exists() else None
         after = f"{_ended(before or '')}{_entry(options, token)}"
@@ -30,10 +33,10 @@ def add_token(options: argparse.Namespace) -> int:
         try:
             print(token, flush=True)
         except OSError as error:
+            close_output()
             # The token is lost, and its name would stay taken.
             _write(path, before) if before is not None else path.unlink()
-            text = f"{options.name} was not added, because its token cannot be printed: {error.strerror}"
-            raise OSError(error.errno, text) from error
+            raise _not_added(options.name, error.strerror or str(error)) from error
     print(f"{path}: {options.name} added; the file holds only its hash, so store the token", file=sys.stderr)
     return 0
 
@@ -62,6 +65,10 @@ def revoke_token(options: argparse.Namespace) -> int:
         _write(path, less)
     print(f"{path}: {options.name} revoked")
     return 0
+
+
+def _not_added(name: str, reason: str) -> SettingsError:
+    return SettingsError(f"{name} was not added, because its token cannot be printed: {reason}")
 
 
 def _ended(text: str) -> str:

@@ -1,6 +1,9 @@
 """`lensgate tokens`."""
 
+import os
 import stat
+import subprocess
+import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,19 +47,23 @@ def test_what_is_there_stays_as_it_is(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("names", [["gen"], ["eva", "gen"]], ids=["the first token", "a further one"])
-def test_a_token_that_cannot_be_printed_is_not_added(
-    path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    *others, name = names
-    assert [run(path, "add", other) for other in others] == [0] * len(others)
-    before = path.read_text() if others else None
-    with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
-        patch.setattr("sys.stdout", full)
-        assert run(path, "add", name) == 1
-        with pytest.raises(OSError, match="No space"):
-            full.close()
-    assert "gen was not added, because its token cannot be printed" in capsys.readouterr().err
+@pytest.mark.parametrize("is_first", [True, False], ids=["the first token", "a further one"])
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [(">&-", "standard output is closed"), ("", "Broken pipe"), (">/dev/full", "No space left")],
+)
+def test_a_token_that_reaches_nobody_is_not_added(path: Path, redirection: str, reason: str, is_first: bool) -> None:
+    if not is_first:
+        assert run(path, "add", "eva") == 0
+    before = None if is_first else path.read_text()
+    reader, writer = os.pipe()
+    os.close(reader)
+    add = f"exec {sys.executable} -m lensgate tokens add gen --file {path} {redirection}"
+    done = subprocess.run(["sh", "-c", add], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"lensgate: gen was not added, because its token cannot be printed: {reason}")
+    assert len(done.stderr.splitlines()) == 1
     assert (path.read_text() if path.exists() else None) == before
 
 
