@@ -14,7 +14,7 @@ WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 """The errors of locking on a file system without locks; NFS has none for folders."""
 
 
-_LEAST_PIECE = 2**16
+_PIECE_BYTES = 2**16
 
 
 @contextmanager
@@ -93,11 +93,12 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 def read_at_most(file: IO[bytes], limit: int, *, expected: int) -> bytes:
     """Return at most `limit` bytes of a file that has about `expected`; one `read(limit)` would allocate the limit."""
-    pieces, left = [], limit
-    size = max(_LEAST_PIECE, expected + 1)
-    while left and (piece := file.read(min(size, left))):
-        pieces.append(piece)
-        left -= len(piece)
+    pieces = [file.read(min(expected + 1, limit))]
+    left = limit - len(pieces[0])
+    # A regular file ends here, unless it grows.
+    while pieces[-1] and left:
+        pieces.append(file.read(min(_PIECE_BYTES, left)))
+        left -= len(pieces[-1])
     return b"".join(pieces)
 
 

@@ -23,7 +23,7 @@ def open_closed() -> None:
 
 
 def is_output_closed() -> bool:
-    """Return whether the parent closed standard output: what is printed is lost."""
+    """Return whether the parent closed standard output: all that is printed is lost."""
     return "stdout" in _closed
 
 

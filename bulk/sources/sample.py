@@ -73,7 +73,7 @@ def key_of(text: str, *, safe: str = "") -> str:
 
 
 def plain_value(cell: Any) -> Any:
-    """Return a cell of a Parquet column as a Python value: None for NaN, text for bytes.
+    """Return a cell of a Parquet column as a Python value: None for NaN, and text or hexadecimal digits for bytes.
 
     Raises:
         Exception: text that is not UTF-8, or a time outside Python's range.
@@ -81,8 +81,16 @@ def plain_value(cell: Any) -> Any:
     value = cell.as_py()
     if value != value:  # noqa: PLR0124 - pandas writes missing values as NaN.
         return None
-    # Spark, Hive and Impala may write text without declaring it as text.
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    return _text_of(value) if isinstance(value, bytes) else value
+
+
+def _text_of(value: bytes) -> str:
+    """Return text that Spark, Hive or Impala wrote without declaring it as text; other bytes are hashes or UUIDs."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return value.hex()
+    return text if text.isprintable() else value.hex()
 
 
 def read_label(value: object) -> Label | None:

@@ -113,12 +113,13 @@ class Batcher:
         self._queued = 0
         self._hurried = False
         self._changed = threading.Condition()
-        self._closing = False
+        self._closing = True  # Until `start`.
         self._mean = RunningMean()
         self._threads = [threading.Thread(target=self._run, name="inference", daemon=True) for _ in range(threads)]
 
     def start(self) -> None:
         """Start the inference threads."""
+        self._closing = False
         for thread in self._threads:
             thread.start()
 

@@ -16,8 +16,6 @@ _PRAGMAS = (
     "foreign_keys=ON",
 )
 
-_MAGIC = b"SQLite format 3\0"
-_PAGE_BYTES = 4096  # The size of a page, and so the least size of a database.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -57,13 +55,8 @@ def make_engine(url: URL) -> Engine:
 
 
 def _refuse_other_file(path: Path) -> None:
-    """Raise what SQLite raises about a longer file: it takes one below a page for empty, and overwrites it.
-
-    A longer file is not opened here: closing it would release the locks of this process's other connections.
-    """
-    if not (path.is_file() and 0 < path.stat().st_size < _PAGE_BYTES):
-        return
-    if not path.read_bytes().startswith(_MAGIC):
+    """Raise what SQLite raises about other files: it takes one of a single byte for empty, and overwrites it."""
+    if path.is_file() and path.stat().st_size == 1:
         error = sqlite3.DatabaseError("file is not a database")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error

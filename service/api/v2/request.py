@@ -23,7 +23,7 @@ MAX_JSON_BYTES = 2 * 2**20
 NoteNames = Callable[[dict[str, str | int]], object]
 """Receives `id` and `source` of a request, as far as they are given and valid, for its log line."""
 
-_KEPT_BYTES = 1024  # Longest JSON part that is kept parsed: callers send the same one with each tensor.
+_KEPT_BYTES = 1024  # Longest JSON part that is kept parsed: callers without ids send the same one with each tensor.
 _KEPT_HEADS = 64
 
 _LABELS = {label.encode(): label for label in Label}

@@ -162,12 +162,12 @@ def test_much_is_deleted_a_part_at_a_time(store: Store) -> None:
     ("damage", "text"),
     [
         (lambda _: b"this is no database at all, and long enough to be seen as none" * 20, "not a database"),
-        # Below a page, SQLite itself would take the file for empty and overwrite it.
-        (lambda _: b"4\n", "not a database"),
+        # SQLite itself would take the file for empty and overwrite it.
+        (lambda _: b"4", "not a database"),
         (lambda data: data[:4096] + b"\xaa" * (len(data) - 4096), "malformed"),
         (lambda data: data[:6000], "malformed"),
     ],
-    ids=["text", "a short text", "overwritten", "truncated"],
+    ids=["text", "a single byte", "overwritten", "truncated"],
 )
 def test_a_damaged_file_is_named_with_its_remedy(damage: Callable[[bytes], bytes], text: str, tmp_path: Path) -> None:
     path = tmp_path / "records.db"
