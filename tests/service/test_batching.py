@@ -70,6 +70,13 @@ def probability(future: "Future[Scored]") -> float:
     return score.probability
 
 
+def test_no_image_is_taken_before_the_threads_run() -> None:
+    batcher = Batcher(FakeScorer(), Watch(), max_batch_size=4)
+    with pytest.raises(NotReady):
+        batcher.submit(flat(51, 8)[None], lambda _: None)
+    assert batcher.queued == 0
+
+
 def test_an_image_alone_is_not_kept_waiting() -> None:
     bench = Bench()
     assert probability(bench.submit(51)) == 0.2
