@@ -18,19 +18,20 @@ class Stage:
 class Measured:
     """The context of `Stages.measure`."""
 
-    __slots__ = ("_name", "_stages", "_started")
+    __slots__ = ("_clock", "_name", "_stages", "_started")
 
-    def __init__(self, stages: "Stages", name: str) -> None:
+    def __init__(self, stages: "Stages", name: str, clock: Callable[[], float]) -> None:
         self._stages = stages
         self._name = name
+        self._clock = clock
 
     def __enter__(self) -> None:
-        self._started = self._stages.now()
+        self._started = self._clock()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stages.add(self._name, self._started, self._stages.now())
+        self._stages.add(self._name, self._started, self._clock())
 
 
 class Stages:
@@ -44,13 +45,9 @@ class Stages:
         """Add an interval that was measured elsewhere."""
         self.found.append(Stage(name, started, ended))
 
-    def measure(self, name: str) -> "Measured":
+    def measure(self, name: str) -> Measured:
         """Measure a block, also one that fails."""
-        return Measured(self, name)
-
-    def now(self) -> float:
-        """Return the time by the clock."""
-        return self._clock()
+        return Measured(self, name, self._clock)
 
     def latest(self) -> dict[str, float]:
         """Return the seconds of the last interval of each stage, but all of `queue`, as the metrics count them."""

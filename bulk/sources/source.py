@@ -111,8 +111,9 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
         folder, _, name = files.store.file_text(file.path).rpartition("/")
         kinds = {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
         if kinds:
-            written |= kinds & written_to(folder)
-            found |= kinds - written_to(folder)
+            ours = kinds & written_to(folder)
+            written |= ours
+            found |= kinds - ours
         elif not file.fault:
             ignored.add_file(name)
             is_missing = files.form == "pattern" and file.path == files.path and file.size is None

@@ -14,18 +14,27 @@ class ForkGuard:
     def __init__(self) -> None:
         self._pid = os.getpid()
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a forked process, such as a data loader's worker."""
+        return os.getpid() != self._pid
+
     def check(self) -> None:
-        """Raise RuntimeError in a forked process, such as a data loader's worker."""
-        if os.getpid() != self._pid:
+        """Raise RuntimeError in a forked process."""
+        if self.is_forked:
             raise RuntimeError("this gate object was created before the process forked: create one in each process")
 
 
 class AttemptsInFlight:
-    """The threads that send a request, which `close` waits for. Thread-safe."""
+    """The threads that send a request, which `close` waits for. Thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        fork_guard: of the gate object.
+    """
+
+    def __init__(self, fork_guard: ForkGuard) -> None:
         self.closing = threading.Event()
-        self._pid = os.getpid()
+        self._fork_guard = fork_guard
         self._changed = threading.Condition()
         self._sending: list[int] = []  # A thread is in it twice if a signal handler sends too.
         self._waiting: set[int] = set()
@@ -54,7 +63,7 @@ class AttemptsInFlight:
 
         Returns at once in a forked process, which has none of the threads.
         """
-        if os.getpid() != self._pid:
+        if self._fork_guard.is_forked:
             return
         with self._changed:
             self._waiting.add(threading.get_ident())

@@ -44,7 +44,7 @@ class Sender:
         self._deadline = ThreadDeadline()
         apply_deadline(self._deadline, self._http)
         self._fork_guard = ForkGuard()
-        self._attempts = AttemptsInFlight()
+        self._attempts = AttemptsInFlight(self._fork_guard)
         self._sleep = sleep or self._attempts.closing.wait
         self._executor = ThreadPoolExecutor(concurrency, "lensgate-send")
 
