@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from bench.serving.contenders import PICTURES, lensgate
+from bench.serving.contenders import PICTURES, ROOT, lensgate
 from bench.serving.posts import read_pictures
 from bench.serving.processes import MemoryWatch
 from bench.soak.counters import Counters
 from bench.soak.load import Seen, drive
 from bench.soak.requests import EncodedImages, make_kinds
+from gate import ModelStore
 from training.figures.style import NO_GLASSES, WIDTH, as_png, styled
 
 MOST_GROWTH = 1.0
@@ -65,10 +66,10 @@ class Memory:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if a check fails."""
     options = _parser().parse_args(arguments)
-    kinds = make_kinds(EncodedImages(read_pictures(options.images)))
-    sound = read_pictures(options.images)[0]
+    faces = read_pictures(options.images)
+    kinds = make_kinds(EncodedImages(faces, size=ModelStore(ROOT / "models").load().card.input.size))
     memory = Memory()
-    with lensgate("soak").running(sound) as server:
+    with lensgate("soak").running(faces[0]) as server:
         counters = Counters(server.port)
         with MemoryWatch(server.pid, period=1.0, on_sample=memory.note) as watch:
             seen = drive(

@@ -21,7 +21,6 @@ NO_ROUTE = "/v1/nothing"
 
 _BATCH_IMAGES = 12
 _TENSOR_IMAGES = 8
-_MODEL_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,10 @@ class EncodedImages:
 
     Args:
         faces: PNG files.
+        size: edge of the model's input, in pixels; the service refuses smaller tensors.
     """
 
-    def __init__(self, faces: Sequence[bytes]) -> None:
+    def __init__(self, faces: Sequence[bytes], *, size: int) -> None:
         opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in faces]
         self.png = list(faces)
         self.jpeg = [_encode(image, "JPEG", quality=92) for image in opened]
@@ -65,7 +65,7 @@ class EncodedImages:
         self.odd_png = [_encode(one.convert(mode), "PNG") for one in opened[:2] for mode in ("L", "P", "RGBA", "LA")]
         self.deep_png = [_deep_png(np.asarray(image)) for image in opened[:2]]
         self.small_png = [_encode(image.resize((128, 128)), "PNG") for image in opened]
-        self.pixels = np.stack([np.asarray(image.resize((_MODEL_SIZE, _MODEL_SIZE))) for image in opened])
+        self.pixels = np.stack([np.asarray(image.resize((size, size))) for image in opened])
 
     @property
     def sound(self) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from tests.support.figures import covered_or_cut
 from tests.support.servers import running_service
 
 SAMPLES = ROOT / "samples"
-KINDS = make_kinds(EncodedImages(read_pictures(SAMPLES)))
+KINDS = make_kinds(EncodedImages(read_pictures(SAMPLES), size=64))
+SOUND = ("PNG", "JPEG", "WebP, grey, palette, 16 bits", "tensors", "encoded tensors")
 
 
 def test_mixed_load_is_counted_alike_on_both_sides() -> None:
@@ -39,6 +41,21 @@ def test_each_kind_makes_the_same_requests_for_the_same_seed(kind: RequestKind) 
     first, second = ([kind.make(rng) for _ in range(3)] for rng in (random.Random(7), random.Random(7)))
     assert first == second
     assert {request.method for request in first} <= {"GET", "POST"}
+
+
+def test_the_served_model_decides_about_every_sound_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Seen()
+
+    def drive_sound(port: int, kinds: Sequence[RequestKind], **_: object) -> Seen:
+        sound = [kind for kind in kinds if kind.name in SOUND]
+        found.add(drive(port, sound, connections=2, seconds=1, seed=1))
+        return found
+
+    monkeypatch.setattr(soak, "drive", drive_sound)
+    monkeypatch.setattr(soak.Memory, "slope", lambda _: (0.0, 200.0))
+    assert soak.main(["--images", str(SAMPLES)]) == 0
+    assert "tensors" in {kind for kind, _ in found.kinds}
+    assert {status for _, status in found.kinds} == {200}
 
 
 def test_growth_is_measured_after_the_warm_up() -> None:
