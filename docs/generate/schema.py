@@ -54,9 +54,13 @@ def _values(field: Schema) -> str:
 def _bounds(field: Schema) -> list[str]:
     low, high = field.get("minimum"), field.get("maximum")
     if low is not None and high is not None:
-        return [f"from {low:g} to {high:g}"]
+        return [f"from {_number(low)} to {_number(high)}"]
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    return [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+    return [f"{sign} {_number(field[key])}" for key, sign in signs.items() if key in field]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _kind(field: Schema, parts: dict[str, Schema]) -> str:

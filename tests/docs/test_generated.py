@@ -36,6 +36,7 @@ def test_committed_files_are_current(generated: dict[Path, str]) -> None:
         ("../explanation/novelty", "| two halves of different people | 0."),
         ("../explanation/promise", "The band of version 4 is 0.1999 to 0.999955."),
         ("settings", "`LENSGATE_BAND_LOW` `--band-low` | - | number from 0 to 1"),
+        ("settings", "| `4194304` | integer from 65536 to 1073741824 |"),
         ("metrics", "`lensgate_decisions_total` | counter | `decision`: accept, discard"),
         ("codes", "| 422 | `not_square` |"),
         ("card", "[CardBand](#cardband)"),
