@@ -208,7 +208,7 @@ class CardTraining(_CardPart):
 class GoldenSample(_CardPart):
     """One drawn portrait and the exported graph's scores for it; cards never contain real faces.
 
-    `png` is the image at the model's size, base64 in JSON; `novelty` is None if the graph has no such output.
+    `png` is the image at the model's size, base64 in JSON; `novelty` is null if the graph has no such output.
     """
 
     name: str

@@ -49,13 +49,13 @@ class ImageTooLarge(ImageError):
 
 
 class ImageTooSmall(ImageError):
-    """Smaller than the model's input: enlarging would invent pixels."""
+    """The image is smaller than the model's input; enlarging would invent pixels."""
 
     code = "image_too_small"
 
 
 class NotSquare(ImageError):
-    """The model was trained on square portraits; an error is better than a silent distortion."""
+    """The image is not square, and the model was trained on square portraits."""
 
     code = "not_square"
 

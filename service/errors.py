@@ -78,7 +78,7 @@ class Forbidden(ServiceError):
 
 
 class NotFound(ServiceError):
-    """The path does not exist."""
+    """The path, or the record or model that it names, does not exist."""
 
     status = 404
     code = "not_found"
@@ -120,7 +120,7 @@ class ExpectationFailed(ServiceError):
 
 
 class InvalidImage(ServiceError):
-    """The image cannot be judged; the code is the gate's."""
+    """The image cannot be judged; `code` says why."""
 
     status = 422
     code = "invalid_image"
@@ -138,13 +138,14 @@ class MissingImage(ServiceError):
 
 
 class Overloaded(ServiceError):
-    """The service is at a limit, or the deadline cannot be met; `reason` is a label of `shed_total`."""
+    """The service is at a limit, or cannot meet the deadline; `Retry-After` says when to try again."""
 
     status = 429
     code = "overloaded"
 
     def __init__(self, detail: str, *, reason: str, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+        # The label of `lensgate_shed_total`.
         self.reason = reason
 
 

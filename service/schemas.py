@@ -27,13 +27,13 @@ class DecisionAnswer(BaseModel):
             "examples": [
                 {
                     "id": "frames-1",
-                    "glasses_probability": 0.9731,
+                    "glasses_probability": 0.9999976,
                     "label": "glasses",
                     "decision": "accept",
                     "reason": "confident",
-                    "novelty": 0.42,
-                    "band": {"low": 0.4, "high": 0.6},
-                    "model": {"name": "glasses", "version": "3"},
+                    "novelty": -9.342716,
+                    "band": {"low": 0.1999, "high": 0.9999551},
+                    "model": {"name": "glasses", "version": "4"},
                 }
             ]
         }

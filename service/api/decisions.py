@@ -46,7 +46,9 @@ class DecisionQuery(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     expected: Label | None = Field(None, description="The label that the generator was asked for")
-    timeout_ms: int | None = Field(None, ge=1, description="Deadline; it can only shorten the service's own")
+    timeout_ms: int | None = Field(
+        None, ge=1, description="Milliseconds until the deadline; can only shorten the service's own"
+    )
     identity: Identity | None = Field(None, alias="id", description="Returned with the decision; generated if missing")
     source: Source | None = Field(None, description="The generator, checkpoint or run that made the image")
 

@@ -48,7 +48,7 @@ OPERATIONS: Mapping[str, Text] = {
     ),
     "GET /v1/decisions": Text(
         RECORDS,
-        "Pages of recorded decisions. Filters combine; `next` of a page is the `before` of the following one. A "
+        "Pages of recorded decisions. Filters combine; `next` of a page is the `cursor` of the following one. A "
         "decision appears a moment after its answer.",
     ),
     "GET /v1/decisions/{name}": Text(RECORDS, "The latest decision with this `record`, or with this caller's `id`."),
@@ -63,7 +63,8 @@ OPERATIONS: Mapping[str, Text] = {
     "GET /v1/sources": Text(
         RECORDS,
         "Accepted, uncertain, contradicted and unfamiliar images of each source, by expected label and score bin, with "
-        "intervals. A source is broken if it differs from the others (Fisher's exact test, Holm's correction).",
+        "intervals. A source is broken if significantly more of its images are discarded than of all others (Fisher's "
+        "exact test, Holm's correction), by at least 5 percentage points.",
     ),
     "GET /v1/model": Text(
         MODEL,
@@ -78,20 +79,22 @@ OPERATIONS: Mapping[str, Text] = {
         "Decisions, failed requests by code, and versions of the last 15 minutes, hour or day, from the records.",
     ),
     "GET /livez": Text(MODEL, "Answers 200 until only a restart would help. Needs no token."),
-    "GET /readyz": Text(MODEL, "Answers 200 from the loaded model until the service is told to end. Needs no token."),
+    "GET /readyz": Text(MODEL, "Answers 200 once the model is loaded, until shutdown begins. Needs no token."),
     "GET /metrics": Text(
         MODEL, "Prometheus text, or OpenMetrics with exemplars for scrapers that accept it; the sum of all workers."
     ),
     "POST /v1/review/claims": Text(
         REVIEW, "Reserve images, so that two reviewers do not judge the same one. A reservation ends by itself."
     ),
-    "DELETE /v1/review/claims": Text(REVIEW, "Give all images back that this reviewer reserved and did not judge."),
+    "DELETE /v1/review/claims": Text(REVIEW, "Release all images that this reviewer reserved and did not judge."),
     "PUT /v1/review/verdicts/{record}": Text(
-        REVIEW, "Say whether the image shows glasses, or is no usable face. 409 if another reviewer was first."
+        REVIEW, "Store the verdict `glasses`, `no_glasses` or `unclear`. 409 if another reviewer was first."
     ),
-    "DELETE /v1/review/verdicts/{record}": Text(REVIEW, "Take a verdict back, so that the image is open again."),
+    "DELETE /v1/review/verdicts/{record}": Text(
+        REVIEW, "Delete the verdict, and reserve the image for this reviewer again."
+    ),
     "POST /v1/review/skips/{record}": Text(REVIEW, "Leave the image to another reviewer."),
-    "DELETE /v1/review/skips/{record}": Text(REVIEW, "Offer the image to this reviewer again."),
+    "DELETE /v1/review/skips/{record}": Text(REVIEW, "Delete the skip, and reserve the image for this reviewer."),
     "DELETE /v1/review/skips": Text(REVIEW, "Offer all skipped images to this reviewer again."),
     "GET /v1/review/progress": Text(
         REVIEW, "Numbers of open and judged images, and the error rate of the audit with its interval."

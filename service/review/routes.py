@@ -56,7 +56,7 @@ class ClaimBody(ReviewerBody):
 
 
 class ClaimedImages(BaseModel):
-    """Images reserved for this reviewer until `expires`, oldest first."""
+    """Images reserved for this reviewer until `expires`: contradicted ones first, then the audit, then the others."""
 
     images: list[Record]
     expires: datetime
@@ -77,7 +77,7 @@ class VerdictAnswer(BaseModel):
 
 
 class CertificateQuery(BaseModel):
-    """The certificate that is asked for."""
+    """The images to certify from, and the certificate to compute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -34,7 +34,7 @@ class BatchQuery(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     expected: Label | None = Field(None, description="The requested label, for all images")
-    timeout_ms: int | None = Field(None, ge=1, description="Timeout of each image, from its last byte")
+    timeout_ms: int | None = Field(None, ge=1, description="Milliseconds from an image's last byte to its line")
     source: Source | None = Field(None, description="The generator, checkpoint or run that made the images")
 
 

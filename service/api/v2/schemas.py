@@ -113,11 +113,11 @@ _REQUEST_EXAMPLE: dict[str, Any] = {
 }
 _RESPONSE_EXAMPLE: dict[str, Any] = {
     "model_name": "glasses",
-    "model_version": "3",
+    "model_version": "4",
     "id": "batch-7",
     "outputs": [
-        {"name": "glasses_probability", "datatype": "FP32", "shape": [1], "data": [0.9731]},
-        {"name": "novelty", "datatype": "FP32", "shape": [1], "data": [0.42]},
+        {"name": "glasses_probability", "datatype": "FP32", "shape": [1], "data": [0.9999976]},
+        {"name": "novelty", "datatype": "FP32", "shape": [1], "data": [-9.342716]},
         {"name": "decision", "datatype": "BYTES", "shape": [1], "data": ["accept"]},
         {"name": "reason", "datatype": "BYTES", "shape": [1], "data": ["confident"]},
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gate import Band, decide
 from service.api.documentation import OPERATIONS
 from service.api.v2.schemas import InferenceHead, InferenceResponse
 from service.http.openapi import Problem
@@ -74,6 +75,22 @@ def test_the_examples_of_a_schema_are_valid(document: dict[str, Any]) -> None:
     for model in (DecisionAnswer, InferenceHead, InferenceResponse, Problem):
         (example,) = model.model_json_schema()["examples"]
         assert model.model_validate(example)
+
+
+def test_the_example_of_a_decision_follows_from_its_probability_and_band() -> None:
+    (example,) = DecisionAnswer.model_json_schema()["examples"]
+    decision = decide(example["glasses_probability"], Band(**example["band"]))
+    found = DecisionAnswer.model_validate(example)
+    assert (found.label, found.decision, found.reason) == (decision.label, decision.action, decision.reason)
+
+
+def test_names_in_the_descriptions_exist(document: dict[str, Any]) -> None:
+    texts = [part.get(key) for part in walk(document) for key in ("description", "summary")]
+    named = {name for text in texts if isinstance(text, str) for name in re.findall(r"`([a-z][a-z0-9_]*)`", text)}
+    strings = [each for part in walk(document) for key, value in part.items() for each in (key, value)]
+    strings += [each for value in strings if isinstance(value, list) for each in value]
+    assert "cursor" in named
+    assert named - {each for each in strings if isinstance(each, str)} == {"tritonclient"}
 
 
 def walk(part: Any) -> Iterator[dict[str, Any]]:
