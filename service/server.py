@@ -16,6 +16,7 @@ from prometheus_client import disable_created_metrics
 
 from common.settings import unknown_variables
 from gate import ModelStore
+from gate.extras import how_to_install
 from gate.formats.png.fast_decoder import ACCELERATED
 from service.access.exposure import check_exposure
 from service.access.guard import Guard
@@ -248,9 +249,7 @@ def _make_grpc_server(
     try:
         from service.grpc_server.server import GrpcServer  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"LENSGATE_GRPC_PORT is set and {error.name} is not installed: install lensgate[grpc], or leave it out"
-        ) from error
+        raise SettingsError(f"LENSGATE_GRPC_PORT needs {error.name}: {how_to_install('grpc')}") from error
     log_of_calls = RequestLog(runtime.metrics, tracer=tracer, on_failure=runtime.note_failure)
     return GrpcServer(inference, guard=guard, log=log_of_calls, certificate=certificate)
 

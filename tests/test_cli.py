@@ -168,6 +168,7 @@ def test_an_unknown_variable_is_warned_of_with_the_nearest_setting(
         (["serve"], "fastapi", "service"),
         (["classify", "x.png"], "onnxruntime", "cpu"),
         (["train", "fit"], "tensorflow", "training"),
+        (["serve", "--port", "0", "--records-url", "off", "--grpc-port", "0"], "grpc", "grpc"),
     ],
 )
 def test_a_missing_extra_is_named(command: list[str], module: str, extra: str) -> None:
