@@ -1,1 +1,1 @@
-"""ImageHeader, metadata and pixels of each image format that is read."""
+"""Header, metadata and pixels of each image format that is read."""

@@ -19,7 +19,6 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS_FRAME = 0xC3
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS_FRAME, 0xC9, 0xCA})
-_PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _RESTART_INTERVAL = 0xD8, 0xD9, 0xDA, 0xDD
 _RESTARTS = range(0xD0, 0xD8)
@@ -40,7 +39,7 @@ _MOST_PADDING = 4_096
 # Encoders write about ten scans. Each scan visits all coefficients of its components, at about 60 ns a block, so this
 # many blocks take at most a second. Ten scans of 4096 x 4096 pixels without subsampling have 3.7 million.
 _MOST_SCANS = 100
-MOST_BLOCKS = 12_000_000
+_MOST_BLOCKS = 12_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,6 @@ class Frame:
     width: int
     height: int
     components: tuple[tuple[int, int, int], ...]
-
-    @property
-    def is_progressive(self) -> bool:
-        """Whether later scans refine earlier ones."""
-        return self.marker in _PROGRESSIVE_FRAMES
 
     @property
     def is_lossless(self) -> bool:
@@ -212,7 +206,7 @@ def _check_scans(frame: Frame, scans: list[Scan]) -> None:
     missing = {component for component, _, _ in frame.components} - {id_ for scan in scans for id_ in scan.components}
     if missing:
         raise CorruptImage("the jpeg ends before the scan of its last component: it is incomplete")
-    if sum(frame.blocks(scan.components) for scan in scans) > MOST_BLOCKS:
+    if sum(frame.blocks(scan.components) for scan in scans) > _MOST_BLOCKS:
         raise CorruptImage(f"the jpeg has {len(scans)} scans at this size: no encoder writes so many")
 
 

@@ -9,9 +9,6 @@ import deflate
 from gate.errors import CorruptImage, UnsupportedImage
 from gate.types import ImageBytes
 
-Data = bytes | bytearray
-"""The bytes of a file, from a disk or as they came in from the network."""
-
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6

@@ -9,11 +9,10 @@ import zlib
 from collections.abc import Callable
 
 from gate.errors import UnsupportedImage
-from gate.formats.exif import with_xmp
+from gate.formats.exif import EXIF_PREFIX, with_xmp
 from gate.formats.png.chunks import is_sound, png_chunks
 from gate.types import ImageBytes
 
-_EXIF_PREFIX = b"Exif\x00\x00"
 _RAW_PROFILES = (b"Raw profile type exif", b"Raw profile type APP1")
 _XMP = b"XML:com.adobe.xmp"
 _KEYWORDS = (*_RAW_PROFILES, _XMP)
@@ -76,7 +75,7 @@ def _from_hexadecimal(text: bytes) -> bytes:
         block = bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
     except ValueError:
         return b""
-    return block.removeprefix(_EXIF_PREFIX)
+    return block.removeprefix(EXIF_PREFIX)
 
 
 def _text(chunk: memoryview) -> bytes:
