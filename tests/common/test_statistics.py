@@ -80,6 +80,11 @@ def test_holms_correction_rejects_as_the_procedure_does(p_values: list[float]) -
         assert sum(each <= level for each in adjusted) == rejected
 
 
+def test_holms_correction_keeps_the_given_order() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1, 1]
+
+
 @given(counts())
 def test_wilsons_interval_equals_that_of_scipy(counted: tuple[int, int]) -> None:
     expected = binomtest(*counted).proportion_ci(0.95, "wilson")

@@ -13,7 +13,7 @@ from training.data.dataset import Split, read_dataset
 from training.data.records import load_records, write_records
 from training.errors import RecordsError
 from training.evaluation.compare import Comparison, compare_runs, mcnemar
-from training.evaluation.seeds import holm, paired_p, t_interval
+from training.evaluation.seeds import paired_p, t_interval
 from training.model.preset import Preset
 from training.model.train import fit_network, load_fitted, predict_logits
 
@@ -97,12 +97,6 @@ def test_mcnemar_counts_only_what_one_of_the_two_gets_wrong() -> None:
     first[:1], other[1:10], first[50:], other[50:] = True, True, True, True
     assert mcnemar(first, other) == pytest.approx(2 * (1 + 10) / 2**10)
     assert mcnemar(first, first) == 1
-
-
-def test_holm_corrects_for_several_tests() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1, 1]
-    assert holm([]) == []
 
 
 def test_an_interval_takes_two_seeds() -> None:

@@ -14,7 +14,6 @@ from training.data.dataset import CORRECTIONS_FILE, ImageDataSet, Split
 from training.errors import RecordsError
 
 if TYPE_CHECKING:
-    from common.storage import AnyPath
     from training.data.records import Records
 
 COMMAND = "lensgate train audit"

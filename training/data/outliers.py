@@ -331,7 +331,7 @@ def _box(rng: Random, edge: int) -> tuple[int, int, int, int]:
 
 def _half(size: int, side: int, share: float) -> tuple[slice, ...]:
     cut = round(size * share)
-    ends = (slice(cut, None), slice(None, size - cut + 0))
+    ends = (slice(cut, None), slice(None, size - cut))
     return (ends[side % 2],) if side < 2 else (slice(None), ends[side % 2])
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
+from common.statistics import holm
+
 LEVEL = 0.05
 
 
@@ -123,15 +125,6 @@ def paired_p(first: Sequence[float], other: Sequence[float]) -> float:
     if len(apart) < 2 or np.ptp(apart) < 1e-12:
         return 1.0
     return float(stats.ttest_1samp(apart, 0.0).pvalue)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Correct p values for multiple tests (S. Holm, 1979), in the given order."""
-    order = np.argsort(p)
-    scaled = np.sort(p) * np.arange(len(p), 0, -1)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(scaled))
-    return [float(one) for one in corrected]
 
 
 def standard_error(accuracy: float, images: int) -> float:
