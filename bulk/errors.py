@@ -13,7 +13,8 @@ BulkError
     ├── FileTooLarge
     ├── CorruptShard    the rest of a tar or Parquet file is damaged
     ├── MissingImage    a sample without an image
-    ├── InvalidExpected
+    ├── InvalidExpected the requested label is missing or not a label
+    ├── InvalidSource   the source is not a valid one
     ├── ScoringFailed   the model failed on this image only; retried by the next run
     └── Internal        an unexpected error; retried by the next run
 """

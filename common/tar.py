@@ -185,7 +185,7 @@ class TarReader:
             raise TarError(f"{error}, {self._place}{hint}") from error
 
     def _follows(self) -> TarError:
-        return TarError(f"something that is no tar archive follows the end of the archive, {self._place}")
+        return TarError(f"data that is not a tar archive follows the end of the archive, {self._place}")
 
     def _begin_extended(self, header: Header) -> None:
         self._extended.headers += 1

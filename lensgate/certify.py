@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.identity import is_identity
+from common.identity import ID_RULE, is_identity
 from gate import Label, Model, ModelStore
 from service.errors import RecordsUnavailable, SettingsError
 from service.settings import Settings
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("--records-url", help="the records (default: LENSGATE_RECORDS_URL, or lensgate.db in this folder)")
-    add("--models", help="folder of models (default: LENSGATE_MODELS, or models)")
-    add("--source", type=_source, help="only images of this source")
-    add("--target-risk", type=_share, help="for both labels (default: that of the card, or 0.01)")
-    add("--confidence", type=_share, default=0.95, help="of each label by itself (0.95)")
+    add("--records-url", metavar="URL", help="store of decisions (default: that of `lensgate serve`)")
+    add("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
+    add("--source", type=_source, metavar="NAME", help="certify from the images of this source alone (default: all)")
+    title = "largest share of wrong labels, for both labels (default: that of the card, or 0.01)"
+    add("--target-risk", type=_share, metavar="RISK", help=title)
+    title = "confidence of the certificate of each label by itself (default: 0.95)"
+    add("--confidence", type=_share, default=0.95, metavar="SHARE", help=title)
     add("--json", action="store_true", help="print the result as JSON")
     add(
         "--export",
@@ -142,5 +144,5 @@ def _share(text: str) -> float:
 
 def _source(text: str) -> str:
     if not is_identity(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a source: 1 to 128 characters without control characters")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a source: it must be {ID_RULE}")
     return text

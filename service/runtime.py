@@ -54,11 +54,11 @@ class Runtime:
 
     @property
     def store(self) -> Store | None:
-        """The store of decisions; None where they are not recorded."""
+        """The store of decisions; None if they are not recorded."""
         return self.recorder.store if self.recorder else None
 
     def note_failure(self, failed: FailedRequest) -> None:
-        """Record a failed request, where decisions are recorded."""
+        """Record a failed request, if decisions are recorded."""
         if self.recorder is not None:
             self.recorder.failures.observe(failed)
 
@@ -115,10 +115,14 @@ def build_runtime(
     registry: CollectorRegistry | None = None,
     place: Place = ALONE,
 ) -> Runtime:
-    """Build the parts around one model and its shadow, with metrics in `registry` or in one of their own.
-    Limits are those of all workers; this one keeps its share.
+    """Build the parts of one process; no thread is started.
 
-    No thread is started.
+    Args:
+        settings: of the service; its limits are those of all workers, and this one keeps its share.
+        loaded: the model to serve.
+        shadow: the shadow version, if there is one.
+        registry: receives the metrics; by default a registry of their own.
+        place: of this process among the workers.
 
     Raises:
         SettingsError: the settings do not name a usable store of decisions, or a band that does not fit a card.

@@ -52,14 +52,14 @@ class _Candidate:
 class _Filter(Generic[_Gate]):
     """Base class of both filters.
 
-    `stats` belongs to the latest call of `take`.
+    `stats` counts the images of the latest call.
 
     Args:
         gate: decides about the images; the filter does not close it.
         pixels: returns the image of a sample, or an `Ask`, for the gate, such as `to_uint8`; the sample itself if None.
         max_reject_ratio: largest share of rejected images, checked after `min_samples`.
         min_samples: images that must be processed before the ratio is checked.
-        max_samples: most images that one `take` processes; None means no limit.
+        max_samples: most images that one call processes; None means no limit.
         ahead: most complete requests to the gate ahead of the images that were taken.
     """
 

@@ -16,7 +16,7 @@ from service.runtime import Runtime
 
 
 def make_probe_routes(runtime: Runtime) -> APIRouter:
-    """`/livez`, `/readyz` and `/metrics` of one runtime."""
+    """Make the routes `/livez`, `/readyz` and `/metrics`."""
     router = APIRouter()
     not_ready = describe_problems([NotReady])
 
@@ -44,7 +44,7 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
 
 
 def make_probe_server(runtime: Runtime) -> SecondServer | None:
-    """What answers on `metrics_port`; None where that is not set."""
+    """Return the server of probes and metrics on `metrics_port`, or None if it is not set."""
     settings = runtime.settings
     if settings.metrics_port is None:
         return None

@@ -7,7 +7,7 @@ from service.runtime import Runtime
 
 
 def make_routes(runtime: Runtime) -> APIRouter:
-    """All of them, bound to one runtime."""
+    """Make the routes."""
     router = APIRouter()
 
     @router.get("/v1/model", summary="Show the card of the served model")

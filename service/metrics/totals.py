@@ -1,4 +1,4 @@
-"""What the operations page shows, from one reading of the metrics."""
+"""The figures of the operations page, from one reading of the metrics."""
 
 from gate import Reason
 from service.metrics.instruments import SECONDS

@@ -68,7 +68,7 @@ class Store:
     def begin_alone(self) -> Iterator[Connection]:
         """Open an exclusive transaction, for the review and for deletions.
 
-        It prevents that a verdict disappears with a decision that is being deleted.
+        A verdict cannot disappear with a decision that is being deleted meanwhile.
 
         Raises:
             RecordsUnavailable: the database is unreachable, unreadable or not writable.

@@ -99,7 +99,7 @@ class Canvas:
         return mask
 
     def stencil(self, shapes: Sequence[Points], *, holes: Sequence[Points] = (), blur: float = 0.0) -> Stencil | None:
-        """The polygons without their holes, cut to where they touch the picture; None where they do not."""
+        """The polygons without their holes, cut to where they touch the picture; None if they do not."""
         placed = [self.pose.place(shape) for shape in shapes]
         radius = blur * self.pose.scale
         corners = np.concatenate(placed)

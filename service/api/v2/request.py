@@ -79,7 +79,7 @@ class InferenceRequest:
         return len(self.expected)
 
     def take_pixels(self) -> Payload[Pixels] | None:
-        """Hand over the pixels; None where the images are files."""
+        """Hand over the pixels; None if the images are files."""
         taken, self.pixels = self.pixels, None
         return None if taken is None else Payload(taken)
 

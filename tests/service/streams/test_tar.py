@@ -167,8 +167,8 @@ def negative_size() -> bytes:
         (damaged_pax(b"x" * 2_000_000), "2,000,000 bytes"),
         (damaged_pax(b""), "0 bytes"),
         (damaged_pax(b"10 path=a\n")[:1024] + bytes(1024), "no tar header"),
-        (archive([]) + b"more", "no tar archive follows"),
-        (archive([]) + b"more" * 512, "no tar archive follows"),
+        (archive([]) + b"more", "not a tar archive follows"),
+        (archive([]) + b"more" * 512, "not a tar archive follows"),
     ],
 )
 def test_what_is_no_archive_is_malformed(data: bytes, named: str) -> None:
