@@ -13,7 +13,7 @@ VERSION ?= 4
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages proto openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
