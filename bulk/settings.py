@@ -69,9 +69,11 @@ class Settings(BaseModel):
         description="folder of exported models (models if it is here, otherwise the installed model)",
     )
     version: Version | None = Field(None, description="model version (the current one)")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda fails without a GPU")
-    band_low: Probability | None = Field(None, description="lowest discarded probability (from the model card)")
-    band_high: Probability | None = Field(None, description="highest discarded probability (from the model card)")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="runs the model; auto takes a GPU if there is one, cuda is an error without one"
+    )
+    band_low: Probability | None = Field(None, description="lower edge of the band that is discarded (the card's)")
+    band_high: Probability | None = Field(None, description="upper edge of the band that is discarded (the card's)")
     batch_size: Count = Field(32, le=1024, description="images in one run of the model")
     engine: Literal["local", "ray"] = Field("local", description="local: threads of this process; ray: a Ray cluster")
     workers: Count | None = Field(None, description="decoding threads (one per core; with ray, 1 per actor)")

@@ -50,7 +50,7 @@ _EXTRAS = {
 
 # Command -> (module, function that adds its options, one line for --help).
 _COMMANDS = {
-    "serve": ("service.cli", "add_options", "answer POST /v1/decisions over HTTP"),
+    "serve": ("service.cli", "add_options", "run the service: decisions over HTTP, records, review, metrics"),
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
     "bulk": ("bulk.cli", "add_options", "decide about millions of files, shards or rows"),
     "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),

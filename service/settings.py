@@ -53,7 +53,9 @@ class Settings(BaseModel):
     grpc_max_message_bytes: int = Field(
         4 * 2**20, ge=2**16, le=2**30, description="largest message of a gRPC call; a larger one is refused unread"
     )
-    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain; needs tls_key")
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the certificate chain; goes together with the key"
+    )
     tls_key: Path | None = Field(None, description="PEM file with the certificate's key")
     tokens: Path | None = Field(None, description="TOML file of bearer tokens; without it no token is required")
     allow_unauthenticated: bool = Field(False, description="allow addresses other than loopback without tokens")
@@ -94,7 +96,9 @@ class Settings(BaseModel):
     shadow_version: Version | None = Field(
         None, description="also score every image with this version, after the answer, and count differing decisions"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="cuda is an error without a GPU")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="runs the model; auto takes a GPU if there is one, cuda is an error without one"
+    )
     band_low: Probability | None = Field(None, description="lower edge of the band that is discarded (the card's)")
     band_high: Probability | None = Field(None, description="upper edge of the band that is discarded (the card's)")
     timeout_ms: Count = Field(10_000, description="deadline of a request; its timeout_ms can only shorten it")
@@ -124,7 +128,7 @@ class Settings(BaseModel):
     decode_threads: int = Field(
         0, ge=0, description="decode threads, and as many for the model on the CPU; 0 is one per core"
     )
-    max_batch_size: Count = Field(32, le=1024, description="largest batch of the model")
+    max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
     max_batch_delay_ms: float = Field(
         20.0, ge=0.0, le=1000.0, description="longest wait for a larger batch while images are queued for decoding"
     )

@@ -50,8 +50,11 @@ def add_to(steps: Steps) -> None:
 
 def _work_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--work", type=option.local, default=Path("runs"), help="folder for audit, fit and report (runs)")
-    add("--records", type=option.place, help="folder for the shards, or its URL in object storage (WORK/records)")
+    add(
+        "--work", type=option.local, default=Path("runs"), metavar="DIR", help="folder for audit, fit and report (runs)"
+    )
+    title = "folder for the shards, or its URL in object storage (WORK/records)"
+    add("--records", type=option.place, metavar="DIR", help=title)
 
 
 def _run_all(options: AllOptions) -> str | None:

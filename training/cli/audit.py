@@ -47,10 +47,12 @@ def add_to(steps: Steps) -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", type=option.local, required=True, help="folder for the tables, the page and the resumable state")
-    add("--records", type=option.place, help="folder or URL for the decoded images, not shared (OUT/records)")
-    add("--folds", type=_folds, default=FOLDS, help=f"folds of the cross-validation, at least 2 ({FOLDS})")
-    add("--epochs", type=option.positive, help="epochs of each network (12)")
+    title = "folder for the tables, the page and the resumable state"
+    add("--out", type=option.local, required=True, metavar="DIR", help=title)
+    title = "folder or URL for the decoded images, not shared (OUT/records)"
+    add("--records", type=option.place, metavar="DIR", help=title)
+    add("--folds", type=_folds, default=FOLDS, metavar="K", help=f"folds of the cross-validation, at least 2 ({FOLDS})")
+    add("--epochs", type=option.positive, metavar="NUMBER", help="epochs of each network (12)")
 
 
 def _folds(text: str) -> int:

@@ -83,7 +83,7 @@ def data_arguments(parser: argparse.ArgumentParser, *, size: str, several: bool 
     """Add --data and the options that describe data sets; `size` is the default of --size in words."""
     add = parser.add_argument_group("data sets").add_argument
     title = "data set in the Kaggle layout; may be repeated"
-    add("--data", type=option.local, action="append", required=True, help=title)
+    add("--data", type=option.local, action="append", required=True, metavar="DIR", help=title)
     add(
         "--auxiliary",
         type=option.local,
@@ -154,8 +154,9 @@ def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
 
 
 def _draw_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--count", type=option.positive, required=True, help="number of faces")
-    parser.add_argument("--out", type=option.local, required=True, help="folder to write, in the Kaggle layout")
+    add = parser.add_argument
+    add("--count", type=option.positive, required=True, metavar="NUMBER", help="number of faces")
+    add("--out", type=option.local, required=True, metavar="DIR", help="folder to write, in the Kaggle layout")
 
 
 def _draw(options: DrawOptions) -> str:

@@ -168,7 +168,8 @@ def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
     for label in Label:
         title = f"the same for images accepted as {label} (--target-risk)"
         add(f"--target-risk-{label.replace('_', '-')}", type=option.share, metavar="RISK", help=title)
-    add("--confidence", type=option.share, default=0.95, help="confidence of the promise about each class (0.95)")
+    title = "confidence of the promise about each class (0.95)"
+    add("--confidence", type=option.share, default=0.95, metavar="SHARE", help=title)
     title = "networks to certify with: K - 1 more are fitted, each without a part of the faces; 1: none (1)"
     add("--folds", type=option.positive, default=1, metavar="K", help=title)
     title = "share of glasses to bound the risk of each label at; may be repeated (0.135 and 0.635)"
@@ -177,8 +178,10 @@ def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--data", type=option.local, required=True, help="data set in the Kaggle layout, or folder of images")
-    add("--out", type=option.local, default=Path("predictions.csv"), help="table to write (predictions.csv)")
+    title = "data set in the Kaggle layout, or folder of images"
+    add("--data", type=option.local, required=True, metavar="DIR", help=title)
+    title = "table to write (predictions.csv)"
+    add("--out", type=option.local, default=Path("predictions.csv"), metavar="FILE", help=title)
 
 
 def fit(options: FitOptions) -> str:

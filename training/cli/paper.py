@@ -41,16 +41,16 @@ def add_to(steps: Steps) -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--data", type=option.local, required=True, help="data set in the Kaggle layout")
+    add("--data", type=option.local, required=True, metavar="DIR", help="data set in the Kaggle layout")
     title = "folder for records and trials; finished parts there are kept (runs/paper)"
-    add("--work", type=option.local, default=Path("runs/paper"), help=title)
+    add("--work", type=option.local, default=Path("runs/paper"), metavar="DIR", help=title)
     title = "folder for paper.md and its images; its paper/results.json is continued by a new --work folder (docs)"
-    add("--out", type=option.local, default=Path("docs"), help=title)
-    add("--seeds", type=option.positive, default=3, help="training runs for each value and model (3)")
+    add("--out", type=option.local, default=Path("docs"), metavar="DIR", help=title)
+    add("--seeds", type=option.positive, default=3, metavar="NUMBER", help="training runs for each value and model (3)")
     title = "trials of a random search; may be repeated: a longer search continues the shorter one (5 and 20)"
-    add("--trials", type=option.positive, action="append", help=title)
+    add("--trials", type=option.positive, action="append", metavar="NUMBER", help=title)
     title = "share of the labels to flip in the second half of the experiments (0.116)"
-    add("--flipped", type=option.share, default=0.116, help=title)
+    add("--flipped", type=option.share, default=0.116, metavar="SHARE", help=title)
     add("--hardware", metavar="TEXT", help="machine that the page states (number of CPU cores)")
     add("--page", action="store_true", help="only write the page, from the parts that are finished")
 

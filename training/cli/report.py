@@ -59,7 +59,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--comparison", type=option.place, metavar="DIR", help="folder of a model comparison; adds its results")
     title = "folder for report.html, or a file name that ends in .html (runs)"
-    add("--out", type=option.local, default=Path("runs"), help=title)
+    add("--out", type=option.local, default=Path("runs"), metavar="DIR", help=title)
     add("--figures", type=option.local, metavar="DIR", help="also save each figure there as a PNG file")
 
 

@@ -81,31 +81,35 @@ def add_to(steps: Steps) -> None:
         title="compare finished fits on the test split",
         options=CompareOptions,
         run=_compare,
-        arguments=[option.records, _runs, _out],
+        arguments=[option.records, _compare_arguments],
     )
 
 
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("resolution", "batch-size", "sources", "presets"), help="the setting to vary")
-    parser.add_argument("--seeds", type=option.positive, default=3, help="training runs for each value (3)")
+    title = "training runs for each value (3)"
+    parser.add_argument("--seeds", type=option.positive, default=3, metavar="NUMBER", help=title)
 
 
 def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("target", choices=("architecture", "learning-rate"), help="the settings to search")
-    add("--trials", type=option.positive, help="number of trials (10); hyperband chooses it itself")
+    title = "number of trials (10); hyperband chooses it itself"
+    add("--trials", type=option.positive, metavar="NUMBER", help=title)
     add("--algorithm", choices=("random", "hyperband", "bayesian"), default="random", help="search algorithm (random)")
 
 
 def _out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=option.place, required=True, help="folder or URL to write to; finished trials there are kept"
-    )
+    title = "folder or URL to write to; finished trials there are kept"
+    parser.add_argument("--out", type=option.place, required=True, metavar="DIR", help=title)
 
 
-def _runs(parser: argparse.ArgumentParser) -> None:
-    title = "folder of a fit; the first is the baseline; may be repeated"
-    parser.add_argument("--run", type=option.local, action="append", required=True, dest="runs", help=title)
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    title = "folder of a fit; the first is the baseline; give at least two"
+    add("--run", type=option.local, action="append", required=True, dest="runs", metavar="DIR", help=title)
+    title = "folder or URL for comparison.csv and comparison.json"
+    add("--out", type=option.place, required=True, metavar="DIR", help=title)
 
 
 def _study(options: StudyOptions) -> None:
