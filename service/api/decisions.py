@@ -11,6 +11,7 @@ from gate.errors import UnsupportedImage
 from service.api.request_admission import admit_request
 from service.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     DeadlineExceeded,
     Internal,
     InvalidImage,
@@ -31,7 +32,7 @@ DECISIONS = "/v1/decisions"
 TRIALS = "/v1/trials"
 
 _PROBLEMS = describe_problems(
-    [MalformedRequest, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded]
+    [MalformedRequest, BodyTooSlow, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded]
 )
 _BODY = {
     "requestBody": describe_body(

@@ -17,7 +17,7 @@ class Problem(BaseModel):
             "examples": [
                 {
                     "type": "about:blank",
-                    "title": "Unprocessable Content",
+                    "title": "Unprocessable Entity",
                     "status": 422,
                     "code": "not_square",
                     "detail": "the image is 640 x 480: crop it to a square portrait",

@@ -247,7 +247,7 @@ def test_a_version_that_was_loaded_while_the_service_began_to_drain_is_not_serve
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(store: ModelStore, settings: Settings) -> LoadedModel:
-        watched.runtime.admission._draining = True
+        watched.runtime.drain()
         return load_model(store, settings)
 
     monkeypatch.setattr(watched.watch, "_load", partial(load, watched.store, watched.settings))

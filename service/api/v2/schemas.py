@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from common.identity import ID_RULE, is_identity
 from service.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     DeadlineExceeded,
     Internal,
     InvalidImage,
@@ -268,6 +269,7 @@ INFER = describe_operation(
     errors=(
         MalformedRequest,
         NotFound,
+        BodyTooSlow,
         BodyTooLarge,
         InvalidImage,
         Overloaded,
