@@ -8,9 +8,6 @@ from enum import Enum
 from common.tar import End, Member, MemberKind, TarReader
 from gate.header import IMAGE_ENDINGS
 
-READABLE_ENDINGS = IMAGE_ENDINGS
-"""Suffixes of PNG, JPEG and WebP files, in lower case."""
-
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")
 """Suffixes of images in formats that the gate does not read; they are reported as errors."""
 
@@ -240,7 +237,7 @@ def _rank_by_name(name: str) -> Rank | None:
     if _is_hidden(name):
         return None
     lower = name.lower()
-    if lower.endswith(READABLE_ENDINGS):
+    if lower.endswith(IMAGE_ENDINGS):
         return _rank_image(split(name)[1].rpartition(".")[0])
     return Rank.CANDIDATE if lower.endswith(OTHER_ENDINGS) else None
 
@@ -252,7 +249,7 @@ def _rank_by_content(name: str, head: bytes) -> Rank:
     return _rank_image(ending.rpartition(".")[0] if ending.lower().endswith(_BARE_ENDINGS) else ending)
 
 
-_BARE_ENDINGS = tuple(ending[1:] for ending in READABLE_ENDINGS)
+_BARE_ENDINGS = tuple(ending[1:] for ending in IMAGE_ENDINGS)
 
 
 def _rank_image(annotation: str) -> Rank:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-NAME = "glasses"
+MODEL_NAME = "glasses"
 
 HERE = Path("models")
 """Below the working directory, where `lensgate train export` writes."""
@@ -14,4 +14,4 @@ _INSTALLED = (_PACKAGE / "models", _PACKAGE.parent / "models")
 
 def default_models() -> Path:
     """Return `models` below the working directory if it holds a model, otherwise the models of the installation."""
-    return next((folder for folder in (HERE, *_INSTALLED) if (folder / NAME).is_dir()), HERE)
+    return next((folder for folder in (HERE, *_INSTALLED) if (folder / MODEL_NAME).is_dir()), HERE)

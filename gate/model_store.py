@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
-from gate.default_models import NAME, default_models
+from gate.default_models import MODEL_NAME, default_models
 from gate.errors import ModelError
 from gate.files import locked_folder, read_regular, write_atomically
 
@@ -56,7 +56,7 @@ Verify = Callable[[Model], object]
 class ModelStore:
     """The versions of one model under `root / name`."""
 
-    def __init__(self, root: Path, name: str = NAME) -> None:
+    def __init__(self, root: Path, name: str = MODEL_NAME) -> None:
         self.folder = root / name
         self.name = name
 

@@ -26,6 +26,7 @@ from gate.card import (
     ModelInput,
     ReferenceHistogram,
 )
+from gate.default_models import MODEL_NAME
 from gate.golden import check_golden
 from gate.model_store import CURRENT_FILE
 from gate.onnx_runtime import onnxruntime
@@ -41,7 +42,6 @@ from training.graph import simplify
 from training.model.network import as_shipped
 from training.model.train import FitRun, FittedModel
 
-MODEL_NAME = "glasses"
 OPSET = 17
 KIND_IMAGES = 200  # source portraits for each kind of outlier
 LARGEST_DIFFERENCE = 1e-5

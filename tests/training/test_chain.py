@@ -18,7 +18,7 @@ from training.data.records import Manifest, load_records, write_records
 from training.data.shards import SHARD_IMAGES
 from training.drawing import Eyewear, draw_face
 from training.errors import DataError, ExportError, RecordsError
-from training.evaluation.evaluate import log_losses
+from training.evaluation.calibrate import log_losses
 from training.export import GOLDEN_SEED, check_graph, export_model
 from training.model.network import as_shipped, build_network
 from training.model.preset import Preset

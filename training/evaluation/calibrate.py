@@ -20,7 +20,7 @@ from training.errors import DataError
 TEMPERATURES = (0.5, 20.0)
 MOST_BINS = 15
 IMAGES_A_BIN = 20
-# Probabilities of the correct label are clipped here for the log loss, as in `training.evaluation.evaluate`.
+# Probabilities of the correct label are clipped here for the log loss.
 SURE = 1e-7
 
 Values = NDArray[np.floating[Any]]
@@ -121,10 +121,17 @@ def measure_calibration(probability: Values, labels: Values) -> CalibrationMetri
     bins = reliability(probability, labels)
     gaps = [abs(one.mean_probability - one.observed.value) * one.images for one in bins]
     return CalibrationMetrics(
-        log_loss=float(-np.log(np.clip(np.where(glasses, said, 1 - said), SURE, 1.0)).mean()),
+        log_loss=float(log_losses(said, glasses).mean()),
         brier=float(((said - glasses) ** 2).mean()),
         expected_calibration_error=float(sum(gaps) / len(said)),
     )
+
+
+def log_losses(probability: Floats, labels: Values | Bools) -> Floats:
+    """Compute `-log` of the probability of each correct label, `[N]`."""
+    right = np.where(labels == 1, probability, 1 - probability)
+    losses: Floats = -np.log(np.clip(right, SURE, 1.0))
+    return losses
 
 
 def reliability(probability: Values, labels: Values, *, bins: int | None = None) -> tuple[ReliabilityBin, ...]:

@@ -11,6 +11,7 @@ from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 from training.data.outliers import JUDGED, make_outliers
 from training.data.records import Records
+from training.evaluation.calibrate import log_losses
 
 Z_95 = 1.959964
 RESAMPLES = 2_000
@@ -117,13 +118,6 @@ def wilson(hits: int, total: int) -> Interval:
     centre = (share + spread / 2) / (1 + spread)
     half = Z_95 * np.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2)) / (1 + spread)
     return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
-
-
-def log_losses(probability: Floats, labels: NDArray[np.float32]) -> Floats:
-    """Compute `-log` of the probability of each correct label, `[N]`."""
-    right = np.where(labels == 1, probability, 1 - probability)
-    losses: Floats = -np.log(np.clip(right, 1e-7, 1.0))
-    return losses
 
 
 def _bootstrapped_mean(values: Floats) -> Interval:
