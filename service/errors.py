@@ -6,8 +6,8 @@ ServiceError
 ├── Forbidden             403
 ├── NotFound              404
 ├── MethodNotAllowed      405
-├── Conflict              409
 ├── BodyTooSlow           408
+├── Conflict              409
 ├── BodyTooLarge          413
 ├── ExpectationFailed     417
 ├── InvalidImage          422, with the code of the image error

@@ -1,12 +1,17 @@
 """The JSON of one decision, as endpoints answer it and records show it."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Action, Label, Reason
 
+PROBABILITY = "Probability that the person wears glasses; from 0.5 on the label is `glasses`"
+NOVELTY = (
+    "How unlike the training portraits the image is, on a scale of the version's own; null if the version has no score"
+)
+
 
 class BandAnswer(BaseModel):
-    """The band that the decision was made with."""
+    """The band that the decision was made with: a probability in it, edges included, is uncertain."""
 
     low: float
     high: float
@@ -39,11 +44,11 @@ class DecisionAnswer(BaseModel):
         }
     )
 
-    id: str
-    glasses_probability: float
+    id: str = Field(description="The caller's name of the image, generated if missing")
+    glasses_probability: float = Field(description=PROBABILITY)
     label: Label
     decision: Action
     reason: Reason
-    novelty: float | None
+    novelty: float | None = Field(description=NOVELTY)
     band: BandAnswer
     model: ModelAnswer

@@ -56,9 +56,9 @@ class HistoryState(_Model):
     times: list[float] = Field(description="Ends of the steps, seconds since 1970")
     seconds: list[float] = Field(description="Lengths of the steps")
     decisions: list[int]
-    unfamiliar: list[int] = Field(description="Images discarded for this reason; likewise the next two")
-    uncertain: list[int]
-    contradicted: list[int]
+    unfamiliar: list[int] = Field(description="Images discarded for this reason")
+    uncertain: list[int] = Field(description="Images discarded for this reason")
+    contradicted: list[int] = Field(description="Images discarded for this reason")
     shed: list[int] = Field(description="Images not admitted")
     errors: list[int] = Field(description="Invalid images")
 

@@ -69,9 +69,9 @@ class OperationsHistory(BaseModel):
     step_seconds: int
     times: list[float] = Field(description="Ends of the steps, seconds since 1970")
     decisions: list[int]
-    unfamiliar: list[int] = Field(description="Images discarded for this reason; likewise the next two")
-    uncertain: list[int]
-    contradicted: list[int]
+    unfamiliar: list[int] = Field(description="Images discarded for this reason")
+    uncertain: list[int] = Field(description="Images discarded for this reason")
+    contradicted: list[int] = Field(description="Images discarded for this reason")
     errors: dict[str, list[int]] = Field(description="Failed requests, and failed images of uploads, by code")
     versions: list[VersionCounts]
     changes: list[Change]

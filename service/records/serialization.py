@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, FromClause, Row
 from gate import Action, Label, Reason
 from service.records.audit_draws import DrawKind
 from service.records.tables import Verdict, decisions, images, verdicts
-from service.schemas import BandAnswer, ModelAnswer
+from service.schemas import NOVELTY, PROBABILITY, BandAnswer, ModelAnswer
 
 
 class StageTimes(BaseModel):
@@ -28,24 +28,24 @@ class Record(BaseModel):
     record: str
     id: str
     time: datetime
-    sha256: str | None
-    glasses_probability: float
+    sha256: str | None = Field(description="Of the file's bytes or the tensor; null if not computed, as under load")
+    glasses_probability: float = Field(description=PROBABILITY)
     label: Label
     decision: Action
     reason: Reason
-    novelty: float | None
+    novelty: float | None = Field(description=NOVELTY)
     expected: Label | None
     source: str | None
     band: BandAnswer
     novelty_threshold: float | None = Field(description="Above it an image is unfamiliar")
     model: ModelAnswer
     stages: StageTimes
-    latency_ms: float
-    audit: bool
-    draw: DrawKind | None
-    draw_probability: float | None
-    draw_weight: float | None
-    image: str | None
+    latency_ms: float = Field(description="From the request line to the decision")
+    audit: bool = Field(description="Whether the image is in the audit sample")
+    draw: DrawKind | None = Field(description="How it was drawn for the audit")
+    draw_probability: float | None = Field(description="Probability of being drawn in any way")
+    draw_weight: float | None = Field(description="Weight of its verdict in the audit's estimates")
+    image: str | None = Field(description="Path of the preview; null if none is kept")
     verdict: Verdict | None
 
 

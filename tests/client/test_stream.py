@@ -226,7 +226,9 @@ def test_failure_does_not_reference_its_image(script: Make) -> None:
     images: list[Any] = ["missing", PIXELS[:40], FILE, Image.open(io.BytesIO(encode(PIXELS)[:50]))]
     scripted = ScriptedGate()
     scripted.decide = lambda _: problem(422, "corrupt_image")
-    for outcome in script(scripted).decide_many(images):
+    outcomes = script(scripted).decide_many(images)
+    assert len(outcomes) == len(images)
+    for outcome in outcomes:
         assert isinstance(outcome, ImageFailed)
         error = outcome.error
         assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

@@ -39,9 +39,9 @@ class BatchQuery(BaseModel):
 
 
 class DecisionLine(DecisionAnswer):
-    """The line of a decision; `id` is null if the file name is not a valid id."""
+    """The line of a decision."""
 
-    id: str | None  # type: ignore[assignment]
+    id: str | None = Field(description="The file's name; null if that is not a valid id")  # type: ignore[assignment]
 
 
 class ErrorBody(BaseModel):
