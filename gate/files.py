@@ -29,6 +29,9 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
         prefix: of the temporary file's name, which lies beside `path`; by default hidden.
         suffix: of the temporary file's name, for writers that choose the format by it.
         mode: permissions of the new file; a temporary file alone would be private to its owner.
+
+    Raises:
+        OSError: the file cannot be written; the error names a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix or f".{path.name}.", suffix=suffix)

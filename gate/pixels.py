@@ -136,7 +136,7 @@ def _expect(size: tuple[int, ...], edge: int) -> None:
 
 
 def orient(pixels: Pixels, orientation: int) -> Pixels:
-    """Apply EXIF orientation, 1 to 8; on the shrunken image the cost is negligible."""
+    """Apply EXIF orientation, 1 to 8, to a square `[S, S, 3]`; on the shrunken image the cost is negligible."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

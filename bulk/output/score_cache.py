@@ -27,7 +27,7 @@ class ScoreCache:
 
     @classmethod
     def of(cls, hashes: NDArray[np.bytes_], probability: NDArray[np.float32], novelty: NDArray[np.float32]) -> Self:
-        """Sort by hash and keep one score per image."""
+        """Sort hashes, `S32`, probability and novelty, each `[N]`, by hash and keep one score per image."""
         _, first = np.unique(hashes, return_index=True)
         return cls(hashes[first], probability[first], novelty[first])
 

@@ -19,7 +19,7 @@ NEAR = 32
 
 
 def perceptual_hash(pixels: Pixels) -> str:
-    """Compare the lowest 16 x 16 frequencies of brightness with their median: 64 hexadecimal digits."""
+    """Compare the lowest 16 x 16 frequencies of brightness of `[H, W, 3]` with their median: 64 hexadecimal digits."""
     return str(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_EDGE))
 
 

@@ -51,7 +51,11 @@ def forget(records: AnyPath, *, but: set[str]) -> None:
 
 
 def folder_of(records: StoragePath) -> Path:
-    """Return the cache folder of `records`, below `XDG_CACHE_HOME` or `~/.cache`."""
+    """Return the cache folder of `records`, below `XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises:
+        StorageError: there is neither.
+    """
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError as error:

@@ -92,8 +92,8 @@ def calibrate(logits: Values, labels: Values) -> CalibrationFindings:
 def fit_temperature(logits: Values, labels: Values) -> float:
     """Find the temperature within `TEMPERATURES` that minimises the log loss of `sigmoid(logit / temperature)`.
 
-    Without a misclassified image the loss decreases with the temperature without limit, so the data do not determine
-    it; the temperature is then 1.
+    Logits and labels are `[N]`, labels 0 or 1. Without a misclassified image the loss decreases with the temperature
+    without limit, so the data do not determine it; the temperature is then 1.
 
     Raises:
         DataError: there are no images, a label is missing, or a value is not a number.

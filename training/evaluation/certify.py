@@ -135,6 +135,7 @@ def propose_edges(logits: Values, *, coverages: Sequence[float] = COVERAGES) -> 
 
     Raises:
         DataError: there are no logits, or one is not finite.
+        ValueError: a coverage is not in (0, 1].
     """
     scores = np.asarray(logits, np.float64)
     if not scores.size or not np.isfinite(scores).all():

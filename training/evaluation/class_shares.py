@@ -31,7 +31,7 @@ class ShareRisk(Finding):
 def risks_at_shares(
     logits: Values, labels: Values, band: RawBand, *, confidence: float, shares: Sequence[float] = SHARES
 ) -> tuple[ShareRisk, ...]:
-    """Estimate and bound the risk of each label at each share of glasses, in (0, 1).
+    """Estimate and bound the risk of each label at each share of glasses, in (0, 1), from logits and labels, `[N]`.
 
     Raises:
         DataError: there are no images, a label is missing, or a value is not a number.

@@ -106,7 +106,7 @@ def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: in
 
 
 def reference_histogram(probability: Floats) -> ReferenceHistogram:
-    """Compute the histogram of scores that drift monitoring compares live scores with."""
+    """Compute the histogram of probabilities, `[N]`, that drift monitoring compares live scores with."""
     counts, _ = np.histogram(probability, HISTOGRAM_EDGES)
     return ReferenceHistogram(edges=HISTOGRAM_EDGES, counts=tuple(int(count) for count in counts))
 

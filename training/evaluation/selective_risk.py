@@ -25,7 +25,7 @@ class RiskCoverage(Finding):
 
 
 def selective_risk(logits: Values, labels: Values, raw_band: RawBand) -> SelectiveRisk:
-    """Measure coverage and risk of a band, such as the paper's, on labelled raw logits.
+    """Measure coverage and risk of a band, such as the paper's, on raw logits, `[N]`, with labels, `[N]` of 0 and 1.
 
     Raises:
         DataError: there are no images, or a value is not a number.
@@ -42,7 +42,9 @@ def selective_risk(logits: Values, labels: Values, raw_band: RawBand) -> Selecti
 
 
 def risk_coverage(logits: Values, labels: Values) -> RiskCoverage:
-    """Compute the risk at every coverage of a symmetric band; images of equal |logit| are accepted together.
+    """Compute the risk at every coverage of a symmetric band from logits, `[N]`, and labels, `[N]` of 0 and 1.
+
+    Images of equal |logit| are accepted together.
 
     Raises:
         DataError: there are no images, or a value is not a number.

@@ -22,6 +22,7 @@ def to_uint8(images: Any, *, low: float = -1.0, high: float = 1.0) -> Any:
 
     Raises:
         BadImage: the argument is not a floating-point tensor, or contains NaN.
+        ValueError: `low` is not less than `high`.
     """
     if not low < high:
         raise ValueError(f"low must be less than high: {low} >= {high}")
