@@ -271,6 +271,20 @@ def test_no_jpeg_makes_the_header_search_slow(data: bytes) -> None:
     assert time.process_time() - start < 3  # 40 kB of fill bytes took 6 to 16 seconds; 16 MB would have taken weeks.
 
 
+def test_tables_before_padded_intervals_are_not_read_again_for_each() -> None:
+    """1,000 damaged intervals after 4 MB of Huffman tables took half a minute."""
+    parts, coded = segments(encode(portrait(1024), "JPEG", quality=30, restart_marker_blocks=4))
+    tables = b"".join(body for marker, body in parts if marker == 0xC4)
+    bloat = [(0xC4, tables * (65_000 // len(tables)))] * 62
+    intervals = re.split(rb"(\xff[\xd0-\xd7])", coded[:-2])
+    padded = (each if each[:1] == b"\xff" else each[: len(each) // 2] + bytes(3) for each in intervals)
+    data = join([*parts[:-1], *bloat, parts[-1]], b"".join(padded) + b"\xff\xd9")
+    start = time.process_time()
+    with pytest.raises(CorruptImage):
+        read_pixels(data, SIZE)
+    assert time.process_time() - start < 2
+
+
 def test_the_scans_of_a_large_picture_are_found_at_once() -> None:
     noise = np.random.default_rng(0).integers(0, 255, MANY, np.uint8).tobytes()
     head = read_jpeg_header(HEAD)
