@@ -26,6 +26,10 @@ _RESTARTS = range(0xD0, 0xD8)
 _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 # libjpeg infers the colour space from these two application segments.
 _COLOUR_SEGMENTS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
+_ADOBE_TRANSFORM = 15
+"""Offset of the colour transform in an Adobe segment."""
+_ADOBE_TRANSFORMS = {3: (0, 1), 4: (0, 2)}
+"""Components -> transforms that libjpeg knows; it warns of any other, and assumes the last of these."""
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _CHANNELS = (1, 3, 4)
 
@@ -117,16 +121,25 @@ class JpegHeader:
     restart_interval: int
 
     def without_metadata(self, data: ImageBytes) -> ImageBytes:
-        """Return the file without metadata and without bytes between segments; `data` itself if it has neither."""
-        position = 2
-        for start, end in self.needed:
-            if start != position:
-                break
-            position = end
-        if position == self.scan:
-            return data
+        """Return the file without metadata and without bytes between segments; `data` itself if it has neither.
+
+        An unknown transform in an Adobe segment becomes the one that libjpeg assumes for it.
+        """
         view = memoryview(data)
-        return b"".join([b"\xff\xd8", *(view[start:end] for start, end in self.needed), view[self.scan :]])
+        found = [view[start:end] for start, end in self.needed]
+        known = [_with_known_transform(segment, self.frame) for segment in found]
+        if known == found and sum(map(len, found)) == self.scan - 2:
+            return data
+        return b"".join([b"\xff\xd8", *known, view[self.scan :]])
+
+
+def _with_known_transform(segment: memoryview, frame: Frame) -> memoryview | bytes:
+    transforms = _ADOBE_TRANSFORMS.get(len(frame.components), ())
+    if segment[1] != _APP14 or not transforms or len(segment) <= _ADOBE_TRANSFORM:
+        return segment
+    if segment[_ADOBE_TRANSFORM] in transforms:
+        return segment
+    return bytes(segment[:_ADOBE_TRANSFORM]) + bytes([transforms[-1]]) + bytes(segment[_ADOBE_TRANSFORM + 1 :])
 
 
 def with_size(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:

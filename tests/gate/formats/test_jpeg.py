@@ -92,6 +92,15 @@ def test_other_colours_and_codings_are_read(data: bytes) -> None:
     assert_read_as_by_pillow(data)
 
 
+@pytest.mark.parametrize("transform", [0, 1, 2, 3, 255])
+@pytest.mark.parametrize("extra", [(), ((0xE0, JFIF),)], ids=["bare", "JFIF"])
+@pytest.mark.parametrize("mode", ["YCbCr", "CMYK"])
+def test_an_unknown_colour_transform_is_the_usual_one(mode: str, extra: tuple[Segment, ...], transform: int) -> None:
+    planes = planes_of(FACE, mode)
+    adobe = (0xEE, ADOBE_PLAIN[:-1] + bytes([transform]))
+    assert_read_as_by_pillow(sampled_jpeg(planes, ((1, 1),) * len(planes), extra=(*extra, adobe)))
+
+
 @pytest.mark.parametrize(
     "profile",
     [
