@@ -256,10 +256,15 @@ def _is_needed(data: ImageBytes, marker: int, start: int) -> bool:
 
 
 def _read_exif(data: ImageBytes, segments: list[tuple[int, int]]) -> ImageBytes:
-    """Return the first EXIF block; if it has no orientation, one with that of the last XMP metadata."""
-    exif = next((each for each in segments if data.startswith(EXIF_PREFIX, each[0])), (0, 0))
+    """Return the EXIF block; if it has no orientation, one with that of the last XMP metadata.
+
+    A block above 64 kB continues in further segments.
+    """
+    exif = b"".join(
+        data[start + len(EXIF_PREFIX) : end] for start, end in segments if data.startswith(EXIF_PREFIX, start)
+    )
     xmp = next((each for each in reversed(segments) if data.startswith(_XMP_PREFIX, each[0])), (0, 0))
-    return with_xmp(data[exif[0] + len(EXIF_PREFIX) : exif[1]], data[slice(*xmp)])
+    return with_xmp(exif, data[slice(*xmp)])
 
 
 def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
