@@ -15,8 +15,8 @@ from gate.types import ImageBytes
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
-# Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions.
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions. F7 is JPEG-LS.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _LOSSLESS_FRAME = 0xC3
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS_FRAME, 0xC9, 0xCA})
 _PROGRESSIVE_FRAMES = frozenset({0xC2, 0xCA})
@@ -272,7 +272,9 @@ def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
     if precision != 8:
         raise UnsupportedImage(f"the jpeg has {precision} bits per sample: only 8 are read; save it with 8, or as PNG")
     if marker not in _DECODED_FRAMES:
-        raise UnsupportedImage(f"the jpeg is hierarchical or of a rare kind (SOF{marker - 0xC0}): save it as PNG")
+        raise UnsupportedImage(
+            f"the jpeg is hierarchical, JPEG-LS or of a rare kind (SOF{marker - 0xC0}): save it as PNG"
+        )
     if channels not in _CHANNELS:
         raise UnsupportedImage(f"the jpeg has {channels} channels: only grey, RGB and CMYK are read")
     components = tuple(

@@ -199,8 +199,8 @@ def test_units_that_reach_beyond_the_picture_are_read(edge: int) -> None:
             assert_read_as_by_pillow(sampled_jpeg(planes_of(portrait(edge, seed=seed)), factors, restart=seed))
 
 
-@pytest.mark.parametrize("marker", [0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF])
-def test_hierarchical_jpegs_are_named(marker: int) -> None:
+@pytest.mark.parametrize("marker", [0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7])
+def test_hierarchical_and_other_rare_jpegs_are_named(marker: int) -> None:
     parts, coded = segments(PLAIN)
     with pytest.raises(UnsupportedImage, match="rare kind"):
         read_pixels(join([(marker if kind == 0xC0 else kind, body) for kind, body in parts], coded), SIZE)
