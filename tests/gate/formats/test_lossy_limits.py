@@ -105,6 +105,19 @@ def with_many_scans(data: bytes) -> bytes:
     return join(head, b"") + 21 * join([scan], coded[:-2])[2:] + coded[-2:]
 
 
+def enlarged(frame: bytes, edge: int) -> bytes:
+    """Return the body of a start of frame with another size."""
+    return frame[:1] + struct.pack(">HH", edge, edge) + frame[5:]
+
+
+def with_many_intervals(data: bytes) -> bytes:
+    """Each component in scans of its own, with a restart marker after each block of 4096 x 4096 pixels."""
+    parts, coded = segments(data)
+    head = [(marker, enlarged(body, EDGE) if marker == 0xC0 else body) for marker, body in parts[:-1]]
+    scans = [(0xDA, bytes([1, component, 0x11 * (component > 1), 0, 63, 0])) for component in (1, 1, 1, 2, 3)]
+    return join([*head, (0xDD, b"\x00\x01"), *scans[:1]], coded[:-2]) + join(scans[1:], coded)[2:]
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -113,6 +126,7 @@ def with_many_scans(data: bytes) -> bytes:
         ),
         pytest.param(lambda data: data.replace(b"\xff\xc0", b"\xff\xc9", 1), "arithmetic coding", id="arithmetic"),
         pytest.param(with_many_scans, "21 scans, and above 20 takes too long", id="scans"),
+        pytest.param(with_many_intervals, "851,968 restart intervals, and above", id="intervals"),
     ],
 )
 def test_a_picture_of_odd_sampling_that_cannot_be_checked_is_told_why(
@@ -126,12 +140,10 @@ def tiled(data: bytes, edge: int, *, end: bytes = b"") -> bytes:
     """Repeat the single unit of a JPEG over a larger picture, with a restart marker after each; `end` follows the first
     twenty units."""
     parts, coded = segments(data)
-    frame = next(body for marker, body in parts if marker == 0xC0)
-    larger = frame[:1] + struct.pack(">HH", edge, edge) + frame[5:]
     unit = coded[:-2]
     count = -(-edge // 24) * -(-edge // 8)
     units = (unit + (end if index < 20 else b"") + bytes([0xFF, 0xD0 + index % 8]) for index in range(count))
-    head = [(marker, larger if marker == 0xC0 else body) for marker, body in parts]
+    head = [(marker, enlarged(body, edge) if marker == 0xC0 else body) for marker, body in parts]
     return join([*head[:-1], (0xDD, b"\x00\x01"), head[-1]], b"".join(units)[:-2] + b"\xff\xd9")
 
 
