@@ -25,7 +25,8 @@ _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _RESTART_INTERVAL = 0xD8, 0xD9, 
 _RESTARTS = range(0xD0, 0xD8)
 _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 # libjpeg infers the colour space from these two application segments.
-_COLOUR_SEGMENTS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
+_COLOUR_SEGMENTS = {_APP0: (b"JFIF\x00", 14), _APP14: (b"Adobe", 12)}
+"""Marker -> beginning of the body, and the least length with which libjpeg reads it. Pillow refuses a shorter JFIF."""
 _ADOBE_TRANSFORM = 15
 """Offset of the colour transform in an Adobe segment."""
 _ADOBE_TRANSFORMS = {3: (0, 1), 4: (0, 2)}
@@ -135,9 +136,7 @@ class JpegHeader:
 
 def _with_known_transform(segment: memoryview, frame: Frame) -> memoryview | bytes:
     transforms = _ADOBE_TRANSFORMS.get(len(frame.components), ())
-    if segment[1] != _APP14 or not transforms or len(segment) <= _ADOBE_TRANSFORM:
-        return segment
-    if segment[_ADOBE_TRANSFORM] in transforms:
+    if segment[1] != _APP14 or not transforms or segment[_ADOBE_TRANSFORM] in transforms:
         return segment
     return bytes(segment[:_ADOBE_TRANSFORM]) + bytes([transforms[-1]]) + bytes(segment[_ADOBE_TRANSFORM + 1 :])
 
@@ -171,7 +170,7 @@ def read_jpeg_header(data: ImageBytes) -> JpegHeader:
             frame = _read_frame(data, marker, start + 4)
         elif marker == _RESTART_INTERVAL:
             restart_interval = _read_restart_interval(data, start)
-        if _is_needed(data, marker, start):
+        if _is_needed(data, marker, start, end):
             needed.append((start, end))
     raise CorruptImage(f"the jpeg has no start of {'frame' if frame is None else 'scan'}")
 
@@ -249,9 +248,10 @@ def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]
     raise CorruptImage("the jpeg header is padded or split up as no encoder would")
 
 
-def _is_needed(data: ImageBytes, marker: int, start: int) -> bool:
+def _is_needed(data: ImageBytes, marker: int, start: int, end: int) -> bool:
     if marker in _COLOUR_SEGMENTS:
-        return data.startswith(_COLOUR_SEGMENTS[marker], start + 4)
+        beginning, length = _COLOUR_SEGMENTS[marker]
+        return data.startswith(beginning, start + 4) and end - start >= 4 + length
     return not (_APP0 <= marker <= _APP15 or marker == _COMMENT)
 
 
