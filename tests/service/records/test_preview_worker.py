@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from prometheus_client import CollectorRegistry
 
 from service.inference.preprocess import Source
@@ -90,6 +90,17 @@ def test_every_kind_of_jpeg_has_a_picture(data: bytes) -> None:
     small = Image.open(io.BytesIO(make_preview(data, max_pixels=10**7)))
     assert small.size == (256, 256)
     assert np.abs(np.asarray(small, np.int64) - 128).max() <= 2
+
+
+def test_a_jpeg_that_pillow_cannot_read_has_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow fails with arithmetic coding above 64 kB, which its encoder does not write."""
+
+    def fail(_: object) -> None:
+        raise OSError("broken data stream when reading image file")
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", fail)
+    data = encode(flat(128, 512), "JPEG")
+    assert data[:3] == make_preview(data, max_pixels=10**7)[:3]
 
 
 def test_a_picture_of_pixels_is_theirs() -> None:
