@@ -157,6 +157,15 @@ def test_closed_pillow_image_is_rejected() -> None:
         open_image(image)
 
 
+def test_pillow_image_that_only_the_gate_reads_is_rejected_with_the_way_out() -> None:
+    file = encode(portrait(64))
+    end = len(file) - 12
+    note = file[:end] + png_chunk(b"zTXt", b"Comment\0\5unknown method") + file[end:]
+    with pytest.raises(BadImage, match=r"Unknown compression method 5.*Pass its file"):
+        open_image(Image.open(io.BytesIO(note)))
+    assert np.array_equal(read_pixels(note, SIZE), read_pixels(file, SIZE))
+
+
 def test_damaged_pillow_image_is_corrupt() -> None:
     file = encode(portrait(128))
     with pytest.raises(BadImage) as caught:

@@ -43,7 +43,9 @@ def read_pillow_image(image: Any) -> Pixels:
         raise
     except Exception as error:  # Plugins raise arbitrary errors on damaged bytes and closed files.
         raise BadImage(
-            f"the Pillow image cannot be decoded: {truncated(str(error), 200)}", code="corrupt_image"
+            f"the Pillow image cannot be decoded: {truncated(str(error), 200)}. Pass its file: the gate reads some "
+            "that Pillow does not",
+            code="corrupt_image",
         ) from error
     return _upright(_grey(image) if is_deep else _colours(image), _orientation(image))
 
