@@ -7,6 +7,7 @@ from typing import Any
 
 from bulk.work_unit import digest
 from gate import MAX_DECODE_BYTES, Band, Label, Model
+from gate.pixels import DECODING
 from gate.types import Device
 
 LAYOUT = "1"
@@ -59,7 +60,7 @@ class BulkJob:
     @property
     def score_key(self) -> str:
         """A digest of everything besides an image's bytes that its scores depend on."""
-        return digest(["scores", LAYOUT, self.model.card.sha256])
+        return digest(["scores", LAYOUT, DECODING, self.model.card.sha256])
 
     @property
     def decision_key(self) -> str:

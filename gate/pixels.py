@@ -18,7 +18,11 @@ from gate.formats.webp import decode_webp
 from gate.header import ImageFormat, ImageHeader, read_header
 from gate.types import ImageBytes, Pixels
 
-__all__ = ["MAX_PIXELS", "Pixels", "area_average", "orient", "read_pixels", "read_pixels_at"]
+__all__ = ["DECODING", "MAX_PIXELS", "Pixels", "area_average", "orient", "read_pixels", "read_pixels_at"]
+
+DECODING = "2"
+"""Version of the pixels. Raise it with each change that gives some file other pixels, or pixels in place of an error:
+scores and records that are stored under another version are computed again."""
 
 MAX_PIXELS = 4096 * 4096
 """Default limit on the number of pixels that a header may announce: 48 MB of RGB."""

@@ -22,13 +22,16 @@ from gate.scorer import CUDA, Score, Scorer
 from gate.time_limit import TimeLimit
 from gate.types import Device, Pixels
 
-ImageInput = bytes | bytearray | str | PathLike[str] | Pixels
+ImageInput = bytes | bytearray | memoryview | str | PathLike[str] | Pixels
 """The bytes of a PNG, JPEG or WebP file, the path of one, or pixels: RGB, uint8 `[H, H, 3]`."""
 
 MAX_FILE_BYTES = 256 * 2**20
 """Largest file that a path may name."""
 
 _BATCH_SIZE = 32
+
+_SHOWN_CHARACTERS = 200
+"""Longer paths are shortened in errors: base64 text passed as a path has megabytes."""
 
 
 class UnreadableFile(ImageError):
@@ -211,12 +214,24 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
         return _shrink(image, size)
     if isinstance(image, bytes | bytearray):
         return read_pixels(image, size)
+    if isinstance(image, memoryview):
+        return read_pixels(bytes(image), size)
     if not isinstance(image, str | PathLike):
-        raise TypeError(f"an image is bytes, a path or an array, not {type(image).__name__}: try numpy.asarray(image)")
+        raise UnsupportedImage(
+            f"an image is the bytes of a file, a path or a NumPy array, not {type(image).__name__}: pass the bytes or "
+            "the path of its file"
+        )
     try:
         return read_pixels(read_regular(Path(image), MAX_FILE_BYTES), size)
-    except OSError as error:
-        raise UnreadableFile(f"{image} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # A null character or a surrogate in the path raises ValueError.
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UnreadableFile(f"{_shortened(str(image))} cannot be read: {reason or error}") from error
+
+
+def _shortened(path: str) -> str:
+    if len(path) <= _SHOWN_CHARACTERS:
+        return path
+    return f"{path[:_SHOWN_CHARACTERS]}... ({len(path):,} characters)"
 
 
 def _shrink(pixels: Pixels, size: int) -> Pixels:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,16 +27,36 @@ def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path)
 
 
-@pytest.mark.parametrize("make", [encode, lambda pixels: bytearray(encode(pixels)), lambda pixels: pixels])
+@pytest.mark.parametrize(
+    "make",
+    [
+        encode,
+        lambda pixels: bytearray(encode(pixels)),
+        lambda pixels: memoryview(encode(pixels)),
+        lambda pixels: pixels,
+    ],
+)
 def test_bytes_and_arrays_are_decided(gate: Gate, make: Callable[[object], bytes]) -> None:
     found = gate.decide(make(flat(51)), expected="glasses")
     assert found == Decision(0.2, "no_glasses", "discard", "contradicted", None, Band(0.4, 0.6), "glasses", "7")  # type: ignore[arg-type]
     assert not found.accepted
 
 
-def test_an_image_of_another_library_is_refused_with_the_way_out(gate: Gate) -> None:
-    with pytest.raises(TypeError, match=r"not Image: try numpy\.asarray"):
-        gate.decide(Image.new("RGB", (96, 96)))  # type: ignore[arg-type]
+@pytest.mark.parametrize("image", [Image.new("CMYK", (96, 96)), None, [1, 2]], ids=lambda image: type(image).__name__)
+def test_another_object_is_refused_with_the_way_out(gate: Gate, image: Any) -> None:
+    """Not with `numpy.asarray`, which gives the samples of a CMYK or LAB image and drops alpha and orientation."""
+    with pytest.raises(ImageError, match=f"not {type(image).__name__}: pass the bytes or the path of its file"):
+        gate.decide(image)
+
+
+@pytest.mark.parametrize("path", ["null\0character.png", "\ud800.png", "iVBORw0KGgo" * 100_000, "a" * 300])
+def test_a_path_that_no_file_can_have_fails_alone_and_in_short(gate: Gate, path: str) -> None:
+    outcomes = gate.decide_many([path, flat(255, 32)])
+    assert isinstance(outcomes[0], ImageFailed)
+    assert outcomes[0].code == "unreadable_file"
+    assert outcomes[0].detail.startswith(path[:200])
+    assert len(outcomes[0].detail) < 300
+    assert outcomes[1].accepted
 
 
 def test_a_path_and_the_pixels_of_a_file_are_decided_as_its_bytes(gate: Gate, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ EXIF_PREFIX = b"Exif\x00\x00"
 
 _ORIENTATION = 0x0112
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
-_FORMATS = {3: "H", 4: "I"}
-"""TIFF type of a stored orientation -> `struct` format."""
+_FORMATS = {3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}
+"""TIFF type of a stored orientation -> `struct` format: the integers that Pillow reads as numbers."""
 
 _VALUE_BYTES = 4
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
@@ -55,7 +55,7 @@ def _read(tiff: bytes) -> int | None:
     found = np.flatnonzero(entries["tag"] == _ORIENTATION)
     if not found.size:
         return None
-    entry = entries[found[-1]]
+    entry = entries[found[0]]
     kind = _FORMATS.get(int(entry["type"]))
     if kind is None or not 1 <= entry["count"] <= _VALUE_BYTES // struct.calcsize(kind):
         return None

@@ -81,12 +81,13 @@ def decode_webp(data: ImageBytes) -> DecodedImage:
     stop = 8 + struct.unpack_from("<I", data, 4)[0]
     if stop > len(data):
         raise CorruptImage("the webp ends before its announced length: it is incomplete")
+    with_alpha = bool(data[20] & _ALPHA)  # libwebp ignores an ALPH chunk that the file does not announce.
     # All chunks: lost or inserted bytes show as a misplaced chunk after them.
     for kind, start, end in list(_chunks(data, _FIRST, stop)):
         if kind == b"ANMF":
             return _on_canvas(data, start, _decode_still(_still(data, start + _FRAME_HEADER, end)))
         if kind in (b"ALPH", *_IMAGE_CHUNKS):
-            return _decode_still(_still(data, start - 8, stop))
+            return _decode_still(_still(data, start - 8, stop, with_alpha=with_alpha))
     raise CorruptImage("the webp has no picture")
 
 
@@ -109,12 +110,12 @@ def _decode_still(still: ImageBytes) -> DecodedImage:
     return DecodedImage(image.height, image.width, lambda first, stop: band_of(image, first, stop).view(np.uint8))
 
 
-def _still(data: ImageBytes, position: int, end: int) -> bytes:
-    """Return a file with only the image that begins at `position` and its alpha."""
+def _still(data: ImageBytes, position: int, end: int, *, with_alpha: bool = True) -> bytes:
+    """Return a file with only the image that begins at `position` and, of a lossy one, its alpha."""
     alpha: bytes = b""
     for kind, start, stop in _chunks(data, position, end):
         chunk = bytes(data[start - 8 : stop + (stop - start) % 2])
-        if kind == b"ALPH" and not alpha:
+        if kind == b"ALPH" and with_alpha and not alpha:
             alpha = chunk
         elif kind in _IMAGE_CHUNKS:
             extended = _extended(data, start) + alpha if alpha and kind == b"VP8 " else b""

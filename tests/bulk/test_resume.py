@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bulk import job
 from common.storage import LOCK, TEMPORARY
 from tests.bulk.helpers import (
     DARK,
@@ -75,6 +76,16 @@ def test_files_with_other_times_are_hashed_and_not_scored_again(bulk: Bulk, face
     ran = bulk(faces, tmp_path / "out")
     assert (ran.summary["judged"], ran.summary["reused"]) == (3, 3)
     assert read_rows(tmp_path / "out") == before
+
+
+def test_scores_of_other_pixels_are_not_reused(
+    bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that reads a file otherwise judges it again; before, its old score or error stayed."""
+    bulk(faces, tmp_path / "out")
+    monkeypatch.setattr(job, "DECODING", "next")
+    ran = bulk(faces, tmp_path / "out")
+    assert (ran.summary["skipped"], ran.summary["judged"], ran.summary["reused"]) == (0, 3, 0)
 
 
 def test_the_same_bytes_elsewhere_are_found_by_their_hash(bulk: Bulk, faces: Path, tmp_path: Path) -> None:

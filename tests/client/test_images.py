@@ -85,9 +85,20 @@ def test_pillow_modes_equal_the_conversion_of_pillow(mode: str) -> None:
     assert np.array_equal(pixels_of(image), read_pixels(encode(image.convert("RGB")), SIZE))
 
 
-def test_premultiplied_grey_is_rejected_with_a_conversion() -> None:
-    with pytest.raises(BadImage, match="convert it to LA first"):
-        open_image(Image.new("La", (64, 64)))
+@pytest.mark.parametrize(("mode", "premultiplied"), [("LA", "La"), ("RGBA", "RGBa")])
+def test_premultiplied_pillow_image_equals_the_file_of_the_plain_one(mode: str, premultiplied: str) -> None:
+    image = Image.fromarray(portrait(64)).convert(mode)
+    image.putalpha(Image.fromarray(np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))))
+    assert np.array_equal(pixels_of(image.convert(premultiplied)), read_pixels(encode(image), SIZE))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+@pytest.mark.parametrize("key", [b"\x00\x80", "x", 1.5])
+def test_a_transparent_colour_that_does_not_fit_the_mode_is_named(mode: str, key: Any) -> None:
+    image = Image.new(mode, (64, 64))
+    image.info["transparency"] = key
+    with pytest.raises(BadImage, match=r"info\['transparency'\] is .* delete it, or pass the file"):
+        open_image(image)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L"])
@@ -144,6 +155,15 @@ def test_closed_pillow_image_is_rejected() -> None:
     image.close()
     with pytest.raises(BadImage, match="cannot be decoded"):
         open_image(image)
+
+
+def test_pillow_image_that_only_the_gate_reads_is_rejected_with_the_way_out() -> None:
+    file = encode(portrait(64))
+    end = len(file) - 12
+    note = file[:end] + png_chunk(b"zTXt", b"Comment\0\5unknown method") + file[end:]
+    with pytest.raises(BadImage, match=r"Unknown compression method 5.*Pass its file"):
+        open_image(Image.open(io.BytesIO(note)))
+    assert np.array_equal(read_pixels(note, SIZE), read_pixels(file, SIZE))
 
 
 def test_damaged_pillow_image_is_corrupt() -> None:

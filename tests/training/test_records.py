@@ -101,6 +101,17 @@ def test_another_seed_or_a_corrected_label_decodes_nothing_again(
     assert found.labels[found.names.index("face-1")] == 1
 
 
+def test_records_of_other_pixels_are_decoded_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    monkeypatch.setattr(shards, "DECODING", "next")
+    seen = decoded(monkeypatch)
+    second = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert len(seen) == sum(second.count(split) for split in Split)
+    assert first.fingerprint() == second.fingerprint()
+
+
 def test_a_file_that_changed_is_decoded_again_and_the_old_shard_goes(folder: Path, tmp_path: Path) -> None:
     before = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
     (folder / IMAGES / "face-7.png").write_bytes(encode(barred(500, False)))

@@ -18,7 +18,7 @@ from common.errors import StorageError
 from common.storage import AnyPath, atomic_file, sizes_of, write_atomically
 from gate import ImageError, read_pixels, read_pixels_at
 from gate.cores import usable_cores
-from gate.pixels import Pixels
+from gate.pixels import DECODING, Pixels
 from training.data.dataset import Example
 from training.data.near_duplicates import perceptual_hash
 from training.data.parallel_map import parallel_map
@@ -147,8 +147,8 @@ def _read_file(path: Path) -> bytes:
 
 
 def _key(part: Sequence[SourceImage]) -> str:
-    """Hash the files of the block, their order and the format."""
-    lines = [FORMAT]
+    """Hash the files of the block, their order, and the versions of the format and of the pixels."""
+    lines = [FORMAT, DECODING]
     for item in part:
         path = item.example.path
         state = path.stat() if path.is_file() else None

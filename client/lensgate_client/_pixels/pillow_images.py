@@ -14,7 +14,8 @@ _NO_RANGE = (
     "its values have no fixed range, and Pillow's conversion clips them at 255: scale them to 0..255 and pass the "
     "uint8 array [H, H, 3], or pass the file"
 )
-_UNSUPPORTED_MODES = {"F": _NO_RANGE, "I": _NO_RANGE, "La": "convert it to LA first"}
+_MODES_WITHOUT_RANGE = ("F", "I")
+_PREMULTIPLIED_MODES = ("La", "RGBa")
 
 
 def is_pillow_image(image: object) -> bool:
@@ -34,15 +35,17 @@ def read_pillow_image(image: Any) -> Pixels:
     is_deep = mode.startswith("I;16") or (
         mode == "I" and image.format == "PNG"
     )  # Mode of 16-bit files in older releases.
-    if mode in _UNSUPPORTED_MODES and not is_deep:
-        raise BadImage(f"the Pillow image has mode {mode}: {_UNSUPPORTED_MODES[mode]}")
+    if mode in _MODES_WITHOUT_RANGE and not is_deep:
+        raise BadImage(f"the Pillow image has mode {mode}: {_NO_RANGE}")
     try:
         image.load()
     except MemoryError:
         raise
     except Exception as error:  # Plugins raise arbitrary errors on damaged bytes and closed files.
         raise BadImage(
-            f"the Pillow image cannot be decoded: {truncated(str(error), 200)}", code="corrupt_image"
+            f"the Pillow image cannot be decoded: {truncated(str(error), 200)}. Pass its file: the gate reads some "
+            "that Pillow does not",
+            code="corrupt_image",
         ) from error
     return _upright(_grey(image) if is_deep else _colours(image), _orientation(image))
 
@@ -58,16 +61,26 @@ def _grey(image: Any) -> Pixels:
 
 
 def _colours(image: Any) -> Pixels:
+    if image.mode in _PREMULTIPLIED_MODES:  # The levels are those over black.
+        levels: Pixels = np.asarray(image)[:, :, :-1]
+        return levels if image.mode == "RGBa" else np.repeat(levels, 3, axis=2)
     if _is_key_ambiguous(image):
         raise BadImage("the Pillow image has 8 bits, but its transparent colour has another bit depth: pass the file")
     try:
         pixels: Pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    except ValueError as error:
-        raise BadImage(f"the Pillow image has mode {quoted(image.mode)}: convert it to RGB first") from error
+    except (TypeError, ValueError) as error:
+        raise BadImage(f"the Pillow image has mode {quoted(image.mode)}{_hint(image)}") from error
     if pixels.shape[2] == 3:
         return pixels
     colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
     return ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+
+
+def _hint(image: Any) -> str:
+    key = image.info.get("transparency")
+    if key is None:
+        return ": convert it to RGB first"
+    return f", and its info['transparency'] is {quoted(key)}, which does not fit that mode: delete it, or pass the file"
 
 
 def _is_key_ambiguous(image: Any) -> bool:

@@ -15,8 +15,8 @@ from gate.types import ImageBytes
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 
-# Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions.
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions. F7 is JPEG-LS.
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _LOSSLESS_FRAME = 0xC3
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS_FRAME, 0xC9, 0xCA})
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
@@ -24,7 +24,12 @@ _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _RESTART_INTERVAL = 0xD8, 0xD9, 
 _RESTARTS = range(0xD0, 0xD8)
 _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 # libjpeg infers the colour space from these two application segments.
-_COLOUR_SEGMENTS = {_APP0: b"JFIF\x00", _APP14: b"Adobe"}
+_COLOUR_SEGMENTS = {_APP0: (b"JFIF\x00", 14), _APP14: (b"Adobe", 12)}
+"""Marker -> beginning of the body, and the least length with which libjpeg reads it. Pillow refuses a shorter JFIF."""
+_ADOBE_TRANSFORM = 15
+"""Offset of the colour transform in an Adobe segment."""
+_ADOBE_TRANSFORMS = {3: (0, 1), 4: (0, 2)}
+"""Components -> transforms that libjpeg knows; it warns of any other, and assumes the last of these."""
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _CHANNELS = (1, 3, 4)
 
@@ -111,16 +116,23 @@ class JpegHeader:
     restart_interval: int
 
     def without_metadata(self, data: ImageBytes) -> ImageBytes:
-        """Return the file without metadata and without bytes between segments; `data` itself if it has neither."""
-        position = 2
-        for start, end in self.needed:
-            if start != position:
-                break
-            position = end
-        if position == self.scan:
-            return data
+        """Return the file without metadata and without bytes between segments; `data` itself if it has neither.
+
+        An unknown transform in an Adobe segment becomes the one that libjpeg assumes for it.
+        """
         view = memoryview(data)
-        return b"".join([b"\xff\xd8", *(view[start:end] for start, end in self.needed), view[self.scan :]])
+        found = [view[start:end] for start, end in self.needed]
+        known = [_with_known_transform(segment, self.frame) for segment in found]
+        if known == found and sum(map(len, found)) == self.scan - 2:
+            return data
+        return b"".join([b"\xff\xd8", *known, view[self.scan :]])
+
+
+def _with_known_transform(segment: memoryview, frame: Frame) -> memoryview | bytes:
+    transforms = _ADOBE_TRANSFORMS.get(len(frame.components), ())
+    if segment[1] != _APP14 or not transforms or segment[_ADOBE_TRANSFORM] in transforms:
+        return segment
+    return bytes(segment[:_ADOBE_TRANSFORM]) + bytes([transforms[-1]]) + bytes(segment[_ADOBE_TRANSFORM + 1 :])
 
 
 def with_size(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:
@@ -152,7 +164,7 @@ def read_jpeg_header(data: ImageBytes) -> JpegHeader:
             frame = _read_frame(data, marker, start + 4)
         elif marker == _RESTART_INTERVAL:
             restart_interval = _read_restart_interval(data, start)
-        if _is_needed(data, marker, start):
+        if _is_needed(data, marker, start, end):
             needed.append((start, end))
     raise CorruptImage(f"the jpeg has no start of {'frame' if frame is None else 'scan'}")
 
@@ -230,17 +242,23 @@ def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]
     raise CorruptImage("the jpeg header is padded or split up as no encoder would")
 
 
-def _is_needed(data: ImageBytes, marker: int, start: int) -> bool:
+def _is_needed(data: ImageBytes, marker: int, start: int, end: int) -> bool:
     if marker in _COLOUR_SEGMENTS:
-        return data.startswith(_COLOUR_SEGMENTS[marker], start + 4)
+        beginning, length = _COLOUR_SEGMENTS[marker]
+        return data.startswith(beginning, start + 4) and end - start >= 4 + length
     return not (_APP0 <= marker <= _APP15 or marker == _COMMENT)
 
 
 def _read_exif(data: ImageBytes, segments: list[tuple[int, int]]) -> ImageBytes:
-    """Return the first EXIF block; if it has no orientation, one with that of the last XMP metadata."""
-    exif = next((each for each in segments if data.startswith(EXIF_PREFIX, each[0])), (0, 0))
+    """Return the EXIF block; if it has no orientation, one with that of the last XMP metadata.
+
+    A block above 64 kB continues in further segments.
+    """
+    exif = b"".join(
+        data[start + len(EXIF_PREFIX) : end] for start, end in segments if data.startswith(EXIF_PREFIX, start)
+    )
     xmp = next((each for each in reversed(segments) if data.startswith(_XMP_PREFIX, each[0])), (0, 0))
-    return with_xmp(data[exif[0] + len(EXIF_PREFIX) : exif[1]], data[slice(*xmp)])
+    return with_xmp(exif, data[slice(*xmp)])
 
 
 def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
@@ -248,7 +266,9 @@ def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
     if precision != 8:
         raise UnsupportedImage(f"the jpeg has {precision} bits per sample: only 8 are read; save it with 8, or as PNG")
     if marker not in _DECODED_FRAMES:
-        raise UnsupportedImage(f"the jpeg is hierarchical or of a rare kind (SOF{marker - 0xC0}): save it as PNG")
+        raise UnsupportedImage(
+            f"the jpeg is hierarchical, JPEG-LS or of a rare kind (SOF{marker - 0xC0}): save it as PNG"
+        )
     if channels not in _CHANNELS:
         raise UnsupportedImage(f"the jpeg has {channels} channels: only grey, RGB and CMYK are read")
     components = tuple(

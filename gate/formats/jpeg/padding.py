@@ -15,6 +15,10 @@ _MOST_CANDIDATES = 4_096
 _MOST_BYTES = 5_000_000
 """Limit of the file size: each interval may be decoded three more times, within the time limit of one image."""
 
+_MOST_HEADER_BYTES = 2**26
+"""Limit of bytes of the header, counted once for each interval, because each decode reads it again: at about 400 MB/s,
+three times. Tables of an encoder take less than 2 kB; a file could repeat them up to the limit of its size."""
+
 _LARGEST = 65_500
 _RESTART_INTERVAL = 0xDD
 
@@ -33,7 +37,7 @@ def without_padding(jpeg: ImageBytes, is_sound: Callable[[bytes], bool]) -> byte
     lead = _Lead(jpeg, head, scans[0].start)
     intervals = list(coded_intervals(jpeg, scans[0], head.frame))
     padded = [index for index, (start, end) in enumerate(intervals) if end > start and jpeg[end - 1] == 0]
-    if not padded or len(padded) > _MOST_CANDIDATES:
+    if not padded or len(padded) > _MOST_CANDIDATES or len(padded) * scans[0].start > _MOST_HEADER_BYTES:
         return None
     whole = {index: _whole(lead, intervals, index, is_sound) for index in padded}
     return b"".join(_parts(jpeg, intervals, whole))

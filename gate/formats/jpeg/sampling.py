@@ -29,6 +29,8 @@ _Interval = tuple[int, int]
 # Four decodes must fit into the time limit of one image.
 _MOST_BYTES = 5_000_000
 _MOST_SCANS = 20
+_MOST_INTERVALS = 600_000
+"""More than 4096 x 4096 pixels have, with each component in a scan of its own and a restart marker after each block."""
 
 _CHECKED_AT = 2
 """Half the size: a quarter of the memory, and still enough coefficients to show a change."""
@@ -41,6 +43,11 @@ _TAIL = 8
 _FOREIGN = bytes(index * 73 % 251 for index in range(1, 65))
 _MASKS = (0x55, 0xAA, 0xFF, 0xF0, 0x3C, 0x91)
 """XOR masks for these bytes; later masks are tried if earlier ones do not change the image."""
+
+_LARGE = 2**22
+_MASKS_OF_LARGE = _MASKS[:2]
+"""Above so many pixels only two masks are tried: a file can be built that needs all of them in each of five groups of
+intervals, which took four seconds. None of 56,000 intervals of portraits needed a second one."""
 
 _BAND = 256
 
@@ -76,7 +83,15 @@ def _obstacle(jpeg: ImageBytes, head: JpegHeader, scans: Sequence[Scan]) -> str 
         return f"{len(jpeg):,} bytes, and above {_MOST_BYTES:,} is too large to check for damage"
     if len(scans) > _MOST_SCANS:
         return f"{len(scans):,} scans, and above {_MOST_SCANS} takes too long to check for damage"
+    intervals = sum(_intervals(head, scan) for scan in scans)
+    if intervals > _MOST_INTERVALS:
+        return f"{intervals:,} restart intervals, and above {_MOST_INTERVALS:,} takes too long to check for damage"
     return None
+
+
+def _intervals(head: JpegHeader, scan: Scan) -> int:
+    """Return the number of intervals that the restart interval of a scan announces."""
+    return -(-head.frame.units(scan.components) // scan.restart_interval) if scan.restart_interval else 1
 
 
 def _open(jpeg: ImageBytes, scale: int) -> Image.Image:
@@ -130,10 +145,10 @@ def _greyer(segment: bytes) -> bytes:
 def _check_restarts(jpeg: ImageBytes, head: JpegHeader, scan: Scan) -> None:
     """Check that the restart markers match the restart interval, in order."""
     intervals = list(coded_intervals(jpeg, scan, head.frame))
-    units = head.frame.units(scan.components)
-    wanted = -(-units // scan.restart_interval) if scan.restart_interval else 1
     markers = [jpeg[end + 1] for _, end in intervals[:-1]]
-    if len(intervals) != wanted or any(marker != 0xD0 + index % 8 for index, marker in enumerate(markers)):
+    if len(intervals) != _intervals(head, scan) or any(
+        marker != 0xD0 + index % 8 for index, marker in enumerate(markers)
+    ):
         raise CorruptImage("the jpeg's restart markers are damaged or missing")
 
 
@@ -145,7 +160,8 @@ def _check_tails(jpeg: ImageBytes, head: JpegHeader, intervals: Sequence[_Interv
     # Upsampling smears a change into neighbouring units, so neighbours are never changed together.
     stride = _stride(-(-head.frame.width // mcu_width) / length)
     is_used = np.zeros(len(intervals), bool)
-    for mask, group in product(_MASKS, range(min(stride, len(intervals)))):
+    masks = _MASKS_OF_LARGE if head.frame.width * head.frame.height > _LARGE else _MASKS
+    for mask, group in product(masks, range(min(stride, len(intervals)))):
         if is_used[group::stride].all():
             continue
         altered = _rebuilt(jpeg, intervals[group::stride], partial(_altered, mask))

@@ -1,3 +1,4 @@
+import io
 import logging
 import struct
 import time
@@ -8,6 +9,7 @@ from PIL import Image
 
 from gate import read_pixels
 from gate.formats.exif import EXIF_PREFIX, read_orientation
+from gate.header import read_header
 from tests.support.images import Pixels, encode, portrait
 
 Entry = tuple[int, int, int, bytes]
@@ -46,6 +48,13 @@ OTHER = (0x0110, 2, 4, b"cam\x00")
         pytest.param(block("<", OTHER, SIX_LITTLE, OTHER), id="among others"),
         pytest.param(block("<", (0x0112, 4, 1, b"\x06\x00\x00\x00")), id="as a long"),
         pytest.param(block("<", (0x0112, 1, 1, b"\x06\x00\x00\x00")), id="as a byte"),
+        pytest.param(block("<", (0x0112, 6, 1, b"\x06\x00\x00\x00")), id="as a signed byte"),
+        pytest.param(block("<", (0x0112, 7, 1, b"\x06\x00\x00\x00")), id="as an undefined byte"),
+        pytest.param(block("<", (0x0112, 8, 1, b"\x06\x00\x00\x00")), id="as a signed short"),
+        pytest.param(block("<", (0x0112, 9, 1, b"\x06\x00\x00\x00")), id="as a signed long"),
+        pytest.param(block("<", (0x0112, 13, 1, b"\x06\x00\x00\x00")), id="as a directory"),
+        pytest.param(block("<", (0x0112, 8, 1, b"\xff\xff\x00\x00")), id="negative"),
+        pytest.param(block("<", SIX_LITTLE, (0x0112, 3, 1, b"\x03\x00\x00\x00")), id="twice"),
         pytest.param(block("<", (0x0112, 3, 1, b"\x09\x00\x00\x00")), id="out of range"),
         pytest.param(block("<", (0x0112, 3, 2, b"\x06\x00\x06\x00")), id="two values"),
         pytest.param(block("<", (0x0112, 2, 2, b"6\x00\x00\x00")), id="as text"),
@@ -66,6 +75,16 @@ def test_a_count_larger_than_the_block_does_not_hide_the_tag() -> None:
 
 def test_the_prefix_may_stand_before_the_block() -> None:
     assert read_orientation(EXIF_PREFIX + block("<", SIX_LITTLE)) == 6
+
+
+@pytest.mark.parametrize("cut", [0, 9, 30, 40_008])
+def test_a_block_in_several_jpeg_segments_is_one(cut: int) -> None:
+    exif = block("<", SIX_LITTLE)[:4] + struct.pack("<I", 40_000) + bytes(39_992) + block("<", SIX_LITTLE)[8:]
+    data = encode(portrait(64), "JPEG")
+    parts = (EXIF_PREFIX + exif[:cut], EXIF_PREFIX + exif[cut:])
+    split = data[:2] + b"".join(struct.pack(">HH", 0xFFE1, 2 + len(part)) + part for part in parts) + data[2:]
+    assert Image.open(io.BytesIO(split)).getexif()[0x0112] == 6
+    assert read_header(split).orientation == 6
 
 
 def test_a_directory_that_points_at_itself_is_read_once() -> None:

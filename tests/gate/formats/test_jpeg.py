@@ -92,6 +92,15 @@ def test_other_colours_and_codings_are_read(data: bytes) -> None:
     assert_read_as_by_pillow(data)
 
 
+@pytest.mark.parametrize("transform", [0, 1, 2, 3, 255])
+@pytest.mark.parametrize("extra", [(), ((0xE0, JFIF),)], ids=["bare", "JFIF"])
+@pytest.mark.parametrize("mode", ["YCbCr", "CMYK"])
+def test_an_unknown_colour_transform_is_the_usual_one(mode: str, extra: tuple[Segment, ...], transform: int) -> None:
+    planes = planes_of(FACE, mode)
+    adobe = (0xEE, ADOBE_PLAIN[:-1] + bytes([transform]))
+    assert_read_as_by_pillow(sampled_jpeg(planes, ((1, 1),) * len(planes), extra=(*extra, adobe)))
+
+
 @pytest.mark.parametrize(
     "profile",
     [
@@ -190,8 +199,8 @@ def test_units_that_reach_beyond_the_picture_are_read(edge: int) -> None:
             assert_read_as_by_pillow(sampled_jpeg(planes_of(portrait(edge, seed=seed)), factors, restart=seed))
 
 
-@pytest.mark.parametrize("marker", [0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF])
-def test_hierarchical_jpegs_are_named(marker: int) -> None:
+@pytest.mark.parametrize("marker", [0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7])
+def test_hierarchical_and_other_rare_jpegs_are_named(marker: int) -> None:
     parts, coded = segments(PLAIN)
     with pytest.raises(UnsupportedImage, match="rare kind"):
         read_pixels(join([(marker if kind == 0xC0 else kind, body) for kind, body in parts], coded), SIZE)
@@ -269,6 +278,20 @@ def test_no_jpeg_makes_the_header_search_slow(data: bytes) -> None:
     with pytest.raises(ImageError):
         read_pixels(data, SIZE)
     assert time.process_time() - start < 3  # 40 kB of fill bytes took 6 to 16 seconds; 16 MB would have taken weeks.
+
+
+def test_tables_before_padded_intervals_are_not_read_again_for_each() -> None:
+    """1,000 damaged intervals after 4 MB of Huffman tables took half a minute."""
+    parts, coded = segments(encode(portrait(1024), "JPEG", quality=30, restart_marker_blocks=4))
+    tables = b"".join(body for marker, body in parts if marker == 0xC4)
+    bloat = [(0xC4, tables * (65_000 // len(tables)))] * 62
+    intervals = re.split(rb"(\xff[\xd0-\xd7])", coded[:-2])
+    padded = (each if each[:1] == b"\xff" else each[: len(each) // 2] + bytes(3) for each in intervals)
+    data = join([*parts[:-1], *bloat, parts[-1]], b"".join(padded) + b"\xff\xd9")
+    start = time.process_time()
+    with pytest.raises(CorruptImage):
+        read_pixels(data, SIZE)
+    assert time.process_time() - start < 2
 
 
 def test_the_scans_of_a_large_picture_are_found_at_once() -> None:

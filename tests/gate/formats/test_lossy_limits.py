@@ -1,5 +1,6 @@
 """Cost of one JPEG or WebP, valid or broken: memory is bounded and released."""
 
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from gate import read_pixels
-from gate.errors import UnsupportedImage
+from gate.errors import CorruptImage, UnsupportedImage
+from gate.formats.jpeg import sampling
+from gate.formats.jpeg.sampling import _open
 from tests.gate.formats import test_jpeg, test_webp
 from tests.gate.leaks import assert_nothing_leaks
 from tests.support.images import Pixels, encode, portrait
@@ -102,6 +105,19 @@ def with_many_scans(data: bytes) -> bytes:
     return join(head, b"") + 21 * join([scan], coded[:-2])[2:] + coded[-2:]
 
 
+def enlarged(frame: bytes, edge: int) -> bytes:
+    """Return the body of a start of frame with another size."""
+    return frame[:1] + struct.pack(">HH", edge, edge) + frame[5:]
+
+
+def with_many_intervals(data: bytes) -> bytes:
+    """Each component in scans of its own, with a restart marker after each block of 4096 x 4096 pixels."""
+    parts, coded = segments(data)
+    head = [(marker, enlarged(body, EDGE) if marker == 0xC0 else body) for marker, body in parts[:-1]]
+    scans = [(0xDA, bytes([1, component, 0x11 * (component > 1), 0, 63, 0])) for component in (1, 1, 1, 2, 3)]
+    return join([*head, (0xDD, b"\x00\x01"), *scans[:1]], coded[:-2]) + join(scans[1:], coded)[2:]
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -110,6 +126,7 @@ def with_many_scans(data: bytes) -> bytes:
         ),
         pytest.param(lambda data: data.replace(b"\xff\xc0", b"\xff\xc9", 1), "arithmetic coding", id="arithmetic"),
         pytest.param(with_many_scans, "21 scans, and above 20 takes too long", id="scans"),
+        pytest.param(with_many_intervals, "851,968 restart intervals, and above", id="intervals"),
     ],
 )
 def test_a_picture_of_odd_sampling_that_cannot_be_checked_is_told_why(
@@ -117,3 +134,33 @@ def test_a_picture_of_odd_sampling_that_cannot_be_checked_is_told_why(
 ) -> None:
     with pytest.raises(UnsupportedImage, match=f"rare sampling factors and .*{text}.*: save it as 4:2:0"):
         read_pixels(change(of_odd_sampling()), SIZE)
+
+
+def tiled(data: bytes, edge: int, *, end: bytes = b"") -> bytes:
+    """Repeat the single unit of a JPEG over a larger picture, with a restart marker after each; `end` follows the first
+    twenty units."""
+    parts, coded = segments(data)
+    unit = coded[:-2]
+    count = -(-edge // 24) * -(-edge // 8)
+    units = (unit + (end if index < 20 else b"") + bytes([0xFF, 0xD0 + index % 8]) for index in range(count))
+    head = [(marker, enlarged(body, edge) if marker == 0xC0 else body) for marker, body in parts]
+    return join([*head[:-1], (0xDD, b"\x00\x01"), head[-1]], b"".join(units)[:-2] + b"\xff\xd9")
+
+
+def test_a_large_picture_of_odd_sampling_is_checked_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five groups of intervals and two masks: with six it was decoded 32 times, which took four seconds."""
+    decodes = []
+
+    def counted(jpeg: bytes, scale: int) -> Image.Image:
+        decodes.append(scale)
+        return _open(jpeg, scale)
+
+    monkeypatch.setattr(sampling, "_open", counted)
+    levels = np.random.default_rng(1).integers(125, 131, (8, 24), np.uint8)
+    unit = sampled_jpeg([levels] * 3, ((3, 1), (1, 1), (1, 1)))
+    assert read_pixels(tiled(unit, 2304), SIZE).shape == (SIZE, SIZE, 3)
+    assert len(decodes) == 8
+    decodes.clear()
+    with pytest.raises(CorruptImage, match="more coded data than pixels"):
+        read_pixels(tiled(unit, 2304, end=b"\x12\x34\x56\x78" * 3), SIZE)
+    assert len(decodes) == 2 + 2 * 5

@@ -55,6 +55,10 @@ def extended(data: bytes, *extra: Chunk, flags: int = 0) -> bytes:
     return webp([(b"VP8X", bytes([flags | old, 0, 0, 0]) + size), *extra, *parts])
 
 
+def without_alpha_flag(data: bytes) -> bytes:
+    return data[:20] + bytes([data[20] & ~0x10]) + data[21:]
+
+
 def by_pillow(data: bytes) -> Pixels:
     image: Image.Image = Image.open(io.BytesIO(data))
     if image.mode == "RGBA":
@@ -71,6 +75,7 @@ SOUND = {
     "animated": animation(),
     "animated, lossy": animation(lossless=False),
     "extended": extended(STILL),
+    "alpha that is not announced": without_alpha_flag(with_alpha(lossless=False)),
     "with a profile": extended(STILL, (b"ICCP", b"no profile"), flags=0x20),
     "with a profile announced and missing": extended(LOSSLESS, flags=0x20),
     "with unknown chunks": extended(STILL, (b"ABCD", bytes(33)), (b"XMP ", b"<x/>")),

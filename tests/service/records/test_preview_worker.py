@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from prometheus_client import CollectorRegistry
 
 from service.inference.preprocess import Source
@@ -17,6 +17,7 @@ from service.records.decision_record import DecisionRecord
 from service.records.preview import bytes_to_detach, detach, digest, make_preview
 from service.records.preview_worker import ACCEPTED_BYTES, BUSY_ACCEPTED_BYTES, MAX_BYTES, Preview, PreviewWorker
 from tests.support.images import encode, flat, portrait
+from tests.support.jpegs import lossless_jpeg, sampled_jpeg
 from tests.support.servers import TIMEOUT, wait_until
 
 from .stores import entry
@@ -73,6 +74,33 @@ def test_a_picture_shows_what_the_file_shows(kind: str, size: int, kept: int) ->
     assert (small.format, small.size, small.mode) == ("JPEG", (kept, kept), "RGB")
     expected = np.asarray(Image.fromarray(pixels).resize((kept, kept), Image.Resampling.BOX), np.float64)
     assert np.abs(np.asarray(small, np.float64) - expected).mean() < 6
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(lossless_jpeg(1024), id="lossless"),
+        pytest.param(encode(Image.fromarray(flat(128, 512)).convert("CMYK"), "JPEG"), id="CMYK"),
+        pytest.param(encode(flat(128, 512), "JPEG", subsampling="4:2:2"), id="4:2:2"),
+        pytest.param(sampled_jpeg([flat(128, 512)[:, :, 0]] * 3, ((3, 1), (1, 1), (1, 1))), id="3x1"),
+        pytest.param(b"\xff\xd8\xff\xe0\x00\x07JFIF\x00" + encode(flat(128, 512), "JPEG")[2:], id="JFIF, cut"),
+    ],
+)
+def test_every_kind_of_jpeg_has_a_picture(data: bytes) -> None:
+    small = Image.open(io.BytesIO(make_preview(data, max_pixels=10**7)))
+    assert small.size == (256, 256)
+    assert np.abs(np.asarray(small, np.int64) - 128).max() <= 2
+
+
+def test_a_jpeg_that_pillow_cannot_read_has_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow fails with arithmetic coding above 64 kB, which its encoder does not write."""
+
+    def fail(_: object) -> None:
+        raise OSError("broken data stream when reading image file")
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", fail)
+    data = encode(flat(128, 512), "JPEG")
+    assert data[:3] == make_preview(data, max_pixels=10**7)[:3]
 
 
 def test_a_picture_of_pixels_is_theirs() -> None:
