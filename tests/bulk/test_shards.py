@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import io
 import json
@@ -198,6 +199,8 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
         (gzip.compress(tar_bytes(THREE)) + b"garbage", 3),
         (gzip.compress(tar_bytes(THREE))[:-8] + bytes(8), 3),
         (gzip.compress(tar_bytes(THREE))[:-4], 3),
+        (bz2.compress(tar_bytes(THREE)) + b"BZh9 damaged", 3),
+        (bz2.compress(tar_bytes(THREE))[:-4], 3),
     ],
     ids=[
         "within a member",
@@ -210,6 +213,8 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
         "gzip and more",
         "wrong checksum of gzip",
         "gzip cut in its checksum",
+        "bzip2 and a damaged stream",
+        "cut bzip2",
     ],
 )
 def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
@@ -220,6 +225,22 @@ def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
     assert rows[-1]["source"] == f"{tmp_path}/x.tar"
     # The damage is permanent, so the next run skips the tar.
     assert bulk(tmp_path / "x.tar", tmp_path / "out").summary["skipped"] == readable + 1
+
+
+@pytest.mark.parametrize("most", range(3, 8))
+@pytest.mark.parametrize("endings", [("json", "png", "txt"), ("jpg", "json"), ("png", "txt", "json")])
+def test_an_image_of_a_long_sample_gets_its_own_order(
+    endings: tuple[str, ...], most: int, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Names with a version number are one sample: WebDataset's key ends at the first dot.
+    monkeypatch.setattr("bulk.sources.members._MOST_MEMBERS", most)
+    orders = ["glasses", "no_glasses"] * 4
+    members = [("v1.json", b'{"asked": "glasses"}')]
+    for number, order in enumerate(orders):
+        bodies = {"json": json.dumps({"asked": order}).encode(), "txt": b"words"}
+        members += [(f"v1.5-{number}.{ending}", bodies.get(ending, face(LIGHT))) for ending in endings]
+    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
+    assert [row["expected"] for row in rows] == orders
 
 
 def test_compressed_tars_are_read_too(bulk: Bulk, tmp_path: Path) -> None:
