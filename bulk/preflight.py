@@ -1,8 +1,6 @@
 """Checks before a run starts: SRC, DST and KEEP do not overlap, and the columns exist."""
 
-import pyarrow as pa
-
-from bulk.errors import UsageError
+from bulk.errors import SourceError, UsageError
 from bulk.job import BulkJob, Columns
 from bulk.sources.files import Files
 from bulk.sources.rows import check_columns
@@ -40,7 +38,9 @@ def _check_columns(source: Source, columns: Columns) -> None:
         try:
             if first is not None:
                 check_columns(source.files.store, first.files[0].path, columns)
-        except (pa.ArrowException, OSError):
+        except SourceError:
+            raise
+        except Exception:
             return  # The worker writes this error into the table.
 
 

@@ -21,7 +21,7 @@ class WorkUnit:
         root: the path that image ids are relative to.
         slot: the name of its shard, stable as long as the unit starts at the same file.
         files: its files.
-        row_group: the number of the row group in a Parquet file.
+        row_group: the number of the row group in a Parquet file; None for all of them.
         images: the number of images if known before reading, otherwise 0.
     """
 
@@ -30,7 +30,7 @@ class WorkUnit:
     root: str
     slot: str
     files: tuple[StoredFile, ...]
-    row_group: int = 0
+    row_group: int | None = 0
     images: int = 0
 
     @property

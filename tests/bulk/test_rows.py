@@ -2,12 +2,15 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bulk.sources import rows as parquet
 from bulk.sources.sample import MAX_BYTES
+from common.storage import LocalFiles
 from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_members, write_faces
 
 IMAGES = [face(number) for number in (LIGHT, GREY, DARK)]
@@ -133,6 +136,38 @@ def test_a_file_rewritten_with_fewer_row_groups_leaves_no_stale_row(bulk: Bulk, 
     ran = bulk(path, tmp_path / "out")
     assert (ran.summary["images"], ran.summary["removed_shards"], ran.summary["reused"]) == (2, 1, 2)
     assert len(read_rows(tmp_path / "out")) == 2
+
+
+class _Failing(LocalFiles):
+    def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
+        del path, ahead
+        raise OSError("a fault that passes")
+
+
+def test_a_file_that_cannot_be_listed_for_a_moment_keeps_all_its_rows(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = parquet._row_counts
+    path = tmp_path / "x.parquet"
+    path.write_bytes(parquet_bytes({"image": IMAGES}, rows=1))
+    bulk(path, tmp_path / "out")
+    os.utime(path, ns=(0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet, "_row_counts", lambda _, file: count(_Failing(), file))
+        ran = bulk(path, tmp_path / "out")
+    assert (ran.status, ran.summary["images"]) == (0, 3)
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["0", "1", "2"]
+    # The next run finds the row groups, each of which has a shard again.
+    assert bulk(path, tmp_path / "out").summary["judged"] == 3
+    assert len(shards(tmp_path / "out")) == 3
+
+
+def test_a_file_without_row_groups_is_an_empty_table(bulk: Bulk, tmp_path: Path) -> None:
+    pq.ParquetWriter(tmp_path / "x.parquet", pa.schema([("image", pa.binary())])).close()
+    for _ in range(2):
+        ran = bulk(tmp_path / "x.parquet", tmp_path / "out")
+        assert (ran.status, ran.summary["images"]) == (0, 0)
+    assert read_rows(tmp_path / "out") == []
 
 
 def class_labels(names: list[str] | None, values: list[object], kind: pa.DataType, *, feature: str = "") -> bytes:
