@@ -57,13 +57,23 @@ class Files:
         return os.path.commonpath([fixed_folder(text) for text in expand_braces(name)]) or "/"
 
     def would_read(self, folder: str) -> bool:
-        """Return whether files in `folder` or below it may be among them."""
-        if self.form == "folder":
-            return f"{folder}/".startswith(f"{self.path.rstrip('/')}/")
+        """Return whether files in `folder` may be among them, also where one of both is a link."""
         if self.form == "file":
             return False
-        patterns = {text.rpartition("/")[0] for text in expand_braces(self.path)}
-        return any(matcher(pattern).match(folder) for pattern in patterns)
+        if self.form == "folder":
+            globs = [self._whole()]
+        else:
+            globs = list(map(Glob, {_any_name(text) for text in expand_braces(self.path)}))
+        folders = (folder, self.store.real(folder))
+        return any(
+            glob.states_in(path, start)
+            for glob in globs
+            for start in (glob.folder, self.store.real(glob.folder))
+            for path in folders
+        )
+
+    def _whole(self) -> Glob:
+        return Glob(f"{self.path.rstrip('/')}/**", self.path)
 
     def __iter__(self) -> Iterator[StoredFile]:
         """List the files without counting ignored entries."""
@@ -79,7 +89,7 @@ class Files:
             UsageError: a pattern is invalid.
         """
         if self.form == "folder":
-            return iter(Walk(self.store, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
+            return iter(Walk(self.store, self._whole(), ignored))
         if self.form == "file":
             return filter(None, [self.store.look(self.path)])
         return self._matching(ignored)
@@ -95,6 +105,12 @@ class Files:
             elif text not in before:
                 before.names.add(text)
                 yield named.find(text)
+
+
+def _any_name(pattern: str) -> str:
+    """Replace the last component by one that matches any file: patterns for many names then are one."""
+    folder, _, name = pattern.rpartition("/")
+    return f"{folder}/{'**' if name == '**' else '*'}"
 
 
 class _Before:

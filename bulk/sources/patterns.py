@@ -94,6 +94,16 @@ class Glob:
         """Return the states of a folder from which an entry inside it can match."""
         return frozenset(state for state in states if state < len(self._parts))
 
+    def states_in(self, folder: str, start: str) -> States:
+        """Return the states from which an entry of `folder` can match, if the fixed folder lies at `start`."""
+        start = start.rstrip("/")
+        if not f"{folder}/".startswith(f"{start}/"):
+            return frozenset()
+        states = self.start
+        for name in filter(None, folder.removeprefix(start).split("/")):
+            states = frozenset() if name.startswith(".") else self.descend(self.step(states, name))
+        return states
+
     def _open(self, states: set[int]) -> States:
         """Add the states after each `**`, which may match zero folders."""
         found = set(states)

@@ -30,6 +30,9 @@ class LocalFiles(FileStore):
     def name(self, path: str) -> str:
         return path
 
+    def real(self, path: str) -> str:
+        return os.path.realpath(path)
+
     def is_folder(self, path: str) -> bool:
         return Path(path).is_dir()
 

@@ -151,6 +151,38 @@ def test_output_folders_inside_the_source_are_refused(
     assert bulk(source / f"*{Path(name).suffix}", out, *flags).status in (0, 4)
 
 
+@pytest.mark.parametrize(
+    ("src", "dst"),
+    [
+        ("real/**", "real/out"),
+        ("real/**/*", "real/a/b"),
+        ("re*/*/**", "real/a/b"),
+        ("link", "real/out"),
+        ("real", "link/out"),
+        ("link/**", "real/out"),
+        ("{link,none}/**/*.parquet", "real/a"),
+    ],
+)
+def test_output_folders_that_a_pattern_or_a_link_reaches_are_refused(
+    src: str, dst: str, bulk: Bulk, tmp_path: Path
+) -> None:
+    for folder in (tmp_path / "real", tmp_path / "real" / "a"):
+        folder.mkdir()
+        (folder / "x.parquet").write_bytes(parquet_bytes({"image": [b""]}))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    ran = bulk(tmp_path / src, tmp_path / dst)
+    assert (ran.status, "the next run would read it as input" in ran.err) == (2, True)
+    # Neither walks a hidden folder.
+    assert bulk(tmp_path / src, tmp_path / "real" / ".out").status == 4
+
+
+def test_a_link_to_a_folder_inside_the_table_does_not_hide_it(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "kept").symlink_to(tmp_path / "out")
+    ran = bulk(faces, tmp_path / "out", "--keep", tmp_path / "kept")
+    assert (ran.status, "lies inside DST" in ran.err) == (2, True)
+
+
 def test_the_environment_counts_as_it_does_for_the_service(
     bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
