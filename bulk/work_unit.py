@@ -39,6 +39,11 @@ class WorkUnit:
         lines = (f"{file.title}\0{file.size}\0{file.version}" for file in self.files)
         return digest([self.kind, str(self.row_group), *lines])
 
+    @property
+    def has_versions(self) -> bool:
+        """Whether a change of its files shows; some web servers tell neither size nor time."""
+        return all(file.size is not None or file.version for file in self.files)
+
 
 def slot_name(kind: SourceKind, title: str, *identity: str) -> str:
     """Return the name of a shard without its suffix: a readable part, and a digest that makes it unique."""

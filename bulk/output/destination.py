@@ -69,7 +69,7 @@ class Destination:
     def done(self, unit: WorkUnit) -> Shard | None:
         """Return the unit's shard if it is up to date: same files, model, band and rule, and its tar exists."""
         shard = self._shards.get(unit.slot)
-        if shard is None or not shard.is_of(unit, self._job):
+        if shard is None or not (unit.has_versions and shard.is_of(unit, self._job)):
             return None
         name = kept_name(unit, self._job) if self._accepted and shard.total.accepted else None
         if name is not None and name not in self._kept.get(unit.slot, ()):

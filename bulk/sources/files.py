@@ -1,13 +1,13 @@
 """The files of SRC: all files of a folder, the matches of a pattern, or one file."""
 
-import os
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bulk.sources.ignored import Ignored
-from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
+from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_braces, has_magic, matcher
 from bulk.sources.walk import Walk
 from common.storage import FileStore, StoredFile
 
@@ -42,9 +42,16 @@ class Files:
     def under(cls, store: FileStore, path: str) -> "Files":
         """Look up `path`; an existing file or folder takes precedence over a pattern."""
         path = path.rstrip("/") or "/"
-        if store.is_folder(path):
-            return cls(store, path, "folder")
-        return cls(store, path, "pattern" if store.look(path) is None else "file")
+        try:
+            if store.is_folder(path):
+                return cls(store, path, "folder")
+            form: Literal["pattern", "file"] = "pattern" if store.look(path) is None else "file"
+        except OSError:
+            # A pattern need not be a valid name: its braces may be longer than one, or a web server refuses them.
+            if not (has_magic(store.pattern_text(path)) or has_braces(path)):
+                raise
+            form = "pattern"
+        return cls(store, path, form)
 
     @property
     def root(self) -> str:
@@ -54,7 +61,10 @@ class Files:
         name = self.store.title(self.path)
         if self.form == "file":
             return name.rpartition("/")[0] or "/"
-        return os.path.commonpath([fixed_folder(text) for text in expand_braces(name)]) or "/"
+        folders = {tuple(fixed_folder(text).split("/")) for text in expand_braces(name)}
+        # `os.path.commonpath` would make one slash of the two in a URL.
+        shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+        return "/".join(names[0] for names in shared) or "/"
 
     def would_read(self, folder: str) -> bool:
         """Return whether files in `folder` may be among them, also where one of both is a link."""

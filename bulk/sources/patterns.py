@@ -45,6 +45,11 @@ def has_magic(text: str) -> bool:
     return _MAGIC.search(text) is not None
 
 
+def has_braces(text: str) -> bool:
+    """Return whether the text has braces with choices."""
+    return any(_choices(inside) is not None for inside in _BRACES.findall(text))
+
+
 def fixed_folder(pattern: str) -> str:
     """Return the deepest folder that contains all matches of a glob."""
     return pattern[: pattern.rfind("/", 0, _first_magic(pattern))] or "/"

@@ -62,7 +62,8 @@ def failing(error: RowError) -> Fetch:
 
 def unreadable(text: str, error: Exception) -> UnreadableFile:
     """Make the row error of a file that could not be fetched."""
-    reason = getattr(error, "strerror", None) or error or type(error).__name__
+    missing = "it does not exist" if isinstance(error, FileNotFoundError) else ""
+    reason = getattr(error, "strerror", None) or missing or str(error) or type(error).__name__
     return UnreadableFile(without_secrets(f"{text}: {reason}"))
 
 

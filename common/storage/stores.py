@@ -27,6 +27,8 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
             password.
     """
     protocol, separator, path = url.partition("://")
+    protocol = protocol.lower() if separator else protocol
+    url = f"{protocol}{separator}{path}"
     if separator and not path:
         raise UrlError(f"{url} names no file or folder")
     if not separator or protocol in ("file", "local"):

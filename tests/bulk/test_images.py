@@ -115,6 +115,12 @@ def test_an_existing_file_takes_precedence_over_a_pattern(name: str, bulk: Bulk,
     assert bulk(tmp_path / name, tmp_path / "out").summary["skipped"] == 1
 
 
+def test_the_braces_of_a_pattern_may_be_longer_than_a_name(bulk: Bulk, tmp_path: Path) -> None:
+    write_faces(tmp_path, range(40))
+    ran = bulk(tmp_path / f"{{{','.join(f'face-{number:05d}' for number in range(40))}}}.png", tmp_path / "out")
+    assert (ran.status, ran.summary["images"], ran.summary["errors"]) == (0, 40, 0)
+
+
 def test_names_need_not_be_unicode(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faces = tmp_path / "faces"
     (write_faces(faces / os.fsdecode(b"\xff"), []) / os.fsdecode(b"caf\xe9.png")).write_bytes(face(LIGHT))
