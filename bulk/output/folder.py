@@ -45,12 +45,12 @@ class Folder:
         """Return the names of its files without hidden ones."""
         return [name for name in self._all() if not name.startswith(".")]
 
-    def sweep(self) -> None:
-        """Remove unfinished files of killed runs or workers, which exist in local folders only."""
-        if self._store.is_local:
-            for name in self._all():
-                if name.startswith(TEMPORARY):
-                    self.remove(name)
+    def sweep(self) -> list[str]:
+        """Remove unfinished files of killed runs or workers, which exist in local folders only; return their names."""
+        found = [name for name in self._all() if name.startswith(TEMPORARY)] if self._store.is_local else []
+        for name in found:
+            self.remove(name)
+        return [name.removeprefix(TEMPORARY) for name in found]
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Open one of its files for reading."""

@@ -14,7 +14,7 @@ from common.storage.types import FileStore, Listing, StoredFile
 from gate.files import WITHOUT_LOCKS, atomic_file
 
 TEMPORARY = ".lensgate-part-"
-"""Prefix of unfinished files, which the next run of the same command removes."""
+"""Prefix of unfinished files, before the name of the file. The next run of the same command removes them."""
 
 LOCK = ".lensgate.lock"
 """The file in a folder that its writer holds locked."""
@@ -59,7 +59,7 @@ class LocalFiles(FileStore):
         return os.fdopen(_open_regular(path), "rb")
 
     def publish(self, path: str) -> contextlib.AbstractContextManager[Path]:
-        return atomic_file(Path(path), prefix=TEMPORARY)
+        return atomic_file(Path(path), prefix=f"{TEMPORARY}{Path(path).name}-")
 
     def remove(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)

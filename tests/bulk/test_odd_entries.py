@@ -132,6 +132,14 @@ def test_odd_entries_are_rows_and_never_end_a_run(bulk: Bulk, tmp_path: Path) ->
     assert ran.summary["ignored"] == {"no ending": 1}
 
 
+def test_a_byte_and_its_escape_are_two_names_of_fifos(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    for name in (b"\xff.png", rb"\xff.png"):
+        os.mkfifo(os.fsencode(tmp_path / "faces") + b"/" + name)
+    assert bulk(tmp_path / "faces", tmp_path / "out").summary["errors"] == 2
+    assert len({row["id"] for row in read_rows(tmp_path / "out")}) == 2
+
+
 @pytest.mark.parametrize("name", ["x.tar", "x.parquet"])
 def test_a_fifo_with_the_name_of_a_shard_is_a_row(name: str, bulk: Bulk, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import shutil
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bulk.output.folder import Folder
 from common.storage import LOCK, TEMPORARY
 from tests.bulk.helpers import (
     DARK,
@@ -158,6 +160,72 @@ def test_only_files_gone_from_src_are_removed_from_the_table(bulk: Bulk, tmp_pat
         f"{tmp_path}/x-2.tar",
     ]
     assert len(shards(keep)) == 4
+
+
+def test_a_tar_whose_shard_cannot_be_written_is_removed(
+    bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bulk.output.table.TableWriter.__exit__", fail)
+        assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 1
+    assert shards(tmp_path / "keep") == {}
+    assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 0
+    assert len(shards(tmp_path / "keep")) == 1
+
+
+def test_a_tar_whose_run_was_killed_before_its_shard_appeared_is_removed(
+    bulk: Bulk, faces: Path, tmp_path: Path
+) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    bulk(faces, out, "--keep", keep)
+    (shard,) = shards(out)
+    # As the killed run leaves them: the tar is there, and the shard is not finished.
+    (out / shard).rename(out / f"{TEMPORARY}{shard}-x")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "a.png").write_bytes(face(LIGHT))
+    assert len(shards(keep)) == 1
+    ran = bulk(tmp_path / "others", out, "--keep", keep)
+    assert (ran.status, ran.summary["stray_tars"]) == (0, 0)
+    assert [name.partition("-")[0] for name in shards(keep)] == ["others"]
+
+
+def test_tars_without_a_shard_are_reported_and_stay(bulk: Bulk, tmp_path: Path) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    for number in range(2):
+        (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
+    run = (tmp_path / "*.tar", out)
+    bulk(*run, "--keep", keep)
+    (tmp_path / "x-0.tar").unlink()
+    assert bulk(*run).summary["removed_shards"] == 1
+    for _ in range(2):
+        ran = bulk(*run, "--keep", keep)
+        assert (ran.status, ran.summary["stray_tars"], len(shards(keep))) == (0, 1, 2)
+        assert "tars in KEEP without a shard in DST: 1, such as x-0-" in ran.err
+
+
+def test_a_run_killed_while_it_removes_a_shard_removes_its_tar_later(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    for number in range(2):
+        (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
+    run = (tmp_path / "*.tar", out, "--keep", keep)
+    bulk(*run)
+    (tmp_path / "x-0.tar").unlink()
+    remove = Folder.remove
+
+    def remove_once(folder: Folder, name: str) -> None:
+        remove(folder, name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "remove", remove_once)
+        assert bulk(*run).status == 130
+    assert bulk(*run).summary["stray_tars"] == 0
+    assert len(shards(keep)) == len(shards(out)) == 1
 
 
 def test_an_empty_src_removes_no_shards(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
