@@ -1,6 +1,8 @@
 """Object stores and web servers, through fsspec."""
 
 import contextlib
+import errno
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,16 +43,20 @@ class ObjectStore(FileStore):
             return bool(self._system.isdir(path))
 
     def list(self, folder: str) -> Listing:
+        if folder.endswith("/") and folder.strip("/"):
+            raise OSError("no client can list objects with an empty name between two slashes: rename them")
         try:
             with _as_os_errors():
                 entries = self._system.ls(folder, detail=True)
         except FileNotFoundError:
             return Listing((), ())
         inside = [entry for entry in entries if str(entry["name"]).rstrip("/") != folder.rstrip("/")]
+        # The clients give the folder `x//` below `x/` the name of `x`.
+        nameless = [f"{folder.rstrip('/')}/"] if any(_is_nameless(entry, folder) for entry in entries) else []
         files = [_stored(entry) for entry in inside if entry["type"] != "directory"]
         folders = [str(entry["name"]).rstrip("/") for entry in inside if entry["type"] == "directory"]
         # A folder with an empty object of the same name may be listed twice.
-        return Listing(sorted(files, key=lambda file: file.path), sorted(set(folders)))
+        return Listing(sorted(files, key=lambda file: file.path), sorted({*folders, *nameless}))
 
     def look(self, path: str) -> StoredFile | None:
         try:
@@ -100,7 +106,12 @@ class ObjectStore(FileStore):
         # The file has no name, so the kernel removes it with the process.
         with tempfile.TemporaryFile() as file:
             name = f"/proc/self/fd/{file.fileno()}"
-            yield Path(name)
+            try:
+                yield Path(name)
+            except OSError as error:
+                if error.errno != errno.ENOSPC or error.filename is not None:
+                    raise
+                raise OSError(error.errno, f"{os.strerror(errno.ENOSPC)} for TMPDIR", tempfile.gettempdir()) from error
             with _as_os_errors():
                 self._system.put_file(name, path)
 
@@ -202,6 +213,11 @@ def _as_os_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _is_nameless(entry: Mapping[str, Any], folder: str) -> bool:
+    kind = entry.get("StorageClass", entry.get("storageClass"))
+    return kind == "DIRECTORY" and str(entry["name"]).rstrip("/") == folder.rstrip("/")
 
 
 @contextlib.contextmanager
