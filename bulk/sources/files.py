@@ -104,14 +104,21 @@ class Files:
             return filter(None, [self.store.look(self.path)])
         return self._matching(ignored)
 
+    def _is_file(self, text: str) -> bool:
+        """Return whether a file has this name, although it looks like a pattern."""
+        try:
+            return text != self.path and self.store.look(text) is not None
+        except OSError:
+            return False
+
     def _matching(self, ignored: Ignored) -> Iterator[StoredFile]:
         named, before = _Named(self.store), _Before()
         for text in expand_braces(self.path):
-            if has_magic(self.store.pattern_text(text)):
+            if has_magic(self.store.pattern_text(text)) and not self._is_file(text):
                 for file in Walk(self.store, Glob(text), ignored):
                     if file.path not in before:
                         yield file
-                before.patterns.append(matcher(text))
+                before.patterns.append((fixed_folder(text), matcher(text)))
             elif text not in before:
                 before.names.add(text)
                 yield named.find(text)
@@ -128,10 +135,14 @@ class _Before:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
-        self.patterns: list[re.Pattern[str]] = []
+        self.patterns: list[tuple[str, re.Pattern[str]]] = []
 
     def __contains__(self, path: str) -> bool:
-        return path in self.names or any(pattern.match(path) for pattern in self.patterns)
+        return path in self.names or any(
+            # A walk passes over hidden names, which another part of SRC may give.
+            pattern.match(path) and "/." not in path.removeprefix(folder)
+            for folder, pattern in self.patterns
+        )
 
 
 class _Named:

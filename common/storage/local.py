@@ -19,6 +19,9 @@ TEMPORARY = ".lensgate-part-"
 LOCK = ".lensgate.lock"
 """The file in a folder that its writer holds locked."""
 
+_DANGLING = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""The errors of links that lead nowhere, besides ENOENT."""
+
 _KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
 
@@ -97,8 +100,9 @@ def _stat(path: str) -> StoredFile:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A link to itself, or a target without permission.
-        return False
+    except OSError as error:
+        # A target without permission, or on a disk that fails, may be a folder: listing it reports the error.
+        return error.errno not in _DANGLING and not Path(entry.name).suffix
 
 
 def _not_regular(mode: int) -> str:
