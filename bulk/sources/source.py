@@ -12,6 +12,7 @@ from bulk.job import Columns
 from bulk.sources import images, rows, shards
 from bulk.sources.files import Files, Listed
 from bulk.sources.ignored import Ignored, describe
+from bulk.sources.patterns import has_magic
 from bulk.sources.sample import Sample
 from bulk.sources.wanted import Wanted, fault_units, read_faults
 from bulk.work_unit import SourceKind, WorkUnit
@@ -123,12 +124,24 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
         raise SourceError(f"{url} does not exist")
     found = found or written
     if not found:
-        endings = " ".join(itertools.chain(*_ENDINGS.values()))
-        there = f" ({describe(ignored.counts)})" if ignored.counts else ""
-        raise SourceError(f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}")
+        raise SourceError(_nothing(files, url, ignored))
     if len(found) > 1:
         raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
     return found.pop()
+
+
+def _nothing(files: Files, url: str, ignored: Ignored) -> str:
+    """Say that there is nothing to judge, and what would be judged."""
+    endings = " ".join(itertools.chain(*_ENDINGS.values()))
+    if files.form == "file":
+        return (
+            f"{url} has none of the suffixes {endings}: give --format if it is such a file; unpack other archives first"
+        )
+    named = None if has_magic(files.path) else next(iter(files), None)
+    if named is not None and named.fault == "not_a_file":
+        return f"{url} is {named.detail}; write its bytes into a file first"
+    there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+    return f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}"
 
 
 def _written_to(store: FileStore, folder: str, *, outputs: Mapping[str, SourceKind]) -> frozenset[SourceKind]:

@@ -52,7 +52,7 @@ class Wanted:
             if file.fault == "unreadable_folder":
                 self.ignored.unlisted.append(self.store.name(file.path))
                 self.faults.append(file)
-            elif not self._is_wanted(name):
+            elif not self._is_wanted(file, name):
                 self.ignored.add_file(name)
             elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets skip such files.
                 self.ignored.add("names that begin with _")
@@ -61,8 +61,9 @@ class Wanted:
             else:
                 yield file
 
-    def _is_wanted(self, name: str) -> bool:
-        return (self.is_forced and self.files.form == "file") or name.lower().endswith(self.endings)
+    def _is_wanted(self, file: StoredFile, name: str) -> bool:
+        is_named = self.files.form == "file" or file.path == self.files.path
+        return (self.is_forced and is_named) or name.lower().endswith(self.endings)
 
 
 def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: str) -> Iterator[WorkUnit]:

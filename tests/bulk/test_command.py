@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 from pathlib import Path
 
@@ -108,6 +110,54 @@ def test_a_failure_is_named_and_has_status_1(src: str, flags: list[str], text: s
     ran = bulk(faces.parent / src, faces.parent / "out", *flags)
     assert (ran.status, ran.out) == (1, "")
     assert text in ran.err
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "link", "file"])
+def test_an_output_that_is_no_folder_is_named(name: str, bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_bytes(b"")
+    ran = bulk(faces, tmp_path / name)
+    assert (ran.status, ran.err.endswith(": name a folder\n")) == (1, True)
+
+
+@pytest.mark.parametrize("place", ["SRC", "DST"])
+def test_a_url_that_lost_a_slash_is_no_folder(
+    place: str, bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = bulk("s3:/bucket/x", "out") if place == "SRC" else bulk(faces, "s3:/bucket/x")
+    assert (ran.status, "write s3://bucket/x, or ./s3:/bucket/x" in ran.err) == (2, True)
+    assert not (tmp_path / "s3:").exists()
+    bulk(faces, "./s3:/bucket/x")
+    assert len(read_rows(tmp_path / "s3:" / "bucket" / "x")) == 4
+
+
+def test_files_in_a_zip_are_refused(bulk: Bulk, tmp_path: Path) -> None:
+    ran = bulk(f"zip://*.png::{tmp_path}/x.zip", tmp_path / "out")
+    assert (ran.status, "files inside archives are not read: unpack it" in ran.err) == (2, True)
+
+
+def test_a_damaged_tar_is_named_in_the_summary(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.tar").write_bytes(b"no tar")
+    assert main(["bulk", str(tmp_path / "*.tar"), str(tmp_path / "out"), "--models", str(bulk.models)]) == 4
+    assert f"1 corrupt_shard, such as {tmp_path}/x.tar: the tar cannot be read" in capsys.readouterr().out
+
+
+class _Full(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_on_a_full_disk_loses_messages_only(
+    stream: str, bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"sys.{stream}", _Full())
+    monkeypatch.setattr("bulk.progress._LOG_SECONDS", 0)
+    arguments = ["bulk", str(faces), str(tmp_path / "out"), "--models", str(bulk.models), "--max-reject-ratio", "0.1"]
+    # A summary that cannot be written is an error, and progress or a message is not.
+    assert main(arguments) == (1 if stream == "stdout" else 3)
+    assert len(read_rows(tmp_path / "out")) == 4
 
 
 @pytest.mark.parametrize("place", ["SRC", "DST", "--keep"])
