@@ -246,7 +246,8 @@ class TarReader:
         stored = header.size if extended.size is None else extended.size
         stored = 0 if header.kind in _WITHOUT_CONTENT else stored
         self._place = f"in or after {_shown(name)}"
-        is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/"))
+        # Old writers marked a folder by its name alone. A file with content is one whatever its name.
+        is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/") and not stored)
         if is_folder or header.kind in _METADATA:
             self._skip(_padded(stored))
         elif header.kind in _KINDS:

@@ -50,7 +50,8 @@ class ObjectStore(FileStore):
                 entries = self._system.ls(folder, detail=True)
         except FileNotFoundError:
             return Listing((), ())
-        inside = [entry for entry in entries if str(entry["name"]).rstrip("/") != folder.rstrip("/")]
+        # A folder may be marked by an empty object with its name.
+        inside = [entry for entry in entries if entry.get("size") or not _is_itself(entry, folder)]
         # The clients give the folder `x//` below `x/` the name of `x`.
         nameless = [f"{folder.rstrip('/')}/"] if any(_is_nameless(entry, folder) for entry in entries) else []
         files = [_stored(entry) for entry in inside if entry["type"] != "directory"]
@@ -215,9 +216,12 @@ def _as_os_errors() -> Iterator[None]:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
+def _is_itself(entry: Mapping[str, Any], folder: str) -> bool:
+    return str(entry["name"]).rstrip("/") == folder.rstrip("/")
+
+
 def _is_nameless(entry: Mapping[str, Any], folder: str) -> bool:
-    kind = entry.get("StorageClass", entry.get("storageClass"))
-    return kind == "DIRECTORY" and str(entry["name"]).rstrip("/") == folder.rstrip("/")
+    return entry.get("StorageClass", entry.get("storageClass")) == "DIRECTORY" and _is_itself(entry, folder)
 
 
 @contextlib.contextmanager

@@ -132,6 +132,12 @@ def test_objects_of_google_between_two_slashes_are_not_passed_over(gcs: Bucket, 
     assert_nameless_folders_are_rows(gcs, bulk, tmp_path / "out", *flags)
 
 
+def test_an_object_that_ends_in_a_slash_is_counted(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    for name, data in {"faces/a.png": face(LIGHT), "faces/b.png/": face(DARK), "faces/": b""}.items():
+        s3.put(name, data)
+    assert bulk(f"{s3.url}/faces", tmp_path / "out").summary["ignored"] == {"no ending": 1}
+
+
 def test_a_full_folder_for_unfinished_output_is_named(
     bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,11 @@ def test_the_plain_image_of_a_sample_is_judged_and_a_sample_without_one_is_an_er
     assert rows[2]["detail"] == "the sample has no image, only .json"
 
 
+def test_a_file_with_content_is_judged_although_its_name_ends_in_a_slash(bulk: Bulk, tmp_path: Path) -> None:
+    rows = rows_of(bulk, tmp_path, tar_bytes([("a.png/", face(LIGHT)), ("b/", b""), ("b/c.png", face(DARK))]))
+    assert [(row["id"], row["error"]) for row in rows] == [("a.png/", None), ("b/c", None)]
+
+
 def test_links_and_oversized_members_are_errors_and_the_rest_is_read(bulk: Bulk, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
