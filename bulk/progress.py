@@ -148,6 +148,6 @@ class Survey:
                 units, images = units + 1, images + unit.images
                 if self._stopped.is_set():
                     return
-        except OSError:  # The run meets and reports the same error.
+        except Exception:  # The run meets and reports the same error, unless it has ended.
             return
         self._progress.knows(Total(units, images))

@@ -187,9 +187,13 @@ class WebFiles(ObjectStore):
 
     def _found(self, paths: Sequence[str]) -> Iterator[StoredFile]:
         """Yield the files of an index page, which says neither their sizes nor their versions."""
-        with ThreadPoolExecutor(_LOOKS, thread_name_prefix="look") as pool:
+        pool = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
+        try:
             for start in range(0, len(paths), _LOOKS):
                 yield from pool.map(self._look_once, paths[start : start + _LOOKS])
+        finally:
+            # A server that hangs must not block the end of the run.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _look_once(self, path: str) -> StoredFile:
         """Look at a file that a run lists several times."""
