@@ -79,7 +79,7 @@ class _Rows:
 
     def samples(self, group: int) -> Iterator[Sample]:
         metadata = self._file.metadata
-        number = sum(metadata.row_group(before).num_rows for before in range(group))
+        first = number = sum(metadata.row_group(before).num_rows for before in range(group))
         expected = self._expected and self._expected.name
         columns = (self._image, self._id, expected, self._source_column)
         names = list(dict.fromkeys(name for name in columns if name is not None))
@@ -88,6 +88,9 @@ class _Rows:
             for row in range(batch.num_rows):
                 yield self._sample(images[row], batch, row, number)
                 number += 1
+        # Arrow ends without an error at some kinds of damage.
+        if number - first < (rows := metadata.row_group(group).num_rows):
+            raise pa.ArrowInvalid(f"it has {rows:,} rows, of which {number - first:,} can be read")
 
     def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
         name = str(number)

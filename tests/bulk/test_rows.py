@@ -119,6 +119,16 @@ def test_rows_before_the_damage_in_a_row_group_count(bulk: Bulk, tmp_path: Path)
     assert rows[-1]["error"] in ("corrupt_shard", "unreadable_file")
 
 
+def test_damage_at_which_arrow_ends_without_an_error_is_a_row(bulk: Bulk, tmp_path: Path) -> None:
+    data = bytearray(parquet_bytes({"image": IMAGES}))
+    data[5] ^= 2  # The type of the first page.
+    (tmp_path / "x.parquet").write_bytes(data)
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out").status == 4
+    (row,) = read_rows(tmp_path / "out")
+    assert row["error"] == "corrupt_shard"
+    assert row["detail"].endswith("it has 3 rows, of which 0 can be read")
+
+
 def test_accepted_images_are_named_by_any_ids(bulk: Bulk, tmp_path: Path) -> None:
     jpeg, webp = face(LIGHT, kind="JPEG"), face(DARK, kind="WEBP")
     names = ["../up.1", "twice", "twice"]
