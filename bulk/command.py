@@ -55,7 +55,8 @@ def _status(summary: Summary, limit: float) -> int:
     if ratio > limit:
         return _fail(f"reject ratio {ratio:.4f} is above --max-reject-ratio {limit:g}", REJECTED)
     if summary.is_empty_handed:
-        return _fail("no image could be judged: the column error of the table gives the reasons", NONE_JUDGED)
+        reason = "the column error of the table gives the reasons" if summary.total.errors else "SRC holds none"
+        return _fail(f"no image could be judged: {reason}", NONE_JUDGED)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Select the files of one format; count the others, and make rows of unreadable entries."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import NotAFile, RowError, UnreadableFolder
@@ -21,7 +21,8 @@ _ERRORS: dict[EntryFault, type[RowError]] = {"unreadable_folder": UnreadableFold
 class Wanted:
     """The files of a `kind`, by their `endings`; with `is_forced` a single file of SRC, whatever its suffix.
 
-    Iterating counts other files in `ignored` and collects unreadable entries in `faults`.
+    Iterating counts other files in `ignored` and collects unreadable entries in `faults`. So it counts the files of a
+    folder that `is_output`, which a link in SRC may lead to: the run wrote them.
     """
 
     files: Files
@@ -29,6 +30,7 @@ class Wanted:
     endings: tuple[str, ...]
     ignored: Ignored
     is_forced: bool = False
+    is_output: Callable[[str], bool] = lambda _: False
     faults: list[StoredFile] = field(default_factory=list)
 
     @property
@@ -48,12 +50,14 @@ class Wanted:
             OSError: the first folder cannot be listed.
         """
         for file in self.files.listed(self.ignored):
-            name = self.store.file_text(file.path).rpartition("/")[2]
+            folder, _, name = self.store.file_text(file.path).rpartition("/")
             if file.fault == "unreadable_folder":
                 self.ignored.unlisted.append(self.store.name(file.path))
                 self.faults.append(file)
             elif not self._is_wanted(file, name):
                 self.ignored.add_file(name)
+            elif self.is_output(folder):
+                self.ignored.add("files of this run's output")
             elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets skip such files.
                 self.ignored.add("names that begin with _")
             elif file.fault:

@@ -237,7 +237,7 @@ def _as_web_errors() -> Iterator[None]:
         cause = error.__cause__
         if cause is None or getattr(cause, "status", None) in _MISSING:
             raise
-        raise OSError(str(cause) or type(cause).__name__) from cause
+        raise OSError(f"{type(cause).__name__}: {cause}") from cause
 
 
 def _stored(entry: Mapping[str, Any]) -> StoredFile:

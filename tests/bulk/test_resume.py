@@ -54,6 +54,34 @@ def test_a_run_whose_output_lies_inside_its_source_can_be_repeated(
         assert (ran.status, ran.summary["images"], ran.summary["judged"]) == (0, 3, judged)
 
 
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_output_behind_a_link_in_the_source_is_not_judged(kind: str, bulk: Bulk, tmp_path: Path) -> None:
+    source, out, keep = tmp_path / "source", tmp_path / "out", tmp_path / "keep"
+    source.mkdir()
+    name, data = (
+        ("x.tar", tar_bytes({"a.png": face(LIGHT)}))
+        if kind == "webdataset"
+        else (
+            "x.parquet",
+            parquet_bytes({"image": [face(LIGHT)]}),
+        )
+    )
+    (source / name).write_bytes(data)
+    for folder in (out, keep):
+        (source / folder.name).symlink_to(folder)
+    for judged in (1, 0):
+        ran = bulk(source, out, "--keep", keep, "--format", kind)
+        assert (ran.status, ran.summary["images"], ran.summary["judged"]) == (0, 1, judged)
+    assert ran.summary["ignored"]["files of this run's output"] == 1
+
+
+def test_a_tar_may_lie_in_the_folder_of_accepted_ones(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
+    for judged in (1, 0):
+        ran = bulk(tmp_path / "x.tar", tmp_path / "out", "--keep", tmp_path)
+        assert (ran.status, ran.summary["images"], ran.summary["judged"]) == (0, 1, judged)
+
+
 def test_a_run_may_write_beside_its_images(bulk: Bulk, faces: Path) -> None:
     for judged in (3, 0):
         ran = bulk(faces, faces)
