@@ -39,6 +39,7 @@ class _Group:
     """Consecutive members with one key.
 
     `is_long` marks a group that was flushed before it was complete; `json` keeps its `.json` for later members.
+    `has_own_json` marks one in which images have a `.json` each.
     """
 
     key: str
@@ -48,6 +49,7 @@ class _Group:
     size: int = 0
     is_long: bool = False
     has_rows: bool = False
+    has_own_json: bool = False
 
 
 class Samples:
@@ -124,6 +126,7 @@ class Samples:
         self._pieces.clear()
         self._is_wanted = False
         self._group.members.append(member)
+        self._group.has_own_json |= is_json(member.ending) and bool(member.stem)
         if len(self._group.members) >= _MOST_MEMBERS or self._group.size > _MOST_BYTES:
             yield from self._shorten(self._group)
 
@@ -191,6 +194,9 @@ class Samples:
         for member in group.members:
             if is_json(member.ending):
                 found.setdefault(member.ending.lower(), []).append(member.body)
+        if group.is_long and group.has_own_json and image.stem:
+            # The image's own one may lie in another piece: the sample's must not take its place.
+            found.pop("json", None)
         label, source = self._columns.expected, self._columns.source
         return (
             read_expected(label, image.ending, found) if label is not None else None,

@@ -248,6 +248,21 @@ def test_an_image_of_a_long_sample_gets_its_own_order(
     assert [row["expected"] for row in rows] == orders
 
 
+def test_the_order_of_a_long_sample_replaces_no_order_of_an_image(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulk.sources.members._MOST_MEMBERS", 4)
+    own = [(f"v1.5-{number}.json", b'{"asked": "no_glasses"}') for number in range(4)]
+    images = [(f"v1.5-{number}.png", face(LIGHT)) for number in range(4)]
+    members = [("v1.json", b'{"asked": "glasses"}'), own[0], images[0], *own[1:], *images[1:]]
+    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
+    assert [row["error"] or row["expected"] for row in rows] == ["no_glasses"] + ["invalid_expected"] * 3
+    shared = [("v1.json", b'{"asked": "glasses"}'), *images]
+    (tmp_path / "all").mkdir()
+    rows = rows_of(bulk, tmp_path / "all", tar_bytes(shared), "--expected-column", "asked")
+    assert [row["expected"] for row in rows] == ["glasses"] * 4
+
+
 def test_compressed_tars_are_read_too(bulk: Bulk, tmp_path: Path) -> None:
     (tmp_path / "x.tgz").write_bytes(gzip.compress(tar_bytes(THREE)))
     assert bulk(tmp_path / "*.tgz", tmp_path / "out").summary["images"] == 3
