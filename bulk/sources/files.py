@@ -105,9 +105,11 @@ class Files:
         return self._matching(ignored)
 
     def _is_file(self, text: str) -> bool:
-        """Return whether a file has this name, although it looks like a pattern."""
+        """Return whether a file has this name, although its brackets look like a pattern."""
+        if text == self.path or {"*", "?"} & set(self.store.pattern_text(text)):
+            return False  # To ask a store about each of a thousand patterns would take minutes.
         try:
-            return text != self.path and self.store.look(text) is not None
+            return self.store.look(text) is not None
         except OSError:
             return False
 
