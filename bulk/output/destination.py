@@ -45,6 +45,7 @@ class Destination:
         self._faulty: set[str] = set()
         self._begun: set[str] = set()
         self._kept = self._read_kept()
+        self._old = frozenset(itertools.chain(*self._kept.values()))
 
     @classmethod
     @contextlib.contextmanager
@@ -134,10 +135,10 @@ class Destination:
         return kept
 
     def _drop_unfinished(self) -> None:
-        """Remove the tars of units whose shard could not be written."""
+        """Remove the tars of this run whose shard could not be written."""
         if self._begun and self._accepted:
             there = {name.removesuffix(ENDING) for name in self._table.names()}
-            self._kept = self._read_kept()
+            self._kept = {slot: names - self._old for slot, names in self._read_kept().items()}
             self._drop_tars(self._begun - there)
 
     def _drop_tars(self, slots: Set[str]) -> None:

@@ -201,7 +201,13 @@ def test_a_tar_whose_shard_cannot_be_written_is_removed(
         assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 1
     assert shards(tmp_path / "keep") == {}
     assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 0
-    assert len(shards(tmp_path / "keep")) == 1
+    kept = shards(tmp_path / "keep")
+    assert len(kept) == 1
+    # The tar of another table is not of this run.
+    with monkeypatch.context() as patched:
+        patched.setattr("bulk.output.table.TableWriter.__exit__", fail)
+        assert bulk(faces, tmp_path / "other", "--keep", tmp_path / "keep", "--band-low", "0.4").status == 1
+    assert shards(tmp_path / "keep") == kept
 
 
 def test_a_tar_whose_run_was_killed_before_its_shard_appeared_is_removed(
