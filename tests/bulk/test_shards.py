@@ -206,6 +206,8 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
         (gzip.compress(tar_bytes(THREE))[:-4], 3),
         (bz2.compress(tar_bytes(THREE)) + b"BZh9 damaged", 3),
         (bz2.compress(tar_bytes(THREE))[:-4], 3),
+        (tar_bytes(THREE)[: sum(SIZES[:2])] + bytes(2**20 + 512), 2),
+        (tar_bytes(THREE)[: SIZES[0]] + bytes(2**21) + tar_bytes(THREE)[SIZES[0] :], 3),
     ],
     ids=[
         "within a member",
@@ -220,6 +222,8 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
         "gzip cut in its checksum",
         "bzip2 and a damaged stream",
         "cut bzip2",
+        "zeros in place of the rest",
+        "a hole between members",
     ],
 )
 def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
