@@ -72,9 +72,11 @@ class _Rows:
         self._image = _image_column(schema, columns.image)
         self._id = columns.id or (_ID if _ID in schema.names else None)
         self._source_column = columns.source
-        for name in (self._id, columns.expected, columns.source):
-            if name is not None and name not in schema.names:
+        for name in filter(None, (self._image, self._id, columns.expected, columns.source)):
+            if name not in schema.names:
                 raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
+            if schema.names.count(name) > 1:
+                raise SourceError(f"{source} has more than one column {name!r}: rename them")
         self._expected = ExpectedColumn(schema, columns.expected, source) if columns.expected else None
 
     def samples(self, group: int) -> Iterator[Sample]:

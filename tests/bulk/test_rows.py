@@ -1,6 +1,7 @@
 import io
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import IO
 
@@ -91,6 +92,13 @@ def test_missing_columns_are_named_before_the_run_starts(
     assert ran.status == 1
     assert text in ran.err
     assert not (tmp_path / "out").exists()
+
+
+def test_two_columns_of_one_name_are_refused(bulk: Bulk, tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(IMAGES), pa.array(IMAGES)], names=["image", "image"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    ran = bulk(tmp_path / "x.parquet", tmp_path / "out")
+    assert (ran.status, "has more than one column 'image': rename them" in ran.err) == (1, True)
 
 
 def test_a_damaged_or_different_file_is_one_row_and_the_run_continues(bulk: Bulk, tmp_path: Path) -> None:
@@ -234,6 +242,7 @@ def test_classes_other_than_the_labels_are_refused(data: bytes, text: str, bulk:
     [
         ([True, False, None], pa.bool_(), ["glasses", "no_glasses", None]),
         ([1.0, 0.0, 0.5], pa.float32(), ["glasses", "no_glasses", "invalid_expected"]),
+        ([Decimal("1.00"), Decimal("0.50")], pa.decimal128(5, 2), ["glasses", "invalid_expected"]),
         ([" GLASSES", "no_glasses ", "", "no glasses"], pa.large_string(), ["glasses", "no_glasses", "E", "E"]),
         (["1", "0", "true", "yes"], pa.string(), ["glasses", "no_glasses", "glasses", "E"]),
         (["glasses", "no_glasses"], pa.dictionary(pa.int32(), pa.string()), ["glasses", "no_glasses"]),
