@@ -93,6 +93,8 @@ class _Rows:
         # Arrow ends without an error at some kinds of damage.
         if number - first < (rows := metadata.row_group(group).num_rows):
             raise pa.ArrowInvalid(f"it has {rows:,} rows, of which {number - first:,} can be read")
+        if group == metadata.num_row_groups - 1 and number < metadata.num_rows:
+            raise pa.ArrowInvalid(f"the file has {metadata.num_rows:,} rows, and its row groups {number:,}")
 
     def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
         name = str(number)

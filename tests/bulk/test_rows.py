@@ -137,6 +137,16 @@ def test_damage_at_which_arrow_ends_without_an_error_is_a_row(bulk: Bulk, tmp_pa
     assert row["detail"].endswith("it has 3 rows, of which 0 can be read")
 
 
+def test_rows_that_no_row_group_has_are_a_row(bulk: Bulk, tmp_path: Path) -> None:
+    # The number of rows, before the offset of the row group, in the file's metadata.
+    data = parquet_bytes({"image": IMAGES}).replace(b"\x16\x06&\x08", b"\x16\x04&\x08")
+    (tmp_path / "x.parquet").write_bytes(data)
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out").status == 0
+    rows = read_rows(tmp_path / "out")
+    assert [row["error"] for row in rows] == [None, None, "corrupt_shard"]
+    assert rows[2]["detail"].endswith("the file has 3 rows, and its row groups 2")
+
+
 def test_accepted_images_are_named_by_any_ids(bulk: Bulk, tmp_path: Path) -> None:
     jpeg, webp = face(LIGHT, kind="JPEG"), face(DARK, kind="WEBP")
     names = ["../up.1", "twice", "twice"]
