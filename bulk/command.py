@@ -38,11 +38,15 @@ def bulk(options: argparse.Namespace) -> int:
         return _fail("stopped; run the same command again to resume after the finished shards", error.status)
     except (GateError, OSError) as error:
         return _fail(str(error), FAULT)
-    print(
-        summary.to_json() if options.json else "\n".join([*summary.lines(), f"table: {escape_controls(settings.dst)}"])
-    )
+    lines = [summary.to_json()] if options.json else [*summary.lines(), f"table: {escape_controls(settings.dst)}"]
+    try:
+        print(*lines, sep="\n", flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _fail(f"the summary cannot be written to standard output: {error}", FAULT)
     for warning in summary.warnings():
-        print(f"lensgate: {warning}", file=sys.stderr)
+        _tell(warning)
     return _status(summary, settings.max_reject_ratio)
 
 
@@ -51,14 +55,21 @@ def _status(summary: Summary, limit: float) -> int:
     if ratio > limit:
         return _fail(f"reject ratio {ratio:.4f} is above --max-reject-ratio {limit:g}", REJECTED)
     if summary.is_empty_handed:
-        return _fail("no image could be judged: the column error of the table gives the reasons", NONE_JUDGED)
+        reason = "the column error of the table gives the reasons" if summary.total.errors else "SRC holds none"
+        return _fail(f"no image could be judged: {reason}", NONE_JUDGED)
     return 0
 
 
 def _fail(text: str, status: int) -> int:
     # The errors of stores quote the URL of the request.
-    print(f"lensgate: {escape_controls(without_secrets(text))}", file=sys.stderr)
+    _tell(escape_controls(without_secrets(text)))
     return status
+
+
+def _tell(text: str) -> None:
+    # The status of the run counts, also where its messages are lost.
+    with contextlib.suppress(OSError):
+        print(f"lensgate: {text}", file=sys.stderr, flush=True)
 
 
 def _run(settings: Settings) -> Summary:

@@ -1,8 +1,6 @@
 """Checks before a run starts: SRC, DST and KEEP do not overlap, and the columns exist."""
 
-import pyarrow as pa
-
-from bulk.errors import UsageError
+from bulk.errors import SourceError, UsageError
 from bulk.job import BulkJob, Columns
 from bulk.sources.files import Files
 from bulk.sources.rows import check_columns
@@ -22,7 +20,7 @@ def check_job(source: Source, job: BulkJob) -> None:
 
 
 def _check_folders(source: Source, job: BulkJob) -> None:
-    if job.keep and _is_under(job.keep, job.target):
+    if job.keep and _is_under(_real(job.keep, job), _real(job.target, job)):
         raise UsageError(f"--keep {job.keep} lies inside DST: readers of the table would also read the tars")
     for name, url, kind in (("DST", job.target, "parquet"), ("--keep", job.keep, "webdataset")):
         if url and source.kind == kind and _reads(source.files, url, job):
@@ -40,7 +38,9 @@ def _check_columns(source: Source, columns: Columns) -> None:
         try:
             if first is not None:
                 check_columns(source.files.store, first.files[0].path, columns)
-        except (pa.ArrowException, OSError):
+        except SourceError:
+            raise
+        except Exception:
             return  # The worker writes this error into the table.
 
 
@@ -48,6 +48,11 @@ def _reads(files: Files, url: str, job: BulkJob) -> bool:
     store, path = locate(url, job.storage_options)
     # The same path in another store is another file.
     return store.name(path) == files.store.name(path) and files.would_read(path)
+
+
+def _real(url: str, job: BulkJob) -> str:
+    store, path = locate(url, job.storage_options)
+    return store.name(store.real(path))
 
 
 def _is_under(inner: str, outer: str) -> bool:

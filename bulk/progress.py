@@ -1,5 +1,6 @@
 """Progress on standard error: one line, rewritten in place on a terminal and repeated every few seconds elsewhere."""
 
+import contextlib
 import shutil
 import threading
 import time
@@ -79,7 +80,7 @@ class Progress:
             if self._has_line:
                 self._show()
                 if self._is_terminal:
-                    self._stream.write("\n")
+                    self._write("\n")
 
     def _show_sometimes(self) -> None:
         if self._clock() - self._shown >= self._every:
@@ -89,8 +90,13 @@ class Progress:
         self._shown, self._has_line = self._clock(), True
         line, width = self._line(), shutil.get_terminal_size().columns - 1
         # Pad to overwrite a longer line; truncate, since a wrapped line could not be overwritten.
-        self._stream.write(f"\r{line[:width]:{width}}" if self._is_terminal else f"{line}\n")
-        self._stream.flush()
+        self._write(f"\r{line[:width]:{width}}" if self._is_terminal else f"{line}\n")
+
+    def _write(self, text: str) -> None:
+        # A full disk below a log, or its reader that has gone, must not end a run of hours.
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
 
     def _line(self) -> str:
         counts = self._counts
@@ -142,6 +148,6 @@ class Survey:
                 units, images = units + 1, images + unit.images
                 if self._stopped.is_set():
                     return
-        except OSError:  # The run meets and reports the same error.
+        except Exception:  # The run meets and reports the same error, unless it has ended.
             return
         self._progress.knows(Total(units, images))

@@ -44,7 +44,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
             there = f" ({describe(ignored.counts)})" if ignored.counts else ""
             raise SourceError(f"{source.url} holds no {source.kind}{there}")
         swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
-        failures = destination.failures()
+        failures, strays = destination.failures(), destination.strays()
     return Summary(
         tally.sources,
         tally.skipped,
@@ -55,6 +55,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
         held_back=swept.held_back,
         cells=tally.cells.counts,
         failures=failures,
+        strays=strays,
     )
 
 
@@ -65,6 +66,7 @@ def _todo(units: Iterator[WorkUnit], destination: Destination, tally: Tally, pro
         shard = destination.done(unit)
         if shard is None:
             tally.begin(unit.slot)
+            destination.begin(unit)
             yield unit
         else:
             tally.skip(unit.slot, shard.counts, shard.cells)

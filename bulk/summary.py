@@ -29,6 +29,7 @@ class Summary:
         held_back: shards that were kept because their folder could not be listed.
         cells: decided images for the comparison of sources: named ones, otherwise folders, tars and Parquet files.
         failures: images that could not be judged, by code.
+        strays: tars in KEEP without a shard in DST.
     """
 
     sources: Mapping[str, Counts]
@@ -40,6 +41,7 @@ class Summary:
     held_back: int = 0
     cells: Mapping[Cell, int] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+    strays: tuple[str, ...] = ()
 
     @property
     def total(self) -> Counts:
@@ -70,6 +72,7 @@ class Summary:
                 "reused": self.reused,
                 "removed_shards": self.removed,
                 "held_back_shards": self.held_back,
+                "stray_tars": len(self.strays),
                 "ignored": dict(self.ignored),
                 "failures": [asdict(failure) for failure in self.failures],
                 "seconds": round(self.seconds, 3),
@@ -86,11 +89,16 @@ class Summary:
         return total.images == total.errors and bool(total.errors or self.ignored)
 
     def warnings(self) -> Iterator[str]:
-        """Yield caveats on the counts: ignored files, and shards that could not be checked."""
+        """Yield caveats: ignored files, shards that could not be checked, and tars of no shard."""
         if self.ignored:
             yield describe(self.ignored)
         if self.held_back:
             yield f"{self.held_back:,} shards could not be checked and were kept: their folder cannot be listed"
+        if self.strays:
+            yield (
+                f"tars in KEEP without a shard in DST: {len(self.strays):,}, such as {self.strays[0]}: "
+                "remove them, unless they belong to another table"
+            )
 
     def lines(self) -> Iterator[str]:
         """Yield the summary as a text table."""

@@ -21,7 +21,7 @@ class WorkUnit:
         root: the path that image ids are relative to.
         slot: the name of its shard, stable as long as the unit starts at the same file.
         files: its files.
-        row_group: the number of the row group in a Parquet file.
+        row_group: the number of the row group in a Parquet file; None for all of them.
         images: the number of images if known before reading, otherwise 0.
     """
 
@@ -30,7 +30,7 @@ class WorkUnit:
     root: str
     slot: str
     files: tuple[StoredFile, ...]
-    row_group: int = 0
+    row_group: int | None = 0
     images: int = 0
 
     @property
@@ -38,6 +38,11 @@ class WorkUnit:
         """A digest that changes with any of its files."""
         lines = (f"{file.title}\0{file.size}\0{file.version}" for file in self.files)
         return digest([self.kind, str(self.row_group), *lines])
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether a change of its files shows; some web servers tell neither size nor time."""
+        return all(file.size is not None or file.version for file in self.files)
 
 
 def slot_name(kind: SourceKind, title: str, *identity: str) -> str:

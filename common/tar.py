@@ -17,6 +17,9 @@ MAX_EXTENDED_HEADERS = 16
 MAX_NAME_BYTES = 4096
 """Longest name of a member: the limit of Linux for paths."""
 
+MAX_ZERO_BYTES = 2**20
+"""Most zeros between and after archives: writers pad with a few kilobytes, and damaged disks with more."""
+
 _LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = (b"L",), (b"K",), (b"x", b"X"), (b"g",)
 _EXTENDED = _LONG_NAME + _LONG_TARGET + _PAX + _PAX_GLOBAL
 # Volume labels, listings of incremental dumps, old GNU names, access lists of Solaris, attributes and inodes.
@@ -123,6 +126,8 @@ class TarReader:
         self._place = "before its first member"
         self._is_first = True
         self._is_ended = False
+        self._zeros = 0
+        self._hole = ""
 
     def feed(self, data: bytes | memoryview) -> Iterator[TarEvent]:
         """Yield the events in `data`; consume all of them before the next call.
@@ -147,6 +152,11 @@ class TarReader:
             raise TarError(f"the archive ends {self._place}, without the two empty blocks of its end{hint}")
         if any(self._kept):
             raise self._follows()
+        if self._hole:
+            raise TarError(
+                f"more than {MAX_ZERO_BYTES:,} bytes of zeros lie {self._hole}: the archive is incomplete, and members "
+                "may be missing there"
+            )
 
     def _expect(self, step: _Step, need: int) -> None:
         self._step, self._need = step, need
@@ -167,9 +177,13 @@ class TarReader:
         if block.count(0) == BLOCK and not self._extended.is_open:
             self._is_ended = True
             self._is_first = False
+            self._zeros += BLOCK
+            if self._zeros > MAX_ZERO_BYTES:
+                self._hole = self._hole or self._place
             return
         header = self._read(block)
         self._is_first = self._is_ended = False
+        self._zeros = 0
         if header.kind in _EXTENDED:
             self._begin_extended(header)
         else:
@@ -246,7 +260,8 @@ class TarReader:
         stored = header.size if extended.size is None else extended.size
         stored = 0 if header.kind in _WITHOUT_CONTENT else stored
         self._place = f"in or after {_shown(name)}"
-        is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/"))
+        # Old writers marked a folder by its name alone. A file with content is one whatever its name.
+        is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/") and not stored)
         if is_folder or header.kind in _METADATA:
             self._skip(_padded(stored))
         elif header.kind in _KINDS:

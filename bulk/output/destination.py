@@ -1,6 +1,7 @@
 """DST and KEEP: lock them, clean up after killed runs, and read the shards of earlier runs."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -42,10 +43,9 @@ class Destination:
         self._job, self._table, self._accepted = job, table, accepted
         self._shards = _read_shards(table)
         self._faulty: set[str] = set()
-        self._kept: dict[str, set[str]] = {}
-        for name in accepted.names() if accepted else ():
-            if match := _KEPT.fullmatch(name):
-                self._kept.setdefault(match[1], set()).add(name)
+        self._begun: set[str] = set()
+        self._kept = self._read_kept()
+        self._old = frozenset(itertools.chain(*self._kept.values()))
 
     @classmethod
     @contextlib.contextmanager
@@ -59,17 +59,21 @@ class Destination:
         table = Folder(job.target, job.storage_options)
         accepted = Folder(job.keep, job.storage_options) if job.keep else None
         with contextlib.ExitStack() as stack:
+            unfinished: list[str] = []
             for folder in filter(None, (table, accepted)):
                 stack.enter_context(folder.locked())
-                folder.sweep()
+                unfinished += folder.sweep()
                 # Workers of this run may have died too.
                 stack.callback(folder.sweep)
-            yield cls(job, table, accepted)
+            found = cls(job, table, accepted)
+            found._drop_tars({name.partition(f"{ENDING}-")[0] for name in unfinished} - found._shards.keys())
+            stack.callback(found._drop_unfinished)
+            yield found
 
     def done(self, unit: WorkUnit) -> Shard | None:
         """Return the unit's shard if it is up to date: same files, model, band and rule, and its tar exists."""
         shard = self._shards.get(unit.slot)
-        if shard is None or not shard.is_of(unit, self._job):
+        if shard is None or not (unit.has_versions and shard.is_of(unit, self._job)):
             return None
         name = kept_name(unit, self._job) if self._accepted and shard.total.accepted else None
         if name is not None and name not in self._kept.get(unit.slot, ()):
@@ -79,8 +83,13 @@ class Destination:
             self._faulty.add(unit.slot)
         return shard
 
+    def begin(self, unit: WorkUnit) -> None:
+        """Note that a unit will run. Without a shard at the end of the run it has no tar either."""
+        self._begun.add(unit.slot)
+
     def finish(self, result: UnitResult) -> None:
         """Remove the tars in KEEP of earlier states of a committed unit."""
+        self._begun.discard(result.slot)
         self._keep_only(result.slot, result.kept)
         if result.total.errors:
             self._faulty.add(result.slot)
@@ -109,9 +118,32 @@ class Destination:
         gone = of_source - slots
         held_back = {slot for slot in gone if self._shards[slot].has_rows_under(unlisted)}
         for slot in gone - held_back:
-            self._table.remove(f"{slot}{ENDING}")
+            # A run that is killed in between finds the shard, and removes it then.
             self._keep_only(slot, None)
+            self._table.remove(f"{slot}{ENDING}")
         return Swept(len(gone - held_back), len(held_back))
+
+    def strays(self) -> tuple[str, ...]:
+        """Return the tars in KEEP that have no shard in DST, after `sweep`: another DST may have written them."""
+        return tuple(sorted(itertools.chain(*(self._kept[slot] for slot in self._kept.keys() - self._shards.keys()))))
+
+    def _read_kept(self) -> dict[str, set[str]]:
+        kept: dict[str, set[str]] = {}
+        for name in self._accepted.names() if self._accepted else ():
+            if match := _KEPT.fullmatch(name):
+                kept.setdefault(match[1], set()).add(name)
+        return kept
+
+    def _drop_unfinished(self) -> None:
+        """Remove the tars of this run whose shard could not be written."""
+        if self._begun and self._accepted:
+            there = {name.removesuffix(ENDING) for name in self._table.names()}
+            self._kept = {slot: names - self._old for slot, names in self._read_kept().items()}
+            self._drop_tars(self._begun - there)
+
+    def _drop_tars(self, slots: Set[str]) -> None:
+        for slot in slots:
+            self._keep_only(slot, None)
 
     def _scores(self, name: str) -> Scored:
         with self._table.opened(name) as file:

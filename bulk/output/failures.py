@@ -18,7 +18,7 @@ class Failure:
     Args:
         code: of the error, as in the table's column `error`.
         images: number of images.
-        example: the id of the first of them.
+        example: the id of the first of them, or its file if it has no id, as the rest of a damaged tar.
         detail: its error text.
     """
 
@@ -52,6 +52,6 @@ def _count(folder: Folder, name: str) -> dict[str, int]:
 
 def _example(folder: Folder, name: str, code: str) -> tuple[str, str]:
     with folder.opened(name) as file:
-        table = pq.read_table(file, columns=["id", "detail"], filters=[("error", "==", code)])
+        table = pq.read_table(file, columns=["id", "file", "detail"], filters=[("error", "==", code)])
     row = table.slice(0, 1).to_pylist()[0]
-    return row["id"], row["detail"] or ""
+    return row["id"] or row["file"], row["detail"] or ""

@@ -41,9 +41,9 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
     if head.startswith(_GZIP):
         return _all(gzip.GzipFile(fileobj=stored).read1)
     if head.startswith(_BZIP2):
-        return _all(bz2.BZ2File(stored).read1)
+        return _decode(stored, bz2.BZ2Decompressor)
     if head.startswith(_XZ):
-        return _decode_xz(stored)
+        return _decode(stored, partial(lzma.LZMADecompressor, memlimit=_XZ_BYTES))
     if head.startswith(_ZSTD) or _is_skippable(head):
         return _all(pa.CompressedInputStream(pa.PythonFile(stored, "r"), "zstd").read, _ARROW_BYTES)
     return _all(stored.read1)
@@ -77,9 +77,12 @@ def _all(read: Callable[[int], bytes], size: int = _PIECE_BYTES) -> Iterator[byt
     return iter(partial(read, size), b"")
 
 
-def _decode_xz(stored: IO[bytes]) -> Iterator[bytes]:
-    """Decode concatenated streams under a memory limit, which `lzma.LZMAFile` does not offer."""
-    decoder = lzma.LZMADecompressor(memlimit=_XZ_BYTES)
+def _decode(stored: IO[bytes], make: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> Iterator[bytes]:
+    """Decode concatenated streams of xz or bzip2.
+
+    `lzma.LZMAFile` has no memory limit, and `bz2.BZ2File` ignores a stream after the first one if it is damaged.
+    """
+    decoder = make()
     data = stored.read(_PIECE_BYTES)
     while data:
         while data or not decoder.needs_input:
@@ -90,6 +93,6 @@ def _decode_xz(stored: IO[bytes]) -> Iterator[bytes]:
         data = decoder.unused_data if decoder.eof else b""
         data = data or stored.read(_PIECE_BYTES)
         if decoder.eof and (data := data.lstrip(b"\0")):
-            decoder = lzma.LZMADecompressor(memlimit=_XZ_BYTES)
+            decoder = make()
     if not decoder.eof:
         raise EOFError("the compressed data ends too early")

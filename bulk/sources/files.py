@@ -1,13 +1,13 @@
 """The files of SRC: all files of a folder, the matches of a pattern, or one file."""
 
-import os
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bulk.sources.ignored import Ignored
-from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
+from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_braces, has_magic, matcher
 from bulk.sources.walk import Walk
 from common.storage import FileStore, StoredFile
 
@@ -42,9 +42,16 @@ class Files:
     def under(cls, store: FileStore, path: str) -> "Files":
         """Look up `path`; an existing file or folder takes precedence over a pattern."""
         path = path.rstrip("/") or "/"
-        if store.is_folder(path):
-            return cls(store, path, "folder")
-        return cls(store, path, "pattern" if store.look(path) is None else "file")
+        try:
+            if store.is_folder(path):
+                return cls(store, path, "folder")
+            form: Literal["pattern", "file"] = "pattern" if store.look(path) is None else "file"
+        except OSError:
+            # A pattern need not be a valid name: its braces may be longer than one, or a web server refuses them.
+            if not (has_magic(store.pattern_text(path)) or has_braces(path)):
+                raise
+            form = "pattern"
+        return cls(store, path, form)
 
     @property
     def root(self) -> str:
@@ -54,16 +61,29 @@ class Files:
         name = self.store.title(self.path)
         if self.form == "file":
             return name.rpartition("/")[0] or "/"
-        return os.path.commonpath([fixed_folder(text) for text in expand_braces(name)]) or "/"
+        folders = {tuple(fixed_folder(text).split("/")) for text in expand_braces(name)}
+        # `os.path.commonpath` would make one slash of the two in a URL.
+        shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+        return "/".join(names[0] for names in shared) or "/"
 
     def would_read(self, folder: str) -> bool:
-        """Return whether files in `folder` or below it may be among them."""
-        if self.form == "folder":
-            return f"{folder}/".startswith(f"{self.path.rstrip('/')}/")
+        """Return whether files in `folder` may be among them, also where one of both is a link."""
         if self.form == "file":
             return False
-        patterns = {text.rpartition("/")[0] for text in expand_braces(self.path)}
-        return any(matcher(pattern).match(folder) for pattern in patterns)
+        if self.form == "folder":
+            globs = [self._whole()]
+        else:
+            globs = list(map(Glob, {_any_name(text) for text in expand_braces(self.path)}))
+        folders = (folder, self.store.real(folder))
+        return any(
+            glob.states_in(path, start)
+            for glob in globs
+            for start in (glob.folder, self.store.real(glob.folder))
+            for path in folders
+        )
+
+    def _whole(self) -> Glob:
+        return Glob(f"{self.path.rstrip('/')}/**", self.path)
 
     def __iter__(self) -> Iterator[StoredFile]:
         """List the files without counting ignored entries."""
@@ -79,22 +99,37 @@ class Files:
             UsageError: a pattern is invalid.
         """
         if self.form == "folder":
-            return iter(Walk(self.store, Glob(f"{self.path.rstrip('/')}/**", self.path), ignored))
+            return iter(Walk(self.store, self._whole(), ignored))
         if self.form == "file":
             return filter(None, [self.store.look(self.path)])
         return self._matching(ignored)
 
+    def _is_file(self, text: str) -> bool:
+        """Return whether a file has this name, although its brackets look like a pattern."""
+        if text == self.path or {"*", "?"} & set(self.store.pattern_text(text)):
+            return False  # To ask a store about each of a thousand patterns would take minutes.
+        try:
+            return self.store.look(text) is not None
+        except OSError:
+            return False
+
     def _matching(self, ignored: Ignored) -> Iterator[StoredFile]:
         named, before = _Named(self.store), _Before()
         for text in expand_braces(self.path):
-            if has_magic(self.store.pattern_text(text)):
+            if has_magic(self.store.pattern_text(text)) and not self._is_file(text):
                 for file in Walk(self.store, Glob(text), ignored):
                     if file.path not in before:
                         yield file
-                before.patterns.append(matcher(text))
+                before.patterns.append((fixed_folder(text), matcher(text)))
             elif text not in before:
                 before.names.add(text)
                 yield named.find(text)
+
+
+def _any_name(pattern: str) -> str:
+    """Replace the last component by one that matches any file: patterns for many names then are one."""
+    folder, _, name = pattern.rpartition("/")
+    return f"{folder}/{'**' if name == '**' else '*'}"
 
 
 class _Before:
@@ -102,10 +137,14 @@ class _Before:
 
     def __init__(self) -> None:
         self.names: set[str] = set()
-        self.patterns: list[re.Pattern[str]] = []
+        self.patterns: list[tuple[str, re.Pattern[str]]] = []
 
     def __contains__(self, path: str) -> bool:
-        return path in self.names or any(pattern.match(path) for pattern in self.patterns)
+        return path in self.names or any(
+            # A walk passes over hidden names, which another part of SRC may give.
+            pattern.match(path) and "/." not in path.removeprefix(folder)
+            for folder, pattern in self.patterns
+        )
 
 
 class _Named:

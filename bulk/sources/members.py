@@ -1,7 +1,8 @@
 """Group the members of a tar into samples: a row for each image, and for each WebDataset sample without one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from bulk.errors import FileTooLarge, MissingImage, RowError
 from bulk.job import Columns
@@ -18,7 +19,7 @@ _MOST_BYTES = 2 * MAX_BYTES
 _Body = bytes | RowError | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _SampleMember:
     """One file of a sample: its bytes if they are needed, or its error."""
 
@@ -27,12 +28,18 @@ class _SampleMember:
     body: _Body = None
     is_judged: bool = False
 
+    @property
+    def stem(self) -> str:
+        """The ending without its last part: `x.0.png` and `x.0.json` share one."""
+        return self.ending.lower().rpartition(".")[0]
+
 
 @dataclass(slots=True)
 class _Group:
     """Consecutive members with one key.
 
     `is_long` marks a group that was flushed before it was complete; `json` keeps its `.json` for later members.
+    `has_own_json` marks one in which images have a `.json` each.
     """
 
     key: str
@@ -42,6 +49,7 @@ class _Group:
     size: int = 0
     is_long: bool = False
     has_rows: bool = False
+    has_own_json: bool = False
 
 
 class Samples:
@@ -82,7 +90,7 @@ class Samples:
 
     def _begin(self, file: File | Unreadable) -> Iterator[Sample]:
         if file.settled is not None:
-            self._settle(is_judged=file.settled is Fate.JUDGE)
+            self._settle(self._group.held, is_judged=file.settled is Fate.JUDGE)
         if file.key != self._group.key:
             yield from self.finish()
             self._group = _Group(file.key)
@@ -118,22 +126,33 @@ class Samples:
         self._pieces.clear()
         self._is_wanted = False
         self._group.members.append(member)
+        self._group.has_own_json |= is_json(member.ending) and bool(member.stem)
         if len(self._group.members) >= _MOST_MEMBERS or self._group.size > _MOST_BYTES:
-            self._group.is_long = True
-            yield from self._flush()
-            self._group.json += [each.body for each in self._group.members if each.ending.lower() == "json"][:2]
-            self._group.members.clear()
-            self._group.size = 0
+            yield from self._shorten(self._group)
 
-    def _settle(self, *, is_judged: bool) -> None:
-        for member in self._group.held:
+    def _shorten(self, group: _Group) -> Iterator[Sample]:
+        """Flush a group that is not complete, without the last image and its own `.json`, which may be incomplete."""
+        group.is_long = True
+        last = list(takewhile(lambda each: each.stem == group.members[-1].stem, reversed(group.members)))[::-1]
+        # One image with very many members is flushed too: memory is bounded.
+        last = last if len(last) < len(group.members) else []
+        group.members = group.members[: len(group.members) - len(last)]
+        yield from self._flush()
+        group.json += [each.body for each in group.members if each.ending.lower() == "json"][:2]
+        group.members = last
+        group.size = sum(len(each.body) for each in last if isinstance(each.body, bytes))
+
+    def _settle(self, members: Sequence[_SampleMember], *, is_judged: bool) -> None:
+        """Decide about the held images among `members`."""
+        held = self._group.held
+        for member in filter(held.__contains__, members):
             member.is_judged = is_judged
-        self._group.held.clear()
+        self._group.held = [member for member in held if member not in members]
 
     def _flush(self) -> Iterator[Sample]:
         """Yield a sample for each judged image of the group so far."""
-        self._settle(is_judged=True)
         group = self._group
+        self._settle(group.members, is_judged=True)
         images = [member for member in group.members if member.is_judged]
         # A single image takes its sample's key as id; several images take their own names.
         by_name = len(images) > 1 or group.is_long
@@ -175,6 +194,9 @@ class Samples:
         for member in group.members:
             if is_json(member.ending):
                 found.setdefault(member.ending.lower(), []).append(member.body)
+        if group.is_long and group.has_own_json and image.stem:
+            # The image's own one may lie in another piece: the sample's must not take its place.
+            found.pop("json", None)
         label, source = self._columns.expected, self._columns.source
         return (
             read_expected(label, image.ending, found) if label is not None else None,

@@ -45,6 +45,11 @@ def has_magic(text: str) -> bool:
     return _MAGIC.search(text) is not None
 
 
+def has_braces(text: str) -> bool:
+    """Return whether the text has braces with choices."""
+    return any(_choices(inside) is not None for inside in _BRACES.findall(text))
+
+
 def fixed_folder(pattern: str) -> str:
     """Return the deepest folder that contains all matches of a glob."""
     return pattern[: pattern.rfind("/", 0, _first_magic(pattern))] or "/"
@@ -93,6 +98,16 @@ class Glob:
     def descend(self, states: States) -> States:
         """Return the states of a folder from which an entry inside it can match."""
         return frozenset(state for state in states if state < len(self._parts))
+
+    def states_in(self, folder: str, start: str) -> States:
+        """Return the states from which an entry of `folder` can match, if the fixed folder lies at `start`."""
+        start = start.rstrip("/")
+        if not f"{folder}/".startswith(f"{start}/"):
+            return frozenset()
+        states = self.start
+        for name in filter(None, folder.removeprefix(start).split("/")):
+            states = frozenset() if name.startswith(".") else self.descend(self.step(states, name))
+        return states
 
     def _open(self, states: set[int]) -> States:
         """Add the states after each `**`, which may match zero folders."""

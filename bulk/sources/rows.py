@@ -1,4 +1,4 @@
-"""Parquet data sets: a unit is one row group."""
+"""Parquet data sets: a unit is one row group, or a whole file whose row groups could not be listed."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,22 +24,27 @@ _ID, _IMAGE, _BYTES = "id", "image", "bytes"
 
 
 def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
-    """Yield a unit for each row group of `files`, and one for a file that cannot be read."""
+    """Yield a unit for each row group of `files`, and one for a file without row groups or that cannot be read."""
     root = files.root
     for file in files:
         title = file.title.removeprefix(root).rpartition(".")[0]
-        for group, rows in enumerate(_row_counts(files.store, file)):
-            slot = slot_name("parquet", f"{title}-{group:04d}", files.store.name(file.path), str(group))
+        counts = _row_counts(files.store, file)
+        for number, rows in enumerate(counts or [0]):
+            slot = slot_name("parquet", f"{title}-{number:04d}", files.store.name(file.path), str(number))
+            group = number if counts else None
             yield WorkUnit("parquet", source, root, slot, (file,), row_group=group, images=rows)
 
 
 def read_rows(unit: WorkUnit, store: FileStore, columns: Columns) -> Iterator[Sample]:
-    """Yield the rows of a row group in order. An unreadable rest becomes one last sample with an error."""
+    """Yield the rows of a unit in order. An unreadable rest becomes one last sample with an error."""
     path = unit.files[0].path
     source = store.name(path)
     try:
         with _opened(store, path) as file:
-            yield from _Rows(file, source, columns).samples(unit.row_group)
+            rows = _Rows(file, source, columns)
+            groups = range(file.num_row_groups) if unit.row_group is None else [unit.row_group]
+            for group in groups:
+                yield from rows.samples(group)
     except (pa.ArrowException, SourceError) as error:
         yield Sample("", source, failing(CorruptShard(f"the row group cannot be read from here on: {error}")))
     except Exception as error:  # Clients of stores share no base exception, and Arrow raises OSError for damage too.
@@ -51,7 +56,7 @@ def check_columns(store: FileStore, path: str, columns: Columns) -> None:
 
     Raises:
         SourceError: a column is missing, or the image column is ambiguous.
-        OSError, pyarrow.ArrowException: the file cannot be read.
+        Exception: the file cannot be read; Arrow and the clients of stores share no base exception.
     """
     with _opened(store, path) as file:
         _Rows(file, path, columns)
@@ -67,14 +72,16 @@ class _Rows:
         self._image = _image_column(schema, columns.image)
         self._id = columns.id or (_ID if _ID in schema.names else None)
         self._source_column = columns.source
-        for name in (self._id, columns.expected, columns.source):
-            if name is not None and name not in schema.names:
+        for name in filter(None, (self._image, self._id, columns.expected, columns.source)):
+            if name not in schema.names:
                 raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
+            if schema.names.count(name) > 1:
+                raise SourceError(f"{source} has more than one column {name!r}: rename them")
         self._expected = ExpectedColumn(schema, columns.expected, source) if columns.expected else None
 
     def samples(self, group: int) -> Iterator[Sample]:
         metadata = self._file.metadata
-        number = sum(metadata.row_group(before).num_rows for before in range(group))
+        first = number = sum(metadata.row_group(before).num_rows for before in range(group))
         expected = self._expected and self._expected.name
         columns = (self._image, self._id, expected, self._source_column)
         names = list(dict.fromkeys(name for name in columns if name is not None))
@@ -83,6 +90,11 @@ class _Rows:
             for row in range(batch.num_rows):
                 yield self._sample(images[row], batch, row, number)
                 number += 1
+        # Arrow ends without an error at some kinds of damage.
+        if number - first < (rows := metadata.row_group(group).num_rows):
+            raise pa.ArrowInvalid(f"it has {rows:,} rows, of which {number - first:,} can be read")
+        if group == metadata.num_row_groups - 1 and number < metadata.num_rows:
+            raise pa.ArrowInvalid(f"the file has {metadata.num_rows:,} rows, and its row groups {number:,}")
 
     def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
         name = str(number)
@@ -136,13 +148,13 @@ def _is_unicode(path: str) -> bool:
 
 
 def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
-    """Return the rows of each row group; [0] for an unreadable file, whose worker then reports the error."""
+    """Return the rows of each row group; none for an unreadable file, whose worker tries again."""
     try:
         with _opened(store, file.path) as opened:
             metadata = opened.metadata
             return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     except Exception:  # Arrow and the clients of stores share no base exception.
-        return [0]
+        return []
 
 
 def _image_column(schema: pa.Schema, asked: str | None) -> str:

@@ -1,5 +1,6 @@
 """A sample: one image to judge, from any kind of source."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from gate import Label
 MAX_BYTES = 64 * 2**20
 """Size limit of one image, in bytes."""
 
+_ZEROS = re.compile(r"\.0+\Z")
 _LABELS = {"1": Label.GLASSES, "true": Label.GLASSES, "0": Label.NO_GLASSES, "false": Label.NO_GLASSES}
 
 
@@ -62,7 +64,8 @@ def failing(error: RowError) -> Fetch:
 
 def unreadable(text: str, error: Exception) -> UnreadableFile:
     """Make the row error of a file that could not be fetched."""
-    reason = getattr(error, "strerror", None) or error or type(error).__name__
+    missing = "it does not exist" if isinstance(error, FileNotFoundError) else ""
+    reason = getattr(error, "strerror", None) or missing or str(error) or type(error).__name__
     return UnreadableFile(without_secrets(f"{text}: {reason}"))
 
 
@@ -101,7 +104,7 @@ def read_label(value: object) -> Label | None:
     """
     if value is None or value != value:  # noqa: PLR0124 - JSON's NaN.
         return None
-    text = str(value).strip().lower().removesuffix(".0")
+    text = _ZEROS.sub("", str(value).strip().lower())
     if text in _LABELS:
         return _LABELS[text]
     try:

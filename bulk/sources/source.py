@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from bulk.job import Columns
 from bulk.sources import images, rows, shards
 from bulk.sources.files import Files, Listed
 from bulk.sources.ignored import Ignored, describe
+from bulk.sources.patterns import has_magic
 from bulk.sources.sample import Sample
 from bulk.sources.wanted import Wanted, fault_units, read_faults
 from bulk.work_unit import SourceKind, WorkUnit
@@ -41,12 +42,14 @@ class Source:
         url: SRC with an absolute path, as in `WorkUnit.source`.
         files: all its files, of any format.
         is_kind_given: whether the user named the format; then a single file is read whatever its suffix.
+        outputs: the folders that a run writes to, and the format of their files.
     """
 
     kind: SourceKind
     url: str
     files: Files
     is_kind_given: bool = False
+    outputs: Mapping[str, SourceKind] = field(default_factory=dict)
 
     def units(self, ignored: Ignored | None = None) -> Iterator[WorkUnit]:
         """List all units lazily, in an order that depends on the file names alone.
@@ -57,7 +60,18 @@ class Source:
             OSError: the first folder cannot be listed.
         """
         counted = Ignored() if ignored is None else ignored
-        wanted = Wanted(self.files, self.kind, _ENDINGS[self.kind], counted, is_forced=self.is_kind_given)
+        # A single file is meant, wherever it lies.
+        outputs = {} if self.files.form == "file" else self.outputs
+        ours = {folder: kind for folder, kind in outputs.items() if kind == self.kind}
+        written_to = lru_cache(partial(_written_to, self.files.store, outputs=ours))
+        wanted = Wanted(
+            self.files,
+            self.kind,
+            _ENDINGS[self.kind],
+            counted,
+            is_forced=self.is_kind_given,
+            is_output=lambda folder: bool(written_to(folder)),
+        )
         yield from _UNITS[self.kind](wanted, self.url)
         yield from fault_units(wanted.faults, self.kind, self.url, self.files.root)
 
@@ -82,7 +96,7 @@ def open_source(
     files = Files.under(store, path)
     name = store.name(files.path)
     found = kind or _find_kind(files, name, outputs or {})
-    return Source(found, name, files, is_kind_given=kind is not None)
+    return Source(found, name, files, is_kind_given=kind is not None, outputs=outputs or {})
 
 
 def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
@@ -123,12 +137,24 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
         raise SourceError(f"{url} does not exist")
     found = found or written
     if not found:
-        endings = " ".join(itertools.chain(*_ENDINGS.values()))
-        there = f" ({describe(ignored.counts)})" if ignored.counts else ""
-        raise SourceError(f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}")
+        raise SourceError(_nothing(files, url, ignored))
     if len(found) > 1:
         raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
     return found.pop()
+
+
+def _nothing(files: Files, url: str, ignored: Ignored) -> str:
+    """Say that there is nothing to judge, and what would be judged."""
+    endings = " ".join(itertools.chain(*_ENDINGS.values()))
+    if files.form == "file":
+        return (
+            f"{url} has none of the suffixes {endings}: give --format if it is such a file; unpack other archives first"
+        )
+    named = None if has_magic(files.path) else next(iter(files), None)
+    if named is not None and named.fault == "not_a_file":
+        return f"{url} is {named.detail}; write its bytes into a file first"
+    there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+    return f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}"
 
 
 def _written_to(store: FileStore, folder: str, *, outputs: Mapping[str, SourceKind]) -> frozenset[SourceKind]:

@@ -1,6 +1,5 @@
 """Walk a folder tree; visit each real folder once and continue past folders that cannot be listed."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ class Walk:
     def __init__(self, store: FileStore, glob: Glob, ignored: Ignored) -> None:
         self._store, self._glob, self._ignored = store, glob, ignored
         self._seen: set[tuple[int, int, States]] = set()
-        self._root = os.path.realpath(glob.folder) if store.is_local else ""
+        self._root = store.real(glob.folder)
 
     def __iter__(self) -> Iterator[StoredFile]:
         """Yield the files.
@@ -89,14 +88,7 @@ class Walk:
 
     def _is_walked_elsewhere(self, link: str, states: States) -> bool:
         """Return whether the walk also reaches the link's target by its real path, with the same matches."""
-        real = os.path.realpath(link)
-        inside = f"{self._root.rstrip('/')}/"
-        if not f"{real}/".startswith(inside):
-            return False
-        there = self._glob.start
-        for name in filter(None, real.removeprefix(inside.rstrip("/")).split("/")):
-            there = frozenset() if name.startswith(".") else self._glob.descend(self._glob.step(there, name))
-        return there == states
+        return self._glob.states_in(self._store.real(link), self._root) == states
 
 
 def _name(path: str) -> str:

@@ -1,6 +1,6 @@
 """Select the files of one format; count the others, and make rows of unreadable entries."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import NotAFile, RowError, UnreadableFolder
@@ -10,6 +10,7 @@ from bulk.sources.sample import Sample, failing
 from bulk.work_unit import SourceKind, WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 from common.storage.types import EntryFault
+from common.webdataset import distinct
 
 # Rows of one unit of faults.
 _MOST = 512
@@ -20,7 +21,8 @@ _ERRORS: dict[EntryFault, type[RowError]] = {"unreadable_folder": UnreadableFold
 class Wanted:
     """The files of a `kind`, by their `endings`; with `is_forced` a single file of SRC, whatever its suffix.
 
-    Iterating counts other files in `ignored` and collects unreadable entries in `faults`.
+    Iterating counts other files in `ignored` and collects unreadable entries in `faults`. So it counts the files of a
+    folder that `is_output`, which a link in SRC may lead to: the run wrote them.
     """
 
     files: Files
@@ -28,6 +30,7 @@ class Wanted:
     endings: tuple[str, ...]
     ignored: Ignored
     is_forced: bool = False
+    is_output: Callable[[str], bool] = lambda _: False
     faults: list[StoredFile] = field(default_factory=list)
 
     @property
@@ -47,12 +50,14 @@ class Wanted:
             OSError: the first folder cannot be listed.
         """
         for file in self.files.listed(self.ignored):
-            name = self.store.file_text(file.path).rpartition("/")[2]
+            folder, _, name = self.store.file_text(file.path).rpartition("/")
             if file.fault == "unreadable_folder":
                 self.ignored.unlisted.append(self.store.name(file.path))
                 self.faults.append(file)
-            elif not self._is_wanted(name):
+            elif not self._is_wanted(file, name):
                 self.ignored.add_file(name)
+            elif self.is_output(folder):
+                self.ignored.add("files of this run's output")
             elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets skip such files.
                 self.ignored.add("names that begin with _")
             elif file.fault:
@@ -60,8 +65,9 @@ class Wanted:
             else:
                 yield file
 
-    def _is_wanted(self, name: str) -> bool:
-        return (self.is_forced and self.files.form == "file") or name.lower().endswith(self.endings)
+    def _is_wanted(self, file: StoredFile, name: str) -> bool:
+        is_named = self.files.form == "file" or file.path == self.files.path
+        return (self.is_forced and is_named) or name.lower().endswith(self.endings)
 
 
 def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: str) -> Iterator[WorkUnit]:
@@ -79,4 +85,4 @@ def read_faults(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
         folder = store.name(file.path).rpartition("/")[0] or "/"
         if file.fault is not None:
             name += "/" if file.fault == "unreadable_folder" else ""
-            yield Sample(name, folder, failing(_ERRORS[file.fault](file.detail)))
+            yield Sample(distinct(name), folder, failing(_ERRORS[file.fault](file.detail)))

@@ -14,10 +14,13 @@ from common.storage.types import FileStore, Listing, StoredFile
 from gate.files import WITHOUT_LOCKS, atomic_file
 
 TEMPORARY = ".lensgate-part-"
-"""Prefix of unfinished files, which the next run of the same command removes."""
+"""Prefix of unfinished files, before the name of the file. The next run of the same command removes them."""
 
 LOCK = ".lensgate.lock"
 """The file in a folder that its writer holds locked."""
+
+_DANGLING = (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""The errors of links that lead nowhere, besides ENOENT."""
 
 _KINDS = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"))
 
@@ -29,6 +32,9 @@ class LocalFiles(FileStore):
 
     def name(self, path: str) -> str:
         return path
+
+    def real(self, path: str) -> str:
+        return os.path.realpath(path)
 
     def is_folder(self, path: str) -> bool:
         return Path(path).is_dir()
@@ -56,7 +62,7 @@ class LocalFiles(FileStore):
         return os.fdopen(_open_regular(path), "rb")
 
     def publish(self, path: str) -> contextlib.AbstractContextManager[Path]:
-        return atomic_file(Path(path), prefix=TEMPORARY)
+        return atomic_file(Path(path), prefix=f"{TEMPORARY}{Path(path).name}-")
 
     def remove(self, path: str) -> None:
         Path(path).unlink(missing_ok=True)
@@ -94,8 +100,9 @@ def _stat(path: str) -> StoredFile:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A link to itself, or a target without permission.
-        return False
+    except OSError as error:
+        # A target without permission, or on a disk that fails, may be a folder: listing it reports the error.
+        return error.errno not in _DANGLING and not Path(entry.name).suffix
 
 
 def _not_regular(mode: int) -> str:

@@ -1,8 +1,11 @@
 """Object stores and web servers, through fsspec."""
 
 import contextlib
+import errno
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +14,11 @@ from common.storage.types import FileStore, Listing, StoredFile
 from common.storage.urls import has_query, plain_url, url_path
 
 _BLOCK_BYTES = 8 * 2**20
+_WAIT_SECONDS = 300.0
+_LOOKS = 16
+"""Files of an index page that a web server is asked about at a time."""
+
+_MISSING = (404, 410)
 # The members that change when an object is overwritten, by the names of fsspec's stores; the first one present counts.
 _VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime", "created")
 
@@ -35,16 +43,21 @@ class ObjectStore(FileStore):
             return bool(self._system.isdir(path))
 
     def list(self, folder: str) -> Listing:
+        if folder.endswith("/") and folder.strip("/"):
+            raise OSError("no client can list objects with an empty name between two slashes: rename them")
         try:
             with _as_os_errors():
                 entries = self._system.ls(folder, detail=True)
         except FileNotFoundError:
             return Listing((), ())
-        inside = [entry for entry in entries if str(entry["name"]).rstrip("/") != folder.rstrip("/")]
+        # A folder may be marked by an empty object with its name.
+        inside = [entry for entry in entries if entry.get("size") or not _is_itself(entry, folder)]
+        # The clients give the folder `x//` below `x/` the name of `x`.
+        nameless = [f"{folder.rstrip('/')}/"] if any(_is_nameless(entry, folder) for entry in entries) else []
         files = [_stored(entry) for entry in inside if entry["type"] != "directory"]
         folders = [str(entry["name"]).rstrip("/") for entry in inside if entry["type"] == "directory"]
         # A folder with an empty object of the same name may be listed twice.
-        return Listing(sorted(files, key=lambda file: file.path), sorted(set(folders)))
+        return Listing(sorted(files, key=lambda file: file.path), sorted({*folders, *nameless}))
 
     def look(self, path: str) -> StoredFile | None:
         try:
@@ -94,7 +107,12 @@ class ObjectStore(FileStore):
         # The file has no name, so the kernel removes it with the process.
         with tempfile.TemporaryFile() as file:
             name = f"/proc/self/fd/{file.fileno()}"
-            yield Path(name)
+            try:
+                yield Path(name)
+            except OSError as error:
+                if error.errno != errno.ENOSPC or error.filename is not None:
+                    raise
+                raise OSError(error.errno, f"{os.strerror(errno.ENOSPC)} for TMPDIR", tempfile.gettempdir()) from error
             with _as_os_errors():
                 self._system.put_file(name, path)
 
@@ -115,6 +133,10 @@ class ObjectStore(FileStore):
 class WebFiles(ObjectStore):
     """Files behind `http:` and `https:` URLs. A URL is kept whole: its query may sign it or select the file."""
 
+    def __init__(self, system: Any) -> None:
+        super().__init__(system)
+        self._known: dict[str, StoredFile] = {}
+
     def name(self, path: str) -> str:
         return plain_url(path)
 
@@ -132,21 +154,56 @@ class WebFiles(ObjectStore):
         if has_query(path):
             return False
         try:
-            with _as_os_errors():
+            with _as_web_errors():
                 kind = self._system.info(path).get("mimetype")
         except FileNotFoundError:
             return False
         return kind == "text/html" and super().is_folder(path)
 
+    def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
+        with _as_web_errors(), _as_os_errors():
+            if not ahead:
+                return super().open(path)
+            from aiohttp import ClientTimeout  # noqa: PLC0415 - Local folders do not need it.
+
+            # One request for the whole file: not every server sends ranges. With a size fsspec does not ask for it.
+            patience = ClientTimeout(total=None, sock_connect=_WAIT_SECONDS, sock_read=_WAIT_SECONDS)
+            file: IO[bytes] = self._system.open(path, "rb", block_size=0, size=1, timeout=patience)
+            return file
+
     def list(self, folder: str) -> Listing:
         listing = super().list(folder)
         # Index pages link to their own sorted views and to themselves.
-        files = [self._titled(file) for file in listing.files if not file.path.partition("?")[0].endswith("/")]
-        return Listing(files, [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
+        paths = [file.path for file in listing.files if not file.path.partition("?")[0].endswith("/")]
+        return Listing(self._found(paths), [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
 
     def look(self, path: str) -> StoredFile | None:
-        file = super().look(path)
-        return self._titled(file) if file else None
+        try:
+            with _as_web_errors(), _as_os_errors():
+                entry = self._system.info(path)
+        except FileNotFoundError:
+            return None
+        return self._titled(_stored(entry))
+
+    def _found(self, paths: Sequence[str]) -> Iterator[StoredFile]:
+        """Yield the files of an index page, which says neither their sizes nor their versions."""
+        pool = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
+        try:
+            for start in range(0, len(paths), _LOOKS):
+                yield from pool.map(self._look_once, paths[start : start + _LOOKS])
+        finally:
+            # A server that hangs must not block the end of the run.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _look_once(self, path: str) -> StoredFile:
+        """Look at a file that a run lists several times."""
+        if path not in self._known:
+            try:
+                found = self.look(path)
+            except OSError:  # Reading it later reports the error in its row.
+                found = None
+            self._known[path] = found or self._titled(StoredFile(path, None, ""))
+        return self._known[path]
 
     def _titled(self, file: StoredFile) -> StoredFile:
         return replace(file, name=self.title(file.path))
@@ -161,6 +218,26 @@ def _as_os_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _is_itself(entry: Mapping[str, Any], folder: str) -> bool:
+    return str(entry["name"]).rstrip("/") == folder.rstrip("/")
+
+
+def _is_nameless(entry: Mapping[str, Any], folder: str) -> bool:
+    return entry.get("StorageClass", entry.get("storageClass")) == "DIRECTORY" and _is_itself(entry, folder)
+
+
+@contextlib.contextmanager
+def _as_web_errors() -> Iterator[None]:
+    """Tell a refusal and a server that does not answer from a missing file: fsspec reports all three as the last."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is None or getattr(cause, "status", None) in _MISSING:
+            raise
+        raise OSError(f"{type(cause).__name__}: {cause}") from cause
 
 
 def _stored(entry: Mapping[str, Any]) -> StoredFile:

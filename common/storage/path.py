@@ -13,11 +13,10 @@ from tempfile import TemporaryDirectory
 from common.errors import StorageError, UrlError
 from common.storage import local
 from common.storage.objects import ObjectStore
-from common.storage.stores import local_path, open_objects
+from common.storage.stores import ONE_SLASH, local_path, open_objects
 from gate import files
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
-_ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 _CREDENTIALS = re.compile(r"credential|anonymous|access key|token|signature|denied|forbidden", re.IGNORECASE)
 _ADVICE = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, or the service "
@@ -80,7 +79,7 @@ def parse_path(text: str) -> AnyPath:
     Raises:
         UrlError: the URL is empty or chains several file systems, or `~` names no home folder.
     """
-    if "://" not in text and not _ONE_SLASH.match(text):
+    if "://" not in text and not ONE_SLASH.match(text):
         return local_path(text)
     url = _URL.fullmatch(text)
     if url and url[1].lower() in ("file", "local"):

@@ -1,6 +1,7 @@
 """Open the store behind a URL."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ from common.storage.types import FileStore
 from common.storage.urls import check_url, refuse_password, without_secrets
 from gate.extras import how_to_install
 
+ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
+"""A URL that was written like a path, or lost a slash."""
+
 _WEB = ("http", "https")
+_ARCHIVES = ("zip", "tar", "libarchive")
 
 
 def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
@@ -27,15 +32,33 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
             password.
     """
     protocol, separator, path = url.partition("://")
+    protocol = protocol.lower() if separator else protocol
+    url = f"{protocol}{separator}{path}"
     if separator and not path:
         raise UrlError(f"{url} names no file or folder")
+    if not separator and ONE_SLASH.match(url):
+        raise UrlError(f"{url!r} is neither a folder nor a URL: write {url.replace(':/', '://', 1)}, or ./{url}")
     if not separator or protocol in ("file", "local"):
-        return LocalFiles(), os.path.normpath(local_path(path if separator else url).absolute())
+        return LocalFiles(), _normal(local_path(path if separator else url).absolute())
     if protocol in _WEB:
         check_url(url)
         return WebFiles(_connect(url, options)[0]), url
+    if protocol in _ARCHIVES:
+        raise UrlError(f"{without_secrets(url)}: files inside archives are not read: unpack it, or name a tar itself")
     refuse_password(url)
     return open_objects(url, options)
+
+
+def _normal(path: Path) -> str:
+    """Remove `.` and `..` from a path. After a link, `..` is the folder above its target."""
+    normal = os.path.normpath(path)
+    if ".." not in path.parts:
+        return normal
+    end = len(path.parts) - path.parts[::-1].index("..")
+    head, rest = Path(*path.parts[:end]), path.parts[end:]
+    is_same = os.path.realpath(head) == os.path.realpath(os.path.normpath(head))
+    # The text identifies a source, so a path without such a link stays as it is.
+    return normal if is_same else str(Path(os.path.realpath(head), *rest))
 
 
 def local_path(text: str) -> Path:

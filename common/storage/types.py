@@ -62,6 +62,10 @@ class FileStore(Protocol):
         """Return the path without credentials."""
         return path
 
+    def real(self, path: str) -> str:
+        """Return the path without links."""
+        return path
+
     def pattern_text(self, path: str) -> str:
         """Return the part of `path` in which `*`, `?` and `[` form a pattern."""
         return path

@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 from pathlib import Path
 
@@ -110,6 +112,54 @@ def test_a_failure_is_named_and_has_status_1(src: str, flags: list[str], text: s
     assert text in ran.err
 
 
+@pytest.mark.parametrize("name", ["/dev/null", "link", "file"])
+def test_an_output_that_is_no_folder_is_named(name: str, bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_bytes(b"")
+    ran = bulk(faces, tmp_path / name)
+    assert (ran.status, ran.err.endswith(": name a folder\n")) == (1, True)
+
+
+@pytest.mark.parametrize("place", ["SRC", "DST"])
+def test_a_url_that_lost_a_slash_is_no_folder(
+    place: str, bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = bulk("s3:/bucket/x", "out") if place == "SRC" else bulk(faces, "s3:/bucket/x")
+    assert (ran.status, "write s3://bucket/x, or ./s3:/bucket/x" in ran.err) == (2, True)
+    assert not (tmp_path / "s3:").exists()
+    bulk(faces, "./s3:/bucket/x")
+    assert len(read_rows(tmp_path / "s3:" / "bucket" / "x")) == 4
+
+
+def test_files_in_a_zip_are_refused(bulk: Bulk, tmp_path: Path) -> None:
+    ran = bulk(f"zip://*.png::{tmp_path}/x.zip", tmp_path / "out")
+    assert (ran.status, "files inside archives are not read: unpack it" in ran.err) == (2, True)
+
+
+def test_a_damaged_tar_is_named_in_the_summary(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.tar").write_bytes(b"no tar")
+    assert main(["bulk", str(tmp_path / "*.tar"), str(tmp_path / "out"), "--models", str(bulk.models)]) == 4
+    assert f"1 corrupt_shard, such as {tmp_path}/x.tar: the tar cannot be read" in capsys.readouterr().out
+
+
+class _Full(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_on_a_full_disk_loses_messages_only(
+    stream: str, bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"sys.{stream}", _Full())
+    monkeypatch.setattr("bulk.progress._LOG_SECONDS", 0)
+    arguments = ["bulk", str(faces), str(tmp_path / "out"), "--models", str(bulk.models), "--max-reject-ratio", "0.1"]
+    # A summary that cannot be written is an error, and progress or a message is not.
+    assert main(arguments) == (1 if stream == "stdout" else 3)
+    assert len(read_rows(tmp_path / "out")) == 4
+
+
 @pytest.mark.parametrize("place", ["SRC", "DST", "--keep"])
 def test_a_home_folder_of_nobody_is_refused(place: str, bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     given = {"SRC": faces, "DST": tmp_path / "out", "--keep": tmp_path / "keep"} | {place: "~nobody-has-this-name/x"}
@@ -149,6 +199,38 @@ def test_output_folders_inside_the_source_are_refused(
     assert "the next run would read it as input" in ran.err
     # A pattern that looks no deeper does not find it.
     assert bulk(source / f"*{Path(name).suffix}", out, *flags).status in (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("src", "dst"),
+    [
+        ("real/**", "real/out"),
+        ("real/**/*", "real/a/b"),
+        ("re*/*/**", "real/a/b"),
+        ("link", "real/out"),
+        ("real", "link/out"),
+        ("link/**", "real/out"),
+        ("{link,none}/**/*.parquet", "real/a"),
+    ],
+)
+def test_output_folders_that_a_pattern_or_a_link_reaches_are_refused(
+    src: str, dst: str, bulk: Bulk, tmp_path: Path
+) -> None:
+    for folder in (tmp_path / "real", tmp_path / "real" / "a"):
+        folder.mkdir()
+        (folder / "x.parquet").write_bytes(parquet_bytes({"image": [b""]}))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    ran = bulk(tmp_path / src, tmp_path / dst)
+    assert (ran.status, "the next run would read it as input" in ran.err) == (2, True)
+    # Neither walks a hidden folder.
+    assert bulk(tmp_path / src, tmp_path / "real" / ".out").status == 4
+
+
+def test_a_link_to_a_folder_inside_the_table_does_not_hide_it(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "kept").symlink_to(tmp_path / "out")
+    ran = bulk(faces, tmp_path / "out", "--keep", tmp_path / "kept")
+    assert (ran.status, "lies inside DST" in ran.err) == (2, True)
 
 
 def test_the_environment_counts_as_it_does_for_the_service(

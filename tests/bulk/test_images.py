@@ -115,6 +115,38 @@ def test_an_existing_file_takes_precedence_over_a_pattern(name: str, bulk: Bulk,
     assert bulk(tmp_path / name, tmp_path / "out").summary["skipped"] == 1
 
 
+def test_names_that_look_like_patterns_are_found_by_braces(bulk: Bulk, tmp_path: Path) -> None:
+    write_faces(tmp_path / "run[1]", range(3))
+    ran = bulk(tmp_path / "run[1]" / "face-{00000..00002}.png", tmp_path / "out")
+    assert (ran.status, ran.summary["images"], ran.summary["errors"]) == (0, 3, 0)
+
+
+def test_a_hidden_file_is_judged_if_it_is_named(bulk: Bulk, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / ".hidden", [LIGHT, DARK])
+    (faces / "face-00005.png").rename(faces / ".face.png")
+    bulk(f"{faces}/{{*,.face,face-*}}.png", tmp_path / "out")
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["face-00250.png", ".face.png"]
+
+
+def test_two_dots_after_a_link_are_the_folder_above_its_target(bulk: Bulk, tmp_path: Path) -> None:
+    write_faces(tmp_path / "real" / "faces", [LIGHT])
+    write_faces(tmp_path / "faces", [DARK])
+    (tmp_path / "real" / "run").mkdir()
+    (tmp_path / "current").symlink_to(tmp_path / "real" / "run")
+    bulk(f"{tmp_path}/current/../faces", tmp_path / "out")
+    bulk(f"{tmp_path}/./real/../faces/.", tmp_path / "out")
+    assert {row["id"]: row["file"] for row in read_rows(tmp_path / "out")} == {
+        "face-00005.png": f"{tmp_path}/faces",
+        "face-00250.png": f"{tmp_path}/real/faces",
+    }
+
+
+def test_the_braces_of_a_pattern_may_be_longer_than_a_name(bulk: Bulk, tmp_path: Path) -> None:
+    write_faces(tmp_path, range(40))
+    ran = bulk(tmp_path / f"{{{','.join(f'face-{number:05d}' for number in range(40))}}}.png", tmp_path / "out")
+    assert (ran.status, ran.summary["images"], ran.summary["errors"]) == (0, 40, 0)
+
+
 def test_names_need_not_be_unicode(bulk: Bulk, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faces = tmp_path / "faces"
     (write_faces(faces / os.fsdecode(b"\xff"), []) / os.fsdecode(b"caf\xe9.png")).write_bytes(face(LIGHT))

@@ -121,12 +121,41 @@ class _Stuck(http.server.BaseHTTPRequestHandler):
         self.freed.wait(LIMIT)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["Ctrl-C", "SIGTERM", "SIGHUP"])
-def test_a_hanging_read_does_not_block_the_end_of_a_run(number: signal.Signals, models: Path, tmp_path: Path) -> None:
+class _StuckIndex(_Stuck):
+    """Has an index page, and never answers what its files are."""
+
+    def do_HEAD(self) -> None:
+        if self.path == "/":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", "20")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        if self.path == "/":
+            self.wfile.write(b"<a href='a.png'></a>")
+
+
+@pytest.mark.parametrize(
+    ("number", "handler", "path"),
+    [
+        (signal.SIGINT, _Stuck, "{0..2}.png"),
+        (signal.SIGTERM, _Stuck, "{0..2}.png"),
+        (signal.SIGHUP, _Stuck, "{0..2}.png"),
+        (signal.SIGTERM, _StuckIndex, ""),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP", "SIGTERM in a listing"],
+)
+def test_a_hanging_read_does_not_block_the_end_of_a_run(
+    number: signal.Signals, handler: type[_Stuck], path: str, models: Path, tmp_path: Path
+) -> None:
     _Stuck.asked, _Stuck.freed = threading.Event(), threading.Event()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stuck) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/{{0..2}}.png"
+        url = f"http://127.0.0.1:{server.server_port}/{path}"
         with running(url, tmp_path / "out", tmp_path / "keep", models) as process:
             assert _Stuck.asked.wait(LIMIT), process.poll()
             begin = time.monotonic()

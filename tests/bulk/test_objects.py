@@ -1,5 +1,6 @@
 """Sources and tables in object storage: S3 as moto's server speaks it, and fsspec's store in memory."""
 
+import errno
 import json
 import tempfile
 from collections.abc import Sequence
@@ -107,6 +108,45 @@ def test_a_tar_larger_than_a_read_arrives_whole(
     assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)
     (kept,) = s3.files("keep").values()
     assert len(tar_members(kept)) == ran.summary["accepted"]
+
+
+def assert_nameless_folders_are_rows(bucket: Bucket, bulk: Bulk, out: Path, *flags: str) -> None:
+    for name in ("faces/a.png", "faces//b.png", "faces/more//deep/c.png", "faces/"):
+        bucket.put(name, b"" if name.endswith("/") else face(LIGHT))
+    assert bulk(f"{bucket.url}/faces", out, *flags).summary["accepted"] == 1
+    assert [(row["id"], row["file"], row["error"]) for row in read_rows(out)] == [
+        ("a.png", f"{bucket.url}/faces", None),
+        ("/", f"{bucket.url}/faces", "unreadable_folder"),
+        ("more//", f"{bucket.url}/faces/more", "unreadable_folder"),
+    ]
+    assert "rename them" in read_rows(out)[1]["detail"]
+    assert bulk(f"{bucket.url}/faces/*.png", out, *flags).summary["images"] == 1
+
+
+def test_objects_between_two_slashes_are_not_passed_over(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    assert_nameless_folders_are_rows(s3, bulk, tmp_path / "out")
+
+
+def test_objects_of_google_between_two_slashes_are_not_passed_over(gcs: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    flags = ["--storage-options", json.dumps(ANONYMOUS)]
+    assert_nameless_folders_are_rows(gcs, bulk, tmp_path / "out", *flags)
+
+
+def test_an_object_that_ends_in_a_slash_is_counted(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    for name, data in {"faces/a.png": face(LIGHT), "faces/b.png/": face(DARK), "faces/": b""}.items():
+        s3.put(name, data)
+    assert bulk(f"{s3.url}/faces", tmp_path / "out").summary["ignored"] == {"no ending": 1}
+
+
+def test_a_full_folder_for_unfinished_output_is_named(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bulk.output.table.TableWriter.add", fail)
+    ran = bulk(write_faces(tmp_path / "faces", [LIGHT]), "memory://full/out")
+    assert (ran.status, f"for TMPDIR: '{tempfile.gettempdir()}'" in ran.err) == (1, True)
 
 
 def test_a_parquet_data_set_in_a_bucket_is_read(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:

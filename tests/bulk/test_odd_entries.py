@@ -1,5 +1,6 @@
 """Entries of SRC that cannot be read become a row with an error or a counted note, and the run continues."""
 
+import contextlib
 import errno
 import itertools
 import os
@@ -95,7 +96,8 @@ def test_many_distinct_endings_are_counted_together() -> None:
 
 def test_a_single_file_is_read_whatever_its_ending_if_its_format_is_given(bulk: Bulk, tmp_path: Path) -> None:
     (tmp_path / "photo.bin").write_bytes(face(LIGHT))
-    assert bulk(tmp_path / "photo.bin", tmp_path / "out").status == 1
+    ran = bulk(tmp_path / "photo.bin", tmp_path / "out")
+    assert (ran.status, "photo.bin has none of the suffixes .png" in ran.err) == (1, True)
     assert bulk(tmp_path / "photo.bin", tmp_path / "out", "--format", "images").summary["accepted"] == 1
 
 
@@ -130,6 +132,22 @@ def test_odd_entries_are_rows_and_never_end_a_run(bulk: Bulk, tmp_path: Path) ->
     assert details["fifo.png"] == "a FIFO: only regular files are read"
     assert details["zero.png"] == "a device: only regular files are read"
     assert ran.summary["ignored"] == {"no ending": 1}
+
+
+def test_a_byte_and_its_escape_are_two_names_of_fifos(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    for name in (b"\xff.png", rb"\xff.png"):
+        os.mkfifo(os.fsencode(tmp_path / "faces") + b"/" + name)
+    assert bulk(tmp_path / "faces", tmp_path / "out").summary["errors"] == 2
+    assert len({row["id"] for row in read_rows(tmp_path / "out")}) == 2
+
+
+def test_a_fifo_as_source_is_named(bulk: Bulk, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    ran = bulk(tmp_path / "pipe", tmp_path / "out")
+    assert (ran.status, "pipe is a FIFO: only regular files are read; write its bytes" in ran.err) == (1, True)
+    assert bulk(tmp_path / "pipe", tmp_path / "out", "--format", "webdataset").status == 4
+    assert errors(tmp_path / "out") == {"pipe": "not_a_file"}
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.parquet"])
@@ -196,6 +214,34 @@ def test_an_unlistable_folder_is_a_row(source: str, bulk: Bulk, tmp_path: Path, 
     assert errors(tmp_path / "out") == {"a/face-00250.png": None, "lost+found/": "unreadable_folder"}
     (row,) = (row for row in read_rows(tmp_path / "out") if row["error"])
     assert row["detail"] == "the folder cannot be listed: Permission denied"
+
+
+def test_a_link_to_a_folder_without_permission_is_a_row_and_its_shards_stay(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path / "source", tmp_path / "elsewhere"):
+        folder.mkdir()
+        (folder / "x.tar").write_bytes(tar_bytes({f"{folder.name}.png": face(LIGHT)}))
+    (tmp_path / "source" / "link").symlink_to(tmp_path / "elsewhere")
+    assert bulk(tmp_path / "source", tmp_path / "out").summary["images"] == 2
+    scandir = os.scandir
+
+    class Entry:
+        name = "link"
+
+        def is_dir(self) -> bool:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    def scan(path: Any) -> Any:
+        if Path(path).name == "link":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        with scandir(path) as entries:
+            return contextlib.nullcontext([Entry() if entry.name == "link" else entry for entry in entries])
+
+    monkeypatch.setattr(os, "scandir", scan)
+    ran = bulk(tmp_path / "source", tmp_path / "out")
+    assert (ran.status, ran.summary["removed_shards"], ran.summary["held_back_shards"]) == (0, 0, 1)
+    assert errors(tmp_path / "out") == {"source": None, "elsewhere": None, "link/": "unreadable_folder"}
 
 
 @pytest.mark.parametrize(("name", "data"), [("x.tar", tar_bytes({"a.png": face(LIGHT)})), ("x.parquet", b"")])

@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import shutil
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bulk import job
+from bulk.output.folder import Folder
 from common.storage import LOCK, TEMPORARY
 from tests.bulk.helpers import (
     DARK,
@@ -51,6 +53,34 @@ def test_a_run_whose_output_lies_inside_its_source_can_be_repeated(
     for judged in (3, 0):
         ran = bulk(src, dst, "--keep", "kept")
         assert (ran.status, ran.summary["images"], ran.summary["judged"]) == (0, 3, judged)
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet"])
+def test_output_behind_a_link_in_the_source_is_not_judged(kind: str, bulk: Bulk, tmp_path: Path) -> None:
+    source, out, keep = tmp_path / "source", tmp_path / "out", tmp_path / "keep"
+    source.mkdir()
+    name, data = (
+        ("x.tar", tar_bytes({"a.png": face(LIGHT)}))
+        if kind == "webdataset"
+        else (
+            "x.parquet",
+            parquet_bytes({"image": [face(LIGHT)]}),
+        )
+    )
+    (source / name).write_bytes(data)
+    for folder in (out, keep):
+        (source / folder.name).symlink_to(folder)
+    for judged in (1, 0):
+        ran = bulk(source, out, "--keep", keep, "--format", kind)
+        assert (ran.status, ran.summary["images"], ran.summary["judged"]) == (0, 1, judged)
+    assert ran.summary["ignored"]["files of this run's output"] == 1
+
+
+def test_a_tar_may_lie_in_the_folder_of_accepted_ones(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
+    for judged in (1, 0):
+        ran = bulk(tmp_path / "x.tar", tmp_path / "out", "--keep", tmp_path)
+        assert (ran.status, ran.summary["images"], ran.summary["judged"]) == (0, 1, judged)
 
 
 def test_a_run_may_write_beside_its_images(bulk: Bulk, faces: Path) -> None:
@@ -169,6 +199,78 @@ def test_only_files_gone_from_src_are_removed_from_the_table(bulk: Bulk, tmp_pat
         f"{tmp_path}/x-2.tar",
     ]
     assert len(shards(keep)) == 4
+
+
+def test_a_tar_whose_shard_cannot_be_written_is_removed(
+    bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bulk.output.table.TableWriter.__exit__", fail)
+        assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 1
+    assert shards(tmp_path / "keep") == {}
+    assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 0
+    kept = shards(tmp_path / "keep")
+    assert len(kept) == 1
+    # The tar of another table is not of this run.
+    with monkeypatch.context() as patched:
+        patched.setattr("bulk.output.table.TableWriter.__exit__", fail)
+        assert bulk(faces, tmp_path / "other", "--keep", tmp_path / "keep", "--band-low", "0.4").status == 1
+    assert shards(tmp_path / "keep") == kept
+
+
+def test_a_tar_whose_run_was_killed_before_its_shard_appeared_is_removed(
+    bulk: Bulk, faces: Path, tmp_path: Path
+) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    bulk(faces, out, "--keep", keep)
+    (shard,) = shards(out)
+    # As the killed run leaves them: the tar is there, and the shard is not finished.
+    (out / shard).rename(out / f"{TEMPORARY}{shard}-x")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "a.png").write_bytes(face(LIGHT))
+    assert len(shards(keep)) == 1
+    ran = bulk(tmp_path / "others", out, "--keep", keep)
+    assert (ran.status, ran.summary["stray_tars"]) == (0, 0)
+    assert [name.partition("-")[0] for name in shards(keep)] == ["others"]
+
+
+def test_tars_without_a_shard_are_reported_and_stay(bulk: Bulk, tmp_path: Path) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    for number in range(2):
+        (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
+    run = (tmp_path / "*.tar", out)
+    bulk(*run, "--keep", keep)
+    (tmp_path / "x-0.tar").unlink()
+    assert bulk(*run).summary["removed_shards"] == 1
+    for _ in range(2):
+        ran = bulk(*run, "--keep", keep)
+        assert (ran.status, ran.summary["stray_tars"], len(shards(keep))) == (0, 1, 2)
+        assert "tars in KEEP without a shard in DST: 1, such as x-0-" in ran.err
+
+
+def test_a_run_killed_while_it_removes_a_shard_removes_its_tar_later(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, keep = tmp_path / "out", tmp_path / "keep"
+    for number in range(2):
+        (tmp_path / f"x-{number}.tar").write_bytes(tar_bytes({"a.png": face(LIGHT)}))
+    run = (tmp_path / "*.tar", out, "--keep", keep)
+    bulk(*run)
+    (tmp_path / "x-0.tar").unlink()
+    remove = Folder.remove
+
+    def remove_once(folder: Folder, name: str) -> None:
+        remove(folder, name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "remove", remove_once)
+        assert bulk(*run).status == 130
+    assert bulk(*run).summary["stray_tars"] == 0
+    assert len(shards(keep)) == len(shards(out)) == 1
 
 
 def test_an_empty_src_removes_no_shards(bulk: Bulk, faces: Path, tmp_path: Path) -> None:

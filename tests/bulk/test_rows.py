@@ -1,13 +1,17 @@
 import io
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bulk.sources import rows as parquet
 from bulk.sources.sample import MAX_BYTES
+from common.storage import LocalFiles
 from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_members, write_faces
 
 IMAGES = [face(number) for number in (LIGHT, GREY, DARK)]
@@ -90,6 +94,13 @@ def test_missing_columns_are_named_before_the_run_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_two_columns_of_one_name_are_refused(bulk: Bulk, tmp_path: Path) -> None:
+    table = pa.Table.from_arrays([pa.array(IMAGES), pa.array(IMAGES)], names=["image", "image"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    ran = bulk(tmp_path / "x.parquet", tmp_path / "out")
+    assert (ran.status, "has more than one column 'image': rename them" in ran.err) == (1, True)
+
+
 def test_a_damaged_or_different_file_is_one_row_and_the_run_continues(bulk: Bulk, tmp_path: Path) -> None:
     source = tmp_path / "data"
     source.mkdir()
@@ -116,6 +127,26 @@ def test_rows_before_the_damage_in_a_row_group_count(bulk: Bulk, tmp_path: Path)
     assert rows[-1]["error"] in ("corrupt_shard", "unreadable_file")
 
 
+def test_damage_at_which_arrow_ends_without_an_error_is_a_row(bulk: Bulk, tmp_path: Path) -> None:
+    data = bytearray(parquet_bytes({"image": IMAGES}))
+    data[5] ^= 2  # The type of the first page.
+    (tmp_path / "x.parquet").write_bytes(data)
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out").status == 4
+    (row,) = read_rows(tmp_path / "out")
+    assert row["error"] == "corrupt_shard"
+    assert row["detail"].endswith("it has 3 rows, of which 0 can be read")
+
+
+def test_rows_that_no_row_group_has_are_a_row(bulk: Bulk, tmp_path: Path) -> None:
+    # The number of rows, before the offset of the row group, in the file's metadata.
+    data = parquet_bytes({"image": IMAGES}).replace(b"\x16\x06&\x08", b"\x16\x04&\x08")
+    (tmp_path / "x.parquet").write_bytes(data)
+    assert bulk(tmp_path / "x.parquet", tmp_path / "out").status == 0
+    rows = read_rows(tmp_path / "out")
+    assert [row["error"] for row in rows] == [None, None, "corrupt_shard"]
+    assert rows[2]["detail"].endswith("the file has 3 rows, and its row groups 2")
+
+
 def test_accepted_images_are_named_by_any_ids(bulk: Bulk, tmp_path: Path) -> None:
     jpeg, webp = face(LIGHT, kind="JPEG"), face(DARK, kind="WEBP")
     names = ["../up.1", "twice", "twice"]
@@ -133,6 +164,38 @@ def test_a_file_rewritten_with_fewer_row_groups_leaves_no_stale_row(bulk: Bulk, 
     ran = bulk(path, tmp_path / "out")
     assert (ran.summary["images"], ran.summary["removed_shards"], ran.summary["reused"]) == (2, 1, 2)
     assert len(read_rows(tmp_path / "out")) == 2
+
+
+class _Failing(LocalFiles):
+    def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
+        del path, ahead
+        raise OSError("a fault that passes")
+
+
+def test_a_file_that_cannot_be_listed_for_a_moment_keeps_all_its_rows(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = parquet._row_counts
+    path = tmp_path / "x.parquet"
+    path.write_bytes(parquet_bytes({"image": IMAGES}, rows=1))
+    bulk(path, tmp_path / "out")
+    os.utime(path, ns=(0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(parquet, "_row_counts", lambda _, file: count(_Failing(), file))
+        ran = bulk(path, tmp_path / "out")
+    assert (ran.status, ran.summary["images"]) == (0, 3)
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["0", "1", "2"]
+    # The next run finds the row groups, each of which has a shard again.
+    assert bulk(path, tmp_path / "out").summary["judged"] == 3
+    assert len(shards(tmp_path / "out")) == 3
+
+
+def test_a_file_without_row_groups_is_an_empty_table(bulk: Bulk, tmp_path: Path) -> None:
+    pq.ParquetWriter(tmp_path / "x.parquet", pa.schema([("image", pa.binary())])).close()
+    for _ in range(2):
+        ran = bulk(tmp_path / "x.parquet", tmp_path / "out")
+        assert (ran.status, ran.summary["images"]) == (0, 0)
+    assert read_rows(tmp_path / "out") == []
 
 
 def class_labels(names: list[str] | None, values: list[object], kind: pa.DataType, *, feature: str = "") -> bytes:
@@ -189,6 +252,7 @@ def test_classes_other_than_the_labels_are_refused(data: bytes, text: str, bulk:
     [
         ([True, False, None], pa.bool_(), ["glasses", "no_glasses", None]),
         ([1.0, 0.0, 0.5], pa.float32(), ["glasses", "no_glasses", "invalid_expected"]),
+        ([Decimal("1.00"), Decimal("0.50")], pa.decimal128(5, 2), ["glasses", "invalid_expected"]),
         ([" GLASSES", "no_glasses ", "", "no glasses"], pa.large_string(), ["glasses", "no_glasses", "E", "E"]),
         (["1", "0", "true", "yes"], pa.string(), ["glasses", "no_glasses", "glasses", "E"]),
         (["glasses", "no_glasses"], pa.dictionary(pa.int32(), pa.string()), ["glasses", "no_glasses"]),

@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import io
 import json
@@ -160,6 +161,11 @@ def test_the_plain_image_of_a_sample_is_judged_and_a_sample_without_one_is_an_er
     assert rows[2]["detail"] == "the sample has no image, only .json"
 
 
+def test_a_file_with_content_is_judged_although_its_name_ends_in_a_slash(bulk: Bulk, tmp_path: Path) -> None:
+    rows = rows_of(bulk, tmp_path, tar_bytes([("a.png/", face(LIGHT)), ("b/", b""), ("b/c.png", face(DARK))]))
+    assert [(row["id"], row["error"]) for row in rows] == [("a.png/", None), ("b/c", None)]
+
+
 def test_links_and_oversized_members_are_errors_and_the_rest_is_read(bulk: Bulk, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -198,6 +204,10 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
         (gzip.compress(tar_bytes(THREE)) + b"garbage", 3),
         (gzip.compress(tar_bytes(THREE))[:-8] + bytes(8), 3),
         (gzip.compress(tar_bytes(THREE))[:-4], 3),
+        (bz2.compress(tar_bytes(THREE)) + b"BZh9 damaged", 3),
+        (bz2.compress(tar_bytes(THREE))[:-4], 3),
+        (tar_bytes(THREE)[: sum(SIZES[:2])] + bytes(2**20 + 512), 2),
+        (tar_bytes(THREE)[: SIZES[0]] + bytes(2**21) + tar_bytes(THREE)[SIZES[0] :], 3),
     ],
     ids=[
         "within a member",
@@ -210,6 +220,10 @@ SIZES = [HEADER + -(-len(data) // 512) * 512 for data in THREE.values()]
         "gzip and more",
         "wrong checksum of gzip",
         "gzip cut in its checksum",
+        "bzip2 and a damaged stream",
+        "cut bzip2",
+        "zeros in place of the rest",
+        "a hole between members",
     ],
 )
 def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
@@ -220,6 +234,37 @@ def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
     assert rows[-1]["source"] == f"{tmp_path}/x.tar"
     # The damage is permanent, so the next run skips the tar.
     assert bulk(tmp_path / "x.tar", tmp_path / "out").summary["skipped"] == readable + 1
+
+
+@pytest.mark.parametrize("most", range(3, 8))
+@pytest.mark.parametrize("endings", [("json", "png", "txt"), ("jpg", "json"), ("png", "txt", "json")])
+def test_an_image_of_a_long_sample_gets_its_own_order(
+    endings: tuple[str, ...], most: int, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Names with a version number are one sample: WebDataset's key ends at the first dot.
+    monkeypatch.setattr("bulk.sources.members._MOST_MEMBERS", most)
+    orders = ["glasses", "no_glasses"] * 4
+    members = [("v1.json", b'{"asked": "glasses"}')]
+    for number, order in enumerate(orders):
+        bodies = {"json": json.dumps({"asked": order}).encode(), "txt": b"words"}
+        members += [(f"v1.5-{number}.{ending}", bodies.get(ending, face(LIGHT))) for ending in endings]
+    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
+    assert [row["expected"] for row in rows] == orders
+
+
+def test_the_order_of_a_long_sample_replaces_no_order_of_an_image(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulk.sources.members._MOST_MEMBERS", 4)
+    own = [(f"v1.5-{number}.json", b'{"asked": "no_glasses"}') for number in range(4)]
+    images = [(f"v1.5-{number}.png", face(LIGHT)) for number in range(4)]
+    members = [("v1.json", b'{"asked": "glasses"}'), own[0], images[0], *own[1:], *images[1:]]
+    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
+    assert [row["error"] or row["expected"] for row in rows] == ["no_glasses"] + ["invalid_expected"] * 3
+    shared = [("v1.json", b'{"asked": "glasses"}'), *images]
+    (tmp_path / "all").mkdir()
+    rows = rows_of(bulk, tmp_path / "all", tar_bytes(shared), "--expected-column", "asked")
+    assert [row["expected"] for row in rows] == ["glasses"] * 4
 
 
 def test_compressed_tars_are_read_too(bulk: Bulk, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from common.storage import plain_url, without_secrets
-from tests.bulk.helpers import DARK, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_bytes, write_faces
+from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_bytes, write_faces
 
 SECRETS = ("hush-1", "hush-2", "hush-3")
 QUERY = "X-Amz-Credential=hush-1%2F2026/eu&X-Amz-Signature=hush-2&response-content-disposition=x"
@@ -18,7 +19,10 @@ QUERY = "X-Amz-Credential=hush-1%2F2026/eu&X-Amz-Signature=hush-2&response-conte
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """Serves `tmp_path/web`; `/locked` to one user alone, and `/get?id=N` without an ending."""
+    """Serves `tmp_path/web` without ranges.
+
+    `/locked` is for one user alone, `/get?id=N` has no ending, and `/live` tells neither size nor time.
+    """
     web = tmp_path / "web"
     web.mkdir()
 
@@ -37,6 +41,10 @@ def server(tmp_path: Path) -> Iterator[str]:
             if self.path.startswith("/get?"):
                 self.path = f"/{self.path.rpartition('=')[2]}.png"
             return super().send_head()
+
+        def send_header(self, keyword: str, value: str) -> None:
+            if not (self.path.startswith("/live/") and keyword in ("Content-Length", "Last-Modified")):
+                super().send_header(keyword, value)
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
@@ -89,6 +97,70 @@ def test_the_password_of_a_url_is_used_and_never_written(bulk: Bulk, server: str
         refused = bulk(wrong, tmp_path / "wrong")
         assert refused.status in (1, 4)
         assert_no_secret(refused, tmp_path / "wrong")
+
+
+def test_a_changed_file_of_an_index_page_is_judged_again(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    folder = tmp_path / "web" / "faces"
+    write_faces(folder, [LIGHT, DARK])
+    assert bulk(f"{server}/faces/", tmp_path / "out").summary["accepted"] == 2
+    assert bulk(f"{server}/faces/", tmp_path / "out").summary["judged"] == 0
+    (folder / f"face-{LIGHT:05d}.png").write_bytes(face(GREY, size=40))
+    assert bulk(f"{server}/faces/", tmp_path / "out").summary["accepted"] == 1
+
+
+def test_a_file_that_shows_no_change_is_read_by_every_run(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    (tmp_path / "web" / "live").mkdir()
+    for number, name in ((LIGHT, "x"), (DARK, "y")):
+        (tmp_path / "web" / "live" / "now.tar").write_bytes(tar_bytes({f"{name}.png": face(number)}))
+        assert bulk(f"{server}/live/now.tar", tmp_path / "out").summary["judged"] == 1
+        assert [row["id"] for row in read_rows(tmp_path / "out")] == [name]
+
+
+def test_a_server_without_ranges_sends_tars_whole(
+    bulk: Bulk, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.storage.objects._BLOCK_BYTES", 5_000)
+    faces = [face(number) for number in range(256)]
+    (tmp_path / "web" / "x.tar").write_bytes(
+        tar_bytes({f"{number:03d}.png": data for number, data in enumerate(faces)})
+    )
+    ran = bulk(f"{server}/x.tar", tmp_path / "out")
+    assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)
+    # Parquet is read from its end.
+    (tmp_path / "web" / "x.parquet").write_bytes(parquet_bytes({"image": [data + os.urandom(100) for data in faces]}))
+    assert bulk(f"{server}/x.parquet", tmp_path / "table").status == 4
+    assert "range" in read_rows(tmp_path / "table")[0]["detail"]
+
+
+@pytest.mark.parametrize("pattern", ["faces/{00128,00250}.png", "faces/*.png", "{faces,more}/*.png"])
+def test_ids_below_a_pattern_are_paths(pattern: str, bulk: Bulk, server: str, tmp_path: Path) -> None:
+    folder = tmp_path / "web" / "faces"
+    folder.mkdir()
+    for number in (GREY, LIGHT):
+        (folder / f"{number:05d}.png").write_bytes(face(number))
+    assert bulk(f"{server}/{pattern}", tmp_path / "out").status == 0
+    inner = "faces/" if pattern.startswith("{") else ""
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{inner}00128.png", f"{inner}00250.png"]
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.png", "x.parquet", "folder/"])
+def test_a_refusal_is_not_a_missing_file(name: str, bulk: Bulk, server: str, tmp_path: Path) -> None:
+    ran = bulk(f"{server}/locked/{name}", tmp_path / "out")
+    assert (ran.status, "401" in ran.err) == (1, True)
+
+
+def test_a_missing_tar_is_said_to_be_missing(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    assert bulk(f"{server.upper()}/none-{{0..1}}.tar", tmp_path / "out").status == 4
+    assert [row["detail"] for row in read_rows(tmp_path / "out")] == [
+        "the tar cannot be read from here on: it does not exist"
+    ] * 2
+
+
+@pytest.mark.parametrize("flag", ["", "--keep"])
+def test_a_web_server_is_no_place_for_output(flag: str, bulk: Bulk, server: str, tmp_path: Path) -> None:
+    faces = write_faces(tmp_path / "faces", [LIGHT])
+    ran = bulk(faces, tmp_path / "out", flag, f"{server}/x") if flag else bulk(faces, f"{server}/x")
+    assert (ran.status, "is on a web server" in ran.err) == (1, True)
 
 
 def test_a_query_that_selects_the_file_is_part_of_its_name(bulk: Bulk, server: str, tmp_path: Path) -> None:
