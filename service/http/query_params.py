@@ -4,17 +4,20 @@ import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from service.errors import MalformedRequest
+from service.http.percent_encoding import is_utf8
 
 # Pages accept extra names from links, probes those that load balancers add. Neither can contain `expected`.
 _CHECKED = ("/v1/", "/v2")
 _PROBES = "/v2/health/"
+
+# FastAPI reads a body of another Content-Type as bytes.
+_NOT_AN_OBJECT = ("missing", "model_attributes_type")
 
 
 async def check_query(request: Request) -> None:
@@ -65,21 +68,17 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
 
 def _check_encoding(query: bytes) -> None:
     """Raise MalformedRequest for text that is not percent-encoded UTF-8: parsing would silently alter an id."""
-    if not _is_utf8(unquote_to_bytes(query)):
+    if not is_utf8(query):
         raise MalformedRequest(
             "the query must be percent-encoded UTF-8, such as id=caf%C3%A9: curl --url-query id=NAME writes it"
         )
 
 
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _describe(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "json_invalid":
+        return f"the body is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+    if tuple(fault["loc"]) == ("body",) and fault["type"] in _NOT_AN_OBJECT:
+        return "the body must be a JSON object, sent with Content-Type: application/json"
     text = str(fault["msg"]).removeprefix("Value error, ")
     return f"{fault['loc'][-1]}: {text}" if len(fault["loc"]) else text
 
