@@ -17,7 +17,7 @@ from service.http.openapi import describe_problems
 from service.records.query import Filters, utc
 from service.records.routes import require_store
 from service.records.store import Store
-from service.records.tables import decisions
+from service.records.tables import decisions, storable_text
 from service.review.served import Served
 
 MAX_ROWS = 100_000
@@ -128,7 +128,7 @@ def _of_version(version: str | None, served: Served) -> Iterator[ColumnElement[b
     if version is None:
         yield from served.conditions(decisions)
     else:
-        yield decisions.c.version == version
+        yield decisions.c.version == storable_text(version)
 
 
 def _newest(conditions: list[ColumnElement[bool]], limit: int) -> Subquery:

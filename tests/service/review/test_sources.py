@@ -58,6 +58,11 @@ def images_of(store: Store, **query: Any) -> dict[str | None, int]:
     return {one.source: one.images for one in report.sources}
 
 
+def test_a_version_that_no_database_can_hold_has_no_images(store: Store) -> None:
+    put(store, rows("a", 3))
+    assert images_of(store, version="1\0") == {}
+
+
 def test_a_broken_source_is_first_and_its_outcomes_have_intervals(store: Store) -> None:
     put(store, rows("good", 400, contradicted=8), rows(None, 300, contradicted=6), rows("bad", 100, contradicted=40))
     report = read_sources(store, SourceQuery(), SERVED)
