@@ -16,9 +16,6 @@ from service.http.percent_encoding import is_utf8
 _CHECKED = ("/v1/", "/v2")
 _PROBES = "/v2/health/"
 
-# FastAPI reads a body of another Content-Type as bytes.
-_NOT_AN_OBJECT = ("missing", "model_attributes_type")
-
 
 async def check_query(request: Request) -> None:
     """Check the query of a FastAPI route: every name must be declared by its endpoint.
@@ -75,12 +72,18 @@ def _check_encoding(query: bytes) -> None:
 
 
 def _describe(fault: Mapping[str, Any]) -> str:
-    if fault["type"] == "json_invalid":
-        return f"the body is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
-    if tuple(fault["loc"]) == ("body",) and fault["type"] in _NOT_AN_OBJECT:
-        return "the body must be a JSON object, sent with Content-Type: application/json"
-    text = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{fault['loc'][-1]}: {text}" if len(fault["loc"]) else text
+    place = tuple(fault["loc"])
+    match fault["type"]:
+        case "json_invalid":
+            return f"the body is not JSON: {fault['ctx']['error']} at character {place[-1]}"
+        case "missing" | "model_attributes_type" if place == ("body",):
+            # FastAPI reads a body of another Content-Type as bytes.
+            return "the body must be a JSON object, sent with Content-Type: application/json"
+        case "model_attributes_type":
+            text = "must be a JSON object"
+        case _:
+            text = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place[-1]}: {text}" if place else text
 
 
 def _declared(route: APIRoute) -> frozenset[str]:
