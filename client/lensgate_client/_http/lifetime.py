@@ -5,8 +5,17 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from lensgate_client.errors import GateError
+
+
+class OfOneProcess:
+    """Base of gate objects: their connections and threads cannot be copied, nor sent to another process."""
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError; pickle's own text would name a lock."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: create one in each process")
 
 
 class ForkGuard:
