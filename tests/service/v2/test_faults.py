@@ -226,6 +226,11 @@ def test_a_wrong_length_of_the_json_is_told_where_it_is_set(served: Running, off
     assert "Inference-Header-Content-Length must be" in text
 
 
+def test_a_timeout_in_seconds_instead_of_microseconds_is_shown_with_its_unit(served: Running) -> None:
+    text = check_problem(ask(served, *request(parameters={"timeout": 5})), 504, "deadline_exceeded")
+    assert text == "there was no answer within 0.005 ms"
+
+
 def test_requests_are_counted_by_route_and_never_by_name(served: Running) -> None:
     route = "/v2/models/{name}/versions/{version}/infer"
     before = served.metric("lensgate_requests_total", route=route, status="404")
