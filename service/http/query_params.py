@@ -81,6 +81,8 @@ def _describe(fault: Mapping[str, Any]) -> str:
             return "the body must be a JSON object, sent with Content-Type: application/json"
         case "model_attributes_type":
             text = "must be a JSON object"
+        case "datetime_from_date_parsing" | "datetime_parsing" if " " in str(fault["input"]):
+            text = f"{fault['msg']}; in a query, write the + of a time zone as %2B"
         case _:
             text = str(fault["msg"]).removeprefix("Value error, ")
     return f"{place[-1]}: {text}" if place else text
