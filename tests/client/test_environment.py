@@ -14,8 +14,8 @@ from tests.client.faulty_server import faulty_server, respond_correctly
 from tests.client.support import URL, ScriptedGate
 
 FILE = b"a file"
-NOBODY = "http://127.0.0.1:9"
-"""The port of the discard service, which nobody offers."""
+UNUSED = "http://127.0.0.1:9"
+"""The port of the discard service, which is not offered."""
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +101,10 @@ def test_what_is_no_proxy_is_named_by_its_variable(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_unreachable_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", NOBODY.replace("//", "//me:secret@"))
+    monkeypatch.setenv("HTTP_PROXY", UNUSED.replace("//", "//me:secret@"))
     with (
         Gate("http://gate.test", retries=Retries(longest_outage=0.0)) as gate,
-        pytest.raises(GateUnreachable, match=f"through the proxy {NOBODY} of the environment: NO_PROXY") as caught,
+        pytest.raises(GateUnreachable, match=f"through the proxy {UNUSED} of the environment: NO_PROXY") as caught,
     ):
         gate.decide(FILE)
     assert "secret" not in str(caught.value)
