@@ -154,7 +154,9 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
     """
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
-    kind, options = parse_options_header(headers.get("content-type"))
+    if len(set(kinds := headers.getlist("content-type"))) > 1:
+        raise MalformedRequest("Content-Type has two values: send one")
+    kind, options = parse_options_header(kinds[0] if kinds else "")
     match kind.decode("latin-1"):
         case "application/x-tar":
             return TarParser(limit)

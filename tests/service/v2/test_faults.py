@@ -226,6 +226,14 @@ def test_a_wrong_length_of_the_json_is_told_where_it_is_set(served: Running, off
     assert "Inference-Header-Content-Length must be" in text
 
 
+def test_two_lengths_of_the_json_are_refused(served: Running) -> None:
+    body, headers = request()
+    ((name, length),) = headers.items()
+    answer = served.client.post(INFER, content=body, headers=[(name, length), (name, "2")])
+    assert "has two values" in check_problem(answer, 400, "malformed_request")
+    assert served.client.post(INFER, content=body, headers=[(name, length)] * 2).status_code == 200
+
+
 def test_a_timeout_in_seconds_instead_of_microseconds_is_shown_with_its_unit(served: Running) -> None:
     text = check_problem(ask(served, *request(parameters={"timeout": 5})), 504, "deadline_exceeded")
     assert text == "there was no answer within 0.005 ms"
