@@ -31,6 +31,7 @@ from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
 from service.process.standard_streams import StreamMetrics
+from service.records.reader_threads import bounded_reader_threads
 from service.records.routes import make_record_routes
 from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
@@ -87,7 +88,7 @@ def create_app(
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
             refresh = ReviewRefresh(store, reviews, served=served)
             sources = SourceWatch(store, metrics.sources, served=served)
-            for part in (runtime.place.link, runtime, sampler, refresh, sources, *parts):
+            for part in (bounded_reader_threads(), runtime.place.link, runtime, sampler, refresh, sources, *parts):
                 if part is not None:
                     await stack.enter_async_context(part)
             yield

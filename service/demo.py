@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from gate.errors import GateError
 from service.process.signals import guard_start
@@ -51,7 +51,7 @@ def _decide(url: str, faces: list[Path]) -> None:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     print(f"{'sample':28} {'probability':>11}  {'label':10}  {'decision':8}  reason")
     for face in faces:
-        connection.request("POST", f"/v1/decisions?id={face.name}", face.read_bytes())
+        connection.request("POST", f"/v1/decisions?id={quote(face.name)}", face.read_bytes())
         print(_row(face.name, json.load(connection.getresponse())))
     connection.close()
 

@@ -15,6 +15,12 @@ class Stage:
     ended: float
 
 
+def show_duration(seconds: float) -> str:
+    """Write a duration for an error text: three digits, so that a timeout in the wrong unit is not shown as 0."""
+    value, unit = (seconds, "s") if seconds >= 0.9995 else (seconds * 1000, "ms")
+    return f"{value:.3g} {unit}" if value < 999.5 else f"{value:,.0f} {unit}"
+
+
 class Measured:
     """The context of `Stages.measure`."""
 

@@ -12,6 +12,7 @@ from typing import Self
 import httpx
 
 from lensgate_client._http.async_sender import AsyncSender
+from lensgate_client._http.lifetime import OfOneProcess
 from lensgate_client._pixels.images import Ask, ImageInput, ImageLike, open_image
 from lensgate_client._pixels.raster import Raster, create_shrink_executor, is_tensor
 from lensgate_client._protocol.calls import GateCalls, is_outdated
@@ -30,7 +31,7 @@ from lensgate_client.models import Decision, ImageFailed, Label, Model, Outcome
 from lensgate_client.retries import Retries
 
 
-class AsyncGate:
+class AsyncGate(OfOneProcess):
     """`Gate` for asyncio, with the same names, arguments and guarantees.
 
     Tensors on a GPU are shrunk on the event loop's thread, because the stream that created them is current there;

@@ -10,6 +10,7 @@ from typing import Self
 
 import httpx
 
+from lensgate_client._http.lifetime import OfOneProcess
 from lensgate_client._http.sender import Sender
 from lensgate_client._pixels.images import Ask, ImageInput, open_image
 from lensgate_client._pixels.raster import create_shrink_executor
@@ -29,7 +30,7 @@ from lensgate_client.models import Decision, ImageFailed, Label, Model, Outcome
 from lensgate_client.retries import Retries
 
 
-class Gate:
+class Gate(OfOneProcess):
     """Client of a gate. Thread-safe; a forked process must create its own.
 
     Args:

@@ -35,7 +35,8 @@ class Retries:
     longest_outage: float = 5.0
 
     def __post_init__(self) -> None:
-        if min(self.ratio, self.minimum, self.first_wait, self.longest_wait, self.longest_outage) < 0:
+        numbers = (self.ratio, self.minimum, self.first_wait, self.longest_wait, self.longest_outage)
+        if not all(number >= 0 for number in numbers):  # NaN is refused too.
             raise ValueError("every number of Retries must be >= 0")
 
     def allow(self, error: GateError) -> bool:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Label
-from gate.errors import UnsupportedImage
+from gate.errors import CorruptImage, UnsupportedImage
 from service.api.request_admission import admit_request
 from service.errors import (
     BodyTooLarge,
@@ -30,6 +30,8 @@ from service.schemas import DecisionAnswer
 
 DECISIONS = "/v1/decisions"
 TRIALS = "/v1/trials"
+
+_URLENCODED = "application/x-www-form-urlencoded"
 
 _PROBLEMS = describe_problems(
     [MalformedRequest, BodyTooSlow, BodyTooLarge, InvalidImage, Overloaded, Internal, NotReady, DeadlineExceeded]
@@ -88,7 +90,7 @@ async def _answer(runtime: Runtime, request: Request, query: DecisionQuery, *, i
         async with admit_request(runtime, request, timeout_ms=query.timeout_ms, is_trial=is_trial) as context:
             decided = await _decide(runtime, request, context, image=image)
     except InvalidImage as error:
-        raise _name_encoding(error, request) from error
+        raise _name_wrapping(error, request) from error
     body = decision_body(identity, decided)
     request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
     # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
@@ -102,13 +104,15 @@ async def _decide(runtime: Runtime, request: Request, context: RequestContext, *
         return await runtime.pipeline.decide_file(context, body, image)
 
 
-def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
-    """Mention Content-Encoding, which is not decoded, if it may be why the bytes are not an image."""
+def _name_wrapping(error: InvalidImage, request: Request) -> InvalidImage:
+    """Mention the header that may tell why the bytes are not an image, or a damaged one."""
     encoding = request.headers.get("content-encoding", "identity")
-    if error.code != UnsupportedImage.code or encoding == "identity":
-        return error
-    text = f"{error.detail}; Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
-    return InvalidImage(UnsupportedImage(text))
+    if error.code == UnsupportedImage.code and encoding != "identity":
+        text = f"Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
+        return InvalidImage(UnsupportedImage(f"{error.detail}; {text}"))
+    if error.code == CorruptImage.code and request.headers.get("content-type", "").startswith(_URLENCODED):
+        return InvalidImage(CorruptImage(f"{error.detail}; curl -d removes line ends: use --data-binary @FILE"))
+    return error
 
 
 def decision_body(identity: str | None, decided: ImageDecision) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from service.http.scope_state import request_state
 from service.inference.request_context import RequestContext
 from service.metrics.decisions import Metrics
 from service.runtime import Runtime
-from service.timings import Stages
+from service.timings import Stages, show_duration
 
 
 def admit_request(
@@ -84,7 +84,7 @@ async def admit(
                 yield context
     except TimeoutError as error:
         given = (context.deadline if context else started + timeout) - started
-        raise DeadlineExceeded(f"there was no answer within {given * 1000:.0f} ms") from error
+        raise DeadlineExceeded(f"there was no answer within {show_duration(given)}") from error
 
 
 class CountRefusals:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from service.access.guard import Guard
 from service.access.policy import GRPC
-from service.errors import BodyTooLarge, ClientGone, Forbidden
+from service.errors import BodyTooLarge, ClientGone, Forbidden, MalformedRequest
 from service.grpc_server.messages import SERVICE
 from service.grpc_server.status import REQUEST_ID
 from service.http.caller import name_principal
@@ -47,6 +47,18 @@ class Peer:
     def host(self) -> str:
         """The address, empty if it is no longer connected."""
         return _host_of(self.context.peer())
+
+    @property
+    def authorization(self) -> str | None:
+        """The token as it was sent.
+
+        Raises:
+            MalformedRequest: there are several, of which a proxy may have checked another one.
+        """
+        found = [value for name, value in self.context.invocation_metadata() or () if name == "authorization"]
+        if len(found) > 1:
+            raise MalformedRequest("the metadata authorization appears twice: send it once")
+        return found[0] if found else None
 
     def timeout(self, longest: float) -> float:
         """Return the seconds left until its deadline, at most `longest`."""
@@ -87,7 +99,7 @@ class Call:
             Unauthorized, Forbidden, RateLimited: the call is refused.
         """
         self.peer.check_no_browser()
-        authorization = self.peer.metadata.get("authorization")
+        authorization = self.peer.authorization
         guard.admit_bearer(self.state, authorization, need=GRPC[self.name], is_counted=is_counted)
 
     @contextmanager

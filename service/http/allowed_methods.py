@@ -10,9 +10,6 @@ from service.errors import MethodNotAllowed
 
 NOT_ALLOWED = "the path does not support this method: use one of those in the Allow header"
 
-REFUSE = "refuse_method"
-"""The name of routes that answer 405."""
-
 
 class RawRoute(Route):
     """A route to an ASGI app; another method is refused like every error, not in Starlette's plain text."""
@@ -25,10 +22,7 @@ class RawRoute(Route):
 
 
 class AllowedMethods:
-    """The `Allow` header of every path: a router alone would name the methods of the first matching route.
-
-    A route with exactly this path takes precedence over routes whose parameters match it.
-    """
+    """The `Allow` header of every path: a router alone would name the methods of the first matching route."""
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._routes = [route for route in routes if isinstance(route, Route | APIRoute)]
@@ -40,11 +34,5 @@ class AllowedMethods:
 
     def allowed(self, path: str) -> str:
         """Return the value of the `Allow` header."""
-        routes = [route for route in self._routes if route.path_regex.match(path)]
-        routes = [route for route in routes if route.path == path] or routes
-        return ", ".join(sorted({method for route in routes for method in route.methods or ()} - _refused(routes)))
-
-
-def _refused(routes: Iterable[Route | APIRoute]) -> set[str]:
-    """Return the methods of routes that exist to refuse them."""
-    return {method for route in routes if route.name == REFUSE for method in route.methods or ()}
+        routes = (route for route in self._routes if route.path_regex.match(path))
+        return ", ".join(sorted({method for route in routes for method in route.methods or ()}))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import httptools
 
 from service.errors import ExpectationFailed, MalformedRequest
+from service.http.percent_encoding import is_utf8
 
 HEAD_END = b"\r\n\r\n"
 
@@ -37,11 +38,28 @@ def check_framing(headers: Iterable[tuple[bytes, bytes]], *, version: str) -> in
     return length
 
 
+def check_target(target: bytes) -> None:
+    """Check the URL in the request line.
+
+    Raises:
+        MalformedRequest: routing would drop a part of it or alter an id.
+    """
+    if b"#" in target:
+        # Everything behind it, such as `expected`, would be lost: the parser takes it for a fragment.
+        raise MalformedRequest("the URL holds a '#': write it as %23")
+    if not target.startswith(b"/") and target != b"*" and not _has_path(target):
+        raise MalformedRequest("the URL has no path: send one such as /v1/decisions")
+    if b"%" in target and not is_utf8(target.partition(b"?")[0]):
+        raise _not_utf8()
+
+
 def refused_by_parser(error: httptools.HttpParserError) -> MalformedRequest:
     """Return the answer to bytes that the parser refuses."""
     if isinstance(error, httptools.HttpParserInvalidURLError):
-        return MalformedRequest("the URL must be percent-encoded UTF-8, such as caf%C3%A9: it holds other characters")
-    return MalformedRequest("the request is not HTTP/1.1")
+        return _not_utf8()
+    # The text of a failed callback names only the callback.
+    reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
+    return MalformedRequest(f"the request is not HTTP/1.1{reason}")
 
 
 def may_be_request(data: bytes, start: int, max_header_bytes: int) -> bool:
@@ -56,6 +74,17 @@ def may_be_request(data: bytes, start: int, max_header_bytes: int) -> bool:
     except httptools.HttpParserError:
         return False
     return True
+
+
+def _has_path(target: bytes) -> bool:
+    try:
+        return httptools.parse_url(target).path is not None
+    except httptools.HttpParserInvalidURLError:
+        return False
+
+
+def _not_utf8() -> MalformedRequest:
+    return MalformedRequest("the URL must be percent-encoded UTF-8, such as caf%C3%A9: it holds other characters")
 
 
 def _read_length(value: bytes) -> int:

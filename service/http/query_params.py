@@ -4,13 +4,13 @@ import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 
 from service.errors import MalformedRequest
+from service.http.percent_encoding import is_utf8
 
 # Pages accept extra names from links, probes those that load balancers add. Neither can contain `expected`.
 _CHECKED = ("/v1/", "/v2")
@@ -65,23 +65,27 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> str:
 
 def _check_encoding(query: bytes) -> None:
     """Raise MalformedRequest for text that is not percent-encoded UTF-8: parsing would silently alter an id."""
-    if not _is_utf8(unquote_to_bytes(query)):
+    if not is_utf8(query):
         raise MalformedRequest(
             "the query must be percent-encoded UTF-8, such as id=caf%C3%A9: curl --url-query id=NAME writes it"
         )
 
 
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _describe(fault: Mapping[str, Any]) -> str:
-    text = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{fault['loc'][-1]}: {text}" if len(fault["loc"]) else text
+    place = tuple(fault["loc"])
+    match fault["type"]:
+        case "json_invalid":
+            return f"the body is not JSON: {fault['ctx']['error']} at character {place[-1]}"
+        case "missing" | "model_attributes_type" if place == ("body",):
+            # FastAPI reads a body of another Content-Type as bytes.
+            return "the body must be a JSON object, sent with Content-Type: application/json"
+        case "model_attributes_type":
+            text = "must be a JSON object"
+        case "datetime_from_date_parsing" | "datetime_parsing" if " " in str(fault["input"]):
+            text = f"{fault['msg']}; in a query, write the + of a time zone as %2B"
+        case _:
+            text = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{place[-1]}: {text}" if place else text
 
 
 def _declared(route: APIRoute) -> frozenset[str]:

@@ -138,7 +138,8 @@ def _translate(error: Exception) -> Exception:
         return NotFound("unknown path: /docs lists all paths")
     if error.status_code == MethodNotAllowed.status:
         return MethodNotAllowed(NOT_ALLOWED, headers=dict(error.headers or {}))
-    return MalformedRequest(str(error))
+    # What remains is FastAPI's error about a body, whose text says no more than that.
+    return MalformedRequest("the body cannot be read: send JSON in UTF-8, with less nesting and shorter numbers")
 
 
 def _read_names(scope: Scope) -> dict[str, str]:

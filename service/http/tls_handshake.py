@@ -2,15 +2,21 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
+from service.errors import MalformedRequest
 from service.http.connections import Handshakes
+from service.http.raw_responses import make_refusal
 
 HANDSHAKE_SECONDS = 10.0
 """From a new connection to the end of its handshake."""
 
 _SHUTDOWN_SECONDS = 1.0
+_CLOSE_SECONDS = 1.0
+_LEAST_SECONDS = 0.001
 
 
 class Handshake(asyncio.Protocol):
@@ -28,31 +34,65 @@ class Handshake(asyncio.Protocol):
         self._handshakes = handshakes
         self._task: asyncio.Task[None] | None = None
         self._early: list[bytes] = []
-        self._is_lost = False
+        self._has_begun = asyncio.Event()
+        self._is_lost = asyncio.Event()
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin the handshake; reading is paused until then."""
-        transport.pause_reading()
+        """Wait for the first bytes, then begin the handshake."""
         self._task = asyncio.get_running_loop().create_task(self._secure(transport))
 
     def data_received(self, data: bytes) -> None:
-        """Keep bytes that arrive before the handshake, because uvloop ignores the pause, or right behind it."""
-        self._early.append(data)
+        """Keep bytes that arrive before the handshake, or right behind it."""
+        if not self._is_refused:
+            self._early.append(data)
+        self._has_begun.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Skip the protocol of a lost connection."""
-        self._is_lost = True
+        self._is_lost.set()
+        self._has_begun.set()
 
     async def _secure(self, transport: asyncio.Transport) -> None:
+        deadline = time.monotonic() + HANDSHAKE_SECONDS
         with self._handshakes.wait(transport):
-            shaking = asyncio.create_task(self._shake(transport))
+            if not await self._begins_tls(transport):
+                return
+            shaking = asyncio.create_task(self._shake(transport, deadline - time.monotonic()))
             await self._feed_early(transport)
             secured = await shaking
         # Uvloop raises no error for a connection that is lost during the handshake.
-        if secured is not None and not (self._is_lost or transport.is_closing()):
+        if secured is not None and not (self._is_lost.is_set() or transport.is_closing()):
             self._hand_over(secured)
 
-    async def _shake(self, transport: asyncio.Transport) -> asyncio.Transport | None:
+    async def _begins_tls(self, transport: asyncio.Transport) -> bool:
+        """Wait for the first bytes; close the connection without any, and answer a request without TLS."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await self._has_begun.wait()
+        except TimeoutError:
+            transport.abort()
+        if self._is_lost.is_set() or transport.is_closing():
+            return False
+        # A record of TLS begins with a control character, a request with a letter.
+        if self._early[0][:1].isalpha():
+            await self._refuse(transport)
+            return False
+        transport.pause_reading()
+        return True
+
+    async def _refuse(self, transport: asyncio.Transport) -> None:
+        """Answer, and discard the rest of the request: closing on unread bytes would lose the answer."""
+        self._is_refused = True
+        self._early.clear()
+        transport.write(make_refusal(MalformedRequest("this port takes TLS only: use https://, not http://")))
+        transport.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._is_lost.wait()
+        transport.abort()
+
+    async def _shake(self, transport: asyncio.Transport, seconds: float) -> asyncio.Transport | None:
         """Return the secured transport; None if the handshake fails or takes too long."""
         try:
             return await asyncio.get_running_loop().start_tls(
@@ -60,7 +100,7 @@ class Handshake(asyncio.Protocol):
                 self,
                 self._context,
                 server_side=True,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_handshake_timeout=max(seconds, _LEAST_SECONDS),
                 ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
             )
         except OSError:

@@ -10,6 +10,7 @@ from typing import Self
 
 from service.errors import BodyTooLarge, Draining, Overloaded
 from service.inference.caller_shares import Shares
+from service.timings import show_duration
 
 # Streams are admitted while less than this share is taken; the rest is for single requests, which cannot wait.
 _STREAMS_SHARE = 0.75
@@ -139,7 +140,8 @@ class Admission:
     def check_wait(self, timeout: float) -> None:
         """Raise Overloaded if the predicted wait exceeds `timeout` seconds."""
         if (wait := self._predicted_wait()) > timeout:
-            raise self._overloaded("deadline", f"the wait is {wait:.1f} s, the deadline {timeout:.1f} s")
+            text = f"the wait is {show_duration(wait)}, the deadline {show_duration(timeout)}"
+            raise self._overloaded("deadline", text)
 
     async def _turn(self, size: int) -> None:
         """Return when it is this image's turn and there is room, or when the service drains."""

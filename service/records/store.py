@@ -11,6 +11,7 @@ from sqlalchemy import ARRAY, URL, Connection, Engine, String, Table, Text, bind
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.types import TypeEngine
 
 from gate.extras import how_to_install
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 _KEY = "LENSGATE_RECORDS_URL"
 _OPEN_SECONDS = 3.0
+
+READERS = 8
+"""Requests that use a store at a time. The pool has 15 connections; the recorder and computations need the others."""
 _ALONE = 0x1E256A7E  # Key of the advisory lock: any number, equal in all processes.
 
 
@@ -59,6 +63,8 @@ class Store:
             self._open()
             with self.engine.begin() as connection:
                 yield connection
+        except NoConnection as error:
+            raise RecordsUnavailable("the record store is busy: all connections to it are in use") from error
         except (SQLAlchemyError, OSError) as error:
             # The next database at this URL may have no tables.
             self._is_open = False

@@ -17,8 +17,9 @@ from service.http.openapi import describe_problems
 from service.records.query import Filters, utc
 from service.records.routes import require_store
 from service.records.store import Store
-from service.records.tables import decisions
+from service.records.tables import decisions, storable_text
 from service.review.served import Served
+from service.shared_computation import SharedComputation
 
 MAX_ROWS = 100_000
 """Limit of decisions that one report reads: the newest of its window."""
@@ -65,15 +66,18 @@ class SourceReport(Comparison):
 
 
 def make_source_routes(store: Store | None, *, served: Callable[[], Served]) -> APIRouter:
-    """Make the route; without a store it responds with 404 and the reason. It runs in a worker thread."""
+    """Make the route; without a store it responds with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
+    # Each takes up to seconds of a core.
+    reports: SharedComputation[str] = SharedComputation()
 
     @router.get(
         "/v1/sources", response_model=SourceReport, summary="Compare the sources of images by outcome, over a window"
     )
-    def sources(query: Annotated[SourceQuery, Query()]) -> Response:
-        report = read_sources(require_store(store), query, served())
-        return Response(report.model_dump_json(), media_type="application/json")
+    async def sources(query: Annotated[SourceQuery, Query()]) -> Response:
+        kept = require_store(store)
+        report = await reports.get(query, lambda: read_sources(kept, query, served()).model_dump_json())
+        return Response(report, media_type="application/json")
 
     return router
 
@@ -128,7 +132,7 @@ def _of_version(version: str | None, served: Served) -> Iterator[ColumnElement[b
     if version is None:
         yield from served.conditions(decisions)
     else:
-        yield decisions.c.version == version
+        yield decisions.c.version == storable_text(version)
 
 
 def _newest(conditions: list[ColumnElement[bool]], limit: int) -> Subquery:

@@ -1,11 +1,13 @@
 """Single calls against a scripted gate: requests, retries and errors."""
 
+import copy
 import math
 import multiprocessing
 import os
+import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -474,6 +476,13 @@ def test_gate_object_of_another_process_is_rejected(script: Make, monkeypatch: p
         asking.decide(FILE)
     with pytest.raises(RuntimeError, match="create one in each process"):
         asking.decide_many([FILE])
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("kind", [Gate, AsyncGate])
+def test_gate_object_cannot_be_sent_to_another_process(kind: Any, duplicate: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match=f"a {kind.__name__} cannot be copied or pickled: create one in each process"):
+        duplicate([kind(URL)] if duplicate is pickle.dumps else kind(URL))
 
 
 def test_decide_rejects_batches(script: Make) -> None:

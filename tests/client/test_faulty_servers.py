@@ -310,7 +310,9 @@ def test_redirects_and_cookies_are_ignored(ask: Callable[..., Any], status: str)
         with faulty_server(plain(moved)) as server:
             asking = ask(server.url, token="lensgate_secret")  # noqa: S106 - a value of this test
             for _ in range(2):
-                with pytest.raises(UnexpectedAnswer):
+                with pytest.raises(
+                    UnexpectedAnswer, match=f"redirects to '{other.url}.*pass the URL of the gate itself"
+                ):
                     asking.decide(FILE)
         assert other.seen == []
         assert len(server.seen) == 2

@@ -1,5 +1,6 @@
 """Retry delays and the retry budget."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -93,6 +94,9 @@ def test_ratio_limits_retries_without_a_minimum() -> None:
     assert 99 <= repeated <= 100
 
 
-def test_negative_numbers_are_rejected() -> None:
+@pytest.mark.parametrize("number", [-0.1, math.nan])
+def test_negative_numbers_are_rejected(number: float) -> None:
     with pytest.raises(ValueError, match="must be >= 0"):
-        Retries(ratio=-0.1)
+        Retries(ratio=number)
+    with pytest.raises(ValueError, match="must be >= 0"):
+        Retries(longest_outage=number)

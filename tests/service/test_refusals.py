@@ -75,6 +75,61 @@ def test_a_query_that_parsing_would_alter_is_an_error(recorded: Running, query: 
     assert b"percent-encoded UTF-8" in answer
 
 
+@pytest.mark.parametrize("target", [b"/v1/decisions?id=a#1.png&expected=glasses", b"/v1/decisions#?expected=glasses"])
+def test_a_fragment_that_would_swallow_the_order_is_an_error(recorded: Running, target: bytes) -> None:
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    with connected(recorded.url) as connection:
+        connection.sendall(head % (target, len(WHITE)) + WHITE)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"the URL holds a '#': write it as %23" in answer
+    assert recorded.client.post("/v1/decisions?id=a%231.png", content=WHITE).json()["id"] == "a#1.png"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "text"),
+    [
+        (b"GET /v1/decisions/%FF HTTP/1.1", b"percent-encoded UTF-8"),
+        (b"GET http://localhost HTTP/1.1", b"the URL has no path"),
+        (b"CONNECT localhost:443 HTTP/1.1", b"the URL has no path"),
+        (b"GET /livez HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0", b"Duplicate Content-Length"),
+        (b"GET /livez HTTP/1.1\r\nX-A: a\r\n b", b"Unexpected whitespace after header value"),
+    ],
+)
+def test_a_malformed_head_is_told_what_is_wrong_with_it(recorded: Running, request_line: bytes, text: bytes) -> None:
+    with connected(recorded.url) as connection:
+        connection.sendall(request_line + b"\r\nHost: localhost\r\n\r\n")
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert text in answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        ("application/x-www-form-urlencoded", b'{"reviewer": "Anna"}', "sent with Content-Type: application/json"),
+        ("application/json", b'["Anna"]', "the body must be a JSON object"),
+        ("application/json", b"", "the body must be a JSON object"),
+        ("application/json", b'{"reviewer": ', "the body is not JSON: Expecting value at character 13"),
+        ("application/json", b'{"reviewer": "Andr\xe9"}', "send JSON in UTF-8"),
+        ("application/json", b"[" * 30_000, "with less nesting"),
+        ("application/json", b'{"count": ' + b"9" * 5_000 + b"}", "shorter numbers"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_told_what_to_send(
+    recorded: Running, kind: str, body: bytes, text: str
+) -> None:
+    answer = recorded.client.post("/v1/review/claims", content=body, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+    assert text in answer.json()["detail"]
+
+
+def test_a_time_zone_whose_plus_was_read_as_a_blank_is_told_how_to_write_it(recorded: Running) -> None:
+    refused = recorded.client.get("/v1/decisions?since=2026-01-01T00:00:00+01:00")
+    assert (refused.status_code, "write the + of a time zone as %2B" in refused.json()["detail"]) == (400, True)
+    assert recorded.client.get("/v1/decisions?since=2026-01-01T00:00:00%2B01:00").status_code == 200
+
+
 def test_blanks_around_a_header_are_not_part_of_it(recorded: Running) -> None:
     with connected(recorded.url) as connection:
         connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: \t localhost \t\r\nConnection: close\r\n\r\n")

@@ -95,6 +95,15 @@ def test_a_content_encoding_that_is_not_true_does_no_harm(service: Running) -> N
     assert answer.status_code == 200
 
 
+def test_a_jpeg_whose_line_ends_curl_removed_is_refused_with_a_word_about_its_flag(service: Running) -> None:
+    body = encode(portrait(512), "JPEG").replace(b"\n", b"").replace(b"\r", b"")
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = service.client.post("/v1/decisions", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "corrupt_image")
+    assert "use --data-binary @FILE" in answer.json()["detail"]
+    assert service.client.post("/v1/decisions", content=FIFTH, headers=headers).status_code == 200
+
+
 def test_a_form_is_refused_with_a_word_about_the_raw_body(service: Running) -> None:
     answer = service.client.post("/v1/decisions", files={"image": ("a.png", FIFTH)})
     assert answer.json()["code"] == "unsupported_image"

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import httpx
 
-from lensgate_client._http.lifetime import ForkGuard, closed_error
+from lensgate_client._http.lifetime import ForkGuard, LoopGuard, closed_error
 from lensgate_client._http.options import client_options, request_options
 from lensgate_client._http.response_reader import ResponseReader, araw_chunks
 from lensgate_client._http.transport_errors import transport_error
@@ -26,7 +26,7 @@ class AsyncSender:
         sleep: waits for seconds.
 
     Raises:
-        ValueError: the URL or the token is invalid.
+        ValueError: the URL or the token is invalid, or a variable of the environment.
     """
 
     def __init__(
@@ -37,8 +37,11 @@ class AsyncSender:
         transport: httpx.AsyncBaseTransport | None,
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        self._http = httpx.AsyncClient(**client_options(url, token), transport=transport)
+        options = client_options(url, token, transport=transport)
+        self._proxy: httpx.Proxy | None = options.get("proxy")
+        self._http = httpx.AsyncClient(**options)
         self._fork_guard = ForkGuard()
+        self._loop_guard = LoopGuard()
         self._is_closed = False
         self._sleep = sleep
 
@@ -47,8 +50,10 @@ class AsyncSender:
 
         Raises:
             GateError: the call failed, or the sender is closed.
+            RuntimeError: earlier calls ran on another event loop.
         """
         self._check_open()
+        self._loop_guard.check()
         try:
             attempt = next(call)
             while True:
@@ -60,7 +65,8 @@ class AsyncSender:
     async def close(self) -> None:
         """Refuse new attempts and close the connections; requests in flight fail."""
         self._is_closed = True
-        await self._http.aclose()
+        if not self._loop_guard.is_other:
+            await self._http.aclose()
 
     async def _send(self, attempt: Attempt) -> AttemptResult:
         self._fork_guard.check()
@@ -75,7 +81,7 @@ class AsyncSender:
         except TimeoutError:
             return DeadlineExceeded("the gate did not respond in time")
         except httpx.RequestError as error:
-            return transport_error(error)
+            return transport_error(error, self._proxy)
 
     async def _exchange(self, attempt: Attempt) -> AttemptResult:
         async with self._http.stream(**request_options(attempt)) as response:

@@ -1,11 +1,21 @@
-"""Guards against use of a gate object after it was closed or in a forked process."""
+"""Guards against use of a gate object after it was closed, in a forked process, or on a second event loop."""
 
+import asyncio
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from lensgate_client.errors import GateError
+
+
+class OfOneProcess:
+    """Base of gate objects: their connections and threads cannot be copied, nor sent to another process."""
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError; pickle's own text would name a lock."""
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled: create one in each process")
 
 
 class ForkGuard:
@@ -23,6 +33,26 @@ class ForkGuard:
         """Raise RuntimeError in a forked process."""
         if self.is_forked:
             raise RuntimeError("this gate object was created before the process forked: create one in each process")
+
+
+class LoopGuard:
+    """Remembers the event loop of the first call: connections cannot be used, nor closed, on another one."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def is_other(self) -> bool:
+        """Whether earlier calls ran on another event loop than the running one."""
+        return self._loop not in (None, asyncio.get_running_loop())
+
+    def check(self) -> None:
+        """Raise RuntimeError on a second event loop."""
+        if self.is_other:
+            raise RuntimeError(
+                "this gate object was used on another event loop: create one for each asyncio.run, within it"
+            )
+        self._loop = asyncio.get_running_loop()
 
 
 class AttemptsInFlight:

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 
+from lensgate_client._http.environment import find_certificates, find_proxy
 from lensgate_client._protocol.retry_loop import Attempt
 from lensgate_client.errors import quoted, single_line
 
@@ -18,12 +19,15 @@ _MAX_IDLE_CONNECTIONS = 32
 _MAX_REASON = 300
 
 
-def client_options(url: str, token: str | None) -> dict[str, Any]:
+def client_options(url: str, token: str | None, *, transport: object = None) -> dict[str, Any]:
     """Return the options of `httpx.Client` and `httpx.AsyncClient`.
 
+    A `transport` replaces the proxy and the certificates of the environment.
+
     Raises:
-        ValueError: the URL or the token is invalid.
+        ValueError: the URL or the token is invalid, or a variable of the environment.
     """
+    parsed = _check_url(url)
     headers = {"Accept-Encoding": "identity", "User-Agent": "lensgate-client"}
     if token is not None:
         headers["Authorization"] = f"Bearer {_check_token(token)}"
@@ -34,11 +38,14 @@ def client_options(url: str, token: str | None) -> dict[str, Any]:
     )
     # A redirect would send the token and the image to another server, and a gate sets no cookies.
     return {
-        "base_url": _check_url(url),
+        "base_url": parsed,
         "headers": headers,
         "limits": limits,
         "cookies": _NoCookies(),
         "follow_redirects": False,
+        "trust_env": False,
+        "transport": transport,
+        **({} if transport else {"proxy": find_proxy(parsed), "verify": find_certificates(parsed)}),
     }
 
 

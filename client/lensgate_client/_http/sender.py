@@ -28,7 +28,7 @@ class Sender:
         sleep: waits for seconds; by default a wait that `close` ends.
 
     Raises:
-        ValueError: the URL or the token is invalid.
+        ValueError: the URL or the token is invalid, or a variable of the environment.
     """
 
     def __init__(
@@ -40,7 +40,9 @@ class Sender:
         transport: httpx.BaseTransport | None,
         sleep: Callable[[float], object] | None,
     ) -> None:
-        self._http = httpx.Client(**client_options(url, token), transport=transport)
+        options = client_options(url, token, transport=transport)
+        self._proxy: httpx.Proxy | None = options.get("proxy")
+        self._http = httpx.Client(**options)
         self._deadline = ThreadDeadline()
         apply_deadline(self._deadline, self._http)
         self._fork_guard = ForkGuard()
@@ -98,7 +100,7 @@ class Sender:
         except UnexpectedAnswer as error:
             return error
         except httpx.RequestError as error:
-            return transport_error(error)
+            return transport_error(error, self._proxy)
 
     def _exchange(self, attempt: Attempt) -> AttemptResult:
         with self._http.stream(**request_options(attempt)) as response:

@@ -12,13 +12,22 @@ _LOST_CONNECTION = re.compile("disconnected|closed connection")
 """Messages of httpcore and h11 for a connection that closed within a response; others are protocol violations."""
 
 
-def transport_error(error: httpx.RequestError) -> GateError:
-    """Convert an error of httpx; distinguish whether the gate may have received the request."""
+def transport_error(error: httpx.RequestError, proxy: httpx.Proxy | None = None) -> GateError:
+    """Convert an error of httpx; distinguish whether the gate may have received the request.
+
+    `proxy` is that of the environment, to which all connections go.
+    """
     reason = single_line(str(error), _MAX_REASON)
     text = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
-            return GateUnreachable(f"cannot connect to the gate at {_origin(error)}, is it running? ({text})")
+            if proxy is not None:
+                text += (
+                    f", through the proxy {_origin(proxy.url)} of the environment: NO_PROXY lists the hosts without one"
+                )
+            return GateUnreachable(
+                f"cannot connect to the gate at {_origin(error.request.url)}, is it running? ({text})"
+            )
         case httpx.TimeoutException():
             return DeadlineExceeded(f"the gate did not respond in time ({text})")
         case httpx.RemoteProtocolError() if not _LOST_CONNECTION.search(reason):
@@ -29,7 +38,6 @@ def transport_error(error: httpx.RequestError) -> GateError:
             return UnexpectedAnswer(f"the request cannot be sent to the gate ({text})")
 
 
-def _origin(error: httpx.RequestError) -> str:
-    """Return scheme, host and port of the request, without credentials."""
-    url = error.request.url
+def _origin(url: httpx.URL) -> str:
+    """Return scheme, host and port, without credentials."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"

@@ -15,6 +15,7 @@ from lensgate_client.retries import read_retry_after
 _MAX_QUOTED = 200
 _MAX_DETAIL = 1_000
 _MAX_REQUEST_ID = 128
+_REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_INPUT_SIZE = 4_096
 """Largest edge length of a model's input; a gate does not decode larger images."""
 
@@ -31,6 +32,8 @@ def read_error(response: GateResponse, *, now: float) -> GateError | None:
         return None
     problem = _read_problem(response)
     detail, code, request_id = (problem.get(key) for key in ("detail", "code", "request_id"))
+    if response.status in _REDIRECTS and (target := response.headers.get("location")):
+        detail = f"HTTP {response.status} redirects to {quoted(target)}: pass the URL of the gate itself"
     if not isinstance(detail, str):
         body = single_line(response.content[:_MAX_QUOTED].decode(errors="replace"))
         detail = f"HTTP {response.status} without a problem document of a Lensgate: {body or 'empty body'}"

@@ -14,8 +14,7 @@ from service.api.batch.session import BATCH, BatchSession
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import UploadParser
 from service.api.request_admission import CountRefusals
-from service.errors import Internal, MalformedRequest, MethodNotAllowed, NotReady, Overloaded
-from service.http.allowed_methods import NOT_ALLOWED, REFUSE
+from service.errors import Internal, MalformedRequest, NotReady, Overloaded
 from service.http.caller import name_caller
 from service.http.openapi import describe_body, describe_problems
 from service.http.scope_state import request_state
@@ -144,11 +143,6 @@ def make_batch_routes(runtime: Runtime) -> APIRouter:
         parser = make_parser(request.headers, runtime.settings.max_body_bytes)
         return BatchResponse(runtime, query=query, parser=parser)
 
-    @router.get(BATCH, name=REFUSE, include_in_schema=False)
-    async def refuse() -> None:
-        # `GET /v1/decisions/{name}` would look for a record of this name.
-        raise MethodNotAllowed(NOT_ALLOWED)
-
     return router
 
 
@@ -160,7 +154,9 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
     """
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
-    kind, options = parse_options_header(headers.get("content-type"))
+    if len(set(kinds := headers.getlist("content-type"))) > 1:
+        raise MalformedRequest("Content-Type has two values: send one")
+    kind, options = parse_options_header(kinds[0] if kinds else "")
     match kind.decode("latin-1"):
         case "application/x-tar":
             return TarParser(limit)

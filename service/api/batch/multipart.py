@@ -22,6 +22,9 @@ _CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 _DISPOSITION, _TYPE, _TRANSFER = b"content-disposition", b"content-type", b"content-transfer-encoding"
 _ENCODING = b"content-encoding"
 
+_MOST_PARAMETERS = 255  # Parsing takes the square of their number; no name of a file has more semicolons.
+_SHOWN_BOUNDARY = 80
+
 
 class FormParser:
     """The files of a form: parts with a file name, or with the Content-Type of an image.
@@ -39,7 +42,9 @@ class FormParser:
 
     def __init__(self, boundary: bytes) -> None:
         if not boundary:
-            raise MalformedRequest("the Content-Type multipart/form-data has no boundary: add one")
+            raise MalformedRequest(
+                "the Content-Type multipart/form-data has no boundary: let the HTTP library that writes the form set it"
+            )
         callbacks: MultipartCallbacks = {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
@@ -58,7 +63,9 @@ class FormParser:
         self._field = bytearray()
         self._value = bytearray()
         self._headers: dict[bytes, bytes] = {}
+        self._boundary = boundary
         self._is_refused = False
+        self._has_begun = False
         self._place = "before its first part"
         self._is_complete = False
 
@@ -68,7 +75,7 @@ class FormParser:
         try:
             self._parser.write(data)
         except MultipartParseError as error:
-            fault = MalformedRequest(f"the form is malformed {self._place}: {error}")
+            fault = self._describe(error)
         except MalformedRequest as error:
             fault = error
         events, self._events = self._events, []
@@ -81,7 +88,18 @@ class FormParser:
         if not self._is_complete:
             raise MalformedRequest(f"the form ends {self._place}, without its closing boundary")
 
+    def _describe(self, error: MultipartParseError) -> MalformedRequest:
+        if self._has_begun:
+            return MalformedRequest(
+                f"the form is malformed {self._place}: {error}; a header of a part is one line that ends in CR LF"
+            )
+        line = f"--{_text(self._boundary[:_SHOWN_BOUNDARY])}"
+        return MalformedRequest(
+            f"the form is malformed: it must begin with {line!r}, the boundary of its Content-Type, and CR LF"
+        )
+
     def _on_part_begin(self) -> None:
+        self._has_begun = True
         self._headers = {}
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -109,6 +127,10 @@ class FormParser:
             MalformedRequest: the part is not a file.
         """
         disposition = self._headers.get(_DISPOSITION, b"")
+        if disposition.count(b";") > _MOST_PARAMETERS:
+            raise MalformedRequest(
+                f"a Content-Disposition has more than {_MOST_PARAMETERS} parameters: name and filename are enough"
+            )
         _, options = parse_options_header(disposition)
         if (name := options.get(b"filename")) is not None:
             return distinct(name.decode("utf-8", "surrogateescape"))

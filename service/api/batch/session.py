@@ -24,7 +24,7 @@ from service.inference.admission import Permit
 from service.inference.payload import Payload
 from service.inference.request_context import ImageRequest, RequestContext
 from service.runtime import Runtime
-from service.timings import Stages
+from service.timings import Stages, show_duration
 
 BATCH = "/v1/decisions/batch"
 
@@ -164,7 +164,7 @@ class BatchSession:
                     image = replace(self._image, identity=identity)
                     decided = await self._runtime.pipeline.decide_file(context, body, image)
         except TimeoutError:
-            return failed(DeadlineExceeded(f"there was no answer within {self._timeout * 1000:.0f} ms"))
+            return failed(DeadlineExceeded(f"there was no answer within {show_duration(self._timeout)}"))
         except ServiceError as error:
             return failed(error)
         except Exception:

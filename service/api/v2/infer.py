@@ -89,9 +89,12 @@ class InferEndpoint:
 
 
 def _header_length(request: Request) -> int | None:
-    text = request.headers.get(_HEADER_LENGTH)
-    if text is None:
+    found = request.headers.getlist(_HEADER_LENGTH)
+    if not found:
         return None
+    text = found[0]
+    if any(other != text for other in found):
+        raise MalformedRequest(f"{_HEADER_LENGTH} has two values: send one")
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
         raise MalformedRequest(f"{_HEADER_LENGTH} is not a number of bytes")
     return int(text)

@@ -28,9 +28,6 @@ _KEPT_HEADS = 64
 
 _LABELS = {label.encode(): label for label in Label}
 
-# In any case, and with the first letter escaped: without one of these a request cannot hold `expected`.
-_EXPECTED_SPELLINGS = (b"xpected", b"XPECTED")
-
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -187,21 +184,42 @@ def _load(text: bytes | memoryview) -> dict[str, Any]:
     try:
         head = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the request is not JSON: {error}") from error
+        raise MalformedRequest(
+            f"the first {len(text):,} bytes are not JSON: {error}; with binary data behind the JSON, "
+            "Inference-Header-Content-Length must be the length of the JSON in bytes"
+        ) from error
     if not isinstance(head, dict):
         raise MalformedRequest("the request must be a JSON object")
-    _check_expected_is_unique(text)
+    _check_members_are_unique(bytes(text), head)
     return head
 
 
-def _check_expected_is_unique(text: bytes | memoryview) -> None:
-    """Raise MalformedRequest where a request with `expected` repeats a member: parsing would keep the last one."""
-    found = bytes(text)
-    if any(spelling in found for spelling in _EXPECTED_SPELLINGS):
-        try:
-            json.loads(found, object_pairs_hook=_unique)
-        except (RecursionError, ValueError) as error:  # Deeper, or with longer numbers, than this parser accepts.
-            raise MalformedRequest("a request with expected must have less nesting and shorter numbers") from error
+def _check_members_are_unique(text: bytes, head: dict[str, Any]) -> None:
+    """Raise MalformedRequest where an object repeats a member: parsing keeps the last one, and `expected` may be lost.
+
+    Each member has a colon. A repeated one is missing from the parsed head, so equal numbers exclude it.
+    """
+    if text.count(b":") == _count_members(head):
+        return
+    try:
+        json.loads(text, object_pairs_hook=_unique)
+    except (RecursionError, ValueError) as error:  # Deeper, or with longer numbers, than this parser accepts.
+        raise MalformedRequest("the request must have less nesting and shorter numbers") from error
+
+
+def _count_members(head: dict[str, Any]) -> int:
+    """Return the members of the objects that a request has; those of further objects are not counted."""
+    count = len(head) + _count_parameters(head)
+    for name in ("inputs", "outputs"):
+        tensors = head.get(name)
+        if isinstance(tensors, list):
+            count += sum(len(each) + _count_parameters(each) for each in tensors if isinstance(each, dict))
+    return count
+
+
+def _count_parameters(owner: dict[str, Any]) -> int:
+    parameters = owner.get("parameters")
+    return len(parameters) if isinstance(parameters, dict) else 0
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

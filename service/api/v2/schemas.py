@@ -237,20 +237,18 @@ class InferenceResponse(BaseModel):
     outputs: list[OutputTensor]
 
 
-class RegionRegistration(BaseModel):
+class RegionRegistration(_Object):
     """The range of a POSIX shared memory object that a region names."""
-
-    model_config = ConfigDict(strict=True)
 
     key: str = Field(description="Name of the object, as given to shm_open")
     offset: NonNegative = 0
     byte_size: Annotated[int, Field(ge=1)]
 
 
-class RepositoryQuery(BaseModel):
+class RepositoryQuery(_Object):
     """Which models the index lists."""
 
-    ready: Annotated[bool, BeforeValidator(bool)] = Field(False, description="Only models that are ready")
+    ready: bool = Field(False, description="Only models that are ready")
 
 
 INFER = describe_operation(

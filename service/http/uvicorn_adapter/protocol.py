@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
 from service.http.connections import Connections
-from service.http.framing import HEAD_END, check_framing, may_be_request, refused_by_parser
+from service.http.framing import HEAD_END, check_framing, check_target, may_be_request, refused_by_parser
 from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
 from service.http.scope_state import request_state
@@ -194,6 +194,7 @@ class GateProtocol(HttpToolsProtocol):
         if self._is_retelling:
             return
         try:
+            check_target(self.url)
             self._length = check_framing(self.headers, version=self.parser.get_http_version())
         except (MalformedRequest, ExpectationFailed) as error:
             self._fault = error

@@ -158,10 +158,13 @@ def test_a_head_that_is_too_long_is_answered(tmp_path: Path, loop: str) -> None:
         assert received(connection).startswith(b"HTTP/1.1 431 ")
 
 
-def test_who_speaks_no_tls_is_sent_away(tmp_path: Path, loop: str) -> None:
+def test_a_request_without_tls_is_told_to_use_it(tmp_path: Path, loop: str) -> None:
     with secured(tmp_path, loop) as service:
-        with pytest.raises(httpx.TransportError):
-            httpx.get(service.server.url.replace("https", "http"), trust_env=False, timeout=TIMEOUT)
+        url = service.server.url.replace("https", "http")
+        for body in (b"", NOISE * 20):
+            answer = httpx.post(f"{url}/v1/decisions", content=body, trust_env=False, timeout=TIMEOUT)
+            assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+            assert "use https://" in answer.json()["detail"]
         with service.client() as client:
             assert client.get("/livez").status_code == 200
 

@@ -73,6 +73,8 @@ def test_tokens_scopes_and_rates_are_those_of_http(tmp_path: Path) -> None:
         check(caller.send(silence), grpc.StatusCode.UNAUTHENTICATED, "unauthorized")
         check(caller.send(silence, **as_caller("nobody")), grpc.StatusCode.UNAUTHENTICATED, "unauthorized")
         check(caller.send(silence, **as_caller("reviewer")), grpc.StatusCode.PERMISSION_DENIED, "forbidden")
+        both = [*as_caller("nobody")["metadata"], *as_caller("generator")["metadata"]]
+        check(caller.send(silence, metadata=both), grpc.StatusCode.INVALID_ARGUMENT, "malformed_request")
         silence.end()
         assert ServerLiveResponse.FromString(caller.ask(b"", method="ServerLive")).live
         check(caller.ask(b"", method="ServerMetadata"), grpc.StatusCode.UNAUTHENTICATED, "unauthorized")

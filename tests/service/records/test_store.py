@@ -1,6 +1,7 @@
 """Databases that go, hang, or come back as another."""
 
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from service.errors import NotFound, RecordsUnavailable
 from service.records import postgres as connections
+from service.records import sqlite
 from service.records.query import Page, find_image, find_one
 from service.records.store import Store
 from service.records.tables import decisions
@@ -30,6 +32,23 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     put(store, [entry("after")])
     assert path.exists()
     assert names(store) == ["after"]
+    store.close()
+
+
+def test_a_store_whose_connections_are_all_in_use_is_busy_and_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    store = Store(f"sqlite:///{tmp_path / 'records.db'}")
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(store.begin())
+            except RecordsUnavailable as error:
+                assert error.detail == "the record store is busy: all connections to it are in use"
+                break
+        monkeypatch.setattr(Store, "_make_tables", None)  # It is not opened again.
+    assert names(store) == []
     store.close()
 
 

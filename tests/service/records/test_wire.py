@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,11 +14,15 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 import tritonclient.http as triton
+from sqlalchemy import text
 
 from service.inference.preprocess import Source
+from service.records import routes
 from service.records.decision_record import DecisionRecord
+from service.records.query import Page
+from service.records.store import READERS, Store
 from tests.support.images import encode, flat
-from tests.support.servers import Running, running_service, wait_until
+from tests.support.servers import TIMEOUT, Running, running_service, wait_until
 
 BLACK, GREY, WHITE = (encode(flat(value)) for value in (0, 128, 255))
 
@@ -55,7 +60,9 @@ def test_a_decision_is_read_back_as_it_was_answered(recording: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a/b/c.png", "run/7/image", "100%", "%2F", "../..", "a?b#c", "käse/☃", " ", "batch/1", "x" * 128], ids=repr
+    "name",
+    ["a/b/c.png", "run/7/image", "100%", "%2F", "../..", "a?b#c", "käse/☃", " ", "batch", "batch/1", "x" * 128],
+    ids=repr,
 )
 def test_any_id_names_its_decision_in_a_path(recording: Running, name: str) -> None:
     recording.post(GREY, id=name)
@@ -261,6 +268,33 @@ def test_a_store_that_is_away_harms_no_decision(tmp_path: Path) -> None:
         answer = service.client.get("/v1/decisions")
         assert (answer.status_code, answer.json()["code"]) == (503, "records_unavailable")
         assert service.client.get("/readyz").status_code == 200
+
+
+def test_many_slow_readers_leave_the_recorder_its_connection(
+    recording: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, inside = threading.Event(), threading.Semaphore(0)
+
+    def read_slowly(store: Store, _: Page) -> tuple[list[dict[str, Any]], str | None]:
+        with store.begin() as connection:
+            connection.execute(text("SELECT 1"))
+            inside.release()
+            assert go.wait(TIMEOUT)
+        return [], None
+
+    monkeypatch.setattr(routes, "find_page", read_slowly)
+    recording.post(GREY)
+    written(recording, 1)
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(recording.client.get, "/v1/decisions") for _ in range(20)]
+        try:
+            assert all(inside.acquire(timeout=TIMEOUT) for _ in range(READERS))
+            recording.post(WHITE)
+            written(recording, 2)
+            assert recording.metric("lensgate_record_failures_total") == 0
+        finally:
+            go.set()
+        assert {each.result().status_code for each in asked} == {200}
 
 
 def test_the_bytes_of_a_body_are_given_back_with_its_answer(recording: Running) -> None:

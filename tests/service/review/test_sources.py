@@ -1,7 +1,10 @@
 """The report by source from the records, in SQLite and PostgreSQL, over HTTP and as a metric."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ from service.ids import least_id
 from service.metrics.sources import SourceMetrics
 from service.records.store import Store
 from service.records.tables import decisions
+from service.review import sources
 from service.review.served import Served
 from service.review.source_watch import SourceWatch
-from service.review.sources import SourceQuery, read_sources
+from service.review.sources import SourceQuery, SourceReport, read_sources
 from tests.support.servers import Running, running_service
 
 from .decisions import decision
@@ -56,6 +60,11 @@ def put(store: Store, *groups: Iterator[dict[str, Any]]) -> None:
 def images_of(store: Store, **query: Any) -> dict[str | None, int]:
     report = read_sources(store, SourceQuery(**query), SERVED)
     return {one.source: one.images for one in report.sources}
+
+
+def test_a_version_that_no_database_can_hold_has_no_images(store: Store) -> None:
+    put(store, rows("a", 3))
+    assert images_of(store, version="1\0") == {}
 
 
 def test_a_broken_source_is_first_and_its_outcomes_have_intervals(store: Store) -> None:
@@ -138,6 +147,26 @@ def test_it_is_asked_over_http(service: Running) -> None:
     assert {one["images"] for one in report["sources"]} == {50}
     difference = report["sources"][0]["differences"][0]
     assert (difference["expected"], difference["reason"], difference["ratio"]) == ("glasses", "contradicted", 0.8)
+
+
+def test_reports_asked_for_at_a_time_are_computed_once_or_twice(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, running = [], threading.Lock()
+
+    def compute(*given: Any) -> SourceReport:
+        assert running.acquire(blocking=False)
+        calls.append(given)
+        time.sleep(0.3)
+        running.release()
+        return read_sources(*given)
+
+    monkeypatch.setattr(sources, "read_sources", compute)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(service.client.get, "/v1/sources?version=1") for _ in range(8)]
+        assert {each.result().status_code for each in asked} == {200}
+    # Those that came while the first was computed share one.
+    assert len(calls) < 4
 
 
 @pytest.mark.parametrize(

@@ -283,9 +283,12 @@ def test_the_last_line_arrives_though_the_caller_still_sends(steady: Running) ->
         ({"Content-Type": "image/png"}, "multipart/form-data or application/x-tar"),
         ({"Content-Type": "multipart/form-data"}, "boundary"),
         ({"Content-Type": TAR_TYPE, "Content-Encoding": "gzip"}, "Content-Encoding"),
+        ([("Content-Type", TAR_TYPE), ("Content-Type", FORM_TYPE)], "Content-Type has two values"),
     ],
 )
-def test_what_cannot_be_read_is_refused_before_it_is_sent(steady: Running, headers: dict[str, str], named: str) -> None:
+def test_what_cannot_be_read_is_refused_before_it_is_sent(
+    steady: Running, headers: dict[str, str] | list[tuple[str, str]], named: str
+) -> None:
     with httpx.Client(base_url=steady.url, timeout=TIMEOUT, trust_env=False) as client:
         answer = client.post("/v1/decisions/batch", headers=headers, content=b"x")
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")

@@ -134,9 +134,20 @@ def test_headers_of_a_part_are_bounded(headers: bytes) -> None:
         one(headers)
 
 
-def test_what_stands_before_the_first_boundary_is_an_error_and_not_passed_over() -> None:
-    with pytest.raises(MalformedRequest, match="before its first part: Expected boundary"):
-        parse([b"This is a form.\r\n" + FORM])
+def test_parameters_of_a_part_are_bounded() -> None:
+    with pytest.raises(MalformedRequest, match="a Content-Disposition has more than 255 parameters"):
+        one(b'Content-Disposition: form-data; filename="a.png"; x="' + b";" * 255)
+
+
+@pytest.mark.parametrize("data", [b"This is a form.\r\n" + FORM, b"--other\r\n", FORM.replace(b"\r\n", b"\n")])
+def test_what_stands_before_the_first_boundary_is_an_error_that_names_the_boundary(data: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="must begin with '------boundary7', the boundary of its Content-Type"):
+        parse([data])
+
+
+def test_a_header_on_two_lines_is_an_error_that_says_so() -> None:
+    with pytest.raises(MalformedRequest, match="a header of a part is one line that ends in CR LF"):
+        one(b'Content-Disposition: form-data; name="f";\r\n filename="a.png"')
 
 
 def test_memory_is_flat_over_empty_parts() -> None:

@@ -200,6 +200,45 @@ def test_a_draining_service_is_not_ready(service: Running) -> None:
     assert service.client.post("/v2/repository/index", json={"ready": True}).json() == []
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "text"),
+    [
+        ("/v2/repository/index", {"raedy": True}, "did you mean 'ready'?"),
+        ("/v2/repository/index", {"ready": "false"}, "ready: must be a valid boolean"),
+        (
+            "/v2/systemsharedmemory/region/a/register",
+            {"key": "a", "byte_size": 8, "ofset": 4096},
+            "did you mean 'offset'?",
+        ),
+    ],
+)
+def test_a_misspelt_or_wrong_member_of_a_small_body_is_an_error(
+    served: Running, path: str, body: dict[str, Any], text: str
+) -> None:
+    assert text in check_problem(served.client.post(path, json=body), 400, "malformed_request")
+
+
+@pytest.mark.parametrize("off", [-5, 5, None])
+def test_a_wrong_length_of_the_json_is_told_where_it_is_set(served: Running, off: int | None) -> None:
+    body, headers = request()
+    wrong = {} if off is None else {name: str(int(length) + off) for name, length in headers.items()}
+    text = check_problem(ask(served, body, wrong), 400, "malformed_request")
+    assert "Inference-Header-Content-Length must be" in text
+
+
+def test_two_lengths_of_the_json_are_refused(served: Running) -> None:
+    body, headers = request()
+    ((name, length),) = headers.items()
+    answer = served.client.post(INFER, content=body, headers=[(name, length), (name, "2")])
+    assert "has two values" in check_problem(answer, 400, "malformed_request")
+    assert served.client.post(INFER, content=body, headers=[(name, length)] * 2).status_code == 200
+
+
+def test_a_timeout_in_seconds_instead_of_microseconds_is_shown_with_its_unit(served: Running) -> None:
+    text = check_problem(ask(served, *request(parameters={"timeout": 5})), 504, "deadline_exceeded")
+    assert text == "there was no answer within 0.005 ms"
+
+
 def test_requests_are_counted_by_route_and_never_by_name(served: Running) -> None:
     route = "/v2/models/{name}/versions/{version}/infer"
     before = served.metric("lensgate_requests_total", route=route, status="404")

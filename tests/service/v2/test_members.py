@@ -105,7 +105,13 @@ def test_an_order_in_the_wrong_form_is_an_error(given: dict[str, Any]) -> None:
         b'{"inputs":[%s],"parameters":{"expected":"glasses"},"parameters":{}}',
         b'{"inputs":[%s],"parameters":{"expected":"glasses","expected":"no_glasses"}}',
         b'{"inputs":[%s],"parameters":{"\\u0065xpected":"glasses","expected":"no_glasses"}}',
+        b'{"inputs":[%s],"parameters":{"\\u0065\\u0078pected":"glasses","e\\u0078pected":"no_glasses"}}',
+        b'{"inputs":[%s],"parameters":{"\\u0065\\u0078pected" : "glasses"},"parameters" : {}}',
+        b'{"inputs":[%s],"parameters":{"EXpected":"glasses"},"parameters":{}}',
+        b'{"inputs":[%s],"parameters":{"order":"glasses"},"parameters":{}}',
         b'{"inputs":[{"name":"expected","datatype":"BYTES","shape":[1],"data":["glasses"]}],"inputs":[%s]}',
+        b'{"id":"a","inputs":[%s],"id":"b"}',
+        b'{"inputs":[%s],"outputs":[{"name":"reason","name":"decision"}]}',
     ],
 )
 def test_an_order_that_a_second_member_would_replace_is_an_error(text: bytes) -> None:
@@ -113,7 +119,12 @@ def test_an_order_that_a_second_member_would_replace_is_an_error(text: bytes) ->
         parse(text % orjson.dumps(IMAGE))
 
 
-@pytest.mark.parametrize("rest", [b"[" * 1000 + b"]" * 1000, b"1" * 5000])
+def test_colons_in_values_are_not_taken_for_members() -> None:
+    head = {"id": "run:7:a", "inputs": [IMAGE], "parameters": {"source": "gan:7", "headers": {"a": {"b": 1}}}}
+    assert parse(head).identity == "run:7:a"
+
+
+@pytest.mark.parametrize("rest", [b'{"a":' * 1000 + b"1" + b"}" * 1000, b'{"a":' + b"1" * 5000 + b"}"])
 def test_a_request_that_only_one_parser_reads_is_an_error(rest: bytes) -> None:
     with pytest.raises(MalformedRequest):
         parse(b'{"inputs":[%s],"parameters":{"expected":"glasses","headers":%s}}' % (orjson.dumps(IMAGE), rest))

@@ -1,0 +1,65 @@
+"""The proxy and the certificates that the environment names for the URL of a gate.
+
+httpx reads the same variables, but it fails to make a client if NO_PROXY lists an IPv6 network, as in many containers.
+"""
+
+import ipaddress
+import ssl
+from urllib.request import getproxies
+
+import httpx
+
+from lensgate_client.errors import single_line
+
+_MAX_REASON = 300
+_PORTS = {"http": 80, "https": 443}
+
+
+def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
+    """Return the proxy of HTTP_PROXY or HTTPS_PROXY, by the scheme of the URL, else of ALL_PROXY.
+
+    It is None without one, and for the hosts that NO_PROXY lists: names with their subdomains, addresses, networks such
+    as `10.0.0.0/8`, and `*`.
+
+    Raises:
+        ValueError: the variable is not the URL of a proxy.
+    """
+    found = getproxies()
+    name = url.scheme if found.get(url.scheme) else "all"
+    proxy = found.get(name)
+    if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in found.get("no", "").split(",")):
+        return None
+    try:
+        return httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+    except (httpx.InvalidURL, ValueError) as error:
+        reason = single_line(str(error), _MAX_REASON)
+        raise ValueError(f"the variable {name.upper()}_PROXY is not the URL of a proxy: {reason}") from None
+
+
+def find_certificates(url: httpx.URL) -> ssl.SSLContext:
+    """Return the context for TLS with the certificates of SSL_CERT_FILE or SSL_CERT_DIR, else with those of httpx.
+
+    Raises:
+        ValueError: they cannot be loaded.
+    """
+    if url.scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ValueError(f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be loaded: {error}") from error
+
+
+def _is_listed(url: httpx.URL, entry: str) -> bool:
+    """Return whether an entry of NO_PROXY names the host of the URL."""
+    scheme, separator, host = entry.rpartition("://")
+    if entry == "*" or (separator and scheme not in (url.scheme, "all")):
+        return entry == "*"
+    try:
+        return ipaddress.ip_address(url.host) in ipaddress.ip_network(host.strip("[]"), strict=False)
+    except ValueError:  # One of them is a name.
+        name, _, port = host.partition(":")
+    if port and port != str(url.port or _PORTS[url.scheme]):
+        return False
+    name = name.lstrip("*").lstrip(".")
+    return bool(name) and (url.host == name or url.host.endswith(f".{name}"))
