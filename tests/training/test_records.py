@@ -19,7 +19,7 @@ from training.data import shards
 from training.data.dataset import Split, read_dataset
 from training.data.near_duplicates import NEAR, group_near, perceptual_hash
 from training.data.records import Manifest, join, load_records, read_rows, write_records
-from training.errors import RecordsError
+from training.errors import DataError, RecordsError
 
 IMAGES = "faces-spring-2020/faces-spring-2020"
 
@@ -109,6 +109,17 @@ def test_a_file_that_changed_is_decoded_again_and_the_old_shard_goes(folder: Pat
     assert before.shards[32][0].file != after.shards[32][0].file
     assert not (tmp_path / "r" / before.shards[32][0].file).exists()
     assert before.fingerprint() != after.fingerprint()
+
+
+def test_records_stay_complete_while_others_in_their_place_are_refused(folder: Path, tmp_path: Path) -> None:
+    before = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    few = write_dataset(tmp_path / "few", half(4))
+    with pytest.raises(DataError, match="cannot be split"):
+        write_records([read_dataset(few)], tmp_path / "r", sizes=[64], seed=0)
+    assert Manifest.read(tmp_path / "r") == before
+    assert len(load_records(tmp_path / "r", *Split)) == 120
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=1)
+    assert [path.name for path in (tmp_path / "r/shards/64").iterdir()] == []
 
 
 def test_a_table_that_was_edited_is_refused(folder: Path, tmp_path: Path) -> None:
