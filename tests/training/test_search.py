@@ -25,7 +25,7 @@ from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, load_parts, load_records, write_records
-from training.errors import DataError, RecordsError, SearchError
+from training.errors import DataError, DivergedError, RecordsError, SearchError
 from training.model.preset import PRESETS, Preset
 from training.search import study
 from training.search import trials as search
@@ -285,7 +285,9 @@ def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
 
 def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> None:
     def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
-        return {"log_loss": math.nan} if int(values["value"]) < 6 else by_value(values, state)
+        if int(values["value"]) < 6:
+            raise DivergedError("the loss became NaN")
+        return by_value(values, state)
 
     found = run_trials(listed(CASES, key="one"), measure, tmp_path)
     assert found == tuple(

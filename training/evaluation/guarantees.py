@@ -131,7 +131,6 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
         RecordsError: the run is unfinished, or was fitted to other records.
     """
     fitted = _fitted(records, run)
-    (run / CERTIFICATE_FILE).unlink(missing_ok=True)
     size = int(fitted.run.settings["size"])
     head = fit_head(fitted.network, load_records(records, Split.TRAIN, size=size).images, seed=seed)
     held = load_records(records, Split.CALIBRATION, size=size)
@@ -140,7 +139,8 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
         calibration=calibrate(predict_logits(fitted.network, held.images), held.labels),
         novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
     )
-    # An old threshold must not meet a new head.
+    # An old threshold must not meet a new head, nor an old certificate either of them.
+    (run / CERTIFICATE_FILE).unlink(missing_ok=True)
     (run / CALIBRATION_FILE).unlink(missing_ok=True)
     save_keras(head, run / HEAD_FILE)
     write_atomically(run / CALIBRATION_FILE, found.model_dump_json(indent=2).encode())

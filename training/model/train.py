@@ -78,13 +78,17 @@ def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, comma
     """Train on the train split, keep the epoch that is best on validation; write network, history and run.
 
     An interrupted run resumes after its last complete epoch if records, seed and settings are the same; a finished run
-    is not repeated unless its files are damaged.
+    is not repeated unless its files are damaged. Another run in the folder stays complete until this one has finished.
+
+    Raises:
+        DivergedError: the loss became NaN.
+        FolderInUse: another run is writing to the folder.
+        RecordsError: the records are unfinished, lack shards or this size, or change meanwhile.
     """
     fingerprint = Manifest.read(records).fingerprint()
     if (finished := _finished(out, fingerprint, preset, seed=seed)) is not None:
         return finished
     with locked(out):
-        (out / RUN_FILE).unlink(missing_ok=True)
         return _fit(records, out, preset=preset, seed=seed, command=command, fingerprint=fingerprint)
 
 
@@ -99,6 +103,7 @@ def _fit(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str
         parameters=int(trained.network.count_params()),
         settings=preset.settings(),
     )
+    (out / RUN_FILE).unlink(missing_ok=True)
     save_keras(trained.network, out / NETWORK_FILE)
     write_atomically(out / HISTORY_FILE, _as_csv(trained.history).encode())
     write_atomically(out / RUN_FILE, run.model_dump_json(indent=2).encode())

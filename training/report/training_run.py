@@ -64,7 +64,7 @@ def training(evidence: Evidence) -> Section:
 def kept_epoch(evidence: Evidence) -> int:
     """Return the exported epoch, from 1: the last without patience, else the one of lowest validation loss."""
     losses = evidence.history["val_loss"]
-    return int(np.argmin(losses)) + 1 if evidence.run.settings["patience"] else len(losses)
+    return int(np.nanargmin(losses)) + 1 if evidence.run.settings["patience"] else len(losses)
 
 
 def _about(one: CardDataSet) -> Html:
