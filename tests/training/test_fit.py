@@ -134,6 +134,32 @@ def test_a_fit_whose_files_are_damaged_is_named_and_repeated(records: Path, tmp_
     assert load_fitted(tmp_path).run == again.run
 
 
+@pytest.mark.parametrize("text", ["", "epoch,loss\n", "epoch;loss\n1;0.5\n", "epoch,loss\n1\n"])
+def test_a_history_that_was_edited_is_named_and_written_anew(records: Path, tmp_path: Path, text: str) -> None:
+    preset = PRESET.changed(epochs=1)
+    fit_network(records, tmp_path, preset=preset, seed=1)
+    whole = (tmp_path / HISTORY_FILE).read_text()
+    (tmp_path / HISTORY_FILE).write_text(text)
+    with pytest.raises(RecordsError, match=r"history\.csv cannot be read: run `lensgate train fit` again"):
+        read_history(tmp_path)
+    fit_network(records, tmp_path, preset=preset, seed=1)
+    assert (tmp_path / HISTORY_FILE).read_text() == whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"colour": 1}, {"filters": "four"}, {"size": 64}, {"size": "small"}],
+    ids=["unknown", "no number", "another size", "no size"],
+)
+def test_settings_of_a_run_that_were_edited_are_named(records: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1)
+    run = json.loads((tmp_path / RUN_FILE).read_text())
+    run["settings"] |= change
+    (tmp_path / RUN_FILE).write_text(json.dumps(run))
+    with pytest.raises(RecordsError, match=r"run\.json .*: run `lensgate train fit` again"):
+        load_fitted(tmp_path)
+
+
 @pytest.mark.parametrize("left", [b"", b"PK\x03\x04"])
 def test_a_state_that_was_cut_off_at_its_start_is_ignored(tmp_path: Path, left: bytes) -> None:
     (tmp_path / STATE_FILE).write_bytes(left)

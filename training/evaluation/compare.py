@@ -71,7 +71,7 @@ def compare_runs(records: AnyPath, folders: Sequence[Path]) -> Comparison:
     for name, one in zip(names, fitted, strict=True):
         if one.run.records != fingerprint:
             raise RecordsError(f"{name} was fitted to other records than {records}: its test split is not held out")
-    labels, logits = _test_logits(records, [(one.network, Preset.from_settings(one.run.settings)) for one in fitted])
+    labels, logits = _test_logits(records, [(one.network, one.run.preset) for one in fitted])
     wrong, losses = (logits >= 0) != (labels == 1), log_losses(expit(logits), labels)
     means = _resampled(losses)
     runs = tuple(

@@ -42,11 +42,7 @@ def training(evidence: Evidence) -> Section:
     said = paragraph(
         f"{count(run.epochs, 'epoch')} over {count(len(evidence.train), 'image')}, seed {run.seed}, "
         f"{count(run.parameters, 'parameter')}. Epoch {kept} was selected: "
-        + (
-            "the last one."
-            if kept == run.epochs and not run.settings["patience"]
-            else "it has the lowest validation loss."
-        )
+        + ("the last one." if kept == run.epochs and not run.preset.patience else "it has the lowest validation loss.")
     )
     curves = (
         ReportFigure(
@@ -64,7 +60,7 @@ def training(evidence: Evidence) -> Section:
 def kept_epoch(evidence: Evidence) -> int:
     """Return the exported epoch, from 1: the last without patience, else the one of lowest validation loss."""
     losses = evidence.history["val_loss"]
-    return int(np.nanargmin(losses)) + 1 if evidence.run.settings["patience"] else len(losses)
+    return int(np.nanargmin(losses)) + 1 if evidence.run.preset.patience else len(losses)
 
 
 def _about(one: CardDataSet) -> Html:
