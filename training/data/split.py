@@ -50,6 +50,8 @@ def assign_splits(
     Raises:
         DataError: a label has too few images for every split.
     """
+    if not auxiliary:
+        _check_test_labels(pictures, folder)
     elsewhere = elsewhere or {}
     own = {picture.group for picture in pictures if picture.in_test}
     unseen = own.union(tested, (group for group, split in elsewhere.items() if auxiliary or split is not Split.TRAIN))
@@ -83,6 +85,16 @@ def _cut(units: dict[int, bool], shares: dict[Split, float], seed: int) -> dict[
         found |= dict.fromkeys(cut, split)
         base = len(rest) if split is Split.TEST else base
     return found
+
+
+def _check_test_labels(pictures: Sequence[SplitImage], folder: object) -> None:
+    labels = [one.glasses for one in pictures if one.in_test]
+    if len(set(labels)) == 1:
+        raise DataError(
+            f"test.csv of {folder} is the test split, which needs both labels, but its {len(labels)} images are all "
+            f"{'with' if labels[0] else 'without'} glasses: add images of the other label, or remove the column "
+            "glasses there, so that the test split is cut from train.csv"
+        )
 
 
 def _lacks_a_label(pictures: Sequence[SplitImage], splits: Sequence[Split | None]) -> bool:
