@@ -15,7 +15,7 @@ from gate.files import atomic_file
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.data.dataset import IMAGE_FOLDERS, read_unlabelled
+from training.data.dataset import IMAGE_FOLDERS, read_unlabelled, require_folder
 from training.data.shards import decode_images
 from training.errors import DataError
 from training.evaluation.evaluate import score_images
@@ -39,8 +39,9 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     Returns the images, and one line for each row of the table that was skipped.
 
     Raises:
-        DataError: the folder does not contain an image, or the table names none that exists.
+        DataError: the folder does not exist or contain an image, or the table names none that exists.
     """
+    require_folder(folder)
     unlabelled, problems = read_unlabelled(folder)
     if unlabelled:
         return [example.path for example in unlabelled], problems

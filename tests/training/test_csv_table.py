@@ -93,12 +93,12 @@ def test_every_row_is_read_or_named_with_its_line(folder: Path) -> None:
     ]
     assert names(folder, "\n".join(lines)) == ["face-1=0", "face-6=1"]
     assert read_dataset(folder).problems == (
-        "train.csv line 3: face-2 has 1 cells instead of 3",
+        "train.csv line 3: face-2 has 1 cell instead of 3",
         "train.csv line 4: face-3 has the label 'yes' instead of 0 or 1",
         "train.csv line 5: face-4 has the label 'true' instead of 0 or 1",
         "train.csv line 6: face-5 has the label '2' instead of 0 or 1",
         "train.csv line 7: face-6 has 4 cells instead of 3",
-        "train.csv line 8: face-1 is listed twice; the first line (2) counts",
+        "train.csv line 8: face-1 is listed twice; the first line (2) counts, which has another label",
         "train.csv line 9: the row has no id",
         "train.csv line 10: face-99 has no image",
     )

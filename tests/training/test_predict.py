@@ -56,6 +56,8 @@ def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
     assert [path.name for path in find_images(ROOT / "samples")[0]][:2] == ["faint-1.png", "frames-1.png"]
     with pytest.raises(DataError, match="does not contain an image"):
         find_images(tmp_path)
+    with pytest.raises(DataError, match="mistyped does not exist"):
+        find_images(tmp_path / "mistyped")
 
 
 def test_rows_without_an_image_are_named_and_labelled_images_never_take_their_place(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def _line(number: int, cells: list[str], columns: Sequence[str]) -> CsvRow:
     extra = cells[len(columns) :]
     fault = ""
     if len(cells) < len(columns) or any(cell.strip() for cell in extra):
-        fault = f"{len(cells)} cells instead of {len(columns)}"
+        fault = f"{len(cells)} cell{'s' if len(cells) != 1 else ''} instead of {len(columns)}"
     return CsvRow(number, dict(zip(columns, cells, strict=False)), fault)
 
 

@@ -101,6 +101,7 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     Raises:
         DataError: `train.csv` is missing, a table cannot be read or lacks a column, or no labelled image is found.
     """
+    require_folder(folder)
     table = folder / "train.csv"
     if not table.is_file():
         raise DataError(f"{table} does not exist: --data takes a folder in the Kaggle layout, which contains train.csv")
@@ -126,7 +127,18 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
 def data_set_name(folder: Path) -> str:
     """Return the name of the data set in `folder`: the folder's own, also for `.` and `..`."""
     # Path.resolve would follow links, which have other names.
-    return Path(os.path.abspath(folder)).name.encode(errors="backslashreplace").decode()  # noqa: PTH100
+    return printable(Path(os.path.abspath(folder)).name)  # noqa: PTH100
+
+
+def printable(text: str) -> str:
+    """Escape the bytes of a name that are not UTF-8, which neither JSON nor HTML can hold."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def require_folder(folder: Path) -> None:
+    """Raise DataError unless `folder` is one."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: --data takes a folder")
 
 
 def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
@@ -208,9 +220,12 @@ def _read_about(folder: Path) -> Provenance:
     if not path.is_file():
         return Provenance()
     try:
-        return Provenance.model_validate_json(path.read_bytes())
+        return Provenance.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except ValidationError as error:
-        raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
+        faults = "; ".join(": ".join(filter(None, (*map(str, one["loc"]), one["msg"]))) for one in error.errors())
+        raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {faults}') from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 
 
 def _images_in(folder: Path) -> Iterator[Path]:
@@ -221,7 +236,7 @@ def _images_in(folder: Path) -> Iterator[Path]:
 def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
     required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
     found = read_table(table, required, optional={"glasses", "source"})
-    seen: dict[str, int] = {}
+    seen: dict[str, CsvRow] = {}
     examples = []
     for line in found.lines:
         example = _read_line(line, images, seen, is_labelled="glasses" in found.columns)
@@ -229,26 +244,31 @@ def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> li
             problems.append(f"{table.name} line {line.number}: {example}")
         else:
             examples.append(example)
-            seen[example.name] = line.number
+            seen[example.name] = line
     return examples
 
 
 def _read_line(
-    line: CsvRow, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool
+    line: CsvRow, images: Mapping[str, Path], seen: Mapping[str, CsvRow], *, is_labelled: bool
 ) -> Example | str:
     """Return the image and label of a row, or its problem."""
     given = line.cells.get("id", "").strip()
     name = _name(given) if given else "the row"
-    label = line.cells.get("glasses", "").strip().removesuffix(".0")
+    label = _label(line)
     if line.fault:
         return f"{name} has {line.fault}"
     if not given:
         return "the row has no id"
     if name in seen:
-        return f"{name} is listed twice; the first line ({seen[name]}) counts"
+        conflict = "" if _label(seen[name]) == label else ", which has another label"
+        return f"{name} is listed twice; the first line ({seen[name].number}) counts{conflict}"
     if is_labelled and label not in ("0", "1"):
         return f"{name} has the label {label!r} instead of 0 or 1"
     if name not in images:
         return f"{name} has no image"
     glasses = label == "1" if is_labelled else None
     return Example(name, images[name], glasses, line.cells.get("source", "").strip(), glasses)
+
+
+def _label(line: CsvRow) -> str:
+    return line.cells.get("glasses", "").strip().removesuffix(".0")
