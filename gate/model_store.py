@@ -6,6 +6,7 @@ under a lock on the folder.
 """
 
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -133,8 +134,9 @@ class ModelStore:
         """Return a name for a new version: `version`, or else the next number.
 
         Raises:
-            ModelError: the name is taken or not valid.
+            ModelError: the name is taken or not valid, or no version can be written here.
         """
+        self._check_place()
         numbers = [int(name) for name in self.versions() if name.isdecimal()]
         version = str(max(numbers, default=0) + 1) if version is None else version
         if not re.fullmatch(VERSION_PATTERN, version):
@@ -146,6 +148,14 @@ class ModelStore:
         if (self.folder / version).exists():
             raise ModelError(f"{self.folder / version} exists, and versions are never overwritten: choose another name")
         return version
+
+    def _check_place(self) -> None:
+        """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
+        place = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+        if not place.is_dir():
+            raise ModelError(f"{place} is not a folder: name another folder of models")
+        if not os.access(place, os.W_OK):
+            raise ModelError(f"{place} cannot be written to: name another folder of models")
 
     def add(self, model: Model) -> Path:
         """Write a new version and return its folder, which appears atomically. It is not promoted.
