@@ -183,6 +183,18 @@ def test_a_data_set_in_a_folder_whose_name_is_not_utf_8_is_read(folder: Path, tm
     assert len(load_records(tmp_path / "r", *Split)) == 120
 
 
+def test_no_name_on_the_way_needs_to_be_utf_8(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for ending in (b"png", b"jpg"):
+        Path(os.fsdecode(os.fsencode(folder / IMAGES) + b"/face-\xff." + ending)).touch()
+    folder, out = folder.rename(tmp_path / os.fsdecode(b"caf\xe9")), tmp_path / os.fsdecode(b"r\xe9")
+    texts = ["--licence", os.fsdecode(b"caf\xe9=libert\xe9"), "--size", "32"]
+    assert main(["train", "prepare", "--data", str(folder), "--records", str(out), *texts]) == 0
+    assert r"face-\udcff.jpg is ignored: face-\udcff.png has the same name" in capsys.readouterr().err
+    (described,) = Manifest.read(out).data
+    assert (described.name, described.licence) == (r"caf\udce9", r"libert\udce9")
+    assert len(load_records(out, *Split)) == 120
+
+
 def test_one_run_at_a_time_writes_records(folder: Path, tmp_path: Path) -> None:
     write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
     with locked(tmp_path / "r"), pytest.raises(FolderInUse, match="another run is writing"):

@@ -8,10 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.storage import AnyPath
+from common.storage import AnyPath, local_path
+from common.terminal import escape_controls
 from training.cli import options as option
 from training.cli.options import Steps, add_step
-from training.data.dataset import LEAST_IMAGES, ImageDataSet, Provenance, Split, data_set_name, read_dataset
+from training.data.dataset import (
+    LEAST_IMAGES,
+    ImageDataSet,
+    Provenance,
+    Split,
+    data_set_name,
+    printable,
+    read_dataset,
+)
 from training.errors import DataError
 from training.model.preset import PRESETS, SIZES
 
@@ -136,7 +145,7 @@ def _fit_command(records: AnyPath, sizes: Sequence[int]) -> str:
 def print_problems(problems: Sequence[str]) -> None:
     """Print one line for each problem to standard error."""
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(escape_controls(problem), file=sys.stderr)
 
 
 def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
@@ -145,7 +154,7 @@ def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
     Raises:
         DataError: a data set cannot be read, or an option names a data set that is not given.
     """
-    texts = {kind: dict(map(_split_text, given)) for kind, given in options.texts.items()}
+    texts = {kind: _named(kind, given) for kind, given in options.texts.items()}
     folders = [*options.data, *options.auxiliary]
     names = {data_set_name(folder) for folder in folders}
     if unknown := {name for named in texts.values() for name in named} - names:
@@ -168,14 +177,23 @@ def _draw(options: DrawOptions) -> str:
 
 def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:
     corrections = texts["corrections"].get(data_set_name(folder))
-    data = read_dataset(folder, corrections=Path(corrections) if corrections else None)
-    given = {kind: texts[kind][data.name] for kind in ("source", "licence") if data.name in texts[kind]}
+    data = read_dataset(folder, corrections=local_path(corrections) if corrections else None)
+    given = {kind: printable(texts[kind][data.name]) for kind in ("source", "licence") if data.name in texts[kind]}
     about: Provenance = data.about.model_copy(update=given)
     return replace(data, about=about, auxiliary=auxiliary)
 
 
+def _named(kind: str, given: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, text in map(_split_text, given):
+        if name in found:
+            raise DataError(f"--{kind} names {name} twice: leave one of them out")
+        found[name] = text
+    return found
+
+
 def _split_text(argument: str) -> tuple[str, str]:
-    name, separator, text = argument.partition("=")
-    if not separator:
+    name, _, text = argument.partition("=")
+    if not text:
         raise DataError(f"{argument!r} is not NAME=TEXT")
-    return name, text
+    return printable(name), text

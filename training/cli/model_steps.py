@@ -197,7 +197,9 @@ def fit(options: FitOptions) -> str:
 def calibrate(options: CalibrateOptions) -> str:
     """Fit temperature and novelty score; print the calibration metrics and return the next command."""
     from training.evaluation.guarantees import calibrate_run
+    from training.model.train import FitRun
 
+    FitRun.read(options.run_folder)  # The lock would create a folder whose name is misspelt.
     with locked(options.run_folder):
         found = calibrate_run(options.records, options.run_folder, seed=options.seed)
     before, after = found.calibration.before, found.calibration.after
@@ -214,8 +216,10 @@ def certify(options: CertifyOptions) -> str:
     from training.evaluation.certificate_text import describe, describe_true_class
     from training.evaluation.class_shares import SHARES
     from training.evaluation.guarantees import Guarantees, certify_run
+    from training.model.train import FitRun
 
     wanted = options.guarantee
+    FitRun.read(options.run_folder)  # As in `calibrate`.
     with locked(options.run_folder):
         record = certify_run(
             options.records,

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.storage import AnyPath, locked, parse_path, sizes_of, write_atomically
 from gate.card import CardDataSet
 from gate.pixels import Pixels
-from training.data.dataset import ImageDataSet, Split
+from training.data.dataset import ImageDataSet, Split, printable
 from training.data.image_choice import keep_images
 from training.data.image_table import ImageRow, LabelTable, count_labels, from_csv, to_csv
 from training.data.shard_cache import forget, read_images
@@ -194,10 +194,8 @@ def _write(
         data=tuple(_describe(data, rows) for data in datasets),
         shards=_shards(out, blocks, sizes, rows),
         table=hashlib.sha256(table).hexdigest(),
-        problems=tuple(problems),
-        folders={
-            data.name: str(data.folder.absolute()).encode(errors="backslashreplace").decode() for data in datasets
-        },
+        problems=tuple(map(printable, problems)),
+        folders={data.name: printable(str(data.folder.absolute())) for data in datasets},
     )
     write_atomically(out / TABLE_FILE, table)
     write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())

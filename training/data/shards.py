@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import itertools
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def read_shard(path: Path) -> Iterator[ShardRecord]:
         DamagedError: a checksum does not match.
     """
     try:
-        raw = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        raw = list(tf.data.TFRecordDataset(os.fsencode(path)).as_numpy_iterator())
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, "shard not found", str(path)) from error
     except tf.errors.DataLossError as error:
@@ -207,7 +208,7 @@ def _write_block(
 
 def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
     try:
-        with atomic_file(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        with atomic_file(shard) as temporary, tf.io.TFRecordWriter(os.fsencode(temporary)) as writer:
             for item, pixels in rows:
                 writer.write(_serialize(item, pixels))
     except tf.errors.OpError as error:  # TensorFlow's own error for a full disk.

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from common.storage import AnyPath
 from gate.card import Interval
-from training.data.dataset import Split
+from training.data.dataset import Split, printable
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
 from training.evaluation.evaluate import RESAMPLES, log_losses, wilson
@@ -66,7 +66,7 @@ def compare_runs(records: AnyPath, folders: Sequence[Path]) -> Comparison:
         RecordsError: a run is unfinished, or was fitted to other records.
     """
     fingerprint = Manifest.read(records).fingerprint()
-    names = [str(folder) for folder in folders]
+    names = [printable(str(folder)) for folder in folders]
     fitted = [load_fitted(folder) for folder in folders]
     for name, one in zip(names, fitted, strict=True):
         if one.run.records != fingerprint:
