@@ -24,7 +24,15 @@ from common.storage import AnyPath
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
-from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, load_parts, load_records, write_records
+from training.data.records import (
+    MANIFEST_FILE,
+    TABLE_FILE,
+    Manifest,
+    load_parts,
+    load_records,
+    read_rows,
+    write_records,
+)
 from training.errors import DataError, DivergedError, RecordsError, SearchError
 from training.model.preset import PRESETS, Preset
 from training.search import study
@@ -375,6 +383,19 @@ def test_values_are_those_that_the_records_have(records: Path, tmp_path: Path) -
 def pretended(parts: study.StudyParts, preset: Preset) -> TrialMetrics:
     size = parts[0].size
     return {"log_loss": 0.1, "accuracy": 1, "epochs": preset.epochs, "parameters": size, "images": 9, "errors": 0}
+
+
+def test_a_source_without_which_nothing_is_left_to_train_with_is_named(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "bars", half(60))
+    lines = (data / "train.csv").read_text().splitlines()
+    write_records([read_dataset(data)], tmp_path / "records", sizes=[32], seed=0)
+    trained = {row.name for row in read_rows(tmp_path / "records", Split.TRAIN)}
+    names = [f"face-{line.split(',')[0]}" for line in lines[1:]]
+    sources = ["source", *("small" if name == min(trained) else "large" for name in names)]
+    (data / "train.csv").write_text("\n".join(f"{line},{source}" for line, source in zip(lines, sources, strict=True)))
+    write_records([read_dataset(data)], tmp_path / "records", sizes=[32], seed=0)
+    with pytest.raises(RecordsError, match="without the source 'large' no image is left to stop early by"):
+        run_study(tmp_path / "records", tmp_path / "out", kind="sources", preset=TINY, seeds=1)
 
 
 def test_records_without_sources_have_none_to_leave_out(tmp_path: Path) -> None:

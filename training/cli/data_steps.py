@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.storage import AnyPath, local_path
-from common.terminal import escape_controls
+from common.terminal import count, escape_controls
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import (
@@ -125,13 +125,13 @@ def prepare(options: PrepareOptions) -> str:
     print_problems(manifest.problems)
     for data in manifest.data:
         for split, images in data.images.items():
-            counts = ", ".join(f"{count} {label}" for label, count in images.items())
+            counts = ", ".join(f"{amount} {label}" for label, amount in images.items())
             print(f"{data.name:16} {split:12} {counts}")
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
-        print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
+        print(f"{size} x {size}: {count(len(shards), 'shard')}, {total / 1e6:.1f} MB")
     if (kept := sum(map(manifest.count, Split))) < LEAST_IMAGES:
-        print(f"{kept} images are too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
+        print(f"{count(kept, 'image')}: too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
     return _fit_command(options.records, sizes)
 
 
@@ -171,7 +171,7 @@ def _draw(options: DrawOptions) -> str:
     from training.drawing import draw_faces
 
     draw_faces(options.out, options.count, seed=options.seed, progress=True)
-    print(f"{options.out}: {options.count} faces")
+    print(f"{options.out}: {count(options.count, 'face')}")
     return option.command("train", "prepare", "--data", options.out, "--size", PRESETS["gate"].size)
 
 

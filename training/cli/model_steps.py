@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath, locked
+from common.terminal import count
 from gate import Label, ModelError, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
@@ -190,7 +191,7 @@ def fit(options: FitOptions) -> str:
     preset = options.preset.resolve(size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
     losses = read_history(options.run_folder)["val_loss"]
-    print(f"{options.run_folder}: {len(losses)} epochs, lowest validation loss {min(losses):.4f}")
+    print(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")
     return option.command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 

@@ -12,6 +12,7 @@ from gate.files import write_atomically
 from gate.header import read_header
 from training.data.dataset import CORRECTIONS_FILE, UNCLEAR
 from training.evaluation.label_audit import PROPOSALS_FILE, Issue
+from training.report.formatting import percent
 from training.report.page import POLICY, Html, code, element, joined, paragraph
 
 SHEET_FILE = "label_issues.html"
@@ -83,7 +84,8 @@ def write_contact_sheet(
 
 
 def _head(issues: int, shown: int, audited: int) -> list[Html]:
-    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) contradict the image according to the audit"
+    verb = "contradicts" if issues == 1 else "contradict"
+    count = f"{issues:,} of {audited:,} labels ({percent(issues / audited)}) {verb} the image according to the audit"
     rest = f"; the worst {shown:,} are below." if shown < issues else "."
     return [
         element("h1", "Doubtful labels"),
@@ -139,7 +141,7 @@ def _line(left: str, right: str) -> Html:
 
 
 def _percent(share: float) -> str:
-    return "< 0.1%" if share < 0.001 else f"{share:.1%}"
+    return f"< {percent(0.001)}" if share < 0.001 else percent(share)
 
 
 def _data_uri(image: Path) -> str:

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from common.terminal import count
 from gate import Label
 from gate.card import CardDataSet
 from training.data.records import Records
 from training.figures import CaptionedImage, ImageGroup, curve
 from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence
-from training.report.formatting import count, percent
+from training.report.formatting import percent
 from training.report.page import (
     Beside,
     Html,
