@@ -40,11 +40,12 @@ code { font: .875em/1.5 ui-monospace, "SFMono-Regular", Menlo, Consolas, monospa
 header { margin: 0 0 1rem; padding: 1.25rem; border: 1px solid var(--rule); border-radius: .5rem;
   background: var(--card); }
 header > :last-child { margin-bottom: 0; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .75rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .75rem; }
 figure { margin: 0; overflow: hidden; border: 1px solid var(--rule); border-radius: .5rem; background: var(--card); }
-img { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; }
+img { display: block; width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; }
 figcaption { padding: .45rem .6rem .55rem; font-size: .875rem; line-height: 1.4; }
 figcaption div { display: flex; justify-content: space-between; gap: .5rem; }
+figcaption div > :last-child { flex: none; }
 figcaption span { color: var(--muted); font-variant-numeric: tabular-nums; }
 figcaption b { color: var(--ink); }
 figcaption .glasses { color: var(--glasses); }

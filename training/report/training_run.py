@@ -54,7 +54,7 @@ def training(evidence: Evidence) -> Section:
         )
         for metric in ("accuracy", "loss")
     )
-    settings = facts([(name.replace("_", " "), f"{value}") for name, value in run.settings.items()])
+    settings = facts([(name.replace("_", " "), str(value) or "none") for name, value in run.settings.items()])
     return Section("training", "Training", (said, *curves, element("h3", "Settings"), settings))
 
 
