@@ -99,7 +99,7 @@ class ModelStore:
             )
         folder = self.folder / version
         try:
-            card = Card.parse(read_regular(folder / CARD_FILE, _MAX_CARD_BYTES))
+            card = _parse_card(folder / CARD_FILE)
             graph = read_regular(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
         except OSError as error:
             raise ModelError(f"model {self.name!r} version {version!r} is incomplete: {error}") from error
@@ -260,6 +260,14 @@ class ModelStore:
 
     def _write_history(self, versions: list[str]) -> None:
         write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
+
+
+def _parse_card(path: Path) -> Card:
+    text = read_regular(path, _MAX_CARD_BYTES)
+    try:
+        return Card.parse(text)
+    except ModelError as error:
+        raise ModelError(f"{error} ({path}: restore the file, or export the version again)") from error
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

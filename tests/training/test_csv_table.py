@@ -136,6 +136,15 @@ def test_two_images_of_one_name_are_named(folder: Path) -> None:
     assert read_dataset(folder).problems == ("face-1.jpg is ignored: face-1.png has the same name",)
 
 
+def test_images_of_other_formats_are_named(folder: Path) -> None:
+    images = folder / "faces-spring-2020/faces-spring-2020"
+    (images / "face-1.png").rename(images / "face-1.BMP")
+    assert read_dataset(folder).problems == (
+        "face-1.BMP is ignored: images are PNG, JPEG or WebP files",
+        "train.csv line 2: face-1 has no image",
+    )
+
+
 def test_no_line_is_lost_of_a_large_table(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("id,v\n" + "".join(f"{number},'{number}\n" for number in range(20_000)))
     table = read_table(tmp_path / "x.csv", {"id"})

@@ -10,7 +10,7 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +29,8 @@ IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "fa
 
 LEAST_IMAGES = 256
 """An exported graph is compared with its network on at least this many images."""
+
+_OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff")
 
 _LAYOUT = (
     f"; an image with the id 1 is face-1.png (or .jpg, .webp) in {', '.join(IMAGE_FOLDERS[:-1])} or beside train.csv"
@@ -159,7 +161,13 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
     """Return the image files of a data set by name; append a line to `problems` for each file that is ignored."""
     for candidate in IMAGE_FOLDERS:
         found: dict[str, Path] = {}
-        for path in _images_in(folder / candidate):
+        # Sorted, so that every machine chooses the same one of two files with equal stems.
+        for path in sorted((folder / candidate).glob("face-*")):
+            ending = path.suffix.lower()
+            if ending in _OTHER_ENDINGS:
+                problems.append(f"{path.name} is ignored: images are PNG, JPEG or WebP files")
+            if ending not in IMAGE_ENDINGS:
+                continue
             if path.stem in found:
                 problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
             found[path.stem] = path
@@ -226,11 +234,6 @@ def _read_about(folder: Path) -> Provenance:
         raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {faults}') from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
-
-
-def _images_in(folder: Path) -> Iterator[Path]:
-    # Sorted, so that every machine chooses the same one of two files with equal stems.
-    return (path for path in sorted(folder.glob("face-*")) if path.suffix.lower() in IMAGE_ENDINGS)
 
 
 def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
