@@ -197,7 +197,7 @@ def test_the_name_stays_until_the_verdicts_under_it_are_saved(desk: Desk) -> Non
 def test_a_name_that_the_service_refuses_is_asked_for_again(desk: Desk) -> None:
     desk.fill(1)
     with desk.sit_down("Jean\N{NO-BREAK SPACE}Paul", allowed=REFUSED) as page:
-        expect(page.get_by_role("alert")).to_contain_text("Choose another name: reviewer: ")
+        expect(page.get_by_role("alert")).to_contain_text("Choose another name: must be 1 to 64 printable characters.")
         check_accessibility(page)
         page.get_by_label("Your name").fill("Jean Paul")
         page.keyboard.press("Enter")

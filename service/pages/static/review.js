@@ -23,6 +23,7 @@ const PROGRESS_MS = 10_000;
 const RETRY_MS = 5_000;
 const NAME = "lensgate.reviewer";
 const OPTIONS = "lensgate.review";
+const NAME_FAULT = "reviewer: ";
 
 const stage = byId("stage");
 const filters = useFilters();
@@ -65,6 +66,7 @@ function draw() {
 /** @param {ReviewSession} current */
 function showState(current) {
   const { kind, error, isEmpty } = current;
+  const refusal = statusOf(error) === 400 ? detailOf(error, "") : "";
   const skipped = Math.max(progress?.mine.skipped ?? 0, current.skipped);
   const withOthers = progress?.with_others ?? 0;
   const key = JSON.stringify([kind, statusOf(error), detailOf(error, String(error)), isEmpty, skipped, withOthers]);
@@ -73,7 +75,7 @@ function showState(current) {
   const fill = () => {
     current.fill(true);
   };
-  if (statusOf(error) === 400 && detailOf(error, "").startsWith("reviewer")) ask(detailOf(error, ""));
+  if (refusal.startsWith(NAME_FAULT)) ask(refusal.slice(NAME_FAULT.length));
   else if (error) stage.replaceChildren(...failed(error, fill));
   else if (isEmpty) {
     const onBring = () => {
@@ -284,6 +286,7 @@ function ask(fault) {
   }
   review?.stop();
   review = null;
+  byId("who").replaceChildren();
   byId("bar").hidden = true;
   stage.setAttribute("aria-busy", "false");
   stage.replaceChildren(
