@@ -64,6 +64,7 @@ def test_what_spreadsheets_write_is_read(text: str, folder: Path) -> None:
         ("id,glasses\n1,0\n".encode("utf-16-le"), "line 1 contains a NUL character"),
         ("id;glasses\n1;0\n", "its cells are separated by semicolons; separate them by commas"),
         ("id\tglasses\n1\t0\n", "separated by tabs"),
+        ("sep=,\nid,glasses\n1,0\n", "no column glasses or id: delete the first line"),
         ("id,Glasses\n1,0\n", "no column glasses, only id, Glasses"),
         ("id,glasses,Glasses\n1,0,1\n", "has a column 'Glasses': call it glasses"),
         ("id,glasses,glasses\n1,0,1\n", "has the column glasses twice"),
@@ -134,6 +135,20 @@ def test_two_images_of_one_name_are_named(folder: Path) -> None:
     images = folder / "faces-spring-2020/faces-spring-2020"
     (images / "face-1.jpg").write_bytes((images / "face-1.png").read_bytes())
     assert read_dataset(folder).problems == ("face-1.jpg is ignored: face-1.png has the same name",)
+
+
+@pytest.mark.parametrize("given", ["faces/face-1.png", r"C:\faces\1", "/data/face-1"])
+def test_a_path_in_place_of_an_id_is_named(folder: Path, given: str) -> None:
+    (folder / "train.csv").write_text(f"id,glasses\n{given},0\n2,1\n")
+    assert read_dataset(folder).problems == (f"train.csv line 2: {given} names a folder: name the file alone",)
+
+
+@pytest.mark.parametrize("name", ["train.csv", "test.csv", "corrections.csv", "about.json"])
+def test_a_folder_in_place_of_a_table_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(DataError, match=f"{name} is not a file"):
+        read_dataset(folder)
 
 
 def test_images_of_other_formats_are_named(folder: Path) -> None:

@@ -89,6 +89,8 @@ def _check_columns(path: Path, columns: Sequence[str], required: Collection[str]
 
 def _hint(columns: Sequence[str]) -> str:
     text = "".join(columns)
+    if text.lower().startswith("sep="):
+        return ": delete the first line, which tells a spreadsheet the separator"
     if len(columns) == 1:
         for separator, name in _SEPARATORS.items():
             if separator in text:

@@ -10,6 +10,7 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -105,14 +106,14 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     """
     require_folder(folder)
     table = folder / "train.csv"
-    if not table.is_file():
+    if not _is_there(table):
         raise DataError(f"{table} does not exist: --data takes a folder in the Kaggle layout, which contains train.csv")
     problems: list[str] = []
     images = find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
     test_table = folder / "test.csv"
     in_train = _read_table(table, images, problems)
-    in_test = _read_table(test_table, images, problems) if test_table.is_file() else []
+    in_test = _read_table(test_table, images, problems) if _is_there(test_table) else []
     listed, test = (_corrected(examples, changes, problems) for examples in (in_train, in_test))
     known = {example.name for example in (*in_train, *in_test)}
     problems += [f"corrections: {name} is not in train.csv or test.csv" for name in sorted(changes.keys() - known)]
@@ -152,7 +153,7 @@ def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
         DataError: the table cannot be read or lacks the column id.
     """
     table, problems = folder / "test.csv", list[str]()
-    if not table.is_file() or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
+    if not _is_there(table) or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
         return [], []
     return _read_table(table, find_images(folder, problems), problems), problems
 
@@ -182,12 +183,19 @@ def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correct
     Raises:
         DataError: a required table is missing, a table cannot be read or lacks a column, or a label is invalid.
     """
-    if not table.is_file():
+    if not _is_there(table):
         if required:
             raise DataError(f"{table} does not exist: corrections are a CSV with the columns id, label and reason")
         return {}
     lines = read_table(table, {"id", "label", "reason"}).lines
     return {_name(line.cells.get("id", "")): _correction(table, line) for line in lines}
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a file exists; another thing of its name, such as a folder, would be overlooked."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a file")
+    return path.exists()
 
 
 def _correction(table: Path, line: CsvRow) -> Correction:
@@ -225,7 +233,7 @@ def _name(text: str) -> str:
 
 def _read_about(folder: Path) -> Provenance:
     path = folder / PROVENANCE_FILE
-    if not path.is_file():
+    if not _is_there(path):
         return Provenance()
     try:
         return Provenance.model_validate_json(path.read_text(encoding="utf-8-sig"))
@@ -268,7 +276,8 @@ def _read_line(
     if is_labelled and label not in ("0", "1"):
         return f"{name} has the label {label!r} instead of 0 or 1"
     if name not in images:
-        return f"{name} has no image"
+        folder = re.search(r"[/\\]", given)
+        return f"{given} names a folder: name the file alone" if folder else f"{name} has no image"
     glasses = label == "1" if is_labelled else None
     return Example(name, images[name], glasses, line.cells.get("source", "").strip(), glasses)
 

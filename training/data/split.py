@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sklearn.model_selection import train_test_split
 
+from common.terminal import count
 from training.data.dataset import Split
 from training.errors import DataError
 
@@ -79,9 +80,9 @@ def _cut(units: dict[int, bool], shares: dict[Split, float], seed: int) -> dict[
     rest, found = sorted(units), dict[int, Split]()
     base = len(rest)
     for step, (split, share) in enumerate(shares.items()):
-        count = round(base * share)
+        size = round(base * share)
         labels = [units[group] for group in rest]
-        rest, cut = train_test_split(rest, test_size=count, random_state=seed + step, stratify=labels)
+        rest, cut = train_test_split(rest, test_size=size, random_state=seed + step, stratify=labels)
         found |= dict.fromkeys(cut, split)
         base = len(rest) if split is Split.TEST else base
     return found
@@ -106,6 +107,6 @@ def _too_few(units: Mapping[int, bool], folder: object) -> DataError:
     glasses = sum(units.values())
     return DataError(
         f"{folder} cannot be split by label: train, validation, calibration and test need both labels each, but it has "
-        f"{glasses} different images with glasses and {len(units) - glasses} without outside test.csv. Add images (10 "
-        "of each label are enough to split), or name the folder as --auxiliary beside a larger --data"
+        f"{count(glasses, 'different image')} with glasses and {len(units) - glasses:,} without outside test.csv. Add "
+        "images (10 of each label are enough to split), or name the folder as --auxiliary beside a larger --data"
     )
