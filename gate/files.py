@@ -30,7 +30,10 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
         suffix: of the temporary file's name, for writers that choose the format by it.
         mode: permissions of the new file; a temporary file alone would be private to its owner.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory: name a folder", str(path.parent)) from error
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix or f".{path.name}.", suffix=suffix)
     temporary = Path(name)
     try:

@@ -304,6 +304,18 @@ def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> No
     )
 
 
+def test_a_study_whose_runs_all_diverge_says_so_in_one_line(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wild.json").write_text('{"size": 32, "filters": [4], "epochs": 1, "learning_rate": 1e30}')
+    command = ["train", "study", "batch-size", "--seeds", "1", "--size", "32", "--records", str(records)]
+    assert main([*command, "--preset-file", str(tmp_path / "wild.json"), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "trial 0 failed: the loss became NaN in epoch 1" in said
+    assert "lensgate: all 3 runs failed: use a smaller learning rate" in said
+    assert "Traceback" not in said
+
+
 def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> None:
     def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
         if values["value"] == 2:

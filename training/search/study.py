@@ -11,7 +11,7 @@ from common.terminal import count
 from training.data.dataset import Split
 from training.data.image_table import ImageRow, LabelTable
 from training.data.records import Manifest, Records, join, load_parts, read_rows
-from training.errors import RecordsError
+from training.errors import RecordsError, TrainingError
 from training.evaluation.seeds import StudyRun, ValueDifference, ValueSummary, differences, summarise
 from training.model.preset import PRESETS, SIZES, Preset
 from training.search.oracles import TrialValues, listed
@@ -73,6 +73,7 @@ def run_study(
 
     Raises:
         RecordsError: the records offer fewer than two values, or `out` holds another study.
+        TrainingError: all runs failed.
     """
     manifest = Manifest.read(records)
     found = _presets(kind, records, manifest, preset)
@@ -85,6 +86,8 @@ def run_study(
     if trials is None:
         return None
     study = _study(kind, manifest, preset, presets, trials)
+    if not study.runs:
+        raise TrainingError(f"all {len(trials)} runs failed: use a smaller learning rate, or less memory")
     write_table(out / "study.csv", [run.model_dump(exclude_none=True) for run in study.runs])
     write_atomically(out / "study.json", study.model_dump_json(indent=2).encode())
     return study

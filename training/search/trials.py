@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -165,6 +166,7 @@ class _TrialRunner(AdaptedTuner):
             with self.oracle.beating(trial.trial_id) if self.is_worker else nullcontext():
                 metrics = self._measure(values, self._folder(trial) / STATE_FILE)
         except (tf.errors.ResourceExhaustedError, DivergedError) as error:
+            print(f"trial {trial.trial_id} failed: {error}", file=sys.stderr)
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except Exception as error:
             # Keras Tuner would record a failed trial, but other errors are bugs or faults of the records.
