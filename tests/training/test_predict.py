@@ -60,6 +60,15 @@ def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
         find_images(tmp_path / "mistyped")
 
 
+def test_images_of_one_id_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
+    image = (ROOT / "samples/none-1.png").read_bytes()
+    for name in ("face-1.png", "1.jpg", "2.png"):
+        (tmp_path / name).write_bytes(image)
+    out = tmp_path / "p.csv"
+    assert main(["train", "predict", "--data", str(tmp_path), "--models", str(ROOT / "models"), "--out", str(out)]) == 0
+    assert [row["id"] for row in rows(out)] == ["1.jpg", "2", "face-1.png"]
+
+
 def test_rows_without_an_image_are_named_and_labelled_images_never_take_their_place(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "set", half(2), test={5: None, 6: None})
     images = folder / "faces-spring-2020/faces-spring-2020"
