@@ -33,7 +33,10 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
     Raises:
         OSError: the file cannot be written; the error names a file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory: name a folder", str(path.parent)) from error
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix or f".{path.name}.", suffix=suffix)
     temporary = Path(name)
     try:

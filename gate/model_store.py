@@ -6,6 +6,7 @@ under a lock on the folder.
 """
 
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -98,7 +99,7 @@ class ModelStore:
             )
         folder = self.folder / version
         try:
-            card = Card.parse(read_regular(folder / CARD_FILE, _MAX_CARD_BYTES))
+            card = _parse_card(folder / CARD_FILE)
             graph = read_regular(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
         except OSError as error:
             raise ModelError(f"model {self.name!r} version {version!r} is incomplete: {error}") from error
@@ -133,8 +134,9 @@ class ModelStore:
         """Return a name for a new version: `version`, or else the next number.
 
         Raises:
-            ModelError: the name is taken or not valid.
+            ModelError: the name is taken or not valid, or no version can be written here.
         """
+        self._check_place()
         numbers = [int(name) for name in self.versions() if name.isdecimal()]
         version = str(max(numbers, default=0) + 1) if version is None else version
         if not re.fullmatch(VERSION_PATTERN, version):
@@ -146,6 +148,14 @@ class ModelStore:
         if (self.folder / version).exists():
             raise ModelError(f"{self.folder / version} exists, and versions are never overwritten: choose another name")
         return version
+
+    def _check_place(self) -> None:
+        """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
+        place = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+        if not place.is_dir():
+            raise ModelError(f"{place} is not a folder: name another folder of models")
+        if not os.access(place, os.W_OK):
+            raise ModelError(f"{place} cannot be written to: name another folder of models")
 
     def add(self, model: Model) -> Path:
         """Write a new version and return its folder, which appears atomically. It is not promoted.
@@ -250,6 +260,14 @@ class ModelStore:
 
     def _write_history(self, versions: list[str]) -> None:
         write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
+
+
+def _parse_card(path: Path) -> Card:
+    text = read_regular(path, _MAX_CARD_BYTES)
+    try:
+        return Card.parse(text)
+    except ModelError as error:
+        raise ModelError(f"{error} ({path}: restore the file, or export the version again)") from error
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -174,7 +174,9 @@ class Scorer:
         if inside is None:
             raise ModelError(f"the graph holds no card under {METADATA_KEY}: it was not exported by lensgate train")
         if CardText.parse(inside) != card.text():
-            raise ModelError("the card inside the graph differs from the card beside it")
+            raise ModelError(
+                "the card inside the graph differs from the card beside it: restore card.json, or export again"
+            )
 
 
 def _shortest(value: np.float32) -> float:

@@ -148,5 +148,8 @@ def _warn_of_unknown_variables(command: str) -> None:
 
 
 def _fail(text: str) -> int:
-    print(f"lensgate: {text}", file=sys.stderr)
+    from common.terminal import escape_controls
+
+    # The text may hold names that a terminal would interpret.
+    print("lensgate:", "\n".join(map(escape_controls, text.split("\n"))), file=sys.stderr)
     return 1

@@ -288,3 +288,8 @@ def test_the_list_reports_errors_of_the_current_version(
     printed = capsys.readouterr()
     assert named in printed.err
     assert len(printed.out.splitlines()) == (3 if current else 2)
+
+
+def test_an_error_does_not_pass_on_what_a_terminal_would_interpret(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "predict", "--data", "red\x1b[31m"]) == 1
+    assert "lensgate: red\\x1b[31m does not exist" in capsys.readouterr().err

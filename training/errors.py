@@ -19,6 +19,10 @@ class DamagedError(RecordsError):
     """The checksums of a shard do not match its contents."""
 
 
+class DivergedError(TrainingError):
+    """The loss became NaN, so that there is no network to keep."""
+
+
 class SearchError(TrainingError):
     """In a distributed search, chief and workers cannot reach each other."""
 

@@ -75,7 +75,7 @@ def export_model(
     manifest = Manifest.read(records)
     if fitted.run.records != manifest.fingerprint():
         raise RecordsError(f"the network was fitted to other records than {records}: run `lensgate train fit` again")
-    size = int(fitted.run.settings["size"])
+    size = fitted.run.preset.size
     shipped = as_shipped(
         fitted.network, temperature=promised.temperature, novelty=promised.novelty_output(fitted.network)
     )
@@ -174,7 +174,7 @@ def _card_text(
         name=MODEL_NAME,
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
-        input=ModelInput(size=int(fitted.run.settings["size"])),
+        input=ModelInput(size=fitted.run.preset.size),
         outputs=("glasses_probability", "glasses_logit", *(["novelty"] if promised.head else [])),
         band=promised.card_band(),
         calibration=Calibration(temperature=promised.temperature),

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from gate.files import atomic_file
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.data.dataset import IMAGE_FOLDERS, read_unlabelled
+from training.data.dataset import IMAGE_FOLDERS, read_unlabelled, require_folder
 from training.data.shards import decode_images
 from training.errors import DataError
 from training.evaluation.evaluate import score_images
@@ -39,8 +40,9 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     Returns the images, and one line for each row of the table that was skipped.
 
     Raises:
-        DataError: the folder does not contain an image, or the table names none that exists.
+        DataError: the folder does not exist or contain an image, or the table names none that exists.
     """
+    require_folder(folder)
     unlabelled, problems = read_unlabelled(folder)
     if unlabelled:
         return [example.path for example in unlabelled], problems
@@ -75,12 +77,18 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predictio
 
 def _rows(scorer: Scorer, model: Model, images: Sequence[Path]) -> Iterator[tuple[object, ...]]:
     read = tqdm(decode_images(images, scorer.size), desc="predict", total=len(images), unit="image")
-    for batch in _batched(zip(images, read, strict=True)):
+    for batch in _batched(zip(_names(images), read, strict=True)):
         good = [pixels for _, pixels in batch if not isinstance(pixels, str)]
         lines = _lines(scorer, model, good)
-        for path, pixels in batch:
-            name = path.stem.removeprefix("face-")
+        for name, pixels in batch:
             yield (name, "", "", "", "", "", pixels) if isinstance(pixels, str) else (name, *next(lines), "")
+
+
+def _names(images: Sequence[Path]) -> list[str]:
+    """Return the id of each image, or its file name if another has the same id."""
+    short = [path.stem.removeprefix("face-") for path in images]
+    counts = Counter(short)
+    return [name if counts[name] == 1 else path.name for name, path in zip(short, images, strict=True)]
 
 
 def _lines(scorer: Scorer, model: Model, good: Sequence[Pixels]) -> Iterator[tuple[object, ...]]:
@@ -92,7 +100,7 @@ def _lines(scorer: Scorer, model: Model, good: Sequence[Pixels]) -> Iterator[tup
         yield score.probability, decision.label, decision.action, decision.reason, novelty
 
 
-def _batched(pairs: Iterable[tuple[Path, Pixels | str]]) -> Iterator[list[tuple[Path, Pixels | str]]]:
+def _batched(pairs: Iterable[tuple[str, Pixels | str]]) -> Iterator[list[tuple[str, Pixels | str]]]:
     pairs = iter(pairs)
     while batch := list(itertools.islice(pairs, BATCH)):
         yield batch

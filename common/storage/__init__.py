@@ -16,7 +16,7 @@ from common.storage.path import (
     sizes_of,
     write_atomically,
 )
-from common.storage.stores import full_url, locate
+from common.storage.stores import full_url, local_path, locate
 from common.storage.types import FileStore, Listing, StoredFile
 from common.storage.urls import plain_url, without_secrets
 
@@ -33,6 +33,7 @@ __all__ = [
     "WebFiles",
     "atomic_file",
     "full_url",
+    "local_path",
     "locate",
     "locked",
     "parse_path",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from common.errors import FolderInUse
+from common.errors import FolderInUse, StorageError
 from common.storage.types import FileStore, Listing, StoredFile
 from gate.files import WITHOUT_LOCKS, atomic_file
 
@@ -74,8 +74,12 @@ def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
 
     Raises:
         FolderInUse: another run holds the lock.
+        StorageError: a file is in the place of the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(f"{folder} is a file or lies below one: name a folder") from error
     with (folder / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -70,6 +70,20 @@ def test_a_list_is_filtered_and_paged_by_links(desk: Desk) -> None:
         expect(page.locator(".result").first).to_contain_text("☃")
 
 
+def test_decisions_are_counted_in_words(browser: Browser, tmp_path: Path) -> None:
+    with open_desk(browser, tmp_path) as desk, open_page(browser, desk.running.url) as page:
+        count = page.locator("#count")
+        visit(page, "/decisions")
+        expect(count).to_have_text("No decisions yet.")
+        visit(page, "/decisions?reason=uncertain")
+        expect(count).to_have_text("No decision matches these filters.")
+        desk.fill(51)
+        visit(page, "/decisions")
+        expect(count).to_have_text("50 decisions of more, newest first")
+        page.get_by_role("link", name="Older").click()
+        expect(count).to_have_text("1 decision of more")
+
+
 def test_times_are_entered_in_the_readers_time_zone(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url) as page:
         visit(page, "/decisions")

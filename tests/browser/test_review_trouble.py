@@ -1,9 +1,12 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_urlsafe
 
 import pytest
 from playwright.sync_api import Browser, expect
 
+from service.access.tokens import hash_token
 from service.records.tables import Verdict
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
@@ -142,3 +145,84 @@ def test_a_picture_that_is_gone_is_said(desk: Desk) -> None:
         expect(page.get_by_text("The preview has been deleted. Skip this image.")).to_be_visible()
         page.keyboard.press("s")
         shown(page, "face-1")
+
+
+def test_verdicts_outlive_the_session_and_are_sent_after_a_new_login(browser: Browser, tmp_path: Path) -> None:
+    secret = token_urlsafe()
+    tokens = tmp_path / "tokens.toml"
+    tokens.write_text(f'[[token]]\nname = "carla"\nsha256 = "{hash_token(secret)}"\nscopes = ["review"]\n')
+    tokens.chmod(0o600)
+    with (
+        open_desk(browser, tmp_path, tokens=tokens) as desk,
+        open_page(browser, desk.running.url, allowed=REFUSED) as page,
+    ):
+        desk.fill(3)
+        page.request.post("/v1/session", data={"token": secret})
+        page.goto("/review")
+        shown(page, "face-0")
+        page.context.clear_cookies()
+        page.keyboard.press("g")
+        page.keyboard.press("n")
+        expect(page.get_by_role("alert")).to_contain_text("Your session has ended. Log in in another tab")
+        expect(page.get_by_role("link", name="Log in in another tab")).to_have_attribute(
+            "href", "/login?next=%2Freview"
+        )
+        check_accessibility(page)
+        page.request.post("/v1/session", data={"token": secret})
+        page.evaluate("dispatchEvent(new Event('online'))")
+        saved(page)
+        desk.awaits(face_0="glasses", face_1="no_glasses")
+        expect(page.locator("#logged-out")).to_be_hidden()
+        # Without unsaved verdicts the page leads to the login.
+        page.context.clear_cookies()
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page).to_have_url(re.compile("/login"))
+
+
+def test_the_name_stays_until_the_verdicts_under_it_are_saved(desk: Desk) -> None:
+    desk.fill(3)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        with held_back(page, "PUT", "**/v1/review/verdicts/*"):
+            page.keyboard.press("g")
+            button(page, "Change")
+            expect(page.get_by_role("alert")).to_contain_text("Your verdicts are not saved yet")
+            shown(page, "face-1")
+        saved(page)
+        button(page, "Change")
+        expect(page.get_by_label("Your name")).to_be_focused()
+        desk.awaits(face_0="glasses")
+
+
+def test_a_name_that_the_service_refuses_is_asked_for_again(desk: Desk) -> None:
+    desk.fill(1)
+    with desk.sit_down("Jean\N{NO-BREAK SPACE}Paul", allowed=REFUSED) as page:
+        expect(page.get_by_role("alert")).to_contain_text("Choose another name: must be 1 to 64 printable characters.")
+        check_accessibility(page)
+        page.get_by_label("Your name").fill("Jean Paul")
+        page.keyboard.press("Enter")
+        shown(page, "face-0")
+
+
+def test_without_storage_the_page_asks_for_the_name_each_time(desk: Desk) -> None:
+    desk.fill(1)
+    with open_page(desk.browser, desk.running.url) as page:
+        page.add_init_script(
+            "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError') } })"
+        )
+        page.goto("/review")
+        page.get_by_label("Your name").fill("Anna")
+        page.keyboard.press("Enter")
+        shown(page, "face-0")
+
+
+def test_a_filter_that_cannot_be_is_named_and_not_tried_again(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
+        page.goto("/review?min_probability=2")
+        page.get_by_label("Your name").fill("Anna")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("A filter has a value that cannot be.")).to_be_visible()
+        expect(page.locator("#stage")).to_contain_text("min_probability")
+        expect(page.locator("#stage")).not_to_contain_text("retries")
+        page.get_by_role("link", name="Clear the filters").click()
+        expect(page.get_by_text("No discarded images are waiting")).to_be_visible()

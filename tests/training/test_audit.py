@@ -194,8 +194,8 @@ def test_the_page_holds_its_pictures_fetches_nothing_and_escapes_what_it_is_told
     assert "&lt;script&gt; 0" in page
     assert "&quot;quoted&quot; 1" in page
     assert "a&amp;b" in page
-    assert "2 of 8 labels (25.0%)" in page
-    assert "25.0%" in page
+    assert "2 of 8 labels (25.0\N{NO-BREAK SPACE}%) contradict the image" in page
+    assert "<span>25.0\N{NO-BREAK SPACE}%</span>" in page
 
 
 def test_a_page_stops_at_the_worst_that_it_can_show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

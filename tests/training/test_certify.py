@@ -15,7 +15,7 @@ from scipy.stats import binom, norm
 from gate import Band, Label
 from gate.card import TrueClass
 from training.errors import DataError
-from training.evaluation.certificate_text import describe, describe_true_class
+from training.evaluation.certificate_text import describe, describe_class, describe_true_class
 from training.evaluation.certify import (
     COVERAGES,
     SIGNS,
@@ -353,6 +353,13 @@ def test_a_certificate_says_what_it_promises_and_how_surely() -> None:
     assert "not trained on them" in describe(certified(*sure(300, 300)))[-1]
     assert "[-2.00, 2.00]" in describe(found)[0]
     assert "more images would not help" in " ".join(describe(certified(*sure(100, 400, false=5))))
+
+
+def test_a_label_that_no_image_is_accepted_with_is_not_said_to_be_risky() -> None:
+    found = certified(*sure(60, 1400), {GLASSES: (50.0,), NONE: (0.0,)})
+    glasses, none = found.classes[GLASSES], found.classes[NONE]
+    assert "certain enough about none of the calibration images" in describe_class(GLASSES, glasses, 0.95)
+    assert "(1,400 accepted, 0 wrong" in describe_class(NONE, none, 0.95)
 
 
 def test_the_papers_band_has_its_coverage_and_risk() -> None:

@@ -322,9 +322,48 @@ def test_one_command_refuses_what_cannot_end_well_before_it_trains(
     assert not (work / "audit").exists()
 
 
-@pytest.mark.parametrize("terms", [["--licence", "nobody=MIT"], ["--source", "no separator"]])
-def test_terms_for_a_data_set_that_is_not_there_are_refused(
+@pytest.mark.parametrize(
+    "terms",
+    [
+        ["--licence", "nobody=MIT"],
+        ["--source", "no separator"],
+        ["--corrections", "bars="],
+        ["--source", "bars=one", "--source", "bars=two"],
+        ["--corrections", "bars=~nobody-of-this-name/corrections.csv"],
+    ],
+)
+def test_terms_that_cannot_be_used_are_refused(
     data: Path, terms: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["train", "prepare", "--data", str(data), "--records", str(tmp_path), *terms]) == 1
     assert "lensgate:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("step", ["calibrate", "certify"])
+def test_a_run_whose_folder_is_mistyped_leaves_no_folder(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str
+) -> None:
+    assert main(["train", step, "--records", str(records), "--run", str(tmp_path / "ftt")]) == 1
+    assert "ftt holds no finished run: run `lensgate train fit` first" in capsys.readouterr().err
+    assert not (tmp_path / "ftt").exists()
+
+
+def test_a_path_that_is_empty_or_a_file_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "prepare", "--data", str(data), "--records", ""])
+    assert "argument --records: the path is empty" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["train", "prepare", "--data", str(data), "--records", str(tmp_path / "file")]) == 1
+    assert "file is a file or lies below one: name a folder" in capsys.readouterr().err
+
+
+def test_models_that_cannot_be_written_are_refused_before_the_work(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").touch()
+    places = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "models")]
+    assert main(["train", "all", *places]) == 1
+    assert "models is not a folder: name another folder of models" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()

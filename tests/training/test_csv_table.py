@@ -64,6 +64,7 @@ def test_what_spreadsheets_write_is_read(text: str, folder: Path) -> None:
         ("id,glasses\n1,0\n".encode("utf-16-le"), "line 1 contains a NUL character"),
         ("id;glasses\n1;0\n", "its cells are separated by semicolons; separate them by commas"),
         ("id\tglasses\n1\t0\n", "separated by tabs"),
+        ("sep=,\nid,glasses\n1,0\n", "no column glasses or id: delete the first line"),
         ("id,Glasses\n1,0\n", "no column glasses, only id, Glasses"),
         ("id,glasses,Glasses\n1,0,1\n", "has a column 'Glasses': call it glasses"),
         ("id,glasses,glasses\n1,0,1\n", "has the column glasses twice"),
@@ -93,12 +94,12 @@ def test_every_row_is_read_or_named_with_its_line(folder: Path) -> None:
     ]
     assert names(folder, "\n".join(lines)) == ["face-1=0", "face-6=1"]
     assert read_dataset(folder).problems == (
-        "train.csv line 3: face-2 has 1 cells instead of 3",
+        "train.csv line 3: face-2 has 1 cell instead of 3",
         "train.csv line 4: face-3 has the label 'yes' instead of 0 or 1",
         "train.csv line 5: face-4 has the label 'true' instead of 0 or 1",
         "train.csv line 6: face-5 has the label '2' instead of 0 or 1",
         "train.csv line 7: face-6 has 4 cells instead of 3",
-        "train.csv line 8: face-1 is listed twice; the first line (2) counts",
+        "train.csv line 8: face-1 is listed twice; the first line (2) counts, which has another label",
         "train.csv line 9: the row has no id",
         "train.csv line 10: face-99 has no image",
     )
@@ -134,6 +135,29 @@ def test_two_images_of_one_name_are_named(folder: Path) -> None:
     images = folder / "faces-spring-2020/faces-spring-2020"
     (images / "face-1.jpg").write_bytes((images / "face-1.png").read_bytes())
     assert read_dataset(folder).problems == ("face-1.jpg is ignored: face-1.png has the same name",)
+
+
+@pytest.mark.parametrize("given", ["faces/face-1.png", r"C:\faces\1", "/data/face-1"])
+def test_a_path_in_place_of_an_id_is_named(folder: Path, given: str) -> None:
+    (folder / "train.csv").write_text(f"id,glasses\n{given},0\n2,1\n")
+    assert read_dataset(folder).problems == (f"train.csv line 2: {given} names a folder: name the file alone",)
+
+
+@pytest.mark.parametrize("name", ["train.csv", "test.csv", "corrections.csv", "about.json"])
+def test_a_folder_in_place_of_a_table_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(DataError, match=f"{name} is not a file"):
+        read_dataset(folder)
+
+
+def test_images_of_other_formats_are_named(folder: Path) -> None:
+    images = folder / "faces-spring-2020/faces-spring-2020"
+    (images / "face-1.png").rename(images / "face-1.BMP")
+    assert read_dataset(folder).problems == (
+        "face-1.BMP is ignored: images are PNG, JPEG or WebP files",
+        "train.csv line 2: face-1 has no image",
+    )
 
 
 def test_no_line_is_lost_of_a_large_table(tmp_path: Path) -> None:

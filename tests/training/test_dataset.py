@@ -42,7 +42,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     problems = read_dataset(folder).problems
     assert problems == (
         "train.csv line 6: face-9 has no image",
-        "train.csv line 7: face-3 is listed twice; the first line (4) counts",
+        "train.csv line 7: face-3 is listed twice; the first line (4) counts, which has another label",
         "train.csv line 8: face-5 has the label '2' instead of 0 or 1",
         "train.csv line 9: face-6 has the label '' instead of 0 or 1",
     )
@@ -70,8 +70,18 @@ def test_source_and_licence_are_read_from_beside_the_images(tmp_path: Path) -> N
     (folder / "about.json").write_text('{"source": "here", "licence": "MIT"}')
     assert read_dataset(folder).about.source == "here"
     (folder / "about.json").write_text('{"license": "MIT"}')
-    with pytest.raises(DataError, match=r"about\.json"):
+    with pytest.raises(DataError, match=r"about\.json.*: license: Extra inputs are not permitted$"):
         read_dataset(folder)
+    (folder / "about.json").write_text('\ufeff{"source": "an editor with a byte order mark"}')
+    assert read_dataset(folder).about.source == "an editor with a byte order mark"
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(2))
+    with pytest.raises(DataError, match="mistyped does not exist: --data takes a folder"):
+        read_dataset(tmp_path / "mistyped")
+    with pytest.raises(DataError, match=r"train\.csv is not a folder"):
+        read_dataset(folder / "train.csv")
 
 
 def test_what_is_listed_for_testing_is_not_trained_on(tmp_path: Path) -> None:

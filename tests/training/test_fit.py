@@ -1,16 +1,18 @@
 """A run that is stopped at any moment goes on, and ends as if it had not been."""
 
 import json
+import math
 import re
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.records import Records, load_records, write_records
-from training.errors import DataError, RecordsError
+from training.errors import DataError, DivergedError, RecordsError
 from training.model.checkpoint import TrainingProgress, TrainingState
 from training.model.preset import PRESETS, Preset
 from training.model.train import (
@@ -91,6 +93,31 @@ def test_a_finished_fit_is_not_repeated_and_another_replaces_it(
     assert load_fitted(tmp_path).run.seed == 2
 
 
+@pytest.mark.parametrize("patience", [0, 2])
+def test_a_run_whose_loss_is_not_a_number_ends_and_leaves_the_one_before(
+    records: Path, tmp_path: Path, patience: int
+) -> None:
+    before = fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1).run
+    wild = PRESET.changed(learning_rate=1e30, patience=patience)
+    for _ in range(2):  # The second time from the checkpoint.
+        with pytest.raises(DivergedError, match="NaN in epoch 1: use a smaller learning_rate"):
+            fit_network(records, tmp_path, preset=wild, seed=1)
+    assert load_fitted(tmp_path).run == before
+
+
+def test_the_best_epoch_before_a_loss_that_is_not_a_number_is_kept() -> None:
+    progress = TrainingProgress(PRESET.changed(patience=2), TrainingState(None, key=""))
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    network.compile()
+    progress.set_model(network)
+    for value, loss in enumerate([0.5, 0.4, math.nan]):
+        network.set_weights([np.full((1, 1), value), np.full(1, value)])
+        progress.on_epoch_end(value, {"loss": loss, "val_loss": loss})
+    assert progress.stopped
+    progress.restore_best(network)
+    assert network.get_weights()[1] == 1
+
+
 @pytest.mark.parametrize("broken", [NETWORK_FILE, RUN_FILE, HISTORY_FILE])
 def test_a_fit_whose_files_are_damaged_is_named_and_repeated(records: Path, tmp_path: Path, broken: str) -> None:
     preset = PRESET.changed(epochs=1)
@@ -105,6 +132,32 @@ def test_a_fit_whose_files_are_damaged_is_named_and_repeated(records: Path, tmp_
     for first, second in zip(whole.network.get_weights(), again.network.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
     assert load_fitted(tmp_path).run == again.run
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n", "epoch;loss\n1;0.5\n", "epoch,loss\n1\n"])
+def test_a_history_that_was_edited_is_named_and_written_anew(records: Path, tmp_path: Path, text: str) -> None:
+    preset = PRESET.changed(epochs=1)
+    fit_network(records, tmp_path, preset=preset, seed=1)
+    whole = (tmp_path / HISTORY_FILE).read_text()
+    (tmp_path / HISTORY_FILE).write_text(text)
+    with pytest.raises(RecordsError, match=r"history\.csv cannot be read: run `lensgate train fit` again"):
+        read_history(tmp_path)
+    fit_network(records, tmp_path, preset=preset, seed=1)
+    assert (tmp_path / HISTORY_FILE).read_text() == whole
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"colour": 1}, {"filters": "four"}, {"size": 64}, {"size": "small"}],
+    ids=["unknown", "no number", "another size", "no size"],
+)
+def test_settings_of_a_run_that_were_edited_are_named(records: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1)
+    run = json.loads((tmp_path / RUN_FILE).read_text())
+    run["settings"] |= change
+    (tmp_path / RUN_FILE).write_text(json.dumps(run))
+    with pytest.raises(RecordsError, match=r"run\.json .*: run `lensgate train fit` again"):
+        load_fitted(tmp_path)
 
 
 @pytest.mark.parametrize("left", [b"", b"PK\x03\x04"])

@@ -56,6 +56,17 @@ def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
     assert [path.name for path in find_images(ROOT / "samples")[0]][:2] == ["faint-1.png", "frames-1.png"]
     with pytest.raises(DataError, match="does not contain an image"):
         find_images(tmp_path)
+    with pytest.raises(DataError, match="mistyped does not exist"):
+        find_images(tmp_path / "mistyped")
+
+
+def test_images_of_one_id_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
+    image = (ROOT / "samples/none-1.png").read_bytes()
+    for name in ("face-1.png", "1.jpg", "2.png"):
+        (tmp_path / name).write_bytes(image)
+    out = tmp_path / "p.csv"
+    assert main(["train", "predict", "--data", str(tmp_path), "--models", str(ROOT / "models"), "--out", str(out)]) == 0
+    assert [row["id"] for row in rows(out)] == ["1.jpg", "2", "face-1.png"]
 
 
 def test_rows_without_an_image_are_named_and_labelled_images_never_take_their_place(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from training.data import shards
 from training.data.dataset import Split, read_dataset
 from training.data.near_duplicates import NEAR, group_near, perceptual_hash
 from training.data.records import Manifest, join, load_records, read_rows, write_records
-from training.errors import RecordsError
+from training.errors import DataError, RecordsError
 
 IMAGES = "faces-spring-2020/faces-spring-2020"
 
@@ -122,6 +122,17 @@ def test_a_file_that_changed_is_decoded_again_and_the_old_shard_goes(folder: Pat
     assert before.fingerprint() != after.fingerprint()
 
 
+def test_records_stay_complete_while_others_in_their_place_are_refused(folder: Path, tmp_path: Path) -> None:
+    before = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    few = write_dataset(tmp_path / "few", half(4))
+    with pytest.raises(DataError, match="cannot be split"):
+        write_records([read_dataset(few)], tmp_path / "r", sizes=[64], seed=0)
+    assert Manifest.read(tmp_path / "r") == before
+    assert len(load_records(tmp_path / "r", *Split)) == 120
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=1)
+    assert [path.name for path in (tmp_path / "r/shards/64").iterdir()] == []
+
+
 def test_a_table_that_was_edited_is_refused(folder: Path, tmp_path: Path) -> None:
     write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
     table = tmp_path / "r/images.csv"
@@ -180,6 +191,18 @@ def test_a_data_set_in_a_folder_whose_name_is_not_utf_8_is_read(folder: Path, tm
     manifest = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
     assert [one.name for one in manifest.data] == [r"caf\udce9"]
     assert len(load_records(tmp_path / "r", *Split)) == 120
+
+
+def test_no_name_on_the_way_needs_to_be_utf_8(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for ending in (b"png", b"jpg"):
+        Path(os.fsdecode(os.fsencode(folder / IMAGES) + b"/face-\xff." + ending)).touch()
+    folder, out = folder.rename(tmp_path / os.fsdecode(b"caf\xe9")), tmp_path / os.fsdecode(b"r\xe9")
+    texts = ["--licence", os.fsdecode(b"caf\xe9=libert\xe9"), "--size", "32"]
+    assert main(["train", "prepare", "--data", str(folder), "--records", str(out), *texts]) == 0
+    assert r"face-\udcff.jpg is ignored: face-\udcff.png has the same name" in capsys.readouterr().err
+    (described,) = Manifest.read(out).data
+    assert (described.name, described.licence) == (r"caf\udce9", r"libert\udce9")
+    assert len(load_records(out, *Split)) == 120
 
 
 def test_one_run_at_a_time_writes_records(folder: Path, tmp_path: Path) -> None:

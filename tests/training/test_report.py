@@ -5,6 +5,7 @@ import hashlib
 import html
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from gate import Band, Card, Label
-from gate.card import CardBand, CardTraining, DiscardedShares, Interval, NoveltyThreshold
+from gate.card import CardBand, CardTraining, CardVerdicts, DiscardedShares, Interval, NoveltyThreshold
 from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
@@ -517,6 +518,32 @@ def test_a_model_that_was_exported_before_its_band_was_certified_is_refused(made
     write_model(tmp_path, model_of(_graph(), made.card.text().model_copy(update={"band": CardBand()})))
     with pytest.raises(RecordsError, match="train export"):
         write_report(replace(made.sources, models=tmp_path), tmp_path)
+
+
+def test_a_band_of_verdicts_is_traced_to_the_version_that_they_are_about(made: Made, tmp_path: Path) -> None:
+    verdicts = CardVerdicts(version="7", low=0.3, high=0.7, evidence={})
+    text = made.card.text().model_copy(update={"band": made.card.band.model_copy(update={"verdicts": verdicts})})
+    write_model(tmp_path, model_of(_graph(), text))
+    with pytest.raises(RecordsError, match="--version 7"):
+        write_report(replace(made.sources, models=tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda text: text.replace(",", ";"), "its cells are separated by semicolons.*or run `lensgate train audit`"),
+        (lambda text: text.replace("0.002", "much"), "line 2 is not as the audit wrote it"),
+        (lambda text: text + "61,glasses\n", "line 31 is not as the audit wrote it"),
+    ],
+    ids=["semicolons", "no number", "a short row"],
+)
+def test_a_table_of_issues_that_was_edited_is_named(
+    made: Made, tmp_path: Path, change: Callable[[str], str], fault: str
+) -> None:
+    table = _write_audit(tmp_path / "audit") / "label_issues.csv"
+    table.write_text(change(table.read_text()))
+    with pytest.raises(RecordsError, match=fault):
+        write_report(replace(made.sources, audit=table.parent), tmp_path)
 
 
 @pytest.mark.parametrize("step", ["audit", "study", "compare"])

@@ -24,8 +24,16 @@ from common.storage import AnyPath
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
-from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest, load_parts, load_records, write_records
-from training.errors import DataError, RecordsError, SearchError
+from training.data.records import (
+    MANIFEST_FILE,
+    TABLE_FILE,
+    Manifest,
+    load_parts,
+    load_records,
+    read_rows,
+    write_records,
+)
+from training.errors import DataError, DivergedError, RecordsError, SearchError
 from training.model.preset import PRESETS, Preset
 from training.search import study
 from training.search import trials as search
@@ -285,13 +293,27 @@ def test_more_trials_are_added_to_those_there(tmp_path: Path) -> None:
 
 def test_a_trial_that_diverges_is_noted_and_the_others_run(tmp_path: Path) -> None:
     def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
-        return {"log_loss": math.nan} if int(values["value"]) < 6 else by_value(values, state)
+        if int(values["value"]) < 6:
+            raise DivergedError("the loss became NaN")
+        return by_value(values, state)
 
     found = run_trials(listed(CASES, key="one"), measure, tmp_path)
     assert found == tuple(
         TrialResult(name=str(value), values={"value": value}, metrics={"log_loss": value} if value >= 6 else {})
         for value in range(8)
     )
+
+
+def test_a_study_whose_runs_all_diverge_says_so_in_one_line(
+    records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wild.json").write_text('{"size": 32, "filters": [4], "epochs": 1, "learning_rate": 1e30}')
+    command = ["train", "study", "batch-size", "--seeds", "1", "--size", "32", "--records", str(records)]
+    assert main([*command, "--preset-file", str(tmp_path / "wild.json"), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "trial 0 failed: the loss became NaN in epoch 1" in said
+    assert "lensgate: all 3 runs failed: use a smaller learning rate" in said
+    assert "Traceback" not in said
 
 
 def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> None:
@@ -373,6 +395,19 @@ def test_values_are_those_that_the_records_have(records: Path, tmp_path: Path) -
 def pretended(parts: study.StudyParts, preset: Preset) -> TrialMetrics:
     size = parts[0].size
     return {"log_loss": 0.1, "accuracy": 1, "epochs": preset.epochs, "parameters": size, "images": 9, "errors": 0}
+
+
+def test_a_source_without_which_nothing_is_left_to_train_with_is_named(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "bars", half(60))
+    lines = (data / "train.csv").read_text().splitlines()
+    write_records([read_dataset(data)], tmp_path / "records", sizes=[32], seed=0)
+    trained = {row.name for row in read_rows(tmp_path / "records", Split.TRAIN)}
+    names = [f"face-{line.split(',')[0]}" for line in lines[1:]]
+    sources = ["source", *("small" if name == min(trained) else "large" for name in names)]
+    (data / "train.csv").write_text("\n".join(f"{line},{source}" for line, source in zip(lines, sources, strict=True)))
+    write_records([read_dataset(data)], tmp_path / "records", sizes=[32], seed=0)
+    with pytest.raises(RecordsError, match="without the source 'large' no image is left to stop early by"):
+        run_study(tmp_path / "records", tmp_path / "out", kind="sources", preset=TINY, seeds=1)
 
 
 def test_records_without_sources_have_none_to_leave_out(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def test_a_labelled_test_table_is_the_test_split() -> None:
     assert Split.TEST not in found[20:]
 
 
+def test_a_test_table_of_one_label_is_named_and_not_the_training_images() -> None:
+    given = [*pictures(100), *(SplitImage(False, 100 + index, True) for index in range(20))]
+    with pytest.raises(DataError, match=r"test\.csv of here .* its 20 images are all without glasses"):
+        split(given)
+    assert split(given, auxiliary=True)[100:] == [Split.TEST] * 20
+
+
 def test_an_auxiliary_data_set_is_learned_from_and_tested_on_alone() -> None:
     assert Counter(split(pictures(100), auxiliary=True)) == {Split.TRAIN: 85, Split.TEST: 15}
 
@@ -81,7 +88,7 @@ def test_an_auxiliary_data_set_may_have_one_label_alone() -> None:
 @pytest.mark.parametrize(("glasses", "others"), [(0, 0), (1, 99), (2, 98), (3, 3), (0, 50)])
 def test_a_data_set_with_too_few_of_a_label_says_how_many_are_needed(glasses: int, others: int) -> None:
     given = [SplitImage(index < glasses, index, False) for index in range(glasses + others)]
-    with pytest.raises(DataError, match=rf"{glasses} different images with glasses and {others} without .*10 of each"):
+    with pytest.raises(DataError, match=rf"{glasses} different images? with glasses and {others} without .*10 of each"):
         split(given)
 
 

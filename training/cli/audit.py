@@ -76,7 +76,8 @@ def audit_labels(options: AuditOptions) -> None:
     images = {(one.name, example.name): example.path for one in datasets for example in (*one.train, *one.test)}
     command = options.command_line
     page = write_contact_sheet(issues, options.out, images=images, audited=len(records), command=command)
-    print(f"{len(issues)} of {len(records)} labels seem to contradict the image: {page}")
+    verb = "seems" if len(issues) == 1 else "seem"
+    print(f"{len(issues)} of {len(records)} labels {verb} to contradict the image: {page}")
     for one, proposal in zip(datasets, proposals, strict=True):
         print(f"review {proposal} and keep the correct lines in {one.folder / CORRECTIONS_FILE}")
 

@@ -8,10 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.storage import AnyPath
+from common.storage import AnyPath, local_path
+from common.terminal import count, escape_controls
 from training.cli import options as option
 from training.cli.options import Steps, add_step
-from training.data.dataset import LEAST_IMAGES, ImageDataSet, Provenance, Split, data_set_name, read_dataset
+from training.data.dataset import (
+    LEAST_IMAGES,
+    ImageDataSet,
+    Provenance,
+    Split,
+    data_set_name,
+    printable,
+    read_dataset,
+)
 from training.errors import DataError
 from training.model.preset import PRESETS, SIZES
 
@@ -116,13 +125,13 @@ def prepare(options: PrepareOptions) -> str:
     print_problems(manifest.problems)
     for data in manifest.data:
         for split, images in data.images.items():
-            counts = ", ".join(f"{count} {label}" for label, count in images.items())
+            counts = ", ".join(f"{amount} {label}" for label, amount in images.items())
             print(f"{data.name:16} {split:12} {counts}")
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
-        print(f"{size} x {size}: {len(shards)} shards, {total / 1e6:.1f} MB")
+        print(f"{size} x {size}: {count(len(shards), 'shard')}, {total / 1e6:.1f} MB")
     if (kept := sum(map(manifest.count, Split))) < LEAST_IMAGES:
-        print(f"{kept} images are too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
+        print(f"{count(kept, 'image')}: too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
     return _fit_command(options.records, sizes)
 
 
@@ -136,7 +145,7 @@ def _fit_command(records: AnyPath, sizes: Sequence[int]) -> str:
 def print_problems(problems: Sequence[str]) -> None:
     """Print one line for each problem to standard error."""
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(escape_controls(problem), file=sys.stderr)
 
 
 def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
@@ -145,7 +154,7 @@ def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
     Raises:
         DataError: a data set cannot be read, or an option names a data set that is not given.
     """
-    texts = {kind: dict(map(_split_text, given)) for kind, given in options.texts.items()}
+    texts = {kind: _named(kind, given) for kind, given in options.texts.items()}
     folders = [*options.data, *options.auxiliary]
     names = {data_set_name(folder) for folder in folders}
     if unknown := {name for named in texts.values() for name in named} - names:
@@ -163,20 +172,29 @@ def _draw(options: DrawOptions) -> str:
     from training.drawing import draw_faces
 
     draw_faces(options.out, options.count, seed=options.seed, progress=True)
-    print(f"{options.out}: {options.count} faces")
+    print(f"{options.out}: {count(options.count, 'face')}")
     return option.command("train", "prepare", "--data", options.out, "--size", PRESETS["gate"].size)
 
 
 def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:
     corrections = texts["corrections"].get(data_set_name(folder))
-    data = read_dataset(folder, corrections=Path(corrections) if corrections else None)
-    given = {kind: texts[kind][data.name] for kind in ("source", "licence") if data.name in texts[kind]}
+    data = read_dataset(folder, corrections=local_path(corrections) if corrections else None)
+    given = {kind: printable(texts[kind][data.name]) for kind in ("source", "licence") if data.name in texts[kind]}
     about: Provenance = data.about.model_copy(update=given)
     return replace(data, about=about, auxiliary=auxiliary)
 
 
+def _named(kind: str, given: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, text in map(_split_text, given):
+        if name in found:
+            raise DataError(f"--{kind} names {name} twice: leave one of them out")
+        found[name] = text
+    return found
+
+
 def _split_text(argument: str) -> tuple[str, str]:
-    name, separator, text = argument.partition("=")
-    if not separator:
+    name, _, text = argument.partition("=")
+    if not text:
         raise DataError(f"{argument!r} is not NAME=TEXT")
-    return name, text
+    return printable(name), text

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath, locked
+from common.terminal import count
 from gate import Label, ModelError, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
@@ -193,14 +194,16 @@ def fit(options: FitOptions) -> str:
     preset = options.preset.resolve(size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
     losses = read_history(options.run_folder)["val_loss"]
-    print(f"{options.run_folder}: {len(losses)} epochs, lowest validation loss {min(losses):.4f}")
+    print(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")
     return option.command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 
 def calibrate(options: CalibrateOptions) -> str:
     """Fit temperature and novelty score; print the calibration metrics and return the next command."""
     from training.evaluation.guarantees import calibrate_run
+    from training.model.train import FitRun
 
+    FitRun.read(options.run_folder)  # The lock would create a folder whose name is misspelt.
     with locked(options.run_folder):
         found = calibrate_run(options.records, options.run_folder, seed=options.seed)
     before, after = found.calibration.before, found.calibration.after
@@ -217,8 +220,10 @@ def certify(options: CertifyOptions) -> str:
     from training.evaluation.certificate_text import describe, describe_true_class
     from training.evaluation.class_shares import SHARES
     from training.evaluation.guarantees import Guarantees, certify_run
+    from training.model.train import FitRun
 
     wanted = options.guarantee
+    FitRun.read(options.run_folder)  # As in `calibrate`.
     with locked(options.run_folder):
         record = certify_run(
             options.records,

@@ -172,6 +172,9 @@ def size(parser: argparse.ArgumentParser) -> None:
 
 def place(text: str) -> AnyPath:
     """Parse a local path or an object storage URL."""
+    if not text:
+        # As from a shell variable that is not set; it would be the current folder.
+        raise argparse.ArgumentTypeError("the path is empty")
     try:
         return parse_path(text)
     except UrlError as error:

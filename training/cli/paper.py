@@ -7,6 +7,7 @@ from pathlib import Path
 from common.storage import locked
 from training.cli import options as option
 from training.cli.options import Steps, add_step
+from training.data.dataset import printable
 
 TRIALS = (5, 20)
 
@@ -51,7 +52,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add("--trials", type=option.positive, action="append", metavar="NUMBER", help=title)
     title = "share of the labels to flip in the second half of the experiments (0.116)"
     add("--flipped", type=option.share, default=0.116, metavar="SHARE", help=title)
-    add("--hardware", metavar="TEXT", help="machine that the page states (number of CPU cores)")
+    add("--hardware", type=printable, metavar="TEXT", help="machine that the page states (number of CPU cores)")
     add("--page", action="store_true", help="only write the page, from the parts that are finished")
 
 

@@ -89,6 +89,8 @@ def _check_columns(path: Path, columns: Sequence[str], required: Collection[str]
 
 def _hint(columns: Sequence[str]) -> str:
     text = "".join(columns)
+    if text.lower().startswith("sep="):
+        return ": delete the first line, which tells a spreadsheet the separator"
     if len(columns) == 1:
         for separator, name in _SEPARATORS.items():
             if separator in text:
@@ -100,7 +102,7 @@ def _line(number: int, cells: list[str], columns: Sequence[str]) -> CsvRow:
     extra = cells[len(columns) :]
     fault = ""
     if len(cells) < len(columns) or any(cell.strip() for cell in extra):
-        fault = f"{len(cells)} cells instead of {len(columns)}"
+        fault = f"{len(cells)} cell{'s' if len(cells) != 1 else ''} instead of {len(columns)}"
     return CsvRow(number, dict(zip(columns, cells, strict=False)), fault)
 
 

@@ -10,7 +10,8 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,8 @@ IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "fa
 
 LEAST_IMAGES = 256
 """An exported graph is compared with its network on at least this many images."""
+
+_OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff")
 
 _LAYOUT = (
     f"; an image with the id 1 is face-1.png (or .jpg, .webp) in {', '.join(IMAGE_FOLDERS[:-1])} or beside train.csv"
@@ -101,15 +104,16 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     Raises:
         DataError: `train.csv` is missing, a table cannot be read or lacks a column, or no labelled image is found.
     """
+    require_folder(folder)
     table = folder / "train.csv"
-    if not table.is_file():
+    if not _is_there(table):
         raise DataError(f"{table} does not exist: --data takes a folder in the Kaggle layout, which contains train.csv")
     problems: list[str] = []
     images = find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
     test_table = folder / "test.csv"
     in_train = _read_table(table, images, problems)
-    in_test = _read_table(test_table, images, problems) if test_table.is_file() else []
+    in_test = _read_table(test_table, images, problems) if _is_there(test_table) else []
     listed, test = (_corrected(examples, changes, problems) for examples in (in_train, in_test))
     known = {example.name for example in (*in_train, *in_test)}
     problems += [f"corrections: {name} is not in train.csv or test.csv" for name in sorted(changes.keys() - known)]
@@ -126,7 +130,18 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
 def data_set_name(folder: Path) -> str:
     """Return the name of the data set in `folder`: the folder's own, also for `.` and `..`."""
     # Path.resolve would follow links, which have other names.
-    return Path(os.path.abspath(folder)).name.encode(errors="backslashreplace").decode()  # noqa: PTH100
+    return printable(Path(os.path.abspath(folder)).name)  # noqa: PTH100
+
+
+def printable(text: str) -> str:
+    """Escape the bytes of a name that are not UTF-8, which neither JSON nor HTML can hold."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def require_folder(folder: Path) -> None:
+    """Raise DataError unless `folder` is one."""
+    if not folder.is_dir():
+        raise DataError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: --data takes a folder")
 
 
 def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
@@ -138,7 +153,7 @@ def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
         DataError: the table cannot be read or lacks the column id.
     """
     table, problems = folder / "test.csv", list[str]()
-    if not table.is_file() or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
+    if not _is_there(table) or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
         return [], []
     return _read_table(table, find_images(folder, problems), problems), problems
 
@@ -147,7 +162,13 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
     """Return the image files of a data set by name; append a line to `problems` for each file that is ignored."""
     for candidate in IMAGE_FOLDERS:
         found: dict[str, Path] = {}
-        for path in _images_in(folder / candidate):
+        # Sorted, so that every machine chooses the same one of two files with equal stems.
+        for path in sorted((folder / candidate).glob("face-*")):
+            ending = path.suffix.lower()
+            if ending in _OTHER_ENDINGS:
+                problems.append(f"{path.name} is ignored: images are PNG, JPEG or WebP files")
+            if ending not in IMAGE_ENDINGS:
+                continue
             if path.stem in found:
                 problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
             found[path.stem] = path
@@ -162,12 +183,19 @@ def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correct
     Raises:
         DataError: a required table is missing, a table cannot be read or lacks a column, or a label is invalid.
     """
-    if not table.is_file():
+    if not _is_there(table):
         if required:
             raise DataError(f"{table} does not exist: corrections are a CSV with the columns id, label and reason")
         return {}
     lines = read_table(table, {"id", "label", "reason"}).lines
     return {_name(line.cells.get("id", "")): _correction(table, line) for line in lines}
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a file exists; another thing of its name, such as a folder, would be overlooked."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a file")
+    return path.exists()
 
 
 def _correction(table: Path, line: CsvRow) -> Correction:
@@ -205,23 +233,21 @@ def _name(text: str) -> str:
 
 def _read_about(folder: Path) -> Provenance:
     path = folder / PROVENANCE_FILE
-    if not path.is_file():
+    if not _is_there(path):
         return Provenance()
     try:
-        return Provenance.model_validate_json(path.read_bytes())
+        return Provenance.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except ValidationError as error:
-        raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {error}') from error
-
-
-def _images_in(folder: Path) -> Iterator[Path]:
-    # Sorted, so that every machine chooses the same one of two files with equal stems.
-    return (path for path in sorted(folder.glob("face-*")) if path.suffix.lower() in IMAGE_ENDINGS)
+        faults = "; ".join(": ".join(filter(None, (*map(str, one["loc"]), one["msg"]))) for one in error.errors())
+        raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {faults}') from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 
 
 def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
     required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
     found = read_table(table, required, optional={"glasses", "source"})
-    seen: dict[str, int] = {}
+    seen: dict[str, CsvRow] = {}
     examples = []
     for line in found.lines:
         example = _read_line(line, images, seen, is_labelled="glasses" in found.columns)
@@ -229,26 +255,32 @@ def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> li
             problems.append(f"{table.name} line {line.number}: {example}")
         else:
             examples.append(example)
-            seen[example.name] = line.number
+            seen[example.name] = line
     return examples
 
 
 def _read_line(
-    line: CsvRow, images: Mapping[str, Path], seen: Mapping[str, int], *, is_labelled: bool
+    line: CsvRow, images: Mapping[str, Path], seen: Mapping[str, CsvRow], *, is_labelled: bool
 ) -> Example | str:
     """Return the image and label of a row, or its problem."""
     given = line.cells.get("id", "").strip()
     name = _name(given) if given else "the row"
-    label = line.cells.get("glasses", "").strip().removesuffix(".0")
+    label = _label(line)
     if line.fault:
         return f"{name} has {line.fault}"
     if not given:
         return "the row has no id"
     if name in seen:
-        return f"{name} is listed twice; the first line ({seen[name]}) counts"
+        conflict = "" if _label(seen[name]) == label else ", which has another label"
+        return f"{name} is listed twice; the first line ({seen[name].number}) counts{conflict}"
     if is_labelled and label not in ("0", "1"):
         return f"{name} has the label {label!r} instead of 0 or 1"
     if name not in images:
-        return f"{name} has no image"
+        folder = re.search(r"[/\\]", given)
+        return f"{given} names a folder: name the file alone" if folder else f"{name} has no image"
     glasses = label == "1" if is_labelled else None
     return Example(name, images[name], glasses, line.cells.get("source", "").strip(), glasses)
+
+
+def _label(line: CsvRow) -> str:
+    return line.cells.get("glasses", "").strip().removesuffix(".0")

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.storage import AnyPath, locked, parse_path, sizes_of, write_atomically
 from gate.card import CardDataSet
 from gate.pixels import Pixels
-from training.data.dataset import ImageDataSet, Split
+from training.data.dataset import ImageDataSet, Split, printable
 from training.data.image_choice import keep_images
 from training.data.image_table import ImageRow, LabelTable, count_labels, from_csv, to_csv
 from training.data.shard_cache import forget, read_images
-from training.data.shards import FOLDER, ImageBlock, SourceImage, write_blocks
+from training.data.shards import FOLDER, ImageBlock, SourceImage, sweep, write_blocks
 from training.errors import DataError, RecordsError
 
 MANIFEST_FILE = "manifest.json"
@@ -80,7 +80,8 @@ class Manifest(BaseModel):
         if hashlib.sha256(table).hexdigest() != manifest.table:
             raise RecordsError(
                 f"{folder / TABLE_FILE} does not match its manifest. If you edited it, put the corrections into "
-                "corrections.csv instead; if `lensgate train prepare` is writing there, wait for it to finish"
+                "corrections.csv instead; if `lensgate train prepare` is writing there, wait for it to finish, and if "
+                "it was interrupted, run it again"
             )
         return manifest, table
 
@@ -161,8 +162,9 @@ def write_records(
 ) -> Manifest:
     """Decode `datasets` into shards at each of `sizes` pixels, and split them.
 
-    A second run decodes only new or unfinished blocks. Unreadable files, duplicates and near-duplicates of test images
-    are left out and listed in the manifest's `problems`, with data sets whose splits differ in their share of glasses.
+    A second run decodes only new or unfinished blocks. Until it succeeds, the records that were there stay complete.
+    Unreadable files, duplicates and near-duplicates of test images are left out and listed in the manifest's
+    `problems`, with data sets whose splits differ in their share of glasses.
 
     Raises:
         DataError: two data sets share a name, no image is usable, or one is too small for both labels in every split.
@@ -180,13 +182,11 @@ def _write(
     datasets: Sequence[ImageDataSet], out: AnyPath, *, sizes: Sequence[int], seed: int, command: str
 ) -> Manifest:
     started = time.monotonic()
-    (out / MANIFEST_FILE).unlink(missing_ok=True)
     items = [item for data in datasets for item in _items(data)]
     blocks = write_blocks(items, out, sizes=sizes)
     problems = [f"{data.name}: {problem}" for data in datasets for problem in data.problems]
     rows = keep_images(datasets, items, blocks, seed=seed, problems=problems)
     table = to_csv(rows)
-    write_atomically(out / TABLE_FILE, table)
     manifest = Manifest(
         command=command,
         seed=seed,
@@ -194,12 +194,12 @@ def _write(
         data=tuple(_describe(data, rows) for data in datasets),
         shards=_shards(out, blocks, sizes, rows),
         table=hashlib.sha256(table).hexdigest(),
-        problems=tuple(problems),
-        folders={
-            data.name: str(data.folder.absolute()).encode(errors="backslashreplace").decode() for data in datasets
-        },
+        problems=tuple(map(printable, problems)),
+        folders={data.name: printable(str(data.folder.absolute())) for data in datasets},
     )
+    write_atomically(out / TABLE_FILE, table)
     write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+    sweep(out, blocks, sizes)
     return manifest
 
 

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import itertools
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,9 +84,9 @@ class ImageBlock(BaseModel):
 
 
 def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[int]) -> list[ImageBlock]:
-    """Write `items` in order as blocks of 450 under `out / shards`; delete outdated blocks.
+    """Write `items` in order as blocks of 450 under `out / shards`.
 
-    Blocks that an earlier run finished from the same files are reused.
+    Blocks that an earlier run finished from the same files are reused; the others stay until `sweep`.
     """
     parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
     names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
@@ -102,8 +103,16 @@ def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[
         ]
         # The bar ends at its total once its iterator is exhausted.
         next(outcomes, None)
-    _sweep(out, blocks, sizes)
     return blocks
+
+
+def sweep(out: AnyPath, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
+    """Delete outdated shards and partial files of a crash."""
+    named = {f"{block.name}.json" for block in blocks}
+    named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}
+    for name in sizes_of(out / FOLDER).keys() - named:
+        if _OURS.match(name):
+            (out / FOLDER / name).unlink(missing_ok=True)
 
 
 def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
@@ -127,7 +136,7 @@ def read_shard(path: Path) -> Iterator[ShardRecord]:
         DamagedError: a checksum does not match.
     """
     try:
-        raw = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        raw = list(tf.data.TFRecordDataset(os.fsencode(path)).as_numpy_iterator())
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, "shard not found", str(path)) from error
     except tf.errors.DataLossError as error:
@@ -199,7 +208,7 @@ def _write_block(
 
 def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
     try:
-        with atomic_file(shard) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        with atomic_file(shard) as temporary, tf.io.TFRecordWriter(os.fsencode(temporary)) as writer:
             for item, pixels in rows:
                 writer.write(_serialize(item, pixels))
     except tf.errors.OpError as error:  # TensorFlow's own error for a full disk.
@@ -218,12 +227,3 @@ def _serialize(item: SourceImage, pixels: Pixels) -> bytes:
 
 def _bytes_feature(value: bytes) -> Any:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def _sweep(out: AnyPath, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
-    """Delete outdated shards and partial files of a crash."""
-    named = {f"{block.name}.json" for block in blocks}
-    named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}
-    for name in sizes_of(out / FOLDER).keys() - named:
-        if _OURS.match(name):
-            (out / FOLDER / name).unlink(missing_ok=True)

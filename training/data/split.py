@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sklearn.model_selection import train_test_split
 
+from common.terminal import count
 from training.data.dataset import Split
 from training.errors import DataError
 
@@ -50,6 +51,8 @@ def assign_splits(
     Raises:
         DataError: a label has too few images for every split.
     """
+    if not auxiliary:
+        _check_test_labels(pictures, folder)
     elsewhere = elsewhere or {}
     own = {picture.group for picture in pictures if picture.in_test}
     unseen = own.union(tested, (group for group, split in elsewhere.items() if auxiliary or split is not Split.TRAIN))
@@ -77,12 +80,22 @@ def _cut(units: dict[int, bool], shares: dict[Split, float], seed: int) -> dict[
     rest, found = sorted(units), dict[int, Split]()
     base = len(rest)
     for step, (split, share) in enumerate(shares.items()):
-        count = round(base * share)
+        size = round(base * share)
         labels = [units[group] for group in rest]
-        rest, cut = train_test_split(rest, test_size=count, random_state=seed + step, stratify=labels)
+        rest, cut = train_test_split(rest, test_size=size, random_state=seed + step, stratify=labels)
         found |= dict.fromkeys(cut, split)
         base = len(rest) if split is Split.TEST else base
     return found
+
+
+def _check_test_labels(pictures: Sequence[SplitImage], folder: object) -> None:
+    labels = [one.glasses for one in pictures if one.in_test]
+    if len(set(labels)) == 1:
+        raise DataError(
+            f"test.csv of {folder} is the test split, which needs both labels, but its {len(labels)} images are all "
+            f"{'with' if labels[0] else 'without'} glasses: add images of the other label, or remove the column "
+            "glasses there, so that the test split is cut from train.csv"
+        )
 
 
 def _lacks_a_label(pictures: Sequence[SplitImage], splits: Sequence[Split | None]) -> bool:
@@ -94,6 +107,6 @@ def _too_few(units: Mapping[int, bool], folder: object) -> DataError:
     glasses = sum(units.values())
     return DataError(
         f"{folder} cannot be split by label: train, validation, calibration and test need both labels each, but it has "
-        f"{glasses} different images with glasses and {len(units) - glasses} without outside test.csv. Add images (10 "
-        "of each label are enough to split), or name the folder as --auxiliary beside a larger --data"
+        f"{count(glasses, 'different image')} with glasses and {len(units) - glasses:,} without outside test.csv. Add "
+        "images (10 of each label are enough to split), or name the folder as --auxiliary beside a larger --data"
     )

@@ -24,7 +24,7 @@ def describe(found: Certificate, *, temperature: float | None = None) -> tuple[s
 
 def describe_class(label: Label, found: ClassCertificate, confidence: float) -> str:
     """Describe the promise of one label, or how to get one."""
-    counts = f"{found.accepted} accepted, {found.errors} wrong, bound {_percent(found.risk_bound)}"
+    counts = f"{found.accepted:,} accepted, {found.errors:,} wrong, bound {_percent(found.risk_bound)}"
     sure = f"with confidence {confidence:g}"
     if found.certified:
         target = _percent(found.target_risk)
@@ -40,7 +40,7 @@ def describe_true_class(label: Label, found: ClassCertificate, confidence: float
     seen = found.true_class
     truly = "with" if label is Label.GLASSES else "without"
     return (
-        f"Of {seen.accepted} accepted faces {truly} glasses {seen.errors} are labelled wrongly; with confidence "
+        f"Of {seen.accepted:,} accepted faces {truly} glasses {seen.errors:,} are labelled wrongly; with confidence "
         f"{confidence:g} at most {_percent(seen.bound)}, for this band taken as given."
     )
 
@@ -58,8 +58,8 @@ def _band(found: Certificate, temperature: float | None) -> str:
     share = _percent(found.coverage.value, digits=4)
     unfamiliar = found.images - found.familiar
     return (
-        f"{_edges(found.band, temperature)} accepts {share} of {found.images} images ({found.errors} of "
-        f"{found.accepted} wrong); {unfamiliar} are unfamiliar."
+        f"{_edges(found.band, temperature)} accepts {share} of {found.images:,} images ({found.errors:,} of "
+        f"{found.accepted:,} wrong); {unfamiliar:,} are unfamiliar."
     )
 
 
@@ -71,10 +71,12 @@ def _edges(raw: RawBand, temperature: float | None) -> str:
 
 
 def _remedy(label: Label, found: ClassCertificate) -> str:
+    if found.tested and not found.tested[0].accepted:
+        return "the network is certain enough about none of the calibration images: train it longer or on more images"
     if found.images_needed is None:
         return "more images would not help, because the observed risk of the most careful edge is too high"
     faces = "faces with glasses" if label is Label.GLASSES else "faces without glasses"
-    return f"it takes about {found.images_needed} more labelled {faces} outside the training split"
+    return f"it takes about {found.images_needed:,} more labelled {faces} outside the training split"
 
 
 def _percent(share: float, *, digits: int = 3) -> str:

@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from common.storage import AnyPath
 from gate.card import Interval
-from training.data.dataset import Split
+from training.data.dataset import Split, printable
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import log_losses
@@ -67,12 +67,12 @@ def compare_runs(records: AnyPath, folders: Sequence[Path]) -> Comparison:
         RecordsError: a run is unfinished, or was fitted to other records.
     """
     fingerprint = Manifest.read(records).fingerprint()
-    names = [str(folder) for folder in folders]
+    names = [printable(str(folder)) for folder in folders]
     fitted = [load_fitted(folder) for folder in folders]
     for name, one in zip(names, fitted, strict=True):
         if one.run.records != fingerprint:
             raise RecordsError(f"{name} was fitted to other records than {records}: its test split is not held out")
-    labels, logits = _test_logits(records, [(one.network, Preset.from_settings(one.run.settings)) for one in fitted])
+    labels, logits = _test_logits(records, [(one.network, one.run.preset) for one in fitted])
     wrong, losses = (logits >= 0) != (labels == 1), log_losses(expit(logits), labels)
     means = _resampled(losses)
     runs = tuple(

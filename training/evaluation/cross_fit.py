@@ -80,7 +80,7 @@ def cross_fit(
         DataError: a label has too few distinct faces.
         RecordsError: the records are unfinished or lack shards.
     """
-    preset = Preset.from_settings(fitted.run.settings)
+    preset = fitted.run.preset
     rows = read_rows(records)
     learned = load_records(records, Split.TRAIN, Split.VALIDATION, size=preset.size)
     main = _main_data_sets(rows)

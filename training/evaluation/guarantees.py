@@ -131,8 +131,7 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
         RecordsError: the run is unfinished, or was fitted to other records.
     """
     fitted = _fitted(records, run)
-    (run / CERTIFICATE_FILE).unlink(missing_ok=True)
-    size = int(fitted.run.settings["size"])
+    size = fitted.run.preset.size
     head = fit_head(fitted.network, load_records(records, Split.TRAIN, size=size).images, seed=seed)
     held = load_records(records, Split.CALIBRATION, size=size)
     found = CalibrationRecord(
@@ -140,7 +139,8 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
         calibration=calibrate(predict_logits(fitted.network, held.images), held.labels),
         novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
     )
-    # An old threshold must not meet a new head.
+    # An old threshold must not meet a new head, nor an old certificate either of them.
+    (run / CERTIFICATE_FILE).unlink(missing_ok=True)
     (run / CALIBRATION_FILE).unlink(missing_ok=True)
     save_keras(head, run / HEAD_FILE)
     write_atomically(run / CALIBRATION_FILE, found.model_dump_json(indent=2).encode())
@@ -178,7 +178,7 @@ def certify_run(
     calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
     if calibrated is None:
         raise RecordsError(f"{run} is not calibrated: run `lensgate train calibrate` first")
-    size = int(fitted.run.settings["size"])
+    size = fitted.run.preset.size
     proposing, held = (load_records(records, split, size=size) for split in (Split.VALIDATION, Split.CALIBRATION))
     own = score_held_out(fitted.network, load_head(run), held, threshold=calibrated.novelty)
     paper = RawBand.from_probability(Band(), calibrated.calibration.temperature)

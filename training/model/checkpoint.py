@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import zipfile
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.storage import AnyPath, write_atomically
+from training.errors import DivergedError
 from training.model.preset import Preset
 
 _Arrays = dict[str, np.ndarray[Any, Any]]
@@ -44,7 +46,8 @@ class TrainingState:
 class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]
     """Records history and best epoch, decides on early stopping, and saves a checkpoint after each epoch.
 
-    The best epoch has the lowest validation loss; with a patience of 0 it is the last epoch.
+    The best epoch has the lowest validation loss; with a patience of 0 it is the last epoch. A NaN loss ends the
+    training, because the weights stay NaN.
     """
 
     def __init__(self, preset: Preset, state: TrainingState, *, title: str = "") -> None:
@@ -57,9 +60,11 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ig
 
     @property
     def stopped(self) -> bool:
-        """Whether the validation loss has not improved for `patience` epochs."""
+        """Whether the validation loss is NaN, or has not improved for `patience` epochs."""
         losses = self.history.get("val_loss", [])
-        return 0 < self._patience <= len(losses) - 1 - int(np.argmin(losses)) if losses else False
+        if not losses:
+            return False
+        return math.isnan(losses[-1]) or 0 < self._patience <= len(losses) - 1 - int(np.argmin(losses))
 
     def resume(self, network: keras.Model) -> int:
         """Restore network and optimizer from the checkpoint; return the number of finished epochs."""
@@ -79,7 +84,7 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ig
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         losses = self.history["val_loss"]
-        if not self._patience or losses[-1] <= min(losses):
+        if (not self._patience and not math.isnan(losses[-1])) or losses[-1] <= min(losses):
             self._best = _values(self.model.variables)
         self.model.stop_training = self.stopped
         self._keep()
@@ -87,8 +92,17 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ig
         self._bar.update()
 
     def restore_best(self, network: keras.Model) -> None:
-        """Restore the weights of the best epoch."""
+        """Restore the weights of the best epoch.
+
+        Raises:
+            DivergedError: the loss became NaN in the first epoch, or with a patience of 0 in any.
+        """
         self._bar.close()
+        losses = self.history["val_loss"]
+        if math.isnan(losses[-1]) and (not self._patience or not self._best):
+            raise DivergedError(
+                f"the loss became NaN in epoch {len(losses)}: use a smaller learning_rate (--preset-file)"
+            )
         _assign(network.variables, self._best)
 
     def _keep(self) -> None:

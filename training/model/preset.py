@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
@@ -54,11 +55,21 @@ class Preset:
         return {**asdict(self), **{name: " ".join(map(str, getattr(self, name))) for name in _LISTS}}
 
     @classmethod
-    def from_settings(cls, settings: dict[str, float | int | str | bool]) -> "Preset":
-        """Parse the settings of a card."""
-        lists = {name: tuple(int(one) for one in str(settings.get(name, "")).split()) for name in _LISTS}
-        values: dict[str, Any] = {**settings, **lists}
-        return cls(**values)
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Preset":
+        """Parse settings, in the form of the card or as JSON; a missing one is the paper's.
+
+        Raises:
+            ValueError: a setting is unknown or invalid; the text names it.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := next((name for name in settings if name not in known), None):
+            raise ValueError(f"{unknown} is not a setting{did_you_mean(unknown, known)}")
+        lists = {name: settings[name].split() for name in _LISTS if isinstance(settings.get(name), str)}
+        try:
+            return TypeAdapter(cls).validate_python({**settings, **lists})
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise ValueError(f"invalid setting: {faults}") from error
 
     @classmethod
     def read(cls, path: AnyPath) -> "Preset":
@@ -73,15 +84,10 @@ class Preset:
             raise DataError(f"{path} holds no settings ({error}): `lensgate train tune` writes a best.json") from error
         if not isinstance(settings, dict):
             raise DataError(f'{path} holds no settings: they are a JSON object such as {{"epochs": 10}}')
-        known = [field.name for field in fields(cls)]
-        if unknown := next((name for name in settings if name not in known), None):
-            raise DataError(f"{path}: {unknown} is not a setting{did_you_mean(unknown, known)}")
-        lists = {name: settings[name].split() for name in _LISTS if isinstance(settings.get(name), str)}
         try:
-            return TypeAdapter(cls).validate_python({**settings, **lists})
-        except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise DataError(f"{path} holds an invalid setting: {faults}") from error
+            return cls.from_settings(settings)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from error
 
     def changed(self, **options: Any) -> "Preset":
         """Return a copy with the given options; None keeps a setting.

@@ -6,12 +6,12 @@ import io
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from common.storage import AnyPath, locked
 from gate.cores import usable_cores
@@ -29,8 +29,14 @@ NETWORK_FILE = "network.keras"
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.csv"
 STATE_FILE = "state.npz"
+HISTORY_COLUMNS = ("accuracy", "loss", "val_accuracy", "val_loss")
 
 History = dict[str, list[float]]
+
+
+def _checked(settings: dict[str, float | int | str | bool]) -> dict[str, float | int | str | bool]:
+    Preset.from_settings(settings)
+    return settings
 
 
 class FitRun(BaseModel):
@@ -43,7 +49,12 @@ class FitRun(BaseModel):
     seed: int
     epochs: int
     parameters: int
-    settings: dict[str, float | int | str | bool]
+    settings: Annotated[dict[str, float | int | str | bool], AfterValidator(_checked)]
+
+    @property
+    def preset(self) -> Preset:
+        """The settings as a preset."""
+        return Preset.from_settings(self.settings)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -54,8 +65,10 @@ class FitRun(BaseModel):
         """
         try:
             return cls.model_validate_json((folder / RUN_FILE).read_bytes())
-        except (OSError, ValidationError) as error:
+        except OSError as error:
             raise RecordsError(f"{folder} holds no finished run: run `lensgate train fit` first") from error
+        except ValidationError as error:
+            raise RecordsError(f"{folder / RUN_FILE} cannot be read: run `lensgate train fit` again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +91,17 @@ def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, comma
     """Train on the train split, keep the epoch that is best on validation; write network, history and run.
 
     An interrupted run resumes after its last complete epoch if records, seed and settings are the same; a finished run
-    is not repeated unless its files are damaged.
+    is not repeated unless its files are damaged. Another run in the folder stays complete until this one has finished.
+
+    Raises:
+        DivergedError: the loss became NaN.
+        FolderInUse: another run is writing to the folder.
+        RecordsError: the records are unfinished, lack shards or this size, or change meanwhile.
     """
     fingerprint = Manifest.read(records).fingerprint()
     if (finished := _finished(out, fingerprint, preset, seed=seed)) is not None:
         return finished
     with locked(out):
-        (out / RUN_FILE).unlink(missing_ok=True)
         return _fit(records, out, preset=preset, seed=seed, command=command, fingerprint=fingerprint)
 
 
@@ -99,6 +116,7 @@ def _fit(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str
         parameters=int(trained.network.count_params()),
         settings=preset.settings(),
     )
+    (out / RUN_FILE).unlink(missing_ok=True)
     save_keras(trained.network, out / NETWORK_FILE)
     write_atomically(out / HISTORY_FILE, _as_csv(trained.history).encode())
     write_atomically(out / RUN_FILE, run.model_dump_json(indent=2).encode())
@@ -110,10 +128,15 @@ def load_fitted(folder: Path) -> FittedModel:
     """Load a run that `fit_network` wrote.
 
     Raises:
-        RecordsError: the run is unfinished, or its network cannot be loaded.
+        RecordsError: the run is unfinished, its network cannot be loaded, or is of another size than its settings say.
     """
     run = FitRun.read(folder)
-    return FittedModel(load_keras(folder / NETWORK_FILE, step="fit"), run)
+    network = load_keras(folder / NETWORK_FILE, step="fit")
+    if network.input_shape[1] != run.preset.size:
+        raise RecordsError(
+            f"{folder / RUN_FILE} does not belong to {NETWORK_FILE} beside it: run `lensgate train fit` again"
+        )
+    return FittedModel(network, run)
 
 
 def load_keras(path: Path, *, step: str) -> keras.Model:
@@ -134,18 +157,26 @@ def _finished(out: Path, fingerprint: str, preset: Preset, *, seed: int) -> Fitt
     """Return the run in `out` if it has these records, settings and seed, and can be loaded."""
     try:
         run = FitRun.read(out)
-        same = (run.records, run.seed, run.settings) == (fingerprint, seed, preset.settings())
-        return load_fitted(out) if same and (out / HISTORY_FILE).is_file() else None
+        if (run.records, run.seed, run.settings) != (fingerprint, seed, preset.settings()):
+            return None
+        read_history(out)
+        return load_fitted(out)
     except RecordsError:
         return None
 
 
 def read_history(folder: Path) -> History:
-    """Read `history.csv` of a finished run: one value per epoch in each column."""
+    """Read `history.csv` of a finished run: one value per epoch in each column.
+
+    Raises:
+        RecordsError: the run is unfinished, or the table is missing or invalid.
+    """
     FitRun.read(folder)
-    with (folder / HISTORY_FILE).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0] if name != "epoch"}
+    path = folder / HISTORY_FILE
+    history = _parse_history(path)
+    if history is None or not history["loss"]:
+        raise RecordsError(f"{path} cannot be read: run `lensgate train fit` again")
+    return history
 
 
 def train_network(
@@ -277,6 +308,15 @@ def save_keras(network: keras.Model, path: Path) -> None:
     # Keras chooses the format by the suffix.
     with atomic_file(path, suffix=".keras") as temporary:
         network.save(temporary)
+
+
+def _parse_history(path: Path) -> History | None:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows] for name in HISTORY_COLUMNS}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return None
 
 
 def _as_csv(history: History) -> str:

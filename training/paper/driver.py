@@ -170,7 +170,7 @@ def _presets(settings: Mapping[str, Settings]) -> dict[str, Preset] | None:
     """Parse settings: one that is younger than the results had its default there. None if a setting is unknown."""
     try:
         return {name: Preset.from_settings(values) for name, values in settings.items()}
-    except TypeError:
+    except ValueError:
         return None
 
 

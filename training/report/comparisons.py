@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.terminal import count
 from gate.card import Interval
 from gate.pixels import Pixels
 from training.evaluation.compare import PairedResult
 from training.evaluation.seeds import SeedMean, ValueDifference, ValueSummary
 from training.figures import CaptionedImage, ImageGroup, interval_chart
 from training.report.evidence import Evidence, IssueRow
-from training.report.formatting import count, number, percent, share, words
+from training.report.formatting import number, percent, share, words
 from training.report.page import (
     Beside,
     Html,

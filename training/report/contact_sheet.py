@@ -12,6 +12,7 @@ from gate.files import write_atomically
 from gate.header import read_header
 from training.data.dataset import CORRECTIONS_FILE, UNCLEAR
 from training.evaluation.label_audit import PROPOSALS_FILE, Issue
+from training.report.formatting import percent
 from training.report.page import POLICY, Html, code, element, joined, paragraph
 
 SHEET_FILE = "label_issues.html"
@@ -39,11 +40,12 @@ code { font: .875em/1.5 ui-monospace, "SFMono-Regular", Menlo, Consolas, monospa
 header { margin: 0 0 1rem; padding: 1.25rem; border: 1px solid var(--rule); border-radius: .5rem;
   background: var(--card); }
 header > :last-child { margin-bottom: 0; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .75rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .75rem; }
 figure { margin: 0; overflow: hidden; border: 1px solid var(--rule); border-radius: .5rem; background: var(--card); }
-img { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; }
+img { display: block; width: 100%; height: auto; aspect-ratio: 1; object-fit: cover; }
 figcaption { padding: .45rem .6rem .55rem; font-size: .875rem; line-height: 1.4; }
 figcaption div { display: flex; justify-content: space-between; gap: .5rem; }
+figcaption div > :last-child { flex: none; }
 figcaption span { color: var(--muted); font-variant-numeric: tabular-nums; }
 figcaption b { color: var(--ink); }
 figcaption .glasses { color: var(--glasses); }
@@ -83,7 +85,8 @@ def write_contact_sheet(
 
 
 def _head(issues: int, shown: int, audited: int) -> list[Html]:
-    count = f"{issues:,} of {audited:,} labels ({issues / audited:.1%}) contradict the image according to the audit"
+    verb = "contradicts" if issues == 1 else "contradict"
+    count = f"{issues:,} of {audited:,} labels ({percent(issues / audited)}) {verb} the image according to the audit"
     rest = f"; the worst {shown:,} are below." if shown < issues else "."
     return [
         element("h1", "Doubtful labels"),
@@ -139,7 +142,7 @@ def _line(left: str, right: str) -> Html:
 
 
 def _percent(share: float) -> str:
-    return "< 0.1%" if share < 0.001 else f"{share:.1%}"
+    return f"< {percent(0.001)}" if share < 0.001 else percent(share)
 
 
 def _data_uri(image: Path) -> str:

@@ -1,6 +1,6 @@
 """Load all inputs of a report once, and check that they belong together."""
 
-import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,10 @@ from common.storage import AnyPath
 from gate import ModelStore
 from gate.card import Card
 from gate.scorer import Scorer
+from training.data.csv_table import read_table
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
-from training.errors import RecordsError
+from training.errors import DataError, RecordsError
 from training.evaluation.compare import Comparison
 from training.evaluation.guarantees import (
     CALIBRATION_FILE,
@@ -139,14 +140,24 @@ def _read(path: AnyPath, kind: type[_Finding]) -> _Finding | None:
 
 
 def _read_issues(path: Path) -> tuple[IssueRow, ...]:
+    if not path.is_file():
+        raise RecordsError(f"{path} does not exist: run `lensgate train audit` first")
+    again = "run `lensgate train audit` again"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = tuple(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordsError(f"{path} cannot be read: run `lensgate train audit` first") from error
-    if any(not {"id", "given", "suggested", "score"} <= row.keys() for row in rows):
-        raise RecordsError(f"{path} was written by another version: run `lensgate train audit` again")
-    return rows
+        lines = read_table(path, {"id", "given", "suggested", "score"}, optional={"data_set"}).lines
+    except DataError as error:
+        raise RecordsError(f"{error}, or {again}") from error
+    for line in lines:
+        if line.fault or not _is_number(line.cells["score"]):
+            raise RecordsError(f"{path} line {line.number} is not as the audit wrote it: {again}")
+    return tuple(line.cells for line in lines)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _check_belonging(card: Card, run: FitRun, manifest: Manifest, sources: ReportSources) -> None:
@@ -156,6 +167,11 @@ def _check_belonging(card: Card, run: FitRun, manifest: Manifest, sources: Repor
         raise RecordsError(f"{title} was trained on other records than {sources.records}: pass its own with --records")
     if (run.records, run.seed, run.settings) != (card.training.records, card.training.seed, card.training.settings):
         raise RecordsError(f"{title} was exported from another run than {sources.run}: pass its own with --run")
+    if card.band.verdicts is not None:
+        raise RecordsError(
+            f"{title} has the band of `lensgate certify --export`, not that of {sources.run}: report on the version "
+            f"that its verdicts are about, --version {card.band.verdicts.version}"
+        )
     promised = Guarantees.read(sources.run)
     if (promised.card_band(), promised.temperature) != (card.band, card.calibration.temperature):
         raise RecordsError(

@@ -32,8 +32,3 @@ def edges(band: Band | CardBand) -> str:
 def words(label: str) -> str:
     """Format a label, such as no_glasses, for reading."""
     return label.replace("_", " ")
-
-
-def count(amount: int, one: str) -> str:
-    """Format as 1 image or 2,000 images."""
-    return f"{amount:,} {one if amount == 1 else one + 's'}"

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from common.terminal import count
 from training.data.dataset import Split
 from training.figures import ImageGroup
 from training.report.evidence import Evidence
-from training.report.formatting import count, percent, words
+from training.report.formatting import percent, words
 from training.report.gate_scores import LabelledScores
 from training.report.page import Html, Part, ReportImages, Section, code, element, folded, joined, paragraph
 from training.report.results import picture

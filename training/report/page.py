@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from gate.pixels import Pixels
+from training.data.dataset import printable
 from training.figures import CaptionedImage, ImageGroup, as_svg, image_grid
 from training.figures.image_grids import COLUMNS
 from training.figures.style import VARIABLES
@@ -89,7 +90,7 @@ class MissingSection:
 def element(tag: str, *children: str, **attributes: str) -> Html:
     """Build an element; attribute names that are Python keywords end in `_`."""
     inside = "".join(map(_escaped, children))
-    written = "".join(f' {name.rstrip("_")}="{html.escape(value)}"' for name, value in attributes.items())
+    written = "".join(f' {name.rstrip("_")}="{_escaped(value)}"' for name, value in attributes.items())
     return Html(f"<{tag}{written}>{inside}</{tag}>")
 
 
@@ -177,7 +178,7 @@ def _grouped(parts: Sequence[Part]) -> Iterator[Html]:
 
 def _figure(shown: ReportFigure) -> Html:
     drawing = as_svg(shown.chart, shown.name).replace("<svg", '<svg role="img" aria-label="__"', 1)
-    label = html.escape(shown.caption)
+    label = _escaped(shown.caption)
     return element("figure", Html(drawing.replace('"__"', f'"{label}"', 1)), element("figcaption", shown.caption))
 
 
@@ -204,7 +205,7 @@ def _group(group: ImageGroup, details: Sequence[Html]) -> Html:
     if details:
         tiles = [_tile(picture, one) for picture, one in zip(group.pictures, details, strict=True)]
     else:
-        tiles = [_tile(picture, Html(html.escape(picture.caption))) for picture in group.pictures]
+        tiles = [_tile(picture, Html(_escaped(picture.caption))) for picture in group.pictures]
     kind = "files" if details else "maps" if group.columns > COLUMNS else "tiles"
     return element("div", *heading, element("div", *tiles, class_=kind))
 
@@ -237,4 +238,4 @@ _ROWS = {ReportFigure: "figures", ReportImages: "galleries"}
 
 
 def _escaped(text: str) -> str:
-    return text if isinstance(text, Html) else html.escape(text)
+    return text if isinstance(text, Html) else html.escape(printable(text))

@@ -5,13 +5,14 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from common.terminal import count
 from gate import Reason
 from gate.pixels import Pixels
 from training.evaluation.calibrate import CalibrationFindings
 from training.figures import CaptionedImage, ImageGroup, confusion_matrix, reliability_diagram, score_histogram
 from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence
-from training.report.formatting import count, edges
+from training.report.formatting import edges
 from training.report.gate_scores import LabelledScores
 from training.report.page import (
     Html,

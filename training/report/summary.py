@@ -1,9 +1,10 @@
 """The summary at the top of the page: the model and its quality in a few sentences and one table."""
 
+from common.terminal import count
 from gate.card import Card
 from training.evaluation.certificate_text import describe
 from training.report.evidence import Evidence
-from training.report.formatting import count, edges, percent, share
+from training.report.formatting import edges, percent, share
 from training.report.formatting import number as number_of
 from training.report.page import Html, element, facts, joined, table
 

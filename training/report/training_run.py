@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from common.terminal import count
 from gate import Label
 from gate.card import CardDataSet
 from training.data.records import Records
 from training.figures import CaptionedImage, ImageGroup, curve
 from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence
-from training.report.formatting import count, percent
+from training.report.formatting import percent
 from training.report.page import (
     Beside,
     Html,
@@ -42,11 +43,7 @@ def training(evidence: Evidence) -> Section:
     said = paragraph(
         f"{count(run.epochs, 'epoch')} over {count(len(evidence.train), 'image')}, seed {run.seed}, "
         f"{count(run.parameters, 'parameter')}. Epoch {kept} was selected: "
-        + (
-            "the last one."
-            if kept == run.epochs and not run.settings["patience"]
-            else "it has the lowest validation loss."
-        )
+        + ("the last one." if kept == run.epochs and not run.preset.patience else "it has the lowest validation loss.")
     )
     curves = (
         ReportFigure(
@@ -57,14 +54,14 @@ def training(evidence: Evidence) -> Section:
         )
         for metric in ("accuracy", "loss")
     )
-    settings = facts([(name.replace("_", " "), f"{value}") for name, value in run.settings.items()])
+    settings = facts([(name.replace("_", " "), str(value) or "none") for name, value in run.settings.items()])
     return Section("training", "Training", (said, *curves, element("h3", "Settings"), settings))
 
 
 def kept_epoch(evidence: Evidence) -> int:
     """Return the exported epoch, from 1: the last without patience, else the one of lowest validation loss."""
     losses = evidence.history["val_loss"]
-    return int(np.argmin(losses)) + 1 if evidence.run.settings["patience"] else len(losses)
+    return int(np.nanargmin(losses)) + 1 if evidence.run.preset.patience else len(losses)
 
 
 def _about(one: CardDataSet) -> Html:

@@ -8,12 +8,15 @@ and tuner have no public hook for retries, storage and roles. Test a new release
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
-from keras_tuner.src import protos
+from keras_tuner.src import config, protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.distribute.utils import is_chief_oracle
 
 __all__ = ["AdaptedOracle", "AdaptedTuner", "OracleClient", "OracleServicer", "Trial", "is_chief", "messages", "rpc"]
+
+# Without it, a failed trial prints its traceback.
+config.DEBUG = False
 
 messages = protos.get_service()
 """Messages of the protocol between chief and workers."""

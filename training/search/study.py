@@ -7,10 +7,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from common.storage import AnyPath, write_atomically
+from common.terminal import count
 from training.data.dataset import Split
-from training.data.image_table import LabelTable
+from training.data.image_table import ImageRow, LabelTable
 from training.data.records import Manifest, Records, join, load_parts, read_rows
-from training.errors import RecordsError
+from training.errors import RecordsError, TrainingError
 from training.evaluation.seeds import StudyRun, ValueDifference, ValueSummary, differences, summarise
 from training.model.preset import PRESETS, SIZES, Preset
 from training.search.oracles import TrialValues, listed
@@ -72,6 +73,7 @@ def run_study(
 
     Raises:
         RecordsError: the records offer fewer than two values, or `out` holds another study.
+        TrainingError: all runs failed.
     """
     manifest = Manifest.read(records)
     found = _presets(kind, records, manifest, preset)
@@ -84,6 +86,8 @@ def run_study(
     if trials is None:
         return None
     study = _study(kind, manifest, preset, presets, trials)
+    if not study.runs:
+        raise TrainingError(f"all {len(trials)} runs failed: use a smaller learning rate, or less memory")
     write_table(out / "study.csv", [run.model_dump(exclude_none=True) for run in study.runs])
     write_atomically(out / "study.json", study.model_dump_json(indent=2).encode())
     return study
@@ -139,13 +143,28 @@ def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Pres
         return _several(
             {str(size): preset.changed(size=size) for size in sizes}, "prepare --size 32 --size 64 --size 128"
         )
-    known = {row.source for row in read_rows(records, *_NOT_TEST)}
-    return _several(dict.fromkeys(sorted(known - {""}), preset), "give train.csv a column source")
+    rows = read_rows(records, *_NOT_TEST)
+    sources = sorted({row.source for row in rows} - {""})
+    found = _several(dict.fromkeys(sources, preset), "give train.csv a column source")
+    for source in sources:
+        _check_rest(source, [row for row in rows if row.source != source])
+    return found
+
+
+def _check_rest(source: str, rest: Sequence[ImageRow]) -> None:
+    """Refuse a source without which a network cannot be trained, before any is."""
+    splits = {row.split for row in rest}
+    if Split.VALIDATION not in splits or splits == {Split.VALIDATION}:
+        missing = "train on" if Split.VALIDATION in splits else "stop early by"
+        raise RecordsError(
+            f"without the source {source!r} no image is left to {missing}: add images of others, or join small sources "
+            "under one name in train.csv"
+        )
 
 
 def _several(presets: dict[str, Preset], advice: str) -> dict[str, Preset]:
     if len(presets) < 2:
-        raise RecordsError(f"the records have {len(presets)} values to compare: {advice}")
+        raise RecordsError(f"the records have {count(len(presets), 'value')} to compare: {advice}")
     return presets
 
 

@@ -10,8 +10,8 @@ import csv
 import hashlib
 import io
 import json
-import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -27,7 +27,7 @@ from common.storage import AnyPath, locked, remove_tree, write_atomically
 from gate import Band
 from training.data.image_table import LabelTable
 from training.data.records import Records
-from training.errors import RecordsError, SearchError
+from training.errors import DivergedError, RecordsError, SearchError
 from training.evaluation.evaluate import evaluate
 from training.model.preset import Preset
 from training.model.train import STATE_FILE, predict_logits, train_network
@@ -165,13 +165,12 @@ class _TrialRunner(AdaptedTuner):
                 raise RecordsError("the chief runs another experiment: use the same records and options")
             with self.oracle.beating(trial.trial_id) if self.is_worker else nullcontext():
                 metrics = self._measure(values, self._folder(trial) / STATE_FILE)
-        except tf.errors.ResourceExhaustedError as error:
+        except (tf.errors.ResourceExhaustedError, DivergedError) as error:
+            print(f"trial {trial.trial_id} failed: {error}", file=sys.stderr)
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except Exception as error:
             # Keras Tuner would record a failed trial, but other errors are bugs or faults of the records.
             raise keras_tuner.errors.FatalError(str(error)) from error
-        if math.isnan(metrics[OBJECTIVE]):
-            raise keras_tuner.errors.FailedTrialError("the loss is NaN")
         return metrics
 
     def pre_create_trial(self) -> None:

@@ -21,6 +21,22 @@ const SAFE = new Set(["GET", "HEAD"]);
 
 /** @type {Promise<Session> | null} */
 let cached = null;
+/** Whether the page has work that leaving it would lose. */
+let hasUnsavedWork = () => false;
+
+/**
+ * Stay on the page without a session while it has unsaved work.
+ *
+ * @param {() => boolean} hasWork
+ */
+export function stayWhile(hasWork) {
+  hasUnsavedWork = hasWork;
+}
+
+/** The login page, which leads back to this one. */
+export function loginUrl() {
+  return `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+}
 
 /**
  * The current session; requested once.
@@ -97,7 +113,9 @@ async function read(response) {
 async function refuse(response, path) {
   const problem = await response.json().catch(() => ({}));
   if (response.status === 401 && location.pathname !== "/login") {
-    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+    // The next session has another token.
+    cached = null;
+    if (!hasUnsavedWork()) location.assign(loginUrl());
   }
   throw new ApiError(
     response.status,

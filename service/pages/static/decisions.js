@@ -3,7 +3,7 @@
 import { api, detailOf, statusOf } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { FIELDS, makeControls, readForm, readQuery } from "./filters.js";
-import { ago, milliseconds, moment, probability, words } from "./format.js";
+import { ago, counted, milliseconds, moment, probability, words } from "./format.js";
 import { showSession } from "./header.js";
 import { badge } from "./reasons.js";
 
@@ -70,7 +70,7 @@ function showPage({ decisions, next }, filters, cursor) {
   byId("fault").replaceChildren();
   byId("found").hidden = false;
   byId("results").replaceChildren(...decisions.map(row));
-  say(byId("count"), countText(decisions.length, { isFirst: cursor === null, isLast: next === null }));
+  say(byId("count"), countText(decisions.length, { isFiltered: filters.size > 0, isFirst: !cursor, isLast: !next }));
   link("newest", cursor ? pageUrl(filters) : null);
   link("older", next ? pageUrl(filters, next) : null);
   byId("pages").hidden = !cursor && !next;
@@ -84,12 +84,13 @@ function showPage({ decisions, next }, filters, cursor) {
 
 /**
  * @param {number} shown
- * @param {{ isFirst: boolean, isLast: boolean }} place
+ * @param {{ isFiltered: boolean, isFirst: boolean, isLast: boolean }} place
  */
-function countText(shown, { isFirst, isLast }) {
-  if (!shown) return isFirst ? "No decision matches these filters." : "No older decisions.";
-  if (isFirst && isLast) return shown === 1 ? "1 decision" : `${shown} decisions, newest first`;
-  return `${shown} decisions of more, newest first`;
+function countText(shown, { isFiltered, isFirst, isLast }) {
+  if (!shown && !isFirst) return "No older decisions.";
+  if (!shown) return isFiltered ? "No decision matches these filters." : "No decisions yet.";
+  const part = isFirst && isLast ? "" : " of more";
+  return `${counted(shown, "decision")}${part}${shown === 1 ? "" : ", newest first"}`;
 }
 
 /** @param {unknown} error */

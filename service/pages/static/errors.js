@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { canvas, rectangle } from "./axes.js";
-import { byId, h } from "./dom.js";
+import { byId, h, say } from "./dom.js";
 import { ago, count, moment } from "./format.js";
 
 /** @import { Failure, FailurePage, OperationsHistory } from "../types" */
@@ -23,9 +23,12 @@ export class Errors {
       .sort((one, other) => other.total - one.total);
     await Promise.all(totals.map(({ code, total }) => this.#load(code, `${window} ${total}`, total)));
     const key = JSON.stringify([totals, [...this.#examples]]);
-    if (key === this.#shown) return;
-    this.#shown = key;
     const place = byId("errors");
+    if (key === this.#shown) {
+      for (const time of place.querySelectorAll("time")) say(time, ago(time.dateTime));
+      return;
+    }
+    this.#shown = key;
     if (!totals.length) {
       place.replaceChildren(h("p", { class: "soft" }, "No request for a decision failed in this window."));
       return;

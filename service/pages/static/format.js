@@ -40,6 +40,16 @@ export function count(value) {
 }
 
 /**
+ * A count with its noun: "1 image", "2 images".
+ *
+ * @param {number} value
+ * @param {string} noun
+ */
+export function counted(value, noun) {
+  return `${count(value)} ${value === 1 ? noun : `${noun}s`}`;
+}
+
+/**
  * A rate with fewer digits for larger values.
  *
  * @param {Value} value

@@ -4,7 +4,7 @@ import { api, session, statusOf } from "./api.js";
 import { Banners } from "./banners.js";
 import { byId, h, say } from "./dom.js";
 import { Errors } from "./errors.js";
-import { count, percent } from "./format.js";
+import { count, counted, percent } from "./format.js";
 import { showSession } from "./header.js";
 import { drawHistogram, range } from "./histogram.js";
 import { History } from "./history.js";
@@ -83,7 +83,7 @@ function showLinks({ links }) {
 /** @param {Operations} snapshot */
 function showScores({ scores, model }) {
   drawHistogram(byId("scores"), scores, model.band);
-  const some = `The latest ${count(scores.total)} scores of version ${model.version}`;
+  const some = `The latest ${counted(scores.total, "score")} of version ${model.version}`;
   const latest = scores.total ? some : "No scores yet";
   say(byId("scores-note"), `${latest}; grey: scores in the model's card. The axis of shares is logarithmic.`);
   /**

@@ -6,8 +6,8 @@ import { statusOf } from "./api.js";
 
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15000;
-// Temporary failures: the request itself is valid and can be sent again. 0 is a failed connection.
-const TEMPORARY = new Set([0, 408, 429, 500, 502, 503, 504]);
+// Temporary failures: the request itself is valid and can be sent again. 0 is a failed connection, 401 an ended session.
+const TEMPORARY = new Set([0, 401, 408, 429, 500, 502, 503, 504]);
 
 export class Outbox {
   /** @type {Step[]} */

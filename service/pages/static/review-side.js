@@ -1,7 +1,7 @@
 // The side bar: progress of the review and result of the audit.
 
 import { byId, h, say, svg } from "./dom.js";
-import { count, percent, words } from "./format.js";
+import { count, counted, percent, words } from "./format.js";
 
 /** @import { Agreement, Audit, Progress, RiskEstimate, ShadowComparison, VerdictCounts } from "../types" */
 
@@ -23,13 +23,13 @@ export function showProgress({ waiting, verdicts, mine, agreement, shadows }) {
 /** @param {ShadowComparison} shadow */
 function compared({ version, differences, judged, served_right: served, shadow_right: shadow }) {
   const verdicts = judged ? `${count(shadow)} right, and the served version ${count(served)}` : "none judged";
-  return `Shadow ${version} differs on ${count(differences)} drawn images; ${verdicts}.`;
+  return `Shadow ${version} differs on ${counted(differences, "drawn image")}; ${verdicts}.`;
 }
 
 /** @param {Agreement} agreement */
 function agreed({ images, differ, kappa, kappa_lower: lower, kappa_upper: upper }) {
   if (!images) return "No audit image has a second verdict yet.";
-  const pairs = `${count(differ)} of ${count(images)} second verdicts differ`;
+  const pairs = `${count(differ)} of ${counted(images, "second verdict")} ${images === 1 ? "differs" : "differ"}`;
   if (kappa === null || lower === null || upper === null) return `${pairs}.`;
   return `${pairs}; kappa ${kappa.toFixed(2)} (${lower.toFixed(2)} to ${upper.toFixed(2)}).`;
 }
@@ -148,7 +148,7 @@ function bias(audit) {
     audit.unclear && `${count(audit.unclear)} unclear`,
   ].filter(Boolean);
   const range = `${percent(audit.least_possible, 1)} and ${percent(audit.most_possible, 1)}`;
-  const text = `Of ${count(audit.drawn)} images in the sample, ${parts.join(" and ")}. The estimate is biased if they differ from the others; with them, the error of the sample is between ${range}.`;
+  const text = `Of ${counted(audit.drawn, "image")} in the sample, ${parts.join(" and ")}. The estimate is biased if they differ from the others; with them, the error of the sample is between ${range}.`;
   return [h("p", { class: open > audit.drawn / 20 ? "notice notice--warn small" : "soft small" }, text)];
 }
 

@@ -33,7 +33,7 @@ export function empty({ kind, isFiltered, skipped, withOthers, onBring, onLook }
       withOthers ? `Other reviewers are looking at ${withOthers} more.` : "",
       skipped ? `You skipped ${skipped}.` : "",
     ],
-    skipped ? button(`Show the ${skipped} again`, onBring) : null,
+    skipped ? button(skipped === 1 ? "Show it again" : `Show the ${skipped} again`, onBring) : null,
     button("Check again", onLook),
   );
 }
@@ -51,6 +51,10 @@ export function failed(error, onRetry) {
   if (statusOf(error) === 403) {
     return state("Access denied.", [`${detailOf(error, "")}. Ask for a token with the scope “review”.`]);
   }
+  if (statusOf(error) === 400) {
+    const clear = h("a", { class: "button", href: "/review" }, "Clear the filters");
+    return state("A filter has a value that cannot be.", [`${detailOf(error, "")}.`], clear);
+  }
   const reason = detailOf(error, "The service cannot be reached.");
   return state("Images cannot be loaded.", [reason, "The page retries automatically."], button("Retry now", onRetry));
 }
@@ -59,8 +63,9 @@ export function failed(error, onRetry) {
  * A form for the reviewer's name, for services without tokens.
  *
  * @param {(name: string) => void} onName
+ * @param {string} [fault] why the service refused the last name
  */
-export function askName(onName) {
+export function askName(onName, fault = "") {
   const input = h("input", {
     id: "name",
     class: "input",
@@ -68,6 +73,7 @@ export function askName(onName) {
     maxlength: 64,
     autocomplete: "nickname",
     required: true,
+    "aria-invalid": fault ? "true" : false,
     "aria-describedby": "name-note",
   });
   /** @param {Event} event */
@@ -84,6 +90,7 @@ export function askName(onName) {
       { class: "state stack", onsubmit: submit },
       h("h2", {}, "Reviewer"),
       h("div", { class: "field" }, h("label", { for: "name" }, "Your name"), input),
+      fault ? h("p", { class: "notice notice--warn small", role: "alert" }, `Choose another name: ${fault}.`) : null,
       h("p", { id: "name-note", class: "soft small" }, note),
       h("button", { class: "button button--primary" }, "Start"),
     ),

@@ -1,6 +1,6 @@
 // The review page: reviewer, options, views, keys and buttons.
 
-import { api, detailOf, session, statusOf } from "./api.js";
+import { api, detailOf, loginUrl, session, statusOf, stayWhile } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { words } from "./format.js";
 import { showSession } from "./header.js";
@@ -14,6 +14,7 @@ import { Single } from "./review-single.js";
 import { askName, empty, failed, loading } from "./review-states.js";
 
 /** @import { AnswerVisibility, Choice, Progress, ReviewKind } from "../types" */
+/** @import { Child } from "./dom.js" */
 
 /** @type {Record<string, Choice | "undo">} */
 const KEYS = { g: "glasses", n: "no_glasses", u: "unclear", s: "skipped", z: "undo", Backspace: "undo" };
@@ -22,6 +23,7 @@ const PROGRESS_MS = 10_000;
 const RETRY_MS = 5_000;
 const NAME = "lensgate.reviewer";
 const OPTIONS = "lensgate.review";
+const NAME_FAULT = "reviewer: ";
 
 const stage = byId("stage");
 const filters = useFilters();
@@ -54,16 +56,17 @@ function draw() {
     button.disabled = button.dataset.act === "undo" ? review.count === 0 : !isShown;
   }
   stage.setAttribute("aria-busy", String(!isShown && !review.isEmpty && !review.error));
-  if (isShown) shownState = "";
-  else showState(review);
   showSaving(review);
   showLast(review);
   say(byId("session-count"), String(review.verdicts));
+  if (isShown) shownState = "";
+  else showState(review);
 }
 
 /** @param {ReviewSession} current */
 function showState(current) {
   const { kind, error, isEmpty } = current;
+  const refusal = statusOf(error) === 400 ? detailOf(error, "") : "";
   const skipped = Math.max(progress?.mine.skipped ?? 0, current.skipped);
   const withOthers = progress?.with_others ?? 0;
   const key = JSON.stringify([kind, statusOf(error), detailOf(error, String(error)), isEmpty, skipped, withOthers]);
@@ -72,7 +75,8 @@ function showState(current) {
   const fill = () => {
     current.fill(true);
   };
-  if (error) stage.replaceChildren(...failed(error, fill));
+  if (refusal.startsWith(NAME_FAULT)) ask(refusal.slice(NAME_FAULT.length));
+  else if (error) stage.replaceChildren(...failed(error, fill));
   else if (isEmpty) {
     const onBring = () => {
       current.bringBackSkipped();
@@ -92,6 +96,8 @@ function showSaving({ outbox: { size, error } }) {
   badge.hidden = size === 0;
   badge.className = `badge badge--dot badge--${error ? "bad" : "info"}`;
   say(badge, error ? `${size} not saved, retrying` : `saving ${size}`);
+  if (statusOf(error) === 401) askToLogIn();
+  else byId("logged-out").hidden = true;
 }
 
 /**
@@ -113,10 +119,22 @@ function announce(text) {
   say(byId("announce"), text);
 }
 
-/** @param {string} text */
-function warn(text) {
+function askToLogIn() {
+  const place = byId("logged-out");
+  if (!place.hidden) return;
+  const link = h("a", { href: loginUrl(), target: "_blank" }, "Log in in another tab");
+  place.replaceChildren(
+    "Your session has ended. ",
+    link,
+    ": this page keeps the unsaved verdicts and sends them then.",
+  );
+  place.hidden = false;
+}
+
+/** @param {Child[]} text */
+function warn(...text) {
   const close = h("button", { type: "button", class: "button button--small", onclick: () => notice.remove() }, "Close");
-  const notice = h("div", { class: "notice notice--warn row" }, h("span", {}, text), close);
+  const notice = h("div", { class: "notice notice--warn row" }, h("span", {}, ...text), close);
   byId("notices").replaceChildren(notice);
 }
 
@@ -216,13 +234,22 @@ function changed(name) {
 
 function restore() {
   try {
-    const stored = JSON.parse(localStorage.getItem(OPTIONS) ?? "{}");
+    const stored = JSON.parse(recall(OPTIONS) ?? "{}");
     for (const [name, value] of Object.entries(stored)) setOption(name, value);
   } catch {
-    // Without readable storage the page starts with its defaults.
+    // With options that cannot be read the page starts with its defaults.
   }
   const kind = kindInAddress();
   if (kind) setOption("kind", kind);
+}
+
+/** @param {string} key */
+function recall(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null; // Without storage the page starts with its defaults.
+  }
 }
 
 /**
@@ -246,21 +273,27 @@ async function begin() {
     start(null, name);
     return;
   }
-  const known = localStorage.getItem(NAME);
+  const known = recall(NAME);
   if (known) start(known, known);
   else ask();
 }
 
-function ask() {
+/** @param {string} [fault] why the service refused the name before */
+function ask(fault) {
+  if (review?.outbox.size) {
+    warn("Your verdicts are not saved yet: change the name when they are.");
+    return;
+  }
   review?.stop();
   review = null;
+  byId("who").replaceChildren();
   byId("bar").hidden = true;
   stage.setAttribute("aria-busy", "false");
   stage.replaceChildren(
     ...askName((name) => {
       store(NAME, name);
       start(name, name);
-    }),
+    }, fault),
   );
   byId("name").focus();
 }
@@ -270,7 +303,11 @@ function ask() {
  * @param {string} name
  */
 function start(reviewer, name) {
-  const change = h("button", { type: "button", class: "button button--quiet button--small", onclick: ask }, "Change");
+  const change = h(
+    "button",
+    { type: "button", class: "button button--quiet button--small", onclick: () => ask() },
+    "Change",
+  );
   byId("who").replaceChildren(name, ...(reviewer === null ? [] : [change]));
   shownState = "";
   review = new ReviewSession({
@@ -278,7 +315,7 @@ function start(reviewer, name) {
     kind: kind(),
     filters,
     onChange: draw,
-    onRefused: (image, text) => warn(`Your verdict on ${image.id} was not accepted: ${text}.`),
+    onRefused: (image, text) => warn("Your verdict on ", h("bdi", {}, image.id), ` was not accepted: ${text}.`),
   });
   review.fill(true);
   draw();
@@ -303,7 +340,9 @@ async function loadProgress() {
 }
 
 function retry() {
-  if (review && !document.hidden && (review.error || review.isEmpty)) review.fill(true);
+  // A request that is not valid does not become so.
+  const isWaiting = review && (review.isEmpty || (review.error && statusOf(review.error) !== 400));
+  if (review && isWaiting && !document.hidden) review.fill(true);
 }
 
 options.addEventListener("change", ({ target }) => changed(/** @type {HTMLInputElement} */ (target).name));
@@ -321,6 +360,7 @@ document.addEventListener("visibilitychange", () => {
   review.fill(true);
   loadProgress();
 });
+stayWhile(() => Boolean(review?.outbox.size));
 window.addEventListener("online", () => review?.outbox.hurry());
 window.addEventListener("beforeunload", (event) => {
   if (review?.outbox.size) event.preventDefault();

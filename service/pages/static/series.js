@@ -1,6 +1,6 @@
 // Turns the history of a snapshot into the points and texts of the charts.
 
-import { clock, count, percent, rate } from "./format.js";
+import { clock, count, counted, percent, rate } from "./format.js";
 
 /** @import { Drift, History, HistoryList, Point, Span } from "../types" */
 
@@ -116,7 +116,7 @@ export function readOut(point) {
 /** @param {Span} span */
 export function summarise(span) {
   const { images, discarded } = totals(span);
-  return `Last ${span.name}: ${count(images)} images, ${count(discarded)} discarded`;
+  return `Last ${span.name}: ${counted(images, "image")}, ${count(discarded)} discarded`;
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { api, statusOf } from "./api.js";
 import { byId, h, say } from "./dom.js";
-import { count, percent, words } from "./format.js";
+import { count, counted, percent, words } from "./format.js";
 
 /** @import { Share, SourceDifference, SourceOutcomes, SourceReport } from "../types" */
 
@@ -36,7 +36,7 @@ function show(report) {
   const broken = report.sources.filter((source) => source.is_broken).map(name);
   const state = broken.length ? `Worse than the others: ${broken.join(", ")}.` : "None is worse than the others.";
   const more = report.source_count - report.sources.length;
-  const rest = more ? ` ${count(more)} sources with fewer images are not shown.` : "";
+  const rest = more ? ` ${counted(more, "source")} with fewer images ${more === 1 ? "is" : "are"} not shown.` : "";
   say(byId("sources-note"), `${state} The newest 400 images of each in the last day; 95 % intervals.${rest}`);
 }
 
