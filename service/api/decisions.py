@@ -85,7 +85,12 @@ async def _answer(runtime: Runtime, request: Request, query: DecisionQuery, *, i
         async with admit_request(runtime, request, timeout_ms=query.timeout_ms, is_trial=is_trial) as context:
             decided = await _decide(runtime, request, context, image=image)
     except InvalidImage as error:
-        raise _name_encoding(error, request) from error
+        encoding = request.headers.get("content-encoding", "identity")
+        if error.code != UnsupportedImage.code or encoding == "identity":
+            raise
+        # The bytes may be no image because they are encoded.
+        text = f"{error.detail}; Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
+        raise InvalidImage(UnsupportedImage(text)) from error
     body = decision_body(identity, decided)
     request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
     # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
@@ -97,15 +102,6 @@ async def _decide(runtime: Runtime, request: Request, context: RequestContext, *
         body = Payload(await read_body(request, context.permit, min_rate=runtime.settings.min_body_rate))
     with WhileConnected(request):
         return await runtime.pipeline.decide_file(context, body, image)
-
-
-def _name_encoding(error: InvalidImage, request: Request) -> InvalidImage:
-    """Mention Content-Encoding, which is not decoded, if it may be why the bytes are not an image."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if error.code != UnsupportedImage.code or encoding == "identity":
-        return error
-    text = f"{error.detail}; Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
-    return InvalidImage(UnsupportedImage(text))
 
 
 def decision_body(identity: str | None, decided: ImageDecision) -> dict[str, Any]:
