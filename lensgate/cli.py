@@ -64,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 for a reported error, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     open_closed()
+    if arguments[:1] == ["serve"]:
+        # Before its settings are imported, which takes half a second.
+        from service.process.signals import guard_start
+
+        guard_start()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding lacks must not end a run.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,12 +1,13 @@
 """Signals of commands other than `serve`: TERM and HUP stop a command as Ctrl-C does, which keeps finished work."""
 
 import contextlib
-import faulthandler
 import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+from common.stacks import write_stacks_on
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,8 +32,7 @@ def ended_cleanly() -> Iterator[None]:
     for number, handler in handlers.items():
         if before[number] is not signal.SIG_IGN:
             signal.signal(number, handler)
-    with contextlib.suppress(OSError, ValueError):
-        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    write_stacks_on(signal.SIGUSR1)
     try:
         yield
     finally:

@@ -13,11 +13,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from service.process.signals import guard_start
     from service.workers import become_parent, count_workers
 
     flags = {name: value for name, value in vars(options).items() if name in Settings.model_fields}
-    guard_start()
     settings = Settings.load(flags)
     if (count := count_workers(settings)) > 1:
         become_parent(settings, flags, count=count)

@@ -53,6 +53,14 @@ class ServiceError(Exception):
         }
 
 
+def detach(error: BaseException) -> None:
+    """Part an error that is kept from its traceback and causes: their frames keep what they worked on, such as a body.
+
+    An error that one of those frames keeps is besides a reference cycle, which lasts until a garbage collection.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+
+
 class MalformedRequest(ServiceError):
     """A parameter or the framing of the request is wrong."""
 

@@ -39,5 +39,5 @@ async def gather_or_cancel(calls: Iterable[Coroutine[Any, Any, _Result]]) -> lis
     try:
         return await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
+        while tasks:  # Emptied, because an error keeps this frame: with its task that would be a reference cycle.
+            tasks.pop().cancel()

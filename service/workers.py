@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -95,8 +94,6 @@ def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -
         settings.model_load_seconds + _RELOAD_GRACE,
         settings.log_level,
     )
-    # Python's own handlers do not survive the next line; the parent sets its own.
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     os.execve(  # noqa: S606 - there is no shell.

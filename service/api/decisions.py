@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Label
-from gate.errors import CorruptImage, UnsupportedImage
+from gate.errors import CorruptImage, ImageError, UnsupportedImage
 from service.api.request_admission import admit_request
 from service.errors import (
     BodyTooLarge,
@@ -90,7 +90,9 @@ async def _answer(runtime: Runtime, request: Request, query: DecisionQuery, *, i
         async with admit_request(runtime, request, timeout_ms=query.timeout_ms, is_trial=is_trial) as context:
             decided = await _decide(runtime, request, context, image=image)
     except InvalidImage as error:
-        raise _name_wrapping(error, request) from error
+        if (named := _name_wrapping(error, request)) is None:
+            raise  # An error that is raised from itself is a reference cycle, which keeps the body.
+        raise InvalidImage(named) from error
     body = decision_body(identity, decided)
     request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
     # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
@@ -104,15 +106,15 @@ async def _decide(runtime: Runtime, request: Request, context: RequestContext, *
         return await runtime.pipeline.decide_file(context, body, image)
 
 
-def _name_wrapping(error: InvalidImage, request: Request) -> InvalidImage:
-    """Mention the header that may tell why the bytes are not an image, or a damaged one."""
+def _name_wrapping(error: InvalidImage, request: Request) -> ImageError | None:
+    """Return the error with a mention of the header that may tell why the bytes are not an image, or a damaged one."""
     encoding = request.headers.get("content-encoding", "identity")
     if error.code == UnsupportedImage.code and encoding != "identity":
         text = f"Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
-        return InvalidImage(UnsupportedImage(f"{error.detail}; {text}"))
+        return UnsupportedImage(f"{error.detail}; {text}")
     if error.code == CorruptImage.code and request.headers.get("content-type", "").startswith(_URLENCODED):
-        return InvalidImage(CorruptImage(f"{error.detail}; curl -d removes line ends: use --data-binary @FILE"))
-    return error
+        return CorruptImage(f"{error.detail}; curl -d removes line ends: use --data-binary @FILE")
+    return None
 
 
 def decision_body(identity: str | None, decided: ImageDecision) -> dict[str, Any]:

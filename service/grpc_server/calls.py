@@ -119,6 +119,7 @@ class Call:
         finally:
             if not only_failures or self.status >= 400:
                 self._observe(log)
+            self.state.problem = None  # Its traceback holds this call and the message: a reference cycle.
 
     def _observe(self, log: RequestLog) -> None:
         path = route_of(self.name)

@@ -2,9 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from starlette.requests import Request
@@ -55,7 +53,7 @@ async def read_body(request: Request, permit: Permit, *, min_rate: int) -> bytes
 
 async def _read_parts(request: Request, permit: Permit, *, min_rate: int) -> bytearray:
     body = bytearray()
-    with _at_rate(min_rate, lambda: len(body)):
+    with _AtRate(min_rate, lambda: len(body)):
         async for part in body_parts(request):
             permit.receive(len(part))
             body += part
@@ -69,7 +67,7 @@ async def _read_announced(request: Request, length: int, connection: Connection,
     """
     is_direct = False
     try:
-        with _at_rate(min_rate, lambda: length - connection.rest_of_body() if is_direct else 0):
+        with _AtRate(min_rate, lambda: length - connection.rest_of_body() if is_direct else 0):
             first, _ = await _receive(request)
             if len(first) == length:
                 return first
@@ -103,45 +101,64 @@ class Pace:
             self.left = min(self._grace, self.left - seconds + size / self._min_rate)
 
 
-@contextmanager
-def _at_rate(min_rate: int, received: Callable[[], int]) -> Iterator[None]:
-    """Cancel the block when fewer than `min_rate` bytes arrive per second.
+class _AtRate:
+    """Cancels the block when fewer than `min_rate` bytes arrive per second; `received` returns how many have arrived.
+
+    A class: a function that schedules itself is a reference cycle, which keeps the body until a garbage collection.
 
     Raises:
         BodyTooSlow: the block was cancelled.
     """
-    if not min_rate:
-        yield
-        return
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    pace, seen, is_slow = Pace(min_rate, GRACE_SECONDS), 0, False
-    timer: asyncio.Handle
 
-    def check(waited: float, *, is_final: bool = False) -> None:
-        nonlocal seen, is_slow, timer
-        came, seen = received() - seen, received()
-        pace.count(waited, came)
-        if pace.left >= _LEAST_SECONDS:
-            timer = loop.call_later(pace.left, check, pace.left)
-        elif not is_final:
+    __slots__ = ("_is_slow", "_loop", "_min_rate", "_pace", "_received", "_seen", "_task", "_timer")
+
+    def __init__(self, min_rate: int, received: Callable[[], int]) -> None:
+        self._min_rate = min_rate
+        self._received = received
+        self._pace = Pace(min_rate, GRACE_SECONDS)
+        self._seen = 0
+        self._is_slow = False
+        self._timer: asyncio.Handle | None = None
+
+    def __enter__(self) -> None:
+        if self._min_rate:
+            self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+            self._wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_slow and self._task is not None and isinstance(error, asyncio.CancelledError):
+            self._task.uncancel()
+            raise BodyTooSlow(
+                f"the body arrived at less than {self._min_rate:,} bytes per second: LENSGATE_MIN_BODY_RATE"
+            ) from None
+
+    def _wait(self) -> None:
+        self._timer = self._loop.call_later(self._pace.left, self._check, self._pace.left)
+
+    def _check(self, waited: float) -> None:
+        self._count(waited)
+        if self._pace.left >= _LEAST_SECONDS:
+            self._wait()
+        else:
             # After a pause of the process, bytes that arrived during it are only being read now.
-            timer = loop.call_soon(partial(check, 0.0, is_final=True))
-        elif task is not None:
-            is_slow = True
-            task.cancel()
+            self._timer = self._loop.call_soon(self._check_again)
 
-    timer = loop.call_later(pace.left, check, pace.left)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not is_slow or task is None:
-            raise
-        task.uncancel()
-        raise BodyTooSlow(
-            f"the body arrived at less than {min_rate:,} bytes per second: LENSGATE_MIN_BODY_RATE"
-        ) from None
-    finally:
-        timer.cancel()
+    def _check_again(self) -> None:
+        self._count(0.0)
+        if self._pace.left >= _LEAST_SECONDS:
+            self._wait()
+        elif self._task is not None:
+            self._is_slow = True
+            self._task.cancel()
+
+    def _count(self, waited: float) -> None:
+        before, self._seen = self._seen, self._received()
+        self._pace.count(waited, self._seen - before)
 
 
 async def body_parts(request: Request) -> AsyncIterator[bytes]:

@@ -65,8 +65,9 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
+        state = request_state(scope)
         request_id = choose_request_id(Headers(scope=scope).get("x-request-id"))
-        request_state(scope).request_id = request_id
+        state.request_id = request_id
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -85,10 +86,11 @@ class Telemetry:
             # FastAPI has answered the faults of its routes by `answer_error`, and raises them all the same.
             if status == 0:
                 await _answer(error, scope)(scope, receive, send_with_id)
-            elif request_state(scope).problem is None:
+            elif state.problem is None:
                 log_fault(error, request_id)
         finally:
             self._observe(scope, status or ClientGone.status, started)
+            state.problem = None  # Its traceback holds the body, and an idle connection holds its last request.
 
     def _observe(self, scope: Scope, status: int, started: float) -> None:
         route = getattr(scope.get("route"), "path_format", OTHER)

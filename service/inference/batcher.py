@@ -204,6 +204,7 @@ class Batcher:
             self._prepare()
             while batch := self._take():
                 self._answer(batch)
+                batch = []  # While the thread waits, it keeps no pixels, which may be a view of a whole body.
         except BaseException:
             log.critical("the inference thread has died", exc_info=True)
         finally:
@@ -221,6 +222,7 @@ class Batcher:
                     self._changed.wait_for(self._is_ripe, timeout=self._max_batch_delay)
                 taken = self._pop_batch()
             batch = [item for item in taken if self._is_in_time(item)]
+            taken.clear()
         return batch
 
     def _pop_batch(self) -> list[Item]:

@@ -1,13 +1,12 @@
 """Signal handlers: end the service, reload its files, or print all stacks. A single signal never kills it at once."""
 
 import contextlib
-import faulthandler
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-_ERROR_OUTPUT = 2
+from common.stacks import write_stacks_on
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -18,8 +17,7 @@ def guard_start() -> None:
         return
     for number in (signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(OSError, ValueError):  # The process may have no standard error.
-        faulthandler.register(signal.SIGUSR1, file=_ERROR_OUTPUT, all_threads=True)
+    write_stacks_on(signal.SIGUSR1)
 
 
 @contextlib.contextmanager

@@ -103,6 +103,36 @@ def test_a_signal_while_it_starts_does_not_end_it(sent: signal.Signals) -> None:
     assert done.stdout == "goes on\n"
 
 
+@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_while_its_settings_are_imported_does_not_end_it(sent: signal.Signals) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Settings:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'service.settings': os.kill(os.getpid(), {int(sent)}); print('goes on', flush=True)\n"
+        "sys.meta_path.insert(0, Settings())\n"
+        "from lensgate.cli import main; main(['serve', '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("goes on\n")
+
+
+def test_stacks_are_written_while_compiled_code_hangs() -> None:
+    code = (
+        "import ctypes, signal; from common.stacks import write_stacks_on; write_stacks_on(signal.SIGUSR1)\n"
+        "print('hangs', flush=True); ctypes.CDLL(None).sleep(60); print('woke up', flush=True)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == "hangs\n"
+        process.send_signal(signal.SIGUSR1)
+        assert any("most recent call first" in line for line in iter(process.stderr.readline, ""))
+        process.kill()
+        assert process.stdout.read() == ""
+
+
 def stop(sent: signal.Signals) -> Callable[["subprocess.Popen[str]"], None]:
     def send(process: "subprocess.Popen[str]") -> None:
         assert process.stdout

@@ -16,7 +16,7 @@ from service.api.batch.upload import UploadReader
 from service.api.batch.upload_events import UploadParser
 from service.api.decisions import decision_body
 from service.api.request_admission import CountRefusals
-from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError
+from service.errors import ClientGone, DeadlineExceeded, Draining, Internal, MalformedRequest, ServiceError, detach
 from service.http.request_body import Pace
 from service.http.request_log import log_failed_image
 from service.http.scope_state import request_state
@@ -79,11 +79,20 @@ class BatchSession:
         try:
             await self._converse()
             await self._finish()
-        except* ClientGone as gone:
-            self.fault = ClientGone(str(gone.exceptions[0]))
-            self._connection.abort()
-            # Uvicorn notices in the next loop iteration, and then does not expect the end of the answer.
-            await asyncio.sleep(0)
+        except ClientGone as gone:
+            await self._end(str(gone))
+        except ExceptionGroup as group:
+            if not all(isinstance(error, ClientGone) for error in group.exceptions):
+                raise
+            # The frame of the task group keeps its error. Not `except*`, which would set the traceback again.
+            detach(group)
+            await self._end(str(group.exceptions[0]))
+
+    async def _end(self, detail: str) -> None:
+        self.fault = ClientGone(detail)
+        self._connection.abort()
+        # Uvicorn notices in the next loop iteration, and then does not expect the end of the answer.
+        await asyncio.sleep(0)
 
     async def _converse(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -133,6 +142,7 @@ class BatchSession:
                     await intake.take(event)
             self._parser.close()
         except (MalformedRequest, DeadlineExceeded, Draining) as error:
+            detach(error)
             self.fault = error
         except asyncio.CancelledError:
             self.fault = Draining("the service is shutting down: send what has no line yet to another replica")

@@ -5,6 +5,7 @@ import sys
 from typing import Protocol
 
 _SCRATCH_BYTES = 2**18
+_NO_BUFFER = memoryview(b"")
 
 
 class ConnectionProtocol(Protocol):
@@ -64,6 +65,21 @@ class ZeroCopyBodyReader(BodyReader):
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Return the free part of the buffer."""
         return self._rest[-self.length :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Count received bytes."""
+        if nbytes == self.length:
+            self.release()
+        super().buffer_updated(nbytes)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forward to the replaced protocol."""
+        self.release()
+        super().connection_lost(exc)
+
+    def release(self) -> None:
+        """Give up the buffer: uvloop's transports keep their last protocol with a buffer while the connection idles."""
+        self._rest = _NO_BUFFER
 
 
 class BodyDiscarder(BodyReader):

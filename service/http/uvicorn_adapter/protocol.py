@@ -71,12 +71,16 @@ class GateProtocol(HttpToolsProtocol):
         self._close_after(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop timers and cancel the work on the request."""
+        """Stop timers, cancel the work on the request, and release what is left of its body."""
         self._stop_waiting()
         self._all.leave(self)
         if self.cycle is not None and (on_disconnect := request_state(_typed(self.cycle.scope)).on_disconnect):
             on_disconnect()
         super().connection_lost(exc)
+        # The connection, its parser and its requests refer to each other until a garbage collection.
+        self._unparsed = b""
+        if self.cycle is not None:
+            self.cycle.body.clear()
 
     def data_received(self, data: bytes) -> None:
         """Parse complete requests and buffer the rest."""
@@ -285,6 +289,8 @@ class GateProtocol(HttpToolsProtocol):
             self._is_reading_into = False
             self.cycle.keep_alive = False
             self.flow.pause_reading()
+            if isinstance(reader := self.transport.get_protocol(), ZeroCopyBodyReader):
+                reader.release()
             self.transport.set_protocol(self)
 
     def shutdown(self) -> None:
