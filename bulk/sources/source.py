@@ -144,7 +144,7 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
 
 
 def _nothing(files: Files, url: str, ignored: Ignored) -> str:
-    """Say that there is nothing to judge, and what would be judged."""
+    """Say that no image was found, and what counts as one."""
     endings = " ".join(itertools.chain(*_ENDINGS.values()))
     if files.form == "file":
         return (
