@@ -59,7 +59,8 @@ class AcceptedTar:
             file = self._stack.enter_context(self._store.publish(self._path))
             self._tar = tarfile.open(file, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
             self._stack.enter_context(self._tar)
-        key = self._free(safe_name(sample.key))
+        # Readers take a member with an empty name for a hidden file.
+        key = self._free(safe_name(sample.key).rstrip("/"))
         ending = safe_name(sample.ending) or _ENDINGS[read_header(image).format]
         self._write(self._tar, f"{key}.{ending}", image)
         for other, data in sample.beside:

@@ -157,7 +157,7 @@ class _Named:
 
     def find(self, path: str) -> StoredFile:
         folder = path.rpartition("/")[0]
-        if folder != self._folder:
+        if folder != self._folder and self._store.lists_cheaply:
             self._files = {file.path: file for file in self._list(folder or "/")}
             self._folder = folder
         return self._files.get(path) or self._look(path) or StoredFile(path, None, "", name=self._store.title(path))

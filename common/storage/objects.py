@@ -15,6 +15,7 @@ from common.storage.urls import has_query, plain_url, url_path
 
 _BLOCK_BYTES = 8 * 2**20
 _WAIT_SECONDS = 300.0
+_LOOK_SECONDS = 60.0
 _LOOKS = 16
 """Files of an index page that a web server is asked about at a time."""
 
@@ -53,11 +54,26 @@ class ObjectStore(FileStore):
         # A folder may be marked by an empty object with its name.
         inside = [entry for entry in entries if entry.get("size") or not _is_itself(entry, folder)]
         # The clients give the folder `x//` below `x/` the name of `x`.
-        nameless = [f"{folder.rstrip('/')}/"] if any(_is_nameless(entry, folder) for entry in entries) else []
+        nameless = [f"{folder.rstrip('/')}/"] if self._has_nameless(entries, folder) else []
         files = [_stored(entry) for entry in inside if entry["type"] != "directory"]
         folders = [str(entry["name"]).rstrip("/") for entry in inside if entry["type"] == "directory"]
         # A folder with an empty object of the same name may be listed twice.
         return Listing(sorted(files, key=lambda file: file.path), sorted({*folders, *nameless}))
+
+    def _has_nameless(self, entries: Sequence[Mapping[str, Any]], folder: str) -> bool:
+        """Return whether `folder` holds objects whose names go on with a slash."""
+        itself = [entry for entry in entries if _is_itself(entry, folder)]
+        if any(entry.get("StorageClass") == "DIRECTORY" for entry in itself):
+            return True
+        if not any(entry.get("storageClass") == "DIRECTORY" for entry in itself):
+            return False
+        # gcsfs has the same entry for the empty object that marks a folder.
+        try:
+            with _as_os_errors():
+                found = self._system.ls(folder, detail=True, prefix="/")
+        except FileNotFoundError:
+            return False
+        return any(not _is_itself(entry, folder) for entry in found)
 
     def look(self, path: str) -> StoredFile | None:
         try:
@@ -133,6 +149,8 @@ class ObjectStore(FileStore):
 class WebFiles(ObjectStore):
     """Files behind `http:` and `https:` URLs. A URL is kept whole: its query may sign it or select the file."""
 
+    lists_cheaply = False
+
     def __init__(self, system: Any) -> None:
         super().__init__(system)
         self._known: dict[str, StoredFile] = {}
@@ -180,7 +198,7 @@ class WebFiles(ObjectStore):
     def look(self, path: str) -> StoredFile | None:
         try:
             with _as_web_errors(), _as_os_errors():
-                entry = self._system.info(path)
+                entry = self._system.info(path, timeout=_LOOK_SECONDS)
         except FileNotFoundError:
             return None
         return self._titled(_stored(entry))
@@ -222,10 +240,6 @@ def _as_os_errors() -> Iterator[None]:
 
 def _is_itself(entry: Mapping[str, Any], folder: str) -> bool:
     return str(entry["name"]).rstrip("/") == folder.rstrip("/")
-
-
-def _is_nameless(entry: Mapping[str, Any], folder: str) -> bool:
-    return entry.get("StorageClass", entry.get("storageClass")) == "DIRECTORY" and _is_itself(entry, folder)
 
 
 @contextlib.contextmanager

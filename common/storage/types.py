@@ -53,6 +53,8 @@ class FileStore(Protocol):
     """
 
     is_local: bool
+    lists_cheaply: bool = True
+    """Whether a listing asks for a folder as a whole, not for each of its files."""
 
     def name(self, path: str) -> str:
         """Return the absolute path or URL as people write it, without credentials."""

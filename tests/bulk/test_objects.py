@@ -132,6 +132,20 @@ def test_objects_of_google_between_two_slashes_are_not_passed_over(gcs: Bucket, 
     assert_nameless_folders_are_rows(gcs, bulk, tmp_path / "out", *flags)
 
 
+def test_an_object_of_google_that_marks_a_folder_is_no_folder_of_its_own(
+    gcs: Bucket, bulk: Bulk, tmp_path: Path
+) -> None:
+    for name, data in {
+        "faces/": b"",
+        "faces/a.png": face(LIGHT),
+        "faces/more/": b"",
+        "faces/more/b.png": face(LIGHT),
+    }.items():
+        gcs.put(name, data)
+    ran = bulk(f"{gcs.url}/faces", tmp_path / "out", "--storage-options", json.dumps(ANONYMOUS))
+    assert (ran.status, ran.summary["accepted"], ran.summary["errors"]) == (0, 2, 0)
+
+
 def test_an_object_that_ends_in_a_slash_is_counted(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
     for name, data in {"faces/a.png": face(LIGHT), "faces/b.png/": face(DARK), "faces/": b""}.items():
         s3.put(name, data)
