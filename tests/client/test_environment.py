@@ -54,6 +54,8 @@ def test_the_scheme_of_the_gate_selects_its_proxy(monkeypatch: pytest.MonkeyPatc
         ("10.0.0.0/8", "http://10.1.2.3"),
         ("::1", "http://[::1]:8000"),
         ("[::1]", "http://[::1]:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        ("xn--bro-hoa.test", "http://büro.test"),
         ("fd07:b51a:cc66:f0::/64", "http://[fd07:b51a:cc66:f0::7]"),
     ],
 )
@@ -70,6 +72,7 @@ def test_no_proxy_lists_names_addresses_and_networks(monkeypatch: pytest.MonkeyP
         ("", "http://gate.test"),
         ("gate.test", "http://notgate.test"),
         ("gate.test:8001", "http://gate.test:8000"),
+        ("[::1]:8001", "http://[::1]:8000"),
         ("https://gate.test", "http://gate.test"),
         ("10.0.0.0/8,fc00::/7", "http://11.1.2.3"),
         ("http://[,:,::::,a:b:c,/", "http://gate.test"),

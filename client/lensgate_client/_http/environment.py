@@ -4,6 +4,7 @@ httpx reads the same variables, but it fails to make a client if NO_PROXY lists 
 """
 
 import ipaddress
+import re
 import ssl
 from urllib.request import getproxies
 
@@ -13,6 +14,7 @@ from lensgate_client.errors import single_line
 
 _MAX_REASON = 300
 _PORTS = {"http": 80, "https": 443}
+_HOST_AND_PORT = re.compile(r"(?:\[(?P<address>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>[0-9]+))?")
 
 
 def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
@@ -55,11 +57,14 @@ def _is_listed(url: httpx.URL, entry: str) -> bool:
     scheme, separator, host = entry.rpartition("://")
     if entry == "*" or (separator and scheme not in (url.scheme, "all")):
         return entry == "*"
-    try:
-        return ipaddress.ip_address(url.host) in ipaddress.ip_network(host.strip("[]"), strict=False)
-    except ValueError:  # One of them is a name.
-        name, _, port = host.partition(":")
+    # An IPv6 address has a port only behind brackets.
+    found = _HOST_AND_PORT.fullmatch(host)
+    name, port = (found["address"] or found["name"], found["port"]) if found else (host, None)
     if port and port != str(url.port or _PORTS[url.scheme]):
         return False
-    name = name.lstrip("*").lstrip(".")
-    return bool(name) and (url.host == name or url.host.endswith(f".{name}"))
+    try:
+        return ipaddress.ip_address(url.host) in ipaddress.ip_network(name, strict=False)
+    except ValueError:  # One of them is a name.
+        name = name.lstrip("*").lstrip(".")
+    hosts = (url.host, url.raw_host.decode("ascii"))
+    return bool(name) and any(one == name or one.endswith(f".{name}") for one in hosts)
