@@ -18,6 +18,7 @@ export class ApiError extends Error {
 }
 
 const SAFE = new Set(["GET", "HEAD"]);
+const TOKEN = "X-CSRF-Token";
 
 /** @type {Promise<Session> | null} */
 let cached = null;
@@ -63,19 +64,28 @@ export async function api(path, { method = "GET", json, body, signal } = {}) {
   const headers = { Accept: "application/json" };
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (!SAFE.has(method) && path !== "/v1/session") await addToken(headers);
-  const response = await fetch(path, {
-    method,
-    headers,
-    signal,
-    body: json === undefined ? body : JSON.stringify(json),
-    credentials: "same-origin",
-  });
+  const send = () =>
+    fetch(path, {
+      method,
+      headers,
+      signal,
+      body: json === undefined ? body : JSON.stringify(json),
+      credentials: "same-origin",
+    });
+  let response = await send();
+  const token = headers[TOKEN];
+  if (response.status === 403 && token) {
+    // Another tab may have begun another session, which has another token.
+    cached = null;
+    await addToken(headers);
+    if (headers[TOKEN] !== token) response = await send();
+  }
   return response.ok ? read(response) : refuse(response, path);
 }
 
 export async function logOut() {
   const { csrf } = await session();
-  await fetch("/v1/session", { method: "DELETE", headers: csrf ? { "X-CSRF-Token": csrf } : {} });
+  await fetch("/v1/session", { method: "DELETE", headers: csrf ? { [TOKEN]: csrf } : {} });
   location.assign("/login");
 }
 
@@ -97,7 +107,7 @@ export function detailOf(error, otherwise) {
 /** @param {Record<string, string>} headers */
 async function addToken(headers) {
   const { csrf } = await session();
-  if (csrf) headers["X-CSRF-Token"] = csrf;
+  if (csrf) headers[TOKEN] = csrf;
 }
 
 /** @param {Response} response */

@@ -62,6 +62,7 @@ export class Outbox {
     const at = this.#waiting.indexOf(step);
     if (at < 0 || (at === 0 && this.#isSending)) return false;
     this.#waiting.splice(at, 1);
+    if (this.#waiting.length === 0) this.error = null;
     this.#onChange();
     return true;
   }

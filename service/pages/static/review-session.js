@@ -29,7 +29,7 @@ export class ReviewSession {
    * `onRefused` receives each image whose verdict the service refused, with the reason.
    *
    * @param {{
-   *   reviewer: string | null,
+   *   reviewer: string,
    *   kind: ReviewKind,
    *   filters: Record<string, string>,
    *   onChange: () => void,
@@ -237,10 +237,11 @@ export class ReviewSession {
   }
 
   #name() {
-    return this.reviewer === null ? {} : { reviewer: this.reviewer };
+    // Also with a token: after another person has logged in, the service refuses what this one left unsaved.
+    return { reviewer: this.reviewer };
   }
 
   #query() {
-    return this.reviewer === null ? "" : `?reviewer=${encodeURIComponent(this.reviewer)}`;
+    return `?reviewer=${encodeURIComponent(this.reviewer)}`;
   }
 }

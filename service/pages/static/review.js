@@ -71,11 +71,13 @@ function showState(current) {
   const withOthers = progress?.with_others ?? 0;
   const key = JSON.stringify([kind, statusOf(error), detailOf(error, String(error)), isEmpty, skipped, withOthers]);
   if (key === shownState) return;
+  const isName = refusal.startsWith(NAME_FAULT);
+  if (isName && current.outbox.size > 0) return; // Asked for once they are saved.
   shownState = key;
   const fill = () => {
     current.fill(true);
   };
-  if (refusal.startsWith(NAME_FAULT)) ask(refusal.slice(NAME_FAULT.length));
+  if (isName) ask(refusal.slice(NAME_FAULT.length));
   else if (error) stage.replaceChildren(...failed(error, fill));
   else if (isEmpty) {
     const onBring = () => {
@@ -270,11 +272,11 @@ async function begin() {
   restore();
   const { access, name } = await session();
   if (access === "on") {
-    start(null, name);
+    start(name, { isToken: true });
     return;
   }
   const known = recall(NAME);
-  if (known) start(known, known);
+  if (known) start(known);
   else ask();
 }
 
@@ -292,23 +294,23 @@ function ask(fault) {
   stage.replaceChildren(
     ...askName((name) => {
       store(NAME, name);
-      start(name, name);
+      start(name);
     }, fault),
   );
   byId("name").focus();
 }
 
 /**
- * @param {string | null} reviewer the name to send; null if the token names the reviewer
- * @param {string} name
+ * @param {string} reviewer
+ * @param {{ isToken?: boolean }} [options] whether it is the name of the token, which nobody can change here
  */
-function start(reviewer, name) {
+function start(reviewer, { isToken = false } = {}) {
   const change = h(
     "button",
     { type: "button", class: "button button--quiet button--small", onclick: () => ask() },
     "Change",
   );
-  byId("who").replaceChildren(name, ...(reviewer === null ? [] : [change]));
+  byId("who").replaceChildren(reviewer, ...(isToken ? [] : [change]));
   shownState = "";
   review = new ReviewSession({
     reviewer,
@@ -324,7 +326,7 @@ function start(reviewer, name) {
 
 async function loadProgress() {
   if (!review || document.hidden) return;
-  const query = review.reviewer === null ? "" : `?reviewer=${encodeURIComponent(review.reviewer)}`;
+  const query = `?reviewer=${encodeURIComponent(review.reviewer)}`;
   try {
     /** @type {Progress} */
     const found = await api(`/v1/review/progress${query}`);
