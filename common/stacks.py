@@ -9,13 +9,14 @@ _ERROR_OUTPUT = 2
 
 
 def write_stacks_on(number: signal.Signals) -> None:
-    """Let `number` write the stacks of all threads to standard error from now on. Call it in the main thread.
+    """Let `number` write the stacks of all threads to standard error from now on. Call it early in the main thread.
 
     A thread of its own waits for the signal, so that it is answered while the main thread hangs in compiled code.
     `faulthandler.register` would answer it too, but reads the stacks of threads that are running meanwhile, which has
-    crashed a service under load. A process that cannot answer ignores the signal.
+    crashed a service under load. A thread that was started before, as NumPy's are when it is imported, may take the
+    signal instead: then the main thread answers.
     """
-    # Threads and commands that are started later inherit this; a thread that was running before calls the handler.
+    # Threads and commands that are started later inherit this.
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     signal.signal(number, lambda *_: _write())
     _start_waiting(number)

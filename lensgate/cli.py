@@ -9,10 +9,13 @@ import importlib
 import io
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from common.stacks import write_stacks_on
 from lensgate.parser import Parser
 from lensgate.signals import ended_cleanly
 from lensgate.streams import close_output, open_closed
@@ -64,11 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 for a reported error, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     open_closed()
-    if arguments[:1] == ["serve"]:
-        # Before its settings are imported, which takes half a second.
-        from service.process.signals import guard_start
-
-        guard_start()
+    _guard_start(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding lacks must not end a run.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -86,6 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if text is None:
             raise
         return _fail(text)
+
+
+def _guard_start(arguments: Sequence[str]) -> None:
+    """Handle signals before the command's packages are imported: that takes half a second and starts threads."""
+    if arguments[:1] == ["serve"]:
+        from service.process.signals import guard_start
+
+        guard_start()
+    elif threading.current_thread() is threading.main_thread():
+        write_stacks_on(signal.SIGUSR1)
 
 
 def _run(arguments: Sequence[str]) -> int:

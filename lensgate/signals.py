@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from common.stacks import write_stacks_on
-
 
 class Terminated(KeyboardInterrupt):
     """A signal stopped the command."""
@@ -22,7 +20,7 @@ class Terminated(KeyboardInterrupt):
 def ended_cleanly() -> Iterator[None]:
     """Raise Terminated in the main thread on TERM and HUP within the block.
 
-    USR1 writes the stacks of all threads. USR2 is ignored, and so is HUP under nohup.
+    USR2 is ignored, and so is HUP under nohup.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,7 +30,6 @@ def ended_cleanly() -> Iterator[None]:
     for number, handler in handlers.items():
         if before[number] is not signal.SIG_IGN:
             signal.signal(number, handler)
-    write_stacks_on(signal.SIGUSR1)
     try:
         yield
     finally:

@@ -103,15 +103,23 @@ def test_a_signal_while_it_starts_does_not_end_it(sent: signal.Signals) -> None:
     assert done.stdout == "goes on\n"
 
 
-@pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_while_its_settings_are_imported_does_not_end_it(sent: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("command", "module", "sent"),
+    [
+        ("serve", "service.settings", signal.SIGHUP),
+        ("serve", "service.settings", signal.SIGUSR1),
+        ("serve", "service.settings", signal.SIGUSR2),
+        ("bulk", "bulk.cli", signal.SIGUSR1),
+    ],
+)
+def test_a_signal_while_a_command_is_imported_does_not_end_it(command: str, module: str, sent: signal.Signals) -> None:
     code = (
         "import os, signal, sys\n"
-        "class Settings:\n"
+        "class Importing:\n"
         "    def find_spec(self, name, *_):\n"
-        f"        if name == 'service.settings': os.kill(os.getpid(), {int(sent)}); print('goes on', flush=True)\n"
-        "sys.meta_path.insert(0, Settings())\n"
-        "from lensgate.cli import main; main(['serve', '--help'])"
+        f"        if name == '{module}': os.kill(os.getpid(), {int(sent)}); print('goes on', flush=True)\n"
+        "sys.meta_path.insert(0, Importing())\n"
+        f"from lensgate.cli import main; main(['{command}', '--help'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("goes on\n")
@@ -120,6 +128,7 @@ def test_a_signal_while_its_settings_are_imported_does_not_end_it(sent: signal.S
 def test_stacks_are_written_while_compiled_code_hangs() -> None:
     code = (
         "import ctypes, signal; from common.stacks import write_stacks_on; write_stacks_on(signal.SIGUSR1)\n"
+        "import numpy  # Starts threads.\n"
         "print('hangs', flush=True); ctypes.CDLL(None).sleep(60); print('woke up', flush=True)"
     )
     with subprocess.Popen(
