@@ -273,7 +273,7 @@ def test_ports_and_sizes_are_checked() -> None:
 
 def test_without_the_extra_the_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "service.grpc_server.server", None)
-    with pytest.raises(SettingsError, match=r"install lensgate\[grpc\]"), running_service(grpc_port=0):
+    with pytest.raises(SettingsError, match=r"pip install '\.\[grpc\]'"), running_service(grpc_port=0):
         pass
 
 
