@@ -302,7 +302,7 @@ function ask(fault) {
 
 /**
  * @param {string} reviewer
- * @param {{ isToken?: boolean }} [options] whether it is the name of the token, which nobody can change here
+ * @param {{ isToken?: boolean }} [options] whether it is the name of the token, which cannot be changed here
  */
 function start(reviewer, { isToken = false } = {}) {
   const change = h(
