@@ -77,11 +77,15 @@ class ObjectStore(FileStore):
 
     def look(self, path: str) -> StoredFile | None:
         try:
-            with _as_os_errors():
-                entry = self._system.info(path)
+            entry = self._info(path)
         except FileNotFoundError:
             return None
         return None if entry["type"] == "directory" else _stored(entry)
+
+    def _info(self, path: str) -> Mapping[str, Any]:
+        with _as_os_errors():
+            entry: Mapping[str, Any] = self._system.info(path)
+        return entry
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
         cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead else {}
@@ -196,12 +200,13 @@ class WebFiles(ObjectStore):
         return Listing(self._found(paths), [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
 
     def look(self, path: str) -> StoredFile | None:
-        try:
-            with _as_web_errors(), _as_os_errors():
-                entry = self._system.info(path, timeout=_LOOK_SECONDS)
-        except FileNotFoundError:
-            return None
-        return self._titled(_stored(entry))
+        file = super().look(path)
+        return self._titled(file) if file else None
+
+    def _info(self, path: str) -> Mapping[str, Any]:
+        with _as_web_errors(), _as_os_errors():
+            entry: Mapping[str, Any] = self._system.info(path, timeout=_LOOK_SECONDS)
+        return entry
 
     def _found(self, paths: Sequence[str]) -> Iterator[StoredFile]:
         """Yield the files of an index page, which says neither their sizes nor their versions."""
