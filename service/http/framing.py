@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 import httptools
+from starlette.datastructures import Headers
 
 from service.errors import ExpectationFailed, MalformedRequest
 from service.http.percent_encoding import is_utf8
@@ -51,6 +52,18 @@ def check_target(target: bytes) -> None:
         raise MalformedRequest("the URL has no path: send one such as /v1/decisions")
     if b"%" in target and not is_utf8(target.partition(b"?")[0]):
         raise _not_utf8()
+
+
+def single_header(headers: Headers, name: str) -> str | None:
+    """Return the value of a header; None without it.
+
+    Raises:
+        MalformedRequest: it has two values.
+    """
+    found = headers.getlist(name)
+    if len(set(found)) > 1:
+        raise MalformedRequest(f"{name} has two values: send one")
+    return found[0] if found else None
 
 
 def refused_by_parser(error: httptools.HttpParserError) -> MalformedRequest:

@@ -16,6 +16,7 @@ from service.api.batch.upload_events import UploadParser
 from service.api.request_admission import CountRefusals
 from service.errors import Internal, MalformedRequest, NotReady, Overloaded
 from service.http.caller import name_caller
+from service.http.framing import single_header
 from service.http.openapi import describe_body, describe_problems
 from service.http.scope_state import request_state
 from service.ids import Source
@@ -154,9 +155,7 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
     """
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
-    if len(set(kinds := headers.getlist("content-type"))) > 1:
-        raise MalformedRequest("Content-Type has two values: send one")
-    kind, options = parse_options_header(kinds[0] if kinds else "")
+    kind, options = parse_options_header(single_header(headers, "Content-Type") or "")
     match kind.decode("latin-1"):
         case "application/x-tar":
             return TarParser(limit)

@@ -15,6 +15,7 @@ from service.api.v2.request import InferenceRequest, ServedModel, parse_request
 from service.api.v2.response import encode_answer
 from service.api.v2.schemas import INFER
 from service.errors import MalformedRequest
+from service.http.framing import single_header
 from service.http.query_params import check_names
 from service.http.request_body import WhileConnected, read_body
 from service.http.scope_state import request_state
@@ -89,12 +90,9 @@ class InferEndpoint:
 
 
 def _header_length(request: Request) -> int | None:
-    found = request.headers.getlist(_HEADER_LENGTH)
-    if not found:
+    text = single_header(request.headers, _HEADER_LENGTH)
+    if text is None:
         return None
-    text = found[0]
-    if any(other != text for other in found):
-        raise MalformedRequest(f"{_HEADER_LENGTH} has two values: send one")
     if not (text.isascii() and text.isdecimal() and len(text) <= 12):
         raise MalformedRequest(f"{_HEADER_LENGTH} is not a number of bytes")
     return int(text)
