@@ -222,10 +222,11 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
             "the path of its file"
         )
     try:
-        return read_pixels(read_regular(Path(image), MAX_FILE_BYTES), size)
+        data = read_regular(Path(image), MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # A null character or a surrogate in the path raises ValueError.
         reason = error.strerror if isinstance(error, OSError) else None
         raise UnreadableFile(f"{_shortened(str(image))} cannot be read: {reason or error}") from error
+    return read_pixels(data, size)
 
 
 def _shortened(path: str) -> str:
