@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, tab_to
 from tests.browser.panel import BRIGHT, GREY, change_snapshot, file_of, wait_for_numbers
@@ -30,7 +30,7 @@ def test_the_page_is_whole_and_accessible_at_every_width_and_in_both_schemes(
         check_accessibility(page)
 
 
-@pytest.mark.parametrize("width", [768, 1024])
+@pytest.mark.parametrize("width", [320, 768, 1024])
 def test_no_fact_of_a_discarded_image_lies_over_the_next_one(browser: Browser, busy: Running, width: int) -> None:
     busy.post(encode(BRIGHT), id="contradicted", expected="no_glasses")
     with open_page(browser, busy.url, width=width) as page:
@@ -38,6 +38,31 @@ def test_no_fact_of_a_discarded_image_lies_over_the_next_one(browser: Browser, b
         expect(page.locator(".thumb").first).to_contain_text("contradicted")
         sizes = page.locator(".thumb").evaluate_all("all => all.map((each) => [each.scrollWidth, each.clientWidth])")
         assert all(needed <= given for needed, given in sizes)
+
+
+def colour(place: Locator, name: str, part: str = "") -> str:
+    return str(place.evaluate("(place, [name, part]) => getComputedStyle(place, part)[name]", [name, part]))
+
+
+def test_forced_colours_leave_what_is_chosen_and_the_legend(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        page.emulate_media(forced_colors="active")
+        page.goto("/")
+        chosen, other, *_ = page.locator(".segments span").all()
+        assert colour(chosen, "backgroundColor") != colour(other, "backgroundColor")
+        current, elsewhere, *_ = page.locator(".nav a").all()
+        assert colour(current, "borderBottomColor") != colour(elsewhere, "borderBottomColor")
+        keys = page.locator("#history-legend .key").all()
+        assert len({colour(key, "backgroundColor", "::before") for key in keys}) == len(keys) == 4
+
+
+def test_a_dark_page_is_printed_in_dark_ink(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url, scheme="dark") as page:
+        page.goto("/")
+        body = page.locator("body")
+        assert colour(body, "color") == "rgb(230, 235, 241)"
+        page.emulate_media(media="print", color_scheme="dark")
+        assert colour(body, "color") == "rgb(23, 32, 43)"
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

@@ -39,7 +39,7 @@ def test_a_source_that_is_worse_comes_first_and_says_why(
         expect(rows.first.locator(".differences--broken")).to_contain_text("contradicted 100.0")
         expect(rows.last).to_contain_text("no source")
         expect(rows.last).to_contain_text("too few to compare")
-        expect(page.locator("#sources-note")).to_contain_text("a run <b>")
+        expect(page.locator("#sources-note")).to_contain_text("Worse than the others: \u2068a run <b>\u2069.")
         check_width(page)
         check_accessibility(page)
 

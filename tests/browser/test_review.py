@@ -128,6 +128,16 @@ def test_the_grid_is_walked_by_arrows_and_keeps_its_focus(desk: Desk) -> None:
         assert len(desk.said()) == 24
 
 
+def test_the_selected_image_has_an_outline_which_forced_colours_leave(desk: Desk) -> None:
+    desk.fill(3)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.keyboard.press("2")
+        page.emulate_media(forced_colors="active")
+        expect(page.locator('.tile[aria-selected="true"]')).to_have_css("outline-style", "solid")
+        expect(page.locator('.tile[aria-selected="false"]').first).to_have_css("outline-style", "none")
+
+
 def test_the_filters_of_a_link_choose_the_images(desk: Desk) -> None:
     desk.fill(3)
     fill(desk.store, [decision(id="upside-down", reason="unfamiliar", probability=0.98)])

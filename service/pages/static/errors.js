@@ -3,7 +3,7 @@
 import { api } from "./api.js";
 import { canvas, rectangle } from "./axes.js";
 import { byId, h, say } from "./dom.js";
-import { ago, count, moment } from "./format.js";
+import { ago, count, isolated, moment } from "./format.js";
 
 /** @import { Failure, FailurePage, OperationsHistory } from "../types" */
 
@@ -81,7 +81,7 @@ export class Errors {
 
 /** @param {Failure} failure */
 function example({ id, request_id: request, time, detail, source, token }) {
-  const who = [source && `source ${source}`, token && `token ${token}`].filter(Boolean).join(", ");
+  const who = [source && `source ${isolated(source)}`, token && `token ${isolated(token)}`].filter(Boolean).join(", ");
   return h(
     "li",
     {},

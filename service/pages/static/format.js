@@ -125,6 +125,15 @@ export function words(code) {
 }
 
 /**
+ * A name in a sentence: Unicode's isolates keep names in Hebrew or Arabic from reordering the text around them.
+ *
+ * @param {string} name
+ */
+export function isolated(name) {
+  return `\u2068${name}\u2069`;
+}
+
+/**
  * @param {Value} value
  * @returns {value is number}
  */

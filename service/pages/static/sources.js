@@ -2,7 +2,7 @@
 
 import { api, statusOf } from "./api.js";
 import { byId, h, say } from "./dom.js";
-import { count, counted, percent, words } from "./format.js";
+import { count, counted, isolated, percent, words } from "./format.js";
 
 /** @import { Share, SourceDifference, SourceOutcomes, SourceReport } from "../types" */
 
@@ -33,7 +33,7 @@ export function watchSources() {
 function show(report) {
   byId("sources-card").hidden = !report.sources.some(({ source }) => source !== null);
   byId("sources").replaceChildren(...report.sources.map(row));
-  const broken = report.sources.filter((source) => source.is_broken).map(name);
+  const broken = report.sources.filter((source) => source.is_broken).map((source) => isolated(name(source)));
   const state = broken.length ? `Worse than the others: ${broken.join(", ")}.` : "None is worse than the others.";
   const more = report.source_count - report.sources.length;
   const rest = more ? ` ${counted(more, "source")} with fewer images ${more === 1 ? "is" : "are"} not shown.` : "";
