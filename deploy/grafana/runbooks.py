@@ -49,8 +49,9 @@ def _panel(number: int, title: str, text: str) -> dict[str, Any]:
 
 
 def _link(text: str, places: dict[str, int]) -> str:
-    """Point links between sections to their panels."""
-    return re.sub(r"\(#([\w-]+)\)", lambda found: f"(/d/{UID}?viewPanel=panel-{places[found[1]]})", text)
+    """Point links between sections to their panels; Grafana has no other page of docs/, so that its path is left."""
+    text = re.sub(r"\(#([\w-]+)\)", lambda found: f"(/d/{UID}?viewPanel=panel-{places[found[1]]})", text)
+    return re.sub(r"\[[^]]*]\(([\w/-]+\.md)(?:#[\w-]+)?\)", r"`docs/\1`", text)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ from service.metrics.shadow import ShadowMetrics
 from service.metrics.snapshot import BINS
 from service.metrics.sources import SourceMetrics
 
+UPLOAD_STATUSES = (200, 413, 422, 500, 503, 504)
+"""Of an image of an upload: decided, too large, not a valid image, and the faults of the service."""
+
 SHED_REASONS = ("images", "bytes", "deadline", "streams", "calls", "rate_limit")
 
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -98,8 +101,12 @@ class Metrics:
         """Count one invalid image."""
         self._image_errors.add((code,))
 
+    def observe_upload_image(self, status: int) -> None:
+        """Count one image of an upload, by the status that it would have got alone."""
+        self._upload_images.add((str(status),))
+
     def observe_shed(self, reason: str) -> None:
-        """Count one image that was not admitted."""
+        """Count one request that was not admitted."""
         self._shed.add((reason,))
 
     def observe_decode(self, seconds: float) -> None:
@@ -174,7 +181,12 @@ class Metrics:
             edges=SECONDS,
             registry=self.registry,
         )
-        self._shed = self._counter("shed", "Images not admitted", "reason")
+        self._upload_images = self._counter(
+            "upload_images", "Images of uploads, by the status that each would have got alone", "status"
+        )
+        for status in UPLOAD_STATUSES:
+            self._upload_images.expect((str(status),))
+        self._shed = self._counter("shed", "Requests not admitted", "reason")
         for reason in SHED_REASONS:
             self._shed.expect((reason,))
         self._queued_images = self._gauge(

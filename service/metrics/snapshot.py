@@ -77,7 +77,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Totals since the start: decisions by reason, scores by bin, images shed and invalid images."""
+    """Totals since the start: decisions by reason, scores by bin, requests shed and invalid images."""
 
     reasons: Mapping[Reason, int]
     scores: Bins

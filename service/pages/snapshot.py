@@ -59,7 +59,7 @@ class HistoryState(_Model):
     unfamiliar: list[int] = Field(description="Images discarded for this reason")
     uncertain: list[int] = Field(description="Images discarded for this reason")
     contradicted: list[int] = Field(description="Images discarded for this reason")
-    shed: list[int] = Field(description="Images not admitted")
+    shed: list[int] = Field(description="Requests not admitted")
     errors: list[int] = Field(description="Invalid images")
 
 

@@ -1,5 +1,6 @@
 import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from deploy.grafana.runbooks import render
 
 from .dashboard import BOARDS, FOLDER, Query, fill, names, panels, queries, read_board, variables
 from .rules import alerts, recordings
-from .tools import ROOT
+from .tools import ROOT, output
 
 PROVISIONING = ROOT / "deploy/grafana/provisioning"
 EVERY = (*BOARDS, "runbooks")
@@ -158,6 +159,47 @@ def test_every_alert_has_a_panel_that_links_to_its_runbook() -> None:
 def test_the_runbooks_shown_are_those_in_the_documentation() -> None:
     shown = (FOLDER / "runbooks.json").read_text()
     assert shown == render(), "run python deploy/grafana/runbooks.py"
+
+
+def test_links_of_the_runbooks_lead_to_panels_or_other_sites() -> None:
+    text = "".join(panel["options"]["content"] for panel in read_board("runbooks")["panels"])
+    targets = re.findall(r"]\(([^)]+)\)", text)
+    assert targets
+    assert [target for target in targets if not target.startswith(("/d/lensgate-runbooks?", "https://"))] == []
+    assert "`docs/audit.md` explains it" in text
+
+
+def test_a_mean_over_instances_leaves_out_those_without_a_value() -> None:
+    """One NaN would hide the others, and a new instance has no value yet."""
+    means = [query.expr for query in queries() if query.expr.startswith("avg by")]
+    assert len(means) == 3
+    assert [expr for expr in means if not expr.endswith(" >= 0)")] == []
+
+
+def test_no_query_divides_by_zero() -> None:
+    divided = [expr.partition("\n/")[2] for query in queries() if "\n/" in (expr := query.expr)]
+    assert divided
+    assert [part for part in divided if "> 0)" not in part and "objective)" not in part] == []
+    assert [query.expr for query in queries() if " / " in query.expr] == [], "a division stands on a line of its own"
+
+
+def test_another_pod_of_the_served_version_is_not_a_new_version(tmp_path: Path) -> None:
+    (note,) = (query for query in queries() if (query.board, query.panel) == ("lensgate", "Version served"))
+    pods = (("a", "3", "1x40"), ("b", "3", "_x20 1x20"), ("c", "4", "_x30 1x10"))
+    series = [
+        {"series": f'lensgate_model_info{{job="lensgate", instance="{pod}", version="{version}"}}', "values": values}
+        for pod, version, values in pods
+    ]
+
+    def shown(time: str, **versions: int) -> dict[str, Any]:
+        samples = [{"labels": f'{{version="{name[1]}"}}', "value": value} for name, value in versions.items()]
+        return {"expr": fill(note.expr, note.board), "eval_time": time, "exp_samples": samples}
+
+    checks = [shown("5m15s", v3=0), shown("7m45s", v3=0, v4=1), shown("9m30s", v3=0, v4=0)]
+    case = {"interval": "15s", "input_series": series, "promql_expr_test": checks}
+    (tmp_path / "rules.yml").write_text("groups: []\n")
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [case]}))
+    assert "SUCCESS" in output("promtool", "test", "rules", str(tmp_path / "test.yml"))
 
 
 def test_grafana_finds_the_provisioned_files() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gate import ModelStore
+
 from .rules import FOLDER, TESTS, groups, recordings
 from .tools import ROOT, output
 
@@ -57,6 +59,20 @@ def test_the_windows_of_a_series_are_those_of_its_name() -> None:
     for rule in recordings():
         if window := re.search(r"(?:rate|increase)(\d+[mhd])$", rule["record"]):
             assert set(re.findall(r"\[(\w+)]", rule["expr"])) <= {window[1]}, rule
+
+
+def test_the_expectations_state_the_figures_of_the_current_model() -> None:
+    card = ModelStore(ROOT / "models").load().card
+    text = " ".join((FOLDER / "rules/expectations.yml").read_text().replace("# ", "").split())
+    accepted, coverage = card.band.accepted, card.band.coverage
+    assert accepted and coverage
+    certifying = round(accepted / coverage)
+    assert f"about {1 - coverage:.1%} of".replace("%", " %") in text
+    assert f"({certifying - accepted} of {certifying:,})" in text
+    test = card.metrics["faces"]
+    assert test.coverage
+    discarded = round(test.images * (1 - test.coverage.value))
+    assert f"discards {discarded} of {test.images} faces of unseen generators" in text
 
 
 def test_no_two_groups_have_the_same_name() -> None:

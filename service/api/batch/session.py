@@ -100,6 +100,7 @@ class BatchSession:
             watching = group.create_task(self._watch(reading))
             async for line in self._lines:
                 self.counts[line.body.get("decision", "error")] += 1
+                self._runtime.metrics.observe_upload_image(line.status or 200)
                 if line.status is not None:
                     self._note_failure(line, line.status)
                 await self._write(line.body)

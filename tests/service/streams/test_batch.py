@@ -320,6 +320,10 @@ def test_a_fault_of_ours_is_the_lines_alone(service: Running) -> None:
     assert code(lines[4]) == "internal"
     assert "of ours" not in lines[4]["error"]["detail"]
     assert lines[5] == {"summary": {"accept": 3, "discard": 1, "error": 1}}
+    counted = {
+        status: service.metric("lensgate_upload_images_total", status=status) for status in ("200", "422", "500")
+    }
+    assert counted == {"200": 4, "422": 0, "500": 1}, "the status of the upload is 200: its images spend the budget"
 
 
 def test_an_upload_that_stalls_is_cut_off() -> None:
