@@ -21,12 +21,16 @@ GROUPS: dict[str, Any] = {
     "head": CLUSTER["headGroupSpec"],
     **{group["groupName"]: group for group in CLUSTER["workerGroupSpecs"]},
 }
+PODS: dict[str, Any] = {
+    "submitter": JOB["spec"]["submitterPodTemplate"],
+    **{name: group["template"] for name, group in GROUPS.items()},
+}
 
-each_group = pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
+each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
 
 
-def container(group: dict[str, Any]) -> dict[str, Any]:
-    (found,) = group["template"]["spec"]["containers"]
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    (found,) = pod["spec"]["containers"]
     return dict(found)
 
 
@@ -46,26 +50,35 @@ def test_its_ray_version_is_the_tested_one() -> None:
 
 
 def test_all_nodes_have_one_image() -> None:
-    assert {container(group)["image"] for group in GROUPS.values()} == {"lensgate:ray"}
+    assert {container(pod)["image"] for pod in PODS.values()} == {"lensgate:ray"}
 
 
 def test_actors_run_on_the_workers_and_fit_their_cores() -> None:
     head, *workers = GROUPS.values()
     assert head["rayStartParams"]["num-cpus"] == "0"
     for worker in workers:
-        assert worker["rayStartParams"]["num-cpus"] == container(worker)["resources"]["requests"]["cpu"]
+        assert worker["rayStartParams"]["num-cpus"] == container(worker["template"])["resources"]["requests"]["cpu"]
         assert worker["minReplicas"] == worker["replicas"] == worker["maxReplicas"]
 
 
-@each_group
-def test_the_pods_match_the_published_schemas_and_are_restricted(group: dict[str, Any]) -> None:
-    spec = group["template"]["spec"]
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": spec}
-    kubernetes_validate.validate(pod, kubernetes_validate.latest_version(), strict=True)
+@each_pod
+def test_the_pods_match_the_published_schemas_and_are_restricted(pod: dict[str, Any]) -> None:
+    """As Kubernetes' Pod Security Standards say at the level `restricted`."""
+    spec = pod["spec"]
+    item = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": spec}
+    kubernetes_validate.validate(item, kubernetes_validate.latest_version(), strict=True)
     assert spec["securityContext"]["runAsNonRoot"] is True
-    assert container(group)["securityContext"] == {
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False, "no pod calls the Kubernetes API"
+    assert container(pod)["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
     }
-    memory = container(group)["resources"]
+    memory = container(pod)["resources"]
     assert memory["limits"]["memory"] == memory["requests"]["memory"]
+
+
+def test_the_submitter_runs_the_command_that_kuberay_adds() -> None:
+    spec = PODS["submitter"]["spec"]
+    assert spec["restartPolicy"] == "Never", "what a Job takes"
+    assert not {"command", "args"} & container(PODS["submitter"]).keys()
