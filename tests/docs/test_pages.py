@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from common.identity import ID_RULE
 from tests.docs.pages import DOCS, PAGES, ROOT, anchors, inline_code, links, name_of, read
 
 _FOLDERS = r"bench|bulk|client|common|deploy|docs|gate|lensgate|locks|models|samples|service|tests|training"
@@ -69,6 +70,10 @@ def test_settings_named_in_the_text_exist() -> None:
 
 _OTHER_VARIABLES = {"LENSGATE_FACES", "LENSGATE_POSTGRES_PASSWORD"}
 """Read by tests and by compose, not by the service."""
+
+
+def test_the_rule_of_ids_is_the_one_that_errors_state() -> None:
+    assert ID_RULE in read(DOCS / "reference/http.md")
 
 
 def test_metrics_named_in_the_text_exist() -> None:
