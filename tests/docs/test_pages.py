@@ -72,6 +72,11 @@ _OTHER_VARIABLES = {"LENSGATE_FACES", "LENSGATE_POSTGRES_PASSWORD"}
 """Read by tests and by compose, not by the service."""
 
 
+def test_the_size_of_the_models_is_the_stated_one() -> None:
+    size = sum(path.stat().st_size for path in (ROOT / "models").rglob("*") if path.is_file())
+    assert f"| `/models` | {size / 1e6:.0f} |" in read(DOCS / "guides/containers.md")
+
+
 def test_the_rule_of_ids_is_the_one_that_errors_state() -> None:
     assert ID_RULE in read(DOCS / "reference/http.md")
 
