@@ -125,6 +125,19 @@ def test_every_stage_has_its_latencies(browser: Browser, busy: Running) -> None:
         expect(page.locator("#latency")).to_contain_text("ms")
 
 
+def test_long_latencies_do_not_widen_the_page_on_the_smallest_phone(browser: Browser, busy: Running) -> None:
+    def delay(snapshot: dict[str, Any]) -> None:
+        for stage in snapshot["latency"]["stages"]:
+            stage.update(p50=88.8, p95=888_888.8, p99=888_888.8)
+
+    with open_page(browser, busy.url, width=320) as page:
+        change_snapshot(page, delay)
+        page.goto("/")
+        expect(page.locator("#stages")).to_contain_text("888.89")
+        check_width(page)
+        check_accessibility(page)
+
+
 def test_scores_are_drawn_with_the_band_and_the_reference_and_told_in_words(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
