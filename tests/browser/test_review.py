@@ -227,6 +227,15 @@ def test_name_view_and_answer_are_remembered(desk: Desk) -> None:
         expect(page.get_by_text("Other reviewers are looking at 3 more")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [320, WIDE])
+def test_the_longest_names_of_reviewer_and_source_do_not_widen_the_page(desk: Desk, width: int) -> None:
+    with desk.sit_down("M" * 64, width=width) as page:
+        page.locator("#certificate-form input").fill("W" * 128)
+        button(page, "Certify")
+        expect(page.locator("#certificate-body")).to_contain_text("W" * 128)
+        check_width(page)
+
+
 def test_single_keys_can_be_switched_off(desk: Desk) -> None:
     desk.fill(2)
     with desk.sit_down() as page:
