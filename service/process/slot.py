@@ -66,10 +66,10 @@ class Slot:
         ours, theirs = socket.socketpair()
         with theirs:
             command = self._command(self.number, theirs.fileno())
+            self.channel = Channel(ours)
             self._process = subprocess.Popen(  # noqa: S603 - the command is our own.
                 command, pass_fds=(theirs.fileno(), *self._shared), process_group=0
             )
-        self.channel = Channel(ours)
         self._begun = self._heard = self._clock()
         # Always the first frame: the worker waits for it.
         self.channel.send(Frame(Kind.EARLIER, self.reading))
@@ -80,10 +80,14 @@ class Slot:
         self._heard = self._clock()
 
     def kill_if_silent(self) -> bool:
-        """Kill a worker whose event loop hangs; return whether it was."""
+        """Kill a worker whose event loop hangs; return whether it was.
+
+        One in an uninterruptible wait, as for a disk, ends later; it is killed again after the same time.
+        """
         is_silent = self.is_ready and self.is_alive and self._clock() - self._heard > SILENT_SECONDS
         if is_silent:
             self.signal(signal.SIGKILL)
+            self.heard()
         return is_silent
 
     def signal(self, number: int) -> None:
@@ -110,4 +114,9 @@ class Slot:
 
 def describe_status(status: int) -> str:
     """Return how a process ended."""
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:  # Most real-time signals have no name.
+        return f"signal {-status}"

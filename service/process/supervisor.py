@@ -27,6 +27,8 @@ MAX_UNSENT = 8 * 2**20
 _TURN_SECONDS = 0.2
 _PAUSE_SECONDS = 5.0
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_KILLING = (signal.SIGKILL, signal.SIGTERM)
+"""Signals that come from outside, as from the kernel if memory is short: the worker is not at fault."""
 
 
 @dataclass(slots=True)
@@ -73,7 +75,7 @@ class Supervisor:
         self._restarts = 0
         self._to_reload: list[Slot] = []
         self._reloading: tuple[Slot, float] | None = None
-        self._has_begun = self._is_settled = self._is_ending = False
+        self._has_begun = self._is_ending = False
         self._status = 0
         self._turned = clock()
 
@@ -81,7 +83,8 @@ class Supervisor:
         """Return the exit status: 0 after a signal, or that of a worker without which none serves."""
         log.info("%d workers share the port", len(self._slots))
         with self._handled():
-            self._start(self._slots[0])
+            if not self._start(self._slots[0]):
+                return 1
             while any(slot.is_alive for slot in self._slots) or not self._is_ending:
                 self._turn()
         return self._status
@@ -103,6 +106,7 @@ class Supervisor:
 
     def _turn(self) -> None:
         self._note_pause()
+        self._expect()
         events = self._selector.select(_TURN_SECONDS)
         # All that has arrived is read before anything is answered, so that an answer never shows less than one before.
         frames = [found for key, _ in events if key.fileobj != self._wake for found in self._receive(key.data)]
@@ -129,6 +133,16 @@ class Supervisor:
                 slot.heard()
         self._turned = now
 
+    def _expect(self) -> None:
+        """Wait for frames of all workers, and for room in the links that have not taken everything."""
+        for key in tuple(self._selector.get_map().values()):
+            slot = key.data
+            if slot is not None and slot.channel is not None:
+                has_rest = slot.channel.unsent > 0
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if has_rest else 0)
+                if events != key.events:
+                    self._selector.modify(key.fileobj, events, slot)
+
     def _receive(self, slot: Slot) -> list[tuple[Slot, Frame]]:
         if slot.channel is None:
             return []
@@ -151,7 +165,6 @@ class Supervisor:
         if frame.kind is Kind.READY:
             slot.is_ready = True
             self._has_begun = True
-            self._is_settled = self._is_settled or all(other.is_ready for other in self._slots)
         elif frame.kind is Kind.COLLECT:
             self._collect(slot, *json.loads(frame.payload))
         elif frame.kind is Kind.RELOADED and self._reloading is not None and self._reloading[0] is slot:
@@ -183,6 +196,9 @@ class Supervisor:
         payload = Collected(self._restarts, readings).encode()
         if self._can_take(collection.asker):
             self._send(collection.asker, Frame(Kind.COLLECTED, number_payload(collection.number, payload)))
+
+    def _has_others(self, slot: Slot) -> bool:
+        return any(other.is_alive for other in self._others(slot))
 
     def _others(self, asker: Slot) -> Sequence[Slot]:
         return [slot for slot in self._slots if slot is not asker]
@@ -231,17 +247,17 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for slot in self._slots:
-            if slot.is_alive or slot.due > self._clock():
-                continue
-            try:
+            if not slot.is_alive and slot.due <= self._clock():
                 self._start(slot)
-            except OSError as error:  # Too many processes, or too little memory.
-                slot.close()
-                log.error("worker %d could not be started: %s", slot.number, error)
 
-    def _start(self, slot: Slot) -> None:
-        channel = slot.start()
-        self._selector.register(channel.link, selectors.EVENT_READ, slot)
+    def _start(self, slot: Slot) -> bool:
+        try:
+            self._selector.register(slot.start().link, selectors.EVENT_READ, slot)
+        except OSError as error:  # Too many processes or open files, or too little memory.
+            slot.close()
+            log.error("worker %d could not be started: %s", slot.number, error)
+            return False
+        return True
 
     def _reap(self) -> None:
         for slot in self._slots:
@@ -261,7 +277,7 @@ class Supervisor:
         if self._is_ending:
             # A worker that was still loading does not handle the signal.
             self._status = self._status or int(status not in (0, -signal.SIGTERM))
-        elif was_ready or (self._is_settled and any(other.is_alive for other in self._others(slot))):
+        elif was_ready or (self._has_begun and (-status in _KILLING or self._has_others(slot))):
             self._restarts += 1
             wait = max(0.0, slot.due - self._clock())
             log.error("worker %d ended by %s; it starts again in %.1f s", slot.number, describe_status(status), wait)

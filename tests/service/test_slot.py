@@ -13,7 +13,7 @@ from gate.cores import usable_cores
 from service.errors import SettingsError
 from service.place import Place
 from service.process.frames import Channel, Collected, Frame, FrameBuffer, Kind, WorkerReading
-from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot
+from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot, describe_status
 from service.process.supervisor import Supervisor
 from service.settings import Settings
 from service.workers import Machine, count_workers
@@ -60,7 +60,17 @@ def test_a_worker_that_hangs_is_killed_once_it_has_listened() -> None:
     assert not slot.kill_if_silent()
     clock.now += SILENT_SECONDS + 1
     assert slot.kill_if_silent()
+    # It may take a while to end: once is enough, and one line in the log.
+    assert not slot.kill_if_silent()
     ended(slot, -signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(3, "status 3"), (-9, "signal SIGKILL"), (-40, "signal 40"), (-signal.SIGRTMAX, "signal SIGRTMAX")],
+)
+def test_every_end_of_a_worker_has_a_text(status: int, text: str) -> None:
+    assert describe_status(status) == text
 
 
 def test_an_order_to_reload_waits_for_a_worker_that_is_still_starting(monkeypatch: pytest.MonkeyPatch) -> None:
