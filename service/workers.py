@@ -15,6 +15,7 @@ from service.access.shared_buckets import make_memory
 from service.errors import SettingsError
 from service.http.ports import check_ports, reserve_port
 from service.process.parent import ParentOptions, WorkerOptions, python_command
+from service.process.signals import ENDING, held_back
 from service.settings import Settings
 
 CORES_PER_WORKER = 8
@@ -119,8 +120,9 @@ def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -
     )
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    os.execve(  # noqa: S606 - there is no shell.
-        sys.executable,
-        python_command("service.process.parent", options.encode()),
-        {**os.environ, "PYTHONPATH": path},
-    )
+    with held_back(ENDING):
+        os.execve(  # noqa: S606 - there is no shell.
+            sys.executable,
+            python_command("service.process.parent", options.encode()),
+            {**os.environ, "PYTHONPATH": path},
+        )

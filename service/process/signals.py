@@ -1,23 +1,46 @@
 """Signal handlers: end the service, reload its files, or print all stacks. A single signal never kills it at once."""
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 
 from common.stacks import write_stacks_on
 
 Handler = Callable[[int, FrameType | None], object]
 
+ENDING = (signal.SIGTERM, signal.SIGQUIT)
+IGNORED = (signal.SIGHUP, signal.SIGUSR2)
+"""Signals by what they do while a process starts."""
+
 
 def guard_start() -> None:
-    """Ignore HUP and USR2 while the process starts, and let USR1 write the stacks of all threads."""
+    """Ignore HUP and USR2 while the process starts, and let USR1 write the stacks of all threads.
+
+    TERM and QUIT end it, also as process 1 of a container: the kernel drops its signals that have no handler, so that a
+    container that was stopped meanwhile would go on to serve until it is killed.
+    """
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in (signal.SIGHUP, signal.SIGUSR2):
+    if os.getpid() == 1:
+        for number in ENDING:
+            signal.signal(number, lambda given, _: os._exit(128 + given))
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     write_stacks_on(signal.SIGUSR1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ENDING, *IGNORED})
+
+
+@contextlib.contextmanager
+def held_back(numbers: Iterable[int]) -> Iterator[None]:
+    """Hold signals back for a program that is started in the block, until its `guard_start`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from service.process.frames import Channel, Frame, Kind
+from service.process.signals import IGNORED, held_back
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
@@ -67,9 +68,10 @@ class Slot:
         with theirs:
             command = self._command(self.number, theirs.fileno())
             self.channel = Channel(ours)
-            self._process = subprocess.Popen(  # noqa: S603 - the command is our own.
-                command, pass_fds=(theirs.fileno(), *self._shared), process_group=0
-            )
+            with held_back(IGNORED):
+                self._process = subprocess.Popen(  # noqa: S603 - the command is our own.
+                    command, pass_fds=(theirs.fileno(), *self._shared), process_group=0
+                )
         self._begun = self._heard = self._clock()
         # Always the first frame: the worker waits for it.
         self.channel.send(Frame(Kind.EARLIER, self.reading))

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.process.signals import ENDING, IGNORED, held_back
 from tests.service.access.keys import bearer, write_tokens
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
@@ -101,6 +102,17 @@ def test_a_signal_while_it_starts_does_not_end_it(sent: signal.Signals) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "goes on\n"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGQUIT])
+def test_process_1_of_a_container_ends_by_a_signal_while_it_starts(sent: signal.Signals) -> None:
+    code = (
+        "import os, signal; own = os.getpid(); os.getpid = lambda: 1\n"
+        "from service.process.signals import guard_start; guard_start()\n"
+        f"os.kill(own, {int(sent)}); print('goes on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + sent, "")
 
 
 @pytest.mark.parametrize(
@@ -193,3 +205,14 @@ def test_a_command_whose_reader_is_gone_ends_without_a_word() -> None:
         process.stdin.close()
         assert process.stderr.read() == ""
         assert process.wait(TIMEOUT) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, 0)])
+def test_a_signal_before_a_program_handles_it_counts_once_it_does(sent: signal.Signals, status: int) -> None:
+    code = (
+        f"import os, signal; os.kill(os.getpid(), {int(sent)}); print('held', flush=True)\n"
+        "from service.process.signals import guard_start; guard_start()"
+    )
+    with held_back([*ENDING, *IGNORED]):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("held\n", status)
