@@ -19,6 +19,9 @@ PUSH_SECONDS = 0.5
 ANSWER_SECONDS = 3.0
 """Longest time that a worker waits for the parent."""
 
+MAX_UNSENT = 4 * 2**20
+"""A parent that leaves so many bytes unread, because it is stopped, is sent no more readings."""
+
 _CHUNK = 256 * 2**10
 
 
@@ -43,6 +46,8 @@ class ParentLink:
         self._number = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._writer: asyncio.StreamWriter | None = None
+        self.is_connected = True
+        """Whether the parent is alive, as far as this worker has noticed."""
         self.read: Callable[[], bytes] = bytes
         """Encodes the current metrics."""
         self.reload: Callable[[], Awaitable[object]] = _no_reload
@@ -63,6 +68,8 @@ class ParentLink:
             own: this worker's reading, which the parent keeps.
             ask: ask every worker for a new one, instead of taking those of the last half second.
         """
+        if not self._may_report():
+            return None
         self._number += 1
         number = self._number
         self._collecting[number] = asyncio.get_running_loop().create_future()
@@ -93,12 +100,18 @@ class ParentLink:
                 await asyncio.wait_for(self._writer.drain(), ANSWER_SECONDS)
             self._writer.close()
 
+    def _may_report(self) -> bool:
+        if self._writer is None or self._writer.is_closing():
+            return False
+        return self._writer.transport.get_write_buffer_size() < MAX_UNSENT
+
     def _send(self, frame: Frame) -> None:
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(frame.encode())
 
     def _report(self, number: int) -> None:
-        self._send(Frame(Kind.READING, number_payload(number, self.read())))
+        if self._may_report():
+            self._send(Frame(Kind.READING, number_payload(number, self.read())))
 
     async def _push(self) -> None:
         while True:
@@ -117,6 +130,7 @@ class ParentLink:
             while data := await reader.read(_CHUNK):
                 for frame in buffer.feed(data):
                     self._obey(frame)
+        self.is_connected = False
         log.error("the parent process has ended: this worker drains")
         self.end()
 
