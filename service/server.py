@@ -28,7 +28,7 @@ from service.api.v2.inference import Inference
 from service.app import create_app
 from service.errors import SettingsError
 from service.http.connections import MAX_HANDSHAKES, Handshakes
-from service.http.ports import check_ports, listen_beside, url_of
+from service.http.ports import bind_port, check_ports, url_of
 from service.http.request_log import RequestLog
 from service.http.server_config import Tls, make_config
 from service.http.uvicorn_adapter.server import STARTUP_FAILURE, QuietServer
@@ -175,7 +175,7 @@ class Server(QuietServer):
                 self._probes.bind(share_port=self._link is not None)
         if self._link is not None:
             with _or_exit("LENSGATE_PORT"):
-                sockets = self._listeners = listen_beside(self.config.host, self.config.port)
+                sockets = self._listeners = bind_port(self.config.host, self.config.port, share=True)
         await super().startup(sockets)
         if self.started:
             self._announce()

@@ -57,13 +57,22 @@ def reserve_port(host: str, port: int) -> tuple[list[socket.socket], int]:
     return held, port
 
 
-def listen_beside(host: str, port: int) -> list[socket.socket]:
-    """Bind a port that other workers use too; the kernel spreads new connections over those that listen.
+def bind_port(host: str, port: int, *, share: bool) -> list[socket.socket]:
+    """Bind a port of all addresses of a host.
+
+    Args:
+        host: name or address.
+        port: 0 takes a free one.
+        share: whether other workers bind it too; the kernel spreads new connections over those that listen.
 
     Raises:
         OSError: another program has the port.
     """
-    return [_bound(family, address, share=True) for family, address in _addresses(host, port)]
+    made: list[socket.socket] = []
+    for family, address in _addresses(host, port):
+        made.append(_bound(family, (address[0], port, *address[2:]), share=share))
+        port = made[0].getsockname()[1]
+    return made
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.errors import SettingsError
-from service.http.ports import check_ports, listen_beside
+from service.http.ports import bind_port, check_ports
 from service.settings import Settings
 from tests.service.test_signals import load_on
 from tests.support.images import encode, flat
@@ -223,11 +223,11 @@ def test_a_worker_that_cannot_start_ends_the_service_with_its_error() -> None:
 
 
 def test_a_port_of_workers_is_shared_among_them_alone() -> None:
-    (first,) = listen_beside("127.0.0.1", 0)
+    (first,) = bind_port("127.0.0.1", 0, share=True)
     with first:
         first.listen()
         port = first.getsockname()[1]
-        (second,) = listen_beside("127.0.0.1", port)
+        (second,) = bind_port("127.0.0.1", port, share=True)
         second.close()
         with pytest.raises(SettingsError):
             check_ports(Settings(port=port))

@@ -1,13 +1,12 @@
 """Uvicorn's server: a port that is bound early and served beside another one, and one start message."""
 
 import logging
-import socket
 from types import TracebackType
 from typing import Self
 
 import uvicorn
 
-from service.http.ports import url_of
+from service.http.ports import bind_port, url_of
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class SecondServer(QuietServer):
     @property
     def url(self) -> str:
         """The address, once bound."""
-        return url_of(self._listener)
+        return url_of(self._listeners[0])
 
     def bind(self, *, share_port: bool = False) -> None:
         """Listen; connections wait until the block begins. Workers of one service share the port.
@@ -36,20 +35,18 @@ class SecondServer(QuietServer):
         Raises:
             OSError: the port is taken, or not allowed.
         """
-        host = self.config.host
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server(
-            (host, self.config.port), family=family, backlog=self.config.backlog, reuse_port=share_port
-        )
+        self._listeners = bind_port(self.config.host, self.config.port, share=share_port)
+        for listener in self._listeners:
+            listener.listen(self.config.backlog)
 
     async def __aenter__(self) -> Self:
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[self._listener])
+        await self.startup(sockets=self._listeners)
         log.info("metrics on %s", self.url)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.shutdown(sockets=[self._listener])
+        await self.shutdown(sockets=self._listeners)

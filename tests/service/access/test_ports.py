@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
 from service.errors import SettingsError
+from service.http import ports
 from service.http.ports import check_ports
 from service.settings import Settings
 from tests.support.servers import running_service
@@ -44,3 +46,12 @@ def test_a_port_that_was_looked_at_can_be_listened_on() -> None:
     check_ports(Settings(port=port))
     with running_service() as service:
         assert service.client.get("/livez").status_code == 200
+
+
+def test_the_port_of_the_metrics_has_all_addresses_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = ("127.0.0.1", "127.0.0.2")
+    monkeypatch.setattr(ports, "_addresses", lambda _, port: [(socket.AF_INET, (each, port)) for each in addresses])
+    with running_service(host="localhost", metrics_port=0) as service:
+        port = urlsplit(service.server.metrics_url or "").port
+        for address in addresses:
+            assert service.client.get(f"http://{address}:{port}/readyz").status_code == 200
