@@ -228,8 +228,11 @@ class Server(QuietServer):
         await asyncio.gather(*(watch.finish_again() for watch in self._watches))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Drain. A second signal exits at once, even if a thread hangs."""
-        if self.should_exit:
+        """Drain. A second signal exits at once, even if a thread hangs.
+
+        A worker leaves that to its parent: it is told twice if a service manager signals all processes at once.
+        """
+        if self.should_exit and (self._link is None or not self._link.is_connected):
             os._exit(1)
         self._end()
 

@@ -200,6 +200,10 @@ def test_all_workers_drain_and_answer_what_they_admitted(models: Path, tmp_path:
         wait_until(lambda: metrics(process, "lensgate_inflight_images") == {"": 8.0})
         process.process.terminate()
         wait_until(lambda: lines(process, "Shutting down")[-2:] in ([1, 2], [2, 1]))
+        # A service manager that signals all processes of a service sends workers a second signal.
+        for worker in processes(process).values():
+            os.kill(worker, signal.SIGTERM)
+        time.sleep(0.1)
         for connection in begun:
             connection.sendall(WHITE[-1:])
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
