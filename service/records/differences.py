@@ -60,6 +60,11 @@ class Differences:
         if self._rng() < self._share and len(self._waiting) < MOST:
             self._waiting.append(_Difference(answered, shadow, pixels.copy(), self._clock()))
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some are not written."""
+        return bool(self._waiting)
+
     def write(self, store: Store) -> None:
         """Write the differences whose decisions are in the store; the others wait for these.
 

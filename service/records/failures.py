@@ -57,6 +57,12 @@ class FailureLog:
             if count <= EXAMPLES_PER_STEP or not self._examples:
                 self._examples.append(_row(failed, now))
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether some are not written."""
+        with self._lock:
+            return bool(self._counts) or self._writing is not None
+
     def write(self, store: Store) -> None:
         """Write all that was collected; it stays here if that fails. Idempotent: the response to a commit may be lost.
 

@@ -143,6 +143,8 @@ class Recorder:
             attempts = 0 if self._work() else attempts + 1
             if self._ended.is_set() and attempts:
                 return
+        if self.failures.is_waiting or (self._differences is not None and self._differences.is_waiting):
+            self._work()
 
     def _work(self) -> bool:
         """Write and prune; return whether the store accepted it."""

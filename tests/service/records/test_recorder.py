@@ -14,9 +14,11 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, text
 
 from service.errors import RecordsUnavailable
+from service.http.failed_request import FailedRequest
 from service.metrics.records import RecordMetrics
 from service.records.audit_draws import Draw, DrawKind
 from service.records.decision_record import DecisionRecord
+from service.records.failures import FailureFilters, find_failures
 from service.records.query import find_image, find_one
 from service.records.recorder import Recorder
 from service.records.retention import DAY, RetentionClock
@@ -248,3 +250,10 @@ def test_what_is_too_old_is_deleted_while_it_runs(store: Store, registry: Collec
         wait_until(lambda: rows(registry, "written"))
         recorder.record(entry("new"), BODY)
         wait_until(lambda: names(store) == ["new"])
+
+
+def test_closing_writes_the_last_failed_requests(store: Store, registry: CollectorRegistry) -> None:
+    with recording(store, registry) as recorder:
+        recorder.failures.observe(FailedRequest(503, "draining", "it ends", "/v1/decisions", "r1"))
+    found, _ = find_failures(store, FailureFilters())
+    assert [one["request_id"] for one in found] == ["r1"]
