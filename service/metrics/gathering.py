@@ -50,6 +50,7 @@ class Gathering:
         """Read this worker, with the counts of those that had its number before."""
         reading = self._metrics.read()
         if self._earlier is not None:
+            self._earlier.drop_restarted(reading)
             reading.add(self._earlier, is_alive=False)
         return reading
 

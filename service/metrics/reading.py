@@ -110,6 +110,17 @@ class Reading:
         if is_alive:
             self.window = self.window.plus(other.window)
 
+    def drop_restarted(self, current: "Reading") -> None:
+        """Drop the histograms that `current` counts over other edges.
+
+        They have restarted at 0: a return to the old edges must not return the old counts, which would look like new
+        events.
+        """
+        for name, family in current.families.items():
+            mine = self.families.get(name)
+            if mine is not None and family.samples and _edges(mine) != _edges(family):
+                del self.families[name]
+
     def replace(self, name: str, *samples: Sample) -> None:
         """Replace the samples of a metric."""
         family = self.families[name]

@@ -1,6 +1,7 @@
 """The sum of the metrics of several workers."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -8,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from gate import Action, Band, Decision, Label, Reason
 from service.metrics.decisions import Metrics
 from service.metrics.drift import DRIFT_MINIMUM, Window
+from service.metrics.gathering import Gathering
 from service.metrics.merging import rule_of
 from service.metrics.reading import Reading
 from service.metrics.totals import read_snapshot, read_stages
@@ -91,3 +93,24 @@ def test_every_gauge_declares_how_it_is_merged(service: Running) -> None:
     gauges = [name for name, family in service.runtime.metrics_of_all.own().families.items() if family.kind == "gauge"]
     assert len(gauges) > 20
     assert {rule_of(name) for name in gauges} <= {"sum", "max", "min", "asked", "window"}
+
+
+def test_a_return_to_an_earlier_band_does_not_return_the_counts_of_a_predecessor() -> None:
+    successor = worker(decided=0)
+    gathering = Gathering(successor, workers=Predecessor(worker(decided=5).read().encode()))
+    shown = []
+    for band in (BAND, Band(0.33, 0.6), BAND):
+        successor.serve(brightness_model().card, band, provider="fake")
+        distributions = gathering.own().distributions("lensgate_glasses_probability")
+        shown.append(sum(distributions[()].counts))
+    assert shown == [5, 0, 0]
+    assert gathering.own().total("lensgate_decisions") == 5
+
+
+@dataclass
+class Predecessor:
+    """The link of a worker whose predecessor has counted."""
+
+    earlier: bytes
+
+    async def collect(self, own: bytes, *, ask: bool) -> None: ...
