@@ -170,6 +170,9 @@ class Server(QuietServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen. The probes' port is bound first, and answers once the main port does."""
+        if self._link is not None:
+            # The successor of a parent that was killed meanwhile may have the port already.
+            self._link.check_parent()
         if self._probes:
             with _or_exit("LENSGATE_METRICS_PORT"):
                 self._probes.bind(share_port=self._link is not None)

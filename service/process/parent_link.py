@@ -23,6 +23,7 @@ MAX_UNSENT = 4 * 2**20
 """A parent that leaves so many bytes unread, because it is stopped, is sent no more readings."""
 
 _CHUNK = 256 * 2**10
+_PARENT_ENDED = "the parent process has ended"
 
 
 class ParentLink:
@@ -56,6 +57,16 @@ class ParentLink:
         """Drains the worker."""
         self.check: Callable[[], object] = bytes
         """Raises an error if only a restart helps."""
+
+    def check_parent(self) -> None:
+        """Check that the parent is alive; call it before the link is entered.
+
+        Raises:
+            EOFError: it has died.
+        """
+        with contextlib.suppress(BlockingIOError):
+            if not self._link.recv(1, socket.MSG_PEEK):
+                raise EOFError(_PARENT_ENDED)
 
     def ready(self) -> None:
         """Tell the parent that this worker listens."""
@@ -160,4 +171,4 @@ def _read_first(link: socket.socket) -> Frame:
     while data := link.recv(_CHUNK):
         for frame in buffer.feed(data):
             return frame
-    raise EOFError("the parent process has ended")
+    raise EOFError(_PARENT_ENDED)

@@ -16,8 +16,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.access.shared_buckets import make_memory
 from service.errors import SettingsError
 from service.http.ports import bind_port, check_ports
+from service.process.frames import Channel, Frame, Kind
+from service.process.parent import WorkerOptions, python_command
 from service.settings import Settings
 from tests.service.test_signals import load_on
 from tests.support.images import encode, flat
@@ -241,3 +244,23 @@ def test_workers_end_with_their_parent(pair: Process) -> None:
     ended = len(lines(pair, "Finished server process"))
     pair.process.kill()
     wait_until(lambda: sorted(lines(pair, "Finished server process")[ended:]) == [1, 2])
+
+
+def test_a_worker_whose_parent_ended_while_it_loaded_does_not_listen(models: Path) -> None:
+    ours, theirs = socket.socketpair()
+    rates = make_memory()
+    with ours, theirs:
+        options = WorkerOptions({}, 2, 0, None, None, rates, number=1, link=theirs.fileno())
+        Channel(ours).send(Frame(Kind.EARLIER))
+        with subprocess.Popen(
+            python_command("service.worker", options.encode()),
+            env={**os.environ, "LENSGATE_MODELS": str(models), "LENSGATE_RECORDS_URL": "off"},
+            pass_fds=(theirs.fileno(), rates),
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as worker:
+            theirs.close()
+            ours.close()
+            _, log = worker.communicate(timeout=START)
+    os.close(rates)
+    assert (worker.returncode, "lensgate: the parent process has ended" in log, "running on" in log) == (1, True, False)
