@@ -57,6 +57,7 @@ class Pipeline:
         self._shadow_size = shadow_size
         self._keep_sources = keep_sources
         self.runner = self._make_runner(loaded)
+        self._count_for(self.runner)
         decode_pool.on_end = self._nudge
 
     @property
@@ -88,9 +89,16 @@ class Pipeline:
 
         Raises:
             SettingsError: the operator's band does not fit the new card's; the previous version stays.
+            RuntimeError: no further thread can be started; the previous version stays.
         """
-        previous, self.runner = self.runner, self._make_runner(loaded)
-        self.runner.start()
+        runner = self._make_runner(loaded)
+        try:
+            runner.start()
+        except RuntimeError:
+            runner.close(timeout=0.0)
+            raise
+        previous, self.runner = self.runner, runner
+        self._count_for(runner)
         previous.retire()
 
     async def decide_file(
@@ -198,9 +206,10 @@ class Pipeline:
 
     def _make_runner(self, loaded: LoadedModel) -> ModelRunner:
         pool = self._decode_pool
-        runner = ModelRunner(loaded, self._settings, observer=self._metrics, threads=pool.threads, backlog=pool.backlog)
+        return ModelRunner(loaded, self._settings, observer=self._metrics, threads=pool.threads, backlog=pool.backlog)
+
+    def _count_for(self, runner: ModelRunner) -> None:
         self._metrics.serve(runner.card, runner.band, provider=runner.provider)
-        return runner
 
 
 async def _score_part(context: RequestContext, pixels: Pixels, waited: float) -> Scored:

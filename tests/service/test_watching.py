@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 
 from gate import Model, ModelStore
 from gate.card import CardBand, GoldenSample
+from gate.scorer import CPU
 from service.errors import SettingsError
 from service.inference.model_loading import load_model
 from service.inference.model_reload import read_state
@@ -329,6 +331,34 @@ def test_a_band_that_is_none_leaves_everything_as_it_was() -> None:
     with pytest.raises(SettingsError):
         runtime.pipeline.swap(fake("2", band=CardBand(low=0.1, high=0.2)))
     assert (runtime.runner, threading.active_count()) == (runner, threads)
+    asyncio.run(runtime.close())
+
+
+def test_threads_that_cannot_be_started_leave_the_version_in_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = build_runtime(Settings(decode_threads=2), fake("1"))
+    runtime.start()
+    runner, before, begun = runtime.runner, threading.active_count(), threading.Thread.start
+
+    def begin(thread: threading.Thread) -> None:
+        if threading.active_count() > before:
+            raise RuntimeError("can't start new thread")
+        begun(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", begin)
+    with pytest.raises(RuntimeError, match="can't start"):
+        runtime.pipeline.swap(replace(fake("2"), provider=CPU))
+    monkeypatch.undo()
+    assert runtime.runner is runner
+    runtime.check_alive()
+    wait_until(lambda: threading.active_count() == before)
+    registry = runtime.metrics.registry
+    names = {
+        sample.labels["version"]
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "lensgate_model_info"
+    }
+    assert names == {"1"}
     asyncio.run(runtime.close())
 
 
