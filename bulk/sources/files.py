@@ -2,14 +2,14 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_braces, has_magic, matcher
 from bulk.sources.walk import Walk
-from common.storage import FileStore, StoredFile
+from common.storage import FileStore, StoredFile, any_path
 
 
 class Listed(Protocol):
@@ -89,20 +89,21 @@ class Files:
         """List the files without counting ignored entries."""
         return self.listed(Ignored())
 
-    def listed(self, ignored: Ignored) -> Iterator[StoredFile]:
+    def listed(self, ignored: Ignored, is_wanted: Callable[[str], bool] = any_path) -> Iterator[StoredFile]:
         """List the files lazily. A missing file that a brace pattern names has no size.
 
-        Ignored entries are counted in `ignored`; unreadable ones have a fault.
+        Ignored entries are counted in `ignored`; unreadable ones have a fault. Only files whose path `is_wanted` are
+        looked at.
 
         Raises:
             OSError: the first folder cannot be listed.
             UsageError: a pattern is invalid.
         """
         if self.form == "folder":
-            return iter(Walk(self.store, self._whole(), ignored))
+            return iter(Walk(self.store, self._whole(), ignored, is_wanted))
         if self.form == "file":
-            return filter(None, [self.store.look(self.path)])
-        return self._matching(ignored)
+            return filter(None, [self.store.look(self.path)] if is_wanted(self.path) else [])
+        return self._matching(ignored, is_wanted)
 
     def _is_file(self, text: str) -> bool:
         """Return whether a file has this name, although its brackets look like a pattern."""
@@ -113,15 +114,17 @@ class Files:
         except OSError:
             return False
 
-    def _matching(self, ignored: Ignored) -> Iterator[StoredFile]:
+    def _matching(self, ignored: Ignored, is_wanted: Callable[[str], bool]) -> Iterator[StoredFile]:
         named, before = _Named(self.store), _Before()
+
+        def is_new(path: str) -> bool:
+            return path not in before and is_wanted(path)
+
         for text in expand_braces(self.path):
             if has_magic(self.store.pattern_text(text)) and not self._is_file(text):
-                for file in Walk(self.store, Glob(text), ignored):
-                    if file.path not in before:
-                        yield file
+                yield from Walk(self.store, Glob(text), ignored, is_new)
                 before.patterns.append((fixed_folder(text), matcher(text)))
-            elif text not in before:
+            elif is_new(text):
                 before.names.add(text)
                 yield named.find(text)
 

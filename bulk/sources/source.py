@@ -29,7 +29,7 @@ _UNITS: Mapping[SourceKind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
     "webdataset": shards.tar_units,
     "parquet": rows.row_units,
 }
-# Files examined to detect the format of SRC.
+# Files with a known suffix that are examined to detect the format of SRC.
 _LOOK = 1_000
 
 
@@ -120,27 +120,32 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
     found: set[SourceKind] = set()
     written: set[SourceKind] = set()  # Of files that an earlier run wrote.
     written_to = lru_cache(partial(_written_to, files.store, outputs=outputs))
-    ignored, is_missing = Ignored(), False
-    for number, file in enumerate(files.listed(ignored)):
-        folder, _, name = files.store.file_text(file.path).rpartition("/")
-        kinds = {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
-        if kinds:
-            ours = kinds & written_to(folder)
-            written |= ours
-            found |= kinds - ours
-        elif not file.fault:
+    ignored = Ignored()
+
+    def is_known(path: str) -> bool:
+        name = files.store.file_text(path).rpartition("/")[2]
+        if not _kinds_of(name):
             ignored.add_file(name)
-            is_missing = files.form == "pattern" and file.path == files.path and file.size is None
+        return bool(_kinds_of(name))
+
+    for number, file in enumerate(files.listed(ignored, is_known)):
+        folder, _, name = files.store.file_text(file.path).rpartition("/")
+        kinds = _kinds_of(name)
+        ours = kinds & written_to(folder)
+        written |= ours
+        found |= kinds - ours
         if found and number >= _LOOK:
             break
-    if is_missing:
-        raise SourceError(f"{url} does not exist")
     found = found or written
     if not found:
         raise SourceError(_nothing(files, url, ignored))
     if len(found) > 1:
         raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
     return found.pop()
+
+
+def _kinds_of(name: str) -> set[SourceKind]:
+    return {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
 
 
 def _nothing(files: Files, url: str, ignored: Ignored) -> str:
@@ -153,6 +158,8 @@ def _nothing(files: Files, url: str, ignored: Ignored) -> str:
     named = None if has_magic(files.path) else next(iter(files), None)
     if named is not None and named.fault == "not_a_file":
         return f"{url} is {named.detail}; write its bytes into a file first"
+    if named is not None and named.path == files.path and named.size is None:
+        return f"{url} does not exist"
     there = f" ({describe(ignored.counts)})" if ignored.counts else ""
     return f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}"
 

@@ -1,23 +1,26 @@
 """Walk a folder tree; visit each real folder once and continue past folders that cannot be listed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, States
-from common.storage import FileStore, StoredFile
+from common.storage import FileStore, StoredFile, any_path
 
 
 class Walk:
-    """The files that match a glob, in an order that depends on their names alone.
+    """The files that match a glob and whose paths are wanted, in an order that depends on their names alone.
 
     Hidden names are counted in `ignored`. A folder that cannot be listed is yielded with a fault. Links to folders are
     followed; a folder with several paths is walked once, by its real path if that lies below the glob's fixed folder,
     otherwise by the first path found.
     """
 
-    def __init__(self, store: FileStore, glob: Glob, ignored: Ignored) -> None:
-        self._store, self._glob, self._ignored = store, glob, ignored
+    def __init__(
+        self, store: FileStore, glob: Glob, ignored: Ignored, is_wanted: Callable[[str], bool] = any_path
+    ) -> None:
+        self._store, self._glob, self._ignored, self._is_wanted = store, glob, ignored, is_wanted
         self._seen: set[tuple[int, int, States]] = set()
         self._root = store.real(glob.folder)
 
@@ -34,7 +37,7 @@ class Walk:
             if not self._enters(folder, states):
                 continue
             try:
-                listing = self._store.list(folder)
+                listing = self._store.list(folder, partial(self._is_found, states=states))
             except OSError as error:
                 if folder == self._glob.folder:
                     raise
@@ -43,18 +46,17 @@ class Walk:
                     folder, None, "", fault="unreadable_folder", detail=f"the folder cannot be listed: {reason}"
                 )
                 continue
-            for file in listing.files:
-                if self._is_wanted(_name(file.path), states):
-                    yield file
+            yield from listing.files
             waiting += reversed(list(self._inner(listing.folders, states)))
 
-    def _is_wanted(self, name: str, states: States) -> bool:
+    def _is_found(self, path: str, states: States) -> bool:
+        name = _name(path)
         if not self._glob.is_match(self._glob.step(states, name)):
             return False
         if name.startswith("."):
             self._ignored.add("hidden files")
             return False
-        return True
+        return self._is_wanted(path)
 
     def _inner(self, folders: Sequence[str], states: States) -> Iterator[tuple[str, States]]:
         for folder in folders:

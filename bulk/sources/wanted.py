@@ -49,25 +49,27 @@ class Wanted:
         Raises:
             OSError: the first folder cannot be listed.
         """
-        for file in self.files.listed(self.ignored):
-            folder, _, name = self.store.file_text(file.path).rpartition("/")
+        for file in self.files.listed(self.ignored, self._is_wanted):
             if file.fault == "unreadable_folder":
                 self.ignored.unlisted.append(self.store.name(file.path))
-                self.faults.append(file)
-            elif not self._is_wanted(file, name):
-                self.ignored.add_file(name)
-            elif self.is_output(folder):
-                self.ignored.add("files of this run's output")
-            elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets skip such files.
-                self.ignored.add("names that begin with _")
-            elif file.fault:
+            if file.fault:
                 self.faults.append(file)
             else:
                 yield file
 
-    def _is_wanted(self, file: StoredFile, name: str) -> bool:
-        is_named = self.files.form == "file" or file.path == self.files.path
-        return (self.is_forced and is_named) or name.lower().endswith(self.endings)
+    def _is_wanted(self, path: str) -> bool:
+        """Return whether a file is wanted by its path; count it as ignored otherwise."""
+        folder, _, name = self.store.file_text(path).rpartition("/")
+        is_named = self.is_forced and (self.files.form == "file" or path == self.files.path)
+        if not (is_named or name.lower().endswith(self.endings)):
+            self.ignored.add_file(name)
+        elif self.is_output(folder):
+            self.ignored.add("files of this run's output")
+        elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets skip such files.
+            self.ignored.add("names that begin with _")
+        else:
+            return True
+        return False
 
 
 def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: str) -> Iterator[WorkUnit]:

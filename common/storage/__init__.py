@@ -17,7 +17,7 @@ from common.storage.path import (
     write_atomically,
 )
 from common.storage.stores import full_url, local_path, locate
-from common.storage.types import FileStore, Listing, StoredFile
+from common.storage.types import FileStore, Listing, StoredFile, any_path
 from common.storage.urls import plain_url, without_secrets
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "StoragePath",
     "StoredFile",
     "WebFiles",
+    "any_path",
     "atomic_file",
     "full_url",
     "local_path",

@@ -5,12 +5,12 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from common.errors import FolderInUse, StorageError
-from common.storage.types import FileStore, Listing, StoredFile
+from common.storage.types import FileStore, Listing, StoredFile, any_path
 from gate.files import WITHOUT_LOCKS, atomic_file
 
 TEMPORARY = ".lensgate-part-"
@@ -39,7 +39,7 @@ class LocalFiles(FileStore):
     def is_folder(self, path: str) -> bool:
         return Path(path).is_dir()
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, is_wanted: Callable[[str], bool] = any_path) -> Listing:
         files: list[str] = []
         folders: list[str] = []
         try:
@@ -50,7 +50,7 @@ class LocalFiles(FileStore):
             return Listing((), ())
         root = folder.rstrip("/")
         # Stat one file at a time: a folder may hold millions, and only the names are kept in memory.
-        found = (_stat(f"{root}/{name}") for name in sorted(files))
+        found = (_stat(path) for path in (f"{root}/{name}" for name in sorted(files)) if is_wanted(path))
         return Listing(found, [f"{root}/{name}" for name in sorted(folders)])
 
     def look(self, path: str) -> StoredFile | None:

@@ -2,15 +2,16 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from common.storage.types import FileStore, Listing, StoredFile
+from common.storage.types import FileStore, Listing, StoredFile, any_path
 from common.storage.urls import has_query, plain_url, url_path
 
 _BLOCK_BYTES = 8 * 2**20
@@ -43,7 +44,7 @@ class ObjectStore(FileStore):
         with _as_os_errors():
             return bool(self._system.isdir(path))
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, is_wanted: Callable[[str], bool] = any_path) -> Listing:
         if folder.endswith("/") and folder.strip("/"):
             raise OSError("no client can list objects with an empty name between two slashes: rename them")
         try:
@@ -58,7 +59,8 @@ class ObjectStore(FileStore):
         files = [_stored(entry) for entry in inside if entry["type"] != "directory"]
         folders = [str(entry["name"]).rstrip("/") for entry in inside if entry["type"] == "directory"]
         # A folder with an empty object of the same name may be listed twice.
-        return Listing(sorted(files, key=lambda file: file.path), sorted({*folders, *nameless}))
+        wanted = sorted((file for file in files if is_wanted(file.path)), key=lambda file: file.path)
+        return Listing(wanted, sorted({*folders, *nameless}))
 
     def _has_nameless(self, entries: Sequence[Mapping[str, Any]], folder: str) -> bool:
         """Return whether `folder` holds objects whose names go on with a slash."""
@@ -193,11 +195,13 @@ class WebFiles(ObjectStore):
             file: IO[bytes] = self._system.open(path, "rb", block_size=0, size=1, timeout=patience)
             return file
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, is_wanted: Callable[[str], bool] = any_path) -> Listing:
         listing = super().list(folder)
         # Index pages link to their own sorted views and to themselves.
-        paths = [file.path for file in listing.files if not file.path.partition("?")[0].endswith("/")]
-        return Listing(self._found(paths), [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
+        paths = (file.path for file in listing.files if not file.path.partition("?")[0].endswith("/"))
+        # Names are compared first: each file that is looked at costs a request.
+        found = self._found(filter(is_wanted, paths))
+        return Listing(found, [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
 
     def look(self, path: str) -> StoredFile | None:
         file = super().look(path)
@@ -208,12 +212,13 @@ class WebFiles(ObjectStore):
             entry: Mapping[str, Any] = self._system.info(path, timeout=_LOOK_SECONDS)
         return entry
 
-    def _found(self, paths: Sequence[str]) -> Iterator[StoredFile]:
+    def _found(self, paths: Iterable[str]) -> Iterator[StoredFile]:
         """Yield the files of an index page, which says neither their sizes nor their versions."""
         pool = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
+        left = iter(paths)
         try:
-            for start in range(0, len(paths), _LOOKS):
-                yield from pool.map(self._look_once, paths[start : start + _LOOKS])
+            while some := list(itertools.islice(left, _LOOKS)):
+                yield from pool.map(self._look_once, some)
         finally:
             # A server that hangs must not block the end of the run.
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,7 +1,7 @@
 """The interface of every store, and the files that it lists."""
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, Protocol
@@ -46,6 +46,11 @@ class Listing:
     folders: Sequence[str]
 
 
+def any_path(_: str) -> bool:
+    """Accept every path."""
+    return True
+
+
 class FileStore(Protocol):
     """A store of files. Paths are absolute within it and use `/`. Every method may raise OSError.
 
@@ -80,8 +85,8 @@ class FileStore(Protocol):
         """Return whether `path` is a folder; in an object store, whether any object has this prefix."""
         ...
 
-    def list(self, folder: str) -> Listing:
-        """List one folder; a missing folder is empty."""
+    def list(self, folder: str, is_wanted: Callable[[str], bool] = any_path) -> Listing:
+        """List one folder; a missing folder is empty. Only files whose path `is_wanted` are looked at."""
         ...
 
     def look(self, path: str) -> StoredFile | None:

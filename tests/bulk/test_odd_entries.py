@@ -5,7 +5,7 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bulk.sources.ignored import Ignored, describe
 from bulk.sources.patterns import Glob
 from bulk.sources.sample import MAX_BYTES
 from bulk.sources.walk import Walk
-from common.storage import Listing, LocalFiles, StoredFile
+from common.storage import Listing, LocalFiles, StoredFile, any_path
 from tests.bulk.helpers import DARK, LIGHT, Bucket, Bulk, face, parquet_bytes, read_rows, tar_bytes, write_faces
 
 
@@ -327,7 +327,8 @@ class _Deep(LocalFiles):
     def __init__(self, depth: int) -> None:
         self._depth = depth
 
-    def list(self, folder: str) -> Listing:
+    def list(self, folder: str, is_wanted: Callable[[str], bool] = any_path) -> Listing:
+        assert is_wanted(f"{folder}/x.png")
         folders = [f"{folder}/d"] if folder.count("/") < self._depth else []
         return Listing([StoredFile(f"{folder}/x.png", 1, "")], folders)
 

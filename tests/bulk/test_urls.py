@@ -18,7 +18,13 @@ QUERY = "X-Amz-Credential=hush-1%2F2026/eu&X-Amz-Signature=hush-2&response-conte
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def asked() -> list[str]:
+    """The paths of all requests to `server`."""
+    return []
+
+
+@pytest.fixture
+def server(tmp_path: Path, asked: list[str]) -> Iterator[str]:
     """Serves `tmp_path/web` without ranges.
 
     `/locked` is for one user alone, `/get?id=N` has no ending, and `/live` tells neither size nor time.
@@ -31,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[str]:
             super().__init__(*args, directory=str(web))
 
         def log_message(self, *_: object) -> None:
-            pass
+            asked.append(self.path)
 
         def send_head(self) -> Any:
             wanted = "Basic " + base64.b64encode(b"me:hush-3").decode()
@@ -141,6 +147,23 @@ def test_ids_below_a_pattern_are_paths(pattern: str, bulk: Bulk, server: str, tm
     assert bulk(f"{server}/{pattern}", tmp_path / "out").status == 0
     inner = "faces/" if pattern.startswith("{") else ""
     assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{inner}00128.png", f"{inner}00250.png"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"), [("faces/a-*.png", {"a-1.png"}), ("faces/", {"a-1.png", "b-1.png"}), ("faces/*.txt", set())]
+)
+def test_only_files_with_a_wanted_name_are_asked_for(
+    pattern: str, wanted: set[str], *, bulk: Bulk, server: str, tmp_path: Path, asked: list[str]
+) -> None:
+    folder = tmp_path / "web" / "faces"
+    folder.mkdir()
+    names = {"a-1.png", "a-1.json", "b-1.png", "notes.txt"}
+    for name in names:
+        (folder / name).write_bytes(face(LIGHT))
+    ran = bulk(f"{server}/{pattern}", tmp_path / "out")
+    assert ran.status == (0 if wanted else 1)
+    assert {path.rpartition("/")[2] for path in asked} & names == wanted
+    assert ("(1 file ignored: .txt 1)" in ran.err) is not bool(wanted)
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.png", "x.parquet", "folder/"])
