@@ -18,7 +18,7 @@ MAX_NAME_BYTES = 4096
 """Longest name of a member: the limit of Linux for paths."""
 
 MAX_ZERO_BYTES = 2**20
-"""Most zeros between and after archives: writers pad with a few kilobytes, and damaged disks with more."""
+"""Most zeros between and after archives, except those that fill a record: damaged disks leave more."""
 
 _LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = (b"L",), (b"K",), (b"x", b"X"), (b"g",)
 _EXTENDED = _LONG_NAME + _LONG_TARGET + _PAX + _PAX_GLOBAL
@@ -126,6 +126,7 @@ class TarReader:
         self._place = "before its first member"
         self._is_first = True
         self._is_ended = False
+        self._length = 0  # From the archive's start to the end of the current block.
         self._zeros = 0
         self._hole = ""
 
@@ -139,6 +140,7 @@ class TarReader:
         while rest:
             piece, rest = rest[: self._need], rest[self._need :]
             self._need -= len(piece)
+            self._length += len(piece)
             yield from self._step(piece)
 
     def close(self) -> None:
@@ -152,6 +154,7 @@ class TarReader:
             raise TarError(f"the archive ends {self._place}, without the two empty blocks of its end{hint}")
         if any(self._kept):
             raise self._follows()
+        self._end_zeros(self._length)
         if self._hole:
             raise TarError(
                 f"more than {MAX_ZERO_BYTES:,} bytes of zeros lie {self._hole}: the archive is incomplete, and members "
@@ -178,16 +181,22 @@ class TarReader:
             self._is_ended = True
             self._is_first = False
             self._zeros += BLOCK
-            if self._zeros > MAX_ZERO_BYTES:
-                self._hole = self._hole or self._place
             return
         header = self._read(block)
+        if self._is_ended:
+            self._end_zeros(self._length - BLOCK)
+            self._length = BLOCK
         self._is_first = self._is_ended = False
-        self._zeros = 0
         if header.kind in _EXTENDED:
             self._begin_extended(header)
         else:
             yield from self._begin(header)
+
+    def _end_zeros(self, length: int) -> None:
+        """Note zeros that are a hole. `length` is that of the archive with them."""
+        if self._zeros > MAX_ZERO_BYTES and not _fills_record(self._zeros, length):
+            self._hole = self._hole or self._place
+        self._zeros = 0
 
     def _read(self, block: bytes) -> Header:
         try:
@@ -353,6 +362,15 @@ class TarReader:
         if not self._need:
             self._expect(self._header, BLOCK)
         yield from ()
+
+
+def _fills_record(zeros: int, length: int) -> bool:
+    """Return whether the zeros are the two blocks of the end and the rest of a record of 2^n bytes.
+
+    `tar -b 4096` writes records of 2 MiB. An interrupted download ends at such a place by chance only.
+    """
+    record = 1 << (zeros - 2 * BLOCK - 1).bit_length()
+    return length % record == 0
 
 
 def _hole(size: int) -> Iterator[memoryview]:

@@ -13,7 +13,15 @@ from bulk.sources import members
 from bulk.sources.shards import read_tar
 from bulk.work_unit import WorkUnit
 from common.storage import StoredFile, locate
-from common.tar import MAX_EXTENDED_BYTES, MAX_EXTENDED_HEADERS, MAX_NAME_BYTES, End, Member, TarReader
+from common.tar import (
+    MAX_EXTENDED_BYTES,
+    MAX_EXTENDED_HEADERS,
+    MAX_NAME_BYTES,
+    MAX_ZERO_BYTES,
+    End,
+    Member,
+    TarReader,
+)
 from common.tar_headers import TarError
 from common.webdataset import ShardReader
 from tests.common.tars import PNG, Format, extended, header, member, old_sparse, pax_sparse, record, signed
@@ -131,6 +139,18 @@ def test_a_hole_larger_than_the_limit_is_not_filled() -> None:
 def test_a_map_that_contradicts_itself_is_damage(data: bytes) -> None:
     with pytest.raises(TarError, match=r"sparse"):
         read(data)
+
+
+@pytest.mark.parametrize("blocks", [4096, 32768])
+@pytest.mark.parametrize("size", [1, 2**20, 2**21 - 1024, 2**21 - 1023, 3 * 2**20])
+def test_zeros_that_fill_a_large_record_end_an_archive(blocks: int, size: int) -> None:
+    tar = member("a.png", bytes(size)) + bytes(1024)
+    tar += bytes(-len(tar) % (512 * blocks))
+    assert read(tar * 2) == [("a.png", size)] * 2
+    for cut in (512, 2**18):
+        if len(tar) - size - cut > MAX_ZERO_BYTES + 2048:
+            with pytest.raises(TarError, match=r"zeros lie in or after 'a.png': the archive is incomplete"):
+                read(tar[:-cut])
 
 
 def test_a_global_header_may_not_rename_every_member() -> None:
