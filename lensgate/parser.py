@@ -1,17 +1,22 @@
 """The command-line parser: wrong usage is one line that names the nearest known option or command."""
 
 import argparse
+import itertools
+import os
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from common.suggestion import did_you_mean
+from common.terminal import escape_controls
 
 _WRONG_CHOICE = re.compile(r"invalid choice: '(?P<given>.*)' \(choose from (?P<choices>.*)\)")
 
 
 class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` without abbreviated flags; the parsers of sub-commands are of the same class."""
+
+    _given: Sequence[str] = ()
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -20,11 +25,17 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments, or exit with status 2 and one line on standard error."""
+        options: argparse.Namespace
         options, unknown = self.parse_known_args(arguments)
         if unknown:
             chosen: Parser = options.chosen_parser
             chosen.refuse(unknown)
         return options
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, and keep the arguments for the text of an error."""
+        self._given = args or ()
+        return super().parse_known_args(args, namespace)
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Exit because of arguments that this parser does not have."""
@@ -37,4 +48,14 @@ class Parser(argparse.ArgumentParser):
         if wrong := _WRONG_CHOICE.search(message):
             choices = [choice.strip("'") for choice in wrong["choices"].split(", ")]
             message = f"{message}{did_you_mean(wrong['given'], choices)}"
-        self.exit(2, f"{self.prog}: {message} ({self.prog} --help explains)\n")
+        self.exit(2, f"{self.prog}: {message}{_name_hint(self._given)} ({self.prog} --help explains)\n")
+
+
+def _name_hint(arguments: Sequence[str]) -> str:
+    """Say how to name a file that was taken for an option, as a shell writes the first one of `*.png`."""
+    options = itertools.takewhile(lambda text: text != "--", arguments)
+    name = next((text for text in options if text.startswith("-") and os.path.lexists(text)), None)
+    if name is None:
+        return ""
+    name = escape_controls(name)
+    return f"; to name the file {name} write ./{name}, or -- before all names"

@@ -210,6 +210,21 @@ def test_a_name_that_no_terminal_shows_is_escaped(
     assert shown == [r"\udcff.png", r"a\n\x1b[2Jb.png", "caf\u00e9.png"]
 
 
+@pytest.mark.parametrize("arguments", [["-x.png"], ["a.png", "-x.png"], ["-hello.png"], ["--json.png", "a.png"]])
+def test_a_file_whose_name_is_taken_for_an_option_is_named_with_the_way_to_write_it(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (name,) = (text for text in arguments if text.startswith("-"))
+    hint = f"; to name the file {name} write ./{name}, or -- before all names ("
+    for is_there in (False, True):
+        if is_there:
+            (tmp_path / name).touch()
+        with pytest.raises(SystemExit) as left:
+            main(["classify", *arguments])
+        assert (left.value.code, hint in capsys.readouterr().err) == (2, is_there)
+
+
 def test_the_environment_counts_as_it_does_for_the_service(
     models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
