@@ -132,5 +132,7 @@ def _describe(fault: Mapping[str, Any], names: Mapping[str, str]) -> str:
     text = str(fault["msg"]).removeprefix(_PYDANTIC_PREFIX)
     if not fault["loc"]:  # A check of several fields names them in its text.
         return text
+    if fault["type"] == "string_unicode":
+        text = "the value is not UTF-8: rename the file or folder, or name a link to it (ln -s)"
     field = str(fault["loc"][0])
     return f"{names.get(field, field)}: {text}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.terminal import escape_controls
+from common.webdataset import distinct
 from gate import ImageError, Label
 from service.errors import SettingsError
 from service.settings import Settings
@@ -47,12 +48,13 @@ def _open_gate(settings: Settings, version: str | None) -> "Gate":
 
 
 def _judge(path: Path, gate: "Gate", expected: str | None) -> dict[str, Any]:
+    name = distinct(str(path))
     try:
         found = gate.decide(path, expected)
     except ImageError as error:
-        return {"file": str(path), "error": error.code, "detail": str(error)}
+        return {"file": name, "error": error.code, "detail": str(error)}
     return {
-        "file": str(path),
+        "file": name,
         "glasses_probability": found.glasses_probability,
         "label": found.label,
         "decision": found.decision,

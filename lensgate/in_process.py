@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.webdataset import printable
 from gate.cores import usable_cores
 from gate.decision import Action, Band, Label, Reason, decide
 from gate.default_models import default_models
@@ -230,6 +231,7 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
 
 
 def _shortened(path: str) -> str:
+    path = printable(path)
     if len(path) <= _SHOWN_CHARACTERS:
         return path
     return f"{path[:_SHOWN_CHARACTERS]}... ({len(path):,} characters)"

@@ -207,7 +207,19 @@ def test_a_name_that_no_terminal_shows_is_escaped(
         file.write_bytes(encode(flat(255)))
     assert main(["classify", "--models", models, *map(str, files)]) == 0
     shown = [line.split()[0].rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
-    assert shown == [r"\udcff.png", r"a\n\x1b[2Jb.png", "caf\u00e9.png"]
+    assert shown == [r"\xff.png", r"a\n\x1b[2Jb.png", "caf\u00e9.png"]
+
+
+def test_a_name_that_is_not_utf8_is_valid_unicode_in_json_and_differs_from_that_of_its_escape(
+    models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / os.fsdecode(name) for name in (b"\xff.png", rb"\xff.png", b"gone-\xff.png")]
+    for file in files[:2]:
+        file.write_bytes(encode(flat(255)))
+    assert main(["classify", "--json", "--models", models, *map(str, files)]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"].rpartition("/")[2] for row in rows] == [r"\xff.png", r"\\xff.png", r"gone-\xff.png"]
+    assert [str(row).isprintable() for row in rows] == [True] * 3
 
 
 @pytest.mark.parametrize("arguments", [["-x.png"], ["a.png", "-x.png"], ["-hello.png"], ["--json.png", "a.png"]])
@@ -223,6 +235,11 @@ def test_a_file_whose_name_is_taken_for_an_option_is_named_with_the_way_to_write
         with pytest.raises(SystemExit) as left:
             main(["classify", *arguments])
         assert (left.value.code, hint in capsys.readouterr().err) == (2, is_there)
+
+
+def test_a_path_that_is_not_utf8_is_refused_by_bulk_with_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bulk", os.fsdecode(b"caf\xe9"), "out"]) == 2
+    assert "SRC: the value is not UTF-8: rename the file or folder, or name a link to it" in capsys.readouterr().err
 
 
 def test_the_environment_counts_as_it_does_for_the_service(
