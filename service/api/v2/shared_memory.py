@@ -111,8 +111,9 @@ class SharedMemoryRegions:
         _check_extent(region.file, region.key, region.offset + part.offset + len(data))
         try:
             # The same object, even if its name now belongs to another.
-            with Path(f"/proc/self/fd/{region.file}").open("r+b", buffering=0) as file:
-                os.pwrite(file.fileno(), data, region.offset + part.offset)
+            with Path(f"/proc/self/fd/{region.file}").open("r+b") as file:
+                file.seek(region.offset + part.offset)
+                file.write(data)  # Buffered: one system call may write a part, as where memory runs out.
         except OSError as error:
             raise MalformedRequest(f"region {part.region!r} cannot be written: {_reason(error)}") from error
 

@@ -1,0 +1,39 @@
+"""Outputs in shared memory: complete, or an error."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service.api.v2 import shared_memory
+from service.api.v2.request import SharedMemoryRange
+from service.api.v2.shared_memory import SharedMemoryRegions
+from service.errors import MalformedRequest
+
+SIZE, ROOM = 60_000, 20_000
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the kernel write a part of what goes beyond `size`, as it does where memory runs out."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_an_output_that_is_written_in_part_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    (tmp_path / "key").write_bytes(bytes(SIZE))
+    regions = SharedMemoryRegions(enabled=True)
+    regions.register("out", "key", offset=100, size=SIZE - 100)
+    part = SharedMemoryRange("out", 10, SIZE - 110)
+    with largest_file(ROOM), pytest.raises(MalformedRequest, match="region 'out' cannot be written: file too large"):
+        regions.write(part, b"x" * part.size)
+    regions.write(part, b"y" * part.size)
+    assert (tmp_path / "key").read_bytes() == bytes(110) + b"y" * part.size
+    regions.unregister()
