@@ -14,6 +14,7 @@ HEAD_END = b"\r\n\r\n"
 # Longer numbers are not plausible sizes, and int() refuses those of 4,300 digits and more.
 _LENGTH = re.compile(rb"[ \t]*([0-9]{1,15})[ \t]*")
 _VERSIONS = ("1.1", "1.0")
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def check_framing(headers: Iterable[tuple[bytes, bytes]], *, version: str) -> int | None:
@@ -64,6 +65,17 @@ def single_header(headers: Headers, name: str) -> str | None:
     if len(set(found)) > 1:
         raise MalformedRequest(f"{name} has two values: send one")
     return found[0] if found else None
+
+
+def repeated_parameter(value: bytes) -> str | None:
+    """Return the name of a parameter that a header such as Content-Disposition has twice; None if there is none."""
+    seen: set[bytes] = set()
+    for parameter in _QUOTED.sub(b"", value).split(b";")[1:]:
+        name = parameter.partition(b"=")[0].strip(b" \t").lower()
+        if name and name in seen:
+            return name.decode("latin-1")
+        seen.add(name)
+    return None
 
 
 def refused_by_parser(error: httptools.HttpParserError) -> MalformedRequest:

@@ -19,7 +19,8 @@ _REFUSED = (
     b"Content-Transfer-Encoding: base64\r\n",
     b"Content-Transfer-Encoding: quoted-printable\r\n",
     b"Content-Encoding: gzip\r\n",
-    b"content-encoding: GZIP\r\nContent-Encoding: identity\r\n",
+    b"content-encoding: identity\r\nContent-Encoding: GZIP\r\n",
+    b"Content-Type: image/png\r\nContent-Type: multipart/mixed\r\n",
     b"Content-Type: multipart/mixed; boundary=x\r\n",
 )
 _HARMLESS = (
@@ -27,7 +28,7 @@ _HARMLESS = (
     b"Content-Type: image/png\r\n",
     b"CONTENT-TYPE: Application/Octet-Stream\r\n",
     b"Content-Transfer-Encoding: Binary\r\n",
-    b"Content-Encoding: identity\r\nContent-Encoding: gzip\r\n",
+    b"Content-Encoding: identity\r\ncontent-encoding: identity\r\n",
     b"X-Other: multipart/mixed\r\nContent-Type: text/plain\r\n",
 )
 

@@ -16,7 +16,7 @@ from service.api.batch.upload_events import UploadParser
 from service.api.request_admission import CountRefusals
 from service.errors import Internal, MalformedRequest, NotReady, Overloaded
 from service.http.caller import name_caller
-from service.http.framing import single_header
+from service.http.framing import repeated_parameter, single_header
 from service.http.openapi import describe_body, describe_problems
 from service.http.scope_state import request_state
 from service.ids import Source
@@ -153,9 +153,12 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
     Raises:
         MalformedRequest: the content type or encoding is not supported.
     """
-    if headers.get("content-encoding", "identity").lower() != "identity":
+    if (single_header(headers, "Content-Encoding") or "identity").lower() != "identity":
         raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
-    kind, options = parse_options_header(single_header(headers, "Content-Type") or "")
+    given = single_header(headers, "Content-Type") or ""
+    if (name := repeated_parameter(given.encode("latin-1"))) is not None:
+        raise MalformedRequest(f"the Content-Type has {name[:40]!r} twice: send it once")
+    kind, options = parse_options_header(given)
     match kind.decode("latin-1"):
         case "application/x-tar":
             return TarParser(limit)

@@ -12,6 +12,7 @@ from python_multipart.multipart import parse_options_header
 from common.webdataset import distinct
 from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, UploadEvent
 from service.errors import MalformedRequest
+from service.http.framing import repeated_parameter
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -21,6 +22,13 @@ _CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 
 _DISPOSITION, _TYPE, _TRANSFER = b"content-disposition", b"content-type", b"content-transfer-encoding"
 _ENCODING = b"content-encoding"
+_TITLES = {
+    _DISPOSITION: "Content-Disposition",
+    _TYPE: "Content-Type",
+    _TRANSFER: "Content-Transfer-Encoding",
+    _ENCODING: "Content-Encoding",
+}
+"""The headers of a part that are read."""
 
 _MOST_PARAMETERS = 255  # Parsing takes the square of their number; no name of a file has more semicolons.
 _SHOWN_BOUNDARY = 80
@@ -63,6 +71,7 @@ class FormParser:
         self._field = bytearray()
         self._value = bytearray()
         self._headers: dict[bytes, bytes] = {}
+        self._repeated: bytes | None = None
         self._boundary = boundary
         self._is_refused = False
         self._has_begun = False
@@ -101,6 +110,7 @@ class FormParser:
     def _on_part_begin(self) -> None:
         self._has_begun = True
         self._headers = {}
+        self._repeated = None
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -109,16 +119,27 @@ class FormParser:
         self._value += data[start:end]
 
     def _on_header_end(self) -> None:
-        self._headers.setdefault(bytes(self._field).lower(), bytes(self._value))
+        name, value = bytes(self._field).lower(), bytes(self._value)
+        if self._headers.setdefault(name, value) != value and name in _TITLES:
+            self._repeated = name
         self._field.clear()
         self._value.clear()
 
     def _on_headers_finished(self) -> None:
-        name = self._name()
+        ambiguity = self._ambiguity()
+        name = self._name() if ambiguity is None else ""
         self._place = f"in or after {name[:128]!r}"
-        fault = self._fault()
+        fault = ambiguity or self._fault()
         self._is_refused = fault is not None
         self._events.append(ImageStart(name, None) if fault is None else RefusedImage(name, fault))
+
+    def _ambiguity(self) -> MalformedRequest | None:
+        """Return the error of a part with two values where one is read; others may read the other one."""
+        if self._repeated is not None:
+            return MalformedRequest(f"the part has two values of {_TITLES[self._repeated]}: send one")
+        if (name := repeated_parameter(self._headers.get(_DISPOSITION, b""))) is not None:
+            return MalformedRequest(f"the Content-Disposition of the part has {name[:40]!r} twice: send it once")
+        return None
 
     def _name(self) -> str:
         """Return the file's name; empty if it is missing or unreadable.

@@ -72,7 +72,7 @@ class InferEndpoint:
 
     async def _read(self, request: Request, context: RequestContext) -> bytes | bytearray:
         body = await read_body(request, context.permit, min_rate=self._settings.min_body_rate)
-        encoding = request.headers.get("content-encoding")
+        encoding = single_header(request.headers, "Content-Encoding")
         return body if encoding is None else await decompress(body, encoding, context.permit)
 
     def _respond(

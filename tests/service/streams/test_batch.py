@@ -284,6 +284,11 @@ def test_the_last_line_arrives_though_the_caller_still_sends(steady: Running) ->
         ({"Content-Type": "multipart/form-data"}, "boundary"),
         ({"Content-Type": TAR_TYPE, "Content-Encoding": "gzip"}, "Content-Encoding"),
         ([("Content-Type", TAR_TYPE), ("Content-Type", FORM_TYPE)], "Content-Type has two values"),
+        ({"Content-Type": "multipart/form-data; boundary=a; boundary=b"}, "'boundary' twice"),
+        (
+            [("Content-Type", TAR_TYPE), ("Content-Encoding", "identity"), ("Content-Encoding", "gzip")],
+            "Content-Encoding has two values",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_before_it_is_sent(

@@ -1,4 +1,5 @@
 import contextlib
+import re
 import tracemalloc
 from collections.abc import Iterable
 
@@ -120,6 +121,45 @@ def test_a_part_in_another_wrapping_is_an_error_of_its_own(header: bytes, named:
     assert isinstance(refused, RefusedImage)
     assert (refused.name, refused.error.code) == ("a.png", "malformed_request")
     assert named in refused.error.detail
+
+
+NAMED = b'Content-Disposition: form-data; name="f"; filename="a.png"'
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        (
+            NAMED + b'\r\nContent-Disposition: form-data; name="f"; filename="b.png"',
+            "two values of Content-Disposition",
+        ),
+        (NAMED + b"\r\nContent-Type: image/png\r\ncontent-type: multipart/mixed", "two values of Content-Type"),
+        (NAMED + b"\r\nContent-Encoding: identity\r\nContent-Encoding: gzip", "two values of Content-Encoding"),
+        (NAMED + b'; filename="b.png"', "has 'filename' twice"),
+        (NAMED + b"; FileName=a.png", "has 'filename' twice"),
+        (NAMED + b'; name="g"', "has 'name' twice"),
+        (NAMED + b"; filename*=utf-8''a; filename*=utf-8''b", r"has 'filename\*' twice"),
+        (NAMED + b"".join(b"; a" for _ in range(1_300)), "has 'a' twice"),
+    ],
+)
+def test_a_part_with_two_values_of_one_thing_is_an_error_of_its_own(headers: bytes, named: str) -> None:
+    (refused,) = one(headers)
+    assert isinstance(refused, RefusedImage)
+    assert re.search(named, refused.error.detail)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        NAMED + b"\r\n" + NAMED,
+        NAMED.replace(b"a.png", b'a\\"; filename=b; .png'),
+        NAMED.replace(b"a.png", b"a; name=b.png"),
+        NAMED + b"; ; ;",
+        NAMED + b"\r\nX-Any: 1\r\nX-Any: 2",
+    ],
+)
+def test_what_only_looks_like_two_values_is_an_image(headers: bytes) -> None:
+    assert isinstance(one(headers)[0], ImageStart)
 
 
 @pytest.mark.parametrize("transfer", [b"binary", b"8bit", b"7BIT"])
