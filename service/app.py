@@ -27,6 +27,7 @@ from service.api.v2.routes import make_v2_routes
 from service.http.allowed_methods import AllowedMethods, RawRoute
 from service.http.body_limits import BodyLimit
 from service.http.direct_routes import DirectRoutes
+from service.http.downloads import Downloads
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
@@ -61,7 +62,7 @@ def create_app(
     sampler = Sampler(runtime)
     StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)
-    store, served = runtime.store, partial(_served, runtime)
+    store, served, downloads = runtime.store, partial(_served, runtime), Downloads()
     infer = _make_infer_routes(inference)
     decisions = make_decision_routes(runtime)
     routers = [
@@ -69,8 +70,8 @@ def create_app(
         make_batch_routes(runtime),
         make_routes(runtime),
         make_v2_routes(inference),
-        make_record_routes(store),
-        make_review_routes(store, served=served, metrics=reviews),
+        make_record_routes(store, downloads),
+        make_review_routes(store, served=served, metrics=reviews, downloads=downloads),
         make_source_routes(store, served=served),
         make_page_routes(sampler, store=store),
         make_session_routes(tokens),

@@ -1,16 +1,12 @@
-"""Responses shared by several endpoints: JSON, and files that are generated while they are sent."""
+"""Responses shared by several endpoints: JSON, and the rows of tables."""
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import orjson
 from fastapi import Response
-from fastapi.responses import StreamingResponse
-
-_Part = TypeVar("_Part", str, bytes)
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -18,15 +14,6 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def json_response(body: object) -> Response:
     """Return JSON without validating it again."""
     return Response(orjson.dumps(body), media_type="application/json")
-
-
-def download(
-    parts: Iterator[_Part], name: str, *, media_type: str, headers: Mapping[str, str] | None = None
-) -> StreamingResponse:
-    """Return a file download. Its first part is produced early, so that an error can still be answered."""
-    parts = chain([next(parts)], parts)
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', **(headers or {})}
-    return StreamingResponse(parts, media_type=media_type, headers=headers)
 
 
 def escape_formula(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`GET /v1/decisions`: query the records. All endpoints run in worker threads."""
+"""`GET /v1/decisions`: query the records. All of them are read in worker threads."""
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
@@ -6,11 +6,13 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
+from service.http.downloads import Downloads
 from service.http.openapi import describe_problems
-from service.http.responses import download, escape_formula, json_response, write_table
+from service.http.responses import escape_formula, json_response, write_table
 from service.records.failures import FailureFilters, FailurePage, find_failures
 from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten
@@ -52,19 +54,19 @@ class RecordPage(BaseModel):
     next: str | None
 
 
-def make_record_routes(store: Store | None) -> APIRouter:
+def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
 
     @router.get("/v1/decisions", response_model=RecordPage, summary="List decisions, newest first")
-    def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
+    async def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
+        kept = require_store(store)
         kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
         if kind == "csv":
-            return download(_write_csv(find_all(require_store(store), page)), "decisions.csv", media_type=_CSV)
+            return await downloads.respond(_write_csv(find_all(kept, page)), "decisions.csv", media_type=_CSV)
         if kind == "ndjson":
-            return download(_write_lines(find_all(require_store(store), page)), "decisions.ndjson", media_type=_NDJSON)
-        found, after = find_page(require_store(store), page)
-        return json_response({"decisions": found, "next": after})
+            return await downloads.respond(_write_lines(find_all(kept, page)), "decisions.ndjson", media_type=_NDJSON)
+        return await run_in_threadpool(_answer_page, kept, page)
 
     # Callers' ids may contain slashes; only after a record does `/image` name its preview.
     @router.get(
@@ -96,6 +98,11 @@ def require_store(store: Store | None) -> Store:
     if store is None:
         raise NotFound("records are off: set LENSGATE_RECORDS_URL and restart")
     return store
+
+
+def _answer_page(store: Store, page: Page) -> Response:
+    found, after = find_page(store, page)
+    return json_response({"decisions": found, "next": after})
 
 
 def _write_lines(pages: Iterator[Records]) -> Iterator[bytes]:

@@ -1,16 +1,16 @@
-"""`/v1/review`: claims, verdicts, skips, progress and exports. All endpoints work in worker threads."""
+"""`/v1/review`: claims, verdicts, skips, progress and exports. All of them work in threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
+from service.http.downloads import Downloads
 from service.http.openapi import describe_problems
-from service.http.responses import download, json_response
+from service.http.responses import json_response
 from service.ids import Source
 from service.records.query import NO_FILTERS, Filters, RecordId
 from service.records.routes import require_store
@@ -29,7 +29,7 @@ from service.shared_computation import SharedComputation
 
 MAX_CLAIMED = 100
 
-_Part = TypeVar("_Part", str, bytes)
+_UNCACHED = {"Cache-Control": "no-store"}
 
 
 class ReviewerBody(BaseModel):
@@ -91,13 +91,16 @@ class CertificateQuery(BaseModel):
 ReviewerParameter = Annotated[Name | None, Query(description="Name of the reviewer; with tokens the name of the token")]
 
 
-def make_review_routes(store: Store | None, *, served: Callable[[], Served], metrics: ReviewMetrics) -> APIRouter:
+def make_review_routes(
+    store: Store | None, *, served: Callable[[], Served], metrics: ReviewMetrics, downloads: Downloads
+) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason.
 
     Args:
         store: the store of records and verdicts.
         served: returns the served version, which the audit is about.
         metrics: counts verdicts.
+        downloads: generates the exports.
     """
     problems = (MalformedRequest, Forbidden, NotFound, RecordsUnavailable)
     router = APIRouter(prefix="/v1/review", responses=describe_problems(problems))
@@ -105,6 +108,7 @@ def make_review_routes(store: Store | None, *, served: Callable[[], Served], met
     _add_verdicts(router, store, metrics)
     _add_skips(router, store)
     _add_reading(router, store, served)
+    _add_exports(router, store, downloads)
     return router
 
 
@@ -173,18 +177,18 @@ def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Se
 
         return await certificates.get(query, compute)
 
+
+def _add_exports(router: APIRouter, store: Store | None, downloads: Downloads) -> None:
     @router.get("/corrections.csv", response_class=Response, summary="Export all verdicts as corrections for training")
-    def corrections(ids: Ids = Ids.RECORD) -> Response:
-        return _download(write_corrections(require_store(store), ids), "corrections.csv", "text/csv")
+    async def corrections(ids: Ids = Ids.RECORD) -> Response:
+        lines = write_corrections(require_store(store), ids)
+        return await downloads.respond(lines, "corrections.csv", media_type="text/csv", headers=_UNCACHED)
 
     @router.get("/dataset.tar", response_class=Response, summary="Export labelled images in the Kaggle layout")
-    def dataset() -> Response:
-        return _download(write_dataset(require_store(store)), "dataset.tar", "application/x-tar")
+    async def dataset() -> Response:
+        parts = write_dataset(require_store(store))
+        return await downloads.respond(parts, "dataset.tar", media_type="application/x-tar", headers=_UNCACHED)
 
 
 def _queue(store: Store | None) -> ReviewQueue:
     return ReviewQueue(require_store(store))
-
-
-def _download(parts: Iterator[_Part], name: str, media_type: str) -> StreamingResponse:
-    return download(parts, name, media_type=media_type, headers={"Cache-Control": "no-store"})

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gate import Band
 from service.access.principal import UNRESTRICTED, Principal
 from service.errors import ServiceError
+from service.http.downloads import Downloads
 from service.http.scope_state import request_state
 from service.http.telemetry import Telemetry, answer_error
 from service.metrics.decisions import Metrics
@@ -37,7 +38,8 @@ class Site:
         """The routes with the service's error handlers and telemetry."""
         served = Served("1", Band(0.4, 0.6), 0.01)
         app = FastAPI()
-        app.include_router(make_review_routes(store, served=lambda: served, metrics=ReviewMetrics(self.registry)))
+        metrics = ReviewMetrics(self.registry)
+        app.include_router(make_review_routes(store, served=lambda: served, metrics=metrics, downloads=Downloads()))
         for kind in (ServiceError, RequestValidationError):
             app.add_exception_handler(kind, answer_error)
 
