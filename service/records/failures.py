@@ -139,14 +139,15 @@ def find_failures(store: Store, filters: FailureFilters) -> tuple[list[dict[str,
     return shown, shown[-1]["record"] if len(rows) > filters.limit else None
 
 
-def prune_failures(connection: Connection) -> None:
-    """Delete all but the newest examples of each code."""
+def prune_failures(connection: Connection, *, ahead: str) -> None:
+    """Delete all but the newest examples of each code; those from the record `ahead` on are the oldest."""
     columns = failed_requests.c
     for code in connection.scalars(select(columns.code).distinct()).all():
-        newest = select(columns.record).where(columns.code == code).order_by(columns.record.desc())
-        oldest_kept = connection.scalar(newest.offset(EXAMPLES_KEPT - 1).limit(1))
-        if oldest_kept is not None:
-            connection.execute(delete(failed_requests).where(columns.code == code, columns.record < oldest_kept))
+        newest = select(columns.record).where(columns.code == code)
+        newest = newest.order_by(columns.record >= ahead, columns.record.desc()).limit(EXAMPLES_KEPT)
+        kept = connection.scalars(newest).all()
+        if len(kept) == EXAMPLES_KEPT:
+            connection.execute(delete(failed_requests).where(columns.code == code, columns.record.not_in(kept)))
 
 
 def read_failures(connection: Connection, *, since: int, width: int) -> Iterator[tuple[int, str, int]]:

@@ -217,7 +217,7 @@ class Recorder:
         self._metrics.observe_clock(is_ahead=self._is_behind)
         if self._is_behind and not was_behind:
             log.warning("the clock is far ahead of the records: old ones are deleted gradually")
-        if not prune(self.store, self._limits, now=now):
+        if not prune(self.store, self._limits, now=now, clock=self._retention.clock):
             self._next_prune = time.monotonic() + self._prune_seconds
 
     def _fail(self, detail: str) -> None:

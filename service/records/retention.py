@@ -57,6 +57,11 @@ class RetentionClock:
         return self._believed is not None
 
     @property
+    def clock(self) -> float:
+        """The system clock at the last look at it."""
+        return self._seen
+
+    @property
     def is_behind(self) -> bool:
         """Whether this time lags far behind the system clock."""
         return self._believed is not None and self._seen - self._believed > GAP_SECONDS

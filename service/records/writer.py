@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
+from service.ids import first_id_after
 from service.records.failures import prune_failures
 from service.records.outcomes import count_outcomes, prune_counts
 from service.records.preview_worker import Preview
@@ -85,21 +86,32 @@ def find_span(store: Store) -> Span | None:
     return None if oldest is None or newest is None else Span(oldest / 1e6, newest / 1e6)
 
 
-def prune(store: Store, limits: Limits, *, now: float) -> bool:
+def prune(store: Store, limits: Limits, *, now: float, clock: float | None = None) -> bool:
     """Delete the oldest records beyond the limits, one portion at a time; return whether there may be more.
+
+    Records that are dated after the system clock were made before it was set back, so they are older than all others.
+
+    Args:
+        store: of the records.
+        limits: of the store.
+        now: the time by which their age is measured.
+        clock: the system clock, if it differs from `now`.
 
     Raises:
         RecordsUnavailable: the database is unavailable.
     """
     with store.begin_alone() as connection:
+        ahead = first_id_after(now if clock is None else clock)
         oldest = round((now - limits.max_days * 86_400) * 1e6)
         deleted = _delete_decisions(connection, PRUNE_ROWS, before=oldest)
         kept = _count(connection, select(func.count()).select_from(decisions))
         kept -= _count(connection, select(func.count()).select_from(_exempt().subquery()))
-        deleted += _delete_decisions(connection, min(kept - limits.max_rows, PRUNE_ROWS - deleted))
-        deleted += _delete_images(connection, limits.max_image_bytes, most=PRUNE_ROWS - deleted)
+        excess = min(kept - limits.max_rows, PRUNE_ROWS - deleted)
+        early = _delete_decisions(connection, excess, ahead=ahead)
+        deleted += early + _delete_decisions(connection, excess - early)
+        deleted += _delete_images(connection, limits.max_image_bytes, most=PRUNE_ROWS - deleted, ahead=ahead)
         prune_counts(connection, now=now)
-        prune_failures(connection)
+        prune_failures(connection, ahead=ahead)
     return deleted >= PRUNE_ROWS
 
 
@@ -147,13 +159,18 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         connection.execute(insert_into(connection, table).on_conflict_do_nothing(), list(rows))
 
 
-def _delete_decisions(connection: Connection, count: int, *, before: int | None = None) -> int:
-    """Delete the oldest `count` decisions without a verdict, optionally only before a time; return their number."""
+def _delete_decisions(
+    connection: Connection, count: int, *, before: int | None = None, ahead: str | None = None
+) -> int:
+    """Delete the oldest `count` decisions without a verdict and return their number.
+
+    Optionally only those before a time, or from the record `ahead` on.
+    """
     if count <= 0:
         return 0
     columns = decisions.c
     drawn = (columns.audit, columns.draw_weight, columns.version, columns.band_low, columns.band_high)
-    gone = connection.execute(_delete_oldest(decisions, count, before=before).returning(*drawn)).all()
+    gone = connection.execute(_delete_oldest(decisions, count, before=before, ahead=ahead).returning(*drawn)).all()
     lost: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in gone:
         if row.audit and row.draw_weight:
@@ -166,17 +183,21 @@ def _delete_decisions(connection: Connection, count: int, *, before: int | None 
     return len(gone)
 
 
-def _delete_images(connection: Connection, max_bytes: int, *, most: int) -> int:
+def _delete_images(connection: Connection, max_bytes: int, *, most: int, ahead: str) -> int:
     sums = select(func.count(), func.coalesce(func.sum(images.c.bytes), 0)).where(~_is_exempt(images))
     count, held = connection.execute(sums).one()
     if held <= max_bytes or most <= 0:
         return 0
     share = (held - max_bytes) / held
-    return connection.execute(_delete_oldest(images, min(int(count * share) + 1, most))).rowcount
+    count = min(int(count * share) + 1, most)
+    early = connection.execute(_delete_oldest(images, count, ahead=ahead)).rowcount
+    return early + connection.execute(_delete_oldest(images, count - early)).rowcount
 
 
-def _delete_oldest(table: Table, count: int, *, before: int | None = None) -> Delete:
+def _delete_oldest(table: Table, count: int, *, before: int | None = None, ahead: str | None = None) -> Delete:
     oldest = select(table.c.record).where(~_is_exempt(table)).limit(count)
+    if ahead is not None:
+        oldest = oldest.where(table.c.record >= ahead)
     if before is None:
         oldest = oldest.order_by(table.c.record)
     else:  # Uses the index on `time`: without old rows, no row is read.

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from gate import Action, Band, Decision, Label, Reason
 from gate.scorer import Score
-from service.ids import new_id
+from service.ids import least_id, new_id
 from service.records.decision_record import DecisionRecord
 from service.records.query import Page, find_page
 from service.records.store import Store
@@ -43,6 +43,11 @@ def put(store: Store, entries: Sequence[DecisionRecord]) -> list[str]:
         one.record = record
     assert write(store, [one.row() for one in entries], ()) == 0
     return records
+
+
+def made_at(seconds: float) -> str:
+    """A ULID that was made at this time, in seconds since 1970."""
+    return least_id(round(seconds * 1000))[:10] + new_id()[10:]
 
 
 def names(store: Store, **filters: Any) -> list[str]:

@@ -99,6 +99,21 @@ def test_the_newest_examples_of_each_code_are_kept(store: Store) -> None:
     assert len(find_failures(store, FailureFilters(code="rare"))[0]) == 1
 
 
+def test_examples_from_before_the_clock_was_set_back_are_the_oldest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = NOON + 3600
+    log = FailureLog(clock=lambda: now)
+    monkeypatch.setattr("time.time_ns", lambda: round(now * 1e9))
+    for number in range(EXAMPLES_KEPT + 2):
+        now = NOON + (15 * number if number < 2 else 3600 + 15 * number)
+        log.observe(replace(FAILED, request_id=f"R{number}"))
+    log.write(store)
+    prune(store, Limits(max_rows=1, max_days=30, max_image_bytes=0), now=NOON, clock=NOON + 20)
+    found, _ = find_failures(store, FailureFilters(limit=EXAMPLES_KEPT))
+    assert {one["request_id"] for one in found} == {"R0", "R1", *(f"R{n}" for n in range(4, EXAMPLES_KEPT + 2))}
+
+
 def test_failures_wait_for_a_store_that_is_away(tmp_path: Path, store: Store) -> None:
     (tmp_path / "away.db").mkdir()
     log = FailureLog(clock=lambda: NOON)

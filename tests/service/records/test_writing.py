@@ -12,14 +12,14 @@ from sqlalchemy import String, event, func, insert, select
 from service.errors import RecordsUnavailable
 from service.ids import new_id
 from service.records.preview_worker import Preview
-from service.records.query import find_image, find_one
+from service.records.query import Page, find_all, find_image, find_one
 from service.records.store import Store
 from service.records.tables import decisions, images, outcomes, verdicts
 from service.records.writer import Limits, prune, write
 from tests.support.servers import TIMEOUT, wait_until
 
 from .conftest import make_database
-from .stores import NOON, entry, is_waiting, names, put
+from .stores import NOON, entry, is_waiting, made_at, names, put
 
 DAY = 86_400.0
 ROOMY = Limits(max_rows=10**6, max_days=30, max_image_bytes=10**9)
@@ -32,6 +32,11 @@ def count(store: Store, table: object = decisions) -> int:
 
 def add_pictures(store: Store, records: list[str], *, size: int = 100) -> None:
     write(store, (), [Preview(record, b"x" * size, "0" * 64) for record in records])
+
+
+def all_records(store: Store) -> list[str]:
+    with store.begin() as connection:
+        return list(connection.scalars(select(decisions.c.record)))
 
 
 def say(store: Store, record: str) -> None:
@@ -109,6 +114,38 @@ def test_of_too_many_the_oldest_go(store: Store) -> None:
     put(store, [entry(str(number)) for number in range(5)])
     prune(store, Limits(max_rows=2, max_days=30, max_image_bytes=10**9), now=NOON)
     assert names(store) == ["4", "3"]
+
+
+def test_of_too_many_those_from_before_the_clock_was_set_back_go_first(store: Store) -> None:
+    later = [entry(f"early {number}", record=made_at(NOON + 30 * DAY + number)) for number in range(3)]
+    now = [entry(f"now {number}", record=made_at(NOON + 30 - number)) for number in range(3)]
+    write(store, [one.row() for one in later + now], ())
+    add_pictures(store, [one.record for one in later + now])
+    prune(store, Limits(max_rows=4, max_days=90, max_image_bytes=10**9), now=NOON, clock=NOON)
+    assert sorted(names(store)) == ["early 2", "now 0", "now 1", "now 2"]
+    prune(store, Limits(max_rows=4, max_days=90, max_image_bytes=250), now=NOON, clock=NOON)
+    assert sorted(name for name in names(store) if find_one(store, name)["image"]) == ["now 0", "now 1"]
+    prune(store, Limits(max_rows=2, max_days=90, max_image_bytes=10**9), now=NOON, clock=NOON)
+    assert names(store) == ["now 0", "now 1"]
+
+
+def test_pages_hold_every_record_once_whatever_the_clock_did(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.records.query.PAGE", 3)
+    steps = [0, 5, -3600, -3599.9995, -3599.999, 7200, 7200, -(10**9), 1]
+    monkeypatch.setattr("time.time_ns", lambda: round((NOON + steps[0]) * 1e9))
+    for _ in range(len(steps)):
+        entries = [entry() for _ in range(4)]
+        assert len({one.record for one in entries}) == 4
+        write(store, [one.row() for one in entries], ())
+        steps = steps[1:] + steps[:1]
+    before, found = set(all_records(store)), list[str]()
+    for page in find_all(store, Page()):
+        found += [one["record"] for one in page]
+        write(store, [entry().row()], ())  # Meanwhile others are written, before and behind the reader's place.
+        steps = steps[1:] + steps[:1]
+    assert len(found) == len(set(found))
+    assert len(before) == 36
+    assert before <= set(found)
 
 
 def test_pictures_that_are_too_much_go_and_their_decisions_stay(store: Store) -> None:
