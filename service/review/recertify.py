@@ -31,6 +31,9 @@ MOST_LABELS = 20_000
 
 DEFAULT_RISK = 0.01
 
+LEAST_CONFIDENCE = 0.5
+"""Below it few or no verdicts would certify anything."""
+
 _RISKS = [1 / (1 + math.exp(-step / 25)) for step in range(-230, 176)]
 """Risks that an upper bound is chosen from: 0.0001 to 0.999, each about 4 % above the one before."""
 

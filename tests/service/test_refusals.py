@@ -39,6 +39,40 @@ def test_every_path_refuses_a_name_that_it_does_not_know(recorded: Running) -> N
         assert "'expcted'" in answer.json()["detail"], (method, path)
 
 
+EXTREMES = [
+    "1e-320",
+    "5e-324",
+    "1e-17",
+    "-0.0",
+    "-1e-320",
+    "0.9999999999999999",
+    "1.0000000000000002",
+    "1e308",
+    "1e400",
+]
+
+
+@pytest.mark.parametrize(
+    "value", [*EXTREMES, "nan", "inf", "-inf", "0x1p-1074", "1_0", "\uff11", "0." + "0" * 3_000 + "1"]
+)
+def test_an_extreme_number_is_an_error_or_has_a_sound_answer(recorded: Running, value: str) -> None:
+    paths = recorded.client.get("/openapi.json").json()["paths"]
+    found = [
+        (path, one["name"])
+        for path, methods in paths.items()
+        for one in methods.get("get", {}).get("parameters", [])
+        if one["in"] == "query" and "'number'" in str(one["schema"])
+    ]
+    assert {name for _, name in found} >= {"min_probability", "max_probability", "target_risk", "confidence"}
+    for path, name in found:
+        answer = recorded.client.get(path, params={name: value})
+        assert answer.status_code in (200, 400), (path, name)
+        body = json.loads(answer.text, parse_constant=pytest.fail)
+        assert answer.status_code == 200 or name in body["detail"]
+        # No image was judged.
+        assert not [one for one in body.get("classes", {}).values() if one["certified"]], (path, name)
+
+
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/decisions/batch"])
 @pytest.mark.parametrize("name", ["expcted", "Expected", "EXPECTED", "expected ", "expect", "exspected"])
 def test_a_misspelt_order_is_an_error_that_suggests_the_right_name(recorded: Running, path: str, name: str) -> None:

@@ -266,6 +266,15 @@ def test_a_band_that_cannot_be_exported_leaves_no_version(
     assert [path.name for path in (tmp_path / "models/glasses").iterdir() if path.is_dir()] == ["1"]
 
 
+def test_the_command_refuses_a_confidence_that_certifies_anything(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "models", brightness_model())
+    asked = ["--records-url", str(store), "--confidence", "1e-320"]
+    assert main(["certify", "--models", str(tmp_path / "models"), *asked]) == 1
+    assert "--confidence must be from 0.5 to below 1, not " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [("--target-risk", "2"), ("--confidence", "x"), ("--source", "a\nb")])
 def test_the_command_refuses_values_out_of_range(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: tuple[str, str]
