@@ -17,6 +17,18 @@ from gate.header import ImageFormat, read_header
 ENDING = ".tar"
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CUT_ESCAPE = re.compile("%[0-9A-F]?$")
+
+_NAME_BYTES = 255
+"""Longest name of a file or folder on Linux."""
+
+_KEY_BYTES, _FOLDERS_BYTES = 2_000, 255
+"""Longest key: readers take names of 4,096 bytes, and unpacking adds a folder. The folders of a longer one are one."""
+
+_ENDING_BYTES, _SUFFIX_BYTES = 100, 20
+_COUNT_BYTES = 8
+"""Room for the `~2` of a repeated key."""
+
 _ENDINGS = {ImageFormat.PNG: "png", ImageFormat.JPEG: "jpg", ImageFormat.WEBP: "webp"}
 
 
@@ -31,6 +43,44 @@ def safe_name(name: str) -> str:
     if safe.startswith("/"):
         safe = f"%2F{safe[1:]}"
     return _UNSAFE.sub(lambda found: quote(found[0], safe=""), safe)
+
+
+def fit_key(key: str, room: int) -> str:
+    """Shorten the parts of a key that no file system holds; a digest of the key keeps them apart.
+
+    Percent-encoding makes nine characters of a Chinese one.
+
+    Args:
+        key: a safe name.
+        room: bytes for its last part; folders have `_NAME_BYTES`.
+    """
+    *folders, last = key.split("/")
+    if len(_encoded(key)) > _KEY_BYTES:
+        folders = [_shortened("/".join(folders).replace("/", "%2F"), key, _FOLDERS_BYTES)]
+    return "/".join([*(_shortened(part, key, _NAME_BYTES) for part in folders), _shortened(last, key, room)])
+
+
+def fit_ending(ending: str) -> str:
+    """Shorten a part of a name behind the key, and keep its suffix."""
+    stem, _, suffix = ending.rpartition(".")
+    if len(_encoded(ending)) <= _ENDING_BYTES:
+        return ending
+    if len(_encoded(suffix)) > _SUFFIX_BYTES:
+        return _shortened(ending, ending, _ENDING_BYTES)
+    return f"{_shortened(stem, stem, _ENDING_BYTES - _SUFFIX_BYTES - 1)}.{suffix}"
+
+
+def _shortened(part: str, whole: str, room: int) -> str:
+    data = _encoded(part)
+    if len(data) <= room:
+        return part
+    mark = f"~{digest([whole])[:12]}"
+    # Neither a character nor an escape is cut within.
+    return _CUT_ESCAPE.sub("", data[: room - len(mark)].decode("utf-8", "ignore")) + mark
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class AcceptedTar:
@@ -59,12 +109,14 @@ class AcceptedTar:
             file = self._stack.enter_context(self._store.publish(self._path))
             self._tar = tarfile.open(file, "w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
             self._stack.enter_context(self._tar)
+        ending = fit_ending(safe_name(sample.ending)) or _ENDINGS[read_header(image).format]
+        beside = [(fit_ending(safe_name(other)), data) for other, data in sample.beside]
+        longest = max(len(_encoded(each)) for each in (ending, *(other for other, _ in beside)))
         # Readers take a member with an empty name for a hidden file.
-        key = self._free(safe_name(sample.key).rstrip("/"))
-        ending = safe_name(sample.ending) or _ENDINGS[read_header(image).format]
+        key = self._free(fit_key(safe_name(sample.key).rstrip("/"), _NAME_BYTES - 1 - longest - _COUNT_BYTES))
         self._write(self._tar, f"{key}.{ending}", image)
-        for other, data in sample.beside:
-            self._write(self._tar, f"{key}.{safe_name(other)}" if other else key, data)
+        for other, data in beside:
+            self._write(self._tar, f"{key}.{other}" if other else key, data)
 
     def _free(self, key: str) -> str:
         """Return a key that is not taken: readers would merge two images under one key into one sample."""

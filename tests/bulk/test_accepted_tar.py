@@ -1,14 +1,16 @@
 """Names in kept tars: unpacking writes each file once, below one folder, for any names in the source."""
 
 import io
+import os
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulk.output.accepted_tar import AcceptedTar, safe_name
+from bulk.output.accepted_tar import AcceptedTar, fit_ending, fit_key, safe_name
 from bulk.sources.sample import Sample
 from bulk.sources.sample import given as data_given
 from common.storage import LocalFiles
@@ -49,6 +51,46 @@ def test_a_safe_name_stays_below_its_folder(name: str) -> None:
     assert not safe.startswith("/")
     assert not any(ord(each) < 32 or each in "\\\x7f" for each in safe)
     assert safe_name(safe) == safe
+
+
+def test_names_fit_into_folders_and_stay_apart(bulk: Bulk, tmp_path: Path) -> None:
+    folder = tmp_path / "faces" / ("顔" * 80)
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"{'眼' * 80}{number}.png").write_bytes(face(LIGHT + number))
+    assert bulk(tmp_path / "faces", tmp_path / "out", "--keep", tmp_path / "keep").summary["accepted"] == 3
+    (tar,) = shards(tmp_path / "keep").values()
+    assert len(tar_members(tar)) == 3
+    with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
+        unpack(opened, tmp_path / "unpacked")
+    assert len(list((tmp_path / "unpacked").rglob("*.png"))) == 3
+    # The next run reads what this one has kept.
+    assert bulk(tmp_path / "keep", tmp_path / "again").summary["accepted"] == 3
+
+
+parts = st.text(st.sampled_from("ab%/~.é眼\udcff\x00"), max_size=12).map(lambda text: text * 120)
+
+
+@given(st.lists(parts | st.text("a.", max_size=3), min_size=2, max_size=4, unique=True), parts, parts)
+def test_every_member_has_a_name_of_its_own_that_fits(keys: list[str], ending: str, other: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.tar"
+        with AcceptedTar(LocalFiles(), str(path)) as accepted:
+            for key in keys:
+                beside = [(other, b"y")] if safe_name(other) != safe_name(ending) and ending and other else []
+                accepted.add(Sample("a", "s", data_given(b""), key=key, ending=ending or "png", beside=beside), b"x")
+        with tarfile.open(path) as tar:
+            names = tar.getnames()
+    assert len(names) == len(set(names))
+    assert max(len(os.fsencode(part)) for name in names for part in name.split("/")) <= 255
+    assert max(len(os.fsencode(name)) for name in names) <= 2_300
+
+
+def test_names_that_fit_stay_as_they_are() -> None:
+    key = "/".join(["a" * 255] * 6 + ["眼" * 60])
+    assert fit_key(key, 200) == key
+    assert fit_ending("seg.mask.png") == "seg.mask.png"
+    assert fit_ending("x" * 200 + ".png").endswith(".png")
 
 
 def test_many_images_under_one_key_take_no_longer_than_others(tmp_path: Path) -> None:
