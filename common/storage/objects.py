@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from common.storage.types import FileStore, Listing, StoredFile, any_path
-from common.storage.urls import has_query, plain_url, url_path
+from common.storage.urls import has_query, plain_url, url_path, without_secrets
 
 _BLOCK_BYTES = 8 * 2**20
 _WAIT_SECONDS = 300.0
@@ -178,14 +180,14 @@ class WebFiles(ObjectStore):
         if has_query(path):
             return False
         try:
-            with _as_web_errors():
+            with _as_web_errors(self._way(path)):
                 kind = self._system.info(path).get("mimetype")
         except FileNotFoundError:
             return False
         return kind == "text/html" and super().is_folder(path)
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
-        with _as_web_errors(), _as_os_errors():
+        with _as_web_errors(self._way(path)), _as_os_errors():
             if not ahead:
                 return super().open(path)
             from aiohttp import ClientTimeout  # noqa: PLC0415 - Local folders do not need it.
@@ -208,7 +210,7 @@ class WebFiles(ObjectStore):
         return self._titled(file) if file else None
 
     def _info(self, path: str) -> Mapping[str, Any]:
-        with _as_web_errors(), _as_os_errors():
+        with _as_web_errors(self._way(path)), _as_os_errors():
             entry: Mapping[str, Any] = self._system.info(path, timeout=_LOOK_SECONDS)
         return entry
 
@@ -233,6 +235,14 @@ class WebFiles(ObjectStore):
             self._known[path] = found or self._titled(StoredFile(path, None, ""))
         return self._known[path]
 
+    def _way(self, path: str) -> str:
+        """Name the proxy that requests go through, if there is one: it may be what refuses them."""
+        proxy = self._system.kwargs.get("proxy")
+        if proxy is None and self._system.client_kwargs.get("trust_env"):
+            url = urlsplit(path)
+            proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+        return without_secrets(f", through the proxy {proxy}") if proxy else ""
+
     def _titled(self, file: StoredFile) -> StoredFile:
         return replace(file, name=self.title(file.path))
 
@@ -253,7 +263,7 @@ def _is_itself(entry: Mapping[str, Any], folder: str) -> bool:
 
 
 @contextlib.contextmanager
-def _as_web_errors() -> Iterator[None]:
+def _as_web_errors(way: str) -> Iterator[None]:
     """Tell a refusal and a server that does not answer from a missing file: fsspec reports all three as the last."""
     try:
         yield
@@ -261,7 +271,7 @@ def _as_web_errors() -> Iterator[None]:
         cause = error.__cause__
         if cause is None or getattr(cause, "status", None) in _MISSING:
             raise
-        raise OSError(f"{type(cause).__name__}: {cause}") from cause
+        raise OSError(f"{type(cause).__name__}: {cause}{way}") from cause
 
 
 def _stored(entry: Mapping[str, Any]) -> StoredFile:

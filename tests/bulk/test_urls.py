@@ -2,6 +2,7 @@
 
 import base64
 import http.server
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -170,6 +171,34 @@ def test_only_files_with_a_wanted_name_are_asked_for(
 def test_a_refusal_is_not_a_missing_file(name: str, bulk: Bulk, server: str, tmp_path: Path) -> None:
     ran = bulk(f"{server}/locked/{name}", tmp_path / "out")
     assert (ran.status, "401" in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("from_environment", [True, False])
+def test_a_proxy_that_refuses_is_named_without_its_password(
+    scheme: str, from_environment: bool, *, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_error(407)
+
+        do_HEAD = do_CONNECT = do_GET  # noqa: N815 - The names of the base class.
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        plain = f"http://127.0.0.1:{serving.server_port}"
+        proxy = plain.replace("//", "//me:hush-1@")
+        options = {"client_kwargs": {"trust_env": True}} if from_environment else {"proxy": proxy}
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, proxy)
+        monkeypatch.setenv("no_proxy", "")
+        ran = bulk(f"{scheme}://faces.test/x.tar", tmp_path / "out", "--storage-options", json.dumps(options))
+        serving.shutdown()
+    assert (ran.status, "407" in ran.err, f"through the proxy {plain}" in ran.err) == (1, True, True), ran.err
+    assert_no_secret(ran)
 
 
 def test_a_missing_tar_is_said_to_be_missing(bulk: Bulk, server: str, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from lensgate_client import AsyncGate, Gate, GateUnreachable, Retries
+from lensgate_client import AsyncGate, Gate, GateError, GateUnreachable, Retries
 from lensgate_client._http.environment import find_certificates, find_proxy
 
-from tests.client.faulty_server import faulty_server, respond_correctly
+from tests.client.faulty_server import faulty_server, respond_correctly, response
 from tests.client.support import URL, ScriptedGate
+from tests.client.test_faulty_servers import plain
 
 FILE = b"a file"
 UNUSED = "http://127.0.0.1:9"
@@ -119,6 +120,36 @@ def test_a_gate_is_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> N
         with Gate("http://gate.test:8000") as gate:
             assert gate.decide(FILE).accepted
         assert [request.target.partition("?")[0] for request in server.seen] == ["http://gate.test:8000/v1/decisions"]
+
+
+@pytest.mark.parametrize("kind", [Gate, AsyncGate])
+@pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required", "200 OK"])
+def test_a_proxy_that_answers_itself_is_named_without_its_password(
+    kind: Any, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with faulty_server(plain(response(b"<h1>blocked</h1>", status=status))) as server:
+        monkeypatch.setenv("HTTP_PROXY", server.url.replace("//", "//me:secret@"))
+        monkeypatch.setenv("HTTPS_PROXY", server.url.replace("//", "//me:secret@"))
+        for url in ("http://gate.test", "https://gate.test"):
+            if url.startswith("https") and status.startswith("200"):
+                continue  # The tunnel is open, and TLS fails in it.
+            with pytest.raises(GateError, match=f"through the proxy {server.url} of the environment") as caught:
+                _decide(kind(url, retries=Retries(longest_outage=0.0)))
+            assert "secret" not in str(caught.value)
+            assert status[:3] in str(caught.value) or status.startswith("200")
+
+
+def _decide(gate: Any) -> None:
+    if isinstance(gate, Gate):
+        with gate:
+            gate.decide(FILE)
+        return
+
+    async def decide() -> None:
+        async with gate:
+            await gate.decide(FILE)
+
+    asyncio.run(decide())
 
 
 def test_certificates_that_cannot_be_loaded_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

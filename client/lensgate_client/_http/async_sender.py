@@ -85,7 +85,7 @@ class AsyncSender:
 
     async def _exchange(self, attempt: Attempt) -> AttemptResult:
         async with self._http.stream(**request_options(attempt)) as response:
-            reader = ResponseReader(response, attempt.request.max_bytes)
+            reader = ResponseReader(response, attempt.request.max_bytes, self._proxy)
             async for chunk in araw_chunks(response):
                 if not reader.add(chunk):
                     break

@@ -38,6 +38,16 @@ def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
         raise ValueError(f"the variable {name.upper()}_PROXY is not the URL of a proxy: {reason}") from None
 
 
+def describe_proxy(proxy: httpx.Proxy) -> str:
+    """Name a proxy without its credentials, and how to avoid it."""
+    return f"through the proxy {origin(proxy.url)} of the environment: NO_PROXY lists the hosts without one"
+
+
+def origin(url: httpx.URL) -> str:
+    """Return scheme, host and port, without credentials."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
 def find_certificates(url: httpx.URL) -> ssl.SSLContext:
     """Return the context for TLS with the certificates of SSL_CERT_FILE or SSL_CERT_DIR, else with those of httpx.
 

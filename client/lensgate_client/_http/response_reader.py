@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 
+from lensgate_client._http.environment import describe_proxy
 from lensgate_client._protocol.requests import GateResponse
 from lensgate_client.errors import UnexpectedAnswer, quoted
 
@@ -14,14 +15,16 @@ class ResponseReader:
     Args:
         response: an open response; its raw body is passed to `add` in chunks.
         max_bytes: size limit of the body.
+        proxy: that of the environment. It sees requests without TLS and may answer them itself.
 
     Raises:
         UnexpectedAnswer: the headers do not belong to a response of a gate.
     """
 
-    def __init__(self, response: httpx.Response, max_bytes: int) -> None:
+    def __init__(self, response: httpx.Response, max_bytes: int, proxy: httpx.Proxy | None = None) -> None:
         self._response = response
         self._max_bytes = max_bytes
+        self._way = "" if proxy is None or response.url.scheme == "https" else f", {describe_proxy(proxy)}"
         self._body = bytearray()
         encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity"):
@@ -43,7 +46,7 @@ class ResponseReader:
     def result(self) -> GateResponse:
         """Return the response; the body of an error may be truncated."""
         headers = {name.lower(): value for name, value in self._response.headers.items()}
-        return GateResponse(self._response.status_code, headers, bytes(self._body))
+        return GateResponse(self._response.status_code, headers, bytes(self._body), self._way)
 
     def _reject_length(self) -> None:
         self._reject(f"it is longer than {self._max_bytes:,} bytes")
@@ -52,7 +55,7 @@ class ResponseReader:
         # The status of an error is sufficient without its body.
         status = self._response.status_code
         if status == 200:
-            raise UnexpectedAnswer(f"not a response of a Lensgate ({reason})", status=status)
+            raise UnexpectedAnswer(f"not a response of a Lensgate ({reason}{self._way})", status=status)
 
 
 def raw_chunks(response: httpx.Response) -> Iterator[bytes]:

@@ -104,7 +104,7 @@ class Sender:
 
     def _exchange(self, attempt: Attempt) -> AttemptResult:
         with self._http.stream(**request_options(attempt)) as response:
-            reader = ResponseReader(response, attempt.request.max_bytes)
+            reader = ResponseReader(response, attempt.request.max_bytes, self._proxy)
             for chunk in raw_chunks(response):
                 if not reader.add(chunk):
                     break

@@ -4,6 +4,7 @@ import re
 
 import httpx
 
+from lensgate_client._http.environment import describe_proxy, origin
 from lensgate_client.errors import DeadlineExceeded, GateError, GateUnreachable, UnexpectedAnswer, single_line
 
 _MAX_REASON = 300
@@ -22,11 +23,9 @@ def transport_error(error: httpx.RequestError, proxy: httpx.Proxy | None = None)
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
             if proxy is not None:
-                text += (
-                    f", through the proxy {_origin(proxy.url)} of the environment: NO_PROXY lists the hosts without one"
-                )
+                text += f", {describe_proxy(proxy)}"
             return GateUnreachable(
-                f"cannot connect to the gate at {_origin(error.request.url)}, is it running? ({text})"
+                f"cannot connect to the gate at {origin(error.request.url)}, is it running? ({text})"
             )
         case httpx.TimeoutException():
             return DeadlineExceeded(f"the gate did not respond in time ({text})")
@@ -36,8 +35,3 @@ def transport_error(error: httpx.RequestError, proxy: httpx.Proxy | None = None)
             return GateUnreachable(f"the connection to the gate was lost before its response ({text})", is_lost=True)
         case _:
             return UnexpectedAnswer(f"the request cannot be sent to the gate ({text})")
-
-
-def _origin(url: httpx.URL) -> str:
-    """Return scheme, host and port, without credentials."""
-    return f"{url.scheme}://{url.netloc.decode('ascii')}"

@@ -34,11 +34,12 @@ class GateRequest:
 
 @dataclass(frozen=True, slots=True)
 class GateResponse:
-    """One HTTP response; the names of `headers` are in lower case."""
+    """One HTTP response; the names of `headers` are in lower case. `way` names a proxy that may have answered."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
+    way: str = ""
 
 
 def model_request(_seconds: float) -> GateRequest:

@@ -36,7 +36,9 @@ def read_error(response: GateResponse, *, now: float) -> GateError | None:
         detail = f"HTTP {response.status} redirects to {quoted(target)}: pass the URL of the gate itself"
     if not isinstance(detail, str):
         body = single_line(response.content[:_MAX_QUOTED].decode(errors="replace"))
-        detail = f"HTTP {response.status} without a problem document of a Lensgate: {body or 'empty body'}"
+        detail = (
+            f"HTTP {response.status} without a problem document of a Lensgate{response.way}: {body or 'empty body'}"
+        )
     if not isinstance(request_id, str):
         request_id = response.headers.get("x-request-id")
     return error_for_response(
@@ -200,7 +202,7 @@ def _validation(response: GateResponse) -> Iterator[None]:
 def _unexpected(response: GateResponse, reason: str) -> UnexpectedAnswer:
     body = quoted(response.content[:_MAX_QUOTED].decode(errors="replace"))
     why = truncated(single_line(reason), _MAX_QUOTED)
-    return UnexpectedAnswer(f"not a response of a Lensgate ({why}): {body}", status=response.status)
+    return UnexpectedAnswer(f"not a response of a Lensgate ({why}{response.way}): {body}", status=response.status)
 
 
 def _load(content: bytes) -> dict[str, Any]:
