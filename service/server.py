@@ -142,13 +142,15 @@ class Server(QuietServer):
         if self._link is not None:
             self._connect(self._link)
         self._listeners: list[socket.socket] | None = None
-        self._handshakes = Handshakes(runtime.place.share(MAX_HANDSHAKES))
+        on_refusal = runtime.metrics.observe_refusal
+        self._handshakes = Handshakes(runtime.place.share(MAX_HANDSHAKES), on_refusal)
         super().__init__(
             make_config(
                 create_app(inference, guard, tracer=tracer, parts=(watch, self.grpc)),
                 settings,
                 port=settings.port,
                 connections=runtime.connections,
+                on_refusal=on_refusal,
                 # Every admitted request is answered or times out within this.
                 timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
                 tls=self._tls(),

@@ -54,6 +54,7 @@ def make_probe_server(runtime: Runtime) -> SecondServer | None:
             settings,
             port=settings.metrics_port,
             connections=runtime.connections,
+            on_refusal=runtime.metrics.observe_refusal,
             lifespan="off",
             timeout_graceful_shutdown=1,
         )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 WRITE_SECONDS = 30.0
@@ -42,9 +42,11 @@ class Connections:
 
     Args:
         most: maximum number of connections.
+        on_refusal: called with the reason for each refused request, and for each connection that the limit closes.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+        self.on_refusal = on_refusal
         self._most = most
         self._open: set[OpenConnection] = set()
         # Dicts as ordered sets.
@@ -58,8 +60,10 @@ class Connections:
 
     def enter(self, connection: OpenConnection) -> bool:
         """Count a connection; False if all others have a request in progress: the caller then has to close it."""
-        if len(self._open) >= self._most and not self._displace():
-            return False
+        if len(self._open) >= self._most:
+            self.on_refusal("connections")
+            if not self._displace():
+                return False
         self._open.add(connection)
         self._new[connection] = None
         if self._timer is None:
@@ -114,9 +118,11 @@ class Handshakes:
 
     Args:
         most: maximum number of handshakes.
+        on_refusal: called with the reason for each refused request, and for each handshake that the limit ends.
     """
 
-    def __init__(self, most: int = MAX_HANDSHAKES) -> None:
+    def __init__(self, most: int = MAX_HANDSHAKES, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+        self.on_refusal = on_refusal
         self._most = min(most, _most_by_descriptors() // 8 or 1)
         self._waiting: dict[asyncio.Transport, None] = {}
 
@@ -125,6 +131,7 @@ class Handshakes:
         """Count a handshake while the block runs."""
         self._waiting[transport] = None
         if len(self._waiting) > self._most:
+            self.on_refusal("handshakes")
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
             oldest.abort()

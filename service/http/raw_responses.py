@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
 from service.errors import ServiceError
@@ -10,8 +11,9 @@ from service.ids import new_id
 log = logging.getLogger(__name__)
 
 
-def make_refusal(error: ServiceError) -> bytes:
-    """Return a complete answer, and log it."""
+def make_refusal(error: ServiceError, on_refusal: Callable[[str], None]) -> bytes:
+    """Return a complete answer, log it, and pass its code to `on_refusal`."""
+    on_refusal(error.code)
     request_id = new_id()
     log.info("refused: %s", error.detail, extra={"fields": {"request_id": request_id, "status": error.status}})
     body = json.dumps(error.problem(request_id)).encode()

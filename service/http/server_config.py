@@ -28,15 +28,24 @@ class Tls:
 
 
 def make_config(
-    app: ASGIApp, settings: Settings, *, port: int, connections: int, tls: Tls | None = None, **more: Any
+    app: ASGIApp,
+    settings: Settings,
+    *,
+    port: int,
+    connections: int,
+    on_refusal: Callable[[str], None],
+    tls: Tls | None = None,
+    **more: Any,
 ) -> uvicorn.Config:
     """Configure one port with a limit on open connections; `more` is uvicorn's.
+
+    `on_refusal` is called with the reason for what is refused before it reaches the app.
 
     With a version of uvicorn that was not tested its own protocol serves the port, and a warning names the limits that
     this costs.
     """
     if uvicorn_adapter.is_tested():
-        protocol = _gate_protocol(settings, connections)
+        protocol = _gate_protocol(settings, Connections(connections, on_refusal))
         chosen: dict[str, Any] = {"http": protocol if tls is None else _secured(protocol, tls)}
     else:
         tested = ".".join(map(str, uvicorn_adapter.TESTED))
@@ -60,13 +69,13 @@ def make_config(
     )
 
 
-def _gate_protocol(settings: Settings, connections: int) -> Callable[..., asyncio.Protocol]:
+def _gate_protocol(settings: Settings, connections: Connections) -> Callable[..., asyncio.Protocol]:
     # Imported only with a tested version: another one may lack the modules behind it.
     from service.http.uvicorn_adapter.protocol import GateProtocol  # noqa: PLC0415
 
     return partial(
         GateProtocol,
-        connections=Connections(connections),
+        connections=connections,
         max_header_bytes=settings.max_header_bytes,
     )
 

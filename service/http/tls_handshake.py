@@ -85,7 +85,8 @@ class Handshake(asyncio.Protocol):
         """Answer, and discard the rest of the request: closing on unread bytes would lose the answer."""
         self._is_refused = True
         self._early.clear()
-        transport.write(make_refusal(MalformedRequest("this port takes TLS only: use https://, not http://")))
+        error = MalformedRequest("this port takes TLS only: use https://, not http://")
+        transport.write(make_refusal(error, self._handshakes.on_refusal))
         transport.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):

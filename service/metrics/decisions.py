@@ -22,6 +22,9 @@ from service.metrics.sources import SourceMetrics
 UPLOAD_STATUSES = (200, 413, 422, 500, 503, 504)
 """Of an image of an upload: decided, too large, not a valid image, and the faults of the service."""
 
+REFUSAL_REASONS = ("malformed_request", "expectation_failed", "header_too_large", "connections", "handshakes")
+"""The codes of answers to malformed HTTP, and the limits by which connections are closed without an answer."""
+
 SHED_REASONS = ("images", "bytes", "deadline", "streams", "calls", "rate_limit")
 
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -109,6 +112,10 @@ class Metrics:
         """Count one request that was not admitted."""
         self._shed.add((reason,))
 
+    def observe_refusal(self, reason: str) -> None:
+        """Count one request or connection that was refused before it reached the app."""
+        self._refusals.add((reason,))
+
     def observe_decode(self, seconds: float) -> None:
         """Time one decode."""
         self._decode_seconds.observe(seconds, ())
@@ -186,6 +193,13 @@ class Metrics:
         )
         for status in UPLOAD_STATUSES:
             self._upload_images.expect((str(status),))
+        self._refusals = self._counter(
+            "http_refusals",
+            "Requests that are not valid HTTP, and connections closed by a limit; lensgate_requests_total has neither",
+            "reason",
+        )
+        for reason in REFUSAL_REASONS:
+            self._refusals.expect((reason,))
         self._shed = self._counter("shed", "Requests not admitted", "reason")
         for reason in SHED_REASONS:
             self._shed.expect((reason,))

@@ -17,6 +17,7 @@ from service.http import connections
 from service.http import tls_handshake as handshake
 from service.http.connections import Connections
 from service.http.scope_state import RequestState
+from service.metrics.decisions import REFUSAL_REASONS
 from tests.service.access.certificates import make_certificate
 from tests.support.attacks import connected, read_all, read_head, send
 from tests.support.images import encode, flat
@@ -24,6 +25,7 @@ from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, Running, running_process, running_service, wait_until
 
 WHITE = encode(flat(255))
+REFUSALS = "lensgate_http_refusals_total"
 PROBE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
@@ -121,6 +123,23 @@ def test_framing_that_two_servers_could_read_differently_is_a_400(service: Runni
 )
 def test_what_is_no_http_1_is_a_400(service: Running, line: bytes) -> None:
     assert send(service.url, line + b"\r\n\r\n").status == 400
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (b"GET / HTTP/3.0\r\n\r\n", "malformed_request"),
+        (b"GET / HTTP/1.1\r\nA: " + b"a" * 70_000 + b"\r\n\r\n", "header_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nExpect: 200-ok\r\n\r\n", "expectation_failed"),
+    ],
+)
+def test_a_refusal_before_the_app_is_counted(service: Running, request_: bytes, reason: str) -> None:
+    metrics = service.runtime.metrics
+    for url in (service.url, service.server.metrics_url or ""):
+        before = {name: metrics.registry.get_sample_value(REFUSALS, {"reason": name}) for name in REFUSAL_REASONS}
+        assert send(url, request_).status >= 400
+        after = {name: metrics.registry.get_sample_value(REFUSALS, {"reason": name}) for name in REFUSAL_REASONS}
+        assert after == {**before, reason: (before[reason] or 0) + 1}
 
 
 def test_chunks_are_no_part_of_http_1_0(service: Running) -> None:
@@ -242,6 +261,11 @@ def test_more_handshakes_than_may_be_keep_nobody_out(tmp_path: Path) -> None:
         first, *_ = [stack.enter_context(connected(url)) for _ in range(150)]
         assert httpx.get(f"{url}/livez", verify=files.trust(), trust_env=False, timeout=TIMEOUT).status_code == 200
         assert read_all(first) == b""
+        plain = send(url.replace("https", "http"), PROBE)
+        assert plain.status == 400
+        registry = service.runtime.metrics.registry
+        assert (registry.get_sample_value(REFUSALS, {"reason": "handshakes"}) or 0) >= 150 - connections.MAX_HANDSHAKES
+        assert registry.get_sample_value(REFUSALS, {"reason": "malformed_request"}) == 1
 
 
 def test_a_connection_beyond_the_most_takes_the_place_of_an_idle_one() -> None:
@@ -257,6 +281,8 @@ def test_a_connection_beyond_the_most_takes_the_place_of_an_idle_one() -> None:
         # It has sent a request before: those that have not go first.
         kept.sendall(PROBE)
         assert read_head(kept).startswith(b"HTTP/1.1 200 ")
+        # Of 42 connections eight were open at a time.
+        assert service.runtime.metrics.registry.get_sample_value(REFUSALS, {"reason": "connections"}) == 34
 
 
 class FakeConnection:
@@ -278,7 +304,8 @@ class FakeConnection:
 
 def test_where_every_connection_is_at_work_a_new_one_is_closed() -> None:
     async def run() -> None:
-        door = Connections(2)
+        refused: list[str] = []
+        door = Connections(2, refused.append)
         first, second, third = FakeConnection(), FakeConnection(), FakeConnection()
         for connection in (first, second):
             assert door.enter(connection)  # type: ignore[arg-type]
@@ -287,6 +314,7 @@ def test_where_every_connection_is_at_work_a_new_one_is_closed() -> None:
         door.rest(second)  # type: ignore[arg-type]
         assert door.enter(third)  # type: ignore[arg-type]
         assert (first.transport.is_aborted, second.transport.is_aborted) == (False, True)
+        assert refused == ["connections"] * 2
         assert len(door) == 2
         door.leave(first)  # type: ignore[arg-type]
         door.leave(third)  # type: ignore[arg-type]

@@ -312,7 +312,7 @@ class GateProtocol(HttpToolsProtocol):
             # The reader sees a disconnect, and its answer is discarded.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(make_refusal(error))
+        self.transport.write(make_refusal(error, self._all.on_refusal))
         self._close_slowly()
 
     def _close_slowly(self) -> None:
