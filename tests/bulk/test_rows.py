@@ -196,6 +196,12 @@ def test_a_file_without_row_groups_is_an_empty_table(bulk: Bulk, tmp_path: Path)
         ran = bulk(tmp_path / "x.parquet", tmp_path / "out")
         assert (ran.status, ran.summary["images"]) == (0, 0)
     assert read_rows(tmp_path / "out") == []
+    ran = bulk(tmp_path / "x.parquet", tmp_path / "asked", "--expected-column", "label")
+    assert (ran.status, "has no column 'label', only image" in ran.err) == (1, True)
+    # Where it is not the first file, the error is a row.
+    (tmp_path / "a.parquet").write_bytes(parquet_bytes({"image": IMAGES[:1], "label": ["glasses"]}))
+    bulk(tmp_path / "*.parquet", tmp_path / "both", "--expected-column", "label")
+    assert [row["error"] for row in read_rows(tmp_path / "both")] == [None, "corrupt_shard"]
 
 
 def class_labels(names: list[str] | None, values: list[object], kind: pa.DataType, *, feature: str = "") -> bytes:
