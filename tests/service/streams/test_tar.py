@@ -21,7 +21,8 @@ FORMATS: list[Format] = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_F
 LIMIT = 2**40
 SHARD = archive([("a.png", b"first" * 200), ("a.cls", b"1"), ("b/c.JPG", b""), ("d.webp", b"third")])
 
-contents = st.binary(max_size=1500)
+# A file that begins like an image is one whatever its name, which `by_tarfile` does not know.
+contents = st.binary(max_size=1500).filter(lambda data: data[:1] not in (b"\x89", b"\xff", b"R"))
 stems = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), min_size=1, max_size=130)
 # A dot inside of a stem may make it another sample's companion; a leading one makes its content decide.
 endings = st.sampled_from([*IMAGE_ENDINGS, ".PNG", ".cls", ".json", ""])
