@@ -169,7 +169,7 @@ def test_an_operation_is_tried_with_a_token_instead_of_the_session(browser: Brow
         expect(send(page, DECISIONS)).to_contain_text('"decision"')
 
 
-def test_where_the_clipboard_is_closed_the_command_is_marked(browser: Browser, idle: Running) -> None:
+def test_without_clipboard_access_the_command_is_selected(browser: Browser, idle: Running) -> None:
     with open_page(browser, idle.url) as page:
         page.add_init_script("delete Navigator.prototype.clipboard")
         open_docs(page, f"/docs{DECISIONS}")
@@ -178,7 +178,7 @@ def test_where_the_clipboard_is_closed_the_command_is_marked(browser: Browser, i
         assert page.evaluate("getSelection().toString()") == command_of(page, DECISIONS)
 
 
-def test_what_cannot_be_loaded_is_said_and_tried_again(browser: Browser, idle: Running) -> None:
+def test_failed_load_is_shown_and_retried(browser: Browser, idle: Running) -> None:
     with open_page(browser, idle.url, allowed=["ERR_FAILED"]) as page:
         page.route("**/openapi.json", lambda route: route.abort())
         page.goto("/docs")

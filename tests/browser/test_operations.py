@@ -165,7 +165,7 @@ def test_the_latest_discarded_images_are_shown_with_what_is_known_of_them(browse
         expect(page.locator(".thumb").nth(1)).to_contain_text("uncertain")
 
 
-def test_what_is_discarded_while_one_looks_appears_by_itself(browser: Browser, busy: Running) -> None:
+def test_new_discarded_image_appears_without_a_reload(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
         expect(page.locator(".thumb")).to_have_count(12)
@@ -213,7 +213,7 @@ def test_the_history_is_read_under_the_pointer(browser: Browser, busy: Running) 
         expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
 
 
-def test_the_history_is_a_table_for_who_cannot_see_the_chart(browser: Browser, busy: Running) -> None:
+def test_history_has_a_table_for_screen_readers(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
         wait_for_numbers(page)
@@ -240,7 +240,7 @@ def test_the_first_tab_leads_past_the_header(browser: Browser, busy: Running) ->
         expect(page.locator("#main")).to_be_focused()
 
 
-def test_nothing_discarded_is_no_fault(browser: Browser, tmp_path: Path) -> None:
+def test_without_discarded_images_the_page_says_so(browser: Browser, tmp_path: Path) -> None:
     with running_service(records_url=f"sqlite:///{tmp_path}/r.db") as service, open_page(browser, service.url) as page:
         page.goto("/")
         expect(page.locator("#latest")).to_contain_text("No discarded images.")

@@ -5,7 +5,7 @@ from tests.browser.panel import BLANK, SNAPSHOT, change_snapshot, refuse, wait_f
 from tests.support.servers import Running, running_service
 
 
-def test_drift_whose_limit_is_not_known_is_no_trouble(browser: Browser, busy: Running) -> None:
+def test_drift_without_a_limit_is_shown_without_an_alarm(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         change_snapshot(page, lambda snapshot: snapshot.update(drift={"psi": 0.3, "limit": None}))
         page.goto("/")
@@ -13,7 +13,7 @@ def test_drift_whose_limit_is_not_known_is_no_trouble(browser: Browser, busy: Ru
         expect(page.locator("#drift")).to_have_class("value")
 
 
-def test_with_records_off_it_is_said_and_nothing_is_asked_for(browser: Browser, idle: Running) -> None:
+def test_without_records_the_reason_is_shown_and_no_request_is_sent(browser: Browser, idle: Running) -> None:
     asked: list[str] = []
     with open_page(browser, idle.url) as page:
         page.on("request", lambda request: asked.append(request.url))
@@ -117,7 +117,7 @@ def test_a_service_that_is_away_leaves_its_last_numbers_dimmed_until_it_is_back(
         expect(page.locator("#content")).to_have_class("operations")
 
 
-def test_who_may_not_see_the_numbers_is_told_what_to_ask_for(browser: Browser, busy: Running) -> None:
+def test_caller_without_the_scope_sees_the_scope_to_ask_for(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url, allowed=["403"]) as page:
         page.route(SNAPSHOT, refuse(403, "forbidden", "this token has no scope review"))
         page.goto("/")
@@ -126,7 +126,7 @@ def test_who_may_not_see_the_numbers_is_told_what_to_ask_for(browser: Browser, b
         check_accessibility(page)
 
 
-def test_who_is_not_logged_in_is_led_to_the_login_and_back(browser: Browser, busy: Running) -> None:
+def test_unauthorized_page_redirects_to_the_login(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url, allowed=["401"]) as page:
         page.route(SNAPSHOT, refuse(401, "unauthorized", "no session"))
         page.route("**/login?*", lambda route: route.fulfill(body=BLANK, content_type="text/html"))

@@ -67,7 +67,7 @@ def test_of_several_files_the_first_is_decided_about_and_the_others_are_mentione
         expect(page.locator("#verdict")).not_to_contain_text("not sent")
 
 
-def test_what_the_generator_was_asked_for_changes_the_decision(browser: Browser, busy: Running) -> None:
+def test_expected_label_changes_the_shown_decision(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
         page.set_input_files("#file", file_of(BRIGHT))
@@ -76,7 +76,7 @@ def test_what_the_generator_was_asked_for_changes_the_decision(browser: Browser,
         expect(page.locator("#verdict")).to_contain_text("Label glasses, expected no glasses.")
 
 
-def test_what_is_no_image_is_told_why_it_has_no_decision(browser: Browser, busy: Running) -> None:
+def test_invalid_file_shows_its_error(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url, allowed=["422"]) as page:
         page.goto("/")
         page.set_input_files("#file", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image at all"})
@@ -128,7 +128,7 @@ def test_without_the_clipboard_the_command_is_selected(browser: Browser, idle: R
         assert "curl --data-binary" in page.evaluate("getSelection().toString()")
 
 
-def test_who_logged_in_tries_an_image_and_logs_out(browser: Browser, tmp_path: Path) -> None:
+def test_logged_in_user_tries_an_image_and_logs_out(browser: Browser, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens.toml", {"eva": 'scopes = ["review", "decide"]'})
     with running_service(tokens=tokens) as service, open_page(browser, service.url) as page:
         page.goto("/")
@@ -144,7 +144,7 @@ def test_who_logged_in_tries_an_image_and_logs_out(browser: Browser, tmp_path: P
         expect(page).to_have_url(f"{service.url}/login?next=/")
 
 
-def test_who_may_look_and_not_decide_is_told_so(browser: Browser, tmp_path: Path) -> None:
+def test_reviewer_without_scope_decide_sees_the_reason(browser: Browser, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens.toml", {"eva": 'scopes = ["review"]'})
     with running_service(tokens=tokens) as service, open_page(browser, service.url, allowed=["403"]) as page:
         page.goto("/")

@@ -248,7 +248,7 @@ def test_single_keys_can_be_switched_off(desk: Desk) -> None:
         desk.awaits(face_0="no_glasses")
 
 
-def test_what_was_judged_is_downloaded(desk: Desk) -> None:
+def test_verdicts_are_downloaded(desk: Desk) -> None:
     (record,) = desk.fill(1)
     ReviewQueue(desk.store).judge(Reviewer("Anna"), record, Verdict.GLASSES)
     with desk.sit_down() as page:

@@ -36,7 +36,7 @@ def test_the_next_image_is_there_before_the_verdict_is_saved(desk: Desk) -> None
         desk.awaits(face_0="glasses", face_1="no_glasses", face_2="unclear")
 
 
-def test_what_is_not_saved_is_sent_again_and_held_on_to(desk: Desk) -> None:
+def test_unsaved_verdicts_are_kept_and_sent_again(desk: Desk) -> None:
     desk.fill(3)
     with desk.sit_down(allowed=REFUSED) as page:
         shown(page, "face-0")
@@ -56,7 +56,7 @@ def test_what_is_not_saved_is_sent_again_and_held_on_to(desk: Desk) -> None:
         desk.awaits(face_0="glasses", face_1="no_glasses")
 
 
-def test_who_was_slower_is_told_and_goes_on(desk: Desk) -> None:
+def test_conflicting_verdict_is_shown_and_the_review_continues(desk: Desk) -> None:
     records = desk.fill(3)
     with desk.sit_down(allowed=REFUSED) as page:
         shown(page, "face-0")
@@ -97,7 +97,7 @@ def test_undo_of_a_verdict_after_a_refused_one_deletes_it(desk: Desk) -> None:
         saved(page)
 
 
-def test_nothing_waits_until_something_does(desk: Desk) -> None:
+def test_empty_queue_is_shown_until_an_image_arrives(desk: Desk) -> None:
     with desk.sit_down(width=NARROW) as page:
         expect(page.get_by_text("No discarded images are waiting for a verdict.")).to_be_visible()
         check_accessibility(page)

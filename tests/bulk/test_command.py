@@ -161,7 +161,7 @@ def test_a_stream_on_a_full_disk_loses_messages_only(
 
 
 @pytest.mark.parametrize("place", ["SRC", "DST", "--keep"])
-def test_a_home_folder_of_nobody_is_refused(place: str, bulk: Bulk, faces: Path, tmp_path: Path) -> None:
+def test_unknown_user_in_a_home_path_is_an_error(place: str, bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     given = {"SRC": faces, "DST": tmp_path / "out", "--keep": tmp_path / "keep"} | {place: "~nobody-has-this-name/x"}
     ran = bulk(given["SRC"], given["DST"], "--keep", given["--keep"])
     assert (ran.status, ran.out) == (2, "")

@@ -50,7 +50,7 @@ def layer_folders(engine: Engine, folder: Path) -> list[Path]:
     return list((folder / "files").iterdir())
 
 
-def test_the_old_builder_refuses_at_the_first_step_that_runs(built: Built) -> None:
+def test_legacy_builder_fails_at_the_first_run_step(built: Built) -> None:
     refusal = built.refusals["old builder"]
     assert refusal.returncode != 0
     assert "--mount option requires BuildKit" in refusal.stdout
@@ -59,7 +59,7 @@ def test_the_old_builder_refuses_at_the_first_step_that_runs(built: Built) -> No
     assert carried_out[0].startswith("--mount=")
 
 
-def test_a_base_without_a_way_out_cannot_be_built_on_without_secrets(built: Built) -> None:
+def test_image_without_network_cannot_be_built_without_secrets(built: Built) -> None:
     """The images were built on it with them, so that all three secrets work, and none of them is required."""
     refusal = built.refusals["without secrets"]
     assert refusal.returncode != 0

@@ -39,7 +39,7 @@ def gate(engine: Engine, built: Built, tmp_path_factory: pytest.TempPathFactory)
         yield project
 
 
-def test_sixteen_large_pictures_at_once_fit_the_limit(
+def test_sixteen_concurrent_large_images_fit_the_memory_limit(
     gate: Compose, sample: Path, tmp_path: Path, notes: list[str]
 ) -> None:
     picture = tmp_path / "large.png"

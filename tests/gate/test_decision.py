@@ -57,6 +57,6 @@ def test_accepted_images_are_outside_the_band_and_as_requested(
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.6, 0.4), (-0.1, 0.5), (0.5, 1.1), (float("nan"), 0.6)])
-def test_a_band_that_is_none_is_refused(low: float, high: float) -> None:
+def test_invalid_band_is_rejected(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="0 <= low <= high <= 1"):
         Band(low, high)

@@ -100,7 +100,7 @@ def test_a_rollback_after_rollback_and_promotion_returns_to_the_restored_version
     assert [many.rollback().version for _ in range(3)] == ["3", "2", "1"]
 
 
-def test_versions_that_are_gone_are_passed_over(many: ModelStore) -> None:
+def test_rollback_skips_deleted_versions(many: ModelStore) -> None:
     for version in "32":
         shutil.rmtree(many.folder / version)
     assert many.rollback() == Rollback("1", ("3", "2"))
@@ -147,7 +147,7 @@ def test_promotions_wait_for_one_another(many: ModelStore, monkeypatch: pytest.M
     assert (many.current(), many.history()) == ("2", ["1", "2", "3", "4", "1"])
 
 
-def test_a_name_that_is_taken_meanwhile_is_not_overwritten(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrently_created_version_is_not_overwritten(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def take(path: Path, data: bytes) -> None:
         (store.folder / "11/taken").mkdir(parents=True, exist_ok=True)
         write_atomically(path, data)

@@ -261,7 +261,7 @@ def test_a_padded_jpeg_header_is_refused_at_once(filling: bytes) -> None:
         read_pixels(data[:20] + filling + data[20:], SIZE)
 
 
-def test_bytes_that_read_like_an_exif_chunk_are_none() -> None:
+def test_exif_bytes_outside_a_chunk_are_ignored() -> None:
     data = encode(flat(9))
     comment = png_chunk(b"tEXt", b"Comment\x00....eXIfMM\x00*\x00\x00\x00\x08")
     split = data.index(b"IDAT") - 4

@@ -108,7 +108,7 @@ def test_cuda_that_is_not_there_is_an_error_and_no_fallback() -> None:
         Scorer(brightness_model(), device="cuda")
 
 
-def test_a_graph_that_is_none_is_refused() -> None:
+def test_invalid_graph_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="cannot load"):
         Scorer(Model(brightness_model().card, b"no graph"))
 

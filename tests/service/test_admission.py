@@ -13,7 +13,7 @@ def admission(*, images: int = 4, total: int = 100, body: int = 50, wait: float 
     )
 
 
-def test_leaving_a_place_gives_everything_back() -> None:
+def test_leaving_a_permit_releases_images_and_bytes() -> None:
     door = admission()
     with door.admit(30, 1.0) as place:
         assert (door.images, door.bytes) == (1, 30)
@@ -22,7 +22,7 @@ def test_leaving_a_place_gives_everything_back() -> None:
     assert (door.images, door.bytes) == (0, 0)
 
 
-def test_a_fault_gives_everything_back_too() -> None:
+def test_exception_releases_images_and_bytes() -> None:
     door = admission()
     with pytest.raises(ZeroDivisionError), door.admit(None, 1.0) as place:
         place.receive(20)
@@ -30,7 +30,7 @@ def test_a_fault_gives_everything_back_too() -> None:
     assert (door.images, door.bytes) == (0, 0)
 
 
-def test_the_last_place_is_taken_and_the_next_refused() -> None:
+def test_image_beyond_the_limit_is_overloaded() -> None:
     door = admission(images=2)
     door.admit(1, 1.0)
     door.admit(1, 1.0)
@@ -77,7 +77,7 @@ def test_a_body_of_unknown_length_is_counted_as_it_comes() -> None:
             place.receive(1)
 
 
-def test_what_was_announced_is_not_counted_twice() -> None:
+def test_announced_bytes_are_counted_once() -> None:
     door = admission()
     with door.admit(30, 1.0) as place:
         place.receive(10)
@@ -110,7 +110,7 @@ def test_a_draining_service_admits_nothing() -> None:
         door.admit(1, 1.0)
 
 
-def test_who_waits_comes_in_as_soon_as_there_is_room_and_in_order() -> None:
+def test_waiting_images_are_admitted_in_order_once_there_is_room() -> None:
     async def run() -> None:
         door = admission(total=80)
         first = await door.wait(50)
@@ -134,7 +134,7 @@ def test_who_waits_comes_in_as_soon_as_there_is_room_and_in_order() -> None:
     asyncio.run(run())
 
 
-def test_who_waits_leaves_a_quarter_to_those_who_do_not() -> None:
+def test_waiting_images_leave_a_quarter_to_single_requests() -> None:
     async def run() -> None:
         door = admission(images=4, total=1000)
         places = [await door.wait(1) for _ in range(3)]
@@ -150,7 +150,7 @@ def test_who_waits_leaves_a_quarter_to_those_who_do_not() -> None:
     asyncio.run(run())
 
 
-def test_one_who_waits_and_gives_up_holds_up_nobody() -> None:
+def test_cancelled_wait_does_not_block_the_next() -> None:
     async def run() -> None:
         door = admission(images=1)
         place = await door.wait(1)
@@ -164,7 +164,7 @@ def test_one_who_waits_and_gives_up_holds_up_nobody() -> None:
     asyncio.run(run())
 
 
-def test_an_image_of_any_allowed_size_comes_in_where_nothing_else_is() -> None:
+def test_largest_allowed_image_is_admitted_into_an_idle_service() -> None:
     door = admission(total=50, body=50)
     asyncio.run(door.wait(50)).leave()
     with pytest.raises(BodyTooLarge):
@@ -184,7 +184,7 @@ def test_a_drain_ends_every_wait() -> None:
     asyncio.run(run())
 
 
-def test_there_are_only_so_many_streams() -> None:
+def test_streams_beyond_the_limit_are_overloaded() -> None:
     door = admission()
     with door.stream(), door.stream():
         with pytest.raises(Overloaded) as refused, door.stream():

@@ -77,14 +77,14 @@ def test_no_image_is_taken_before_the_threads_run() -> None:
     assert batcher.queued == 0
 
 
-def test_an_image_alone_is_not_kept_waiting() -> None:
+def test_single_image_runs_without_delay() -> None:
     bench = Bench()
     assert probability(bench.submit(51)) == 0.2
     assert bench.watch.batches == [(1, 0.0)]
     bench.close()
 
 
-def test_what_came_meanwhile_is_the_next_batch() -> None:
+def test_images_queued_during_a_run_form_the_next_batch() -> None:
     bench = Bench()
     first = bench.hold()
     rest = [bench.submit(value) for value in (51, 102, 153, 204, 255)]
@@ -106,7 +106,7 @@ def test_waits_are_measured_from_arrival_to_taking() -> None:
     assert bench.watch.waits == [0.0, 2.5]
 
 
-def test_a_wait_elsewhere_counts_as_well() -> None:
+def test_earlier_wait_is_added_to_the_observed_wait() -> None:
     bench = Bench()
     bench.submit(1, waited=1.5).result(TIMEOUT)
     assert bench.watch.waits == [1.5]
@@ -156,7 +156,7 @@ def test_one_image_that_breaks_a_batch_fails_alone() -> None:
     bench.close()
 
 
-def test_a_fault_that_passes_is_not_seen_by_anybody() -> None:
+def test_transient_failure_is_retried_without_an_error() -> None:
     bench = Bench()
     faults = iter([RuntimeError("a moment of weakness")])
     bench.scorer.fault = lambda _: next(faults, None)
@@ -164,7 +164,7 @@ def test_a_fault_that_passes_is_not_seen_by_anybody() -> None:
     bench.close()
 
 
-def test_a_model_that_answers_too_few_is_contained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_scores_are_a_runtime_error_and_the_thread_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     monkeypatch.setattr(bench.scorer, "score", lambda images: Scores(np.zeros(len(images) - 1, np.float32), None))
     with pytest.raises(RuntimeError, match="0 of 1"):
@@ -219,7 +219,7 @@ def test_the_delay_ends_when_the_backlog_does() -> None:
     bench.close()
 
 
-def test_what_is_dropped_during_the_delay_is_no_batch() -> None:
+def test_items_dropped_during_the_delay_form_no_batch() -> None:
     bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
     item, _ = bench.enter(1)
     backlog.await_hold()
@@ -231,7 +231,7 @@ def test_what_is_dropped_during_the_delay_is_no_batch() -> None:
 
 
 @pytest.mark.parametrize("first", [float("inf"), 1.0])
-def test_who_has_little_time_left_is_not_kept_waiting(first: float) -> None:
+def test_item_near_its_deadline_ends_the_batch_delay(first: float) -> None:
     bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
     futures = [bench.submit(0, deadline=first)]
     if first > 1.0:
@@ -249,7 +249,7 @@ def test_the_delay_is_no_longer_than_it_may_be() -> None:
     bench.close()
 
 
-def test_a_model_that_is_further_behind_than_decoding_is_never_idle() -> None:
+def test_batch_is_not_delayed_while_the_model_is_the_bottleneck() -> None:
     backlog = Backlog()
     bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=backlog)
     bench.scorer.fault = lambda _: setattr(bench, "now", bench.now + 0.6)
@@ -294,7 +294,7 @@ def test_closing_finishes_what_is_queued() -> None:
         bench.submit(1)
 
 
-def test_nobody_waits_for_a_thread_that_died() -> None:
+def test_dead_thread_fails_queued_items() -> None:
     bench = Bench()
     busy_with = bench.hold()
     queued = bench.submit(1)
@@ -308,7 +308,7 @@ def test_nobody_waits_for_a_thread_that_died() -> None:
         bench.submit(2)
 
 
-def test_one_who_cannot_be_told_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_callback_does_not_affect_other_items(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.hold()
 

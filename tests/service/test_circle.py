@@ -112,7 +112,7 @@ def check_second_thought(service: Running, folder: Path) -> None:
     assert {one.name for one in read_dataset(folder).train if one.glasses != one.given} == {changed.name}
 
 
-def test_what_was_thrown_away_is_judged_exported_and_learned_from(service: Running, tmp_path: Path) -> None:
+def test_discarded_images_are_reviewed_exported_and_used_in_training(service: Running, tmp_path: Path) -> None:
     decide(service)
     with running_browser() as browser, open_page(browser, service.url) as page:
         review(page)

@@ -36,7 +36,7 @@ def service() -> Iterator[Running]:
         yield running
 
 
-def test_a_flood_of_requests_on_one_connection_is_answered_one_at_a_time(service: Running) -> None:
+def test_pipelined_requests_are_answered_one_at_a_time(service: Running) -> None:
     for url in (service.url, service.server.metrics_url or ""):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with ExitStack() as stack:
@@ -121,7 +121,7 @@ def test_framing_that_two_servers_could_read_differently_is_a_400(service: Runni
 @pytest.mark.parametrize(
     "line", [b"GET / HTTP/1.1\nHost: x", b"GET /\r\nHost: x", b"PRI * HTTP/2.0\r\n\r\nSM", b"GET / HTTP/3.0"]
 )
-def test_what_is_no_http_1_is_a_400(service: Running, line: bytes) -> None:
+def test_other_http_versions_are_400(service: Running, line: bytes) -> None:
     assert send(service.url, line + b"\r\n\r\n").status == 400
 
 
@@ -142,7 +142,7 @@ def test_a_refusal_before_the_app_is_counted(service: Running, request_: bytes, 
         assert after == {**before, reason: (before[reason] or 0) + 1}
 
 
-def test_chunks_are_no_part_of_http_1_0(service: Running) -> None:
+def test_chunked_http_1_0_request_is_400(service: Running) -> None:
     head = b"POST /v1/decisions HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert send(service.url, head).status == 400
 
@@ -152,7 +152,7 @@ def test_an_expectation_that_cannot_be_met_is_a_417(service: Running) -> None:
     assert (found.status, b"expectation_failed" in found.answer) == (417, True)
 
 
-def test_a_length_may_stand_between_blanks(service: Running) -> None:
+def test_content_length_with_surrounding_blanks_is_accepted(service: Running) -> None:
     head = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: \t%d \t\r\n\r\n" % len(WHITE)
     assert send(service.url, head + WHITE).status == 200
 
@@ -232,7 +232,7 @@ def test_a_caller_that_reads_slowly_gets_all_of_it(short_writes: None) -> None: 
         assert len(read_all(connection)) > length
 
 
-def test_the_rest_of_a_refused_body_is_not_waited_for_longer_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_body_is_discarded_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.http.uvicorn_adapter.protocol.DISCARD_SECONDS", 0.3)
     for framing in (b"Content-Length: 1000000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"):
         with running_service() as service, connected(service.url) as connection:
@@ -240,7 +240,7 @@ def test_the_rest_of_a_refused_body_is_not_waited_for_longer_than_may_be(monkeyp
             assert read_all(connection).startswith(b"HTTP/1.1 405 ")
 
 
-def test_a_silent_handshake_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_silent_handshake_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(handshake, "HANDSHAKE_SECONDS", 0.5)
     files = make_certificate(tmp_path)
     with (
@@ -254,7 +254,7 @@ def test_a_silent_handshake_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert httpx.get(f"{url}/livez", verify=files.trust(), trust_env=False).status_code == 200
 
 
-def test_more_handshakes_than_may_be_keep_nobody_out(tmp_path: Path) -> None:
+def test_excess_handshakes_displace_the_oldest(tmp_path: Path) -> None:
     files = make_certificate(tmp_path)
     with running_service(tls_certificate=files.certificate, tls_key=files.key) as service, ExitStack() as stack:
         url = service.url
@@ -268,7 +268,7 @@ def test_more_handshakes_than_may_be_keep_nobody_out(tmp_path: Path) -> None:
         assert registry.get_sample_value(REFUSALS, {"reason": "malformed_request"}) == 1
 
 
-def test_a_connection_beyond_the_most_takes_the_place_of_an_idle_one() -> None:
+def test_connection_beyond_the_limit_displaces_an_idle_one() -> None:
     with running_service(max_connections=8) as service, ExitStack() as stack:
         kept = stack.enter_context(connected(service.url))
         kept.sendall(PROBE)
@@ -302,7 +302,7 @@ class FakeConnection:
         self.transport = self.Transport()
 
 
-def test_where_every_connection_is_at_work_a_new_one_is_closed() -> None:
+def test_new_connection_is_closed_if_all_others_are_busy() -> None:
     async def run() -> None:
         refused: list[str] = []
         door = Connections(2, refused.append)

@@ -12,7 +12,7 @@ from service.inference.payload import Payload
 from tests.support.servers import TIMEOUT
 
 
-def test_what_is_cancelled_while_it_waits_is_never_decoded() -> None:
+def test_task_cancelled_in_the_queue_is_not_decoded() -> None:
     go, decoded = threading.Event(), list[bytes]()
 
     def work(data: bytes) -> int:
@@ -42,7 +42,7 @@ def test_what_is_cancelled_while_it_waits_is_never_decoded() -> None:
     assert decoded == [b"first", b"third"]
 
 
-def test_what_waited_past_its_deadline_is_never_decoded() -> None:
+def test_task_past_its_deadline_is_not_decoded() -> None:
     decoded = list[bytes]()
     now = 10.0
 
@@ -58,7 +58,7 @@ def test_what_waited_past_its_deadline_is_never_decoded() -> None:
     assert decoded == [b"in time"]
 
 
-def test_a_body_is_let_go_when_its_caller_is() -> None:
+def test_cancelled_task_releases_its_body() -> None:
     go = threading.Event()
 
     async def run() -> None:
@@ -84,7 +84,7 @@ def test_a_body_is_let_go_when_its_caller_is() -> None:
     asyncio.run(run())
 
 
-def test_a_decode_that_nobody_waits_for_still_counts() -> None:
+def test_cancelled_running_decode_stays_busy_until_it_ends() -> None:
     seconds = list[float]()
     entered, go = threading.Event(), threading.Event()
 
@@ -110,7 +110,7 @@ def test_a_decode_that_nobody_waits_for_still_counts() -> None:
     assert len(seconds) == 1
 
 
-def test_whoever_waits_for_a_thread_is_the_backlog() -> None:
+def test_backlog_counts_tasks_that_wait_for_a_thread() -> None:
     go, ends = threading.Event(), list[float]()
 
     async def run() -> None:
@@ -137,7 +137,7 @@ def test_whoever_waits_for_a_thread_is_the_backlog() -> None:
     asyncio.run(run())
 
 
-def test_the_threads_end_when_the_pool_is_closed_and_not_by_any_fault() -> None:
+def test_threads_survive_exceptions_and_end_when_the_pool_is_closed() -> None:
     async def run() -> None:
         pool = DecodePool(threads=2, observe=lambda _: None)
         pool.start()
@@ -158,7 +158,7 @@ def test_the_threads_end_when_the_pool_is_closed_and_not_by_any_fault() -> None:
     asyncio.run(run())
 
 
-def test_closing_drops_what_waits() -> None:
+def test_closing_drops_the_queue() -> None:
     entered, go = threading.Event(), threading.Event()
 
     def work(_: bytes) -> bool:
@@ -180,7 +180,7 @@ def test_closing_drops_what_waits() -> None:
     asyncio.run(run())
 
 
-def test_a_body_at_fault_is_let_go_with_its_error() -> None:
+def test_failed_task_releases_its_body() -> None:
     class Body:
         """A body that supports weak references, unlike bytes."""
 

@@ -102,7 +102,7 @@ def test_bytes_after_the_announced_body_are_no_part_of_it(service: Running) -> N
     assert_serves(service)
 
 
-def test_a_body_shorter_than_announced_is_cut_off_when_its_time_is_up() -> None:
+def test_body_shorter_than_announced_times_out() -> None:
     with running_service(timeout_ms=200) as service, connected(service.url) as connection:
         connection.sendall(HEAD + WHITE[:-1])
         assert received(connection).startswith(b"HTTP/1.1 504 ")
@@ -110,7 +110,7 @@ def test_a_body_shorter_than_announced_is_cut_off_when_its_time_is_up() -> None:
         assert_serves(service)
 
 
-def test_bodies_that_trickle_hold_no_decode_thread_and_are_cut_off() -> None:
+def test_slow_bodies_hold_no_decode_thread_and_time_out() -> None:
     with running_service(timeout_ms=1500, decode_threads=1) as service, ExitStack() as stack:
         slow = [stack.enter_context(connected(service.url)) for _ in range(8)]
         for connection in slow:
@@ -126,9 +126,7 @@ def test_bodies_that_trickle_hold_no_decode_thread_and_are_cut_off() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/deci", b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nX-Slow"])
-def test_a_connection_that_never_finishes_its_head_is_closed(
-    service: Running, monkeypatch: pytest.MonkeyPatch, sent: bytes
-) -> None:
+def test_incomplete_header_times_out(service: Running, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     with connected(service.url) as connection:
         connection.sendall(sent)
@@ -153,7 +151,7 @@ def test_a_connection_that_never_finishes_its_head_is_closed(
     ],
     ids=["TLS", "half a line", "negative length", "length and chunks", "two lengths", "no chunk"],
 )
-def test_what_is_no_http_is_a_problem_document_and_the_end_of_the_connection(service: Running, sent: bytes) -> None:
+def test_malformed_http_is_a_400_problem_and_closes_the_connection(service: Running, sent: bytes) -> None:
     with connected(service.url) as connection:
         connection.sendall(sent)
         answer = b""
@@ -166,7 +164,7 @@ def test_what_is_no_http_is_a_problem_document_and_the_end_of_the_connection(ser
     assert_serves(service)
 
 
-def test_thousands_of_tiny_requests_leave_nothing_behind(service: Running) -> None:
+def test_thousands_of_tiny_requests_release_all_capacity(service: Running) -> None:
     request = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
     with ExitStack() as stack:
         connections = [stack.enter_context(connected(service.url)) for _ in range(20)]
@@ -192,7 +190,7 @@ def test_pipelined_requests_are_answered_in_order(service: Running) -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 1000, 70_000, 10**9])
-def test_a_body_is_whole_however_it_comes_and_so_is_what_follows_it(service: Running, piece: int) -> None:
+def test_body_in_any_pieces_is_complete_and_so_is_the_next_request(service: Running, piece: int) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (256 if piece > 1 else 32, 256 if piece > 1 else 32, 3), np.uint8)
     bodies = [encode(noise), WHITE, encode(noise // 2), encode(noise // 4)]
     alone = [service.post(body).json()["glasses_probability"] for body in bodies]
@@ -209,7 +207,7 @@ def test_a_body_is_whole_however_it_comes_and_so_is_what_follows_it(service: Run
 
 
 @pytest.mark.parametrize("piece", [1000, 10**9])
-def test_a_body_that_was_refused_is_read_past_and_the_connection_goes_on(piece: int) -> None:
+def test_refused_body_is_discarded_and_the_connection_stays_open(piece: int) -> None:
     with running_service(max_body_bytes=10_000) as service, connected(service.url) as connection:
         refused = HEAD.replace(b"%d" % len(WHITE), b"3000000")
         for _ in range(2):
@@ -220,7 +218,7 @@ def test_a_body_that_was_refused_is_read_past_and_the_connection_goes_on(piece: 
         assert_serves(service)
 
 
-def test_a_body_given_up_in_the_middle_is_the_last_of_its_connection() -> None:
+def test_body_abandoned_in_the_middle_closes_the_connection() -> None:
     with running_service(timeout_ms=200) as service, connected(service.url) as connection:
         connection.sendall(HEAD.replace(b"%d" % len(WHITE), b"1000000") + bytes(300_000))
         answer = received(connection)
@@ -245,9 +243,7 @@ def test_a_clock_that_jumps_moves_no_deadline(service: Running, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("stage", ["body", "decode", "queue", "inference"])
-def test_what_was_admitted_is_answered_wherever_it_is_when_the_end_comes(
-    stage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_admitted_requests_are_answered_during_shutdown(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     decoding = threading.Event()
     with running_service() as service, ThreadPoolExecutor(2) as pool, connected(service.url) as connection:
         if stage == "decode":
@@ -287,7 +283,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_under_load_loses_nothing_that_was_admitted(
+def test_sigterm_under_load_loses_no_admitted_request(
     sent: signal.Signals, environment: dict[str, str], tmp_path: Path
 ) -> None:
     body = encode(flat(255, 512))
@@ -350,14 +346,14 @@ def is_ready(url: str) -> bool:
         return False
 
 
-def test_a_log_that_takes_no_more_stops_nothing(environment: dict[str, str]) -> None:
+def test_blocked_log_does_not_stop_the_service(environment: dict[str, str]) -> None:
     with quiet_process(environment, "/dev/full") as url:
         for _ in range(20):
             answer = httpx.post(f"{url}/v1/decisions", content=WHITE, trust_env=False)
             assert answer.status_code == 200
 
 
-def test_file_descriptors_that_run_out_are_waited_for(environment: dict[str, str]) -> None:
+def test_service_recovers_from_exhausted_file_descriptors(environment: dict[str, str]) -> None:
     with quiet_process(environment, os.devnull, files=48) as url:
         with ExitStack() as stack:
             for _ in range(64):

@@ -29,7 +29,7 @@ def test_a_line_has_time_level_logger_message_and_what_was_added() -> None:
 
 
 @pytest.mark.parametrize("value", ["half a pair \ud800", 2**70, object, {1: 2}])
-def test_nothing_that_is_logged_is_too_odd_for_a_line(value: object) -> None:
+def test_any_logged_value_becomes_one_line(value: object) -> None:
     assert "id" in line(id=value)
 
 

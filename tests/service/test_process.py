@@ -48,7 +48,7 @@ def test_a_signal_ends_it_with_status_0_after_what_was_admitted(
         post(process, WHITE)
 
 
-def test_a_second_signal_does_not_wait(environment: dict[str, str], tmp_path: Path) -> None:
+def test_second_signal_exits_at_once(environment: dict[str, str], tmp_path: Path) -> None:
     with running_process(tmp_path / "log", environment) as process:
         address = urlsplit(process.url)
         with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
@@ -96,7 +96,7 @@ def test_the_model_in_use_and_its_band_are_metrics(environment: dict[str, str], 
         (["--band-low", "0.9"], "LENSGATE_BAND_LOW"),
     ],
 )
-def test_what_keeps_it_from_starting_is_one_clear_line(
+def test_startup_error_is_one_line(
     flags: list[str],
     named: str,
     environment: dict[str, str],

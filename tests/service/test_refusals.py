@@ -158,7 +158,7 @@ def test_a_body_that_is_no_json_object_is_told_what_to_send(
     assert text in answer.json()["detail"]
 
 
-def test_a_time_zone_whose_plus_was_read_as_a_blank_is_told_how_to_write_it(recorded: Running) -> None:
+def test_unescaped_plus_of_a_time_zone_is_400_with_the_correction(recorded: Running) -> None:
     refused = recorded.client.get("/v1/decisions?since=2026-01-01T00:00:00+01:00")
     assert (refused.status_code, "write the + of a time zone as %2B" in refused.json()["detail"]) == (400, True)
     assert recorded.client.get("/v1/decisions?since=2026-01-01T00:00:00%2B01:00").status_code == 200

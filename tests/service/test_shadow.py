@@ -121,7 +121,7 @@ def test_it_decides_by_its_own_card_about_what_was_expected(
     assert kept.count("score_difference_sum") == pytest.approx(3 * difference, abs=1e-6)
 
 
-def test_what_it_has_no_room_for_is_dropped(held: Kept) -> None:
+def test_images_beyond_the_limit_are_dropped(held: Kept) -> None:
     for _ in range(9):
         held.follow(dim(1))
     assert (held.shadow.held, held.images) == (6, (0, 3, 0))
@@ -134,7 +134,7 @@ def test_what_it_has_no_room_for_is_dropped(held: Kept) -> None:
     wait_until(lambda: held.images == (7, 3, 0))
 
 
-def test_of_a_large_tensor_it_holds_what_it_has_room_for_and_not_the_rest(held: Kept) -> None:
+def test_large_tensor_is_scored_up_to_the_limit(held: Kept) -> None:
     tensor = dim(11)
     gone = weakref.ref(tensor)
     held.follow(tensor, 11)
@@ -144,7 +144,7 @@ def test_of_a_large_tensor_it_holds_what_it_has_room_for_and_not_the_rest(held: 
     assert gone() is None
 
 
-def test_closing_drops_what_waits(held: Kept) -> None:
+def test_closing_drops_the_queue(held: Kept) -> None:
     held.follow(dim(4), 4)
     held.follow(dim(1))
     scorer = held.shadow._runner.batcher._scorer
@@ -231,7 +231,7 @@ def test_an_image_that_it_decides_differently_is_drawn_for_the_audit(tmp_path: P
         assert shadow == {"version": "2", "differences": 1, "judged": 0, "served_right": 0, "shadow_right": 0}
 
 
-def test_a_shadow_that_died_is_counted_and_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_dead_shadow_is_counted_and_logged_and_requests_continue(caplog: pytest.LogCaptureFixture) -> None:
     scorer = FakeScorer()
     scorer.fault = lambda _: SystemExit()
     with running_service(shadow=shadowing(scorer)) as service:
@@ -248,7 +248,7 @@ def test_a_shadow_that_died_is_counted_and_logged_and_harms_nobody(caplog: pytes
 
 
 @pytest.mark.parametrize("size", [16, 48, 64])
-def test_of_another_size_it_sees_what_it_would_see_if_it_were_served(size: int) -> None:
+def test_shadow_of_another_size_receives_the_pixels_of_its_own_preprocessing(size: int) -> None:
     seen: list[Pixels] = []
 
     class Keeps(FakeScorer):
@@ -271,7 +271,7 @@ def test_an_image_that_is_too_small_for_it_alone_is_answered() -> None:
         assert (images(service, "failed"), images(service, "scored")) == (1, 0)
 
 
-def test_a_promotion_of_what_it_shadows_leaves_it_at_work() -> None:
+def test_promotion_of_the_shadow_version_keeps_the_shadow_running() -> None:
     with running_service(shadow=shadowing(FakeScorer())) as service:
         service.runtime.pipeline.swap(shadowing(FakeScorer()))
         assert service.post(encode(DIM)).json()["model"]["version"] == "2"

@@ -79,7 +79,7 @@ def test_streams_have_a_share_too() -> None:
         pass
 
 
-def test_nothing_is_kept_of_a_caller_that_holds_nothing() -> None:
+def test_released_shares_are_removed() -> None:
     shares = Shares(0.5, {"images": 10})
     assert shares.take("a", "images", 5)
     shares.give_back("a", "images", 5)
@@ -128,7 +128,7 @@ def test_a_pace_counts_what_came_and_how_long_was_waited() -> None:
 
 
 @pytest.mark.parametrize(("announced", "sent"), [(1, b""), (2, b"x")])
-def test_bodies_that_are_only_announced_keep_no_other_caller_out(announced: int, sent: bytes) -> None:
+def test_announced_bodies_do_not_block_other_callers(announced: int, sent: bytes) -> None:
     with running_service(max_inflight_images=16) as service, ExitStack() as stack:
         attack = [stack.enter_context(connected(service.url, source=ATTACKER)) for _ in range(16)]
         for connection in attack:
@@ -139,7 +139,7 @@ def test_bodies_that_are_only_announced_keep_no_other_caller_out(announced: int,
         assert post(service, ATTACKER) == 429
 
 
-def test_large_bodies_that_are_only_announced_keep_no_other_caller_out() -> None:
+def test_announced_large_bodies_do_not_block_other_callers() -> None:
     with running_service(max_body_bytes=1000_000, max_inflight_bytes=8000_000) as service, ExitStack() as stack:
         for _ in range(8):
             stack.enter_context(connected(service.url)).sendall(head(1000_000))
@@ -147,7 +147,7 @@ def test_large_bodies_that_are_only_announced_keep_no_other_caller_out() -> None
         assert post(service, HONEST) == 200
 
 
-def test_all_places_are_one_callers_where_nobody_else_asks_and_its_bodies_have_come() -> None:
+def test_received_images_of_one_caller_may_fill_the_capacity() -> None:
     # One image a batch, so that exactly one of the 16 is with the stalled model and 15 are queued.
     with running_service(max_inflight_images=16, max_batch_size=1) as service, ExitStack() as stack:
         service.scorer.go.clear()
@@ -169,7 +169,7 @@ def trickle(connection: socket.socket, piece: bytes, *, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
-def test_a_body_that_trickles_is_a_408(monkeypatch: pytest.MonkeyPatch, framing: bytes) -> None:
+def test_slow_body_is_408(monkeypatch: pytest.MonkeyPatch, framing: bytes) -> None:
     monkeypatch.setattr(body, "GRACE_SECONDS", 0.4)
     with running_service() as service, connected(service.url) as connection:
         connection.sendall(b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\n" + framing)
@@ -213,7 +213,7 @@ def test_a_body_that_arrives_while_the_process_is_paused_is_answered(
         assert read_head(connection).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_batch_that_trickles_ends_with_a_line_that_says_so() -> None:
+def test_slow_batch_upload_ends_with_an_error_line() -> None:
     with running_service(timeout_ms=500) as service, connected(service.url) as connection:
         kind = f"Content-Type: {TAR_TYPE}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         connection.sendall(b"POST /v1/decisions/batch HTTP/1.1\r\nHost: x\r\n" + kind)

@@ -52,7 +52,7 @@ def load_on(process: Process, found: list[int]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_that_does_not_end_it_loses_no_request(
+def test_reload_and_stack_signals_lose_no_request(
     sent: signal.Signals, environment: dict[str, str], tmp_path: Path
 ) -> None:
     found: list[int] = []
@@ -189,7 +189,7 @@ def test_a_command_ends_cleanly(sent: signal.Signals, status: int) -> None:
         assert process.wait(TIMEOUT) == status
 
 
-def test_a_command_whose_reader_is_gone_ends_without_a_word() -> None:
+def test_closed_pipe_ends_a_command_silently() -> None:
     command = COMMAND.replace("time.sleep(60)", "sys.stdin.read(); print('x' * 100_000)")
     with subprocess.Popen(
         [sys.executable, "-c", command],

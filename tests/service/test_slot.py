@@ -34,7 +34,7 @@ def ended(slot: Slot, status: int) -> None:
     slot.close()
 
 
-def test_a_worker_that_ends_early_waits_longer_each_time_and_a_steady_one_does_not() -> None:
+def test_restart_delay_doubles_for_early_exits_and_resets_for_steady_workers() -> None:
     clock = Clock()
     slot = Slot(1, lambda *_: [sys.executable, "-S", "-c", "raise SystemExit(3)"], clock=clock)
     waits = []

@@ -60,7 +60,7 @@ HARMS = [make_fifo, link_to_device, make_folder, link_to_itself, make_huge]
 
 @pytest.mark.parametrize("name", ["2/model.onnx", "2/card.json", "CURRENT", "HISTORY"])
 @pytest.mark.parametrize("harm", HARMS)
-def test_what_is_no_file_of_a_bounded_size_is_refused_at_once(
+def test_fifo_device_folder_or_oversized_graph_is_refused_at_once(
     harm: Callable[[Path], None], name: str, tmp_path: Path
 ) -> None:
     write_model(tmp_path, brightness_model("2"))
@@ -71,7 +71,7 @@ def test_what_is_no_file_of_a_bounded_size_is_refused_at_once(
         store.history() if name == "HISTORY" else store.load()
 
 
-def test_an_endless_graph_is_given_up(tmp_path: Path) -> None:
+def test_endless_graph_times_out(tmp_path: Path) -> None:
     model = model_of(endless_graph(), card_text("2"))
     with TimeLimit(0.05) as limit, pytest.raises(ModelError, match=r"within 0\.05 s: its graph may loop"):
         Scorer(model, device="cpu", limit=limit)
@@ -89,7 +89,7 @@ def test_a_limit_ends_with_the_loading() -> None:
     scorer.run(flat(0, 32)[None])
 
 
-def test_a_load_that_never_returns_is_given_up_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_load_at_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_GRACE", 0.0)
     with pytest.raises(ModelError, match="look at its disk"):
         load_within(threading.Event().wait, Settings(model_load_seconds=0.05))
@@ -138,7 +138,7 @@ def test_another_version_is_loaded_while_one_hangs(tmp_path: Path) -> None:
     assert (swapping.served, swapping.has_failed) == ("3", 0)
 
 
-def test_a_load_that_hangs_is_a_failed_one_in_time_and_holds_up_no_end(
+def test_hanging_reload_fails_in_time_and_does_not_delay_shutdown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:

@@ -86,7 +86,7 @@ def golden(probability: float) -> tuple[GoldenSample, ...]:
     return (GoldenSample(name="dim", png=base64.b64encode(encode(flat(51, 32))), glasses_probability=probability),)
 
 
-def test_what_does_not_change_is_not_loaded(watched: Watched) -> None:
+def test_unchanged_version_is_not_loaded(watched: Watched) -> None:
     assert [watched.look() for _ in range(3)] == ["1"] * 3
     assert watched.loads == 0
 
@@ -148,7 +148,7 @@ def break_card(watched: Watched) -> None:
         (brightness_model("2", band=CardBand(low=0.1, high=0.2)), None, "LENSGATE_BAND_LOW"),
     ],
 )
-def test_a_version_that_fails_leaves_the_old_one_and_says_so_once(
+def test_failing_version_keeps_the_previous_one_and_is_logged_once(
     model: Model,
     spoil: Callable[[Watched], None] | None,
     named: str,
@@ -172,7 +172,7 @@ def test_a_version_that_fails_leaves_the_old_one_and_says_so_once(
     asyncio.run(watched.runtime.close())
 
 
-def test_a_fault_that_nobody_thought_of_is_contained(
+def test_unexpected_exception_keeps_the_previous_version(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> LoadedModel:
@@ -221,7 +221,7 @@ def empty_the_folder(glasses: Path) -> None:
         empty_the_folder,
     ],
 )
-def test_whatever_becomes_of_the_folder_the_old_version_is_served_until_it_is_mended(
+def test_damaged_models_folder_keeps_the_previous_version_until_it_is_repaired(
     harm: Callable[[Path], None], watched: Watched
 ) -> None:
     glasses = watched.root / "glasses"
@@ -238,7 +238,7 @@ def test_whatever_becomes_of_the_folder_the_old_version_is_served_until_it_is_me
     assert watched.look() == "2"
 
 
-def test_a_service_that_drains_changes_no_more(watched: Watched) -> None:
+def test_draining_service_does_not_swap_versions(watched: Watched) -> None:
     watched.add(brightness_model("2"))
     watched.runtime.drain()
     assert watched.look() == "1"
@@ -257,7 +257,7 @@ def test_a_version_that_was_loaded_while_the_service_began_to_drain_is_not_serve
     assert watched.look() == "1"
 
 
-def test_it_looks_for_as_long_as_its_block_lasts(watched: Watched) -> None:
+def test_watch_stops_at_the_end_of_its_block(watched: Watched) -> None:
     async def scenario() -> None:
         async with watched.watch:
             watched.add(brightness_model("2"))
@@ -306,7 +306,7 @@ def test_what_was_admitted_before_a_swap_is_answered_by_the_version_it_began_wit
     wait_until(lambda: not runtime.runner.batcher.is_alive)
 
 
-def test_a_request_that_is_given_up_does_not_keep_the_old_version_alive() -> None:
+def test_cancelled_request_does_not_keep_the_old_version_alive() -> None:
     async def scenario(runtime: Runtime) -> None:
         scorer.go.clear()
         request = asyncio.create_task(judge(runtime, meanwhile=lambda: None))
@@ -324,7 +324,7 @@ def test_a_request_that_is_given_up_does_not_keep_the_old_version_alive() -> Non
     wait_until(lambda: not old.batcher.is_alive)
 
 
-def test_a_band_that_is_none_leaves_everything_as_it_was() -> None:
+def test_version_with_an_invalid_band_keeps_the_previous_one() -> None:
     runtime = build_runtime(Settings(band_low=0.3), fake("1"))
     runtime.start()
     runner, threads = runtime.runner, threading.active_count()

@@ -18,7 +18,7 @@ WHITE = encode(flat(255))
 FIFTH = encode(flat(51))
 
 
-def test_an_image_is_answered_with_all_that_the_design_names(service: Running) -> None:
+def test_decision_has_every_documented_member(service: Running) -> None:
     answer = service.post(FIFTH, id="portrait-7")
     assert answer.status_code == 200
     assert answer.json() == {
@@ -42,7 +42,7 @@ def test_without_an_id_one_is_made_up_that_sorts_by_time(service: Running) -> No
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("content_type", [None, "image/png", "text/html", "nonsense"])
-def test_the_content_decides_and_not_its_type(service: Running, kind: str, content_type: str | None) -> None:
+def test_format_is_detected_from_the_content(service: Running, kind: str, content_type: str | None) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
     answer = service.client.post("/v1/decisions", content=encode(flat(51), kind), headers=headers)
     assert answer.json()["glasses_probability"] == pytest.approx(0.2, abs=0.01)
@@ -56,7 +56,7 @@ def test_the_content_decides_and_not_its_type(service: Running, kind: str, conte
         (128, "glasses", "discard", "uncertain"),
     ],
 )
-def test_the_generator_may_say_what_it_asked_for(
+def test_expected_label_changes_the_decision(
     service: Running, level: int, expected: str, decision: str, reason: str
 ) -> None:
     answer = service.post(encode(flat(level)), expected=expected).json()
@@ -90,7 +90,7 @@ def test_an_encoded_body_is_refused_with_a_word_about_its_encoding(service: Runn
     assert f"Content-Encoding '{encoding}' is not decoded" in answer.json()["detail"]
 
 
-def test_a_content_encoding_that_is_not_true_does_no_harm(service: Running) -> None:
+def test_false_content_encoding_of_a_valid_image_is_ignored(service: Running) -> None:
     answer = service.client.post("/v1/decisions", content=FIFTH, headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 200
 
@@ -185,7 +185,7 @@ def test_a_body_without_a_length_is_refused_while_it_streams() -> None:
         assert streamed.json()["glasses_probability"] == 1.0
 
 
-def test_a_full_house_answers_429_unread_with_the_time_to_come_back() -> None:
+def test_full_service_is_429_before_the_body_with_retry_after() -> None:
     with running_service(max_inflight_images=1) as service, ThreadPoolExecutor(1) as pool:
         service.scorer.go.clear()
         inside = pool.submit(service.post, WHITE)
@@ -244,14 +244,14 @@ def test_a_slow_model_is_answered_with_429_before_it_is_too_late() -> None:
         assert {answer.result(TIMEOUT).status_code for answer in inside} == {200}
 
 
-def test_a_body_that_does_not_come_is_cut_off_by_the_deadline(service: Running) -> None:
+def test_missing_body_ends_at_the_deadline(service: Running) -> None:
     head = "POST /v1/decisions?timeout_ms=100 HTTP/1.1\nHost: x\nContent-Length: 100\n\n"
     assert raw_request(service, head, body=WHITE[:10]).startswith(b"HTTP/1.1 504 ")
     assert service.metric("lensgate_inflight_bytes") == 0
 
 
 @pytest.mark.parametrize("sent", [0, 10, len(WHITE)], ids=["nothing sent", "half sent", "all sent"])
-def test_a_caller_that_goes_away_frees_its_place(sent: int) -> None:
+def test_disconnected_caller_releases_its_permit(sent: int) -> None:
     with running_service(max_inflight_images=2) as service, ThreadPoolExecutor(1) as pool:
         service.scorer.go.clear()
         first = pool.submit(service.post, WHITE)
@@ -293,7 +293,7 @@ def test_good_images_among_bad_ones_get_the_answers_they_get_alone(service: Runn
     assert alone_in_batch < service.metric("lensgate_batch_images_count")
 
 
-def test_a_fault_of_ours_is_a_500_that_says_nothing(service: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_exception_is_500_without_details(service: Running, caplog: pytest.LogCaptureFixture) -> None:
     service.scorer.fault = lambda _: RuntimeError("the secret of the house")
     answer = service.post(WHITE)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
@@ -314,7 +314,7 @@ def test_a_dead_inference_thread_is_seen_by_both_probes(service: Running) -> Non
     assert service.post(WHITE).json()["code"] == "not_ready"
 
 
-def test_a_draining_service_is_not_ready_and_finishes_what_it_has(service: Running) -> None:
+def test_draining_service_is_not_ready_and_finishes_admitted_requests(service: Running) -> None:
     service.scorer.go.clear()
     with ThreadPoolExecutor(1) as pool:
         inside = pool.submit(service.post, WHITE)
@@ -354,7 +354,7 @@ def test_a_probe_may_ask_for_the_head_alone(service: Running) -> None:
     assert [service.client.head(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
 
 
-def test_a_path_is_taken_as_it_is_written(service: Running) -> None:
+def test_trailing_slash_is_404(service: Running) -> None:
     assert service.client.post("/v1/decisions/", content=WHITE).json()["code"] == "not_found"
 
 
@@ -411,7 +411,7 @@ def test_images_that_wait_are_counted_wherever_they_wait() -> None:
         assert service.metric("lensgate_queued_images") == 0
 
 
-def test_invented_paths_make_no_series(service: Running) -> None:
+def test_unknown_paths_share_one_series(service: Running) -> None:
     for index in range(5):
         service.client.get(f"/invented/{index}")
     assert service.metric("lensgate_requests_total", route="other", status="404") == 5

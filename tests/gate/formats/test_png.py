@@ -188,14 +188,14 @@ def test_unsupported_files_go_to_pillow(data: bytes) -> None:
     assert outcome(data, 32) == by_pillow(data, 32)
 
 
-def test_without_the_library_pillow_reads() -> None:
+def test_without_the_library_pillow_decodes() -> None:
     data = filtered_png(noise(64), ALL_FILTERS)
     with decoded_by(None):
         assert not is_taken(data, 32)
         assert read_pixels(data, 32).shape == (32, 32, 3)
 
 
-def test_a_library_that_is_none_is_none(tmp_path: Path) -> None:
+def test_missing_or_invalid_library_is_not_loaded(tmp_path: Path) -> None:
     other = tmp_path / "scanlines.so"
     assert png.load_library(other) is None
     other.write_bytes(b"not for this machine")
@@ -254,7 +254,7 @@ ODD_FILES = {
 
 
 @pytest.mark.parametrize("name", ODD_FILES)
-def test_an_odd_file_fares_as_it_does_with_pillow(name: str) -> None:
+def test_unusual_file_has_the_outcome_of_pillow(name: str) -> None:
     taken, rest = ODD_FILES[name]
     assert is_taken(PNG_SIGNATURE + rest, 8) is taken
     assert outcome(PNG_SIGNATURE + rest, 8) == by_pillow(PNG_SIGNATURE + rest, 8)
@@ -279,7 +279,7 @@ def test_damaged_files_are_corrupt(name: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [0x01, 0x20, 0xFF])
-def test_a_file_with_one_byte_changed_fares_as_it_does_with_pillow(bits: int) -> None:
+def test_file_with_one_changed_byte_has_the_outcome_of_pillow(bits: int) -> None:
     sound = PNG_SIGNATURE + HEADER + NOTE + PICTURE + NOTE + END
     for position in range(len(PNG_SIGNATURE), len(sound)):
         damaged = bytearray(sound)
@@ -287,13 +287,13 @@ def test_a_file_with_one_byte_changed_fares_as_it_does_with_pillow(bits: int) ->
         assert outcome(bytes(damaged), 8) == by_pillow(bytes(damaged), 8), position
 
 
-def test_a_file_cut_anywhere_fares_as_it_does_with_pillow() -> None:
+def test_truncated_file_has_the_outcome_of_pillow() -> None:
     sound = PNG_SIGNATURE + HEADER + NOTE + PICTURE + END
     for length in range(len(sound)):
         assert outcome(sound[:length], 8) == by_pillow(sound[:length], 8), length
 
 
-def test_a_stream_that_is_wrong_under_a_right_checksum_fares_as_it_does_with_pillow() -> None:
+def test_invalid_stream_with_a_valid_checksum_has_the_outcome_of_pillow() -> None:
     for position in range(len(STREAM)):
         damaged = bytearray(STREAM)
         damaged[position] ^= 0x10
@@ -306,7 +306,7 @@ def test_a_stream_that_is_wrong_under_a_right_checksum_fares_as_it_does_with_pil
     channels=st.sampled_from([3, 4]),
 )
 @settings(max_examples=100, deadline=None)
-def test_a_header_that_lies_fares_as_it_does_with_pillow(fields: tuple[int, ...], channels: int) -> None:
+def test_inconsistent_header_has_the_outcome_of_pillow(fields: tuple[int, ...], channels: int) -> None:
     edge, *rest = fields
     body = chunks_of(noise(16, channels))[1]
     data = PNG_SIGNATURE + png_chunk(b"IHDR", struct.pack(">IIBBBBB", edge, edge, *rest)) + body + END

@@ -249,7 +249,7 @@ BODIES = (b"", b"\x00", b"\xff" * 4, b"Raw profile type exif\x00\x00junk", b"XML
 
 
 @pytest.mark.parametrize("kind", ANCILLARY)
-def test_no_chunk_that_pixels_do_not_need_spoils_a_picture(kind: bytes) -> None:
+def test_damaged_ancillary_chunk_does_not_affect_the_pixels(kind: bytes) -> None:
     for body in (*BODIES, text(2**20)):
         for chunks in ([HEADER, (kind, body), BODY, END], [HEADER, BODY, (kind, body), END]):
             sound = png_file(*chunks)

@@ -58,12 +58,14 @@ def log_in(browser: httpx.Client, name: str) -> dict[str, object]:
         ("boss", "GET", "/v1/nothing", 404),
     ],
 )
-def test_a_token_is_for_its_scopes(service: Running, name: str, method: str, path: str, status: int) -> None:
+def test_token_without_the_required_scope_is_403(
+    service: Running, name: str, method: str, path: str, status: int
+) -> None:
     body = WHITE if path == "/v1/decisions" and method == "POST" else b""
     assert service.client.request(method, path, content=body, headers=bearer(name)).status_code == status
 
 
-def test_a_refusal_is_a_problem_that_says_what_is_missing(service: Running) -> None:
+def test_missing_token_is_401_and_missing_scope_is_403(service: Running) -> None:
     unknown = service.client.post("/v1/decisions", content=WHITE)
     assert (unknown.status_code, unknown.json()["code"]) == (401, "unauthorized")
     assert unknown.headers["WWW-Authenticate"] == "Bearer"
@@ -73,12 +75,12 @@ def test_a_refusal_is_a_problem_that_says_what_is_missing(service: Running) -> N
     assert 'lacks the required scope "decide"' in lacking.json()["detail"]
 
 
-def test_probes_take_no_token(service: Running) -> None:
+def test_probes_need_no_token(service: Running) -> None:
     for path in ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"):
         assert service.client.get(path).status_code == 200
 
 
-def test_a_v2_refusal_has_the_member_that_clients_of_triton_show(service: Running) -> None:
+def test_unauthorized_v2_request_has_the_member_error(service: Running) -> None:
     assert (
         service.client.post("/v2/models/glasses/infer", content=b"{}")
         .json()["error"]
@@ -86,19 +88,21 @@ def test_a_v2_refusal_has_the_member_that_clients_of_triton_show(service: Runnin
     )
 
 
-def test_two_authorizations_are_none(service: Running) -> None:
+def test_two_authorization_headers_are_400(service: Running) -> None:
     twice = [("Authorization", f"Bearer {token_of('gen')}"), ("Authorization", "Bearer x")]
     assert service.client.get("/v1/model", headers=twice).status_code == 400
 
 
-def test_a_wrong_token_is_not_mended_by_a_session(browser: httpx.Client) -> None:
+def test_wrong_bearer_token_is_401_despite_a_valid_session(browser: httpx.Client) -> None:
     log_in(browser, "eva")
     assert browser.get("/v1/session").status_code == 200
     assert browser.get("/v1/session", headers={"Authorization": "Bearer x"}).status_code == 401
 
 
 @pytest.mark.parametrize("length", [300, 3_000_000])
-def test_a_body_is_not_waited_for_and_the_connection_goes_on(service: Running, length: int) -> None:
+def test_unauthorized_request_is_answered_before_its_body_on_a_connection_that_stays_open(
+    service: Running, length: int
+) -> None:
     address = urlsplit(service.url)
     with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
         connection.sendall(b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length)
@@ -110,7 +114,7 @@ def test_a_body_is_not_waited_for_and_the_connection_goes_on(service: Running, l
     assert service.inflight == 0
 
 
-def test_a_token_that_asks_too_often_is_told_when_to_come_back(service: Running) -> None:
+def test_rate_limited_token_is_429_with_retry_after(service: Running) -> None:
     read = read_metric
     with httpx.Client(base_url=service.url, headers=bearer("prometheus"), trust_env=False) as prometheus:
         before = read(prometheus, "lensgate_shed_total", reason="rate_limit")
@@ -122,7 +126,7 @@ def test_a_token_that_asks_too_often_is_told_when_to_come_back(service: Running)
     assert service.client.post("/v1/decisions", content=WHITE, headers=bearer("gen")).status_code == 200
 
 
-def test_callers_that_are_not_known_are_counted(service: Running) -> None:
+def test_unknown_tokens_count_as_authentication_failures(service: Running) -> None:
     with httpx.Client(base_url=service.url, headers=bearer("prometheus"), trust_env=False) as prometheus:
         before = read_metric(prometheus, "lensgate_authentication_failures_total")
         service.client.get("/v1/model", headers={"Authorization": "Bearer x"})
@@ -132,7 +136,7 @@ def test_callers_that_are_not_known_are_counted(service: Running) -> None:
         assert read_metric(prometheus, "lensgate_authentication_failures_total") - before == 3
 
 
-def test_the_log_says_who_asked_and_never_the_token(service: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_holds_the_name_of_a_token_and_not_its_value(service: Running, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         service.client.get("/v1/model", headers=bearer("prometheus"))
     (line,) = (record for record in caplog.records if record.name == "service.access")
@@ -140,7 +144,7 @@ def test_the_log_says_who_asked_and_never_the_token(service: Running, caplog: py
     assert token_of("prometheus") not in json.dumps([record.__dict__ for record in caplog.records], default=str)
 
 
-def test_a_file_that_changes_is_gone_by_without_a_restart(tmp_path: Path) -> None:
+def test_changed_token_file_applies_without_a_restart(tmp_path: Path) -> None:
     path = write_tokens(tmp_path / "tokens.toml", {"gen": 'scopes = ["decide"]'})
     with running_service(tokens=path) as service:
         assert service.client.get("/v1/model", headers=bearer("gen")).status_code == 200
@@ -163,7 +167,7 @@ def test_a_browser_logs_in_and_out(browser: httpx.Client) -> None:
     assert browser.get("/v1/session").status_code == 401
 
 
-def test_a_wrong_token_begins_no_session(browser: httpx.Client) -> None:
+def test_login_with_a_wrong_token_is_401_without_a_cookie(browser: httpx.Client) -> None:
     answer = browser.post("/v1/session", json={"token": "lensgate_wrong"})
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert "set-cookie" not in answer.headers
@@ -184,19 +188,19 @@ def test_a_wrong_token_begins_no_session(browser: httpx.Client) -> None:
         (b'{"token": "x"}', "application/json; charset=utf-8", 401),
     ],
 )
-def test_a_login_that_is_none_is_refused(browser: httpx.Client, body: bytes, kind: str, status: int) -> None:
+def test_malformed_login_is_rejected(browser: httpx.Client, body: bytes, kind: str, status: int) -> None:
     answer = browser.post("/v1/session", content=body, headers={"Content-Type": kind})
     assert answer.status_code == status, answer.text
 
 
-def test_a_page_of_another_site_cannot_log_a_browser_in(browser: httpx.Client) -> None:
+def test_cross_site_login_is_403(browser: httpx.Client) -> None:
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
         answer = browser.post("/v1/session", json={"token": token_of("eva")}, headers=headers)
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
 
 
-def test_what_a_session_changes_takes_the_csrf_token(browser: httpx.Client) -> None:
+def test_unsafe_request_of_a_session_requires_its_csrf_token(browser: httpx.Client) -> None:
     csrf = str(log_in(browser, "gen")["csrf"])
     assert browser.post("/v1/decisions", content=WHITE).status_code == 403
     wrong = browser.post("/v1/decisions", content=WHITE, headers={"X-CSRF-Token": csrf[:-1]})
@@ -207,7 +211,7 @@ def test_what_a_session_changes_takes_the_csrf_token(browser: httpx.Client) -> N
     assert browser.get("/v1/model").status_code == 200
 
 
-def test_the_csrf_token_of_one_session_is_not_anothers(service: Running, browser: httpx.Client) -> None:
+def test_csrf_token_of_another_session_is_403(service: Running, browser: httpx.Client) -> None:
     csrf = str(log_in(browser, "gen")["csrf"])
     with httpx.Client(base_url=service.url, trust_env=False) as other:
         log_in(other, "gen")
@@ -219,7 +223,7 @@ def test_a_session_has_the_scopes_of_its_token(browser: httpx.Client) -> None:
     assert browser.post("/v1/decisions", content=WHITE, headers={"X-CSRF-Token": csrf}).status_code == 403
 
 
-def test_a_cookie_is_secure_where_the_browser_came_by_tls_to_a_proxy(browser: httpx.Client) -> None:
+def test_cookie_is_secure_if_the_origin_is_https(browser: httpx.Client) -> None:
     headers = {"Origin": "https://gate.example", "Host": "gate.example"}
     cookie = browser.post("/v1/session", json={"token": token_of("eva")}, headers=headers).headers["set-cookie"]
     assert cookie.endswith("; HttpOnly; SameSite=Strict; Secure")
@@ -227,7 +231,7 @@ def test_a_cookie_is_secure_where_the_browser_came_by_tls_to_a_proxy(browser: ht
     assert cookie.endswith("; HttpOnly; SameSite=Strict")
 
 
-def test_a_page_without_a_session_leads_to_the_login(browser: httpx.Client) -> None:
+def test_page_without_a_session_redirects_to_the_login(browser: httpx.Client) -> None:
     answer = browser.get("/review?kind=audit&x=%2F%2Fevil")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/login?next=/review%3Fkind%3Daudit%26x%3D%252F%252Fevil"
@@ -237,13 +241,13 @@ def test_a_page_without_a_session_leads_to_the_login(browser: httpx.Client) -> N
     assert browser.post("/").status_code == 401
 
 
-def test_a_page_that_a_session_may_not_see_leads_to_the_login_that_says_so(browser: httpx.Client) -> None:
+def test_page_without_the_required_scope_redirects_to_the_login_with_the_missing_scope(browser: httpx.Client) -> None:
     log_in(browser, "gen")
     assert browser.get("/").headers["location"] == "/login?next=/&missing=review"
     assert browser.get("/", headers=bearer("gen")).status_code == 403
 
 
-def test_only_decisions_are_measured_as_decisions() -> None:
+def test_other_methods_have_a_route_label_of_their_own() -> None:
     with running_service() as service:
         for method in ("HEAD", "PUT", "DELETE", "OPTIONS"):
             assert service.client.request(method, "/v1/decisions").status_code == 405
@@ -251,7 +255,7 @@ def test_only_decisions_are_measured_as_decisions() -> None:
         assert service.metric("lensgate_requests_total", route="GET /v1/decisions", status="405") == 4
 
 
-def test_without_tokens_everybody_may_do_everything() -> None:
+def test_without_authentication_a_caller_has_every_scope() -> None:
     with running_service() as service:
         assert service.client.get("/v1/session").json() == {
             "access": "off",
@@ -264,7 +268,7 @@ def test_without_tokens_everybody_may_do_everything() -> None:
         assert service.client.post("/v1/session", json={"token": "x"}).status_code == 409
 
 
-def test_without_tokens_a_page_of_another_site_may_change_nothing() -> None:
+def test_without_authentication_cross_site_requests_are_403() -> None:
     with running_service() as service:
         host = urlsplit(service.url).netloc
         own = {"Origin": service.url, "Sec-Fetch-Site": "same-origin"}
@@ -280,7 +284,7 @@ def test_without_tokens_a_page_of_another_site_may_change_nothing() -> None:
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), headers
 
 
-def test_without_tokens_a_name_that_was_bent_to_this_machine_is_refused() -> None:
+def test_without_authentication_a_rebound_host_name_is_403() -> None:
     rebound = {"Host": "evil.example:8000"}
     with running_service() as service:
         for path in ("/", "/v1/model", "/metrics", "/v1/session"):
@@ -293,7 +297,7 @@ def test_without_tokens_a_name_that_was_bent_to_this_machine_is_refused() -> Non
         assert service.client.post("/v1/decisions", content=WHITE, headers=rebound).status_code == 200
 
 
-def test_without_tokens_a_service_that_others_reach_is_read_under_its_addresses_and_names_alone() -> None:
+def test_without_authentication_a_public_service_accepts_addresses_and_allowed_hosts_only() -> None:
     rebound, named = {"Host": "evil.example:8000"}, {"Host": "gate:8000"}
     with running_service(allow_unauthenticated=True, allowed_hosts="gate") as service:
         for path in ("/v1/model", "/metrics", "/", "/v1/decisions"):

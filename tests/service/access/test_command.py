@@ -36,7 +36,7 @@ def test_a_token_is_printed_once_and_only_its_hash_is_kept(path: Path, capsys: p
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_is_there_stays_as_it_is(path: Path) -> None:
+def test_adding_a_token_keeps_the_rest_of_the_file(path: Path) -> None:
     before = f"# Ours.\n[[token]]\nname = 'eva'   # the reviewer\nsha256 = '{'a' * 64}'\nscopes = [\n  'review',\n]"
     path.write_text(before)
     path.chmod(0o640)
@@ -52,7 +52,7 @@ def test_what_is_there_stays_as_it_is(path: Path) -> None:
     ("redirection", "reason"),
     [(">&-", "standard output is closed"), ("", "Broken pipe"), (">/dev/full", "No space left")],
 )
-def test_a_token_that_reaches_nobody_is_not_added(path: Path, redirection: str, reason: str, is_first: bool) -> None:
+def test_token_that_cannot_be_printed_is_not_added(path: Path, redirection: str, reason: str, is_first: bool) -> None:
     if not is_first:
         assert run(path, "add", "eva") == 0
     before = None if is_first else path.read_text()
@@ -82,7 +82,7 @@ def test_a_token_that_reaches_nobody_is_not_added(path: Path, redirection: str, 
         (["revoke", "adam"], "no token 'adam'"),
     ],
 )
-def test_what_does_not_fit_changes_nothing(
+def test_invalid_arguments_leave_the_file_unchanged(
     path: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(path, "add", "eva", "--scopes", "review") == 0
@@ -110,7 +110,7 @@ def test_a_revoked_token_is_gone_and_the_rest_stays(path: Path, capsys: pytest.C
     assert path.read_text() == entries[0]
 
 
-def test_a_layout_that_is_not_known_is_left_to_its_author(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_file_layout_is_left_unchanged(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_text(f"token = [{{name = 'eva', sha256 = '{'a' * 64}', scopes = []}}]\n")
     before = path.read_text()
     assert run(path, "revoke", "eva") == 1
@@ -126,7 +126,7 @@ def test_tokens_that_are_added_at_one_time_are_all_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize("action", ["add", "revoke"])
-def test_a_file_that_is_no_text_is_left_alone(path: Path, action: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_binary_file_is_left_unchanged(path: Path, action: str, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_bytes(b"\xff\xfe")
     assert run(path, action, "gen") == 1
     assert "cannot read" in capsys.readouterr().err

@@ -101,17 +101,17 @@ def walk(part: Any) -> Iterator[dict[str, Any]]:
         yield from walk(each)
 
 
-def test_a_token_may_be_given(document: dict[str, Any]) -> None:
+def test_document_declares_optional_bearer_authentication(document: dict[str, Any]) -> None:
     assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
     assert document["security"] == [{"token": []}, {}]
 
 
-def test_an_answer_that_is_never_given_is_not_documented(document: dict[str, Any]) -> None:
+def test_document_lists_400_instead_of_the_default_422(document: dict[str, Any]) -> None:
     assert "ValidationError" not in str(document)
     assert "400" in document["paths"]["/v1/decisions"]["get"]["responses"]
 
 
-def test_who_asks_first_together_gets_the_same(service: Running) -> None:
+def test_concurrent_first_requests_get_the_same_document(service: Running) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: service.client.get("/openapi.json"), range(16)))
     assert {answer.status_code for answer in answers} == {200}

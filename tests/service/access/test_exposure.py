@@ -11,7 +11,7 @@ from service.settings import Settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
-def test_on_loopback_nobody_needs_a_token(host: str) -> None:
+def test_loopback_address_needs_no_authentication(host: str) -> None:
     check_exposure(Settings(host=host))
     hosts = allowed_hosts(Settings(host=host))
     assert hosts is not None
@@ -21,7 +21,7 @@ def test_on_loopback_nobody_needs_a_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "gate.example", "localhost.example"])
-def test_elsewhere_it_takes_tokens_or_a_word(host: str, tmp_path: Path) -> None:
+def test_public_address_needs_tokens_or_explicit_permission(host: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"(?s)lensgate tokens add.*LENSGATE_ALLOW_UNAUTHENTICATED"):
         check_exposure(Settings(host=host))
     check_exposure(Settings(host=host, tokens=tmp_path / "tokens.toml"))
@@ -33,7 +33,7 @@ def test_elsewhere_it_takes_tokens_or_a_word(host: str, tmp_path: Path) -> None:
         hosts.check("evil.example:8000")
 
 
-def test_with_tokens_names_are_checked_where_they_are_set(tmp_path: Path) -> None:
+def test_with_tokens_host_names_are_checked_only_if_configured(tmp_path: Path) -> None:
     assert allowed_hosts(Settings(tokens=tmp_path / "tokens.toml")) is None
     hosts = allowed_hosts(Settings(tokens=tmp_path / "tokens.toml", allowed_hosts="gate.example, gate"))
     assert hosts is not None

@@ -64,9 +64,7 @@ def send_while_open(connection: socket.socket, piece: bytes, *, most: int) -> in
     ids=["a long line", "a long value", "many headers", "many empty headers", "a long name"],
 )
 @pytest.mark.parametrize("piece", [100, 10**9])
-def test_a_head_that_is_too_long_is_a_problem_and_the_end_of_the_connection(
-    service: Running, head: bytes, piece: int
-) -> None:
+def test_oversized_header_is_431_and_closes_the_connection(service: Running, head: bytes, piece: int) -> None:
     with connected(service) as connection:
         for start in range(0, len(head), piece):
             connection.sendall(head[start : start + piece])
@@ -88,7 +86,7 @@ def test_a_head_that_is_too_long_is_a_problem_and_the_end_of_the_connection(
     ],
     ids=["a line", "a value", "a name", "a trailer", "a chunk's extension"],
 )
-def test_what_never_ends_is_not_collected(service: Running, beginning: bytes) -> None:
+def test_endless_header_is_431_after_the_limit(service: Running, beginning: bytes) -> None:
     with connected(service) as connection:
         connection.sendall(beginning)
         sent = send_while_open(connection, b"x" * 1000, most=50_000_000)
@@ -97,7 +95,7 @@ def test_what_never_ends_is_not_collected(service: Running, beginning: bytes) ->
     wait_until(lambda: service.inflight == 0)
 
 
-def test_a_head_just_within_the_limit_is_a_head(service: Running) -> None:
+def test_header_of_exactly_the_limit_is_accepted(service: Running) -> None:
     spare = LIMIT - len(b"/livezHost: x\r\nX: \r\n")
     with connected(service) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * spare + b"\r\n\r\n")
@@ -109,7 +107,7 @@ def test_a_head_just_within_the_limit_is_a_head(service: Running) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 431 ")
 
 
-def test_heads_on_one_connection_are_counted_each_for_itself(service: Running) -> None:
+def test_header_limit_applies_to_each_request_of_a_connection(service: Running) -> None:
     head = b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1500 + b"\r\n\r\n"
     with connected(service) as connection:
         connection.sendall(head * 5)
@@ -120,7 +118,7 @@ def test_heads_on_one_connection_are_counted_each_for_itself(service: Running) -
             answers += part
 
 
-def test_a_long_head_behind_a_request_leaves_that_its_answer(service: Running) -> None:
+def test_oversized_header_behind_a_request_does_not_prevent_its_response(service: Running) -> None:
     first = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(WHITE)
     with connected(service) as connection:
         connection.sendall(first + WHITE + b"GET /livez?" + b"x" * LIMIT + b" HTTP/1.1\r\n\r\n")
@@ -129,7 +127,7 @@ def test_a_long_head_behind_a_request_leaves_that_its_answer(service: Running) -
     assert b"connection: close" in answer
 
 
-def test_a_body_is_no_head(service: Running) -> None:
+def test_body_does_not_count_towards_the_header_limit(service: Running) -> None:
     image = encode(flat(255, 300)) + bytes(100_000)
     parts = b"".join(b"1\r\n%c\r\n" % byte for byte in WHITE) + b"0\r\n\r\n"
     chunked = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + parts

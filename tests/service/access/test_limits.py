@@ -31,7 +31,7 @@ def taken(limits: RateLimits, who: Token, tries: int) -> int:
     return done
 
 
-def test_a_burst_may_come_at_once_and_then_the_rate_holds() -> None:
+def test_burst_is_granted_at_once_and_then_the_rate_applies() -> None:
     clock = Clock()
     limits = RateLimits(clock)
     assert taken(limits, token(), 10) == 3
@@ -41,7 +41,7 @@ def test_a_burst_may_come_at_once_and_then_the_rate_holds() -> None:
     assert taken(limits, token(), 10) == 3
 
 
-def test_who_is_refused_is_told_when_to_come_back() -> None:
+def test_rate_limited_request_has_retry_after() -> None:
     limits = RateLimits(Clock())
     slow = token(rate=0.1, burst=None)
     limits.take(slow, known=(slow,))
@@ -57,13 +57,13 @@ def test_tokens_do_not_share_and_those_without_a_rate_have_no_limit() -> None:
     assert taken(limits, token("c", None, None), 1000) == 1000
 
 
-def test_another_rate_holds_at_once() -> None:
+def test_changed_rate_applies_at_once() -> None:
     limits = RateLimits(Clock())
     assert taken(limits, token(), 5) == 3
     assert taken(limits, token(burst=7), 10) == 7
 
 
-def test_no_more_is_kept_than_there_are_tokens() -> None:
+def test_buckets_of_removed_tokens_are_dropped() -> None:
     limits = RateLimits(Clock())
     for number in range(1000):
         one = token(f"token-{number}")

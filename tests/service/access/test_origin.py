@@ -43,7 +43,7 @@ def test_a_page_of_another_host(origin: str, host: str) -> None:
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_a_browser_that_says_the_page_is_of_another_site_is_believed(site: str) -> None:
+def test_sec_fetch_site_of_another_site_is_forbidden(site: str) -> None:
     with pytest.raises(Forbidden):
         check_origin(origin=None, site=site, host="127.0.0.1")
     check_origin(origin=None, site="same-origin", host="127.0.0.1")
@@ -53,20 +53,20 @@ def test_a_browser_that_says_the_page_is_of_another_site_is_believed(site: str) 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "localhost:1", "x.localhost", "[::1]:8000"]
 )
-def test_names_of_this_machine(host: str) -> None:
+def test_loopback_hosts_are_allowed(host: str) -> None:
     AllowedHosts([], addresses_pass=False).check(host)
 
 
 @pytest.mark.parametrize(
     "host", ["", "x", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "["]
 )
-def test_names_of_others(host: str) -> None:
+def test_foreign_hosts_are_forbidden(host: str) -> None:
     with pytest.raises(Forbidden, match=r"127\.0\.0\.1 or localhost"):
         AllowedHosts([], addresses_pass=False).check(host)
 
 
 @pytest.mark.parametrize("host", ["gate:8000", "GATE", "192.0.2.1:8000", "[2001:db8::1]", "127.0.0.1"])
-def test_names_that_were_set_and_all_addresses(host: str) -> None:
+def test_configured_names_and_addresses_are_allowed(host: str) -> None:
     AllowedHosts(["Gate"], addresses_pass=True).check(host)
     AllowedHosts(["*"], addresses_pass=False).check(host)
     with pytest.raises(Forbidden, match=r"add 'evil\.example' to LENSGATE_ALLOWED_HOSTS"):
@@ -74,5 +74,5 @@ def test_names_that_were_set_and_all_addresses(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "gate", "::ffff:127.0.0.1"])
-def test_what_is_no_loopback_address(host: str) -> None:
+def test_other_hosts_are_not_loopback(host: str) -> None:
     assert not is_loopback(host)

@@ -46,7 +46,7 @@ from tests.support.servers import TIMEOUT, Running, running_service
         ("TRACE", "/v1/review/x", Scope.ADMIN),
     ],
 )
-def test_what_a_request_takes(method: str, path: str, need: Scope | Open) -> None:
+def test_request_requires_the_scope_of_its_path(method: str, path: str, need: Scope | Open) -> None:
     assert need_of(method, path) is need
 
 

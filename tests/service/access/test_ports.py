@@ -32,7 +32,7 @@ def test_an_address_that_is_not_of_this_machine_is_named(host: str) -> None:
         check_ports(Settings(host=host, port=0))
 
 
-def test_two_ports_are_not_one() -> None:
+def test_equal_ports_are_an_error() -> None:
     with pytest.raises(SettingsError, match="both 8000"):
         check_ports(Settings(port=8000, metrics_port=8000))
     check_ports(Settings(port=0, metrics_port=0))

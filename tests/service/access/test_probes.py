@@ -49,13 +49,13 @@ def test_metrics_and_probes_are_there_without_a_token_and_nothing_else_is(probes
     assert "lensgate_queued_images 0.0" in probes.get("/metrics").text
 
 
-def test_the_main_port_then_has_them_no_more(service: Running) -> None:
+def test_main_port_does_not_serve_probes_of_a_separate_port(service: Running) -> None:
     for path in ("/metrics", "/livez", "/readyz"):
         assert service.client.get(path, headers=bearer("boss")).status_code == 404
     assert service.client.get("/v2/health/ready").status_code == 200
 
 
-def test_they_answer_while_nobody_else_is_admitted(service: Running, probes: httpx.Client) -> None:
+def test_probes_answer_while_the_service_is_full(service: Running, probes: httpx.Client) -> None:
     service.scorer.go.clear()
     first = threading.Thread(target=lambda: service.client.post("/v1/decisions", content=WHITE, headers=bearer("boss")))
     first.start()
@@ -67,7 +67,7 @@ def test_they_answer_while_nobody_else_is_admitted(service: Running, probes: htt
     first.join(TIMEOUT)
 
 
-def test_they_answer_until_what_was_admitted_is_finished(service: Running, probes: httpx.Client) -> None:
+def test_probes_answer_until_admitted_requests_have_finished(service: Running, probes: httpx.Client) -> None:
     service.scorer.go.clear()
     answers: list[int] = []
     first = threading.Thread(

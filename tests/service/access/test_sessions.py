@@ -36,7 +36,7 @@ def test_a_cookie_names_its_token_on_every_replica(path: Path, cookie: str) -> N
     assert session.token.name == "eva"
 
 
-def test_it_is_over_after_twelve_hours(path: Path, cookie: str) -> None:
+def test_session_expires_after_twelve_hours(path: Path, cookie: str) -> None:
     assert find_session(cookie, tokens_at(path, NOW + SECONDS - 1))
     assert find_session(cookie, tokens_at(path, NOW + SECONDS)) is None
 
@@ -46,7 +46,7 @@ def test_one_opened_by_a_clock_that_ran_ahead_ends_when_it_is_set_right(path: Pa
     assert find_session(cookie, tokens_at(path, NOW - 2 * SECONDS)) is None
 
 
-def test_it_ends_with_its_token(path: Path, cookie: str) -> None:
+def test_session_ends_with_its_token(path: Path, cookie: str) -> None:
     write_tokens(path, {"adam": "scopes = ['admin']"})
     assert find_session(cookie, tokens_at(path)) is None
     write_tokens(path, {"eva": "scopes = ['review']\nexpires = 1970-01-02T00:00:00Z"})
@@ -62,7 +62,7 @@ def test_another_token_of_the_same_name_is_another_key(path: Path, cookie: str) 
     assert find_session(cookie, tokens_at(path)) is None
 
 
-def test_nothing_of_it_can_be_changed(path: Path, cookie: str) -> None:
+def test_altered_cookie_is_rejected(path: Path, cookie: str) -> None:
     tokens = tokens_at(path)
     name, _, value = cookie.partition("=")
     who, expires, nonce, signature = value.split(":")
@@ -84,7 +84,7 @@ def test_nothing_of_it_can_be_changed(path: Path, cookie: str) -> None:
         assert find_session(f"{name}={changed}", tokens) is None, changed
 
 
-def test_a_strange_cookie_of_the_same_name_hides_no_good_one(path: Path, cookie: str) -> None:
+def test_invalid_cookie_does_not_hide_a_valid_one(path: Path, cookie: str) -> None:
     assert find_session(f"a=b; lensgate_session=x; {cookie}; c", tokens_at(path))
     assert find_session("a=b; other_lensgate_session=x", tokens_at(path)) is None
 

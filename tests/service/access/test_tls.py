@@ -104,7 +104,7 @@ def test_large_images_are_decided_on_one_connection(tmp_path: Path, loop: str) -
 
 
 @pytest.mark.parametrize("piece", [1000, 70_000, 10**9])
-def test_a_body_is_whole_however_it_comes_and_so_is_what_follows_it(tmp_path: Path, loop: str, piece: int) -> None:
+def test_body_in_any_pieces_is_complete_and_so_is_the_next_request(tmp_path: Path, loop: str, piece: int) -> None:
     sent = b"".join(head(len(body)) + body for body in (NOISE, WHITE, NOISE))
     with secured(tmp_path, loop) as service, service.connected() as connection:
         for start in range(0, len(sent), piece):
@@ -113,7 +113,7 @@ def test_a_body_is_whole_however_it_comes_and_so_is_what_follows_it(tmp_path: Pa
     assert answers.count(b"HTTP/1.1 200 ") == 3
 
 
-def test_a_body_that_was_refused_is_read_past_and_the_connection_goes_on(tmp_path: Path, loop: str) -> None:
+def test_refused_body_is_discarded_and_the_connection_stays_open(tmp_path: Path, loop: str) -> None:
     with secured(tmp_path, loop, max_body_bytes=10_000) as service, service.connected() as connection:
         for _ in range(2):
             connection.sendall(head(3_000_000))
@@ -122,7 +122,7 @@ def test_a_body_that_was_refused_is_read_past_and_the_connection_goes_on(tmp_pat
             assert received(connection, b'"model"').startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_body_given_up_in_the_middle_is_the_last_of_its_connection(tmp_path: Path, loop: str) -> None:
+def test_body_abandoned_in_the_middle_closes_the_connection(tmp_path: Path, loop: str) -> None:
     with secured(tmp_path, loop, timeout_ms=1_500) as service, service.connected() as connection:
         connection.sendall(head(1_000_000) + bytes(300_000))
         answer = received(connection)
@@ -132,7 +132,7 @@ def test_a_body_given_up_in_the_middle_is_the_last_of_its_connection(tmp_path: P
             assert client.post("/v1/decisions", content=WHITE).status_code == 200
 
 
-def test_a_caller_that_goes_away_frees_its_place(tmp_path: Path, loop: str) -> None:
+def test_disconnected_caller_releases_its_permit(tmp_path: Path, loop: str) -> None:
     with secured(tmp_path, loop) as service:
         admission = service.server._runtime.admission
         for sent in (head(1_000_000) + bytes(300_000), head(len(WHITE)) + WHITE):
@@ -182,7 +182,9 @@ def test_old_versions_of_tls_are_refused(tmp_path: Path) -> None:
             assert connection.version() == "TLSv1.3"
 
 
-def test_the_end_waits_for_no_idle_caller(tmp_path: Path, loop: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_shutdown_does_not_wait_for_idle_connections(
+    tmp_path: Path, loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with secured(tmp_path, loop) as service, service.connected() as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         received(connection)

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_named_with_its_entry(text: str, named: str) -> Non
         parse_tokens(text, source="tokens.toml")
 
 
-def test_a_token_in_the_place_of_its_hash_is_not_repeated_in_the_error() -> None:
+def test_error_does_not_quote_a_token_given_in_place_of_its_hash() -> None:
     with pytest.raises(SettingsError) as error:
         parse_tokens(entry(sha256='"lensgate_very-secret"'), source="tokens.toml")
     assert "very-secret" not in str(error.value)
@@ -99,7 +99,7 @@ def test_a_service_does_not_start_with_a_file_without_tokens(
         open_file(path, registry)
 
 
-def test_no_part_of_a_file_and_nothing_in_its_place_ends_a_token(tmp_path: Path, registry: CollectorRegistry) -> None:
+def test_truncated_or_replaced_file_keeps_the_previous_tokens(tmp_path: Path, registry: CollectorRegistry) -> None:
     path = write_tokens(tmp_path / "tokens.toml", {"gen": 'scopes = ["decide"]'})
     whole = path.read_bytes()
     tokens = open_file(path, registry)
@@ -126,7 +126,7 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> N
         read_tokens(tmp_path / "absent.toml")
 
 
-def test_what_is_no_file_of_tokens_is_not_waited_for_nor_read_to_its_end(tmp_path: Path) -> None:
+def test_fifo_directory_or_oversized_file_is_an_error(tmp_path: Path) -> None:
     pipe, large = tmp_path / "pipe", tmp_path / "large"
     os.mkfifo(pipe)
     large.write_bytes(b"#" * (2**20 + 1))
@@ -135,7 +135,7 @@ def test_what_is_no_file_of_tokens_is_not_waited_for_nor_read_to_its_end(tmp_pat
             read_tokens(path)
 
 
-def test_a_token_is_found_by_itself_alone(tmp_path: Path, registry: CollectorRegistry) -> None:
+def test_token_is_found_by_its_exact_secret(tmp_path: Path, registry: CollectorRegistry) -> None:
     path = write_tokens(tmp_path / "tokens.toml", {"gen": "scopes = []", "eva": "scopes = []"})
     tokens = open_file(path, registry)
     found = tokens.find(token_of("eva"))
@@ -145,7 +145,7 @@ def test_a_token_is_found_by_itself_alone(tmp_path: Path, registry: CollectorReg
         assert tokens.find(wrong) is None
 
 
-def test_a_token_ends_when_its_time_is_over(tmp_path: Path, registry: CollectorRegistry) -> None:
+def test_expired_token_is_not_found(tmp_path: Path, registry: CollectorRegistry) -> None:
     path = write_tokens(tmp_path / "tokens.toml", {"gen": "scopes = []\nexpires = 1970-01-01T00:01:40Z"})
     now = [99.9]
     tokens = TokenFile(path, AccessMetrics(registry), now=lambda: now[0])
@@ -155,7 +155,7 @@ def test_a_token_ends_when_its_time_is_over(tmp_path: Path, registry: CollectorR
     assert tokens.named("gen") is None
 
 
-def test_tokens_are_long_and_none_is_made_twice() -> None:
+def test_made_tokens_are_long_and_distinct() -> None:
     made = {make_token() for _ in range(100)}
     assert len(made) == 100
     assert min(map(len, made)) >= 50

@@ -182,7 +182,7 @@ def test_the_limit_of_a_message_without_images_is_its_own(caller: Caller) -> Non
     check(answer, EXHAUSTED, "body_too_large", "65,537 bytes: 65,536 are allowed")
 
 
-def test_contents_do_as_well_as_raw_data(caller: Caller) -> None:
+def test_typed_contents_equal_raw_contents(caller: Caller) -> None:
     request = Request(model_name="glasses")
     request.inputs.add(name="image", datatype="UINT8", shape=[1, EDGE, EDGE, 3]).contents.uint_contents[:] = [
         51
@@ -209,7 +209,7 @@ def test_a_failed_image_is_logged_with_its_names(caller: Caller, caplog: pytest.
     assert (line["status"], line["code"], line["id"], line["source"]) == (422, "unsupported_image", "mine", "gan-7")
 
 
-def test_a_fault_of_ours_is_internal_and_says_nothing() -> None:
+def test_unexpected_exception_is_internal_without_details() -> None:
     with running_service(grpc_port=0) as broken, calling(broken) as asking:
         broken.scorer.fault = lambda _: RuntimeError("the secret of the house")
         answer = asking.ask(encoded(pixels_request()))

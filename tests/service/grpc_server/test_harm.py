@@ -86,7 +86,7 @@ def test_a_compression_bomb_is_refused_before_it_is_unpacked(served: Running, ca
     read_answer(caller.ask(REQUEST))
 
 
-def test_thousands_of_cancelled_calls_hold_nothing(served: Running, caller: Caller) -> None:
+def test_cancelled_calls_release_their_permits(served: Running, caller: Caller) -> None:
     with connected(address(served)) as connection:
         for index in range(CALLS):
             connection.sendall(call(INFER, stream(index)) + frame(RST_STREAM, CANCEL, stream=stream(index)))
@@ -95,7 +95,7 @@ def test_thousands_of_cancelled_calls_hold_nothing(served: Running, caller: Call
         read_answer(caller.ask(REQUEST))
 
 
-def test_of_thousands_of_calls_on_one_connection_few_are_begun(served: Running, caller: Caller) -> None:
+def test_concurrent_calls_on_one_connection_are_bounded(served: Running, caller: Caller) -> None:
     unfinished = envelope(b"", size=16)
     with connected(address(served)) as connection:
         for index in range(CALLS):
@@ -111,7 +111,7 @@ def test_of_thousands_of_calls_on_one_connection_few_are_begun(served: Running, 
     read_answer(caller.ask(REQUEST))
 
 
-def test_answers_that_are_not_read_take_a_share_of_the_calls() -> None:
+def test_unread_responses_count_towards_the_callers_share() -> None:
     with running_service(grpc_port=0, max_connections=8) as service:
         with connected(address(service), window=0) as connection:
             connection.sendall(b"".join(call(LIVE, stream(index)) for index in range(8)))
@@ -122,7 +122,7 @@ def test_answers_that_are_not_read_take_a_share_of_the_calls() -> None:
         assert service.metric("lensgate_shed_total", reason="calls") == 4
 
 
-def test_answers_that_are_not_read_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unread_responses_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_module, "WRITE_SECONDS", 0.1)
     with (
         running_service(grpc_port=0, max_connections=8) as service,

@@ -233,7 +233,7 @@ def test_a_drain_finishes_what_was_admitted_and_answers_probes() -> None:
         assert not service.thread.is_alive()
 
 
-def test_slots_are_shared_and_given_on() -> None:
+def test_read_slots_are_shared_by_caller_and_reused() -> None:
     async def scenario() -> None:
         slots, order = ReadSlots(3, 0.67), []
 

@@ -21,19 +21,19 @@ def test_the_limit_is_the_chi_square_quantile(bins: int) -> None:
     assert stability_limit(1000, 500, bins=bins) == pytest.approx(expected, rel=0.015)
 
 
-def test_scores_without_drift_hardly_ever_pass_the_limit() -> None:
+def test_scores_without_drift_rarely_exceed_the_limit() -> None:
     rng = np.random.default_rng(0)
     shares = rng.dirichlet(np.full(20, 2.0))
     found = [population_stability(rng.multinomial(1000, shares), rng.multinomial(500, shares)) for _ in range(4_000)]
     assert np.mean(np.array(found) > stability_limit(1000, 500, bins=20)) < 0.005
 
 
-def test_scores_with_drift_pass_it() -> None:
+def test_scores_with_drift_exceed_the_limit() -> None:
     shares = np.array([0.5, 0.2, 0.2, 0.1])
     assert population_stability(1000 * shares[::-1], 500 * shares) > stability_limit(1000, 500, bins=4)
 
 
-def test_both_are_no_number_until_there_are_enough_scores(service: Running) -> None:
+def test_drift_and_limit_are_nan_below_the_minimum_number_of_scores(service: Running) -> None:
     white = encode(flat(255))
     for _ in range(DRIFT_MINIMUM - 1):
         service.post(white)

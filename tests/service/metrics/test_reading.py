@@ -51,7 +51,7 @@ def test_counters_histograms_and_gauges_are_added() -> None:
     assert 'lensgate_decode_seconds_bucket{le="0.005"} 8.0\n' in text
 
 
-def test_of_a_dead_worker_only_counts_remain() -> None:
+def test_dead_worker_contributes_counters_and_no_gauges() -> None:
     reading = worker(decided=3, queued=2).read()
     reading.add(passed_on(worker(decided=5, queued=7)), is_alive=False)
     shown = read_snapshot(reading)

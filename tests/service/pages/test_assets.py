@@ -49,19 +49,19 @@ def test_a_page_may_load_nothing_from_elsewhere_and_run_nothing_inline(assets: A
 
 
 @pytest.mark.parametrize("given", ["{tag}", "W/{tag}", '"other", {tag}', "*"])
-def test_what_the_browser_has_is_not_sent_again(assets: Assets, given: str) -> None:
+def test_matching_etag_is_304(assets: Assets, given: str) -> None:
     tag = ask(assets, "look.css").headers["etag"]
     again = ask(assets, "look.css", known=given.format(tag=tag))
     assert (again.status_code, again.body) == (304, b"")
     assert again.headers["etag"] == tag
 
 
-def test_a_file_that_changed_is_sent_whole(assets: Assets) -> None:
+def test_other_etag_is_200_with_the_file(assets: Assets) -> None:
     again = ask(assets, "look.css", known='"of the version before"')
     assert (again.status_code, again.body) == (200, b"p { color: red }")
 
 
 @pytest.mark.parametrize("name", ["../secret.html", "secret.html", "notes.txt", "", ".", "nothing.js", "\x00"])
-def test_there_is_nothing_but_the_files_of_the_folder(assets: Assets, name: str) -> None:
+def test_names_outside_the_folder_are_not_found(assets: Assets, name: str) -> None:
     with pytest.raises(NotFound):
         assets.find(name)

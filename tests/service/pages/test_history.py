@@ -26,7 +26,7 @@ def history_of(*ticks: Tick) -> History:
     return history
 
 
-def test_a_step_holds_what_was_counted_between_two_ticks() -> None:
+def test_step_is_the_difference_of_two_ticks() -> None:
     history = history_of(tick(0), tick(5, 10, 1), tick(10, 30, 4))
     shown = show_history(history.steps(tick(10, 30, 4)))
     assert shown.decisions == [11, 23]
@@ -45,7 +45,7 @@ def test_what_happened_before_the_second_tick_is_shown_as_well() -> None:
     assert show_history(history_of(tick(0)).steps(tick(2, 6))).decisions == [6]
 
 
-def test_the_ring_forgets_what_is_oldest() -> None:
+def test_ring_drops_the_oldest_tick() -> None:
     history = history_of(*(tick(5.0 * index, index) for index in range(3 * STEPS)))
     shown = show_history(history.steps(tick(5.0 * 3 * STEPS)))
     assert len(shown.times) == STEPS

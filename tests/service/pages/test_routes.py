@@ -59,12 +59,12 @@ def test_a_page_that_is_known_is_answered_304(pages: Running) -> None:
 @pytest.mark.parametrize(
     "path", ["/static/nothing.js", "/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/%00"]
 )
-def test_there_is_nothing_beside_the_files(pages: Running, path: str) -> None:
+def test_unknown_static_file_is_404(pages: Running, path: str) -> None:
     answer = pages.client.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_the_snapshot_is_json_that_nobody_keeps(pages: Running) -> None:
+def test_snapshot_is_json_that_is_not_cached(pages: Running) -> None:
     answer = pages.client.get("/v1/operations")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.json()["state"] == "ready"

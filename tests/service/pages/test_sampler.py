@@ -94,14 +94,14 @@ def test_latencies_are_of_what_came_between_samples(decided: Running) -> None:
     assert stages["request"].p50 > 0
 
 
-def test_what_is_not_known_is_null_in_json() -> None:
+def test_unknown_values_are_null() -> None:
     with running_service() as running:
         shown = json.loads(asyncio.run(sampler_of(running).show()))
     assert shown["drift"] == {"psi": None, "limit": None}
     assert shown["reject_ratio"] is None
 
 
-def test_many_askers_within_a_second_share_one_answer(decided: Running) -> None:
+def test_callers_within_a_second_share_one_snapshot(decided: Running) -> None:
     clock = Clock()
     sampler = sampler_of(decided, clock)
     first = asyncio.run(sampler.show())
@@ -128,7 +128,7 @@ def test_another_version_is_served_since_it_was_first_seen() -> None:
     assert shown.reject_ratio is None
 
 
-def test_the_operators_band_is_not_called_the_cards() -> None:
+def test_operator_band_is_labelled_operator() -> None:
     with running_service(band_low=0.2, band_high=0.9) as running:
         band = look(sampler_of(running), running).model.band
     assert (band.low, band.high, band.chosen_by, band.target_risk) == (0.2, 0.9, "operator", None)

@@ -43,7 +43,7 @@ class Sender:
                 self.answered[name] = time.time()
 
 
-def test_what_was_written_is_there_after_a_kill(tmp_path: Path) -> None:
+def test_acknowledged_records_survive_a_kill(tmp_path: Path) -> None:
     write_model(tmp_path / "models", brightness_model())
     file = tmp_path / "records.db"
     environment = {

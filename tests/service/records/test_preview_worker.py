@@ -59,7 +59,7 @@ def dropped(registry: CollectorRegistry, what: str) -> float | None:
     return registry.get_sample_value(f"lensgate_record_{what}_total", {"result": "dropped"})
 
 
-def test_the_hash_is_that_of_the_bytes_that_came() -> None:
+def test_hash_is_the_sha256_of_the_received_bytes() -> None:
     assert digest(BODY) == digest(bytearray(BODY)) == digest(memoryview(b"x" + BODY)[1:])
     assert digest(BODY) == hashlib.sha256(BODY).hexdigest()
     pixels = portrait(64)
@@ -109,7 +109,7 @@ def test_a_picture_of_pixels_is_theirs() -> None:
     assert np.abs(np.asarray(small, np.int64) - 200).max() <= 2
 
 
-def test_a_turned_photograph_stands_upright() -> None:
+def test_preview_applies_the_exif_orientation() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # Turn by 90 degrees to the right.
     half = np.concatenate([np.zeros((512, 256, 3), np.uint8), np.full((512, 256, 3), 255, np.uint8)], axis=1)
@@ -118,7 +118,7 @@ def test_a_turned_photograph_stands_upright() -> None:
     assert small[-100:].mean() > 245
 
 
-def test_what_was_discarded_is_examined_before_what_was_accepted() -> None:
+def test_discarded_images_are_processed_before_accepted_ones() -> None:
     first, accepted, urgent = fresh(), fresh(), fresh(discarded=True)
     go = threading.Event()
     seen: list[tuple[bool, bool]] = []
@@ -137,7 +137,7 @@ def test_what_was_discarded_is_examined_before_what_was_accepted() -> None:
     assert seen == [(False, False), (True, False), (True, True)]
 
 
-def test_while_images_wait_to_be_decoded_it_mostly_sleeps() -> None:
+def test_worker_is_throttled_while_images_wait_to_be_decoded() -> None:
     slept: list[float] = []
     with examining(CollectorRegistry(), is_busy=True, sleep=slept.append) as (examiner, _):
         made = fresh(discarded=True)
@@ -149,7 +149,7 @@ def test_while_images_wait_to_be_decoded_it_mostly_sleeps() -> None:
     assert slept[0] > 0
 
 
-def test_it_works_through_several_images_before_it_sleeps() -> None:
+def test_throttled_worker_processes_images_in_bursts() -> None:
     slept: list[float] = []
     images = [fresh() for _ in range(ACCEPTED_BYTES // 2**16)]
     with examining(CollectorRegistry(), is_busy=True, burst_seconds=0.002, sleep=slept.append) as (examiner, _):
@@ -161,7 +161,7 @@ def test_it_works_through_several_images_before_it_sleeps() -> None:
     assert min(slept) > 0.002
 
 
-def test_of_many_cores_it_takes_no_more_than_the_one_it_runs_on() -> None:
+def test_share_of_time_is_at_most_one_core() -> None:
     slept: list[float] = []
     with examining(CollectorRegistry(), is_busy=True, cores=128, sleep=slept.append) as (examiner, _):
         examiner.submit(fresh(), BODY)
@@ -169,7 +169,7 @@ def test_of_many_cores_it_takes_no_more_than_the_one_it_runs_on() -> None:
     assert slept == [0.0]
 
 
-def test_a_fault_of_ours_costs_one_image_and_not_the_thread() -> None:
+def test_unexpected_exception_drops_one_image_and_the_worker_continues() -> None:
     registry = CollectorRegistry()
     with examining(registry) as (examiner, pictures):
         examiner.submit(fresh(discarded=True), [1, 2])  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ def test_a_fault_of_ours_costs_one_image_and_not_the_thread() -> None:
 
 
 @pytest.mark.parametrize(("discarded", "limit"), [(False, ACCEPTED_BYTES), (True, MAX_BYTES)])
-def test_what_there_is_no_room_for_is_recorded_without_hash_and_picture(*, discarded: bool, limit: int) -> None:
+def test_image_beyond_the_memory_limit_is_recorded_without_hash_and_preview(*, discarded: bool, limit: int) -> None:
     registry = CollectorRegistry()
     with examining(registry) as (examiner, pictures):
         made = fresh(discarded=discarded)
@@ -209,7 +209,7 @@ def test_while_images_wait_to_be_decoded_few_are_held_for_their_hash_alone() -> 
     assert [image.sha256 is None for image in images] == [False, False, True, False]
 
 
-def test_room_comes_back_when_an_image_was_examined() -> None:
+def test_processed_image_releases_its_memory() -> None:
     registry = CollectorRegistry()
     with examining(registry) as (examiner, _):
         half = bytes(ACCEPTED_BYTES // 2 + 1)
@@ -221,7 +221,7 @@ def test_room_comes_back_when_an_image_was_examined() -> None:
     assert dropped(registry, "hashes") == 0
 
 
-def test_what_is_written_already_is_not_hashed_any_more() -> None:
+def test_image_of_a_written_row_is_not_hashed() -> None:
     registry = CollectorRegistry()
     with examining(registry) as (examiner, _):
         made = fresh()
@@ -233,7 +233,7 @@ def test_what_is_written_already_is_not_hashed_any_more() -> None:
 
 
 @pytest.mark.parametrize("source", [BODY[:100], b"no image"])
-def test_what_makes_no_picture_is_counted_and_ends_nothing(source: Source) -> None:
+def test_image_without_a_preview_is_counted_and_the_worker_continues(source: Source) -> None:
     registry = CollectorRegistry()
     with examining(registry) as (examiner, pictures):
         examiner.submit(fresh(discarded=True), source)

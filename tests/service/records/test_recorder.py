@@ -120,9 +120,7 @@ def test_a_decision_can_be_read_a_moment_later(store: Store, registry: Collector
         assert find_one(store, "one")["image"] is None
 
 
-def test_a_picture_is_kept_of_what_was_discarded_and_of_the_audit_sample(
-    store: Store, registry: CollectorRegistry
-) -> None:
+def test_discarded_and_audited_images_have_a_preview(store: Store, registry: CollectorRegistry) -> None:
     kept = [entry("discarded", discarded=True), entry("audited", draw=Draw(DrawKind.UNIFORM, 0.1, 1.0))]
     with recording(store, registry) as recorder:
         for one in [*kept, entry("accepted")]:
@@ -131,7 +129,7 @@ def test_a_picture_is_kept_of_what_was_discarded_and_of_the_audit_sample(
         assert all(find_image(store, one.record).startswith(b"\xff\xd8") for one in kept)
 
 
-def test_a_picture_waits_for_a_row_that_another_holds_up(breakable: Breakable, registry: CollectorRegistry) -> None:
+def test_preview_waits_for_its_delayed_row(breakable: Breakable, registry: CollectorRegistry) -> None:
     first, second = unexamined("first", taken=math.inf), entry("second", discarded=True)
     with recording(breakable, registry, prune_seconds=0.0) as recorder:
         recorder.record(first, BODY)
@@ -144,7 +142,7 @@ def test_a_picture_waits_for_a_row_that_another_holds_up(breakable: Breakable, r
     assert find_image(breakable, second.record).startswith(b"\xff\xd8")
 
 
-def test_a_clock_that_is_set_back_holds_nothing_up(breakable: Breakable, registry: CollectorRegistry) -> None:
+def test_clock_set_back_does_not_delay_writes(breakable: Breakable, registry: CollectorRegistry) -> None:
     with recording(breakable, registry) as recorder:
         recorder.record(unexamined("one", time=time.time() + 3600), BODY)
         wait_until(lambda: rows(registry, "written") == 1)
@@ -161,7 +159,7 @@ def test_pictures_beyond_the_limit_are_dropped_and_counted(breakable: Breakable,
         wait_until(lambda: rows(registry, "written") == 5)
 
 
-def test_closing_writes_what_waits(store: Store, registry: CollectorRegistry) -> None:
+def test_closing_writes_the_queue(store: Store, registry: CollectorRegistry) -> None:
     with recording(store, registry) as recorder:
         for number in range(50):
             recorder.record(entry(str(number), discarded=number % 10 == 0), encode(flat(number)))
@@ -170,7 +168,7 @@ def test_closing_writes_what_waits(store: Store, registry: CollectorRegistry) ->
     assert registry.get_sample_value("lensgate_record_images_total", {"result": "written"}) == 5
 
 
-def test_while_the_store_is_away_decisions_wait_and_then_are_written(
+def test_decisions_are_queued_while_the_store_is_unavailable_and_written_afterwards(
     breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     breakable.is_away.set()
@@ -185,7 +183,7 @@ def test_while_the_store_is_away_decisions_wait_and_then_are_written(
     assert "decisions are recorded again" in caplog.messages
 
 
-def test_a_store_that_comes_back_before_there_is_anything_to_write_is_no_longer_said_to_fail(
+def test_recovered_store_resets_the_failing_gauge_without_a_write(
     breakable: Breakable, registry: CollectorRegistry
 ) -> None:
     breakable.is_away.set()
@@ -195,7 +193,7 @@ def test_a_store_that_comes_back_before_there_is_anything_to_write_is_no_longer_
         wait_until(lambda: registry.get_sample_value("lensgate_records_failing") == 0)
 
 
-def test_a_fault_of_ours_costs_one_batch_and_not_the_thread(
+def test_unexpected_exception_drops_one_batch_and_the_writer_continues(
     breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     with recording(breakable, registry) as recorder:
@@ -219,9 +217,7 @@ def test_decisions_beyond_the_limit_are_dropped_and_counted(breakable: Breakable
     assert set(names(breakable)) == {"0", "1", "2"}
 
 
-def test_what_a_store_that_is_away_never_took_is_counted_as_dropped_at_the_end(
-    breakable: Breakable, registry: CollectorRegistry
-) -> None:
+def test_unwritten_decisions_count_as_dropped_at_shutdown(breakable: Breakable, registry: CollectorRegistry) -> None:
     breakable.is_away.set()
     with recording(breakable, registry) as recorder:
         recorder.record(entry(), BODY)
@@ -229,7 +225,7 @@ def test_what_a_store_that_is_away_never_took_is_counted_as_dropped_at_the_end(
     assert rows(registry, "dropped") == 1
 
 
-def test_connections_that_the_server_cut_are_made_anew(postgres: str, registry: CollectorRegistry) -> None:
+def test_closed_connections_are_reopened(postgres: str, registry: CollectorRegistry) -> None:
     store, other = (Store(make_database(postgres)) for _ in range(2))
     with recording(store, registry) as recorder:
         recorder.record(entry("before"), BODY)
@@ -243,7 +239,7 @@ def test_connections_that_the_server_cut_are_made_anew(postgres: str, registry: 
     other.close()
 
 
-def test_what_is_too_old_is_deleted_while_it_runs(store: Store, registry: CollectorRegistry) -> None:
+def test_expired_records_are_deleted_while_the_recorder_runs(store: Store, registry: CollectorRegistry) -> None:
     hasty = RetentionClock(30 * DAY, monotonic=lambda: time.monotonic() * 10**9)
     with recording(store, registry, prune_seconds=0.0, retention=hasty) as recorder:
         recorder.record(entry("old", time=0.0), BODY)

@@ -40,7 +40,7 @@ class Times:
 FULL = Span(START - AGE, START - 60)
 
 
-def test_a_right_clock_is_followed() -> None:
+def test_retention_time_follows_a_correct_clock() -> None:
     times = Times()
     times.retention.begin(FULL)
     assert times.after(3600) == pytest.approx(3600, abs=60)
@@ -81,14 +81,14 @@ def test_a_clock_that_is_set_forward_and_back_deletes_nothing() -> None:
     assert times.after(3 * DAY) == pytest.approx(START + times.passed - START, abs=60)
 
 
-def test_after_a_long_rest_what_is_too_old_is_deleted_in_the_end() -> None:
+def test_retention_time_catches_up_after_a_long_pause() -> None:
     times = Times(ahead=40 * DAY)
     times.retention.begin(FULL)
     assert times.after(4 * DAY) == pytest.approx(44 * DAY, abs=300)
     assert not times.retention.is_behind
 
 
-def test_whatever_a_clock_does_it_is_never_outrun_and_never_followed_faster_than_in_steps() -> None:
+def test_retention_time_never_exceeds_the_clock_nor_its_own_speed_limit() -> None:
     chance = random.Random(0)
     for _ in range(200):
         times = Times(ahead=chance.uniform(-50, 50) * DAY)
@@ -102,14 +102,14 @@ def test_whatever_a_clock_does_it_is_never_outrun_and_never_followed_faster_than
             assert found <= before + SPEED * step + 1e-3
 
 
-def test_the_span_of_the_records_is_that_of_what_nobody_judged(store: Store) -> None:
+def test_span_is_from_the_oldest_to_the_newest_record(store: Store) -> None:
     assert find_span(store) is None
     put(store, [entry("a", time=100.0), entry("b", time=200.0)])
     assert find_span(store) == Span(100.0, 200.0)
 
 
 @pytest.mark.parametrize("ahead", [0.0, 40 * DAY])
-def test_a_service_that_starts_with_a_wrong_clock_keeps_what_nobody_judged(store: Store, ahead: float) -> None:
+def test_start_with_a_clock_ahead_keeps_records_without_a_verdict(store: Store, ahead: float) -> None:
     now = time.time()
     put(store, [entry(f"{day}", discarded=True, time=now - day * DAY) for day in range(30, -1, -1)])
     registry = CollectorRegistry()

@@ -35,9 +35,7 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_store_whose_connections_are_all_in_use_is_busy_and_stays_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exhausted_connection_pool_is_reported_as_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     store = Store(f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
@@ -52,7 +50,7 @@ def test_a_store_whose_connections_are_all_in_use_is_busy_and_stays_open(
     store.close()
 
 
-def test_a_folder_that_cannot_be_made_is_a_store_that_is_away(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_makes_the_store_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = Store(f"sqlite:///{tmp_path / 'file' / 'records.db'}")
     with pytest.raises(RecordsUnavailable, match="is unavailable"):
@@ -61,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_a_store_that_is_away(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
-def test_a_name_that_a_database_does_not_take_is_kept_and_found_all_the_same(store: Store, name: str) -> None:
+def test_id_with_unstorable_characters_is_stored_with_replacements_and_found(store: Store, name: str) -> None:
     put(store, [entry(name)])
     assert names(store, id=name.replace("\ud800", "\0")) == ["a\ufffdb"]
     assert find_one(store, name)["id"] == "a\ufffdb"
@@ -69,14 +67,14 @@ def test_a_name_that_a_database_does_not_take_is_kept_and_found_all_the_same(sto
         find_image(store, name)
 
 
-def test_a_record_wins_over_a_decision_that_is_called_like_it(store: Store) -> None:
+def test_record_takes_precedence_over_an_equal_id(store: Store) -> None:
     first = entry("first")
     put(store, [first])
     put(store, [entry(first.record)])
     assert find_one(store, first.record)["id"] == "first"
 
 
-def test_a_server_that_is_silent_is_given_up(postgres: str) -> None:
+def test_silent_server_times_out(postgres: str) -> None:
     engine, _ = connections.make_engine(make_url(postgres).set(drivername="postgresql+psycopg"), seconds=0.2)
     with pytest.raises(OperationalError, match="does not respond"), engine.begin() as connection:
         connection.execute(text("SELECT pg_sleep(600)"))
@@ -85,7 +83,7 @@ def test_a_server_that_is_silent_is_given_up(postgres: str) -> None:
     engine.dispose()
 
 
-def test_closing_a_store_ends_what_waits_for_its_server(postgres: str) -> None:
+def test_closing_the_store_aborts_pending_statements(postgres: str) -> None:
     store = Store(make_database(postgres))
     put(store, [entry()])
 
@@ -102,7 +100,7 @@ def test_closing_a_store_ends_what_waits_for_its_server(postgres: str) -> None:
     assert not thread.is_alive()
 
 
-def test_all_that_come_to_an_empty_database_at_once_find_their_tables(store_url: str) -> None:
+def test_concurrent_first_writers_create_the_tables_once(store_url: str) -> None:
     stores = [Store(store_url) for _ in range(4)]
     start = threading.Barrier(4)
     done: list[int] = []
@@ -127,7 +125,7 @@ def test_all_that_come_to_an_empty_database_at_once_find_their_tables(store_url:
         store.close()
 
 
-def test_a_span_of_time_has_all_that_was_decided_in_it_and_nothing_else(store: Store) -> None:
+def test_time_filter_returns_exactly_the_decisions_of_the_window(store: Store) -> None:
     made = [entry(str(number)) for number in range(5)]
     now = datetime.now(UTC).timestamp()
     for number, one in enumerate(made):
@@ -139,7 +137,7 @@ def test_a_span_of_time_has_all_that_was_decided_in_it_and_nothing_else(store: S
     assert names(store, until=datetime(1, 1, 1)) == []
 
 
-def test_a_span_of_time_is_found_without_reading_what_is_outside(tmp_path: Path) -> None:
+def test_time_filter_uses_the_index(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'records.db'}")
     put(store, [entry()])
     conditions = Page(since=datetime.now(UTC), until=datetime.now(UTC)).conditions()

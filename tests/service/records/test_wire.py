@@ -150,7 +150,7 @@ def test_an_image_file_in_a_tensor_is_recorded_by_its_own_bytes(recording: Runni
     assert recording.client.get("/v1/decisions/files.1").json()["sha256"] == hashlib.sha256(GREY).hexdigest()
 
 
-def test_an_image_that_could_not_be_judged_leaves_no_record(recording: Running) -> None:
+def test_invalid_image_has_no_record(recording: Running) -> None:
     recording.post(b"no image", id="bad")
     recording.post(WHITE, id="good")
     written(recording, 1)
@@ -180,7 +180,9 @@ def test_an_image_that_could_not_be_judged_leaves_no_record(recording: Running) 
     ],
     ids=str,
 )
-def test_decisions_are_found_by(recording: Running, query: dict[str, str | float], found: list[str]) -> None:
+def test_filter_returns_the_matching_decisions(
+    recording: Running, query: dict[str, str | float], found: list[str]
+) -> None:
     for body, name in ((BLACK, "black"), (GREY, "grey"), (WHITE, "white")):
         recording.post(body, id=name)
     recording.post(BLACK, id="wrong", expected="glasses", source="run 7")
@@ -188,7 +190,7 @@ def test_decisions_are_found_by(recording: Running, query: dict[str, str | float
     assert ids(recording, **query) == found
 
 
-def test_pages_are_gone_through_by_their_cursor_while_more_comes(recording: Running) -> None:
+def test_cursor_pages_repeat_and_skip_no_decision_while_more_arrive(recording: Running) -> None:
     for number in range(7):
         recording.post(WHITE, id=str(number))
     written(recording, 7)
@@ -202,7 +204,7 @@ def test_pages_are_gone_through_by_their_cursor_while_more_comes(recording: Runn
     assert third["next"] is None
 
 
-def test_all_of_it_can_be_taken_along_as_lines_of_json(recording: Running) -> None:
+def test_all_decisions_are_exported_as_ndjson(recording: Running) -> None:
     for number in range(3):
         recording.post(WHITE, id=str(number))
     written(recording, 3)
@@ -211,7 +213,7 @@ def test_all_of_it_can_be_taken_along_as_lines_of_json(recording: Running) -> No
     assert [json.loads(line) for line in answer.text.splitlines()] == ask(recording)["decisions"]
 
 
-def test_a_table_is_harmless_in_a_spreadsheet(recording: Running) -> None:
+def test_csv_export_escapes_formulas(recording: Running) -> None:
     recording.post(GREY, id="=1+1")
     written(recording, 1)
     answer = recording.client.get("/v1/decisions", params={"format": "csv"})
@@ -221,7 +223,7 @@ def test_a_table_is_harmless_in_a_spreadsheet(recording: Running) -> None:
     assert (row["band_low"], row["model_version"], row["decision"]) == ("0.4", "1", "discard")
 
 
-def test_an_empty_table_has_its_head(recording: Running) -> None:
+def test_csv_without_rows_has_a_header(recording: Running) -> None:
     lines = recording.client.get("/v1/decisions", params={"format": "csv"}).text.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("record,id,time,sha256,")
@@ -242,14 +244,14 @@ def test_an_empty_table_has_its_head(recording: Running) -> None:
         ("sha256=0", "sha256"),
     ],
 )
-def test_a_filter_that_cannot_be_is_refused_by_name(recording: Running, query: str, complaint: str) -> None:
+def test_invalid_filter_is_400_and_named(recording: Running, query: str, complaint: str) -> None:
     answer = recording.client.get(f"/v1/decisions?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
     assert complaint in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/v1/decisions/nobody", "/v1/decisions/nobody/image", "/v1/decisions/a%2Fb/image"])
-def test_what_is_not_there_is_not_found(recording: Running, path: str) -> None:
+def test_unknown_record_is_404(recording: Running, path: str) -> None:
     answer = recording.client.get(path)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
@@ -260,7 +262,7 @@ def test_with_records_off_it_says_how_to_turn_them_on(service: Running) -> None:
     assert "LENSGATE_RECORDS_URL" in answer.json()["detail"]
 
 
-def test_a_store_that_is_away_harms_no_decision(tmp_path: Path) -> None:
+def test_decisions_continue_while_the_store_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "records.db").mkdir()
     with running_service(records_url=f"sqlite:///{tmp_path / 'records.db'}") as service:
         assert service.post(WHITE).json()["decision"] == "accept"
@@ -319,7 +321,7 @@ def test_the_documentation_shows_both_methods_of_a_path(recording: Running) -> N
     assert "RecordPage" in json.dumps(paths["/v1/decisions"]["get"]["responses"]["200"])
 
 
-def test_a_trial_is_decided_and_leaves_no_trace_in_figures_and_records(recording: Running) -> None:
+def test_trial_is_neither_counted_nor_recorded(recording: Running) -> None:
     decided = recording.post(GREY, id="real").json()
     written(recording, 1)
     tried = recording.client.post("/v1/trials", content=GREY, params={"id": "real", "expected": "glasses"}).json()
@@ -362,5 +364,5 @@ def test_failed_requests_and_failed_images_of_uploads_are_recorded(recording: Ru
 
 
 @pytest.mark.parametrize("path", ["failures?limit=0", "failures?cursor=x", "operations/history?window=1y"])
-def test_figures_that_cannot_be_are_refused(recording: Running, path: str) -> None:
+def test_invalid_query_of_figures_is_400(recording: Running, path: str) -> None:
     assert recording.client.get(f"/v1/{path}").status_code == 400

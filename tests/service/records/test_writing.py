@@ -44,7 +44,7 @@ def say(store: Store, record: str) -> None:
         connection.execute(insert(verdicts).values(record=record, verdict="glasses", reviewer="ann", time=1))
 
 
-def test_what_is_written_is_read_back_whole(store: Store) -> None:
+def test_written_rows_are_read_back_unchanged(store: Store) -> None:
     made = entry("a face", discarded=True)
     put(store, [made])
     found = find_one(store, "a face")
@@ -74,14 +74,14 @@ def test_what_is_written_is_read_back_whole(store: Store) -> None:
     }
 
 
-def test_what_was_written_before_the_answer_was_lost_is_not_written_twice(store: Store) -> None:
+def test_retry_after_a_lost_commit_response_writes_no_row_twice(store: Store) -> None:
     made = entry()
     assert write(store, [made.row()], ()) == 0
     assert write(store, [made.row(), entry().row()], ()) == 0
     assert count(store) == 2
 
 
-def test_a_row_at_fault_is_left_out_and_harms_no_other(store: Store) -> None:
+def test_invalid_row_is_dropped_and_the_others_are_written(store: Store) -> None:
     bad = entry()
     rows = [entry("before").row(), {**bad.row(), "label": None}, entry("after").row()]
     refused = write(store, rows, [Preview(str(rows[0]["record"]), b"jpeg", "1" * 64), Preview(bad.record, b"", "")])
@@ -102,7 +102,7 @@ def test_a_picture_whose_decision_was_deleted_meanwhile_is_no_fault(store: Store
     assert (count(store), count(store, images)) == (1, 0)
 
 
-def test_what_is_too_old_is_deleted_with_its_picture(store: Store) -> None:
+def test_expired_record_is_deleted_with_its_preview(store: Store) -> None:
     records = put(store, [entry("old", time=NOON - 31 * DAY), entry("new", time=NOON - 29 * DAY)])
     add_pictures(store, records)
     assert not prune(store, ROOMY, now=NOON)
@@ -110,7 +110,7 @@ def test_what_is_too_old_is_deleted_with_its_picture(store: Store) -> None:
     assert count(store, images) == 1
 
 
-def test_of_too_many_the_oldest_go(store: Store) -> None:
+def test_oldest_records_beyond_the_limit_are_deleted(store: Store) -> None:
     put(store, [entry(str(number)) for number in range(5)])
     prune(store, Limits(max_rows=2, max_days=30, max_image_bytes=10**9), now=NOON)
     assert names(store) == ["4", "3"]
@@ -148,7 +148,7 @@ def test_pages_hold_every_record_once_whatever_the_clock_did(store: Store, monke
     assert before <= set(found)
 
 
-def test_pictures_that_are_too_much_go_and_their_decisions_stay(store: Store) -> None:
+def test_previews_beyond_the_limit_are_deleted_without_their_decisions(store: Store) -> None:
     add_pictures(store, put(store, [entry(str(number)) for number in range(10)]))
     prune(store, Limits(max_rows=10**6, max_days=30, max_image_bytes=500), now=NOON)
     kept = [name for name in names(store) if find_one(store, name)["image"]]
@@ -156,7 +156,7 @@ def test_pictures_that_are_too_much_go_and_their_decisions_stay(store: Store) ->
     assert count(store) == 10
 
 
-def test_what_a_person_has_judged_outlives_every_limit(store: Store) -> None:
+def test_records_with_a_verdict_are_exempt_from_limits(store: Store) -> None:
     records = put(store, [entry("judged", time=NOON - 99 * DAY), entry("other", time=NOON - 99 * DAY)])
     add_pictures(store, records)
     say(store, records[0])
@@ -165,7 +165,7 @@ def test_what_a_person_has_judged_outlives_every_limit(store: Store) -> None:
     assert find_image(store, records[0])
 
 
-def test_what_a_person_has_judged_costs_no_other_its_place(store: Store) -> None:
+def test_records_with_a_verdict_do_not_count_towards_limits(store: Store) -> None:
     records = put(store, [entry(str(number)) for number in range(5)])
     add_pictures(store, records)
     for record in records[:3]:
@@ -174,7 +174,7 @@ def test_what_a_person_has_judged_costs_no_other_its_place(store: Store) -> None
     assert (count(store), count(store, images)) == (5, 5)
 
 
-def test_a_verdict_that_comes_during_deletion_saves_its_decision(postgres: str) -> None:
+def test_verdict_during_deletion_keeps_its_decision(postgres: str) -> None:
     store = Store(make_database(postgres))
     (record,) = put(store, [entry(time=NOON - 99 * DAY)])
     pruning = threading.Thread(target=prune, args=(store, ROOMY), kwargs={"now": NOON})
@@ -187,7 +187,7 @@ def test_a_verdict_that_comes_during_deletion_saves_its_decision(postgres: str) 
     store.close()
 
 
-def test_much_is_deleted_a_part_at_a_time(store: Store) -> None:
+def test_deletion_runs_in_portions(store: Store) -> None:
     write(store, [entry(time=NOON - 99 * DAY).row() for _ in range(5_010)], ())
     assert prune(store, ROOMY, now=NOON)
     assert count(store) == 10
@@ -224,7 +224,7 @@ def test_a_damaged_file_is_named_with_its_remedy(damage: Callable[[bytes], bytes
     store.close()
 
 
-def test_a_database_of_a_later_release_is_left_alone(tmp_path: Path) -> None:
+def test_database_of_a_later_release_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "records.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE lensgate_schema (version INTEGER)")

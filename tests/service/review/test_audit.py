@@ -80,7 +80,7 @@ def test_a_skipped_audit_image_is_kept_for_other_reviewers(store: Store) -> None
     assert unread != skipped
 
 
-def test_images_about_which_a_shadow_differs_compare_the_versions_and_no_more(store: Store) -> None:
+def test_shadow_draws_are_excluded_from_the_audit(store: Store) -> None:
     drawn: dict[str, Any] = {"draw": "shadow", "draw_probability": 0.1, "draw_weight": 0.0}
     records = fill(store, [audited(**drawn) for _ in range(5)])
     shadows = [
@@ -100,7 +100,7 @@ def test_images_about_which_a_shadow_differs_compare_the_versions_and_no_more(st
     assert (compared.served_right, compared.shadow_right) == (1, 2)
 
 
-def test_draws_count_by_their_weights(store: Store) -> None:
+def test_error_ratio_is_weighted_by_the_draws(store: Store) -> None:
     judge(store, *["glasses"] * 10, "no_glasses")
     judge(store, *["no_glasses"] * 4, *["glasses"] * 4, draw="claimed_error", draw_probability=0.01, draw_weight=0.1)
     fill(store, [audited(draw="claimed_error", draw_probability=0.01, draw_weight=0.2)])
@@ -114,7 +114,7 @@ def test_draws_count_by_their_weights(store: Store) -> None:
     assert (found.least_possible, found.most_possible) == pytest.approx((1.4 / 12, 1.6 / 12))
 
 
-def test_discarded_images_and_other_versions_and_bands_say_nothing_of_it(store: Store) -> None:
+def test_discarded_images_and_other_versions_and_bands_are_excluded_from_the_audit(store: Store) -> None:
     judge(store, "no_glasses", version="0")
     judge(store, "no_glasses", band_low=0.3)
     judge(store, "no_glasses", band_high=0.7)
@@ -140,7 +140,7 @@ def test_a_band_with_many_digits_is_found_again(store: Store) -> None:
     ],
     ids=["the paper's band", "a certified band", "the operator's band instead of the certified one"],
 )
-def test_only_the_certified_band_promises_something(served: Served, expected: float | None) -> None:
+def test_operator_band_has_no_certified_risk(served: Served, expected: float | None) -> None:
     assert served.certified_risk == expected
 
 
@@ -186,7 +186,7 @@ def test_the_metrics_show_what_was_counted(store: Store) -> None:
     assert (value("audit_error_lower"), value("audit_error_upper")) == pytest.approx((exact.low, exact.high))
 
 
-def test_it_is_counted_again_and_again_whatever_the_store_does(store: Store) -> None:
+def test_refresh_continues_after_store_failures(store: Store) -> None:
     registry = CollectorRegistry()
     judge(store, "glasses")
     counted = asyncio.Event()

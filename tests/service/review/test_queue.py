@@ -81,9 +81,7 @@ def test_a_claim_by_a_clock_that_ran_ahead_ends_when_it_is_set_right(
     assert claim(queue, BELA) == []
 
 
-def test_what_is_kept_comes_before_older_images_that_became_free(
-    store: Store, queue: ReviewQueue, clock: Clock
-) -> None:
+def test_claimed_images_come_before_older_free_ones(store: Store, queue: ReviewQueue, clock: Clock) -> None:
     records = fill(store, [decision() for _ in range(4)])
     claim(queue, BELA, 2)
     clock.seconds += 10
@@ -93,7 +91,7 @@ def test_what_is_kept_comes_before_older_images_that_became_free(
     assert claim(queue, ANNA, 3) == [records[0], *records[2:]]
 
 
-def test_only_what_waits_and_has_a_picture_is_shown(store: Store, queue: ReviewQueue) -> None:
+def test_only_waiting_images_with_a_preview_are_claimed(store: Store, queue: ReviewQueue) -> None:
     (discarded,) = fill(store, [decision()])
     (drawn,) = fill(store, [audited()])
     fill(store, [decision(), audited()], jpeg=None)
@@ -141,7 +139,9 @@ def test_the_same_verdict_again_changes_nothing_and_another_replaces_it(
     assert said(store) == [(record, "unclear", "Anna", first + 1e6)]
 
 
-def test_nobody_judges_what_another_judged_or_looks_at(store: Store, queue: ReviewQueue) -> None:
+def test_verdict_on_an_image_judged_or_claimed_by_another_reviewer_is_a_conflict(
+    store: Store, queue: ReviewQueue
+) -> None:
     judged, claimed = fill(store, [decision(), decision()])
     queue.judge(ANNA, judged, Verdict.GLASSES)
     claim(queue, ANNA)
@@ -200,7 +200,7 @@ def test_a_skipped_image_is_for_others_until_the_skip_is_taken_back(store: Store
     assert claim(queue, ANNA) == [first, second]
 
 
-def test_all_that_was_skipped_can_be_seen_again(store: Store, queue: ReviewQueue) -> None:
+def test_unskip_all_returns_every_skipped_image(store: Store, queue: ReviewQueue) -> None:
     records = fill(store, [decision() for _ in range(3)])
     for record in records:
         queue.skip(ANNA, record)
@@ -210,7 +210,7 @@ def test_all_that_was_skipped_can_be_seen_again(store: Store, queue: ReviewQueue
 
 
 @pytest.mark.parametrize("kind", ["unknown", "accepted", "deleted"])
-def test_nobody_is_asked_about_other_images(store: Store, queue: ReviewQueue, kind: str) -> None:
+def test_image_outside_the_review_is_not_found(store: Store, queue: ReviewQueue, kind: str) -> None:
     (record,) = fill(store, [decision(**({"decision": "accept"} if kind == "accepted" else {}))])
     if kind == "unknown":
         record = "0" * 26
@@ -256,7 +256,7 @@ def test_many_reviewers_at_once_never_see_the_same_image(store: Store) -> None:
     assert len(said(store)) == 120
 
 
-def test_of_two_who_judge_an_unclaimed_image_at_once_one_is_told(store: Store) -> None:
+def test_concurrent_verdicts_on_an_unclaimed_image_conflict_for_one_reviewer(store: Store) -> None:
     queue = ReviewQueue(store)
     records = fill(store, [decision() for _ in range(20)])
     start = threading.Barrier(2)
@@ -276,7 +276,7 @@ def test_of_two_who_judge_an_unclaimed_image_at_once_one_is_told(store: Store) -
     assert sum(refused) == len(said(store)) == 20
 
 
-def test_a_store_that_is_gone_is_an_error_of_its_own(store: Store, queue: ReviewQueue) -> None:
+def test_unavailable_store_raises_records_unavailable(store: Store, queue: ReviewQueue) -> None:
     with store.begin() as connection:
         for table in (claims, verdicts):
             table.drop(connection)

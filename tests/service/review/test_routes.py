@@ -67,7 +67,7 @@ def test_a_verdict_counts_once_however_often_it_is_sent(store: Store, site: Site
     assert counted == {"glasses": 1, "unclear": 1}
 
 
-def test_what_is_taken_back_waits_again(store: Store, site: Site) -> None:
+def test_retracted_image_waits_again(store: Store, site: Site) -> None:
     (record,) = fill(store, [decision()])
     who = {"reviewer": "Anna"}
     site.put(record, "glasses", **who)
@@ -76,7 +76,7 @@ def test_what_is_taken_back_waits_again(store: Store, site: Site) -> None:
     assert site.client.get("/v1/review/progress", params=who).json()["waiting"]["discarded"] == 1
 
 
-def test_who_comes_second_is_told_of_the_first(store: Store, site: Site) -> None:
+def test_second_verdict_is_409_and_names_the_first_reviewer(store: Store, site: Site) -> None:
     (record,) = fill(store, [decision()])
     site.put(record, "glasses", reviewer="Anna")
     answer = site.put(record, "no_glasses", reviewer="Béla")
@@ -84,7 +84,7 @@ def test_who_comes_second_is_told_of_the_first(store: Store, site: Site) -> None
     assert "Anna has judged" in answer.json()["detail"]
 
 
-def test_a_token_s_name_is_the_reviewer_s(store: Store, site: Site) -> None:
+def test_reviewer_is_the_name_of_the_token(store: Store, site: Site) -> None:
     (record,) = fill(store, [decision()])
     site.principal = Principal("carla", frozenset({Scope.REVIEW}))
     assert site.put(record, "glasses", reviewer="Anna").status_code == 403
@@ -93,14 +93,14 @@ def test_a_token_s_name_is_the_reviewer_s(store: Store, site: Site) -> None:
     assert site.client.delete(f"/v1/review/verdicts/{record}").status_code == 204
 
 
-def test_nobody_logged_in_may_be_anybody_but_no_admin(store: Store, site: Site) -> None:
+def test_without_authentication_a_reviewer_is_not_an_admin(store: Store, site: Site) -> None:
     (record,) = fill(store, [decision()])
     site.put(record, "glasses", reviewer="Anna")
     assert site.client.delete(f"/v1/review/verdicts/{record}", params={"reviewer": "Béla"}).status_code == 409
 
 
 @pytest.mark.parametrize("name", ["", "   ", "a\nb", "a\0b", "\u202eanna", "x" * 65, None, 7])
-def test_a_name_is_something_to_print(site: Site, name: object) -> None:
+def test_unprintable_reviewer_name_is_400(site: Site, name: object) -> None:
     body = {} if name is None else {"reviewer": name}
     answer = site.client.post("/v1/review/claims", json=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
@@ -120,14 +120,12 @@ def test_a_name_is_something_to_print(site: Site, name: object) -> None:
         ("POST", "skips/%00", {}),
     ],
 )
-def test_what_does_not_fit_is_a_problem_of_the_caller(
-    site: Site, method: str, path: str, body: dict[str, object]
-) -> None:
+def test_invalid_request_is_a_400_problem(site: Site, method: str, path: str, body: dict[str, object]) -> None:
     answer = site.client.request(method, f"/v1/review/{path}", json={"reviewer": "Anna", **body})
     assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
-def test_a_body_that_is_no_json_is_a_problem_of_the_caller(site: Site) -> None:
+def test_body_that_is_not_json_is_a_400_problem(site: Site) -> None:
     assert site.client.post("/v1/review/claims", content=b"{").status_code == 400
 
 
@@ -167,7 +165,7 @@ PATHS = ["progress?reviewer=Anna", "certificate", "corrections.csv", "dataset.ta
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_where_records_are_off_it_is_said(path: str) -> None:
+def test_without_records_the_review_is_404_with_the_reason(path: str) -> None:
     with running_site(None) as site:
         answer = site.client.get(f"/v1/review/{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
@@ -175,7 +173,7 @@ def test_where_records_are_off_it_is_said(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_failing_store_is_said_before_an_answer_begins(store: Store, site: Site, path: str) -> None:
+def test_failing_store_is_503_before_a_download_begins(store: Store, site: Site, path: str) -> None:
     with store.begin() as connection:
         verdicts.drop(connection)
     answer = site.client.get(f"/v1/review/{path}")

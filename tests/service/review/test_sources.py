@@ -141,7 +141,7 @@ def service(tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
-def test_it_is_asked_over_http(service: Running) -> None:
+def test_endpoint_returns_the_report(service: Running) -> None:
     report = service.client.get("/v1/sources?version=1&newest=50").json()
     assert [one["source"] for one in report["sources"] if one["is_broken"]] == ["bad"]
     assert {one["images"] for one in report["sources"]} == {50}
@@ -193,5 +193,5 @@ def test_without_records_it_is_a_404() -> None:
 
 
 @pytest.mark.parametrize("until", ["0001-01-01", "0001-01-01T00:00:00%2B12:00", "9999-12-31T23:59:59-12:00"])
-def test_the_ends_of_time_are_no_fault(service: Running, until: str) -> None:
+def test_window_at_the_limits_of_datetime_is_not_a_500(service: Running, until: str) -> None:
     assert service.client.get(f"/v1/sources?until={until}").status_code in (200, 400)

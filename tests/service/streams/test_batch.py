@@ -72,7 +72,7 @@ def test_each_line_is_what_the_image_alone_is_answered(steady: Running, write: A
 
 
 @pytest.mark.parametrize(("write", "kind"), WRITERS)
-def test_a_body_of_any_framing(steady: Running, write: Any, kind: str) -> None:
+def test_content_length_and_chunked_bodies_have_equal_responses(steady: Running, write: Any, kind: str) -> None:
     body = write(FACES)
     chunks = (body[start : start + 700] for start in range(0, len(body), 700))
     assert send(steady, body, kind) == send(steady, chunks, kind)
@@ -121,7 +121,7 @@ def test_a_line_comes_while_the_upload_goes_on(steady: Running, kind: str, piece
     wait_until(lambda: is_free(steady))
 
 
-def test_who_expects_100_is_told_before_the_answer_begins(steady: Running) -> None:
+def test_expect_100_continue_is_answered_before_the_response(steady: Running) -> None:
     address = urlsplit(steady.url)
     body = archive(FACES)
     with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
@@ -136,7 +136,7 @@ def test_who_expects_100_is_told_before_the_answer_begins(steady: Running) -> No
 
 
 @pytest.mark.parametrize(("write", "kind"), WRITERS)
-def test_a_bad_image_harms_no_other(service: Running, write: Any, kind: str) -> None:
+def test_invalid_image_is_an_error_of_its_own_line(service: Running, write: Any, kind: str) -> None:
     bad = [("a.png", b""), ("b.png", b"text"), ("c.png", FACES[0][1][:60]), ("d.png", encode(flat(0, 8)))]
     mixed = list(itertools.chain.from_iterable(zip(FACES, bad, strict=False)))
     *lines, summary = send(service, write(mixed), kind)
@@ -216,7 +216,7 @@ def test_companions_are_ignored_wherever_their_image_stands(steady: Running) -> 
     assert is_free(steady)
 
 
-def test_a_held_companion_waits_for_no_room_and_keeps_none_from_others() -> None:
+def test_held_companions_of_concurrent_uploads_do_not_deadlock() -> None:
     face = FACES[0][1]
     with running_service(max_inflight_images=2, max_body_bytes=20_000, max_inflight_bytes=20_000) as service:
         members = [(f"{key}.{word}.png", face) for key in "abcdef" for word in ("x", "y", "z")]
@@ -226,14 +226,14 @@ def test_a_held_companion_waits_for_no_room_and_keeps_none_from_others() -> None
         wait_until(lambda: is_free(service))
 
 
-def test_an_image_that_is_held_is_judged_where_the_upload_breaks(steady: Running) -> None:
+def test_held_image_is_decided_where_the_upload_breaks_off(steady: Running) -> None:
     *lines, fault, summary = send(steady, member("a.mask.png", FACES[0][1]) + b"x" * 512)
     assert [line["id"] for line in lines] == ["a.mask.png"]
     assert (code(fault), summary["summary"]["accept"]) == ("malformed_request", 1)
     assert is_free(steady)
 
 
-def test_links_and_parts_in_another_wrapping_are_lines_of_their_own(steady: Running) -> None:
+def test_hard_link_is_an_error_line(steady: Running) -> None:
     link = tarfile.TarInfo("b.png")
     link.type, link.linkname = tarfile.LNKTYPE, "a.png"
     body = member("a.png", FACES[0][1]) + link.tobuf() + member("c.png", FACES[0][1]) + bytes(1024)
@@ -264,7 +264,7 @@ def test_an_upload_that_ends_in_the_middle_is_answered_up_to_there(steady: Runni
     assert is_free(steady)
 
 
-def test_the_last_line_arrives_though_the_caller_still_sends(steady: Running) -> None:
+def test_summary_arrives_while_the_caller_still_sends(steady: Running) -> None:
     with Caller(steady.url) as caller:
         caller.send(member(*FACES[0]) + b"x" * 512)
         with contextlib.suppress(OSError):
@@ -291,7 +291,7 @@ def test_the_last_line_arrives_though_the_caller_still_sends(steady: Running) ->
         ),
     ],
 )
-def test_what_cannot_be_read_is_refused_before_it_is_sent(
+def test_unsupported_body_is_400_before_it_is_sent(
     steady: Running, headers: dict[str, str] | list[tuple[str, str]], named: str
 ) -> None:
     with httpx.Client(base_url=steady.url, timeout=TIMEOUT, trust_env=False) as client:
@@ -319,7 +319,7 @@ def test_each_image_has_its_deadline_from_its_last_byte_on(service: Running) -> 
         assert caller.rest() == [{"summary": {"accept": 1, "discard": 0, "error": 1}}]
 
 
-def test_a_fault_of_ours_is_the_lines_alone(service: Running) -> None:
+def test_unexpected_exception_is_an_internal_error_of_one_line(service: Running) -> None:
     service.scorer.fault = lambda images: ValueError("of ours") if images.max() == 255 else None
     lines = send(service, archive(FACES))
     assert code(lines[4]) == "internal"
@@ -331,7 +331,7 @@ def test_a_fault_of_ours_is_the_lines_alone(service: Running) -> None:
     assert counted == {"200": 4, "422": 0, "500": 1}, "the status of the upload is 200: its images spend the budget"
 
 
-def test_an_upload_that_stalls_is_cut_off() -> None:
+def test_stalled_upload_times_out() -> None:
     with running_service(timeout_ms=300) as service, Caller(service.url) as caller:
         caller.send(member(*FACES[0]) + member(*FACES[1])[:600])
         assert caller.line()["id"] == "0.png"
@@ -340,7 +340,7 @@ def test_an_upload_that_stalls_is_cut_off() -> None:
         wait_until(lambda: is_free(service))
 
 
-def test_an_image_that_dawdles_is_cut_off_though_it_moves() -> None:
+def test_image_that_arrives_too_slowly_times_out() -> None:
     with running_service(timeout_ms=300) as service, Caller(service.url) as caller:
         caller.send(member(*FACES[0])[:520])
         with contextlib.suppress(OSError):
@@ -352,7 +352,7 @@ def test_an_image_that_dawdles_is_cut_off_though_it_moves() -> None:
         assert code(caller.line()) == "deadline_exceeded"
 
 
-def test_a_caller_that_does_not_read_is_cut_off() -> None:
+def test_caller_that_does_not_read_is_disconnected() -> None:
     with running_service(timeout_ms=500, max_body_bytes=100) as service:
         line = member("x" * 95 + ".png", bytes(101))
         with Caller(service.url, receive_buffer=4096) as caller, pytest.raises(OSError):
@@ -361,7 +361,7 @@ def test_a_caller_that_does_not_read_is_cut_off() -> None:
         wait_until(lambda: is_free(service))
 
 
-def test_a_caller_that_leaves_frees_everything_before_the_deadline() -> None:
+def test_disconnect_releases_permits_before_the_deadline() -> None:
     with running_service(timeout_ms=LONG_MS) as service:
         service.scorer.go.clear()
         with Caller(service.url) as caller:
@@ -388,7 +388,7 @@ def push_until_held(caller: Caller, piece: bytes, *, most: int) -> int:
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_a_held_up_model_holds_up_the_upload_and_a_caller_that_then_leaves_is_seen(reset: bool) -> None:
+def test_slow_model_applies_back_pressure_and_a_disconnect_is_detected(reset: bool) -> None:
     with running_service(decode_threads=2, timeout_ms=LONG_MS) as service:
         service.scorer.go.clear()
         face = encode(portrait(512))
@@ -406,7 +406,7 @@ def test_a_held_up_model_holds_up_the_upload_and_a_caller_that_then_leaves_is_se
         assert sum(service.scorer.batches) <= (0 if reset else 12)
 
 
-def test_many_streams_with_hardly_any_room_all_come_through() -> None:
+def test_concurrent_uploads_with_little_capacity_do_not_deadlock() -> None:
     faces = [(f"{index}.png", encode(flat(index * 20), "PNG")) for index in range(12)]
     most = 20_000
     with running_service(max_inflight_images=2, max_body_bytes=most, max_inflight_bytes=most) as service:
@@ -418,7 +418,7 @@ def test_many_streams_with_hardly_any_room_all_come_through() -> None:
         wait_until(lambda: is_free(service))
 
 
-def test_half_sent_images_of_many_streams_wait_for_no_room_of_each_other() -> None:
+def test_partial_images_of_several_uploads_do_not_deadlock() -> None:
     with running_service(max_body_bytes=5_000, max_inflight_bytes=10_000) as service, contextlib.ExitStack() as stack:
         callers = [stack.enter_context(Caller(service.url, FORM_TYPE)) for _ in range(6)]
         body = form([("a.png", encode(portrait(36))), *FACES])
@@ -439,7 +439,7 @@ def endless(stop: threading.Event, members: list[Member]) -> Iterator[bytes]:
     yield bytes(1024)
 
 
-def test_single_images_get_through_beside_streams() -> None:
+def test_single_requests_are_admitted_beside_uploads() -> None:
     with running_service(max_inflight_images=8, max_body_bytes=40_000, max_inflight_bytes=80_000) as service:
         stop = threading.Event()
         with ThreadPoolExecutor(2) as pool:
@@ -452,7 +452,7 @@ def test_single_images_get_through_beside_streams() -> None:
         assert all(found[-1]["summary"]["error"] == 0 for found in lines)
 
 
-def test_there_are_only_so_many_streams() -> None:
+def test_streams_beyond_the_limit_are_overloaded() -> None:
     with running_service(max_streams=1) as service:
         with Caller(service.url) as caller:
             caller.send(member(*FACES[0]))
@@ -465,7 +465,7 @@ def test_there_are_only_so_many_streams() -> None:
         assert send(service, archive(FACES))[-1] == SUMMARY
 
 
-def test_a_drain_answers_what_was_taken_in_and_says_so(service: Running) -> None:
+def test_drain_answers_admitted_images_and_ends_with_an_error_line(service: Running) -> None:
     service.scorer.go.clear()
     with Caller(service.url) as caller:
         caller.send(member(*FACES[0]) + member(*FACES[1]) + member(*FACES[2])[:600])

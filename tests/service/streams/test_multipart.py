@@ -38,16 +38,16 @@ def parse(pieces: Iterable[bytes]) -> list[Member]:
 
 
 @given(st.lists(st.tuples(names, contents), min_size=1, max_size=4), st.lists(st.integers(0)))
-def test_any_form_in_any_pieces(members: list[Member], cuts: list[int]) -> None:
+def test_form_is_parsed_in_any_pieces(members: list[Member], cuts: list[int]) -> None:
     assert parse(split(form(members), cuts)) == members
 
 
 @pytest.mark.parametrize("cut", range(len(FORM)))
-def test_a_form_in_two_pieces_however_it_is_cut(cut: int) -> None:
+def test_form_is_parsed_when_split_at_any_byte(cut: int) -> None:
     assert parse([FORM[:cut], FORM[cut:]]) == parse(bytes([byte]) for byte in FORM)
 
 
-def test_a_file_without_a_name_that_comes_empty_is_still_one() -> None:
+def test_empty_unnamed_file_is_an_image() -> None:
     assert parse([form([("", b"")])]) == [("", b"")]
 
 
@@ -116,7 +116,7 @@ def test_a_part_without_a_name_is_an_image_if_its_type_says_so(kind: bytes) -> N
         (b"Content-Type: multipart/mixed; boundary=B", "nested forms"),
     ],
 )
-def test_a_part_in_another_wrapping_is_an_error_of_its_own(header: bytes, named: str) -> None:
+def test_part_with_an_unsupported_encoding_is_a_refused_image(header: bytes, named: str) -> None:
     (refused,) = one(b'Content-Disposition: form-data; name="f"; filename="a.png"\r\n' + header, b"eHg=")
     assert isinstance(refused, RefusedImage)
     assert (refused.name, refused.error.code) == ("a.png", "malformed_request")
@@ -163,7 +163,7 @@ def test_what_only_looks_like_two_values_is_an_image(headers: bytes) -> None:
 
 
 @pytest.mark.parametrize("transfer", [b"binary", b"8bit", b"7BIT"])
-def test_an_encoding_that_changes_nothing_is_none(transfer: bytes) -> None:
+def test_identity_transfer_encodings_are_accepted(transfer: bytes) -> None:
     head = b'Content-Disposition: form-data; name="f"; filename="a.png"\r\nContent-Transfer-Encoding: ' + transfer
     assert one(head) == [ImageStart("a.png", None), b"x", ImageEnd()]
 
@@ -180,7 +180,7 @@ def test_parameters_of_a_part_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("data", [b"This is a form.\r\n" + FORM, b"--other\r\n", FORM.replace(b"\r\n", b"\n")])
-def test_what_stands_before_the_first_boundary_is_an_error_that_names_the_boundary(data: bytes) -> None:
+def test_data_before_the_first_boundary_is_malformed_and_names_the_boundary(data: bytes) -> None:
     with pytest.raises(MalformedRequest, match="must begin with '------boundary7', the boundary of its Content-Type"):
         parse([data])
 
@@ -220,19 +220,19 @@ def test_a_form_that_ends_too_early_is_malformed(cut: int) -> None:
 @pytest.mark.parametrize(
     "data", [b"no form", b"--wrong\r\n", part("a", b"") + b"--" + BOUNDARY + b"\r\n:\r\n", FORM.replace(b"C", b"\0")]
 )
-def test_what_is_no_form_is_malformed(data: bytes) -> None:
+def test_other_data_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedRequest, match="the form is malformed"):
         parse([data])
 
 
 @pytest.mark.parametrize("boundary", [b"", b"x" * 300])
-def test_a_boundary_that_is_none(boundary: bytes) -> None:
+def test_missing_or_invalid_boundary_is_malformed(boundary: bytes) -> None:
     with pytest.raises(MalformedRequest, match="oundary"):
         FormParser(boundary)
 
 
 @given(st.integers(0, len(FORM) - 1), st.binary(min_size=1, max_size=10), st.lists(st.integers(0)))
-def test_damage_of_any_kind_is_malformed_at_most(place: int, damage: bytes, cuts: list[int]) -> None:
+def test_damaged_input_raises_malformed_request_only(place: int, damage: bytes, cuts: list[int]) -> None:
     data = FORM[:place] + damage + FORM[place + len(damage) :]
     with contextlib.suppress(MalformedRequest):
         parse(split(data, cuts))

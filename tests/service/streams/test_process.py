@@ -42,7 +42,7 @@ def peak(process: Process) -> int:
     return int(found[1]) * 1024
 
 
-def test_300_megabytes_pass_through_a_few(environment: dict[str, str], tmp_path: Path) -> None:
+def test_upload_of_300_mb_grows_memory_by_less_than_24_mb(environment: dict[str, str], tmp_path: Path) -> None:
     face = member("a.jpg", encode(portrait(1024), "JPEG", quality=98, subsampling=0))
     count = 300_000_000 // len(face)
     with running_process(tmp_path / "log", environment, "--decode-threads", "2") as process:
@@ -72,7 +72,7 @@ def test_sigterm_ends_a_stream_with_its_lines_and_the_process_with_status_0(
     assert {line["level"] for line in lines} == {"info"}
 
 
-def test_a_caller_that_leaves_is_in_the_log_and_no_fault(environment: dict[str, str], tmp_path: Path) -> None:
+def test_disconnect_is_logged_and_is_not_an_error(environment: dict[str, str], tmp_path: Path) -> None:
     with running_process(tmp_path / "log", environment) as process:
         with Caller(process.url) as caller:
             caller.send(member("a.png", WHITE) + member("b.png", WHITE)[:600])

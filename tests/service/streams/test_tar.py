@@ -69,19 +69,19 @@ LONG = ["é" * 90 + ".png", "x" * 120 + ".webp"]  # In one piece past 100 bytes,
         *product(FORMATS[1:], LONG),
     ],
 )
-def test_every_format_and_length_of_name(archive_format: Format, name: str) -> None:
+def test_members_equal_those_of_tarfile_in_every_format(archive_format: Format, name: str) -> None:
     members = [(name, b"content"), ("z.png", b"")]
     data = archive(members, archive_format=archive_format)
     assert parse([data]) == by_tarfile(data) == members
 
 
 @given(st.lists(st.tuples(names, contents), max_size=5), st.sampled_from(FORMATS[1:]), st.lists(st.integers(0)))
-def test_any_archive_in_any_pieces(members: list[Member], archive_format: Format, cuts: list[int]) -> None:
+def test_archive_is_parsed_in_any_pieces(members: list[Member], archive_format: Format, cuts: list[int]) -> None:
     data = archive(members, archive_format=archive_format)
     assert parse(split(data, cuts)) == by_tarfile(data)
 
 
-def test_an_archive_byte_by_byte() -> None:
+def test_archive_is_parsed_byte_by_byte() -> None:
     expected = [("a.png", b"first" * 200), ("b/c.JPG", b""), ("d.webp", b"third")]
     assert parse(bytes([byte]) for byte in SHARD) == expected
 
@@ -92,7 +92,7 @@ def test_an_image_is_handed_on_as_it_comes_with_its_size_first() -> None:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_what_is_no_file_is_no_image_and_has_no_content(kind: bytes) -> None:
+def test_links_and_devices_are_skipped_without_content(kind: bytes) -> None:
     info = tarfile.TarInfo("a.png")
     info.type, info.linkname, info.size = kind, "b" * 120, 700
     link = info.tobuf(tarfile.GNU_FORMAT)
@@ -107,7 +107,7 @@ def test_headers_for_all_members_are_skipped() -> None:
 
 
 @pytest.mark.parametrize("archive_format", ["gnu", "posix"])
-def test_sparse_files_have_their_zeros_back(archive_format: str, tmp_path: Path) -> None:
+def test_sparse_files_are_expanded(archive_format: str, tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         for hole in range(12):
             file.seek(hole * 200_000)
@@ -172,13 +172,13 @@ def negative_size() -> bytes:
         (archive([]) + b"more" * 512, "not a tar archive follows"),
     ],
 )
-def test_what_is_no_archive_is_malformed(data: bytes, named: str) -> None:
+def test_other_data_is_malformed(data: bytes, named: str) -> None:
     with pytest.raises(MalformedRequest, match=named):
         parse([data])
 
 
 @given(st.integers(0, len(SHARD) - 1), st.binary(min_size=1, max_size=40), st.lists(st.integers(0)))
-def test_damage_of_any_kind_is_malformed_at_most(place: int, damage: bytes, cuts: list[int]) -> None:
+def test_damaged_input_raises_malformed_request_only(place: int, damage: bytes, cuts: list[int]) -> None:
     data = SHARD[:place] + damage + SHARD[place + len(damage) :]
     with contextlib.suppress(MalformedRequest):
         parse(split(data, cuts))

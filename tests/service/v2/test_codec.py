@@ -96,7 +96,7 @@ def test_pixels_in_json_may_be_flat_or_nested(nested: bool) -> None:
     assert asked.pixels.tolist() == array.tolist()
 
 
-def test_files_and_what_was_asked_for_are_taken_apart() -> None:
+def test_files_and_expected_labels_are_split() -> None:
     files = (b"\x89PNG", b"", b"\xff\xd8")
     wishes = (b"glasses", b"glasses", b"no_glasses")
     head = {"inputs": [texts("expected", *wishes), texts("encoded_image", *files)]}
@@ -105,12 +105,12 @@ def test_files_and_what_was_asked_for_are_taken_apart() -> None:
     assert asked.expected == [Label.GLASSES, Label.GLASSES, Label.NO_GLASSES]
 
 
-def test_one_wish_may_hold_for_all() -> None:
+def test_parameter_expected_applies_to_all_images() -> None:
     asked = parse({"inputs": [image(2)], "parameters": {"expected": "glasses"}}, PIXELS)
     assert asked.expected == [Label.GLASSES] * 2
 
 
-def test_wishes_may_be_json_beside_binary_pixels() -> None:
+def test_expected_as_json_beside_binary_pixels_is_read() -> None:
     wishes = {"name": "expected", "datatype": "BYTES", "shape": [2], "data": ["glasses", "no_glasses"]}
     assert parse({"inputs": [wishes, image(2)]}, PIXELS).expected == [Label.GLASSES, Label.NO_GLASSES]
 
@@ -295,7 +295,7 @@ def test_novelty_is_an_output_of_models_that_have_it() -> None:
         parse(head, PIXELS, served=PLAIN)
 
 
-def test_more_images_than_may_be_are_to_be_split() -> None:
+def test_images_beyond_the_limit_are_body_too_large() -> None:
     with pytest.raises(BodyTooLarge, match="split"):
         parse({"inputs": [image(9)]}, bytes(9 * 48))
     with pytest.raises(BodyTooLarge, match="split"):
@@ -398,7 +398,7 @@ def dumps(value: object) -> bytes:
 
 @settings(max_examples=500, deadline=None)
 @given(HEAD, st.binary(max_size=60), st.none() | st.integers(0, 400))
-def test_no_json_is_anything_but_a_request_or_a_fault(head: object, rest: bytes, length: int | None) -> None:
+def test_any_json_is_a_request_or_malformed(head: object, rest: bytes, length: int | None) -> None:
     text = dumps(head)
     try:
         asked = parse(text, rest, header_length=length if length is not None else len(text))

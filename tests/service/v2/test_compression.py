@@ -41,24 +41,24 @@ def inflate(body: bytes, encoding: str) -> bytes:
         ("gzip;level=9", "gzip"),
     ],
 )
-def test_the_callers_favourite_is_taken_of_those_that_are_known(accepted: str | None, chosen: str | None) -> None:
+def test_accept_encoding_selects_the_preferred_known_encoding(accepted: str | None, chosen: str | None) -> None:
     assert choose_encoding(accepted) == chosen
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity", " GZip "])
 @pytest.mark.parametrize("body", [b"", b"x", bytes(2**20), random.Random(1).randbytes(700_000)], ids=len)
-def test_what_was_compressed_comes_back(encoding: str, body: bytes) -> None:
+def test_compressed_body_is_restored(encoding: str, body: bytes) -> None:
     name = encoding.strip().lower()
     assert inflate(body if name == "identity" else compress(body, name), encoding) == body
 
 
 @pytest.mark.parametrize("behind", [b"x", bytes(100_000)])
-def test_nothing_may_follow(behind: bytes) -> None:
+def test_data_after_the_compressed_body_is_malformed(behind: bytes) -> None:
     for whole in (gzip.compress(b"body"), gzip.compress(random.Random(1).randbytes(200_000))):
         with pytest.raises(MalformedRequest):
             inflate(whole + behind, "gzip")
 
 
-def test_a_bomb_ends_at_the_limit() -> None:
+def test_compression_bomb_ends_at_the_limit() -> None:
     with pytest.raises(BodyTooLarge):
         inflate(zlib.compress(bytes(50 * 2**20), 9), "deflate")

@@ -72,7 +72,7 @@ def test_every_error_is_a_problem_with_the_text_where_clients_look(
     check_problem(served.client.request(method, path), status, code)
 
 
-def test_errors_elsewhere_are_as_they_were(served: Running) -> None:
+def test_errors_outside_v2_have_no_member_error(served: Running) -> None:
     assert "error" not in served.client.get("/v1/nothing").json()
     assert "error" not in served.client.get("/v20").json()
 
@@ -86,7 +86,7 @@ def test_an_absurd_header_length_is_a_400(served: Running, length: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate"])
-def test_a_compressed_body_that_is_none_is_a_400(served: Running, name: str) -> None:
+def test_corrupt_compressed_body_is_400(served: Running, name: str) -> None:
     body, headers = request()
     whole = gzip.compress(body) if name == "gzip" else zlib.compress(body)
     headers["Content-Encoding"] = name
@@ -182,7 +182,7 @@ def test_the_first_file_at_fault_is_counted_once(service: Running) -> None:
     wait_until(lambda: service.inflight == 0 and service.runtime.admission.bytes == 0)
 
 
-def test_a_fault_of_ours_is_a_500_that_says_nothing(service: Running) -> None:
+def test_unexpected_exception_is_500_without_details(service: Running) -> None:
     service.scorer.fault = lambda _: RuntimeError("the secret of the house")
     answer = ask(service, *request())
     check_problem(answer, 500, "internal")
@@ -256,7 +256,7 @@ def test_the_documentation_names_the_protocol(served: Running) -> None:
     assert {"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{name}"} <= set(paths)
 
 
-def test_a_registration_that_is_none_is_refused() -> None:
+def test_invalid_registration_is_400() -> None:
     bodies = (b"x", b"[]", b'{"key": 1}', b'{"key": "a"}', b'{"key": "a", "byte_size": "8"}', bytes(70_000))
     with running_service(shared_memory=True) as service:
         for body in bodies:
@@ -271,7 +271,7 @@ def test_a_registration_that_is_none_is_refused() -> None:
     length=st.none() | st.integers(0, 4000).map(str) | st.text("0123456789abc", max_size=6),
     encoding=st.none() | st.sampled_from(["gzip", "deflate", "identity", "nonsense"]),
 )
-def test_no_body_is_a_500(served: Running, body: bytes, length: str | None, encoding: str | None) -> None:
+def test_any_body_is_200_400_or_413(served: Running, body: bytes, length: str | None, encoding: str | None) -> None:
     given_headers = {"Inference-Header-Content-Length": length, "Content-Encoding": encoding}
     answer = ask(served, body, {name: value for name, value in given_headers.items() if value is not None})
     assert answer.status_code in (200, 400, 413)

@@ -247,7 +247,7 @@ def test_a_timeout_ends_the_wait_and_can_only_shorten(served: Running, client: A
         served.scorer.go.set()
 
 
-def test_what_a_stateless_model_cannot_do_is_refused(client: Any) -> None:
+def test_sequences_classification_and_unknown_outputs_are_400(client: Any) -> None:
     given = [tensor("image", PIXELS)]
     assert "stateless" in refusal(400, client.infer, "glasses", given, sequence_id=7, sequence_start=True)
     outputs = [triton.InferRequestedOutput("decision", class_count=2)]
@@ -256,7 +256,7 @@ def test_what_a_stateless_model_cannot_do_is_refused(client: Any) -> None:
         assert name in refusal(400, client.infer, "glasses", given, outputs=[triton.InferRequestedOutput(name)])
 
 
-def test_what_is_decided_elsewhere_is_refused_with_the_reason(client: Any) -> None:
+def test_model_control_cuda_memory_trace_and_log_calls_are_400_with_the_reason(client: Any) -> None:
     assert "CURRENT" in refusal(400, client.load_model, "glasses")
     assert "CURRENT" in refusal(400, client.load_model, "glasses", config="{}", files=None)
     assert "CURRENT" in refusal(400, client.unload_model, "glasses")
@@ -371,7 +371,7 @@ def test_tensors_in_shared_memory(client: Any, region: shared_memory.SharedMemor
         (None, 10**30, 0),
     ],
 )
-def test_a_region_that_is_none_is_a_400(
+def test_invalid_region_is_400(
     client: Any, region: shared_memory.SharedMemory, key: str | None, size: int, offset: int
 ) -> None:
     key = region.name if key is None else key
@@ -436,7 +436,7 @@ def test_shared_memory_is_off_by_default() -> None:
             assert "LENSGATE_SHARED_MEMORY" in refusal(400, call)
 
 
-def test_a_caller_that_goes_away_frees_its_places(served: Running) -> None:
+def test_disconnected_caller_releases_its_permits(served: Running) -> None:
     served.scorer.go.clear()
     try:
         with (
