@@ -7,90 +7,90 @@ from service.inference.admission import Admission
 from service.inference.running_mean import RunningMean
 
 
-def admission(*, images: int = 4, total: int = 100, body: int = 50, wait: float = 0.0) -> Admission:
+def make_admission(*, images: int = 4, total: int = 100, body: int = 50, wait: float = 0.0) -> Admission:
     return Admission(
         max_images=images, max_bytes=total, max_body_bytes=body, predicted_wait=lambda: wait, max_streams=2
     )
 
 
 def test_leaving_a_permit_releases_images_and_bytes() -> None:
-    door = admission()
-    with door.admit(30, 1.0) as place:
-        assert (door.images, door.bytes) == (1, 30)
-        place.release_bytes()
-        assert (door.images, door.bytes) == (1, 0)
-    assert (door.images, door.bytes) == (0, 0)
+    admission = make_admission()
+    with admission.admit(30, 1.0) as permit:
+        assert (admission.images, admission.bytes) == (1, 30)
+        permit.release_bytes()
+        assert (admission.images, admission.bytes) == (1, 0)
+    assert (admission.images, admission.bytes) == (0, 0)
 
 
 def test_exception_releases_images_and_bytes() -> None:
-    door = admission()
-    with pytest.raises(ZeroDivisionError), door.admit(None, 1.0) as place:
-        place.receive(20)
+    admission = make_admission()
+    with pytest.raises(ZeroDivisionError), admission.admit(None, 1.0) as permit:
+        permit.receive(20)
         _ = 1 / 0
-    assert (door.images, door.bytes) == (0, 0)
+    assert (admission.images, admission.bytes) == (0, 0)
 
 
 def test_image_beyond_the_limit_is_overloaded() -> None:
-    door = admission(images=2)
-    door.admit(1, 1.0)
-    door.admit(1, 1.0)
+    admission = make_admission(images=2)
+    admission.admit(1, 1.0)
+    admission.admit(1, 1.0)
     with pytest.raises(Overloaded) as refused:
-        door.admit(1, 1.0)
+        admission.admit(1, 1.0)
     assert (refused.value.reason, refused.value.headers) == ("images", {"Retry-After": "1"})
 
 
 def test_bytes_are_reserved_when_they_are_announced() -> None:
-    door = admission()
-    door.admit(50, 1.0)
-    door.admit(50, 1.0)
+    admission = make_admission()
+    admission.admit(50, 1.0)
+    admission.admit(50, 1.0)
     with pytest.raises(Overloaded) as refused:
-        door.admit(1, 1.0)
+        admission.admit(1, 1.0)
     assert refused.value.reason == "bytes"
-    assert door.images == 2
+    assert admission.images == 2
 
 
 def test_one_request_beyond_the_limits_is_admitted_into_an_idle_service_alone() -> None:
-    door = admission(images=2, total=40)
-    with door.admit(None, 1.0) as place:
-        place.take_images(4)
+    admission = make_admission(images=2, total=40)
+    with admission.admit(None, 1.0) as permit:
+        permit.take_images(4)
         for _ in range(5):
-            place.receive(10)
-        assert (door.images, door.bytes) == (5, 50)
+            permit.receive(10)
+        assert (admission.images, admission.bytes) == (5, 50)
         with pytest.raises(Overloaded):
-            door.admit(1, 1.0)
-    with door.admit(1, 1.0), pytest.raises(Overloaded):
-        door.admit(None, 1.0).receive(40)
+            admission.admit(1, 1.0)
+    with admission.admit(1, 1.0), pytest.raises(Overloaded):
+        admission.admit(None, 1.0).receive(40)
 
 
 def test_an_announced_body_that_is_too_large_is_refused_unread() -> None:
     with pytest.raises(BodyTooLarge, match="50"):
-        admission().admit(51, 1.0)
+        make_admission().admit(51, 1.0)
 
 
 def test_a_body_of_unknown_length_is_counted_as_it_comes() -> None:
-    door = admission()
-    with door.admit(None, 1.0) as place:
-        place.receive(30)
-        assert door.bytes == 30
-        place.receive(20)
+    admission = make_admission()
+    with admission.admit(None, 1.0) as permit:
+        permit.receive(30)
+        assert admission.bytes == 30
+        permit.receive(20)
         with pytest.raises(BodyTooLarge):
-            place.receive(1)
+            permit.receive(1)
 
 
 def test_announced_bytes_are_counted_once() -> None:
-    door = admission()
-    with door.admit(30, 1.0) as place:
-        place.receive(10)
-        place.receive(20)
-        assert door.bytes == 30
+    admission = make_admission()
+    with admission.admit(30, 1.0) as permit:
+        permit.receive(10)
+        permit.receive(20)
+        assert admission.bytes == 30
 
 
 def test_a_wait_beyond_the_deadline_is_refused_with_the_time_to_come_back() -> None:
-    door = admission(wait=2.95)
+    admission = make_admission(wait=2.95)
     with pytest.raises(Overloaded) as refused:
-        door.admit(1, 2.9)
+        admission.admit(1, 2.9)
     assert (refused.value.reason, refused.value.headers) == ("deadline", {"Retry-After": "3"})
-    door.admit(1, 3.0)
+    admission.admit(1, 3.0)
 
 
 def test_the_time_an_image_takes_is_a_running_mean() -> None:
@@ -104,20 +104,20 @@ def test_the_time_an_image_takes_is_a_running_mean() -> None:
 
 
 def test_a_draining_service_admits_nothing() -> None:
-    door = admission()
-    door.drain()
+    admission = make_admission()
+    admission.drain()
     with pytest.raises(Draining):
-        door.admit(1, 1.0)
+        admission.admit(1, 1.0)
 
 
 def test_waiting_images_are_admitted_in_order_once_there_is_room() -> None:
     async def run() -> None:
-        door = admission(total=80)
-        first = await door.wait(50)
+        admission = make_admission(total=80)
+        first = await admission.wait(50)
         order: list[int] = []
 
         async def enter(size: int) -> None:
-            with await door.wait(size):
+            with await admission.wait(size):
                 order.append(size)
                 await asyncio.sleep(0)
 
@@ -129,55 +129,55 @@ def test_waiting_images_are_admitted_in_order_once_there_is_room() -> None:
         assert order == [40, 30, 1]
         first.leave()
         first.leave()
-        assert (door.images, door.bytes) == (0, 0)
+        assert (admission.images, admission.bytes) == (0, 0)
 
     asyncio.run(run())
 
 
 def test_waiting_images_leave_a_quarter_to_single_requests() -> None:
     async def run() -> None:
-        door = admission(images=4, total=1000)
-        places = [await door.wait(1) for _ in range(3)]
-        waiting = asyncio.create_task(door.wait(1))
+        admission = make_admission(images=4, total=1000)
+        permits = [await admission.wait(1) for _ in range(3)]
+        waiting = asyncio.create_task(admission.wait(1))
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        with door.admit(1, 1.0):
-            assert door.images == 4
-        places[0].leave()
+        with admission.admit(1, 1.0):
+            assert admission.images == 4
+        permits[0].leave()
         with await waiting:
-            assert door.images == 3
+            assert admission.images == 3
 
     asyncio.run(run())
 
 
 def test_cancelled_wait_does_not_block_the_next() -> None:
     async def run() -> None:
-        door = admission(images=1)
-        place = await door.wait(1)
-        first, second = (asyncio.create_task(door.wait(1)) for _ in range(2))
+        admission = make_admission(images=1)
+        permit = await admission.wait(1)
+        first, second = (asyncio.create_task(admission.wait(1)) for _ in range(2))
         await asyncio.sleep(0.01)
         first.cancel()
-        place.leave()
+        permit.leave()
         (await asyncio.wait_for(second, 60)).leave()
-        assert (door.images, door.bytes) == (0, 0)
+        assert (admission.images, admission.bytes) == (0, 0)
 
     asyncio.run(run())
 
 
 def test_largest_allowed_image_is_admitted_into_an_idle_service() -> None:
-    door = admission(total=50, body=50)
-    asyncio.run(door.wait(50)).leave()
+    admission = make_admission(total=50, body=50)
+    asyncio.run(admission.wait(50)).leave()
     with pytest.raises(BodyTooLarge):
-        asyncio.run(door.wait(51))
+        asyncio.run(admission.wait(51))
 
 
 def test_a_drain_ends_every_wait() -> None:
     async def run() -> None:
-        door = admission(images=1)
-        await door.wait(1)
-        waiting = [asyncio.create_task(door.wait(1)) for _ in range(3)]
+        admission = make_admission(images=1)
+        await admission.wait(1)
+        waiting = [asyncio.create_task(admission.wait(1)) for _ in range(3)]
         await asyncio.sleep(0.01)
-        door.drain()
+        admission.drain()
         ends = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(end) for end in ends] == [Draining] * 3
 
@@ -185,10 +185,10 @@ def test_a_drain_ends_every_wait() -> None:
 
 
 def test_streams_beyond_the_limit_are_overloaded() -> None:
-    door = admission()
-    with door.stream(), door.stream():
-        with pytest.raises(Overloaded) as refused, door.stream():
+    admission = make_admission()
+    with admission.stream(), admission.stream():
+        with pytest.raises(Overloaded) as refused, admission.stream():
             pass
         assert refused.value.reason == "streams"
-    with door.stream():
-        assert door.streams == 1
+    with admission.stream():
+        assert admission.streams == 1

@@ -10,7 +10,7 @@ TESTS = Path(__file__).parents[1]
 # Files and folders that only `make test` runs, by the resource they need. The others belong to both lanes.
 FULL_LANE = {
     "Docker": ("containers",),
-    "a browser": ("browser", "service/test_circle.py", "service/access/test_login.py"),
+    "a browser": ("browser", "service/test_review_loop.py", "service/access/test_login.py"),
     "a fuzzing engine": ("fuzz",),
     "TensorFlow": (
         "client/test_shrink.py",
@@ -59,12 +59,12 @@ FULL_LANE = {
         "service/streams/test_process.py",
         "service/test_connections.py",
         "service/test_faults.py",
+        "service/test_hanging_loads.py",
         "service/test_limits.py",
         "service/test_live.py",
         "service/test_process.py",
         "service/test_signals.py",
         "service/test_standard_streams.py",
-        "service/test_stuck_loads.py",
         "service/test_tracing.py",
         "service/test_workers.py",
         "test_fast_collection.py",

@@ -13,7 +13,7 @@ from tests.support.images import flat
 from tests.support.servers import TIMEOUT, FakeScorer, wait_until
 
 
-class Watch:
+class Observer:
     """Keeps the reports of a batcher."""
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Watch:
         self.batches.append((images, seconds))
 
 
-class Bench:
+class Harness:
     """A batcher with a fake model that is held until the test lets it go."""
 
     def __init__(self, **options: object) -> None:
-        self.scorer, self.watch, self.now = FakeScorer(), Watch(), 0.0
+        self.scorer, self.observer, self.now = FakeScorer(), Observer(), 0.0
         arguments = {"max_batch_size": 4, "clock": lambda: self.now, **options}
-        self.batcher = Batcher(self.scorer, self.watch, **arguments)  # type: ignore[arg-type]
+        self.batcher = Batcher(self.scorer, self.observer, **arguments)  # type: ignore[arg-type]
         self.batcher.start()
 
     def hold(self) -> "Future[Scored]":
@@ -71,71 +71,71 @@ def probability(future: "Future[Scored]") -> float:
 
 
 def test_no_image_is_taken_before_the_threads_run() -> None:
-    batcher = Batcher(FakeScorer(), Watch(), max_batch_size=4)
+    batcher = Batcher(FakeScorer(), Observer(), max_batch_size=4)
     with pytest.raises(NotReady):
         batcher.submit(flat(51, 8)[None], lambda _: None)
     assert batcher.queued == 0
 
 
 def test_single_image_runs_without_delay() -> None:
-    bench = Bench()
-    assert probability(bench.submit(51)) == 0.2
-    assert bench.watch.batches == [(1, 0.0)]
-    bench.close()
+    harness = Harness()
+    assert probability(harness.submit(51)) == 0.2
+    assert harness.observer.batches == [(1, 0.0)]
+    harness.close()
 
 
 def test_images_queued_during_a_run_form_the_next_batch() -> None:
-    bench = Bench()
-    first = bench.hold()
-    rest = [bench.submit(value) for value in (51, 102, 153, 204, 255)]
-    assert bench.batcher.queued == 5
-    bench.scorer.go.set()
+    harness = Harness()
+    first = harness.hold()
+    rest = [harness.submit(value) for value in (51, 102, 153, 204, 255)]
+    assert harness.batcher.queued == 5
+    harness.scorer.go.set()
     assert [probability(future) for future in (first, *rest)] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert bench.scorer.batches == [1, 4, 1]
-    bench.close()
+    assert harness.scorer.batches == [1, 4, 1]
+    harness.close()
 
 
 def test_waits_are_measured_from_arrival_to_taking() -> None:
-    bench = Bench()
-    first = bench.hold()
-    late = bench.submit(9)
-    bench.now = 2.5
-    bench.scorer.go.set()
+    harness = Harness()
+    first = harness.hold()
+    late = harness.submit(9)
+    harness.now = 2.5
+    harness.scorer.go.set()
     wait([first, late], TIMEOUT)
-    bench.close()
-    assert bench.watch.waits == [0.0, 2.5]
+    harness.close()
+    assert harness.observer.waits == [0.0, 2.5]
 
 
 def test_earlier_wait_is_added_to_the_observed_wait() -> None:
-    bench = Bench()
-    bench.submit(1, waited=1.5).result(TIMEOUT)
-    assert bench.watch.waits == [1.5]
-    bench.close()
+    harness = Harness()
+    harness.submit(1, waited=1.5).result(TIMEOUT)
+    assert harness.observer.waits == [1.5]
+    harness.close()
 
 
 def test_a_dropped_image_costs_no_inference() -> None:
-    bench = Bench()
-    first = bench.hold()
-    (item, gone), kept = bench.enter(1), bench.submit(255)
-    assert bench.batcher.drop(item)
-    assert not bench.batcher.drop(item)
-    bench.scorer.go.set()
+    harness = Harness()
+    first = harness.hold()
+    (item, gone), kept = harness.enter(1), harness.submit(255)
+    assert harness.batcher.drop(item)
+    assert not harness.batcher.drop(item)
+    harness.scorer.go.set()
     assert probability(kept) == 1.0
     assert first.done()
     assert not gone.done()
-    assert bench.scorer.batches == [1, 1]
-    bench.close()
+    assert harness.scorer.batches == [1, 1]
+    harness.close()
 
 
 def test_a_batch_of_dropped_images_is_no_batch() -> None:
-    bench = Bench()
-    bench.hold()
-    bench.submit(1)
-    bench.submit(2)
-    assert bench.batcher.drop_all() == 2
-    assert bench.batcher.queued == 0
-    bench.close()
-    assert bench.scorer.batches == [1]
+    harness = Harness()
+    harness.hold()
+    harness.submit(1)
+    harness.submit(2)
+    assert harness.batcher.drop_all() == 2
+    assert harness.batcher.queued == 0
+    harness.close()
+    assert harness.scorer.batches == [1]
 
 
 def fails_on(value: int, images: np.ndarray) -> Exception | None:
@@ -143,34 +143,34 @@ def fails_on(value: int, images: np.ndarray) -> Exception | None:
 
 
 def test_one_image_that_breaks_a_batch_fails_alone() -> None:
-    bench = Bench()
-    bench.hold()
-    bench.scorer.fault = lambda images: fails_on(13, images)
-    good, bad, other = (bench.submit(value) for value in (51, 13, 255))
-    bench.scorer.go.set()
+    harness = Harness()
+    harness.hold()
+    harness.scorer.fault = lambda images: fails_on(13, images)
+    good, bad, other = (harness.submit(value) for value in (51, 13, 255))
+    harness.scorer.go.set()
     assert probability(good) == 0.2
     assert probability(other) == 1.0
     with pytest.raises(ValueError, match="poison"):
         bad.result(TIMEOUT)
-    assert bench.scorer.batches == [1, 3, 1, 1, 1]
-    bench.close()
+    assert harness.scorer.batches == [1, 3, 1, 1, 1]
+    harness.close()
 
 
 def test_transient_failure_is_retried_without_an_error() -> None:
-    bench = Bench()
+    harness = Harness()
     faults = iter([RuntimeError("a moment of weakness")])
-    bench.scorer.fault = lambda _: next(faults, None)
-    assert probability(bench.submit(51)) == 0.2
-    bench.close()
+    harness.scorer.fault = lambda _: next(faults, None)
+    assert probability(harness.submit(51)) == 0.2
+    harness.close()
 
 
 def test_too_few_scores_are_a_runtime_error_and_the_thread_continues(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench()
-    monkeypatch.setattr(bench.scorer, "score", lambda images: Scores(np.zeros(len(images) - 1, np.float32), None))
+    harness = Harness()
+    monkeypatch.setattr(harness.scorer, "score", lambda images: Scores(np.zeros(len(images) - 1, np.float32), None))
     with pytest.raises(RuntimeError, match="0 of 1"):
-        bench.submit(1).result(TIMEOUT)
-    assert bench.batcher.is_alive
-    bench.close()
+        harness.submit(1).result(TIMEOUT)
+    assert harness.batcher.is_alive
+    harness.close()
 
 
 class Backlog:
@@ -194,143 +194,143 @@ def settled(*futures: "Future[Scored]") -> bool:
 
 
 def test_a_delay_waits_while_decoding_is_further_behind() -> None:
-    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
-    first = bench.submit(0)
+    harness = Harness(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
+    first = harness.submit(0)
     backlog.await_hold()
-    second = bench.submit(255)
-    assert bench.scorer.batches == []
+    second = harness.submit(255)
+    assert harness.scorer.batches == []
     backlog.seconds = 0.0
-    third = bench.submit(51)
+    third = harness.submit(51)
     assert settled(first, second, third)
-    assert sum(bench.scorer.batches) == 3
-    assert bench.scorer.batches[0] >= 2
-    bench.close()
+    assert sum(harness.scorer.batches) == 3
+    assert harness.scorer.batches[0] >= 2
+    harness.close()
 
 
 def test_the_delay_ends_when_the_backlog_does() -> None:
-    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
-    alone = bench.submit(51)
+    harness = Harness(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
+    alone = harness.submit(51)
     backlog.await_hold()
-    bench.batcher.nudge()
+    harness.batcher.nudge()
     assert not alone.done()
     backlog.seconds = 0.0
-    bench.batcher.nudge()
+    harness.batcher.nudge()
     assert probability(alone) == 0.2
-    bench.close()
+    harness.close()
 
 
 def test_items_dropped_during_the_delay_form_no_batch() -> None:
-    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
-    item, _ = bench.enter(1)
+    harness = Harness(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
+    item, _ = harness.enter(1)
     backlog.await_hold()
-    assert bench.batcher.drop(item)
+    assert harness.batcher.drop(item)
     backlog.seconds = 0.0
-    assert probability(bench.submit(51)) == 0.2
-    assert bench.scorer.batches == [1]
-    bench.close()
+    assert probability(harness.submit(51)) == 0.2
+    assert harness.scorer.batches == [1]
+    harness.close()
 
 
 @pytest.mark.parametrize("first", [float("inf"), 1.0])
 def test_item_near_its_deadline_ends_the_batch_delay(first: float) -> None:
-    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
-    futures = [bench.submit(0, deadline=first)]
+    harness = Harness(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
+    futures = [harness.submit(0, deadline=first)]
     if first > 1.0:
         backlog.await_hold()
-        futures.append(bench.submit(255, deadline=1.0))
+        futures.append(harness.submit(255, deadline=1.0))
     assert settled(*futures)
-    bench.submit(51)
-    assert bench.batcher.queued == 1  # The hurry was theirs.
-    bench.close()
+    harness.submit(51)
+    assert harness.batcher.queued == 1  # The hurry was theirs.
+    harness.close()
 
 
 def test_the_delay_is_no_longer_than_it_may_be() -> None:
-    bench = Bench(max_batch_delay=0.01, backlog=lambda: 1.0)
-    assert probability(bench.submit(51)) == 0.2
-    bench.close()
+    harness = Harness(max_batch_delay=0.01, backlog=lambda: 1.0)
+    assert probability(harness.submit(51)) == 0.2
+    harness.close()
 
 
 def test_batch_is_not_delayed_while_the_model_is_the_bottleneck() -> None:
     backlog = Backlog()
-    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=backlog)
-    bench.scorer.fault = lambda _: setattr(bench, "now", bench.now + 0.6)
-    assert settled(*(bench.submit(value) for value in range(4)))
+    harness = Harness(max_batch_delay=10 * TIMEOUT, backlog=backlog)
+    harness.scorer.fault = lambda _: setattr(harness, "now", harness.now + 0.6)
+    assert settled(*(harness.submit(value) for value in range(4)))
     # An image takes 0.15 s now: four form a batch, and three do not wait for a fourth if the backlog is less.
     backlog.seconds = 0.4
-    assert settled(*(bench.submit(value) for value in range(3)))
-    assert bench.scorer.batches == [4, 3]
-    bench.close()
+    assert settled(*(harness.submit(value) for value in range(3)))
+    assert harness.scorer.batches == [4, 3]
+    harness.close()
 
 
 def test_the_wait_ahead_is_the_queue_times_what_an_image_takes() -> None:
-    bench = Bench()
-    bench.scorer.fault = lambda _: setattr(bench, "now", bench.now + 0.5)
-    bench.submit(1).result(TIMEOUT)
-    assert bench.batcher.predicted_wait() == 0.0
-    bench.hold()
-    queued = [bench.enter(1) for _ in range(3)]
-    assert bench.batcher.predicted_wait() == 1.5
-    assert bench.batcher.drop(queued[1][0])
-    assert (bench.batcher.queued, bench.batcher.predicted_wait()) == (2, 1.0)
-    bench.close()
+    harness = Harness()
+    harness.scorer.fault = lambda _: setattr(harness, "now", harness.now + 0.5)
+    harness.submit(1).result(TIMEOUT)
+    assert harness.batcher.predicted_wait() == 0.0
+    harness.hold()
+    queued = [harness.enter(1) for _ in range(3)]
+    assert harness.batcher.predicted_wait() == 1.5
+    assert harness.batcher.drop(queued[1][0])
+    assert (harness.batcher.queued, harness.batcher.predicted_wait()) == (2, 1.0)
+    harness.close()
 
 
 def test_a_full_batch_ends_the_delay() -> None:
-    bench = Bench(max_batch_delay=10 * TIMEOUT, backlog=lambda: 1.0)
-    assert settled(*(bench.submit(value) for value in range(4)))
-    assert bench.scorer.batches == [4]
-    bench.close()
+    harness = Harness(max_batch_delay=10 * TIMEOUT, backlog=lambda: 1.0)
+    assert settled(*(harness.submit(value) for value in range(4)))
+    assert harness.scorer.batches == [4]
+    harness.close()
 
 
 def test_closing_finishes_what_is_queued() -> None:
-    bench = Bench()
-    bench.hold()
-    queued = [bench.submit(value) for value in range(6)]
-    closer = threading.Thread(target=bench.batcher.close)
+    harness = Harness()
+    harness.hold()
+    queued = [harness.submit(value) for value in range(6)]
+    closer = threading.Thread(target=harness.batcher.close)
     closer.start()
-    bench.scorer.go.set()
+    harness.scorer.go.set()
     closer.join(TIMEOUT)
     assert all(future.done() and future.exception() is None for future in queued)
     with pytest.raises(NotReady):
-        bench.submit(1)
+        harness.submit(1)
 
 
 def test_dead_thread_fails_queued_items() -> None:
-    bench = Bench()
-    busy_with = bench.hold()
-    queued = bench.submit(1)
-    bench.scorer.fault = lambda _: SystemExit("killed")
-    bench.scorer.go.set()
+    harness = Harness()
+    busy_with = harness.hold()
+    queued = harness.submit(1)
+    harness.scorer.fault = lambda _: SystemExit("killed")
+    harness.scorer.go.set()
     for future in (busy_with, queued):
         with pytest.raises(NotReady, match="inference thread ended"):
             future.result(TIMEOUT)
-    wait_until(lambda: not bench.batcher.is_alive)
+    wait_until(lambda: not harness.batcher.is_alive)
     with pytest.raises(NotReady):
-        bench.submit(2)
+        harness.submit(2)
 
 
 def test_failing_callback_does_not_affect_other_items(caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench()
-    bench.hold()
+    harness = Harness()
+    harness.hold()
 
     def done(_: Scored | Exception) -> None:
         raise ValueError("too much")
 
-    bench.batcher.submit(flat(1, 8)[None], done)
-    rest = bench.submit(51)
-    bench.scorer.go.set()
+    harness.batcher.submit(flat(1, 8)[None], done)
+    rest = harness.submit(51)
+    harness.scorer.go.set()
     assert probability(rest) == 0.2
-    assert bench.batcher.is_alive
-    bench.close()
+    assert harness.batcher.is_alive
+    harness.close()
     assert [record.message for record in caplog.records] == ["the outcome of an image could not be delivered"]
 
 
 def test_more_images_than_a_run_takes_are_refused_and_do_not_stop_the_thread() -> None:
-    bench = Bench(max_batch_size=2)
+    harness = Harness(max_batch_size=2)
     with pytest.raises(ValueError, match="3 images"):
-        bench.batcher.submit(np.zeros((3, 8, 8, 3), np.uint8), lambda _: None)
-    assert probability(bench.submit(255)) == 1.0
-    assert bench.batcher.queued == 0
-    bench.close()
+        harness.batcher.submit(np.zeros((3, 8, 8, 3), np.uint8), lambda _: None)
+    assert probability(harness.submit(255)) == 1.0
+    assert harness.batcher.queued == 0
+    harness.close()
 
 
 class Meeting:
@@ -357,7 +357,7 @@ def probabilities(future: "Future[Scored | Exception]") -> list[float]:
 
 def test_several_threads_run_the_model_at_the_same_time() -> None:
     scorer = Meeting(3)
-    batcher = Batcher(scorer, Watch(), max_batch_size=32, threads=3)
+    batcher = Batcher(scorer, Observer(), max_batch_size=32, threads=3)
     outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(3)]
     batcher.start()
     for value, future in enumerate(outcomes):
@@ -372,7 +372,7 @@ def test_several_threads_run_the_model_at_the_same_time() -> None:
     ("threads", "images", "part"), [(1, 40, 32), (1, 6, 6), (2, 40, 20), (2, 90, 32), (2, 3, 4), (8, 32, 4)]
 )
 def test_a_request_is_cut_into_a_part_for_each_thread(threads: int, images: int, part: int) -> None:
-    assert Batcher(FakeScorer(), Watch(), max_batch_size=32, threads=threads).part_size(images) == part
+    assert Batcher(FakeScorer(), Observer(), max_batch_size=32, threads=threads).part_size(images) == part
 
 
 class Entered(FakeScorer):
@@ -393,7 +393,7 @@ class Entered(FakeScorer):
 
 
 def test_a_thread_leaves_a_share_of_the_queue_to_the_others() -> None:
-    scorer, watch = Entered(), Watch()
+    scorer, watch = Entered(), Observer()
     batcher = Batcher(scorer, watch, max_batch_size=32, threads=2)
     outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(14)]
     batcher.start()
@@ -410,7 +410,7 @@ def test_a_thread_leaves_a_share_of_the_queue_to_the_others() -> None:
 
 def test_a_thread_that_dies_ends_the_others_after_their_runs() -> None:
     scorer = Entered()
-    batcher = Batcher(scorer, Watch(), max_batch_size=1, threads=2)
+    batcher = Batcher(scorer, Observer(), max_batch_size=1, threads=2)
     outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(3)]
     batcher.start()
     for number, future in enumerate(outcomes):

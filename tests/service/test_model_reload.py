@@ -178,7 +178,7 @@ def test_unexpected_exception_keeps_the_previous_version(
     def fail(*_: object) -> LoadedModel:
         raise RuntimeError("no memory for it")
 
-    monkeypatch.setattr("tests.service.test_watching.load_model", fail)
+    monkeypatch.setattr("tests.service.test_model_reload.load_model", fail)
     watched.add(brightness_model("2"))
     assert watched.look() == "1"
     assert "no memory for it" in caplog.text
