@@ -3,7 +3,7 @@
     python -m bench.client --images ../shared/faces/originals
 
 All variants alternate on one server, with its records enabled, and one client with the same connections. The benchmark
-first measures shrinking alone, on one thread and on the threads of the client.
+first measures shrinking to the model's input size alone, on one thread and on the threads of the client.
 """
 
 import argparse
@@ -52,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pictures = read_pictures(options.images)
     chosen = list(islice(cycle(pictures), BATCH))
     batch = np.stack(list(islice(cycle(map(_decode, pictures)), BATCH)))
-    _print_shrinking(batch, rounds=options.rounds)
     files = _Variant("PNG", chosen)
     variants = [
         _Variant(f"batches of {BATCH}", [batch] * _BATCHES, has_target=True),
@@ -65,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ) as gate,
     ):
         _check(gate, chosen, batch)
+        _print_shrinking(batch, size=gate.model().size, rounds=options.rounds)
         turns = {each.title: partial(_rate, gate, each, seconds=options.seconds) for each in (files, *variants)}
         rates = _alternate_warm(turns, rounds=options.rounds)
     print(f"images/s, {options.connections} connections".ljust(24) + "".join(n.rjust(w) for n, w in _COLUMNS.items()))
@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(ratio < TARGET_RATIO for ratio, each in zip(ratios, variants, strict=True) if each.has_target))
 
 
-def _print_shrinking(batch: Pixels, *, rounds: int) -> None:
-    raster, size = open_raster(batch), 64
+def _print_shrinking(batch: Pixels, *, size: int, rounds: int) -> None:
+    raster = open_raster(batch)
     with ThreadPoolExecutor(THREADS) as threads:
         turns = {
             "1 thread": lambda: _milliseconds(lambda: raster.shrink(0, BATCH, size=size)),

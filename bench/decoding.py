@@ -2,8 +2,9 @@
 
     python -m bench.decoding ../shared/faces/originals
 
-Every contender decodes the same images and shrinks them to 64 x 64 by area averaging, except for libpng alone, which
-only decodes. The contenders alternate, so a busy machine slows all of them equally; a ratio is a ratio of medians.
+Every contender decodes the same images and shrinks them to the current model's input size by area averaging, except for
+libpng alone, which only decodes. The contenders alternate, so a busy machine slows all of them equally; a ratio is a
+ratio of medians.
 
 Other decoders publish their speed relative to libpng. The last lines compare with these figures, which come from other
 machines, files and builds of libpng, and are for decoding alone.
@@ -18,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,9 @@ from PIL import Image
 from bench.libpng import NAME as LIBPNG
 from bench.libpng import Libpng
 from bench.needs import require
-from gate import area_average, read_pixels
+from gate import ModelStore, area_average, read_pixels
 from gate.cores import usable_cores
+from gate.default_models import default_models
 from gate.formats.png.fast_decoder import ACCELERATED
 
 _MEMORY_SAFE = "https://www.reddit.com/r/rust/comments/1ha7uyi/"
@@ -42,7 +45,6 @@ PUBLISHED = (
 )
 """Name, times libpng, circumstances and source."""
 
-SIZE = 64
 ROUNDS = 6
 PICTURES = 12
 LIBPNG_ALONE = "libpng, without shrinking"
@@ -62,38 +64,39 @@ class DecodeContender:
     together: list[float] = field(default_factory=list)
 
 
-def pillow_box(data: bytes) -> object:
+def pillow_box(data: bytes, *, size: int) -> object:
     """The usual code with Pillow."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BOX))
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX))
 
 
-def whole(decoder: Callable[[bytes], np.ndarray]) -> Decode:
+def whole(decoder: Callable[[bytes], np.ndarray], *, size: int) -> Decode:
     """A decoder used directly, with the gate's area averaging."""
-    return lambda data: area_average(decoder(data), SIZE)
+    return lambda data: area_average(decoder(data), size)
 
 
-def gate(data: bytes) -> object:
+def gate(data: bytes, *, size: int) -> object:
     """The gate's decoder."""
-    return read_pixels(data, SIZE)
+    return read_pixels(data, size)
 
 
-def contenders(pictures: Sequence[bytes]) -> list[DecodeContender]:
-    """Return all contenders; the first of each format is the gate, the baseline of the ratios."""
+def contenders(pictures: Sequence[bytes], *, size: int) -> list[DecodeContender]:
+    """Return all contenders; the first of each format is the gate, the baseline. `size` is the model's."""
     libpng = Libpng()
+    ours, pillow = partial(gate, size=size), partial(pillow_box, size=size)
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
     jpeg = [_encode(image, "JPEG", quality=92) for image in images]
     webp = [_encode(image, "WEBP", quality=90) for image in images]
     return [
-        DecodeContender("png", f"gate ({_png_path()})", gate, pictures),
-        DecodeContender("png", "Pillow", pillow_box, pictures),
-        DecodeContender("png", f"libpng {libpng.version}", whole(libpng), pictures),
+        DecodeContender("png", f"gate ({_png_path()})", ours, pictures),
+        DecodeContender("png", "Pillow", pillow, pictures),
+        DecodeContender("png", f"libpng {libpng.version}", whole(libpng, size=size), pictures),
         DecodeContender("png", LIBPNG_ALONE, libpng, pictures),
-        DecodeContender("jpeg", "gate (DCT-scaled)", gate, jpeg),
-        DecodeContender("jpeg", "libjpeg-turbo, whole", whole(simplejpeg.decode_jpeg), jpeg),
-        DecodeContender("jpeg", "Pillow", pillow_box, jpeg),
-        DecodeContender("webp", "gate (libwebp)", gate, webp),
-        DecodeContender("webp", "Pillow", pillow_box, webp),
+        DecodeContender("jpeg", "gate (DCT-scaled)", ours, jpeg),
+        DecodeContender("jpeg", "libjpeg-turbo, whole", whole(simplejpeg.decode_jpeg, size=size), jpeg),
+        DecodeContender("jpeg", "Pillow", pillow, jpeg),
+        DecodeContender("webp", "gate (libwebp)", ours, webp),
+        DecodeContender("webp", "Pillow", pillow, webp),
     ]
 
 
@@ -105,14 +108,16 @@ def main(folder: Path) -> int:
         print(f"there are no PNG files in {folder}", file=sys.stderr)
         return 1
     cores = usable_cores()
-    lines = contenders(pictures)
+    size = ModelStore(default_models()).load().card.input.size
+    lines = contenders(pictures, size=size)
     with ThreadPoolExecutor(cores) as pool:
         for turn in range(ROUNDS + 1):  # The first round warms caches and is dropped below.
             # In alternating order: the first contender pays for page faults from which the next one benefits.
             for line in lines if turn % 2 else reversed(lines):
                 line.alone.append(_seconds(map, line))
                 line.together.append(_seconds(pool.map, line))
-    print(f"{len(pictures)} pictures, {ROUNDS} rounds, {cores} cores, {platform.processor() or platform.machine()}")
+    machine = platform.processor() or platform.machine()
+    print(f"{len(pictures)} pictures to {size} x {size} pixels, {ROUNDS} rounds, {cores} cores, {machine}")
     print(f"{'format':6} {'decoder':32} {'ms alone':>9} {'ms all cores':>13} {'scaling':>8} {'gate is faster by':>18}")
     first: DecodeContender | None = None
     for line in lines:

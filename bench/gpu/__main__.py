@@ -3,9 +3,9 @@
     PYTHONPATH=.:client python3 -m bench.gpu
 
 Uses every installed library among PyTorch, JAX, CuPy and TensorFlow, besides NumPy and httpx; the rest of this project
-need not be installed. Tensors of every layout are shrunk and compared with plain integer sums; then the client, its
-filter and, with PyTorch, the examples send requests to a gate that answers by brightness. The status is 1 if a check
-fails, and 2 if no library found a GPU.
+need not be installed. Tensors of every layout are shrunk to the input size of the shipped model and compared with plain
+integer sums; then the client, its filter and, with PyTorch, the examples send requests to a gate that answers by
+brightness. The status is 1 if a check fails, and 2 if no library found a GPU.
 """
 
 import argparse

@@ -11,11 +11,12 @@ from lensgate_client import to_uint8
 from lensgate_client._pixels.raster import open_raster
 from lensgate_client._pixels.shrink import THREADS, Pixels
 
+from bench.gpu.brightness import SIZE
 from bench.gpu.libraries import TensorLibrary
 
 BATCH = 32
 _RUNS = 9
-_EDGES = ((1024, 64), (256, 32), (96, 32), (64, 64))
+_EDGES = ((1024, SIZE), (256, 32), (96, 32), (SIZE, SIZE))
 _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -84,7 +85,7 @@ def _time(library: TensorLibrary, tensor: Any) -> float:
     for _ in range(_RUNS + 2):
         library.wait()
         start = time.perf_counter()
-        count = len(_shrink(tensor, 64))
+        count = len(_shrink(tensor, SIZE))
         found.append((time.perf_counter() - start) / count * 1e3)
     return statistics.median(found[2:])
 
@@ -117,8 +118,8 @@ def compare_streams(library: TensorLibrary) -> bool:
         made = source + (heavy[0, 0].isnan() * 0).to(torch.uint8)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        found = _shrink(made, 64)
-    is_equal = bool(np.array_equal(found, plain_average(images, 64)))
+        found = _shrink(made, SIZE)
+    is_equal = bool(np.array_equal(found, plain_average(images, SIZE)))
     more = (torch.cuda.max_memory_allocated() - before) / 1e6
     print(f"{library.name:12}{'on a separate stream':32}{'equal' if is_equal else 'DIFFERENT':>10}")
     print(f"{library.name:12}memory beyond the batch's {source.nbytes / 1e6:.0f} MB: {more:.0f} MB")
@@ -133,6 +134,6 @@ def print_threads() -> None:
             found = []
             for _ in range(_RUNS):
                 start = time.perf_counter()
-                raster.shrink(0, BATCH, size=64, executor=pool)
+                raster.shrink(0, BATCH, size=SIZE, executor=pool)
                 found.append((time.perf_counter() - start) / BATCH * 1e3)
             print(f"{'numpy':12}{title:42}{statistics.median(found):>12.3f}")

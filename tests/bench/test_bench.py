@@ -20,7 +20,7 @@ def test_decoders_are_compared_in_one_run(monkeypatch: pytest.MonkeyPatch, capsy
     assert decoding.main(ROOT / "samples") == 0
     table, _, published = capsys.readouterr().out.partition("\n\n")
     title, head, *lines = table.splitlines()
-    assert "1 pictures" in title
+    assert "1 pictures to 128 x 128 pixels" in title
     assert "gate is faster by" in head
     assert [line.split()[0] for line in lines] == ["png"] * 4 + ["jpeg"] * 3 + ["webp"] * 2
     assert sum(line.endswith("1.00 x") and " gate " in line for line in lines) == 3

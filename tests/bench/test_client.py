@@ -12,7 +12,7 @@ def test_benchmark_prints_rates_of_pixels_and_files(
     monkeypatch.setattr(client, "BATCH", 6)
     status = client.main(["--images", str(ROOT / "samples"), "--seconds", "0.1", "--rounds", "1"])
     shrinking, head, *rows = capsys.readouterr().out.splitlines()
-    assert shrinking.startswith("1024 x 1024 to 64 x 64, ms per image: ")
+    assert shrinking.startswith("1024 x 1024 to 128 x 128, ms per image: ")
     assert head.split()[-4:] == ["PNG", "pixels", "ratio", "target"]
     assert [row[:24].strip() for row in rows] == ["batches of 6", "single images"]
     ratios = [float(row.split()[-2]) for row in rows]
