@@ -3,13 +3,13 @@
 import argparse
 import contextlib
 import importlib
+import signal
 import sys
 from functools import partial
 
 from bulk.engines.engine import Engine
 from bulk.engines.local import LocalEngine
 from bulk.errors import UsageError
-from bulk.interrupt import GRACE_SECONDS, RAY_GRACE_SECONDS, Interrupted, interruptible
 from bulk.preflight import check_job
 from bulk.progress import Progress
 from bulk.run import run
@@ -18,6 +18,7 @@ from bulk.sources.source import open_source
 from bulk.summary import Summary
 from bulk.work_unit import SourceKind
 from common.errors import UrlError
+from common.signals import Interrupted, interruptible
 from common.storage import without_secrets
 from common.terminal import escape_controls
 from gate.errors import GateError
@@ -25,12 +26,21 @@ from gate.errors import GateError
 FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
 """Exit statuses: failure; invalid arguments; reject ratio above the limit; no image could be judged."""
 
+GRACE_SECONDS, RAY_GRACE_SECONDS = 5.0, 30.0
+"""Seconds for a clean stop; then the process exits as if killed, which loses no finished shard.
+
+Ray takes longer to end its own processes.
+"""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def bulk(options: argparse.Namespace) -> int:
     """Run; return 0 or one of the statuses above."""
     try:
         settings = Settings.load({name: getattr(options, name) for name in Settings.model_fields})
-        with interruptible(RAY_GRACE_SECONDS if settings.engine == "ray" else GRACE_SECONDS):
+        grace = RAY_GRACE_SECONDS if settings.engine == "ray" else GRACE_SECONDS
+        with interruptible(_SIGNALS, grace=grace):
             summary = _run(settings)
     except (UsageError, UrlError) as error:
         return _fail(str(error), USAGE)

@@ -11,14 +11,13 @@ import os
 import shlex
 import signal
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
-from common.stacks import write_stacks_on
+from common import signals
 from lensgate.parser import Parser
-from lensgate.signals import ended_cleanly
 from lensgate.streams import close_output, open_closed
+from service.process.signals import guard_start
 
 # The extra that provides each module, for the hint if it is missing.
 _EXTRAS = {
@@ -90,21 +89,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _guard_start(arguments: Sequence[str]) -> None:
     """Handle signals before the command's packages are imported: that takes half a second and starts threads."""
     if arguments[:1] == ["serve"]:
-        from service.process.signals import guard_start
-
         guard_start()
-    elif threading.current_thread() is threading.main_thread():
-        write_stacks_on(signal.SIGUSR1)
+    else:
+        signals.guard_start()
 
 
 def _run(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     _warn_of_unknown_variables(options.command_name)
     # The service handles signals itself.
-    with contextlib.nullcontext() if options.command_name == "serve" else ended_cleanly():
+    with contextlib.nullcontext() if options.command_name == "serve" else _stopped_by_signals():
         status: int | None = options.run(options)
         sys.stdout.flush()
     return status or 0
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let TERM and HUP stop the command as Ctrl-C does, which keeps finished work; ignore USR2."""
+    with signals.handled({signal.SIGUSR2: signal.SIG_IGN}), signals.interruptible((signal.SIGTERM, signal.SIGHUP)):
+        yield
 
 
 def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
@@ -114,7 +118,7 @@ def _interruption(error: BaseException | None) -> KeyboardInterrupt | None:
 
 
 def _status(stopped: KeyboardInterrupt) -> int:
-    """Return the status that the signal asks for: `lensgate bulk` has an interruption of its own."""
+    """Return the status that the signal asks for; Python's own handler of Ctrl-C sets none."""
     return int(getattr(stopped, "status", 130))
 
 

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import disable_created_metrics
 
 from common.settings import unknown_variables
+from common.signals import Handler, handled
 from gate import ModelStore
 from gate.extras import how_to_install
 from gate.formats.png.fast_decoder import ACCELERATED
@@ -40,7 +42,6 @@ from service.periodic import Repeated
 from service.place import ALONE, Place
 from service.process.json_logs import configure_logging
 from service.process.parent_link import ParentLink
-from service.process.signals import handled
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
 
@@ -220,10 +221,11 @@ class Server(QuietServer):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals for the duration of the block."""
-        with super().capture_signals(), handled(end=self.handle_exit, reload=self._reload):
+        handlers: dict[signal.Signals, Handler] = {signal.SIGQUIT: self.handle_exit, signal.SIGHUP: self._reload}
+        with super().capture_signals(), handled(handlers):
             yield
 
-    def _reload(self) -> None:
+    def _reload(self, *_: object) -> None:
         log.info("reloading model, tokens and certificate")
         for watch in self._watches:
             watch.again()

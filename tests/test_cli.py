@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bulk.interrupt import Interrupted
+from common.signals import Interrupted
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
 from lensgate.cli import _COMMANDS, _EXTRAS, main
-from lensgate.signals import Terminated
 from tests.support.commands import lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -90,9 +89,7 @@ def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path) -> None:
     assert subprocess.run(["sh", "-c", line], check=False).returncode > 2
 
 
-@pytest.mark.parametrize(
-    ("stopped", "status"), [(KeyboardInterrupt(), 130), (Terminated(15), 143), (Interrupted(1), 129)], ids=repr
-)
+@pytest.mark.parametrize(("stopped", "status"), [(KeyboardInterrupt(), 130), (Interrupted(15), 143)], ids=repr)
 def test_a_signal_within_the_import_of_a_compiled_module_is_no_fault(
     stopped: KeyboardInterrupt, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,15 +1,12 @@
-"""Signal handlers: end the service, reload its files, or print all stacks. A single signal never kills it at once."""
+"""Signals while the service starts: HUP and USR2 do nothing, and TERM and QUIT end even process 1 of a container."""
 
 import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
+from collections.abc import Iterable, Iterator
 
-from common.stacks import write_stacks_on
-
-Handler = Callable[[int, FrameType | None], object]
+from common import signals
 
 ENDING = (signal.SIGTERM, signal.SIGQUIT)
 IGNORED = (signal.SIGHUP, signal.SIGUSR2)
@@ -27,9 +24,7 @@ def guard_start() -> None:
     if os.getpid() == 1:
         for number in ENDING:
             signal.signal(number, lambda given, _: os._exit(128 + given))
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    write_stacks_on(signal.SIGUSR1)
+    signals.guard_start(*IGNORED)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ENDING, *IGNORED})
 
 
@@ -41,20 +36,3 @@ def held_back(numbers: Iterable[int]) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def handled(*, end: Handler, reload: Callable[[], object]) -> Iterator[None]:
-    """Let QUIT call `end` and HUP call `reload` during the block. Only the main thread may set handlers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {
-        signal.SIGQUIT: signal.signal(signal.SIGQUIT, end),
-        signal.SIGHUP: signal.signal(signal.SIGHUP, lambda *_: reload()),
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,90 @@
+"""Signals of a process: handlers that hold within a block, and the interruption of a command."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FrameType
+
+from common.stacks import write_stacks_on
+
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the command; `status` is its exit status, 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
+def guard_start(*ignored: signal.Signals) -> None:
+    """Ignore these signals while the process starts, and let USR1 write the stacks of all threads.
+
+    Only the main thread may set handlers: in any other thread this has no effect.
+    """
+    if _is_main_thread():
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        write_stacks_on(signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Set handlers within the block and restore the previous ones; in other threads than the main one, do neither."""
+    if not _is_main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interruptible(signals: Iterable[signal.Signals], *, grace: float | None = None) -> Iterator[None]:
+    """Raise `Interrupted` in the main thread on the first of these signals; a second one exits at once.
+
+    Signals that are ignored stay ignored: shells make background jobs ignore Ctrl-C, and nohup does so with HUP.
+
+    Args:
+        signals: the signals.
+        grace: seconds from the first signal after which the process exits even if the block hangs.
+    """
+    interruption = _Interruption(grace)
+    heard = (number for number in signals if signal.getsignal(number) is not signal.SIG_IGN)
+    with handled(dict.fromkeys(heard, interruption)):
+        yield
+
+
+class _Interruption:
+    """Handles the signals of one block; a timer thread also ends a process that hangs at the interpreter's exit."""
+
+    def __init__(self, grace: float | None) -> None:
+        self._grace = grace
+        self._has_begun = False
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        if self._has_begun:
+            _exit(128 + number)
+        self._has_begun = True
+        if self._grace is not None:
+            timer = threading.Timer(self._grace, _exit, [128 + number])
+            timer.daemon = True
+            timer.start()
+        raise Interrupted(number)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _exit(status: int) -> None:
+    with contextlib.suppress(Exception):
+        sys.stderr.flush()
+    os._exit(status)
