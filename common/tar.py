@@ -7,21 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from common.sparse import PREFIX, ContentMap, Island, OldMap, Sparse, islands_of
-from common.tar_headers import BLOCK, Header, TarError, hint_at, pax_records, read_decimal, read_header
+from common.sparse import ContentMap, Island, OldMap, Sparse, islands_of
+from common.tar_extended import EXTENDED, ExtendedHeaders
+from common.tar_headers import BLOCK, Header, TarError, hint_at, read_header
 
-MAX_EXTENDED_BYTES = 2**20
-"""Most bytes of the extended headers of one member: long names and pax records."""
-
-MAX_EXTENDED_HEADERS = 16
 MAX_NAME_BYTES = 4096
 """Longest name of a member: the limit of Linux for paths."""
 
 MAX_ZERO_BYTES = 2**20
 """Most zeros between and after archives, except those that fill a record: damaged disks leave more."""
 
-_LONG_NAME, _LONG_TARGET, _PAX, _PAX_GLOBAL = (b"L",), (b"K",), (b"x", b"X"), (b"g",)
-_EXTENDED = _LONG_NAME + _LONG_TARGET + _PAX + _PAX_GLOBAL
 # Volume labels, listings of incremental dumps, old GNU names, access lists of Solaris, attributes and inodes.
 _METADATA = (b"V", b"D", b"N", b"A", b"E", b"I")
 _FOLDER, _SPARSE, _REST, _REGULAR = b"5", b"S", b"M", (b"0", b"\0")
@@ -68,20 +63,6 @@ TarEvent = Member | memoryview | End
 
 
 @dataclass(slots=True)
-class _Extended:
-    """The fields of the extended headers before a member."""
-
-    name: bytes | None = None
-    target: bytes | None = None
-    size: int | None = None
-    sparse: Sparse | None = None
-    headers: int = 0
-    bytes: int = 0
-    is_open: bool = False
-    """Whether a header for the next member was read, so that the member must follow."""
-
-
-@dataclass(slots=True)
 class _Content:
     """The current file."""
 
@@ -119,7 +100,7 @@ class TarReader:
         self._step: _Step = self._header
         self._need = BLOCK
         self._kept = bytearray()
-        self._extended = _Extended()
+        self._extended = ExtendedHeaders()
         self._head: Header | None = None
         self._content = _Content(0, iter(()), 0)
         self._started = _SparseMember("", 0)
@@ -187,7 +168,7 @@ class TarReader:
             self._end_zeros(self._length - BLOCK)
             self._length = BLOCK
         self._is_first = self._is_ended = False
-        if header.kind in _EXTENDED:
+        if header.kind in EXTENDED:
             self._begin_extended(header)
         else:
             yield from self._begin(header)
@@ -211,16 +192,7 @@ class TarReader:
         return TarError(f"data that is not a tar archive follows the end of the archive, {self._place}")
 
     def _begin_extended(self, header: Header) -> None:
-        self._extended.headers += 1
-        self._extended.bytes += header.size
-        if not 0 < header.size <= MAX_EXTENDED_BYTES or self._extended.bytes > MAX_EXTENDED_BYTES:
-            raise TarError(
-                f"the extended headers of a member have {self._extended.bytes:,} bytes, {self._place}: "
-                f"1 to {MAX_EXTENDED_BYTES:,} are read"
-            )
-        if self._extended.headers > MAX_EXTENDED_HEADERS:
-            raise TarError(f"a member has more than {MAX_EXTENDED_HEADERS} extended headers, {self._place}")
-        self._extended.is_open |= header.kind not in _PAX_GLOBAL
+        self._extended.begin(header, self._place)
         self._head = header
         self._expect(self._extended_header, _padded(header.size))
 
@@ -228,42 +200,14 @@ class TarReader:
         if (block := self._complete(piece)) is not None and self._head is not None:
             content = block[: self._head.size]
             self._expect(self._header, BLOCK)
-            self._take_extended(self._head.kind, content)
+            try:
+                self._extended.take(self._head.kind, content)
+            except TarError as error:
+                raise TarError(f"{error}, {self._place}") from error
         yield from ()
 
-    def _take_extended(self, kind: bytes, content: bytes) -> None:
-        try:
-            if kind in _LONG_NAME:
-                self._extended.name = content.partition(b"\0")[0]
-            elif kind in _LONG_TARGET:
-                self._extended.target = content.partition(b"\0")[0]
-            elif kind in _PAX:
-                self._take_records(content)
-            else:
-                self._check_global(content)
-        except TarError as error:
-            raise TarError(f"{error}, {self._place}") from error
-
-    def _take_records(self, content: bytes) -> None:
-        extended = self._extended
-        for key, value in pax_records(content):
-            if key == b"path":
-                extended.name = value
-            elif key == b"linkpath":
-                extended.target = value
-            elif key == b"size":
-                extended.size = read_decimal(value, "size")
-            elif key.startswith(PREFIX):
-                extended.sparse = extended.sparse or Sparse()
-                extended.sparse.add(key.removeprefix(PREFIX), value)
-
-    def _check_global(self, content: bytes) -> None:
-        for key, _ in pax_records(content):
-            if key in (b"path", b"size") or key.startswith(PREFIX):
-                raise TarError(f"a global header of the archive sets {key[:40].decode('utf-8', 'replace')!r} for all")
-
     def _begin(self, header: Header) -> Iterator[TarEvent]:
-        extended, self._extended = self._extended, _Extended()
+        extended, self._extended = self._extended, ExtendedHeaders()
         sparse = extended.sparse
         name = self._name((sparse and sparse.name) or (header.name if extended.name is None else extended.name))
         stored = header.size if extended.size is None else extended.size

@@ -13,15 +13,8 @@ from bulk.sources import members
 from bulk.sources.shards import read_tar
 from bulk.work_unit import WorkUnit
 from common.storage import StoredFile, locate
-from common.tar import (
-    MAX_EXTENDED_BYTES,
-    MAX_EXTENDED_HEADERS,
-    MAX_NAME_BYTES,
-    MAX_ZERO_BYTES,
-    End,
-    Member,
-    TarReader,
-)
+from common.tar import MAX_NAME_BYTES, MAX_ZERO_BYTES, End, Member, TarReader
+from common.tar_extended import MAX_EXTENDED_BYTES, MAX_EXTENDED_HEADERS
 from common.tar_headers import TarError
 from common.webdataset import ShardReader
 from tests.common.tars import PNG, Format, extended, header, member, old_sparse, pax_sparse, record, signed

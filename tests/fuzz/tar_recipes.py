@@ -1,6 +1,6 @@
 """Archives with a known answer: the images, and whether an error follows them."""
 
-from common.tar import MAX_EXTENDED_BYTES
+from common.tar_extended import MAX_EXTENDED_BYTES
 from tests.fuzz.framing import Image, KnownUpload
 from tests.fuzz.recipes import Draws
 
