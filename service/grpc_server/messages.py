@@ -38,3 +38,9 @@ ModelMetadataResponse = _message("ModelMetadataResponse")
 ModelInferRequest = _message("ModelInferRequest")
 ModelInferResponse = _message("ModelInferResponse")
 ModelStreamInferResponse = _message("ModelStreamInferResponse")
+
+
+def encode(message: Any) -> bytes:
+    """Return the bytes of a message on the wire."""
+    encoded: bytes = message.SerializeToString()
+    return encoded

@@ -1,6 +1,5 @@
 """Read a `ModelInferRequest` by the rules that hold over HTTP."""
 
-import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,16 +15,15 @@ from service.api.v2.request import (
     read_head,
     too_many_images,
 )
+from service.api.v2.tensors import pack_bytes
 from service.errors import MalformedRequest
 from service.grpc_server.messages import ModelInferRequest
 from service.grpc_server.wire import split_request
 
-_MOST_DIMENSIONS = 9
+_MAX_DIMENSIONS = 9
 """More dimensions than any shape may have; the rest of a longer one is not looked at."""
 
-_MOST_PARAMETERS = 64
-
-_LENGTH = struct.Struct("<I")
+_MAX_PARAMETERS = 64
 
 # The field of InferTensorContents for each datatype that an input may have.
 _CONTENTS = {"UINT8": "uint_contents", "BYTES": "bytes_contents"}
@@ -76,8 +74,7 @@ def read_infer_request(
     if request.id:
         given["id"] = request.id
     checked = read_head(given, noted)
-    path = {"name": request.model_name, "version": request.model_version}
-    check_model(served, {name: value for name, value in path.items() if value})
+    check_model(served, {"name": request.model_name, "version": request.model_version})
     return build_request(checked, parts, served=served, read_shared=read_shared)
 
 
@@ -99,7 +96,7 @@ def _read_inputs(
             {
                 "name": given.name,
                 "datatype": given.datatype,
-                "shape": list(given.shape[:_MOST_DIMENSIONS]),
+                "shape": list(given.shape[:_MAX_DIMENSIONS]),
                 "parameters": parameters,
             }
         )
@@ -127,13 +124,13 @@ def _pack_contents(given: Any, max_images: int) -> memoryview:
         )
     values = getattr(given.contents, field)
     if field == "uint_contents":
-        return memoryview(_pack_bytes(values))
+        return memoryview(_pack_integers(values))
     if len(values) > max_images:
         raise too_many_images(len(values), max_images)
-    return memoryview(b"".join(_LENGTH.pack(len(value)) + value for value in values))
+    return memoryview(pack_bytes(values))
 
 
-def _pack_bytes(values: Any) -> bytes:
+def _pack_integers(values: Any) -> bytes:
     try:
         return bytes(values)
     except ValueError as error:
@@ -141,8 +138,8 @@ def _pack_bytes(values: Any) -> bytes:
 
 
 def _read_parameters(parameters: Any) -> dict[str, Any]:
-    if len(parameters) > _MOST_PARAMETERS:
-        raise MalformedRequest(f"{len(parameters):,} parameters of one tensor: {_MOST_PARAMETERS} are allowed")
+    if len(parameters) > _MAX_PARAMETERS:
+        raise MalformedRequest(f"{len(parameters):,} parameters of one tensor: {_MAX_PARAMETERS} are allowed")
     return {name: _read_parameter(parameters[name]) for name in parameters}
 
 

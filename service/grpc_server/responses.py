@@ -12,6 +12,7 @@ from service.grpc_server.messages import (
     ModelMetadataResponse,
     ModelStreamInferResponse,
     ServerMetadataResponse,
+    encode,
 )
 from service.inference.request_context import ImageDecision
 from service.settings import Settings
@@ -45,29 +46,24 @@ def encode_decisions(
 
 def encode_stream_response(response: Any) -> bytes:
     """Return one answer of a stream."""
-    return _encoded(ModelStreamInferResponse(infer_response=response))
+    return encode(ModelStreamInferResponse(infer_response=response))
 
 
 def encode_stream_error(error: ServiceError, *, identity: str, request_id: str) -> bytes:
     """Return the answer of a stream to a request at fault: `error_message`, and the request's id with the code."""
     response = ModelInferResponse(id=identity)
     _set_parameters(response.parameters, {"code": error.code, "request_id": request_id})
-    return _encoded(ModelStreamInferResponse(error_message=f"{error.code}: {error.detail}", infer_response=response))
+    return encode(ModelStreamInferResponse(error_message=f"{error.code}: {error.detail}", infer_response=response))
 
 
 def encode_server_metadata(settings: Settings) -> bytes:
     """Return name, version and extensions of the server."""
-    return _encoded(ServerMetadataResponse(**{**server_metadata(settings), "extensions": _EXTENSIONS}))
+    return encode(ServerMetadataResponse(**{**server_metadata(settings), "extensions": _EXTENSIONS}))
 
 
 def encode_model_metadata(model: ServedModel) -> bytes:
     """Return inputs and outputs of the model."""
-    return _encoded(ModelMetadataResponse(**model_metadata(model)))
-
-
-def _encoded(message: Any) -> bytes:
-    encoded: bytes = message.SerializeToString()
-    return encoded
+    return encode(ModelMetadataResponse(**model_metadata(model)))
 
 
 def _set_parameters(parameters: Any, values: dict[str, Any]) -> None:

@@ -169,7 +169,7 @@ class InferenceService:
                 self._is_idle.set()
 
     async def _infer(self, call: Call) -> bytes:
-        return _encoded(await self._inferrer.answer(call, self._arriving(call)))
+        return messages.encode(await self._inferrer.answer(call, self._arriving(call)))
 
     @asynccontextmanager
     async def _arriving(self, call: Call) -> AsyncIterator[bytes]:
@@ -178,15 +178,15 @@ class InferenceService:
             yield await read_message(call.peer.context, self._settings.grpc_max_message_bytes)
 
     async def _live(self, _: Call) -> bytes:
-        return _encoded(messages.ServerLiveResponse(live=_holds(self._runtime.check_alive)))
+        return messages.encode(messages.ServerLiveResponse(live=_holds(self._runtime.check_alive)))
 
     async def _ready(self, _: Call) -> bytes:
-        return _encoded(messages.ServerReadyResponse(ready=_holds(self._runtime.check_ready)))
+        return messages.encode(messages.ServerReadyResponse(ready=_holds(self._runtime.check_ready)))
 
     async def _model_ready(self, call: Call) -> bytes:
         asked = await self._read_small(call, messages.ModelReadyRequest)
         is_ready = _holds(partial(self._check_model, asked)) and _holds(self._runtime.check_ready)
-        return _encoded(messages.ModelReadyResponse(ready=is_ready))
+        return messages.encode(messages.ModelReadyResponse(ready=is_ready))
 
     async def _server_metadata(self, _: Call) -> bytes:
         return encode_server_metadata(self._settings)
@@ -196,8 +196,7 @@ class InferenceService:
         return encode_model_metadata(self._inference.model)
 
     def _check_model(self, asked: Any) -> None:
-        path = {"name": asked.name, "version": asked.version}
-        check_model(self._inference.model, {name: value for name, value in path.items() if value})
+        check_model(self._inference.model, {"name": asked.name, "version": asked.version})
 
     async def _read_small(self, call: Call, kind: Any) -> Any:
         """Read a message of a few bytes, which needs no permit."""
@@ -236,8 +235,3 @@ def _holds(check: Callable[[], object]) -> bool:
     except (NotFound, NotReady):
         return False
     return True
-
-
-def _encoded(message: Any) -> bytes:
-    encoded: bytes = message.SerializeToString()
-    return encoded

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
-from service.api.v2.tensors import pack_floats, pack_texts
+from service.api.v2.tensors import pack_bytes, pack_floats
 from service.errors import MalformedRequest
 from service.inference.request_context import ImageDecision
 
@@ -67,7 +67,9 @@ def encode_answer(
 
 def pack_output(name: str, values: Sequence[Any]) -> bytes:
     """Encode the values of an output as binary data."""
-    return pack_floats(values) if DATATYPES[name] == "FP32" else pack_texts(values)
+    if DATATYPES[name] == "FP32":
+        return pack_floats(values)
+    return pack_bytes(value.encode() for value in values)
 
 
 def pack_shared(part: SharedMemoryRange, name: str, values: Sequence[Any]) -> bytes:

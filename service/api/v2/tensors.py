@@ -120,10 +120,9 @@ class InputData:
         )
 
 
-def pack_texts(texts: Iterable[str]) -> bytes:
+def pack_bytes(elements: Iterable[bytes]) -> bytes:
     """Encode a BYTES tensor as binary data."""
-    encoded = (text.encode() for text in texts)
-    return b"".join(_LENGTH.pack(len(text)) + text for text in encoded)
+    return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
 
 def pack_floats(values: Sequence[float]) -> bytes:
