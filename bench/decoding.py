@@ -3,8 +3,8 @@
     python -m bench.decoding ../shared/faces/originals
 
 Every contender decodes the same images and shrinks them to the current model's input size by area averaging, except for
-libpng alone, which only decodes. The contenders alternate, so a busy machine slows all of them equally; a ratio is a
-ratio of medians.
+libpng alone, which only decodes. The contenders alternate. One thread is measured by its processor time, which other
+programs hardly change, and all cores by the clock; a ratio is one of medians of processor time.
 
 Other decoders publish their speed relative to libpng. The last lines compare with these figures, which come from other
 machines, files and builds of libpng, and are for decoding alone.
@@ -54,7 +54,7 @@ Decode = Callable[[bytes], object]
 
 @dataclass
 class DecodeContender:
-    """A decoder for one format, and its seconds per image in each round."""
+    """A decoder for one format, with its seconds per image in each round: processor time alone, and together."""
 
     format: str
     name: str
@@ -114,16 +114,16 @@ def main(folder: Path) -> int:
         for turn in range(ROUNDS + 1):  # The first round warms caches and is dropped below.
             # In alternating order: the first contender pays for page faults from which the next one benefits.
             for line in lines if turn % 2 else reversed(lines):
-                line.alone.append(_seconds(map, line))
-                line.together.append(_seconds(pool.map, line))
+                line.alone.append(_seconds(map, line, clock=time.thread_time))
+                line.together.append(_seconds(pool.map, line, clock=time.perf_counter))
     machine = platform.processor() or platform.machine()
     print(f"{len(pictures)} pictures to {size} x {size} pixels, {ROUNDS} rounds, {cores} cores, {machine}")
-    print(f"{'format':6} {'decoder':32} {'ms alone':>9} {'ms all cores':>13} {'scaling':>8} {'gate is faster by':>18}")
+    print(f"{'format':6} {'decoder':32} {'CPU ms':>9} {'ms all cores':>13} {'scaling':>8} {'gate is faster by':>18}")
     first: DecodeContender | None = None
     for line in lines:
         first = line if first is None or first.format != line.format else first
         alone, together = _median(line.alone), _median(line.together)
-        ratio = together / _median(first.together)
+        ratio = alone / _median(first.alone)
         print(
             f"{line.format:6} {line.name:32} {alone * 1e3:9.2f} {together * 1e3:13.2f} "
             f"{alone / together:8.2f} {ratio:16.2f} x"
@@ -150,10 +150,12 @@ def _encode(image: Image.Image, kind: str, *, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _seconds(run: Callable[[Decode, Sequence[bytes]], Iterable[object]], line: DecodeContender) -> float:
-    start = time.perf_counter()
+def _seconds(
+    run: Callable[[Decode, Sequence[bytes]], Iterable[object]], line: DecodeContender, *, clock: Callable[[], float]
+) -> float:
+    start = clock()
     deque(run(line.decode, line.bodies), maxlen=0)
-    return (time.perf_counter() - start) / len(line.bodies)
+    return (clock() - start) / len(line.bodies)
 
 
 def _median(seconds: Sequence[float]) -> float:
