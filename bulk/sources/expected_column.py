@@ -42,10 +42,7 @@ class ExpectedColumn:
         Raises:
             InvalidExpected: the value is not a label.
         """
-        try:
-            plain = plain_value(value)
-        except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
-            raise InvalidExpected(f"the value of the column {self.name!r} cannot be read: {error}") from None
+        plain = plain_value(value, self.name, InvalidExpected)
         if self._classes is None or plain is None or plain == _NO_CLASS:
             return None if self._classes is not None else read_label(plain)
         if not 0 <= plain < len(self._classes):

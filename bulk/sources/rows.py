@@ -112,19 +112,12 @@ class _Rows:
     def _named_source(self, batch: pa.RecordBatch, row: int) -> str | None:
         if self._source_column is None:
             return None
-        try:
-            value = plain_value(batch.column(self._source_column)[row])
-        except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
-            raise InvalidSource(f"the value of the column {self._source_column!r} cannot be read: {error}") from None
-        return read_source(value)
+        return read_source(plain_value(batch.column(self._source_column)[row], self._source_column, InvalidSource))
 
     def _name(self, batch: pa.RecordBatch, row: int) -> str | None:
         if self._id is None:
             return None
-        try:
-            value = plain_value(batch.column(self._id)[row])
-        except Exception as error:  # Text that is not UTF-8, or times outside Python's range.
-            raise CorruptShard(f"the row's {self._id!r} cannot be read: {error}") from None
+        value = plain_value(batch.column(self._id)[row], self._id, CorruptShard)
         return None if value is None else str(value)
 
 

@@ -75,14 +75,18 @@ def key_of(text: str, *, safe: str = "") -> str:
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe).replace(".", "%2E")
 
 
-def plain_value(cell: Any) -> Any:
+def plain_value(cell: Any, column: str, fault: type[RowError]) -> Any:
     """Return a cell of a Parquet column as a Python value: None for NaN, and text or hexadecimal digits for bytes.
 
     Raises:
-        Exception: text that is not UTF-8, or a time outside Python's range.
+        RowError: a `fault`; it holds text that is not UTF-8, or a time outside Python's range.
     """
-    value = cell.as_py()
-    if value != value:  # noqa: PLR0124 - pandas writes missing values as NaN.
+    try:
+        value = cell.as_py()
+        is_missing = value is None or value != value  # noqa: PLR0124 - pandas writes missing values as NaN.
+    except Exception as error:  # Arrow's and Python's, which share no base exception.
+        raise fault(f"the value of the column {column!r} cannot be read: {error}") from None
+    if is_missing:
         return None
     return _text_of(value) if isinstance(value, bytes) else value
 
