@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_layers import FLOORS
+from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def test_named_class_exists(name: str) -> None:
     assert any(re.search(rf"^class {name}\b", text, re.MULTILINE) for text in texts)
 
 
-@pytest.mark.parametrize("package", FLOORS)
-def test_named_floors_are_those_of_the_layer_test(package: str) -> None:
+@pytest.mark.parametrize("package", LAYERS)
+def test_named_layers_are_those_of_the_layer_test(package: str) -> None:
     (row,) = re.findall(rf"^\| `{package}` \| (.+) \|$", TEXT, re.MULTILINE)
-    assert tuple(re.findall(r"`(\w+)`", row)) == FLOORS[package]
+    assert tuple(re.findall(r"`(\w+)`", row)) == LAYERS[package]

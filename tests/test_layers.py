@@ -1,4 +1,4 @@
-"""The layers inside each package: its folders import downwards only, and its modules form no circle."""
+"""The layers inside each package: its folders import downwards only, and its modules form no cycle."""
 
 import ast
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ PACKAGES["lensgate_client"] = ROOT / "client/lensgate_client"
 
 # The folders of each package, from the bottom up. A folder may reach those before it, directly or through modules of
 # the package; it never reaches one after it.
-FLOORS = {
+LAYERS = {
     "bulk": ("sources", "output", "work", "engines"),
     "lensgate_client": ("_pixels", "_protocol", "_http", "_stream"),
     "service": (
@@ -33,7 +33,7 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def arrows(package: str) -> dict[str, set[str]]:
+def import_graph(package: str) -> dict[str, set[str]]:
     """Return the imports among the folders and top-level modules of a package, the package itself left out."""
     root = PACKAGES[package]
     found: dict[str, set[str]] = {}
@@ -58,27 +58,27 @@ def reached(graph: dict[str, set[str]], start: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_folders_and_modules_form_no_circle(package: str) -> None:
-    graph = arrows(package)
+def test_imports_have_no_cycle(package: str) -> None:
+    graph = import_graph(package)
     assert any(graph.values())
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        pytest.fail(f"a circle in {package}: {' <- '.join(error.args[1])}", pytrace=False)
+        pytest.fail(f"a cycle in {package}: {' <- '.join(error.args[1])}", pytrace=False)
 
 
-@pytest.mark.parametrize(("package", "folder"), [(name, folder) for name in FLOORS for folder in FLOORS[name]])
-def test_folder_reaches_no_floor_above_it(package: str, folder: str) -> None:
-    floors = FLOORS[package]
-    above = set(floors[floors.index(folder) + 1 :])
-    assert not reached(arrows(package), folder) & above
+@pytest.mark.parametrize(("package", "folder"), [(name, folder) for name in LAYERS for folder in LAYERS[name]])
+def test_folder_imports_no_higher_layer(package: str, folder: str) -> None:
+    layers = LAYERS[package]
+    above = set(layers[layers.index(folder) + 1 :])
+    assert not reached(import_graph(package), folder) & above
 
 
-@pytest.mark.parametrize("package", FLOORS)
-def test_every_folder_has_its_floor(package: str) -> None:
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_folder_is_in_a_layer(package: str) -> None:
     folders = {path.parent.name for path in PACKAGES[package].glob("*/__init__.py")}
-    assert folders == set(FLOORS[package])
+    assert folders == set(LAYERS[package])
 
 
-def test_a_chain_of_imports_is_followed_to_its_end() -> None:
+def test_imports_are_followed_transitively() -> None:
     assert reached({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}, "a") == {"b", "c"}

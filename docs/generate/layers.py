@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from docs.generate.svg import GREY, LINE, PHONE, box, picture, text
-from tests.test_house import MAY_IMPORT, package_imports
-from tests.test_layers import FLOORS
+from tests.test_import_rules import MAY_IMPORT, package_imports
+from tests.test_layers import LAYERS
 
-_MARGIN, _GAP, _FLOOR, _HEAD, _BAR = 16, 14, 28, 42, 52
+_MARGIN, _GAP, _LAYER_HEIGHT, _HEAD, _BAR = 16, 14, 28, 42, 52
 _COLUMN = (PHONE - 2 * _MARGIN - _GAP) // 2
 # Two columns, because four would leave the names no room on a phone.
 _ROWS = (("service", "training"), ("bulk", "lensgate_client"))
@@ -37,18 +37,18 @@ def _row(top: int, names: Sequence[str]) -> list[str]:
 
 
 def _row_height(names: Sequence[str]) -> int:
-    return _HEAD + max(len(FLOORS[name]) for name in names) * _FLOOR
+    return _HEAD + max(len(LAYERS[name]) for name in names) * _LAYER_HEIGHT
 
 
 def _tower(x: int, base: int, name: str) -> list[str]:
-    floors = FLOORS[name]
-    top = base - len(floors) * _FLOOR
+    folders = LAYERS[name]
+    top = base - len(folders) * _LAYER_HEIGHT
     imported = _imports(name) if name in MAY_IMPORT else "imports no package"
     parts = [text(x, top - 23, _TITLES.get(name, name), weight="bold"), text(x, top - 6, imported, fill=GREY, size=13)]
-    for place, floor in enumerate(floors):
-        y = base - (place + 1) * _FLOOR
-        parts.append(box(x, y, _COLUMN, _FLOOR - 3, fill=_FILLS[name], stroke=LINE))
-        parts.append(text(x + _COLUMN / 2, y + 17, floor, anchor="middle"))
+    for place, folder in enumerate(folders):
+        y = base - (place + 1) * _LAYER_HEIGHT
+        parts.append(box(x, y, _COLUMN, _LAYER_HEIGHT - 3, fill=_FILLS[name], stroke=LINE))
+        parts.append(text(x + _COLUMN / 2, y + 17, folder, anchor="middle"))
     return parts
 
 

@@ -64,7 +64,7 @@ def test_onnxruntime_is_imported_with_its_telemetry_off() -> None:
         assert text.index('"ORT_DISABLE_TELEMETRY"] = "1"') < text.index("\nimport onnxruntime")
 
 
-def test_every_package_has_its_arrows() -> None:
+def test_every_package_has_import_rules() -> None:
     assert {*MAY_IMPORT, "bench", "tests"} == FOLDERS
 
 
@@ -89,13 +89,13 @@ def modules_after(statement: str) -> set[str]:
     return {name.partition(".")[0] for name in ran.stdout.split()}
 
 
-def test_the_service_pulls_in_no_tensorflow() -> None:
+def test_service_imports_no_tensorflow_indirectly() -> None:
     loaded = modules_after("import service.server, service.cli, service.demo")
     assert "fastapi" in loaded
     assert not loaded & (TENSORFLOW | {"sklearn", "training"})
 
 
-def test_the_console_script_imports_what_takes_long_only_where_ctrl_c_is_handled() -> None:
+def test_console_script_imports_no_slow_package_at_startup() -> None:
     assert not modules_after("import lensgate.cli") & {"fastapi", "numpy", "onnxruntime", "pydantic", *TENSORFLOW}
 
 
