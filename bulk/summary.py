@@ -11,7 +11,7 @@ from common.source_report import Cell, Comparison, compare_sources
 from common.terminal import escape_controls
 
 # A longer table shows the sources with the highest reject ratio.
-_MOST_LINES = 20
+_MAX_LINES = 20
 _OUTCOMES = ("accepted", "uncertain", "contradicted", "unfamiliar")
 
 
@@ -60,7 +60,7 @@ class Summary:
 
     def compare(self) -> Comparison:
         """Compare the sources with the most images."""
-        return compare_sources(self.cells, limit=_MOST_LINES)
+        return compare_sources(self.cells, limit=_MAX_LINES)
 
     def to_json(self) -> str:
         """Return the summary as one line of JSON."""
@@ -102,7 +102,7 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """Yield the summary as a text table."""
-        shown = sorted(self.sources.items(), key=lambda pair: (-pair[1].reject_ratio, pair[0]))[:_MOST_LINES]
+        shown = sorted(self.sources.items(), key=lambda pair: (-pair[1].reject_ratio, pair[0]))[:_MAX_LINES]
         shown = [(escape_controls(source), counts) for source, counts in shown]
         width = max(len(source) for source in ["source", *dict(shown)])
         yield f"{'source':{width}} {'images':>11} {'accepted':>11} {'discarded':>11} {'errors':>9} {'rejected':>9}"

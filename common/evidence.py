@@ -27,7 +27,7 @@ EVERY = 50
 LATER = 0.25
 """Share of the capital for all starts but the first: the start after k * EVERY verdicts has LATER / (k (k + 1))."""
 
-_LEAST_FACTOR = 1e-12
+_MIN_FACTOR = 1e-12
 
 
 class Side(StrEnum):
@@ -57,7 +57,7 @@ def log_evidence(errors: ArrayLike, weights: ArrayLike, *, target: float, side: 
     odds = np.array(ODDS[side])[:, None] * target / (1 - target)
     bets = (odds / (1 + odds) - target) / (target * (1 - target))
     # The alternative of no errors loses everything at the first one; a finite loss keeps its later starts defined.
-    growth = np.log1p(np.maximum(bets * steps, _LEAST_FACTOR - 1))
+    growth = np.log1p(np.maximum(bets * steps, _MIN_FACTOR - 1))
     capital = _with_starts(np.concatenate([np.zeros((len(odds), 1)), growth.cumsum(axis=1)], axis=1))
     evidence: Floats = np.logaddexp.reduce(capital - np.log(len(odds)), axis=0)
     return evidence

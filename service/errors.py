@@ -54,9 +54,9 @@ class ServiceError(Exception):
 
 
 def detach(error: BaseException) -> None:
-    """Part an error that is kept from its traceback and causes: their frames keep what they worked on, such as a body.
+    """Drop the traceback and the causes of an error that is kept: their frames hold large objects, such as a body.
 
-    An error that one of those frames keeps is besides a reference cycle, which lasts until a garbage collection.
+    If one of those frames holds the error too, that is a reference cycle, which lasts until a garbage collection.
     """
     error.__traceback__ = error.__cause__ = error.__context__ = None
 

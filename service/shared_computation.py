@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from service.errors import Overloaded
 from service.process.daemon_threads import start_daemon
 
-MOST_WAITING = 16
+MAX_WAITING = 16
 """Largest number of different computations that wait for their turn."""
 
 _RETRY_SECONDS = 5
@@ -33,9 +33,9 @@ class SharedComputation(Generic[_Result]):
             Overloaded: too many computations wait.
         """
         task = self._waiting.get(key)
-        if task is None and len(self._waiting) >= MOST_WAITING:
+        if task is None and len(self._waiting) >= MAX_WAITING:
             raise Overloaded(
-                f"{MOST_WAITING} computations wait: try again in {_RETRY_SECONDS} s",
+                f"{MAX_WAITING} computations wait: try again in {_RETRY_SECONDS} s",
                 reason="computations",
                 retry_after=_RETRY_SECONDS,
             )

@@ -42,7 +42,7 @@ SLOWEST = (
     "bulk/test_ray.py",
     "bench/test_bench.py",
 )
-MOST_WORKERS = 4
+MAX_WORKERS = 4
 
 # Collected tests live until the end of the run; repeated garbage collections over them took a tenth of the time.
 gc.set_threshold(5_000, 20, 100)
@@ -74,7 +74,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
     In the fast lane, the collection of another worker takes longer than it saves.
     """
-    return min(usable_cores() + (not config.getoption("fast")), MOST_WORKERS)
+    return min(usable_cores() + (not config.getoption("fast")), MAX_WORKERS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

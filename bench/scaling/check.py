@@ -19,7 +19,7 @@ from statistics import fmean, median
 from bench.scaling import nginx
 from bench.scaling.inprocess import InProcess
 from bench.scaling.pair import REPLICAS, Expense, ReplicaPair, Sent, TooFewCoresError, replicas
-from bench.scaling.predicted_vs_measured import MOST_OFF, Figures, ImageCost, PredictionRow, capacity, predict
+from bench.scaling.predicted_vs_measured import MAX_OFF, Figures, ImageCost, PredictionRow, capacity, predict
 from bench.scaling.processor import milliseconds
 from bench.scaling.replica_failure import SIGNALS, Ending, end_one
 from bench.scaling.tables import DocumentError, MarkdownTable, by_name, refresh
@@ -112,7 +112,7 @@ def _tables(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[Ma
 
 
 def _verdict(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
-    limits = ", ".join(f"{name} within {most:.0%}" for name, most in MOST_OFF.items())
+    limits = ", ".join(f"{name} within {most:.0%}" for name, most in MAX_OFF.items())
     lines = [f"predicted / measured (relative error of the prediction); wanted: {limits}, no image lost"]
     if (others := max(row.others for row in rows)) > _QUIET:
         lines.append(f"others took {others:.0%} of the cores: on a quiet machine this says more")

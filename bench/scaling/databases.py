@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.support.postgres import running_postgres
 
 TURNS = 3
-LEAST_ROWS = 2 * (TURNS + 1)
+MIN_ROWS = 2 * (TURNS + 1)
 _DAYS = 30.0
 _UNBOUNDED = 2**60
 _VERSION = (

@@ -129,7 +129,7 @@ def _count(text: str, *, least: int = 1) -> int:
 
 
 def _rows(text: str) -> int:
-    return _count(text, least=databases.LEAST_ROWS)
+    return _count(text, least=databases.MIN_ROWS)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from bench.scaling.tables import number
 from bench.serving.generator import arrivals
 from bench.serving.openloop import LoadPlan, LoadResult
 
-MOST_OFF = {"goodput": 0.15, "p50": 0.25, "p99": 0.25}
+MAX_OFF = {"goodput": 0.15, "p50": 0.25, "p99": 0.25}
 """Tolerance of each figure, relative to the measured value."""
 
 
@@ -67,13 +67,13 @@ class PredictionRow:
     @property
     def agrees(self) -> bool:
         """Whether all figures are within tolerance."""
-        return all(abs(self.off(name)) <= most for name, most in MOST_OFF.items())
+        return all(abs(self.off(name)) <= most for name, most in MAX_OFF.items())
 
     def cells(self) -> list[str]:
         """For the table."""
         figures = [
             f"{number(getattr(self.predicted, name))} / {number(getattr(self.found, name))} ({self.off(name):+.0%})"
-            for name in MOST_OFF
+            for name in MAX_OFF
         ]
         return [self.method, f"{self.load:g}", number(self.rate), *figures]
 

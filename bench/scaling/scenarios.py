@@ -11,7 +11,7 @@ from bench.scaling.balancers import Balancer
 from bench.scaling.replica import ANSWERED
 from bench.scaling.simulation import Cluster, SimulatedAnswer, simulate
 
-LEAST_IMAGES = 30_000
+MIN_IMAGES = 30_000
 IMAGES_EACH = 1_500
 """Images per replica: at 1.2 times its capacity a replica reaches its limits after about 600."""
 _SEED = 1
@@ -33,7 +33,7 @@ class Scenario:
     def run(self, balancer: Balancer, mix: Mix) -> "ScenarioOutcome":
         """Simulate the scenario behind this balancer."""
         rate = self.load * self.cluster.cores * sum(self.cluster.speeds) / mix.mean
-        seconds = max(LEAST_IMAGES, IMAGES_EACH * len(self.cluster.speeds)) / rate
+        seconds = max(MIN_IMAGES, IMAGES_EACH * len(self.cluster.speeds)) / rate
         since, until = self.window or (seconds / 2, seconds)
         arrivals = mix.arrivals(random.Random(_SEED), rate=rate, seconds=until, burst=self.burst)
         answers = simulate(self.cluster, balancer, arrivals)

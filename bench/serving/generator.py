@@ -19,20 +19,20 @@ from bench.serving.channel import Channel, Exchange, ExchangeEnd
 from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult
 from bench.serving.posts import Post
 
-MOST_REQUESTS = 200_000
+MAX_REQUESTS = 200_000
 _SWEEP_SECONDS = 0.05
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 
 def arrivals(plan: LoadPlan) -> Iterator[float]:
-    """Return the due times of requests in seconds from the start, in order; at most `MOST_REQUESTS`."""
+    """Return the due times of requests in seconds from the start, in order; at most `MAX_REQUESTS`."""
     if not plan.poisson:
         count = round(plan.rate * plan.seconds)
-        yield from ((number + 0.5) / plan.rate for number in range(min(count, MOST_REQUESTS)))
+        yield from ((number + 0.5) / plan.rate for number in range(min(count, MAX_REQUESTS)))
         return
     rng = random.Random(plan.seed)
     due = 0.0
-    for _ in range(MOST_REQUESTS):
+    for _ in range(MAX_REQUESTS):
         due += rng.expovariate(plan.rate)
         if due > plan.seconds:
             return

@@ -28,7 +28,7 @@ from bench.soak.requests import EncodedImages, make_kinds
 from gate import ModelStore
 from training.figures.style import NO_GLASSES, WIDTH, as_png, styled
 
-MOST_GROWTH = 1.0
+MAX_GROWTH = 1.0
 """MB a minute."""
 
 WARM_SHARE = 0.2
@@ -83,13 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     growth, level = memory.slope()
     _report(seen)
     print(
-        f"memory: {level:.0f} MB, {growth:+.2f} MB a minute, peak {watch.peak:.0f} MB; at most {MOST_GROWTH:.2f} wanted"
+        f"memory: {level:.0f} MB, {growth:+.2f} MB a minute, peak {watch.peak:.0f} MB; at most {MAX_GROWTH:.2f} wanted"
     )
     for text in [*seen.faults[:_FAULTS_SHOWN], *problems]:
         print(f"WRONG: {text}")
     if options.plot:
         options.plot.write_bytes(as_png(chart(memory, growth)))
-    return int(growth > MOST_GROWTH or bool(seen.faults) or bool(problems))
+    return int(growth > MAX_GROWTH or bool(seen.faults) or bool(problems))
 
 
 def settled(counters: Counters, seen: Seen) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from common.source_report import Cell
 
-_MOST_SOURCES = 1_000
+_MAX_SOURCES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class SourceCells:
     def add(self, cell: Cell, images: int = 1) -> None:
         """Count images of one cell."""
         if cell.source not in self._sources:
-            if len(self._sources) < _MOST_SOURCES:
+            if len(self._sources) < _MAX_SOURCES:
                 self._sources.add(cell.source)
             else:
                 cell = cell._replace(source=None)

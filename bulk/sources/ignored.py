@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 # Limit on distinct suffixes: names such as `x.000001` would make one each.
-_MOST_KINDS = 100
+_MAX_KINDS = 100
 _ENDING = re.compile(r"(\.tar)?\.[a-z0-9_+-]{1,16}$")
 _SHOWN = 8
 
@@ -24,7 +24,7 @@ class Ignored:
 
     def add(self, kind: str) -> None:
         """Count one entry."""
-        self._counts[kind if kind in self._counts or len(self._counts) < _MOST_KINDS else "others"] += 1
+        self._counts[kind if kind in self._counts or len(self._counts) < _MAX_KINDS else "others"] += 1
 
     def add_file(self, name: str) -> None:
         """Count a file by the suffix of its name."""

@@ -13,8 +13,8 @@ from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct
 from gate import Label
 
 # A sample is held until it is complete; a sample above these limits is flushed in pieces.
-_MOST_MEMBERS = 1_000
-_MOST_BYTES = 2 * MAX_BYTES
+_MAX_MEMBERS = 1_000
+_MAX_SAMPLE_BYTES = 2 * MAX_BYTES
 
 _Body = bytes | RowError | None
 
@@ -127,7 +127,7 @@ class Samples:
         self._is_wanted = False
         self._group.members.append(member)
         self._group.has_own_json |= is_json(member.ending) and bool(member.stem)
-        if len(self._group.members) >= _MOST_MEMBERS or self._group.size > _MOST_BYTES:
+        if len(self._group.members) >= _MAX_MEMBERS or self._group.size > _MAX_SAMPLE_BYTES:
             yield from self._shorten(self._group)
 
     def _shorten(self, group: _Group) -> Iterator[Sample]:
@@ -176,7 +176,7 @@ class Samples:
                 raise member.body
         if self._whole and group.is_long:
             raise FileTooLarge(
-                f"the sample {shown(group.key)} has more than {_MOST_MEMBERS:,} members or {_MOST_BYTES:,} bytes: "
+                f"the sample {shown(group.key)} has more than {_MAX_MEMBERS:,} members or {_MAX_SAMPLE_BYTES:,} bytes: "
                 "too much for --keep. Members whose names agree up to the first dot are one sample"
             )
         beside = [

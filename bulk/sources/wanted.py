@@ -13,7 +13,7 @@ from common.storage.types import EntryFault
 from common.webdataset import distinct
 
 # Rows of one unit of faults.
-_MOST = 512
+_MAX_ROWS = 512
 _ERRORS: dict[EntryFault, type[RowError]] = {"unreadable_folder": UnreadableFolder, "not_a_file": NotAFile}
 
 
@@ -74,9 +74,9 @@ class Wanted:
 
 def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: str) -> Iterator[WorkUnit]:
     """Yield separate units for unreadable entries, so that the units of readable files do not depend on them."""
-    for number, start in enumerate(range(0, len(faults), _MOST)):
+    for number, start in enumerate(range(0, len(faults), _MAX_ROWS)):
         slot = slot_name(kind, f"unreadable-{number:04d}", source, "unreadable", str(number))
-        files = tuple(faults[start : start + _MOST])
+        files = tuple(faults[start : start + _MAX_ROWS])
         yield WorkUnit(kind, source, root, slot, files, images=len(files) if kind != "webdataset" else 0)
 
 

@@ -26,7 +26,7 @@ _FRAME_HEADER = 16
 _IMAGE_CHUNKS = (b"VP8 ", b"VP8L")
 
 # Far more than the frames of real animations; walking over them takes at most 20 ms.
-_MOST_CHUNKS = 20_000
+_MAX_CHUNKS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _chunks(data: ImageBytes, position: int, stop: int, *, is_whole: bool = True
 
     `is_whole`: raise if a chunk ends early; otherwise stop before it.
     """
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if position >= stop or (not is_whole and position + 8 > stop):
             return
         kind, length = struct.unpack_from("<4sI", data, position)
@@ -172,7 +172,7 @@ def _chunks(data: ImageBytes, position: int, stop: int, *, is_whole: bool = True
             raise CorruptImage("the webp has a chunk that ends early: it is damaged or incomplete")
         yield kind, position + 8, end
         position = end + length % 2
-    raise CorruptImage(f"the webp has more than {_MOST_CHUNKS:,} chunks: no encoder writes so many")
+    raise CorruptImage(f"the webp has more than {_MAX_CHUNKS:,} chunks: no encoder writes so many")
 
 
 def _uint24(data: ImageBytes, position: int) -> int:

@@ -31,13 +31,13 @@ class ReadSlots:
         if self._is_free(caller) and not self._is_waiting(caller):
             self._held[caller] += 1
         else:
-            await self._turn(caller)
+            await self._wait_turn(caller)
         try:
             yield
         finally:
             self._give_back(caller)
 
-    async def _turn(self, caller: str) -> None:
+    async def _wait_turn(self, caller: str) -> None:
         """Wait until a slot has been handed over."""
         mine = (caller, asyncio.get_running_loop().create_future())
         self._waiting.append(mine)

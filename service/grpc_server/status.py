@@ -6,7 +6,7 @@ from service.errors import ServiceError
 
 REQUEST_ID = "x-request-id"
 
-_MOST_DETAIL = 1000
+_MAX_DETAIL = 1000
 
 # By the status of HTTP, which each error class owns.
 _CODES = {
@@ -36,7 +36,7 @@ def code_of(error: ServiceError) -> grpc.StatusCode:
 
 def detail_of(error: ServiceError) -> str:
     """Return the text of an error, short enough for a header."""
-    return error.detail[:_MOST_DETAIL]
+    return error.detail[:_MAX_DETAIL]
 
 
 def metadata_of(error: ServiceError, request_id: str) -> tuple[tuple[str, str], ...]:

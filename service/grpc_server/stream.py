@@ -74,7 +74,7 @@ class InferStream:
     async def _read(self) -> None:
         try:
             while True:
-                await self._results.room()
+                await self._results.reserve()
                 if (message := await self._next()) is None:
                     return
                 self._begin(Payload(message))

@@ -7,9 +7,9 @@ MAX_HEAD_BYTES = 2 * 2**20
 
 # The protocol's fields that may repeat, with the largest number of each; parameters of Triton's clients are few.
 _PARAMETERS, _INPUTS, _OUTPUTS, _RAW = 4, 5, 6, 7
-_MOST = {_PARAMETERS: 64, _INPUTS: 3, _OUTPUTS: 4, _RAW: 3}
+_MAX_REPEATS = {_PARAMETERS: 64, _INPUTS: 3, _OUTPUTS: 4, _RAW: 3}
 _NAMES = {_PARAMETERS: "parameters", _INPUTS: "inputs", _OUTPUTS: "outputs", _RAW: "raw_input_contents"}
-_MOST_OTHERS = 64
+_MAX_OTHERS = 64
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES = 10
@@ -49,9 +49,9 @@ def split_request(message: bytes) -> tuple[bytes, list[memoryview], int]:
 
 
 def _count(counts: dict[int, int], field: int) -> None:
-    key = field if field in _MOST else 0
+    key = field if field in _MAX_REPEATS else 0
     counts[key] = counts.get(key, 0) + 1
-    if counts[key] > _MOST.get(key, _MOST_OTHERS):
+    if counts[key] > _MAX_REPEATS.get(key, _MAX_OTHERS):
         raise MalformedRequest(f"the message has more than {counts[key] - 1} {_NAMES.get(key, 'other fields')}")
 
 

@@ -15,7 +15,7 @@ GRACE_SECONDS = 5.0
 """The time that a body may stall; bytes that arrive at the minimum rate restore it."""
 
 _MAX_LENGTH_DIGITS = 15
-_LEAST_SECONDS = 0.1
+_MIN_SECONDS = 0.1
 
 
 def content_length(request: Request) -> int | None:
@@ -142,7 +142,7 @@ class _AtRate:
 
     def _check(self, waited: float) -> None:
         self._count(waited)
-        if self._pace.left >= _LEAST_SECONDS:
+        if self._pace.left >= _MIN_SECONDS:
             self._wait()
         else:
             # After a pause of the process, bytes that arrived during it are only being read now.
@@ -150,7 +150,7 @@ class _AtRate:
 
     def _check_again(self) -> None:
         self._count(0.0)
-        if self._pace.left >= _LEAST_SECONDS:
+        if self._pace.left >= _MIN_SECONDS:
             self._wait()
         elif self._task is not None:
             self._is_slow = True

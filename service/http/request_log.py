@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from service.http.tracing import Tracer
 
 log = logging.getLogger("service.access")
-_MOST_DETAIL = 500
-_MOST_PATH = 256
+_MAX_DETAIL = 500
+_MAX_PATH = 256
 
 
 class RequestLog:
@@ -74,7 +74,7 @@ class RequestLog:
         if trace_id := self._trace(state, method, route, status, started=started, headers=headers):
             fields["trace_id"] = trace_id
             self._metrics.link_trace(trace_id, route, seconds, stages=state.stages.latest())
-        _write(f"{method} {path[:_MOST_PATH]}", fields)
+        _write(f"{method} {path[:_MAX_PATH]}", fields)
 
     def _trace(
         self,
@@ -127,7 +127,7 @@ def log_failed_image(
     Returns:
         The failure as it is recorded.
     """
-    further = {"code": error["code"], "detail": error["detail"][:_MOST_DETAIL], **names}
+    further = {"code": error["code"], "detail": error["detail"][:_MAX_DETAIL], **names}
     fields = _common_fields(state, path, status, seconds=seconds, further=further)
     if stages:
         fields["stages"] = dict(stages)
@@ -196,5 +196,5 @@ def _describe_failure(state: RequestState, status: int, given: Mapping[str, str]
     if problem is None and status == ClientGone.status:
         problem = ClientGone("the connection closed before the answer")
     if problem is not None:
-        fields = {"code": problem.code, "detail": problem.detail[:_MOST_DETAIL]}
+        fields = {"code": problem.code, "detail": problem.detail[:_MAX_DETAIL]}
     return {**fields, **given}

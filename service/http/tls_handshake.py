@@ -16,7 +16,7 @@ HANDSHAKE_SECONDS = 10.0
 
 _SHUTDOWN_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
-_LEAST_SECONDS = 0.001
+_MIN_SECONDS = 0.001
 
 
 class Handshake(asyncio.Protocol):
@@ -58,9 +58,9 @@ class Handshake(asyncio.Protocol):
         with self._handshakes.wait(transport):
             if not await self._begins_tls(transport):
                 return
-            shaking = asyncio.create_task(self._shake(transport, deadline - time.monotonic()))
+            handshake = asyncio.create_task(self._handshake(transport, deadline - time.monotonic()))
             await self._feed_early(transport)
-            secured = await shaking
+            secured = await handshake
         # Uvloop raises no error for a connection that is lost during the handshake.
         if secured is not None and not (self._is_lost.is_set() or transport.is_closing()):
             self._hand_over(secured)
@@ -93,7 +93,7 @@ class Handshake(asyncio.Protocol):
                 await self._is_lost.wait()
         transport.abort()
 
-    async def _shake(self, transport: asyncio.Transport, seconds: float) -> asyncio.Transport | None:
+    async def _handshake(self, transport: asyncio.Transport, seconds: float) -> asyncio.Transport | None:
         """Return the secured transport; None if the handshake fails or takes too long."""
         try:
             return await asyncio.get_running_loop().start_tls(
@@ -101,7 +101,7 @@ class Handshake(asyncio.Protocol):
                 self,
                 self._context,
                 server_side=True,
-                ssl_handshake_timeout=max(seconds, _LEAST_SECONDS),
+                ssl_handshake_timeout=max(seconds, _MIN_SECONDS),
                 ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
             )
         except OSError:

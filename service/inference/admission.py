@@ -116,7 +116,7 @@ class Admission:
         permit = Permit(self, self._max_body_bytes)
         permit.check_body(size)
         if self.would_wait(size):
-            await self._turn(size)
+            await self._wait_turn(size)
         self._check_open()
         permit.take_images(1)
         permit.reserve(size)
@@ -143,7 +143,7 @@ class Admission:
             text = f"the wait is {show_duration(wait)}, the deadline {show_duration(timeout)}"
             raise self._overloaded("deadline", text)
 
-    async def _turn(self, size: int) -> None:
+    async def _wait_turn(self, size: int) -> None:
         """Return when it is this image's turn and there is room, or when the service drains."""
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)

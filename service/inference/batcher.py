@@ -20,7 +20,7 @@ from service.inference.running_mean import RunningMean
 
 log = logging.getLogger(__name__)
 
-_LEAST_SHARE = 4  # Images that a thread takes before it leaves some to the others: fewer cost more each.
+_MIN_SHARE = 4  # Images that a thread takes before it leaves some to the others: fewer cost more each.
 
 
 class CanScore(Protocol):
@@ -111,7 +111,7 @@ class Batcher:
         self._prepare = prepare
         self._queue: deque[Item] = deque()
         self._queued = 0
-        self._hurried = False
+        self._is_urgent = False
         self._changed = threading.Condition()
         self._closing = True  # Until `start`.
         self._mean = RunningMean()
@@ -145,9 +145,9 @@ class Batcher:
                 raise NotReady("the inference thread has ended: this replica makes no further decisions")
             self._queue.append(item)
             self._queued += item.images
-            self._hurried |= deadline - now < 2 * self._max_batch_delay
+            self._is_urgent |= deadline - now < 2 * self._max_batch_delay
             # A thread that waits for a full batch is not woken by each image.
-            if len(self._queue) == 1 or self._is_ripe():
+            if len(self._queue) == 1 or self._should_run():
                 self._changed.notify()
         return item
 
@@ -168,10 +168,10 @@ class Batcher:
             self._queue.clear()
             return dropped
 
-    def nudge(self) -> None:
+    def recheck(self) -> None:
         """Check again whether to wait for more images: the backlog is shorter."""
         with self._changed:
-            if self._queue and self._is_ripe():
+            if self._queue and self._should_run():
                 self._changed.notify()
 
     def predicted_wait(self) -> float:
@@ -219,7 +219,7 @@ class Batcher:
                 if not self._queue:
                     return []
                 if self._max_batch_delay > 0:
-                    self._changed.wait_for(self._is_ripe, timeout=self._max_batch_delay)
+                    self._changed.wait_for(self._should_run, timeout=self._max_batch_delay)
                 taken = self._pop_batch()
             batch = [item for item in taken if self._is_in_time(item)]
             taken.clear()
@@ -233,7 +233,7 @@ class Batcher:
             taken.append(self._queue.popleft())
             images += taken[-1].images
         self._queued -= images
-        self._hurried &= bool(self._queue)
+        self._is_urgent &= bool(self._queue)
         if self._queue:
             self._changed.notify()
         return taken
@@ -241,7 +241,7 @@ class Batcher:
     def _share(self, images: int) -> int:
         if len(self._threads) == 1:
             return images
-        return max(_LEAST_SHARE, -(-images // len(self._threads)))
+        return max(_MIN_SHARE, -(-images // len(self._threads)))
 
     def _is_in_time(self, item: Item) -> bool:
         if self._clock() <= item.deadline:
@@ -249,9 +249,9 @@ class Batcher:
         item.settle(DeadlineExceeded("the deadline passed while the image waited for the model"))
         return False
 
-    def _is_ripe(self) -> bool:
+    def _should_run(self) -> bool:
         """Whether to run now instead of waiting for more images."""
-        is_due = self._closing or self._hurried or self._queued >= self.max_batch_size
+        is_due = self._closing or self._is_urgent or self._queued >= self.max_batch_size
         return is_due or self._backlog() <= self.predicted_wait()
 
     def _answer(self, batch: list[Item]) -> None:

@@ -202,7 +202,7 @@ class Pipeline:
 
     def _nudge(self) -> None:
         """Have a batch that waits for more images look again: fewer images wait to be decoded."""
-        self.runner.batcher.nudge()
+        self.runner.batcher.recheck()
 
     def _make_runner(self, loaded: LoadedModel) -> ModelRunner:
         pool = self._decode_pool

@@ -138,8 +138,8 @@ class Shadow:
             self._metrics.observe("failed", len(decisions))
             return
         self._metrics.observe("scored", len(decisions))
-        for image, answered, score, wish in zip(pixels, decisions, outcome.scores, expected, strict=True):
-            self._compare(image, answered, ImageDecision(score, self._runner.decide(score, wish), self._runner))
+        for image, answered, score, requested in zip(pixels, decisions, outcome.scores, expected, strict=True):
+            self._compare(image, answered, ImageDecision(score, self._runner.decide(score, requested), self._runner))
 
     def _compare(self, image: Pixels, answered: ImageDecision, shadow: ImageDecision) -> None:
         label = shadow.decision.label is not answered.decision.label

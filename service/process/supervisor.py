@@ -116,9 +116,9 @@ class Supervisor:
             if frame.kind is Kind.READING:
                 self._keep(slot, frame)
         for slot, frame in frames:
-            self._obey(slot, frame)
+            self._handle_frame(slot, frame)
         while self._signals:
-            self._heed(self._signals.pop(0))
+            self._handle_signal(self._signals.pop(0))
         self._finish_collections()
         self._reap()
         if self._has_begun and not self._is_ending:
@@ -161,7 +161,7 @@ class Supervisor:
                 collection.waiting.discard(slot.number)
                 collection.answered.add(slot.number)
 
-    def _obey(self, slot: Slot, frame: Frame) -> None:
+    def _handle_frame(self, slot: Slot, frame: Frame) -> None:
         if frame.kind is Kind.READY:
             slot.is_ready = True
             self._has_begun = True
@@ -212,7 +212,7 @@ class Supervisor:
         if slot.channel is not None:
             slot.channel.send(frame)
 
-    def _heed(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
             log.info("reloading one worker after the other")
             # One that is still starting may have read its files already.
@@ -264,9 +264,9 @@ class Supervisor:
             if slot.kill_if_silent():
                 log.error("worker %d did not respond and is killed", slot.number)
             if slot.status is not None:
-                self._bury(slot, slot.status)
+                self._handle_exit(slot, slot.status)
 
-    def _bury(self, slot: Slot, status: int) -> None:
+    def _handle_exit(self, slot: Slot, status: int) -> None:
         """Keep the last counts of a worker that has ended, and plan the next one or end the service."""
         was_ready = slot.is_ready
         # The kernel still holds what the worker sent before it ended.

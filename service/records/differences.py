@@ -21,7 +21,7 @@ FREQUENCY = 100
 """Multiple of the audit's ratio at which differences are drawn: they are rare, and a few hundred tell the versions
 apart."""
 
-MOST = 500
+MAX_WAITING = 500
 """Largest number of differences that wait to be written, about 25 MB; further ones are not drawn."""
 
 PATIENCE_SECONDS = 60.0
@@ -57,7 +57,7 @@ class Differences:
 
     def differs(self, answered: ImageDecision, shadow: ImageDecision, pixels: Pixels) -> None:
         """Draw one image, uint8 `[S, S, 3]`, about which the two versions differ."""
-        if self._rng() < self._share and len(self._waiting) < MOST:
+        if self._rng() < self._share and len(self._waiting) < MAX_WAITING:
             self._waiting.append(_Difference(answered, shadow, pixels.copy(), self._clock()))
 
     @property

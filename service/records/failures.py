@@ -23,7 +23,7 @@ EXAMPLES_PER_STEP = 3
 EXAMPLES_KEPT = 200
 """Most examples of one code in the store."""
 
-_MOST_WAITING = 2_000
+_MAX_WAITING = 2_000
 _STEP = STEP_SECONDS * 10**6
 
 
@@ -38,7 +38,7 @@ class FailureLog:
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[tuple[int, str]] = Counter()
-        self._examples: deque[dict[str, Any]] = deque(maxlen=_MOST_WAITING)
+        self._examples: deque[dict[str, Any]] = deque(maxlen=_MAX_WAITING)
         # Taken by `write`, and kept unchanged until the store has confirmed it.
         self._writing: tuple[Mapping[tuple[int, str], int], Sequence[dict[str, Any]]] | None = None
         self._kept: dict[str, tuple[int, int]] = {}
@@ -48,7 +48,7 @@ class FailureLog:
         now = round(self._clock() * 1e6)
         step = now - now % _STEP
         with self._lock:
-            if (step, failed.code) in self._counts or len(self._counts) < _MOST_WAITING:
+            if (step, failed.code) in self._counts or len(self._counts) < _MAX_WAITING:
                 self._counts[step, failed.code] += 1
             last, count = self._kept.get(failed.code, (step, 0))
             count = count + 1 if last == step else 1

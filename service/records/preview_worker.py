@@ -90,7 +90,7 @@ class PreviewWorker:
         self._max_busy = share(BUSY_ACCEPTED_BYTES)
         self._held = 0
         self._is_closed = False
-        self._looked_at: deque[tuple[DecisionRecord, Source]] = deque()
+        self._reviewable: deque[tuple[DecisionRecord, Source]] = deque()
         self._accepted: deque[tuple[DecisionRecord, Source]] = deque()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="preview-worker", daemon=True)
@@ -112,7 +112,7 @@ class PreviewWorker:
                 self._give_up(record)
                 return
             self._held += size
-            (self._looked_at if record.is_reviewable else self._accepted).append((record, detach(source)))
+            (self._reviewable if record.is_reviewable else self._accepted).append((record, detach(source)))
             self._changed.notify()
 
     def close(self, *, timeout: float) -> None:
@@ -145,12 +145,12 @@ class PreviewWorker:
 
     def _take(self) -> tuple[DecisionRecord, Source] | None:
         """Wait for the next image; None after `close`."""
-        if not (self._looked_at or self._accepted or self._is_closed or self._is_busy()):
+        if not (self._reviewable or self._accepted or self._is_closed or self._is_busy()):
             time.sleep(PAUSE_SECONDS)
         with self._changed:
-            while not (self._looked_at or self._accepted or self._is_closed):
+            while not (self._reviewable or self._accepted or self._is_closed):
                 self._changed.wait()
-            queue = self._looked_at or self._accepted
+            queue = self._reviewable or self._accepted
             return queue.popleft() if queue else None
 
     def _try(self, record: DecisionRecord, source: Source) -> None:

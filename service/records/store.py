@@ -26,7 +26,7 @@ _OPEN_SECONDS = 3.0
 
 READERS = 8
 """Requests that use a store at a time. The pool has 15 connections; the recorder and computations need the others."""
-_ALONE = 0x1E256A7E  # Key of the advisory lock: any number, equal in all processes.
+_LOCK_KEY = 0x1E256A7E  # Key of the advisory lock: any number, equal in all processes.
 
 
 class Store:
@@ -71,7 +71,7 @@ class Store:
             raise RecordsUnavailable(f"the record store is unavailable: {_brief(error)}") from error
 
     @contextmanager
-    def begin_alone(self) -> Iterator[Connection]:
+    def begin_exclusive(self) -> Iterator[Connection]:
         """Open an exclusive transaction, for the review and for deletions.
 
         A verdict cannot disappear with a decision that is being deleted meanwhile.
@@ -80,7 +80,7 @@ class Store:
             RecordsUnavailable: the database is unreachable, unreadable or not writable.
         """
         with self.begin() as connection:
-            self._keep_out_others(connection)
+            self._exclude_others(connection)
             yield connection
 
     def close(self) -> None:
@@ -102,17 +102,17 @@ class Store:
 
     def _make_tables(self) -> None:
         with self.engine.begin() as connection:
-            self._keep_out_others(connection)
+            self._exclude_others(connection)
             prepare_schema(connection)
         self._is_open = True
         log.info("records are stored in %s", self)
 
-    def _keep_out_others(self, connection: Connection) -> None:
+    def _exclude_others(self, connection: Connection) -> None:
         if self.is_sqlite:
             # Python starts a transaction at the first INSERT, so not for CREATE TABLE.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            connection.execute(select(func.pg_advisory_xact_lock(_ALONE)))
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK_KEY)))
 
 
 def insert_into(connection: Connection, table: Table) -> Any:

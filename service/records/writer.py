@@ -100,7 +100,7 @@ def prune(store: Store, limits: Limits, *, now: float, clock: float | None = Non
     Raises:
         RecordsUnavailable: the database is unavailable.
     """
-    with store.begin_alone() as connection:
+    with store.begin_exclusive() as connection:
         ahead = first_id_after(now if clock is None else clock)
         oldest = round((now - limits.max_days * 86_400) * 1e6)
         deleted = _delete_decisions(connection, PRUNE_ROWS, before=oldest)

@@ -14,7 +14,7 @@ from service.records.tables import decisions, images, storable_text, verdicts
 from service.review.review_kind import IS_IN_SAMPLE
 from service.review.served import Served
 
-_MOST = 700.0
+_MAX_LOGARITHM = 700.0
 """Largest logarithm of the evidence, near the limit of a double."""
 
 
@@ -132,4 +132,4 @@ def read_draws(connection: Connection, served: Served, *, source: str | None = N
 
 
 def _number(logarithm: float) -> float:
-    return math.exp(min(_MOST, logarithm))
+    return math.exp(min(_MAX_LOGARITHM, logarithm))

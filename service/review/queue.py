@@ -58,7 +58,7 @@ class ReviewQueue:
         """
         now = self._now()
         expires = now + LEASE_SECONDS * 10**6
-        with self._store.begin_alone() as connection:
+        with self._store.begin_exclusive() as connection:
             kept = self._renew(connection, reviewer, kind=kind, filters=filters, count=count, expires=expires)
             if len(kept) < count:
                 kept += self._take(
@@ -70,7 +70,7 @@ class ReviewQueue:
 
     def release(self, reviewer: Reviewer) -> None:
         """Release all images reserved for this reviewer."""
-        with self._store.begin_alone() as connection:
+        with self._store.begin_exclusive() as connection:
             connection.execute(delete(claims).where(claims.c.reviewer == reviewer.name))
 
     def judge(self, reviewer: Reviewer, record: str, verdict: Verdict) -> bool:
@@ -83,7 +83,7 @@ class ReviewQueue:
             Conflict: another reviewer has judged it, or has reserved it.
         """
         now = self._now()
-        with self._store.begin_alone() as connection:
+        with self._store.begin_exclusive() as connection:
             table = _verdicts_of(connection, reviewer, record)
             source = select(
                 decisions.c.record, literal(verdict.value), literal(reviewer.name), literal(now, BigInteger)
@@ -117,7 +117,7 @@ class ReviewQueue:
             NotFound: the image is not in the review.
             Conflict: it is another reviewer's verdict and this one is not an admin; or the image is reserved.
         """
-        with self._store.begin_alone() as connection:
+        with self._store.begin_exclusive() as connection:
             table = _verdicts_of(connection, reviewer, record)
             condition = table.c.record == record
             if not reviewer.is_admin:
@@ -131,7 +131,7 @@ class ReviewQueue:
         Raises:
             NotFound: the image is not in the review.
         """
-        with self._store.begin_alone() as connection:
+        with self._store.begin_exclusive() as connection:
             source = select(decisions.c.record, literal(reviewer.name), literal(self._now(), BigInteger)).where(
                 decisions.c.record == record, ReviewKind.ALL.condition()
             )
@@ -147,13 +147,13 @@ class ReviewQueue:
             NotFound: the image is not in the review.
             Conflict: another reviewer has judged or reserved it in the meantime.
         """
-        with self._store.begin_alone() as connection:
+        with self._store.begin_exclusive() as connection:
             connection.execute(delete(skips).where(skips.c.record == record, skips.c.reviewer == reviewer.name))
             self._hold(connection, reviewer, record)
 
     def unskip_all(self, reviewer: Reviewer) -> None:
         """Delete all skips of this reviewer."""
-        with self._store.begin_alone() as connection:
+        with self._store.begin_exclusive() as connection:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
     def _renew(

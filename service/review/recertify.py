@@ -26,7 +26,7 @@ STEP = 0.25
 CANDIDATES = 49
 """Number of candidates: the most careful one is 12 logits beyond the edge in use."""
 
-MOST_LABELS = 20_000
+MAX_LABELS = 20_000
 """Largest number of further labels that is estimated."""
 
 DEFAULT_RISK = 0.01
@@ -172,9 +172,9 @@ def _labels_needed(beyond: Draws, target: float, needed: float) -> int | None:
     """Return the further verdicts at the observed risk, its errors evenly spaced, by which the evidence is reached."""
     judged = ~np.isnan(beyond.outcomes)
     risk = beyond.wrong_weight / beyond.weight if judged.any() else 0.0
-    further = np.diff(np.floor(risk * np.arange(MOST_LABELS + 1)))
+    further = np.diff(np.floor(risk * np.arange(MAX_LABELS + 1)))
     outcomes = np.concatenate([beyond.outcomes[judged], further])
-    weights = np.concatenate([beyond.weights[judged], np.ones(MOST_LABELS)])
+    weights = np.concatenate([beyond.weights[judged], np.ones(MAX_LABELS)])
     found = log_evidence(outcomes, weights, target=target, side=Side.BELOW)[judged.sum() :]
     reached = np.flatnonzero(found >= math.log(needed))
     return max(1, int(reached[0])) if len(reached) else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bulk.engines.ray.actor import Orders, library_versions, open_worker
+from bulk.engines.ray.actor import ActorOptions, library_versions, open_worker
 from bulk.engines.ray.attempts import LIMIT, Attempts, describe
 from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.pool import Pool, explain, has_room, size_pool, wants_gpus
@@ -213,7 +213,7 @@ def test_without_units_ray_is_not_started(tmp_path: Path) -> None:
 def test_a_suitable_node_gets_the_worker_of_the_job(tmp_path: Path) -> None:
     (tmp_path / "marker").touch()
     (tmp_path / "0.tar").write_bytes(b"-")
-    with open_worker(orders(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path)) as worker:
+    with open_worker(options(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path)) as worker:
         assert isinstance(worker, Worker)
 
 
@@ -221,9 +221,9 @@ def test_a_node_with_other_libraries_is_refused(tmp_path: Path) -> None:
     versions = library_versions()
     assert versions["onnxruntime"]
     with pytest.raises(EngineError, match=rf"onnxruntime {versions['onnxruntime']}, but .* with onnxruntime 0\.1: ta"):
-        open_worker(orders(tmp_path, versions={**versions, "onnxruntime": "0.1"}), part_of(tmp_path))
+        open_worker(options(tmp_path, versions={**versions, "onnxruntime": "0.1"}), part_of(tmp_path))
     with pytest.raises(EngineError, match=r"has numpy \S+, but the run was started with numpy missing: tables would"):
-        open_worker(orders(tmp_path, versions={**versions, "numpy": ""}), part_of(tmp_path))
+        open_worker(options(tmp_path, versions={**versions, "numpy": ""}), part_of(tmp_path))
 
 
 @pytest.mark.parametrize("unseen", ["0.tar", "marker"])
@@ -231,11 +231,11 @@ def test_a_node_that_does_not_see_src_or_dst_is_refused(tmp_path: Path, unseen: 
     for name in {"0.tar", "marker"} - {unseen}:
         (tmp_path / name).touch()
     with pytest.raises(EngineError, match=rf"cannot see {tmp_path / unseen}: SRC, DST and KEEP must lie where all nod"):
-        open_worker(orders(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path))
+        open_worker(options(tmp_path, markers=(str(tmp_path / "marker"),)), part_of(tmp_path))
 
 
 def test_a_file_missing_from_the_listing_does_not_condemn_the_node(tmp_path: Path) -> None:
-    with open_worker(orders(tmp_path), part_of(tmp_path, size=None)) as worker:
+    with open_worker(options(tmp_path), part_of(tmp_path, size=None)) as worker:
         assert isinstance(worker, Worker)
 
 
@@ -258,8 +258,8 @@ def job(folder: Path) -> BulkJob:
     return BulkJob(brightness_model(), Band(), str(folder))
 
 
-def orders(folder: Path, **changes: Any) -> Orders:
-    return Orders(
+def options(folder: Path, **changes: Any) -> ActorOptions:
+    return ActorOptions(
         **{"job": job(folder), "cache": ScoreCache.empty(), "threads": 1, "versions": library_versions(), **changes}
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import ray
 
-from bulk.engines.ray.actor import OUTCOME, UNIT, Orders, ScoringActor, library_versions, pack, unpack
+from bulk.engines.ray.actor import OUTCOME, UNIT, ActorOptions, ScoringActor, library_versions, pack, unpack
 from bulk.engines.ray.engine import RayEngine
 from bulk.errors import EngineError
 from bulk.job import BulkJob
@@ -240,7 +240,7 @@ def test_an_actor_returns_the_error_and_its_node(tmp_path: Path, changes: dict[s
     (unit,) = open_source(str(write_tars(tmp_path / "source", [FREE])), {}).units()
     job = BulkJob(brightness_model(), Band(), str(tmp_path))
     fields = {"job": job, "cache": ScoreCache.empty(), "threads": 1, "versions": library_versions()}
-    actor = ScoringActor(ray.put(Orders(**{**fields, **changes})), unit)
+    actor = ScoringActor(ray.put(ActorOptions(**{**fields, **changes})), unit)
     (fault,) = map(unpack, actor({UNIT: np.array([pack(unit)], object)})[OUTCOME])
     assert isinstance(fault.error, EngineError)
     assert str(fault.error).startswith(told.format(node=fault.node))

@@ -242,7 +242,7 @@ def test_an_image_of_a_long_sample_gets_its_own_order(
     endings: tuple[str, ...], most: int, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Names with a version number are one sample: WebDataset's key ends at the first dot.
-    monkeypatch.setattr("bulk.sources.members._MOST_MEMBERS", most)
+    monkeypatch.setattr("bulk.sources.members._MAX_MEMBERS", most)
     orders = ["glasses", "no_glasses"] * 4
     members = [("v1.json", b'{"asked": "glasses"}')]
     for number, order in enumerate(orders):
@@ -255,7 +255,7 @@ def test_an_image_of_a_long_sample_gets_its_own_order(
 def test_the_order_of_a_long_sample_replaces_no_order_of_an_image(
     bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bulk.sources.members._MOST_MEMBERS", 4)
+    monkeypatch.setattr("bulk.sources.members._MAX_MEMBERS", 4)
     own = [(f"v1.5-{number}.json", b'{"asked": "no_glasses"}') for number in range(4)]
     images = [(f"v1.5-{number}.png", face(LIGHT)) for number in range(4)]
     members = [("v1.json", b'{"asked": "glasses"}'), own[0], images[0], *own[1:], *images[1:]]

@@ -186,7 +186,7 @@ def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, s
 
 
 def test_an_endless_sample_is_judged_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "_MOST_MEMBERS", 10)
+    monkeypatch.setattr(members, "_MAX_MEMBERS", 10)
     names = [f"frame.{number:04d}.png" for number in range(25)]
     data = b"".join(member(name, PNG) for name in names) + bytes(1024)
     assert rows(data, tmp_path) == [(name, "8 bytes") for name in names]
@@ -196,7 +196,7 @@ def test_an_endless_sample_is_judged_in_pieces(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_long_sample_without_an_image_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "_MOST_MEMBERS", 10)
+    monkeypatch.setattr(members, "_MAX_MEMBERS", 10)
     data = b"".join(member(f"a.{number}.txt", b"") for number in range(30)) + bytes(1024)
     ((name, text),) = rows(data, tmp_path)
     assert name == "a"

@@ -17,7 +17,7 @@ from service.api.v2.response import encode_answer
 from service.errors import MalformedRequest, ServiceError
 from service.inference.request_context import ImageDecision
 from tests.fuzz.recipes import recipe_in, recipes
-from tests.fuzz.v2_recipes import EDGE, MOST, SHARED, Answer, build
+from tests.fuzz.v2_recipes import EDGE, MAX_IMAGES, SHARED, Answer, build
 
 MAX_BYTES = 4_096
 WORDS = (
@@ -26,7 +26,7 @@ WORDS = (
     *(b"binary_data", b"binary_data_output", b"classification", b"sequence_id", b"decision", b"novelty"),
     *(b"shared_memory_region", b"shared_memory_byte_size", b"shared_memory_offset", b"[1, 4, 4, 3]", b"1e999", b"null"),
 )
-MODEL = ServedModel("glasses", "2", EDGE, ("glasses_probability", "novelty", "decision", "reason"), MOST)
+MODEL = ServedModel("glasses", "2", EDGE, ("glasses_probability", "novelty", "decision", "reason"), MAX_IMAGES)
 _ENGINE: Any = None
 """The bytes of an answer do not tell which encoder made it."""
 

@@ -8,7 +8,7 @@ from typing import Any
 from gate import Label
 from tests.fuzz.recipes import Draws
 
-EDGE, MOST = 4, 8
+EDGE, MAX_IMAGES = 4, 8
 SHARED = bytes(range(256)) * 4
 _OUTPUTS = ("glasses_probability", "novelty", "decision", "reason")
 _LABELS = ("glasses", "no_glasses", "")
@@ -50,7 +50,7 @@ class _Body:
 def build(draw: Draws) -> tuple[bytes, int | None, Answer | None]:
     """Build a request; return its body, the length of its JSON if binary data follow, and its fields."""
     flaw = draw.flaw(_FLAWS)
-    count = MOST + 1 if flaw == "many" else 1 + draw.byte() % 3
+    count = MAX_IMAGES + 1 if flaw == "many" else 1 + draw.byte() % 3
     body = _Body({"inputs": [], "parameters": {}})
     images = _add_images(draw, body, count, flaw)
     expected = _add_labels(draw, body, count, flaw)

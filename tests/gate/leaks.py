@@ -21,13 +21,13 @@ WARM_UP = 2_000
 ROUNDS = 3
 """A leak grows in every round; noise from allocators and other tests does not."""
 
-MOST_BYTES = 2**18
+MAX_BYTES = 2**18
 """Allowed growth. A hundred kinds that share 10,000 runs fail 100 times each: a picture of 64 x 64 bytes kept by one
 kind alone makes 400 kB."""
 
 
 def assert_nothing_leaks(
-    decode: Callable[[bytes], object], failures: Mapping[str, bytes], *, runs: int = RUNS, most_bytes: int = MOST_BYTES
+    decode: Callable[[bytes], object], failures: Mapping[str, bytes], *, runs: int = RUNS, most_bytes: int = MAX_BYTES
 ) -> None:
     """Fail `decode` on each of `failures` in turn, `runs` times in all, and compare memory and references to None.
 

@@ -158,7 +158,7 @@ def test_one_image_that_breaks_a_batch_fails_alone() -> None:
 
 def test_transient_failure_is_retried_without_an_error() -> None:
     harness = Harness()
-    faults = iter([RuntimeError("a moment of weakness")])
+    faults = iter([RuntimeError("a transient fault")])
     harness.scorer.fault = lambda _: next(faults, None)
     assert probability(harness.submit(51)) == 0.2
     harness.close()
@@ -211,10 +211,10 @@ def test_the_delay_ends_when_the_backlog_does() -> None:
     harness = Harness(max_batch_delay=10 * TIMEOUT, backlog=(backlog := Backlog()))
     alone = harness.submit(51)
     backlog.await_hold()
-    harness.batcher.nudge()
+    harness.batcher.recheck()
     assert not alone.done()
     backlog.seconds = 0.0
-    harness.batcher.nudge()
+    harness.batcher.recheck()
     assert probability(alone) == 0.2
     harness.close()
 

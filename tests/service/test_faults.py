@@ -67,7 +67,7 @@ def nonsense(_: Pixels) -> Scores:
 
 
 def broken(_: Pixels) -> Scores:
-    raise RuntimeError("the secret of the house")
+    raise RuntimeError("a secret detail")
 
 
 @pytest.mark.parametrize("fault", [too_few, nonsense, broken])
@@ -86,7 +86,7 @@ def test_a_model_that_fails_always_is_a_500_until_it_recovers(
 
 
 def test_a_model_that_fails_once_is_not_noticed(service: Running) -> None:
-    faults: Iterator[Exception] = iter([RuntimeError("a moment of weakness")])
+    faults: Iterator[Exception] = iter([RuntimeError("a transient fault")])
     service.scorer.fault = lambda _: next(faults, None)
     assert_serves(service)
     assert service.scorer.batches == [1, 1]

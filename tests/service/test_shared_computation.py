@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from service.errors import Overloaded
-from service.shared_computation import MOST_WAITING, SharedComputation
+from service.shared_computation import MAX_WAITING, SharedComputation
 from tests.support.servers import TIMEOUT
 
 
@@ -73,14 +73,14 @@ def test_few_computations_wait_and_the_next_one_is_refused() -> None:
         work, shared = Work(), SharedComputation[int]()
         first = asyncio.create_task(shared.get("first", work))
         await until(lambda: work.running)
-        waiting = [asyncio.create_task(shared.get(key, lambda: 0)) for key in range(MOST_WAITING)]
+        waiting = [asyncio.create_task(shared.get(key, lambda: 0)) for key in range(MAX_WAITING)]
         await asyncio.sleep(0.01)
         with pytest.raises(Overloaded, match="16 computations wait"):
             await shared.get("one more", lambda: 0)
         joined = asyncio.create_task(shared.get(0, lambda: 0))  # One that waits already may be joined.
         work.go.release()
         assert await first == 1
-        assert await asyncio.gather(*waiting, joined) == [0] * (MOST_WAITING + 1)
+        assert await asyncio.gather(*waiting, joined) == [0] * (MAX_WAITING + 1)
         assert await shared.get("one more", lambda: 5) == 5
 
     asyncio.run(scenario())

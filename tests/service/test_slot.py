@@ -82,15 +82,15 @@ def test_an_order_to_reload_waits_for_a_worker_that_is_still_starting(monkeypatc
     for slot in (starting, ready):
         slot.start()
     ready.is_ready = True
-    parent._heed(signal.SIGHUP)
+    parent._handle_signal(signal.SIGHUP)
     parent._reload_next()
-    parent._obey(ready, Frame(Kind.RELOADED))
+    parent._handle_frame(ready, Frame(Kind.RELOADED))
     parent._reload_next()
     assert sent == [2]
     for slot in (starting, dead):
         slot.is_ready = True
     parent._reload_next()
-    parent._obey(starting, Frame(Kind.RELOADED))
+    parent._handle_frame(starting, Frame(Kind.RELOADED))
     parent._reload_next()
     # The third begins after the order and reads the files as they are.
     assert sent == [2, 1]

@@ -294,7 +294,7 @@ def test_good_images_among_bad_ones_get_the_answers_they_get_alone(service: Runn
 
 
 def test_unexpected_exception_is_500_without_details(service: Running, caplog: pytest.LogCaptureFixture) -> None:
-    service.scorer.fault = lambda _: RuntimeError("the secret of the house")
+    service.scorer.fault = lambda _: RuntimeError("a secret detail")
     answer = service.post(WHITE)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text

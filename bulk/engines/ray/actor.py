@@ -35,7 +35,7 @@ INSTALL = f"on every node {how_to_install('bulk', 'cpu', 'ray')}, or gpu for cpu
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class ActorOptions:
     """The arguments of all actors, stored once in Ray's object store.
 
     Args:
@@ -74,8 +74,8 @@ class ScoringActor:
     of ours.
     """
 
-    def __init__(self, orders: Any, witness: WorkUnit) -> None:
-        self._worker: Worker | NodeFailure = _attempt(lambda: open_worker(ray.get(orders), witness))
+    def __init__(self, options: Any, probe: WorkUnit) -> None:
+        self._worker: Worker | NodeFailure = _attempt(lambda: open_worker(ray.get(options), probe))
 
     def __call__(self, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run a batch of packed units; return packed outcomes. Both are object arrays `[N]`."""
@@ -97,20 +97,20 @@ def unpack(data: bytes) -> Any:
     return cloudpickle.loads(data)
 
 
-def open_worker(orders: Orders, witness: WorkUnit) -> Worker:
+def open_worker(options: ActorOptions, probe: WorkUnit) -> Worker:
     """Return the worker of this node after checking that the node can do the job.
 
     Args:
-        orders: the arguments of all actors.
-        witness: a recently listed unit; the node must see its files.
+        options: the arguments of all actors.
+        probe: a recently listed unit; the node must see its files.
 
     Raises:
         EngineError: the node cannot see SRC or DST, or has other library versions than the driver.
         GateError: the model cannot be run here.
     """
-    _check_versions(orders.versions)
-    _check_sight(orders, witness)
-    return orders.make_worker(orders.job, orders.cache, threads=orders.threads)
+    _check_versions(options.versions)
+    _check_visibility(options, probe)
+    return options.make_worker(options.job, options.cache, threads=options.threads)
 
 
 def library_versions() -> dict[str, str]:
@@ -137,10 +137,10 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
         )
 
 
-def _check_sight(orders: Orders, witness: WorkUnit) -> None:
-    unseen = [path for path in orders.markers if not Path(path).is_file()]
-    store, _ = locate(witness.source, orders.job.storage_options)
-    for file in (file for file in witness.files[:1] if file.size is not None):
+def _check_visibility(options: ActorOptions, probe: WorkUnit) -> None:
+    unseen = [path for path in options.markers if not Path(path).is_file()]
+    store, _ = locate(probe.source, options.job.storage_options)
+    for file in (file for file in probe.files[:1] if file.size is not None):
         if store.look(file.path) is None:
             unseen.insert(0, store.name(file.path))
     if unseen:

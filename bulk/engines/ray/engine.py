@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 from bulk.engines.engine import Watch
-from bulk.engines.ray.actor import MakeWorker, NodeFailure, Orders, library_versions
+from bulk.engines.ray.actor import ActorOptions, MakeWorker, NodeFailure, library_versions
 from bulk.engines.ray.attempts import Attempts, describe
 from bulk.engines.ray.pool import Pool, has_room, run_window, size_pool, wants_gpus
 from bulk.engines.ray.session import joined
@@ -71,7 +71,7 @@ class RayEngine:
             pool = size_pool(nodes, on_gpus=on_gpus, actors=self._actors, threads=self._threads)
             if not has_room(ray.available_resources(), pool):
                 _log.warning("the Ray cluster is fully used: waiting for room for an actor")
-            orders = Orders(
+            options = ActorOptions(
                 job=replace(job, device="cuda" if on_gpus else "cpu"),
                 cache=cache,
                 threads=pool.threads,
@@ -80,16 +80,16 @@ class RayEngine:
                 make_worker=self._make_worker,
             )
             attempts = Attempts(itertools.chain([first], units))
-            for result in _run(attempts, ray.put(orders), pool):
+            for result in _run(attempts, ray.put(options), pool):
                 watch(result.total)
                 yield result
             attempts.check()
 
 
-def _run(attempts: Attempts, orders: Any, pool: Pool) -> Iterator[UnitResult]:
+def _run(attempts: Attempts, options: Any, pool: Pool) -> Iterator[UnitResult]:
     size = min(_WINDOW_PER_ACTOR * pool.actors, _WINDOW)
     while (window := attempts.take(size)).units:
-        with contextlib.closing(run_window(window, orders, pool=pool)) as outcomes:
+        with contextlib.closing(run_window(window, options, pool=pool)) as outcomes:
             for outcome in outcomes:
                 if isinstance(outcome, NodeFailure):
                     _log.error("an error on node %s ends the run", outcome.node)

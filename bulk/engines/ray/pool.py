@@ -69,18 +69,18 @@ def has_room(free: Mapping[str, float], pool: Pool) -> bool:
     return free.get("CPU", 0) >= pool.threads and free.get("GPU", 0) >= pool.gpus
 
 
-def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome, None, None]:
+def run_window(window: Window, options: Any, *, pool: Pool) -> Generator[Outcome, None, None]:
     """Yield the outcomes of a window's units as they complete; units whose worker died have none.
 
     Args:
         window: the units, each run as a task of its own.
-        orders: Ray's reference to the `Orders`.
+        options: Ray's reference to the `ActorOptions`.
         pool: the actors that run them.
 
     Raises:
         EngineError: workers keep dying, or Ray failed.
     """
-    outcomes = _plan(window, orders, pool)
+    outcomes = _plan(window, options, pool)
     outcomes.context.enable_progress_bars = False
     outcomes.context.max_errored_blocks = LOSSES_PER_ACTOR * pool.actors
     # A unit of a hundred thousand images may take longer than Ray's default; the caller notices a hang.
@@ -90,7 +90,7 @@ def run_window(window: Window, orders: Any, *, pool: Pool) -> Generator[Outcome,
         yield from _outcomes(running)
 
 
-def _plan(window: Window, orders: Any, pool: Pool) -> Any:
+def _plan(window: Window, options: Any, pool: Pool) -> Any:
     count = len(window.units)
     at_once = 1 if window.alone else _AT_ONCE
     strategy = ray.data.ActorPoolStrategy(
@@ -106,7 +106,7 @@ def _plan(window: Window, orders: Any, pool: Pool) -> Any:
         # them to the same actor, which loses them, or wait forever if no other node has room.
         return rows.map_batches(
             ScoringActor,
-            fn_constructor_args=(orders, window.units[0]),
+            fn_constructor_args=(options, window.units[0]),
             batch_size=1,
             compute=strategy,
             num_cpus=pool.threads,

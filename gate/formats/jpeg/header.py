@@ -38,13 +38,13 @@ _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 
 _MARKER_OR_RESTART = re.compile(rb"\xff[\x02-\xfe]")
 
-_MOST_SEGMENTS = 1_000
-_MOST_PADDING = 4_096
+_MAX_SEGMENTS = 1_000
+_MAX_PADDING = 4_096
 
 # Encoders write about ten scans. Each scan visits all coefficients of its components, at about 60 ns a block, so this
 # many blocks take at most a second. Ten scans of 4096 x 4096 pixels without subsampling have 3.7 million.
-_MOST_SCANS = 100
-_MOST_BLOCKS = 12_000_000
+_MAX_SCANS = 100
+_MAX_BLOCKS = 12_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tupl
 
 def _later_scans(data: ImageBytes, first: Scan) -> Iterator[Scan]:
     position, restart_interval = first.start, first.restart_interval
-    for _ in range(_MOST_SCANS):
+    for _ in range(_MAX_SCANS):
         found = _MARKER.search(data, position)
         if found is None:
             return
@@ -211,22 +211,22 @@ def _later_scans(data: ImageBytes, first: Scan) -> Iterator[Scan]:
             return
         yield scan
         position = scan.start
-    raise CorruptImage(f"the jpeg has more than {_MOST_SCANS} scans: no encoder writes so many")
+    raise CorruptImage(f"the jpeg has more than {_MAX_SCANS} scans: no encoder writes so many")
 
 
 def _check_scans(frame: Frame, scans: list[Scan]) -> None:
     missing = {component for component, _, _ in frame.components} - {id_ for scan in scans for id_ in scan.components}
     if missing:
         raise CorruptImage("the jpeg ends before the scan of its last component: it is incomplete")
-    if sum(frame.blocks(scan.components) for scan in scans) > _MOST_BLOCKS:
+    if sum(frame.blocks(scan.components) for scan in scans) > _MAX_BLOCKS:
         raise CorruptImage(f"the jpeg has {len(scans)} scans at this size: no encoder writes so many")
 
 
 def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment up to the end of image, a damaged marker or the end of the data."""
-    for _ in range(_MOST_SEGMENTS):
-        found = _MARKER.search(data, position, position + _MOST_PADDING + 2)
-        if found is None and len(data) > position + _MOST_PADDING:
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, position, position + _MAX_PADDING + 2)
+        if found is None and len(data) > position + _MAX_PADDING:
             break
         if found is None or data[found.end() - 1] == _END_OF_IMAGE:
             return

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from gate.formats.jpeg.header import Frame, JpegHeader, coded_intervals, read_jpeg_header, read_scans, with_size
 from gate.types import ImageBytes
 
-_MOST_CANDIDATES = 4_096
+_MAX_CANDIDATES = 4_096
 """Limit of intervals that are decoded alone, at about 20 µs each; more than the rows of any image."""
 
-_MOST_BYTES = 5_000_000
+_MAX_BYTES = 5_000_000
 """Limit of the file size: each interval may be decoded three more times, within the time limit of one image."""
 
-_MOST_HEADER_BYTES = 2**26
+_MAX_HEADER_BYTES = 2**26
 """Limit of bytes of the header, counted once for each interval, because each decode reads it again: at about 400 MB/s,
 three times. Tables of an encoder take less than 2 kB; a file could repeat them up to the limit of its size."""
 
@@ -32,12 +32,12 @@ def without_padding(jpeg: ImageBytes, is_sound: Callable[[bytes], bool]) -> byte
     """
     head = read_jpeg_header(jpeg)
     scans = read_scans(jpeg, head)
-    if len(scans) > 1 or len(jpeg) > _MOST_BYTES:
+    if len(scans) > 1 or len(jpeg) > _MAX_BYTES:
         return None
     lead = _Lead(jpeg, head, scans[0].start)
     intervals = list(coded_intervals(jpeg, scans[0], head.frame))
     padded = [index for index, (start, end) in enumerate(intervals) if end > start and jpeg[end - 1] == 0]
-    if not padded or len(padded) > _MOST_CANDIDATES or len(padded) * scans[0].start > _MOST_HEADER_BYTES:
+    if not padded or len(padded) > _MAX_CANDIDATES or len(padded) * scans[0].start > _MAX_HEADER_BYTES:
         return None
     whole = {index: _whole(lead, intervals, index, is_sound) for index in padded}
     return b"".join(_parts(jpeg, intervals, whole))

@@ -27,9 +27,9 @@ from gate.types import ImageBytes
 _Interval = tuple[int, int]
 
 # Four decodes must fit into the time limit of one image.
-_MOST_BYTES = 5_000_000
-_MOST_SCANS = 20
-_MOST_INTERVALS = 600_000
+_MAX_BYTES = 5_000_000
+_MAX_SCANS = 20
+_MAX_INTERVALS = 600_000
 """More than 4096 x 4096 pixels have, with each component in a scan of its own and a restart marker after each block."""
 
 _CHECKED_AT = 2
@@ -79,13 +79,13 @@ def _obstacle(jpeg: ImageBytes, head: JpegHeader, scans: Sequence[Scan]) -> str 
     """Return why the coded data cannot be checked, as the end of an error."""
     if head.frame.is_arithmetic:
         return "arithmetic coding, which together cannot be checked for damage"
-    if len(jpeg) > _MOST_BYTES:
-        return f"{len(jpeg):,} bytes, and above {_MOST_BYTES:,} is too large to check for damage"
-    if len(scans) > _MOST_SCANS:
-        return f"{len(scans):,} scans, and above {_MOST_SCANS} takes too long to check for damage"
+    if len(jpeg) > _MAX_BYTES:
+        return f"{len(jpeg):,} bytes, and above {_MAX_BYTES:,} is too large to check for damage"
+    if len(scans) > _MAX_SCANS:
+        return f"{len(scans):,} scans, and above {_MAX_SCANS} takes too long to check for damage"
     intervals = sum(_intervals(head, scan) for scan in scans)
-    if intervals > _MOST_INTERVALS:
-        return f"{intervals:,} restart intervals, and above {_MOST_INTERVALS:,} takes too long to check for damage"
+    if intervals > _MAX_INTERVALS:
+        return f"{intervals:,} restart intervals, and above {_MAX_INTERVALS:,} takes too long to check for damage"
     return None
 
 

@@ -21,7 +21,7 @@ _SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column, first row, step of columns and step of rows of each interlace pass, from the PNG specification."""
 
-_MOST = 2**16
+_MAX_CHUNKS = 2**16
 """Limit of chunks in one file: at 8 kB each, as libpng writes them, they hold 500 MB. Walking over them takes 50 ms."""
 
 _LONGEST_TABLE = 3 * 256 + 1
@@ -63,7 +63,7 @@ def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
         CorruptImage: there are more than 65,536 chunks.
     """
     start = len(PNG_SIGNATURE) + 8
-    for _ in range(_MOST):
+    for _ in range(_MAX_CHUNKS):
         if start + 4 > len(data):
             return
         length, kind = _HEAD.unpack_from(data, start - 8)
@@ -74,7 +74,7 @@ def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         start = end + 12
-    raise CorruptImage(f"the png is split into more than {_MOST:,} chunks, as no encoder would: encode it again")
+    raise CorruptImage(f"the png is split into more than {_MAX_CHUNKS:,} chunks, as no encoder would: encode it again")
 
 
 def is_sound(view: memoryview, start: int, end: int) -> bool:

@@ -18,7 +18,7 @@ _XMP = b"XML:com.adobe.xmp"
 _KEYWORDS = (*_RAW_PROFILES, _XMP)
 
 _LONGEST_KEYWORD = 79
-_MOST_TEXT = 2**16
+_MAX_TEXT = 2**16
 
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """HDR transfer functions of ITU-T H.273: their stored levels stand for other shades than in sRGB."""
@@ -91,15 +91,15 @@ def _text(chunk: memoryview) -> bytes:
 def _international(rest: bytes) -> bytes:
     is_compressed, method = rest[0], rest[1]
     _, _, text = rest[2:].split(b"\x00", 2)
-    return _inflated(method, text) if is_compressed else text[:_MOST_TEXT]
+    return _inflated(method, text) if is_compressed else text[:_MAX_TEXT]
 
 
 def _inflated(method: int, stream: bytes) -> bytes:
-    return zlib.decompressobj().decompress(stream, _MOST_TEXT) if method == 0 else b""
+    return zlib.decompressobj().decompress(stream, _MAX_TEXT) if method == 0 else b""
 
 
 _READERS: dict[bytes, Callable[[bytes], bytes]] = {
-    b"tEXt": lambda rest: rest[:_MOST_TEXT],
+    b"tEXt": lambda rest: rest[:_MAX_TEXT],
     b"zTXt": lambda rest: _inflated(rest[0], rest[1:]),
     b"iTXt": _international,
 }

@@ -27,7 +27,7 @@ _LAST = 2**15
 """Bytes of the last IDAT chunk. Pillow stops after the last row and verifies the Adler-32 checksum only if both are in
 the same read: within one chunk, and within 64 kB."""
 
-_PIECE, _MOST_INFLATED = 2**14, 2**20
+_PIECE, _MAX_INFLATED = 2**14, 2**20
 """Bytes of compressed pixels that are inflated at a time to count them, and of the output that is held meanwhile."""
 
 _LOW_BYTES = "RGB;16L"
@@ -55,7 +55,7 @@ def _lacks_pixels(png: ParsedPng) -> bool:
     for part in png.stream:
         for start in range(0, len(part), _PIECE):
             piece: memoryview | bytes = part[start : start + _PIECE]
-            while missing > 0 and (lines := inflater.decompress(piece, min(missing, _MOST_INFLATED))):
+            while missing > 0 and (lines := inflater.decompress(piece, min(missing, _MAX_INFLATED))):
                 missing -= len(lines)
                 piece = inflater.unconsumed_tail
             if missing == 0 or inflater.eof:

@@ -92,7 +92,7 @@ class Intake:
             case ImageStart():
                 await self._begin(event)
             case RefusedImage():
-                await self._room(event)
+                await self._reserve_line(event)
                 self._done(_FailedImage(_identity(event.name), event.error, event.is_held))
             case SettleHeld():
                 await self._settle(event)
@@ -113,7 +113,7 @@ class Intake:
             self._put(each)
 
     async def _begin(self, begin: ImageStart) -> None:
-        await self._room(begin)
+        await self._reserve_line(begin)
         # An unknown size counts as the maximum: two uploads that wait for more while holding some would deadlock.
         size = self._max_body_bytes if begin.size is None else begin.size
         identity = _identity(begin.name)
@@ -150,16 +150,16 @@ class Intake:
         else:
             self._put(image)
 
-    async def _room(self, event: ImageStart | RefusedImage) -> None:
+    async def _reserve_line(self, event: ImageStart | RefusedImage) -> None:
         """Reserve room for a line. Held images reserve it when they are settled; earlier would deadlock."""
         if not event.is_held:
-            await self._lines.room()
+            await self._lines.reserve()
 
     async def _settle(self, settle: SettleHeld) -> None:
         held, self._held = self._held, []
         for each in held:
             if settle.is_judged:
-                await self._lines.room()
+                await self._lines.reserve()
                 self._put(each)
             else:
                 self.ignored += 1

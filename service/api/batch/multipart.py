@@ -30,7 +30,7 @@ _TITLES = {
 }
 """The headers of a part that are read."""
 
-_MOST_PARAMETERS = 255  # Parsing takes the square of their number; no name of a file has more semicolons.
+_MAX_PARAMETERS = 255  # Parsing takes the square of their number; no name of a file has more semicolons.
 _SHOWN_BOUNDARY = 80
 
 
@@ -148,9 +148,9 @@ class FormParser:
             MalformedRequest: the part is not a file.
         """
         disposition = self._headers.get(_DISPOSITION, b"")
-        if disposition.count(b";") > _MOST_PARAMETERS:
+        if disposition.count(b";") > _MAX_PARAMETERS:
             raise MalformedRequest(
-                f"a Content-Disposition has more than {_MOST_PARAMETERS} parameters: name and filename are enough"
+                f"a Content-Disposition has more than {_MAX_PARAMETERS} parameters: name and filename are enough"
             )
         _, options = parse_options_header(disposition)
         if (name := options.get(b"filename")) is not None:

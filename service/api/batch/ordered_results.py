@@ -11,7 +11,7 @@ _Result = TypeVar("_Result")
 class OrderedResults(Generic[_Result], AsyncIterator[_Result]):
     """A queue between one task that starts work and one that iterates over results.
 
-    At most `size` results are in progress: from `room` to the iteration step after their delivery.
+    At most `size` results are in progress: from `reserve` to the iteration step after their delivery.
     """
 
     def __init__(self, size: int) -> None:
@@ -20,7 +20,7 @@ class OrderedResults(Generic[_Result], AsyncIterator[_Result]):
         self._changed = asyncio.Event()
         self._handed_out = False
 
-    async def room(self) -> None:
+    async def reserve(self) -> None:
         """Wait for room for one more result, and reserve it."""
         await self._slots.acquire()
 

@@ -47,7 +47,7 @@ class GateProtocol(HttpToolsProtocol):
     _silent_bytes = 0  # Since the parser's last callback: it buffers incomplete lines.
     _is_silent = True
     # While a new parser is fed the framing headers of the current request again.
-    _is_retelling = False
+    _is_replaying = False
     _fault: ServiceError | None = None
     _length: int | None = 0  # Of the body; None if chunked.
     _is_head_complete = False
@@ -55,7 +55,7 @@ class GateProtocol(HttpToolsProtocol):
     _parsed = 0  # The number of them that are parsed.
     _writer: HeadWriter
     _tail = b""  # The last parsed bytes: the end of a head may be split.
-    _has_ended = False
+    _is_half_closed = False
 
     def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -94,8 +94,8 @@ class GateProtocol(HttpToolsProtocol):
         """Answer a complete request; an incomplete one ends the connection."""
         if self.scheme == "https" or not self._is_answering():
             return False
-        if not self._has_ended:
-            self._has_ended = True
+        if not self._is_half_closed:
+            self._is_half_closed = True
             self.cycle.keep_alive = bool(self._unparsed)
             HalfClose(self.transport, is_answering=self._is_answering, may_probe=self._may_probe)
         return True
@@ -162,32 +162,32 @@ class GateProtocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
-                self._go_on_with_body()
+                self._resume_with_body()
             else:
                 return
 
-    def _go_on_with_body(self) -> None:
+    def _resume_with_body(self) -> None:
         """Parse the bytes behind an Upgrade offer as the announced body, with a new parser."""
         framing = [header for header in self.headers if header[0] in (b"content-length", b"transfer-encoding")]
         self.parser = _make_parser(self)
-        self._is_retelling = True
+        self._is_replaying = True
         self.parser.feed_data(b"POST / HTTP/1.1\r\n")
         for header in framing:
             self.parser.feed_data(b"%b: %b\r\n" % header)
         # Without a body this completes the request.
         self.parser.feed_data(b"\r\n")
-        self._is_retelling = False
+        self._is_replaying = False
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the request line."""
-        if self._is_retelling:
+        if self._is_replaying:
             return
         self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header."""
-        if self._is_retelling:
+        if self._is_replaying:
             return
         self._count_head(len(name) + len(value) + 4)
         if not self._is_head_complete:  # A trailer would look like a header that access control has checked.
@@ -195,7 +195,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the framing and start the request."""
-        if self._is_retelling:
+        if self._is_replaying:
             return
         try:
             check_target(self.url)
@@ -212,7 +212,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start a request and attach the connection to its state."""
-        if self._is_retelling:
+        if self._is_replaying:
             return
         super().on_message_begin()
         self._is_head_complete = False
@@ -249,16 +249,16 @@ class GateProtocol(HttpToolsProtocol):
                 self.transport.set_protocol(BodyDiscarder(self, self._length - self._seen))
         elif self._unparsed:
             self.flow.pause_reading()
-            self.loop.call_soon(self._go_on)
+            self.loop.call_soon(self._resume)
         else:
             self._all.rest(self)
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         self._parse_unparsed()
-        if self._has_ended and not self._unparsed:
+        if self._is_half_closed and not self._unparsed:
             if self._is_answering():
                 self.cycle.keep_alive = False
             else:

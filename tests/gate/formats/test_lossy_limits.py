@@ -21,7 +21,7 @@ from tests.support.jpegs import join, planes_of, sampled_jpeg, segments
 
 SIZE = 32
 EDGE = 4096
-MOST_BYTES = 200 * 2**20
+MAX_BYTES = 200 * 2**20
 
 MEASURE = """
 import sys
@@ -92,7 +92,7 @@ def test_no_picture_takes_more_memory_than_it_may(make: Callable[[], bytes], tmp
     file.write_bytes(make())
     done = subprocess.run([sys.executable, "-c", MEASURE, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) <= MOST_BYTES
+    assert int(done.stdout) <= MAX_BYTES
 
 
 def of_odd_sampling() -> bytes:

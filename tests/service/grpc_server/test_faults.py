@@ -211,7 +211,7 @@ def test_a_failed_image_is_logged_with_its_names(caller: Caller, caplog: pytest.
 
 def test_unexpected_exception_is_internal_without_details() -> None:
     with running_service(grpc_port=0) as broken, calling(broken) as asking:
-        broken.scorer.fault = lambda _: RuntimeError("the secret of the house")
+        broken.scorer.fault = lambda _: RuntimeError("a secret detail")
         answer = asking.ask(encoded(pixels_request()))
         check(answer, grpc.StatusCode.INTERNAL, "internal", "request_id")
 

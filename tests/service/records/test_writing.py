@@ -178,7 +178,7 @@ def test_verdict_during_deletion_keeps_its_decision(postgres: str) -> None:
     store = Store(make_database(postgres))
     (record,) = put(store, [entry(time=NOON - 99 * DAY)])
     pruning = threading.Thread(target=prune, args=(store, ROOMY), kwargs={"now": NOON})
-    with store.begin_alone() as connection:
+    with store.begin_exclusive() as connection:
         connection.execute(insert(verdicts).values(record=record, verdict="glasses", reviewer="ann", time=1))
         pruning.start()
         wait_until(lambda: is_waiting(postgres, store, "advisory"))

@@ -7,7 +7,7 @@ def test_results_come_in_the_order_in_which_they_were_begun_however_long_they_ta
     async def run() -> list[int]:
         results: OrderedResults[int] = OrderedResults(10)
         for index in range(5):
-            await results.room()
+            await results.reserve()
             results.put(asyncio.ensure_future(asyncio.sleep(0.02 if index % 2 == 0 else 0, index)))
         results.end()
         return [result async for result in results]
@@ -18,9 +18,9 @@ def test_results_come_in_the_order_in_which_they_were_begun_however_long_they_ta
 def test_room_is_made_by_the_step_after_a_result_was_handed_out() -> None:
     async def run() -> None:
         results: OrderedResults[str] = OrderedResults(1)
-        await results.room()
+        await results.reserve()
         results.put(asyncio.ensure_future(asyncio.sleep(0, "first")))
-        waiting = asyncio.ensure_future(results.room())
+        waiting = asyncio.ensure_future(results.reserve())
         assert await anext(results) == "first"
         await asyncio.sleep(0.01)
         assert not waiting.done()

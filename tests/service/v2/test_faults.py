@@ -183,7 +183,7 @@ def test_the_first_file_at_fault_is_counted_once(service: Running) -> None:
 
 
 def test_unexpected_exception_is_500_without_details(service: Running) -> None:
-    service.scorer.fault = lambda _: RuntimeError("the secret of the house")
+    service.scorer.fault = lambda _: RuntimeError("a secret detail")
     answer = ask(service, *request())
     check_problem(answer, 500, "internal")
     assert "secret" not in answer.text
