@@ -15,7 +15,7 @@ _Arguments = TypeVarTuple("_Arguments")
 def call_in_loop(
     loop: asyncio.AbstractEventLoop, call: Callable[[*_Arguments], object], *arguments: *_Arguments
 ) -> None:
-    """Have `loop` make the call, from any thread; skip it where the loop is closed."""
+    """Schedule the call in `loop`, from any thread; skip it if the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call, *arguments)
 

@@ -199,7 +199,7 @@ class Server(QuietServer):
         await self._beside.aclose()
 
     def _announce(self) -> None:
-        """Say where the service listens: as text on a terminal, otherwise as a log line."""
+        """Announce the URL: as text on a terminal, otherwise as a log line."""
         if not (self._runtime.place.is_first and os.isatty(2) and log.isEnabledFor(logging.INFO)):
             log.info("running on %s (Press CTRL+C to quit)", self.url)
             return

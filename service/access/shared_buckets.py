@@ -86,7 +86,7 @@ class SharedBuckets:
 
     @staticmethod
     def _give_way() -> bool:
-        """Let another process run, for one that was interrupted while it held the lock; return False."""
+        """Yield the processor to a process that was preempted while it held the lock; return False."""
         os.sched_yield()
         return False
 

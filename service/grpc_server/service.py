@@ -94,13 +94,13 @@ class InferenceService:
     def hold(self) -> None:
         """Answer no further call before `release`.
 
-        gRPC cancels a call that arrives while it shuts down, which no client tries again. A caller that waits for an
-        answer sends none.
+        gRPC cancels calls that arrive while it shuts down, and clients do not retry these. Callers whose call is held
+        wait for its answer instead of sending another one.
         """
         self._may_answer.clear()
 
     def release(self) -> None:
-        """Answer the calls held, which are refused by now."""
+        """Answer the held calls: the service is draining, so they are refused."""
         self._may_answer.set()
 
     async def _answer_one(self, name: str, answer: _Answer, _: object, context: Context) -> bytes:

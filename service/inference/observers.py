@@ -32,7 +32,7 @@ class InferenceMetrics(BatchObserver, Protocol):
     """Counts runs of the model, and the versions it comes in."""
 
     def serve(self, card: Card, band: Band, *, provider: str) -> None:
-        """Another version is served from now on, the first one at the start."""
+        """Count for another version from now on; the first call is at startup."""
 
     def observe_load(self, result: Literal["success", "failure"]) -> None:
         """Count one attempt to load the current model."""
@@ -49,7 +49,7 @@ class ShadowMetrics(Protocol):
     """Counts where the shadow differs from the served version. Called from several threads."""
 
     def serve(self, card: Card) -> None:
-        """This version is the shadow."""
+        """Set the version that shadows."""
 
     def observe(self, result: Literal["scored", "dropped", "failed"], images: int) -> None:
         """Count the outcome of some images."""

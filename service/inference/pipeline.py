@@ -201,7 +201,7 @@ class Pipeline:
         return InputSizes(context.runner.size, self._shadow_size)
 
     def _nudge(self) -> None:
-        """Have a batch that waits for more images look again: fewer images wait to be decoded."""
+        """Check a delayed batch again: fewer images wait to be decoded."""
         self.runner.batcher.recheck()
 
     def _make_runner(self, loaded: LoadedModel) -> ModelRunner:

@@ -11,7 +11,7 @@ from gate.errors import ImageTooSmall
 from gate.pixels import Pixels
 
 Source = bytes | bytearray | memoryview | Pixels
-"""An image file, or pixels, uint8 `[H, H, 3]`, as the caller sent it. A view keeps its whole base alive."""
+"""An image file, or pixels, uint8 `[H, H, 3]`, as the caller sent it. A view keeps the whole buffer below it alive."""
 
 
 @dataclass(frozen=True, slots=True)
