@@ -5,8 +5,8 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -62,6 +62,30 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 @contextmanager
+def atomic_files(*paths: Path, outdated: Collection[Path] = ()) -> Iterator[tuple[Path, ...]]:
+    """Yield temporary files that replace `paths` together when the block ends; after an error all files stay.
+
+    The last path says that the others are complete: it is removed before the first of them is replaced, and replaced
+    after them. All are written by then, so a full disk leaves the old files as they were.
+
+    Args:
+        paths: the files; a temporary file has the suffix of its path.
+        outdated: files that do not belong to the new ones, and are removed with the last path.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    with ExitStack() as stack:
+        # The first to enter is the last to be replaced.
+        opened = [stack.enter_context(atomic_file(path, suffix=path.suffix)) for path in reversed(paths)]
+        yield tuple(reversed(opened))
+        for temporary in opened:
+            _flush(temporary)
+        for path in (*outdated, paths[-1]):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Exclude the other commands that change files of a folder under this lock, on a file system with locks.
 
@@ -77,6 +101,17 @@ def locked_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def refusal(folder: Path) -> str | None:
+    """Return why no file can be written below `folder`, which may not exist yet; None if one can.
+
+    Commands ask before they work for minutes or hours.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        return f"{place} is not a folder"
+    return None if os.access(place, os.W_OK) else f"{place} cannot be written to"
 
 
 def read_regular(path: Path, limit: int) -> bytes:

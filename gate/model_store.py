@@ -6,7 +6,6 @@ under a lock on the folder.
 """
 
 import hashlib
-import os
 import re
 import shlex
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 from gate.card import VERSION_PATTERN, Card
 from gate.default_models import MODEL_NAME, default_models
 from gate.errors import ModelError
-from gate.files import locked_folder, read_regular, write_atomically
+from gate.files import locked_folder, read_regular, refusal, write_atomically
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -151,11 +150,8 @@ class ModelStore:
 
     def _check_place(self) -> None:
         """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
-        place = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
-        if not place.is_dir():
-            raise ModelError(f"{place} is not a folder: name another folder of models")
-        if not os.access(place, os.W_OK):
-            raise ModelError(f"{place} cannot be written to: name another folder of models")
+        if fault := refusal(self.folder):
+            raise ModelError(f"{fault}: name another folder of models")
 
     def add(self, model: Model) -> Path:
         """Write a new version and return its folder, which appears atomically. It is not promoted.

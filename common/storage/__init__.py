@@ -13,8 +13,10 @@ from common.storage.path import (
     locked,
     parse_path,
     remove_tree,
+    require_place,
     sizes_of,
     write_atomically,
+    write_together,
 )
 from common.storage.stores import full_url, local_path, locate
 from common.storage.types import FileStore, Listing, StoredFile, any_path
@@ -40,7 +42,9 @@ __all__ = [
     "parse_path",
     "plain_url",
     "remove_tree",
+    "require_place",
     "sizes_of",
     "without_secrets",
     "write_atomically",
+    "write_together",
 ]

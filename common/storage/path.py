@@ -4,7 +4,7 @@ import errno
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,36 @@ def write_atomically(path: AnyPath, data: bytes) -> None:
         return
     with _opened(path, "written", needs_bucket=True) as (store, key):
         store.write(key, data)
+
+
+def require_place(path: AnyPath) -> None:
+    """Check that a file can be created or replaced at `path`, before the work whose result it takes.
+
+    Object storage is asked when the result is written.
+
+    Raises:
+        StorageError: there is a folder, or its folder is a file or cannot be written to.
+    """
+    if not isinstance(path, Path):
+        return
+    fault = f"{path} is a folder" if path.is_dir() else files.refusal(path.parent)
+    if fault:
+        raise StorageError(f"{fault}: name another place for {path.name}")
+
+
+def write_together(folder: AnyPath, contents: Mapping[str, bytes]) -> None:
+    """Replace several files of a folder in order; the last one says that the others are complete.
+
+    On this machine none is replaced unless all of them could be written. Object storage has no such group: readers
+    compare the files there.
+    """
+    if isinstance(folder, Path):
+        with files.atomic_files(*(folder / name for name in contents)) as temporaries:
+            for temporary, data in zip(temporaries, contents.values(), strict=True):
+                temporary.write_bytes(data)
+        return
+    for name, data in contents.items():
+        write_atomically(folder / name, data)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
-"""Bounded reads."""
+"""Bounded reads, and files that are replaced together."""
 
+import errno
 import io
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from gate.files import read_at_most, read_regular
+from gate.files import atomic_files, read_at_most, read_regular, refusal
 
 LIMIT = 2**31
 
@@ -27,3 +28,50 @@ def test_a_read_allocates_the_size_of_the_file_and_not_its_limit(tmp_path: Path)
 def test_a_file_that_grew_or_shrank_is_read_up_to_the_limit(limit: int, expected: int) -> None:
     data = bytes(range(250)) * 800
     assert read_at_most(io.BytesIO(data), limit, expected=expected) == data[:limit]
+
+
+def write(paths: list[Path], text: str, *, full_at: str = "") -> None:
+    with atomic_files(*paths, outdated=[paths[0].with_name("old.txt")]) as temporaries:
+        for path, temporary in zip(paths, temporaries, strict=True):
+            assert temporary.suffix == path.suffix
+            if path.name == full_at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            temporary.write_text(text)
+
+
+def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+    paths = [tmp_path / "network.keras", tmp_path / "run.json"]
+    write(paths, "first")
+    (tmp_path / "old.txt").touch()
+    with pytest.raises(OSError, match="No space left"):
+        write(paths, "second", full_at="run.json")
+    assert [path.read_text() for path in paths] == ["first", "first"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.keras", "old.txt", "run.json"]
+    write(paths, "third")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.keras", "run.json"]
+    assert [path.read_text() for path in paths] == ["third", "third"]
+
+
+@pytest.mark.parametrize("stopped_at", [0, 1])
+def test_a_crash_between_two_files_leaves_no_last_one_beside_others_that_it_is_not_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
+) -> None:
+    paths = [tmp_path / "network.keras", tmp_path / "run.json"]
+    write(paths, "first")
+    replace = Path.replace
+
+    def stop(self: Path, target: Path) -> Path:
+        if target == paths[stopped_at]:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write(paths, "second")
+    assert not paths[1].exists()
+
+
+def test_a_place_for_files_is_known_before_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert refusal(tmp_path / "new/folder") is None
+    assert refusal(tmp_path / "file/folder") == f"{tmp_path / 'file'} is not a folder"

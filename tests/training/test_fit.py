@@ -1,5 +1,6 @@
 """A run that is stopped at any moment goes on, and ends as if it had not been."""
 
+import errno
 import json
 import math
 import re
@@ -75,6 +76,10 @@ def test_a_state_of_another_run_or_half_of_one_is_not_gone_on_from(records: Path
         train_network(*parts(records), preset=preset, seed=2, state=state),
         train_network(*parts(records), preset=preset, seed=2),
     )
+    train, validation = parts(records)
+    other = validation.relabelled(1 - validation.labels)
+    seen = train_network(train, other, preset=preset, seed=2, state=state).history["val_accuracy"]
+    assert seen == [1 - one for one in train_network(train, validation, preset=preset, seed=2).history["val_accuracy"]]
     state.write_bytes(state.read_bytes()[:1000])
     assert len(train_network(*parts(records), preset=preset, seed=2, state=state).history["loss"]) == 1
 
@@ -210,3 +215,21 @@ def test_every_variant_of_the_network_learns(records: Path, change: dict[str, ob
     )
     losses = train_network(*parts(records), preset=preset, seed=0).history["loss"]
     assert losses[-1] < losses[0] * 0.7
+
+
+def test_a_full_disk_leaves_the_run_before_and_the_next_try_trains_nothing_again(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1).run
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save", fail)
+        with pytest.raises(OSError, match="No space left"):
+            fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=2)
+    assert load_fitted(tmp_path).run == before
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained"))
+        assert fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=2).run.seed == 2

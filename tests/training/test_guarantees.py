@@ -1,7 +1,9 @@
 """From a fitted network to its guarantees, and into the exported graph."""
 
+import errno
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -113,6 +115,22 @@ def test_findings_of_another_fit_are_refused(run: Path, records: Path, tmp_path:
         Guarantees.read(tmp_path)
     (tmp_path / CALIBRATION_FILE).unlink()
     assert Guarantees.read(tmp_path) == Guarantees()
+
+
+def test_a_full_disk_leaves_the_calibration_and_the_certificate_before(
+    run: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before, head = Guarantees.read(run), load_head(run)
+    monkeypatch.setattr("training.evaluation.guarantees.fit_head", lambda *_, **__: head)
+    monkeypatch.setattr(keras.Model, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        calibrate_run(records, run, seed=1)
+    after = Guarantees.read(run)
+    assert (after.certificate, after.novelty) == (before.certificate, before.novelty)
+    assert after.certificate is not None
 
 
 def test_where_nothing_is_certified_the_papers_band_stays(run: Path, records: Path) -> None:

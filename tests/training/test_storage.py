@@ -19,8 +19,10 @@ from common.storage import (
     atomic_file,
     parse_path,
     remove_tree,
+    require_place,
     sizes_of,
     write_atomically,
+    write_together,
 )
 from training.data.parallel_map import parallel_map
 
@@ -213,3 +215,18 @@ def test_remaining_work_does_not_start_after_an_error(monkeypatch: pytest.Monkey
         next(results)
         raise KeyboardInterrupt
     assert begun in ([0], [0, 1])
+
+
+def test_files_that_belong_together_are_written_in_order(where: AnyPath) -> None:
+    write_together(where, {"images.csv": b"table", "manifest.json": b"index"})
+    write_together(where, {"images.csv": b"another", "manifest.json": b"one"})
+    assert [(where / name).read_bytes() for name in ("images.csv", "manifest.json")] == [b"another", b"one"]
+
+
+def test_a_place_that_cannot_take_a_file_is_named_before_the_work(tmp_path: Path, memory: StoragePath) -> None:
+    (tmp_path / "file").touch()
+    require_place(memory / "comparison.csv")
+    require_place(tmp_path / "new/comparison.csv")
+    for place, fault in ((tmp_path, "is a folder"), (tmp_path / "file/report.html", "file is not a folder")):
+        with pytest.raises(StorageError, match=f"{fault}: name another place for {place.name}"):
+            require_place(place)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from common.storage import AnyPath, locked, parse_path, sizes_of, write_atomically
+from common.storage import AnyPath, locked, parse_path, sizes_of, write_together
 from gate.card import CardDataSet
 from gate.pixels import Pixels
 from training.data.dataset import ImageDataSet, Split, printable
@@ -197,8 +197,7 @@ def _write(
         problems=tuple(map(printable, problems)),
         folders={data.name: printable(str(data.folder.absolute())) for data in datasets},
     )
-    write_atomically(out / TABLE_FILE, table)
-    write_atomically(out / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode())
+    write_together(out, {TABLE_FILE: table, MANIFEST_FILE: manifest.model_dump_json(indent=2).encode()})
     sweep(out, blocks, sizes)
     return manifest
 

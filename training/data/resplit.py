@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.storage import AnyPath, write_atomically
+from common.storage import AnyPath, write_together
 from training.data.image_table import ImageRow, count_labels, to_csv
 from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest
 
@@ -26,7 +26,5 @@ def write_split(records: AnyPath, out: AnyPath, rows: Sequence[ImageRow], *, com
             "base": str(home.absolute() if isinstance(home, Path) else home),
         }
     )
-    (out / MANIFEST_FILE).unlink(missing_ok=True)
-    write_atomically(out / TABLE_FILE, table)
-    write_atomically(out / MANIFEST_FILE, found.model_dump_json(indent=2).encode())
+    write_together(out, {TABLE_FILE: table, MANIFEST_FILE: found.model_dump_json(indent=2).encode()})
     return found

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from common.storage import AnyPath
 from gate import Band
 from gate.card import CardBand, CardClass, NoveltyThreshold
-from gate.files import write_atomically
+from gate.files import atomic_files, write_atomically
 from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
@@ -32,7 +32,7 @@ from training.evaluation.novelty import (
 )
 from training.evaluation.raw_band import RawBand, probability_band
 from training.evaluation.selective_risk import RiskCoverage, SelectiveRisk, risk_coverage, selective_risk
-from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict_logits, save_keras
+from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict_logits
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
@@ -140,10 +140,12 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
         novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
     )
     # An old threshold must not meet a new head, nor an old certificate either of them.
-    (run / CERTIFICATE_FILE).unlink(missing_ok=True)
-    (run / CALIBRATION_FILE).unlink(missing_ok=True)
-    save_keras(head, run / HEAD_FILE)
-    write_atomically(run / CALIBRATION_FILE, found.model_dump_json(indent=2).encode())
+    with atomic_files(run / HEAD_FILE, run / CALIBRATION_FILE, outdated=[run / CERTIFICATE_FILE]) as (
+        head_file,
+        found_file,
+    ):
+        head.save(head_file)
+        found_file.write_text(found.model_dump_json(indent=2), encoding="utf-8")
     return found
 
 

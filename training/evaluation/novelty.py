@@ -21,7 +21,7 @@ from training.data.outliers import LEARNED, OutlierMaker
 from training.errors import DataError
 from training.evaluation.calibrate import Finding
 from training.model.network import block_outputs
-from training.model.train import load_keras
+from training.model.train import load_keras, set_seed
 
 HEAD_FILE = "novelty.keras"
 CELLS = 4  # Feature maps are averaged down to this edge, which keeps the layout of a face.
@@ -72,7 +72,7 @@ def fit_head(
         seed: equal seeds give equal heads.
         kinds: outliers to fit against, by default all of `LEARNED`.
     """
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     reader = keras.Model(network.input, features(network))
     portraits = [faces, *(_augmented(faces, seed=[seed, copy]) for copy in range(COPIES))]
     good = np.concatenate([_read(reader, images) for images in portraits])

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from common.storage import AnyPath, locked
 from gate.cores import usable_cores
-from gate.files import atomic_file, write_atomically
+from gate.files import atomic_files
 from training.data.augment import augment
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
@@ -116,10 +116,10 @@ def _fit(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str
         parameters=int(trained.network.count_params()),
         settings=preset.settings(),
     )
-    (out / RUN_FILE).unlink(missing_ok=True)
-    save_keras(trained.network, out / NETWORK_FILE)
-    write_atomically(out / HISTORY_FILE, _as_csv(trained.history).encode())
-    write_atomically(out / RUN_FILE, run.model_dump_json(indent=2).encode())
+    with atomic_files(out / NETWORK_FILE, out / HISTORY_FILE, out / RUN_FILE) as (network_file, history_file, run_file):
+        trained.network.save(network_file)
+        history_file.write_text(_as_csv(trained.history), encoding="utf-8")
+        run_file.write_text(run.model_dump_json(indent=2), encoding="utf-8")
     (out / STATE_FILE).unlink(missing_ok=True)
     return FittedModel(trained.network, run)
 
@@ -194,9 +194,8 @@ def train_network(
         state: checkpoint file; a checkpoint of the same run is resumed.
         title: label of the progress bar; empty hides it.
     """
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    key = _key(train, preset, seed)
+    set_seed(seed)
+    key = _key(train, validation, preset, seed)
     train = with_additions(train, preset, seed=seed)
     steps = max(1, len(train) // preset.batch_size)
     with _devices(min(preset.batch_size, len(train))):
@@ -224,6 +223,12 @@ def train_network(
             )
     progress.restore_best(model)
     return TrainedNetwork(network, progress.history)
+
+
+def set_seed(seed: int) -> None:
+    """Make what follows depend on the seed alone, also on a GPU."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
 
 
 def predict_logits(network: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -297,17 +302,13 @@ def _devices(batch: int) -> AbstractContextManager[Any]:
     return scope
 
 
-def _key(train: Records, preset: Preset, seed: int) -> str:
-    digest = hashlib.sha256(train.images.tobytes())
-    digest.update(train.labels.tobytes())
+def _key(train: Records, validation: Records, preset: Preset, seed: int) -> str:
+    digest = hashlib.sha256()
+    # The validation images too: the losses of the epochs before an interruption are compared with those after it.
+    for part in (train, validation):
+        digest.update(part.images.tobytes())
+        digest.update(part.labels.tobytes())
     return f"{digest.hexdigest()} {seed} {preset}"
-
-
-def save_keras(network: keras.Model, path: Path) -> None:
-    """Write a `.keras` file atomically."""
-    # Keras chooses the format by the suffix.
-    with atomic_file(path, suffix=".keras") as temporary:
-        network.save(temporary)
 
 
 def _parse_history(path: Path) -> History | None:
