@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from common.terminal import escape_formula
 from gate import Action, Model
 from gate.files import atomic_file
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.dataset import IMAGE_FOLDERS, read_unlabelled, require_folder
+from training.data.progress import progress_bar
 from training.data.shards import decode_images
 from training.errors import DataError
 from training.evaluation.evaluate import score_images
@@ -76,7 +77,7 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predictio
 
 
 def _rows(scorer: Scorer, model: Model, images: Sequence[Path]) -> Iterator[tuple[object, ...]]:
-    read = tqdm(decode_images(images, scorer.size), desc="predict", total=len(images), unit="image")
+    read = progress_bar(decode_images(images, scorer.size), title="predict", total=len(images), unit="image")
     for batch in _batched(zip(_names(images), read, strict=True)):
         good = [pixels for _, pixels in batch if not isinstance(pixels, str)]
         lines = _lines(scorer, model, good)

@@ -124,6 +124,12 @@ def test_corrections_that_are_none_are_refused(tmp_path: Path, text: str | None,
         read_dataset(write_dataset(tmp_path / "set", half(4)), corrections=table)
 
 
+def test_a_table_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("id,glasses\n")
+    with pytest.raises(DataError, match=r"no labelled image was found under .*: train\.csv has no rows; an image"):
+        read_dataset(tmp_path)
+
+
 def test_a_folder_without_images_is_told_where_they_belong(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("id,glasses\n1,0\n")
     (tmp_path / "1.png").write_bytes(b"")

@@ -1,6 +1,8 @@
 """Records on disk: one decode, whole shards, and a table with the split of each image."""
 
 import os
+import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +188,16 @@ def test_a_copy_in_another_data_set_does_not_leak_into_the_training(folder: Path
         assert copied is (Split.TRAIN if splits["bars", f"face-{face}"] is Split.TRAIN else None)
 
 
+def test_prepare_says_that_no_image_of_a_data_set_is_left(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = shutil.copytree(folder, tmp_path / "copies")
+    arguments = ["--data", str(folder), "--auxiliary", str(copies), "--records", str(tmp_path / "r")]
+    assert main(["train", "prepare", *arguments]) == 0
+    assert "copies           no image is left: all are unreadable, or copies" in capsys.readouterr().out
+    assert len(load_records(tmp_path / "r", *Split)) == 120
+
+
 def test_a_data_set_in_a_folder_whose_name_is_not_utf_8_is_read(folder: Path, tmp_path: Path) -> None:
     folder = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
     manifest = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
@@ -257,3 +269,20 @@ def test_a_fifo_among_the_images_is_a_fault_and_is_not_waited_for(tmp_path: Path
     os.mkfifo(tmp_path / "face-1.png")
     (fault,) = shards.decode_images([tmp_path / "face-1.png"], 32)
     assert "not a regular file" in str(fault)
+
+
+def test_an_image_file_is_read_up_to_a_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.dataset.MOST_BYTES", 100)
+    (fault,) = shards.decode_images([folder / IMAGES / "face-1.png"], 32)
+    assert "at most 100 are read" in str(fault)
+
+
+def test_frames_of_a_film_are_joined_without_a_list_of_their_pairs() -> None:
+    """A list of the pairs of 20,000 frames would take 26 GB."""
+    frames = [f"{1 << index % 250:064x}" for index in range(1_500)]
+    tracemalloc.start()
+    try:
+        assert group_near([*frames, "f" * 64]) == [0] * 1_500 + [1_500]
+        assert tracemalloc.get_traced_memory()[1] < 60 * 2**20
+    finally:
+        tracemalloc.stop()

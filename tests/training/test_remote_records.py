@@ -236,6 +236,23 @@ def test_a_folder_s_shard_that_is_damaged_or_gone_is_named(folder: Path, tmp_pat
         load_records(tmp_path / "r", Split.TRAIN)
 
 
+@pytest.mark.parametrize("images", [0, 1])
+def test_a_shard_that_was_cut_between_two_images_is_named_and_decoded_again(
+    folder: Path, tmp_path: Path, images: int
+) -> None:
+    """Its checksums are intact, as those of a file without an image are."""
+    before = prepare(folder, tmp_path / "r")
+    file = tmp_path / "r" / before.shards[32][1].file
+    whole = file.read_bytes()
+    # A record is its length, a checksum of that, its bytes, and a checksum of these.
+    cut = images * (16 + int.from_bytes(whole[:8], "little"))
+    file.write_bytes(whole[:cut])
+    with pytest.raises(RecordsError, match=f"has {cut} bytes, not {len(whole)}: run `lensgate train prepare` again"):
+        load_records(tmp_path / "r", Split.TRAIN)
+    assert prepare(folder, tmp_path / "r").shards == before.shards
+    assert file.read_bytes() == whole
+
+
 def test_records_that_change_under_a_reader_are_not_mixed(folder: Path, memory: StoragePath) -> None:
     first = prepare(folder, memory)
     table = (memory / TABLE_FILE).read_bytes()

@@ -127,6 +127,8 @@ def prepare(options: PrepareOptions) -> str:
         for split, images in data.images.items():
             counts = ", ".join(f"{amount} {label}" for label, amount in images.items())
             print(f"{data.name:16} {split:12} {counts}")
+        if not data.images:
+            print(f"{data.name:16} no image is left: all are unreadable, or copies of images of other data sets")
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {count(len(shards), 'shard')}, {total / 1e6:.1f} MB")

@@ -73,6 +73,8 @@ def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
 def _explain(error: csv.Error, text: str) -> str:
     if text.count('"') % 2:
         return "a quotation mark is not closed on this line; a row must not span several lines"
+    if len(text) > csv.field_size_limit():
+        return f"a cell has more than {csv.field_size_limit():,} characters; is this a CSV table?"
     return f"{error}: quote the whole cell, and double quotation marks inside it"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gate import Label
+from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
 from training.data.csv_table import CsvRow, read_table
 from training.errors import DataError
@@ -30,6 +31,9 @@ IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "fa
 
 LEAST_IMAGES = 256
 """An exported graph is compared with its network on at least this many images."""
+
+MOST_BYTES = 64 * 2**20
+"""Of an image file, as in `lensgate bulk`: several files are read at a time."""
 
 _OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff")
 
@@ -123,7 +127,9 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     ]
     train = tuple(example for example in listed if example.name not in held_out)
     if not train:
-        raise DataError(f"no labelled image was found under {folder}: {'; '.join(problems[:3])}{_LAYOUT}")
+        raise DataError(
+            f"no labelled image was found under {folder}: {'; '.join(problems[:3]) or 'train.csv has no rows'}{_LAYOUT}"
+        )
     return ImageDataSet(data_set_name(folder), folder, _read_about(folder), train, tuple(test), tuple(problems))
 
 
@@ -142,6 +148,15 @@ def require_folder(folder: Path) -> None:
     """Raise DataError unless `folder` is one."""
     if not folder.is_dir():
         raise DataError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: --data takes a folder")
+
+
+def read_image_file(path: Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        OSError: the file cannot be read, is not a regular file, or has more than 64 MiB.
+    """
+    return read_regular(path, MOST_BYTES)
 
 
 def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:

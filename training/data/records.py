@@ -261,18 +261,18 @@ def _describe(data: ImageDataSet, rows: Sequence[ImageRow]) -> CardDataSet:
 def _shards(
     out: AnyPath, blocks: Sequence[ImageBlock], sizes: Sequence[int], rows: Sequence[ImageRow]
 ) -> dict[int, tuple[RecordShard, ...]]:
-    held = {f"{FOLDER}/{name}": count for name, count in sizes_of(out / FOLDER).items()}
-    if any(block.file(size) not in held for block in blocks for size in sizes):
+    held = sizes_of(out / FOLDER)
+    if not all(block.is_whole(size, held) for block in blocks for size in sizes):
         raise RecordsError(f"{out} lost shards during this run: does another `lensgate train prepare` write there?")
     labels = {row.sha256: row.glasses for row in rows}
-    return {size: tuple(_shard(block, block.file(size), held, labels) for block in blocks) for size in sizes}
+    return {size: tuple(_shard(block, size, labels) for block in blocks) for size in sizes}
 
 
-def _shard(block: ImageBlock, file: str, held: Mapping[str, int], labels: Mapping[str, bool]) -> RecordShard:
+def _shard(block: ImageBlock, size: int, labels: Mapping[str, bool]) -> RecordShard:
     shown = [labels[one.sha256] for one in block.found if one.sha256 in labels]
     images = sum(not one.fault for one in block.found)
     share = round(float(np.mean(shown)), 4) if shown else 0.0
-    return RecordShard(file=file, images=images, bytes=held[file], glasses=share)
+    return RecordShard(file=block.file(size), images=images, bytes=block.bytes[size], glasses=share)
 
 
 def _load(

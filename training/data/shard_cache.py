@@ -65,8 +65,18 @@ def folder_of(records: StoragePath) -> Path:
 
 def _files(records: AnyPath, shards: Mapping[str, int]) -> AbstractContextManager[Iterator[Path]]:
     if isinstance(records, Path):
-        return nullcontext(records / name for name in shards)
+        return nullcontext(_local(records / name, size) for name, size in shards.items())
     return parallel_map(partial(_fetch, records, folder_of(records)), shards.items(), threads=AHEAD, ahead=AHEAD)
+
+
+def _local(shard: Path, size: int) -> Path:
+    _expect(size, shard, shard.stat().st_size)
+    return shard
+
+
+def _expect(size: int, shard: AnyPath, found: int) -> None:
+    if found != size:
+        raise RecordsError(f"{shard} has {found} bytes, not {size}: run `lensgate train prepare` again")
 
 
 def _fetch(records: StoragePath, kept: Path, shard: tuple[str, int]) -> Path:
@@ -75,8 +85,7 @@ def _fetch(records: StoragePath, kept: Path, shard: tuple[str, int]) -> Path:
     if copy.is_file() and copy.stat().st_size == size:
         return copy
     data = (records / name).read_bytes()
-    if len(data) != size:
-        raise RecordsError(f"{records / name} has {len(data)} bytes, not {size}: run `lensgate train prepare` again")
+    _expect(size, records / name, len(data))
     try:
         write_atomically(copy, data)
     except OSError as error:

@@ -13,16 +13,16 @@ from typing import Any
 
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict, ValidationError
-from tqdm import tqdm
 
 from common.errors import StorageError
 from common.storage import AnyPath, atomic_file, sizes_of, write_atomically
 from gate import ImageError, read_pixels, read_pixels_at
 from gate.cores import usable_cores
 from gate.pixels import DECODING, Pixels
-from training.data.dataset import Example
+from training.data.dataset import Example, read_image_file
 from training.data.near_duplicates import perceptual_hash
 from training.data.parallel_map import parallel_map
+from training.data.progress import progress_bar
 from training.errors import DamagedError
 
 SHARD_IMAGES = 450
@@ -71,16 +71,24 @@ class DecodedFile(BaseModel):
 
 
 class ImageBlock(BaseModel):
-    """The index of one block, written after its shards: a block without one is not finished."""
+    """The index of one block, written after its shards: a block without one is not finished.
+
+    `bytes` has the length of each shard by size. A shard that was cut between two images has intact checksums.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     found: tuple[DecodedFile, ...]
+    bytes: dict[int, int]
 
     def file(self, size: int) -> str:
         """The shard at `size` pixels, relative to the records."""
-        return f"{FOLDER}/{size}/{self.name}.tfrecord"
+        return _file(self.name, size)
+
+    def is_whole(self, size: int, held: Mapping[str, int]) -> bool:
+        """Return whether `held`, the lengths of the files under `shards`, has the whole shard at `size` pixels."""
+        return size in self.bytes and held.get(self.file(size).removeprefix(f"{FOLDER}/")) == self.bytes[size]
 
 
 def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[int]) -> list[ImageBlock]:
@@ -94,7 +102,7 @@ def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[
     todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
     # Bounded: decoded images must not pile up if storage is slower than decoding.
     decode = parallel_map(partial(_decode, sizes=sizes), todo, threads=usable_cores(), ahead=2 * SHARD_IMAGES)
-    with decode as decoded, tqdm(decoded, desc="decode", total=len(todo), unit="image") as shown:
+    with decode as decoded, progress_bar(decoded, title="decode", total=len(todo), unit="image") as shown:
         outcomes = iter(shown)
         blocks = [
             done[name]
@@ -120,7 +128,7 @@ def decode_images(paths: Sequence[Path], size: int) -> Iterator[Pixels | str]:
 
     def read(path: Path) -> Pixels | str:
         try:
-            return read_pixels(_read_file(path), size)
+            return read_pixels(read_image_file(path), size)
         except (ImageError, OSError) as error:
             return str(error)
 
@@ -148,11 +156,8 @@ def read_shard(path: Path) -> Iterator[ShardRecord]:
     return ((data_set.decode(), name.decode(), image) for data_set, name, image in zip(*columns, strict=True))
 
 
-def _read_file(path: Path) -> bytes:
-    # Opening a FIFO would block until a writer opens it.
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return path.read_bytes()
+def _file(block: str, size: int) -> str:
+    return f"{FOLDER}/{size}/{block}.tfrecord"
 
 
 def _key(part: Sequence[SourceImage]) -> str:
@@ -179,7 +184,7 @@ def _read_block(out: AnyPath, files: Mapping[str, int], sizes: Sequence[int], na
         block = ImageBlock.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
     except (OSError, ValidationError):
         return None
-    return block if all(block.file(size).removeprefix(f"{FOLDER}/") in files for size in sizes) else None
+    return block if all(block.is_whole(size, files) for size in sizes) else None
 
 
 _Decoded = tuple[DecodedFile, list[Pixels]]
@@ -187,7 +192,7 @@ _Decoded = tuple[DecodedFile, list[Pixels]]
 
 def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
     try:
-        data = _read_file(item.example.path)
+        data = read_image_file(item.example.path)
         pixels = read_pixels_at(data, sizes)
     except (ImageError, OSError) as error:
         return DecodedFile(sha256="", likeness="", fault=str(error)), []
@@ -198,19 +203,23 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
 def _write_block(
     out: AnyPath, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
 ) -> ImageBlock:
-    block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes))
-    for index, size in enumerate(sizes):
-        rows = [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels]
-        _write_shard(out / block.file(size), rows)
+    lengths = {
+        size: _write_shard(out / _file(name, size), [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels])
+        for index, size in enumerate(sizes)
+    }
+    block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes), bytes=lengths)
     write_atomically(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
     return block
 
 
-def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> None:
+def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> int:
+    """Write a shard and return its length in bytes."""
     try:
-        with atomic_file(shard) as temporary, tf.io.TFRecordWriter(os.fsencode(temporary)) as writer:
-            for item, pixels in rows:
-                writer.write(_serialize(item, pixels))
+        with atomic_file(shard) as temporary:
+            with tf.io.TFRecordWriter(os.fsencode(temporary)) as writer:
+                for item, pixels in rows:
+                    writer.write(_serialize(item, pixels))
+            return temporary.stat().st_size
     except tf.errors.OpError as error:  # TensorFlow's own error for a full disk.
         raise StorageError(f"{shard} cannot be written: {error.message}") from error
 

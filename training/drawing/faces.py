@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from gate.cores import usable_cores
 from gate.files import write_atomically
 from training.data.dataset import PROVENANCE_FILE, Provenance
+from training.data.progress import progress_bar
 from training.drawing.eyewear import Eyewear
 from training.drawing.portrait import draw_face
 from training.errors import DataError
@@ -68,7 +68,10 @@ def draw_faces(
     ids = range(first_id, first_id + count)
     draw = partial(_draw_one, images, seed, size)
     workers = min(count, workers or usable_cores())
-    kinds = list(tqdm(_mapped(draw, ids, workers=workers), total=count, unit="face", disable=not progress))
+    drawn = progress_bar(
+        _mapped(draw, ids, workers=workers), total=count, title="draw", unit="face", hidden=not progress
+    )
+    kinds = list(drawn)
     _write_table(out / TABLE, zip(ids, kinds, strict=True))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from common.storage import AnyPath, write_atomically
+from training.data.progress import progress_bar
 from training.errors import DivergedError
 from training.model.preset import Preset
 
@@ -56,7 +56,7 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ig
         self._patience = preset.patience
         self._state = state
         self._best: list[np.ndarray[Any, Any]] = []
-        self._bar = tqdm(total=preset.epochs, desc=title, unit="epoch", disable=not title)
+        self._bar = progress_bar(total=preset.epochs, title=title, unit="epoch", hidden=not title)
 
     @property
     def stopped(self) -> bool:
@@ -88,7 +88,7 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ig
             self._best = _values(self.model.variables)
         self.model.stop_training = self.stopped
         self._keep()
-        self._bar.set_postfix({name: f"{values[-1]:.4f}" for name, values in self.history.items()})
+        self._bar.set_postfix({name: f"{values[-1]:.4f}" for name, values in self.history.items()}, refresh=False)
         self._bar.update()
 
     def restore_best(self, network: keras.Model) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from gate import read_pixels
 from gate.files import write_atomically
 from gate.header import read_header
-from training.data.dataset import CORRECTIONS_FILE, UNCLEAR
+from training.data.dataset import CORRECTIONS_FILE, UNCLEAR, read_image_file
 from training.evaluation.label_audit import PROPOSALS_FILE, Issue
 from training.report.formatting import percent
 from training.report.page import POLICY, Html, code, element, joined, paragraph
@@ -146,7 +146,7 @@ def _percent(share: float) -> str:
 
 
 def _data_uri(image: Path) -> str:
-    data = image.read_bytes()
+    data = read_image_file(image)
     edge = min(EDGE * 2, read_header(data).width)
     shrunk = Image.fromarray(read_pixels(data, edge)).resize((EDGE, EDGE), Image.Resampling.LANCZOS)
     file = io.BytesIO()

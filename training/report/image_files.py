@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from common.storage import AnyPath
-from training.data.dataset import data_set_name, find_images
+from training.data.dataset import data_set_name, find_images, read_image_file
 from training.data.records import Manifest, read_rows
 from training.errors import RecordsError
 from training.report.page import Html, element
@@ -46,7 +46,7 @@ class ImageFiles:
         """Return the absolute path of an image, or None if its file is absent or has changed since the records."""
         path = self._files.get(data_set, {}).get(name)
         try:
-            found = path and hashlib.sha256(path.read_bytes()).hexdigest()
+            found = path and hashlib.sha256(read_image_file(path)).hexdigest()
         except OSError:
             return None
         return path.resolve() if path and found == self._sha256.get((data_set, name)) else None
