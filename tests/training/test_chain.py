@@ -310,6 +310,7 @@ def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
     [
         (["--size", "64", "--preset", "gate"], "needs at least 128 pixels"),
         (["--size", "32"], "verified on 256 images, but the records hold 40"),
+        (["--size", "32", "--folds", "16"], "takes 15 images of each label outside calibration and test, but 14 are"),
     ],
 )
 def test_one_command_refuses_what_cannot_end_well_before_it_trains(

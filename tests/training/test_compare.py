@@ -92,6 +92,17 @@ def test_one_run_is_no_comparison(runs: list[Path], tmp_path: Path, capsys: pyte
     assert "two runs" in capsys.readouterr().err
 
 
+def test_what_cannot_be_compared_or_written_is_refused_before_a_network_is_loaded(
+    records: Path, runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.evaluation.compare.load_fitted", lambda _: pytest.fail("loaded"))
+    (tmp_path / "out/comparison.json").mkdir(parents=True)
+    command = ["train", "compare", "--records", str(records), "--out", str(tmp_path / "out"), "--run", str(runs[0])]
+    for other, fault in ((runs[0], "is given twice"), (runs[1], "comparison.json is a folder: name another place")):
+        assert main([*command, "--run", str(other)]) == 1
+        assert fault in capsys.readouterr().err
+
+
 def test_mcnemar_counts_only_what_one_of_the_two_gets_wrong() -> None:
     first, other = np.zeros(100, bool), np.zeros(100, bool)
     first[:1], other[1:10], first[50:], other[50:] = True, True, True, True

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -17,14 +18,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from common.errors import StorageError
 from gate import Band, Card, Label
-from gate.card import CardBand, CardTraining, CardVerdicts, DiscardedShares, Interval, NoveltyThreshold
+from gate.card import CardBand, CardDataSet, CardTraining, CardVerdicts, DiscardedShares, Interval, NoveltyThreshold
 from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from tests.support.models import card_text, model_of, write_model
 from training.data.dataset import Split, read_dataset
-from training.data.records import Manifest, load_records, read_rows, write_records
+from training.data.records import Manifest, Records, load_records, read_rows, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate
 from training.evaluation.certify import Promise, certify
@@ -46,9 +48,11 @@ from training.evaluation.selective_risk import risk_coverage, selective_risk
 from training.model.network import build_network
 from training.model.preset import Preset
 from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
-from training.report import PAGE_FILE, ReportSources, write_report
+from training.report import PAGE_FILE, ReportSources, training_run, write_report
+from training.report.evidence import Evidence
 from training.report.formatting import number, percent, share
 from training.report.image_files import ImageFiles
+from training.report.page import Html, render
 from training.search.study import StudyResult
 
 SIZE = 32
@@ -80,7 +84,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     sources = ReportSources(records=folder / "records", run=folder / "run", models=folder / "models")
     model = _write_model(sources, manifest, run)
     sources = replace(sources, audit=_write_audit(folder / "audit"))
-    sources = replace(sources, studies=(_write_study(folder / "study"),), comparison=_write_comparison(folder / "all"))
+    sources = replace(
+        sources,
+        studies=(_write_study(folder / "study", manifest.fingerprint()),),
+        comparison=_write_comparison(folder / "all", manifest.fingerprint()),
+    )
     page = write_report(sources, folder / "out").read_text()
     return Made(sources, model, page)
 
@@ -210,7 +218,7 @@ def _write_audit(folder: Path) -> Path:
     return folder
 
 
-def _write_study(folder: Path) -> Path:
+def _write_study(folder: Path, records: str) -> Path:
     folder.mkdir()
     summaries = tuple(
         ValueSummary(
@@ -228,7 +236,7 @@ def _write_study(folder: Path) -> Path:
     lower = ValueDifference(metric="log_loss", first="32", second="<64>", mean=-0.125, p=0.01, real=True)
     study = StudyResult(
         kind="resolution",
-        records="",
+        records=records,
         settings={},
         runs=(),
         failed=("32, seed 1",),
@@ -239,7 +247,7 @@ def _write_study(folder: Path) -> Path:
     return folder
 
 
-def _write_comparison(folder: Path) -> Path:
+def _write_comparison(folder: Path, records: str) -> Path:
     folder.mkdir()
     runs = tuple(
         RunResult(
@@ -261,7 +269,7 @@ def _write_comparison(folder: Path) -> Path:
         mcnemar_p=0.5,
         log_loss_difference=Interval(value=-0.02, low=-0.05, high=0.01),
     )
-    (folder / "comparison.json").write_text(Comparison(records="", runs=runs, pairs=(pair,)).model_dump_json())
+    (folder / "comparison.json").write_text(Comparison(records=records, runs=runs, pairs=(pair,)).model_dump_json())
     return folder
 
 
@@ -556,3 +564,41 @@ def test_a_folder_that_holds_nothing_is_an_error_that_names_the_step(made: Made,
     with pytest.raises(RecordsError, match=f"run `lensgate train {step}` first"):
         write_report(changes[step], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", ["study", "compare"])
+def test_a_result_on_other_records_is_refused(made: Made, tmp_path: Path, step: str) -> None:
+    sources = replace(made.sources, studies=(), comparison=None)
+    if step == "study":
+        sources = replace(sources, studies=(_write_study(tmp_path / "other", "f" * 64),))
+    else:
+        sources = replace(sources, comparison=_write_comparison(tmp_path / "other", "f" * 64))
+    with pytest.raises(RecordsError, match=f"about other records than the report: run `lensgate train {step}`"):
+        write_report(sources, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["page", "figures"])
+def test_a_page_that_cannot_be_written_is_refused_before_an_image_is_scored(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("training.report.gather", lambda _: pytest.fail("scored"))
+    (tmp_path / "file").touch()
+    places = (tmp_path / "file", None) if kind == "page" else (tmp_path, tmp_path / "file")
+    with pytest.raises(StorageError, match="file is not a folder: name another place"):
+        write_report(made.sources, places[0], figures=places[1])
+
+
+def test_a_data_set_whose_images_are_all_copies_has_no_examples() -> None:
+    """An auxiliary set may hold copies of a main one alone; its images are left out of the records."""
+    portraits = Records(
+        np.zeros((2, 32, 32, 3), np.uint8), np.array([0, 1], np.float32), ("a", "b"), ("bars",) * 2, ("",) * 2
+    )
+    empty, bars = (
+        CardDataSet(name=name, fingerprint="", source="", licence="", images={}) for name in ("copies", "bars")
+    )
+    evidence = SimpleNamespace(
+        card=SimpleNamespace(data=(bars, empty)), train=portraits, manifest=SimpleNamespace(problems=())
+    )
+    shown = training_run.data(cast(Evidence, evidence))
+    assert [figure.name for figure in shown.figures()] == ["labels-bars"]
+    assert "copies" in render("", Html(""), [shown])

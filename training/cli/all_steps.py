@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from common.storage import AnyPath, locked
-from gate import ModelStore
+from gate import Label, ModelStore
 from training.cli import audit, data_steps, model_steps, report
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
 from training.data.dataset import Split
+from training.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _run_all(options: AllOptions) -> str | None:
         figures=None,
     )
     chain: dict[str, Callable[[], str | None]] = {
-        "prepare": partial(_prepare, prepared),
+        "prepare": partial(_prepare, prepared, options.guarantee.folds),
         "audit": partial(audit.audit_labels, _audit_options(options)),
         "fit": partial(model_steps.fit, fitted),
         "calibrate": partial(model_steps.calibrate, model_steps.CalibrateOptions(records, run, seed)),
@@ -98,12 +99,22 @@ def _run_all(options: AllOptions) -> str | None:
     return following["export"]
 
 
-def _prepare(options: data_steps.PrepareOptions) -> None:
+def _prepare(options: data_steps.PrepareOptions, folds: int) -> None:
+    """Prepare the records; refuse those that a later step would refuse."""
     from training.data.records import Manifest
     from training.export import refuse_few
 
     data_steps.prepare(options)
-    refuse_few(sum(map(Manifest.read(options.records).count, Split)))
+    manifest = Manifest.read(options.records)
+    for label in Label:
+        learned = [data.images.get(split, {}).get(label, 0) for data in manifest.data
+                   if Split.CALIBRATION in data.images for split in (Split.TRAIN, Split.VALIDATION)]  # fmt: skip
+        if sum(learned) < folds - 1:
+            raise DataError(
+                f"--folds {folds} takes {folds - 1} images of each label outside calibration and test, but "
+                f"{sum(learned)} are labelled {label}: use fewer folds, or add images"
+            )
+    refuse_few(sum(map(manifest.count, Split)))
 
 
 def _run_numbered(chain: Mapping[str, Callable[[], str | None]]) -> dict[str, str | None]:

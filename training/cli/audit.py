@@ -72,10 +72,11 @@ def audit_labels(options: AuditOptions) -> None:
     records = _records(options, datasets, size)
     with locked(options.out):
         issues = audit(records, options.out, preset=preset, folds=options.folds, seed=options.seed)
-    proposals = write_issues(issues, options.out, data_sets=[one.name for one in datasets])
     images = {(one.name, example.name): example.path for one in datasets for example in (*one.train, *one.test)}
     command = options.command_line
+    # First, because it reads images, which may have gone meanwhile.
     page = write_contact_sheet(issues, options.out, images=images, audited=len(records), command=command)
+    proposals = write_issues(issues, options.out, data_sets=[one.name for one in datasets])
     verb = "seems" if len(issues) == 1 else "seem"
     print(f"{len(issues)} of {len(records)} labels {verb} to contradict the image: {page}")
     for one, proposal in zip(datasets, proposals, strict=True):

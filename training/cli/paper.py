@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.storage import locked
+from common.storage import locked, require_place
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import printable
@@ -58,7 +58,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: PaperOptions) -> None:
     """Run the unfinished experiments and write the page."""
-    from training.paper.page import FOLDER, write_page
+    from training.paper.page import FOLDER, PAGE_FILE, write_page
     from training.paper.results import RESULTS_FILE, PaperPlan, PaperResults
 
     if options.page:
@@ -73,6 +73,8 @@ def run(options: PaperOptions) -> None:
             seed=options.seed,
         )
         earlier = options.out / FOLDER / RESULTS_FILE
+        require_place(options.out / PAGE_FILE)
+        require_place(earlier)
         with locked(options.work):
             results = PaperRun(options.data, options.work, plan, options.command_line, options.hardware, earlier).run()
     changed = write_page(results, options.out)

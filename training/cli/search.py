@@ -164,15 +164,20 @@ def _start(options: TuneOptions) -> Preset:
 
 
 def _compare(options: CompareOptions) -> None:
-    from common.storage import write_atomically
+    from common.storage import require_place, write_atomically
     from training.evaluation.compare import compare_runs, comparison_rows
     from training.search.trials import write_table
 
     if len(options.runs) < 2:
         raise RecordsError("a comparison needs at least two runs: repeat --run")
+    if twice := next((one for one in options.runs if options.runs.count(one) > 1), None):
+        raise RecordsError(f"--run {twice} is given twice: leave one of them out")
+    table, result = options.out / "comparison.csv", options.out / "comparison.json"
+    require_place(table)
+    require_place(result)
     comparison = compare_runs(options.records, options.runs)
-    write_table(options.out / "comparison.csv", comparison_rows(comparison))
-    write_atomically(options.out / "comparison.json", comparison.model_dump_json(indent=2).encode())
+    write_table(table, comparison_rows(comparison))
+    write_atomically(result, comparison.model_dump_json(indent=2).encode())
     _print_comparison(comparison)
 
 

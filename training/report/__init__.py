@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.storage import require_place
 from gate.files import write_atomically
 from training.figures import as_png
 from training.report.certificate import certificate
@@ -39,9 +40,13 @@ def write_report(sources: ReportSources, out: Path, *, figures: Path | None = No
     Returns: the path of the page.
 
     Raises:
+        StorageError: a file cannot be written; this is known before the images are scored.
         TrainingError: an input is unfinished, or inputs do not belong together.
     """
     page = out if out.suffix == ".html" else out / PAGE_FILE
+    require_place(page)
+    if figures is not None:
+        require_place(figures / "figure.png")
     evidence = gather(sources)
     sections = list(_sections(evidence))
     title = f"Lensgate: {evidence.card.name}, version {evidence.card.version}"

@@ -35,6 +35,7 @@ IssueRow = dict[str, str]
 """A row of `label_issues.csv`: id, given, suggested, score, and data_set if there are several."""
 
 _Finding = TypeVar("_Finding", bound=BaseModel)
+_OfRecords = TypeVar("_OfRecords", StudyResult, Comparison)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +101,9 @@ def gather(sources: ReportSources) -> Evidence:
     manifest, fitted = Manifest.read(sources.records), load_fitted(sources.run)
     _check_belonging(model.card, fitted.run, manifest, sources)
     issues = None if sources.audit is None else _read_issues(sources.audit / ISSUES_FILE)
-    studies = tuple(_required(folder / "study.json", StudyResult, step="study") for folder in sources.studies)
+    studies = tuple(_made(folder / "study.json", StudyResult, manifest, step="study") for folder in sources.studies)
     folder = sources.comparison
-    comparison = None if folder is None else _required(folder / "comparison.json", Comparison, step="compare")
+    comparison = None if folder is None else _made(folder / "comparison.json", Comparison, manifest, step="compare")
     parts = zip(Split, load_parts(sources.records, *Split, size=model.card.input.size), strict=True)
     gate = CardGate(Scorer(model, device="cpu"), model.card)
     return Evidence(
@@ -123,10 +124,13 @@ def gather(sources: ReportSources) -> Evidence:
     )
 
 
-def _required(path: AnyPath, kind: type[_Finding], *, step: str) -> _Finding:
+def _made(path: AnyPath, kind: type[_OfRecords], manifest: Manifest, *, step: str) -> _OfRecords:
+    """Read the result of a step on the same images, labels and splits; their sizes may differ."""
     found = _read(path, kind)
     if found is None:
         raise RecordsError(f"{path} does not exist: run `lensgate train {step}` first")
+    if found.records != manifest.fingerprint():
+        raise RecordsError(f"{path} is about other records than the report: run `lensgate train {step}` on these")
     return found
 
 

@@ -33,7 +33,9 @@ def data(evidence: Evidence) -> Section:
     head = ("data set", "split", "images", "with glasses", "share")
     counts = table(head, [row for one in sets for row in _counts(one)], words=2)
     said = Beside((counts,), (*map(_about, sets), _problems(evidence.manifest.problems)))
-    return Section("data", "The data", (said, *(_examples(evidence.train, one.name) for one in sets)))
+    # All images of a data set may be copies of another one's, or be tested on.
+    learned = (one.name for one in sets if one.name in evidence.train.data_sets)
+    return Section("data", "The data", (said, *(_examples(evidence.train, name) for name in learned)))
 
 
 def training(evidence: Evidence) -> Section:
