@@ -1,4 +1,8 @@
-"""Text for a terminal, a log or a page, whatever names a caller or a file system chose."""
+"""Text for a terminal, a log, a page or a spreadsheet, whatever names a caller or a file system chose."""
+
+from typing import Any
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def escape_controls(text: str) -> str:
@@ -9,3 +13,13 @@ def escape_controls(text: str) -> str:
 def count(amount: int, one: str) -> str:
     """Format as 1 image or 2,000 images."""
     return f"{amount:,} {one if amount == 1 else one + 's'}"
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet would evaluate a cell with this text."""
+    return text.startswith(_FORMULA)
+
+
+def escape_formula(value: Any) -> Any:
+    """Return a cell of a table with a leading `'` if spreadsheets would evaluate it."""
+    return f"'{value}" if isinstance(value, str) and is_formula(value) else value

@@ -70,7 +70,7 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predictio
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows(rows)
+        table.writerows([escape_formula(cell) for cell in row] for row in rows)
         temporary.write_bytes(text.getvalue().encode(errors="surrogateescape"))
     decisions = [row[3] for row in rows]
     return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))

@@ -8,17 +8,10 @@ from typing import Any
 import orjson
 from fastapi import Response
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
 
 def json_response(body: object) -> Response:
     """Return JSON without validating it again."""
     return Response(orjson.dumps(body), media_type="application/json")
-
-
-def escape_formula(value: Any) -> Any:
-    """Return a cell of a table with a leading `'` if spreadsheets would run it: callers choose ids and sources."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def write_table(

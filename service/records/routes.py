@@ -9,10 +9,11 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 
+from common.terminal import escape_formula
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
 from service.http.openapi import describe_problems
-from service.http.responses import escape_formula, json_response, write_table
+from service.http.responses import json_response, write_table
 from service.records.failures import FailureFilters, FailurePage, find_failures
 from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten

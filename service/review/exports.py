@@ -13,9 +13,10 @@ from typing import IO, Any
 
 from sqlalchemy import ColumnElement, Row, Select, exists, literal, select, tuple_
 
+from common.terminal import escape_formula
 from gate import Label
 from gate.header import IMAGE_ENDINGS
-from service.http.responses import escape_formula, write_table
+from service.http.responses import write_table
 from service.records.serialization import show_time
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts

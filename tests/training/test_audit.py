@@ -13,7 +13,7 @@ from gate import Label
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
-from training.data.dataset import Split, read_dataset
+from training.data.dataset import Split, read_corrections, read_dataset
 from training.data.folds import split_folds
 from training.data.records import Records, load_records, write_records
 from training.errors import DataError
@@ -176,6 +176,13 @@ def test_several_data_sets_are_told_apart(tmp_path: Path) -> None:
     assert [(row["data_set"], row["id"]) for row in rows(tmp_path / "label_issues.csv")] == [("a", "7"), ("b", "7")]
     assert [path.name for path in proposals] == [f"{name}-proposed_corrections.csv" for name in "abc"]
     assert [len(rows(path)) for path in proposals] == [1, 1, 0]
+
+
+def test_no_file_name_becomes_a_formula_and_a_correction_still_finds_it(tmp_path: Path) -> None:
+    issue = Issue("a", "face-=cmd|calc", given=Label.GLASSES, suggested=Label.NO_GLASSES, score=0.1)
+    (proposal,) = write_issues([issue], tmp_path, data_sets=["a"])
+    assert [row["id"] for path in (proposal, tmp_path / "label_issues.csv") for row in rows(path)] == [issue.name] * 2
+    assert list(read_corrections(proposal)) == [issue.name]
 
 
 def test_the_page_holds_its_pictures_fetches_nothing_and_escapes_what_it_is_told(tmp_path: Path) -> None:

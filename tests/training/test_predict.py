@@ -78,3 +78,11 @@ def test_rows_without_an_image_are_named_and_labelled_images_never_take_their_pl
     (images / "face-5.png").unlink()
     with pytest.raises(DataError, match=r"no image of .*test\.csv was found"):
         find_images(folder)
+
+
+def test_no_file_name_becomes_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
+    for name in ("face-=cmd|calc.png", "face-1.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    out = tmp_path / "p.csv"
+    assert main(["train", "predict", "--data", str(tmp_path), "--models", str(ROOT / "models"), "--out", str(out)]) == 0
+    assert [row["id"] for row in rows(out)] == ["1", "'=cmd|calc"]

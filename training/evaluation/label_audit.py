@@ -18,6 +18,7 @@ from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
 
+from common.terminal import is_formula
 from gate import Label
 from gate.files import write_atomically
 from training.data.folds import Mask, split_folds
@@ -70,8 +71,9 @@ class Issue:
 
     @property
     def number(self) -> str:
-        """The id in `train.csv`."""
-        return self.name.removeprefix("face-")
+        """The id in `train.csv`; with its prefix if a spreadsheet would evaluate it."""
+        number = self.name.removeprefix("face-")
+        return self.name if is_formula(number) else number
 
 
 def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: int = FOLDS, seed: int) -> list[Issue]:

@@ -96,7 +96,7 @@ def _images(evidence: Evidence) -> dict[tuple[str, str], Pixels]:
 
 def _key(row: IssueRow, evidence: Evidence) -> tuple[str, str]:
     """Return data set and name; an audit of one data set omits its name, which is then the main data set."""
-    return row.get("data_set") or evidence.own[0], f"face-{row['id']}"
+    return row.get("data_set") or evidence.own[0], f"face-{row['id'].removeprefix('face-')}"
 
 
 def _details(evidence: Evidence, row: IssueRow, data_set: str, name: str) -> Html:

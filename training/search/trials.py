@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
 from common.storage import AnyPath, locked, remove_tree, write_atomically
+from common.terminal import escape_formula
 from gate import Band
 from training.data.image_table import LabelTable
 from training.data.records import Records
@@ -207,4 +208,4 @@ def _outcome(trial: TunerTrial) -> TrialResult:
 
 
 def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{value:.6g}" if isinstance(value, float) else escape_formula(value)
