@@ -127,7 +127,7 @@ def certify_label(
         images=beyond.judged,
         errors=beyond.errors,
         evidence=evidence,
-        bound=_bound(beyond, needed),
+        bound=_bound(beyond, target, needed),
         kept=float(beyond.weights.sum() / draws.weights.sum()) if len(draws.weights) else None,
         labels_needed=None if passed else _labels_needed(beyond, target, needed),
     )
@@ -162,10 +162,14 @@ def _beyond(draws: Draws, label: Label, edge: float) -> Draws:
     return draws.where(draws.probabilities > edge if label is Label.GLASSES else draws.probabilities < edge)
 
 
-def _bound(beyond: Draws, needed: float) -> float:
-    """Return the lowest of the tried risks that the evidence excludes; 1 if it excludes none."""
-    at = bisect_left(_RISKS, True, key=lambda risk: beyond.below(risk) >= needed)
-    return _RISKS[at] if at < len(_RISKS) else 1.0
+def _bound(beyond: Draws, target: float, needed: float) -> float:
+    """Return the lowest of the tried risks that the evidence excludes; 1 if it excludes none.
+
+    The target is among them, so that the bound of a certified label is at most its target.
+    """
+    risks = sorted({*_RISKS, target})
+    at = bisect_left(risks, True, key=lambda risk: beyond.below(risk) >= needed)
+    return risks[at] if at < len(risks) else 1.0
 
 
 def _labels_needed(beyond: Draws, target: float, needed: float) -> int | None:

@@ -349,6 +349,10 @@ def test_a_certificate_says_what_it_promises_and_how_surely() -> None:
         "a promise.",
     ]
     assert both == "Each class's promise holds with 95 % confidence by itself, and both together with at least 90 %."
+    sure_of_it = certify(*sure(58, 400), both_sides(2.0), promise=Promise.equal(0.1, 0.9999), fallback=PAPER)
+    assert (
+        "holds with 99.99 % confidence by itself, and both together with at least 99.98 %." in describe(sure_of_it)[-2]
+    )
     assert "each trained without the images that it scores" in scored_by
     assert "not trained on them" in describe(certified(*sure(300, 300)))[-1]
     assert "[-2.00, 2.00]" in describe(found)[0]

@@ -94,14 +94,14 @@ def test_the_reliability_diagram_has_a_bar_for_each_bin() -> None:
 
 def test_the_risk_coverage_chart_marks_bands_their_bound_and_the_aim() -> None:
     found = risk_coverage(LOGITS, LABELS)
-    marks = [CurvePoint("chosen", 0.7, 0.01, bound=0.03), CurvePoint("the paper's", 0.9, 0.08)]
+    marks = [CurvePoint("chosen", 0.7, 0.01, bound=0.0325), CurvePoint("the paper's", 0.9, 0.08)]
     figure = risk_coverage_chart("calibration", found, marks, target=0.04)
     (axes,) = figure.axes
     assert axes.get_title(loc="left") == "Risk by coverage, calibration"
     assert line(axes, "every symmetric band") == list(found.risk)
     assert line(axes, "chosen") == [0.01]
     assert line(axes, "the paper's") == [0.08]
-    assert line(axes, "certified bound, 3 %") == [0.03]
+    assert line(axes, "certified bound, 3.25 %") == [0.0325]
     assert line(axes, "target: at most 4 %") == [0.04, 0.04]
     low, high = axes.get_xlim()
     assert low < 0.7

@@ -47,11 +47,9 @@ def describe_true_class(label: Label, found: ClassCertificate, confidence: float
 
 def describe_confidence(found: Certificate) -> str:
     """State the confidence of one promise and of both."""
-    both = max(0.0, 1 - 2 * (1 - found.confidence))
-    return (
-        f"Each class's promise holds with {_percent(found.confidence)} confidence by itself, and both together with at "
-        f"least {_percent(both)}."
-    )
+    # As many digits as it takes: 99.99 % must not become 100 %.
+    each, both = (f"{100 * one:.10g} %" for one in (found.confidence, max(0.0, 1 - 2 * (1 - found.confidence))))
+    return f"Each class's promise holds with {each} confidence by itself, and both together with at least {both}."
 
 
 def _band(found: Certificate, temperature: float | None) -> str:

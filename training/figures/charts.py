@@ -222,7 +222,7 @@ def _mark(axes: Axes, mark: CurvePoint, colour: str, **look: Any) -> None:
     axes.plot([mark.coverage], [mark.risk], color=colour, label=mark.name, **point)
     if mark.bound is not None:
         axes.plot([mark.coverage] * 2, [mark.risk, mark.bound], color=colour, linewidth=1.4)
-        label = f"certified bound, {100 * mark.bound:.2g} %"
+        label = f"certified bound, {100 * mark.bound:g} %"
         axes.plot([mark.coverage], [mark.bound], "_", color=colour, markersize=12, markeredgewidth=2, label=label)
 
 

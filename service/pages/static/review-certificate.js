@@ -35,7 +35,7 @@ function describe(found) {
   const rows = Object.entries(classes).map(([label, one]) =>
     h("div", {}, h("dt", {}, words(label)), h("dd", {}, outcome(label, one))),
   );
-  const about = `version ${version}${source === null ? "" : `, source ${source}`}, ${percent(confidence, 0)} each`;
+  const about = `version ${version}${source === null ? "" : `, source ${source}`}, confidence ${confidence} each`;
   return [
     h("p", { class: "soft small" }, about),
     h("dl", { class: "fact-list" }, ...rows),

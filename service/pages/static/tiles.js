@@ -135,7 +135,7 @@ function bandFact(band) {
  * @param {Band} band
  */
 function wholeFact({ target_risk: risk, confidence }) {
-  const sure = `with confidence ${percent(confidence, 0)}`;
+  const sure = `with confidence ${confidence}`;
   const promise = `At most ${percent(risk)} of the accepted images are labelled wrongly, ${sure}`;
   return h("abbr", { title: promise }, "certified");
 }
@@ -148,7 +148,7 @@ function classFacts({ confidence, folds }, classes) {
   const networks = folds && folds > 1 ? `, cross-fitted with ${folds} networks` : "";
   return Object.entries(classes).map(([label, one], index) => {
     const bound = `at most ${percent(one.bound, 2)} wrong by ${counted(one.accepted, "accepted calibration image")}`;
-    const promise = `Of the images accepted as ${label} at most ${percent(one.target_risk)} are labelled wrongly, with confidence ${percent(confidence, 0)}${networks}`;
+    const promise = `Of the images accepted as ${label} at most ${percent(one.target_risk)} are labelled wrongly, with confidence ${confidence}${networks}`;
     const needed = one.images_needed
       ? `; certifying it takes about ${counted(one.images_needed, "more labelled face")}`
       : "";

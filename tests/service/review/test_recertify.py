@@ -19,7 +19,8 @@ from service.ids import new_id
 from service.inference.model_loading import load_model
 from service.records.store import Store
 from service.records.tables import verdicts
-from service.review.recertify import ClassRecertificate, Recertificate, candidates, recertify
+from service.review.draws import Draws
+from service.review.recertify import ClassRecertificate, Recertificate, candidates, certify_label, recertify
 from service.review.served import Served
 from service.settings import Settings
 from tests.service.review.decisions import audited, fill
@@ -69,6 +70,17 @@ def test_an_edge_in_use_that_keeps_the_target_is_certified(store: Store) -> None
         np.exp(log_evidence([1] + [0] * 599, [1] * 600, target=0.01, side=Side.BELOW)[-1])
     )
     assert found(store).band.model_dump() == {"low": 0.4, "high": 0.6}
+
+
+@pytest.mark.parametrize("target", [0.01, 0.0123, 0.05])
+def test_the_bound_of_a_certified_label_is_at_most_its_target(target: float) -> None:
+    """Also with the fewest verdicts that certify it, which exclude the target and hardly less."""
+    needed = np.log(20)
+    fewest = np.flatnonzero(log_evidence([0] * 2_000, [1] * 2_000, target=target, side=Side.BELOW) >= needed)[0]
+    for images, certified in ((fewest, True), (fewest - 1, False)):
+        draws = Draws(np.full(images, "glasses"), np.zeros(images), np.ones(images), np.full(images, 0.9))
+        one = certify_label(draws, Label.GLASSES, 0.6, target=target, confidence=0.95)
+        assert (one.certified, one.bound <= target) == (certified, certified)
 
 
 def test_errors_near_the_band_lead_to_a_more_careful_edge(store: Store) -> None:
