@@ -185,6 +185,23 @@ def test_no_file_name_becomes_a_formula_and_a_correction_still_finds_it(tmp_path
     assert list(read_corrections(proposal)) == [issue.name]
 
 
+def test_a_network_learns_both_labels_however_many_are_doubted(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an image to learn from, its training would wait for a batch without end."""
+    learned: list[int] = []
+
+    def score(train: Records, held_out: Records, *_: object, **__: object) -> np.ndarray:
+        learned.append(len(train))
+        return np.where(held_out.labels == 1, -1e3, 1e3)
+
+    monkeypatch.setattr(audit_module, "_out_of_fold_logits", score)
+    monkeypatch.setattr(audit_module, "_doubted", lambda *_: np.ones(len(records), bool))
+    audit(records, tmp_path, folds=2, seed=0)
+    assert learned[2:] == learned[:2]
+    assert min(learned) > 0
+
+
 def test_the_page_holds_its_pictures_fetches_nothing_and_escapes_what_it_is_told(tmp_path: Path) -> None:
     issues = [
         Issue(name, f"face-{number}", given=Label.GLASSES, suggested=Label.NO_GLASSES, score=0.25)

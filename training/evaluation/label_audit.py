@@ -17,6 +17,7 @@ import numpy as np
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from common.terminal import is_formula
 from gate import Label
@@ -90,11 +91,11 @@ def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: 
     for turn in range(ROUNDS):
         for fold, held_out in enumerate(parts):
             path = out / FOLDS_FOLDER / f"round-{turn + 1}-fold-{fold + 1}.npz"
-            train = records.select(learned_from & ~held_out)
+            train = records.select(_with_both_labels(records, learned_from & ~held_out, ~held_out))
             its_seed = seed + turn * folds + fold
             logits[held_out] = _out_of_fold_logits(train, records.select(held_out), path, preset=preset, seed=its_seed)
-        learned_from = ~_doubted(records, _probability(logits))
-    return find_issues(records, _probability(logits))
+        learned_from = ~_doubted(records, expit(logits))
+    return find_issues(records, expit(logits))
 
 
 def find_issues(records: Records, probability: Floats) -> list[Issue]:
@@ -165,8 +166,9 @@ def _doubted(records: Records, probability: Floats) -> Mask:
     return doubted
 
 
-def _probability(logits: Floats) -> Floats:
-    return 1 / (1 + np.exp(-logits))
+def _with_both_labels(records: Records, kept: Mask, every: Mask) -> Mask:
+    """Return `kept`, or `every` image if too many labels are doubted to learn both from the others."""
+    return kept if len(set(records.labels[kept])) == len(Label) else every
 
 
 def _both(probability: Floats) -> Floats:
