@@ -345,14 +345,17 @@ def test_a_certificate_says_what_it_promises_and_how_surely() -> None:
         "Of the images accepted as no_glasses at most 1 % are labelled wrongly with confidence 0.95 (400 accepted, 0 "
         "wrong, bound 0.746 %).",
         "glasses is not certified at 1 % with confidence 0.95 (58 accepted, 0 wrong, bound 5.03 %): it takes about 241 "
-        "more labelled faces with glasses outside the training split. Its edge of the band is a careful choice without "
-        "a promise.",
+        "more labelled faces with glasses outside the training split. Its edge of the band is a careful choice, "
+        "without a promise.",
     ]
     assert both == "Each class's promise holds with 95 % confidence by itself, and both together with at least 90 %."
     sure_of_it = certify(*sure(58, 400), both_sides(2.0), promise=Promise.equal(0.1, 0.9999), fallback=PAPER)
     assert (
         "holds with 99.99 % confidence by itself, and both together with at least 99.98 %." in describe(sure_of_it)[-2]
     )
+    nothing = describe(certified(*sure(30, 30)), temperature=0.7)
+    assert nothing[0].startswith("Band [0.4, 0.6] accepts 100 % of 60 images")
+    assert all(line.endswith("Its edge of the band is the paper's, without a promise.") for line in nothing[1:3])
     assert "each trained without the images that it scores" in scored_by
     assert "not trained on them" in describe(certified(*sure(300, 300)))[-1]
     assert "[-2.00, 2.00]" in describe(found)[0]

@@ -28,7 +28,7 @@ from tests.support.models import card_text, model_of, write_model
 from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, Records, load_records, read_rows, write_records
 from training.errors import RecordsError
-from training.evaluation.calibrate import Values, calibrate
+from training.evaluation.calibrate import Values, calibrate, clopper_pearson
 from training.evaluation.certify import Promise, certify
 from training.evaluation.class_shares import risks_at_shares
 from training.evaluation.compare import Comparison, PairedResult, RunResult
@@ -59,6 +59,8 @@ SIZE = 32
 HOSTILE = """x'"><img src=y onerror=alert(1)>&$\\frac$"""
 ESCAPED = "x&#x27;&quot;&gt;&lt;img src=y onerror=alert(1)&gt;&amp;$\\frac$"
 OUTPUTS = ("glasses_probability", "glasses_logit", "novelty")
+UNFAMILIAR = 10
+"""Calibration images that no certificate counts."""
 BAND = RawBand(low=-0.5, high=0.5)
 COMMAND = "lensgate train fit --records 'a & <b>'"
 
@@ -193,7 +195,8 @@ def _write_promises(run: Path, logits: Values, labels: Values) -> CardBand:
     findings = calibrate(logits, labels).model_copy(update={"temperature": 1.0})
     novelty = NoveltyFindings(threshold=1.3, images=40, above=0)
     paper, edges = RawBand.from_probability(Band(), 1.0), {Label.GLASSES: (BAND.high,), Label.NO_GLASSES: (BAND.low,)}
-    certificate = certify(logits, labels, edges, promise=Promise.equal(0.9, 0.5), fallback=paper, folds=3)
+    terms: dict[str, Any] = {"promise": Promise.equal(0.9, 0.5), "fallback": paper}
+    certificate = certify(logits, labels, edges, folds=3, images=len(logits) + UNFAMILIAR, **terms)
     certified = CertificateRecord(
         run=found,
         certificate=certificate,
@@ -418,7 +421,13 @@ def test_training_names_the_epoch_that_was_kept_and_the_settings(made: Made) -> 
 def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -> None:
     text = section(made.page, "band")
     band = f"{made.card.band.low:g} to {made.card.band.high:g}"
-    assert f"calibration in use, {band} {made.card.band.accepted} {made.card.band.errors} " in text
+    accepted, errors = made.card.band.accepted, made.card.band.errors
+    assert accepted is not None
+    images = sum(made.card.data[0].images["calibration"].values())
+    # Of the familiar images, as in all rows.
+    kept = share(clopper_pearson(accepted, images)).replace("\xa0", " ")
+    assert f"calibration in use, {band} {accepted} {errors} {kept} " in text
+    assert made.card.band.coverage == accepted / (images + UNFAMILIAR)
     assert text.count("in use, ") == text.count("the paper&#x27;s, 0.4 to 0.6") == 2
     shown = section(made.page, "certificate")
     for label in Label:

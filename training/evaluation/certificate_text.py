@@ -2,7 +2,6 @@
 
 from gate import Label
 from training.evaluation.certify import Certificate, ClassCertificate
-from training.evaluation.raw_band import RawBand, probability_band
 
 CROSS_FITTED = (
     "The images were scored by {folds} networks of one recipe, each trained without the images that it scores; the "
@@ -14,24 +13,26 @@ SPLIT = "The images are the calibration split of the served network, which was n
 
 def describe(found: Certificate, *, temperature: float | None = None) -> tuple[str, ...]:
     """Describe a certificate in sentences, first the band; with `temperature` its edges are probabilities."""
+    papers = not found.certified
     return (
         _band(found, temperature),
-        *(describe_class(label, one, found.confidence) for label, one in found.classes.items()),
+        *(describe_class(label, one, found.confidence, papers=papers) for label, one in found.classes.items()),
         describe_confidence(found),
         CROSS_FITTED.format(folds=found.folds) if found.folds > 1 else SPLIT,
     )
 
 
-def describe_class(label: Label, found: ClassCertificate, confidence: float) -> str:
-    """Describe the promise of one label, or how to get one."""
+def describe_class(label: Label, found: ClassCertificate, confidence: float, *, papers: bool = False) -> str:
+    """Describe the promise of one label, or how to get one; `papers` if the band in use is the paper's."""
     counts = f"{found.accepted:,} accepted, {found.errors:,} wrong, bound {_percent(found.risk_bound)}"
     sure = f"with confidence {confidence:g}"
     if found.certified:
         target = _percent(found.target_risk)
         return f"Of the images accepted as {label} at most {target} are labelled wrongly {sure} ({counts})."
+    edge = "the paper's" if papers else "a careful choice"
     return (
         f"{label} is not certified at {_percent(found.target_risk)} {sure} ({counts}): {_remedy(label, found)}. "
-        "Its edge of the band is a careful choice without a promise."
+        f"Its edge of the band is {edge}, without a promise."
     )
 
 
@@ -56,15 +57,15 @@ def _band(found: Certificate, temperature: float | None) -> str:
     share = _percent(found.coverage.value, digits=4)
     unfamiliar = found.images - found.familiar
     return (
-        f"{_edges(found.band, temperature)} accepts {share} of {found.images:,} images ({found.errors:,} of "
+        f"{_edges(found, temperature)} accepts {share} of {found.images:,} images ({found.errors:,} of "
         f"{found.accepted:,} wrong); {unfamiliar:,} are unfamiliar."
     )
 
 
-def _edges(raw: RawBand, temperature: float | None) -> str:
+def _edges(found: Certificate, temperature: float | None) -> str:
     if temperature is None:
-        return f"The band of raw logits [{raw.low:.2f}, {raw.high:.2f}]"
-    band = probability_band(raw, temperature)
+        return f"The band of raw logits [{found.band.low:.2f}, {found.band.high:.2f}]"
+    band = found.served_band(temperature)
     return f"Band [{band.low}, {band.high}]"
 
 

@@ -24,11 +24,11 @@ import numpy as np
 from pydantic import Field
 from scipy.special import betaincinv
 
-from gate import Label
+from gate import Band, Label
 from gate.card import Interval, TrueClass
 from training.errors import DataError
 from training.evaluation.calibrate import Bools, Finding, Floats, Values, clopper_pearson, labelled
-from training.evaluation.raw_band import RawBand
+from training.evaluation.raw_band import RawBand, probability_band
 
 # Shares of the proposing split's images of a label that the candidates accept: 80 % to 100 % in steps of 0.1 %.
 COVERAGES = tuple(round(0.8 + step / 1000, 3) for step in range(201))
@@ -122,6 +122,10 @@ class Certificate(Finding):
     def complete(self) -> bool:
         """Whether both labels are certified."""
         return all(one.certified for one in self.classes.values())
+
+    def served_band(self, temperature: float) -> Band:
+        """Return the band of the card, in probabilities: the paper's as it is if no label is certified."""
+        return probability_band(self.band, temperature) if self.certified else Band()
 
 
 def propose_edges(logits: Values, *, coverages: Sequence[float] = COVERAGES) -> dict[Label, tuple[float, ...]]:

@@ -30,7 +30,7 @@ from training.evaluation.novelty import (
     score_novelty,
     set_threshold,
 )
-from training.evaluation.raw_band import RawBand, probability_band
+from training.evaluation.raw_band import RawBand
 from training.evaluation.selective_risk import RiskCoverage, SelectiveRisk, risk_coverage, selective_risk
 from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict_logits
 
@@ -100,7 +100,7 @@ class Guarantees:
         found = self.certificate
         if found is None:
             return CardBand()
-        band = probability_band(found.band, self.temperature) if found.certified else Band()
+        band = found.served_band(self.temperature)
         return CardBand(
             low=band.low,
             high=band.high,

@@ -87,8 +87,10 @@ def _titles(bands: dict[str, Band]) -> list[str]:
 
 
 def _of_certificate(found: Certificate) -> SelectiveRisk:
+    """Return coverage and risk among the familiar images, which are those of all other rows and of the curves."""
     risk = clopper_pearson(found.errors, found.accepted) if found.accepted else None
-    return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=found.coverage, risk=risk)
+    coverage = clopper_pearson(found.accepted, found.familiar)
+    return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=coverage, risk=risk)
 
 
 def _marks(evidence: Evidence, split: str, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
