@@ -253,6 +253,22 @@ def test_a_statement_does_not_grow_with_the_rows_in_postgresql(postgres: str) ->
     assert lengths[0] == lengths[1]
 
 
+def test_batches_of_any_length_share_the_statements_of_sqlite(tmp_path: Path) -> None:
+    """A connection keeps 128 statements with their values, of a thousand rows if SQLAlchemy chooses the number."""
+    store, lengths = Store(f"sqlite:///{tmp_path}/records.db"), set[int]()
+    put(store, [entry()])
+
+    @event.listens_for(store.engine, "before_cursor_execute")
+    def watch(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("INSERT INTO decisions"):
+            lengths.add(len(statement))
+
+    for count_ in range(1, 60):
+        put(store, [entry(f"face {number}") for number in range(count_)])
+    store.close()
+    assert len(lengths) == 20
+
+
 def test_only_new_rows_are_counted_and_kept_as_they_were(store: Store) -> None:
     put(store, first := [entry(f"face {number}") for number in range(3)])
     again = [replace(one, identity="changed") for one in first] + [entry("new", record=new_id())]
