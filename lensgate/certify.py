@@ -39,11 +39,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the result; the status is 1 unless both labels are certified, or a version was to be written and was."""
-    from service.review.recertify import LEAST_CONFIDENCE, recertify
+    from service.review.recertify import MIN_CONFIDENCE, recertify
     from service.review.served import Served
 
-    if options.confidence < LEAST_CONFIDENCE:
-        raise SettingsError(f"--confidence must be from {LEAST_CONFIDENCE:g} to below 1, not {options.confidence:g}")
+    if options.confidence < MIN_CONFIDENCE:
+        raise SettingsError(f"--confidence must be from {MIN_CONFIDENCE:g} to below 1, not {options.confidence:g}")
     settings = Settings.load({"models": options.models, "records_url": options.records_url})
     models = ModelStore(settings.models)
     model = models.load()

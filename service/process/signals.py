@@ -1,4 +1,4 @@
-"""Signals while the service starts: HUP and USR2 do nothing, and TERM and QUIT end even process 1 of a container."""
+"""Signals while the service starts: HUP and USR2 are ignored, and TERM and QUIT end even process 1 of a container."""
 
 import contextlib
 import os

@@ -31,7 +31,7 @@ MAX_LABELS = 20_000
 
 DEFAULT_RISK = 0.01
 
-LEAST_CONFIDENCE = 0.5
+MIN_CONFIDENCE = 0.5
 """Below it few or no verdicts would certify anything."""
 
 _RISKS = [1 / (1 + math.exp(-step / 25)) for step in range(-230, 176)]

@@ -21,7 +21,7 @@ from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Progress, read_progress
 from service.review.queue import ReviewQueue
-from service.review.recertify import LEAST_CONFIDENCE, Recertificate, recertify
+from service.review.recertify import MIN_CONFIDENCE, Recertificate, recertify
 from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
 from service.review.served import Served
@@ -85,9 +85,7 @@ class CertificateQuery(BaseModel):
     target_risk: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         None, description="For both labels; by default that of the card for each label, or 0.01"
     )
-    confidence: Annotated[float, Field(ge=LEAST_CONFIDENCE, lt=1.0)] = Field(
-        0.95, description="Of each label by itself"
-    )
+    confidence: Annotated[float, Field(ge=MIN_CONFIDENCE, lt=1.0)] = Field(0.95, description="Of each label by itself")
 
 
 ReviewerParameter = Annotated[Name | None, Query(description="Name of the reviewer; with tokens the name of the token")]

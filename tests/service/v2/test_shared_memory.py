@@ -17,7 +17,7 @@ SIZE, ROOM = 60_000, 20_000
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Let the kernel write a part of what goes beyond `size`, as it does where memory runs out."""
+    """Let the kernel write only the part of a file below `size`, as it does where memory runs out."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
