@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 from common import signals
+from common.thread_limit import explained_thread_limit
 from lensgate.parser import Parser
 from lensgate.streams import close_output, open_closed
 from service.process.signals import guard_start
@@ -66,12 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 for a reported error, 2 for wrong usage, 128 + n for signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     open_closed()
-    _guard_start(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding lacks must not end a run.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return _run(arguments)
+        with explained_thread_limit():
+            _guard_start(arguments)
+            return _run(arguments)
     except KeyboardInterrupt as stopped:
         return _status(stopped)
     except BrokenPipeError:

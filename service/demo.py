@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from common.thread_limit import explained_thread_limit
 from gate.errors import GateError
 from service.process.signals import guard_start
 from service.server import Server, make_server, serve
@@ -22,11 +23,12 @@ from service.settings import Settings
 
 def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
     """Run the service with the settings of the environment until Ctrl-C; return 1 if it cannot start."""
-    guard_start()
     try:
-        settings = Settings.load({}, {"LENSGATE_LOG_LEVEL": "warning", **environment})
-        server = make_server(settings)
-    except GateError as error:
+        with explained_thread_limit():
+            guard_start()
+            settings = Settings.load({}, {"LENSGATE_LOG_LEVEL": "warning", **environment})
+            server = make_server(settings)
+    except (GateError, OSError) as error:
         print(f"lensgate: {error}", file=sys.stderr)
         return 1
     # With tokens or TLS this caller lacks the credentials.

@@ -7,6 +7,7 @@ from typing import Self
 
 from prometheus_client import CollectorRegistry
 
+from common.thread_limit import explained_thread_limit
 from gate import DecodeBudget
 from gate.cores import usable_cores
 from service.errors import Draining
@@ -84,10 +85,11 @@ class Runtime:
 
     def start(self) -> None:
         """Start the threads."""
-        self.pipeline.start()
-        for part in (self.shadow, self.recorder):
-            if part is not None:
-                part.start()
+        with explained_thread_limit():
+            self.pipeline.start()
+            for part in (self.shadow, self.recorder):
+                if part is not None:
+                    part.start()
 
     async def close(self) -> None:
         """Drain and end the threads. The event loop stays free, so that probes are answered meanwhile."""

@@ -3,6 +3,7 @@
 import socket
 import sys
 
+from common.thread_limit import explained_thread_limit
 from gate.errors import GateError
 from service.access.shared_buckets import SharedBuckets
 from service.place import Place
@@ -15,17 +16,22 @@ from service.settings import Settings
 
 def main(options: WorkerOptions) -> int:
     """Serve until the parent ends this process; return 1 if it cannot start."""
-    guard_start()
     try:
-        with socket.socket(fileno=options.link) as connected:
-            ports = {name: getattr(options, name) for name in ("port", "metrics_port", "grpc_port")}
-            settings = Settings.load({**options.flags, **ports})
-            place = Place(options.number, options.count, ParentLink(connected), SharedBuckets(options.rates))
-            serve(make_server(settings, place))
+        with explained_thread_limit():
+            guard_start()
+            _serve(options)
     except (GateError, OSError, EOFError) as error:
         print(f"lensgate: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _serve(options: WorkerOptions) -> None:
+    with socket.socket(fileno=options.link) as connected:
+        ports = {name: getattr(options, name) for name in ("port", "metrics_port", "grpc_port")}
+        settings = Settings.load({**options.flags, **ports})
+        place = Place(options.number, options.count, ParentLink(connected), SharedBuckets(options.rates))
+        serve(make_server(settings, place))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from common.thread_limit import explained_thread_limit
 from service.process.json_logs import configure_logging
 from service.process.signals import guard_start
 from service.process.supervisor import Supervisor
@@ -72,8 +73,13 @@ class ParentOptions:
 
 def main(options: ParentOptions) -> int:
     """Run the workers until a signal ends them; return the exit status."""
-    guard_start()
-    configure_logging(options.log_level)
+    try:
+        with explained_thread_limit():
+            guard_start()
+            configure_logging(options.log_level)
+    except OSError as error:
+        print(f"lensgate: {error}", file=sys.stderr)
+        return 1
 
     def command(number: int, link: int) -> list[str]:
         return python_command("service.worker", replace(options.worker, number=number, link=link).encode())

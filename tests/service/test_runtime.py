@@ -63,6 +63,16 @@ def test_threads_start_with_the_runtime_and_end_with_it(tmp_path: Path, provider
     asyncio.run(run())
 
 
+def test_threads_that_cannot_be_started_are_an_error_with_a_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    runtime = build_runtime(Settings(records_url="off"), fake("1"))
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="raise the limit of processes"):
+        patched.setattr(threading.Thread, "start", start)
+        runtime.start()
+
+
 def test_probes_are_answered_until_the_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     closing, go = threading.Event(), threading.Event()
 
