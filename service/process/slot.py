@@ -29,6 +29,7 @@ class Slot:
     Args:
         number: from 1 on.
         command: makes the command line.
+        start_seconds: a worker that does not listen after this time is killed.
         shared: descriptors that the process inherits.
         clock: monotonic clock in seconds.
     """
@@ -38,6 +39,7 @@ class Slot:
         number: int,
         command: Command,
         *,
+        start_seconds: float,
         shared: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -46,6 +48,7 @@ class Slot:
         self.is_ready = False
         self.reading = b""
         self._command = command
+        self._start_seconds = start_seconds
         self._shared = tuple(shared)
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,11 +85,12 @@ class Slot:
         self._heard = self._clock()
 
     def kill_if_silent(self) -> bool:
-        """Kill a worker whose event loop hangs; return whether it was.
+        """Kill a worker that hangs, in its event loop or before it listens; return whether it was.
 
         One in an uninterruptible wait, as for a disk, ends later; it is killed again after the same time.
         """
-        is_silent = self.is_ready and self.is_alive and self._clock() - self._heard > SILENT_SECONDS
+        longest = SILENT_SECONDS if self.is_ready else self._start_seconds
+        is_silent = self.is_alive and self._clock() - self._heard > longest
         if is_silent:
             self.signal(signal.SIGKILL)
             self.heard()

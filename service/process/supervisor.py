@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from service.process.frames import Collected, Frame, Kind, WorkerReading, number_payload, split_number
-from service.process.slot import Command, Slot, describe_status
+from service.process.slot import SILENT_SECONDS, Command, Slot, describe_status
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,11 @@ class Supervisor:
         shared: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._slots = [Slot(number, command, shared=shared, clock=clock) for number in range(1, count + 1)]
+        self._slots = [
+            # A start loads up to two models, each about as long as a reload, after the packages.
+            Slot(number, command, start_seconds=2 * reload_seconds + SILENT_SECONDS, shared=shared, clock=clock)
+            for number in range(1, count + 1)
+        ]
         self._reload_seconds = reload_seconds
         self._clock = clock
         self._selector = selectors.DefaultSelector()
@@ -239,6 +243,10 @@ class Supervisor:
             if slot.is_ready and self._clock() < deadline:
                 return
             self._reloading = None
+            if not slot.is_ready and self._to_reload:
+                # The new files may have ended it, and would end the others.
+                self._to_reload = []
+                log.error("worker %d ended while it reloaded: the rest waits for the next HUP", slot.number)
         following = next((slot for slot in self._to_reload if slot.is_ready), None)
         if following is not None:
             self._to_reload.remove(following)

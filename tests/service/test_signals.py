@@ -207,6 +207,17 @@ def test_closed_pipe_ends_a_command_silently() -> None:
         assert process.wait(TIMEOUT) == 128 + signal.SIGPIPE
 
 
+def test_the_parent_of_workers_takes_over_with_signals_to_end_held_back() -> None:
+    code = (
+        "import os, signal; from service.process.signals import ENDING; from service.settings import Settings\n"
+        "from service.workers import become_parent\n"
+        "os.execve = lambda *_: print({*ENDING} <= signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+        "become_parent(Settings(port=0), {}, count=2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, 0)])
 def test_a_signal_before_a_program_handles_it_counts_once_it_does(sent: signal.Signals, status: int) -> None:
     code = (

@@ -19,6 +19,10 @@ from service.settings import Settings
 from service.workers import Machine, count_workers
 from tests.support.servers import wait_until
 
+START = 300.0
+
+SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
+
 
 @dataclass
 class Clock:
@@ -36,7 +40,7 @@ def ended(slot: Slot, status: int) -> None:
 
 def test_restart_delay_doubles_for_early_exits_and_resets_for_steady_workers() -> None:
     clock = Clock()
-    slot = Slot(1, lambda *_: [sys.executable, "-S", "-c", "raise SystemExit(3)"], clock=clock)
+    slot = Slot(1, lambda *_: [sys.executable, "-S", "-c", "raise SystemExit(3)"], start_seconds=START, clock=clock)
     waits = []
     for _ in range(9):
         slot.start()
@@ -51,7 +55,7 @@ def test_restart_delay_doubles_for_early_exits_and_resets_for_steady_workers() -
 
 def test_a_worker_that_hangs_is_killed_once_it_has_listened() -> None:
     clock = Clock()
-    slot = Slot(1, lambda *_: [sys.executable, "-S", "-c", "import time; time.sleep(60)"], clock=clock)
+    slot = Slot(1, lambda *_: SLEEP, start_seconds=START, clock=clock)
     slot.start()
     clock.now += SILENT_SECONDS + 1
     assert not slot.kill_if_silent()  # A model may take long to load.
@@ -63,6 +67,27 @@ def test_a_worker_that_hangs_is_killed_once_it_has_listened() -> None:
     # It may take a while to end: once is enough, and one line in the log.
     assert not slot.kill_if_silent()
     ended(slot, -signal.SIGKILL)
+
+
+def test_a_worker_that_hangs_before_it_listens_is_killed_later() -> None:
+    clock = Clock()
+    slot = Slot(1, lambda *_: SLEEP, start_seconds=START, clock=clock)
+    slot.start()
+    clock.now += START
+    assert not slot.kill_if_silent()
+    clock.now += 1
+    assert slot.kill_if_silent()
+    ended(slot, -signal.SIGKILL)
+
+
+def test_orders_to_a_worker_wait_until_it_handles_signals() -> None:
+    code = (
+        "import signal; held = signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "raise SystemExit(len(held & {signal.SIGHUP, signal.SIGUSR2}))"
+    )
+    slot = Slot(1, lambda *_: [sys.executable, "-S", "-c", code], start_seconds=START)
+    slot.start()
+    ended(slot, 2)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +126,7 @@ def test_an_order_to_reload_waits_for_a_worker_that_is_still_starting(monkeypatc
 
 def test_a_successor_is_given_the_last_reading_first() -> None:
     code = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(s.recv(100)); s.recv(1)"
-    slot = Slot(1, lambda _, link: [sys.executable, "-S", "-c", code, str(link)])
+    slot = Slot(1, lambda _, link: [sys.executable, "-S", "-c", code, str(link)], start_seconds=START)
     slot.reading = b"counts"
     channel = slot.start()
     found: list[Frame] = []

@@ -128,3 +128,33 @@ signal.pause()
         0,
         [f"worker 1 ended by signal SIGKILL; it starts again in {wait} s" for wait in (0.0, 0.5)],
     )
+
+
+def test_a_worker_that_ends_while_it_reloads_is_the_only_one_that_does(tmp_path: Path) -> None:
+    status, messages = run(
+        f"""
+send(b"R")
+if number == 2:
+    os.kill(os.getppid(), signal.SIGHUP)
+    receive(5)
+    open({str(tmp_path / "reloads")!r}, "x")
+elif not earlier:
+    send(b"S", bytes(8))
+    receive(5)
+    sys.exit(9)
+else:
+    signal.sigtimedwait([], 1.0)
+    os.kill(os.getppid(), signal.SIGTERM)
+signal.pause()
+""",
+        count=2,
+    )
+    assert (status, messages[1:]) == (
+        0,
+        [
+            "reloading one worker after the other",
+            "worker 1 ended by status 9; it starts again in 0.0 s",
+            "worker 1 ended while it reloaded: the rest waits for the next HUP",
+        ],
+    )
+    assert not (tmp_path / "reloads").exists()
