@@ -18,6 +18,7 @@ from service.http.failed_request import FailedRequest
 from service.metrics.records import RecordMetrics
 from service.records.audit_draws import Draw, DrawKind
 from service.records.decision_record import DecisionRecord
+from service.records.differences import Differences
 from service.records.failures import FailureFilters, find_failures
 from service.records.query import find_image, find_one
 from service.records.recorder import Recorder
@@ -29,6 +30,7 @@ from tests.support.servers import wait_until
 
 from .conftest import make_database
 from .stores import entry, names
+from .test_differences import PIXELS, SHADOW, decided, recorded
 
 LIMITS = Limits(max_rows=10**6, max_days=10**4, max_image_bytes=10**9)
 BODY = encode(portrait(512))
@@ -86,6 +88,7 @@ def recording(
     max_previews: int = 1_000,
     prune_seconds: float = 60.0,
     retention: RetentionClock | None = None,
+    differences: Differences | None = None,
 ) -> Iterator[Recorder]:
     recorder = Recorder(
         store,
@@ -96,6 +99,7 @@ def recording(
         max_previews=max_previews,
         prune_seconds=prune_seconds,
         retention=retention,
+        differences=differences,
     )
     recorder.start()
     try:
@@ -253,3 +257,11 @@ def test_closing_writes_the_last_failed_requests(store: Store, registry: Collect
         recorder.failures.observe(FailedRequest(503, "draining", "it ends", "/v1/decisions", "r1"))
     found, _ = find_failures(store, FailureFilters())
     assert [one["request_id"] for one in found] == ["r1"]
+
+
+def test_closing_writes_the_last_differences_of_a_shadow(store: Store, registry: CollectorRegistry) -> None:
+    differences = Differences(1.0)
+    answered = decided(store)
+    with recording(store, registry, differences=differences):
+        differences.differs(answered, SHADOW, PIXELS)
+    assert [row[0] for row in recorded(store)] == [answered.record]
