@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
@@ -85,6 +84,5 @@ def _is_main_thread() -> bool:
 
 
 def _exit(status: int) -> None:
-    with contextlib.suppress(Exception):
-        sys.stderr.flush()
+    # Without a flush, which would wait for a thread that writes to a full pipe.
     os._exit(status)

@@ -27,6 +27,13 @@ with interruptible((signal.SIGINT, signal.SIGTERM), grace=float(sys.argv[1])):
     time.sleep(600)
 """
 
+# Nobody reads its standard error.
+BLOCKED = """
+import sys, threading, time
+threading.Thread(target=sys.stderr.write, args=["x" * 2**20], daemon=True).start()
+time.sleep(0.5)
+"""
+
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
@@ -57,6 +64,17 @@ def test_second_signal_of_any_kind_exits_at_once(second: signal.Signals) -> None
 def test_hanging_block_exits_after_the_grace_period() -> None:
     ran = run_hanging(0.1, signal.SIGTERM)
     assert (ran.returncode, ran.stdout) == (128 + signal.SIGTERM, "interrupted\n")
+
+
+def test_block_exits_after_the_grace_period_while_a_thread_writes_to_a_full_pipe() -> None:
+    command = [sys.executable, "-c", BLOCKED + HANGING, "0.1", str(int(signal.SIGTERM))]
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}  # Otherwise there is nothing to flush.
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe) as process:
+        try:
+            assert process.wait(TIMEOUT) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
 
 
 def test_ignored_signal_stays_ignored() -> None:
