@@ -2,7 +2,9 @@
 
 import errno
 import fcntl
+import glob
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Collection, Iterator
@@ -66,7 +68,8 @@ def atomic_files(*paths: Path, outdated: Collection[Path] = ()) -> Iterator[tupl
     """Yield temporary files that replace `paths` together when the block ends; after an error all files stay.
 
     The last path says that the others are complete: it is removed before the first of them is replaced, and replaced
-    after them. All are written by then, so a full disk leaves the old files as they were.
+    after them. All are written by then, so a full disk leaves the old files as they were. The caller excludes other
+    writers: temporary files that a killed one left are removed first.
 
     Args:
         paths: the files; a temporary file has the suffix of its path.
@@ -75,6 +78,7 @@ def atomic_files(*paths: Path, outdated: Collection[Path] = ()) -> Iterator[tupl
     Raises:
         OSError: a file cannot be written.
     """
+    remove_unfinished(*paths)
     with ExitStack() as stack:
         # The first to enter is the last to be replaced.
         opened = [stack.enter_context(atomic_file(path, suffix=path.suffix)) for path in reversed(paths)]
@@ -83,6 +87,17 @@ def atomic_files(*paths: Path, outdated: Collection[Path] = ()) -> Iterator[tupl
             _flush(temporary)
         for path in (*outdated, paths[-1]):
             path.unlink(missing_ok=True)
+        # Otherwise a power failure may keep the last path beside a new first one.
+        _flush(paths[-1].parent)
+
+
+def remove_unfinished(*paths: Path) -> None:
+    """Remove the temporary files of these paths that killed writers left; the caller excludes running ones."""
+    for path in paths:
+        ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}({re.escape(path.suffix)})?")
+        for found in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if ours.fullmatch(found.name):
+                found.unlink(missing_ok=True)
 
 
 @contextmanager

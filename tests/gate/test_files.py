@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gate.files import atomic_files, read_at_most, read_regular, refusal
+from gate import files
+from gate.files import atomic_file, atomic_files, read_at_most, read_regular, refusal, remove_unfinished
 
 LIMIT = 2**31
 
@@ -39,7 +40,7 @@ def write(paths: list[Path], text: str, *, full_at: str = "") -> None:
             temporary.write_text(text)
 
 
-def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     paths = [tmp_path / "network.keras", tmp_path / "run.json"]
     write(paths, "first")
     (tmp_path / "old.txt").touch()
@@ -53,7 +54,7 @@ def test_several_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("stopped_at", [0, 1])
-def test_a_crash_between_two_files_leaves_no_last_one_beside_others_that_it_is_not_about(
+def test_crash_between_two_replacements_leaves_no_marker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: int
 ) -> None:
     paths = [tmp_path / "network.keras", tmp_path / "run.json"]
@@ -71,7 +72,37 @@ def test_a_crash_between_two_files_leaves_no_last_one_beside_others_that_it_is_n
     assert not paths[1].exists()
 
 
-def test_a_place_for_files_is_known_before_they_are_written(tmp_path: Path) -> None:
+def test_marker_is_removed_on_disk_before_the_first_file_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "network.keras", tmp_path / "run.json"]
+    write(paths, "first")
+    flush, kept = files._flush, []
+
+    def record(path: Path) -> None:
+        flush(path)
+        if path == tmp_path:
+            kept.append([one.read_text() if one.exists() else None for one in paths])
+
+    monkeypatch.setattr(files, "_flush", record)
+    write(paths, "second")
+    assert kept == [["first", None], ["second", None], ["second", "second"]]
+
+
+@pytest.mark.parametrize("name", ["network.keras", "run.json", "state"])
+def test_temporary_files_of_a_killed_writer_are_removed_and_similar_names_are_kept(tmp_path: Path, name: str) -> None:
+    similar = [tmp_path / one for one in (name, f".{name}", f".{name}.swp", f".other-{name}.12345678")]
+    for path in similar:
+        path.touch()
+    killed = [atomic_file(tmp_path / name), atomic_file(tmp_path / name, suffix=Path(name).suffix)]
+    for one in killed:
+        one.__enter__()
+    assert len(list(tmp_path.iterdir())) == len(similar) + 2
+    remove_unfinished(tmp_path / name, tmp_path / "absent/folder")
+    assert sorted(tmp_path.iterdir()) == sorted(similar)
+
+
+def test_place_for_files_is_checked_before_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert refusal(tmp_path / "new/folder") is None
     assert refusal(tmp_path / "file/folder") == f"{tmp_path / 'file'} is not a folder"

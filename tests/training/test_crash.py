@@ -67,7 +67,7 @@ def test_chain_killed_at_every_step_ends_with_a_complete_model(
     assert model.card.training.settings["batch_size"] == 64
     Scorer(model, device="cpu")
     assert (work / "report.html").read_text().endswith("</html>\n")
-    assert not list(work.rglob("*.partial*"))
+    assert {path.name for path in work.rglob(".*")} <= {".lensgate.lock", ".lensgate-all.lock"}
     assert main(["models", "verify", "7", "--models", str(models)]) == 0
     assert main(["train", "evaluate", "--records", str(work / "records"), "--models", str(models)]) == 0
     assert "bars" in capsys.readouterr().out

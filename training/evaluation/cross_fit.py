@@ -19,6 +19,7 @@ import numpy as np
 
 from common.storage import AnyPath
 from gate import Label
+from gate.files import remove_unfinished
 from gate.pixels import Pixels
 from training.data.dataset import Split
 from training.data.folds import split_folds
@@ -113,6 +114,7 @@ def pool(parts: Sequence[HeldOut]) -> HeldOut:
 def _score_fold(folder: Path, preset: Preset, *, seed: int, of: str) -> HeldOut:
     keras.backend.clear_session()  # Otherwise all networks stay in memory.
     records = folder / "records"
+    remove_unfinished(folder / SCORES_FILE)
     fitted = fit_network(records, folder, preset=preset, seed=seed)
     kept = TrainingState(folder / SCORES_FILE, key=f"{of} {_sha256(folder / NETWORK_FILE)} {seed}")
     if (arrays := kept.read()) is not None:

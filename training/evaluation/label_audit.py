@@ -21,7 +21,7 @@ from scipy.special import expit
 
 from common.terminal import is_formula
 from gate import Label
-from gate.files import write_atomically
+from gate.files import remove_unfinished, write_atomically
 from training.data.folds import Mask, split_folds
 from training.data.records import Records
 from training.model.checkpoint import TrainingState
@@ -141,6 +141,7 @@ def _out_of_fold_logits(train: Records, held_out: Records, path: Path, *, preset
         return arrays["logits"]
     keras.backend.clear_session()  # Otherwise all networks of the audit stay in memory.
     state = path.with_suffix(".state")
+    remove_unfinished(path, state)
     # Without patience the last epoch is used, so a few validation images are enough.
     watched = train.select(np.arange(min(len(train), preset.batch_size)))
     trained = train_network(train, watched, preset=preset, seed=seed, state=state, title=path.stem)

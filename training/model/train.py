@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from common.storage import AnyPath, locked
 from gate.cores import usable_cores
-from gate.files import atomic_files
+from gate.files import atomic_files, remove_unfinished
 from training.data.augment import augment
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
@@ -106,6 +106,7 @@ def fit_network(records: AnyPath, out: Path, *, preset: Preset, seed: int, comma
 
 
 def _fit(records: AnyPath, out: Path, *, preset: Preset, seed: int, command: str, fingerprint: str) -> FittedModel:
+    remove_unfinished(out / STATE_FILE)
     train, validation = load_parts(records, Split.TRAIN, Split.VALIDATION, size=preset.size, fingerprint=fingerprint)
     trained = train_network(train, validation, preset=preset, seed=seed, state=out / STATE_FILE, title="fit")
     run = FitRun(
