@@ -32,7 +32,7 @@ from gate.model_store import CURRENT_FILE
 from gate.onnx_runtime import onnxruntime
 from gate.pixels import Pixels
 from gate.scorer import Scorer
-from training.data.dataset import LEAST_IMAGES, Split
+from training.data.dataset import MIN_IMAGES, Split
 from training.data.records import Manifest, Records, load_records
 from training.drawing import Eyewear, draw_face
 from training.errors import ExportError, RecordsError
@@ -131,9 +131,9 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
 
 def refuse_few(images: int) -> None:
     """Raise ExportError if records hold too few images to verify an export."""
-    if images < LEAST_IMAGES:
+    if images < MIN_IMAGES:
         raise ExportError(
-            f"the export is verified on {LEAST_IMAGES} images, but the records hold {images}: add images, or drawn "
+            f"the export is verified on {MIN_IMAGES} images, but the records hold {images}: add images, or drawn "
             "faces (`lensgate train draw`) as --auxiliary"
         )
 

@@ -272,7 +272,7 @@ def test_a_fifo_among_the_images_is_a_fault_and_is_not_waited_for(tmp_path: Path
 
 
 def test_an_image_file_is_read_up_to_a_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.dataset.MOST_BYTES", 100)
+    monkeypatch.setattr("training.data.dataset.MAX_BYTES", 100)
     (fault,) = shards.decode_images([folder / IMAGES / "face-1.png"], 32)
     assert "at most 100 are read" in str(fault)
 

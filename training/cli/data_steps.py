@@ -13,7 +13,7 @@ from common.terminal import count, escape_controls
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import (
-    LEAST_IMAGES,
+    MIN_IMAGES,
     ImageDataSet,
     Provenance,
     Split,
@@ -132,8 +132,8 @@ def prepare(options: PrepareOptions) -> str:
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
         print(f"{size} x {size}: {count(len(shards), 'shard')}, {total / 1e6:.1f} MB")
-    if (kept := sum(map(manifest.count, Split))) < LEAST_IMAGES:
-        print(f"{count(kept, 'image')}: too few for an export, which takes {LEAST_IMAGES}", file=sys.stderr)
+    if (kept := sum(map(manifest.count, Split))) < MIN_IMAGES:
+        print(f"{count(kept, 'image')}: too few for an export, which takes {MIN_IMAGES}", file=sys.stderr)
     return _fit_command(options.records, sizes)
 
 

@@ -16,7 +16,7 @@ LARGEST_CURVE = 0.6  # of the tone curve: 0.15 of full scale for middle grey
 LARGEST_CONTRAST = 0.3
 LARGEST_BRIGHTNESS = 38.0  # grey levels
 LARGEST_CAST = 0.12  # of a colour channel
-LEAST_SATURATION, LARGEST_SATURATION = 0.5, 0.3  # largest decrease and increase
+MAX_DESATURATION, MAX_SATURATION = 0.5, 0.3
 
 
 def augment(images: Any, strength: float, *, seed: Any) -> Any:
@@ -86,7 +86,7 @@ def _lit(images: Any, chance: _RandomFactors) -> Any:
     contrast = tf.exp(chance(-LARGEST_CONTRAST, LARGEST_CONTRAST, 1, 1))
     brightness = chance(-LARGEST_BRIGHTNESS, LARGEST_BRIGHTNESS, 1, 1)
     cast = 1 + chance(-LARGEST_CAST, LARGEST_CAST, 3)
-    saturation = 1 + chance(-LEAST_SATURATION, LARGEST_SATURATION, 1, 1)
+    saturation = 1 + chance(-MAX_DESATURATION, MAX_SATURATION, 1, 1)
     mixed = saturation * tf.eye(3) + (1 - saturation) / 3  # Grey is the mean of the three colours.
     colours = cast[:, :, tf.newaxis] * mixed
     rows = tf.reshape(images, (tf.shape(images)[0], -1, 3))

@@ -9,7 +9,7 @@ from typing import TextIO
 from training.errors import DataError
 
 # A row of a thousand numbers takes a fiftieth of this.
-_MOST_CHARACTERS = 2**20
+_MAX_CHARACTERS = 2**20
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -57,11 +57,11 @@ def read_table(path: Path, required: Collection[str], *, optional: Collection[st
 
 def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with its line number; parsing line by line keeps an open quote from consuming later lines."""
-    for number, text in enumerate(iter(lambda: file.readline(_MOST_CHARACTERS), ""), start=1):
+    for number, text in enumerate(iter(lambda: file.readline(_MAX_CHARACTERS), ""), start=1):
         if "\0" in text:
             raise DataError(f"{path} line {number} contains a NUL character: save the table as UTF-8, not as UTF-16")
-        if len(text) == _MOST_CHARACTERS:
-            raise DataError(f"{path} line {number} has more than {_MOST_CHARACTERS:,} characters; is this a CSV table?")
+        if len(text) == _MAX_CHARACTERS:
+            raise DataError(f"{path} line {number} has more than {_MAX_CHARACTERS:,} characters; is this a CSV table?")
         try:
             cells = next(csv.reader([text.rstrip("\r\n")], strict=True), [])
         except csv.Error as error:

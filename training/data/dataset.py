@@ -29,10 +29,10 @@ CORRECTIONS_FILE = "corrections.csv"
 UNCLEAR = "unclear"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
 
-LEAST_IMAGES = 256
+MIN_IMAGES = 256
 """An exported graph is compared with its network on at least this many images."""
 
-MOST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """Of an image file, as in `lensgate bulk`: several files are read at a time."""
 
 _OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff")
@@ -156,7 +156,7 @@ def read_image_file(path: Path) -> bytes:
     Raises:
         OSError: the file cannot be read, is not a regular file, or has more than 64 MiB.
     """
-    return read_regular(path, MOST_BYTES)
+    return read_regular(path, MAX_BYTES)
 
 
 def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:

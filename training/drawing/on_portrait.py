@@ -26,7 +26,7 @@ from training.drawing.person import EYE_DISTANCE, EYE_HEIGHT, Person, draw_perso
 
 ZOOMS = (0.85, 1.0, 1.15)
 REACH = 0.12  # Largest distance of the eyes from their usual place, in shares of the edge.
-LEAST_MATCH = 0.45  # Correlation with the mean eye region; a face of another framing lies below.
+MIN_MATCH = 0.45  # Correlation with the mean eye region; a face of another framing lies below.
 TEMPLATE_BOX = (0.38, 0.56, 0.24, 0.76)  # Rows and columns of the eye region.
 
 
@@ -54,7 +54,7 @@ def add_to_portraits(portraits: Pixels, kind: Addition, *, seed: int) -> tuple[P
         The pictures, uint8 `[M, S, S, 3]` with M <= N, and the index of the portrait of each, `[M]`.
     """
     centres, zooms, match = locate_eyes(portraits)
-    chosen = np.flatnonzero(match >= LEAST_MATCH)
+    chosen = np.flatnonzero(match >= MIN_MATCH)
     if not len(chosen):
         return portraits[:0], chosen
     drawn = [

@@ -18,7 +18,7 @@ from training.errors import DataError
 # At 20 every logit is close to uninformative. Below 0.5 the data are almost separable, and the loss favours ever
 # smaller temperatures; on generators that a network has not seen, the best ones lay between 0.4 and 0.7.
 TEMPERATURES = (0.5, 20.0)
-MOST_BINS = 15
+MAX_BINS = 15
 IMAGES_A_BIN = 20
 # Probabilities of the correct label are clipped here for the log loss.
 SURE = 1e-7
@@ -141,13 +141,13 @@ def reliability(probability: Values, labels: Values, *, bins: int | None = None)
         probability: of glasses, `[N]`.
         labels: `[N]` of 0 and 1.
         bins: number of bins of about equal size; by default as many as leave `IMAGES_A_BIN` in each, at least 1 and at
-            most `MOST_BINS`. Equal probabilities share a bin, so there may be fewer.
+            most `MAX_BINS`. Equal probabilities share a bin, so there may be fewer.
 
     Raises:
         DataError: there are no images, or a value is not a number.
     """
     said, glasses = labelled(probability, labels, both=False)
-    count = min(MOST_BINS, max(1, len(said) // IMAGES_A_BIN)) if bins is None else bins
+    count = min(MAX_BINS, max(1, len(said) // IMAGES_A_BIN)) if bins is None else bins
     # Edges taken from the probabilities keep every bin filled, and ties in one bin independent of order.
     uppers = np.unique(np.quantile(said, np.arange(1, count + 1) / count, method="inverted_cdf"))
     bin_of = np.searchsorted(uppers, said)

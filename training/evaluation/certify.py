@@ -34,7 +34,7 @@ from training.evaluation.raw_band import RawBand, probability_band
 COVERAGES = tuple(round(0.8 + step / 1000, 3) for step in range(201))
 CAREFUL = 0.95
 """A sequence that can afford an error starts at or below this share of the images of its label."""
-MOST_IMAGES = 10**9
+MAX_IMAGES = 10**9
 SIGNS = {Label.GLASSES: 1.0, Label.NO_GLASSES: -1.0}
 """A logit times the sign of a label is its margin: it grows with the certainty of that label."""
 
@@ -235,8 +235,8 @@ def images_required(risk: float, *, target_risk: float, confidence: float, error
     def enough(accepted: int) -> bool:
         return upper_bound(errors + risk * accepted, accepted, confidence=confidence) <= target_risk
 
-    found = bisect_left(range(MOST_IMAGES), True, lo=1, key=enough)
-    return found if found < MOST_IMAGES else None
+    found = bisect_left(range(MAX_IMAGES), True, lo=1, key=enough)
+    return found if found < MAX_IMAGES else None
 
 
 def _edge(margins: Floats, coverage: float) -> float:
@@ -275,7 +275,7 @@ def _start(label: Label, edges: Sequence[float], scores: Floats, promise: Promis
     everything = int(_accepted(label, 0.0, scores).sum())
     careful = [index for index, count in enumerate(counts) if count <= CAREFUL * everything]
     terms = {"target_risk": promise.target_risks[label], "confidence": promise.confidence}
-    roomy, bare = (images_required(0.0, errors=errors, **terms) or MOST_IMAGES for errors in (1, 0))
+    roomy, bare = (images_required(0.0, errors=errors, **terms) or MAX_IMAGES for errors in (1, 0))
     comfortable = (index for index in careful if counts[index] >= roomy)
     possible = (index for index, count in enumerate(counts) if count >= bare)
     return next(comfortable, next(possible, max(careful, default=0)))

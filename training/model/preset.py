@@ -14,7 +14,7 @@ from training.errors import DataError
 
 SIZES = (32, 64, 128)
 """Input sizes that the paper compares, in pixels."""
-LEAST_TOWERS_SIZE = 128
+MIN_TOWERS_SIZE = 128
 """Smallest input, in pixels, for a second tower: below it thin frames are less than a pixel wide."""
 
 _LISTS = ("filters", "band_filters")
@@ -100,10 +100,10 @@ class Preset:
         edge = changed.size // 2 if changed.band_filters else changed.size
         if edge < 2 ** len(changed.filters):
             raise DataError(f"{len(changed.filters)} blocks reduce {edge} pixels to 0: use fewer")
-        if changed.band_filters and changed.size < LEAST_TOWERS_SIZE:
+        if changed.band_filters and changed.size < MIN_TOWERS_SIZE:
             raise DataError(
-                f"a tower on the eye band needs at least {LEAST_TOWERS_SIZE} pixels: prepare the records with "
-                f"--size {LEAST_TOWERS_SIZE}, or use --preset paper"
+                f"a tower on the eye band needs at least {MIN_TOWERS_SIZE} pixels: prepare the records with "
+                f"--size {MIN_TOWERS_SIZE}, or use --preset paper"
             )
         return changed
 

@@ -24,7 +24,7 @@ from training.report.page import (
 )
 
 EXAMPLES = 10
-MOST_PROBLEMS = 200
+MAX_PROBLEMS = 200
 
 
 def data(evidence: Evidence) -> Section:
@@ -82,9 +82,9 @@ def _counts(one: CardDataSet) -> list[tuple[str, ...]]:
 def _problems(problems: tuple[str, ...]) -> Html:
     if not problems:
         return paragraph("No file was left out.")
-    shown = [element("li", problem) for problem in problems[:MOST_PROBLEMS]]
-    if len(problems) > MOST_PROBLEMS:
-        shown.append(element("li", f"… and {len(problems) - MOST_PROBLEMS:,} more, in the manifest of the records."))
+    shown = [element("li", problem) for problem in problems[:MAX_PROBLEMS]]
+    if len(problems) > MAX_PROBLEMS:
+        shown.append(element("li", f"… and {len(problems) - MAX_PROBLEMS:,} more, in the manifest of the records."))
     return folded(f"{count(len(problems), 'remark')} on files and splits", element("ul", *shown))
 
 
