@@ -1,5 +1,6 @@
 """Text for a terminal, a log, a page or a spreadsheet, whatever names a caller or a file system chose."""
 
+import math
 from typing import Any
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -13,6 +14,13 @@ def escape_controls(text: str) -> str:
 def count(amount: int, one: str) -> str:
     """Format as 1 image or 2,000 images."""
     return f"{amount:,} {one if amount == 1 else one + 's'}"
+
+
+def percent_up(bound: float, *, decimals: int = 2) -> float:
+    """Return an upper bound in per cent, rounded up: one that is shown must not promise more than was computed."""
+    scale = 10.0**decimals
+    # To a millionth first: 100 * 0.07 is a little more than 7.
+    return math.ceil(round(100 * bound * scale, 6)) / scale
 
 
 def is_formula(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from common.terminal import percent_up
 from docs.generate.markdown import code, table
 from gate import ModelStore
 from gate.card import Card, Interval
@@ -17,16 +18,16 @@ def promise(card: Card) -> str:
     band = card.band
     rows = []
     for label, found in (band.classes or {}).items():
-        promised = f"at most {_percent(found.target_risk, 0)}" if found.certified else "none"
+        promised = f"at most {100 * found.target_risk:.10g} %" if found.certified else "none"
         truth = found.true_class
-        truly = f"{truth.errors:,} of {truth.accepted:,}, at most {_percent(truth.bound, 1)}" if truth else "-"
-        bound = _percent(found.bound, 2)
+        truly = f"{truth.errors:,} of {truth.accepted:,}, at most {percent_up(truth.bound):.2f} %" if truth else "-"
+        bound = f"{percent_up(found.bound):.2f} %"
         rows.append([code(label), promised, f"{found.accepted:,}", f"{found.errors:,}", bound, truly])
     columns = ["accepted as", "promised errors", "accepted faces", "wrong", "bound", "wrong among those that truly are"]
     accepted = _percent(band.coverage or 0, 1)
     text = (
         f"The band of version {card.version} is {band.low:g} to {band.high:g}. It accepts {accepted} of the faces,\n"
-        f"scored by {band.folds} networks. Each bound holds with confidence {band.confidence:g}."
+        f"scored by {band.folds} networks. Each bound holds with confidence {band.confidence}."
     )
     return f"{text}\n\n{table(columns, rows)}"
 

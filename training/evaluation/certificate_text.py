@@ -1,5 +1,6 @@
 """Describe a certificate in sentences."""
 
+from common.terminal import percent_up
 from gate import Label
 from training.evaluation.certify import Certificate, ClassCertificate
 
@@ -24,14 +25,14 @@ def describe(found: Certificate, *, temperature: float | None = None) -> tuple[s
 
 def describe_class(label: Label, found: ClassCertificate, confidence: float, *, papers: bool = False) -> str:
     """Describe the promise of one label, or how to get one; `papers` if the band in use is the paper's."""
-    counts = f"{found.accepted:,} accepted, {found.errors:,} wrong, bound {_percent(found.risk_bound)}"
-    sure = f"with confidence {confidence:g}"
+    counts = f"{found.accepted:,} accepted, {found.errors:,} wrong, bound {percent_up(found.risk_bound):g} %"
+    sure = f"with confidence {confidence}"
+    target = _percent(found.target_risk, digits=10)
     if found.certified:
-        target = _percent(found.target_risk)
         return f"Of the images accepted as {label} at most {target} are labelled wrongly {sure} ({counts})."
     edge = "the paper's" if papers else "a careful choice"
     return (
-        f"{label} is not certified at {_percent(found.target_risk)} {sure} ({counts}): {_remedy(label, found)}. "
+        f"{label} is not certified at {target} {sure} ({counts}): {_remedy(label, found)}. "
         f"Its edge of the band is {edge}, without a promise."
     )
 
@@ -42,7 +43,7 @@ def describe_true_class(label: Label, found: ClassCertificate, confidence: float
     truly = "with" if label is Label.GLASSES else "without"
     return (
         f"Of {seen.accepted:,} accepted faces {truly} glasses {seen.errors:,} are labelled wrongly; with confidence "
-        f"{confidence:g} at most {_percent(seen.bound)}, for this band taken as given."
+        f"{confidence} at most {percent_up(seen.bound):g} %, for this band taken as given."
     )
 
 
@@ -78,5 +79,5 @@ def _remedy(label: Label, found: ClassCertificate) -> str:
     return f"it takes about {found.images_needed:,} more labelled {faces} outside the training split"
 
 
-def _percent(share: float, *, digits: int = 3) -> str:
+def _percent(share: float, *, digits: int) -> str:
     return f"{100 * share:.{digits}g} %"

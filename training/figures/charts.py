@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from common.terminal import percent_up
 from gate import Band
 from gate.card import Interval
 from training.evaluation.calibrate import ReliabilityBin
@@ -222,7 +223,7 @@ def _mark(axes: Axes, mark: CurvePoint, colour: str, **look: Any) -> None:
     axes.plot([mark.coverage], [mark.risk], color=colour, label=mark.name, **point)
     if mark.bound is not None:
         axes.plot([mark.coverage] * 2, [mark.risk, mark.bound], color=colour, linewidth=1.4)
-        label = f"certified bound, {100 * mark.bound:g} %"
+        label = f"certified bound, {percent_up(mark.bound):g} %"
         axes.plot([mark.coverage], [mark.bound], "_", color=colour, markersize=12, markeredgewidth=2, label=label)
 
 

@@ -7,7 +7,7 @@ from training.evaluation.class_shares import ShareRisk
 from training.evaluation.raw_band import RawBand, probability_band
 from training.evaluation.selective_risk import SelectiveRisk
 from training.report.evidence import Evidence
-from training.report.formatting import percent
+from training.report.formatting import percent, upper
 from training.report.page import Html, MissingSection, Section, element, folded, joined, paragraph, table
 
 
@@ -30,7 +30,7 @@ def certificate(evidence: Evidence) -> Section | MissingSection:
 
 
 def _classes(found: Certificate) -> Html:
-    sure = f"{100 * found.confidence:g} %"
+    sure = f"{100 * found.confidence:.10g} %"
     head = ("label", "certified", "accepted", "wrong", f"at most wrong [{sure}]", "target")
     rows = [
         (
@@ -38,7 +38,7 @@ def _classes(found: Certificate) -> Html:
             "yes" if one.certified else "no",
             f"{one.accepted:,}",
             f"{one.errors:,}",
-            percent(one.risk_bound, decimals=2),
+            upper(one.risk_bound),
             percent(one.target_risk, decimals=2),
         )
         for label, one in found.classes.items()
@@ -54,13 +54,13 @@ def _shares(found: tuple[ShareRisk, ...], confidence: float) -> Html:
             percent(one.glasses),
             one.label,
             "-" if one.risk is None else percent(one.risk, decimals=2),
-            percent(one.bound, decimals=2),
+            upper(one.bound),
         )
         for one in found
     ]
     said = (
         "If another share of the images shows glasses, other shares of the accepted images are wrong. Each bound holds "
-        f"with confidence {confidence:g} for this band taken as given, and half of the error probability belongs to "
+        f"with confidence {confidence} for this band taken as given, and half of the error probability belongs to "
         "each of its two rates."
     )
     return joined(table(head, rows, words=2), paragraph(said))
@@ -91,5 +91,5 @@ def _row(label: Label, row: TestedEdge, temperature: float) -> tuple[str, ...]:
             Label.NO_GLASSES: RawBand(low=min(0.0, row.edge), high=0.0)}  # fmt: skip
     band = probability_band(side[label], temperature)
     edge = band.high if label is Label.GLASSES else band.low
-    bound = percent(row.bound, decimals=2)
+    bound = upper(row.bound)
     return f"{edge:g}", f"{row.accepted:,}", f"{row.errors:,}", bound, "yes" if row.certified else "no"

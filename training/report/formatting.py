@@ -1,5 +1,6 @@
 """Format numbers for the page."""
 
+from common.terminal import percent_up
 from gate import Band
 from gate.card import CardBand, Interval
 
@@ -10,6 +11,11 @@ _PERCENT = "\N{NO-BREAK SPACE}%"
 def percent(part: float, *, decimals: int = 1) -> str:
     """Format 0.9921 as 99.2 %."""
     return f"{100 * part:.{decimals}f}{_PERCENT}"
+
+
+def upper(bound: float) -> str:
+    """Format an upper bound of 0.00991 as 1.00 %, rounded up."""
+    return f"{percent_up(bound):.2f}{_PERCENT}"
 
 
 def share(interval: Interval | None) -> str:

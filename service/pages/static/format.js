@@ -17,6 +17,16 @@ export function percent(share, digits = 1) {
 }
 
 /**
+ * An upper bound in per cent with two decimals, rounded up: it must not promise more than was computed.
+ *
+ * @param {Value} bound
+ */
+export function upper(bound) {
+  // To a millionth first: 100 * 0.07 is a little more than 7.
+  return percent(known(bound) ? Math.ceil(Number((bound * 1e4).toFixed(6))) / 1e4 : bound, 2);
+}
+
+/**
  * A probability as "0.973". Rounding never yields 0.000 or 1.000; such values appear as "<0.001" or ">0.999".
  *
  * @param {Value} value

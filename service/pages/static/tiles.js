@@ -1,7 +1,19 @@
 // The tiles with the key figures, the latency of each stage, and the load.
 
 import { byId, h, say, svg } from "./dom.js";
-import { bytes, clock, count, counted, milliseconds, moment, percent, probability, rate, UNKNOWN } from "./format.js";
+import {
+  bytes,
+  clock,
+  count,
+  counted,
+  milliseconds,
+  moment,
+  percent,
+  probability,
+  rate,
+  UNKNOWN,
+  upper,
+} from "./format.js";
 import { exceedsLimit, recent, throughput, totals } from "./series.js";
 
 /** @import { Band, Drift, Operations, Records, Shadow, Span, Stage } from "../types" */
@@ -147,7 +159,7 @@ function wholeFact({ target_risk: risk, confidence }) {
 function classFacts({ confidence, folds }, classes) {
   const networks = folds && folds > 1 ? `, cross-fitted with ${folds} networks` : "";
   return Object.entries(classes).map(([label, one], index) => {
-    const bound = `at most ${percent(one.bound, 2)} wrong by ${counted(one.accepted, "accepted calibration image")}`;
+    const bound = `at most ${upper(one.bound)} wrong by ${counted(one.accepted, "accepted calibration image")}`;
     const promise = `Of the images accepted as ${label} at most ${percent(one.target_risk)} are labelled wrongly, with confidence ${confidence}${networks}`;
     const needed = one.images_needed
       ? `; certifying it takes about ${counted(one.images_needed, "more labelled face")}`
