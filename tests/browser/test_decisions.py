@@ -95,7 +95,7 @@ def test_times_are_entered_in_the_readers_time_zone(desk: Desk) -> None:
         expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("^2027-01-15T08:00(:00)?$"))
 
 
-def test_a_value_that_cannot_be_is_named(desk: Desk) -> None:
+def test_invalid_filter_value_is_named(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, allowed=["400"]) as page:
         visit(page, "/decisions?reason=bored")
         expect(page.get_by_role("alert")).to_contain_text("reason: Input should be")
@@ -135,7 +135,7 @@ def test_any_id_has_a_page_and_an_unknown_one_helps(desk: Desk) -> None:
         expect(page.locator(".result")).to_contain_text("face-7")
 
 
-def test_a_store_that_is_away_is_told(browser: Browser, tmp_path: Path) -> None:
+def test_unavailable_store_is_shown(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "records.db").mkdir()
     with open_desk(browser, tmp_path) as desk, open_page(browser, desk.running.url, allowed=["503"]) as page:
         answer = page.goto("/decisions/face-1")

@@ -45,9 +45,7 @@ def test_the_page_is_whole_and_accessible_at_every_width_and_in_both_schemes(
         check_accessibility(page)
 
 
-def test_every_documented_operation_is_there_with_its_parameters_and_its_answers(
-    browser: Browser, idle: Running
-) -> None:
+def test_every_openapi_operation_is_shown_with_parameters_and_responses(browser: Browser, idle: Running) -> None:
     paths = idle.client.get("/openapi.json").json()["paths"]
     with open_page(browser, idle.url) as page:
         open_docs(page)
@@ -90,7 +88,7 @@ def test_a_schema_is_named_and_shown_by_an_example(browser: Browser, idle: Runni
         expect(page.locator("#get-v1-decisions")).to_contain_text("RecordPage")
 
 
-def test_it_is_read_and_narrowed_by_keyboard(browser: Browser, idle: Running) -> None:
+def test_operations_are_filtered_and_read_by_keyboard(browser: Browser, idle: Running) -> None:
     with open_page(browser, idle.url) as page:
         open_docs(page)
         tab_to(page, "#filter")
@@ -189,7 +187,7 @@ def test_failed_load_is_shown_and_retried(browser: Browser, idle: Running) -> No
         expect(page.locator("#trouble")).to_be_hidden()
 
 
-def test_with_tokens_any_that_is_known_opens_it_and_the_commands_carry_one(browser: Browser, guarded: Running) -> None:
+def test_any_known_token_opens_the_docs_and_commands_send_a_token(browser: Browser, guarded: Running) -> None:
     with open_page(browser, guarded.url) as page:
         page.goto("/docs")
         expect(page).to_have_url(f"{guarded.url}/login?next=/docs")

@@ -92,7 +92,7 @@ def test_an_example_of_an_error_leads_to_its_request(browser: Browser, restarted
         check_accessibility(page)
 
 
-def test_failed_loads_are_told_with_their_runbooks(browser: Browser, restarted: Running) -> None:
+def test_failed_loads_are_shown_with_their_runbooks(browser: Browser, restarted: Running) -> None:
     loads = {"model": True, "tokens": True, "certificate": True}
     with open_page(browser, restarted.url) as page:
         change_snapshot(page, lambda snapshot: snapshot.update(loads=loads))

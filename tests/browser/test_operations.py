@@ -138,7 +138,7 @@ def test_long_latencies_do_not_widen_the_page_on_the_smallest_phone(browser: Bro
         check_accessibility(page)
 
 
-def test_scores_are_drawn_with_the_band_and_the_reference_and_told_in_words(browser: Browser, busy: Running) -> None:
+def test_score_chart_has_band_reference_and_text_alternative(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
         expect(page.locator("#scores .bar")).to_have_count(20)

@@ -33,7 +33,7 @@ def test_before_the_first_answer_the_places_of_the_numbers_are_kept(browser: Bro
         check_accessibility(page)
 
 
-def test_records_that_fail_are_told_and_do_not_hide_the_rest(browser: Browser, busy: Running) -> None:
+def test_failing_records_are_shown_beside_the_other_numbers(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url, allowed=["503"]) as page:
         change_snapshot(page, lambda snapshot: snapshot["records"].update(state="failing", dropped=1200, queued=7))
         page.route("**/v1/decisions?*", refuse(503, "records_unavailable", "the database is locked"))
@@ -45,9 +45,7 @@ def test_records_that_fail_are_told_and_do_not_hide_the_rest(browser: Browser, b
         check_accessibility(page)
 
 
-def test_a_history_that_cannot_be_read_is_replaced_by_what_the_service_remembers(
-    browser: Browser, busy: Running
-) -> None:
+def test_failed_history_request_falls_back_to_the_service_memory(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url, allowed=["503"]) as page:
         page.route("**/v1/operations/history?*", refuse(503, "records_unavailable", "the database is locked"))
         page.goto("/")
@@ -74,7 +72,7 @@ def test_a_store_that_is_slow_is_asked_once_at_a_time(browser: Browser, busy: Ru
         expect(page.locator(".thumb")).to_have_count(12)
 
 
-def test_scores_that_drift_are_told(browser: Browser, busy: Running) -> None:
+def test_drift_is_shown_as_trouble(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         change_snapshot(page, lambda snapshot: snapshot.update(drift={"psi": 0.31, "limit": 0.12}))
         page.goto("/")
@@ -82,7 +80,7 @@ def test_scores_that_drift_are_told(browser: Browser, busy: Running) -> None:
         expect(page.locator("#drift-note")).to_have_text("above the limit 0.120")
 
 
-def test_a_dead_inference_thread_is_told(browser: Browser, busy: Running) -> None:
+def test_dead_inference_thread_is_shown_as_trouble(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         change_snapshot(page, lambda snapshot: snapshot.update(state="failed"))
         page.goto("/")
@@ -98,9 +96,7 @@ def test_a_service_that_drains_says_so(browser: Browser) -> None:
         expect(page.locator("#state")).to_have_text("Draining")
 
 
-def test_a_service_that_is_away_leaves_its_last_numbers_dimmed_until_it_is_back(
-    browser: Browser, busy: Running
-) -> None:
+def test_unreachable_service_dims_the_last_numbers_until_it_answers(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url, allowed=["ERR_FAILED"]) as page:
         page.goto("/")
         wait_for_numbers(page)
@@ -158,7 +154,7 @@ def hide(page: Page, *, is_hidden: bool) -> None:
     )
 
 
-def test_a_service_that_is_away_is_asked_ever_more_rarely_until_it_answers(browser: Browser, idle: Running) -> None:
+def test_unreachable_service_is_polled_with_growing_delay(browser: Browser, idle: Running) -> None:
     with open_page(browser, idle.url) as page:
         # A document without scripts, so that no other code sets timers.
         page.route("**/blank", lambda route: route.fulfill(body=BLANK, content_type="text/html"))

@@ -53,9 +53,7 @@ def test_a_trial_changes_no_figure_of_production(browser: Browser, busy: Running
     assert counted() == before + 1
 
 
-def test_of_several_files_the_first_is_decided_about_and_the_others_are_mentioned(
-    browser: Browser, busy: Running
-) -> None:
+def test_several_dropped_files_decide_the_first_and_name_the_rest(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
         wait_for_numbers(page)

@@ -168,7 +168,7 @@ def test_two_reviewers_never_see_the_same_image(desk: Desk) -> None:
     assert sorted(desk.said()) == [f"face-{index}" for index in range(30, 36)]
 
 
-def test_what_was_skipped_can_be_had_again(desk: Desk) -> None:
+def test_skipped_image_can_be_reviewed_later(desk: Desk) -> None:
     desk.fill(2)
     with desk.sit_down() as page:
         shown(page, "face-0")
@@ -265,7 +265,7 @@ def test_verdicts_are_downloaded(desk: Desk) -> None:
         assert record.encode() in download.value.path().read_bytes()
 
 
-def test_with_tokens_the_reviewer_is_who_logged_in(browser: Browser, tmp_path: Path) -> None:
+def test_reviewer_name_is_that_of_the_token(browser: Browser, tmp_path: Path) -> None:
     secret = token_urlsafe()
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[[token]]\nname = "carla"\nsha256 = "{hash_token(secret)}"\nscopes = ["review"]\n')

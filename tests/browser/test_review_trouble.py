@@ -107,7 +107,7 @@ def test_empty_queue_is_shown_until_an_image_arrives(desk: Desk) -> None:
         shown(page, "face-0")
 
 
-def test_records_that_are_off_are_said(browser: Browser) -> None:
+def test_disabled_records_are_shown(browser: Browser) -> None:
     with running_service() as running, open_page(browser, running.url, width=NARROW, allowed=REFUSED) as page:
         page.goto("/review")
         page.get_by_label("Your name").fill("Anna")
@@ -118,7 +118,7 @@ def test_records_that_are_off_are_said(browser: Browser) -> None:
         check_width(page)
 
 
-def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
+def test_failing_store_is_shown_and_retried(desk: Desk) -> None:
     desk.fill(1)
     with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
         problem = {"status": 503, "code": "records_unavailable", "detail": "the record store is unavailable"}
@@ -135,7 +135,7 @@ def test_a_store_that_fails_is_said_and_tried_again(desk: Desk) -> None:
         shown(page, "face-0")
 
 
-def test_a_picture_that_is_gone_is_said(desk: Desk) -> None:
+def test_missing_preview_is_shown(desk: Desk) -> None:
     desk.fill(2)
     with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
         page.route("**/v1/decisions/*/image", lambda route: route.fulfill(status=404))
@@ -216,7 +216,7 @@ def test_without_storage_the_page_asks_for_the_name_each_time(desk: Desk) -> Non
         shown(page, "face-0")
 
 
-def test_a_filter_that_cannot_be_is_named_and_not_tried_again(desk: Desk) -> None:
+def test_invalid_filter_is_shown_and_not_retried(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
         page.goto("/review?min_probability=2")
         page.get_by_label("Your name").fill("Anna")

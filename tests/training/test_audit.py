@@ -152,9 +152,7 @@ def test_an_audit_that_was_killed_goes_on_after_its_last_epoch(
     assert kept == {f"round-{turn}-fold-{fold}.npz" for turn in (1, 2) for fold in (1, 2)}
 
 
-def test_what_a_person_keeps_of_the_proposals_corrects_the_data_set(
-    audited: tuple[Path, list[Issue]], data: Path, tmp_path: Path
-) -> None:
+def test_kept_proposals_correct_the_data_set(audited: tuple[Path, list[Issue]], data: Path, tmp_path: Path) -> None:
     _, issues = audited
     (proposal,) = write_issues(issues, tmp_path, data_sets=["bars"])
     assert proposal.name == "proposed_corrections.csv"
@@ -202,7 +200,7 @@ def test_a_network_learns_both_labels_however_many_are_doubted(
     assert min(learned) > 0
 
 
-def test_the_page_holds_its_pictures_fetches_nothing_and_escapes_what_it_is_told(tmp_path: Path) -> None:
+def test_contact_sheet_embeds_its_images_and_escapes_names(tmp_path: Path) -> None:
     issues = [
         Issue(name, f"face-{number}", given=Label.GLASSES, suggested=Label.NO_GLASSES, score=0.25)
         for number, name in enumerate(("<script>", '"quoted"'))

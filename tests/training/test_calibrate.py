@@ -54,7 +54,7 @@ def test_images_all_on_their_side_leave_the_logits_alone(logits: list[float]) ->
     assert fit_temperature(np.array(logits), np.array([0.0, 0.0, 1.0, 1.0])) == 1.0
 
 
-def test_images_almost_all_on_their_side_sharpen_no_further_than_the_bound() -> None:
+def test_nearly_separable_logits_have_a_temperature_at_the_lower_bound() -> None:
     found = fit_temperature(np.array([-1.0, 1.0, 0.001]), np.array([0.0, 1.0, 0.0]))
     assert found == pytest.approx(TEMPERATURES[0], rel=1e-3)
     assert found >= TEMPERATURES[0]
@@ -79,7 +79,7 @@ def test_logits_that_say_the_opposite_are_softened_up_to_the_bound() -> None:
         ([1.0, 2.0], [0.0, 0.5], "neither 0 nor 1"),
     ],
 )
-def test_what_cannot_be_fitted_says_why(
+def test_calibration_error_names_the_reason(
     measure: Callable[[Floats, Floats], object], logits: list[float], labels: list[float], fault: str
 ) -> None:
     with pytest.raises(DataError, match=fault):

@@ -187,7 +187,7 @@ def test_a_run_that_is_not_finished_is_refused(run: Path, tmp_path: Path) -> Non
         load_fitted(tmp_path)
 
 
-def test_what_is_exported_is_right_and_equals_the_network(models: Path, run: Path, records: Path) -> None:
+def test_exported_graph_is_accurate_and_equals_the_network(models: Path, run: Path, records: Path) -> None:
     model = ModelStore(models).load()
     scorer = Scorer(model)
     test = load_records(records, Split.TEST)
@@ -226,7 +226,7 @@ def test_the_card_carries_drawn_portraits_and_their_scores(models: Path) -> None
         assert (score.probability, score.novelty) == (sample.glasses_probability, sample.novelty)
 
 
-def test_a_version_is_never_overwritten_and_the_next_is_not_served_unasked(
+def test_export_never_overwrites_a_version_and_does_not_promote_the_next(
     models: Path, run: Path, records: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(models, tmp_path, dirs_exist_ok=True)
@@ -263,7 +263,7 @@ def test_the_same_file_twice_is_in_one_split_alone(tmp_path: Path) -> None:
     assert sum(manifest.count(split) for split in Split) == 57
 
 
-def test_a_fingerprint_changes_with_a_pixel_or_a_label_and_with_nothing_else(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_pixels_and_labels_alone(tmp_path: Path) -> None:
     def fingerprint(folder: Path) -> str:
         return write_records([read_dataset(folder)], folder / "out", sizes=[SIZE], seed=0).data[0].fingerprint
 
@@ -313,7 +313,7 @@ def test_an_export_is_not_checked_on_a_handful(models: Path, run: Path) -> None:
         (["--size", "32", "--folds", "16"], "takes 15 images of each label outside calibration and test, but 14 are"),
     ],
 )
-def test_one_command_refuses_what_cannot_end_well_before_it_trains(
+def test_train_all_refuses_invalid_options_before_training(
     arguments: list[str], fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, work = write_dataset(tmp_path / "bars", half(40)), tmp_path / "work"

@@ -87,12 +87,14 @@ def test_a_run_that_was_fitted_to_other_records_is_refused(records: Path, runs: 
         compare_runs(records, [runs[0], tmp_path / "run"])
 
 
-def test_one_run_is_no_comparison(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_comparison_of_one_run_is_an_error(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", "compare", "--run", str(runs[0]), "--out", str(tmp_path)]) == 1
     assert "two runs" in capsys.readouterr().err
 
 
-def test_what_cannot_be_compared_or_written_is_refused_before_a_network_is_loaded(
+def test_invalid_comparison_is_refused_before_a_network_is_loaded(
     records: Path, runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.evaluation.compare.load_fitted", lambda _: pytest.fail("loaded"))
@@ -123,5 +125,5 @@ def test_seeds_are_held_against_each_other_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3], ids=["one seed", "differences that do not scatter"])
-def test_nothing_is_said_where_chance_cannot_be_seen(seeds: int) -> None:
+def test_too_few_seeds_have_the_p_value_one(seeds: int) -> None:
     assert paired_p([0.5] * seeds, [0.6] * seeds) == 1

@@ -115,7 +115,7 @@ def test_all_trials_are_run_and_every_worker_is_told(machines: Machines) -> None
     assert machines.losses == {"1": 0.1, "0": 0.2}
 
 
-def test_the_trial_of_a_silent_worker_is_given_to_the_next_and_counts_once(
+def test_trial_of_a_silent_worker_is_reassigned_and_counted_once(
     machines: Machines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machines.ask("a")
@@ -133,7 +133,7 @@ def test_the_trial_of_a_silent_worker_is_given_to_the_next_and_counts_once(
     assert (machines.ask("a"), machines.ask("b")) == ("STOPPED", "STOPPED")
 
 
-def test_what_the_chief_s_own_storage_takes_makes_no_worker_silent(
+def test_slow_save_of_the_chief_does_not_count_against_its_workers(
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machines.ask("a")
@@ -152,7 +152,7 @@ def test_what_the_chief_s_own_storage_takes_makes_no_worker_silent(
     assert machines.ask("a") == "1"
 
 
-def test_a_worker_that_comes_back_late_ends_its_trial_for_the_other(machines: Machines) -> None:
+def test_late_result_of_a_reassigned_trial_is_counted_once(machines: Machines) -> None:
     machines.ask("a")
     machines.now += LEASE + 1
     assert machines.ask("b") == "0"
@@ -202,7 +202,7 @@ def test_an_end_between_two_runs_of_a_trial_is_not_its_end(machines: Machines) -
     assert machines.losses == {"0": pytest.approx(0.2)}
 
 
-def test_a_worker_that_died_waiting_keeps_nobody(machines: Machines) -> None:
+def test_idle_worker_that_died_does_not_keep_the_chief_running(machines: Machines) -> None:
     machines.ask("a")
     machines.ask("b")
     machines.end("1")
@@ -215,7 +215,7 @@ def test_a_worker_that_died_waiting_keeps_nobody(machines: Machines) -> None:
     assert machines.chief.is_done()
 
 
-def test_a_chief_that_is_started_again_leaves_the_workers_their_trials(machines: Machines) -> None:
+def test_restarted_chief_keeps_the_trials_of_its_workers(machines: Machines) -> None:
     machines.ask("a")
     machines.ask("b")
     machines.start()
@@ -229,7 +229,7 @@ def test_a_chief_that_is_started_again_leaves_the_workers_their_trials(machines:
     assert machines.ask("c") == "1"
 
 
-def test_a_chief_that_is_started_again_at_the_end_ends_though_nobody_comes(machines: Machines) -> None:
+def test_restarted_chief_of_a_finished_search_ends_after_the_lease(machines: Machines) -> None:
     for trial in ("0", "1"):
         machines.ask("a")
         machines.end(trial)
@@ -271,7 +271,9 @@ def test_a_trial_of_another_search_is_refused_and_the_others_go_on(machines: Mac
     assert machines.ask("a") == "0"
 
 
-def test_a_chief_that_cannot_save_answers_nobody_and_ends(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chief_that_cannot_save_refuses_every_worker_and_fails(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_: SingleFileOracle) -> None:
         raise StorageError("no such bucket")
 
@@ -397,7 +399,7 @@ def test_a_worker_asks_again_where_the_chief_went(client: Callable[..., ChiefCli
         (grpc.StatusCode.NOT_FOUND, "unknown trial 0; start this worker again"),
     ],
 )
-def test_a_worker_says_what_keeps_it(
+def test_worker_that_gives_up_names_the_reason(
     client: Callable[..., ChiefClient], monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, text: str
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", -1)

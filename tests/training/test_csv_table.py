@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
         "file names",
     ],
 )
-def test_what_spreadsheets_write_is_read(text: str, folder: Path) -> None:
+def test_csv_of_spreadsheets_is_read(text: str, folder: Path) -> None:
     assert names(folder, text) == ["face-1=0", "face-2=1"]
 
 

@@ -67,7 +67,7 @@ def test_eyewear_changes_the_face_at_the_eyes_and_nowhere_else(eyewear: Eyewear,
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_at_64_pixels_frames_and_sunglasses_show_and_faint_glasses_hardly_do(seed: int) -> None:
+def test_frames_and_sunglasses_are_visible_at_64_pixels_and_faint_glasses_hardly_are(seed: int) -> None:
     bare = pixels(face(seed, Eyewear.NONE).reduce(SIZE // 64))
     change = {kind: np.abs(pixels(face(seed, kind).reduce(SIZE // 64)) - bare)[22:40, 12:52].mean() for kind in WORN}
     assert 0.2 < change[Eyewear.FAINT] < 6

@@ -265,7 +265,7 @@ def test_two_figures_on_one_page_share_no_id_that_differs() -> None:
     assert not clips[0] & clips[1]
 
 
-def test_text_that_looks_like_markup_or_mathematics_is_written_as_it_stands() -> None:
+def test_markup_and_math_in_text_are_drawn_literally() -> None:
     svg = as_svg(grid(CaptionedImage(FACES[0], r"<b>$\frac$&")), "hostile")
     assert r"&lt;b&gt;$\frac$&amp;" in svg
     assert "<b>" not in svg

@@ -69,7 +69,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert_same(train_network(*parts(records), preset=preset, seed=3, state=state), whole)
 
 
-def test_a_state_of_another_run_or_half_of_one_is_not_gone_on_from(records: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_another_run_or_truncated_is_ignored(records: Path, tmp_path: Path) -> None:
     state, preset = tmp_path / STATE_FILE, PRESET.changed(epochs=1)
     train_network(*parts(records), preset=preset, seed=1, state=state)
     assert_same(
@@ -99,9 +99,7 @@ def test_a_finished_fit_is_not_repeated_and_another_replaces_it(
 
 
 @pytest.mark.parametrize("patience", [0, 2])
-def test_a_run_whose_loss_is_not_a_number_ends_and_leaves_the_one_before(
-    records: Path, tmp_path: Path, patience: int
-) -> None:
+def test_nan_loss_is_an_error_and_keeps_the_earlier_run(records: Path, tmp_path: Path, patience: int) -> None:
     before = fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1).run
     wild = PRESET.changed(learning_rate=1e30, patience=patience)
     for _ in range(2):  # The second time from the checkpoint.
@@ -110,7 +108,7 @@ def test_a_run_whose_loss_is_not_a_number_ends_and_leaves_the_one_before(
     assert load_fitted(tmp_path).run == before
 
 
-def test_the_best_epoch_before_a_loss_that_is_not_a_number_is_kept() -> None:
+def test_nan_loss_keeps_the_best_earlier_epoch() -> None:
     progress = TrainingProgress(PRESET.changed(patience=2), TrainingState(None, key=""))
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     network.compile()
@@ -217,7 +215,7 @@ def test_every_variant_of_the_network_learns(records: Path, change: dict[str, ob
     assert losses[-1] < losses[0] * 0.7
 
 
-def test_a_full_disk_leaves_the_run_before_and_the_next_try_trains_nothing_again(
+def test_full_disk_keeps_the_earlier_run_and_the_retry_does_not_train(
     records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1).run

@@ -17,7 +17,7 @@ with without_notes():
 """
 
 
-def test_notes_are_omitted_and_everything_else_stays_even_when_the_process_aborts() -> None:
+def test_native_log_drops_notes_and_keeps_errors_of_an_aborted_process() -> None:
     ran = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert not any(text in ran.stderr for text in ("oneDNN", "retracing"))
     assert all(text in ran.stderr for text in ("a warning", "another warning", "a progress bar", "the last words"))

@@ -41,7 +41,7 @@ def test_the_unlabelled_images_of_a_data_set_are_predicted(tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("out", "text"), [("", "is a folder: name the table to write"), ("file/p.csv", "Not a directory|File exists")]
 )
-def test_a_table_that_cannot_be_written_is_refused_before_an_image_is_read(
+def test_unwritable_predictions_are_refused_before_images_are_read(
     out: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()

@@ -103,7 +103,7 @@ def test_a_bucket_holds_what_a_folder_holds(folder: Path, tmp_path: Path, bucket
         assert_same(part, load_records(here, split, size=32))
 
 
-def test_run_again_it_decodes_what_is_new_and_leaves_alone_what_is_not_its_own(
+def test_second_prepare_decodes_new_images_only_and_keeps_foreign_objects(
     folder: Path, memory: StoragePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_atomically(memory / "shards/32/mine.tfrecord", b"of another program")
@@ -187,7 +187,7 @@ def test_a_copy_that_another_process_is_writing_is_left_alone(folder: Path, memo
 
 
 @pytest.mark.parametrize("name", ["../../mine.tfrecord", "/mine.tfrecord", "shards/32/../mine.tfrecord"])
-def test_a_manifest_whose_shards_lie_elsewhere_is_none(folder: Path, memory: StoragePath, name: str) -> None:
+def test_manifest_with_a_shard_outside_its_folder_is_refused(folder: Path, memory: StoragePath, name: str) -> None:
     """Without the check, a writer of the bucket could overwrite any file of a reader."""
     file = prepare(folder, memory).shards[32][0].file
     write_atomically(
@@ -210,7 +210,7 @@ def test_a_damaged_copy_is_deleted_and_fetched_anew(folder: Path, memory: Storag
     assert_same(load_records(memory, Split.TRAIN), expected)
 
 
-def test_a_shard_that_is_damaged_changed_or_gone_is_no_shard(folder: Path, memory: StoragePath) -> None:
+def test_damaged_changed_or_missing_shard_is_an_error(folder: Path, memory: StoragePath) -> None:
     prepare(folder, memory)
     shard = a_shard(memory)
     whole = shard.read_bytes()
@@ -237,7 +237,7 @@ def test_a_folder_s_shard_that_is_damaged_or_gone_is_named(folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize("images", [0, 1])
-def test_a_shard_that_was_cut_between_two_images_is_named_and_decoded_again(
+def test_shard_truncated_between_images_is_an_error_and_decoded_again(
     folder: Path, tmp_path: Path, images: int
 ) -> None:
     """Its checksums are intact, as those of a file without an image are."""
@@ -282,7 +282,7 @@ def test_shards_that_go_while_they_are_written_are_not_finished(
     assert not (memory / MANIFEST_FILE).is_file()
 
 
-def test_where_no_copy_can_be_kept_is_said(
+def test_unwritable_cache_is_an_error_that_names_the_setting(
     folder: Path, memory: StoragePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(folder, memory)

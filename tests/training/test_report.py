@@ -483,7 +483,7 @@ def test_the_same_inputs_give_the_same_page(made: Made, tmp_path: Path) -> None:
     assert write_report(made.sources, tmp_path / "again.html").read_text() == made.page
 
 
-def test_what_was_not_made_is_named_with_its_command(
+def test_report_of_an_uncalibrated_run_names_the_missing_steps(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole command, on an uncalibrated run, with every figure saved."""
@@ -531,7 +531,7 @@ def test_records_that_the_model_did_not_learn_from_are_refused(made: Made, tmp_p
         write_report(replace(made.sources, records=tmp_path / "records"), tmp_path)
 
 
-def test_a_model_that_was_exported_before_its_band_was_certified_is_refused(made: Made, tmp_path: Path) -> None:
+def test_report_refuses_a_model_exported_before_certify(made: Made, tmp_path: Path) -> None:
     write_model(tmp_path, model_of(_graph(), made.card.text().model_copy(update={"band": CardBand()})))
     with pytest.raises(RecordsError, match="train export"):
         write_report(replace(made.sources, models=tmp_path), tmp_path)
@@ -587,7 +587,7 @@ def test_a_result_on_other_records_is_refused(made: Made, tmp_path: Path, step: 
 
 
 @pytest.mark.parametrize("kind", ["page", "figures"])
-def test_a_page_that_cannot_be_written_is_refused_before_an_image_is_scored(
+def test_unwritable_report_is_refused_before_images_are_scored(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr("training.report.gather", lambda _: pytest.fail("scored"))

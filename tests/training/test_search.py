@@ -330,7 +330,7 @@ def test_a_fault_is_raised_as_it_is_and_its_trial_run_again(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("choose", [random, bayesian])
-def test_the_first_trial_is_what_is_there_and_bayes_looks_near_the_best(
+def test_first_trial_is_the_current_preset_and_bayes_samples_near_the_best(
     choose: Callable[..., keras_tuner.Oracle], tmp_path: Path
 ) -> None:
     def measure(values: TrialValues, state: AnyPath) -> TrialMetrics:
@@ -397,7 +397,7 @@ def pretended(parts: study.StudyParts, preset: Preset) -> TrialMetrics:
     return {"log_loss": 0.1, "accuracy": 1, "epochs": preset.epochs, "parameters": size, "images": 9, "errors": 0}
 
 
-def test_a_source_without_which_nothing_is_left_to_train_with_is_named(tmp_path: Path) -> None:
+def test_source_that_holds_all_validation_images_cannot_be_left_out(tmp_path: Path) -> None:
     data = write_dataset(tmp_path / "bars", half(60))
     lines = (data / "train.csv").read_text().splitlines()
     write_records([read_dataset(data)], tmp_path / "records", sizes=[32], seed=0)
@@ -439,7 +439,7 @@ def test_tuning_finds_an_architecture_and_then_its_rate(
     assert {row["decay_rate"] for row in table(tmp_path / "b", "trials.csv")} > {"0.9"}
 
 
-def test_hyperband_is_not_told_how_many_trials(records: Path, tmp_path: Path) -> None:
+def test_hyperband_refuses_a_number_of_trials(records: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="hyperband"):
         tune(records, tmp_path, target="architecture", start=TINY, algorithm="hyperband", trials=3)
 

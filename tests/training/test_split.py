@@ -131,7 +131,7 @@ def test_a_test_table_with_another_share_is_its_authors_choice() -> None:
 
 
 @pytest.mark.parametrize("pairs", [0, 1, 3])
-def test_copies_of_another_data_set_that_skew_a_split_are_named_as_the_reason(pairs: int) -> None:
+def test_skewed_split_names_copies_of_another_data_set_as_its_cause(pairs: int) -> None:
     given = [SplitImage(True, index, False) for index in range(200)] + pictures(600, every=4)[200:]
     given += [SplitImage(False, 300 + index, False) for index in range(pairs)]
     placed = dict.fromkeys(range(200), Split.TRAIN)
