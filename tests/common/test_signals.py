@@ -27,7 +27,7 @@ with interruptible((signal.SIGINT, signal.SIGTERM), grace=float(sys.argv[1])):
     time.sleep(600)
 """
 
-# Nobody reads its standard error.
+# Its standard error is a full pipe without a reader.
 BLOCKED = """
 import sys, threading, time
 threading.Thread(target=sys.stderr.write, args=["x" * 2**20], daemon=True).start()
@@ -68,7 +68,7 @@ def test_hanging_block_exits_after_the_grace_period() -> None:
 
 def test_block_exits_after_the_grace_period_while_a_thread_writes_to_a_full_pipe() -> None:
     command = [sys.executable, "-c", BLOCKED + HANGING, "0.1", str(int(signal.SIGTERM))]
-    environment = os.environ | {"PYTHONUNBUFFERED": ""}  # Otherwise there is nothing to flush.
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}  # Otherwise text is written without a buffer.
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe) as process:
         try:
