@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from common.storage.types import FileStore, Listing, StoredFile, any_path
-from common.storage.urls import has_query, plain_url, url_path, without_secrets
+from common.storage.urls import has_query, plain_url, url_path
 
+_SCHEME = re.compile(r"\A\w+://")
 _BLOCK_BYTES = 8 * 2**20
 _WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 60.0
@@ -241,7 +243,7 @@ class WebFiles(ObjectStore):
         if proxy is None and self._system.client_kwargs.get("trust_env"):
             url = urlsplit(path)
             proxy = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
-        return without_secrets(f", through the proxy {proxy}") if proxy else ""
+        return f", through the proxy {_without_user(str(proxy))}" if proxy else ""
 
     def _titled(self, file: StoredFile) -> StoredFile:
         return replace(file, name=self.title(file.path))
@@ -260,6 +262,12 @@ def _as_os_errors() -> Iterator[None]:
 
 def _is_itself(entry: Mapping[str, Any], folder: str) -> bool:
     return str(entry["name"]).rstrip("/") == folder.rstrip("/")
+
+
+def _without_user(proxy: str) -> str:
+    """Remove user and password, whatever characters they have: tools accept a proxy that is not quite a URL."""
+    scheme = "".join(_SCHEME.findall(proxy))
+    return scheme + proxy.removeprefix(scheme).rpartition("@")[2]
 
 
 @contextlib.contextmanager

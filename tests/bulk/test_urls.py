@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.storage import plain_url, without_secrets
+from common.storage import WebFiles, locate, plain_url, without_secrets
 from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_bytes, write_faces
 
 SECRETS = ("hush-1", "hush-2", "hush-3")
@@ -171,6 +171,22 @@ def test_only_files_with_a_wanted_name_are_asked_for(
 def test_a_refusal_is_not_a_missing_file(name: str, bulk: Bulk, server: str, tmp_path: Path) -> None:
     ran = bulk(f"{server}/locked/{name}", tmp_path / "out")
     assert (ran.status, "401" in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("http://me:hush-1@proxy:3128", "http://proxy:3128"),
+        ("http://me:hush/1@proxy:3128", "http://proxy:3128"),
+        ("http://me:hush 1://@@proxy:3128", "http://proxy:3128"),
+        ("me:hush-1@proxy:3128", "proxy:3128"),
+        ("proxy:3128", "proxy:3128"),
+    ],
+)
+def test_a_proxy_is_named_without_its_password_whatever_its_form(proxy: str, shown: str) -> None:
+    store, path = locate("http://faces.test/x.png", {"proxy": proxy})
+    assert isinstance(store, WebFiles)
+    assert store._way(path) == f", through the proxy {shown}"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
