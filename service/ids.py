@@ -15,9 +15,6 @@ from common.identity import ID_PATTERN, ID_RULE, is_identity
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_CLOCKS_DIFFER = 60.0
-"""Seconds by which the clocks of several replicas may differ."""
-
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
@@ -55,9 +52,9 @@ def least_id(milliseconds: int) -> str:
     return _write(milliseconds << 80)
 
 
-def first_id_after(clock: float) -> str:
-    """Return a ULID above all that were made by this time, in seconds since 1970, by clocks that differ a bit."""
-    return least_id(max(0, round((clock + _CLOCKS_DIFFER) * 1000)))
+def first_id_after(seconds: float) -> str:
+    """Return a ULID above all that were made until this time, in seconds since 1970."""
+    return least_id(max(0, round(seconds * 1000)))
 
 
 def _write(value: int) -> str:

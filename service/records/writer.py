@@ -29,7 +29,7 @@ from service.ids import first_id_after
 from service.records.failures import prune_failures
 from service.records.outcomes import count_outcomes, prune_counts
 from service.records.preview_worker import Preview
-from service.records.retention import Span
+from service.records.retention import DAY, Span
 from service.records.store import Store, insert_into, insert_new
 from service.records.tables import decisions, images, lost_audits, skips, verdicts
 
@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 PRUNE_ROWS = 5_000
 """Limit for rows deleted in one transaction, which keeps transactions short."""
+
+_PROCESSES_DIFFER, _HOSTS_DIFFER = 60.0, DAY
+"""Seconds by which a new record may be ahead of this clock: in SQLite, that of one host, and in PostgreSQL, where a
+replica whose clock or time zone is wrong must not delete what others have just made."""
 
 Row = Mapping[str, Any]
 
@@ -89,7 +93,8 @@ def find_span(store: Store) -> Span | None:
 def prune(store: Store, limits: Limits, *, now: float, clock: float | None = None) -> bool:
     """Delete the oldest records beyond the limits, one portion at a time; return whether there may be more.
 
-    Records that are dated after the system clock were made before it was set back, so they are older than all others.
+    Records that are dated after the system clock were made before it was set back: they are the first to go. Those that
+    another host may have made just now are not among them.
 
     Args:
         store: of the records.
@@ -101,7 +106,8 @@ def prune(store: Store, limits: Limits, *, now: float, clock: float | None = Non
         RecordsUnavailable: the database is unavailable.
     """
     with store.begin_exclusive() as connection:
-        ahead = first_id_after(now if clock is None else clock)
+        slack = _PROCESSES_DIFFER if store.is_sqlite else _HOSTS_DIFFER
+        ahead = first_id_after((now if clock is None else clock) + slack)
         oldest = round((now - limits.max_days * 86_400) * 1e6)
         deleted = _delete_decisions(connection, PRUNE_ROWS, before=oldest)
         kept = _count(connection, select(func.count()).select_from(decisions))

@@ -14,6 +14,7 @@ from service.http.failed_request import FailedRequest
 from service.records.failures import EXAMPLES_KEPT, EXAMPLES_PER_STEP, FailureFilters, FailureLog, find_failures
 from service.records.outcomes import HistoryReader, Window, read_history
 from service.records.query import find_one
+from service.records.retention import DAY
 from service.records.store import Store
 from service.records.writer import Limits, prune, write
 
@@ -102,11 +103,11 @@ def test_the_newest_examples_of_each_code_are_kept(store: Store) -> None:
 def test_examples_from_before_the_clock_was_set_back_are_the_oldest(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = NOON + 3600
+    now = NOON + 2 * DAY
     log = FailureLog(clock=lambda: now)
     monkeypatch.setattr("time.time_ns", lambda: round(now * 1e9))
     for number in range(EXAMPLES_KEPT + 2):
-        now = NOON + (15 * number if number < 2 else 3600 + 15 * number)
+        now = NOON + (15 * number if number < 2 else 2 * DAY + 15 * number)
         log.observe(replace(FAILED, request_id=f"R{number}"))
     log.write(store)
     prune(store, Limits(max_rows=1, max_days=30, max_image_bytes=0), now=NOON, clock=NOON + 20)
