@@ -159,7 +159,7 @@ def _read(connection: Connection, filters: Filters, *, after: str | None, limit:
     query: Select[Any] = select(*COLUMNS).select_from(SOURCES).where(*filters.conditions())
     if after is not None:
         query = query.where(decisions.c.record < after)
-    return [read_record(row) for row in connection.execute(query.order_by(_NEWEST).limit(limit))]
+    return [read_record(row) for row in connection.execute(query.order_by(_NEWEST).limit(limit)).all()]
 
 
 def _is_above(low: float | None, high: float | None) -> bool:

@@ -116,4 +116,4 @@ def _write_csv(pages: Iterator[Records]) -> Iterator[str]:
 
 
 def _flat_row(record: dict[str, Any]) -> list[Any]:
-    return [escape_formula(value) for value in flatten(record).values()]
+    return [escape_formula(cell) if type(cell) is str else cell for cell in flatten(record)]

@@ -1,7 +1,7 @@
 """Serialize one record as JSON and as a table row."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -11,6 +11,9 @@ from gate import Action, Label, Reason
 from service.records.audit_draws import DrawKind
 from service.records.tables import Verdict, decisions, images, verdicts
 from service.schemas import NOVELTY, PROBABILITY, BandAnswer, ModelAnswer
+
+DAY_MICROSECONDS = 86_400 * 10**6
+_FIRST_DAY = date(1970, 1, 1)
 
 
 class StageTimes(BaseModel):
@@ -77,7 +80,7 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
         "band": {"low": row.band_low, "high": row.band_high},
         "model": {"name": row.model, "version": row.version},
         "novelty_threshold": row.novelty_threshold,
-        "stages": {name: getattr(row, f"{name}_ms") for name in StageTimes.model_fields},
+        "stages": {"read": row.read_ms, "queue": row.queue_ms, "decode": row.decode_ms, "inference": row.inference_ms},
         "latency_ms": row.latency_ms,
         "audit": row.audit,
         "draw": row.draw,
@@ -90,20 +93,26 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
 
 def show_time(microseconds: int) -> str:
     """Format a time by RFC 3339, in UTC with microseconds."""
-    return datetime.fromtimestamp(microseconds // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%S") + (
-        f".{microseconds % 10**6:06}Z"
-    )
+    day, rest = divmod(microseconds, DAY_MICROSECONDS)
+    second, fraction = divmod(rest, 10**6)
+    return f"{show_day(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{fraction:06}Z"
 
 
-def flatten(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten nested members, for a table."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}_{inner}": part for inner, part in value.items()}
+@lru_cache(maxsize=1024)
+def show_day(number: int) -> str:
+    """Format the day with this number since 1970-01-01."""
+    return (_FIRST_DAY + timedelta(number)).isoformat()
+
+
+def flatten(record: dict[str, Any]) -> list[Any]:
+    """Return the cells of a record's row in a table, in the order of `FLAT_NAMES`."""
+    cells: list[Any] = []
+    for value in record.values():
+        if type(value) is dict:  # Much faster than a test for any mapping, which counts in exports.
+            cells += value.values()
         else:
-            flat[name] = value
-    return flat
+            cells.append(value)
+    return cells
 
 
 FLAT_NAMES = (

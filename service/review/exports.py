@@ -17,7 +17,7 @@ from common.terminal import escape_formula
 from gate import Label
 from gate.header import IMAGE_ENDINGS
 from service.http.responses import write_table
-from service.records.serialization import show_time
+from service.records.serialization import DAY_MICROSECONDS, show_day
 from service.records.store import Store
 from service.records.tables import decisions, images, verdicts
 
@@ -143,7 +143,7 @@ def _correction(row: Row[Any], ids: Ids) -> tuple[str, str, str]:
 
 def _reason(row: Row[Any]) -> str:
     said = f"{row.label} ({row.probability:.4f}, {row.reason})"
-    return f"judged by {row.reviewer} on {show_time(row.time)[:10]}; the model said {said}"
+    return f"judged by {row.reviewer} on {show_day(row.time // DAY_MICROSECONDS)}; the model said {said}"
 
 
 def _member(name: str, data: bytes, *, at: int) -> bytes:

@@ -42,6 +42,34 @@ def test_parts_of_several_files_are_generated_one_at_a_time() -> None:
     assert files.most == 1
 
 
+def test_a_reader_that_stops_an_error_and_a_cancelled_one_leave_the_others_alone() -> None:
+    files, downloads = Files(), Downloads()
+
+    def broken() -> Iterator[str]:
+        yield "begun"
+        raise ValueError("unreadable")
+
+    async def read(parts: Iterator[str]) -> str:
+        answer = await downloads.respond(parts, "x.csv", media_type="text/csv")
+        return "".join([str(part) async for part in answer.body_iterator])
+
+    async def run() -> tuple[str | BaseException, ...]:
+        stopped = (await downloads.respond(files.parts("s"), "x.csv", media_type="text/csv")).body_iterator
+        assert await anext(aiter(stopped)) == "s0 "
+        gone = [asyncio.create_task(read(files.parts("c"))) for _ in range(8)]
+        await asyncio.sleep(0.001)  # One is at work, and seven wait.
+        for task in gone:
+            task.cancel()
+        return await asyncio.wait_for(
+            asyncio.gather(read(files.parts("a")), read(broken()), read(files.parts("b")), return_exceptions=True), 60
+        )
+
+    first, failed, last = asyncio.run(run())
+    assert (first, last) == ("a0 a1 a2 ", "b0 b1 b2 ")
+    assert isinstance(failed, ValueError)
+    assert files.most == 1
+
+
 def test_an_error_of_the_first_part_is_raised_before_the_answer_begins() -> None:
     def parts() -> Iterator[str]:
         raise ValueError("unreadable")
