@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from anyio import create_task_group
 
 from service.http.downloads import Downloads
 
@@ -56,10 +57,11 @@ def test_a_reader_that_stops_an_error_and_a_cancelled_one_leave_the_others_alone
     async def run() -> tuple[str | BaseException, ...]:
         stopped = (await downloads.respond(files.parts("s"), "x.csv", media_type="text/csv")).body_iterator
         assert await anext(aiter(stopped)) == "s0 "
-        gone = [asyncio.create_task(read(files.parts("c"))) for _ in range(8)]
-        await asyncio.sleep(0.001)  # One is at work, and seven wait.
-        for task in gone:
-            task.cancel()
+        async with create_task_group() as gone:
+            for _ in range(8):
+                gone.start_soon(read, files.parts("c"))
+            await asyncio.sleep(0.001)  # One is at work, and seven wait.
+            gone.cancel_scope.cancel()
         return await asyncio.wait_for(
             asyncio.gather(read(files.parts("a")), read(broken()), read(files.parts("b")), return_exceptions=True), 60
         )
