@@ -25,7 +25,8 @@ FOLDER = "reviewed"
 """Folder in the tar, and so the name of the data set."""
 
 
-_LINES = 10_000
+_LINES = 10_000  # Each page sorts all verdicts.
+_PART_LINES = 1_000  # Larger parts keep the event loop and other exports waiting.
 _PREVIEWS = 64  # About 15 kB each.
 _BLOCK = 512
 _LATEST = 8**11 - 1  # The largest number of a tar's header.
@@ -46,7 +47,8 @@ def write_corrections(store: Store, ids: Ids, *, page: int = _LINES) -> Iterator
         RecordsUnavailable: the store is unreadable; before the first line, or later in the middle.
     """
     pages = _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page)
-    lines = ([_correction(row, ids) for row in rows] for rows in pages)
+    parts = (rows[start : start + _PART_LINES] for rows in pages for start in range(0, len(rows) or 1, _PART_LINES))
+    lines = ([_correction(row, ids) for row in rows] for rows in parts)
     return write_table(("id", "label", "reason"), lines, line_end="\n")
 
 

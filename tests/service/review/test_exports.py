@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import insert
 
 from service.records.store import Store
-from service.records.tables import Verdict
+from service.records.tables import Verdict, verdicts
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
@@ -91,6 +92,16 @@ def test_many_pages_lose_and_repeat_nothing(store: Store, tmp_path: Path) -> Non
     assert sorted(one.name for one in read_dataset(unpack(store, tmp_path, page=3)).train) == names
     lines = csv.DictReader(io.StringIO("".join(write_corrections(store, Ids.RECORD, page=3))))
     assert sorted(line["id"] for line in lines) == names
+
+
+def test_a_page_of_corrections_is_sent_in_parts(store: Store) -> None:
+    records = fill(store, [decision(sha256=f"{index:064x}") for index in range(2_100)], jpeg=None)
+    with store.begin() as connection:
+        rows = [{"record": record, "verdict": "glasses", "reviewer": "Anna", "time": 1} for record in records]
+        connection.execute(insert(verdicts), rows)
+    parts = list(write_corrections(store, Ids.RECORD))
+    assert [part.count("\n") for part in parts] == [1_001, 1_000, 100]
+    assert {line["id"] for line in csv.DictReader(io.StringIO("".join(parts)))} == {f"face-{one}" for one in records}
 
 
 def test_the_tar_is_made_while_it_is_sent(store: Store) -> None:
