@@ -319,6 +319,8 @@ def test_the_list_reports_errors_of_the_current_version(
     assert len(printed.out.splitlines()) == (3 if current else 2)
 
 
-def test_an_error_does_not_pass_on_what_a_terminal_would_interpret(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "predict", "--data", "red\x1b[31m"]) == 1
-    assert "lensgate: red\\x1b[31m does not exist" in capsys.readouterr().err
+def test_error_with_an_escape_sequence_is_printed_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tokens", "list", "--file", "red\x1b[31m"]) == 1
+    error = capsys.readouterr().err
+    assert "red\\x1b[31m" in error
+    assert "\x1b" not in error
