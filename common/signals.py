@@ -25,7 +25,7 @@ def guard_start(*ignored: signal.Signals) -> None:
 
     Only the main thread may set handlers: in any other thread this has no effect.
     """
-    if _is_main_thread():
+    if is_main_thread():
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
         write_stacks_on(signal.SIGUSR1)
@@ -34,7 +34,7 @@ def guard_start(*ignored: signal.Signals) -> None:
 @contextlib.contextmanager
 def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
     """Set handlers within the block and restore the previous ones; in other threads than the main one, do neither."""
-    if not _is_main_thread():
+    if not is_main_thread():
         yield
         return
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -69,20 +69,17 @@ class _Interruption:
         self._has_begun = False
 
     def __call__(self, number: int, _: FrameType | None) -> None:
+        # Both ends flush no output: that would wait for a thread that writes to a full pipe.
         if self._has_begun:
-            _exit(128 + number)
+            os._exit(128 + number)
         self._has_begun = True
         if self._grace is not None:
-            timer = threading.Timer(self._grace, _exit, [128 + number])
+            timer = threading.Timer(self._grace, os._exit, [128 + number])
             timer.daemon = True
             timer.start()
         raise Interrupted(number)
 
 
-def _is_main_thread() -> bool:
+def is_main_thread() -> bool:
+    """Return whether this is the main thread, which alone may set handlers."""
     return threading.current_thread() is threading.main_thread()
-
-
-def _exit(status: int) -> None:
-    # Without a flush, which would wait for a thread that writes to a full pipe.
-    os._exit(status)

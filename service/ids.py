@@ -48,13 +48,8 @@ def new_id() -> str:
 
 
 def least_id(milliseconds: int) -> str:
-    """Return the smallest ULID of a time, in milliseconds since 1970."""
-    return _write(milliseconds << 80)
-
-
-def first_id_after(seconds: float) -> str:
-    """Return a ULID above all that were made until this time, in seconds since 1970."""
-    return least_id(max(0, round(seconds * 1000)))
+    """Return the smallest ULID of a time, in milliseconds since 1970; an earlier time counts as 0."""
+    return _write(max(0, milliseconds) << 80)
 
 
 def _write(value: int) -> str:

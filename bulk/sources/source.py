@@ -124,9 +124,10 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
 
     def is_known(path: str) -> bool:
         name = files.store.file_text(path).rpartition("/")[2]
-        if not _kinds_of(name):
+        known = bool(_kinds_of(name))
+        if not known:
             ignored.add_file(name)
-        return bool(_kinds_of(name))
+        return known
 
     for number, file in enumerate(files.listed(ignored, is_known)):
         folder, _, name = files.store.file_text(file.path).rpartition("/")

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Iterable, Iterator
 
 from common import signals
@@ -19,7 +18,7 @@ def guard_start() -> None:
     TERM and QUIT end it, also as process 1 of a container: the kernel drops its signals that have no handler, so that a
     container that was stopped meanwhile would go on to serve until it is killed.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not signals.is_main_thread():
         return
     if os.getpid() == 1:
         for number in ENDING:

@@ -173,7 +173,7 @@ def utc(time: datetime) -> datetime:
 
 def _first_record(microseconds: int) -> str:
     """Return the least ULID of that time, so that a range query reads only its own records."""
-    return least_id(max(0, microseconds // 1000))
+    return least_id(microseconds // 1000)
 
 
 def _microseconds(time: datetime) -> int:

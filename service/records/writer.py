@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DataError, IntegrityError
 
 from service.errors import RecordsUnavailable
-from service.ids import first_id_after
+from service.ids import least_id
 from service.records.failures import prune_failures
 from service.records.outcomes import count_outcomes, prune_counts
 from service.records.preview_worker import Preview
@@ -107,8 +107,8 @@ def prune(store: Store, limits: Limits, *, now: float, clock: float | None = Non
     """
     with store.begin_exclusive() as connection:
         slack = _PROCESSES_DIFFER if store.is_sqlite else _HOSTS_DIFFER
-        ahead = first_id_after((now if clock is None else clock) + slack)
-        oldest = round((now - limits.max_days * 86_400) * 1e6)
+        ahead = least_id(round(((now if clock is None else clock) + slack) * 1000))
+        oldest = round((now - limits.max_days * DAY) * 1e6)
         deleted = _delete_decisions(connection, PRUNE_ROWS, before=oldest)
         kept = _count(connection, select(func.count()).select_from(decisions))
         kept -= _count(connection, select(func.count()).select_from(_exempt().subquery()))
