@@ -109,5 +109,5 @@ class CountRefusals:
             if self._metrics is not None:
                 self._metrics.observe_image_error(error.code)
             raise InvalidImage(error) from error
-        if isinstance(error, Overloaded) and self._metrics is not None:
+        if isinstance(error, Overloaded) and error.reason is not None and self._metrics is not None:
             self._metrics.observe_shed(error.reason)
