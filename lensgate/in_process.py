@@ -12,15 +12,14 @@ import numpy as np
 
 from common.webdataset import printable
 from gate.cores import usable_cores
-from gate.decision import Action, Band, Label, Reason, decide
+from gate.decision import Action, Band, Label, Reason
 from gate.default_models import default_models
 from gate.errors import ImageError, ImageTooSmall, NotSquare, UnsupportedImage
 from gate.files import read_regular
-from gate.golden import check_golden
+from gate.golden import open_scorer
 from gate.model_store import ModelStore
 from gate.pixels import area_average, read_pixels
-from gate.scorer import CUDA, Score, Scorer
-from gate.time_limit import TimeLimit
+from gate.scorer import Score
 from gate.types import Device, Pixels
 
 ImageInput = bytes | bytearray | memoryview | str | PathLike[str] | Pixels
@@ -120,12 +119,7 @@ class Gate:
         model = ModelStore(default_models() if models is None else Path(models)).load(version)
         self.card = model.card
         self.band = model.card.band.changed(band_low, band_high)
-        with TimeLimit() as limit:
-            self._scorer = Scorer(model, device=device, limit=limit)
-            with self._scorer.limited(limit):
-                check_golden(self._scorer, model.card)
-                if self._scorer.provider == CUDA:
-                    self._scorer.fix_batch_sizes(_BATCH_SIZE)
+        self._scorer = open_scorer(model, device=device, max_batch_size=_BATCH_SIZE)
 
     def decide(self, image: ImageInput, expected: Label | str | None = None) -> Decision:
         """Return the decision about one image.
@@ -179,13 +173,7 @@ class Gate:
             yield one if isinstance(one, ImageFailed) else self._decide(next(scores), label)
 
     def _decide(self, score: Score, expected: Label | None) -> Decision:
-        found = decide(
-            score.probability,
-            self.band,
-            novelty=score.novelty,
-            novelty_threshold=self.card.novelty_limit,
-            expected=expected,
-        )
+        found = self.card.decide(score.probability, score.novelty, band=self.band, expected=expected)
         return Decision(
             score.probability,
             found.label,
