@@ -68,13 +68,13 @@ def write(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> int
     Raises:
         RecordsUnavailable: the database is unavailable; no row was written.
     """
-    if not _is_refused(store, rows, previews):
+    if _try_insert(store, rows, previews):
         return 0
-    refused = [row for row in rows if _is_refused(store, [row], ())]
+    refused = [row for row in rows if not _try_insert(store, [row], ())]
     gone = {row["record"] for row in refused}
     for preview in previews:
         if preview.record not in gone:
-            _is_refused(store, (), [preview])
+            _try_insert(store, (), [preview])
     return len(refused)
 
 
@@ -121,8 +121,8 @@ def prune(store: Store, limits: Limits, *, now: float, clock: float | None = Non
     return deleted >= PRUNE_ROWS
 
 
-def _is_refused(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> bool:
-    """Insert; return whether the database refused the values."""
+def _try_insert(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> bool:
+    """Insert; return False if the database refused the values."""
     try:
         with store.begin() as connection:
             count_outcomes(connection, _insert_rows(connection, rows))
@@ -132,8 +132,8 @@ def _is_refused(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) 
         if not isinstance(error.__cause__, DataError | IntegrityError):
             raise
         log.error("the database refused a record: %s", error.detail)
-        return True
-    return False
+        return False
+    return True
 
 
 def _insert_previews(connection: Connection, previews: Sequence[Preview]) -> None:
