@@ -150,17 +150,14 @@ ShedReason = Literal["images", "bytes", "deadline", "streams", "calls", "rate_li
 
 
 class Overloaded(ServiceError):
-    """The service is at a limit, or cannot meet the deadline; `Retry-After` says when to try again.
-
-    Args:
-        reason: why a request for decisions was not admitted; None for a request for something else.
-    """
+    """The service is at a limit, or cannot meet the deadline; `Retry-After` says when to try again."""
 
     status = 429
     code = "overloaded"
 
     def __init__(self, detail: str, *, reason: ShedReason | None, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
+        # None for a request for something else than decisions.
         self.reason = reason
 
 

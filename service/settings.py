@@ -78,7 +78,8 @@ class Settings(BaseModel):
         f"{MAX_SOURCES}, all others count as other",
     )
     audit_ratio: Probability = Field(
-        0.001, description="share of accepted images drawn for the audit, half of them by claimed error"
+        0.001,
+        description="share of accepted images drawn for the audit, half of them in proportion to the predicted error",
     )
     models: Path = Field(
         default_factory=default_models,
