@@ -77,7 +77,7 @@ def decode_webp(data: ImageBytes) -> DecodedImage:
         OSError, SyntaxError, ValueError: libwebp cannot decode the picture.
     """
     if data[12:16] != b"VP8X":
-        return _decode_still(data)
+        return _decode_still(_with_padding(data))
     stop = 8 + struct.unpack_from("<I", data, 4)[0]
     if stop > len(data):
         raise CorruptImage("the webp ends before its announced length: it is incomplete")
@@ -104,6 +104,13 @@ class _StillWebP(WebPImagePlugin.WebPImageFile):
         return frame
 
 
+def _with_padding(data: ImageBytes) -> ImageBytes:
+    """Return a file of one chunk with the byte that makes its length even: some writers omit it, or do not count it."""
+    stop, end = (start + struct.unpack_from("<I", data, start - 4)[0] for start in (8, 20))
+    is_missing = end % 2 and min(stop, len(data)) == end and stop <= end + 1
+    return _still(data, _FIRST, end) if is_missing else data
+
+
 def _decode_still(still: ImageBytes) -> DecodedImage:
     image = _StillWebP(io.BytesIO(still))
     image.load()
@@ -114,7 +121,7 @@ def _still(data: ImageBytes, position: int, end: int, *, with_alpha: bool = True
     """Return a file with only the image that begins at `position` and, of a lossy one, its alpha."""
     alpha: bytes = b""
     for kind, start, stop in _chunks(data, position, end):
-        chunk = bytes(data[start - 8 : stop + (stop - start) % 2])
+        chunk = bytes(data[start - 8 : stop]) + bytes((stop - start) % 2)
         if kind == b"ALPH" and with_alpha and not alpha:
             alpha = chunk
         elif kind in _IMAGE_CHUNKS:
