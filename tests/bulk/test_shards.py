@@ -158,7 +158,30 @@ def test_the_plain_image_of_a_sample_is_judged_and_a_sample_without_one_is_an_er
         ("c", None, "missing_image"),
         ("README", None, "missing_image"),
     ]
-    assert rows[2]["detail"] == "the sample has no image, only .json"
+    assert rows[2]["detail"] == (
+        "the sample has no image, only .json: the members of a sample must be consecutive in the tar"
+    )
+
+
+def test_an_image_that_is_missing_or_cannot_be_read_keeps_its_order_and_source(bulk: Bulk, tmp_path: Path) -> None:
+    order = b'{"asked": "glasses", "made_by": "run-1"}'
+    wrong = b'{"asked": "hat", "made_by": "run-1"}'
+    members = [("a.json", order), ("b.json", order), ("b.png", b""), ("d.png", face(LIGHT)), ("d.json", wrong)]
+    tar = tar_bytes([*members, ("e.json", wrong), ("f.json", b"{"), ("g.json", order)])
+    with tarfile.open(fileobj=(buffer := io.BytesIO(tar)), mode="a") as archive:
+        link = tarfile.TarInfo("g.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "../g.png"
+        archive.addfile(link)
+    rows = rows_of(bulk, tmp_path, buffer.getvalue(), "--expected-column", "asked", "--source-column", "made_by")
+    place = str(tmp_path / "x.tar")
+    assert [(row["id"], row["error"], row["expected"], row["source"]) for row in rows] == [
+        ("a", "missing_image", "glasses", "run-1"),
+        ("b", "empty_image", "glasses", "run-1"),
+        ("d", "invalid_expected", None, "run-1"),
+        ("e", "missing_image", None, "run-1"),
+        ("f", "missing_image", None, place),
+        ("g", "missing_image", "glasses", "run-1"),
+    ]
 
 
 def test_a_file_with_content_is_judged_although_its_name_ends_in_a_slash(bulk: Bulk, tmp_path: Path) -> None:
