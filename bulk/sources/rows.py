@@ -23,6 +23,11 @@ _BATCH_ROWS = 16
 _BUFFER_BYTES = 2**20
 _ID, _IMAGE, _BYTES = "id", "image", "bytes"
 
+_WITHOUT_RANGES = ("support range requests", "seek streaming HTTP file")
+"""Texts in the errors of fsspec for a web server that sends files only as a whole."""
+
+_NO_RANGES = "its web server supports no ranges, which Parquet needs: copy it to a disk or an object store"
+
 
 def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
     """Yield a unit for each row group of `files`, and one for a file without row groups or that cannot be read."""
@@ -49,7 +54,8 @@ def read_rows(unit: WorkUnit, store: FileStore, columns: Columns) -> Iterator[Sa
     except (pa.ArrowException, SourceError) as error:
         yield Sample("", source, failing(CorruptShard(f"the row group cannot be read from here on: {error}")))
     except Exception as error:  # Clients of stores share no base exception, and Arrow raises OSError for damage too.
-        yield Sample("", source, failing(unreadable("the row group cannot be read from here on", error)))
+        fault = OSError(_NO_RANGES) if any(text in str(error) for text in _WITHOUT_RANGES) else error
+        yield Sample("", source, failing(unreadable("the row group cannot be read from here on", fault)))
 
 
 def check_columns(store: FileStore, path: str, columns: Columns) -> None:
