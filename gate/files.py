@@ -15,6 +15,11 @@ from typing import IO
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 """The errors of locking on a file system without locks; NFS has none for folders."""
 
+_WITHOUT_MODES = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP)
+"""The errors of changing permissions on a file system without them: FAT, Windows shares, mounted buckets."""
+
+_WITHOUT_FOLDER_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
+"""The errors of flushing a folder on a file system that flushes files only, as of many network drives."""
 
 _PIECE_BYTES = 2**16
 
@@ -23,14 +28,15 @@ _PIECE_BYTES = 2**16
 def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary file that replaces `path` when the block ends, and is removed after an error.
 
-    Readers find the old content or the new; content and folder are flushed to disk before this returns. Missing
-    folders are created.
+    Readers find the old content or the new; content and folder are flushed to disk before this returns, the folder
+    where its file system can. Missing folders are created.
 
     Args:
         path: the file to create or replace.
         prefix: of the temporary file's name, which lies beside `path`; by default hidden.
         suffix: of the temporary file's name, for writers that choose the format by it.
-        mode: permissions of the new file; a temporary file alone would be private to its owner.
+        mode: permissions of the new file, on a file system with permissions; a temporary file alone would be private
+            to its owner.
 
     Raises:
         OSError: the file cannot be written; the error names a file.
@@ -42,12 +48,12 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix or f".{path.name}.", suffix=suffix)
     temporary = Path(name)
     try:
-        os.fchmod(handle, mode)
+        _set_mode(handle, mode)
         os.close(handle)
         yield temporary
         _flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        _flush_folder(path.parent)
     except OSError as error:
         if error.errno is None or error.filename is not None:
             raise
@@ -88,7 +94,7 @@ def atomic_files(*paths: Path, outdated: Collection[Path] = ()) -> Iterator[tupl
         for path in (*outdated, paths[-1]):
             path.unlink(missing_ok=True)
         # Otherwise a power failure may keep the last path beside a new first one.
-        _flush(paths[-1].parent)
+        _flush_folder(paths[-1].parent)
 
 
 def remove_unfinished(*paths: Path) -> None:
@@ -161,6 +167,22 @@ def read_at_most(file: IO[bytes], limit: int, *, expected: int) -> bytes:
 def _open_at_once(path: str, flags: int) -> int:
     """Open without waiting for the writer of a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _set_mode(handle: int, mode: int) -> None:
+    try:
+        os.fchmod(handle, mode)
+    except OSError as error:
+        if error.errno not in _WITHOUT_MODES:
+            raise
+
+
+def _flush_folder(path: Path) -> None:
+    try:
+        _flush(path)
+    except OSError as error:
+        if error.errno not in _WITHOUT_FOLDER_FLUSH:
+            raise
 
 
 def _flush(path: Path) -> None:

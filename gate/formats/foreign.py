@@ -53,6 +53,7 @@ _FOREIGN = (
     _type(rb"[\[{\"]", "JSON", "send the file as the raw body, not base64 or numbers inside JSON"),
     _type(rb"[\w.%-]{1,100}=(?:%89PNG|%FF%D8|data%3A|" + _BASE64_IMAGE + rb")", "a URL-encoded form",
           "send the file alone as the raw body", flags=_TEXT),
+    _type(rb"version https://git-lfs", "a Git LFS pointer", "fetch its file with `git lfs pull`"),
     _type(rb"[a-z][a-z0-9+.-]{1,15}://", "a URL", "it is not fetched: send the bytes of its file", flags=_TEXT),
     _type(rb"@?[^\x00-\x1f<>]{1,500}\.(?:png|jpe?g|webp)\s*\Z", "the name of a file",
           "send its content (curl: --data-binary @FILE)", flags=_TEXT),

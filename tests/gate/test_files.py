@@ -2,13 +2,23 @@
 
 import errno
 import io
+import os
+import stat
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from gate import files
-from gate.files import atomic_file, atomic_files, read_at_most, read_regular, refusal, remove_unfinished
+from gate.files import (
+    atomic_file,
+    atomic_files,
+    read_at_most,
+    read_regular,
+    refusal,
+    remove_unfinished,
+    write_atomically,
+)
 
 LIMIT = 2**31
 
@@ -106,3 +116,33 @@ def test_place_for_files_is_checked_before_they_are_written(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     assert refusal(tmp_path / "new/folder") is None
     assert refusal(tmp_path / "file/folder") == f"{tmp_path / 'file'} is not a folder"
+
+
+def test_file_is_replaced_on_a_file_system_without_permissions_and_flushed_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows shares, FAT and mounted buckets refuse to change permissions; some network drives flush files only."""
+    fsync = os.fsync
+
+    def refuse_mode(*_: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def flush_files_only(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fchmod", refuse_mode)
+    monkeypatch.setattr(os, "fsync", flush_files_only)
+    write_atomically(tmp_path / "one", b"content")
+    write([tmp_path / "network.keras", tmp_path / "run.json"], "first")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.keras", "one", "run.json"]
+
+
+def test_disk_that_fails_while_a_folder_is_flushed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_atomically(tmp_path / "one", b"content")

@@ -64,6 +64,7 @@ WRAPPED = {
     "URL-encoded form": (b"image=data%3Aimage%2Fpng%3Bbase64%2CiVBORw0KGgo", "URL-encoded", "raw body"),
     "URL": (b"https://example.org/a.png", "a URL", "not fetched"),
     "object URL": (b"s3://bucket/a.webp\n", "a URL", "not fetched"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "LFS pointer", "git lfs pull"),
     "path": (b"faces/one.jpg\n", "name of a file", "--data-binary"),
     "curl's at sign": (b"@faces/one.png", "name of a file", "--data-binary"),
     "HTML": (b"<!DOCTYPE html><html><body>404</body></html>", "HTML", "PNG, JPEG or WebP"),
