@@ -2,7 +2,10 @@
 
 import errno
 import io
+import os
+import stat
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,3 +109,50 @@ def test_place_for_files_is_checked_before_they_are_written(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     assert refusal(tmp_path / "new/folder") is None
     assert refusal(tmp_path / "file/folder") == f"{tmp_path / 'file'} is not a folder"
+
+
+def failing(real: Callable[..., object], number: int, *, folders_only: bool = False) -> Callable[..., object]:
+    """Return a system call that fails, at folders alone or everywhere."""
+
+    def fail(target: int | Path, *others: object) -> object:
+        if folders_only and not stat.S_ISDIR(os.stat(target).st_mode):  # noqa: PTH116 - Also a descriptor.
+            return real(target, *others)
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOTTY])
+def test_a_share_that_flushes_no_folders_keeps_the_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, number, folders_only=True))
+    write([tmp_path / "network.keras", tmp_path / "run.json"], "text")
+    assert (tmp_path / "run.json").read_text() == "text"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS])
+def test_a_mount_that_fixes_the_permissions_takes_the_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "chmod", failing(os.chmod, number))
+    write([tmp_path / "network.keras", tmp_path / "run.json"], "text")
+    assert (tmp_path / "run.json").read_text() == "text"
+
+
+@pytest.mark.parametrize(("call", "folders_only"), [("fsync", False), ("fsync", True), ("chmod", False)])
+def test_a_disk_that_fails_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, folders_only: bool
+) -> None:
+    monkeypatch.setattr(os, call, failing(getattr(os, call), errno.EIO, folders_only=folders_only))
+    with pytest.raises(OSError, match="Input/output error"):
+        write([tmp_path / "network.keras", tmp_path / "run.json"], "text")
+
+
+def test_a_file_that_is_a_mount_of_its_own_is_named_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "replace", failing(Path.replace, errno.EBUSY))
+    with pytest.raises(OSError, match=r"mount its folder instead: '.*state'"), atomic_file(tmp_path / "state"):
+        pass
+    assert list(tmp_path.iterdir()) == []
