@@ -1,6 +1,7 @@
 """Text for a terminal, a log, a page or a spreadsheet, whatever names a caller or a file system chose."""
 
 import math
+import sys
 from typing import Any
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -9,6 +10,19 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def escape_controls(text: str) -> str:
     """Escape characters that a terminal would interpret, or that end a line."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def say(*texts: object, error: bool = False, end: str = "\n") -> None:
+    """Print texts for people, at once; names in them cannot control the terminal.
+
+    Args:
+        texts: one or more lines each.
+        error: print to standard error.
+        end: what follows each text.
+    """
+    for text in texts:
+        lines = map(escape_controls, str(text).split("\n"))
+        print("\n".join(lines), end=end, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def count(amount: int, one: str) -> str:

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from common.terminal import percent_up
+from common.terminal import percent_up, say
 
 
 @pytest.mark.parametrize(
@@ -9,3 +11,9 @@ from common.terminal import percent_up
 )
 def test_bound_in_per_cent_is_rounded_up(bound: float, decimals: int, shown: float) -> None:
     assert percent_up(bound, decimals=decimals) == shown
+
+
+def test_names_in_texts_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[31m", "two\nlines\r\x9b", Path("caf\u00e9\udcff"), end=";\n")
+    say("wrong\b", error=True)
+    assert capsys.readouterr() == ("a\\x1b[31m;\ntwo\nlines\\r\\x9b;\ncaf\u00e9\\udcff;\n", "wrong\\x08\n")
