@@ -1,8 +1,9 @@
 """Omit TensorFlow's notes from standard error; its warnings and errors pass.
 
 The log level variable of its C++ libraries has no effect on messages from before they are initialised, so the notes are
-removed from the stream. Two false alarms are removed as well: an attribute that TensorFlow writes and does not know
-itself, and retracing, because every network of an audit or a study is traced once.
+removed from the stream. Three false alarms are removed as well: an attribute that TensorFlow writes and does not know
+itself, the driver that a machine without an NVIDIA device lacks, and retracing, because every network of an audit or a
+study is traced once.
 """
 
 import contextlib
@@ -13,9 +14,12 @@ import sys
 from collections.abc import Iterator
 
 _FILTER = r"""
-import re, sys
-note = re.compile(rb"I\d{4} [\d:.]+ +|WARNING: All log messages before absl::InitializeLog|"
-                  rb"To enable the following instructions: |E\d{4} .* attribute use_unbounded_threadpool which is not")
+import os, re, sys
+note = (rb"I\d{4} [\d:.]+ +|WARNING: All log messages before absl::InitializeLog|"
+        rb"To enable the following instructions: |E\d{4} .* attribute use_unbounded_threadpool which is not")
+if not os.path.exists("/dev/nvidiactl"):
+    note += rb"|E\d{4} .* failed call to cuInit: "
+note = re.compile(note)
 out = open(2, "wb", buffering=0)
 for line in sys.stdin.buffer:
     if not note.match(line):
