@@ -79,9 +79,7 @@ def _fail(text: str, status: int) -> int:
 
 
 def _tell(text: str) -> None:
-    # The status of the run counts, also where its messages are lost.
-    with contextlib.suppress(OSError):
-        say(f"lensgate: {text}", error=True)
+    say(f"lensgate: {text}", error=True)
 
 
 def _run(settings: Settings) -> Summary:

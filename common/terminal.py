@@ -17,12 +17,23 @@ def say(*texts: object, error: bool = False, end: str = "\n") -> None:
 
     Args:
         texts: one or more lines each.
-        error: print to standard error.
+        error: print to standard error; what cannot be written there is lost, and the exit status remains.
         end: what follows each text.
+
+    Raises:
+        OSError: standard output cannot be written.
     """
-    for text in texts:
-        lines = map(escape_controls, str(text).split("\n"))
-        print("\n".join(lines), end=end, file=sys.stderr if error else sys.stdout, flush=True)
+    lines = ("\n".join(map(escape_controls, str(text).split("\n"))) for text in texts)
+    stream = sys.stderr if error else sys.stdout
+    try:
+        stream.write("".join(f"{line}{end}" for line in lines))
+        stream.flush()
+    except OSError as fault:
+        if error:
+            return
+        if isinstance(fault, BrokenPipeError):
+            raise
+        raise OSError(fault.errno, fault.strerror, "standard output") from fault
 
 
 def count(amount: int, one: str) -> str:

@@ -24,3 +24,16 @@ def test_native_log_drops_notes_and_keeps_errors_of_an_aborted_process() -> None
     assert not any(text in ran.stderr for text in ("oneDNN", "retracing"))
     assert all(text in ran.stderr for text in ("a warning", "another warning", "a progress bar", "the last words"))
     assert ("cuInit" in ran.stderr) == Path("/dev/nvidiactl").exists()
+
+
+def test_a_full_disk_under_standard_error_ends_no_run() -> None:
+    script = """
+from common.terminal import say
+from training.cli.native_log import without_notes
+with without_notes():
+    say("a message", error=True)
+print("ended")
+"""
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full, text=True, check=True)
+    assert ran.stdout == "ended\n"

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 _FILTER = r"""
 import os, re, sys
@@ -33,7 +34,8 @@ def without_notes() -> Iterator[None]:
 
     The filter is a process, so that it also passes the last words of a process that aborts.
     """
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     terminal, python = os.dup(2), sys.stderr
     command = [sys.executable, "-S", "-c", _FILTER]
     # A session of its own: Ctrl-C must not end it before the last messages.
@@ -49,7 +51,8 @@ def without_notes() -> Iterator[None]:
             if python is sys.__stderr__:
                 # Progress bars and messages keep the terminal.
                 direct = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
-                sys.stderr = stack.enter_context(direct)
+                stack.callback(_close, direct)
+                sys.stderr = direct
             yield
     finally:
         sys.stderr = python
@@ -59,6 +62,12 @@ def without_notes() -> Iterator[None]:
         # Helper processes of multiprocessing may hold the pipe open until the interpreter ends.
         with contextlib.suppress(subprocess.TimeoutExpired):
             filtering.wait(timeout=1)
+
+
+def _close(stream: TextIO) -> None:
+    # On a full disk, or without a reader, the last messages are lost.
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:
