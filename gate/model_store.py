@@ -66,13 +66,20 @@ class ModelStore:
         self.name = name
 
     def versions(self) -> list[str]:
-        """Return the names of all version folders, in natural order: 2 before 10."""
-        if not self.folder.is_dir():
+        """Return the names of all version folders, in natural order: 2 before 10.
+
+        Raises:
+            ModelError: the folder of the versions cannot be read.
+        """
+        try:
+            found = list(self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        found = (path.parent.name for path in self.folder.glob(f"*/{GRAPH_FILE}"))
+        except OSError as error:
+            raise ModelError(f"{self.folder} cannot be read: {_reason(error)}") from error
         # A link to a version in the place of a file is none.
-        names = (name for name in found if not name.startswith(".") and name not in _FILES)
-        return sorted(names, key=_natural)
+        names = (path.name for path in found if not path.name.startswith(".") and path.name not in _FILES)
+        return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
 
     def current(self) -> str:
         """Return the version that `CURRENT` names.
@@ -110,7 +117,8 @@ class ModelStore:
             card = _parse_card(folder / CARD_FILE)
             graph = read_regular(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
         except OSError as error:
-            raise ModelError(f"model {self.name!r} version {version!r} is incomplete: {error}") from error
+            fault = "is incomplete" if isinstance(error, FileNotFoundError) else "cannot be read"
+            raise ModelError(f"model {self.name!r} version {version!r} {fault}: {error}") from error
         if (card.name, card.version) != (self.name, version):
             raise ModelError(f"the card in {folder} is of model {card.name!r} version {card.version!r}")
         if hashlib.sha256(graph).hexdigest() != card.sha256:
@@ -270,6 +278,13 @@ class ModelStore:
 
     def _write_history(self, versions: list[str]) -> None:
         write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
+
+
+def _holds_graph(folder: Path) -> bool:
+    try:
+        return (folder / GRAPH_FILE).exists()
+    except OSError:  # Without permission; loading the version says so.
+        return True
 
 
 def _read_text(path: Path, limit: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -289,6 +290,28 @@ def test_a_folder_inside_the_folder_of_models_is_told_the_right_one(
         monkeypatch.chdir(root / inside)
         with pytest.raises(ModelError, match=f"the folder of models is {root}$"):
             ModelStore(folder).load("2")
+
+
+def deny(*_: object) -> Any:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_folder_without_permission_is_not_taken_for_an_empty_one(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "iterdir", deny)
+    with pytest.raises(ModelError, match=r"glasses cannot be read: Permission denied$"):
+        store.load("2")
+
+
+def test_a_version_without_permission_is_not_taken_for_a_deleted_one(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "exists", deny)
+    monkeypatch.setattr(models_module, "read_regular", deny)
+    assert store.versions() == ["2", "10"]
+    with pytest.raises(ModelError, match=r"version '2' cannot be read: .*Permission denied"):
+        store.load("2")
 
 
 def test_an_empty_current_is_refused(store: ModelStore) -> None:
