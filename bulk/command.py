@@ -20,7 +20,7 @@ from bulk.work_unit import SourceKind
 from common.errors import UrlError
 from common.signals import Interrupted, interruptible
 from common.storage import without_secrets
-from common.terminal import escape_controls
+from common.terminal import say
 from gate.errors import GateError
 
 FAULT, USAGE, REJECTED, NONE_JUDGED = 1, 2, 3, 4
@@ -48,9 +48,11 @@ def bulk(options: argparse.Namespace) -> int:
         return _fail("stopped; run the same command again to resume after the finished shards", error.status)
     except (GateError, OSError) as error:
         return _fail(str(error), FAULT)
-    lines = [summary.to_json()] if options.json else [*summary.lines(), f"table: {escape_controls(settings.dst)}"]
     try:
-        print(*lines, sep="\n", flush=True)
+        if options.json:
+            print(summary.to_json(), flush=True)  # noqa: T201 - Escapes for people are no JSON.
+        else:
+            say(*summary.lines(), f"table: {settings.dst}")
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -72,14 +74,12 @@ def _status(summary: Summary, limit: float) -> int:
 
 def _fail(text: str, status: int) -> int:
     # The errors of stores quote the URL of the request.
-    _tell(escape_controls(without_secrets(text)))
+    _tell(without_secrets(text))
     return status
 
 
 def _tell(text: str) -> None:
-    # The status of the run counts, also where its messages are lost.
-    with contextlib.suppress(OSError):
-        print(f"lensgate: {text}", file=sys.stderr, flush=True)
+    say(f"lensgate: {text}", error=True)
 
 
 def _run(settings: Settings) -> Summary:

@@ -1,6 +1,7 @@
 """Text for a terminal, a log, a page or a spreadsheet, whatever names a caller or a file system chose."""
 
 import math
+import sys
 from typing import Any
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -9,6 +10,30 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def escape_controls(text: str) -> str:
     """Escape characters that a terminal would interpret, or that end a line."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def say(*texts: object, error: bool = False, end: str = "\n") -> None:
+    """Print texts for people, at once; names in them cannot control the terminal.
+
+    Args:
+        texts: one or more lines each.
+        error: print to standard error; what cannot be written there is lost, and the exit status remains.
+        end: what follows each text.
+
+    Raises:
+        OSError: standard output cannot be written.
+    """
+    lines = ("\n".join(map(escape_controls, str(text).split("\n"))) for text in texts)
+    stream = sys.stderr if error else sys.stdout
+    try:
+        stream.write("".join(f"{line}{end}" for line in lines))
+        stream.flush()
+    except OSError as fault:
+        if error:
+            return
+        if isinstance(fault, BrokenPipeError):
+            raise
+        raise OSError(fault.errno, fault.strerror, "standard output") from fault
 
 
 def count(amount: int, one: str) -> str:

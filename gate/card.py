@@ -257,7 +257,9 @@ class CardText(_CardPart):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
+            faults = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'card'}: {_explain(e['type'], e['msg'])}" for e in error.errors()
+            )
             raise ModelError(f"the model's card is not valid: {faults}") from error
 
 
@@ -269,3 +271,9 @@ class Card(CardText):
     def text(self) -> CardText:
         """Return the card without its hash, as the graph's metadata holds it."""
         return CardText.model_validate(self.model_dump(exclude={"sha256"}))
+
+
+def _explain(kind: str, text: str) -> str:
+    if kind == "extra_forbidden":
+        return "this release does not know the field: use the release that wrote the card, or a later one"
+    return text

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -15,11 +15,11 @@ from typing import IO
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 """The errors of locking on a file system without locks; NFS has none for folders."""
 
-_WITHOUT_MODES = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP)
-"""The errors of changing permissions on a file system without them: FAT, Windows shares, mounted buckets."""
+_WITHOUT_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOTTY, errno.EBADF)
+"""The errors of flushing a folder on SMB shares, shared folders of virtual machines and some FUSE file systems."""
 
-_WITHOUT_FOLDER_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
-"""The errors of flushing a folder on a file system that flushes files only, as of many network drives."""
+_WITHOUT_MODES = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS)
+"""The errors of changing permissions on mounts that fix owner and mode of all files, such as SMB and FAT."""
 
 _PIECE_BYTES = 2**16
 
@@ -35,8 +35,8 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
         path: the file to create or replace.
         prefix: of the temporary file's name, which lies beside `path`; by default hidden.
         suffix: of the temporary file's name, for writers that choose the format by it.
-        mode: permissions of the new file, on a file system with permissions; a temporary file alone would be private
-            to its owner.
+        mode: permissions of the new file, where the file system keeps any; a temporary file alone would be private to
+            its owner.
 
     Raises:
         OSError: the file cannot be written; the error names a file.
@@ -48,13 +48,16 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix or f".{path.name}.", suffix=suffix)
     temporary = Path(name)
     try:
-        _set_mode(handle, mode)
+        set_mode(handle, mode)
         os.close(handle)
         yield temporary
         _flush(temporary)
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
+        if error.errno == errno.EBUSY:
+            fault = f"{error.strerror}: if the file is a mount of its own, mount its folder instead"
+            raise OSError(errno.EBUSY, fault, str(path)) from error
         if error.errno is None or error.filename is not None:
             raise
         # A failed write names no file, and so not the disk that is full.
@@ -97,6 +100,11 @@ def atomic_files(*paths: Path, outdated: Collection[Path] = ()) -> Iterator[tupl
         _flush_folder(paths[-1].parent)
 
 
+def set_mode(path: Path | int, mode: int) -> None:
+    """Change the permissions of a path or a descriptor, on a file system that can."""
+    _attempt(lambda: os.chmod(path, mode), _WITHOUT_MODES)  # noqa: PTH101 - Also a descriptor.
+
+
 def remove_unfinished(*paths: Path) -> None:
     """Remove the temporary files of these paths that killed writers left; the caller excludes running ones."""
     for path in paths:
@@ -114,11 +122,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in WITHOUT_LOCKS:
-                raise
+        _attempt(lambda: fcntl.flock(handle, fcntl.LOCK_EX), WITHOUT_LOCKS)
         yield
     finally:
         os.close(handle)
@@ -169,25 +173,22 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _set_mode(handle: int, mode: int) -> None:
-    try:
-        os.fchmod(handle, mode)
-    except OSError as error:
-        if error.errno not in _WITHOUT_MODES:
-            raise
-
-
-def _flush_folder(path: Path) -> None:
-    try:
-        _flush(path)
-    except OSError as error:
-        if error.errno not in _WITHOUT_FOLDER_FLUSH:
-            raise
-
-
 def _flush(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, on a file system that can."""
+    _attempt(lambda: _flush(folder), _WITHOUT_FOLDER_FLUSH)
+
+
+def _attempt(action: Callable[[], object], unsupported: Collection[int]) -> None:
+    try:
+        action()
+    except OSError as error:
+        if error.errno not in unsupported:
+            raise

@@ -5,6 +5,7 @@ line equal to the current version is ignored: a crash between the writes of the 
 under a lock on the folder.
 """
 
+import errno
 import hashlib
 import re
 import shlex
@@ -18,7 +19,7 @@ from pathlib import Path
 from gate.card import VERSION_PATTERN, Card
 from gate.default_models import MODEL_NAME, default_models
 from gate.errors import ModelError
-from gate.files import locked_folder, read_regular, refusal, write_atomically
+from gate.files import locked_folder, read_regular, refusal, set_mode, write_atomically
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -27,6 +28,10 @@ HISTORY_FILE = "HISTORY"
 
 MAX_GRAPH_BYTES = 2**31
 """The size limit of protobuf."""
+
+_FILES = (CURRENT_FILE, HISTORY_FILE)
+_WITHOUT_FOLDER_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+"""The errors of renaming a folder where folders are prefixes of names, as in mounted buckets."""
 
 _MAX_CARD_BYTES = 64 * 2**20
 _MAX_NAME_BYTES = 4096
@@ -61,11 +66,20 @@ class ModelStore:
         self.name = name
 
     def versions(self) -> list[str]:
-        """Return the names of all version folders, in natural order: 2 before 10."""
-        if not self.folder.is_dir():
+        """Return the names of all version folders, in natural order: 2 before 10.
+
+        Raises:
+            ModelError: the folder of the versions cannot be read.
+        """
+        try:
+            found = list(self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        found = (path.parent.name for path in self.folder.glob(f"*/{GRAPH_FILE}"))
-        return sorted((name for name in found if not name.startswith(".")), key=_natural)
+        except OSError as error:
+            raise ModelError(f"{self.folder} cannot be read: {_reason(error)}") from error
+        # A link to a version in the place of a file is none.
+        names = (path.name for path in found if not path.name.startswith(".") and path.name not in _FILES)
+        return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
 
     def current(self) -> str:
         """Return the version that `CURRENT` names.
@@ -75,9 +89,11 @@ class ModelStore:
         """
         path = self.folder / CURRENT_FILE
         try:
-            version = read_regular(path, _MAX_NAME_BYTES).decode().strip()
+            version = _read_text(path, _MAX_NAME_BYTES).strip()
+        except FileNotFoundError as error:
+            raise ModelError(f"{path} does not exist: {self._remedy()}") from error
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path} cannot be read: {self._remedy()}") from error
+            raise ModelError(f"{path} cannot be read ({_reason(error)}): {self._remedy()}") from error
         if not version:
             raise ModelError(f"{path} is empty: {self._remedy()}")
         if not re.fullmatch(VERSION_PATTERN, version):
@@ -101,7 +117,8 @@ class ModelStore:
             card = _parse_card(folder / CARD_FILE)
             graph = read_regular(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
         except OSError as error:
-            raise ModelError(f"model {self.name!r} version {version!r} is incomplete: {error}") from error
+            fault = "is incomplete" if isinstance(error, FileNotFoundError) else "cannot be read"
+            raise ModelError(f"model {self.name!r} version {version!r} {fault}: {error}") from error
         if (card.name, card.version) != (self.name, version):
             raise ModelError(f"the card in {folder} is of model {card.name!r} version {card.version!r}")
         if hashlib.sha256(graph).hexdigest() != card.sha256:
@@ -142,7 +159,7 @@ class ModelStore:
             raise ModelError(
                 f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'"
             )
-        if version in (CURRENT_FILE, HISTORY_FILE):
+        if version in _FILES:
             raise ModelError(f"{version!r} is the name of a file beside the versions: choose another name")
         if (self.folder / version).exists():
             raise ModelError(f"{self.folder / version} exists, and versions are never overwritten: choose another name")
@@ -165,13 +182,12 @@ class ModelStore:
         try:
             write_atomically(temporary / GRAPH_FILE, model.graph)
             write_atomically(temporary / CARD_FILE, (model.card.model_dump_json(indent=2) + "\n").encode())
-            temporary.chmod(0o755)
+            set_mode(temporary, 0o755)
             with locked_folder(self.folder):
                 self.free_version(folder.name)  # Another command may have taken it meanwhile.
-                temporary.rename(folder)
-        except BaseException:
+                _rename(temporary, folder)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         return folder
 
     def rollback(self, *, verify: Verify = lambda _: None) -> Rollback:
@@ -226,17 +242,23 @@ class ModelStore:
         """
         path = self.folder / HISTORY_FILE
         try:
-            lines = read_regular(path, _MAX_HISTORY_BYTES).decode().splitlines()
+            lines = _read_text(path, _MAX_HISTORY_BYTES).splitlines()
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path} cannot be read: {error}") from error
+            raise ModelError(
+                f"{path} cannot be read ({_reason(error)}): restore it, or move it away, which leaves nothing to roll "
+                "back to"
+            ) from error
         return [line.strip() for line in lines if line.strip()]
 
     def _remedy(self) -> str:
         """Say how to come to a current version, as part of an error."""
         if versions := self.versions():
             return self._ask(versions)
+        for folder in (self.folder.resolve().parent, self.folder.resolve().parent.parent):
+            if folder.name == self.name and ModelStore(folder.parent, self.name).versions():
+                return f"the folder of models is {folder.parent}"
         return f"no version is in {self.folder.resolve()}: give the folder of models as --models or LENSGATE_MODELS"
 
     def _named(self) -> str | None:
@@ -256,6 +278,34 @@ class ModelStore:
 
     def _write_history(self, versions: list[str]) -> None:
         write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
+
+
+def _holds_graph(folder: Path) -> bool:
+    try:
+        return (folder / GRAPH_FILE).exists()
+    except OSError:  # Without permission; loading the version says so.
+        return True
+
+
+def _read_text(path: Path, limit: int) -> str:
+    """Read a file that people may have written, on Windows with a byte order mark."""
+    return read_regular(path, limit).decode("utf-8-sig")
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError as error:
+        if error.errno not in _WITHOUT_FOLDER_RENAME:
+            raise
+        raise ModelError(
+            f"{folder} cannot appear at once, because its file system renames no folders: name a folder of models on "
+            "a disk, and copy the version from there"
+        ) from error
 
 
 def _parse_card(path: Path) -> Card:

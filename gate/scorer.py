@@ -20,6 +20,7 @@ from gate.types import Device, Pixels
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+_NO_FOLDER = "/dev/null"
 _CPU_IMAGES = 4  # The activations of more images do not fit into a core's own cache, and the run takes a tenth longer.
 
 
@@ -227,6 +228,10 @@ def _open_session(graph: bytes, device: Device, limit: TimeLimit) -> onnxruntime
         session = onnxruntime.InferenceSession(graph, _session_options(limit), providers=[*providers, CPU])
     except Exception as error:  # ONNX Runtime's exceptions have no common base class.
         _check_time(limit, error)
+        if _NO_FOLDER in str(error):
+            raise ModelError(
+                "the graph keeps weights in other files, which the hash in its card does not cover: save it as one file"
+            ) from error
         raise ModelError(f"ONNX Runtime cannot load the graph: {error}") from error
     # With the fallback a CUDA fault at run time would silently move the model to the CPU.
     session.disable_fallback()
@@ -241,4 +246,6 @@ def _session_options(limit: TimeLimit) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Otherwise weights would be read from files of the working directory, which no hash covers.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
     return options

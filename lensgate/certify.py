@@ -1,11 +1,11 @@
 """`lensgate certify`: certify the band of the current model again, from the verdicts of the audit in the records."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.identity import ID_RULE, is_identity
+from common.terminal import say
 from gate import Label, Model, ModelStore
 from service.errors import RecordsUnavailable, SettingsError
 from service.settings import Settings
@@ -62,7 +62,10 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError(f"{error} (the records of --records-url or LENSGATE_RECORDS_URL)") from error
     finally:
         store.close()
-    print(found.model_dump_json(indent=2) if options.json else "\n".join(_describe(found)))
+    if options.json:
+        print(found.model_dump_json(indent=2))  # noqa: T201 - Escapes for people are no JSON.
+    else:
+        say(*_describe(found))
     if options.export is not None:
         _export(options, settings, model, found, served)
         return 0
@@ -102,7 +105,7 @@ def _export(
         )
     if (settings.band_low, settings.band_high) != (None, None):
         notes.append("LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH override the band of every card: unset them to use it")
-    print(*notes, sep="\n", file=sys.stderr)
+    say(*notes, error=True)
 
 
 def _describe(found: "Recertificate") -> list[str]:

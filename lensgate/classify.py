@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.terminal import escape_controls
+from common.terminal import escape_controls, say
 from common.webdataset import distinct
 from gate import ImageError, Label
 from service.errors import SettingsError
@@ -32,7 +32,7 @@ def _classify(options: argparse.Namespace) -> int:
     for path in options.files:
         row = _judge(path, gate, options.expected)
         failed |= "error" in row
-        print(json.dumps(row) if options.json else _line(row), flush=True)
+        say(json.dumps(row) if options.json else _line(row))
     return 1 if failed else 0
 
 
@@ -65,5 +65,5 @@ def _judge(path: Path, gate: "Gate", expected: str | None) -> dict[str, Any]:
 def _line(row: dict[str, Any]) -> str:
     file = escape_controls(row["file"])
     if "error" in row:
-        return f"{file:40} {row['error']}: {escape_controls(row['detail'])}"
+        return f"{file:40} {row['error']}: {row['detail']}"
     return f"{file:40} {row['glasses_probability']:.4f}  {row['label']:10}  {row['decision']:7}  {row['reason']}"

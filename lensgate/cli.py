@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 from common import signals
+from common.terminal import say
 from common.thread_limit import explained_thread_limit
 from lensgate.parser import Parser
 from lensgate.streams import close_output, open_closed
@@ -164,12 +165,9 @@ def _warn_of_unknown_variables(command: str) -> None:
     from service.settings import Settings
 
     for warning in unknown_variables(os.environ, Settings.variables().values()):
-        print(f"lensgate: warning: {warning}", file=sys.stderr)
+        say(f"lensgate: warning: {warning}", error=True)
 
 
 def _fail(text: str) -> int:
-    from common.terminal import escape_controls
-
-    # The text may hold names that a terminal would interpret.
-    print("lensgate:", "\n".join(map(escape_controls, text.split("\n"))), file=sys.stderr)
+    say(f"lensgate: {text}", error=True)
     return 1

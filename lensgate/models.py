@@ -1,9 +1,9 @@
 """`lensgate models`: list, verify, promote and roll back model versions."""
 
 import argparse
-import sys
 from functools import partial
 
+from common.terminal import say
 from gate import Card, ModelError, ModelStore
 from gate.errors import GateError
 from gate.model_store import Model
@@ -39,9 +39,9 @@ def _list(options: argparse.Namespace) -> int:
         except GateError as error:
             note = f"unusable: {error}"
             fault = f"version {version} is promoted and cannot be served" if version == current else fault
-        print(f"{'*' if version == current else ' '} {version:12} {note}")
+        say(f"{'*' if version == current else ' '} {version:12} {note}")
     if fault:
-        print(f"lensgate: {fault}; a running service keeps the version it has", file=sys.stderr)
+        say(f"lensgate: {fault}; a running service keeps the version it has", error=True)
     return 1 if fault else 0
 
 
@@ -76,14 +76,14 @@ def _verify(options: argparse.Namespace) -> int:
     settings, store = _open(options)
     card = verify_model(store.load(options.version), settings)
     golden = f", {len(card.golden)} golden samples score as at export" if card.golden else ", no golden samples"
-    print(f"{card.name} {card.version} is whole: sha256 {card.sha256}{golden}")
+    say(f"{card.name} {card.version} is whole: sha256 {card.sha256}{golden}")
     return 0
 
 
 def _promote(options: argparse.Namespace) -> int:
     settings, store = _open(options)
     store.promote(options.version, verify=partial(verify_model, settings=settings))
-    print(f"{store.name} {options.version} is current")
+    say(f"{store.name} {options.version} is current")
     return 0
 
 
@@ -91,6 +91,6 @@ def _rollback(options: argparse.Namespace) -> int:
     settings, store = _open(options)
     done = store.rollback(verify=partial(verify_model, settings=settings))
     for version in done.passed_over:
-        print(f"lensgate: version {version} is gone: passed over", file=sys.stderr)
-    print(f"{store.name} {done.version} is current again")
+        say(f"lensgate: version {version} is gone: passed over", error=True)
+    say(f"{store.name} {done.version} is current again")
     return 0

@@ -4,11 +4,11 @@ import argparse
 import math
 import os
 import re
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from common.terminal import say
 from gate.files import atomic_file, locked_folder
 from lensgate.streams import close_output, is_output_closed
 from service.access.tokens import Token, describe_expiry, hash_token, make_token, parse_tokens, read_text, read_tokens
@@ -31,13 +31,13 @@ def add_token(options: argparse.Namespace) -> int:
         parse_tokens(after, source=str(path))
         _write(path, after)
         try:
-            print(token, flush=True)
+            say(token)
         except OSError as error:
             close_output()
             # The token is lost, and its name would stay taken.
             _write(path, before) if before is not None else path.unlink()
             raise _not_added(options.name, error.strerror or str(error)) from error
-    print(f"{path}: {options.name} added; the file holds only its hash, so store the token", file=sys.stderr)
+    say(f"{path}: {options.name} added; the file holds only its hash, so store the token", error=True)
     return 0
 
 
@@ -46,7 +46,7 @@ def list_tokens(options: argparse.Namespace) -> int:
     tokens = read_tokens(_path(options))
     rows = [("name", "scopes", "requests/s", "ends"), *map(_row, tokens)]
     for name, scopes, rate, expires in rows:
-        print(f"{name:24} {scopes:20} {rate:>10}  {expires}")
+        say(f"{name:24} {scopes:20} {rate:>10}  {expires}")
     return 0
 
 
@@ -63,7 +63,7 @@ def revoke_token(options: argparse.Namespace) -> int:
                 "a file without tokens. Add another one first, or stop the service and delete the file"
             )
         _write(path, less)
-    print(f"{path}: {options.name} revoked")
+    say(f"{path}: {options.name} revoked")
     return 0
 
 

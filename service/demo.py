@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from common.terminal import say
 from common.thread_limit import explained_thread_limit
 from gate.errors import GateError
 from service.process.signals import guard_start
@@ -29,7 +30,7 @@ def main(folder: Path, environment: Mapping[str, str] = os.environ) -> int:
             settings = Settings.load({}, {"LENSGATE_LOG_LEVEL": "warning", **environment})
             server = make_server(settings)
     except (GateError, OSError) as error:
-        print(f"lensgate: {error}", file=sys.stderr)
+        say(f"lensgate: {error}", error=True)
         return 1
     # With tokens or TLS this caller lacks the credentials.
     is_plain = settings.tokens is None and settings.tls_certificate is None
@@ -44,17 +45,17 @@ def _show(server: Server, faces: list[Path]) -> None:
         time.sleep(0.01)
     if faces:
         _decide(server.url, faces)
-    print(f"\nserving on {server.url}/ for people; /docs, /metrics, /v1/model. Ctrl-C ends it.", flush=True)
+    say(f"\nserving on {server.url}/ for people; /docs, /metrics, /v1/model. Ctrl-C ends it.")
     if faces:
-        print(f"  curl --data-binary @{faces[0]} {server.url}/v1/decisions", flush=True)
+        say(f"  curl --data-binary @{faces[0]} {server.url}/v1/decisions")
 
 
 def _decide(url: str, faces: list[Path]) -> None:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
-    print(f"{'sample':28} {'probability':>11}  {'label':10}  {'decision':8}  reason")
+    say(f"{'sample':28} {'probability':>11}  {'label':10}  {'decision':8}  reason")
     for face in faces:
         connection.request("POST", f"/v1/decisions?id={quote(face.name)}", face.read_bytes())
-        print(_row(face.name, json.load(connection.getresponse())))
+        say(_row(face.name, json.load(connection.getresponse())))
     connection.close()
 
 

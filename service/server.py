@@ -17,6 +17,7 @@ from prometheus_client import disable_created_metrics
 
 from common.settings import unknown_variables
 from common.signals import Handler, handled
+from common.terminal import say
 from gate import ModelStore
 from gate.extras import how_to_install
 from gate.formats.png.fast_decoder import ACCELERATED
@@ -204,11 +205,10 @@ class Server(QuietServer):
             log.info("running on %s (Press CTRL+C to quit)", self.url)
             return
         card = self._runtime.runner.card
-        print(
+        say(
             f"\nLensgate serves {card.name} {card.version} on {self.url}/ (the API is described at {self.url}/docs)\n"
             f"  curl --data-binary @FILE {self.url}/v1/decisions\nCtrl-C ends it.\n",
-            file=sys.stderr,
-            flush=True,
+            error=True,
         )
 
     def _connect(self, link: ParentLink) -> None:

@@ -127,7 +127,7 @@ class Settings(BaseModel):
         4096, ge=0, description="lowest rate of a body in bytes per second, after a few seconds; 0 allows any rate"
     )
     decode_threads: int = Field(
-        0, ge=0, description="decode threads, and as many for the model on the CPU; 0 is one per core"
+        0, ge=0, description="decode threads, and as many for the model on the CPU; 0 is one per usable core"
     )
     max_batch_size: Count = Field(32, le=1024, description="most images in one run of the model")
     max_batch_delay_ms: float = Field(

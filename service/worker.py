@@ -3,6 +3,7 @@
 import socket
 import sys
 
+from common.terminal import say
 from common.thread_limit import explained_thread_limit
 from gate.errors import GateError
 from service.access.shared_buckets import SharedBuckets
@@ -21,7 +22,7 @@ def main(options: WorkerOptions) -> int:
             guard_start()
             _serve(options)
     except (GateError, OSError, EOFError) as error:
-        print(f"lensgate: {error}", file=sys.stderr)
+        say(f"lensgate: {error}", error=True)
         return 1
     return 0
 

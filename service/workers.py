@@ -4,12 +4,12 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from gate.cores import usable_cores
+from gate.cores import control_groups, core_quota, read_limit, usable_cores
 from service.access.exposure import check_exposure
 from service.access.shared_buckets import make_memory
 from service.errors import SettingsError
@@ -35,15 +35,10 @@ class Machine:
     memory: float
 
     @classmethod
-    def find(cls, root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Self:
-        """Read them; the limits of a container or a systemd unit are files of control groups.
-
-        Args:
-            root: where the control groups are mounted.
-            own: names the one of this process.
-        """
-        groups = _control_groups(root, own)
-        return cls(min(usable_cores(), *map(_cores, groups)), min(map(_memory, groups)))
+    def find(cls, groups: Sequence[Path] | None = None) -> Self:
+        """Read them from control groups, by default those of this process, as of a container or a systemd unit."""
+        groups = control_groups() if groups is None else groups
+        return cls(min(usable_cores(groups), core_quota(groups)), min(map(_memory, groups)))
 
 
 def count_workers(settings: Settings, machine: Machine | None = None) -> int:
@@ -65,31 +60,9 @@ def count_workers(settings: Settings, machine: Machine | None = None) -> int:
     return max(1, int(min(by_cores, by_memory)))
 
 
-def _control_groups(root: Path, own: Path) -> list[Path]:
-    """Return the folders of this process's control group and of all that contain it: the lowest limit holds.
-
-    A container has a namespace in which its group is the root; a systemd unit is some levels below.
-    """
-    path = next((line.removeprefix("0::/") for line in _read(own).splitlines() if line.startswith("0::/")), "")
-    group = root / path
-    return [group, *(each for each in group.parents if each.is_relative_to(root))]
-
-
-def _cores(group: Path) -> float:
-    quota, _, period = _read(group / "cpu.max").partition(" ")
-    return float(quota) / float(period) if quota.isdigit() and period.isdigit() else math.inf
-
-
 def _memory(group: Path) -> float:
-    memory = _read(group / "memory.max")
+    memory = read_limit(group / "memory.max")
     return float(memory) if memory.isdigit() else math.inf
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
-    except OSError:  # No container, or another version of control groups.
-        return ""
 
 
 def _reserve_other(host: str, port: int | None) -> tuple[list[socket.socket], int | None]:

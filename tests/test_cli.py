@@ -319,8 +319,25 @@ def test_the_list_reports_errors_of_the_current_version(
     assert len(printed.out.splitlines()) == (3 if current else 2)
 
 
-def test_error_with_an_escape_sequence_is_printed_without_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tokens", "list", "--file", "red\x1b[31m"]) == 1
-    error = capsys.readouterr().err
-    assert "red\\x1b[31m" in error
-    assert "\x1b" not in error
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tokens list --file {}",
+        "tokens add operator --scopes decide --file {}/tokens.toml",
+        "models list --models {}",
+        "models promote 1 --models {}",
+        "models rollback --models {}",
+        "certify --models {}",
+        "classify {} --models shipped",
+        "bulk {} out --models shipped",
+    ],
+)
+def test_a_name_with_an_escape_sequence_is_printed_escaped(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_model(tmp_path / "shipped", brightness_model())
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format("red\x1b[31m") for word in command.split()]) == 1
+    printed = capfd.readouterr()
+    assert "red\\x1b[31m" in printed.out + printed.err
+    assert "\x1b[31m" not in printed.out + printed.err

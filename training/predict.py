@@ -50,10 +50,15 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     if problems:
         raise DataError(f"no image of {folder / 'test.csv'} was found: {'; '.join(problems[:3])}")
     for candidate in (".", *IMAGE_FOLDERS):
-        found = [path for path in sorted((folder / candidate).glob("*")) if path.suffix.lower() in IMAGE_ENDINGS]
+        found = [path for path in sorted((folder / candidate).glob("*")) if _is_image(path.name)]
         if found:
             return found, []
     raise DataError(f"{folder} does not contain an image: file names must end in {', '.join(IMAGE_ENDINGS)}")
+
+
+def _is_image(name: str) -> bool:
+    # Beside each image, archives from macOS hold its metadata under the same name behind `._`.
+    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith("._")
 
 
 def predict_images(model: Model, images: Sequence[Path], out: Path) -> PredictionCounts:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from common.terminal import say
 from common.thread_limit import explained_thread_limit
 from service.process.json_logs import configure_logging
 from service.process.signals import guard_start
@@ -78,7 +79,7 @@ def main(options: ParentOptions) -> int:
             guard_start()
             configure_logging(options.log_level)
     except OSError as error:
-        print(f"lensgate: {error}", file=sys.stderr)
+        say(f"lensgate: {error}", error=True)
         return 1
 
     def command(number: int, link: int) -> list[str]:

@@ -1,6 +1,11 @@
+import errno
+import io
+import sys
+from pathlib import Path
+
 import pytest
 
-from common.terminal import percent_up
+from common.terminal import percent_up, say
 
 
 @pytest.mark.parametrize(
@@ -9,3 +14,24 @@ from common.terminal import percent_up
 )
 def test_bound_in_per_cent_is_rounded_up(bound: float, decimals: int, shown: float) -> None:
     assert percent_up(bound, decimals=decimals) == shown
+
+
+def test_names_in_texts_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b[31m", "two\nlines\r\x9b", Path("caf\u00e9\udcff"), end=";\n")
+    say("wrong\b", error=True)
+    assert capsys.readouterr() == ("a\\x1b[31m;\ntwo\nlines\\r\\x9b;\ncaf\u00e9\\udcff;\n", "wrong\\x08\n")
+
+
+def test_texts_that_cannot_be_written_are_lost_as_messages_and_an_error_as_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Full())
+    say("a message", error=True)
+    with pytest.raises(OSError, match="No space left on device: 'standard output'"):
+        say("a result")
+
+
+class Full(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")

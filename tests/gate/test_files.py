@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,31 +119,48 @@ def test_place_for_files_is_checked_before_they_are_written(tmp_path: Path) -> N
     assert refusal(tmp_path / "file/folder") == f"{tmp_path / 'file'} is not a folder"
 
 
-def test_file_is_replaced_on_a_file_system_without_permissions_and_flushed_folders(
+def failing(real: Callable[..., object], number: int, *, folders_only: bool = False) -> Callable[..., object]:
+    """Return a system call that fails, at folders alone or everywhere."""
+
+    def fail(target: int | Path, *others: object) -> object:
+        if folders_only and not stat.S_ISDIR(os.stat(target).st_mode):  # noqa: PTH116 - Also a descriptor.
+            return real(target, *others)
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOTTY])
+def test_a_share_that_flushes_no_folders_keeps_the_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, number, folders_only=True))
+    write([tmp_path / "network.keras", tmp_path / "run.json"], "text")
+    assert (tmp_path / "run.json").read_text() == "text"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS])
+def test_a_mount_that_fixes_the_permissions_takes_the_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "chmod", failing(os.chmod, number))
+    write([tmp_path / "network.keras", tmp_path / "run.json"], "text")
+    assert (tmp_path / "run.json").read_text() == "text"
+
+
+@pytest.mark.parametrize(("call", "folders_only"), [("fsync", False), ("fsync", True), ("chmod", False)])
+def test_a_disk_that_fails_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, folders_only: bool
+) -> None:
+    monkeypatch.setattr(os, call, failing(getattr(os, call), errno.EIO, folders_only=folders_only))
+    with pytest.raises(OSError, match="Input/output error"):
+        write([tmp_path / "network.keras", tmp_path / "run.json"], "text")
+
+
+def test_a_file_that_is_a_mount_of_its_own_is_named_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Windows shares, FAT and mounted buckets refuse to change permissions; some network drives flush files only."""
-    fsync = os.fsync
-
-    def refuse_mode(*_: int) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    def flush_files_only(handle: int) -> None:
-        if stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fchmod", refuse_mode)
-    monkeypatch.setattr(os, "fsync", flush_files_only)
-    write_atomically(tmp_path / "one", b"content")
-    write([tmp_path / "network.keras", tmp_path / "run.json"], "first")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.keras", "one", "run.json"]
-
-
-def test_disk_that_fails_while_a_folder_is_flushed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="Input/output error"):
-        write_atomically(tmp_path / "one", b"content")
+    monkeypatch.setattr(Path, "replace", failing(Path.replace, errno.EBUSY))
+    with pytest.raises(OSError, match=r"mount its folder instead: '.*state'"), atomic_file(tmp_path / "state"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,10 +230,27 @@ def test_a_broken_current_can_be_replaced(many: ModelStore, current: bytes | Non
     assert (many.current(), many.history()) == ("4", ["1", "2"])
 
 
-def test_a_history_that_cannot_be_read_is_named(many: ModelStore) -> None:
+def test_a_current_that_cannot_be_read_is_named_with_the_reason(many: ModelStore) -> None:
+    path = many.folder / "CURRENT"
+    path.unlink()
+    with pytest.raises(ModelError, match="CURRENT does not exist: promote one of 1, 2, 3, 4"):
+        many.current()
+    path.symlink_to("3")
+    with pytest.raises(ModelError, match=r"CURRENT cannot be read \(Is a directory\): promote one of 1, 2, 3, 4"):
+        many.current()
+
+
+def test_a_history_that_cannot_be_read_is_named_with_the_reason(many: ModelStore) -> None:
     (many.folder / "HISTORY").write_bytes(b"\xff")
-    with pytest.raises(ModelError, match="HISTORY cannot be read"):
+    with pytest.raises(ModelError, match=r"HISTORY cannot be read \('utf-8' codec .*\): restore it, or move it away"):
         many.rollback()
+
+
+def test_files_with_a_byte_order_mark_name_the_same_versions(many: ModelStore) -> None:
+    for name in ("CURRENT", "HISTORY"):
+        path = many.folder / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert (many.current(), many.history()) == ("4", ["1", "2", "3"])
 
 
 @pytest.mark.parametrize("survived", [0, 1])
@@ -263,6 +281,39 @@ def test_the_error_of_a_folder_without_models_gives_the_remedy(tmp_path: Path) -
         ModelStore(tmp_path / "nowhere").load()
 
 
+@pytest.mark.parametrize("inside", ["glasses", "glasses/2"])
+def test_a_folder_inside_the_folder_of_models_is_told_the_right_one(
+    store: ModelStore, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = store.folder.parent
+    for folder in (root / inside, Path()):
+        monkeypatch.chdir(root / inside)
+        with pytest.raises(ModelError, match=f"the folder of models is {root}$"):
+            ModelStore(folder).load("2")
+
+
+def deny(*_: object) -> Any:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_folder_without_permission_is_not_taken_for_an_empty_one(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "iterdir", deny)
+    with pytest.raises(ModelError, match=r"glasses cannot be read: Permission denied$"):
+        store.load("2")
+
+
+def test_a_version_without_permission_is_not_taken_for_a_deleted_one(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "exists", deny)
+    monkeypatch.setattr(models_module, "read_regular", deny)
+    assert store.versions() == ["2", "10"]
+    with pytest.raises(ModelError, match=r"version '2' cannot be read: .*Permission denied"):
+        store.load("2")
+
+
 def test_an_empty_current_is_refused(store: ModelStore) -> None:
     (store.folder / "CURRENT").write_text("\n")
     with pytest.raises(ModelError, match="is empty"):
@@ -280,6 +331,12 @@ def test_a_card_of_another_version_is_refused(store: ModelStore) -> None:
     (store.folder / "2/card.json").write_text(text)
     with pytest.raises(ModelError, match="version '10'"):
         store.load("2")
+
+
+def test_a_card_of_a_later_release_is_named_as_such() -> None:
+    fields = json.loads(brightness_model().card.model_dump_json()) | {"thresholds": {}}
+    with pytest.raises(ModelError, match="thresholds: this release does not know the field: use the release that"):
+        Card.parse(json.dumps(fields))
 
 
 @pytest.mark.parametrize(
@@ -327,3 +384,21 @@ def test_a_version_is_added_under_a_free_and_valid_name_only(version: str, tmp_p
     assert store.free_version() == "3"
     assert store.add(brightness_model("new")) == store.folder / "new"
     assert (store.versions(), store.current()) == (["new", "2"], "2")
+
+
+def test_a_file_system_that_renames_no_folders_is_named_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Buckets that are mounted as folders rename files alone."""
+    rename = Path.rename
+
+    def refuse_folders(self: Path, target: Path) -> Path:
+        if self.is_dir():
+            raise OSError(errno.ENOSYS, "Function not implemented")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_folders)
+    store = ModelStore(tmp_path)
+    with pytest.raises(ModelError, match="glasses/1 cannot appear at once, because its file system renames no folders"):
+        store.add(brightness_model())
+    assert list(store.folder.iterdir()) == []

@@ -1,6 +1,7 @@
 import hashlib
 import importlib.metadata
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,6 +112,23 @@ def test_cuda_that_is_not_there_is_an_error_and_no_fallback() -> None:
 def test_invalid_graph_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="cannot load"):
         Scorer(Model(brightness_model().card, b"no graph"))
+
+
+def test_weights_outside_the_graph_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime looks for them in the working directory, and no hash covers them."""
+    monkeypatch.chdir(tmp_path)
+    offsets = onnx.numpy_helper.from_array(np.zeros(256, np.float32), "offsets")
+    onnx.external_data_helper.set_external_data(offsets, location="offsets.bin", offset=0, length=1024)
+    (tmp_path / "offsets.bin").write_bytes(offsets.raw_data)
+    offsets.ClearField("raw_data")
+    graph = brightness_graph(32)
+    graph.graph.initializer.append(offsets)
+    graph.graph.node.insert(2, onnx.helper.make_node("Cast", ["mean"], ["level"], to=onnx.TensorProto.INT64))
+    graph.graph.node.insert(3, onnx.helper.make_node("Gather", ["offsets", "level"], ["offset"]))
+    (shown,) = (node for node in graph.graph.node if "glasses_probability" in node.output)
+    shown.CopyFrom(onnx.helper.make_node("Add", ["bright", "offset"], ["glasses_probability"]))
+    with pytest.raises(ModelError, match=r"weights in other files.*: save it as one file"):
+        Scorer(model_of(graph, card_text()), device="cpu")
 
 
 def test_a_card_of_another_size_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import logging
 import shutil
@@ -80,6 +81,22 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     watched.runtime.start()
     yield watched
     asyncio.run(watched.runtime.close())
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Runtime]]:
+    """Starts a runtime, and ends its threads also if the test fails: they would keep the process from ending."""
+    with contextlib.ExitStack() as ended:
+
+        def begin(settings: Settings, loaded: LoadedModel) -> Runtime:
+            runtime = build_runtime(settings, loaded)
+            # The first version by itself: a swap that failed may have left it without an owner.
+            ended.callback(runtime.runner.close, timeout=TIMEOUT)
+            ended.callback(lambda: asyncio.run(runtime.close()))
+            runtime.start()
+            return runtime
+
+        yield begin
 
 
 def golden(probability: float) -> tuple[GoldenSample, ...]:
@@ -284,10 +301,9 @@ async def judge(runtime: Runtime, *, meanwhile: Callable[[], object]) -> ImageDe
 
 @pytest.mark.parametrize("ending", [lambda _: None, Runtime.drain])
 def test_what_was_admitted_before_a_swap_is_answered_by_the_version_it_began_with(
-    ending: Callable[[Runtime], None],
+    ending: Callable[[Runtime], None], start: Callable[..., Runtime]
 ) -> None:
-    runtime = build_runtime(Settings(), fake("1", size=64))
-    runtime.start()
+    runtime = start(Settings(), fake("1", size=64))
     old = runtime.runner
 
     def swap_twice() -> None:
@@ -306,7 +322,7 @@ def test_what_was_admitted_before_a_swap_is_answered_by_the_version_it_began_wit
     wait_until(lambda: not runtime.runner.batcher.is_alive)
 
 
-def test_cancelled_request_does_not_keep_the_old_version_alive() -> None:
+def test_cancelled_request_does_not_keep_the_old_version_alive(start: Callable[..., Runtime]) -> None:
     async def scenario(runtime: Runtime) -> None:
         scorer.go.clear()
         request = asyncio.create_task(judge(runtime, meanwhile=lambda: None))
@@ -316,27 +332,25 @@ def test_cancelled_request_does_not_keep_the_old_version_alive() -> None:
         await asyncio.wait([request])
 
     scorer = FakeScorer()
-    runtime = build_runtime(Settings(), fake("1", scorer=scorer))
-    runtime.start()
+    runtime = start(Settings(), fake("1", scorer=scorer))
     old = runtime.runner
     asyncio.run(scenario(runtime))
     scorer.go.set()
     wait_until(lambda: not old.batcher.is_alive)
 
 
-def test_version_with_an_invalid_band_keeps_the_previous_one() -> None:
-    runtime = build_runtime(Settings(band_low=0.3), fake("1"))
-    runtime.start()
+def test_version_with_an_invalid_band_keeps_the_previous_one(start: Callable[..., Runtime]) -> None:
+    runtime = start(Settings(band_low=0.3), fake("1"))
     runner, threads = runtime.runner, threading.active_count()
     with pytest.raises(SettingsError):
         runtime.pipeline.swap(fake("2", band=CardBand(low=0.1, high=0.2)))
     assert (runtime.runner, threading.active_count()) == (runner, threads)
-    asyncio.run(runtime.close())
 
 
-def test_threads_that_cannot_be_started_leave_the_version_in_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = build_runtime(Settings(decode_threads=2), fake("1"))
-    runtime.start()
+def test_threads_that_cannot_be_started_leave_the_version_in_service(
+    monkeypatch: pytest.MonkeyPatch, start: Callable[..., Runtime]
+) -> None:
+    runtime = start(Settings(decode_threads=2), fake("1"))
     runner, before, begun = runtime.runner, threading.active_count(), threading.Thread.start
 
     def begin(thread: threading.Thread) -> None:
@@ -359,12 +373,12 @@ def test_threads_that_cannot_be_started_leave_the_version_in_service(monkeypatch
         if sample.name == "lensgate_model_info"
     }
     assert names == {"1"}
-    asyncio.run(runtime.close())
 
 
-def test_the_metrics_are_those_of_the_new_version_and_the_old_ones_decisions_stay() -> None:
-    runtime = build_runtime(Settings(), fake("1"))
-    runtime.start()
+def test_the_metrics_are_those_of_the_new_version_and_the_old_ones_decisions_stay(
+    start: Callable[..., Runtime],
+) -> None:
+    runtime = start(Settings(), fake("1"))
 
     def metric(name: str, /, **labels: str) -> float | None:
         return runtime.metrics.registry.get_sample_value(f"lensgate_{name}", labels)
@@ -390,7 +404,6 @@ def test_the_metrics_are_those_of_the_new_version_and_the_old_ones_decisions_sta
     runtime.pipeline.swap(fake("3", band=CardBand(low=0.15, high=0.33)))
     assert metric("glasses_probability_bucket", le="0.33") == 2  # The same edges: no reset.
     assert metric("reject_ratio") == 0
-    asyncio.run(runtime.close())
 
 
 def is_served(client: httpx.Client, version: str) -> bool:

@@ -20,6 +20,7 @@ FULL_LANE = {
         "training/test_compare.py",
         "training/test_crash.py",
         "training/test_devices.py",
+        "training/test_environment.py",
         "training/test_evaluate.py",
         "training/test_fit.py",
         "training/test_graph.py",

@@ -368,3 +368,13 @@ def test_models_that_cannot_be_written_are_refused_before_the_work(
     assert main(["train", "all", *places]) == 1
     assert "models is not a folder: name another folder of models" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+def test_names_with_escape_sequences_are_printed_escaped(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    records = tmp_path / "red\x1b[31m"
+    assert main(["train", "prepare", "--data", str(data), "--records", str(records)]) == 0
+    printed = capfd.readouterr()
+    assert "red\\x1b[31m" in printed.out
+    assert "\x1b[31m" not in printed.out + printed.err

@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
         "id,glasses\n1,0,,\n2,1,\n",
         'id,glasses,note\n1,0,"a ""word"", said"\n2,1,it\'s\n',
         "id,glasses\nface-1.png,0\n2.JPG,1\n",
+        'id, "glasses"\n"1", "0"\n"2", "1"\n',
     ],
     ids=[
         "LF",
@@ -43,6 +44,7 @@ def folder(tmp_path: Path) -> Path:
         "trailing commas",
         "quotes in a cell",
         "file names",
+        "spaces before quotes",
     ],
 )
 def test_csv_of_spreadsheets_is_read(text: str, folder: Path) -> None:

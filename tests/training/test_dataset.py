@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.datasets import half, write_dataset
-from training.data.dataset import read_dataset
+from training.data.dataset import read_dataset, read_unlabelled
 from training.errors import DataError
 
 
@@ -26,9 +26,36 @@ def test_a_test_table_with_labels_and_one_without(tmp_path: Path) -> None:
     assert [example.glasses for example in bare.test] == [None]
 
 
+@pytest.mark.parametrize("column", ["id", "id,glasses"], ids=["no column", "an empty column"])
+def test_a_test_table_without_any_label_is_unlabelled(tmp_path: Path, column: str) -> None:
+    folder = write_dataset(tmp_path / "set", half(4))
+    (folder / "test.csv").write_text(f"{column}\n3{',' * column.count(',')}\n4{',' * column.count(',')}\n")
+    data = read_dataset(folder)
+    assert ([one.glasses for one in data.test], data.problems) == ([None, None], ())
+    assert [one.name for one in read_unlabelled(folder)[0]] == ["face-3", "face-4"]
+
+
+@pytest.mark.parametrize(
+    ("file", "given"),
+    [
+        ("face-v2.0.png", "v2.0"),
+        ("face-2.0.png", "face-2.0.png"),
+        ("face-cafe\u0301.png", "caf\u00e9"),
+        ("face-caf\u00e9.png", "cafe\u0301"),
+    ],
+)
+def test_an_image_is_found_by_any_spelling_of_its_name(tmp_path: Path, file: str, given: str) -> None:
+    folder = write_dataset(tmp_path / "set", half(2), images="faces")
+    (folder / "faces/face-1.png").rename(folder / "faces" / file)
+    (folder / "train.csv").write_text(f"id,glasses\n{given},1\n", encoding="utf-8")
+    (folder / "corrections.csv").write_text(f"id,label,reason\n{given},no_glasses,seen\n", encoding="utf-8")
+    (one,) = read_dataset(folder).train
+    assert (one.path.name, one.glasses) == (file, False)
+
+
 def test_numbers_that_became_floats_are_understood(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "set", half(2))
-    (folder / "train.csv").write_text("id,glasses\n1.0,0.0\n2.0,1.0\n")
+    (folder / "train.csv").write_text("id,glasses\n1.0,0.0\n2.00,1.00\n")
     assert [(example.name, example.glasses) for example in read_dataset(folder).train] == [
         ("face-1", False),
         ("face-2", True),

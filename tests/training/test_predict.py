@@ -52,6 +52,12 @@ def test_unwritable_predictions_are_refused_before_images_are_read(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_metadata_beside_images_from_macos_is_no_image(tmp_path: Path) -> None:
+    for name in ("face-1.png", "._face-1.png", ".face-2.png"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images(tmp_path)[0]] == [".face-2.png", "face-1.png"]
+
+
 def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
     assert [path.name for path in find_images(ROOT / "samples")[0]][:2] == ["faint-1.png", "frames-1.png"]
     with pytest.raises(DataError, match="does not contain an image"):

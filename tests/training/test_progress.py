@@ -1,5 +1,6 @@
 """Progress without a terminal: whole lines, and few of them."""
 
+import errno
 import io
 import sys
 
@@ -32,3 +33,22 @@ def test_a_terminal_has_one_line_that_is_rewritten(monkeypatch: pytest.MonkeyPat
     text = shown(Terminal(), monkeypatch)
     assert text.startswith("\rdecode:   0%")
     assert text.count("\n") == 1
+
+
+class Full(io.StringIO):
+    """A log on a full disk."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        self.write("")
+
+
+class FullTerminal(Full, Terminal):
+    """A terminal that went away."""
+
+
+@pytest.mark.parametrize("stream", [Full(), FullTerminal()])
+def test_progress_that_cannot_be_written_ends_no_run(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shown(stream, monkeypatch) == ""

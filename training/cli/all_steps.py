@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from common.storage import AnyPath, locked
+from common.terminal import say
 from gate import Label, ModelStore
 from training.cli import audit, data_steps, model_steps, report
 from training.cli import options as option
@@ -95,7 +96,7 @@ def _run_all(options: AllOptions) -> str | None:
     # The records may lie in the same folder, and have their own lock.
     with locked(options.work, name=".lensgate-all.lock"):
         following = _run_numbered(chain)
-    print("\nall steps:", end=" ")
+    say("\nall steps:", end=" ")
     return following["export"]
 
 
@@ -122,7 +123,7 @@ def _run_numbered(chain: Mapping[str, Callable[[], str | None]]) -> dict[str, st
     following = {}
     for number, (name, step) in enumerate(chain.items(), start=1):
         gap = "\n" if number > 1 else ""
-        print(f"{gap}{number}/{len(chain)} {name}", flush=True)
+        say(f"{gap}{number}/{len(chain)} {name}")
         following[name] = option.run_timed(step)
     return following
 

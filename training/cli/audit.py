@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath, locked
+from common.terminal import say
 from training.cli import options as option
 from training.cli.data_steps import DataSetOptions, data_arguments, print_problems, read_datasets
 from training.cli.options import Steps, add_step
@@ -78,9 +79,9 @@ def audit_labels(options: AuditOptions) -> None:
     page = write_contact_sheet(issues, options.out, images=images, audited=len(records), command=command)
     proposals = write_issues(issues, options.out, data_sets=[one.name for one in datasets])
     verb = "seems" if len(issues) == 1 else "seem"
-    print(f"{len(issues)} of {len(records)} labels {verb} to contradict the image: {page}")
+    say(f"{len(issues)} of {len(records)} labels {verb} to contradict the image: {page}")
     for one, proposal in zip(datasets, proposals, strict=True):
-        print(f"review {proposal} and keep the correct lines in {one.folder / CORRECTIONS_FILE}")
+        say(f"review {proposal} and keep the correct lines in {one.folder / CORRECTIONS_FILE}")
 
 
 def _records(options: AuditOptions, datasets: list[ImageDataSet], size: int) -> "Records":

@@ -1,7 +1,6 @@
 """The steps that produce training data: `draw` and `prepare`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.storage import AnyPath, local_path
-from common.terminal import count, escape_controls
+from common.terminal import count, escape_controls, say
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import (
@@ -126,14 +125,14 @@ def prepare(options: PrepareOptions) -> str:
     for data in manifest.data:
         for split, images in data.images.items():
             counts = ", ".join(f"{amount} {label}" for label, amount in images.items())
-            print(f"{data.name:16} {split:12} {counts}")
+            say(f"{data.name:16} {split:12} {counts}")
         if not data.images:
-            print(f"{data.name:16} no image is left: all are unreadable, or copies of images of other data sets")
+            say(f"{data.name:16} no image is left: all are unreadable, or copies of images of other data sets")
     for size, shards in manifest.shards.items():
         total = sum(shard.bytes for shard in shards)
-        print(f"{size} x {size}: {count(len(shards), 'shard')}, {total / 1e6:.1f} MB")
+        say(f"{size} x {size}: {count(len(shards), 'shard')}, {total / 1e6:.1f} MB")
     if (kept := sum(map(manifest.count, Split))) < MIN_IMAGES:
-        print(f"{count(kept, 'image')}: too few for an export, which takes {MIN_IMAGES}", file=sys.stderr)
+        say(f"{count(kept, 'image')}: too few for an export, which takes {MIN_IMAGES}", error=True)
     return _fit_command(options.records, sizes)
 
 
@@ -146,8 +145,7 @@ def _fit_command(records: AnyPath, sizes: Sequence[int]) -> str:
 
 def print_problems(problems: Sequence[str]) -> None:
     """Print one line for each problem to standard error."""
-    for problem in problems:
-        print(escape_controls(problem), file=sys.stderr)
+    say(*map(escape_controls, problems), error=True)
 
 
 def read_datasets(options: DataSetOptions) -> list[ImageDataSet]:
@@ -174,7 +172,7 @@ def _draw(options: DrawOptions) -> str:
     from training.drawing import draw_faces
 
     draw_faces(options.out, options.count, seed=options.seed, progress=True)
-    print(f"{options.out}: {count(options.count, 'face')}")
+    say(f"{options.out}: {count(options.count, 'face')}")
     return option.command("train", "prepare", "--data", options.out, "--size", PRESETS["gate"].size)
 
 

@@ -1,13 +1,12 @@
 """The steps that produce a model: `fit`, `calibrate`, `certify`, `export`, `evaluate` and `predict`."""
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath, locked
-from common.terminal import count
+from common.terminal import count, say
 from gate import Label, ModelError, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
@@ -194,7 +193,7 @@ def fit(options: FitOptions) -> str:
     preset = options.preset.resolve(size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
     losses = read_history(options.run_folder)["val_loss"]
-    print(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")
+    say(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")
     return option.command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 
@@ -207,11 +206,11 @@ def calibrate(options: CalibrateOptions) -> str:
     with locked(options.run_folder):
         found = calibrate_run(options.records, options.run_folder, seed=options.seed)
     before, after = found.calibration.before, found.calibration.after
-    print(f"temperature {found.calibration.temperature:.3f} from {found.calibration.images} calibration images")
-    print(f"{'':12} {'log loss':>9} {'Brier':>9} {'ECE':>9}")
+    say(f"temperature {found.calibration.temperature:.3f} from {found.calibration.images} calibration images")
+    say(f"{'':12} {'log loss':>9} {'Brier':>9} {'ECE':>9}")
     for name, one in (("before", before), ("after", after)):
-        print(f"{name:12} {one.log_loss:9.4f} {one.brier:9.4f} {one.expected_calibration_error:9.4f}")
-    print(f"novelty threshold {found.novelty.threshold:g}: {found.novelty.above} of these images are above it")
+        say(f"{name:12} {one.log_loss:9.4f} {one.brier:9.4f} {one.expected_calibration_error:9.4f}")
+    say(f"novelty threshold {found.novelty.threshold:g}: {found.novelty.above} of these images are above it")
     return option.command("train", "certify", "--records", options.records, "--run", options.run_folder)
 
 
@@ -233,14 +232,14 @@ def certify(options: CertifyOptions) -> str:
             shares=wanted.shares or SHARES,
         )
     found, temperature = record.certificate, Guarantees.read(options.run_folder).temperature
-    print(*describe(found, temperature=temperature), sep="\n")
-    print(*(describe_true_class(label, one, found.confidence) for label, one in found.classes.items()), sep="\n")
+    say(*describe(found, temperature=temperature))
+    say(*(describe_true_class(label, one, found.confidence) for label, one in found.classes.items()))
     if record.held_out:
-        print("the served network alone, by its calibration split:")
-        print(*(f"  {line}" for line in describe(record.held_out, temperature=temperature)), sep="\n")
+        say("the served network alone, by its calibration split:")
+        say(*(f"  {line}" for line in describe(record.held_out, temperature=temperature)))
     risk = f"{100 * record.paper.risk.value:.2f} % of these wrong" if record.paper.risk else "none wrong"
-    print(f"the paper's 0.4 to 0.6: {100 * record.paper.coverage.value:.1f} % accepted, {risk}")
-    print(f"area under the risk-coverage curve: {record.risk_coverage.area:.5f}")
+    say(f"the paper's 0.4 to 0.6: {100 * record.paper.coverage.value:.1f} % accepted, {risk}")
+    say(f"area under the risk-coverage curve: {record.risk_coverage.area:.5f}")
     return option.command("train", "export", "--records", options.records, "--run", options.run_folder)
 
 
@@ -259,14 +258,14 @@ def export(options: ExportOptions) -> str:
         version=options.version,
         command=options.command_line,
     )
-    print(f"{card.name} {card.version}: {options.out / card.name / card.version}")
+    say(f"{card.name} {card.version}: {options.out / card.name / card.version}")
     _print_metrics(card.metrics)
     if card.band.classes is None:
-        print(
+        say(
             f"{'no certificate' if promised.head else 'no novelty score and no certificate'}: the band is the paper's, "
             f"{card.band.low:g} to {card.band.high:g}; `lensgate train {'certify' if promised.head else 'calibrate'}` "
             "comes before an export",
-            file=sys.stderr,
+            error=True,
         )
     # The first version is current from its export on.
     if _is_current(card, options.out):
@@ -301,7 +300,7 @@ def _predict(options: PredictOptions) -> None:
     images, problems = find_images(options.data)
     print_problems(problems)
     found = predict_images(model, images, options.out)
-    print(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
+    say(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
 
 
 def _refuse_leak(card: Card, manifest: "Manifest") -> None:
@@ -319,19 +318,19 @@ def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
     trained = {data.name: data.fingerprint for data in card.data}
     changed = [data.name for data in manifest.data if trained.get(data.name, data.fingerprint) != data.fingerprint]
     for name in changed:
-        print(
+        say(
             f"{name} has other images or labels than when the model was trained on it: the model may have learned from "
             "images of this test split, unless they come from its test.csv",
-            file=sys.stderr,
+            error=True,
         )
 
 
 def _print_metrics(metrics: dict[str, CardMetrics]) -> None:
-    print(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
+    say(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
     for name, metric in metrics.items():
         accuracy, loss = metric.accuracy, metric.log_loss
         coverage = f"{metric.coverage.value:.4f}" if metric.coverage else "-"
-        print(
+        say(
             f"{name:16} {metric.images:6}  {accuracy.value:.4f} [{accuracy.low:.4f}, {accuracy.high:.4f}]  "
             f"{loss.value:.4f} [{loss.low:.4f}, {loss.high:.4f}]  {coverage}"
         )

@@ -1,8 +1,9 @@
 """Omit TensorFlow's notes from standard error; its warnings and errors pass.
 
 The log level variable of its C++ libraries has no effect on messages from before they are initialised, so the notes are
-removed from the stream. Two false alarms are removed as well: an attribute that TensorFlow writes and does not know
-itself, and retracing, because every network of an audit or a study is traced once.
+removed from the stream. Three false alarms are removed as well: an attribute that TensorFlow writes and does not know
+itself, the driver that a machine without an NVIDIA device lacks, and retracing, because every network of an audit or a
+study is traced once.
 """
 
 import contextlib
@@ -11,11 +12,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 _FILTER = r"""
-import re, sys
-note = re.compile(rb"I\d{4} [\d:.]+ +|WARNING: All log messages before absl::InitializeLog|"
-                  rb"To enable the following instructions: |E\d{4} .* attribute use_unbounded_threadpool which is not")
+import os, re, sys
+note = (rb"I\d{4} [\d:.]+ +|WARNING: All log messages before absl::InitializeLog|"
+        rb"To enable the following instructions: |E\d{4} .* attribute use_unbounded_threadpool which is not")
+if not os.path.exists("/dev/nvidiactl"):
+    note += rb"|E\d{4} .* failed call to cuInit: "
+note = re.compile(note)
 out = open(2, "wb", buffering=0)
 for line in sys.stdin.buffer:
     if not note.match(line):
@@ -29,7 +34,8 @@ def without_notes() -> Iterator[None]:
 
     The filter is a process, so that it also passes the last words of a process that aborts.
     """
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     terminal, python = os.dup(2), sys.stderr
     command = [sys.executable, "-S", "-c", _FILTER]
     # A session of its own: Ctrl-C must not end it before the last messages.
@@ -45,7 +51,8 @@ def without_notes() -> Iterator[None]:
             if python is sys.__stderr__:
                 # Progress bars and messages keep the terminal.
                 direct = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
-                sys.stderr = stack.enter_context(direct)
+                stack.callback(_close, direct)
+                sys.stderr = direct
             yield
     finally:
         sys.stderr = python
@@ -55,6 +62,12 @@ def without_notes() -> Iterator[None]:
         # Helper processes of multiprocessing may hold the pipe open until the interpreter ends.
         with contextlib.suppress(subprocess.TimeoutExpired):
             filtering.wait(timeout=1)
+
+
+def _close(stream: TextIO) -> None:
+    # On a full disk, or without a reader, the last messages are lost.
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from common.errors import UrlError
 from common.storage import AnyPath, parse_path
+from common.terminal import say
 from training.cli.native_log import without_notes
 from training.model.preset import PRESETS, Preset
 
@@ -81,14 +82,14 @@ def _run(run: Callable[[_Options], str | None], options: _Options) -> None:
     with without_notes():
         following = run_timed(partial(run, options))
     if following:
-        print(f"next: {following}")
+        say(f"next: {following}")
 
 
 def run_timed(run: Callable[[], str | None]) -> str | None:
     """Run one step, print its duration and return the next command, if there is one."""
     started = time.monotonic()
     following = run()
-    print(f"took {duration(time.monotonic() - started)}", flush=True)
+    say(f"took {duration(time.monotonic() - started)}")
     return following
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.storage import locked, require_place
+from common.terminal import say
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import printable
@@ -78,6 +79,6 @@ def run(options: PaperOptions) -> None:
         with locked(options.work):
             results = PaperRun(options.data, options.work, plan, options.command_line, options.hardware, earlier).run()
     changed = write_page(results, options.out)
-    print(f"{options.out / 'paper.md'} {'is written' if changed else 'is up to date'}")
+    say(f"{options.out / 'paper.md'} {'is written' if changed else 'is up to date'}")
     for part in results.unfinished():
-        print(f"not finished: {part}")
+        say(f"not finished: {part}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.storage import AnyPath
+from common.terminal import say
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 
@@ -78,4 +79,4 @@ def write(options: ReportOptions) -> None:
         comparison=options.comparison,
     )
     page = write_report(sources, options.out, figures=options.figures)
-    print(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+    say(f"{page}: {page.stat().st_size / 1e6:.1f} MB")

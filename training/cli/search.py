@@ -1,12 +1,12 @@
 """The steps that compare settings and runs: `study`, `tune` and `compare`."""
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath
+from common.terminal import say
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
 from training.errors import RecordsError
@@ -128,7 +128,7 @@ def _study(options: StudyOptions) -> None:
         epochs=options.preset.epochs,
     )
     if study is None:
-        print(WORKER)
+        say(WORKER)
     else:
         _print_study(study)
 
@@ -147,14 +147,14 @@ def _tune(options: TuneOptions) -> None:
         seed=options.seed,
     )
     if tuned is None:
-        print(WORKER)
+        say(WORKER)
         return
     finished = sum(bool(trial.metrics) for trial in tuned.trials)
-    print(f"{finished} of {len(tuned.trials)} trials finished; the best is {tuned.best.name}:")
+    say(f"{finished} of {len(tuned.trials)} trials finished; the best is {tuned.best.name}:")
     for name, value in tuned.best.values.items():
-        print(f"  {name:20} {value}")
+        say(f"  {name:20} {value}")
     found = tuned.best.metrics
-    print(f"validation log loss {found[OBJECTIVE]:.4f}, accuracy {found['accuracy']:.4f}; {options.out / BEST_FILE}")
+    say(f"validation log loss {found[OBJECTIVE]:.4f}, accuracy {found['accuracy']:.4f}; {options.out / BEST_FILE}")
 
 
 def _start(options: TuneOptions) -> Preset:
@@ -182,27 +182,27 @@ def _compare(options: CompareOptions) -> None:
 
 
 def _print_study(study: "StudyResult") -> None:
-    print(f"{study.kind:16} runs  {'accuracy [95 %]':24} {'log loss [95 %]':24} {'seconds':>8} {'records':>9}")
+    say(f"{study.kind:16} runs  {'accuracy [95 %]':24} {'log loss [95 %]':24} {'seconds':>8} {'records':>9}")
     for one in study.summaries:
         seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
-        print(
+        say(
             f"{one.value:16} {one.runs:4}  {_shown(one.accuracy):24} {_shown(one.log_loss):24} "
             f"{seconds:>8} {one.bytes / 1e6:6.1f} MB"
         )
     _print_differences(study)
     for failed in study.failed:
-        print(f"failed: {failed}", file=sys.stderr)
+        say(f"failed: {failed}", error=True)
 
 
 def _print_differences(study: "StudyResult") -> None:
     real = [one for one in study.differences if one.real]
     for one in real:
         low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        print(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f})")
+        say(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f})")
     others = "No other difference" if real else "No difference"
-    print(f"{others} is significant (t test paired by seed, Holm's correction).")
+    say(f"{others} is significant (t test paired by seed, Holm's correction).")
     for summary in study.summaries:
-        print(
+        say(
             f"{summary.value}: an accuracy of {summary.accuracy.value:.3f} on {summary.images} images has a standard "
             f"error of {summary.standard_error:.3f}, which more seeds do not reduce."
         )
@@ -210,11 +210,11 @@ def _print_differences(study: "StudyResult") -> None:
 
 def _print_comparison(comparison: "Comparison") -> None:
     width = max(len(one.run) for one in comparison.runs)
-    print(f"{'run':{width}} errors  {'accuracy [95 %]':24} log loss [95 %]")
+    say(f"{'run':{width}} errors  {'accuracy [95 %]':24} log loss [95 %]")
     for run in comparison.runs:
-        print(f"{run.run:{width}} {run.errors:6}  {_shown(run.accuracy):24} {_shown(run.log_loss)}")
+        say(f"{run.run:{width}} {run.errors:6}  {_shown(run.accuracy):24} {_shown(run.log_loss)}")
     for pair in comparison.pairs:
-        print(
+        say(
             f"{pair.other}: {pair.only_other_wrong} wrong that {pair.first} gets right, {pair.only_first_wrong} the "
             f"other way (McNemar p {pair.mcnemar_p:.3f}); log loss {_shown(pair.log_loss_difference, sign='+')}"
         )

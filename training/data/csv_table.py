@@ -63,7 +63,7 @@ def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         if len(text) == _MAX_CHARACTERS:
             raise DataError(f"{path} line {number} has more than {_MAX_CHARACTERS:,} characters; is this a CSV table?")
         try:
-            cells = next(csv.reader([text.rstrip("\r\n")], strict=True), [])
+            cells = next(csv.reader([text.rstrip("\r\n")], strict=True, skipinitialspace=True), [])
         except csv.Error as error:
             raise DataError(f"{path} line {number}: {_explain(error, text)}") from error
         if any(cell.strip() for cell in cells):

@@ -11,6 +11,7 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gate import Label
 from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
-from training.data.csv_table import CsvRow, read_table
+from training.data.csv_table import CsvRow, CsvTable, read_table
 from training.errors import DataError
 
 PROVENANCE_FILE = "about.json"
@@ -168,7 +169,7 @@ def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
         DataError: the table cannot be read or lacks the column id.
     """
     table, problems = folder / "test.csv", list[str]()
-    if not _is_there(table) or "glasses" in read_table(table, {"id"}, optional={"glasses"}).columns:
+    if not _is_there(table) or _is_labelled(read_table(table, {"id"}, optional={"glasses"})):
         return [], []
     return _read_table(table, find_images(folder, problems), problems), problems
 
@@ -184,9 +185,10 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
                 problems.append(f"{path.name} is ignored: images are PNG, JPEG or WebP files")
             if ending not in IMAGE_ENDINGS:
                 continue
-            if path.stem in found:
-                problems.append(f"{found[path.stem].name} is ignored: {path.name} has the same name")
-            found[path.stem] = path
+            name = _normal(path.stem)
+            if name in found:
+                problems.append(f"{found[name].name} is ignored: {path.name} has the same name")
+            found[name] = path
         if found:
             return found
     return {}
@@ -242,8 +244,21 @@ def _name(text: str) -> str:
     # Kaggle's file has some integers as floats; people write 12, face-12 and face-12.png.
     text = text.strip()
     stem, _, ending = text.rpartition(".")
-    text = stem if f".{ending.lower()}" in IMAGE_ENDINGS else text
-    return f"face-{text.removeprefix('face-').removesuffix('.0')}"
+    if f".{ending.lower()}" in IMAGE_ENDINGS:
+        return _normal(f"face-{stem.removeprefix('face-')}")
+    text = text.removeprefix("face-")
+    return _normal(f"face-{_whole(text) or text}")
+
+
+def _whole(text: str) -> str | None:
+    """Return the digits of a whole number that was written with decimals, such as 12.0."""
+    found = re.fullmatch(r"(\d+)\.0*", text)
+    return found[1] if found else None
+
+
+def _normal(name: str) -> str:
+    """Compose letters and accents: archives from macOS hold file names in two code points where tables have one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _read_about(folder: Path) -> Provenance:
@@ -262,10 +277,11 @@ def _read_about(folder: Path) -> Provenance:
 def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
     required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
     found = read_table(table, required, optional={"glasses", "source"})
+    is_labelled = "glasses" in required or _is_labelled(found)
     seen: dict[str, CsvRow] = {}
     examples = []
     for line in found.lines:
-        example = _read_line(line, images, seen, is_labelled="glasses" in found.columns)
+        example = _read_line(line, images, seen, is_labelled=is_labelled)
         if isinstance(example, str):
             problems.append(f"{table.name} line {line.number}: {example}")
         else:
@@ -297,5 +313,11 @@ def _read_line(
     return Example(name, images[name], glasses, line.cells.get("source", "").strip(), glasses)
 
 
+def _is_labelled(table: CsvTable) -> bool:
+    """Return whether a `test.csv` holds a label; an empty column is none."""
+    return any(map(_label, table.lines))
+
+
 def _label(line: CsvRow) -> str:
-    return line.cells.get("glasses", "").strip().removesuffix(".0")
+    text = line.cells.get("glasses", "").strip()
+    return _whole(text) or text

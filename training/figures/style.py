@@ -7,9 +7,10 @@ import functools
 import io
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ParamSpec
 
-import matplotlib as mpl
+import matplotlib.style
 from matplotlib.figure import Figure
 
 WIDTH = 4.4
@@ -91,7 +92,7 @@ def styled(draw: Callable[_Parameters, Figure]) -> Callable[_Parameters, Figure]
 
     @functools.wraps(draw)
     def drawn(*args: _Parameters.args, **options: _Parameters.kwargs) -> Figure:
-        with mpl.rc_context(_SETTINGS):
+        with _style():
             return draw(*args, **options)
 
     return drawn
@@ -106,7 +107,7 @@ def as_svg(figure: Figure, name: str) -> str:
     """Render the figure as an `<svg>` element; `name` makes its ids unique on the page."""
     data = io.StringIO()
     omitted = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
+    with _style({"svg.hashsalt": name}):
         figure.savefig(data, format="svg", metadata=omitted)
     text = data.getvalue()
     text = text[text.index("<svg") :].strip()
@@ -122,9 +123,15 @@ def as_svg(figure: Figure, name: str) -> str:
 def as_png(figure: Figure, *, dpi: int = 160) -> bytes:
     """Render the figure as a PNG file on white."""
     data = io.BytesIO()
-    with mpl.rc_context(_SETTINGS):
+    with _style():
         figure.savefig(data, format="png", dpi=dpi, facecolor=CARD)
     return data.getvalue()
+
+
+def _style(changes: Any = None) -> AbstractContextManager[None]:
+    """Apply the settings alone, whatever a `matplotlibrc` of the user or of the working directory says."""
+    context: AbstractContextManager[None] = matplotlib.style.context(["default", _SETTINGS, changes or {}])
+    return context
 
 
 def _in_variables(text: str) -> str:

@@ -11,6 +11,7 @@ import keras_tuner
 import tensorflow as tf
 
 from common.storage import write_atomically
+from common.terminal import say
 from gate.cores import usable_cores
 from training.data.dataset import ImageDataSet, Split, read_dataset
 from training.data.records import Manifest, read_rows, write_records
@@ -99,9 +100,9 @@ class PaperRun:
             return None
         found = PaperResults.read(self.earlier)
         if not self._is_same(found, prepared):
-            print(f"{self.earlier} is about other data, settings or versions: all experiments run anew")
+            say(f"{self.earlier} is about other data, settings or versions: all experiments run anew")
             return None
-        print(f"continuing the experiments of {self.earlier}; with another --out, all of them would run anew")
+        say(f"continuing the experiments of {self.earlier}; with another --out, all of them would run anew")
         found.write(kept)
         return found
 

@@ -6,7 +6,6 @@ restarted chief continues from its saved state, and the workers need no restart.
 """
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import grpc
 from keras_tuner.errors import FatalError
 
+from common.terminal import say
 from training.errors import SearchError
 from training.search.keras_tuner_adapter import OracleClient, OracleServicer, messages, rpc
 from training.search.oracles import SingleFileOracle
@@ -223,7 +223,7 @@ def _told(error: Any) -> str:
 
 
 def _log(text: str) -> None:
-    print(text, file=sys.stderr)
+    say(text, error=True)
 
 
 def _address() -> str:

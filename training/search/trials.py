@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
@@ -24,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.special import expit
 
 from common.storage import AnyPath, locked, remove_tree, write_atomically
-from common.terminal import escape_formula
+from common.terminal import escape_formula, say
 from gate import Band
 from training.data.image_table import LabelTable
 from training.data.records import Records
@@ -167,7 +166,7 @@ class _TrialRunner(AdaptedTuner):
             with self.oracle.beating(trial.trial_id) if self.is_worker else nullcontext():
                 metrics = self._measure(values, self._folder(trial) / STATE_FILE)
         except (tf.errors.ResourceExhaustedError, DivergedError) as error:
-            print(f"trial {trial.trial_id} failed: {error}", file=sys.stderr)
+            say(f"trial {trial.trial_id} failed: {error}", error=True)
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except Exception as error:
             # Keras Tuner would record a failed trial, but other errors are bugs or faults of the records.
