@@ -30,6 +30,11 @@ PROBE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
+def read_to_end(connection: socket.socket) -> bytes:
+    """Receive until the connection closes; raise ConnectionResetError if it is reset."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
 @pytest.fixture(scope="module")
 def service() -> Iterator[Running]:
     with running_service(metrics_port=0) as running:
@@ -238,6 +243,37 @@ def test_refused_body_is_discarded_for_a_limited_time(monkeypatch: pytest.Monkey
         with running_service() as service, connected(service.url) as connection:
             connection.sendall(b"PUT /v1/decisions HTTP/1.1\r\nHost: x\r\n" + framing)
             assert read_all(connection).startswith(b"HTTP/1.1 405 ")
+
+
+LAST = (
+    b"1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4000000\r\n\r\n",
+    b"1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3d08f9\r\n",
+    # As nginx sends by default.
+    b"1.0\r\nHost: x\r\nConnection: close\r\nContent-Length: 4000000\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("target", [b"decisions?x=1", b"decisions/batch", b"nothing"])
+@pytest.mark.parametrize("head", LAST)
+def test_early_refusal_of_the_last_request_reaches_a_caller_that_reads_after_sending(
+    service: Running, target: bytes, head: bytes
+) -> None:
+    with connected(service.url) as connection:
+        connection.sendall(b"POST /v1/%b HTTP/%b" % (target, head))
+        time.sleep(0.1)
+        connection.sendall(bytes(3_999_993) + b"\r\n0\r\n\r\n")
+        answer = read_to_end(connection)
+    assert answer[9:12] in (b"400", b"404", b"413")
+    assert answer.endswith(b"}")
+
+
+def test_refusal_of_a_slow_body_reaches_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.request_body.GRACE_SECONDS", 0.2)
+    with running_service(min_body_rate=10_000_000) as service, connected(service.url) as connection:
+        connection.sendall(POST % 4_000_000 + WHITE)
+        time.sleep(1)
+        connection.sendall(bytes(4_000_000 - len(WHITE)))
+        assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
 
 
 def test_silent_handshake_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
