@@ -112,7 +112,10 @@ def test_a_stream_answers_in_order_and_goes_on_after_an_error(client: Any) -> No
     errors = {number: error for number, (_, error) in enumerate(found) if error}
     assert list(errors) == [7]
     assert errors[7].message().startswith("not_found: unknown model 'hats'")
-    assert [result.get_response().id for result, _ in found if result] == [f"{n}" for n in range(30) if n != 7]
+    answers = [result.get_response() for result, _ in found if result]
+    assert [answer.id for answer in answers] == [f"{n}" for n in range(30) if n != 7]
+    # Clients of models with any number of answers wait for it.
+    assert all(answer.parameters["triton_final_response"].bool_param for answer in answers)
 
 
 def test_a_cancelled_call_frees_its_place() -> None:
