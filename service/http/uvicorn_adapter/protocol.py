@@ -204,6 +204,8 @@ class GateProtocol(HttpToolsProtocol):
         except (MalformedRequest, ExpectationFailed) as error:
             self._fault = error
             raise
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # Its callers take an interim answer for the final one.
         self._is_silent = False
         self._is_head_complete = True
         self._stop_waiting()
