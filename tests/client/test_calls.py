@@ -95,7 +95,17 @@ def test_invalid_token_is_rejected_without_quoting_it(kind: Any, token: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["gate:8000", "127.0.0.1:8000", "ftp://gate", "http://", "http://gate/?a=1", "http://a:x"]
+    "url",
+    [
+        "gate:8000",
+        "127.0.0.1:8000",
+        "ftp://gate",
+        "http://",
+        "http://gate/?a=1",
+        "http://a:x",
+        "http://a:99999",
+        "http://a:0",
+    ],
 )
 def test_invalid_url_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match="not a URL"):
