@@ -180,7 +180,8 @@ class FormParser:
                 f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not supported: send the file uncompressed"
             )
             return MalformedRequest(text)
-        if kind.startswith(b"multipart/"):
+        # Without a boundary it is a wrong type of a file, as KNIME and callers of Python's requests give it.
+        if kind.startswith(b"multipart/") and b"boundary" in kind:
             return MalformedRequest("nested forms are not supported: send each image as a part of its own")
         return None
 

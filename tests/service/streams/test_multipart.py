@@ -159,6 +159,7 @@ def test_a_part_with_two_values_of_one_thing_is_an_error_of_its_own(headers: byt
         NAMED.replace(b"a.png", b'a\\"; filename=b; .png'),
         NAMED.replace(b"a.png", b"a; name=b.png"),
         NAMED + b"; ; ;",
+        NAMED + b"\r\nContent-Type: multipart/form-data",
         # As .NET and Spring name a file: RFC 6266 has both forms in one header.
         NAMED + b"; filename*=utf-8''a.png",
         b"Content-Type: image/png\r\nContent-Disposition: form-data; name=f; filename=a.png; filename*=utf-8''a.png",
