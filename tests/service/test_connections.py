@@ -157,6 +157,11 @@ def test_an_expectation_that_cannot_be_met_is_a_417(service: Running) -> None:
     assert (found.status, b"expectation_failed" in found.answer) == (417, True)
 
 
+def test_idle_connections_outlive_those_of_load_balancers(service: Running) -> None:
+    longest = 600  # Google Cloud; Azure has 120, Heroku 90, AWS 60, nginx 60.
+    assert service.server.config.timeout_keep_alive > longest
+
+
 def test_an_http_1_0_caller_gets_no_interim_answer(service: Running) -> None:
     head = b"POST /v1/decisions HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(WHITE)
     assert send(service.url, head + WHITE).status == 200
