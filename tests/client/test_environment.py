@@ -107,6 +107,19 @@ def test_what_is_no_proxy_is_named_by_its_variable(monkeypatch: pytest.MonkeyPat
     Gate("http://gate.test", transport=httpx.MockTransport(lambda _: httpx.Response(200))).close()
 
 
+@pytest.mark.parametrize("kind", [Gate, AsyncGate])
+def test_a_socks_proxy_without_its_package_is_named_with_two_remedies(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lensgate_client._http.environment.find_spec", lambda _: None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:secret@proxy.test:1080")
+    with pytest.raises(ValueError, match=r"ALL_PROXY names a SOCKS proxy.*httpx\[socks\].*NO_PROXY") as caught:
+        kind("http://gate.test")
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("NO_PROXY", "gate.test")
+    assert proxy_of("http://gate.test") is None
+
+
 def test_an_unreachable_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", UNUSED.replace("//", "//me:secret@"))
     with (
