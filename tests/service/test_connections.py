@@ -185,7 +185,8 @@ def test_a_caller_that_shuts_down_its_side_is_answered(service: Running, *, is_h
         # On a busy machine it is asked otherwise too.
         answer = read_all(connection).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"connection: close" in answer
+    # Without a hold-up the answer may be sent before the end arrives.
+    assert b"connection: close" in answer or not is_held_up
     assert b'"glasses_probability"' in answer
 
 
