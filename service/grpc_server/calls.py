@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from service.access.guard import Guard
 from service.access.policy import GRPC
 from service.errors import BodyTooLarge, ClientGone, Forbidden, MalformedRequest
-from service.grpc_server.messages import SERVICE
+from service.grpc_server.messages import HEALTH, SERVICE
 from service.grpc_server.status import REQUEST_ID
 from service.http.caller import name_principal
 from service.http.request_log import RequestLog, answerable, choose_request_id
@@ -21,6 +21,9 @@ from service.http.scope_state import RequestState
 
 Context = Any
 """grpc's context of a call, `grpc.aio.ServicerContext`; grpc has no type annotations."""
+
+CHECK = "Check"
+"""The one method of the health service; all others belong to the protocol."""
 
 _BROWSER_HEADERS = ("origin", "sec-fetch-site")
 
@@ -147,7 +150,7 @@ def open_call(name: str, peer: Peer, *, request_id: str | None = None) -> Call:
 
 def route_of(name: str) -> str:
     """Return the path of a method, the label of its metrics."""
-    return f"/{SERVICE}/{name}"
+    return f"/{HEALTH if name == CHECK else SERVICE}/{name}"
 
 
 async def read_message(context: Context, max_bytes: int) -> bytes:

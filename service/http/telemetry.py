@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.identity import is_identity
 from service.errors import ClientGone, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
-from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
+from service.http.allowed_methods import NOT_ALLOWED, NOT_FOUND, AllowedMethods
 from service.http.failed_request import FailedRequest
 from service.http.query_params import describe_faults
 from service.http.request_log import RequestLog, answerable, choose_request_id, log_fault
@@ -137,7 +137,7 @@ def _translate(error: Exception) -> Exception:
     if not isinstance(error, HTTPException):
         return error
     if error.status_code == NotFound.status:
-        return NotFound("unknown path: /docs lists all paths")
+        return NotFound(NOT_FOUND)
     if error.status_code == MethodNotAllowed.status:
         return MethodNotAllowed(NOT_ALLOWED, headers=dict(error.headers or {}))
     # What remains is FastAPI's error about a body, whose text says no more than that.

@@ -249,7 +249,7 @@ def test_page_without_the_required_scope_redirects_to_the_login_with_the_missing
 
 def test_other_methods_have_a_route_label_of_their_own() -> None:
     with running_service() as service:
-        for method in ("HEAD", "PUT", "DELETE", "OPTIONS"):
+        for method in ("PATCH", "PUT", "DELETE", "OPTIONS"):
             assert service.client.request(method, "/v1/decisions").status_code == 405
         assert service.metric("lensgate_requests_total", route="/v1/decisions", status="405") == 0
         assert service.metric("lensgate_requests_total", route="GET /v1/decisions", status="405") == 4
