@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import OperationalError
 
-from service.errors import NotFound, RecordsUnavailable
+from service.errors import NotFound, RecordsUnavailable, SettingsError
 from service.records import postgres as connections
 from service.records import sqlite
 from service.records.query import Page, find_image, find_one
@@ -148,3 +148,22 @@ def test_time_filter_uses_the_index(tmp_path: Path) -> None:
     (step,) = plan
     assert "(record>? AND record<?)" in step.detail
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://user:se/cr@et@host:54x/name", r"'postgresql://user:\*\*\*@host:54x/name' is not a URL"),
+        ("postgresql://host/name?sslmod=require", 'invalid connection option "sslmod"'),
+        ("postgresql://host/name?prepare_threshold=0", 'invalid connection option "prepare_threshold"'),
+        ("mysql://host/name", "neither sqlite nor postgresql"),
+        ("sqlite:///", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
+        ("sqlite://records.db", "three slashes"),
+        ("sqlite://data/records.db", "three slashes"),
+        ("sqlite:///records.db?mode=ro", r"takes no options: leave \?mode=\.\.\. out"),
+    ],
+)
+def test_url_that_no_store_can_use_is_refused_without_its_password(url: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        Store(url)
