@@ -67,8 +67,9 @@ class Store:
         except NoConnection as error:
             raise RecordsUnavailable("the record store is busy: all connections to it are in use") from error
         except (SQLAlchemyError, OSError) as error:
-            # The next database at this URL may have no tables.
-            self._is_open = False
+            if not sqlite.is_locked(getattr(error, "orig", None) or error):
+                # The next database at this URL may have no tables.
+                self._is_open = False
             raise RecordsUnavailable(f"the record store is unavailable: {self._brief(error)}") from error
 
     @contextmanager
