@@ -185,6 +185,9 @@ def test_login_with_a_wrong_token_is_401_without_a_cookie(browser: httpx.Client)
         (b'{"token": "%b"}' % (b"x" * 513), "application/json", 400),
         (b'{"token": "%b"}' % (b"x" * 5000), "application/json", 413),
         (b'{"token": "\\ud800"}', "application/json", 400),
+        (b'{"token": "x", "token": "y"}', "application/json", 400),
+        (b'{"token": "\xff"}', "application/json", 400),
+        (b"[" * 4000, "application/json", 400),
         (b'{"token": "x"}', "application/json; charset=utf-8", 401),
     ],
 )
