@@ -17,6 +17,9 @@ from service.errors import SettingsError
 
 Count = Annotated[int, Field(ge=1)]
 
+MAX_WORKERS = 128
+"""Limit of worker processes, far above any machine's need: each takes 256 MiB and divides the limits further."""
+
 MAX_SOURCES = 100
 """Limit of listed sources: each adds 13 time series to every scrape."""
 
@@ -41,7 +44,7 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    workers: Literal["auto"] | Count = Field(
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_WORKERS)] = Field(
         "auto", description="processes that share the port; auto is one for every 8 cores, rounded up"
     )
     metrics_port: int | None = Field(

@@ -16,7 +16,7 @@ from service.errors import SettingsError
 from service.http.ports import check_ports, reserve_port
 from service.process.parent import ParentOptions, WorkerOptions, python_command
 from service.process.signals import ENDING, held_back
-from service.settings import Settings
+from service.settings import MAX_WORKERS, Settings
 
 CORES_PER_WORKER = 8
 """One event loop is full near 8 cores with PNG files; more workers would divide limits and batches further."""
@@ -42,8 +42,9 @@ class Machine:
             root: where the control groups are mounted.
             own: names the one of this process.
         """
-        groups = _control_groups(root, own)
-        return cls(min(usable_cores(), *map(_cores, groups)), min(map(_memory, groups)))
+        cores = (_cores(group) for group in _control_groups(root, own, "cpu"))
+        memory = (_memory(group) for group in _control_groups(root, own, "memory"))
+        return cls(min(usable_cores(), *cores), min(memory))
 
 
 def count_workers(settings: Settings, machine: Machine | None = None) -> int:
@@ -62,33 +63,38 @@ def count_workers(settings: Settings, machine: Machine | None = None) -> int:
     machine = machine or Machine.find()
     by_cores = math.ceil(machine.cores / CORES_PER_WORKER)
     by_memory = max(0.0, machine.memory - settings.max_decode_bytes - settings.max_inflight_bytes) / WORKER_BYTES
-    return max(1, int(min(by_cores, by_memory)))
+    return max(1, int(min(by_cores, by_memory, MAX_WORKERS)))
 
 
-def _control_groups(root: Path, own: Path) -> list[Path]:
+def _control_groups(root: Path, own: Path, controller: str) -> list[Path]:
     """Return the folders of this process's control group and of all that contain it: the lowest limit holds.
 
-    A container has a namespace in which its group is the root; a systemd unit is some levels below.
+    A container has a namespace in which its group is the root; a systemd unit is some levels below. In version 1 each
+    controller has groups of its own, mounted below its name; in version 2 all of them share one group.
     """
-    path = next((line.removeprefix("0::/") for line in _read(own).splitlines() if line.startswith("0::/")), "")
-    group = root / path
-    return [group, *(each for each in group.parents if each.is_relative_to(root))]
+    lines = (line.split(":", 2) for line in _read(own).splitlines() if line.count(":") > 1)
+    paths = {name: path for _, names, path in lines for name in names.split(",")}
+    mounts = (root, paths.get("", "/")), (root / controller, paths.get(controller, "/"))
+    groups = [(mount, mount / path.strip("/")) for mount, path in mounts]
+    return [each for mount, group in groups for each in (group, *group.parents) if each.is_relative_to(mount)]
 
 
 def _cores(group: Path) -> float:
     quota, _, period = _read(group / "cpu.max").partition(" ")
+    if not quota:  # Version 1; without a limit the quota is -1.
+        quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
     return float(quota) / float(period) if quota.isdigit() and period.isdigit() else math.inf
 
 
 def _memory(group: Path) -> float:
-    memory = _read(group / "memory.max")
+    memory = _read(group / "memory.max") or _read(group / "memory.limit_in_bytes")  # The latter in version 1.
     return float(memory) if memory.isdigit() else math.inf
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
-    except OSError:  # No container, or another version of control groups.
+    except OSError:  # No limit, or another version of control groups.
         return ""
 
 
