@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.identity import ID_RULE, is_identity
 from common.settings import add_flags, load_settings, variables_of
@@ -22,6 +24,8 @@ MAX_WORKERS = 128
 
 MAX_SOURCES = 100
 """Limit of listed sources: each adds 13 time series to every scrape."""
+
+_HOST = re.compile(r"[\w.-]*")
 
 _RESERVED_SOURCES = {"none", "other"}
 
@@ -149,6 +153,15 @@ class Settings(BaseModel):
     shared_memory: bool = Field(False, description="let V2 callers use any shared memory of this host")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
 
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str) -> str:
+        if not _HOST.fullmatch(host) and not _is_ipv6(host):
+            raise ValueError(
+                f"{host[:128]!r} is no host: write an address, such as 0.0.0.0 or ::, or a host name alone"
+            )
+        return host
+
     @model_validator(mode="after")
     def _band_is_ordered(self) -> Self:
         if self.band_low is not None and self.band_high is not None and self.band_low > self.band_high:
@@ -226,3 +239,11 @@ class Settings(BaseModel):
             return card.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except AddressValueError:
+        return False
+    return True
