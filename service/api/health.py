@@ -1,7 +1,6 @@
 """Probes and metrics, on the service's port or on a separate one."""
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -13,6 +12,7 @@ from service.http.openapi import describe_problems
 from service.http.server_config import make_config
 from service.http.telemetry import Telemetry, answer_error
 from service.http.uvicorn_adapter.server import SecondServer
+from service.metrics.formats import write_metrics
 from service.runtime import Runtime
 
 
@@ -33,10 +33,9 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
 
     @router.get("/metrics", summary="Export Prometheus metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
-        # OpenMetrics, which has exemplars, for scrapers that accept it; Prometheus' text format for others.
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
         reading = await runtime.metrics_of_all.all(ask=True)
-        return Response(encode(reading), headers={"Content-Type": content_type})
+        body, content_type = write_metrics(reading, ",".join(request.headers.getlist("accept")))
+        return Response(body, headers={"Content-Type": content_type})
 
     return router
 

@@ -46,6 +46,10 @@ class Peer:
         """The metadata of the call, without binary values."""
         return {name: value for name, value in self.context.invocation_metadata() or () if isinstance(value, str)}
 
+    def values(self, name: str) -> list[str]:
+        """Return all values of a name of the metadata."""
+        return [value for each, value in self.context.invocation_metadata() or () if each == name]
+
     @property
     def host(self) -> str:
         """The address, empty if it is no longer connected."""
@@ -58,7 +62,7 @@ class Peer:
         Raises:
             MalformedRequest: there are several, of which a proxy may have checked another one.
         """
-        found = [value for name, value in self.context.invocation_metadata() or () if name == "authorization"]
+        found = self.values("authorization")
         if len(found) > 1:
             raise MalformedRequest("the metadata authorization appears twice: send it once")
         return found[0] if found else None
@@ -144,7 +148,7 @@ class Call:
 def open_call(name: str, peer: Peer, *, request_id: str | None = None) -> Call:
     """Begin a call; its id is `request_id`, the caller's `x-request-id`, or new."""
     call = Call(name, peer)
-    call.state.request_id = choose_request_id(request_id or peer.metadata.get(REQUEST_ID))
+    call.state.request_id = choose_request_id([request_id] if request_id else peer.values(REQUEST_ID))
     return call
 
 

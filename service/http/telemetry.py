@@ -66,7 +66,7 @@ class Telemetry:
             return
         started = time.monotonic()
         state = request_state(scope)
-        request_id = choose_request_id(Headers(scope=scope).get("x-request-id"))
+        request_id = choose_request_id(Headers(scope=scope).getlist("x-request-id"))
         state.request_id = request_id
         status = 0
 
@@ -136,6 +136,8 @@ def _translate(error: Exception) -> Exception:
         return MalformedRequest(describe_faults(error.errors()))
     if not isinstance(error, HTTPException):
         return error
+    if isinstance(error.__cause__, MalformedRequest):  # Of the reader of a JSON body.
+        return error.__cause__
     if error.status_code == NotFound.status:
         return NotFound(NOT_FOUND)
     if error.status_code == MethodNotAllowed.status:

@@ -18,7 +18,6 @@ from gate.files import (
     read_regular,
     refusal,
     remove_unfinished,
-    write_atomically,
 )
 
 LIMIT = 2**31

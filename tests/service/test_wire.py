@@ -158,6 +158,11 @@ def test_a_request_id_that_does_not_fit_a_log_is_replaced(service: Running, sent
     assert len(service.client.get("/livez", headers={"X-Request-ID": sent}).headers["x-request-id"]) == 26
 
 
+def test_two_request_ids_are_replaced_by_a_new_one(service: Running) -> None:
+    headers = [("X-Request-ID", "first"), ("X-Request-ID", "second")]
+    assert len(service.client.get("/livez", headers=headers).headers["x-request-id"]) == 26
+
+
 def raw_request(running: Running, head: str, *, body: bytes = b"") -> bytes:
     """The problem document that a server answers to a request that no HTTP library would send."""
     address = urlsplit(running.url)

@@ -185,6 +185,9 @@ def test_login_with_a_wrong_token_is_401_without_a_cookie(browser: httpx.Client)
         (b'{"token": "%b"}' % (b"x" * 513), "application/json", 400),
         (b'{"token": "%b"}' % (b"x" * 5000), "application/json", 413),
         (b'{"token": "\\ud800"}', "application/json", 400),
+        (b'{"token": "x", "token": "y"}', "application/json", 400),
+        (b'{"token": "\xff"}', "application/json", 400),
+        (b"[" * 4000, "application/json", 400),
         (b'{"token": "x"}', "application/json; charset=utf-8", 401),
     ],
 )
@@ -226,9 +229,9 @@ def test_a_session_has_the_scopes_of_its_token(browser: httpx.Client) -> None:
 def test_cookie_is_secure_if_the_origin_is_https(browser: httpx.Client) -> None:
     headers = {"Origin": "https://gate.example", "Host": "gate.example"}
     cookie = browser.post("/v1/session", json={"token": token_of("eva")}, headers=headers).headers["set-cookie"]
-    assert cookie.endswith("; HttpOnly; SameSite=Strict; Secure")
+    assert cookie.endswith("; HttpOnly; SameSite=Lax; Secure")
     cookie = browser.post("/v1/session", json={"token": token_of("eva")}).headers["set-cookie"]
-    assert cookie.endswith("; HttpOnly; SameSite=Strict")
+    assert cookie.endswith("; HttpOnly; SameSite=Lax")
 
 
 def test_page_without_a_session_redirects_to_the_login(browser: httpx.Client) -> None:

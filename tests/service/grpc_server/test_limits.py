@@ -150,6 +150,8 @@ def test_an_id_is_taken_over_and_returned() -> None:
         call = caller.channel.unary_unary(INFER).with_call
         _, answered = call(REQUEST, metadata=[("x-request-id", "mine-1")], timeout=TIMEOUT)
         assert dict(answered.trailing_metadata())["x-request-id"] == "mine-1"
+        _, answered = call(REQUEST, metadata=[("x-request-id", "mine-1"), ("x-request-id", "mine-2")], timeout=TIMEOUT)
+        assert len(dict(answered.trailing_metadata())["x-request-id"]) == 26
         bad = caller.ask(b"\xff", metadata=[("x-request-id", "mine-2")])
         assert isinstance(bad, Refused)
         assert bad.metadata["x-request-id"] == "mine-2"
