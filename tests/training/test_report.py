@@ -473,7 +473,7 @@ def test_doubtful_labels_studies_and_comparisons_are_shown_where_given(made: Mad
     assert "Wrong only with runs/&lt;two&gt;: 0 images; wrong only with runs/one: 2 (McNemar" in compared
 
 
-def test_it_can_be_repeated(made: Made) -> None:
+def test_report_names_everything_that_repeats_the_training(made: Made) -> None:
     text = section(made.page, "repeat")
     for written in (made.card.sha256, made.card.training.records, made.card.data[0].fingerprint, "Seed of the fit 3"):
         assert written in text

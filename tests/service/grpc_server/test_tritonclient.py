@@ -39,7 +39,7 @@ def tensor(name: str, value: NDArray[Any], library: Any = triton) -> Any:
     return made
 
 
-def test_health(client: Any) -> None:
+def test_health_methods_of_the_client_are_true_for_the_served_version_only(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("glasses")

@@ -51,7 +51,7 @@ def test_empty_unnamed_file_is_an_image() -> None:
     assert parse([form([("", b"")])]) == [("", b"")]
 
 
-def test_a_name_in_any_letters() -> None:
+def test_file_name_outside_ascii_is_returned_unchanged() -> None:
     assert parse([form([("Brille-é-眼鏡.png", b"x")])]) == [("Brille-é-眼鏡.png", b"x")]
 
 
