@@ -210,6 +210,8 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
             f"an image is the bytes of a file, a path or a NumPy array, not {type(image).__name__}: pass the bytes or "
             "the path of its file"
         )
+    if image == "":
+        raise UnreadableFile("the path is empty: pass the bytes or the path of an image file")
     try:
         data = read_regular(Path(image), MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # A null character or a surrogate in the path raises ValueError.
@@ -227,7 +229,10 @@ def _shortened(path: str) -> str:
 
 def _shrink(pixels: Pixels, size: int) -> Pixels:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UnsupportedImage(f"the array is {pixels.dtype} {list(pixels.shape)}: give RGB levels, uint8 [H, H, 3]")
+        hint = ", or the bytes of an encoded file, array.tobytes()" if pixels.ndim == 1 else ""
+        raise UnsupportedImage(
+            f"the array is {pixels.dtype} {list(pixels.shape)}: give RGB levels, uint8 [H, H, 3]{hint}"
+        )
     height, width, _ = pixels.shape
     if height != width:
         raise NotSquare(f"the image is {width} x {height}: crop it to a square portrait")

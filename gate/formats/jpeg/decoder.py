@@ -40,8 +40,7 @@ def decode_jpeg(data: ImageBytes, edge: int) -> DecodedImage:
         ValueError, OSError: the file is damaged.
     """
     head = read_jpeg_header(data)
-    read_scans(data, head)  # An error if they take too long.
-    jpeg = head.without_metadata(head.with_known_scans(data))
+    jpeg = head.without_metadata(head.with_known_scans(data, read_scans(data, head)))
     if head.frame.is_lossless:
         return _decode_lossless(jpeg, head.frame)
     if not _is_named(head.frame, jpeg):

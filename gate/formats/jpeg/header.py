@@ -6,7 +6,7 @@ segments, scans and padding bytes is limited.
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gate.errors import CorruptImage, UnsupportedImage
@@ -141,14 +141,14 @@ class JpegHeader:
             return data
         return b"".join([b"\xff\xd8", *known, view[self.scan :]])
 
-    def with_known_scans(self, data: ImageBytes) -> ImageBytes:
-        """Return the file with the parameters that sequential scans must have; `data` itself if its first one does."""
-        first = _read_scan(data, self.scan, self.restart_interval).start
-        if not self.frame.is_sequential or data[first - 3 : first] == _SEQUENTIAL_SCAN:
+    def with_known_scans(self, data: ImageBytes, scans: Sequence[Scan]) -> ImageBytes:
+        """Return the file with the parameters that sequential scans must have; `data` itself if they do."""
+        ends = [scan.start for scan in scans if self.frame.is_sequential]
+        if all(data[end - 3 : end] == _SEQUENTIAL_SCAN for end in ends):
             return data
         known = bytearray(data)
-        for scan in read_scans(data, self):
-            known[scan.start - 3 : scan.start] = _SEQUENTIAL_SCAN
+        for end in ends:
+            known[end - 3 : end] = _SEQUENTIAL_SCAN
         return bytes(known)
 
 

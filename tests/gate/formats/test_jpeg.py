@@ -131,9 +131,9 @@ def test_parameters_that_a_sequential_scan_does_not_use_are_ignored(sound: bytes
     """Cameras of Samsung phones write zeros."""
     scans = read_scans(sound, read_jpeg_header(sound))
     odd = bytearray(sound)
-    for scan in scans:
+    for scan in reversed(scans):
         odd[scan.start - 3 : scan.start] = bytes.fromhex(parameters)
-    assert np.array_equal(read_pixels(bytes(odd), SIZE), read_pixels(sound, SIZE))
+        assert np.array_equal(read_pixels(bytes(odd), SIZE), read_pixels(sound, SIZE))
 
 
 def test_parameters_of_progressive_scans_are_not_ignored() -> None:
