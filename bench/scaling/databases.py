@@ -92,7 +92,9 @@ def _parts(card: Card, rows: int) -> Iterator[list[Mapping[str, Any]]]:
 def _row(rng: random.Random, card: Card, band: Band) -> Mapping[str, Any]:
     score = Score(round(rng.random(), 7), round(rng.uniform(-20.0, 2.0), 6))
     decision = card.decide(score.probability, score.novelty, band=band)
-    entry = DecisionRecord(None, score, decision, None, band, card, latency=rng.random())
+    entry = DecisionRecord(
+        identity=None, score=score, decision=decision, expected=None, band=band, card=card, latency=rng.random()
+    )
     entry.sha256 = rng.randbytes(32).hex()
     return entry.row()
 

@@ -170,7 +170,17 @@ class Samples:
         ]
         data = image.body if isinstance(image.body, bytes) else b""
         size = len(data) + sum(len(body) for _, body in beside)
-        return Sample(name, self._source, parts.fetch(data), size, group.key, image.ending, beside, expected, named)
+        return Sample(
+            name,
+            self._source,
+            parts.fetch(data),
+            size,
+            key=group.key,
+            ending=image.ending,
+            beside=beside,
+            expected=expected,
+            named_source=named,
+        )
 
     def _check(self, image: _SampleMember, group: _Group) -> None:
         """Check that an image and the members beside it were read.

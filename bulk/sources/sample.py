@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -42,6 +42,7 @@ class Sample:
     source: str
     fetch: Fetch
     size: int = 0
+    _: KW_ONLY
     key: str = ""
     ending: str = ""
     beside: Sequence[tuple[str, bytes]] = ()

@@ -181,5 +181,14 @@ class BatchScorer:
         card, band = self._job.model.card, self._job.band
         decision = card.decide(score.probability, score.novelty, band=band, expected=expected) if score else None
         named = sample.named_source or self._job.source
-        row = Row(sample.id, sample.source, examined.sha256, expected, score, decision, error, named)
+        row = Row(
+            sample.id,
+            sample.source,
+            sha256=examined.sha256,
+            expected=expected,
+            score=score,
+            decision=decision,
+            error=error,
+            named_source=named,
+        )
         return ScoredSample(sample, row, examined.data, is_reused=examined.score is not None)

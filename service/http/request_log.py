@@ -176,11 +176,11 @@ def _write(message: str, fields: Mapping[str, Any]) -> None:
 
 def _failed_request(fields: Mapping[str, Any], path: str) -> FailedRequest:
     return FailedRequest(
-        fields["status"],
-        fields["code"],
-        fields["detail"],
-        path,
-        fields["request_id"],
+        status=fields["status"],
+        code=fields["code"],
+        detail=fields["detail"],
+        path=path,
+        request_id=fields["request_id"],
         identity=fields.get("id"),
         source=fields.get("source"),
         token=fields.get("principal"),

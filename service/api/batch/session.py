@@ -167,7 +167,9 @@ class BatchSession:
         try:
             with CountRefusals(self._runtime.metrics), self._runtime.runner as runner:
                 async with asyncio.timeout(self._timeout):
-                    context = RequestContext(runner, permit, started + self._timeout, stages)
+                    context = RequestContext(
+                        runner=runner, permit=permit, deadline=started + self._timeout, stages=stages
+                    )
                     image = replace(self._image, identity=identity)
                     decided = await self._runtime.pipeline.decide_file(context, body, image)
         except TimeoutError:
