@@ -180,9 +180,8 @@ class Server(QuietServer):
         if self._probes:
             with _or_exit("LENSGATE_METRICS_PORT"):
                 self._probes.bind(share_port=self._link is not None)
-        if self._link is not None:
-            with _or_exit("LENSGATE_PORT"):
-                sockets = self._listeners = bind_port(self.config.host, self.config.port, share=True)
+        with _or_exit("LENSGATE_PORT"):
+            sockets = self._listeners = bind_port(self.config.host, self.config.port, share=self._link is not None)
         await super().startup(sockets)
         if self.started:
             self._announce()

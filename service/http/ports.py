@@ -6,6 +6,9 @@ from typing import Any
 from service.errors import SettingsError
 from service.settings import Settings
 
+ALL = "::"
+"""The host that stands for all addresses, of IPv6 and of IPv4; `0.0.0.0` stands for those of IPv4."""
+
 
 def check_ports(settings: Settings) -> None:
     """Check that the service can listen, before a model is loaded.
@@ -29,7 +32,7 @@ def check_ports(settings: Settings) -> None:
 def _check_port(host: str, port: int, settings: str) -> None:
     try:
         for family, address in _addresses(host, port):
-            _bound(family, address).close()
+            _bound(family, address, host=host).close()
     except OSError as error:
         raise SettingsError(f"{settings}: {error.strerror}") from error
     except UnicodeError as error:  # Not a valid host name.
@@ -47,7 +50,7 @@ def reserve_port(host: str, port: int) -> tuple[list[socket.socket], int]:
     """
     held: list[socket.socket] = []
     for family, address in _addresses(host, port):
-        one = _bound(family, (address[0], port, *address[2:]))
+        one = _bound(family, (address[0], port, *address[2:]), host=host)
         port = one.getsockname()[1]
         # Only now, so that the port was exclusive: two services that start at the same time must not share it.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
@@ -70,7 +73,7 @@ def bind_port(host: str, port: int, *, share: bool) -> list[socket.socket]:
     """
     made: list[socket.socket] = []
     for family, address in _addresses(host, port):
-        made.append(_bound(family, (address[0], port, *address[2:]), share=share))
+        made.append(_bound(family, (address[0], port, *address[2:]), host=host, share=share))
         port = made[0].getsockname()[1]
     return made
 
@@ -80,14 +83,15 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
     return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
 
 
-def _bound(family: socket.AddressFamily, address: Any, *, share: bool = False) -> socket.socket:
+def _bound(family: socket.AddressFamily, address: Any, *, host: str, share: bool = False) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # All addresses of a machine are also those of IPv4; other hosts have a socket for each family.
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL)
         made.bind(address)
     except OSError:
         made.close()

@@ -250,7 +250,7 @@ class GateProtocol(HttpToolsProtocol):
             return
         self.cycle.body.clear()  # Frees the beginning of a refused body before the next request.
         if self.cycle.more_body:
-            self._all.rest(self)  # Its answer is sent: whoever sends no body must not take the place of others.
+            self._all.rest(self)  # Its answer is sent: a caller whose body does not come must not keep others out.
             self._close_after(CLOSE_SECONDS if self._is_shut_down else DISCARD_SECONDS)
             if not self.cycle.keep_alive and self.transport.can_write_eof():
                 self.transport.write_eof()  # The caller may read to the end of the connection.

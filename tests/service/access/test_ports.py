@@ -48,6 +48,17 @@ def test_a_port_that_was_looked_at_can_be_listened_on() -> None:
         assert service.client.get("/livez").status_code == 200
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no IPv6")
+def test_all_addresses_are_those_of_both_families() -> None:
+    with running_service(host="::", metrics_port=0, allow_unauthenticated=True) as service:
+        for url in (service.url, service.server.metrics_url or ""):
+            port = urlsplit(url).port
+            for host in ("127.0.0.1", "[::1]"):
+                assert service.client.get(f"http://{host}:{port}/livez").status_code in (200, 404)
+        with pytest.raises(SettingsError, match="already in use"):
+            check_ports(Settings(host="::", port=urlsplit(service.url).port))
+
+
 def test_the_port_of_the_metrics_has_all_addresses_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = ("127.0.0.1", "127.0.0.2")
     monkeypatch.setattr(ports, "_addresses", lambda _, port: [(socket.AF_INET, (each, port)) for each in addresses])
