@@ -5,6 +5,7 @@ import gc
 import os
 import resource
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from service.http import connections
 from service.http import tls_handshake as handshake
 from service.http.connections import Connections
 from service.http.scope_state import RequestState
+from service.http.uvicorn_adapter.protocol import GateProtocol
 from service.metrics.decisions import REFUSAL_REASONS
 from tests.service.access.certificates import make_certificate
 from tests.support.attacks import connected, read_all, read_head, send
@@ -214,6 +216,20 @@ def test_a_request_leaves_no_reference_cycle(service: Running) -> None:
             wait_until(lambda: sum(isinstance(one, RequestState) for one in gc.get_objects()) <= before + 2)
         finally:
             gc.enable()
+
+
+def test_a_connection_that_was_reset_is_freed_before_its_idle_time_ends(service: Running) -> None:
+    def count() -> int:
+        gc.collect()
+        return sum(isinstance(one, GateProtocol) for one in gc.get_objects())
+
+    before = count()
+    for _ in range(20):
+        with connected(service.url) as connection:
+            connection.sendall(PROBE)
+            read_head(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_until(lambda: count() <= before + 2)
 
 
 def test_all_requests_before_a_shut_down_are_answered(service: Running) -> None:

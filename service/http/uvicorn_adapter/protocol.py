@@ -78,6 +78,7 @@ class GateProtocol(HttpToolsProtocol):
         if self.cycle is not None and (on_disconnect := request_state(_typed(self.cycle.scope)).on_disconnect):
             on_disconnect()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # Uvicorn leaves the timer of a connection that was reset, which holds it.
         # The connection, its parser and its requests refer to each other until a garbage collection.
         self._unparsed = b""
         if self.cycle is not None:
