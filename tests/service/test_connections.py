@@ -295,6 +295,18 @@ def test_early_refusal_of_the_last_request_reaches_a_caller_that_reads_after_sen
     assert answer.endswith(b"}")
 
 
+def test_refusal_of_a_malformed_request_reaches_a_caller_that_sends_its_body_slowly(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.http.uvicorn_adapter.protocol.CLOSE_SECONDS", 0.3)
+    with connected(service.url) as connection:
+        connection.sendall(b"POST /v1/trials HTTP/1.1\r\nHost: x\r\nCookie: %b\r\n\r\n" % (b"x" * 20_000))
+        for _ in range(12):
+            time.sleep(0.1)
+            connection.sendall(WHITE)
+        assert read_to_end(connection).startswith(b"HTTP/1.1 431 ")
+
+
 def test_refusal_of_a_slow_body_reaches_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.http.request_body.GRACE_SECONDS", 0.2)
     with running_service(min_body_rate=10_000_000) as service, connected(service.url) as connection:

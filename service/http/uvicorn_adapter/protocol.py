@@ -20,10 +20,10 @@ HEAD_SECONDS = 10.0
 """Timeout of request headers (slow-loris protection), from the first byte or a new connection."""
 
 CLOSE_SECONDS = 1.0
-"""Timeout of closing, after the last answer of a connection."""
+"""Timeout of closing, after the last answer of a connection and the last bytes of its caller."""
 
 DISCARD_SECONDS = 30.0
-"""Timeout of the rest of a body whose request is already answered."""
+"""Timeout of the rest of a request that is already answered."""
 
 
 class GateProtocol(HttpToolsProtocol):
@@ -252,7 +252,7 @@ class GateProtocol(HttpToolsProtocol):
         self.cycle.body.clear()  # Frees the beginning of a refused body before the next request.
         if self.cycle.more_body:
             self._all.rest(self)  # Its answer is sent: a caller whose body does not come must not keep others out.
-            self._close_after(CLOSE_SECONDS if self._is_shut_down else DISCARD_SECONDS)
+            self._close_after(self._discard_seconds)
             if not self.cycle.keep_alive and self.transport.can_write_eof():
                 self.transport.write_eof()  # The caller may read to the end of the connection.
             if self._length is not None:
@@ -333,11 +333,30 @@ class GateProtocol(HttpToolsProtocol):
         self._close_slowly()
 
     def _close_slowly(self) -> None:
-        self.transport.set_protocol(ClosingDiscarder(self))
+        discarder = ClosingDiscarder(self)
+        self.transport.set_protocol(discarder)
+        self._all.rest(self)
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._close_after(CLOSE_SECONDS)
+        self._close_when_silent(discarder, self._discard_seconds)
+
+    @property
+    def _discard_seconds(self) -> float:
+        return CLOSE_SECONDS if self._is_shut_down else DISCARD_SECONDS
+
+    def _close_when_silent(self, discarder: ClosingDiscarder, seconds: float) -> None:
+        """Close once no bytes arrive for a while, after `seconds` at most."""
+        length = discarder.length
+
+        def check() -> None:
+            if discarder.length == length or seconds <= CLOSE_SECONDS:
+                self._give_up()
+            else:
+                self._close_when_silent(discarder, seconds - CLOSE_SECONDS)
+
+        self._stop_waiting()
+        self._head_timer = self.loop.call_later(CLOSE_SECONDS, check)
 
     def _count_head(self, length: int) -> None:
         self._is_silent = False
