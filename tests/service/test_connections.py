@@ -159,6 +159,22 @@ def test_an_expectation_that_cannot_be_met_is_a_417(service: Running) -> None:
     assert (found.status, b"expectation_failed" in found.answer) == (417, True)
 
 
+def test_a_refused_expectation_ends_the_connection_and_one_that_is_met_does_not(service: Running) -> None:
+    """Clients such as okhttp send the next request in place of the body, where it would be discarded as one."""
+    expecting = POST.replace(b"Host", b"Expect: 100-continue\r\nHost") % len(WHITE)
+    with connected(service.url) as connection:
+        connection.sendall(expecting.replace(b"decisions", b"decisions?x=1") + PROBE)
+        answer = read_to_end(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"connection: close" in answer
+    with connected(service.url) as connection:
+        for _ in range(2):
+            connection.sendall(expecting + WHITE)
+            answer = read_head(connection).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n") or read_head(connection)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" not in answer
+
+
 def test_idle_connections_outlive_those_of_load_balancers(service: Running) -> None:
     longest = 600  # Google Cloud; Azure has 120, Heroku 90, AWS 60, nginx 60.
     assert service.server.config.timeout_keep_alive > longest

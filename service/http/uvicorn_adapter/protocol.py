@@ -57,6 +57,7 @@ class GateProtocol(HttpToolsProtocol):
     _tail = b""  # The last parsed bytes: the end of a head may be split.
     _is_half_closed = False
     _is_shut_down = False
+    _is_kept_by_body = False
 
     def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -212,6 +213,10 @@ class GateProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._all.begin(self)
         super().on_headers_complete()
+        # Until the body has come: a caller that is refused without `100 Continue` may send a request in its place.
+        self._is_kept_by_body = self.expect_100_continue and self.cycle.keep_alive
+        if self._is_kept_by_body:
+            self.cycle.keep_alive = False
         self.cycle.transport = self._writer = HeadWriter(self.transport, self.loop, self._close_answered)
 
     def on_message_begin(self) -> None:
@@ -241,6 +246,8 @@ class GateProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
             self._all.rest(self)
+        elif self._is_kept_by_body and not (self._is_shut_down or self.cycle.response_started):
+            self.cycle.keep_alive = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
