@@ -33,6 +33,7 @@ _FILES = (CURRENT_FILE, HISTORY_FILE)
 _WITHOUT_FOLDER_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 """The errors of renaming a folder where folders are prefixes of names, as in mounted buckets."""
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_CARD_BYTES = 64 * 2**20
 _MAX_NAME_BYTES = 4096
 _MAX_HISTORY_BYTES = 16 * 2**20
@@ -115,7 +116,7 @@ class ModelStore:
         folder = self.folder / version
         try:
             card = _parse_card(folder / CARD_FILE)
-            graph = read_regular(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
+            graph = _read_file(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
         except OSError as error:
             fault = "is incomplete" if isinstance(error, FileNotFoundError) else "cannot be read"
             raise ModelError(f"model {self.name!r} version {version!r} {fault}: {error}") from error
@@ -296,6 +297,13 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def _read_file(path: Path, limit: int) -> bytes:
+    data = read_regular(path, limit)
+    if data.startswith(_POINTER):
+        raise ModelError(f"{path} is a pointer of Git LFS in place of the file: run `git lfs pull`")
+    return data
+
+
 def _rename(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
@@ -309,7 +317,7 @@ def _rename(temporary: Path, folder: Path) -> None:
 
 
 def _parse_card(path: Path) -> Card:
-    text = read_regular(path, _MAX_CARD_BYTES)
+    text = _read_file(path, _MAX_CARD_BYTES)
     try:
         return Card.parse(text)
     except ModelError as error:

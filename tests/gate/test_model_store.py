@@ -320,6 +320,14 @@ def test_an_empty_current_is_refused(store: ModelStore) -> None:
         store.load()
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "card.json"])
+def test_a_pointer_of_git_lfs_is_named(store: ModelStore, name: str) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 100\n"
+    (store.folder / "2" / name).write_text(pointer)
+    with pytest.raises(ModelError, match=rf"{name} is a pointer of Git LFS in place of the file: run `git lfs pull`"):
+        store.load("2")
+
+
 def test_a_model_without_a_card_is_refused(store: ModelStore) -> None:
     (store.folder / "2/card.json").unlink()
     with pytest.raises(ModelError, match="incomplete"):
