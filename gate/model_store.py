@@ -109,6 +109,8 @@ class ModelStore:
         """
         version = self.current() if version is None else version
         if version not in self.versions():
+            if re.fullmatch(VERSION_PATTERN, version) and (self.folder / version).is_dir():
+                raise ModelError(f"model {self.name!r} version {version!r} is incomplete: it has no {GRAPH_FILE}")
             found = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
             raise ModelError(
                 f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {found}"

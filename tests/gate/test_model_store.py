@@ -328,9 +328,10 @@ def test_a_pointer_of_git_lfs_is_named(store: ModelStore, name: str) -> None:
         store.load("2")
 
 
-def test_a_model_without_a_card_is_refused(store: ModelStore) -> None:
-    (store.folder / "2/card.json").unlink()
-    with pytest.raises(ModelError, match="incomplete"):
+@pytest.mark.parametrize("name", ["card.json", "model.onnx"])
+def test_a_model_without_one_of_its_files_is_incomplete(store: ModelStore, name: str) -> None:
+    (store.folder / "2" / name).unlink()
+    with pytest.raises(ModelError, match=rf"version '2' is incomplete: .*{name}"):
         store.load("2")
 
 
