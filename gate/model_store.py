@@ -277,10 +277,16 @@ class ModelStore:
         return f"promote one of {', '.join(versions)}: {self.promotion(versions[-1])}"
 
     def _write_current(self, version: str) -> None:
-        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        self._write(CURRENT_FILE, [version])
 
     def _write_history(self, versions: list[str]) -> None:
-        write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
+        self._write(HISTORY_FILE, versions)
+
+    def _write(self, name: str, versions: list[str]) -> None:
+        path = self.folder / name
+        # Through a symbolic link to a file, which others may read, instead of replacing it.
+        target = path.resolve() if path.is_file() else path
+        write_atomically(target, "".join(f"{version}\n" for version in versions).encode())
 
 
 def _holds_graph(folder: Path) -> bool:

@@ -240,6 +240,21 @@ def test_a_current_that_cannot_be_read_is_named_with_the_reason(many: ModelStore
         many.current()
 
 
+def test_a_promotion_writes_through_links_to_files_and_replaces_others(many: ModelStore, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for name in ("CURRENT", "HISTORY"):
+        (many.folder / name).rename(shared / name)
+        (many.folder / name).symlink_to(shared / name)
+    many.promote("2")
+    assert (shared / "CURRENT").read_text() == "2\n"
+    assert (shared / "HISTORY").read_text().split() == ["1", "2", "3", "4"]
+    (many.folder / "CURRENT").unlink()
+    (many.folder / "CURRENT").symlink_to("3")
+    many.promote("1")
+    assert (many.folder / "CURRENT").read_text() == "1\n"
+
+
 def test_a_history_that_cannot_be_read_is_named_with_the_reason(many: ModelStore) -> None:
     (many.folder / "HISTORY").write_bytes(b"\xff")
     with pytest.raises(ModelError, match=r"HISTORY cannot be read \('utf-8' codec .*\): restore it, or move it away"):
